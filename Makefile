@@ -1,0 +1,49 @@
+# `make` lists the targets. Everything is installed into .venv, once, and again only when the requirements change.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
+REQUIREMENTS := pyproject.toml constraints.txt src/redpencil/__init__.py
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart study test check clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 20
+
+quickstart: $(VENV)/.installed ## install, run the whole paper on the small world in minutes, say where the report is
+	$(BIN)/redpencil quickstart
+	@echo "The report: $(CURDIR)/runs/quickstart/report.html"
+
+study: $(VENV)/.installed ## run recipes/study.yaml (five seeds) and write docs/results.md
+	$(BIN)/redpencil run recipes/study.yaml
+	$(BIN)/redpencil report runs/study --markdown docs/results.md
+
+test: $(VENV)/.installed-test ## run all tests, the slow ones too, and print the coverage of src
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov=redpencil --cov-report=term
+
+check: $(VENV)/.installed-dev ## formatting, lint, strict types, floors
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
+
+clean: ## delete .venv, caches and built files; runs/ stays
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(REQUIREMENTS) | $(BIN)/python
+	$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(REQUIREMENTS) | $(BIN)/python
+	$(PIP_INSTALL) -e '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-dev: $(REQUIREMENTS) | $(BIN)/python
+	$(PIP_INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.installed-test $(VENV)/.installed

@@ -1,0 +1,185 @@
+"""Token masks U0 and U1 from two tokenised texts (section 2.2 of the paper).
+
+Word edits are carried to tokens through the tokenizer's character offsets, so any fast tokenizer will do and no text
+is tokenised twice. The side called rejected is the original, the one called chosen is its edit.
+"""
+
+from bisect import bisect_right
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Literal
+
+from redpencil.alignment.words import Alignment, Block, diff_words
+
+Anchor = Literal["none", "divergence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens of a response, with its end-of-sequence token last where it is complete.
+
+    `offsets` are character spans in the response's text, end excluded; that of the end-of-sequence token is
+    `(len(text), len(text))`. `has_eos` says whether the last token is the end-of-sequence token.
+    """
+
+    ids: tuple[int, ...]
+    offsets: tuple[tuple[int, int], ...]
+    has_eos: bool
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.offsets):
+            raise ValueError(f"{len(self.ids)} token ids with {len(self.offsets)} offsets")
+        if self.has_eos and not self.ids:
+            raise ValueError("has_eos without a token")
+
+    @property
+    def body(self) -> int:
+        """How many tokens there are before the end-of-sequence token."""
+        return len(self.ids) - self.has_eos
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMasks:
+    """U1 of each side as one flag a token (True = changed), and U0 as (rejected index, chosen index) in order.
+
+    A token may be in neither: the partner of an anchor, or an end-of-sequence token that is left out.
+    """
+
+    rejected_changed: tuple[bool, ...]
+    chosen_changed: tuple[bool, ...]
+    unchanged: tuple[tuple[int, int], ...]
+
+
+def token_masks(
+    original: str,
+    edited: str,
+    original_tokens: Tokens,
+    edited_tokens: Tokens,
+    *,
+    alignment: Alignment = "lcs",
+    anchor: Anchor = "none",
+    eos_in_changed: bool = False,
+) -> TokenMasks:
+    """Which tokens an edit changed.
+
+    A pair of tokens is unchanged (U0) if both lie inside one equal block at the same place in it and have the same
+    id; every other token is changed (U1) on its side. A pure deletion so leaves the edit's U1 empty and a pure
+    insertion the original's, except where one token reaches over the border of an edit.
+
+    Args:
+        original: the text that was edited (rejected).
+        edited: what became of it (chosen).
+        original_tokens: tokens of `original`.
+        edited_tokens: tokens of `edited`.
+        alignment: `lcs` as above; `positional` compares token t with token t, the paper's literal
+            U0 = {t | a_t^i = a_t^j}.
+        anchor: `divergence` blames the original's first token after a pure insertion, which is what it said instead,
+            and credits the edit's first token after a pure deletion. The token's partner is then in neither set. It
+            never marks an end-of-sequence token and has no effect under `positional`.
+        eos_in_changed: False keeps the end-of-sequence tokens out of U1 (a pair if both texts have one). True marks
+            the original's where text was appended and the edit's where the end was cut, each on its side only, and
+            treats one that has no partner like any other token. Under `positional` True compares it like any other.
+
+    Returns:
+        The masks; their lengths are those of the two token sequences.
+    """
+    if alignment == "positional":
+        return _positional_masks(original_tokens, edited_tokens, eos_in_changed)
+    blocks = diff_words(original, edited)
+    pairs = _unchanged_pairs(blocks, original_tokens, edited_tokens)
+    rejected = [True] * original_tokens.body
+    chosen = [True] * edited_tokens.body
+    for i, j in pairs:
+        rejected[i] = chosen[j] = False
+    if anchor == "divergence":
+        pairs = _anchor(blocks, original_tokens, edited_tokens, pairs, rejected, chosen)
+    eos = _eos(blocks[-1].kind if blocks else "equal", original_tokens, edited_tokens, eos_in_changed)
+    return _with_eos(rejected, chosen, pairs, eos, original_tokens, edited_tokens)
+
+
+_Pairs = list[tuple[int, int]]
+_Eos = tuple[bool, bool, bool]
+"""Of the end-of-sequence tokens: the original's is in U1, the edit's is in U1, they are a pair in U0."""
+
+
+def _positional_masks(original: Tokens, edited: Tokens, eos_in_changed: bool) -> TokenMasks:
+    first = original.ids if eos_in_changed else original.ids[: original.body]
+    second = edited.ids if eos_in_changed else edited.ids[: edited.body]
+    pairs = [(t, t) for t, (a, b) in enumerate(zip(first, second, strict=False)) if a == b]
+    rejected, chosen = [True] * len(first), [True] * len(second)
+    for t, _ in pairs:
+        rejected[t] = chosen[t] = False
+    if eos_in_changed:
+        return TokenMasks(tuple(rejected), tuple(chosen), tuple(pairs))
+    return _with_eos(rejected, chosen, pairs, _eos("equal", original, edited, False), original, edited)
+
+
+def _unchanged_pairs(blocks: tuple[Block, ...], original: Tokens, edited: Tokens) -> _Pairs:
+    """Pairs of equal tokens at the same place in one equal block.
+
+    Several tokens may share one span: the bytes of a character, say. They are paired only if all of them agree.
+    """
+    equal = [block for block in blocks if block.kind == "equal"]
+    places = _places(original, [block.original for block in equal])
+    partners = _places(edited, [block.edited for block in equal])
+    pairs: _Pairs = []
+    for place, indices in places.items():
+        others = partners.get(place, [])
+        if [original.ids[i] for i in indices] == [edited.ids[j] for j in others]:
+            pairs.extend(zip(indices, others, strict=True))
+    return pairs
+
+
+def _places(tokens: Tokens, spans: list[tuple[int, int]]) -> dict[tuple[int, int, int], list[int]]:
+    """Indices of the tokens that lie inside one of the spans, by the span's number, relative start and end."""
+    starts = [start for start, _ in spans]
+    places: defaultdict[tuple[int, int, int], list[int]] = defaultdict(list)
+    for index in range(tokens.body):
+        start, end = tokens.offsets[index]
+        number = bisect_right(starts, start) - 1
+        if number >= 0 and end <= spans[number][1]:
+            places[number, start - starts[number], end - starts[number]].append(index)
+    return places
+
+
+def _anchor(
+    blocks: tuple[Block, ...],
+    original: Tokens,
+    edited: Tokens,
+    pairs: _Pairs,
+    rejected: list[bool],
+    chosen: list[bool],
+) -> _Pairs:
+    """Mark the divergence anchors on their own side; returns the pairs that are left."""
+    blamed = {_next_token(original, block.original[0]) for block in blocks if block.kind == "insert"}
+    credited = {_next_token(edited, block.edited[0]) for block in blocks if block.kind == "delete"}
+    for flags, anchors in ((rejected, blamed), (chosen, credited)):
+        for index in anchors:
+            if index is not None:
+                flags[index] = True
+    return [(i, j) for i, j in pairs if i not in blamed and j not in credited]
+
+
+def _next_token(tokens: Tokens, position: int) -> int | None:
+    """The first token that reaches beyond a position in the text, if any."""
+    index = bisect_right(tokens.offsets, position, hi=tokens.body, key=lambda span: span[1])
+    return index if index < tokens.body else None
+
+
+def _eos(last: str, original: Tokens, edited: Tokens, eos_in_changed: bool) -> _Eos:
+    """What becomes of the end-of-sequence tokens where the last block is of kind `last`."""
+    if not (original.has_eos and edited.has_eos):
+        return original.has_eos and eos_in_changed, edited.has_eos and eos_in_changed, False
+    appended, cut = eos_in_changed and last == "insert", eos_in_changed and last == "delete"
+    return appended, cut, not (appended or cut)
+
+
+def _with_eos(
+    rejected: list[bool], chosen: list[bool], pairs: _Pairs, eos: _Eos, original: Tokens, edited: Tokens
+) -> TokenMasks:
+    """The masks of the tokens before the end, and of the end-of-sequence tokens."""
+    return TokenMasks(
+        (*rejected, eos[0]) if original.has_eos else tuple(rejected),
+        (*chosen, eos[1]) if edited.has_eos else tuple(chosen),
+        (*pairs, (original.body, edited.body)) if eos[2] else tuple(pairs),
+    )

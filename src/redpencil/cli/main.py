@@ -1,0 +1,87 @@
+"""The `redpencil` command. Torch is loaded inside the commands that need it, so help and reports start at once."""
+
+import errno
+import os
+import sys
+import warnings
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import redpencil
+from redpencil.cli import data, doctor, evaluate, keys, run, score, show, train
+from redpencil.cli.output import print_error, say
+from redpencil.errors import RedpencilError
+
+INTERRUPTED = 130
+NOT_OUR_FAULT = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+)  # fmt: skip
+QUIET = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONWARNINGS": "ignore",
+}
+"""Environment in which libraries keep their noise to themselves, here and in worker processes."""
+
+
+class Group(TyperGroup):
+    """Turns a user's mistake into one message, where others leave a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command. Exit codes: 1 a mistake in data or files, 2 in usage, 130 interrupted."""
+        try:
+            return super().invoke(ctx)
+        except RedpencilError as error:
+            print_error(error)
+            raise typer.Exit(1) from None
+        except OSError as error:
+            if error.errno not in NOT_OUR_FAULT:
+                raise
+            print_error(RedpencilError(f"{error.strerror}", file=error.filename, way_out="choose another place"))
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            say("interrupted; finished stages are kept, and the same command goes on from there")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    name="redpencil",
+    cls=Group,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="See what a command does with `redpencil COMMAND --help`, and all recipe keys with `redpencil keys`.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"redpencil {redpencil.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def redpencil_command(
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Align language models from minimal edits: token-level rewards, and PPO on them."""
+
+
+for room in (run, show, data, train, evaluate, score, keys, doctor):
+    app.add_typer(room.app)
+app.add_typer(evaluate.measures, name="evaluate", rich_help_panel="Evaluation")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    app()

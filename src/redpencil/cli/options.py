@@ -1,0 +1,78 @@
+"""Options that several commands share, and the recipe that they add up to.
+
+Hyperparameters have no flags of their own: a recipe and `--set` carry them, and `redpencil keys` lists them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from redpencil.config import Recipe, default_recipe, load_recipe
+
+if TYPE_CHECKING:
+    from redpencil.models.runtime import Runtime
+    from redpencil.models.text import Codec
+
+RecipeOption = Annotated[
+    Path | None,
+    typer.Option("--recipe", metavar="YAML", help="Recipe that gives the hyperparameters. Default: the paper's."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Set a recipe key, such as ppo.kl_coef=0.1; see `redpencil keys`. Repeatable."
+    ),
+]
+DeviceOption = Annotated[str | None, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
+SeedOption = Annotated[int | None, typer.Option(metavar="N", help="Seed. Default: the recipe's first, else 0.")]
+TemplateOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        help="Text around a prompt, with {prompt} in it, or `chat`. Default: the one the checkpoint was trained with.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def examples(*commands: str) -> str:
+    """The epilog of a command's help; blank lines keep its lines apart."""
+    return "\n\n".join(["Examples:", *(f"$ {command.replace('[', chr(92) + '[')}" for command in commands)])
+
+
+def settings(
+    recipe: Path | None,
+    overrides: Sequence[str] | None,
+    *,
+    device: str | None = None,
+    seed: int | None = None,
+    template: str | None = None,
+) -> Recipe:
+    """The recipe of a command. Precedence: default < recipe < `--set` < flag.
+
+    Raises:
+        RedpencilError: as `load_recipe`.
+    """
+    given = overrides or ()
+    loaded = default_recipe(given) if recipe is None else load_recipe(recipe, given)
+    flags: dict[str, Any] = {"device": device, "prompt_template": template}
+    flags["seeds"] = None if seed is None else (seed,)
+    return loaded.model_copy(update={name: value for name, value in flags.items() if value is not None})
+
+
+def runtime_of(recipe: Recipe) -> "Runtime":
+    """Device, number format and threads."""
+    from redpencil.models.runtime import make_runtime
+
+    return make_runtime(recipe.device, recipe.dtype, recipe.threads)
+
+
+def codec_of(recipe: Recipe, folder: Path) -> "Codec":
+    """The tokenizer of a checkpoint with its prompt template, unless the recipe or a flag names another."""
+    from redpencil.models.loading import template_of
+    from redpencil.models.text import load_codec
+
+    named = "prompt_template" in recipe.model_fields_set
+    return load_codec(folder, recipe.prompt_template if named else template_of(folder))

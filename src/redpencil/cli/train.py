@@ -1,0 +1,269 @@
+"""`sft`, `reward` and `ppo`: one training stage each, in a stage folder of its own."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from redpencil.cli.judges import JUDGE_HELP, check_judge, make_judge
+from redpencil.cli.options import (
+    DeviceOption,
+    RecipeOption,
+    SeedOption,
+    SetOption,
+    TemplateOption,
+    codec_of,
+    examples,
+    runtime_of,
+    settings,
+)
+from redpencil.cli.output import say, say_skipped
+from redpencil.cli.progress import working
+from redpencil.config import PPOConfig, Recipe, RewardConfig
+from redpencil.errors import RedpencilError
+from redpencil.records import Example, Pair, Prompt, Response, read_jsonl
+from redpencil.runs import Stage, open_stage
+
+if TYPE_CHECKING:
+    from redpencil.models.runtime import Runtime
+    from redpencil.models.text import Codec
+
+app = typer.Typer(rich_markup_mode="rich")
+PANEL = "Training"
+OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Stage folder; gets checkpoint/ and metrics.")]
+
+
+@contextmanager
+def _stage(
+    name: str, out: Path, recipe: Recipe, codec: "Codec", config: Mapping[str, Any], inputs: Mapping[str, Path | None]
+) -> Iterator[Stage | None]:
+    """The stage folder, opened with progress; None where it is complete already."""
+    shared = {"prompt_template": codec.template, "device": recipe.device, "dtype": recipe.dtype}
+    given = {key: path for key, path in inputs.items() if path is not None}
+    with working(name) as progress:
+        with open_stage(
+            out, name, seed=recipe.seeds[0], config={**shared, name: config}, inputs=given, progress=progress
+        ) as stage:
+            yield stage
+    if stage is None:
+        say(f"{out} is already complete with the same inputs; nothing was done")
+        return
+    say_skipped(stage.notes.get("skipped", {}))
+    say(f"checkpoint: {out / 'checkpoint'}")
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples(
+        "redpencil sft --model llama --data demonstrations.jsonl --out sft",
+        "redpencil sft --model llama --data demonstrations.jsonl --out sft --set sft.max_steps=450 --template chat",
+    ),
+)
+def sft(
+    model: Annotated[Path, typer.Option(metavar="FOLDER", help="Base model; one without weights starts from scratch.")],
+    data: Annotated[Path, typer.Option(metavar="JSONL", help="Rows of prompt and response.")],
+    out: OutOption,
+    template: TemplateOption = None,
+    recipe: RecipeOption = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Fine-tune a model on demonstrations; the loss counts response tokens only."""
+    config = settings(recipe, set_, device=device, seed=seed, template=template)
+    codec, runtime = codec_of(config, model), runtime_of(config)
+
+    from redpencil.training.sft import train_sft
+
+    with _stage("sft", out, config, codec, config.sft.model_dump(), {"model": model, "examples": data}) as stage:
+        if stage is not None:
+            examples_ = read_jsonl(data, Example)
+            train_sft(config.sft, model=model, examples=examples_, codec=codec, runtime=runtime, stage=stage)
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples(
+        "redpencil reward --model sft/checkpoint --pairs pairs.jsonl --samples responses.jsonl --out reward",
+        "redpencil reward --recipe recipes/quickstart.yaml --entry sequence_edits "
+        "--model sft/checkpoint --pairs pairs.jsonl --samples responses.jsonl --out reward",
+    ),
+)
+def reward(
+    model: Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the SFT policy: the backbone.")],
+    pairs: Annotated[Path, typer.Option(metavar="JSONL", help="Pairs that `redpencil align` wrote.")],
+    samples: Annotated[
+        Path, typer.Option(metavar="JSONL", help="Responses of the SFT policy; they give centre and scale.")
+    ],
+    out: OutOption,
+    entry: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Entry of the recipe's reward_models whose options to use.")
+    ] = None,
+    template: TemplateOption = None,
+    recipe: RecipeOption = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Train a reward model: per token (Eq. 1-4) or per response (Bradley-Terry)."""
+    config = settings(recipe, set_, device=device, seed=seed, template=template)
+    options = _reward_options(config, entry)
+    codec, runtime = codec_of(config, model), runtime_of(config)
+
+    from redpencil.training.reward import encode_samples, train_reward
+
+    inputs = {"policy": model, "pairs": pairs, "samples": samples}
+    with _stage("reward", out, config, codec, options.model_dump(), inputs) as stage:
+        if stage is not None:
+            rows = list(islice(read_jsonl(samples, Response), options.reference_samples))
+            train_reward(
+                options,
+                backbone=model,
+                pairs=read_pairs(pairs, codec),
+                samples=encode_samples(rows, codec),
+                codec=codec,
+                trained_on=pairs.name,
+                runtime=runtime,
+                stage=stage,
+            )
+
+
+def _reward_options(config: Recipe, entry: str | None) -> RewardConfig:
+    _check_entry(entry, config.reward_models, "reward_models")
+    return config.reward if entry is None else config.reward_config(entry)
+
+
+def _check_entry(entry: str | None, known: Mapping[str, Any], section: str) -> None:
+    if entry is not None and entry not in known:
+        raise RedpencilError(
+            f"the recipe has no entry {entry!r}", field=section, way_out=f"one of: {', '.join(known)}"
+        )
+
+
+def read_pairs(path: Path, codec: "Codec") -> list[Pair]:
+    """Pairs that were cut by the tokenizer of `codec`, as far as their ids can tell.
+
+    Raises:
+        RedpencilError: if a token id is not in its vocabulary, or a side has no token.
+    """
+    size = len(codec.tokenizer)
+    rows = list(read_jsonl(path, Pair))
+    for row in rows:
+        ids = (*row.prompt_ids, *row.rejected_ids, *row.chosen_ids)
+        if not (row.prompt_ids and row.rejected_ids and row.chosen_ids):
+            raise RedpencilError(f"pair {row.id!r} has a side without tokens", file=path, way_out="align the texts anew")
+        if not 0 <= min(ids) <= max(ids) < size:
+            raise RedpencilError(
+                f"pair {row.id!r} has the token id {max(ids)}, but the model's vocabulary ends at {size - 1}",
+                file=path,
+                way_out="align the texts anew, with --tokenizer naming this model",
+            )
+    return rows
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples(
+        "redpencil ppo --policy sft/checkpoint --reward-model reward/checkpoint --prompts prompts.jsonl "
+        "--validation-prompts validation.jsonl --out ppo",
+        "redpencil ppo --policy sft/checkpoint --reward-model reward/checkpoint --prompts prompts.jsonl "
+        "--validation-prompts validation.jsonl --reference-outputs reference.jsonl --judge judge/checkpoint --out ppo "
+        "--set ppo.reward=sequence",
+    ),
+)
+def ppo(
+    policy: Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the SFT policy.")],
+    reward_model: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Reward checkpoint, of the level that ppo.reward needs.")
+    ],
+    prompts: Annotated[Path, typer.Option(metavar="JSONL", help="Prompts to train on.")],
+    validation_prompts: Annotated[Path, typer.Option(metavar="JSONL", help="Prompts on which training is watched.")],
+    out: OutOption,
+    sequence_reward_model: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With ppo.reward=both: the sequence-level one beside it.")
+    ] = None,
+    reference_outputs: Annotated[
+        Path | None, typer.Option(metavar="JSONL", help="The reference's responses to the validation prompts.")
+    ] = None,
+    judge: Annotated[str | None, typer.Option(metavar="JUDGE", help=JUDGE_HELP)] = None,
+    arm: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Entry of the recipe's arms whose options to use.")
+    ] = None,
+    template: TemplateOption = None,
+    recipe: RecipeOption = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Train a policy on token rewards, or on one reward at the end.
+
+    With a judge and reference outputs the checkpoint with the best win rate is kept, else the one with the best reward.
+    """
+    if (judge is None) != (reference_outputs is None):
+        raise typer.BadParameter("--judge and --reference-outputs go together")
+    config = settings(recipe, set_, device=device, seed=seed, template=template)
+    options = _ppo_options(config, arm)
+    folder = None if judge is None else check_judge(judge)
+    codec, runtime = codec_of(config, policy), runtime_of(config)
+
+    from redpencil.models.respond import encode_prompts
+    from redpencil.training.ppo import load_actors, run_ppo
+
+    token, sequence = reward_model, sequence_reward_model
+    inputs = {
+        "policy": policy,
+        "reward_model": reward_model,
+        "sequence_reward_model": sequence_reward_model,
+        "prompts": prompts,
+        "validation_prompts": validation_prompts,
+        "reference": reference_outputs,
+        "judge": folder,
+    }
+    with _stage("ppo", out, config, codec, [options.model_dump(), judge], inputs) as stage:
+        if stage is None:
+            return
+        only_sequence = options.reward == "sequence"
+        run_ppo(
+            options,
+            actors=load_actors(
+                options,
+                policy,
+                None if only_sequence else token,
+                token if only_sequence else sequence,
+                runtime,
+            ),
+            prompts=encode_prompts(list(read_jsonl(prompts, Prompt)), codec, options.max_prompt_length),
+            validation=encode_prompts(list(read_jsonl(validation_prompts, Prompt)), codec, options.max_prompt_length),
+            evaluate=_evaluation(judge, reference_outputs, config, runtime),
+            codec=codec,
+            runtime=runtime,
+            stage=stage,
+        )
+
+
+def _ppo_options(config: Recipe, arm: str | None) -> PPOConfig:
+    _check_entry(arm, config.arms, "arms")
+    return config.ppo if arm is None else config.ppo_config(arm)
+
+
+def _evaluation(
+    judge: str | None, reference_outputs: Path | None, config: Recipe, runtime: "Runtime"
+) -> Callable[[Sequence[Response]], dict[str, float]]:
+    """How a policy's responses to the validation prompts are judged; not at all without a judge."""
+    if judge is None or reference_outputs is None:
+        return lambda responses: {}
+
+    from redpencil.evaluation.judges import judge_outputs
+    from redpencil.evaluation.statistics import win_rate
+
+    judging, answers = make_judge(judge, config, runtime), list(read_jsonl(reference_outputs, Response))
+
+    def evaluate(responses: Sequence[Response]) -> dict[str, float]:
+        verdicts = judge_outputs(judging, responses, answers)
+        rate = win_rate([row.preference for row in verdicts], [len(row.first.split()) for row in verdicts])
+        return {"win_rate": rate.value, "win_rate_standard_error": rate.standard_error}
+
+    return evaluate

@@ -1,0 +1,111 @@
+"""The request for a minimal edit: the prompt of Figure 2 (appendix A.1 of the paper), or a user's own.
+
+A template is a text with the placeholders `{question}`, `{input}` and `{response}`. It may begin with `Human:`; what
+follows `Assistant:` at the start of a line primes the answer. Other braces are plain text.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from redpencil.errors import RedpencilError
+from redpencil.providers.base import Message
+
+_PLACEHOLDER = re.compile(r"\{(question|input|response)\}")
+_ASSISTANT = re.compile(r"^Assistant:", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class EditTemplate:
+    """A parsed template: what the human says and how the assistant's answer begins (empty: not primed)."""
+
+    human: str
+    assistant: str = ""
+
+
+def parse_template(text: str, *, file: str | Path | None = None) -> EditTemplate:
+    """A template from its text.
+
+    Raises:
+        RedpencilError: if the human part lacks `{question}` or `{response}`. `{input}` may be left out.
+    """
+    human, *primed = _ASSISTANT.split(text.strip(), maxsplit=1)
+    human = human.removeprefix("Human:").strip()
+    for name in ("question", "response"):
+        if name not in _PLACEHOLDER.findall(human):
+            raise RedpencilError(
+                f"the edit template has no {{{name}}}",
+                file=file,
+                field=name,
+                way_out=f"write {{{name}}} where the {name} is to stand, before any line with 'Assistant:'",
+            )
+    return EditTemplate(human, "".join(primed).strip())
+
+
+def read_template(path: str | Path) -> EditTemplate:
+    """A user's template from a text file.
+
+    Raises:
+        RedpencilError: if the file cannot be read, is not UTF-8 or lacks a placeholder.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise RedpencilError(
+            f"cannot read the edit template ({error.strerror})", file=path, way_out="check the path"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise RedpencilError(
+            f"not valid UTF-8 at byte {error.start}", file=path, way_out="convert the file to UTF-8"
+        ) from None
+    return parse_template(text, file=path)
+
+
+FIGURE_2 = parse_template("""\
+Human: Question: {question}
+
+Input: {input}
+
+Response: {response}
+
+Please make minimal changes to the above response in order to make it a more helpful response to the question. \
+NOTE It is important to only make minimal changes to the response \u2014 try to keep most of the response unchanged.
+
+Assistant: Here is my attempt to make minimal changes to improve the response:
+""")
+"""The paper's prompt, word for word; `<question>` is `{question}`, `<original response>` is `{response}`."""
+
+
+def render_edit_prompt(prompt: str, response: str, input: str = "", template: EditTemplate = FIGURE_2) -> list[Message]:
+    """The messages that ask for a minimal edit of `response`.
+
+    Texts are put in verbatim and once: braces inside them are never taken for placeholders. Where `input` is empty,
+    the paragraph of the template that holds only `{input}` is left out, or else the line that does.
+
+    Raises:
+        RedpencilError: if there is an input and the template has no place for it.
+    """
+    if not input:
+        template = EditTemplate(_without_input(template.human), _without_input(template.assistant))
+    elif "{input}" not in template.human:
+        raise RedpencilError(
+            "a prompt comes with an input, but the edit template has no {input}",
+            field="input",
+            way_out="add a paragraph such as 'Input: {input}'; it is left out for prompts that have none",
+        )
+    values = {"question": prompt, "input": input, "response": response}
+    turns = [Message("user", _fill(template.human, values))]
+    if template.assistant:
+        turns.append(Message("assistant", _fill(template.assistant, values)))
+    return turns
+
+
+def _fill(text: str, values: dict[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda found: values[found[1]], text)
+
+
+def _without_input(text: str) -> str:
+    for separator in ("\n\n", "\n"):
+        parts = text.split(separator)
+        text = separator.join(part for part in parts if set(_PLACEHOLDER.findall(part)) != {"input"})
+    return text

@@ -1,0 +1,1 @@
+"""Judges, win rates, reward accuracy, efficiency and localisation: Tables 1 to 3."""

@@ -1,0 +1,1 @@
+"""Models: loading, batches, forward passes and sampling. Checkpoints are plain Hugging Face folders."""

@@ -1,0 +1,321 @@
+"""Loading and saving models by local folder: policies, reward models, value models."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PreTrainedModel,
+)
+from transformers.utils import logging as transformers_logging
+
+from redpencil.config import RewardLevel
+from redpencil.errors import RedpencilError
+from redpencil.models.runtime import Runtime
+from redpencil.models.text import Codec, first_line, read_object
+from redpencil.runs import write_json
+
+SIDECAR = "redpencil.json"
+LEVELS: dict[str, RewardLevel] = {"ForTokenClassification": "token", "ForSequenceClassification": "sequence"}
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
+
+
+@dataclass(frozen=True, slots=True)
+class RewardCard:
+    """What a reward checkpoint carries beside its weights.
+
+    All are measured on samples of the SFT policy. Per token, `center` is the mean reward and `scale` the standard
+    deviation of a response's summed, centred rewards; per sequence, they are mean and standard deviation of R.
+    `trajectory_center` and `trajectory_scale` are mean and standard deviation of R as Eq. 1 has it, the mean reward of
+    a response's tokens (per sequence: the same as the first two).
+    """
+
+    level: RewardLevel
+    center: float
+    scale: float
+    trajectory_center: float
+    trajectory_scale: float
+    prompt_template: str
+    trained_on: str
+
+
+@dataclass(frozen=True, slots=True)
+class RewardModel:
+    """A loaded reward model and its card."""
+
+    model: PreTrainedModel
+    card: RewardCard
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A new head is always 'newly initialised'; transformers' report of it would alarm for nothing."""
+    before = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+        if bars:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False, **options: Any) -> PreTrainedModel:
+    kind = auto.__name__.removeprefix("AutoModelFor")
+    try:
+        with _quiet():
+            loaded: tuple[PreTrainedModel, dict[str, Any]] = auto.from_pretrained(
+                str(folder), dtype=dtype, local_files_only=True, output_loading_info=True, **options
+            )
+    except Exception as error:  # a damaged file makes the libraries raise nearly anything
+        raise RedpencilError(
+            f"cannot be loaded as a {kind} model ({first_line(error)})",
+            file=folder,
+            way_out="give a folder that save_pretrained wrote, of a supported architecture",
+        ) from error
+    model, report = loaded
+    # Missing weights would silently be random numbers, as when a reward model is given as a policy.
+    missing = [name for name in report["missing_keys"] if not (new_head and _is_new(name, model))]
+    if missing:
+        raise RedpencilError(
+            f"it lacks {len(missing)} weights of a {kind} model, such as {min(missing)}",
+            file=folder,
+            way_out="give a complete checkpoint of the right kind; a reward model is no policy",
+        )
+    return model
+
+
+def _is_new(weight: str, model: PreTrainedModel) -> bool:
+    """Whether a weight belongs to the head, or to the pooler in front of it, and not to the backbone."""
+    return not weight.startswith(f"{model.base_model_prefix}.") or ".pooler." in weight
+
+
+def _finish(model: PreTrainedModel, runtime: Runtime, *, trained: bool) -> PreTrainedModel:
+    disable_dropout(model)
+    model.to(runtime.device)  # type: ignore[arg-type]
+    model.train(trained)
+    model.requires_grad_(trained)
+    return model
+
+
+def disable_dropout(model: nn.Module) -> None:
+    """Set every dropout to 0: old and new log-probabilities of PPO must come from the same function.
+
+    Attention keeps its probability as a plain number beside the dropout layers (`attention_dropout` in Llama).
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a model folder holds weights, or only a configuration to start from scratch."""
+    return any(next(folder.glob(pattern), None) is not None for pattern in WEIGHTS)
+
+
+def load_policy(folder: str | Path, runtime: Runtime, *, trained: bool) -> PreTrainedModel:
+    """A causal language model. A folder with a configuration and no weights gives a freshly initialised one.
+
+    Raises:
+        RedpencilError: if the folder is missing or is no causal language model.
+    """
+    folder = _existing(folder)
+    kind = _architecture(folder)
+    if kind.endswith((*LEVELS, "ForMaskedLM")):
+        raise RedpencilError(
+            f"{kind} is no policy", file=folder, field="architectures", way_out="give a causal language model"
+        )
+    if has_weights(folder):
+        dtype = torch.float32 if trained else runtime.dtype
+        return _finish(_load(AutoModelForCausalLM, folder, dtype), runtime, trained=trained)
+    try:
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    except Exception as error:  # as in `_load`
+        raise RedpencilError(
+            f"no model can be made from its configuration ({first_line(error)})",
+            file=folder,
+            way_out="give a folder with config.json",
+        ) from error
+    return _finish(model, runtime, trained=trained)
+
+
+def _existing(folder: str | Path) -> Path:
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise RedpencilError(
+            "no model folder: config.json is missing", file=folder, way_out="give a folder that save_pretrained wrote"
+        )
+    return folder
+
+
+def _architecture(folder: Path) -> str:
+    """The class that wrote a checkpoint, such as `LlamaForCausalLM`."""
+    names = read_object(folder / "config.json").get("architectures") or ["an unknown architecture"]
+    return str(names[0])
+
+
+def load_head(
+    folder: str | Path, level: RewardLevel, runtime: Runtime, *, trained: bool, zero_head: bool
+) -> PreTrainedModel:
+    """A model with one output per token or per sequence, on the backbone of any checkpoint.
+
+    With `zero_head` the head starts at 0, so that a new reward or value model says nothing before it has learnt.
+
+    Raises:
+        RedpencilError: if the folder is missing or damaged, or its architecture is not supported.
+    """
+    folder = _existing(folder)
+    auto = AutoModelForTokenClassification if level == "token" else AutoModelForSequenceClassification
+    model = _load(auto, folder, torch.float32 if trained else runtime.dtype, new_head=zero_head, num_labels=1)
+    if level == "token" and any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules()):
+        raise RedpencilError(
+            f"{type(model).__name__} counts positions from its pad id, which left padding does not allow",
+            file=folder,
+            way_out="use an architecture such as Llama, Qwen, Mistral, Gemma, GPT-2 or BERT",
+        )
+    if zero_head:
+        head = head_of(model)
+        nn.init.zeros_(head.weight)
+        if head.bias is not None:
+            nn.init.zeros_(head.bias)
+    return _finish(model, runtime, trained=trained)
+
+
+def context_of(model: nn.Module) -> int | None:
+    """The most tokens that a model reads, prompt and response together; None where its configuration sets no limit."""
+    found: int | None = getattr(model.config, "max_position_embeddings", None)
+    return found
+
+
+def head_of(model: nn.Module) -> nn.Linear:
+    """The last linear layer, which turns hidden states into rewards or values.
+
+    Raises:
+        RedpencilError: if the architecture keeps it under a name that is not known.
+    """
+    for name in ("score", "classifier"):
+        head = getattr(model, name, None)
+        if isinstance(head, nn.Linear) and head.out_features == 1:
+            return head
+    raise RedpencilError(
+        f"{type(model).__name__} has no linear head called score or classifier",
+        way_out="use an architecture such as Llama, Qwen, Mistral, Gemma, GPT-2 or BERT",
+    )
+
+
+def load_reward_model(folder: str | Path, runtime: Runtime, *, level: RewardLevel | None = None) -> RewardModel:
+    """A trained reward model, frozen, with its card.
+
+    Raises:
+        RedpencilError: if the folder holds no reward model, or one of another level than asked for.
+    """
+    folder = _existing(folder)
+    kind = _architecture(folder)
+    found = next((found for suffix, found in LEVELS.items() if kind.endswith(suffix)), None)
+    if found is None:
+        raise RedpencilError(
+            f"{kind} is no reward model",
+            file=folder,
+            field="architectures",
+            way_out="give a checkpoint that `redpencil reward` wrote, or any ...ForTokenClassification / "
+            "...ForSequenceClassification with one label",
+        )
+    if level is not None and found != level:
+        raise RedpencilError(
+            f"a reward model of level {level} is wanted, {kind} is of level {found}",
+            file=folder,
+            field="architectures",
+            way_out=f"train one with `redpencil reward --set reward.level={level}`, or choose another ppo.reward",
+        )
+    # config.json leaves out what is the default: 2 labels.
+    labels = len(read_object(folder / "config.json").get("id2label", ("LABEL_0", "LABEL_1")))
+    if labels != 1:
+        raise RedpencilError(
+            f"it has {labels} outputs, a reward model has one",
+            file=folder,
+            field="id2label",
+            way_out="use num_labels=1",
+        )
+    return RewardModel(load_head(folder, found, runtime, trained=False, zero_head=False), read_card(folder, found))
+
+
+def read_card(folder: Path, level: RewardLevel) -> RewardCard:
+    """The card beside the weights; a foreign reward model gets centre 0 and scale 1."""
+    path = folder / SIDECAR
+    if not path.is_file():
+        return RewardCard(level, 0.0, 1.0, 0.0, 1.0, prompt_template="{prompt}", trained_on="unknown")
+    try:
+        card = RewardCard(**read_object(path)["reward"])
+        sound = card.level == level and min(card.scale, card.trajectory_scale) > 0
+    except (KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise RedpencilError(
+            f"not the card of a reward model of level {level}",
+            file=path,
+            field="reward",
+            way_out="train the reward model again, or delete the file",
+        )
+    return card
+
+
+def save_model(model: PreTrainedModel, codec: Codec, folder: Path, *, card: RewardCard | None = None) -> None:
+    """Write a plain Hugging Face checkpoint with its tokenizer, and what redpencil adds in a small JSON file."""
+    # Sequence models of transformers read the last token that is not padding, so EOS must not be declared padding.
+    hides_eos = card is not None and codec.pad_id == codec.eos_id
+    with _quiet():
+        model.config.pad_token_id = None if hides_eos else codec.pad_id
+        model.save_pretrained(str(folder))
+    codec.tokenizer.save_pretrained(str(folder))
+    content: dict[str, Any] = {"prompt_template": codec.template}
+    if card is not None:
+        content["reward"] = asdict(card)
+    write_json(folder / SIDECAR, content)
+
+
+def template_of(folder: str | Path, default: str = "{prompt}") -> str:
+    """The prompt template that a checkpoint was trained with, or `default` for a foreign one."""
+    path = Path(folder) / SIDECAR
+    return str(read_object(path).get("prompt_template", default)) if path.is_file() else default
+
+
+def check_same_tokenizer(policy: Path, reward: Path) -> None:
+    """Rewards are read token by token, so both models must cut text alike.
+
+    Raises:
+        RedpencilError: if the vocabularies differ.
+    """
+    ours, theirs = (_vocabulary(folder) for folder in (policy, reward))
+    if ours != theirs:
+        raise RedpencilError(
+            "the reward model's tokenizer differs from the policy's",
+            file=reward,
+            field="tokenizer.json",
+            way_out=f"train the reward model from a checkpoint with the tokenizer of {policy}",
+        )
+
+
+def _vocabulary(folder: Path) -> Any:
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise RedpencilError("tokenizer.json is missing", file=path, way_out="save the fast tokenizer beside the model")
+    content = read_object(path)
+    model, added = content.get("model"), content.get("added_tokens")
+    if not isinstance(model, dict) or not isinstance(added, list):
+        raise RedpencilError("not a tokenizer", file=path, way_out="save the fast tokenizer beside the model again")
+    return model.get("vocab"), {token["id"]: token["content"] for token in added}

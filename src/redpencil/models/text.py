@@ -1,0 +1,161 @@
+"""Text to token ids and back.
+
+A prompt and a response are tokenised separately, once each, because that is how generation sees them: the prompt's
+ids are given, the response's ids follow. Text that was decoded is never tokenised again during training.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from redpencil.alignment.tokens import Tokens
+from redpencil.errors import RedpencilError
+from redpencil.runs import read_json
+
+CHAT = "chat"
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """A tokenizer and the template around prompts.
+
+    `template` holds `{prompt}`, or is `chat` for the tokenizer's own chat template. Padding is always carried in
+    masks, so `pad_id` may equal `eos_id` where a tokenizer has no pad of its own. `context` is the most tokens that
+    the model beside the tokenizer can read, prompt and response together; None where it does not say.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    template: str
+    pad_id: int
+    eos_id: int
+    context: int | None = None
+
+    def unfit(self, prompt: Sequence[int], response: Sequence[int], max_length: int) -> str | None:
+        """Why a row of token ids cannot be trained on, for the counts of skipped rows; None if it can."""
+        length = len(prompt) + len(response)
+        if not prompt:
+            return "empty prompt"
+        if length > max_length:
+            return "longer than max_length"
+        if self.context is not None and length > self.context:
+            return "longer than the model's context"
+        return None
+
+    def encode_prompts(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each prompt, up to where the response begins."""
+        if self.template == CHAT:
+            chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
+            rendered: Any = self.tokenizer.apply_chat_template(
+                chats, add_generation_prompt=True, tokenize=True, return_dict=True
+            )
+            return [list(ids) for ids in rendered["input_ids"]]
+        texts = [self.template.replace("{prompt}", prompt) for prompt in prompts]
+        encoded: Any = self.tokenizer(texts, add_special_tokens=True)["input_ids"]
+        return [self._without_final_eos(list(ids)) for ids in encoded]
+
+    def _without_final_eos(self, ids: list[int]) -> list[int]:
+        """Some tokenizers close every text with EOS; after a prompt the response has yet to come."""
+        return ids[:-1] if len(ids) > 1 and ids[-1] == self.eos_id else ids
+
+    def encode_responses(self, responses: Sequence[str], *, finished: bool = True) -> list[Tokens]:
+        """Tokens of each response with their character spans; a finished one ends with EOS."""
+        encoded = self.tokenizer(list(responses), add_special_tokens=False, return_offsets_mapping=True)
+        tokens = []
+        for text, ids, offsets in zip(responses, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            spans = tuple((int(start), int(end)) for start, end in offsets)
+            if finished:
+                tokens.append(Tokens((*ids, self.eos_id), (*spans, (len(text), len(text))), has_eos=True))
+            else:
+                tokens.append(Tokens(tuple(ids), spans, has_eos=False))
+        return tokens
+
+    def decode(self, responses: Sequence[Sequence[int]]) -> list[str]:
+        """Text of each response, without special tokens."""
+        texts: list[str] = self.tokenizer.batch_decode([list(ids) for ids in responses], skip_special_tokens=True)
+        return texts
+
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        """Each token as a person reads it, for heat-maps and `--show`."""
+        return [str(self.tokenizer.decode([i])) for i in ids]
+
+
+def load_codec(folder: str | Path, template: str = "{prompt}") -> Codec:
+    """The tokenizer of a local checkpoint folder.
+
+    Raises:
+        RedpencilError: if the folder holds no fast tokenizer, it has no EOS token, or the template does not fit.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise RedpencilError("no such model folder", file=folder, way_out="give a folder that Hugging Face saved")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # a damaged file makes the libraries raise nearly anything
+        raise RedpencilError(
+            f"no tokenizer can be loaded ({first_line(error)})",
+            file=folder,
+            way_out="copy tokenizer.json and tokenizer_config.json into the model folder",
+        ) from error
+    if not tokenizer.is_fast:
+        raise RedpencilError(
+            "the tokenizer gives no character offsets, which token masks need",
+            file=folder,
+            way_out="use a fast tokenizer",
+        )
+    if tokenizer.eos_token_id is None:
+        eos = getattr(tokenizer, "sep_token_id", None)
+        if eos is None:
+            raise RedpencilError(
+                "the tokenizer has no end-of-sequence token",
+                file=folder,
+                field="eos_token",
+                way_out="set eos_token in tokenizer_config.json",
+            )
+    else:
+        eos = tokenizer.eos_token_id
+    if template == CHAT and not tokenizer.chat_template:
+        raise RedpencilError(
+            "the tokenizer has no chat template",
+            file=folder,
+            field="prompt_template",
+            way_out="write the template into the recipe, with {prompt} where the prompt goes",
+        )
+    if template != CHAT and "{prompt}" not in template:
+        raise RedpencilError(
+            "the template has no {prompt}", field="prompt_template", way_out="write {prompt} where the prompt goes"
+        )
+    return Codec(tokenizer, template, _pad_id(tokenizer, eos), eos, _context(folder))
+
+
+def _pad_id(tokenizer: PreTrainedTokenizerBase, eos_id: int) -> int:
+    for candidate in (tokenizer.pad_token_id, tokenizer.unk_token_id):
+        if candidate is not None and candidate != eos_id:
+            return int(candidate)
+    return eos_id
+
+
+def _context(folder: Path) -> int | None:
+    path = folder / "config.json"
+    config = read_object(path) if path.is_file() else {}
+    found = config.get("max_position_embeddings", config.get("n_positions"))
+    return found if isinstance(found, int) and found > 0 else None
+
+
+def read_object(path: Path) -> Mapping[str, Any]:
+    """The content of a JSON file of a model folder.
+
+    Raises:
+        RedpencilError: if the file is missing or holds no JSON object.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise RedpencilError("not a JSON object", file=path, way_out="save the model folder again")
+    return content
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, without its advice."""
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,148 @@
+"""Run a plan: stages that wait for nothing run side by side in worker processes."""
+
+import multiprocessing
+import os
+import queue
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from redpencil.errors import RedpencilError
+from redpencil.pipeline.plan import StageSpec
+from redpencil.runs import Progress, no_progress, open_stage
+
+Happening = Literal["started", "progress", "done", "already complete", "failed"]
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a listener may show."""
+
+    stage: str
+    happening: Happening
+    done: int = 0
+    total: int = 0
+    note: str = ""
+
+
+Listener = Callable[[Event], None]
+
+_events: Any = None
+
+
+def _start_worker(events: Any) -> None:
+    global _events
+    _events = events
+
+
+def _work_in_process(spec: StageSpec) -> Happening:
+    def progress(done: int, total: int, note: str) -> None:
+        _events.put(Event(spec.key, "progress", done, total, note))
+
+    _events.put(Event(spec.key, "started"))
+    return perform(spec, progress)
+
+
+def perform(spec: StageSpec, progress: Progress = no_progress) -> Happening:
+    """Do one stage here and now, unless its folder is complete with the same inputs."""
+    with open_stage(
+        spec.folder, spec.name, seed=spec.seed, config=spec.config, inputs=spec.inputs, progress=progress
+    ) as stage:
+        if stage is None:
+            return "already complete"
+        spec.work(spec.context, stage)
+    return "done"
+
+
+@dataclass
+class _Board:
+    """Which stages wait, run and are done."""
+
+    waiting: dict[str, StageSpec]
+    done: set[str] = field(default_factory=set)
+    running: dict[Future[Happening], str] = field(default_factory=dict)
+
+    def ready(self) -> list[StageSpec]:
+        """Stages whose needs are met, in the plan's order."""
+        return [spec for spec in self.waiting.values() if all(need in self.done for need in spec.needs)]
+
+
+def default_jobs(device: str) -> int:
+    """One worker a core on a CPU; one on a GPU, whose memory the stages would fight over."""
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return max(1, os.cpu_count() or 1) if device == "cpu" else 1
+
+
+def execute(plan: Sequence[StageSpec], *, jobs: int, listener: Listener) -> None:
+    """Run all stages, `jobs` at a time.
+
+    The first failure stops new stages from starting; those that run are allowed to finish, so that their work is
+    kept for the next attempt. Then the failure is raised.
+
+    Raises:
+        RedpencilError: what a stage raised, or that a worker process died.
+    """
+    if jobs == 1:
+        for spec in plan:
+            listener(Event(spec.key, "started"))
+            listener(Event(spec.key, perform(spec, _local_progress(spec, listener))))
+        return
+    methods = multiprocessing.get_context("spawn")
+    events: Any = methods.Queue()
+    board = _Board({spec.key: spec for spec in plan})
+    pool = ProcessPoolExecutor(jobs, mp_context=methods, initializer=_start_worker, initargs=(events,))
+    try:
+        _drive(board, pool, jobs, events, listener)
+    except BrokenProcessPool:
+        names = ", ".join(board.running.values())
+        raise RedpencilError(
+            f"a worker process died while these stages ran: {names}",
+            way_out="it may have run out of memory: try --jobs 1 or a smaller batch; finished stages are kept",
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        events.close()
+
+
+def _local_progress(spec: StageSpec, listener: Listener) -> Progress:
+    return lambda done, total, note: listener(Event(spec.key, "progress", done, total, note))
+
+
+def _drive(board: _Board, pool: ProcessPoolExecutor, jobs: int, events: Any, listener: Listener) -> None:
+    failure: BaseException | None = None
+    while board.running or (board.waiting and failure is None):
+        for spec in board.ready() if failure is None else ():
+            if len(board.running) == jobs:
+                break
+            del board.waiting[spec.key]
+            board.running[pool.submit(_work_in_process, spec)] = spec.key
+        finished, _ = wait(board.running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+        _relay(events, listener)
+        for future in finished:
+            key = board.running.pop(future)
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool):
+                board.running[future] = key
+                raise error
+            if error is not None:
+                failure = failure or error
+                listener(Event(key, "failed", note=str(error)))
+                continue
+            board.done.add(key)
+            listener(Event(key, future.result()))
+    if failure is not None:
+        raise failure
+
+
+def _relay(events: Any, listener: Listener) -> None:
+    while True:
+        try:
+            listener(events.get_nowait())
+        except queue.Empty:
+            return

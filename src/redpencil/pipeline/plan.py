@@ -1,0 +1,168 @@
+"""What a recipe's run consists of: stages, their inputs, and who waits for whom."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from redpencil.config import Recipe
+from redpencil.pipeline import data, results, train
+from redpencil.pipeline.context import Context
+from redpencil.runs import Stage
+
+Work = Callable[[Context, Stage], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """One stage of one seed: `key` is unique in the plan, `folder` is where it writes."""
+
+    key: str
+    name: str
+    folder: Path
+    seed: int
+    needs: tuple[str, ...]
+    config: Mapping[str, Any]
+    inputs: Mapping[str, Path]
+    work: Work
+    context: Context
+
+
+class _Planner:
+    def __init__(self, recipe: Recipe, root: Path, seed: int, prefix: str) -> None:
+        self.recipe, self.seed, self.prefix = recipe, seed, prefix
+        self.context = Context(recipe, root, seed)
+        self.shared = {"prompt_template": recipe.prompt_template, "device": recipe.device, "dtype": recipe.dtype}
+        self.stages: list[StageSpec] = []
+
+    def add(self, name: str, work: Work, *, needs: tuple[str, ...], config: Any, inputs: Mapping[str, Path]) -> None:
+        self.stages.append(
+            StageSpec(
+                key=self.prefix + name,
+                name=name,
+                folder=self.context.root / name,
+                seed=self.seed,
+                needs=tuple(self.prefix + need for need in needs),
+                config={**self.shared, name: config},
+                inputs=inputs,
+                work=work,
+                context=self.context,
+            )
+        )
+
+
+def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[StageSpec]:
+    """The stages of one seed in an order that satisfies `needs`."""
+    planner = _Planner(recipe, root, seed, prefix)
+    context, paths = planner.context, planner.context.paths
+    source: Any = recipe.world if recipe.world is not None else recipe.files
+    first: tuple[str, ...] = ()
+    if recipe.world is not None:
+        planner.add("world", data.make_world_data, needs=(), config=recipe.world.model_dump(), inputs={})
+        first = ("world",)
+    if context.trains_sft:
+        inputs = {"model": paths.model, "examples": paths.sft_examples}
+        planner.add("sft", train.sft, needs=first, config=recipe.sft.model_dump(), inputs=inputs)
+        first = (*first, "sft")
+    sampling = recipe.sampling.model_dump()
+    policy = {"policy": paths.sft_policy}
+    prompts = {"validation_prompts": paths.validation_prompts, "evaluation_prompts": paths.evaluation_prompts}
+    planner.add(
+        "reference",
+        train.reference,
+        needs=first,
+        config=[source.model_dump(mode="json"), recipe.sft.model_dump(), sampling],
+        inputs={**policy, **prompts, **context.reference_inputs},
+    )
+    planner.add(
+        "samples",
+        data.samples,
+        needs=first,
+        config=[source.model_dump(mode="json"), sampling, recipe.reward.reference_samples],
+        inputs={**policy, "prompts": paths.prompts},
+    )
+    planner.add(
+        "outputs-sft", partial(train.outputs, policy="sft"), needs=first, config=sampling, inputs={**policy, **prompts}
+    )
+    planner.add(
+        "annotations",
+        data.annotations,
+        needs=("samples",),
+        config=source.model_dump(mode="json"),
+        inputs={"samples": paths.samples, **context.annotation_inputs},
+    )
+    planner.add(
+        "align",
+        data.align,
+        needs=("annotations", *first),
+        config=recipe.align.model_dump(),
+        inputs={**policy, "annotations": paths.annotations},
+    )
+    _plan_rewards(planner, policy)
+    _plan_arms(planner, policy, prompts, sampling)
+    return planner.stages
+
+
+def _plan_rewards(planner: _Planner, policy: Mapping[str, Path]) -> None:
+    recipe, paths = planner.recipe, planner.context.paths
+    for name, model in recipe.reward_models.items():
+        planner.add(
+            f"reward-{name}",
+            partial(train.reward, name=name),
+            needs=("align", "samples"),
+            config=[recipe.reward_config(name).model_dump(), model.pairs],
+            inputs={**policy, "pairs": paths.pairs(model.pairs, "train"), "samples": paths.samples},
+        )
+
+
+def _plan_arms(
+    planner: _Planner, policy: Mapping[str, Path], prompts: Mapping[str, Path], sampling: Mapping[str, Any]
+) -> None:
+    recipe, paths, context = planner.recipe, planner.context.paths, planner.context
+    for arm, config in recipe.arms.items():
+        models = [name for name in (config.reward_model, config.sequence_reward_model) if name]
+        planner.add(
+            f"ppo-{arm}",
+            partial(train.ppo, arm=arm),
+            needs=("reference", *(f"reward-{name}" for name in models)),
+            config=[recipe.ppo_config(arm).model_dump(), config.model_dump()],
+            inputs={
+                **policy,
+                **{name: paths.reward_model(name) for name in models},
+                "prompts": paths.prompts,
+                "validation_prompts": paths.validation_prompts,
+                "reference": paths.reference_outputs("validation"),
+                **context.judge_inputs,
+            },
+        )
+        planner.add(
+            f"outputs-{arm}",
+            partial(train.outputs, policy=arm),
+            needs=(f"ppo-{arm}",),
+            config=sampling,
+            inputs={"policy": paths.policy(arm), **prompts},
+        )
+    policies = ("sft", *recipe.arms)
+    outputs = {name: paths.outputs(name) for name in policies}
+    planner.add(
+        "judge",
+        results.judge,
+        needs=("reference", *(f"outputs-{name}" for name in policies)),
+        config={},
+        inputs={**outputs, "reference": paths.reference_outputs("evaluation"), **context.judge_inputs},
+    )
+    planner.add(
+        "evaluate",
+        results.evaluate,
+        needs=("judge", *(f"reward-{name}" for name in recipe.reward_models)),
+        config={name: model.pairs for name, model in recipe.reward_models.items()},
+        inputs={
+            **outputs,
+            "judgements": context.root / "judge",
+            "align": context.root / "align",
+            "annotations": paths.annotations,
+            **{name: paths.reward_model(name) for name in recipe.reward_models},
+            **{f"metrics-{arm}": context.root / f"ppo-{arm}" / "metrics.jsonl" for arm in recipe.arms},
+        },
+    )

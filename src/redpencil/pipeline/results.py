@@ -1,0 +1,239 @@
+"""The last stages of a run: judgements, and every number of the report."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from redpencil.evaluation.efficiency import time_to_reach
+from redpencil.evaluation.judges import judge_outputs
+from redpencil.evaluation.localisation import auroc, pooled_within_groups
+from redpencil.evaluation.statistics import accuracy, paired_difference, scores_of, win_rate
+from redpencil.models.loading import RewardModel, load_reward_model
+from redpencil.pipeline.context import Context
+from redpencil.pipeline.judging import make_judge
+from redpencil.records import Comparison, Edit, Pair, Response, read_jsonl, write_jsonl
+from redpencil.runs import Stage, read_metrics, write_json
+from redpencil.training.pairs import pairs_of_edits
+from redpencil.training.reward import pair_margins, score_tokens
+from redpencil.world.facts import make_world
+from redpencil.world.oracle import FlawKind, Oracle, Verdict
+
+SHOWN = 8
+"""Heat-maps in the report: this many bad responses and as many good ones."""
+
+
+def judge(context: Context, stage: Stage) -> None:
+    """Compare every policy's outputs with the reference's."""
+    verdict = make_judge(context)
+    reference = list(read_jsonl(context.paths.reference_outputs("evaluation"), Response))
+    for name in ("sft", *context.recipe.arms):
+        ours = list(read_jsonl(context.paths.outputs(name), Response))
+        write_jsonl(stage.folder / f"{name}.jsonl", judge_outputs(verdict, ours, reference))
+
+
+def evaluate(context: Context, stage: Stage) -> None:
+    """Write `results.json` and `report_data.json`."""
+    models = {
+        name: load_reward_model(context.paths.reward_model(name), context.runtime)
+        for name in context.recipe.reward_models
+    }
+    localised, heatmaps = _look_inside(context, models)
+    results = {
+        "name": context.recipe.name,
+        "seed": context.seed,
+        **_win_rates(context),
+        "reward_accuracy": _accuracies(context, models),
+        **_efficiencies(context),
+        "localisation": localised,
+        "flaws": _flaws(context),
+    }
+    write_json(stage.folder / "results.json", results)
+    write_json(stage.folder / "report_data.json", {"heatmaps": heatmaps})
+
+
+def _win_rates(context: Context) -> dict[str, Any]:
+    rates, scores = {}, {}
+    for name in ("sft", *context.recipe.arms):
+        verdicts = list(read_jsonl(context.root / "judge" / f"{name}.jsonl", Comparison))
+        preferences = [verdict.preference for verdict in verdicts]
+        rates[name] = asdict(win_rate(preferences, [len(verdict.first.split()) for verdict in verdicts]))
+        scores[name] = scores_of(preferences)
+    differences = {
+        f"{first}-{second}": asdict(paired_difference(scores[first], scores[second]))
+        for first, second in combinations(context.recipe.arms, 2)
+    }
+    return {"win_rate": rates, "win_rate_difference": differences}
+
+
+def _accuracies(context: Context, models: Mapping[str, RewardModel]) -> dict[str, Any]:
+    """Trained on x tested on: each model's accuracy on every held-out set, beside the rule that the shorter wins."""
+    tests = {}
+    for path in sorted((context.root / "align").glob("*_test.jsonl")):
+        tests[path.name.removesuffix("_test.jsonl")] = list(read_jsonl(path, Pair))
+    matrix: dict[str, Any] = {}
+    for name, model in models.items():
+        matrix[name] = {
+            kind: asdict(accuracy(pair_margins(model, pairs, context.codec, context.runtime)))
+            for kind, pairs in tests.items()
+        }
+    matrix["shorter_wins"] = {
+        kind: asdict(accuracy([float(len(p.rejected_ids) - len(p.chosen_ids)) for p in pairs]))
+        for kind, pairs in tests.items()
+    }
+    return matrix
+
+
+def _efficiencies(context: Context) -> dict[str, Any]:
+    """The first arm against each other one: step and second at which it reaches that arm's best win rate (Table 3)."""
+    curves = {}
+    for arm in context.recipe.arms:
+        rows = read_metrics(context.root / f"ppo-{arm}")
+        curves[arm] = [
+            (int(row["step"]), row["seconds"], row["eval/win_rate"]) for row in rows if "eval/win_rate" in row
+        ]
+    first, *others = context.recipe.arms
+    names = ["efficiency", *(f"efficiency_{other}" for other in others[1:])]
+    return {
+        name: asdict(time_to_reach(curves[first], curves[other])) for name, other in zip(names, others, strict=False)
+    }
+
+
+def _oracle(context: Context) -> Oracle | None:
+    world = context.recipe.world
+    return None if world is None else Oracle(make_world(world.facts_seed))
+
+
+def _flaws(context: Context) -> dict[str, dict[str, float]] | None:
+    """Flaws of each kind, and missing facts, per 100 responses of each policy."""
+    oracle = _oracle(context)
+    if oracle is None:
+        return None
+    paths = {name: context.paths.outputs(name) for name in ("sft", *context.recipe.arms)}
+    paths["reference"] = context.paths.reference_outputs("evaluation")
+    return {name: _flaw_rates(oracle, read_jsonl(path, Response)) for name, path in paths.items()}
+
+
+def _flaw_rates(oracle: Oracle, responses: Iterable[Response]) -> dict[str, float]:
+    counts: Counter[str] = Counter({kind.value: 0 for kind in FlawKind})
+    counts["missing"] = 0
+    total = 0
+    for response in responses:
+        verdict = oracle.inspect(response.prompt, response.response)
+        counts.update(flaw.kind.value for flaw in verdict.flaws)
+        counts["missing"] += len(verdict.missing)
+        total += 1
+    return {kind: 100 * count / total for kind, count in counts.items()}
+
+
+def _look_inside(context: Context, models: Mapping[str, RewardModel]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Localisation of every token-level model on held-out originals, and heat-maps of some of them."""
+    path = context.paths.annotations / "edits_test.jsonl"
+    edits = {edit.id: edit for edit in read_jsonl(path, Edit)}
+    pairs, _ = pairs_of_edits(edits.values(), context.codec, context.recipe.align)
+    rows = [_Row(pair, edits[pair.id]) for pair in pairs]
+    oracle = _oracle(context)
+    localised: dict[str, Any] = {}
+    heatmaps: list[dict[str, Any]] = []
+    for name, model in models.items():
+        if model.card.level != "token":
+            continue
+        rewards = _rewards(context, model, [row.pair for row in rows])
+        edited = [flag for row in rows for flag in row.pair.rejected_changed]
+        localised[name] = {"edited_auroc": auroc([-r for row in rewards for r in row], edited)}
+        if oracle is not None:
+            localised[name] |= _against_oracle(context, oracle, rows, rewards)
+        heatmaps += _heatmaps(context, name, oracle, rows, rewards, model.card.center)
+    return localised, heatmaps
+
+
+class _Row:
+    """A held-out original: its pair, its text."""
+
+    def __init__(self, pair: Pair, edit: Edit) -> None:
+        self.pair, self.edit = pair, edit
+
+
+def _rewards(context: Context, model: RewardModel, pairs: Sequence[Pair]) -> list[list[float]]:
+    prompts, responses = [pair.prompt_ids for pair in pairs], [pair.rejected_ids for pair in pairs]
+    scored = score_tokens(model.model, prompts, responses, context.codec, context.runtime)
+    return [[float(reward) for reward in row] for row in scored]
+
+
+def _against_oracle(
+    context: Context, oracle: Oracle, rows: Sequence[_Row], rewards: Sequence[Sequence[float]]
+) -> dict[str, float | None]:
+    """AUROC of -r_t for the oracle's flaws: over all tokens, among values of one slot (trap 15), and of the end of
+    sequence where a requested fact is missing (trap 14).
+    """
+    scores: list[float] = []
+    labels: list[bool] = []
+    values: list[tuple[float, bool, str]] = []
+    ends: list[tuple[float, bool]] = []
+    offsets = context.codec.encode_responses([row.edit.original for row in rows])
+    for row, tokens, token_rewards in zip(rows, offsets, rewards, strict=True):
+        verdict = oracle.inspect(row.edit.prompt, row.edit.original)
+        for (start, end), reward in zip(tokens.offsets, token_rewards, strict=False):
+            if start == end:
+                ends.append((-reward, bool(verdict.missing)))
+                continue
+            scores.append(-reward)
+            labels.append(verdict.flaw_at(start, end) is not None)
+            values += _value_at(verdict, start, end, -reward)
+    return {
+        "auroc": auroc(scores, labels),
+        "values_auroc": pooled_within_groups([v[0] for v in values], [v[1] for v in values], [v[2] for v in values]),
+        "eos_missing_auroc": auroc([e[0] for e in ends], [e[1] for e in ends]),
+    }
+
+
+def _value_at(verdict: Verdict, start: int, end: int, score: float) -> list[tuple[float, bool, str]]:
+    return [
+        (score, not span.correct, span.slot) for span in verdict.value_spans if span.start < end and start < span.end
+    ]
+
+
+def _heatmaps(
+    context: Context,
+    name: str,
+    oracle: Oracle | None,
+    rows: Sequence[_Row],
+    rewards: Sequence[Sequence[float]],
+    center: float,
+) -> list[dict[str, Any]]:
+    """Centred token rewards of the responses with most and with fewest changed tokens."""
+    order = sorted(range(len(rows)), key=lambda i: _fault(oracle, rows[i]))
+    picked = [(i, "bad") for i in order[-SHOWN:]] + [(i, "good") for i in order[:SHOWN]]
+    return [
+        {
+            "model": name,
+            "label": label,
+            "prompt": rows[i].edit.prompt,
+            "tokens": context.codec.token_texts(rows[i].pair.rejected_ids),
+            "rewards": [reward - center for reward in rewards[i]],
+            "flaws": _token_flaws(context, oracle, rows[i]),
+        }
+        for i, label in picked
+    ]
+
+
+def _fault(oracle: Oracle | None, row: _Row) -> float:
+    if oracle is None:
+        return sum(row.pair.rejected_changed) / len(row.pair.rejected_changed)
+    return -oracle.inspect(row.edit.prompt, row.edit.original).utility
+
+
+def _token_flaws(context: Context, oracle: Oracle | None, row: _Row) -> list[str | None]:
+    if oracle is None:
+        return ["edited" if changed else None for changed in row.pair.rejected_changed]
+    verdict = oracle.inspect(row.edit.prompt, row.edit.original)
+    tokens = context.codec.encode_responses([row.edit.original])[0]
+    kinds = [verdict.flaw_at(start, end) if start < end else None for start, end in tokens.offsets]
+    return [None if kind is None else kind.value for kind in kinds[: len(row.pair.rejected_ids)]]
+
+
+def stage_seconds(root: Path, names: Iterable[str], read: Callable[[Path], Any]) -> dict[str, dict[str, float]]:
+    """What each stage cost, from its manifest."""
+    return {name: {"seconds": read(root / name / "manifest.json")["seconds"]} for name in names}

@@ -1,0 +1,273 @@
+"""Frozen records, one JSON object a line: what the stages hand to each other.
+
+Every record has an `id` and a `meta` mapping. Keys of a row that the record does not know are kept in
+`meta`, so passing a user's file through redpencil loses nothing.
+"""
+
+import enum
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from redpencil.errors import RedpencilError
+
+Meta = Mapping[str, Any]
+
+
+class Preference(enum.StrEnum):
+    """Which of two responses is better."""
+
+    FIRST = "first"
+    SECOND = "second"
+    TIE = "tie"
+
+
+class EditOutcome(enum.StrEnum):
+    """What became of a request for an edit."""
+
+    EDITED = "edited"
+    UNCHANGED = "unchanged"
+    EMPTY = "empty"
+    TRUNCATED = "truncated"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """An instruction to answer."""
+
+    id: str
+    prompt: str
+    meta: Meta = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A demonstration for supervised fine-tuning."""
+
+    id: str
+    prompt: str
+    response: str
+    meta: Meta = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a model answered. `finished` is False where the answer was cut off at the length limit."""
+
+    id: str
+    prompt: str
+    response: str
+    model: str = ""
+    finished: bool = True
+    meta: Meta = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two responses to one prompt and which one `annotator` (a person, a judge, a rule) prefers."""
+
+    id: str
+    prompt: str
+    first: str
+    second: str
+    preference: Preference
+    annotator: str = ""
+    meta: Meta = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A response and its minimal edit (section 2.1 of the paper). The edited text is taken to be the better one."""
+
+    id: str
+    prompt: str
+    original: str
+    edited: str
+    editor: str = ""
+    outcome: EditOutcome = EditOutcome.EDITED
+    meta: Meta = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A tokenised pair for reward training; `rejected` is the original, `chosen` the edit.
+
+    `rejected_changed` and `chosen_changed` are U1 of each side (one flag a token, True = changed); `unchanged` is
+    U0, as (rejected index, chosen index). For pairs of independent responses all three are empty. Token ids of a
+    response include its end-of-sequence token where the response is complete.
+    """
+
+    id: str
+    prompt_ids: tuple[int, ...]
+    rejected_ids: tuple[int, ...]
+    chosen_ids: tuple[int, ...]
+    rejected_changed: tuple[bool, ...] = ()
+    chosen_changed: tuple[bool, ...] = ()
+    unchanged: tuple[tuple[int, int], ...] = ()
+    meta: Meta = field(default_factory=dict)
+
+
+Record = Prompt | Example | Response | Comparison | Edit | Pair
+R = TypeVar("R", Prompt, Example, Response, Comparison, Edit, Pair)
+
+
+_ADAPTERS: Final[Mapping[type[Record], TypeAdapter[Any]]] = {
+    kind: TypeAdapter(kind) for kind in (Prompt, Example, Response, Comparison, Edit, Pair)
+}
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_MAYBE_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+def parse_record(row: object, kind: type[R], *, file: str | Path | None = None, line: int | None = None) -> R:
+    """One row as a record of `kind`.
+
+    Raises:
+        RedpencilError: naming file, line and field, if the row is no object or a field is missing or of a wrong type.
+    """
+    if not isinstance(row, dict):
+        raise RedpencilError(
+            f"expected a JSON object, found {type(row).__name__}",
+            file=file,
+            line=line,
+            way_out='write one object a line, such as {"id": "1", "prompt": "..."}',
+        )
+    names = {f.name for f in fields(kind)}
+    known = {key: value for key, value in row.items() if key in names}
+    unknown = {key: value for key, value in row.items() if key not in names}
+    meta = known.setdefault("meta", {})
+    if isinstance(meta, dict):
+        for key in unknown.keys() & meta.keys():
+            raise RedpencilError(
+                "the key stands both in the row and in its meta",
+                file=file,
+                line=line,
+                field=str(key),
+                way_out="rename one of the two",
+            )
+        known["meta"] = {**meta, **unknown}
+    try:
+        record: R = _ADAPTERS[kind].validate_python(known)
+    except ValidationError as error:
+        first = error.errors()[0]
+        present = ", ".join(sorted(map(str, row))) or "none"
+        needed = ", ".join(f.name for f in fields(kind) if f.name != "meta")
+        raise RedpencilError(
+            f"{first['msg'].lower()} in a row of {kind.__name__} (fields present: {present})",
+            file=file,
+            line=line,
+            field=str(first["loc"][0]),
+            way_out=f"a {kind.__name__} row has the fields: {needed}",
+        ) from None
+    return record
+
+
+def read_jsonl(path: str | Path, kind: type[R]) -> Iterator[R]:
+    """Stream the records of a JSONL file; blank lines are passed over, and so is a byte order mark.
+
+    Raises:
+        RedpencilError: if the file is missing, is not UTF-8, holds no record, or has a row that is not a `kind`.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise RedpencilError("no such file", file=path, way_out="check the path, or run the stage that writes it")
+    try:
+        lines = path.open("rb")
+    except OSError as error:
+        raise RedpencilError(f"cannot read it ({error.strerror})", file=path, way_out="give a readable file") from None
+    count = 0
+    with lines:
+        for number, raw in enumerate(lines, start=1):
+            text = (raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw).rstrip()
+            if not text:
+                continue
+            count += 1
+            yield parse_record(_parse_line(text, path, number), kind, file=path, line=number)
+    if count == 0:
+        raise RedpencilError(f"the file holds no {kind.__name__} row", file=path, way_out="give a file with rows")
+
+
+def _parse_line(raw: bytes, path: Path, line: int) -> object:
+    try:
+        row: object = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise RedpencilError(
+            f"not valid UTF-8 at byte {error.start} of the line",
+            file=path,
+            line=line,
+            way_out="convert the file to UTF-8",
+        ) from None
+    except json.JSONDecodeError as error:
+        raise RedpencilError(
+            f"not valid JSON ({error.msg} at column {error.colno})",
+            file=path,
+            line=line,
+            way_out="write one JSON object a line",
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise RedpencilError(
+            f"JSON that cannot be read ({error})", file=path, line=line, way_out="shorten the number or the nesting"
+        ) from None
+    if _MAYBE_SURROGATE.search(raw):
+        _check_text(row, path, line)
+    return row
+
+
+def _check_text(row: object, path: Path, line: int) -> None:
+    """Refuse half of a surrogate pair, such as "\\ud83d": it is no character, so UTF-8 cannot hold it."""
+    parts = row if isinstance(row, dict) else {}
+    for key, value in parts.items():
+        if _LONE_SURROGATE.search(json.dumps([key, value], ensure_ascii=False)):
+            raise RedpencilError(
+                "half of a surrogate pair, which is no character",
+                file=path,
+                line=line,
+                field=key.encode("utf-8", "backslashreplace").decode(),
+                way_out="escape the whole pair, or take the half out (it often comes from text cut inside an emoji)",
+            )
+
+
+def to_row(record: Record) -> dict[str, Any]:
+    """The record as a JSON-ready dictionary; an empty `meta` is left out."""
+    row = {f.name: getattr(record, f.name) for f in fields(record)}
+    if not row["meta"]:
+        del row["meta"]
+    return row
+
+
+def write_jsonl(path: str | Path, records: Iterable[Record]) -> int:
+    """Write records, one a line; the file appears only when all are written. Returns how many there were.
+
+    Raises:
+        RedpencilError: if the folder cannot be written to, or a text holds half of a surrogate pair.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise RedpencilError("a folder stands where the file should go", file=path, way_out="choose another path")
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        out = partial.open("wb")
+    except OSError as error:
+        raise RedpencilError(f"cannot write it ({error.strerror})", file=path, way_out="choose another path") from None
+    count = 0
+    try:
+        with out:
+            for record in records:
+                count += 1
+                row = to_row(record)
+                text = json.dumps(row, ensure_ascii=False)
+                if _LONE_SURROGATE.search(text):
+                    _check_text(row, path, count)
+                out.write((text + "\n").encode("utf-8"))
+    except BaseException:
+        partial.unlink()
+        raise
+    partial.replace(path)
+    return count

@@ -1,0 +1,80 @@
+"""The results of a run as a Markdown page, for `docs/results.md`."""
+
+import re
+from pathlib import Path
+
+from redpencil.report import tables
+from redpencil.report.headline import headline
+from redpencil.report.limits import absences, limits
+from redpencil.report.page import provenance
+from redpencil.report.sources import Run, read_run
+from redpencil.report.tables import Cell, Table
+
+
+def write_markdown(run_folder: Path, out: Path) -> Path:
+    """Write the results of a run folder, of one seed or of several, as Markdown to `out`; returns `out`.
+
+    Raises:
+        RedpencilError: if the folder has no results.json, or a file in it is not what redpencil writes.
+    """
+    run_folder, out = Path(run_folder), Path(out)
+    text = render_markdown(read_run(run_folder), out.name)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(out.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(out)
+    return out
+
+
+def render_markdown(run: Run, name: str = "results.md") -> str:
+    """The page as text. `name` is the file that the command at its foot writes."""
+    summary = headline(run)
+    parts = [f"# Results: {_escape(run.name)}", f"**{_escape(summary.lead)}**"]
+    parts.append("\n".join(f"- {_escape(point.topic)}: {_escape(point.text)}" for point in summary.points))
+    for title, found in (
+        ("Table 1: win rate", tables.win_rates(run)),
+        ("Paired differences", tables.gaps(run)),
+        ("Table 2: reward accuracy", tables.reward_accuracy(run)),
+        ("Localisation", tables.localisation(run)),
+        ("Table 3: training efficiency", tables.efficiency(run)),
+        ("Each seed", tables.seeds(run)),
+        ("Flaws", tables.flaws(run)),
+        ("Time", tables.stages(run)),
+    ):
+        if found is not None:
+            parts += [f"## {title}", *_table(found)]
+    parts += ["## Limits", "\n".join(f"- {_escape(text)}" for text in [*limits(run), *absences(run)])]
+    parts += ["## How it was made", "\n".join(f"- {key}: {_escape(text)}" for key, text in provenance(run))]
+    parts.append(f"```\n{_commands(run, name)}\n```")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _table(table: Table) -> list[str]:
+    aligned = ["---", *["---:"] * (len(table.header) - 1)]
+    lines = [_row([_escape(text) for text in table.header]), _row(aligned)]
+    lines += [_row([_cell(cell) for cell in row]) for row in table.rows]
+    return [f"{_escape(table.caption)}.", "\n".join(lines), " ".join(_escape(note) for note in table.notes)]
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(cell: Cell) -> str:
+    text = _escape(cell.text)
+    if cell.kind in ("own", "total"):
+        text = f"**{text}**"
+    return f"{text} ({_escape(cell.small)})" if cell.small else text
+
+
+def _escape(text: str) -> str:
+    """Text that Markdown shows as it stands, on one line."""
+    return re.sub(r"([\\`*_<>|\[\]])", r"\\\1", " ".join(text.split()))
+
+
+def _commands(run: Run, name: str) -> str:
+    """How to make the run and the page again, without the paths of the machine that did."""
+    words = str(run.environment.get("command") or "").split()
+    made = " ".join(re.sub(r"^(.*=)?/.*/", r"\1", word) for word in words)
+    shown = f"redpencil report runs/{run.folder} --markdown {name if name != 'results.md' else 'docs/results.md'}"
+    return f"{made}\n{shown}" if made else shown

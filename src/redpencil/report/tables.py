@@ -1,0 +1,357 @@
+"""The tables of a report, as cells that HTML and Markdown both render."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from redpencil.report.estimates import (
+    DASH,
+    Estimate,
+    duration,
+    percent,
+    percent_interval,
+    plain,
+    points,
+    points_interval,
+    signed,
+)
+from redpencil.report.headline import PAIRS
+from redpencil.report.paper import (
+    ARM_LABELS,
+    ARM_NAMES_IN_PAPER,
+    ARMS,
+    MODEL_LABELS,
+    OWN_KIND,
+    TABLE_1,
+    TABLE_2,
+    TABLE_3_HOURS,
+    TEST_LABELS,
+    Printed,
+    in_paper_order,
+    label,
+)
+from redpencil.report.sources import Efficiency, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell: its text, a second line in small type, what it is (`own`, `absent`), and a bar behind it from 0 to 1."""
+
+    text: str
+    small: str = ""
+    kind: str = ""
+    bar: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table whose first column names its rows. `notes` stand under it."""
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+ABSENT = Cell(DASH, kind="absent")
+
+
+def _spread(run: Run) -> str:
+    if run.of_several:
+        return f"Intervals are 95 % t-intervals of the mean over {len(run.seeds)} seeds."
+    return "Intervals are 95 % and over prompts only: one seed says nothing of the spread between seeds."
+
+
+def _printed(figure: Printed | None) -> Cell:
+    if figure is None:
+        return ABSENT
+    spread = "" if figure.spread is None else f" \N{PLUS-MINUS SIGN} {figure.spread}"
+    return Cell(f"{figure.value}{spread}", kind="paper")
+
+
+def _share(estimate: Estimate | None, kind: str = "") -> Cell:
+    return ABSENT if estimate is None else Cell(percent(estimate), percent_interval(estimate), kind)
+
+
+def win_rates(run: Run) -> Table | None:
+    """Table 1."""
+    if not run.win_rates:
+        return None
+    counts = any(row.wins is not None for row in run.win_rates.values())
+    rows = []
+    for arm in in_paper_order({*run.win_rates, "reference"}):
+        known = run.win_rates.get(arm)
+        cells = [Cell(label(arm, ARM_LABELS), ARM_NAMES_IN_PAPER.get(arm, ""))]
+        if known is None:
+            cells += [Cell("50.0", "by definition"), *([ABSENT, ABSENT] if counts else [ABSENT])]
+        else:
+            cells.append(_share(known.share))
+            if counts:
+                outcome = [DASH if count is None else str(count) for count in (known.wins, known.losses, known.draws)]
+                responses = DASH if known.share.n is None else str(known.share.n)
+                cells.append(Cell(responses, " / ".join(outcome)))
+            cells.append(Cell(plain(known.mean_length)))
+        cells.insert(2, _printed(TABLE_1.get(arm)))
+        rows.append(tuple(cells))
+    header = ("Policy", "Win rate, %", "The paper, %", *(["Responses"] if counts else []), "Mean length, words")
+    notes = [
+        "Share of prompts on which the judge prefers the policy to the reference; a draw counts one half.",
+        _spread(run),
+        "The paper's figures are of LLaMA-7B against Davinci003, judged by Claude; its \N{PLUS-MINUS SIGN} 1.8 is "
+        "about one standard error of 805 prompts, so its 95 % interval is twice as wide.",
+    ]
+    if counts:
+        notes.insert(1, "Under the number of responses: wins / losses / draws.")
+    return Table("Win rate against the reference policy", header, tuple(rows), tuple(notes))
+
+
+def gaps(run: Run) -> Table | None:
+    """The differences between the rows of Table 1."""
+    if not run.differences:
+        return None
+    first = [f"{better}-{worse}" for better, worse in PAIRS if f"{better}-{worse}" in run.differences]
+    rows = []
+    for name in [*first, *(other for other in run.differences if other not in first)]:
+        gap = run.differences[name]
+        better, _, worse = name.partition("-")
+        printed = ABSENT
+        if better in ARMS and worse in ARMS:
+            printed = Cell(signed(TABLE_1[better].value - TABLE_1[worse].value), kind="paper")
+        above = "yes" if gap.above_zero else "no"
+        rows.append((Cell(f"{better} over {worse}"), Cell(points(gap), points_interval(gap)), Cell(above), printed))
+    paired = "over the same seeds" if run.of_several else "over the same prompts"
+    return Table(
+        "Differences of win rates, in points",
+        ("Gap", "Points", "Interval above 0", "The paper"),
+        tuple(rows),
+        (f"Paired {paired}.",),
+    )
+
+
+def reward_accuracy(run: Run) -> Table | None:
+    """Table 2: trained on by tested on."""
+    if not run.accuracy:
+        return None
+    found = list(dict.fromkeys(test for row in run.accuracy.values() for test in row))
+    tests = [*(test for test in TEST_LABELS if test in found), *(test for test in found if test not in TEST_LABELS)]
+    models = [*(m for m in MODEL_LABELS if m in run.accuracy), *(m for m in run.accuracy if m not in MODEL_LABELS)]
+    rows = []
+    for model in models:
+        cells = [Cell(label(model, MODEL_LABELS))]
+        for test in tests:
+            cells.append(_share(run.accuracy[model].get(test), "own" if OWN_KIND.get(model) == test else ""))
+        figure = next((printed for (trained, _), printed in TABLE_2.items() if trained == model), None)
+        rows.append((*cells, _printed(figure)))
+    counts = {
+        label(test, TEST_LABELS).lower(): next(row[test].n for row in run.accuracy.values() if test in row)
+        for test in tests
+    }
+    pairs = ", ".join(f"{name} {count}" for name, count in counts.items() if count is not None)
+    notes = [
+        "Share of held-out pairs in which the better text gets the higher reward. Marked cells: tested on the kind "
+        "of pairs that the model was trained on. The paper's two figures read as such cells, which mixes two test sets "
+        "and the noise of the labels; the columns compare like with like.",
+        _spread(run).replace("over prompts only", "over pairs only"),
+    ]
+    if pairs:
+        notes.append(f"Pairs: {pairs}.")
+    header = ("Trained", *(f"Tested: {label(test, TEST_LABELS).lower()}" for test in tests), "The paper, %")
+    return Table("Accuracy of the reward models, in percent", header, tuple(rows), tuple(notes))
+
+
+def localisation(run: Run) -> Table | None:
+    """How well token rewards point at flawed tokens."""
+    if not run.localisation:
+        return None
+    names = {
+        "edited_auroc": "Edited against kept tokens",
+        "auroc": "Flawed against sound tokens",
+        "values_auroc": "Wrong against right words of one slot",
+        "eos_missing_auroc": "Last token, something missing or not",
+    }
+    found = list(dict.fromkeys(measure for row in run.localisation.values() for measure in row))
+    measures = [*(name for name in names if name in found), *(name for name in found if name not in names)]
+    rows = []
+    for model, row in run.localisation.items():
+        cells = [Cell(label(model, MODEL_LABELS))]
+        for measure in measures:
+            value = row.get(measure)
+            interval = ""
+            if value is not None and value.low is not None:
+                interval = f"{plain(value.low, 3)} to {plain(value.high, 3)}"
+            cells.append(ABSENT if value is None else Cell(plain(value.value, 3), interval))
+        rows.append(tuple(cells))
+    return Table(
+        "Do low rewards point at the flaws? (AUROC)",
+        ("Model", *(label(measure, names) for measure in measures)),
+        tuple(rows),
+        (
+            "The chance that the first kind of token gets a lower reward than the second; .5 is guessing. All tokens "
+            "together flatter or slander a model; within one slot like is compared with like.",
+        ),
+    )
+
+
+def efficiency(run: Run) -> Table | None:
+    """Table 3."""
+    rows: list[tuple[Cell, ...]] = []
+    for arm, row in run.efficiency.items():
+        rows += _efficiency_rows(row, arm, run.of_several)
+    rows += _reward_training_row(run)
+    if not rows:
+        return None
+    several = " For several seeds these are medians." if run.of_several else ""
+    return Table(
+        "Cost of reaching the sequence arm's best win rate",
+        ("What", "Sequence reward", "Token rewards", "Ratio", "The paper"),
+        tuple(rows),
+        (
+            "The step and the second of PPO at which the sequence arm has its best win rate on the validation prompts, "
+            f"and those at which the token arm first has as much.{several}",
+            "The paper trained LLaMA-7B on eight A100; it compares with sequence rewards from preferences.",
+            *(
+                f"Ratios of steps against {arm}, by seed: "
+                f"{', '.join('never' if ratio is None else plain(ratio, 2) for ratio in row.ratios)}."
+                for arm, row in run.efficiency.items()
+                if row.ratios
+            ),
+        ),
+    )
+
+
+def _efficiency_rows(row: Efficiency, arm: str, several: bool) -> list[tuple[Cell, ...]]:
+    never = Cell("not reached", kind="absent") if row.sequence_step is not None else ABSENT
+    hours = _hours("ppo") if arm == "preference" else ABSENT
+    ratio = never if row.ratio is None else Cell(plain(row.ratio, 2))
+    steps = (
+        Cell(f"PPO steps, against {arm}"),
+        ABSENT if row.sequence_step is None else Cell(f"{row.sequence_step:g}"),
+        never if row.token_step is None else Cell(f"{row.token_step:g}"),
+        ratio,
+        ABSENT,
+    )
+    if row.sequence_seconds is None and row.token_seconds is None:
+        return [steps]
+    time_ratio = never
+    if row.sequence_seconds and row.token_seconds is not None and not (several and row.token_step is None):
+        time_ratio = Cell(plain(row.token_seconds / row.sequence_seconds, 2))
+    seconds = (
+        Cell(f"PPO time, against {arm}"),
+        Cell(duration(row.sequence_seconds)),
+        never if row.token_seconds is None else Cell(duration(row.token_seconds)),
+        time_ratio,
+        hours,
+    )
+    return [steps, seconds]
+
+
+def _reward_training_row(run: Run) -> list[tuple[Cell, ...]]:
+    sequence, token = (run.stages.get(f"reward-{model}") for model in ("sequence_comparisons", "token_edits"))
+    if sequence is None or token is None:
+        return []
+    ratio = Cell(plain(token / sequence, 2)) if sequence > 0 else ABSENT
+    name = Cell("Reward model training", "preferences against edits")
+    return [(name, Cell(duration(sequence)), Cell(duration(token)), ratio, _hours("reward"))]
+
+
+def _hours(step: str) -> Cell:
+    sequence, token = TABLE_3_HOURS[step]
+    return Cell(f"{sequence:g} h against {token:g} h", f"ratio {token / sequence:.2f}", "paper")
+
+
+def flaws(run: Run) -> Table | None:
+    """Flaws of each kind in 100 responses, before PPO and after."""
+    if not run.flaws:
+        return None
+    policies = ["sft"] if "sft" in run.flaws else []
+    policies += in_paper_order([policy for policy in run.flaws if policy != "sft"], last=("reference",))
+    kinds = list(dict.fromkeys(kind for row in run.flaws.values() for kind in row))
+    largest = max((value for row in run.flaws.values() for value in row.values()), default=0.0)
+    rows = []
+    for kind in kinds:
+        cells = [Cell(kind.replace("_", " "))]
+        for policy in policies:
+            value = run.flaws[policy].get(kind)
+            bar = None if value is None or largest <= 0 else value / largest
+            cells.append(ABSENT if value is None else Cell(plain(value), bar=bar))
+        rows.append(tuple(cells))
+    rows.sort(key=lambda row: -float(row[1].bar or 0))
+    total = [Cell(plain(sum(run.flaws[policy].values())), kind="total") for policy in policies]
+    rows.append((Cell("all kinds", kind="total"), *total))
+    short = {"sft": "SFT, before", "reference": "Reference"}
+    header = ("Kind", *(label(policy, short) for policy in policies))
+    return Table("Flaws in 100 responses", header, tuple(rows), ("The arms are named as in the curves.",))
+
+
+def stages(run: Run) -> Table | None:
+    """What each stage cost."""
+    if not run.stages:
+        return None
+    total, longest = sum(run.stages.values()), max(run.stages.values())
+    rows = [
+        (Cell(name), Cell(duration(seconds), bar=seconds / longest if longest > 0 else None))
+        for name, seconds in run.stages.items()
+    ]
+    rows.append((Cell("all stages", kind="total"), Cell(duration(total), kind="total")))
+    each = "Means over the seeds. " if run.of_several else ""
+    note = (
+        f"{each}Wall-clock time of each stage; stages that ran side by side overlap, so the run took less than the sum."
+    )
+    return Table("Time of each stage", ("Stage", "Time"), tuple(rows), (note,))
+
+
+def seeds(run: Run) -> Table | None:
+    """The figures of each seed of a run of several."""
+    if not run.of_several or not run.by_seed:
+        return None
+    arms = in_paper_order({arm for one in run.by_seed.values() for arm in one.win_rates if arm != "reference"})
+    header = (
+        "Seed",
+        *(f"{arm}, %" for arm in arms),
+        "Paper's order",
+        "Token model on edits, %",
+        "Steps ratio",
+    )
+    rows = []
+    for seed, one in run.by_seed.items():
+        cells = [Cell(str(seed))]
+        for arm in arms:
+            cells.append(Cell(percent(one.win_rates[arm].share)) if arm in one.win_rates else ABSENT)
+        cells.append(Cell(_in_order(one)))
+        accuracy = one.accuracy.get("token_edits", {}).get("edits")
+        cells.append(ABSENT if accuracy is None else Cell(percent(accuracy)))
+        row = one.efficiency.get("edits")
+        reached = row is not None and row.ratio is not None
+        cells.append(Cell(plain(row.ratio, 2)) if row is not None and reached else _not_reached(row))
+        rows.append(tuple(cells))
+    return Table("Each seed for itself", header, tuple(rows), ("The ratio is that of Table 3 against the edits arm.",))
+
+
+def _not_reached(row: Efficiency | None) -> Cell:
+    return ABSENT if row is None or row.sequence_step is None else Cell("not reached", kind="absent")
+
+
+def _in_order(run: Run) -> str:
+    if any(arm not in run.win_rates for arm in ARMS):
+        return DASH
+    values = [run.win_rates[arm].share.value for arm in ARMS]
+    return "yes" if values[0] > values[1] > values[2] else "no"
+
+
+def curve_table(run: Run, seed: int) -> Table | None:
+    """What the curves show, at the evaluation steps of one seed."""
+    arms: Mapping[str, list[dict[str, float]]] = {
+        arm: of_seed[seed] for arm, of_seed in run.curves.items() if seed in of_seed
+    }
+    rows = []
+    for arm, metrics in arms.items():
+        for row in metrics:
+            if "eval/win_rate" in row:
+                numbers = (
+                    plain(row["eval/win_rate"]),
+                    *(plain(row.get(key), 2) for key in ("kl", "length", "reward")),
+                )
+                rows.append((Cell(arm), Cell(f"{row['step']:g}"), *(Cell(text) for text in numbers)))
+    if not rows:
+        return None
+    header = ("Arm", "Step", "Win rate, %", "KL, nats", "Length, tokens", "Reward")
+    return Table(f"The curves at the evaluation steps, seed {seed}", header, tuple(rows))

@@ -1,0 +1,248 @@
+"""Stage folders: where a stage writes its artefacts, its manifest and its metrics.
+
+A stage works in `<folder>.partial`, which becomes `<folder>` when all is written, so a folder that exists is
+complete. A killed stage leaves only the `.partial` folder, which the next attempt throws away. The manifest holds a
+fingerprint of configuration, seed, inputs and version; a stage whose folder carries the same fingerprint is not run
+again.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import redpencil
+from redpencil.errors import RedpencilError
+
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, note) while a stage works."""
+
+VERSIONED = ("torch", "transformers", "tokenizers", "rapidfuzz", "numpy", "scipy")
+
+
+def no_progress(done: int, total: int, note: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(slots=True)
+class Stage:
+    """An open stage folder. Write artefacts into `folder`."""
+
+    name: str
+    folder: Path
+    seed: int
+    progress: Progress = no_progress
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What the manifest should also say, such as counts of skipped rows."""
+    _start: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time since the stage began."""
+        return time.perf_counter() - self._start
+
+    def log(self, step: int, **values: float) -> None:
+        """Append one line to `metrics.jsonl`: the step, the seconds since the start and the values."""
+        row = {"step": step, "seconds": round(self.seconds, 3), **values}
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as out:
+            out.write(json.dumps(row) + "\n")
+
+
+def fingerprint(name: str, seed: int, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """A digest of all that decides what a stage writes."""
+    text = json.dumps([redpencil.__version__, name, seed, config, inputs], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_input(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's file names and contents. Logs and manifests do not count."""
+    if path.is_dir():
+        parts = [p for p in sorted(path.rglob("*")) if p.is_file() and p.name not in ("metrics.jsonl", "manifest.json")]
+        text = "\n".join(f"{p.relative_to(path).as_posix()} {hash_input(p)}" for p in parts)
+        return hashlib.sha256(text.encode()).hexdigest()
+    if not path.is_file():
+        raise RedpencilError(
+            "no such file or folder", file=path, way_out="check the path, or run the stage that writes it"
+        )
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content.
+
+    Raises:
+        RedpencilError: if it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RedpencilError(f"cannot read it ({error.strerror})", file=path, way_out="check the path") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RedpencilError(f"not valid JSON ({error})", file=path, way_out="restore or delete the file") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that the file is never half-written."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
+    # Half of a surrogate pair is no character; it is written as its escape rather than lost with the whole file.
+    encoded = text.encode("utf-8", "backslashreplace")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(encoded)
+    partial.replace(path)
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The rows of a stage's `metrics.jsonl`, oldest first; none if the stage logged nothing.
+
+    Raises:
+        RedpencilError: naming the line, if one is not JSON.
+    """
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise RedpencilError(
+                f"not valid JSON ({error})", file=path, line=number, way_out="run the stage again, or delete the line"
+            ) from None
+    return rows
+
+
+def is_complete(folder: Path, digest: str) -> bool:
+    """Whether `folder` was finished by a stage with this fingerprint."""
+    return _recorded_fingerprint(folder) == digest
+
+
+def _recorded_fingerprint(folder: Path) -> str | None:
+    manifest = folder / "manifest.json"
+    content = read_json(manifest) if manifest.is_file() else None
+    return content.get("fingerprint") if isinstance(content, dict) else None
+
+
+@contextmanager
+def open_stage(
+    folder: Path,
+    name: str,
+    *,
+    seed: int,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    progress: Progress = no_progress,
+) -> Iterator[Stage | None]:
+    """Open a stage folder; yields None where the folder is already complete with the same inputs.
+
+    On success the manifest is written and the folder appears under its name; on an error the partial folder stays
+    beside it for inspection and the next attempt starts afresh. A folder that holds something else than a stage
+    is never replaced.
+
+    Raises:
+        RedpencilError: if an input is missing, or `folder` cannot be made or holds something else than a stage.
+    """
+    folder = folder.resolve()
+    hashes = {key: hash_input(path) for key, path in inputs.items()}
+    digest = fingerprint(name, seed, config, hashes)
+    if is_complete(folder, digest):
+        yield None
+        return
+    partial = _fresh_partial(folder)
+    stage = Stage(name, partial, seed, progress)
+    started = datetime.now(UTC)
+    yield stage
+    write_json(
+        partial / "manifest.json",
+        {
+            "stage": name,
+            "fingerprint": digest,
+            "seed": seed,
+            "config": dict(config),
+            "inputs": {key: {"path": str(path), "sha256": hashes[key]} for key, path in inputs.items()},
+            "notes": stage.notes,
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(stage.seconds, 3),
+            **environment(),
+        },
+    )
+    _put_in_place(partial, folder)
+
+
+def _fresh_partial(folder: Path) -> Path:
+    foreign = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if foreign and _recorded_fingerprint(folder) is None:
+        raise RedpencilError(
+            "the output folder exists and was not written by redpencil", file=folder, way_out="choose another --out"
+        )
+    partial = folder.with_name(folder.name + ".partial")
+    try:
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise RedpencilError(
+            f"cannot make the folder ({error.strerror})", file=partial, way_out="choose another --out"
+        ) from None
+    return partial
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    # Renames come first and deletion last, so that a kill leaves the old folder, the new one or none, but never a part.
+    replaced = folder.with_name(f".{folder.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if folder.exists():
+        folder.replace(replaced)
+    partial.replace(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, platform and git commit, for a manifest."""
+    versions = {"redpencil": redpencil.__version__, "python": platform.python_version()}
+    for package in VERSIONED:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "versions": versions,
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "git_commit": git_commit(),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def git_commit() -> str | None:
+    """Commit of the working directory, with `+` behind it where files are changed; None outside a checkout."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def derive_seed(seed: int, *names: str) -> int:
+    """An independent 31-bit seed for each use of a run's seed."""
+    digest = hashlib.sha256(":".join([str(seed), *names]).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1

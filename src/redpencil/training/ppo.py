@@ -1,0 +1,243 @@
+"""PPO on dense or terminal rewards: the three rows of Table 1 are this function with other switches.
+
+One step, read from top to bottom in `run_ppo`:
+  1. answer a batch of prompts with the policy;
+  2. score the responses: policy, reference, value and reward models;
+  3. rewards (dense or terminal, less the KL penalty), advantages by GAE;
+  4. `ppo_epochs` passes of clipped updates of policy and value model;
+  5. now and then, answer the validation prompts and keep the best policy.
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from redpencil.config import PPOConfig
+from redpencil.errors import RedpencilError
+from redpencil.maths.kl import next_kl_coef
+from redpencil.maths.ppo import approx_kl, policy_loss, value_loss
+from redpencil.models.forward import response_logprobs, token_values
+from redpencil.models.loading import (
+    RewardModel,
+    check_same_tokenizer,
+    load_head,
+    load_policy,
+    load_reward_model,
+    save_model,
+)
+from redpencil.models.respond import EncodedPrompts
+from redpencil.models.runtime import Runtime, set_seed
+from redpencil.models.sampling import check_context, sample_responses
+from redpencil.models.text import Codec
+from redpencil.records import Response
+from redpencil.runs import Stage, derive_seed
+from redpencil.training.rollout import Actors, Rollouts, roll_out, sampling_of
+from redpencil.training.update import Objective, Optimization, make_optimization, micro_batches_of, update
+
+Evaluate = Callable[[Sequence[Response]], dict[str, float]]
+"""Judges the policy's responses to the validation prompts; the entry `win_rate`, if any, chooses the best policy."""
+
+
+def policy_objective(policy: nn.Module, config: PPOConfig) -> Objective[Rollouts]:
+    """The clipped surrogate over response tokens."""
+
+    def terms(item: Rollouts) -> dict[str, Tensor]:
+        logprobs = response_logprobs(policy, item.batch, config.temperature)
+        response_mask = item.batch.response_mask
+        loss, clipped = policy_loss(logprobs, item.logprobs, item.advantages, response_mask, config.cliprange)
+        moved = approx_kl(logprobs.detach(), item.logprobs, response_mask)
+        return {"policy_loss": loss, "clip_fraction": clipped, "approx_kl": moved}
+
+    return Objective({"policy_loss": 1.0}, _tokens("policy_loss", "clip_fraction", "approx_kl"), terms)
+
+
+def value_objective(value: nn.Module, config: PPOConfig) -> Objective[Rollouts]:
+    """The clipped squared error of the values over response tokens."""
+
+    def terms(item: Rollouts) -> dict[str, Tensor]:
+        values = token_values(value, item.batch)
+        loss, clipped = value_loss(values, item.values, item.returns, item.batch.response_mask, config.cliprange_value)
+        return {"value_loss": loss, "value_clip_fraction": clipped}
+
+    return Objective({"value_loss": config.vf_coef}, _tokens("value_loss", "value_clip_fraction"), terms)
+
+
+def _tokens(*names: str) -> Callable[[Rollouts], dict[str, float]]:
+    def counts(item: Rollouts) -> dict[str, float]:
+        return dict.fromkeys(names, float(item.batch.response_mask.sum()))
+
+    return counts
+
+
+def load_actors(
+    config: PPOConfig, policy: Path, token_reward: Path | None, sequence_reward: Path | None, runtime: Runtime
+) -> Actors:
+    """Load the models that `config.reward` needs; the value model's head starts at 0.
+
+    Raises:
+        RedpencilError: if a reward model is missing, of another level, or has another tokenizer than the policy.
+    """
+    for path in filter(None, (token_reward, sequence_reward)):
+        check_same_tokenizer(policy, path)
+    needs_token, needs_sequence = config.reward != "sequence", config.reward in ("sequence", "both")
+    token = _reward_model(token_reward, "token", config, runtime) if needs_token else None
+    sequence = _reward_model(sequence_reward, "sequence", config, runtime) if needs_sequence else None
+    first = token_reward if needs_token else sequence_reward
+    backbone = policy if config.value_init == "policy" or first is None else first
+    return Actors(
+        policy=load_policy(policy, runtime, trained=True),
+        reference=load_policy(policy, runtime, trained=False),
+        value=load_head(backbone, "token", runtime, trained=True, zero_head=True),
+        token_reward=token,
+        sequence_reward=sequence,
+    )
+
+
+def _reward_model(folder: Path | None, level: str, config: PPOConfig, runtime: Runtime) -> RewardModel:
+    if folder is None:
+        raise RedpencilError(
+            f"ppo.reward={config.reward} needs a {level}-level reward model",
+            field="ppo.reward",
+            way_out="name its checkpoint with --reward-model",
+        )
+    return load_reward_model(folder, runtime, level="token" if level == "token" else "sequence")
+
+
+def run_ppo(
+    config: PPOConfig,
+    *,
+    actors: Actors,
+    prompts: EncodedPrompts,
+    validation: EncodedPrompts,
+    evaluate: Evaluate,
+    codec: Codec,
+    runtime: Runtime,
+    stage: Stage,
+) -> None:
+    """Train the policy; write `checkpoint/` (the best on the validation prompts) into the stage's folder."""
+    set_seed(stage.seed)
+    check_context(actors.policy, [*prompts.ids, *validation.ids], config.response_length)
+    stage.notes["skipped prompts"] = prompts.skipped
+    optimizations = {
+        "policy": _optimization(actors.policy, config.learning_rate, config),
+        "value": _optimization(actors.value, config.value_learning_rate or config.learning_rate, config),
+    }
+    draw = draw_prompts(len(prompts.ids), config.rollout_batch_size, derive_seed(stage.seed, "prompts"))
+    watcher = Watcher(config, actors.policy, validation, evaluate, codec, runtime, stage)
+    stage.log(0, **watcher.look(0, {}))
+    kl_coef = config.kl_coef
+    for step in range(1, config.total_steps + 1):
+        chosen = [prompts.ids[i] for i in next(draw)]
+        rollouts, metrics = roll_out(actors, chosen, config, kl_coef, codec, runtime)
+        metrics["kl_coef"] = kl_coef
+        metrics |= learn(
+            actors, rollouts, config, optimizations, runtime, train_policy=step > config.value_warmup_steps
+        )
+        if config.kl_target is not None:
+            kl_coef = next_kl_coef(kl_coef, metrics["kl"], config.kl_target, config.kl_horizon, len(chosen))
+        if step % config.eval_steps == 0 or step == config.total_steps:
+            metrics |= watcher.look(step, metrics)
+        stage.log(step, **metrics)
+        note = f"reward {metrics['reward']:.2f}  kl {metrics['kl']:.1f}  length {metrics['length']:.0f}"
+        stage.progress(step, config.total_steps, note + watcher.note)
+    stage.notes["best"] = {"step": watcher.best_step, "value": watcher.best}
+
+
+def _optimization(model: PreTrainedModel, learning_rate: float, config: PPOConfig) -> Optimization:
+    """The schedule counts PPO steps; all updates of one batch of rollouts share a rate."""
+    return make_optimization(
+        model,
+        learning_rate=learning_rate,
+        lr_scheduler_type=config.lr_scheduler_type,
+        warmup_steps=config.warmup_steps,
+        total_steps=config.total_steps + 1,
+        weight_decay=config.weight_decay,
+        adam_epsilon=config.adam_epsilon,
+        max_grad_norm=config.max_grad_norm,
+    )
+
+
+def draw_prompts(count: int, batch_size: int, seed: int) -> Iterator[list[int]]:
+    """Batches of prompt indices for ever; all prompts occur before one occurs again."""
+    generator = torch.Generator().manual_seed(seed)
+    pool: list[int] = []
+    while True:
+        while len(pool) < batch_size:
+            pool += torch.randperm(count, generator=generator).tolist()
+        yield pool[:batch_size]
+        pool = pool[batch_size:]
+
+
+def learn(
+    actors: Actors,
+    rollouts: Rollouts,
+    config: PPOConfig,
+    optimizations: dict[str, Optimization],
+    runtime: Runtime,
+    *,
+    train_policy: bool = True,
+) -> dict[str, float]:
+    """`ppo_epochs` passes of updates over one batch of rollouts; returns the mean of each metric."""
+    objectives = {"value": value_objective(actors.value, config)}
+    if train_policy:
+        objectives["policy"] = policy_objective(actors.policy, config)
+    logged: list[dict[str, float]] = []
+    for _ in range(config.ppo_epochs):
+        order = torch.randperm(len(rollouts.logprobs)).tolist()
+        for start in range(0, len(order), config.batch_size):
+            parts = micro_batches_of(order[start : start + config.batch_size], config.micro_batch_size)
+            items = [rollouts.select(part) for part in parts]
+            row: dict[str, float] = {}
+            for name, objective in objectives.items():
+                got = update(optimizations[name], items, objective, runtime, advance_schedule=False)
+                row |= {key if key not in ("loss", "grad_norm") else f"{name}_{key}": v for key, v in got.items()}
+            logged.append(row)
+    for optimization in optimizations.values():
+        optimization.scheduler.step()
+    return {name: sum(row[name] for row in logged) / len(logged) for name in logged[0]}
+
+
+class Watcher:
+    """Answers the validation prompts now and then, has them judged, and keeps the best policy so far."""
+
+    def __init__(
+        self,
+        config: PPOConfig,
+        policy: PreTrainedModel,
+        validation: EncodedPrompts,
+        evaluate: Evaluate,
+        codec: Codec,
+        runtime: Runtime,
+        stage: Stage,
+    ) -> None:
+        self.config, self.policy, self.validation = config, policy, validation
+        self.evaluate, self.codec, self.runtime, self.stage = evaluate, codec, runtime, stage
+        self.best, self.best_step, self.note = -math.inf, 0, ""
+
+    def look(self, step: int, metrics: dict[str, float]) -> dict[str, float]:
+        """Metrics named `eval/...`. The best policy is the one of the highest win rate, else of the highest reward."""
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(self.stage.seed, "validation"))
+            sampling = sampling_of(self.config)
+            samples = sample_responses(self.policy, self.codec, self.validation.ids, sampling, self.runtime)
+        texts = self.codec.decode([sample.ids for sample in samples])
+        responses = [
+            Response(prompt.id, prompt.prompt, text, self.stage.name, sample.finished)
+            for prompt, text, sample in zip(self.validation.records, texts, samples, strict=True)
+        ]
+        judged = self.evaluate(responses)
+        value = judged.get("win_rate", metrics.get("reward", -math.inf))
+        if value > self.best or step == 0:
+            self.best, self.best_step = value, step
+            folder = self.stage.folder / "checkpoint"
+            shutil.rmtree(folder, ignore_errors=True)
+            save_model(self.policy, self.codec, folder)
+        if "win_rate" in judged:
+            self.note = f"  win rate {judged['win_rate']:.1f}"
+        length = sum(len(sample.ids) for sample in samples) / len(samples)
+        return {"eval/length": length, **{f"eval/{name}": number for name, number in judged.items()}}

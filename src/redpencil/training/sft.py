@@ -1,0 +1,103 @@
+"""Supervised fine-tuning on prompt and response; the loss counts response tokens only."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from redpencil.config import SFTConfig
+from redpencil.errors import RedpencilError
+from redpencil.maths.masked import masked_mean
+from redpencil.models.batches import Batch, collate, length_grouped
+from redpencil.models.forward import response_logprobs
+from redpencil.models.loading import load_policy, save_model
+from redpencil.models.runtime import Runtime, set_seed
+from redpencil.models.text import Codec
+from redpencil.records import Example
+from redpencil.runs import Stage
+from redpencil.training.update import Objective, epochs_of, micro_batches_of, optimization_of, steps_in, update
+
+ENCODE_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Token ids of the examples that can be trained on, and why others were passed over."""
+
+    prompts: list[list[int]]
+    responses: list[list[int]]
+    skipped: Counter[str]
+
+
+def encode_examples(examples: Iterable[Example], codec: Codec, max_length: int) -> Rows:
+    """Tokenise examples in batches. Rows that are empty, longer than `max_length` or longer than the model's context
+    are counted and skipped.
+
+    Raises:
+        RedpencilError: if no row is left.
+    """
+    rows = Rows([], [], Counter())
+    source = iter(examples)
+    while part := list(islice(source, ENCODE_AT_ONCE)):
+        full = [example for example in part if example.response.strip()]
+        if len(full) < len(part):
+            rows.skipped["empty response"] += len(part) - len(full)
+        if not full:
+            continue
+        prompts = codec.encode_prompts([example.prompt for example in full])
+        responses = codec.encode_responses([example.response for example in full])
+        for prompt, response in zip(prompts, responses, strict=True):
+            reason = codec.unfit(prompt, response.ids, max_length)
+            if reason is not None:
+                rows.skipped[reason] += 1
+            else:
+                rows.prompts.append(prompt)
+                rows.responses.append(list(response.ids))
+    if not rows.prompts:
+        raise RedpencilError(
+            f"no example is left to train on (skipped: {dict(rows.skipped)})",
+            field="sft.max_length",
+            way_out="raise sft.max_length or check the data",
+        )
+    return rows
+
+
+def sft_objective(policy: nn.Module) -> Objective[Batch]:
+    """Mean negative log-likelihood over response tokens."""
+
+    def counts(batch: Batch) -> dict[str, float]:
+        return {"nll": float(batch.response_mask.sum())}
+
+    def terms(batch: Batch) -> dict[str, Tensor]:
+        return {"nll": -masked_mean(response_logprobs(policy, batch), batch.response_mask)}
+
+    return Objective({"nll": 1.0}, counts, terms)
+
+
+def train_sft(
+    config: SFTConfig, *, model: Path, examples: Iterable[Example], codec: Codec, runtime: Runtime, stage: Stage
+) -> None:
+    """Fine-tune the model of folder `model` and write `checkpoint/` into the stage's folder."""
+    set_seed(stage.seed)
+    rows = encode_examples(examples, codec, config.max_length)
+    stage.notes["skipped"] = dict(rows.skipped)
+    policy = load_policy(model, runtime, trained=True)
+    total = steps_in(config.num_train_epochs, len(rows.prompts), config.batch_size, config.max_steps)
+    optimization = optimization_of(policy, config, total)
+    objective = sft_objective(policy)
+    lengths = [len(p) + len(r) for p, r in zip(rows.prompts, rows.responses, strict=True)]
+    generator = torch.Generator().manual_seed(stage.seed)
+    batches = epochs_of(lambda: length_grouped(lengths, config.batch_size, generator), total)
+    for step, batch in enumerate(batches, start=1):
+        items = [
+            collate([rows.prompts[i] for i in part], [rows.responses[i] for i in part], codec.pad_id, runtime.device)
+            for part in micro_batches_of(batch, config.micro_batch_size)
+        ]
+        logged = update(optimization, items, objective, runtime)
+        stage.log(step, **logged)
+        stage.progress(step, total, f"loss {logged['loss']:.3f}")
+    save_model(policy, codec, stage.folder / "checkpoint")

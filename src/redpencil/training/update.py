@@ -1,0 +1,143 @@
+"""The one update function: accumulation, clipping and scheduling for every stage that trains.
+
+A stage brings an objective: named terms, each a mean over something that is counted (tokens, pairs), with weights.
+Because every term is weighted by its share of the whole batch's count, one batch of 8 and eight micro-batches of 1
+give the same gradient.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+from transformers import get_scheduler
+
+from redpencil.config import OptimizerConfig
+from redpencil.errors import RedpencilError
+from redpencil.models.runtime import Runtime
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Objective(Generic[Item]):
+    """What a stage minimises: the weighted sum of `terms`; terms without a weight are only logged.
+
+    counts: how many things each term averages over in a micro-batch, known before the forward pass.
+    terms: the means over a micro-batch.
+    """
+
+    weights: Mapping[str, float]
+    counts: Callable[[Item], Mapping[str, float]]
+    terms: Callable[[Item], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Optimization:
+    """An optimiser with its schedule and its clipping."""
+
+    parameters: tuple[nn.Parameter, ...]
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    max_grad_norm: float
+
+
+def make_optimization(
+    model: nn.Module,
+    *,
+    learning_rate: float,
+    lr_scheduler_type: str,
+    warmup_steps: int,
+    total_steps: int,
+    weight_decay: float,
+    adam_epsilon: float,
+    max_grad_norm: float,
+    adam_beta2: float = 0.999,
+) -> Optimization:
+    """AdamW over the parameters that want gradients; norms and biases are not decayed."""
+    parameters = tuple(p for p in model.parameters() if p.requires_grad)
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, adam_beta2), eps=adam_epsilon)
+    shape = "constant_with_warmup" if lr_scheduler_type == "constant" else lr_scheduler_type
+    scheduler = get_scheduler(shape, optimizer, num_warmup_steps=warmup_steps, num_training_steps=total_steps)
+    return Optimization(parameters, optimizer, scheduler, max_grad_norm)
+
+
+def optimization_of(model: nn.Module, config: OptimizerConfig, total_steps: int) -> Optimization:
+    """The optimisation that a supervised stage's configuration asks for."""
+    return make_optimization(
+        model,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.lr_scheduler_type,
+        warmup_steps=math.ceil(config.warmup_ratio * total_steps),
+        total_steps=total_steps,
+        weight_decay=config.weight_decay,
+        adam_epsilon=config.adam_epsilon,
+        max_grad_norm=config.max_grad_norm,
+        adam_beta2=config.adam_beta2,
+    )
+
+
+def update(
+    optimization: Optimization,
+    micro_batches: Sequence[Item],
+    objective: Objective[Item],
+    runtime: Runtime,
+    *,
+    advance_schedule: bool = True,
+) -> dict[str, float]:
+    """One optimiser step on a batch given as micro-batches. Returns the terms' batch means, the loss and grad_norm.
+
+    Raises:
+        RedpencilError: if loss or gradient is not a finite number; the weights are left as they were.
+    """
+    counts = [objective.counts(item) for item in micro_batches]
+    totals = {name: sum(count[name] for count in counts) for name in counts[0]}
+    optimization.optimizer.zero_grad(set_to_none=True)
+    logged: dict[str, float] = dict.fromkeys(totals, 0.0)
+    for item, count in zip(micro_batches, counts, strict=True):
+        with runtime.autocast():
+            terms = objective.terms(item)
+        shares = {name: count[name] / totals[name] if totals[name] else 0.0 for name in terms}
+        parts = [weight * shares[name] * terms[name] for name, weight in objective.weights.items() if weight]
+        torch.stack(parts).sum().backward()  # type: ignore[no-untyped-call]
+        for name, term in terms.items():
+            logged[name] += shares[name] * float(term.detach())
+    logged["loss"] = sum(weight * logged[name] for name, weight in objective.weights.items() if weight)
+    norm = float(nn.utils.clip_grad_norm_(optimization.parameters, optimization.max_grad_norm))
+    if not (math.isfinite(norm) and math.isfinite(logged["loss"])):
+        raise RedpencilError(
+            f"training broke down: loss {logged['loss']}, gradient norm {norm}",
+            way_out="lower the learning rate or max_grad_norm",
+        )
+    optimization.optimizer.step()
+    if advance_schedule:
+        optimization.scheduler.step()
+    return {**logged, "grad_norm": norm}
+
+
+def micro_batches_of(rows: Sequence[int], micro_batch_size: int | None) -> list[Sequence[int]]:
+    """Cut a batch of row indices into micro-batches."""
+    size = micro_batch_size or len(rows)
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def steps_in(epochs: float, rows: int, batch_size: int, max_steps: int | None) -> int:
+    """Optimiser steps of a stage."""
+    return max_steps or max(1, math.ceil(epochs * math.ceil(rows / batch_size)))
+
+
+def epochs_of(make_batches: Callable[[], Iterable[list[int]]], steps: int) -> Iterable[list[int]]:
+    """Draw batches epoch after epoch until there were `steps`."""
+    drawn = 0
+    while True:
+        for batch in make_batches():
+            if drawn == steps:
+                return
+            drawn += 1
+            yield batch

@@ -1,0 +1,12 @@
+"""Settings that all tests share."""
+
+import os
+
+from hypothesis import settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# Examples come from a fixed seed, and slow machines are no failure: a red test is red again when it is repeated.
+settings.register_profile("reproducible", derandomize=True, deadline=None)
+settings.load_profile("reproducible")

@@ -1,0 +1,124 @@
+"""The headline says what the numbers say, in both directions."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redpencil.report.headline import Headline, headline
+from redpencil.report.sources import read_run
+
+Write = Callable[[dict[str, Any]], Path]
+
+
+def set_rates(results: dict[str, Any], token: float, edits: float, preference: float, error: float) -> dict[str, Any]:
+    rates = {"token": token, "edits": edits, "preference": preference}
+    for arm, rate in rates.items():
+        results["win_rate"][arm]["value"] = rate
+    results["win_rate_difference"] = {
+        f"{a}-{b}": {"value": rates[a] - rates[b], "standard_error": error, "n": 600}
+        for a, b in [("token", "edits"), ("token", "preference"), ("edits", "preference")]
+    }
+    return results
+
+
+def said(headline: Headline, topic: str) -> str:
+    return next((point.text for point in headline.points if point.topic == topic), "")
+
+
+def test_order_holds_and_every_gap_is_clear(write_run: Write, results: dict[str, Any]) -> None:
+    found = headline(read_run(write_run(set_rates(results, 58.0, 52.0, 46.0, 1.0))))
+    assert found.verdict == "holds"
+    assert found.lead == (
+        "The paper's order of win rates comes out, and every gap is clear of chance over prompts: "
+        "token 58.0 %, edits 52.0 %, preference 46.0 %."
+    )
+    # 6 -+ 1.96 = 4.0 to 8.0
+    assert "Token over edits +6.0 (+4.0 to +8.0)" in said(found, "Gaps in points")
+    assert "covers 0" not in said(found, "Gaps in points")
+
+
+def test_order_holds_within_chance(write_run: Write, results: dict[str, Any]) -> None:
+    found = headline(read_run(write_run(set_rates(results, 51.6, 51.2, 46.5, 1.0))))
+    assert found.verdict == "uncertain"
+    assert "not every gap is clear of chance" in found.lead
+    # .4 -+ 1.96 = -1.6 to 2.4
+    assert "Token over edits +0.4 (\N{MINUS SIGN}1.6 to +2.4, which covers 0)" in said(found, "Gaps in points")
+
+
+@pytest.mark.parametrize("rates", [(49.0, 51.0, 46.0), (51.0, 45.0, 46.0), (51.0, 51.0, 46.0), (40.0, 45.0, 50.0)])
+def test_order_does_not_hold(write_run: Write, results: dict[str, Any], rates: tuple[float, float, float]) -> None:
+    found = headline(read_run(write_run(set_rates(results, *rates, 0.1))))
+    assert found.verdict == "broken"
+    assert "does not come out" in found.lead
+    best = max(zip(rates, ("token", "edits", "preference"), strict=True), key=lambda pair: pair[0])
+    assert f"Here it is {best[1]} {best[0]:.1f} %" in found.lead
+
+
+def test_a_gap_without_an_interval_is_not_clear_of_chance(write_run: Write, results: dict[str, Any]) -> None:
+    results = set_rates(results, 58.0, 52.0, 46.0, 1.0)
+    del results["win_rate_difference"]["token-edits"]["standard_error"]
+    assert headline(read_run(write_run(results))).verdict == "uncertain"
+
+
+def test_an_absent_arm_leaves_the_order_open(write_run: Write, results: dict[str, Any]) -> None:
+    del results["win_rate"]["edits"]
+    found = headline(read_run(write_run(results)))
+    assert found.verdict == "unknown"
+    assert "cannot be judged without: edits" in found.lead
+
+
+def test_reward_accuracy_in_both_directions(write_run: Write, results: dict[str, Any]) -> None:
+    text = said(headline(read_run(write_run(results))), "Reward models")
+    assert text.startswith("As in the paper")
+    assert "88.1 % against 62.2 % (the paper: 85.2 against 58.2)" in text
+    assert "A sequence model of edits: 80.0 %. On the same edits the model of preferences reaches 66.2 %." in text
+
+
+def test_reward_accuracy_the_other_way_round(write_run: Write, results: dict[str, Any]) -> None:
+    results["reward_accuracy"]["token_edits"]["edits"]["value"] = 60.0
+    text = said(headline(read_run(write_run(results))), "Reward models")
+    assert text.startswith("Unlike in the paper")
+    assert "no better" in text
+
+
+@pytest.mark.parametrize(
+    ("token_step", "ratio", "words"),
+    [
+        (10, 0.5, "sooner than that arm, in 0.50 of its steps (step 10 against 20)"),
+        (20, 1.0, "no sooner than that arm, in 1.00 of its steps"),
+        (30, 1.5, "later than that arm, in 1.50 of its steps (step 30 against 20)"),
+        (None, None, "never reaches the best win rate of the edits arm, which that arm has at step 20"),
+    ],
+)
+def test_speed(
+    write_run: Write, results: dict[str, Any], token_step: int | None, ratio: float | None, words: str
+) -> None:
+    results["efficiency"] = {"token_step": token_step, "sequence_step": 20, "ratio": ratio}
+    assert words in said(headline(read_run(write_run(results))), "Speed")
+
+
+def test_flaws_that_do_not_fall_and_length_that_grows(write_run: Write, results: dict[str, Any]) -> None:
+    results["flaws"] = {"sft": {"wrong": 10.0}, "token": {"wrong": 12.5}}
+    results["win_rate"]["token"]["mean_length"] = 40.2
+    found = headline(read_run(write_run(results)))
+    assert "do not fall" in said(found, "Flaws")
+    assert "from 10.0 in 100 responses to 12.5" in said(found, "Flaws")
+    assert "token 40.2 on average, against 24.8" in said(found, "Length")
+
+
+def test_a_kind_of_flaw_that_rises_while_the_sum_falls_is_named(write_run: Write, results: dict[str, Any]) -> None:
+    results["flaws"] = {"sft": {"wrong": 10.0, "rude": 30.0}, "token": {"wrong": 12.5, "rude": 1.0}}
+    assert "But these rise: wrong (10.0 to 12.5)." in said(headline(read_run(write_run(results))), "Flaws")
+
+
+def test_length_is_not_mentioned_where_it_did_not_grow(run_folder: Path) -> None:
+    assert said(headline(read_run(run_folder)), "Length") == ""
+
+
+def test_several_seeds(study_folder: Path) -> None:
+    found = headline(read_run(study_folder))
+    assert found.verdict == "holds"
+    assert "over prompts" not in found.lead
+    assert "Medians over seeds." in said(found, "Speed")

@@ -1,0 +1,240 @@
+"""Records in and out of JSONL: nothing is lost, and each mistake is named with its place."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redpencil.errors import RedpencilError
+from redpencil.records import (
+    Comparison,
+    Edit,
+    EditOutcome,
+    Example,
+    Pair,
+    Preference,
+    Prompt,
+    Response,
+    parse_record,
+    read_jsonl,
+    to_row,
+    write_jsonl,
+)
+
+KINDS = (Prompt, Example, Response, Comparison, Edit, Pair)
+# Any character that UTF-8 can hold, with the separators and the emoji that break naive line readers made likely.
+texts = st.text(
+    st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from('\n\r\t\u2028\u0085\ufeff😀👩‍👩‍👧"\\{')),
+    max_size=30,
+)
+plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), texts)
+values = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3))
+
+
+def metas(kind: type[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    own = {f.name for f in dataclasses.fields(kind)}
+    return st.dictionaries(texts.filter(lambda key: key not in own), values, max_size=3)
+
+
+def records() -> st.SearchStrategy[Any]:
+    ids = st.lists(st.integers(0, 300_000), max_size=5).map(tuple)
+    flags = st.lists(st.booleans(), max_size=5).map(tuple)
+    steps = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=5).map(tuple)
+    return st.one_of(
+        st.builds(Prompt, texts, texts, metas(Prompt)),
+        st.builds(Example, texts, texts, texts, metas(Example)),
+        st.builds(Response, texts, texts, texts, texts, st.booleans(), metas(Response)),
+        st.builds(Comparison, texts, texts, texts, texts, st.sampled_from(Preference), texts, metas(Comparison)),
+        st.builds(Edit, texts, texts, texts, texts, texts, st.sampled_from(EditOutcome), metas(Edit)),
+        st.builds(Pair, texts, ids, ids, ids, flags, flags, steps, metas(Pair)),
+    )
+
+
+def write(folder: Path, content: bytes | str) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@given(written=st.lists(records(), min_size=1, max_size=4))
+def test_round_trip(written: list[Any], tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("round")
+    for kind in KINDS:
+        rows = [record for record in written if type(record) is kind]
+        if rows:
+            path = folder / f"{kind.__name__}.jsonl"
+            assert write_jsonl(path, rows) == len(rows)
+            assert list(read_jsonl(path, kind)) == rows
+            assert path.read_bytes().count(b"\n") == len(rows)
+
+
+def test_the_row_is_what_a_person_would_write(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "rows.jsonl"
+    write_jsonl(path, [Comparison("1", "Où ?", "ici", "là", Preference.SECOND, meta={"time": 2})])
+    assert path.read_text(encoding="utf-8") == (
+        '{"id": "1", "prompt": "Où ?", "first": "ici", "second": "là", "preference": "second", "annotator": "", '
+        '"meta": {"time": 2}}\n'
+    )
+    assert "meta" not in to_row(Prompt("1", "a"))
+
+
+def test_keys_the_record_does_not_know_are_kept_in_meta(tmp_path: Path) -> None:
+    path = write(tmp_path, '{"id": "1", "prompt": "a", "source": "web", "meta": {"score": 2}}')
+    assert list(read_jsonl(path, Prompt)) == [Prompt("1", "a", {"score": 2, "source": "web"})]
+
+
+def test_a_key_that_would_overwrite_one_in_meta_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, '{"id": "1", "prompt": "a", "source": "web", "meta": {"source": "book"}}')
+    with pytest.raises(RedpencilError, match=r"rows\.jsonl:1 \[source\]"):
+        list(read_jsonl(path, Prompt))
+
+
+def test_meta_of_another_type_is_refused_also_beside_unknown_keys() -> None:
+    with pytest.raises(RedpencilError) as caught:
+        parse_record({"id": "1", "prompt": "a", "meta": [1], "source": "web"}, Prompt)
+    assert caught.value.field == "meta"
+
+
+def test_blank_lines_windows_line_ends_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
+    path = write(tmp_path, b'\xef\xbb\xbf\r\n{"id": "1", "prompt": "a"}\r\n  \n\n{"id": "2", "prompt": "b"}')
+    assert list(read_jsonl(path, Prompt)) == [Prompt("1", "a"), Prompt("2", "b")]
+    path = write(tmp_path, b'\xef\xbb\xbf{"id": "1", "prompt": "a"}\n')
+    assert list(read_jsonl(path, Prompt)) == [Prompt("1", "a")]
+
+
+def test_numbers_that_json_does_not_know_pass(tmp_path: Path) -> None:
+    path = write(tmp_path, '{"id": "1", "prompt": "a", "score": NaN, "best": Infinity}')
+    (record,) = read_jsonl(path, Prompt)
+    assert record.meta["score"] != record.meta["score"]
+    assert record.meta["best"] == float("inf")
+
+
+GOOD = '{"id": "1", "prompt": "a", "response": "b"}\n'
+
+
+@pytest.mark.parametrize(
+    ("second_line", "field", "problem"),
+    [
+        ('{"id": "2", "prompt": "a"}', "response", "field required in a row of Example (fields present: id, prompt)"),
+        ('{"id": 2, "prompt": "a", "response": "b"}', "id", "input should be a valid string"),
+        ('{"id": "2", "prompt": null, "response": "b"}', "prompt", "input should be a valid string"),
+        ('["2", "a", "b"]', None, "expected a JSON object, found list"),
+        ('{"id": "2"', None, "not valid JSON (Expecting ',' delimiter at column 11)"),
+        (b'{"id": "2\xff"}', None, "not valid UTF-8 at byte 9 of the line"),
+        (r'{"id": "2", "prompt": "a", "response": "\ud83d"}', "response", "half of a surrogate pair"),
+        (r'{"id": "2", "prompt": "a", "response": "b", "x": [{"y": "\uDE00"}]}', "x", "half of a surrogate pair"),
+        (r'{"id": "2", "prompt": "a", "response": "b", "\ud83d": 1}', r"\ud83d", "half of a surrogate pair"),
+        ('{"id": "2", "x": ' + "1" * 5000 + "}", None, "JSON that cannot be read"),
+        ("[" * 200_000, None, "JSON that cannot be read"),
+    ],
+)
+def test_a_bad_row_is_named_by_file_line_and_field(
+    tmp_path: Path, second_line: str | bytes, field: str | None, problem: str
+) -> None:
+    second = second_line.encode() if isinstance(second_line, str) else second_line
+    path = write(tmp_path, GOOD.encode() + second + b"\n")
+    rows = read_jsonl(path, Example)
+    assert next(rows) == Example("1", "a", "b")
+    with pytest.raises(RedpencilError) as caught:
+        next(rows)
+    error = caught.value
+    assert (error.file, error.line, error.field) == (str(path), 2, field)
+    assert problem in error.problem
+    assert error.way_out
+    str(error).encode("utf-8")
+
+
+def test_a_whole_surrogate_pair_is_a_character(tmp_path: Path) -> None:
+    path = write(tmp_path, r'{"id": "1", "prompt": "\ud83d\ude00 and the text \\ud83d"}')
+    assert list(read_jsonl(path, Prompt)) == [Prompt("1", "😀 and the text \\ud83d")]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf"])
+def test_a_file_without_rows_is_an_error(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(RedpencilError, match=r"rows\.jsonl: the file holds no Prompt row"):
+        list(read_jsonl(write(tmp_path, content), Prompt))
+
+
+def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(RedpencilError, match=r"nowhere\.jsonl: no such file"):
+        list(read_jsonl(tmp_path / "nowhere.jsonl", Prompt))
+    with pytest.raises(RedpencilError, match=r"cannot read it \(Is a directory\)"):
+        list(read_jsonl(tmp_path, Prompt))
+
+
+def test_reading_streams(tmp_path: Path) -> None:
+    path = tmp_path / "large.jsonl"
+    row = json.dumps({"id": "1", "prompt": "a" * 1000}) + "\n"
+    path.write_text(row * 50_000)
+    tracemalloc.start()
+    rows = read_jsonl(path, Prompt)
+    assert next(rows).id == "1"
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    rows.close()
+    assert path.stat().st_size > 50_000_000
+    assert peak < 1_000_000
+
+
+def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_jsonl(path, [Prompt("old", "a")])
+
+    def broken() -> Iterator[Prompt]:
+        yield Prompt("new", "b")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_jsonl(path, broken())
+    assert list(read_jsonl(path, Prompt)) == [Prompt("old", "a")]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_kill_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_jsonl(path, [Prompt("old", "a")])
+    script = (
+        "import os, signal, sys\n"
+        "from redpencil.records import Prompt, write_jsonl\n"
+        "def rows():\n"
+        "    for number in range(10_000):\n"
+        "        yield Prompt(str(number), 'b' * 100)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_jsonl(sys.argv[1], rows())\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, os.fspath(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert list(read_jsonl(path, Prompt)) == [Prompt("old", "a")]
+    assert write_jsonl(path, [Prompt("new", "b")]) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_half_a_surrogate_pair_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    with pytest.raises(RedpencilError, match=r"rows\.jsonl:2 \[prompt\]: half of a surrogate pair"):
+        write_jsonl(path, [Prompt("1", "a"), Prompt("2", "b\ud83d")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_to_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RedpencilError, match="cannot write it"):
+        write_jsonl(tmp_path / "file" / "rows.jsonl", [Prompt("1", "a")])
+    with pytest.raises(RedpencilError, match="a folder stands where the file should go"):
+        write_jsonl(tmp_path, [Prompt("1", "a")])
+
+
+def test_records_are_frozen() -> None:
+    prompt = Prompt("1", "a")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        prompt.prompt = "b"  # type: ignore[misc]

@@ -1,0 +1,326 @@
+"""Stage folders: complete or absent, run again only when something changed, never in place of somebody's files."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import redpencil
+from redpencil import runs
+from redpencil.errors import RedpencilError
+from redpencil.runs import (
+    derive_seed,
+    environment,
+    fingerprint,
+    hash_input,
+    is_complete,
+    open_stage,
+    read_json,
+    read_metrics,
+    write_json,
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data.jsonl"
+    path.write_text("one\n")
+    return path
+
+
+def attempt(
+    folder: Path, data: Path, *, seed: int = 0, config: dict[str, Any] | None = None, text: str = "new"
+) -> bool:
+    """Run a small stage; whether it had to work."""
+    with open_stage(
+        folder, "toy", seed=seed, config={"rate": 0.1} if config is None else config, inputs={"data": data}
+    ) as stage:
+        if stage is None:
+            return False
+        (stage.folder / "out.txt").write_text(text)
+        return True
+
+
+def test_a_stage_leaves_its_folder_and_a_manifest_that_says_how_it_came_about(tmp_path: Path, data: Path) -> None:
+    folder = tmp_path / "run" / "toy"
+    with open_stage(folder, "toy", seed=3, config={"rate": 0.1}, inputs={"data": data}) as stage:
+        assert stage is not None
+        assert (stage.name, stage.seed) == ("toy", 3)
+        assert not folder.exists()
+        (stage.folder / "out.txt").write_text("new")
+        stage.log(1, loss=0.5, kl=math.nan)
+        stage.log(2, loss=0.25)
+        stage.notes["skipped"] = 4
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "metrics.jsonl", "out.txt"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["toy"]
+    manifest = read_json(folder / "manifest.json")
+    assert manifest["stage"] == "toy"
+    assert manifest["seed"] == 3
+    assert manifest["config"] == {"rate": 0.1}
+    # printf 'one\n' | sha256sum
+    digest = "2c8b08da5ce60398e1f19af0e5dccc744df274b826abe585eaba68c525434806"
+    assert manifest["inputs"] == {"data": {"path": str(data), "sha256": digest}}
+    assert manifest["notes"] == {"skipped": 4}
+    assert manifest["seconds"] >= 0
+    assert manifest["versions"]["redpencil"] == redpencil.__version__
+    assert manifest["versions"]["torch"]
+    assert {"git_commit", "platform", "cpus", "command", "started"} <= manifest.keys()
+    first, second = read_metrics(folder)
+    assert (first["step"], first["loss"]) == (1, 0.5)
+    assert math.isnan(first["kl"])
+    assert (second["step"], second["loss"]) == (2, 0.25)
+    assert 0 <= first["seconds"] <= second["seconds"]
+
+
+def test_a_complete_stage_is_not_run_again(tmp_path: Path, data: Path) -> None:
+    folder = tmp_path / "toy"
+    assert attempt(folder, data, text="first")
+    before = (folder / "manifest.json").read_bytes()
+    assert not attempt(folder, data, text="second")
+    assert (folder / "out.txt").read_text() == "first"
+    assert (folder / "manifest.json").read_bytes() == before
+
+
+def test_a_touched_but_equal_input_does_not_count_as_changed(tmp_path: Path, data: Path) -> None:
+    assert attempt(tmp_path / "toy", data)
+    moved = data.rename(tmp_path / "moved.jsonl")
+    os.utime(moved, (1, 1))
+    assert not attempt(tmp_path / "toy", moved)
+
+
+@pytest.mark.parametrize("change", ["input", "seed", "config", "version"])
+def test_a_change_runs_the_stage_again_and_replaces_all_of_it(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    folder = tmp_path / "toy"
+    assert attempt(folder, data, text="first")
+    (folder / "left over").write_text("")
+    if change == "input":
+        data.write_text("two\n")
+    if change == "version":
+        monkeypatch.setattr(redpencil, "__version__", "99")
+    options: dict[str, Any] = {"seed": {"seed": 1}, "config": {"config": {"rate": 0.2}}}.get(change, {})
+    assert attempt(folder, data, text="second", **options)
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "out.txt"]
+    assert (folder / "out.txt").read_text() == "second"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.jsonl", "toy"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from redpencil import runs
+folder, data, when = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+
+def kill(*_args, **_kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if when == "deleting":  # the kill comes when the new folder is in place and the old one is half deleted
+    def half(path, **_kwargs):
+        if path.name == ".toy.replaced" and path.exists():
+            (path / "manifest.json").unlink()
+            kill()
+    runs.shutil.rmtree = half
+with runs.open_stage(folder, "toy", seed=1, config={"rate": 0.1}, inputs={"data": data}) as stage:
+    (stage.folder / "out.txt").write_text("half")
+    stage.log(1, loss=0.5)
+    if when == "working":
+        kill()
+    (stage.folder / "out.txt").write_text("whole")
+    if when == "manifest":
+        runs.environment = kill
+    if when == "swapping":  # between the two renames
+        replace = runs.Path.replace
+        def once(self, target):
+            replace(self, target)
+            if Path(target).name == ".toy.replaced":
+                kill()
+        runs.Path.replace = once
+"""
+
+
+def kill_in_the_middle(folder: Path, data: Path, when: str) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, folder, data, when], check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("when", ["working", "manifest"])
+def test_a_killed_stage_leaves_no_folder_and_the_next_attempt_works(tmp_path: Path, data: Path, when: str) -> None:
+    folder = tmp_path / "toy"
+    kill_in_the_middle(folder, data, when)
+    assert not folder.exists()
+    assert attempt(folder, data, seed=1, text="again")
+    assert (folder / "out.txt").read_text() == "again"
+    assert read_metrics(folder) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.jsonl", "toy"]
+
+
+@pytest.mark.parametrize(("when", "left"), [("working", "first"), ("manifest", "first"), ("deleting", "whole")])
+def test_a_kill_leaves_the_old_folder_or_the_new_one_whole(tmp_path: Path, data: Path, when: str, left: str) -> None:
+    folder = tmp_path / "toy"
+    assert attempt(folder, data, seed=0, text="first")
+    kill_in_the_middle(folder, data, when)
+    assert (folder / "out.txt").read_text() == left
+    assert not attempt(folder, data, seed=0 if left == "first" else 1)
+    assert attempt(folder, data, seed=2, text="again")
+    assert (folder / "out.txt").read_text() == "again"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.jsonl", "toy"]
+
+
+def test_a_kill_between_the_two_renames_only_costs_a_repetition(tmp_path: Path, data: Path) -> None:
+    folder = tmp_path / "toy"
+    assert attempt(folder, data, seed=0, text="first")
+    kill_in_the_middle(folder, data, "swapping")
+    assert not folder.exists()
+    assert attempt(folder, data, seed=1, text="again")
+    assert (folder / "out.txt").read_text() == "again"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.jsonl", "toy"]
+
+
+def test_an_error_in_a_stage_keeps_the_old_folder_and_what_was_written(tmp_path: Path, data: Path) -> None:
+    folder = tmp_path / "toy"
+    assert attempt(folder, data, text="first")
+
+    def fail() -> None:
+        with open_stage(folder, "toy", seed=1, config={}, inputs={"data": data}) as stage:
+            assert stage is not None
+            (stage.folder / "out.txt").write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert (folder / "out.txt").read_text() == "first"
+    assert (tmp_path / "toy.partial" / "out.txt").read_text() == "half"
+
+
+@pytest.mark.parametrize("manifest", [None, '{"manifest_version": 3}', "[]"])
+def test_a_folder_that_is_no_stage_is_never_replaced(tmp_path: Path, data: Path, manifest: str | None) -> None:
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("years")
+    if manifest is not None:
+        (folder / "manifest.json").write_text(manifest)
+    with pytest.raises(RedpencilError, match=r"thesis: the output folder exists and was not written by redpencil"):
+        attempt(folder, data)
+    assert (folder / "thesis.tex").read_text() == "years"
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_error(data: Path) -> None:
+    with pytest.raises(RedpencilError, match=r"data\.jsonl: the output folder exists"):
+        attempt(data, data)
+    assert data.read_text() == "one\n"
+    with pytest.raises(RedpencilError, match="cannot make the folder"):
+        attempt(data / "toy", data)
+
+
+def test_an_empty_folder_and_the_working_directory_may_be_filled(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert attempt(Path(), data)
+    assert (tmp_path / "empty" / "out.txt").read_text() == "new"
+
+
+def test_a_missing_input_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(RedpencilError, match=r"nowhere\.jsonl: no such file or folder"):
+        attempt(tmp_path / "toy", tmp_path / "nowhere.jsonl")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_hash_of_a_folder_sees_names_and_contents_but_not_logs(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a").write_text("1")
+    (folder / "sub" / "b").write_text("2")
+    before = hash_input(folder)
+    (folder / "metrics.jsonl").write_text("{}")
+    (folder / "manifest.json").write_text("{}")
+    assert hash_input(folder) == before
+    (folder / "a").write_text("2")
+    changed = hash_input(folder)
+    assert changed != before
+    (folder / "a").rename(folder / "c")
+    assert hash_input(folder) not in (before, changed)
+
+
+def test_the_fingerprint_does_not_depend_on_the_order_of_keys() -> None:
+    assert fingerprint("s", 0, {"a": 1, "b": 2}, {}) == fingerprint("s", 0, {"b": 2, "a": 1}, {})
+    assert fingerprint("s", 0, {"a": 1, "b": 2}, {}) != fingerprint("s", 0, {"a": 2, "b": 1}, {})
+
+
+def test_a_broken_manifest_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(RedpencilError, match=r"manifest\.json: not valid JSON"):
+        is_complete(tmp_path, "digest")
+    with pytest.raises(RedpencilError, match=r"nowhere\.json: cannot read it \(No such file or directory\)"):
+        read_json(tmp_path / "nowhere.json")
+
+
+def test_a_broken_line_of_metrics_is_named(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st')
+    with pytest.raises(RedpencilError, match=r"metrics\.jsonl:2: not valid JSON"):
+        read_metrics(tmp_path)
+    (tmp_path / "metrics.jsonl").unlink()
+    assert read_metrics(tmp_path) == []
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "new" / "results.json"
+    content = {"text": "é 😀 \u2028", "half": "\ud83d", "none": None}
+    write_json(path, content)
+    assert read_json(path) == content
+    assert "é 😀" in path.read_text(encoding="utf-8")
+
+    def full(self: Path, content: bytes) -> int:
+        with self.open("wb") as out:
+            out.write(content[:3])
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="disk full"):
+        write_json(path, {"other": 1})
+    assert read_json(path) == content
+
+
+def test_the_environment_knows_the_commit_only_inside_a_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert environment()["git_commit"] is None
+
+    def git(*arguments: str) -> str:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "--quiet")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "--quiet", "--message", "first")
+    commit = git("rev-parse", "HEAD")
+    assert runs.git_commit() == commit
+    (tmp_path / "file").write_text("2")
+    assert runs.git_commit() == commit + "+"
+
+
+def test_seeds_of_different_uses_are_independent_and_fixed() -> None:
+    seeds = [derive_seed(0, "sft"), derive_seed(1, "sft"), derive_seed(0, "ppo", "token"), derive_seed(0, "ppo")]
+    assert len(set(seeds)) == 4
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    # printf 0:sft | sha256sum begins with d8e697b1; its lowest bit is dropped
+    assert seeds[0] == 0xD8E697B1 // 2
+
+
+def test_metrics_are_json_lines(tmp_path: Path, data: Path) -> None:
+    with open_stage(tmp_path / "toy", "toy", seed=0, config={}, inputs={"data": data}) as stage:
+        assert stage is not None
+        stage.log(7, loss=1.5)
+    (line,) = (tmp_path / "toy" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"step": 7, "seconds": pytest.approx(0, abs=5), "loss": 1.5}
