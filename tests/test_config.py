@@ -12,7 +12,6 @@ from redpencil.config import (
     RewardModelConfig,
     WorldConfig,
     load_recipe,
-    parse_section,
     shipped_recipe,
 )
 from redpencil.errors import RedpencilError
@@ -106,6 +105,7 @@ def test_an_unknown_key_of_an_override_is_refused_the_same_way(recipe: Path) -> 
             "less than or equal to 1 (found 2)",
         ),
         ("world: {}\nseeds: []\n", "seeds", "at least 1 item"),
+        ("world: {}\nseeds: [1, 2, 1]\n", None, "a seed stands twice"),
         ("world: {}\nsft: 5\n", "sft", "valid dictionary"),
         ("files: {model: here}\n", "files.comparisons", "Field required"),
         ("name: x\n", None, "give exactly one of `world` and `files`"),
@@ -185,10 +185,32 @@ def test_a_set_value_that_is_no_yaml_is_an_error(recipe: Path) -> None:
     assert "not valid YAML" in mistake(recipe, "world: {}\n", "name=[1").problem
 
 
-def test_a_section_by_itself() -> None:
-    assert parse_section({"gamma": "0.5"}, PPOConfig) == PPOConfig(gamma=0.5)
-    with pytest.raises(RedpencilError, match=r"^\[gama\]: unknown key"):
-        parse_section({"gama": 1}, PPOConfig, file=None)
+FILES = "files: {model: base, judge: /models/judge, comparisons: ../c.jsonl, edits: ~/e.jsonl, " + ", ".join(
+    f"{key}: {key}.jsonl" for key in ("prompts", "validation_prompts", "evaluation_prompts")
+)
+
+
+def test_relative_paths_start_at_the_recipe_and_those_of_a_set_at_the_working_directory(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("HOME", "/home/someone")
+    recipe.write_text(FILES + "}\n")
+    for path in (recipe, Path("..") / recipe.name):
+        files = load_recipe(path, ["files.sft=mine.jsonl"]).files
+        assert files is not None
+        assert (files.judge, files.edits) == (Path("/models/judge"), Path("/home/someone/e.jsonl"))
+        assert files.sft == tmp_path / "elsewhere" / "mine.jsonl"
+        assert files.model.parent.resolve() == files.prompts.parent.resolve() == tmp_path.resolve()
+        assert files.comparisons.resolve() == tmp_path.parent.resolve() / "c.jsonl"
+        assert all(path.is_absolute() for path in (files.model, files.prompts, files.comparisons))
+        assert files.test_share == 0.1
+
+
+def test_a_wrong_value_under_files_is_still_told_as_such(recipe: Path) -> None:
+    assert mistake(recipe, "files: [1]\n").field == "files"
+    assert mistake(recipe, FILES + ", reference_outputs: 7}\n").field == "files.reference_outputs"
 
 
 def test_a_validated_recipe_survives_being_dumped_and_read_again() -> None:

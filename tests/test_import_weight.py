@@ -10,6 +10,7 @@ import pytest
 HEAVY = ("torch", "transformers", "accelerate")
 LIGHT = (
     "redpencil.errors",
+    "redpencil.sections",
     "redpencil.records",
     "redpencil.config",
     "redpencil.runs",
@@ -19,6 +20,7 @@ LIGHT = (
     "redpencil.world",
     "redpencil.evaluation",
     "redpencil.report",
+    "redpencil.cli",
 )
 
 

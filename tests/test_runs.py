@@ -289,6 +289,12 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
     assert read_json(path) == content
 
 
+def test_json_that_is_written_knows_no_nan(tmp_path: Path) -> None:
+    path, nan = tmp_path / "x.json", float("nan")
+    write_json(path, {"a": nan, "b": [1.5, float("inf"), (nan, "nan")], "c": {"d": -float("inf"), "e": True}})
+    assert read_json(path) == {"a": None, "b": [1.5, None, [None, "nan"]], "c": {"d": None, "e": True}}
+
+
 def test_the_environment_knows_the_commit_only_inside_a_checkout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

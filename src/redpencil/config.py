@@ -4,41 +4,19 @@ Precedence: default < recipe file < `--set section.key=value`. Unknown keys are 
 Names follow TRL where TRL has the option.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, field_validator, model_validator
 
 from redpencil.errors import RedpencilError
+from redpencil.sections import Section, parse_section
 
 RewardLevel = Literal["token", "sequence"]
 RewardKind = Literal["token", "sequence", "both", "token_mean_at_end"]
 KLEstimator = Literal["k1", "k2", "k3"]
-T = TypeVar("T", bound=BaseModel)
-
-
-class Section(BaseModel):
-    """A part of a recipe: unknown keys are refused, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, data: Any) -> Any:
-        known = list(cls.model_fields)
-        for key, value in data.items() if isinstance(data, Mapping) else ():
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
-                hint = f"did you mean {near!r}? known keys: {', '.join(known)}"
-                problem = PydanticCustomError("unknown_key", "unknown key", {"way_out": hint})
-                raise ValidationError.from_exception_data(
-                    cls.__name__, [{"type": problem, "loc": (str(key),), "input": value}]
-                )
-        return data
 
 
 class OptimizerConfig(Section):
@@ -200,7 +178,7 @@ class WorldConfig(Section):
 
 
 class FilesConfig(Section):
-    """A user's own data in place of the world."""
+    """A user's own data in place of the world. Relative paths of a recipe start at the recipe's folder."""
 
     model: Path = Field(description="Folder of the base or SFT model, as Hugging Face saves it.")
     sft: Path | None = Field(None, description="JSONL of prompt and response; without it `model` is the SFT policy.")
@@ -214,6 +192,10 @@ class FilesConfig(Section):
     )
     judge: Path = Field(description="Folder of a sequence or token reward model that judges.")
     test_share: float = Field(0.1, gt=0, lt=1, description="Share of comparisons and edits held out for Table 2.")
+
+
+FILE_KEYS: Final = tuple(key for key in FilesConfig.model_fields if key != "test_share")
+"""The keys of `files` that are paths."""
 
 
 class ArmConfig(Section):
@@ -295,6 +277,8 @@ class Recipe(Section):
     def _consistent(self) -> "Recipe":
         if (self.world is None) == (self.files is None):
             raise ValueError("give exactly one of `world` and `files`")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("a seed stands twice in `seeds`")
         for name in self.arms:
             self._check_arm(name)
         return self
@@ -334,6 +318,8 @@ def shipped_recipe(name: str) -> Path:
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `a.b=c` overrides, in order.
 
+    Relative paths under `files` start at the recipe's folder, those of overrides at the working directory.
+
     Raises:
         RedpencilError: naming file, key and the nearest known key, if anything does not fit.
     """
@@ -352,9 +338,33 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RedpencilError(
             "a recipe is a mapping of keys to values", file=path, way_out="see recipes/quickstart.yaml"
         )
+    _resolve_files(data, path.parent)
     for override in overrides:
         _override(data, override)
+    _resolve_files(data, Path())
     return parse_section(data, Recipe, file=path)
+
+
+def default_recipe(overrides: Sequence[str] = ()) -> Recipe:
+    """The defaults of every key, on the small world, with `a.b=c` overrides applied in order.
+
+    Raises:
+        RedpencilError: as `load_recipe`.
+    """
+    data: dict[str, Any] = {"world": {}}
+    for override in overrides:
+        _override(data, override)
+    return parse_section(data, Recipe)
+
+
+def _resolve_files(data: Mapping[str, Any], folder: Path) -> None:
+    """Make the relative paths under `files` absolute, in place."""
+    files = data.get("files")
+    if not isinstance(files, dict):
+        return
+    for key in FILE_KEYS:
+        if isinstance(files.get(key), str):
+            files[key] = str(folder.absolute() / Path(files[key]).expanduser())
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -375,23 +385,3 @@ def _override(data: dict[str, Any], override: str) -> None:
         place[last] = yaml.safe_load(value)
     except yaml.YAMLError:
         raise RedpencilError(f"--set {key}: the value {value!r} is not valid YAML", way_out="quote the value") from None
-
-
-def parse_section(data: Mapping[str, Any], kind: type[T], *, file: str | Path | None = None) -> T:
-    """Validate `data` as one section of a recipe.
-
-    Raises:
-        RedpencilError: naming the key, and the nearest known one if the key is unknown.
-    """
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        problem = first["msg"].removeprefix("Value error, ")
-        way_out = first.get("ctx", {}).get("way_out", "correct the value in the recipe or with --set")
-        if first["type"] == "missing":
-            way_out = "add the key to the recipe or with --set"
-        elif first["type"] != "unknown_key" and first["loc"]:
-            problem += f" (found {first['input']!r})"
-        field = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        raise RedpencilError(problem, file=file, field=field or None, way_out=way_out) from None

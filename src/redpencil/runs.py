@@ -8,6 +8,7 @@ again.
 
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -94,14 +95,22 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that the file is never half-written."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
+    """Write JSON so that the file is never half-written. JSON has no NaN and no infinity: they become null."""
+    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, default=str, allow_nan=False) + "\n"
     # Half of a surrogate pair is no character; it is written as its escape rather than lost with the whole file.
     encoded = text.encode("utf-8", "backslashreplace")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(encoded)
     partial.replace(path)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-
 from redpencil.cli.options import (
     DeviceOption,
     RecipeOption,
@@ -19,7 +18,7 @@ from redpencil.cli.options import (
     runtime_of,
     settings,
 )
-from redpencil.cli.output import check_out_file, console, say, say_skipped
+from redpencil.cli.output import check_out_file, console, naming, say, say_skipped
 from redpencil.cli.progress import working
 from redpencil.config import AlignConfig, Recipe, WorldConfig
 from redpencil.errors import RedpencilError
@@ -38,7 +37,7 @@ PANEL = "Data"
     rich_help_panel=PANEL,
     epilog=examples(
         "redpencil respond --policy runs/q/sft/checkpoint --prompts prompts.jsonl --out responses.jsonl",
-        "redpencil respond --policy sft --prompts p.jsonl --out r.jsonl --samples-per-prompt 2 --set sampling.top_p=0.9",
+        "redpencil respond --policy sft --prompts p.jsonl --out r.jsonl --samples-per-prompt 2 --seed 7",
     ),
 )
 def respond(
@@ -59,13 +58,14 @@ def respond(
 
     from redpencil.models.respond import respond as answer
 
-    with working("respond") as progress:
+    codec, runtime = codec_of(config, policy), runtime_of(config)
+    with working("respond") as progress, naming(prompts):
         responses, skipped = answer(
             policy,
             wanted,
             config=config.sampling,
-            codec=codec_of(config, policy),
-            runtime=runtime_of(config),
+            codec=codec,
+            runtime=runtime,
             seed=config.seeds[0],
             model_name=str(policy),
             progress=progress,
@@ -94,7 +94,9 @@ def edit(
     provider: Annotated[str, typer.Option(metavar="NAME", help="Who edits: world, the small world's scripted editor.")],
     template: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Request with {question}, {input}, {response}. Default: the paper's Figure 2."),
+        typer.Option(
+            metavar="FILE", help="Request with {question}, {input}, {response}. Default: the paper's Figure 2."
+        ),
     ] = None,
     recipe: RecipeOption = None,
     set_: SetOption = None,
@@ -109,7 +111,7 @@ def edit(
     request = FIGURE_2 if template is None else read_template(template)
     editor = _provider(provider, config)
     rows = list(read_jsonl(responses, Response))
-    with working("edit") as progress:
+    with working("edit") as progress, naming(responses):
         edits = list(edit_responses(rows, editor, request, progress))
     outcomes = Counter(row.outcome for row in edits)
     count = write_jsonl(out, edits)
@@ -175,7 +177,9 @@ def align(
     pairs, skipped = _pairs(edits, comparisons, codec, config.align)
     say_skipped(skipped)
     if not pairs:
-        raise RedpencilError("no pair is left", file=edits or comparisons, way_out="check the rows, or align.max_length")
+        raise RedpencilError(
+            "no pair is left", file=edits or comparisons, way_out="check the rows, or align.max_length"
+        )
     say(f"{write_jsonl(out, pairs)} pairs in {out}")
 
 

@@ -101,7 +101,9 @@ def _machine() -> Iterator[Check]:
         yield Check("memory", f"{memory:.1f} GiB", enough, way_out)
     free = shutil.disk_usage(Path.cwd()).free / GIB
     enough = free >= ENOUGH_DISK
-    yield Check("disk", f"{free:.1f} GiB free here", enough, "" if enough else f"free {ENOUGH_DISK:g} GiB, or use --out")
+    yield Check(
+        "disk", f"{free:.1f} GiB free here", enough, "" if enough else f"free {ENOUGH_DISK:g} GiB, or use --out"
+    )
 
 
 def _memory() -> float | None:

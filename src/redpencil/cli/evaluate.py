@@ -20,7 +20,7 @@ from redpencil.cli.options import (
     runtime_of,
     settings,
 )
-from redpencil.cli.output import check_out_file, console, print_json, say
+from redpencil.cli.output import check_out_file, console, naming, print_json, say
 from redpencil.cli.progress import working
 from redpencil.cli.train import read_pairs
 from redpencil.errors import RedpencilError
@@ -56,8 +56,9 @@ def judge(
     check_out_file(out, policy, reference)
     check_judge(judge)
     ours, theirs = list(read_jsonl(policy, Response)), list(read_jsonl(reference, Response))
-    with working("judge"):
-        verdicts = judge_outputs(make_judge(judge, config, runtime_of(config)), ours, theirs)
+    judging = make_judge(judge, config, runtime_of(config))
+    with working("judge"), naming(policy):
+        verdicts = judge_outputs(judging, ours, theirs)
     say(f"{write_jsonl(out, verdicts)} judgements in {out}")
 
 
@@ -109,7 +110,7 @@ def _ids(verdicts: Sequence[Comparison], name: str) -> list[str]:
 
 
 def _print_rates(rates: Mapping[str, Mapping[str, Any]]) -> None:
-    table = Table("policy", "win rate %", "standard error", "n", "wins", "losses", "draws", "mean length in words")
+    table = Table("policy", "win rate %", "s.e.", "n", "wins", "losses", "draws", "mean words")
     for name, row in rates.items():
         counts = (str(row[key]) for key in ("n", "wins", "losses", "draws"))
         table.add_row(name, f"{row['value']:.1f}", f"{row['standard_error']:.1f}", *counts, f"{row['mean_length']:.1f}")
@@ -117,7 +118,7 @@ def _print_rates(rates: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:
-    """A short name for each path: its stem, or that of the folder where a checkpoint lies; in full where these clash."""
+    """A short name for each path: its stem, or that of the folder of a checkpoint; in full where these clash."""
     short = [path.resolve().parent.name if path.name == "checkpoint" else path.stem for path in paths]
     return {str(path) if short.count(name) > 1 else name: path for name, path in zip(short, paths, strict=True)}
 
@@ -125,8 +126,8 @@ def _names(paths: Sequence[Path]) -> dict[str, Path]:
 @measures.command(
     epilog=examples(
         "redpencil evaluate reward --model reward/checkpoint --pairs test.jsonl",
-        "redpencil evaluate reward --model runs/q/reward-token_edits/checkpoint "
-        "--model runs/q/reward-sequence_edits/checkpoint --pairs edits_test.jsonl --pairs comparisons_test.jsonl --json",
+        "redpencil evaluate reward --model one/checkpoint --model two/checkpoint "
+        "--pairs edits_test.jsonl --pairs comparisons_test.jsonl --json",
     )
 )
 def reward(
@@ -139,13 +140,12 @@ def reward(
 ) -> None:
     """Accuracy of each reward model on each set of pairs, beside the rule that the shorter wins (Table 2)."""
     from redpencil.evaluation.statistics import accuracy
-
-    config = settings(recipe, set_, device=device)
-    matrix: dict[str, dict[str, Any]] = {}
     from redpencil.models.loading import load_reward_model
     from redpencil.training.reward import pair_margins
 
+    config = settings(recipe, set_, device=device)
     runtime, tests = runtime_of(config), _names(pairs)
+    matrix: dict[str, dict[str, Any]] = {}
     shorter: dict[str, Any] = {}
     with working("reward accuracy") as progress:
         for done, (name, folder) in enumerate(_names(model).items(), start=1):
@@ -169,9 +169,7 @@ def reward(
     console.print(table, soft_wrap=False)
 
 
-@measures.command(
-    epilog=examples("redpencil evaluate efficiency --token runs/q/ppo-token --sequence runs/q/ppo-edits")
-)
+@measures.command(epilog=examples("redpencil evaluate efficiency --token runs/q/ppo-token --sequence runs/q/ppo-edits"))
 def efficiency(
     token: Annotated[Path, typer.Option(metavar="FOLDER", help="PPO stage folder of the token arm.")],
     sequence: Annotated[Path, typer.Option(metavar="FOLDER", help="PPO stage folder of the sequence arm.")],

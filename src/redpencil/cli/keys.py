@@ -2,15 +2,18 @@
 
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from rich.table import Table
+from rich.padding import Padding
+from rich.text import Text
 
+from redpencil.cli.keys_page import keys_page
 from redpencil.cli.options import JsonOption, examples
-from redpencil.cli.output import console, print_json
+from redpencil.cli.output import check_out_file, console, print_json
 from redpencil.config import ArmConfig, Recipe, RewardModelConfig
 from redpencil.errors import RedpencilError
 
@@ -21,17 +24,23 @@ ENTRIES: dict[str, tuple[str, type[BaseModel]]] = {
 }
 
 
-@app.command(
-    rich_help_panel="Help", epilog=examples("redpencil keys", "redpencil keys ppo", "redpencil keys --json")
-)
+@app.command(rich_help_panel="Help", epilog=examples("redpencil keys", "redpencil keys ppo", "redpencil keys --json"))
 def keys(
     section: Annotated[
         str | None, typer.Argument(metavar="SECTION", help="Only this section, such as ppo. Default: all.")
     ] = None,
     json: JsonOption = False,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all keys as a Markdown page instead.")
+    ] = None,
 ) -> None:
     """List every recipe key with its type, default and meaning."""
     sections = {"": list(_top())} | {name: list(_of_section(name)) for name in _section_names()}
+    if markdown is not None:
+        check_out_file(markdown)
+        abouts = {name: (_section_model(name).__doc__ or "").strip() for name in _section_names()}
+        markdown.write_text(keys_page(sections, abouts), encoding="utf-8")
+        return
     if section is not None and section not in sections:
         raise RedpencilError(
             f"no section called {section!r}", way_out=f"one of: {', '.join(name for name in sections if name)}"
@@ -40,16 +49,10 @@ def keys(
     if json:
         print_json([row for rows in chosen.values() for row in rows])
         return
-    for rows in chosen.values():
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(style="cyan", max_width=26)
-        table.add_column(max_width=14)
-        table.add_column()
-        for row in rows:
-            table.add_row(row["key"], row["type"], row["default"], row["description"])
-        console.print(table, soft_wrap=False)
-        console.print()
+    for row in (row for rows in chosen.values() for row in rows):
+        line = Text.assemble((row["key"], "bold"), "  ", (row["type"], "cyan"), f"  {row['default']}")
+        console.print(line)
+        console.print(Padding(row["description"], (0, 0, 0, 4)), soft_wrap=False)
 
 
 def _section_names() -> list[str]:
@@ -67,14 +70,24 @@ def _top() -> Iterator[dict[str, str]]:
 
 
 def _of_section(name: str) -> Iterator[dict[str, str]]:
-    prefix, model = ENTRIES.get(name, (name, _model_of(Recipe.model_fields[name])))
+    prefix = ENTRIES[name][0] if name in ENTRIES else name
+    return (_row(f"{prefix}.{key}", field) for key, field in _section_model(name).model_fields.items())
+
+
+def _section_model(name: str) -> type[BaseModel]:
+    model = ENTRIES[name][1] if name in ENTRIES else _model_of(Recipe.model_fields[name])
     assert model is not None
-    return (_row(f"{prefix}.{key}", field) for key, field in model.model_fields.items())
+    return model
 
 
 def _row(key: str, field: FieldInfo) -> dict[str, str]:
     default = "required" if field.is_required() else _plain(field.get_default(call_default_factory=True))
-    return {"key": key, "type": _type_name(field.annotation), "default": default, "description": field.description or ""}
+    return {
+        "key": key,
+        "type": _type_name(field.annotation),
+        "default": default,
+        "description": field.description or "",
+    }
 
 
 def _plain(value: Any) -> str:

@@ -66,7 +66,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def redpencil_command(
-    version: Annotated[  # noqa: ARG001
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:

@@ -22,7 +22,9 @@ RecipeOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Set a recipe key, such as ppo.kl_coef=0.1; see `redpencil keys`. Repeatable."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set a recipe key, such as ppo.kl_coef=0.1; see `redpencil keys`. Repeatable.",
     ),
 ]
 DeviceOption = Annotated[str | None, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ def say(text: str) -> None:
 def print_error(error: RedpencilError) -> None:
     """A user's mistake: what, where and the way out, without a traceback."""
     log.print(Text.assemble(("error: ", "bold red"), str(error)))
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Name `file` in an error about its content that does not say where it was found."""
+    try:
+        yield
+    except RedpencilError as error:
+        if error.file is not None:
+            raise
+        raise RedpencilError(error.problem, file=file, field=error.field, way_out=error.way_out) from None
 
 
 def print_json(content: Any) -> None:

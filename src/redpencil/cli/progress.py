@@ -1,41 +1,53 @@
 """Progress of stages: bars where a person watches the terminal, one line for each start and end where not."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
 
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     SpinnerColumn,
     Task,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from redpencil.cli.output import log
+from redpencil.runs import Progress
 
 if TYPE_CHECKING:
-    from redpencil.pipeline.execute import Event
-
-Listener = Callable[["Event"], None]
+    from redpencil.pipeline.execute import Event, Listener
 
 
-class RateColumn(ProgressColumn):
-    """Steps a second, or seconds a step where that is the larger number."""
+class PaceColumn(ProgressColumn):
+    """Rate and time left, of what has steps of one kind."""
 
     def render(self, task: Task) -> Text:
-        """The rate of late."""
-        speed = task.finished_speed or task.speed
-        if not speed:
+        """Steps a second, or seconds a step where that is the larger number."""
+        if not (task.fields["steady"] and task.completed and task.elapsed and task.total):
             return Text("")
-        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each", style="cyan")
+        rate = task.completed / task.elapsed
+        left = timedelta(seconds=round((task.total - task.completed) / rate))
+        return Text(f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each", style="cyan").append(f"  {left} left")
+
+
+class Board(Protocol):
+    """Shows what becomes of stages."""
+
+    def start(self, stage: str) -> None:
+        """A stage has begun."""
+
+    def advance(self, stage: str, done: int, total: int, note: str) -> None:
+        """It has got so far."""
+
+    def end(self, stage: str, how: str, note: str = "") -> None:
+        """It is done, already complete or failed."""
 
 
 class Lines:
@@ -45,72 +57,82 @@ class Lines:
         self.total, self.ended = total, 0
         self.started: dict[str, float] = {}
 
-    def __call__(self, event: "Event") -> None:
-        """Take note of an event, and print it if it is a start or an end."""
-        if event.happening == "progress":
-            return
-        if event.happening == "started":
-            self.started[event.stage] = time.monotonic()
-            log.print(f"[ {self._count()}] {event.stage}: started")
-            return
+    def start(self, stage: str) -> None:
+        """Print it."""
+        self.started[stage] = time.monotonic()
+        log.print(f"{self._count()}{stage}: started")
+
+    def advance(self, stage: str, done: int, total: int, note: str) -> None:
+        """Say nothing: a log file is no place for a bar."""
+
+    def end(self, stage: str, how: str, note: str = "") -> None:
+        """Print it."""
         self.ended += 1
-        log.print(f"[{self._count()}] {event.stage}: {ending(event, self.started.get(event.stage))}")
+        log.print(f"{self._count()}{stage}: {_ending(how, note, self.started.get(stage))}")
 
     def _count(self) -> str:
-        return f"{self.ended:>{len(str(self.total))}}/{self.total}"
+        return f"[{self.ended:>{len(str(self.total))}}/{self.total}] " if self.total > 1 else ""
 
 
 class Bars:
     """A bar for each running stage, and one for all stages; what has ended becomes a line above them."""
 
-    def __init__(self, total: int, progress: Progress) -> None:
+    def __init__(self, total: int, progress: RichProgress) -> None:
         self.progress = progress
-        self.overall = progress.add_task("all stages", total=total, note="") if total > 1 else None
-        self.running: dict[str, TaskID] = {}
+        self.overall = progress.add_task("all stages", total=total, note="", steady=False) if total > 1 else None
+        self.running: dict[str, Task] = {}
         self.started: dict[str, float] = {}
         self.ended: set[str] = set()
 
-    def __call__(self, event: "Event") -> None:
-        """Show an event. What a worker reports late, after its stage has ended, is passed over."""
-        if event.stage in self.ended:
+    def start(self, stage: str) -> None:
+        """Add a bar. What a worker reports late, after its stage has ended, is passed over, here and in `advance`."""
+        if stage not in self.ended:
+            self.started[stage] = time.monotonic()
+            task = self.progress.add_task(stage, total=None, note="", steady=True)
+            self.running[stage] = next(shown for shown in self.progress.tasks if shown.id == task)
+
+    def advance(self, stage: str, done: int, total: int, note: str) -> None:
+        """Move the bar. A stage with several parts starts anew with each, and so does its rate."""
+        if stage not in self.running:
             return
-        if event.happening == "started":
-            self.started[event.stage] = time.monotonic()
-            self.running[event.stage] = self.progress.add_task(event.stage, total=None, note="")
-        elif event.happening == "progress":
-            self._advance(event)
-        else:
-            self._end(event)
+        task = self.running[stage]
+        if task.total != total or task.completed > done:
+            self.progress.reset(task.id, total=total)
+        self.progress.update(task.id, completed=done, note=note)
 
-    def _advance(self, event: "Event") -> None:
-        task = self.running[event.stage]
-        shown = self.progress.tasks[self.progress.task_ids.index(task)]
-        if shown.total != event.total or shown.completed > event.done:
-            # A stage with several parts starts anew with each, and so does its rate.
-            self.progress.reset(task, total=event.total)
-        self.progress.update(task, completed=event.done, note=event.note)
-
-    def _end(self, event: "Event") -> None:
-        self.ended.add(event.stage)
-        if event.stage in self.running:
-            self.progress.remove_task(self.running.pop(event.stage))
-        self.progress.console.print(f"{event.stage}: {ending(event, self.started.get(event.stage))}")
+    def end(self, stage: str, how: str, note: str = "") -> None:
+        """Turn the bar into a line."""
+        self.ended.add(stage)
+        if stage in self.running:
+            self.progress.remove_task(self.running.pop(stage).id)
+        self.progress.console.print(f"{stage}: {_ending(how, note, self.started.get(stage))}")
         if self.overall is not None:
             self.progress.advance(self.overall)
 
 
-def ending(event: "Event", started: float | None) -> str:
-    """How a stage ended, in words."""
-    if event.happening == "failed":
-        return f"failed ({event.note.splitlines()[0] if event.note else 'no reason given'})"
-    if event.happening == "already complete":
-        return "already complete"
-    return "done" if started is None else f"done in {time.monotonic() - started:.1f} s"
+def _ending(how: str, note: str, started: float | None) -> str:
+    if how == "failed" and note:
+        return f"failed ({note.splitlines()[0]})"
+    return f"{how} in {time.monotonic() - started:.1f} s" if how == "done" and started is not None else how
+
+
+def listener_of(board: Board) -> "Listener":
+    """A listener of the pipeline that shows its events on a board."""
+
+    def listen(event: "Event") -> None:
+        if event.happening == "started":
+            board.start(event.stage)
+        elif event.happening == "progress":
+            board.advance(event.stage, event.done, event.total, event.note)
+        else:
+            board.end(event.stage, event.happening, event.note)
+
+    return listen
 
 
 @contextmanager
-def shown(total: int) -> Iterator[Listener]:
-    """A listener for the events of `total` stages."""
+def board_for(total: int) -> Iterator[Board]:
+    """A board for `total` stages: bars where a person watches, else lines."""
     if not log.is_terminal:
         yield Lines(total)
         return
@@ -119,21 +141,18 @@ def shown(total: int) -> Iterator[Listener]:
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        RateColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        PaceColumn(),
         TextColumn("[dim]{task.fields[note]}"),
     )
-    with Progress(*columns, console=log, transient=True) as progress:
+    with RichProgress(*columns, console=log, transient=True) as progress:
         yield Bars(total, progress)
 
 
 @contextmanager
-def working(name: str) -> Iterator[Callable[[int, int, str], None]]:
-    """Progress of one command's work, for stages that run here and now."""
-    from redpencil.pipeline.execute import Event
-
-    with shown(1) as listener:
-        listener(Event(name, "started"))
-        yield lambda done, total, note: listener(Event(name, "progress", done, total, note))
-        listener(Event(name, "done"))
+def working(name: str) -> Iterator[Progress]:
+    """Progress of work that one command does here and now."""
+    with board_for(1) as board:
+        board.start(name)
+        yield lambda done, total, note: board.advance(name, done, total, note)
+        board.end(name, "done")

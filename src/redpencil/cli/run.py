@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-
-from redpencil.cli.options import DeviceOption, SetOption, examples
+from redpencil.cli.options import DeviceOption, SetOption, examples, runtime_of
 from redpencil.cli.output import console, say
-from redpencil.cli.progress import shown
+from redpencil.cli.progress import board_for, listener_of
 from redpencil.config import Recipe, load_recipe, shipped_recipe
 
 app = typer.Typer(rich_markup_mode="rich")
@@ -81,9 +80,10 @@ def _run(
     from redpencil.pipeline.plan import plan_run
     from redpencil.pipeline.run import run_recipe
 
+    runtime_of(recipe)  # A device that is not there is found out now, not in the first stage that trains.
     total = sum(len(plan_run(recipe, folder, seed)) for seed in recipe.seeds)
-    with shown(total) as listener:
-        report = run_recipe(recipe, folder, jobs=jobs, listener=listener)
+    with board_for(total) as board:
+        report = run_recipe(recipe, folder, jobs=jobs, listener=listener_of(board))
     say(f"finished in {time.monotonic() - start:.0f} s")
     _headline(folder)
     console.print(f"results: {folder / 'results.json'}")

@@ -9,7 +9,6 @@ import typer
 
 from redpencil.cli.options import (
     DeviceOption,
-    JsonOption,
     RecipeOption,
     SetOption,
     TemplateOption,

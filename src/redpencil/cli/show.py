@@ -13,15 +13,11 @@ app = typer.Typer(rich_markup_mode="rich")
 
 @app.command(
     rich_help_panel="The whole paper",
-    epilog=examples(
-        "redpencil report runs/quickstart", "redpencil report runs/study --markdown docs/results.md"
-    ),
+    epilog=examples("redpencil report runs/quickstart", "redpencil report runs/study --markdown docs/results.md"),
 )
 def report(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN_FOLDER", help="Folder of a finished run.")],
-    markdown: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write the results as Markdown.")
-    ] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the results as Markdown.")] = None,
 ) -> None:
     """Write report.html into a run folder anew, from its results."""
     from redpencil.report.headline import headline

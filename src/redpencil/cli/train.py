@@ -20,8 +20,8 @@ from redpencil.cli.options import (
     runtime_of,
     settings,
 )
-from redpencil.cli.output import say, say_skipped
-from redpencil.cli.progress import working
+from redpencil.cli.output import naming, say, say_skipped
+from redpencil.cli.progress import board_for
 from redpencil.config import PPOConfig, Recipe, RewardConfig
 from redpencil.errors import RedpencilError
 from redpencil.records import Example, Pair, Prompt, Response, read_jsonl
@@ -38,18 +38,28 @@ OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Stage 
 
 @contextmanager
 def _stage(
-    name: str, out: Path, recipe: Recipe, codec: "Codec", config: Mapping[str, Any], inputs: Mapping[str, Path | None]
+    name: str, out: Path, recipe: Recipe, codec: "Codec", config: Any, inputs: Mapping[str, Path | None]
 ) -> Iterator[Stage | None]:
     """The stage folder, opened with progress; None where it is complete already."""
     shared = {"prompt_template": codec.template, "device": recipe.device, "dtype": recipe.dtype}
     given = {key: path for key, path in inputs.items() if path is not None}
-    with working(name) as progress:
-        with open_stage(
-            out, name, seed=recipe.seeds[0], config={**shared, name: config}, inputs=given, progress=progress
-        ) as stage:
-            yield stage
+    with (
+        board_for(1) as board,
+        open_stage(
+            out,
+            name,
+            seed=recipe.seeds[0],
+            config={**shared, name: config},
+            inputs=given,
+            progress=lambda done, total, note: board.advance(name, done, total, note),
+        ) as stage,
+    ):
+        if stage is not None:
+            board.start(name)
+        yield stage
+        board.end(name, "already complete" if stage is None else "done")
     if stage is None:
-        say(f"{out} is already complete with the same inputs; nothing was done")
+        say(f"{out} is complete with the same inputs, so nothing was done")
         return
     say_skipped(stage.notes.get("skipped", {}))
     say(f"checkpoint: {out / 'checkpoint'}")
@@ -80,8 +90,9 @@ def sft(
 
     with _stage("sft", out, config, codec, config.sft.model_dump(), {"model": model, "examples": data}) as stage:
         if stage is not None:
-            examples_ = read_jsonl(data, Example)
-            train_sft(config.sft, model=model, examples=examples_, codec=codec, runtime=runtime, stage=stage)
+            rows = read_jsonl(data, Example)
+            with naming(data):
+                train_sft(config.sft, model=model, examples=rows, codec=codec, runtime=runtime, stage=stage)
 
 
 @app.command(
@@ -138,29 +149,20 @@ def _reward_options(config: Recipe, entry: str | None) -> RewardConfig:
 
 def _check_entry(entry: str | None, known: Mapping[str, Any], section: str) -> None:
     if entry is not None and entry not in known:
-        raise RedpencilError(
-            f"the recipe has no entry {entry!r}", field=section, way_out=f"one of: {', '.join(known)}"
-        )
+        raise RedpencilError(f"the recipe has no entry {entry!r}", field=section, way_out=f"one of: {', '.join(known)}")
 
 
 def read_pairs(path: Path, codec: "Codec") -> list[Pair]:
-    """Pairs that were cut by the tokenizer of `codec`, as far as their ids can tell.
+    """Pairs that a model with the tokenizer of `codec` can read.
 
     Raises:
-        RedpencilError: if a token id is not in its vocabulary, or a side has no token.
+        RedpencilError: naming the file and the first pair that it cannot.
     """
-    size = len(codec.tokenizer)
+    from redpencil.training.pairs import check_pairs
+
     rows = list(read_jsonl(path, Pair))
-    for row in rows:
-        ids = (*row.prompt_ids, *row.rejected_ids, *row.chosen_ids)
-        if not (row.prompt_ids and row.rejected_ids and row.chosen_ids):
-            raise RedpencilError(f"pair {row.id!r} has a side without tokens", file=path, way_out="align the texts anew")
-        if not 0 <= min(ids) <= max(ids) < size:
-            raise RedpencilError(
-                f"pair {row.id!r} has the token id {max(ids)}, but the model's vocabulary ends at {size - 1}",
-                file=path,
-                way_out="align the texts anew, with --tokenizer naming this model",
-            )
+    with naming(path):
+        check_pairs(rows, len(codec.tokenizer), codec.context)
     return rows
 
 
@@ -206,13 +208,22 @@ def ppo(
         raise typer.BadParameter("--judge and --reference-outputs go together")
     config = settings(recipe, set_, device=device, seed=seed, template=template)
     options = _ppo_options(config, arm)
+    if sequence_reward_model is not None and options.reward != "both":
+        raise RedpencilError(
+            f"ppo.reward={options.reward} takes one reward model",
+            field="--sequence-reward-model",
+            way_out="leave it out, or set ppo.reward=both",
+        )
     folder = None if judge is None else check_judge(judge)
     codec, runtime = codec_of(config, policy), runtime_of(config)
 
-    from redpencil.models.respond import encode_prompts
+    from redpencil.models.respond import EncodedPrompts, encode_prompts
     from redpencil.training.ppo import load_actors, run_ppo
 
-    token, sequence = reward_model, sequence_reward_model
+    def encoded(file: Path) -> EncodedPrompts:
+        with naming(file):
+            return encode_prompts(list(read_jsonl(file, Prompt)), codec, options.max_prompt_length)
+
     inputs = {
         "policy": policy,
         "reward_model": reward_model,
@@ -231,12 +242,12 @@ def ppo(
             actors=load_actors(
                 options,
                 policy,
-                None if only_sequence else token,
-                token if only_sequence else sequence,
+                None if only_sequence else reward_model,
+                reward_model if only_sequence else sequence_reward_model,
                 runtime,
             ),
-            prompts=encode_prompts(list(read_jsonl(prompts, Prompt)), codec, options.max_prompt_length),
-            validation=encode_prompts(list(read_jsonl(validation_prompts, Prompt)), codec, options.max_prompt_length),
+            prompts=encoded(prompts),
+            validation=encoded(validation_prompts),
             evaluate=_evaluation(judge, reference_outputs, config, runtime),
             codec=codec,
             runtime=runtime,
@@ -254,7 +265,7 @@ def _evaluation(
 ) -> Callable[[Sequence[Response]], dict[str, float]]:
     """How a policy's responses to the validation prompts are judged; not at all without a judge."""
     if judge is None or reference_outputs is None:
-        return lambda responses: {}
+        return lambda _: {}
 
     from redpencil.evaluation.judges import judge_outputs
     from redpencil.evaluation.statistics import win_rate
@@ -262,7 +273,8 @@ def _evaluation(
     judging, answers = make_judge(judge, config, runtime), list(read_jsonl(reference_outputs, Response))
 
     def evaluate(responses: Sequence[Response]) -> dict[str, float]:
-        verdicts = judge_outputs(judging, responses, answers)
+        with naming(reference_outputs):
+            verdicts = judge_outputs(judging, responses, answers)
         rate = win_rate([row.preference for row in verdicts], [len(row.first.split()) for row in verdicts])
         return {"win_rate": rate.value, "win_rate_standard_error": rate.standard_error}
 

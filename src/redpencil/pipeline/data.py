@@ -3,11 +3,12 @@
 import random
 from collections.abc import Callable, Sequence
 
-from redpencil.config import WorldConfig
+from redpencil.config import Recipe, WorldConfig
 from redpencil.editing.edit import edit_responses
 from redpencil.errors import RedpencilError
 from redpencil.models.respond import respond
 from redpencil.pipeline.context import Context
+from redpencil.pipeline.files import held_out_rows
 from redpencil.providers.scripted import ScriptedProvider
 from redpencil.records import Comparison, Edit, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.runs import Stage, derive_seed
@@ -27,12 +28,8 @@ def make_world_data(context: Context, stage: Stage) -> None:
 
 def samples(context: Context, stage: Stage) -> None:
     """Responses of the SFT policy: two for each comparison of the world, or those that the reward scale needs."""
-    world = context.recipe.world
     prompts = list(read_jsonl(context.paths.prompts, Prompt))
-    if world is None:
-        wanted = context.recipe.reward.reference_samples
-    else:
-        wanted = 2 * (world.comparisons + world.test_comparisons)
+    wanted = samples_wanted(context.recipe)
     responses, skipped = respond(
         context.paths.sft_policy,
         list(repeated(prompts, wanted, derive_seed(stage.seed, "samples"))),
@@ -43,8 +40,15 @@ def samples(context: Context, stage: Stage) -> None:
         model_name="sft",
         progress=stage.progress,
     )
-    stage.notes["skipped"] = {"prompts too long": skipped}
+    stage.notes["skipped"] = {"prompt empty or too long": skipped}
     write_jsonl(stage.folder / "responses.jsonl", responses)
+
+
+def samples_wanted(recipe: Recipe) -> int:
+    """How many responses of the SFT policy the recipe needs."""
+    if recipe.world is not None:
+        return 2 * (recipe.world.comparisons + recipe.world.test_comparisons)
+    return max((recipe.reward_config(name).reference_samples for name in recipe.reward_models), default=2)
 
 
 def repeated(prompts: Sequence[Prompt], wanted: int, seed: int) -> list[Prompt]:
@@ -70,7 +74,14 @@ def _annotate_world(context: Context, world: WorldConfig, stage: Stage) -> None:
     facts = make_world(world.facts_seed)
     oracle = Oracle(facts)
     rng = random.Random(derive_seed(stage.seed, "annotator"))
-    responses = iter(read_jsonl(context.paths.samples, Response))
+    sampled = list(read_jsonl(context.paths.samples, Response))
+    if len(sampled) < samples_wanted(context.recipe):
+        raise RedpencilError(
+            f"only {len(sampled)} of {samples_wanted(context.recipe)} prompts were answered",
+            field="sampling.max_prompt_length",
+            way_out="raise sampling.max_prompt_length, so that every prompt of the world fits",
+        )
+    responses = iter(sampled)
     editor = ScriptedProvider(
         "world", scripted_editor(facts, derive_seed(stage.seed, "editor"), world.edit_repair, world.edit_slip)
     )
@@ -107,13 +118,7 @@ def _split_files(context: Context, stage: Stage) -> None:
     for kind, read in kinds:
         rows = read()
         random.Random(derive_seed(stage.seed, "split", kind)).shuffle(rows)
-        held_out = max(1, round(files.test_share * len(rows)))
-        if held_out >= len(rows):
-            raise RedpencilError(
-                f"{len(rows)} rows cannot be split into train and test",
-                file=getattr(files, kind),
-                way_out="give more rows or a smaller files.test_share",
-            )
+        held_out = held_out_rows(len(rows), files.test_share, getattr(files, kind))
         write_jsonl(stage.folder / f"{kind}_test.jsonl", rows[:held_out])
         write_jsonl(stage.folder / f"{kind}_train.jsonl", rows[held_out:])
 
@@ -122,14 +127,17 @@ def align(context: Context, stage: Stage) -> None:
     """Tokenise comparisons and edits and write the token masks."""
     folder = context.paths.annotations
     config, codec = context.recipe.align, context.codec
+    counts: dict[str, int] = {}
+    skipped_rows: dict[str, dict[str, int]] = {}
     for path in sorted(folder.glob("*.jsonl")):
         if path.name.startswith("edits"):
             pairs, skipped = pairs_of_edits(read_jsonl(path, Edit), codec, config)
         else:
             pairs, skipped = pairs_of_comparisons(read_jsonl(path, Comparison), codec, config)
-        stage.notes[path.name] = {"pairs": len(pairs), "skipped": dict(skipped)}
+        counts[path.stem], skipped_rows[path.stem] = len(pairs), dict(skipped)
         if not pairs:
             raise RedpencilError(
                 f"no pair is left (skipped: {dict(skipped)})", file=path, way_out="check the data or align.max_length"
             )
         write_jsonl(stage.folder / path.name, pairs)
+    stage.notes.update(pairs=counts, skipped=skipped_rows)

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import queue
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -10,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from redpencil.errors import RedpencilError
-from redpencil.pipeline.plan import StageSpec
-from redpencil.runs import Progress, no_progress, open_stage
+from redpencil.pipeline.stage import StageSpec
+from redpencil.runs import open_stage
 
 Happening = Literal["started", "progress", "done", "already complete", "failed"]
 POLL_SECONDS = 0.2
@@ -34,25 +36,39 @@ _events: Any = None
 
 
 def _start_worker(events: Any) -> None:
+    """Set up a worker. It leaves Ctrl-C to the main process and dies with it.
+
+    A worker that outlived a killed run would write into the same folders as the run that takes up its work.
+    """
     global _events
     _events = events
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work_in_process(spec: StageSpec) -> Happening:
-    def progress(done: int, total: int, note: str) -> None:
-        _events.put(Event(spec.key, "progress", done, total, note))
-
-    _events.put(Event(spec.key, "started"))
-    return perform(spec, progress)
+    return perform(spec, _events.put)
 
 
-def perform(spec: StageSpec, progress: Progress = no_progress) -> Happening:
+def perform(spec: StageSpec, listener: Listener) -> Happening:
     """Do one stage here and now, unless its folder is complete with the same inputs."""
+
+    def progress(done: int, total: int, note: str) -> None:
+        listener(Event(spec.key, "progress", done, total, note))
+
     with open_stage(
         spec.folder, spec.name, seed=spec.seed, config=spec.config, inputs=spec.inputs, progress=progress
     ) as stage:
         if stage is None:
             return "already complete"
+        listener(Event(spec.key, "started"))
         spec.work(spec.context, stage)
     return "done"
 
@@ -76,7 +92,12 @@ def default_jobs(device: str) -> int:
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return max(1, os.cpu_count() or 1) if device == "cpu" else 1
+    return _cores() if device == "cpu" else 1
+
+
+def _cores() -> int:
+    """Cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def execute(plan: Sequence[StageSpec], *, jobs: int, listener: Listener) -> None:
@@ -89,29 +110,37 @@ def execute(plan: Sequence[StageSpec], *, jobs: int, listener: Listener) -> None
         RedpencilError: what a stage raised, or that a worker process died.
     """
     if jobs == 1:
-        for spec in plan:
-            listener(Event(spec.key, "started"))
-            listener(Event(spec.key, perform(spec, _local_progress(spec, listener))))
+        _one_by_one(plan, listener)
         return
     methods = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     events: Any = methods.Queue()
     board = _Board({spec.key: spec for spec in plan})
     pool = ProcessPoolExecutor(jobs, mp_context=methods, initializer=_start_worker, initargs=(events,))
     try:
         _drive(board, pool, jobs, events, listener)
     except BrokenProcessPool:
-        names = ", ".join(board.running.values())
+        names = ", ".join(board.running.values()) or "none"
         raise RedpencilError(
             f"a worker process died while these stages ran: {names}",
             way_out="it may have run out of memory: try --jobs 1 or a smaller batch; finished stages are kept",
         ) from None
+    except KeyboardInterrupt:
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         events.close()
 
 
-def _local_progress(spec: StageSpec, listener: Listener) -> Progress:
-    return lambda done, total, note: listener(Event(spec.key, "progress", done, total, note))
+def _one_by_one(plan: Sequence[StageSpec], listener: Listener) -> None:
+    for spec in plan:
+        try:
+            listener(Event(spec.key, perform(spec, listener)))
+        except Exception as error:
+            listener(Event(spec.key, "failed", note=str(error)))
+            raise
 
 
 def _drive(board: _Board, pool: ProcessPoolExecutor, jobs: int, events: Any, listener: Listener) -> None:
@@ -123,7 +152,7 @@ def _drive(board: _Board, pool: ProcessPoolExecutor, jobs: int, events: Any, lis
             del board.waiting[spec.key]
             board.running[pool.submit(_work_in_process, spec)] = spec.key
         finished, _ = wait(board.running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-        _relay(events, listener)
+        _relay(events, set(board.running.values()), listener)
         for future in finished:
             key = board.running.pop(future)
             error = future.exception()
@@ -140,9 +169,12 @@ def _drive(board: _Board, pool: ProcessPoolExecutor, jobs: int, events: Any, lis
         raise failure
 
 
-def _relay(events: Any, listener: Listener) -> None:
+def _relay(events: Any, running: set[str], listener: Listener) -> None:
+    """Pass on what workers have reported; what arrives after its stage has ended is dropped."""
     while True:
         try:
-            listener(events.get_nowait())
+            event = events.get_nowait()
         except queue.Empty:
             return
+        if event.stage in running:
+            listener(event)

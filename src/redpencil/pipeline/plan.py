@@ -1,7 +1,6 @@
 """What a recipe's run consists of: stages, their inputs, and who waits for whom."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,24 +8,7 @@ from typing import Any
 from redpencil.config import Recipe
 from redpencil.pipeline import data, results, train
 from redpencil.pipeline.context import Context
-from redpencil.runs import Stage
-
-Work = Callable[[Context, Stage], None]
-
-
-@dataclass(frozen=True, slots=True)
-class StageSpec:
-    """One stage of one seed: `key` is unique in the plan, `folder` is where it writes."""
-
-    key: str
-    name: str
-    folder: Path
-    seed: int
-    needs: tuple[str, ...]
-    config: Mapping[str, Any]
-    inputs: Mapping[str, Path]
-    work: Work
-    context: Context
+from redpencil.pipeline.stage import StageSpec, Work
 
 
 class _Planner:
@@ -53,10 +35,13 @@ class _Planner:
 
 
 def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[StageSpec]:
-    """The stages of one seed in an order that satisfies `needs`."""
+    """The stages of one seed in an order that satisfies `needs`.
+
+    A stage's `config` holds only what decides its work, and input files count by their content. So a stage that
+    nothing has changed for is not run again.
+    """
     planner = _Planner(recipe, root, seed, prefix)
     context, paths = planner.context, planner.context.paths
-    source: Any = recipe.world if recipe.world is not None else recipe.files
     first: tuple[str, ...] = ()
     if recipe.world is not None:
         planner.add("world", data.make_world_data, needs=(), config=recipe.world.model_dump(), inputs={})
@@ -67,19 +52,24 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
         first = (*first, "sft")
     sampling = recipe.sampling.model_dump()
     policy = {"policy": paths.sft_policy}
-    prompts = {"validation_prompts": paths.validation_prompts, "evaluation_prompts": paths.evaluation_prompts}
+    prompts = {"evaluation_prompts": paths.evaluation_prompts}
     planner.add(
         "reference",
         train.reference,
         needs=first,
-        config=[source.model_dump(mode="json"), recipe.sft.model_dump(), sampling],
-        inputs={**policy, **prompts, **context.reference_inputs},
+        config=[_reference_config(recipe), sampling],
+        inputs={
+            **policy,
+            **prompts,
+            "validation_prompts": paths.validation_prompts,
+            **context.reference_inputs,
+        },
     )
     planner.add(
         "samples",
         data.samples,
         needs=first,
-        config=[source.model_dump(mode="json"), sampling, recipe.reward.reference_samples],
+        config=[data.samples_wanted(recipe), sampling],
         inputs={**policy, "prompts": paths.prompts},
     )
     planner.add(
@@ -89,7 +79,7 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
         "annotations",
         data.annotations,
         needs=("samples",),
-        config=source.model_dump(mode="json"),
+        config=_annotation_config(recipe),
         inputs={"samples": paths.samples, **context.annotation_inputs},
     )
     planner.add(
@@ -102,6 +92,21 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
     _plan_rewards(planner, policy)
     _plan_arms(planner, policy, prompts, sampling)
     return planner.stages
+
+
+def _reference_config(recipe: Recipe) -> Any:
+    if recipe.world is None:
+        return None
+    keys = {"reference_steps", "reference_learning_rate"}
+    return [recipe.world.model_dump(include=keys), recipe.sft.model_dump()]
+
+
+def _annotation_config(recipe: Recipe) -> Any:
+    if recipe.files is not None:
+        return recipe.files.test_share
+    assert recipe.world is not None
+    keys = {"facts_seed", "comparisons", "test_comparisons", "label_flip", "edit_repair", "edit_slip"}
+    return recipe.world.model_dump(include=keys)
 
 
 def _plan_rewards(planner: _Planner, policy: Mapping[str, Path]) -> None:
@@ -155,8 +160,8 @@ def _plan_arms(
     planner.add(
         "evaluate",
         results.evaluate,
-        needs=("judge", *(f"reward-{name}" for name in recipe.reward_models)),
-        config={name: model.pairs for name, model in recipe.reward_models.items()},
+        needs=("judge", "align", *(f"reward-{name}" for name in recipe.reward_models)),
+        config=[list(recipe.arms), list(recipe.reward_models)],
         inputs={
             **outputs,
             "judgements": context.root / "judge",

@@ -1,8 +1,8 @@
 """The last stages of a run: judgements, and every number of the report."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from redpencil.models.loading import RewardModel, load_reward_model
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.judging import make_judge
 from redpencil.records import Comparison, Edit, Pair, Response, read_jsonl, write_jsonl
-from redpencil.runs import Stage, read_metrics, write_json
+from redpencil.runs import Stage, read_json, read_metrics, write_json
 from redpencil.training.pairs import pairs_of_edits
 from redpencil.training.reward import pair_margins, score_tokens
 from redpencil.world.facts import make_world
@@ -94,6 +94,8 @@ def _efficiencies(context: Context) -> dict[str, Any]:
         curves[arm] = [
             (int(row["step"]), row["seconds"], row["eval/win_rate"]) for row in rows if "eval/win_rate" in row
         ]
+    if not curves:
+        return {}
     first, *others = context.recipe.arms
     names = ["efficiency", *(f"efficiency_{other}" for other in others[1:])]
     return {
@@ -131,7 +133,8 @@ def _flaw_rates(oracle: Oracle, responses: Iterable[Response]) -> dict[str, floa
 def _look_inside(context: Context, models: Mapping[str, RewardModel]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Localisation of every token-level model on held-out originals, and heat-maps of some of them."""
     path = context.paths.annotations / "edits_test.jsonl"
-    edits = {edit.id: edit for edit in read_jsonl(path, Edit)}
+    # A user's edits may share an id, as when several people edit one response.
+    edits = {str(n): replace(edit, id=str(n)) for n, edit in enumerate(read_jsonl(path, Edit))}
     pairs, _ = pairs_of_edits(edits.values(), context.codec, context.recipe.align)
     rows = [_Row(pair, edits[pair.id]) for pair in pairs]
     oracle = _oracle(context)
@@ -203,9 +206,10 @@ def _heatmaps(
     rewards: Sequence[Sequence[float]],
     center: float,
 ) -> list[dict[str, Any]]:
-    """Centred token rewards of the responses with most and with fewest changed tokens."""
+    """Centred token rewards of the worst and of the best responses, by the oracle or by the share that was edited."""
     order = sorted(range(len(rows)), key=lambda i: _fault(oracle, rows[i]))
-    picked = [(i, "bad") for i in order[-SHOWN:]] + [(i, "good") for i in order[:SHOWN]]
+    better, worse = order[: len(order) // 2], order[len(order) // 2 :]
+    picked = [(i, "bad") for i in worse[-SHOWN:]] + [(i, "good") for i in better[:SHOWN]]
     return [
         {
             "model": name,
@@ -234,6 +238,23 @@ def _token_flaws(context: Context, oracle: Oracle | None, row: _Row) -> list[str
     return [None if kind is None else kind.value for kind in kinds[: len(row.pair.rejected_ids)]]
 
 
-def stage_seconds(root: Path, names: Iterable[str], read: Callable[[Path], Any]) -> dict[str, dict[str, float]]:
+def stage_seconds(root: Path, names: Iterable[str]) -> dict[str, dict[str, float]]:
     """What each stage cost, from its manifest."""
-    return {name: {"seconds": read(root / name / "manifest.json")["seconds"]} for name in names}
+    return {name: {"seconds": read_json(root / name / "manifest.json")["seconds"]} for name in names}
+
+
+def skipped_rows(root: Path, names: Iterable[str]) -> list[str]:
+    """A sentence for each stage that passed over rows, with the counts from its manifest."""
+    counted = {name: list(_counts(read_json(root / name / "manifest.json")["notes"])) for name in names}
+    return [f"{name} skipped {', '.join(counts)}." for name, counts in counted.items() if counts]
+
+
+def _counts(notes: Mapping[str, Any]) -> Iterator[str]:
+    """From a stage's `skipped`, by reason, or by file and reason."""
+    for key, counted in notes.get("skipped", {}).items():
+        if isinstance(counted, Mapping):
+            yield from (f"{count} of {key} ({reason})" for reason, count in counted.items() if count)
+        elif counted:
+            yield f"{counted} ({key})"
+    if notes.get("skipped prompts"):
+        yield f"{notes['skipped prompts']} (prompt empty or too long)"

@@ -1,44 +1,138 @@
 """A recipe from start to results: one run folder, or one for each seed and their summary."""
 
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from redpencil.config import Recipe
+from redpencil.errors import RedpencilError
 from redpencil.pipeline.execute import Listener, default_jobs, execute
-from redpencil.pipeline.plan import StageSpec, plan_run
-from redpencil.pipeline.results import stage_seconds
+from redpencil.pipeline.files import check_files
+from redpencil.pipeline.plan import plan_run
+from redpencil.pipeline.results import skipped_rows, stage_seconds
+from redpencil.pipeline.stage import StageSpec
 from redpencil.pipeline.study import summarise
 from redpencil.report.page import write_report
 from redpencil.runs import environment, hash_input, read_json, write_json
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: there it is left to people not to share a folder
+    fcntl = None  # type: ignore[assignment]
+
+RECIPE = "recipe.yaml"
+WRITTEN_HERE = "# The recipe of this run with every default spelled out, written by redpencil."
+"""First line of a run folder's recipe; it tells a run folder from any other."""
+PARTIAL = f"{RECIPE}.partial"
+LOCK = ".lock"
 
 
 def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listener) -> Path:
     """Run every stage that is not complete yet, write `results.json`, `manifest.json` and `report.html`.
 
     Returns the path of the report.
+
+    Raises:
+        RedpencilError: if a file of the recipe is missing or does not fit, `out` holds something else or is in use by
+            another run, or a stage fails.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    if recipe.files is not None:
+        check_files(recipe.files, recipe.prompt_template)
+    _check_folder(out)
+    with _locked(out):
+        return _run(recipe, out, jobs, listener)
+
+
+def _run(recipe: Recipe, out: Path, jobs: int | None, listener: Listener) -> Path:
     several = len(recipe.seeds) > 1
     roots = {seed: out / f"seed-{seed}" if several else out for seed in recipe.seeds}
     plans = {seed: plan_run(recipe, root, seed, f"seed-{seed}/" if several else "") for seed, root in roots.items()}
-    (out / "recipe.yaml").write_text(
-        yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True), sort_keys=False), encoding="utf-8"
-    )
+    _write_recipe(recipe, out)
     every_stage = [spec for plan in plans.values() for spec in plan]
     execute(every_stage, jobs=jobs or recipe.jobs or default_jobs(recipe.device), listener=listener)
     runs = {seed: _finish(recipe, roots[seed], plan) for seed, plan in plans.items()}
     if several:
-        summary = {"name": recipe.name, "seeds": list(recipe.seeds), "summary": summarise(list(runs.values()))}
-        write_json(out / "results.json", {**summary, "runs": {str(seed): results for seed, results in runs.items()}})
+        results = {
+            "name": recipe.name,
+            "seeds": list(recipe.seeds),
+            "recipe_sha256": recipe_sha256(recipe),
+            "summary": summarise(list(runs.values())),
+            "runs": {str(seed): results for seed, results in runs.items()},
+        }
+        write_json(out / "results.json", results)
         _write_manifest(recipe, out, every_stage)
     return write_report(out)
 
 
+def recipe_sha256(recipe: Recipe) -> str:
+    """Digest of all keys of a recipe but its seeds: runs that share it differ only by chance."""
+    keys = recipe.model_dump(mode="json", exclude={"seeds"})
+    return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
+
+
+def _check_folder(out: Path) -> None:
+    """Let pass a folder that is new or an earlier run's; a folder with anything else in it is left alone."""
+    recipe = out / RECIPE
+    if recipe.is_file():
+        ours = recipe.read_bytes().startswith(WRITTEN_HERE.encode())
+    else:
+        ours = not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= {LOCK, PARTIAL})
+    if not ours:
+        raise RedpencilError(
+            "the output folder exists and is no run of redpencil", file=out, way_out="choose another --out"
+        )
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Make the folder and hold it. The system lets go of the lock when the process ends, however it ends."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / LOCK).open("a+")
+    except OSError as error:
+        raise RedpencilError(
+            f"cannot make the folder ({error.strerror})", file=out, way_out="choose another --out"
+        ) from None
+    with lock:
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise RedpencilError(
+                f"another run is using this folder (process {lock.read().strip()})",
+                file=out,
+                way_out="wait for it to end, or choose another --out",
+            ) from None
+        except OSError:
+            pass  # A network file system may have no locks; it is no reason not to run.
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def _write_recipe(recipe: Recipe, out: Path) -> None:
+    content = yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+    (out / PARTIAL).write_text(f"{WRITTEN_HERE}\n{content}", encoding="utf-8")
+    (out / PARTIAL).replace(out / RECIPE)
+
+
 def _finish(recipe: Recipe, root: Path, plan: list[StageSpec]) -> dict[str, Any]:
-    results: dict[str, Any] = read_json(root / "evaluate" / "results.json")
-    results["stages"] = stage_seconds(root, [spec.name for spec in plan], read_json)
+    names = [spec.name for spec in plan]
+    results: dict[str, Any] = {
+        **read_json(root / "evaluate" / "results.json"),
+        "name": recipe.name,
+        "recipe_sha256": recipe_sha256(recipe),
+        "warnings": skipped_rows(root, names),
+        "stages": stage_seconds(root, names),
+    }
     write_json(root / "results.json", results)
     _write_manifest(recipe, root, plan)
     return results

@@ -12,7 +12,7 @@ from redpencil.pipeline.judging import make_judge
 from redpencil.records import Example, Pair, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.runs import Stage, derive_seed
 from redpencil.training.ppo import load_actors, run_ppo
-from redpencil.training.reward import train_reward
+from redpencil.training.reward import encode_samples, train_reward
 from redpencil.training.sft import train_sft
 
 
@@ -51,11 +51,15 @@ def reference(context: Context, stage: Stage) -> None:
             stage=stage,
         )
         policy = stage.folder / "checkpoint"
+    stage.notes.setdefault("skipped", {})
     for split in ("validation", "evaluation"):
-        prompts = getattr(context.paths, f"{split}_prompts")
-        responses, _ = respond(
+        prompts = list(read_jsonl(getattr(context.paths, f"{split}_prompts"), Prompt))
+        if split == "evaluation" and "reference_outputs" in context.reference_inputs:
+            write_jsonl(stage.folder / f"{split}.jsonl", _given_outputs(context, prompts))
+            continue
+        responses, skipped = respond(
             policy,
-            list(read_jsonl(prompts, Prompt)),
+            prompts,
             config=context.recipe.sampling,
             codec=context.codec,
             runtime=context.runtime,
@@ -63,10 +67,15 @@ def reference(context: Context, stage: Stage) -> None:
             model_name="reference",
             progress=stage.progress,
         )
-        given = context.recipe.files.reference_outputs if context.recipe.files else None
-        if split == "evaluation" and given is not None:
-            responses = list(read_jsonl(given, Response))
+        stage.notes["skipped"][f"{split} prompt empty or too long"] = skipped
         write_jsonl(stage.folder / f"{split}.jsonl", responses)
+
+
+def _given_outputs(context: Context, prompts: Sequence[Prompt]) -> list[Response]:
+    """The user's reference outputs for those prompts that the policies will answer."""
+    fitting = encode_prompts(prompts, context.codec, context.recipe.sampling.max_prompt_length).records
+    given = {row.id: row for row in read_jsonl(context.reference_inputs["reference_outputs"], Response)}
+    return [given[prompt.id] for prompt in fitting]
 
 
 def reward(context: Context, stage: Stage, *, name: str) -> None:
@@ -74,13 +83,11 @@ def reward(context: Context, stage: Stage, *, name: str) -> None:
     recipe, codec = context.recipe, context.codec
     config, kind = recipe.reward_config(name), recipe.reward_models[name].pairs
     samples = list(islice(read_jsonl(context.paths.samples, Response), config.reference_samples))
-    prompts = codec.encode_prompts([row.prompt for row in samples])
-    responses = codec.encode_responses([row.response for row in samples])
     train_reward(
         config,
         backbone=context.paths.sft_policy,
         pairs=list(read_jsonl(context.paths.pairs(kind, "train"), Pair)),
-        samples=[(prompt, tokens.ids) for prompt, tokens in zip(prompts, responses, strict=True)],
+        samples=encode_samples(samples, codec),
         codec=codec,
         trained_on=kind,
         runtime=context.runtime,
@@ -130,5 +137,5 @@ def outputs(context: Context, stage: Stage, *, policy: str) -> None:
         model_name=policy,
         progress=stage.progress,
     )
-    stage.notes["skipped"] = {"prompts too long": skipped}
+    stage.notes["skipped"] = {"prompt empty or too long": skipped}
     write_jsonl(stage.folder / "evaluation.jsonl", responses)

@@ -31,6 +31,13 @@ HEATMAP_CSS = """
 """Style that `heatmap_html` needs on the page around it."""
 
 
+PAGE_CSS = """
+:root{color-scheme:light dark}
+body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}
+h2{font-size:1rem;margin:2rem 0 .5rem}
+"""
+
+
 def heatmap_html(
     tokens: Sequence[str],
     rewards: Sequence[float],
@@ -66,6 +73,22 @@ def heatmap_html(
             inside = f'{members[0][0][0]}<span class="flaw">{inside}<sup>{html.escape(kind)}</sup></span>'
         parts.append(inside)
     return f'<p class="heatmap">{"".join(parts)}</p>'
+
+
+def heatmap_page(responses: Sequence[tuple[str, Sequence[str], Sequence[float]]]) -> str:
+    """A page of its own with a heat-map for each (prompt, tokens, rewards); one scale of colour for all of them."""
+    limit = max((_limit(rewards) for _, _, rewards in responses), default=0.0)
+    articles = "".join(
+        f"<article><h2>{html.escape(prompt)}</h2>{heatmap_html(tokens, rewards, limit=limit)}</article>\n"
+        for prompt, tokens, rewards in responses
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width">\n<title>Token rewards</title>\n'
+        f"<style>{PAGE_CSS}{HEATMAP_CSS}</style>\n<h1>Token rewards</h1>\n"
+        "<p>Blue for reward, orange and underlined for blame, less the model's centre; hover for the number.</p>\n"
+        f"{articles}</html>\n"
+    )
 
 
 def heatmap_text(tokens: Sequence[str], rewards: Sequence[float]) -> "Text":

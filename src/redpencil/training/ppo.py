@@ -35,7 +35,7 @@ from redpencil.models.runtime import Runtime, set_seed
 from redpencil.models.sampling import check_context, sample_responses
 from redpencil.models.text import Codec
 from redpencil.records import Response
-from redpencil.runs import Stage, derive_seed
+from redpencil.runs import Stage, derive_seed, read_json
 from redpencil.training.rollout import Actors, Rollouts, roll_out, sampling_of
 from redpencil.training.update import Objective, Optimization, make_optimization, micro_batches_of, update
 
@@ -80,7 +80,8 @@ def load_actors(
     """Load the models that `config.reward` needs; the value model's head starts at 0.
 
     Raises:
-        RedpencilError: if a reward model is missing, of another level, or has another tokenizer than the policy.
+        RedpencilError: if a reward model is missing, of another level, or has another tokenizer than the policy; or if
+            the value model would start from another architecture than the policy's.
     """
     for path in filter(None, (token_reward, sequence_reward)):
         check_same_tokenizer(policy, path)
@@ -89,6 +90,7 @@ def load_actors(
     sequence = _reward_model(sequence_reward, "sequence", config, runtime) if needs_sequence else None
     first = token_reward if needs_token else sequence_reward
     backbone = policy if config.value_init == "policy" or first is None else first
+    _check_causal(policy, backbone)
     return Actors(
         policy=load_policy(policy, runtime, trained=True),
         reference=load_policy(policy, runtime, trained=False),
@@ -98,12 +100,24 @@ def load_actors(
     )
 
 
+def _check_causal(policy: Path, backbone: Path) -> None:
+    """A value is a baseline only if it cannot see the action; an encoder such as BERT would see it."""
+    ours, theirs = (read_json(folder / "config.json").get("model_type") for folder in (policy, backbone))
+    if ours != theirs:
+        raise RedpencilError(
+            f"the value model cannot start from a {theirs} reward model for a {ours} policy",
+            file=backbone,
+            field="ppo.value_init",
+            way_out="set ppo.value_init=policy",
+        )
+
+
 def _reward_model(folder: Path | None, level: str, config: PPOConfig, runtime: Runtime) -> RewardModel:
     if folder is None:
         raise RedpencilError(
             f"ppo.reward={config.reward} needs a {level}-level reward model",
             field="ppo.reward",
-            way_out="name its checkpoint with --reward-model",
+            way_out=f"name its checkpoint with --{'sequence-' if config.reward == 'both' else ''}reward-model",
         )
     return load_reward_model(folder, runtime, level="token" if level == "token" else "sequence")
 
@@ -124,7 +138,7 @@ def run_ppo(
     check_context(actors.policy, [*prompts.ids, *validation.ids], config.response_length)
     stage.notes["skipped prompts"] = prompts.skipped
     optimizations = {
-        "policy": _optimization(actors.policy, config.learning_rate, config),
+        "policy": _optimization(actors.policy, config.learning_rate, config, config.value_warmup_steps),
         "value": _optimization(actors.value, config.value_learning_rate or config.learning_rate, config),
     }
     draw = draw_prompts(len(prompts.ids), config.rollout_batch_size, derive_seed(stage.seed, "prompts"))
@@ -148,14 +162,14 @@ def run_ppo(
     stage.notes["best"] = {"step": watcher.best_step, "value": watcher.best}
 
 
-def _optimization(model: PreTrainedModel, learning_rate: float, config: PPOConfig) -> Optimization:
-    """The schedule counts PPO steps; all updates of one batch of rollouts share a rate."""
+def _optimization(model: PreTrainedModel, learning_rate: float, config: PPOConfig, idle: int = 0) -> Optimization:
+    """The schedule counts PPO steps without the `idle` first; all updates of one batch of rollouts share a rate."""
     return make_optimization(
         model,
         learning_rate=learning_rate,
         lr_scheduler_type=config.lr_scheduler_type,
         warmup_steps=config.warmup_steps,
-        total_steps=config.total_steps + 1,
+        total_steps=max(config.total_steps - idle, 0) + 1,
         weight_decay=config.weight_decay,
         adam_epsilon=config.adam_epsilon,
         max_grad_norm=config.max_grad_norm,
@@ -197,8 +211,8 @@ def learn(
                 got = update(optimizations[name], items, objective, runtime, advance_schedule=False)
                 row |= {key if key not in ("loss", "grad_norm") else f"{name}_{key}": v for key, v in got.items()}
             logged.append(row)
-    for optimization in optimizations.values():
-        optimization.scheduler.step()
+    for name in objectives:
+        optimizations[name].scheduler.step()
     return {name: sum(row[name] for row in logged) / len(logged) for name in logged[0]}
 
 

@@ -22,7 +22,7 @@ from redpencil.models.forward import sequence_rewards, token_rewards
 from redpencil.models.loading import RewardCard, RewardModel, context_of, load_head, save_model
 from redpencil.models.runtime import Runtime, set_seed
 from redpencil.models.text import Codec
-from redpencil.records import Pair
+from redpencil.records import Pair, Response
 from redpencil.runs import Stage
 from redpencil.training.pairs import check_pairs
 from redpencil.training.update import Objective, epochs_of, micro_batches_of, optimization_of, steps_in, update
@@ -133,7 +133,8 @@ def train_reward(
     set_seed(stage.seed)
     if not pairs:
         raise RedpencilError("there are no pairs to train on", way_out="check the align stage's counts of skipped rows")
-    if config.level == "token" and not any(any(p.chosen_changed) or any(p.rejected_changed) for p in pairs):
+    needs_masks = config.level == "token" and config.loss == "eq4"
+    if needs_masks and not any(any(p.chosen_changed) or any(p.rejected_changed) for p in pairs):
         raise RedpencilError(
             "no pair marks a changed token: these are not edits",
             field="reward.level",
@@ -205,6 +206,18 @@ def measure(
 def _spread(values: Tensor) -> float:
     """Standard deviation, kept off 0 so that it can divide."""
     return max(float(values.std()), 1e-6)
+
+
+def encode_samples(responses: Sequence[Response], codec: Codec) -> list[tuple[list[int], tuple[int, ...]]]:
+    """(prompt ids, response ids) of responses; one that was cut off at the length limit has no EOS."""
+    if not responses:
+        return []
+    prompts = codec.encode_prompts([row.prompt for row in responses])
+    encoded = codec.encode_responses([row.response for row in responses])
+    return [
+        (prompt, tokens.ids if row.finished else tokens.ids[:-1])
+        for row, prompt, tokens in zip(responses, prompts, encoded, strict=True)
+    ]
 
 
 def _batches(

@@ -1,0 +1,149 @@
+"""The command itself: help, exit codes, and no traceback for a user's mistake."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import redpencil as package
+from redpencil.cli.main import Group, app
+from redpencil.errors import RedpencilError
+
+COMMANDS = (
+    "quickstart", "run", "respond", "edit", "align", "sft", "reward", "ppo", "judge", "evaluate", "score", "report",
+    "doctor", "keys",
+)  # fmt: skip
+
+
+def test_help_lists_every_command(redpencil: Callable[..., Any]) -> None:
+    text = redpencil("--help").out
+    assert all(f" {name} " in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*(name for name in COMMANDS if name != "evaluate"), "evaluate win-rate", "evaluate reward", "evaluate efficiency"],
+)
+def test_every_command_explains_itself_with_examples(redpencil: Callable[..., Any], name: str) -> None:
+    for flag in ("-h", "--help"):
+        outcome = redpencil(*name.split(), flag)
+        assert outcome.code == 0
+        assert f"$ redpencil {name}" in outcome.out
+
+
+def test_the_version(redpencil: Callable[..., Any]) -> None:
+    assert redpencil("--version").out == f"redpencil {package.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["keys"], ["align", "--help"], ["report", "nowhere"], ["evaluate", "win-rate", "nowhere.jsonl"],
+     ["edit", "--responses", "nowhere.jsonl", "--provider", "world", "--out", "x.jsonl"]],
+)  # fmt: skip
+def test_what_needs_no_model_starts_without_torch(arguments: list[str], tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from redpencil.cli.main import app\n"
+        "try:\n"
+        f"    app({arguments!r})\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "sys.exit(', '.join(sorted({'torch', 'transformers', 'accelerate'} & set(sys.modules))) or 0)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonsense"], ["run"], ["align", "--tokenizer", "t"], ["align", "--tokenizer", "t", "--edits", "e"],
+     ["align", "--tokenizer", "t", "--comparisons", "c", "--show", "1"], ["run", "r.yaml", "--jobs", "0"],
+     ["score", "--model", "m"], ["score", "--model", "m", "--prompt", "p"],
+     ["score", "--model", "m", "--prompt", "p", "--responses", "r"],
+     ["ppo", "--policy", "p", "--reward-model", "r", "--prompts", "p", "--validation-prompts", "v", "--out", "o",
+      "--judge", "world"]],
+)  # fmt: skip
+def test_wrong_usage_exits_with_2(redpencil: Callable[..., Any], arguments: list[str]) -> None:
+    outcome = redpencil(*arguments)
+    assert outcome.code == 2
+    assert "Traceback" not in outcome.err
+
+
+def failing(error: BaseException) -> Any:
+    broken = typer.Typer(cls=Group)
+
+    @broken.callback()
+    def nothing() -> None: ...
+
+    @broken.command()
+    def fail() -> None:
+        raise error
+
+    return CliRunner().invoke(broken, ["fail"])
+
+
+def test_a_users_mistake_is_one_message_on_stderr() -> None:
+    mistake = RedpencilError("no such file", file="a.jsonl", line=3, field="prompt", way_out="check [the] path")
+    result = failing(mistake)
+    assert result.exit_code == 1
+    assert result.stderr == "error: a.jsonl:3 [prompt]: no such file\n  way out: check [the] path\n"
+    assert result.stdout == ""
+
+
+def test_a_full_disk_is_no_bug_of_ours() -> None:
+    result = failing(OSError(errno.ENOSPC, "No space left on device", "/data/model"))
+    assert result.exit_code == 1
+    assert result.stderr == "error: /data/model: No space left on device\n  way out: choose another place\n"
+
+
+@pytest.mark.parametrize("error", [KeyError("layers"), OSError(errno.ECONNRESET, "reset")])
+def test_a_bug_keeps_its_traceback(error: Exception) -> None:
+    result = failing(error)
+    assert result.exception is error
+    assert result.exc_info is not None
+
+
+def test_an_interrupt_says_that_finished_stages_are_kept() -> None:
+    result = failing(KeyboardInterrupt())
+    assert result.exit_code == 130
+    assert "finished stages are kept" in result.stderr
+
+
+def test_the_console_script_prints_a_plain_message(tmp_path: Path, real_command: Callable[..., list[str]]) -> None:
+    done = subprocess.run(
+        real_command("run", "nowhere.yaml"), capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: nowhere.yaml: cannot read the recipe (No such file or directory)")
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_command_names_near_ones() -> None:
+    result = CliRunner().invoke(app, ["rewrad"])
+    assert result.exit_code == 2
+    assert "rewrad" in result.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_run_and_its_workers(tmp_path: Path, tiny: Path, start_run: Callable[..., Any]) -> None:
+    run = start_run(tiny, "--jobs", "2", "--set", "sft.max_steps=100000")
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.wait(timeout=60) == 130
+    said = (tmp_path / "log").read_text()
+    assert "Traceback" not in said
+    assert "finished stages are kept" in said
+    metrics = tmp_path / "run" / "sft.partial" / "metrics.jsonl"
+    written = metrics.stat().st_size
+    time.sleep(0.3)
+    assert metrics.stat().st_size == written, "a worker has outlived the run"
+    assert (tmp_path / "run" / "world" / "manifest.json").is_file()
+    assert not (tmp_path / "run" / "sft").exists()

@@ -1,0 +1,131 @@
+"""Progress: lines in a log, bars in a terminal."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from redpencil.cli import progress
+from redpencil.cli.progress import Bars, PaceColumn, board_for, listener_of, working
+from redpencil.pipeline.execute import Event
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    written = io.StringIO()
+    monkeypatch.setattr(progress, "log", Console(file=written, highlight=False, markup=False, width=100))
+    return written
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, highlight=False, markup=False, width=120)
+    monkeypatch.setattr(progress, "log", console)
+    return written
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+EVENTS = (
+    Event("sft", "started"),
+    Event("sft", "progress", 3, 10, "loss 0.500"),
+    Event("sft", "done"),
+    Event("align", "already complete"),
+    Event("judge", "started"),
+    Event("judge", "failed", note="out of memory\nmore"),
+)
+
+
+def test_a_log_has_no_bars(log: io.StringIO) -> None:
+    with board_for(3) as board:
+        for event in EVENTS:
+            listener_of(board)(event)
+    assert log.getvalue().splitlines() == [
+        "[0/3] sft: started",
+        "[1/3] sft: done in 0.0 s",
+        "[2/3] align: already complete",
+        "[2/3] judge: started",
+        "[3/3] judge: failed (out of memory)",
+    ]
+
+
+def test_a_terminal_has_bars_with_steps_and_notes_and_keeps_what_has_ended(terminal: io.StringIO) -> None:
+    with board_for(3) as board:
+        assert isinstance(board, Bars)
+        for event in EVENTS[:2]:
+            listener_of(board)(event)
+        board.progress.refresh()
+        shown = plain(terminal.getvalue())
+        assert "all stages" in shown
+        assert "3/10" in shown
+        assert "loss 0.500" in shown
+        for event in EVENTS[2:]:
+            listener_of(board)(event)
+        assert not board.running
+        assert board.progress.tasks[0].completed == 3
+    kept = plain(terminal.getvalue())
+    assert "sft: done in 0.0 s" in kept
+    assert "judge: failed (out of memory)" in kept
+
+
+def test_what_comes_late_from_a_worker_does_not_bring_a_bar_back(terminal: io.StringIO) -> None:
+    with board_for(1) as board:
+        assert isinstance(board, Bars)
+        board.end("align", "done")
+        board.start("align")
+        board.advance("align", 1, 2, "")
+        assert not board.running
+    assert plain(terminal.getvalue()).count("align") == 1
+
+
+def test_a_stage_of_several_parts_starts_anew_with_each(terminal: io.StringIO) -> None:
+    with board_for(2) as board:
+        assert isinstance(board, Bars)
+        board.start("reference")
+        starts = []
+        for done, total in ((60, 60), (64, 300), (300, 300), (64, 300)):
+            board.advance("reference", done, total, "")
+            task = board.running["reference"]
+            assert (task.completed, task.total) == (done, total)
+            starts.append(task.start_time)
+        assert starts[0] < starts[1] == starts[2] < starts[3]
+    assert terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("completed", "elapsed", "said"),
+    [
+        (30, 10.0, "3.0/s  0:00:10 left"),  # 30 more at 3 a second
+        (6, 60.0, "10.0 s each  0:09:00 left"),  # 54 more at 10 s each
+        (0, 5.0, ""),
+    ],
+)
+def test_rate_and_time_left_by_hand(
+    terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch, completed: int, elapsed: float, said: str
+) -> None:
+    with board_for(1) as board:
+        assert isinstance(board, Bars)
+        board.start("ppo")
+        board.advance("ppo", completed, 60, "")
+        task = board.running["ppo"]
+        monkeypatch.setattr(type(task), "elapsed", elapsed)
+        assert PaceColumn().render(task).plain == said
+    assert terminal.getvalue()
+
+
+def test_all_stages_together_have_no_pace(terminal: io.StringIO) -> None:
+    with board_for(5) as board:
+        assert isinstance(board, Bars)
+        board.end("world", "done")
+        assert PaceColumn().render(board.progress.tasks[0]).plain == ""
+    assert terminal.getvalue()
+
+
+def test_work_of_one_command(log: io.StringIO) -> None:
+    with working("edit") as report:
+        report(1, 2, "edited")
+    assert log.getvalue() == "edit: started\nedit: done in 0.0 s\n"

@@ -1,0 +1,219 @@
+"""`sft`, `reward` and `ppo` on the files of the tiny run."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redpencil.runs import read_json, read_metrics
+
+
+@pytest.fixture
+def policy(tiny_run: Any) -> Path:
+    return tiny_run.folder / "sft" / "checkpoint"
+
+
+def test_each_stage_leaves_a_checkpoint_a_manifest_and_metrics(chain: Any) -> None:
+    for name, steps in (("sft", 2), ("reward-token", 3), ("reward-sequence", 3), ("ppo-token", 3)):
+        folder = chain.folder / name
+        assert (folder / "checkpoint" / "model.safetensors").is_file()
+        assert (folder / "checkpoint" / "tokenizer.json").is_file()
+        assert len(read_metrics(folder)) == steps  # ppo: step 0 and two more
+        manifest = read_json(folder / "manifest.json")
+        assert manifest["stage"] == name.split("-")[0]
+        assert manifest["seed"] == 3
+        assert {"versions", "inputs", "seconds", "config"} <= manifest.keys()
+        assert f"checkpoint: {folder / 'checkpoint'}" in "\n".join(o.err for o in chain.outcomes.values())
+
+
+def test_the_options_are_those_of_the_recipes_entry(chain: Any) -> None:
+    token = read_json(chain.folder / "reward-token" / "manifest.json")["config"]["reward"]
+    sequence = read_json(chain.folder / "reward-sequence" / "manifest.json")["config"]["reward"]
+    assert (token["level"], sequence["level"]) == ("token", "sequence")
+    assert token["batch_size"] == sequence["batch_size"] == 8
+    ppo = read_json(chain.folder / "ppo-sequence" / "manifest.json")["config"]["ppo"]
+    assert ppo[0]["reward"] == "sequence"
+    card = read_json(chain.folder / "reward-token" / "checkpoint" / "redpencil.json")
+    assert card["reward"]["trained_on"] == "pairs.jsonl"
+    assert card["prompt_template"] == "<bos> {prompt} <answer>"
+
+
+def test_ppo_is_watched_by_the_judge(chain: Any) -> None:
+    rows = read_metrics(chain.folder / "ppo-token")
+    assert [row["step"] for row in rows if "eval/win_rate" in row] == [0, 1, 2]
+    assert all(0 <= row["eval/win_rate"] <= 100 for row in rows)
+
+
+def test_a_stage_that_is_complete_is_not_run_again(
+    redpencil: Callable[..., Any], chain: Any, tiny_run: Any, tiny: Path
+) -> None:
+    world = tiny_run.folder / "world"
+    out = chain.folder / "sft"
+    before = (out / "manifest.json").stat().st_mtime_ns
+    arguments = ("sft", "--model", world / "model", "--data", world / "sft.jsonl", "--out", out, "--recipe", tiny)
+    outcome = redpencil(*arguments, "--set", "sft.max_steps=2")
+    assert outcome.err.splitlines() == [
+        "sft: already complete",
+        f"{out} is complete with the same inputs, so nothing was done",
+    ]
+    assert (out / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_another_template_makes_another_stage(
+    redpencil: Callable[..., Any], tiny_run: Any, tiny: Path, tmp_path: Path
+) -> None:
+    world = tiny_run.folder / "world"
+    arguments = ("sft", "--model", world / "model", "--data", world / "sft.jsonl", "--out", tmp_path / "sft")
+    options = ("--recipe", tiny, "--set", "sft.max_steps=1")
+    redpencil(*arguments, *options)
+    outcome = redpencil(*arguments, *options, "--template", "{prompt} <answer>")
+    assert "sft: done" in outcome.err
+    assert read_json(tmp_path / "sft" / "checkpoint" / "redpencil.json")["prompt_template"] == "{prompt} <answer>"
+
+
+def test_ppo_without_a_judge_keeps_the_best_reward(
+    redpencil: Callable[..., Any], chain: Any, tiny_run: Any, policy: Path, tiny: Path, tmp_path: Path
+) -> None:
+    world = tiny_run.folder / "world"
+    outcome = redpencil(
+        *("ppo", "--policy", policy, "--reward-model", chain.folder / "reward-token" / "checkpoint"),
+        *("--sequence-reward-model", chain.folder / "reward-sequence" / "checkpoint", "--set", "ppo.reward=both"),
+        *("--prompts", world / "prompts.jsonl", "--validation-prompts", world / "validation_prompts.jsonl"),
+        *("--out", tmp_path / "ppo", "--recipe", tiny),
+    )
+    assert outcome.code == 0, outcome.err
+    assert not any("eval/win_rate" in row for row in read_metrics(tmp_path / "ppo"))
+    assert (tmp_path / "ppo" / "checkpoint" / "model.safetensors").is_file()
+
+
+def test_bad_demonstrations(mistake: Callable[..., str], tiny_run: Any, tiny: Path, tmp_path: Path) -> None:
+    data = tmp_path / "demos.jsonl"
+    data.write_text(json.dumps({"id": "1", "prompt": "a", "response": " "}))
+    start = ("sft", "--out", tmp_path / "sft", "--recipe", tiny)
+    world, reward = tiny_run.folder / "world", tiny_run.folder / "reward-token_edits" / "checkpoint"
+    said = mistake(*start, "--model", world / "model", "--data", data)
+    assert "demos.jsonl [sft.max_length]: no example is left to train on" in said
+    assert "is no policy" in mistake(*start, "--model", reward, "--data", world / "sft.jsonl")
+    assert not (tmp_path / "sft").exists()
+
+
+def test_bad_out_folders(mistake: Callable[..., str], tiny_run: Any, tiny: Path, tmp_path: Path) -> None:
+    world = tiny_run.folder / "world"
+    start = ("sft", "--model", world / "model", "--data", world / "sft.jsonl", "--recipe", tiny, "--out")
+    (tmp_path / "thesis.tex").write_text("years")
+    assert "exists and was not written by redpencil" in mistake(*start, tmp_path)
+    assert "cannot make the folder" in mistake(*start, tmp_path / "thesis.tex" / "sft")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_tokenizer_without_an_end_token(
+    mistake: Callable[..., str], tiny_run: Any, tiny: Path, tmp_path: Path
+) -> None:
+    world = tiny_run.folder / "world"
+    shutil.copytree(world / "model", tmp_path / "model")
+    path = tmp_path / "model" / "tokenizer_config.json"
+    config = read_json(path)
+    del config["eos_token"]
+    path.write_text(json.dumps(config))
+    said = mistake(
+        *("sft", "--model", tmp_path / "model", "--data", world / "sft.jsonl", "--out", tmp_path / "o"),
+        *("--recipe", tiny),
+    )
+    assert "model [eos_token]: the tokenizer has no end-of-sequence token" in said
+
+
+def test_a_tokenizer_without_a_pad_token_will_do(
+    redpencil: Callable[..., Any], tiny_run: Any, tiny: Path, tmp_path: Path
+) -> None:
+    world = tiny_run.folder / "world"
+    shutil.copytree(world / "model", tmp_path / "model")
+    path = tmp_path / "model" / "tokenizer_config.json"
+    config = read_json(path)
+    del config["pad_token"]
+    path.write_text(json.dumps(config))
+    outcome = redpencil(
+        *("sft", "--model", tmp_path / "model", "--data", world / "sft.jsonl", "--out", tmp_path / "o"),
+        *("--recipe", tiny, "--set", "sft.max_steps=1"),
+    )
+    assert outcome.code == 0, outcome.err
+
+
+def test_bad_pairs_and_samples(
+    mistake: Callable[..., str], chain: Any, policy: Path, tiny: Path, tmp_path: Path
+) -> None:
+    samples, here = chain.folder / "responses.jsonl", chain.folder
+    start = ("reward", "--model", policy, "--out", tmp_path / "reward", "--recipe", tiny)
+    good = ("--pairs", here / "pairs.jsonl", "--samples", samples)
+    assert "no pair marks a changed token" in mistake(
+        *start, "--pairs", here / "comparison_pairs.jsonl", "--samples", samples
+    )
+    assert "the recipe has no entry 'mine' way out: one of: token_edits, sequence_edits" in mistake(
+        *start, *good, "--entry", "mine"
+    )
+    one = tmp_path / "one.jsonl"
+    one.write_text(samples.read_text().splitlines()[0])
+    assert "need at least 2 samples" in mistake(*start, "--pairs", here / "pairs.jsonl", "--samples", one)
+    foreign = tmp_path / "foreign.jsonl"
+    foreign.write_text(json.dumps({"id": "x", "prompt_ids": [1], "rejected_ids": [9999], "chosen_ids": [2]}))
+    said = mistake(*start, "--pairs", foreign, "--samples", samples)
+    assert "foreign.jsonl: pair 'x': it has token ids outside the model's vocabulary" in said
+
+
+def ppo_with(tiny_run: Any, tiny: Path, out: Path, **changes: str | Path) -> list[str | Path]:
+    world = tiny_run.folder / "world"
+    flags: dict[str, str | Path] = {
+        "policy": tiny_run.folder / "sft" / "checkpoint",
+        "reward-model": tiny_run.folder / "reward-token_edits" / "checkpoint",
+        "prompts": world / "prompts.jsonl",
+        "validation-prompts": world / "validation_prompts.jsonl",
+        "out": out,
+        "recipe": tiny,
+        **{name.replace("_", "-"): value for name, value in changes.items()},
+    }
+    return ["ppo", *(part for name, value in flags.items() for part in (f"--{name}", value))]
+
+
+def test_bad_models_for_ppo(
+    mistake: Callable[..., str], tiny_run: Any, policy: Path, tiny: Path, tmp_path: Path
+) -> None:
+    out, run = tmp_path / "ppo", tiny_run.folder
+    sequence = run / "reward-sequence_edits" / "checkpoint"
+    assert "is no reward model" in mistake(*ppo_with(tiny_run, tiny, out, reward_model=policy))
+    assert "is no policy" in mistake(*ppo_with(tiny_run, tiny, out, policy=run / "reward-token_edits" / "checkpoint"))
+    assert "a reward model of level token is wanted" in mistake(*ppo_with(tiny_run, tiny, out, reward_model=sequence))
+    assert "ppo.reward=token takes one reward model" in mistake(
+        *ppo_with(tiny_run, tiny, out, sequence_reward_model=sequence)
+    )
+    assert "needs a sequence-level reward model way out: name its checkpoint with --sequence-reward-model" in mistake(
+        *ppo_with(tiny_run, tiny, out, set="ppo.reward=both")
+    )
+    assert not out.exists()
+
+
+def test_a_reward_model_with_another_vocabulary(
+    mistake: Callable[..., str], tiny_run: Any, tiny: Path, tmp_path: Path
+) -> None:
+    reward = tmp_path / "reward"
+    shutil.copytree(tiny_run.folder / "reward-token_edits" / "checkpoint", reward)
+    content = read_json(reward / "tokenizer.json")
+    content["model"]["vocab"]["zebra"] = len(content["model"]["vocab"])
+    (reward / "tokenizer.json").write_text(json.dumps(content))
+    said = mistake(*ppo_with(tiny_run, tiny, tmp_path / "ppo", reward_model=reward))
+    assert "reward [tokenizer.json]: the reward model's tokenizer differs from the policy's" in said
+
+
+def test_bad_prompts_and_references_for_ppo(
+    mistake: Callable[..., str], tiny_run: Any, chain: Any, tiny: Path, tmp_path: Path
+) -> None:
+    out, long = tmp_path / "ppo", tmp_path / "long.jsonl"
+    long.write_text(json.dumps({"id": "1", "prompt": "france " * 300}))
+    assert "long.jsonl [max_prompt_length]: none of 1 prompts" in mistake(*ppo_with(tiny_run, tiny, out, prompts=long))
+    foreign = chain.folder / "outputs.jsonl"
+    said = mistake(*ppo_with(tiny_run, tiny, out, judge="world", reference_outputs=foreign))
+    assert "outputs.jsonl [id]: no reference response has the id" in said
+    assert "no judge called 'nobody'" in mistake(
+        *ppo_with(tiny_run, tiny, out, judge="nobody", reference_outputs=foreign)
+    )

@@ -1,0 +1,166 @@
+"""Forward passes: what is read where, and that padding changes nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from redpencil.models.batches import Batch, collate
+from redpencil.models.forward import (
+    response_logits,
+    response_logprobs,
+    sequence_rewards,
+    token_rewards,
+    token_values,
+)
+from redpencil.models.loading import load_head, load_policy, load_reward_model
+from redpencil.models.runtime import Runtime
+
+DECODERS = ("llama", "qwen2", "qwen3", "gpt2")
+PROMPTS = [[5], [6, 7, 8, 9, 10, 11], [12, 13, 14]]
+RESPONSES = [[15, 16, 17, 3], [18, 3], [19, 20, 21, 22, 20, 3]]
+PAD = 1
+
+Folder = Callable[..., Path]
+Read = Callable[[PreTrainedModel, Batch], Tensor]
+
+
+def batch_of(prompts: list[list[int]], responses: list[list[int]], pad_id: int = PAD) -> Batch:
+    return collate(prompts, responses, pad_id, torch.device("cpu"))
+
+
+def alone_and_together(read: Read, model: PreTrainedModel, pad_id: int = PAD) -> list[tuple[Tensor, Tensor]]:
+    """What `read` says of each row by itself, without any padding, and in a padded batch."""
+    batch = batch_of(PROMPTS, RESPONSES, pad_id)
+    with torch.no_grad():
+        together = read(model, batch)
+        rows = [read(model, batch_of([p], [r]))[0] for p, r in zip(PROMPTS, RESPONSES, strict=True)]
+    if together.ndim == 1:
+        return list(zip(rows, together, strict=True))
+    return [(row, both[mask]) for row, both, mask in zip(rows, together, batch.response_mask, strict=True)]
+
+
+@pytest.mark.parametrize("pad_id", [PAD, 3, 17], ids=["pad", "pad-is-eos", "pad-is-a-word"])
+@pytest.mark.parametrize("kind", DECODERS)
+def test_padding_changes_no_logprob(folder: Folder, runtime: Runtime, kind: str, pad_id: int) -> None:
+    model = load_policy(folder(kind), runtime, trained=False)
+    for alone, together in alone_and_together(response_logprobs, model, pad_id):
+        torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pad_id", [PAD, 3, 17], ids=["pad", "pad-is-eos", "pad-is-a-word"])
+@pytest.mark.parametrize("kind", [*DECODERS, "bert"])
+def test_padding_changes_no_token_reward_and_no_value(folder: Folder, runtime: Runtime, kind: str, pad_id: int) -> None:
+    model = load_reward_model(folder(kind, "token"), runtime).model
+    for read in (token_rewards, token_values):
+        for alone, together in alone_and_together(read, model, pad_id):
+            torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pad_id", [PAD, 3, 17], ids=["pad", "pad-is-eos", "pad-is-a-word"])
+@pytest.mark.parametrize("kind", [*DECODERS, "bert"])
+def test_padding_changes_no_sequence_reward(folder: Folder, runtime: Runtime, kind: str, pad_id: int) -> None:
+    model = load_reward_model(folder(kind, "sequence"), runtime).model
+    pairs = alone_and_together(sequence_rewards, model, pad_id)
+    for alone, together in pairs:
+        torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    assert len({round(float(reward), 4) for _, reward in pairs}) == 3
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_logits_are_the_columns_of_the_full_logits_that_predict_the_response(
+    folder: Folder, runtime: Runtime, kind: str
+) -> None:
+    model = load_policy(folder(kind), runtime, trained=False)
+    batch = batch_of(PROMPTS, RESPONSES)
+    with torch.no_grad():
+        full = model(
+            input_ids=batch.input_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids
+        ).logits
+        kept = response_logits(model, batch)
+    # P = 6, T = 6: response token t stands in column 6 + t and is predicted in column 5 + t
+    torch.testing.assert_close(kept, full[:, 5:11], rtol=1e-5, atol=1e-6)
+
+
+def test_a_response_token_is_predicted_from_what_precedes_it(folder: Folder, runtime: Runtime) -> None:
+    model = load_policy(folder("llama"), runtime, trained=False)
+    with torch.no_grad():
+        logits = model(torch.tensor([[5, 6, 7]])).logits[0].log_softmax(-1)
+        logprobs = response_logprobs(model, batch_of([[5]], [[6, 7]]))[0]
+    torch.testing.assert_close(logprobs, torch.stack([logits[0, 6], logits[1, 7]]))
+
+
+def test_temperature_divides_the_logits(folder: Folder, runtime: Runtime) -> None:
+    model = load_policy(folder("llama"), runtime, trained=False)
+    batch = batch_of(PROMPTS, RESPONSES)
+    with torch.no_grad():
+        torch.testing.assert_close(response_logits(model, batch, 2.0), response_logits(model, batch) / 2)
+
+
+def changed(read: Read, model: PreTrainedModel, position: int) -> list[bool]:
+    """Which columns differ after the response token at `position` was replaced."""
+    response = [15, 16, 17, 18, 3]
+    other = [*response[:position], 20, *response[position + 1 :]]
+    with torch.no_grad():
+        before, after = (read(model, batch_of([[5, 6]], [ids]))[0] for ids in (response, other))
+    return (~torch.isclose(before, after, atol=1e-6)).tolist()
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_the_reward_of_a_token_is_read_where_it_is_consumed(folder: Folder, runtime: Runtime, kind: str) -> None:
+    model = load_reward_model(folder(kind, "token"), runtime).model
+    # changing a_2 (0-based) changes r_2 and what comes after it, and nothing before
+    assert changed(token_rewards, model, 2) == [False, False, True, True, True]
+    assert changed(token_rewards, model, 4) == [False, False, False, False, True]
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_the_value_is_read_one_token_before_its_action(folder: Folder, runtime: Runtime, kind: str) -> None:
+    model = load_reward_model(folder(kind, "token"), runtime).model
+    # V(s_2) must not know a_2; V(s_3) does
+    assert changed(token_values, model, 2) == [False, False, False, True, True]
+    assert changed(token_values, model, 0) == [False, True, True, True, True]
+    assert changed(token_values, model, 4) == [False] * 5
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_the_sequence_reward_is_read_at_the_last_real_token(folder: Folder, runtime: Runtime, kind: str) -> None:
+    model = load_reward_model(folder(kind, "sequence"), runtime).model
+    batch = batch_of(PROMPTS, RESPONSES, pad_id=3)  # padding looks like the end-of-sequence token
+    with torch.no_grad():
+        rewards = sequence_rewards(model, batch)
+        for prompt, response, reward in zip(PROMPTS, RESPONSES, rewards, strict=True):
+            hidden = model.base_model(torch.tensor([prompt + response])).last_hidden_state[0, -1]
+            torch.testing.assert_close(reward, model.score(hidden)[0], rtol=1e-4, atol=1e-5)
+        cut = sequence_rewards(model, batch_of([PROMPTS[0]], [RESPONSES[0][:-1]], pad_id=3))
+    assert not torch.isclose(cut[0], rewards[0], atol=1e-4)  # the end-of-sequence token counts
+
+
+def test_an_encoder_pools_its_first_real_token(folder: Folder, runtime: Runtime) -> None:
+    model = load_reward_model(folder("bert", "sequence"), runtime).model
+    with torch.no_grad():
+        rewards = sequence_rewards(model, batch_of(PROMPTS, RESPONSES))
+        for prompt, response, reward in zip(PROMPTS, RESPONSES, rewards, strict=True):
+            torch.testing.assert_close(reward, model(torch.tensor([prompt + response])).logits[0, 0])
+
+
+def test_everything_is_float32_under_bfloat16(folder: Folder) -> None:
+    half = Runtime(torch.device("cpu"), torch.bfloat16)
+    policy = load_policy(folder("llama"), half, trained=False)
+    assert next(policy.parameters()).dtype == torch.bfloat16
+    batch = batch_of(PROMPTS, RESPONSES)
+    with torch.no_grad(), half.autocast():
+        read = [response_logprobs(policy, batch)]
+        for level, forward in (("token", token_rewards), ("token", token_values), ("sequence", sequence_rewards)):
+            read.append(forward(load_head(folder("llama", level), level, half, trained=False, zero_head=False), batch))
+    assert {tensor.dtype for tensor in read} == {torch.float32}
+    assert all(bool(tensor.isfinite().all()) for tensor in read)
+
+
+def test_padding_columns_stay_finite(folder: Folder, runtime: Runtime) -> None:
+    model = load_policy(folder("gpt2"), runtime, trained=False)
+    with torch.no_grad():
+        assert bool(response_logprobs(model, batch_of(PROMPTS, RESPONSES)).isfinite().all())

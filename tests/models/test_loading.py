@@ -1,0 +1,322 @@
+"""Folders in and out: what loads, what plain transformers makes of what we save, and what is refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    BertConfig,
+    BertForMaskedLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForTokenClassification,
+    RobertaConfig,
+    RobertaForTokenClassification,
+)
+
+from redpencil.errors import RedpencilError
+from redpencil.models.batches import collate
+from redpencil.models.forward import sequence_rewards, token_rewards
+from redpencil.models.loading import (
+    RewardCard,
+    check_same_tokenizer,
+    context_of,
+    has_weights,
+    head_of,
+    load_head,
+    load_policy,
+    load_reward_model,
+    save_model,
+    template_of,
+)
+from redpencil.models.runtime import Runtime
+from redpencil.models.text import load_codec
+
+Folder = Callable[..., Path]
+DECODERS = ("llama", "qwen2", "qwen3", "gpt2")
+CARD = RewardCard("token", 0.5, 2.0, 0.25, 4.0, "{prompt}", "edits")
+IDS = [5, 6, 7, 8, 3]
+
+
+def copy(source: Path, target: Path) -> Path:
+    shutil.copytree(source, target)
+    return target
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_a_policy_is_what_transformers_loads(folder: Folder, runtime: Runtime, kind: str) -> None:
+    ours = load_policy(folder(kind), runtime, trained=False)
+    theirs = AutoModelForCausalLM.from_pretrained(folder(kind))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(torch.tensor([IDS])).logits, theirs(torch.tensor([IDS])).logits)
+    assert not any(p.requires_grad for p in ours.parameters())
+    assert all(p.requires_grad for p in load_policy(folder(kind), runtime, trained=True).parameters())
+    assert context_of(ours) == 48
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+@pytest.mark.parametrize("kind", [*DECODERS, "bert"])
+def test_plain_transformers_gives_the_same_rewards(
+    folder: Folder, runtime: Runtime, tmp_path: Path, kind: str, level: str
+) -> None:
+    codec = load_codec(folder(kind))
+    trained = load_head(folder(kind, level), level, runtime, trained=True, zero_head=False)
+    save_model(trained, codec, tmp_path / "checkpoint", card=RewardCard(level, 0, 1, 0, 1, "{prompt}", "edits"))
+    auto = AutoModelForTokenClassification if level == "token" else AutoModelForSequenceClassification
+    theirs = auto.from_pretrained(tmp_path / "checkpoint").eval()
+    ours = load_reward_model(tmp_path / "checkpoint", runtime, level=level).model
+    # the response ends with EOS, which the tokenizer of GPT-2 also pads with
+    prompt, response = IDS[:2], [*IDS[2:-1], codec.eos_id]
+    batch = collate([prompt, [9]], [response, [10, 11, 12, 10, 12]], codec.pad_id, runtime.device)
+    with torch.no_grad():
+        logits = theirs(torch.tensor([prompt + response])).logits
+        if level == "token":
+            torch.testing.assert_close(token_rewards(ours, batch)[0, :3], logits[0, 2:, 0], rtol=1e-4, atol=1e-5)
+        else:
+            torch.testing.assert_close(sequence_rewards(ours, batch)[0], logits[0, 0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+@pytest.mark.parametrize("kind", [*DECODERS, "bert"])
+def test_a_new_head_on_a_backbone_starts_at_zero(folder: Folder, runtime: Runtime, kind: str, level: str) -> None:
+    source = folder(kind, "policy") if kind != "bert" else folder(kind, "token")
+    model = load_head(source, level, runtime, trained=True, zero_head=True)
+    batch = collate([IDS[:2]], [IDS[2:]], 1, runtime.device)
+    rewards = token_rewards(model, batch) if level == "token" else sequence_rewards(model, batch)
+    assert rewards.abs().max() == 0
+    # only the head is new: it learns, so it must see the backbone's hidden states
+    rewards.sum().backward()
+    assert head_of(model).weight.grad.abs().max() > 0
+
+
+def test_the_backbone_of_a_new_head_is_that_of_the_checkpoint(folder: Folder, runtime: Runtime) -> None:
+    policy = load_policy(folder("llama"), runtime, trained=False)
+    value = load_head(folder("llama"), "token", runtime, trained=False, zero_head=True)
+    for name, weight in policy.model.state_dict().items():
+        assert torch.equal(value.model.state_dict()[name], weight), name
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_a_configuration_without_weights_gives_a_fresh_model(
+    folder: Folder, runtime: Runtime, tmp_path: Path, kind: str
+) -> None:
+    fresh = copy(folder(kind), tmp_path / "fresh")
+    (fresh / "model.safetensors").unlink()
+    assert has_weights(folder(kind))
+    assert not has_weights(fresh)
+    torch.manual_seed(1)
+    first = load_policy(fresh, runtime, trained=True)
+    second = load_policy(fresh, runtime, trained=True)
+    assert type(first) is type(load_policy(folder(kind), runtime, trained=True))
+    assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_training_mode_has_no_dropout(folder: Folder, runtime: Runtime, tmp_path: Path, kind: str) -> None:
+    source = copy(folder(kind), tmp_path / "dropping")
+    edit_json(source / "config.json", attention_dropout=0.5, attn_pdrop=0.5, resid_pdrop=0.5, embd_pdrop=0.5)
+    model = load_policy(source, runtime, trained=True)
+    assert model.training
+    first, second = (model(torch.tensor([IDS])).logits for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_the_card_comes_back(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
+    codec = load_codec(folder("llama"), "Q: {prompt} A:")
+    save_model(load_head(folder("llama"), "token", runtime, trained=True, zero_head=True), codec, tmp_path, card=CARD)
+    assert load_reward_model(tmp_path, runtime, level="token").card == CARD
+    assert template_of(tmp_path) == "Q: {prompt} A:"
+    assert template_of(folder("llama"), default="none") == "none"
+
+
+def test_a_foreign_reward_model_is_taken_as_it_is(folder: Folder, runtime: Runtime) -> None:
+    card = load_reward_model(folder("bert", "sequence"), runtime).card
+    assert (card.level, card.center, card.scale, card.trained_on) == ("sequence", 0.0, 1.0, "unknown")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {},
+        {"reward": []},
+        {"reward": {"level": "token"}},
+        {"reward": asdict(CARD) | {"scale": 0.0}},
+        {"reward": asdict(CARD) | {"scale": "one"}},
+        {"reward": asdict(CARD) | {"level": "sequence"}},
+    ],
+)
+def test_a_damaged_card_is_refused(folder: Folder, runtime: Runtime, tmp_path: Path, content: object) -> None:
+    damaged = copy(folder("llama", "token"), tmp_path / "damaged")
+    (damaged / "redpencil.json").write_text(json.dumps(content))
+    with pytest.raises(RedpencilError, match=r"card|JSON object"):
+        load_reward_model(damaged, runtime)
+
+
+def test_a_reward_model_of_another_level_is_refused(folder: Folder, runtime: Runtime) -> None:
+    with pytest.raises(RedpencilError, match="level token is wanted, LlamaForSequenceClassification is of level seq"):
+        load_reward_model(folder("llama", "sequence"), runtime, level="token")
+    with pytest.raises(RedpencilError, match="level sequence is wanted"):
+        load_reward_model(folder("bert", "token"), runtime, level="sequence")
+
+
+def test_a_policy_is_no_reward_model(folder: Folder, runtime: Runtime) -> None:
+    with pytest.raises(RedpencilError, match="LlamaForCausalLM is no reward model"):
+        load_reward_model(folder("llama"), runtime)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_a_reward_model_is_no_policy(folder: Folder, runtime: Runtime, kind: str, level: str) -> None:
+    # transformers would put a random output layer on it and say nothing
+    with pytest.raises(RedpencilError, match="is no policy"):
+        load_policy(folder(kind, level), runtime, trained=False)
+
+
+def test_a_masked_language_model_is_no_policy(runtime: Runtime, tmp_path: Path) -> None:
+    config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    BertForMaskedLM(config).save_pretrained(tmp_path)
+    with pytest.raises(RedpencilError, match="is no policy"):
+        load_policy(tmp_path, runtime, trained=False)
+    # but it is a backbone for a reward model; only its pooler is new
+    for level in ("token", "sequence"):
+        load_head(tmp_path, level, runtime, trained=True, zero_head=True)
+
+
+def test_two_labels_are_no_reward(runtime: Runtime, tmp_path: Path) -> None:
+    config = LlamaConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    for labels in (2, 3):
+        config.num_labels = labels
+        LlamaForTokenClassification(config).save_pretrained(tmp_path / str(labels))
+        with pytest.raises(RedpencilError, match=f"{labels} outputs"):
+            load_reward_model(tmp_path / str(labels), runtime)
+
+
+def test_an_architecture_with_its_own_positions_is_refused(runtime: Runtime, tmp_path: Path) -> None:
+    config = RobertaConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    config.num_labels = 1
+    RobertaForTokenClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(RedpencilError, match="counts positions from its pad id"):
+        load_reward_model(tmp_path, runtime)
+
+
+@pytest.mark.parametrize("head", ["policy", "token"])
+@pytest.mark.parametrize("content", [b"", b"hello", None], ids=["empty", "text", "cut"])
+def test_damaged_weights_are_refused(
+    folder: Folder, runtime: Runtime, tmp_path: Path, head: str, content: bytes | None
+) -> None:
+    damaged = copy(folder("llama", head), tmp_path / "damaged")
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000] if content is None else content)
+    load = load_policy if head == "policy" else load_reward_model
+    options = {"trained": False} if head == "policy" else {}
+    with pytest.raises(RedpencilError, match="cannot be loaded") as raised:
+        load(damaged, runtime, **options)
+    assert raised.value.file == str(damaged)
+    assert raised.value.way_out
+
+
+@pytest.mark.parametrize("missing", ["model.layers.1.mlp.up_proj.weight", "lm_head.weight"])
+def test_missing_weights_are_refused_and_not_made_up(
+    folder: Folder, runtime: Runtime, tmp_path: Path, missing: str
+) -> None:
+    part = copy(folder("llama"), tmp_path / "part")
+    weights = load_file(part / "model.safetensors")
+    del weights[missing]
+    save_file(weights, part / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RedpencilError, match=f"lacks 1 weights of a CausalLM model, such as {missing}"):
+        load_policy(part, runtime, trained=False)
+    if missing.startswith("model."):
+        with pytest.raises(RedpencilError, match="lacks 1 weights"):
+            load_head(part, "token", runtime, trained=True, zero_head=True)
+
+
+def test_a_reward_model_without_its_head_is_refused(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
+    part = copy(folder("llama", "token"), tmp_path / "part")
+    weights = load_file(part / "model.safetensors")
+    save_file({k: w for k, w in weights.items() if "score" not in k}, part / "model.safetensors", {"format": "pt"})
+    with pytest.raises(RedpencilError, match=r"lacks 2 weights of a TokenClassification model, such as score\.bias"):
+        load_reward_model(part, runtime)
+
+
+def test_weights_of_other_shapes_are_refused(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
+    other = copy(folder("llama"), tmp_path / "other")
+    edit_json(other / "config.json", hidden_size=32)
+    with pytest.raises(RedpencilError, match="cannot be loaded"):
+        load_policy(other, runtime, trained=False)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"model_type": "nope"}'])
+@pytest.mark.parametrize("weights", [True, False])
+def test_a_damaged_configuration_is_refused(
+    folder: Folder, runtime: Runtime, tmp_path: Path, content: str, weights: bool
+) -> None:
+    damaged = copy(folder("llama"), tmp_path / "damaged")
+    (damaged / "config.json").write_text(content)
+    if not weights:
+        (damaged / "model.safetensors").unlink()
+    for load in (
+        lambda: load_policy(damaged, runtime, trained=False),
+        lambda: load_reward_model(damaged, runtime),
+        lambda: load_head(damaged, "token", runtime, trained=True, zero_head=True),
+    ):
+        with pytest.raises(RedpencilError):
+            load()
+
+
+def test_no_model_folder(runtime: Runtime, tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(RedpencilError, match=r"config\.json is missing"):
+            load_policy(path, runtime, trained=False)
+        with pytest.raises(RedpencilError, match=r"config\.json is missing"):
+            load_reward_model(path, runtime)
+
+
+def test_an_unknown_head_is_named() -> None:
+    config = LlamaConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    with pytest.raises(RedpencilError, match="LlamaForCausalLM has no linear head"):
+        head_of(LlamaForCausalLM(config))
+
+
+def test_policy_and_reward_model_must_cut_text_alike(folder: Folder, tmp_path: Path) -> None:
+    check_same_tokenizer(folder("llama"), folder("llama", "token"))
+    check_same_tokenizer(folder("llama"), folder("qwen3", "token"))  # another architecture, the same tokenizer
+    with pytest.raises(RedpencilError, match="tokenizer differs"):
+        check_same_tokenizer(folder("llama"), folder("gpt2", "token"))
+    with pytest.raises(RedpencilError, match=r"tokenizer\.json is missing"):
+        check_same_tokenizer(folder("llama"), tmp_path)
+    swapped = copy(folder("llama"), tmp_path / "swapped")
+    content = json.loads((swapped / "tokenizer.json").read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary["cat"], vocabulary["dog"] = vocabulary["dog"], vocabulary["cat"]
+    (swapped / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(RedpencilError, match="tokenizer differs"):
+        check_same_tokenizer(folder("llama"), swapped)
+    added = copy(folder("llama"), tmp_path / "added")
+    codec = load_codec(added)
+    codec.tokenizer.add_tokens(["<new>"])
+    codec.tokenizer.save_pretrained(added)
+    with pytest.raises(RedpencilError, match="tokenizer differs"):
+        check_same_tokenizer(added, folder("llama"))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"model": []}'])
+def test_a_damaged_tokenizer_is_refused(folder: Folder, tmp_path: Path, content: str) -> None:
+    damaged = copy(folder("llama"), tmp_path / "damaged")
+    (damaged / "tokenizer.json").write_text(content)
+    with pytest.raises(RedpencilError):
+        check_same_tokenizer(folder("llama"), damaged)
+    with pytest.raises(RedpencilError, match="no tokenizer can be loaded"):
+        load_codec(damaged)

@@ -1,0 +1,145 @@
+"""The graph of stages: nothing is read before it is written, and a key of the recipe moves only what depends on it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redpencil.config import load_recipe
+from redpencil.pipeline.plan import plan_run
+from redpencil.pipeline.stage import StageSpec
+
+BOTH = ("arms.both={reward_model: token_edits, sequence_reward_model: sequence_edits, ppo: {reward: both}}",)
+
+
+def ancestors(plan: list[StageSpec], key: str) -> set[str]:
+    by_key = {spec.key: spec for spec in plan}
+    found: set[str] = set()
+    waiting = list(by_key[key].needs)
+    while waiting:
+        need = waiting.pop()
+        if need not in found:
+            found.add(need)
+            waiting += by_key[need].needs
+    return found
+
+
+def check(plan: list[StageSpec], root: Path) -> None:
+    """Keys are unique, needs come first, and what is read lies outside of the run or was written before."""
+    keys = [spec.key for spec in plan]
+    assert len(set(keys)) == len(keys) == len({spec.folder for spec in plan})
+    by_key = {spec.key: spec for spec in plan}
+    for number, spec in enumerate(plan):
+        assert set(spec.needs) <= set(keys[:number]), spec.key
+        folders = [by_key[key].folder for key in ancestors(plan, spec.key)]
+        for name, path in spec.inputs.items():
+            if path.is_relative_to(root):
+                assert any(path.is_relative_to(folder) for folder in folders), f"{spec.key} reads {name} too early"
+
+
+@pytest.mark.parametrize("overrides", [(), BOTH, ("arms={}",), ("arms={}", "reward_models={}")])
+def test_in_the_world_every_input_is_written_by_a_stage_that_is_waited_for(
+    overrides: tuple[str, ...], tiny: Any, tmp_path: Path
+) -> None:
+    check(plan_run(tiny(*overrides), tmp_path, 3), tmp_path)
+
+
+@pytest.mark.parametrize("left_out", [(), ("sft",), ("reference_outputs",), ("sft", "reference_outputs")])
+def test_so_it_is_with_a_users_files(
+    left_out: tuple[str, ...], files_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    plan = plan_run(load_recipe(files_recipe(*left_out)), tmp_path / "run", 3)
+    check(plan, tmp_path / "run")
+    names = [spec.name for spec in plan]
+    assert "world" not in names
+    assert ("sft" in names) == ("sft" not in left_out)
+
+
+def test_what_the_stages_of_the_paper_are_and_whom_they_wait_for(tiny: Any, tmp_path: Path) -> None:
+    plan = plan_run(tiny(*BOTH), tmp_path, 3)
+    needs = {spec.name: set(spec.needs) for spec in plan}
+    assert list(needs) == [
+        "world", "sft", "reference", "samples", "outputs-sft", "annotations", "align",
+        "reward-token_edits", "reward-sequence_edits", "reward-sequence_comparisons",
+        "ppo-token", "outputs-token", "ppo-edits", "outputs-edits", "ppo-preference", "outputs-preference",
+        "ppo-both", "outputs-both", "judge", "evaluate",
+    ]  # fmt: skip
+    assert needs["ppo-token"] == {"reference", "reward-token_edits"}
+    assert needs["ppo-preference"] == {"reference", "reward-sequence_comparisons"}
+    assert needs["ppo-both"] == {"reference", "reward-token_edits", "reward-sequence_edits"}
+    assert needs["judge"] == {
+        "reference",
+        *(f"outputs-{arm}" for arm in ("sft", "token", "edits", "preference", "both")),
+    }
+    assert all(spec.folder == tmp_path / spec.name for spec in plan)
+
+
+def test_the_stages_of_several_seeds_share_nothing(tiny: Any, tmp_path: Path) -> None:
+    plan = [
+        spec for seed in (3, 4) for spec in plan_run(tiny(), tmp_path / f"seed-{seed}", seed, f"seed-{seed}/")
+    ]  # fmt: skip
+    check(plan, tmp_path)
+    for spec in plan:
+        prefix = f"seed-{spec.seed}/"
+        assert spec.key == prefix + spec.name
+        assert all(need.startswith(prefix) for need in spec.needs)
+        assert all(path.is_relative_to(tmp_path / f"seed-{spec.seed}") for path in spec.inputs.values())
+
+
+POLICIES = {"outputs-sft", "outputs-token", "outputs-edits", "outputs-preference"}
+REWARDS = {"reward-token_edits", "reward-sequence_edits", "reward-sequence_comparisons"}
+PPO = {"ppo-token", "ppo-edits", "ppo-preference"}
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("ppo.kl_coef=.5", PPO),
+        ("arms.token.ppo.kl_coef=.5", {"ppo-token"}),
+        ("align.anchor=divergence", {"align"}),
+        ("reward.zero_penalty=.5", REWARDS),
+        ("reward_models.token_edits.reward.scale=3", {"reward-token_edits"}),
+        ("reward_models.sequence_comparisons.pairs=edits", {"reward-sequence_comparisons"}),
+        ("world.label_flip=.1", {"world", "annotations"}),
+        ("world.test_comparisons=5", {"world", "samples", "annotations"}),
+        ("world.reference_steps=5", {"world", "reference"}),
+        ("sft.max_steps=5", {"sft", "reference"}),
+        ("sampling.temperature=.5", {"reference", "samples", *POLICIES}),
+        ("threads=2", set()),
+        ("jobs=2", set()),
+        ("name=other", set()),
+    ],
+)
+def test_a_key_moves_the_configuration_of_the_stages_that_it_decides(
+    override: str, changed: set[str], tiny: Any, tmp_path: Path
+) -> None:
+    before, after = (plan_run(recipe, tmp_path, 3) for recipe in (tiny(), tiny(override)))
+    assert {b.name for a, b in zip(before, after, strict=True) if a.config != b.config} == changed
+
+
+def test_the_order_of_the_arms_counts_since_the_first_is_measured_against_the_others(tiny: Any, tmp_path: Path) -> None:
+    arms = "arms={%s}"
+    token = "token: {reward_model: token_edits}"
+    edits = "edits: {reward_model: sequence_edits, ppo: {reward: sequence}}"
+    one, other = (
+        {spec.name: spec.config for spec in plan_run(tiny(arms % ", ".join(order)), tmp_path, 3)}
+        for order in ((token, edits), (edits, token))
+    )
+    assert {name for name in one if one[name] != other[name]} == {"evaluate"}
+
+
+def test_where_a_users_files_lie_does_not_matter_only_what_is_in_them(
+    files_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    recipe = load_recipe(files_recipe())
+    moved = load_recipe(files_recipe(), [f"files.prompts={tmp_path / 'elsewhere.jsonl'}"])
+    plans = [plan_run(each, tmp_path / "run", 3) for each in (recipe, moved)]
+    assert [spec.config for spec in plans[0]] == [spec.config for spec in plans[1]]
+    split = load_recipe(files_recipe(), ["files.test_share=.4"])
+    changed = {
+        a.name
+        for a, b in zip(plans[0], plan_run(split, tmp_path / "run", 3), strict=True)
+        if a.config != b.config
+    }  # fmt: skip
+    assert changed == {"annotations"}

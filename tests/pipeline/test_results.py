@@ -1,0 +1,283 @@
+"""Every number of the results, recomputed another way from the files of a finished run."""
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+from redpencil.models.loading import load_reward_model
+from redpencil.pipeline.context import Context
+from redpencil.pipeline.results import _against_oracle, _efficiencies, _heatmaps, _Row, skipped_rows, stage_seconds
+from redpencil.records import Edit, Pair, Response, read_jsonl
+from redpencil.runs import write_json
+from redpencil.training.pairs import pairs_of_edits
+from redpencil.training.reward import score_tokens
+from redpencil.world.facts import make_world
+from redpencil.world.oracle import Oracle
+
+POLICIES = ("sft", "token", "edits", "preference")
+MODELS = ("token_edits", "sequence_edits", "sequence_comparisons")
+TESTS = ("edits", "comparisons", "comparisons_clean")
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def scores(root: Path, policy: str) -> list[float]:
+    points = {"first": 1.0, "tie": 0.5, "second": 0.0}
+    return [points[row["preference"]] for row in rows(root / "judge" / f"{policy}.jsonl")]
+
+
+def standard_error(values: Sequence[float]) -> float:
+    return statistics.stdev(values) / math.sqrt(len(values))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_win_rate_is_the_mean_of_wins_and_half_of_the_draws(
+    policy: str, results: dict[str, Any], finished: Path
+) -> None:
+    values, entry = scores(finished, policy), results["win_rate"][policy]
+    assert entry["n"] == len(values) == 12
+    assert [entry["wins"], entry["draws"], entry["losses"]] == [values.count(score) for score in (1.0, 0.5, 0.0)]
+    assert entry["value"] == pytest.approx(100 * (entry["wins"] + entry["draws"] / 2) / 12)
+    assert entry["standard_error"] == pytest.approx(100 * standard_error(values))
+    responses = [row["response"] for row in rows(finished / f"outputs-{policy}" / "evaluation.jsonl")]
+    assert entry["mean_length"] == pytest.approx(statistics.fmean(len(text.split()) for text in responses))
+
+
+def test_differences_are_paired_within_prompts(results: dict[str, Any], finished: Path) -> None:
+    found = results["win_rate_difference"]
+    assert list(found) == ["token-edits", "token-preference", "edits-preference"]
+    for pair, entry in found.items():
+        first, second = (scores(finished, arm) for arm in pair.split("-"))
+        differences = [a - b for a, b in zip(first, second, strict=True)]
+        assert entry["value"] == pytest.approx(100 * statistics.fmean(differences))
+        assert entry["standard_error"] == pytest.approx(100 * standard_error(differences))
+        assert entry["n"] == 12
+
+
+def test_every_policy_is_judged_on_the_same_prompts_against_the_same_reference(finished: Path) -> None:
+    answers = {row["id"]: row["response"] for row in rows(finished / "reference" / "evaluation.jsonl")}
+    for policy in POLICIES:
+        judged = rows(finished / "judge" / f"{policy}.jsonl")
+        outputs = {row["id"]: row["response"] for row in rows(finished / f"outputs-{policy}" / "evaluation.jsonl")}
+        assert {row["id"]: row["second"] for row in judged} == answers
+        assert {row["id"]: row["first"] for row in judged} == outputs
+
+
+def test_the_accuracy_matrix_has_every_model_on_every_test_set(results: dict[str, Any]) -> None:
+    """Trap 16: an accuracy on each model's own kind of pairs alone would mix test sets and label noise."""
+    matrix = results["reward_accuracy"]
+    assert set(matrix) == {*MODELS, "shorter_wins"}
+    assert all(set(row) == set(TESTS) for row in matrix.values())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_cell_of_the_matrix_is_the_share_of_pairs_that_the_checkpoint_ranks_right(
+    model: str, results: dict[str, Any], context: Context
+) -> None:
+    """Recomputed by plain transformers, one response at a time, without padding."""
+    folder = context.paths.reward_model(model)
+    token = model.startswith("token")
+    auto = AutoModelForTokenClassification if token else AutoModelForSequenceClassification
+    network = auto.from_pretrained(folder).eval()
+
+    def reward(prompt: Sequence[int], response: Sequence[int]) -> float:
+        with torch.no_grad():
+            logits = network(input_ids=torch.tensor([[*prompt, *response]])).logits
+        return float(logits[0, len(prompt) :, 0].mean() if token else logits[0, 0])
+
+    for test in TESTS:
+        pairs = list(read_jsonl(context.paths.pairs(test, "test"), Pair))
+        right = [reward(p.prompt_ids, p.chosen_ids) > reward(p.prompt_ids, p.rejected_ids) for p in pairs]
+        cell = results["reward_accuracy"][model][test]
+        assert cell["n"] == len(pairs) >= 5
+        assert cell["value"] == pytest.approx(100 * sum(right) / len(right))
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_the_rule_that_the_shorter_wins_stands_beside(test: str, results: dict[str, Any], context: Context) -> None:
+    lengths = [(len(p.rejected_ids), len(p.chosen_ids)) for p in read_jsonl(context.paths.pairs(test, "test"), Pair)]
+    points = [1.0 if chosen < rejected else 0.5 if chosen == rejected else 0.0 for rejected, chosen in lengths]
+    assert results["reward_accuracy"]["shorter_wins"][test]["value"] == pytest.approx(100 * statistics.fmean(points))
+
+
+@pytest.mark.parametrize(("key", "other"), [("efficiency", "edits"), ("efficiency_preference", "preference")])
+def test_efficiency_is_read_off_the_learning_curves(
+    key: str, other: str, results: dict[str, Any], finished: Path
+) -> None:
+    def curve(arm: str) -> list[tuple[int, float]]:
+        logged = rows(finished / f"ppo-{arm}" / "metrics.jsonl")
+        return [(row["step"], row["eval/win_rate"]) for row in logged if row["step"] > 0 and "eval/win_rate" in row]
+
+    best = max(rate for _, rate in curve(other))
+    sequence_step = min(step for step, rate in curve(other) if rate == best)
+    token_step = min((step for step, rate in curve("token") if rate >= best), default=None)
+    entry = results[key]
+    assert (entry["token_step"], entry["sequence_step"]) == (token_step, sequence_step)
+    assert entry["ratio"] == (None if token_step is None else token_step / sequence_step)
+
+
+def test_a_recipe_without_arms_has_no_efficiency(tiny: Any, finished: Path) -> None:
+    assert _efficiencies(Context(tiny("arms={}"), finished, 3)) == {}
+
+
+@pytest.mark.parametrize("policy", [*POLICIES, "reference"])
+def test_flaws_are_counted_per_hundred_responses(policy: str, results: dict[str, Any], context: Context) -> None:
+    paths, oracle = context.paths, Oracle(make_world(0))
+    path = paths.reference_outputs("evaluation") if policy == "reference" else paths.outputs(policy)
+    verdicts = [oracle.inspect(row.prompt, row.response) for row in read_jsonl(path, Response)]
+    found = results["flaws"][policy]
+    assert set(found) == {"wrong", "hedge", "rude", "filler", "repeated", "off_topic", "garbled", "missing"}
+    for kind in set(found) - {"missing"}:
+        count = sum(flaw.kind == kind for verdict in verdicts for flaw in verdict.flaws)
+        assert found[kind] == pytest.approx(100 * count / 12)
+    assert found["missing"] == pytest.approx(100 * sum(len(verdict.missing) for verdict in verdicts) / 12)
+    assert sum(found.values()) > 0
+
+
+ASKED = "please describe {entity} . cover capital , currency and language ."
+ONE = "the capital of france is berlin . the currency of france is the euro ."
+TWO = "the capital of germany is berlin . the currency of germany is the euro . the language of germany is german ."
+THREE = "the capital of france is paris ."
+
+
+def hand_made(context: Context) -> tuple[list[_Row], list[list[float]]]:
+    """Three responses and their rewards, which are 0 unless said otherwise.
+
+    ONE: wrong capital (-2), right currency (-5), language missing, EOS -3.
+    TWO: right capital (-1), right currency (-5), right language, EOS 0.
+    THREE: right capital, the rest missing; it was cut off, so it has no EOS, and its last word, a full stop, has +9.
+    """
+    cases = [("france", ONE, True), ("germany", TWO, True), ("france", THREE, False)]
+    edits = [
+        Edit(str(n), ASKED.format(entity=entity), text, f"{text} i hope this helps .", meta={"finished": finished})
+        for n, (entity, text, finished) in enumerate(cases)
+    ]
+    pairs, skipped = pairs_of_edits(edits, context.codec, context.recipe.align)
+    assert not skipped
+    rewards = [[0.0] * len(pair.rejected_ids) for pair in pairs]
+    assert [len(row) for row in rewards] == [16, 23, 7]
+    rewards[0][5], rewards[0][13], rewards[0][15] = -2.0, -5.0, -3.0
+    rewards[1][5], rewards[1][13] = -1.0, -5.0
+    rewards[2][6] = 9.0
+    return [_Row(pair, edit) for pair, edit in zip(pairs, edits, strict=True)], rewards
+
+
+def test_localisation_within_a_slot_compares_a_wrong_value_with_right_ones_of_its_kind(context: Context) -> None:
+    """Trap 15. Within the slot of capitals the wrong one scores 2, the right ones 1 and 0: 2 of 2 pairs.
+
+    Among all right values, 1, 5, 0 (TWO), 5 (ONE) and 0 (THREE), it would win 3 of 5.
+    """
+    found = _against_oracle(context, Oracle(make_world(0)), *hand_made(context))
+    assert found["values_auroc"] == 1.0
+
+
+def test_localisation_over_all_words_leaves_the_end_of_sequence_out(context: Context) -> None:
+    """Of 15 + 22 + 7 = 44 words one is at fault, with score 2; of the 43 others two score more (5), and none ties."""
+    found = _against_oracle(context, Oracle(make_world(0)), *hand_made(context))
+    assert found["auroc"] == pytest.approx(41 / 43)
+
+
+def test_the_end_of_sequence_is_blamed_where_a_fact_is_missing(context: Context) -> None:
+    """Trap 14. EOS of ONE, which misses a fact, scores 3, that of TWO 0: 1 of 1 pair; THREE has none to blame."""
+    found = _against_oracle(context, Oracle(make_world(0)), *hand_made(context))
+    assert found["eos_missing_auroc"] == 1.0
+
+
+def test_the_share_of_edited_tokens_that_score_low_is_measured_without_an_oracle(
+    results: dict[str, Any], context: Context
+) -> None:
+    model = load_reward_model(context.paths.reward_model("token_edits"), context.runtime)
+    pairs = list(read_jsonl(context.paths.pairs("edits", "test"), Pair))
+    prompts, responses = [pair.prompt_ids for pair in pairs], [pair.rejected_ids for pair in pairs]
+    scored = score_tokens(model.model, prompts, responses, context.codec, context.runtime)
+    changed, kept = [], []
+    for pair, row in zip(pairs, scored, strict=True):
+        for flag, reward in zip(pair.rejected_changed, row.tolist(), strict=True):
+            (changed if flag else kept).append(reward)
+    won = sum(1.0 if low < high else 0.5 if low == high else 0.0 for low in changed for high in kept)
+    found = results["localisation"]["token_edits"]["edited_auroc"]
+    assert found == pytest.approx(won / (len(changed) * len(kept)))
+    assert set(results["localisation"]) == {"token_edits"}
+
+
+def test_heat_maps_show_each_token_with_its_centred_reward_and_its_flaw(finished: Path, context: Context) -> None:
+    shown = json.loads((finished / "evaluate" / "report_data.json").read_text())["heatmaps"]
+    model = load_reward_model(context.paths.reward_model("token_edits"), context.runtime)
+    pairs = {tuple(pair.rejected_ids): pair for pair in read_jsonl(context.paths.pairs("edits", "test"), Pair)}
+    texts = {row.original: row for row in read_jsonl(context.paths.annotations / "edits_test.jsonl", Edit)}
+    oracle = Oracle(make_world(0))
+    for row in shown:
+        assert len(row["tokens"]) == len(row["rewards"]) == len(row["flaws"])
+        end = [] if row["tokens"][-1] != "<eos>" else ["<eos>"]
+        words = row["tokens"][: len(row["tokens"]) - len(end)]
+        edit = texts[" ".join(words)]
+        ids = next(ids for ids in pairs if context.codec.token_texts(ids) == row["tokens"])
+        scored = score_tokens(model.model, [pairs[ids].prompt_ids], [ids], context.codec, context.runtime)[0]
+        assert row["rewards"] == pytest.approx([float(r) - model.card.center for r in scored], abs=1e-5)
+        verdict, start = oracle.inspect(edit.prompt, edit.original), 0
+        for word, flaw in zip(words, row["flaws"], strict=False):
+            assert flaw == verdict.flaw_at(start, start + len(word))
+            start += len(word) + 1
+        assert row["flaws"][len(words) :] == [None] * len(end)
+
+
+def test_the_good_of_the_heat_maps_are_better_than_the_bad_and_none_is_both(finished: Path) -> None:
+    shown = json.loads((finished / "evaluate" / "report_data.json").read_text())["heatmaps"]
+    oracle = Oracle(make_world(0))
+    utilities: dict[str, list[float]] = {"good": [], "bad": []}
+    for row in shown:
+        words = " ".join(token for token in row["tokens"] if token != "<eos>")
+        utilities[row["label"]].append(oracle.inspect(row["prompt"], words).utility)
+    assert min(utilities["good"]) >= max(utilities["bad"])
+    responses = [(row["prompt"], tuple(row["tokens"])) for row in shown]
+    assert len(set(responses)) == len(responses)
+
+
+@pytest.mark.parametrize(("count", "labels"), [(1, ["bad"]), (3, ["bad", "bad", "good"])])
+def test_few_responses_are_shown_once_each(count: int, labels: list[str], context: Context) -> None:
+    cases, rewards = hand_made(context)
+    shown = _heatmaps(context, "m", Oracle(make_world(0)), cases[:count], rewards[:count], 0.0)
+    assert [row["label"] for row in shown] == labels
+
+
+def test_without_an_oracle_heat_maps_mark_what_was_edited(
+    context: Context,
+) -> None:
+    cases, rewards = hand_made(context)
+    shown = _heatmaps(context, "m", None, cases, rewards, 0.5)
+    assert [len(row["flaws"]) for row in shown] == [len(row["tokens"]) for row in shown]
+    for row in shown:
+        case, reward = next(
+            (case, reward)
+            for case, reward in zip(cases, rewards, strict=True)
+            if context.codec.token_texts(case.pair.rejected_ids) == row["tokens"]
+        )
+        assert row["flaws"] == ["edited" if flag else None for flag in case.pair.rejected_changed]
+        assert row["rewards"] == [value - 0.5 for value in reward]
+
+
+def test_warnings_tell_what_each_stage_skipped_and_stages_what_they_cost(tmp_path: Path) -> None:
+    notes: dict[str, dict[str, Any]] = {
+        "sft": {"skipped": {"empty response": 2, "longer than max_length": 0}},
+        "samples": {"skipped": {"prompt empty or too long": 0}},
+        "align": {"pairs": {"a": 1, "b": 4}, "skipped": {"a": {"tie": 3, "unchanged": 1}, "b": {}}},
+        "ppo-token": {"skipped prompts": 4, "best": {"step": 1}},
+        "judge": {},
+    }
+    for seconds, (name, content) in enumerate(notes.items()):
+        write_json(tmp_path / name / "manifest.json", {"notes": content, "seconds": seconds})
+    assert skipped_rows(tmp_path, notes) == [
+        "sft skipped 2 (empty response).",
+        "align skipped 3 of a (tie), 1 of a (unchanged).",
+        "ppo-token skipped 4 (prompt empty or too long).",
+    ]
+    assert stage_seconds(tmp_path, ["sft", "judge"]) == {"sft": {"seconds": 0}, "judge": {"seconds": 4}}

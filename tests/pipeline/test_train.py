@@ -1,0 +1,151 @@
+"""Stages that train or answer: which model, which data, which seed."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from redpencil.config import load_recipe
+from redpencil.models.loading import load_reward_model
+from redpencil.models.respond import respond
+from redpencil.pipeline.context import Context
+from redpencil.pipeline.execute import execute
+from redpencil.pipeline.plan import plan_run
+from redpencil.records import Prompt, Response, read_jsonl
+from redpencil.runs import derive_seed, read_metrics
+
+ARMS = ("token", "edits", "preference")
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def notes(root: Path, stage: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((root / stage / "manifest.json").read_text())["notes"]
+    return found
+
+
+def do(recipe: Any, root: Path, *names: str) -> None:
+    plan = [spec for spec in plan_run(recipe, root, 3) if spec.name in names]
+    execute(plan, jobs=1, listener=lambda _: None)
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    one, other = (load_file(folder / "model.safetensors") for folder in (first, second))
+    return all(one[name].equal(other[name]) for name in one if name in other)
+
+
+def test_sft_learns_and_the_reference_goes_on_from_it(finished: Path) -> None:
+    logged = [row["nll"] for row in read_metrics(finished / "sft")]
+    assert len(logged) == 120
+    assert sum(logged[-10:]) < 0.7 * sum(logged[:10])
+    further = [row["nll"] for row in read_metrics(finished / "reference")]
+    assert len(further) == 10
+    assert max(further) < logged[0]
+    assert not same_weights(finished / "sft" / "checkpoint", finished / "reference" / "checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "trained_on"),
+    [
+        ("token_edits", "token", "edits"),
+        ("sequence_edits", "sequence", "edits"),
+        ("sequence_comparisons", "sequence", "comparisons"),
+    ],
+)
+def test_a_reward_model_is_of_the_level_and_of_the_pairs_that_the_recipe_names(
+    name: str, level: str, trained_on: str, context: Context
+) -> None:
+    card = load_reward_model(context.paths.reward_model(name), context.runtime).card
+    assert (card.level, card.trained_on, card.prompt_template) == (level, trained_on, "<bos> {prompt} <answer>")
+    assert card.scale > 0
+    pairs = len(rows(context.paths.pairs(trained_on, "train")))
+    assert len(read_metrics(context.root / f"reward-{name}")) == math.ceil(pairs / 8)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_an_arm_is_watched_on_the_validation_prompts_and_its_best_policy_kept(arm: str, finished: Path) -> None:
+    folder = finished / f"ppo-{arm}"
+    logged = read_metrics(folder)
+    assert [row["step"] for row in logged] == [0, 1, 2, 3]
+    rates = {row["step"]: row["eval/win_rate"] for row in logged}
+    # A win rate over 8 prompts with draws of one half is a multiple of 100 / 16.
+    assert all((rate * 16 / 100).is_integer() for rate in rates.values())
+    best = notes(finished, f"ppo-{arm}")["best"]
+    assert best["value"] == max(rates.values())
+    assert rates[best["step"]] == best["value"]
+    assert same_weights(folder / "checkpoint", finished / "sft" / "checkpoint") == (best["step"] == 0)
+
+
+def test_the_arms_start_from_one_policy_and_see_the_same_rollouts_first(finished: Path) -> None:
+    """The same seed and the same prompts: at step 1 the policies are still one, so their responses are as long."""
+    first = {arm: read_metrics(finished / f"ppo-{arm}")[1] for arm in ARMS}
+    starts = {arm: read_metrics(finished / f"ppo-{arm}")[0]["eval/win_rate"] for arm in ARMS}
+    assert len({row["length"] for row in first.values()}) == 1
+    assert len(set(starts.values())) == 1
+    assert len({row["reward"] for row in first.values()}) == 3
+
+
+def test_every_policy_answers_the_same_prompts_with_the_same_seed(finished: Path, context: Context) -> None:
+    prompts = list(read_jsonl(context.paths.evaluation_prompts, Prompt))
+    for name in ("sft", *ARMS):
+        answers = list(read_jsonl(context.paths.outputs(name), Response))
+        assert [(row.id, row.prompt, row.model) for row in answers] == [(p.id, p.prompt, name) for p in prompts]
+        again, skipped = respond(
+            context.paths.policy(name),
+            prompts,
+            config=context.recipe.sampling,
+            codec=context.codec,
+            runtime=context.runtime,
+            seed=derive_seed(3, "outputs"),
+            model_name=name,
+        )
+        assert (again, skipped) == (answers, 0)
+    assert notes(finished, "outputs-sft") == {"skipped": {"prompt empty or too long": 0}}
+
+
+def test_an_arm_with_both_rewards_and_one_paid_at_the_end_are_added_to_a_finished_run(tiny: Any, copied: Path) -> None:
+    arms = (
+        "arms.both={reward_model: token_edits, sequence_reward_model: sequence_edits, ppo: {reward: both}}",
+        "arms.end={reward_model: token_edits, ppo: {reward: token_mean_at_end}}",
+    )
+    do(tiny(*arms), copied, "ppo-both", "ppo-end")
+    rewards = {arm: read_metrics(copied / f"ppo-{arm}")[1]["reward"] for arm in ("token", "edits", "both", "end")}
+    # The first rollouts are the same, so the reward of `both` is the sum of the two.
+    assert rewards["both"] == pytest.approx(rewards["token"] + rewards["edits"], abs=1e-4)
+    assert rewards["end"] != pytest.approx(rewards["token"], abs=1e-4)
+
+
+def test_without_given_outputs_the_users_policy_is_its_own_reference(
+    files_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    recipe = load_recipe(files_recipe("sft", "reference_outputs"))
+    do(recipe, tmp_path / "run", "reference")
+    assert not (tmp_path / "run" / "reference" / "checkpoint").exists()
+    for split, count in (("validation", 8), ("evaluation", 12)):
+        answers = rows(tmp_path / "run" / "reference" / f"{split}.jsonl")
+        assert {row["model"] for row in answers} == {"reference"}
+        assert len(answers) == count
+
+
+def test_given_outputs_are_the_reference_for_the_prompts_that_the_policies_can_read(
+    files_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    """One evaluation prompt is longer than a prompt may be: it is counted and left out on both sides."""
+    recipe = load_recipe(files_recipe("sft"))
+    data, root = tmp_path / "data", tmp_path / "run"
+    for name in ("evaluation_prompts", "reference_outputs"):
+        lines = (data / f"{name}.jsonl").read_text().splitlines()
+        long = {**json.loads(lines[0]), "prompt": "france " * 200}
+        (data / f"{name}.jsonl").write_text("\n".join([json.dumps(long), *lines[1:]]))
+    do(recipe, root, "reference", "outputs-sft")
+    given, answered = rows(data / "reference_outputs.jsonl"), rows(root / "outputs-sft" / "evaluation.jsonl")
+    kept = rows(root / "reference" / "evaluation.jsonl")
+    assert [(row["id"], row["response"]) for row in kept] == [(row["id"], row["response"]) for row in given[1:]]
+    assert [row["id"] for row in kept] == [row["id"] for row in answered]
+    assert notes(root, "outputs-sft") == {"skipped": {"prompt empty or too long": 1}}

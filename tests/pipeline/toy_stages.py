@@ -1,0 +1,55 @@
+"""What the toy stages of the executor's tests do. Worker processes import it by name."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from redpencil.errors import RedpencilError
+from redpencil.runs import Stage
+
+PATIENCE = 60.0
+"""Seconds after which a stage that waits for a file gives up."""
+
+
+def write(context: Any, stage: Stage) -> None:  # noqa: ARG001
+    (stage.folder / "out.txt").write_text(stage.name)
+
+
+def report(context: Any, stage: Stage) -> None:
+    stage.progress(1, 2, "half")
+    write(context, stage)
+
+
+def fail(context: Any, stage: Stage) -> None:  # noqa: ARG001
+    raise RedpencilError("no good", file="data.jsonl", line=7, field="text", way_out="mend it")
+
+
+def fail_when(context: Any, stage: Stage, *, path: Path) -> None:
+    wait_for(path)
+    fail(context, stage)
+
+
+def write_when(context: Any, stage: Stage, *, path: Path) -> None:
+    stage.progress(0, 1, "waiting")
+    wait_for(path)
+    write(context, stage)
+
+
+def die_when(context: Any, stage: Stage, *, path: Path) -> None:  # noqa: ARG001
+    wait_for(path)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def tell_and_sleep(context: Any, stage: Stage, *, folder: Path) -> None:  # noqa: ARG001
+    (folder / f"{stage.name}.pid").write_text(str(os.getpid()))
+    time.sleep(PATIENCE)
+
+
+def wait_for(path: Path) -> None:
+    end = time.monotonic() + PATIENCE
+    while not path.exists():
+        if time.monotonic() > end:
+            raise TimeoutError(path)
+        time.sleep(0.02)

@@ -1,0 +1,165 @@
+"""From edits and comparisons to tokenised pairs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from redpencil.config import AlignConfig
+from redpencil.errors import RedpencilError
+from redpencil.models.text import Codec, load_codec
+from redpencil.records import Comparison, Edit, EditOutcome, Pair, Preference
+from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits
+
+PLAIN = AlignConfig()
+EDIT = Edit("e", "topic1", "sun mud sky", "sun sea sky")
+
+
+def ids(codec: Codec, text: str) -> tuple[int, ...]:
+    return tuple(codec.tokenizer.convert_tokens_to_ids(text.split()))
+
+
+def test_an_edit_by_hand(codec: Codec) -> None:
+    [pair], skipped = pairs_of_edits([EDIT], codec, PLAIN)
+    assert pair == Pair(
+        "e",
+        ids(codec, "<s> topic1"),
+        rejected_ids=ids(codec, "sun mud sky </s>"),
+        chosen_ids=ids(codec, "sun sea sky </s>"),
+        rejected_changed=(False, True, False, False),
+        chosen_changed=(False, True, False, False),
+        unchanged=((0, 0), (2, 2), (3, 3)),
+    )
+    assert not skipped
+
+
+def test_what_cannot_be_used_is_counted(codec: Codec) -> None:
+    edits = [
+        EDIT,
+        replace(EDIT, edited=EDIT.original),
+        replace(EDIT, original=" "),
+        replace(EDIT, edited=""),
+        replace(EDIT, outcome=EditOutcome.REFUSED),
+        replace(EDIT, outcome=EditOutcome.TRUNCATED),
+        replace(EDIT, original="sun " * 20),
+        replace(EDIT, edited="sea " * 20),
+        replace(EDIT, edited="sea " * 40),
+    ]
+    pairs, skipped = pairs_of_edits(iter(edits), codec, AlignConfig(max_length=20))
+    assert len(pairs) == 1
+    assert skipped == {
+        "equal to its original": 1,
+        "empty response": 1,
+        "empty edit": 1,
+        "refused": 1,
+        "truncated": 1,
+        "longer than max_length": 3,
+    }
+    # the model beside the tokenizer reads 32 tokens
+    assert pairs_of_edits(edits, codec, PLAIN)[1]["longer than the model's context"] == 1
+    assert pairs_of_edits([], codec, PLAIN) == ([], {})
+
+
+def test_the_limit_counts_prompt_longer_side_and_end(codec: Codec) -> None:
+    # <s> topic1 + sun mud sky </s> = 6 tokens; the longer side counts
+    assert len(pairs_of_edits([EDIT], codec, AlignConfig(max_length=6))[0]) == 1
+    assert not pairs_of_edits([EDIT], codec, AlignConfig(max_length=5))[0]
+    assert not pairs_of_edits([replace(EDIT, edited="sun sun sun sun")], codec, AlignConfig(max_length=6))[0]
+
+
+def test_a_prompt_without_tokens_is_skipped(base: Path) -> None:
+    codec = load_codec(base)
+    assert pairs_of_edits([replace(EDIT, prompt="")], codec, PLAIN) == ([], {"empty prompt": 1})
+    row = Comparison("c", " ", "sun", "mud", Preference.FIRST)
+    assert pairs_of_comparisons([row], codec, PLAIN) == ([], {"empty prompt": 1})
+
+
+def test_an_unfinished_original_has_no_end(codec: Codec) -> None:
+    edits = [replace(EDIT, meta={"finished": False}), replace(EDIT, meta={"finished": True})]
+    (cut, whole), _ = pairs_of_edits(edits, codec, PLAIN)
+    assert cut.rejected_ids == ids(codec, "sun mud sky")
+    assert cut.chosen_ids == whole.chosen_ids == ids(codec, "sun sea sky </s>")
+    assert cut.rejected_changed == (False, True, False)
+    assert cut.unchanged == ((0, 0), (2, 2))  # the end of the edit has no partner, and is not credited unasked
+    assert cut.chosen_changed == (False, True, False, False)
+    assert whole.rejected_ids == ids(codec, "sun mud sky </s>")
+
+
+@pytest.mark.parametrize(
+    ("edited", "eos_in_changed", "rejected", "chosen", "last"),
+    [
+        # text was appended: the original stopped too early
+        ("sun mud sky sea", False, "....", "...x.", (3, 4)),
+        ("sun mud sky sea", True, "...x", "...x.", (2, 2)),
+        # the end was cut: the edit is right to stop
+        ("sun mud", False, "..x.", "...", (3, 2)),
+        ("sun mud", True, "..x.", "..x", (1, 1)),
+    ],
+)
+def test_the_end_token_in_the_masks(
+    codec: Codec, edited: str, eos_in_changed: bool, rejected: str, chosen: str, last: tuple[int, int]
+) -> None:
+    config = AlignConfig(eos_in_changed=eos_in_changed)
+    [pair], _ = pairs_of_edits([replace(EDIT, edited=edited)], codec, config)
+    assert pair.rejected_ids[-1] == pair.chosen_ids[-1] == codec.eos_id
+    assert pair.rejected_changed == tuple(char == "x" for char in rejected)
+    assert pair.chosen_changed == tuple(char == "x" for char in chosen)
+    assert pair.unchanged[-1] == last
+
+
+def test_options_of_the_recipe_arrive(codec: Codec) -> None:
+    edit = replace(EDIT, edited="mud sky")  # a pure deletion of "sun"
+    [lcs], _ = pairs_of_edits([edit], codec, PLAIN)
+    [positional], _ = pairs_of_edits([edit], codec, AlignConfig(alignment="positional"))
+    [anchored], _ = pairs_of_edits([edit], codec, AlignConfig(anchor="divergence"))
+    assert lcs.chosen_changed == (False, False, False)
+    assert positional.chosen_changed == (True, True, False)
+    assert anchored.chosen_changed == (True, False, False)
+
+
+def test_comparisons_have_no_masks(codec: Codec) -> None:
+    rows = [
+        Comparison("1", "topic1", "sun sea", "mud", Preference.FIRST),
+        Comparison("2", "topic1", "mud", "sun sea", Preference.SECOND),
+        Comparison("3", "topic1", "mud", "sun sea", Preference.FIRST),
+        Comparison("4", "topic1", "mud", "sun sea", Preference.TIE),
+        Comparison("5", "topic1", "", "sun sea", Preference.FIRST),
+        Comparison("6", "topic1", "sun", " ", Preference.FIRST),
+        Comparison("7", "topic1", "sun " * 12, "mud", Preference.FIRST),
+        Comparison("8", "topic1", "sun", "mud " * 40, Preference.FIRST),
+    ]
+    pairs, skipped = pairs_of_comparisons(iter(rows), codec, AlignConfig(max_length=10))
+    good, bad = ids(codec, "sun sea </s>"), ids(codec, "mud </s>")
+    assert [(pair.id, pair.chosen_ids, pair.rejected_ids) for pair in pairs] == [
+        ("1", good, bad),
+        ("2", good, bad),
+        ("3", bad, good),
+    ]
+    assert all(not (pair.rejected_changed or pair.chosen_changed or pair.unchanged) for pair in pairs)
+    assert skipped == {"tie": 1, "empty response": 2, "longer than max_length": 2}
+    assert pairs_of_comparisons([], codec, PLAIN) == ([], {})
+
+
+PAIR = Pair("p", (2, 4), (12, 16, 3), (12, 13, 3), (False, True, False), (False, True, False), ((0, 0), (2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"prompt_ids": ()}, "prompt or a response is empty"),
+        ({"chosen_ids": ()}, "prompt or a response is empty"),
+        ({"prompt_ids": (2, 18)}, "outside the model's vocabulary of 18"),
+        ({"rejected_ids": (12, -1, 3)}, "outside the model's vocabulary"),
+        ({"prompt_ids": (2,) * 30}, "has 33 tokens, the model reads 32"),
+        ({"rejected_changed": (False, True)}, "one flag for each token"),
+        ({"chosen_changed": (True,) * 4}, "one flag for each token"),
+        ({"unchanged": ((0, 3),)}, "unchanged points outside"),
+        ({"unchanged": ((-1, 0),)}, "unchanged points outside"),
+    ],
+)
+def test_pairs_that_a_model_cannot_learn_from(changes: dict[str, object], problem: str) -> None:
+    check_pairs([PAIR], 18, 32)
+    check_pairs([replace(PAIR, rejected_changed=(), chosen_changed=(), unchanged=())], 18, None)
+    with pytest.raises(RedpencilError, match=problem) as raised:
+        check_pairs([PAIR, replace(PAIR, id="second", **changes)], 18, 32)
+    assert "'second'" in raised.value.problem

@@ -1,0 +1,411 @@
+"""Reward models: the objectives, their options, scales, and that they find the bad words."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from redpencil.config import RewardConfig
+from redpencil.errors import RedpencilError
+from redpencil.maths.bradley_terry import bradley_terry_loss, eq3_margin, eq4_margin
+from redpencil.models.forward import sequence_rewards, token_rewards
+from redpencil.models.loading import head_of, load_head, load_reward_model
+from redpencil.models.runtime import Runtime
+from redpencil.models.text import Codec
+from redpencil.records import Edit, Pair
+from redpencil.runs import Stage, read_metrics
+from redpencil.training.reward import (
+    collate_pairs,
+    measure,
+    pair_margins,
+    score_ids,
+    score_responses,
+    score_sequences,
+    score_tokens,
+    sequence_objective,
+    token_objective,
+    train_reward,
+)
+from redpencil.training.update import Optimization, update
+
+CPU = torch.device("cpu")
+Samples = list[tuple[list[int], tuple[int, ...]]]
+
+
+class Trained(Protocol):
+    sft: Path
+    token: Path
+    sequence: Path
+
+
+def config(level: str = "token", **changes: object) -> RewardConfig:
+    options = {"learning_rate": 1e-2, "batch_size": 32, "max_steps": 40, "warmup_ratio": 0, "reference_samples": 100}
+    return RewardConfig.model_validate({"level": level, **options, **changes})
+
+
+def sgd(model: nn.Module) -> Optimization:
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+    return Optimization(tuple(model.parameters()), optimizer, schedule, 1e9)
+
+
+def untrained(trained: Trained, level: str, runtime: Runtime) -> PreTrainedModel:
+    """The SFT backbone with a random head, so that no loss is near 0."""
+    model = load_head(trained.sft, level, runtime, trained=True, zero_head=True)
+    torch.manual_seed(0)
+    nn.init.normal_(head_of(model).weight, std=0.3)
+    return model
+
+
+def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:
+    """Share of (positive, negative) pairs in the right order; ties one half."""
+    positive = [s for s, label in zip(scores, labels, strict=True) if label]
+    negative = [s for s, label in zip(scores, labels, strict=True) if not label]
+    return sum((p > n) + (p == n) / 2 for p in positive for n in negative) / (len(positive) * len(negative))
+
+
+def test_both_sides_of_the_pairs_stand_in_one_batch() -> None:
+    pairs = [
+        Pair("1", (7,), (5, 6, 3), (5, 3), (False, True, False), (False, False), ((0, 0), (2, 1))),
+        Pair("2", (7, 8), (5, 3), (5, 9, 9, 3), (False, False), (False, True, True, False), ((0, 0), (1, 3))),
+    ]
+    item = collate_pairs(pairs, 0, CPU)
+    assert len(item) == 2
+    # chosen of 1, chosen of 2, rejected of 1, rejected of 2
+    assert item.batch.input_ids.tolist() == [
+        [0, 7, 5, 3, 0, 0],
+        [7, 8, 5, 9, 9, 3],
+        [0, 7, 5, 6, 3, 0],
+        [7, 8, 5, 3, 0, 0],
+    ]
+    assert item.changed_mask.int().tolist() == [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+    assert item.unchanged_mask.int().tolist() == [[1, 1, 0, 0], [1, 0, 0, 1], [1, 0, 1, 0], [1, 1, 0, 0]]
+    assert item.unchanged_pairs.tolist() == [[0, 0, 0], [0, 2, 1], [1, 0, 0], [1, 1, 3]]
+    assert not (item.changed_mask & ~item.batch.response_mask).any()
+
+
+def test_pairs_without_masks() -> None:
+    item = collate_pairs([Pair("1", (7,), (5, 3), (6, 3))], 0, CPU)
+    assert not item.changed_mask.any()
+    assert not item.unchanged_mask.any()
+    assert item.unchanged_pairs.shape == (0, 3)
+
+
+@pytest.mark.parametrize("loss", ["eq3", "eq4"])
+def test_the_terms_of_the_token_objective(trained: Trained, runtime: Runtime, pairs: list[Pair], loss: str) -> None:
+    model = untrained(trained, "token", runtime)
+    item = collate_pairs(pairs[:8], 0, CPU)
+    objective = token_objective(model, config(loss=loss, scale=3, zero_penalty=0.5, consistency=0.25))
+    with torch.no_grad():
+        terms, rewards = objective.terms(item), token_rewards(model, item.batch)
+    assert dict(objective.weights) == {"preference": 1.0, "zero": 0.5, "consistency": 0.25}
+    margins, ranked, squares, differences = [], [], [], []
+    for row, pair in enumerate(pairs[:8]):
+        chosen, rejected = rewards[row, : len(pair.chosen_ids)], rewards[8 + row, : len(pair.rejected_ids)]
+        ranked.append(float(chosen.mean() - rejected.mean()) > 0)
+        if loss == "eq3":
+            margins.append(chosen.mean() - rejected.mean())
+        else:
+            credit = chosen[torch.tensor(pair.chosen_changed)].sum() / len(chosen)
+            margins.append(credit - rejected[torch.tensor(pair.rejected_changed)].sum() / len(rejected))
+        squares += [float(chosen[j]) ** 2 for _, j in pair.unchanged]
+        squares += [float(rejected[i]) ** 2 for i, _ in pair.unchanged]
+        differences += [float(chosen[j] - rejected[i]) ** 2 for i, j in pair.unchanged]
+    expected = -torch.nn.functional.logsigmoid(3 * torch.stack(margins)).mean()
+    torch.testing.assert_close(terms["preference"], expected)
+    assert float(terms["zero"]) == pytest.approx(sum(squares) / len(squares), rel=1e-4)
+    assert float(terms["consistency"]) == pytest.approx(sum(differences) / len(differences), rel=1e-4)
+    assert float(terms["accuracy"]) == sum(ranked) / 8
+    assert float(terms["drift"]) == float(terms["consistency"]) > 0
+    assert objective.counts(item) == {
+        "preference": 8,
+        "zero": len(squares),
+        "consistency": len(differences),
+        "accuracy": 8,
+        "drift": len(differences),
+    }
+
+
+def test_the_terms_of_the_sequence_objective(trained: Trained, runtime: Runtime, pairs: list[Pair]) -> None:
+    model = untrained(trained, "sequence", runtime)
+    item = collate_pairs(pairs[:8], 0, CPU)
+    with torch.no_grad():
+        terms = sequence_objective(model, config("sequence", scale=2)).terms(item)
+        chosen, rejected = sequence_rewards(model, item.batch).chunk(2)
+    torch.testing.assert_close(terms["preference"], -torch.nn.functional.logsigmoid(2 * (chosen - rejected)).mean())
+    assert float(terms["accuracy"]) == float((chosen > rejected).float().mean())
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("which", ["eq3", "eq4", "sequence"])
+def test_a_batch_of_eight_is_eight_micro_batches(
+    trained: Trained, runtime: Runtime, pairs: list[Pair], which: str, size: int
+) -> None:
+    level = "sequence" if which == "sequence" else "token"
+    # counts differ: one pair has no unchanged token at all, one but its end
+    rows = [*pairs[:6], replace(pairs[6], unchanged=()), replace(pairs[7], unchanged=pairs[7].unchanged[-1:])]
+    options = {} if level == "sequence" else {"loss": which, "zero_penalty": 0.3, "consistency": 0.7}
+
+    def step(size: int) -> tuple[list[torch.Tensor], dict[str, float]]:
+        model = untrained(trained, level, runtime)
+        objective = (token_objective if level == "token" else sequence_objective)(model, config(level, **options))
+        items = [collate_pairs(rows[i : i + size], 0, CPU) for i in range(0, 8, size)]
+        logged = update(sgd(model), items, objective, runtime)
+        return [p.detach() for p in model.parameters()], logged
+
+    (whole, logged), (parts, parted) = step(8), step(size)
+    assert parted == pytest.approx(logged, rel=1e-3, abs=1e-6)
+    moved = 0.0
+    for one, other, start in zip(whole, parts, untrained(trained, level, runtime).parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+        moved = max(moved, float((one - start).detach().abs().max()))
+    assert moved > 0.01
+
+
+def train(
+    settings: RewardConfig,
+    trained: Trained,
+    pairs: list[Pair],
+    samples: Samples,
+    codec: Codec,
+    runtime: Runtime,
+    stage: Stage,
+) -> Path:
+    train_reward(
+        settings,
+        backbone=trained.sft,
+        pairs=pairs,
+        samples=samples,
+        codec=codec,
+        trained_on="edits",
+        runtime=runtime,
+        stage=stage,
+    )
+    return stage.folder / "checkpoint"
+
+
+def test_a_token_model_finds_the_bad_word(
+    trained: Trained, runtime: Runtime, codec: Codec, pairs: list[Pair], edits: list[Edit]
+) -> None:
+    reward = load_reward_model(trained.token, runtime, level="token")
+    held_out, texts = pairs[400:], edits[400:]
+    rows = score_tokens(
+        reward.model, [p.prompt_ids for p in held_out], [p.rejected_ids for p in held_out], codec, runtime
+    )
+    scores = [-float(r) for row in rows for r in row[:-1]]
+    labels = [word in ("mud", "rot") for edit in texts for word in edit.original.split()]
+    assert auroc(scores, labels) > 0.99
+    assert sum(margin > 0 for margin in pair_margins(reward, held_out, codec, runtime)) >= 95
+
+
+def test_a_sequence_model_ranks_the_edit_above_its_original(
+    trained: Trained, runtime: Runtime, codec: Codec, pairs: list[Pair]
+) -> None:
+    reward = load_reward_model(trained.sequence, runtime, level="sequence")
+    assert sum(margin > 0 for margin in pair_margins(reward, pairs[400:], codec, runtime)) >= 90
+    rows = read_metrics(trained.sequence.parent)
+    assert rows[0]["preference"] == pytest.approx(0.6931, abs=1e-4)  # a zero head: ln 2
+    assert rows[-1]["preference"] < 0.4
+    assert rows[-1]["accuracy"] > 0.8
+
+
+def unchanged_rewards(folder: Path, pairs: list[Pair], runtime: Runtime) -> tuple[float, float, float]:
+    """On U0: mean of r, mean of r^2, and mean of (r_i - r_j)^2 over its pairs."""
+    item = collate_pairs(pairs, 0, CPU)
+    model = load_reward_model(folder, runtime).model
+    with torch.no_grad():
+        rewards = token_rewards(model, item.batch)
+        drift = token_objective(model, config()).terms(item)["drift"]
+    kept = rewards[item.unchanged_mask]
+    return float(kept.mean()), float(kept.square().mean()), float(drift)
+
+
+def test_zero_penalty_and_consistency_do_what_they_say(
+    trained: Trained,
+    runtime: Runtime,
+    codec: Codec,
+    pairs: list[Pair],
+    samples: Samples,
+    new_stage: Callable[..., Stage],
+) -> None:
+    """Eq. 4 as printed says nothing of the unchanged tokens (trap 12), and U0 does not cancel by itself (trap 4)."""
+
+    def found(**options: float) -> tuple[tuple[float, float, float], list[dict[str, float]]]:
+        stage = new_stage()
+        settings = config(loss="eq4", scale=5, **options)
+        folder = train(settings, trained, pairs[:400], samples, codec, runtime, stage)
+        return unchanged_rewards(folder, pairs[400:], runtime), read_metrics(stage.folder)
+
+    (_, free, drifting), log = found()
+    (mean, pulled, _), pulled_log = found(zero_penalty=1.0)
+    (_, _, held), held_log = found(consistency=3.0)
+    assert free > 0.5
+    assert pulled < 0.1 * free
+    assert abs(mean) < 0.1
+    assert held < 0.1 * drifting
+    # all are logged, also where they have no weight
+    for rows in (log, pulled_log, held_log):
+        assert all({"drift", "zero", "consistency", "accuracy", "preference", "loss"} <= row.keys() for row in rows)
+        assert rows[-1]["drift"] > 0
+    assert held_log[-1]["drift"] < 0.2 * log[-1]["drift"]
+    last = pulled_log[-1]
+    assert last["loss"] == pytest.approx(last["preference"] + 1.0 * last["zero"], rel=1e-5)
+    last = held_log[-1]
+    assert last["loss"] == pytest.approx(last["preference"] + 3.0 * last["consistency"], rel=1e-5)
+
+
+def test_a_constant_in_the_head_leaves_eq_3_and_not_the_centre(
+    trained: Trained, runtime: Runtime, codec: Codec, pairs: list[Pair], samples: Samples
+) -> None:
+    """Trap 5. What is added to every token cancels in Eq. 3, and the centre takes it out again."""
+    model = load_reward_model(trained.token, runtime).model
+    item = collate_pairs(pairs[:16], 0, CPU)
+    chosen_mask, rejected_mask = item.batch.response_mask.chunk(2)
+    changed = item.changed_mask.chunk(2)
+
+    def losses() -> tuple[float, float]:
+        with torch.no_grad():
+            chosen, rejected = token_rewards(model, item.batch).chunk(2)
+        margins = (
+            eq3_margin(chosen, rejected, chosen_mask, rejected_mask),
+            eq4_margin(chosen, rejected, changed[0], torch.zeros_like(changed[1]), chosen_mask, rejected_mask),
+        )
+        return float(bradley_terry_loss(margins[0])), float(bradley_terry_loss(margins[1]))
+
+    before, scales = losses(), measure(model, config(), samples, codec, runtime)
+    with torch.no_grad():
+        head_of(model).bias.add_(5.0)
+    after, moved = losses(), measure(model, config(), samples, codec, runtime)
+    assert after[0] == pytest.approx(before[0], rel=1e-4)
+    assert after[1] != pytest.approx(before[1], rel=1e-2)
+    assert moved.center == pytest.approx(scales.center + 5, abs=1e-4)
+    assert moved.trajectory_center == pytest.approx(scales.trajectory_center + 5, abs=1e-4)
+    assert moved.scale == pytest.approx(scales.scale, rel=1e-4)
+    assert moved.trajectory_scale == pytest.approx(scales.trajectory_scale, rel=1e-4)
+
+
+def test_centre_and_scale_are_those_of_the_samples(
+    trained: Trained, runtime: Runtime, codec: Codec, pairs: list[Pair]
+) -> None:
+    lengths = [5, 3, 4, 2]
+    samples = [(p.prompt_ids, p.rejected_ids[:n]) for p, n in zip(pairs[:4], lengths, strict=True)]
+    prompts, responses = [s[0] for s in samples], [s[1] for s in samples]
+    token = load_reward_model(trained.token, runtime).model
+    rows = score_tokens(token, prompts, responses, codec, runtime)
+    assert [len(row) for row in rows] == lengths
+    found = measure(token, config(), samples, codec, runtime)
+    center = sum(float(row.sum()) for row in rows) / 14
+    assert found.center == pytest.approx(center, rel=1e-5)
+    sums = torch.tensor([float(row.sum()) - len(row) * center for row in rows])
+    assert found.scale == pytest.approx(float(sums.std()), rel=1e-4)
+    means = torch.stack([row.mean() for row in rows])
+    assert found.trajectory_center == pytest.approx(float(means.mean()), rel=1e-5)
+    assert found.trajectory_scale == pytest.approx(float(means.std()), rel=1e-4)
+    sequence = load_reward_model(trained.sequence, runtime).model
+    scores = torch.cat(list(score_sequences(sequence, prompts, responses, codec, runtime)))
+    found = measure(sequence, config("sequence"), samples, codec, runtime)
+    assert (found.center, found.scale) == pytest.approx((float(scores.mean()), float(scores.std())), rel=1e-4)
+    assert (found.trajectory_center, found.trajectory_scale) == (found.center, found.scale)
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_centre_and_scale_are_stored_with_the_checkpoint(
+    trained: Trained, runtime: Runtime, codec: Codec, samples: Samples, level: str
+) -> None:
+    reward = load_reward_model(getattr(trained, level), runtime)
+    assert (reward.card.level, reward.card.trained_on, reward.card.prompt_template) == (level, "edits", "<s> {prompt}")
+    again = asdict(measure(reward.model, config(level), samples, codec, runtime))
+    assert {name: getattr(reward.card, name) for name in again} == pytest.approx(again, rel=1e-5)
+
+
+def test_only_the_first_samples_are_measured(
+    trained: Trained,
+    runtime: Runtime,
+    codec: Codec,
+    pairs: list[Pair],
+    samples: Samples,
+    new_stage: Callable[..., Stage],
+) -> None:
+    stage = new_stage()
+    settings = config(reference_samples=10, max_steps=1)
+    folder = train(settings, trained, pairs, samples, codec, runtime, stage)
+    reward = load_reward_model(folder, runtime)
+    ten = asdict(measure(reward.model, settings, samples[:10], codec, runtime))
+    assert stage.notes["reference"] == pytest.approx(ten, rel=1e-5)
+
+
+def test_equal_rewards_have_a_scale_that_divides(
+    runtime: Runtime, codec: Codec, samples: Samples, trained: Trained
+) -> None:
+    for level in ("token", "sequence"):
+        model = load_head(trained.sft, level, runtime, trained=False, zero_head=True)
+        assert measure(model, config(level), samples, codec, runtime).scale > 0
+
+
+def test_the_same_seed_trains_the_same_model(
+    trained: Trained,
+    runtime: Runtime,
+    codec: Codec,
+    pairs: list[Pair],
+    samples: Samples,
+    new_stage: Callable[..., Stage],
+) -> None:
+    def losses(seed: int, **changes: object) -> list[float]:
+        stage = new_stage(seed=seed)
+        train(config(max_steps=6, **changes), trained, pairs, samples, codec, runtime, stage)
+        return [row["loss"] for row in read_metrics(stage.folder)]
+
+    assert losses(1) == losses(1)
+    assert losses(1) != losses(2)
+    assert losses(1, micro_batch_size=5) == pytest.approx(losses(1), rel=1e-3)
+
+
+def test_what_cannot_be_trained_on(
+    trained: Trained,
+    runtime: Runtime,
+    codec: Codec,
+    pairs: list[Pair],
+    samples: Samples,
+    new_stage: Callable[..., Stage],
+) -> None:
+    def attempt(settings: RewardConfig, rows: list[Pair], measured: Samples) -> None:
+        train(settings, trained, rows, measured, codec, runtime, new_stage())
+
+    with pytest.raises(RedpencilError, match="no pairs to train on"):
+        attempt(config(), [], samples)
+    bare = [replace(pair, rejected_changed=(), chosen_changed=(), unchanged=()) for pair in pairs[:4]]
+    with pytest.raises(RedpencilError, match="these are not edits"):
+        attempt(config(loss="eq4"), bare, samples)
+    attempt(config("sequence", max_steps=1), bare, samples)
+    attempt(config(loss="eq3", max_steps=1), bare, samples)  # Eq. 1 and 2 need no masks
+    with pytest.raises(RedpencilError, match="at least 2 samples of the SFT policy, found 1"):
+        attempt(config(max_steps=1), pairs, samples[:1])
+    foreign = [replace(pair, chosen_ids=(99,) * len(pair.chosen_ids)) for pair in pairs[:4]]
+    with pytest.raises(RedpencilError, match="outside the model's vocabulary"):
+        attempt(config(max_steps=1), foreign, samples)
+
+
+def test_scores_of_texts(trained: Trained, runtime: Runtime, codec: Codec) -> None:
+    texts = ["sun mud sky", "sun sea sky", "rot"]
+    prompts = ["topic1"] * 3
+    token, sequence = (load_reward_model(folder, runtime) for folder in (trained.token, trained.sequence))
+    encoded = [tokens.ids for tokens in codec.encode_responses(texts)]
+    rows = score_tokens(token.model, codec.encode_prompts(prompts), encoded, codec, runtime)
+    assert score_responses(token, prompts, texts, codec, runtime) == pytest.approx([float(r.mean()) for r in rows])
+    for reward in (token, sequence):
+        good, bad = (score_responses(reward, ["topic1"], [text], codec, runtime)[0] for text in texts[1::-1])
+        assert good > bad
+    assert score_ids(token, [(2, 4)], [()], codec, runtime) == [0.0]
+    many = score_ids(sequence, [(2, 4)] * 130, [(12, 3)] * 130, codec, runtime)
+    assert many == pytest.approx([many[0]] * 130, rel=1e-5)
+
+
+def test_a_text_longer_than_the_reward_model_reads(trained: Trained, runtime: Runtime, codec: Codec) -> None:
+    for folder in (trained.token, trained.sequence):
+        with pytest.raises(RedpencilError, match="have 43 tokens, the reward model reads 32"):
+            score_responses(load_reward_model(folder, runtime), ["topic1"], ["sun " * 40], codec, runtime)
