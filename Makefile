@@ -7,7 +7,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt torch==2.
 REQUIREMENTS := pyproject.toml constraints.txt src/redpencil/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart study test check clean
+.PHONY: help quickstart study literal variants test check clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 20
@@ -19,6 +19,14 @@ quickstart: $(VENV)/.installed ## install, run the whole paper on the small worl
 study: $(VENV)/.installed ## run recipes/study.yaml (five seeds) and write docs/results.md
 	$(BIN)/redpencil run recipes/study.yaml
 	$(BIN)/redpencil report runs/study --markdown docs/results.md
+
+literal: $(VENV)/.installed ## the same seeds with the paper's Eq. 4 as printed, into docs/results-literal.md
+	$(BIN)/redpencil run recipes/literal.yaml
+	$(BIN)/redpencil report runs/literal --markdown docs/results-literal.md
+
+variants: $(VENV)/.installed ## what was tried, on two tuning seeds, into docs/results-variants.md
+	$(BIN)/redpencil run recipes/variants.yaml
+	$(BIN)/redpencil report runs/variants --markdown docs/results-variants.md
 
 test: $(VENV)/.installed-test ## run all tests, the slow ones too, and print the coverage of src
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov=redpencil --cov-report=term

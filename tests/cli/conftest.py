@@ -91,7 +91,7 @@ def real_command() -> Callable[..., list[str]]:
 
 @pytest.fixture
 def start_run(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts a run in `tmp_path / "run"` and waits until its SFT stage trains; whatever is left of it ends with the test.
+    """Starts a run in `tmp_path / "run"` and waits until its SFT stage trains; what is left of it ends with the test.
 
     What it says goes to `tmp_path / "log"`.
     """

@@ -1,6 +1,7 @@
 """Reading run folders."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ def test_one_seed(run_folder: Path) -> None:
     assert len(run.curves["token"][0]) == 41
     assert len(run.edits) == 5
     assert [heatmap.label for heatmap in run.heatmaps] == ["good", "bad", "good", "bad"]
+
+
+def test_an_arm_that_an_earlier_recipe_left_behind_is_not_shown(run_folder: Path) -> None:
+    shutil.copytree(run_folder / "ppo-token", run_folder / "ppo-old")
+    assert list(read_run(run_folder).curves) == ["token", "edits", "preference"]
 
 
 def test_several_seeds(study_folder: Path) -> None:

@@ -119,7 +119,7 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 def _write_recipe(recipe: Recipe, out: Path) -> None:
-    content = yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+    content = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (out / PARTIAL).write_text(f"{WRITTEN_HERE}\n{content}", encoding="utf-8")
     (out / PARTIAL).replace(out / RECIPE)
 

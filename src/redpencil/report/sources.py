@@ -132,7 +132,7 @@ def _single(folder: Path, results: Mapping[str, Any]) -> Run:
         stages=_stage_seconds(results.get("stages")),
         warnings=tuple(str(warning) for warning in results.get("warnings") or ()),
         by_seed={},
-        curves={arm: {seed: rows} for arm, rows in _read_curves(folder).items()},
+        curves={arm: {seed: rows} for arm, rows in _read_curves(folder, rates).items()},
         edits=_read_edits(folder),
         heatmaps=_read_heatmaps(folder),
         environment=_read_environment(folder),
@@ -297,10 +297,13 @@ def _mean_of_tables(tables: list[Mapping[str, Mapping[str, float]]]) -> dict[str
     return {name: _mean_by_name([table[name] for table in tables if name in table]) for name in _union(tables)}
 
 
-def _read_curves(folder: Path) -> dict[str, Rows]:
+def _read_curves(folder: Path, arms: Mapping[str, Any]) -> dict[str, Rows]:
+    """Curves of `arms`, or of all if there are none; a folder that an earlier recipe left behind is not shown."""
     found = {}
     for stage in sorted(folder.glob("ppo-*")):
         if stage.is_dir() and not stage.name.endswith(".partial"):
+            if arms and stage.name.removeprefix("ppo-") not in arms:
+                continue
             try:
                 rows = read_metrics(stage)
             except json.JSONDecodeError as error:
