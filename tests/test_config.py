@@ -13,6 +13,7 @@ from redpencil.config import (
     WorldConfig,
     load_recipe,
     shipped_recipe,
+    with_flags,
 )
 from redpencil.errors import RedpencilError
 
@@ -112,6 +113,10 @@ def test_an_unknown_key_of_an_override_is_refused_the_same_way(recipe: Path) -> 
         ("- a\n", None, "a recipe is a mapping of keys to values"),
         ("", None, "a recipe is a mapping of keys to values"),
         ("world: {\n", None, "not valid YAML"),
+        ("world: {}\narms: {../up: {reward_model: token_edits}}\n", None, "'../up', which cannot name a folder"),
+        ("world: {}\narms: {sft: {reward_model: token_edits}}\n", None, "'sft', a name that redpencil uses itself"),
+        ("world: {}\nreward_models: {prompts: {pairs: edits}}\n", None, "'prompts', a name that redpencil uses itself"),
+        ("world: {}\nreward_models: {a.partial: {pairs: edits}}\n", None, "'a.partial', which cannot name a folder"),
         ("world: {}\narms: {token: {reward_model: nothing}}\n", None, "arms.token with reward=token names 'nothing'"),
         ("world: {}\narms: {token: {reward_model: sequence_edits}}\n", None, "needs a reward model of level token"),
         (
@@ -251,3 +256,37 @@ def test_every_shipped_recipe_is_valid_and_found_by_name(path: Path) -> None:
 def test_a_recipe_that_does_not_ship_is_an_error() -> None:
     with pytest.raises(RedpencilError, match="no recipe called 'nothing' ships"):
         shipped_recipe("nothing")
+
+
+@pytest.mark.parametrize(
+    "text", ["name: 2024-13-45", "seeds: [" + "9" * 5000 + "]", "ppo: " + "[" * 3000, "ppo: {}\nppo: {}"]
+)
+def test_yaml_that_trips_its_reader_is_an_error(recipe: Path, text: str) -> None:
+    recipe.write_text(f"world: {{}}\n{text}\n")
+    with pytest.raises(RedpencilError, match="not valid YAML"):
+        load_recipe(recipe)
+    recipe.write_text("world: {}\n")
+    with pytest.raises(RedpencilError, match="not valid YAML"):
+        load_recipe(recipe, ["name=2024-13-45"])
+
+
+def test_a_yaml_bomb_is_not_spelled_out(recipe: Path) -> None:
+    lines = ["&a [x,x,x,x,x,x,x,x,x]"]
+    lines += [f"&{new} [{','.join([f'*{old}'] * 9)}]" for old, new in zip("abcdefghi", "bcdefghij", strict=True)]
+    recipe.write_text(f"world: {{}}\nname: [{', '.join(lines)}]\n")
+    with pytest.raises(RedpencilError, match="valid string") as error:
+        load_recipe(recipe)
+    assert len(str(error.value)) < 5000
+
+
+@pytest.mark.parametrize("name", ["", "..", "../evil", "a/b"])
+def test_the_name_of_a_run_names_a_folder(recipe: Path, name: str) -> None:
+    with pytest.raises(RedpencilError, match="cannot name a folder"):
+        load_recipe(recipe, [f"name='{name}'"])
+
+
+@pytest.mark.parametrize(("seeds", "problem"), [((1, 1), "stands twice"), ((2**70,), "more than 64 bits")])
+def test_seeds_of_flags_are_checked_like_those_of_recipes(recipe: Path, seeds: tuple[int, ...], problem: str) -> None:
+    with pytest.raises(RedpencilError, match=problem):
+        with_flags(load_recipe(recipe), {"seeds": seeds})
+    assert with_flags(load_recipe(recipe), {"seeds": (-4,), "device": None}).seeds == (-4,)

@@ -330,3 +330,44 @@ def test_metrics_are_json_lines(tmp_path: Path, data: Path) -> None:
         stage.log(7, loss=1.5)
     (line,) = (tmp_path / "toy" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line) == {"step": 7, "seconds": pytest.approx(0, abs=5), "loss": 1.5}
+
+
+@pytest.mark.parametrize("place", ["out/data.jsonl", "out.partial/data.jsonl"])
+def test_a_stage_never_replaces_what_it_reads(tmp_path: Path, place: str) -> None:
+    data, out = tmp_path / place, tmp_path / "out"
+    with open_stage(out, "sft", seed=0, config={}, inputs={}):
+        pass
+    data.parent.mkdir(exist_ok=True)
+    data.write_text("rows")
+    with (
+        pytest.raises(RedpencilError, match="would delete the input"),
+        open_stage(out, "sft", seed=1, config={}, inputs={"data": data}),
+    ):
+        pass
+    assert data.read_text() == "rows"
+
+
+def test_a_stage_of_another_kind_is_not_replaced(tmp_path: Path) -> None:
+    with open_stage(tmp_path / "out", "evaluate", seed=0, config={}, inputs={}):
+        pass
+    with (
+        pytest.raises(RedpencilError, match="holds the stage 'evaluate', not 'sft'"),
+        open_stage(tmp_path / "out", "sft", seed=0, config={}, inputs={}),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' + "1" * 5000 + "}"])
+def test_json_that_python_cannot_read_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(RedpencilError, match="not valid JSON") as error:
+        read_json(path)
+    assert error.value.file == str(path)
+
+
+def test_a_row_of_metrics_that_is_no_object_is_named(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n5\n')
+    with pytest.raises(RedpencilError, match="not a JSON object but int") as error:
+        read_metrics(tmp_path)
+    assert error.value.line == 2

@@ -109,7 +109,8 @@ class PPOConfig(Section):
         True, description="Subtract the centre measured on samples of the SFT policy (per token or per sequence)."
     )
     scale_rewards: bool = Field(
-        True, description="Divide by the measured scale, so that a response's reward has unit variance."
+        True,
+        description="Divide by the measured scale, so that a response's reward, if centred, has unit variance.",
     )
     reward_clip: float | None = Field(None, gt=0, description="Clip each scaled reward to this magnitude.")
     kl_term: Literal["per_token", "terminal", "none"] = Field(
@@ -241,6 +242,24 @@ def _paper_arms() -> dict[str, ArmConfig]:
     }
 
 
+RESERVED: Final[Mapping[str, frozenset[str]]] = {
+    "arms": frozenset({"sft", "reference"}),
+    "reward_models": frozenset(
+        {"policy", "prompts", "validation_prompts", "reference", "judge", "judgements", "align", "annotations"}
+        | {"shorter_wins"}
+    ),
+}
+"""Names of entries that results and stages need for something else."""
+
+
+def _check_entry_name(section: str, name: str) -> None:
+    """Entries name folders of the run, so a name must not lead out of it or hide there."""
+    if not name.strip() or set(name) & set("/\\\0") or name.endswith(".partial"):
+        raise ValueError(f"{section} has an entry called {name!r}, which cannot name a folder")
+    if name in RESERVED[section]:
+        raise ValueError(f"{section} has an entry called {name!r}, a name that redpencil uses itself")
+
+
 class Recipe(Section):
     """A whole experiment: one run folder for each seed."""
 
@@ -253,6 +272,7 @@ class Recipe(Section):
     threads: int | None = Field(
         1,
         gt=0,
+        le=1024,
         description="CPU threads of each stage. One is fastest for small models; two on busy cores can be 20x slower.",
     )
     jobs: int | None = Field(
@@ -277,8 +297,16 @@ class Recipe(Section):
     def _consistent(self) -> "Recipe":
         if (self.world is None) == (self.files is None):
             raise ValueError("give exactly one of `world` and `files`")
+        if self.name.strip() in ("", ".", "..") or set(self.name) & set("/\\\0"):
+            raise ValueError(f"the name {self.name!r} cannot name a folder")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed stands twice in `seeds`")
+        for seed in self.seeds:
+            if not -(2**63) <= seed < 2**63:
+                raise ValueError(f"the seed {seed} in `seeds` needs more than 64 bits")
+        for section, names in (("arms", self.arms), ("reward_models", self.reward_models)):
+            for name in names:
+                _check_entry_name(section, name)
         for name in self.arms:
             self._check_arm(name)
         return self
@@ -325,14 +353,14 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = _load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RedpencilError(
             f"cannot read the recipe ({error.strerror})",
             file=path,
             way_out="give a YAML file, such as recipes/quickstart.yaml",
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a date with a 13th month
         raise RedpencilError(f"not valid YAML: {error}", file=path, way_out="correct the YAML") from None
     if not isinstance(data, dict):
         raise RedpencilError(
@@ -343,6 +371,38 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         _override(data, override)
     _resolve_files(data, Path())
     return parse_section(data, Recipe, file=path)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would drop the first without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        found: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in found:
+                    raise yaml.composer.ComposerError(
+                        "while reading a mapping", node.start_mark, f"found the key {key.value!r} twice", key.start_mark
+                    )
+                found.add(key.value)
+        return node
+
+
+def with_flags(recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
+    """The recipe with what command-line flags set; a flag of None leaves the recipe's value.
+
+    Raises:
+        RedpencilError: if a value does not fit.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    # Only what is given is validated anew: the rest is, and keeps which of its keys were set.
+    parse_section({"world": {}, **given}, Recipe)
+    return recipe.model_copy(update=given)
+
+
+def _load_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)
 
 
 def default_recipe(overrides: Sequence[str] = ()) -> Recipe:
@@ -382,6 +442,6 @@ def _override(data: dict[str, Any], override: str) -> None:
             place[parent] = {}
         place = place[parent]
     try:
-        place[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
+        place[last] = _load_yaml(value)
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise RedpencilError(f"--set {key}: the value {value!r} is not valid YAML", way_out="quote the value") from None

@@ -90,13 +90,13 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RedpencilError(f"cannot read it ({error.strerror})", file=path, way_out="check the path") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise RedpencilError(f"not valid JSON ({error})", file=path, way_out="restore or delete the file") from None
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that the file is never half-written. JSON has no NaN and no infinity: they become null."""
-    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, default=str, allow_nan=False) + "\n"
+    text = json.dumps(finite(content), indent=2, ensure_ascii=False, default=str, allow_nan=False) + "\n"
     # Half of a surrogate pair is no character; it is written as its escape rather than lost with the whole file.
     encoded = text.encode("utf-8", "backslashreplace")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,11 +105,12 @@ def write_json(path: Path, content: Any) -> None:
     partial.replace(path)
 
 
-def _finite(content: Any) -> Any:
+def finite(content: Any) -> Any:
+    """JSON-ready content with null in place of every number that is not finite."""
     if isinstance(content, Mapping):
-        return {key: _finite(value) for key, value in content.items()}
+        return {key: finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
+        return [finite(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
@@ -125,11 +126,15 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     rows = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
-            rows.append(json.loads(line))
-        except ValueError as error:
+            row = json.loads(line)
+            problem = None if isinstance(row, dict) else f"not a JSON object but {type(row).__name__}"
+        except (ValueError, RecursionError) as error:
+            problem = f"not valid JSON ({error})"
+        if problem is not None:
             raise RedpencilError(
-                f"not valid JSON ({error})", file=path, line=number, way_out="run the stage again, or delete the line"
+                problem, file=path, line=number, way_out="run the stage again, or delete the line"
             ) from None
+        rows.append(row)
     return rows
 
 
@@ -139,9 +144,13 @@ def is_complete(folder: Path, digest: str) -> bool:
 
 
 def _recorded_fingerprint(folder: Path) -> str | None:
+    return _recorded(folder).get("fingerprint")
+
+
+def _recorded(folder: Path) -> Mapping[str, Any]:
     manifest = folder / "manifest.json"
     content = read_json(manifest) if manifest.is_file() else None
-    return content.get("fingerprint") if isinstance(content, dict) else None
+    return content if isinstance(content, dict) else {}
 
 
 @contextmanager
@@ -169,7 +178,9 @@ def open_stage(
     if is_complete(folder, digest):
         yield None
         return
-    partial = _fresh_partial(folder)
+    for path in inputs.values():
+        _keep_input(path.resolve(), folder)
+    partial = _fresh_partial(folder, name)
     stage = Stage(name, partial, seed, progress)
     started = datetime.now(UTC)
     yield stage
@@ -190,13 +201,31 @@ def open_stage(
     _put_in_place(partial, folder)
 
 
-def _fresh_partial(folder: Path) -> Path:
+def _keep_input(path: Path, folder: Path) -> None:
+    """Refuse to replace a folder that holds what the stage reads, as when a stage is run on its own output."""
+    for replaced in (folder, _partial_of(folder)):
+        if replaced.is_dir() and path.is_relative_to(replaced):
+            raise RedpencilError(
+                f"writing it would delete the input {path}", file=folder, way_out="choose another --out"
+            )
+
+
+def _partial_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".partial")
+
+
+def _fresh_partial(folder: Path, name: str) -> Path:
     foreign = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if foreign and _recorded_fingerprint(folder) is None:
         raise RedpencilError(
             "the output folder exists and was not written by redpencil", file=folder, way_out="choose another --out"
         )
-    partial = folder.with_name(folder.name + ".partial")
+    held = _recorded(folder).get("stage", name)
+    if held != name:
+        raise RedpencilError(
+            f"the output folder holds the stage {held!r}, not {name!r}", file=folder, way_out="choose another --out"
+        )
+    partial = _partial_of(folder)
     try:
         if partial.exists():
             shutil.rmtree(partial)
@@ -228,7 +257,7 @@ def environment() -> dict[str, Any]:
             continue
     return {
         "versions": versions,
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
         "git_commit": git_commit(),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),

@@ -1,6 +1,7 @@
 """The base of every part of a recipe, and what a user is told of a mistake in one."""
 
 import difflib
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,10 @@ from pydantic_core import PydanticCustomError
 from redpencil.errors import RedpencilError
 
 T = TypeVar("T", bound=BaseModel)
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+_SHORT.maxlevel = 3
+"""What a user wrote, cut short: a few lines of YAML can stand for gigabytes."""
 
 
 class Section(BaseModel):
@@ -49,6 +54,6 @@ def parse_section(data: Mapping[str, Any], kind: type[T], *, file: str | Path | 
         if first["type"] == "missing":
             way_out = "add the key to the recipe or with --set"
         elif first["type"] != "unknown_key" and first["loc"]:
-            problem += f" (found {first['input']!r})"
+            problem += f" (found {_SHORT.repr(first['input'])})"
         field = ".".join(str(part) for part in first["loc"] if part != "[key]")
         raise RedpencilError(problem, file=file, field=field or None, way_out=way_out) from None

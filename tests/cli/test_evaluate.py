@@ -157,3 +157,6 @@ def test_efficiency_needs_curves(mistake: Callable[..., str], tmp_path: Path) ->
     start = ("evaluate", "efficiency", "--sequence", sequence, "--token")
     assert "nowhere: no such folder" in mistake(*start, tmp_path / "nowhere")
     assert "[eval/win_rate]: its metrics.jsonl holds no win rate" in mistake(*start, curve(tmp_path / "x", None))
+    for row in ('{"eval/win_rate": 1}', '{"step": "x", "seconds": 1, "eval/win_rate": 1}'):
+        (tmp_path / "x" / "metrics.jsonl").write_text(row)
+        assert "metrics.jsonl:1 [step]: no number stands there" in mistake(*start, tmp_path / "x")

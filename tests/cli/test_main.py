@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
@@ -105,7 +106,15 @@ def test_a_full_disk_is_no_bug_of_ours() -> None:
     assert result.stderr == "error: /data/model: No space left on device\n  way out: choose another place\n"
 
 
-@pytest.mark.parametrize("error", [KeyError("layers"), OSError(errno.ECONNRESET, "reset")])
+def test_a_full_gpu_names_what_to_lower() -> None:
+    result = failing(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."))
+    assert result.exit_code == 1
+    assert result.stderr.startswith(
+        "error: the GPU's memory is full (CUDA out of memory)\n  way out: lower micro_batch"
+    )
+
+
+@pytest.mark.parametrize("error", [KeyError("layers"), OSError(errno.ECONNRESET, "reset"), RuntimeError("shapes")])
 def test_a_bug_keeps_its_traceback(error: Exception) -> None:
     result = failing(error)
     assert result.exception is error

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,26 @@ def test_a_file_is_named_only_where_none_is() -> None:
         raise RedpencilError("twice", field="id", way_out="once")
     with pytest.raises(RedpencilError, match=r"^b\.jsonl: twice$"), naming(Path("a.jsonl")):
         raise RedpencilError("twice", file="b.jsonl")
+
+
+def test_no_input_is_overwritten_by_the_rows_that_are_being_written(tmp_path: Path) -> None:
+    given = tmp_path / "out.jsonl.partial"
+    given.write_text("kept")
+    with pytest.raises(RedpencilError, match="would be overwritten"):
+        check_out_file(tmp_path / "out.jsonl", given)
+    check_out_file(tmp_path / "out.jsonl")
+    assert given.read_text() == "kept"
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RedpencilError, match="no plain file"):
+        check_out_file(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_link_to_itself_is_no_trap(tmp_path: Path) -> None:
+    loop, given = tmp_path / "loop", tmp_path / "given"
+    loop.symlink_to(loop)
+    given.write_text("")
+    check_out_file(loop, given)

@@ -112,3 +112,9 @@ def test_colours_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     shown = capsys.readouterr().out
     assert "\x1b[30;48;2;" in shown
     assert "4;30;48;2;" in shown  # blame is underlined too
+
+
+def test_text_that_is_no_utf_8_is_named(mistake: Callable[..., str], model: Path) -> None:
+    start = ("score", "--model", model, "--prompt")
+    assert "[--response]: not valid UTF-8" in mistake(*start, "x", "--response", "\udcff")
+    assert "[--prompt]: not valid UTF-8" in mistake(*start, "\udcff", "--response", "x")

@@ -89,6 +89,18 @@ def test_ppo_without_a_judge_keeps_the_best_reward(
     assert (tmp_path / "ppo" / "checkpoint" / "model.safetensors").is_file()
 
 
+def test_every_reference_output_has_its_counterpart_though_ppo_takes_shorter_prompts(
+    redpencil: Callable[..., Any], tiny_run: Any, tiny: Path, tmp_path: Path
+) -> None:
+    answers = tiny_run.folder / "reference" / "validation.jsonl"
+    lengths = [len(json.loads(line)["prompt"].split()) + 2 for line in answers.read_text().splitlines()]
+    assert min(lengths) < max(lengths)
+    arguments = ppo_with(tiny_run, tiny, tmp_path / "ppo", judge="world", reference_outputs=answers)
+    outcome = redpencil(*arguments, "--set", f"ppo.max_prompt_length={min(lengths)}")
+    assert outcome.code == 0, outcome.err
+    assert all("eval/win_rate" in row for row in read_metrics(tmp_path / "ppo"))
+
+
 def test_bad_demonstrations(mistake: Callable[..., str], tiny_run: Any, tiny: Path, tmp_path: Path) -> None:
     data = tmp_path / "demos.jsonl"
     data.write_text(json.dumps({"id": "1", "prompt": "a", "response": " "}))

@@ -123,6 +123,15 @@ def test_a_configuration_without_weights_gives_a_fresh_model(
     assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
+def test_a_fresh_model_is_trained_in_float32_whatever_its_configuration_says(folder: Folder, tmp_path: Path) -> None:
+    fresh = copy(folder("llama"), tmp_path / "fresh")
+    (fresh / "model.safetensors").unlink()
+    edit_json(fresh / "config.json", dtype="bfloat16")
+    for dtype in (torch.float32, torch.bfloat16):
+        policy = load_policy(fresh, Runtime(torch.device("cpu"), dtype), trained=True)
+        assert {weight.dtype for weight in policy.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_training_mode_has_no_dropout(folder: Folder, runtime: Runtime, tmp_path: Path, kind: str) -> None:
     source = copy(folder(kind), tmp_path / "dropping")
@@ -155,6 +164,8 @@ def test_a_foreign_reward_model_is_taken_as_it_is(folder: Folder, runtime: Runti
         {"reward": {"level": "token"}},
         {"reward": asdict(CARD) | {"scale": 0.0}},
         {"reward": asdict(CARD) | {"scale": "one"}},
+        {"reward": asdict(CARD) | {"center": "one"}},
+        {"reward": asdict(CARD) | {"center": None}},
         {"reward": asdict(CARD) | {"level": "sequence"}},
     ],
 )
@@ -273,6 +284,28 @@ def test_a_damaged_configuration_is_refused(
         lambda: load_head(damaged, "token", runtime, trained=True, zero_head=True),
     ):
         with pytest.raises(RedpencilError):
+            load()
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_code_that_comes_with_a_checkpoint_is_never_run(
+    folder: Folder, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: bool
+) -> None:
+    foreign = copy(folder("llama"), tmp_path / "foreign")
+    classes = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.Own"}
+    heads = {"AutoModelForTokenClassification": "own.Own", "AutoTokenizer": [None, "own.OwnTokenizer"]}
+    edit_json(foreign / "config.json", model_type="own", auto_map={**classes, **heads})
+    edit_json(foreign / "tokenizer_config.json", tokenizer_class="OwnTokenizer", auto_map=heads)
+    (foreign / "own.py").write_text("raise SystemExit('the code was run')\n")
+    if not weights:
+        (foreign / "model.safetensors").unlink()
+    monkeypatch.setattr("builtins.input", lambda _="": "y")  # what transformers would ask
+    for load in (
+        lambda: load_policy(foreign, runtime, trained=False),
+        lambda: load_head(foreign, "token", runtime, trained=True, zero_head=True),
+        lambda: load_codec(foreign),
+    ):
+        with pytest.raises(RedpencilError, match=r"custom code|trust_remote_code"):
             load()
 
 

@@ -52,3 +52,9 @@ def test_every_source_of_randomness_is_seeded() -> None:
         return random.random(), float(np.random.rand()), float(torch.rand(()))
 
     assert draw() == draw()
+
+
+@pytest.mark.parametrize("device", ["meta", "mps"])
+def test_a_device_that_torch_knows_and_redpencil_does_not(device: str) -> None:
+    with pytest.raises(RedpencilError, match="unknown device"):
+        make_runtime(device)

@@ -159,3 +159,25 @@ def test_progress_counts_responses(policy: PreTrainedModel, codec: Codec, runtim
     config = SamplingConfig(response_length=2, batch_size=2)
     sample_responses(policy, codec, PROMPTS, config, runtime, lambda done, total, _: seen.append((done, total)))
     assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_weights_that_are_no_numbers_are_told(policy: PreTrainedModel, codec: Codec, runtime: Runtime) -> None:
+    with torch.no_grad():
+        for weight in policy.parameters():
+            weight.fill_(torch.nan)
+    with pytest.raises(RedpencilError, match="not finite"):
+        sample_responses(policy, codec, PROMPTS, SamplingConfig(response_length=8), runtime)
+
+
+def test_a_tokenizer_of_another_model_is_told(policy: PreTrainedModel, codec: Codec, runtime: Runtime) -> None:
+    known = policy.get_input_embeddings().num_embeddings
+    with pytest.raises(RedpencilError, match=f"gives token {known}, the model knows {known} tokens"):
+        sample_responses(policy, codec, [[5, known]], GREEDY, runtime)
+
+
+def test_an_end_token_that_is_no_id_is_told(policy: PreTrainedModel, codec: Codec) -> None:
+    policy.generation_config = GenerationConfig()
+    policy.generation_config.eos_token_id = "x"
+    with pytest.raises(RedpencilError, match="not a token id") as raised:
+        end_tokens(policy, codec)
+    assert raised.value.field == "eos_token_id"

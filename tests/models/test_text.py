@@ -153,3 +153,12 @@ def test_why_a_row_is_unfit(folder: Folder) -> None:
 def test_tokens_as_a_person_reads_them(folder: Folder) -> None:
     codec = load_codec(folder("llama"))
     assert codec.token_texts(codec.encode_responses(["the cat"])[0].ids) == ["the", "cat", "</s>"]
+
+
+@pytest.mark.parametrize("template", ["{{ 1 / 0 }}", "{% for", "{{ raise_exception('no') }}"])
+def test_a_chat_template_that_fails_is_told(folder: Folder, template: str) -> None:
+    tokenizer = load_codec(folder("llama")).tokenizer
+    tokenizer.chat_template = template
+    with pytest.raises(RedpencilError, match="chat template fails") as raised:
+        Codec(tokenizer, "chat", 0, 1).encode_prompts(["hello"])
+    assert raised.value.field == "chat_template"

@@ -47,6 +47,9 @@ def test_a_run_leaves_results_a_manifest_its_recipe_and_a_report(tiny: Any, fini
     assert manifest["inputs"] == {}
     assert manifest["recipe"]["world"]["hidden_size"] == 16
     assert {"torch", "transformers", "redpencil"} <= set(manifest["versions"])
+    starts = [strict(finished / stage / "manifest.json")["started"] for stage in STAGES]
+    assert manifest["started"] == min(starts)
+    assert manifest["finished"] >= max(starts)
     assert manifest["stage_seconds"] == pytest.approx(sum(s["seconds"] for s in results["stages"].values()), abs=0.1)
     assert "<html" in (finished / "report.html").read_text()
 

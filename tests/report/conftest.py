@@ -164,7 +164,7 @@ def heatmap_rows() -> list[dict[str, Any]]:
 MANIFEST = {
     "seeds": [0],
     "versions": {"redpencil": "0.1.0", "python": "3.12.3", "torch": "2.13.0", "transformers": "5.23.0"},
-    "platform": "Linux-6.8.0-x86_64-with-glibc2.39",
+    "platform": "Linux x86_64",
     "cpus": 2,
     "git_commit": "4f1c2d3e",
     "command": "redpencil run /home/someone/recipes/study.yaml --out=/tmp/elsewhere/runs/study",

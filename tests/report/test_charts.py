@@ -1,5 +1,6 @@
 """Charts as inline SVG."""
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from itertools import pairwise
@@ -78,6 +79,9 @@ def test_arms_differ_in_line_as_well_as_colour() -> None:
 def test_names_of_arms_may_be_anything(run_folder: Path, name: str) -> None:
     folder = run_folder / f"ppo-{name.replace('/', '|')}"
     (run_folder / "ppo-token").rename(folder)
+    results = json.loads((run_folder / "results.json").read_text(encoding="utf-8"))
+    results["win_rate"][name.replace("/", "|")] = results["win_rate"].pop("token")
+    (run_folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
     chart = learning_curves(read_run(run_folder))[0]
     root = ET.fromstring(chart.svg)
     assert name.replace("/", "|") in [element.text for element in root.iter() if element.tag.endswith("text")]

@@ -108,3 +108,19 @@ def test_broken_metrics_name_their_file(run_folder: Path) -> None:
     with pytest.raises(RedpencilError) as caught:
         read_run(run_folder)
     assert caught.value.file == str(file)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "field"),
+    [
+        ("evaluate/report_data.json", {"heatmaps": 5}, "heatmaps"),
+        ("evaluate/report_data.json", {"heatmaps": [{"tokens": 1}]}, "heatmaps[0].tokens"),
+        ("results.json", {"warnings": 5}, "warnings"),
+        ("results.json", {"seeds": [None]}, "seeds"),
+    ],
+)
+def test_a_list_that_is_none_names_file_and_field(run_folder: Path, file: str, content: Any, field: str) -> None:
+    (run_folder / file).write_text(json.dumps(content))
+    with pytest.raises(RedpencilError) as caught:
+        read_run(run_folder)
+    assert (caught.value.file, caught.value.field) == (str(run_folder / file), field)

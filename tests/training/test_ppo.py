@@ -302,14 +302,17 @@ def test_the_best_checkpoint_is_kept(
     assert load_codec(stage.folder / "checkpoint", "<s> {prompt}").encode_prompts(["topic1"]) == [[2, 5]]
 
 
-def test_without_a_judge_the_reward_chooses(
+def test_without_a_judge_the_reward_on_validation_prompts_chooses(
     trained: Trained, runtime: Runtime, codec: Codec, new_stage: Callable[..., Stage]
 ) -> None:
     settings = config(total_steps=4)
     stage = new_stage()
     rows = run(settings, actors_of(settings, trained, runtime), codec, runtime, stage)
-    rewards = {row["step"]: row["reward"] for row in rows[1:]}
-    assert stage.notes["best"]["step"] == max(rewards, key=lambda step: rewards[step])
+    rewards = {row["step"]: row["eval/reward"] for row in rows}
+    best = max(rewards, key=lambda step: rewards[step])
+    assert stage.notes["best"] == {"step": best, "value": rewards[best]}
+    # not those of the rollouts, which come from the policy before the step
+    assert all(row["reward"] != row["eval/reward"] for row in rows[1:])
     assert all("eval/length" in row for row in rows)
 
 
@@ -333,6 +336,17 @@ def test_evaluation_does_not_disturb_training(
 
     assert rewards(1, eval_steps=1) == rewards(1, eval_steps=3)
     assert rewards(1, eval_steps=1) != rewards(2, eval_steps=1)
+
+
+def test_evaluation_keeps_the_generators_it_uses_and_no_others(
+    trained: Trained, runtime: Runtime, codec: Codec, new_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+    fork_rng = torch.random.fork_rng
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: kept.append(devices) or fork_rng(devices=devices))
+    settings = config(total_steps=1)
+    run(settings, actors_of(settings, trained, runtime), codec, runtime, new_stage())
+    assert kept == [[], []]  # on a CPU there is no GPU's generator to keep
 
 
 def test_the_kl_coefficient_adapts(
@@ -388,6 +402,21 @@ def test_one_rate_for_all_updates_of_a_step(
     assert equal(policies[0], policies[1])
     assert not equal(policies[1], policies[2])
     assert not equal(policies[2], policies[3])
+
+
+def test_a_gpus_way_of_computing_runs_and_starts_at_the_reference(
+    trained: Trained, codec: Codec, new_stage: Callable[..., Stage]
+) -> None:
+    """bfloat16 under autocast: the trained models keep float32 weights, the frozen ones do not."""
+    half = Runtime(torch.device("cpu"), torch.bfloat16)
+    settings = config(reward="both", micro_batch_size=4)
+    actors = actors_of(settings, trained, half)
+    assert {weight.dtype for model in (actors.policy, actors.value) for weight in model.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in actors.reference.parameters()} == {torch.bfloat16}
+    first = run(settings, actors, codec, half, new_stage())[1]
+    assert abs(first["kl"]) < 0.05  # nats a response; float32 has 0
+    assert abs(first["policy_loss"]) < 0.1
+    assert {weight.dtype for weight in actors.policy.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -308,6 +308,10 @@ def test_centre_and_scale_are_those_of_the_samples(
     assert found.trajectory_scale == pytest.approx(float(means.std()), rel=1e-4)
     sequence = load_reward_model(trained.sequence, runtime).model
     scores = torch.cat(list(score_sequences(sequence, prompts, responses, codec, runtime)))
+    assert not any(
+        torch.is_autocast_enabled("cpu")
+        for _ in score_sequences(sequence, prompts, responses, codec, Runtime(torch.device("cpu"), torch.bfloat16))
+    )
     found = measure(sequence, config("sequence"), samples, codec, runtime)
     assert (found.center, found.scale) == pytest.approx((float(scores.mean()), float(scores.std())), rel=1e-4)
     assert (found.trajectory_center, found.trajectory_scale) == (found.center, found.scale)
@@ -409,3 +413,9 @@ def test_a_text_longer_than_the_reward_model_reads(trained: Trained, runtime: Ru
     for folder in (trained.token, trained.sequence):
         with pytest.raises(RedpencilError, match="have 43 tokens, the reward model reads 32"):
             score_responses(load_reward_model(folder, runtime), ["topic1"], ["sun " * 40], codec, runtime)
+
+
+def test_samples_without_a_token_give_no_scale(trained: Trained, runtime: Runtime, codec: Codec) -> None:
+    token = load_reward_model(trained.token, runtime).model
+    with pytest.raises(RedpencilError, match="at least 2 samples of the SFT policy with a token, found 0"):
+        measure(token, config(), [([5, 6], ())] * 3, codec, runtime)

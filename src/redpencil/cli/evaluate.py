@@ -1,5 +1,6 @@
 """`judge`, and `evaluate` with one command for each table of the paper."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
@@ -198,7 +199,19 @@ def _curve(folder: Path) -> list[tuple[int, float, float]]:
     if not folder.is_dir():
         raise RedpencilError("no such folder", file=folder, way_out="give the folder that `redpencil ppo` wrote")
     key = "eval/win_rate"
-    curve = [(int(row["step"]), row["seconds"], row[key]) for row in read_metrics(folder) if key in row]
+    curve = []
+    for line, row in enumerate(read_metrics(folder), start=1):
+        if key in row:
+            for field in ("step", "seconds", key):
+                if not isinstance(row.get(field), int | float) or not math.isfinite(row[field]):
+                    raise RedpencilError(
+                        "no number stands there",
+                        file=folder / "metrics.jsonl",
+                        line=line,
+                        field=field,
+                        way_out="run the stage again",
+                    )
+            curve.append((int(row["step"]), row["seconds"], row[key]))
     if not curve:
         raise RedpencilError(
             "its metrics.jsonl holds no win rate",

@@ -27,6 +27,9 @@ QUIET = {
 """Environment in which libraries keep their noise to themselves, here and in worker processes."""
 
 
+SMALLER = "lower micro_batch_size of sft, reward or ppo, sampling.batch_size or ppo.rollout_batch_size; or run --jobs 1"
+
+
 class Group(TyperGroup):
     """Turns a user's mistake into one message, where others leave a traceback."""
 
@@ -36,6 +39,12 @@ class Group(TyperGroup):
             return super().invoke(ctx)
         except RedpencilError as error:
             print_error(error)
+            raise typer.Exit(1) from None
+        except RuntimeError as error:
+            # By its name: this room does not load torch.
+            if type(error).__name__ != "OutOfMemoryError":
+                raise
+            print_error(RedpencilError(f"the GPU's memory is full ({str(error).split('. ')[0]})", way_out=SMALLER))
             raise typer.Exit(1) from None
         except OSError as error:
             if error.errno not in NOT_OUR_FAULT:

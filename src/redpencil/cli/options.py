@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from redpencil.config import Recipe, default_recipe, load_recipe
+from redpencil.config import Recipe, default_recipe, load_recipe, with_flags
 
 if TYPE_CHECKING:
     from redpencil.models.runtime import Runtime
@@ -61,7 +61,7 @@ def settings(
     loaded = default_recipe(given) if recipe is None else load_recipe(recipe, given)
     flags: dict[str, Any] = {"device": device, "prompt_template": template}
     flags["seeds"] = None if seed is None else (seed,)
-    return loaded.model_copy(update={name: value for name, value in flags.items() if value is not None})
+    return with_flags(loaded, flags)
 
 
 def runtime_of(recipe: Recipe) -> "Runtime":

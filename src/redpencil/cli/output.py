@@ -1,7 +1,6 @@
 """What the commands say: results on stdout, everything else on stderr."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from redpencil.errors import RedpencilError
+from redpencil.runs import finite
 
 console = Console(highlight=False, markup=False, soft_wrap=True)
 log = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -39,22 +39,12 @@ def naming(file: Path) -> Iterator[None]:
 
 def print_json(content: Any) -> None:
     """Valid JSON on stdout; a number that is not finite becomes null."""
-    print(json.dumps(_finite(content), indent=2, ensure_ascii=False))
+    print(json.dumps(finite(content), indent=2, ensure_ascii=False))
 
 
 def print_json_line(content: Any) -> None:
     """One line of JSONL on stdout."""
-    print(json.dumps(_finite(content), ensure_ascii=False))
-
-
-def _finite(content: Any) -> Any:
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    if isinstance(content, Mapping):
-        return {str(key): _finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
-    return content
+    print(json.dumps(finite(content), ensure_ascii=False))
 
 
 def say_skipped(skipped: Mapping[str, int]) -> None:
@@ -72,12 +62,22 @@ def check_out_file(path: Path, *inputs: Path | None) -> None:
     """
     if path.is_dir():
         raise RedpencilError("a folder stands where the file should go", file=path, way_out="name a file in it")
-    if any(given is not None and given.exists() and path.resolve() == given.resolve() for given in inputs):
-        raise RedpencilError("it is also an input, and would be overwritten", file=path, way_out="choose another file")
-    probe = path.with_name(path.name + ".partial")
+    if path.exists() and not path.is_file():
+        raise RedpencilError("it is no plain file", file=path, way_out="name a plain file")
+    probe = path.with_name(path.name + ".partial")  # where the rows go until all are written
+    for given in inputs:
+        if given is not None and given.exists() and any(_same(place, given) for place in (path, probe)):
+            raise RedpencilError(
+                f"it is also an input, and {given} would be overwritten", file=path, way_out="choose another file"
+            )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        if not probe.exists():
+            probe.touch()
+            probe.unlink()
     except OSError as error:
         raise RedpencilError(f"cannot write it ({error.strerror})", file=path, way_out="choose another path") from None
+
+
+def _same(path: Path, given: Path) -> bool:
+    return path.exists() and path.samefile(given)

@@ -9,7 +9,7 @@ import typer
 from redpencil.cli.options import DeviceOption, SetOption, examples, runtime_of
 from redpencil.cli.output import console, say
 from redpencil.cli.progress import board_for, listener_of
-from redpencil.config import Recipe, load_recipe, shipped_recipe
+from redpencil.config import Recipe, load_recipe, shipped_recipe, with_flags
 
 app = typer.Typer(rich_markup_mode="rich")
 PANEL = "The whole paper"
@@ -71,8 +71,7 @@ def _run(
     device: str | None,
 ) -> None:
     recipe = load_recipe(path, overrides or ())
-    flags = {"seeds": tuple(seeds) if seeds else None, "device": device}
-    recipe = recipe.model_copy(update={name: value for name, value in flags.items() if value is not None})
+    recipe = with_flags(recipe, {"seeds": tuple(seeds) if seeds else None, "device": device})
     folder = folder or Path("runs") / recipe.name
     say(f"{recipe.name}: {_seeds(recipe)}, in {folder}")
     start = time.monotonic()

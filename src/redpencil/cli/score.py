@@ -64,6 +64,9 @@ def score(
     single = prompt is not None and response is not None
     if single == (responses is not None) or (prompt is None) != (response is None):
         raise typer.BadParameter("give --prompt and --response, or --responses")
+    for flag, text in (("--prompt", prompt), ("--response", response)):
+        if text is not None and text.encode("utf-8", "replace").decode() != text:
+            raise RedpencilError("not valid UTF-8", field=flag, way_out="give the text in UTF-8, or in a JSONL file")
     config = settings(recipe, set_, device=device, template=template)
     if html is not None:
         check_out_file(html, responses)

@@ -220,9 +220,9 @@ def ppo(
     from redpencil.models.respond import EncodedPrompts, encode_prompts
     from redpencil.training.ppo import load_actors, run_ppo
 
-    def encoded(file: Path) -> EncodedPrompts:
+    def encoded(file: Path, max_prompt_length: int) -> EncodedPrompts:
         with naming(file):
-            return encode_prompts(list(read_jsonl(file, Prompt)), codec, options.max_prompt_length)
+            return encode_prompts(list(read_jsonl(file, Prompt)), codec, max_prompt_length)
 
     inputs = {
         "policy": policy,
@@ -233,7 +233,8 @@ def ppo(
         "reference": reference_outputs,
         "judge": folder,
     }
-    with _stage("ppo", out, config, codec, [options.model_dump(), judge], inputs) as stage:
+    decides = [options.model_dump(), judge, config.sampling.max_prompt_length]
+    with _stage("ppo", out, config, codec, decides, inputs) as stage:
         if stage is None:
             return
         only_sequence = options.reward == "sequence"
@@ -246,8 +247,9 @@ def ppo(
                 reward_model if only_sequence else sequence_reward_model,
                 runtime,
             ),
-            prompts=encoded(prompts),
-            validation=encoded(validation_prompts),
+            prompts=encoded(prompts, options.max_prompt_length),
+            # As `respond` did when it wrote the reference's outputs, so that each has its counterpart.
+            validation=encoded(validation_prompts, config.sampling.max_prompt_length),
             evaluate=_evaluation(judge, reference_outputs, config, runtime),
             codec=codec,
             runtime=runtime,

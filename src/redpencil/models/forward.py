@@ -32,7 +32,12 @@ def response_logprobs(policy: nn.Module, batch: Batch, temperature: float = 1.0)
 
 def _token_scores(model: nn.Module, batch: Batch) -> Tensor:
     """One number for each column, [B, P + T], float32."""
-    output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids)
+    output = model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        position_ids=batch.position_ids,
+        use_cache=False,
+    )
     scores: Tensor = output.logits.squeeze(-1).float()
     return scores
 

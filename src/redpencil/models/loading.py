@@ -1,6 +1,7 @@
 """Loading and saving models by local folder: policies, reward models, value models."""
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -73,10 +74,16 @@ def _quiet() -> Iterator[None]:
 
 def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False, **options: Any) -> PreTrainedModel:
     kind = auto.__name__.removeprefix("AutoModelFor")
+    # Code that comes with a checkpoint is never run: left to itself, transformers would ask the user whether to.
     try:
         with _quiet():
             loaded: tuple[PreTrainedModel, dict[str, Any]] = auto.from_pretrained(
-                str(folder), dtype=dtype, local_files_only=True, output_loading_info=True, **options
+                str(folder),
+                dtype=dtype,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **options,
             )
     except Exception as error:  # a damaged file makes the libraries raise nearly anything
         raise RedpencilError(
@@ -139,12 +146,13 @@ def load_policy(folder: str | Path, runtime: Runtime, *, trained: bool) -> PreTr
         raise RedpencilError(
             f"{kind} is no policy", file=folder, field="architectures", way_out="give a causal language model"
         )
+    dtype = torch.float32 if trained else runtime.dtype
     if has_weights(folder):
-        dtype = torch.float32 if trained else runtime.dtype
         return _finish(_load(AutoModelForCausalLM, folder, dtype), runtime, trained=trained)
     try:
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        # Without `dtype` a configuration that names bfloat16 would give weights that small steps cannot move.
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
     except Exception as error:  # as in `_load`
         raise RedpencilError(
             f"no model can be made from its configuration ({first_line(error)})",
@@ -165,8 +173,8 @@ def _existing(folder: str | Path) -> Path:
 
 def _architecture(folder: Path) -> str:
     """The class that wrote a checkpoint, such as `LlamaForCausalLM`."""
-    names = read_object(folder / "config.json").get("architectures") or ["an unknown architecture"]
-    return str(names[0])
+    names = read_object(folder / "config.json").get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else "an unknown architecture"
 
 
 def load_head(
@@ -243,7 +251,8 @@ def load_reward_model(folder: str | Path, runtime: Runtime, *, level: RewardLeve
             way_out=f"train one with `redpencil reward --set reward.level={level}`, or choose another ppo.reward",
         )
     # config.json leaves out what is the default: 2 labels.
-    labels = len(read_object(folder / "config.json").get("id2label", ("LABEL_0", "LABEL_1")))
+    names = read_object(folder / "config.json").get("id2label")
+    labels = len(names) if isinstance(names, dict) else 2
     if labels != 1:
         raise RedpencilError(
             f"it has {labels} outputs, a reward model has one",
@@ -261,7 +270,8 @@ def read_card(folder: Path, level: RewardLevel) -> RewardCard:
         return RewardCard(level, 0.0, 1.0, 0.0, 1.0, prompt_template="{prompt}", trained_on="unknown")
     try:
         card = RewardCard(**read_object(path)["reward"])
-        sound = card.level == level and min(card.scale, card.trajectory_scale) > 0
+        measures = (card.center, card.scale, card.trajectory_center, card.trajectory_scale)
+        sound = card.level == level and all(map(math.isfinite, measures)) and min(card.scale, card.trajectory_scale) > 0
     except (KeyError, TypeError):
         sound = False
     if not sound:

@@ -43,6 +43,8 @@ def make_runtime(device: str = "auto", dtype: str = "auto", threads: int | None 
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
+        if chosen.type not in ("cpu", "cuda"):
+            raise RuntimeError
     except RuntimeError:
         raise RedpencilError(
             f"unknown device {device!r}", field="device", way_out="auto, cpu, cuda or cuda:0"

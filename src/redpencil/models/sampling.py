@@ -28,6 +28,13 @@ def end_tokens(model: PreTrainedModel, codec: Codec) -> frozenset[int]:
     """Every token that ends a response: the tokenizer's EOS and those that the checkpoint's generation names."""
     named: Any = getattr(model.generation_config, "eos_token_id", None)
     ids = named if isinstance(named, list) else [] if named is None else [named]
+    if not all(isinstance(token, int) for token in ids):
+        raise RedpencilError(
+            f"eos_token_id is {named!r}, not a token id or a list of them",
+            file=f"{model.name_or_path}/generation_config.json",
+            field="eos_token_id",
+            way_out="correct the file, or delete it",
+        )
     return frozenset([codec.eos_id, *ids])
 
 
@@ -49,6 +56,7 @@ def sample_responses(
         RedpencilError: if prompt and response can be longer than the model's context.
     """
     check_context(model, prompt_ids, config.response_length)
+    _check_vocabulary(model, prompt_ids)
     ends = end_tokens(model, codec)
     training, generation_config = model.training, model.generation_config
     model.train(False)
@@ -82,6 +90,20 @@ def check_context(model: PreTrainedModel, prompt_ids: Sequence[Sequence[int]], r
         )
 
 
+def _check_vocabulary(model: PreTrainedModel, prompt_ids: Sequence[Sequence[int]]) -> None:
+    """Refuse prompts with tokens that the model does not know, as when it lies beside another's tokenizer."""
+    embeddings: Any = model.get_input_embeddings()
+    known: int = embeddings.num_embeddings
+    largest = max(map(max, prompt_ids))
+    if largest >= known:
+        raise RedpencilError(
+            f"the tokenizer gives token {largest}, the model knows {known} tokens",
+            file=model.name_or_path,
+            field="vocab_size",
+            way_out="put the tokenizer that the model was trained with beside it",
+        )
+
+
 def _generate(
     model: PreTrainedModel,
     codec: Codec,
@@ -95,15 +117,24 @@ def _generate(
     greedy: dict[str, Any] = {"do_sample": False}
     sampled = {"do_sample": True, "temperature": config.temperature, "top_p": config.top_p, "top_k": 0}
     generate: Any = model.generate
-    with runtime.autocast():
-        output = generate(
-            input_ids=batch.input_ids[:, :width],
-            attention_mask=batch.attention_mask[:, :width],
-            max_new_tokens=config.response_length,
-            pad_token_id=codec.pad_id,
-            eos_token_id=ends,
-            **(greedy if config.temperature == 0 else sampled),
-        )
+    try:
+        with runtime.autocast():
+            output = generate(
+                input_ids=batch.input_ids[:, :width],
+                attention_mask=batch.attention_mask[:, :width],
+                max_new_tokens=config.response_length,
+                pad_token_id=codec.pad_id,
+                eos_token_id=ends,
+                **(greedy if config.temperature == 0 else sampled),
+            )
+    except RuntimeError as error:
+        if "probability tensor" not in str(error):
+            raise
+        raise RedpencilError(
+            "the model's probabilities are not finite numbers",
+            file=model.name_or_path,
+            way_out="its weights are damaged, or training broke down: take another checkpoint or a lower learning rate",
+        ) from error
     answers: list[list[int]] = output[:, width:].tolist()
     return answers
 

@@ -48,9 +48,17 @@ class Codec:
         """Token ids of each prompt, up to where the response begins."""
         if self.template == CHAT:
             chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
-            rendered: Any = self.tokenizer.apply_chat_template(
-                chats, add_generation_prompt=True, tokenize=True, return_dict=True
-            )
+            try:
+                rendered: Any = self.tokenizer.apply_chat_template(
+                    chats, add_generation_prompt=True, tokenize=True, return_dict=True
+                )
+            except Exception as error:  # a template is a program, and may raise anything
+                raise RedpencilError(
+                    f"the tokenizer's chat template fails ({first_line(error)})",
+                    file=self.tokenizer.name_or_path,
+                    field="chat_template",
+                    way_out="correct it, or give a prompt template with {prompt} where the prompt goes",
+                ) from error
             return [list(ids) for ids in rendered["input_ids"]]
         texts = [self.template.replace("{prompt}", prompt) for prompt in prompts]
         encoded: Any = self.tokenizer(texts, add_special_tokens=True)["input_ids"]
@@ -92,7 +100,7 @@ def load_codec(folder: str | Path, template: str = "{prompt}") -> Codec:
     if not folder.is_dir():
         raise RedpencilError("no such model folder", file=folder, way_out="give a folder that Hugging Face saved")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # a damaged file makes the libraries raise nearly anything
         raise RedpencilError(
             f"no tokenizer can be loaded ({first_line(error)})",

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -147,14 +148,18 @@ def _write_manifest(recipe: Recipe, root: Path, plan: list[StageSpec]) -> None:
         for path in spec.inputs.values()
         if not any(path.is_relative_to(folder) for folder in inside)
     }
-    seconds = [read_json(spec.folder / "manifest.json")["seconds"] for spec in plan]
+    stages = [read_json(spec.folder / "manifest.json") for spec in plan]
+    starts = [datetime.fromisoformat(stage["started"]) for stage in stages]
+    ends = [start + timedelta(seconds=stage["seconds"]) for start, stage in zip(starts, stages, strict=True)]
     write_json(
         root / "manifest.json",
         {
             "recipe": recipe.model_dump(mode="json", exclude_none=True),
             "seeds": list(recipe.seeds),
             "inputs": outside,
-            "stage_seconds": round(sum(seconds), 1),
+            "started": min(starts).isoformat(timespec="seconds"),
+            "finished": max(ends).isoformat(timespec="seconds"),
+            "stage_seconds": round(sum(stage["seconds"] for stage in stages), 1),
             **environment(),
         },
     )

@@ -125,7 +125,7 @@ def provenance(run: Run) -> list[tuple[str, str]]:
         ("Machine", _machine(about)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("Commit", str(about.get("git_commit") or "")),
-        ("Evaluated", str(about.get("started") or "")),
+        ("Started", str(about.get("started") or "")),
     ]
     return [(name, text) for name, text in rows if text]
 

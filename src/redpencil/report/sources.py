@@ -1,6 +1,5 @@
 """Reads a run folder, of one seed or of several, into one shape for every form of report."""
 
-import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping
@@ -102,12 +101,30 @@ def read_run(run_folder: Path) -> Run:
         results = mapping(read_json(file), "results")
         seeds = results.get("seeds")
         if isinstance(seeds, list):
-            return _several(run_folder, results, tuple(int(seed) for seed in seeds))
+            return _several(run_folder, results, tuple(_seed(seed) for seed in seeds))
         return _single(run_folder, results)
     except RedpencilError as error:
         if error.file is not None:
             raise
         raise RedpencilError(error.problem, file=file, field=error.field, way_out=error.way_out) from None
+
+
+def _seed(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RedpencilError(f"{value!r} is no seed", field="seeds", way_out="write the file anew with `redpencil run`")
+    return value
+
+
+def _listed(value: object, field: str, file: Path | None = None) -> list[Any]:
+    """`value` as a list; an absent one is empty."""
+    if value is not None and not isinstance(value, list):
+        raise RedpencilError(
+            f"expected a list, found {type(value).__name__}",
+            file=file,
+            field=field,
+            way_out="write the file anew with `redpencil run`",
+        )
+    return value or []
 
 
 def _single(folder: Path, results: Mapping[str, Any]) -> Run:
@@ -130,7 +147,7 @@ def _single(folder: Path, results: Mapping[str, Any]) -> Run:
         localisation=_localisation(results.get("localisation")),
         flaws=_numbers_by_name(results.get("flaws"), "flaws"),
         stages=_stage_seconds(results.get("stages")),
-        warnings=tuple(str(warning) for warning in results.get("warnings") or ()),
+        warnings=tuple(str(warning) for warning in _listed(results.get("warnings"), "warnings")),
         by_seed={},
         curves={arm: {seed: rows} for arm, rows in _read_curves(folder, rates).items()},
         edits=_read_edits(folder),
@@ -183,7 +200,7 @@ def _several(folder: Path, results: Mapping[str, Any], seeds: tuple[int, ...]) -
 
 
 def _warnings(results: Mapping[str, Any], by_seed: Mapping[int, Run]) -> Iterable[str]:
-    yield from (str(warning) for warning in results.get("warnings") or ())
+    yield from (str(warning) for warning in _listed(results.get("warnings"), "warnings"))
     warned: dict[str, list[str]] = {}
     for seed, run in by_seed.items():
         for warning in run.warnings:
@@ -304,12 +321,7 @@ def _read_curves(folder: Path, arms: Mapping[str, Any]) -> dict[str, Rows]:
         if stage.is_dir() and not stage.name.endswith(".partial"):
             if arms and stage.name.removeprefix("ppo-") not in arms:
                 continue
-            try:
-                rows = read_metrics(stage)
-            except json.JSONDecodeError as error:
-                raise RedpencilError(
-                    f"not valid JSON ({error.msg})", file=stage / "metrics.jsonl", way_out="run the stage again"
-                ) from None
+            rows = read_metrics(stage)
             if rows:
                 found[stage.name.removeprefix("ppo-")] = rows
     return {arm: found[arm] for arm in in_paper_order(found)}
@@ -324,14 +336,14 @@ def _read_heatmaps(folder: Path) -> tuple[Heatmap, ...]:
     file = folder / "evaluate" / "report_data.json"
     if not file.is_file():
         return ()
-    rows = mapping(read_json(file), "report_data", file).get("heatmaps") or []
+    rows = _listed(mapping(read_json(file), "report_data", file).get("heatmaps"), "heatmaps", file)
     return tuple(_heatmap(row, file, f"heatmaps[{index}]") for index, row in enumerate(rows))
 
 
 def _heatmap(row: object, file: Path, field: str) -> Heatmap:
     row = mapping(row, field, file)
-    tokens, rewards = row.get("tokens") or [], row.get("rewards") or []
-    flaws = row.get("flaws") or [None] * len(tokens)
+    tokens, rewards, flaws = (_listed(row.get(key), f"{field}.{key}", file) for key in ("tokens", "rewards", "flaws"))
+    flaws = flaws or [None] * len(tokens)
     if not len(tokens) == len(rewards) == len(flaws):
         raise RedpencilError(
             f"{len(tokens)} tokens, {len(rewards)} rewards and {len(flaws)} flaws: they must be as many",

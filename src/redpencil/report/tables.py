@@ -7,6 +7,7 @@ from redpencil.report.estimates import (
     DASH,
     Estimate,
     duration,
+    number,
     percent,
     percent_interval,
     plain,
@@ -345,10 +346,10 @@ def curve_table(run: Run, seed: int) -> Table | None:
     rows = []
     for arm, metrics in arms.items():
         for row in metrics:
-            if "eval/win_rate" in row:
+            if number(row.get("eval/win_rate")) is not None:
                 numbers = (
-                    plain(row["eval/win_rate"]),
-                    *(plain(row.get(key), 2) for key in ("kl", "length", "reward")),
+                    plain(number(row["eval/win_rate"])),
+                    *(plain(number(row.get(key)), 2) for key in ("kl", "length", "reward")),
                 )
                 rows.append((Cell(arm), Cell(f"{row['step']:g}"), *(Cell(text) for text in numbers)))
     if not rows:

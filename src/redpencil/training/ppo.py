@@ -21,6 +21,7 @@ from redpencil.config import PPOConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.kl import next_kl_coef
 from redpencil.maths.ppo import approx_kl, policy_loss, value_loss
+from redpencil.models.batches import collate
 from redpencil.models.forward import response_logprobs, token_values
 from redpencil.models.loading import (
     RewardModel,
@@ -32,15 +33,16 @@ from redpencil.models.loading import (
 )
 from redpencil.models.respond import EncodedPrompts
 from redpencil.models.runtime import Runtime, set_seed
-from redpencil.models.sampling import check_context, sample_responses
+from redpencil.models.sampling import Sample, check_context, sample_responses
 from redpencil.models.text import Codec
 from redpencil.records import Response
 from redpencil.runs import Stage, derive_seed, read_json
-from redpencil.training.rollout import Actors, Rollouts, roll_out, sampling_of
+from redpencil.training.rollout import Actors, Rollouts, learn_from, roll_out, sampling_of, score
 from redpencil.training.update import Objective, Optimization, make_optimization, micro_batches_of, update
 
 Evaluate = Callable[[Sequence[Response]], dict[str, float]]
-"""Judges the policy's responses to the validation prompts; the entry `win_rate`, if any, chooses the best policy."""
+"""Judges the policy's responses to the validation prompts; the entry `win_rate` chooses the best policy, and without
+one the reward on these prompts does."""
 
 
 def policy_objective(policy: nn.Module, config: PPOConfig) -> Objective[Rollouts]:
@@ -142,8 +144,8 @@ def run_ppo(
         "value": _optimization(actors.value, config.value_learning_rate or config.learning_rate, config),
     }
     draw = draw_prompts(len(prompts.ids), config.rollout_batch_size, derive_seed(stage.seed, "prompts"))
-    watcher = Watcher(config, actors.policy, validation, evaluate, codec, runtime, stage)
-    stage.log(0, **watcher.look(0, {}))
+    watcher = Watcher(config, actors, validation, evaluate, codec, runtime, stage)
+    stage.log(0, **watcher.look(0))
     kl_coef = config.kl_coef
     for step in range(1, config.total_steps + 1):
         chosen = [prompts.ids[i] for i in next(draw)]
@@ -155,7 +157,7 @@ def run_ppo(
         if config.kl_target is not None:
             kl_coef = next_kl_coef(kl_coef, metrics["kl"], config.kl_target, config.kl_horizon, len(chosen))
         if step % config.eval_steps == 0 or step == config.total_steps:
-            metrics |= watcher.look(step, metrics)
+            metrics |= watcher.look(step)
         stage.log(step, **metrics)
         note = f"reward {metrics['reward']:.2f}  kl {metrics['kl']:.1f}  length {metrics['length']:.0f}"
         stage.progress(step, config.total_steps, note + watcher.note)
@@ -222,36 +224,47 @@ class Watcher:
     def __init__(
         self,
         config: PPOConfig,
-        policy: PreTrainedModel,
+        actors: Actors,
         validation: EncodedPrompts,
         evaluate: Evaluate,
         codec: Codec,
         runtime: Runtime,
         stage: Stage,
     ) -> None:
-        self.config, self.policy, self.validation = config, policy, validation
+        self.config, self.actors, self.validation = config, actors, validation
         self.evaluate, self.codec, self.runtime, self.stage = evaluate, codec, runtime, stage
         self.best, self.best_step, self.note = -math.inf, 0, ""
 
-    def look(self, step: int, metrics: dict[str, float]) -> dict[str, float]:
-        """Metrics named `eval/...`. The best policy is the one of the highest win rate, else of the highest reward."""
-        with torch.random.fork_rng():
+    def look(self, step: int) -> dict[str, float]:
+        """Metrics named `eval/...`. The best policy is the one of the highest win rate or, without a judge, of the
+        highest reward on the validation prompts.
+        """
+        device = self.runtime.device
+        # Without `devices` the generators of every GPU of the machine are kept, with a warning where there are several.
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(derive_seed(self.stage.seed, "validation"))
             sampling = sampling_of(self.config)
-            samples = sample_responses(self.policy, self.codec, self.validation.ids, sampling, self.runtime)
+            samples = sample_responses(self.actors.policy, self.codec, self.validation.ids, sampling, self.runtime)
         texts = self.codec.decode([sample.ids for sample in samples])
         responses = [
             Response(prompt.id, prompt.prompt, text, self.stage.name, sample.finished)
             for prompt, text, sample in zip(self.validation.records, texts, samples, strict=True)
         ]
         judged = self.evaluate(responses)
-        value = judged.get("win_rate", metrics.get("reward", -math.inf))
+        if "win_rate" not in judged:
+            judged["reward"] = self._reward(samples)
+        value = judged["win_rate" if "win_rate" in judged else "reward"]
         if value > self.best or step == 0:
             self.best, self.best_step = value, step
             folder = self.stage.folder / "checkpoint"
             shutil.rmtree(folder, ignore_errors=True)
-            save_model(self.policy, self.codec, folder)
+            save_model(self.actors.policy, self.codec, folder)
         if "win_rate" in judged:
             self.note = f"  win rate {judged['win_rate']:.1f}"
         length = sum(len(sample.ids) for sample in samples) / len(samples)
         return {"eval/length": length, **{f"eval/{name}": number for name, number in judged.items()}}
+
+    def _reward(self, samples: Sequence[Sample]) -> float:
+        batch = collate(self.validation.ids, [s.ids for s in samples], self.codec.pad_id, self.runtime.device)
+        scores = score(self.actors, batch, self.config, self.runtime)
+        return learn_from(scores, batch, samples, self.config, kl_coef=0.0)[1]["reward"]

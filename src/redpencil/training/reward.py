@@ -199,7 +199,14 @@ def measure(
     rows = [row.double() for row in score_tokens(model, prompts, responses, codec, runtime)]
     center = float(torch.cat(rows).mean())
     sums = torch.stack([(row - center).sum() for row in rows])
-    means = torch.stack([row.mean() for row in rows if len(row)])
+    filled = [row.mean() for row in rows if len(row)]
+    if len(filled) < 2:
+        raise RedpencilError(
+            f"centre and scale need at least 2 samples of the SFT policy with a token, found {len(filled)}",
+            field="reward.reference_samples",
+            way_out="let the SFT policy answer with `redpencil respond`, and look at what it says",
+        )
+    means = torch.stack(filled)
     return Scales(center, _spread(sums), float(means.mean()), _spread(means))
 
 
@@ -266,8 +273,9 @@ def score_sequences(
 ) -> Iterable[Tensor]:
     """Raw rewards of responses, [B] on the CPU, batch by batch."""
     for batch in _batches(model, prompts, responses, codec, runtime):
-        with runtime.autocast():
-            yield sequence_rewards(model, batch).cpu()
+        with runtime.autocast():  # and not around the `yield`, where it would hold in the caller too
+            rewards = sequence_rewards(model, batch)
+        yield rewards.cpu()
 
 
 def score_responses(
