@@ -5,17 +5,9 @@ from typing import Any
 
 import pytest
 
-from redpencil.config import (
-    ArmConfig,
-    PPOConfig,
-    Recipe,
-    RewardModelConfig,
-    WorldConfig,
-    load_recipe,
-    shipped_recipe,
-    with_flags,
-)
+from redpencil.config import ArmConfig, Recipe, RewardModelConfig, WorldConfig
 from redpencil.errors import RedpencilError
+from redpencil.recipe import load_recipe
 
 
 @pytest.fixture
@@ -133,91 +125,6 @@ def test_a_bad_value_is_named(recipe: Path, text: str, field: str | None, proble
     assert error.way_out
 
 
-def test_a_recipe_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RedpencilError, match=r"nowhere\.yaml: cannot read the recipe \(No such file or directory\)"):
-        load_recipe(tmp_path / "nowhere.yaml")
-    latin = tmp_path / "latin.yaml"
-    latin.write_bytes(b"name: caf\xe9\n")
-    with pytest.raises(RedpencilError, match=r"latin\.yaml: not valid YAML"):
-        load_recipe(latin)
-
-
-@pytest.mark.parametrize(
-    ("override", "read"),
-    [
-        ("ppo.kl_coef=2e-5", lambda r: r.ppo.kl_coef == 2e-5),  # YAML 1.1 takes 2e-5 for text
-        ("ppo.kl_coef=1", lambda r: r.ppo.kl_coef == 1),
-        ("arms.token.ppo.kl_coef=2e-5", lambda r: r.arms["token"].ppo == {"reward": "token", "kl_coef": 2e-5}),
-        ("arms.token.ppo.kl_coef=.1", lambda r: r.ppo_config("token").kl_coef == 0.1),
-        ("world.hidden_size=32", lambda r: r.world.hidden_size == 32),
-        ("sft.max_steps=3", lambda r: r.sft.max_steps == 3),
-        ("seeds=[3, 4]", lambda r: r.seeds == (3, 4)),
-        ("threads=null", lambda r: r.threads is None),
-        ("ppo.whiten_rewards=true", lambda r: r.ppo.whiten_rewards is True),
-        ("name=a=b", lambda r: r.name == "a=b"),
-        ("arms.mine.reward_model=token_edits", lambda r: list(r.arms) == ["token", "edits", "preference", "mine"]),
-    ],
-)
-def test_set_reaches_every_key_of_a_recipe_without_sections(recipe: Path, override: str, read: Any) -> None:
-    assert read(load_recipe(recipe, [override]))
-
-
-def test_set_makes_a_section_that_is_absent_or_empty(recipe: Path) -> None:
-    recipe.write_text("name: x\n")
-    assert load_recipe(recipe, ["world.hidden_size=32"]).world == WorldConfig(hidden_size=32)
-    recipe.write_text("world:\nppo:\n")
-    assert load_recipe(recipe, ["world.hidden_size=32", "ppo.gamma=.5"]).ppo == PPOConfig(gamma=0.5)
-
-
-def test_set_does_not_bring_back_arms_that_the_recipe_left_out(recipe: Path) -> None:
-    recipe.write_text("world: {}\narms: {only: {reward_model: token_edits}}\n")
-    assert list(load_recipe(recipe, ["arms.only.ppo.gamma=.5"]).arms) == ["only"]
-
-
-def test_default_then_recipe_then_set_and_the_last_set_wins(recipe: Path) -> None:
-    assert load_recipe(recipe).ppo.gamma == 1.0
-    recipe.write_text("world: {}\nppo: {gamma: 0.5}\n")
-    assert load_recipe(recipe).ppo.gamma == 0.5
-    assert load_recipe(recipe, ["ppo.gamma=.6", "ppo.gamma=.7"]).ppo.gamma == 0.7
-
-
-@pytest.mark.parametrize("override", ["ppo.kl_coef", "=1", "ppo..kl_coef=1", ".a=1", "a.=1"])
-def test_a_set_without_key_or_value_is_an_error(recipe: Path, override: str) -> None:
-    assert "--set wants key=value" in mistake(recipe, "world: {}\n", override).problem
-
-
-def test_a_set_value_that_is_no_yaml_is_an_error(recipe: Path) -> None:
-    assert "not valid YAML" in mistake(recipe, "world: {}\n", "name=[1").problem
-
-
-FILES = "files: {model: base, judge: /models/judge, comparisons: ../c.jsonl, edits: ~/e.jsonl, " + ", ".join(
-    f"{key}: {key}.jsonl" for key in ("prompts", "validation_prompts", "evaluation_prompts")
-)
-
-
-def test_relative_paths_start_at_the_recipe_and_those_of_a_set_at_the_working_directory(
-    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    monkeypatch.setenv("HOME", "/home/someone")
-    recipe.write_text(FILES + "}\n")
-    for path in (recipe, Path("..") / recipe.name):
-        files = load_recipe(path, ["files.sft=mine.jsonl"]).files
-        assert files is not None
-        assert (files.judge, files.edits) == (Path("/models/judge"), Path("/home/someone/e.jsonl"))
-        assert files.sft == tmp_path / "elsewhere" / "mine.jsonl"
-        assert files.model.parent.resolve() == files.prompts.parent.resolve() == tmp_path.resolve()
-        assert files.comparisons.resolve() == tmp_path.parent.resolve() / "c.jsonl"
-        assert all(path.is_absolute() for path in (files.model, files.prompts, files.comparisons))
-        assert files.test_share == 0.1
-
-
-def test_a_wrong_value_under_files_is_still_told_as_such(recipe: Path) -> None:
-    assert mistake(recipe, "files: [1]\n").field == "files"
-    assert mistake(recipe, FILES + ", reference_outputs: 7}\n").field == "files.reference_outputs"
-
-
 def test_a_validated_recipe_survives_being_dumped_and_read_again() -> None:
     recipe = Recipe(
         world=WorldConfig(),
@@ -243,50 +150,7 @@ def test_every_option_has_its_help() -> None:
     check(Recipe, "recipe")
 
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
-def test_every_shipped_recipe_is_valid_and_found_by_name(path: Path) -> None:
-    recipe = load_recipe(path)
-    assert recipe.name == path.stem
-    assert shipped_recipe(path.stem).samefile(path)
-
-
-def test_a_recipe_that_does_not_ship_is_an_error() -> None:
-    with pytest.raises(RedpencilError, match="no recipe called 'nothing' ships"):
-        shipped_recipe("nothing")
-
-
-@pytest.mark.parametrize(
-    "text", ["name: 2024-13-45", "seeds: [" + "9" * 5000 + "]", "ppo: " + "[" * 3000, "ppo: {}\nppo: {}"]
-)
-def test_yaml_that_trips_its_reader_is_an_error(recipe: Path, text: str) -> None:
-    recipe.write_text(f"world: {{}}\n{text}\n")
-    with pytest.raises(RedpencilError, match="not valid YAML"):
-        load_recipe(recipe)
-    recipe.write_text("world: {}\n")
-    with pytest.raises(RedpencilError, match="not valid YAML"):
-        load_recipe(recipe, ["name=2024-13-45"])
-
-
-def test_a_yaml_bomb_is_not_spelled_out(recipe: Path) -> None:
-    lines = ["&a [x,x,x,x,x,x,x,x,x]"]
-    lines += [f"&{new} [{','.join([f'*{old}'] * 9)}]" for old, new in zip("abcdefghi", "bcdefghij", strict=True)]
-    recipe.write_text(f"world: {{}}\nname: [{', '.join(lines)}]\n")
-    with pytest.raises(RedpencilError, match="valid string") as error:
-        load_recipe(recipe)
-    assert len(str(error.value)) < 5000
-
-
 @pytest.mark.parametrize("name", ["", "..", "../evil", "a/b"])
 def test_the_name_of_a_run_names_a_folder(recipe: Path, name: str) -> None:
     with pytest.raises(RedpencilError, match="cannot name a folder"):
         load_recipe(recipe, [f"name='{name}'"])
-
-
-@pytest.mark.parametrize(("seeds", "problem"), [((1, 1), "stands twice"), ((2**70,), "more than 64 bits")])
-def test_seeds_of_flags_are_checked_like_those_of_recipes(recipe: Path, seeds: tuple[int, ...], problem: str) -> None:
-    with pytest.raises(RedpencilError, match=problem):
-        with_flags(load_recipe(recipe), {"seeds": seeds})
-    assert with_flags(load_recipe(recipe), {"seeds": (-4,), "device": None}).seeds == (-4,)

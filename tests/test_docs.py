@@ -20,7 +20,9 @@ from redpencil import records
 from redpencil.alignment.show import redline_plain
 from redpencil.alignment.words import diff_words
 from redpencil.cli.main import app
-from redpencil.config import FilesConfig, Recipe, default_recipe, load_recipe, parse_section, shipped_recipe
+from redpencil.config import FilesConfig, Recipe
+from redpencil.recipe import default_recipe, load_recipe, shipped_recipe
+from redpencil.sections import parse_section
 
 ROOT = Path(__file__).parents[1]
 WRITTEN_BY_MAKE = "docs/results.md"

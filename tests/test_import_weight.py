@@ -13,6 +13,7 @@ LIGHT = (
     "redpencil.sections",
     "redpencil.records",
     "redpencil.config",
+    "redpencil.recipe",
     "redpencil.runs",
     "redpencil.providers",
     "redpencil.alignment",

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from redpencil.cli.options import codec_of, examples, settings
-from redpencil.config import load_recipe
 from redpencil.errors import RedpencilError
+from redpencil.recipe import load_recipe
 
 
 def test_without_a_recipe_everything_has_the_papers_default(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from redpencil.config import load_recipe
+from redpencil.recipe import load_recipe
 from redpencil.records import Comparison, Edit, read_jsonl
 
 ARMS = ("token", "edits", "preference")

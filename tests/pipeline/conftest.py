@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from redpencil.config import Recipe, load_recipe
+from redpencil.config import Recipe
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import Event
 from redpencil.pipeline.run import run_recipe
+from redpencil.recipe import load_recipe
 
 TINY: dict[str, Any] = {
     "name": "tiny",

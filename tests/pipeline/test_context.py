@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from redpencil.config import load_recipe
 from redpencil.pipeline.context import Context
+from redpencil.recipe import load_recipe
 
 
 def test_in_the_world_every_path_is_inside_the_run(tiny: Any, tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpencil.config import load_recipe
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.data import repeated, samples_wanted
 from redpencil.pipeline.execute import execute
 from redpencil.pipeline.plan import plan_run
+from redpencil.recipe import load_recipe
 from redpencil.records import Comparison, Edit, Pair, Preference, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.world.annotator import less_preferred
 from redpencil.world.facts import make_world

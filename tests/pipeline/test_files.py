@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from redpencil.config import load_recipe
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.files import check_files, held_out_rows
+from redpencil.recipe import load_recipe
 
 Write = Callable[..., Path]
 TEMPLATE = "<bos> {prompt} <answer>"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from redpencil.config import load_recipe
 from redpencil.evaluation.judges import OracleJudge
 from redpencil.models.loading import load_reward_model
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.judging import make_judge, reward_model_judge
+from redpencil.recipe import load_recipe
 from redpencil.records import Preference, Response, read_jsonl
 from redpencil.training.reward import score_tokens
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from redpencil.config import load_recipe
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.run import _locked, recipe_sha256, run_recipe
+from redpencil.recipe import load_recipe
 
 STAGES = (
     "world", "sft", "reference", "samples", "outputs-sft", "annotations", "align",

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from redpencil.config import load_recipe
 from redpencil.models.loading import load_reward_model
 from redpencil.models.respond import respond
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import execute
 from redpencil.pipeline.plan import plan_run
+from redpencil.recipe import load_recipe
 from redpencil.records import Prompt, Response, read_jsonl
 from redpencil.runs import derive_seed, read_metrics
 

@@ -18,8 +18,8 @@ from rich.text import Text
 
 from redpencil.cli.options import JsonOption, examples
 from redpencil.cli.output import console, print_json
-from redpencil.config import load_recipe, shipped_recipe
 from redpencil.errors import RedpencilError
+from redpencil.recipe import load_recipe, shipped_recipe
 
 app = typer.Typer(rich_markup_mode="rich")
 GIB = 2**30

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from redpencil.config import Recipe, default_recipe, load_recipe, with_flags
+from redpencil.config import Recipe
+from redpencil.recipe import default_recipe, load_recipe, with_flags
 
 if TYPE_CHECKING:
     from redpencil.models.runtime import Runtime

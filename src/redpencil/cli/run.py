@@ -9,7 +9,8 @@ import typer
 from redpencil.cli.options import DeviceOption, SetOption, examples, runtime_of
 from redpencil.cli.output import console, say
 from redpencil.cli.progress import board_for, listener_of
-from redpencil.config import Recipe, load_recipe, shipped_recipe, with_flags
+from redpencil.config import Recipe
+from redpencil.recipe import load_recipe, shipped_recipe, with_flags
 
 app = typer.Typer(rich_markup_mode="rich")
 PANEL = "The whole paper"
