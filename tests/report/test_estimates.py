@@ -31,11 +31,13 @@ def test_interval_is_two_standard_errors_by_hand() -> None:
 def test_a_share_stays_within_0_and_100_but_a_difference_does_not() -> None:
     # 99 + 1.96 * 2 = 102.9; -1 - 3.9 = -4.9
     share = estimate({"value": 99.0, "standard_error": 2.0}, "x")
-    gap = estimate({"value": -1.0, "standard_error": 2.0}, "x", share=False)
+    gap = estimate({"value": -1.0, "standard_error": 2.0}, "x", whole=None)
     assert share is not None
     assert share.high == 100.0
     assert gap is not None
     assert gap.low == pytest.approx(-4.92, abs=0.01)
+    over_two_seeds = estimate({"value": 0.8, "low": -0.1, "high": 1.7}, "x", whole=1.0)
+    assert over_two_seeds == Estimate(0.8, 0.0, 1.0)
 
 
 def test_given_ends_are_kept_and_nan_is_no_interval() -> None:

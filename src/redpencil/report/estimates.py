@@ -68,11 +68,11 @@ def numbers(values: object) -> tuple[float | None, ...]:
     return tuple(number(value) for value in values) if isinstance(values, list) else ()
 
 
-def estimate(entry: object, field: str, *, share: bool = True) -> Estimate | None:
+def estimate(entry: object, field: str, *, whole: float | None = 100.0) -> Estimate | None:
     """An entry of results.json, or None where it has no value.
 
-    `low` and `high` are taken as they stand; otherwise the interval is the value -+ 1.96 standard errors, kept within
-    0 and 100 where `share` says that it is one.
+    The interval is `low` to `high`, or else the value -+ 1.96 standard errors. It is kept within 0 and `whole`, beyond
+    which a share cannot lie; None is for what is no share.
     """
     row = mapping(entry, field)
     value = number(row.get("value"))
@@ -81,8 +81,8 @@ def estimate(entry: object, field: str, *, share: bool = True) -> Estimate | Non
     low, high, error = (number(row.get(key)) for key in ("low", "high", "standard_error"))
     if low is None or high is None:
         low, high = (None, None) if error is None else (value - NORMAL_95 * error, value + NORMAL_95 * error)
-        if share and low is not None and high is not None:
-            low, high = max(0.0, low), min(100.0, high)
+    if whole is not None and low is not None and high is not None:
+        low, high = max(0.0, low), min(whole, high)
     count = number(row.get("n"))
     return Estimate(value, low, high, None if count is None else int(count), numbers(row.get("per_seed")))
 

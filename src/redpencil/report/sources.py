@@ -140,7 +140,7 @@ def _single(folder: Path, results: Mapping[str, Any]) -> Run:
         recipe_sha256=str(results.get("recipe_sha256") or ""),
         world=(folder / "world").is_dir(),
         win_rates={arm: row for arm, row in win_rates.items() if row is not None},
-        differences=_estimates(results.get("win_rate_difference"), "win_rate_difference", share=False),
+        differences=_estimates(results.get("win_rate_difference"), "win_rate_difference", whole=None),
         accuracy=_nested(results.get("reward_accuracy"), "reward_accuracy"),
         efficiency=_efficiencies(results, arms[1] if len(arms) > 1 else "edits"),
         first_arm=arms[0] if arms else "token",
@@ -177,7 +177,7 @@ def _several(folder: Path, results: Mapping[str, Any], seeds: tuple[int, ...]) -
         recipe_sha256=str(results.get("recipe_sha256") or first.recipe_sha256),
         world=any(run.world for run in runs),
         win_rates=_mean_win_rates(_estimates(summary.get("win_rate"), "summary.win_rate"), runs),
-        differences=_estimates(summary.get("win_rate_difference"), "summary.win_rate_difference", share=False),
+        differences=_estimates(summary.get("win_rate_difference"), "summary.win_rate_difference", whole=None),
         accuracy=_nested(summary.get("reward_accuracy"), "summary.reward_accuracy"),
         efficiency={
             arm: _median_efficiency([run.efficiency[arm] for run in runs if arm in run.efficiency])
@@ -264,8 +264,8 @@ def _median_efficiency(rows: list[Efficiency]) -> Efficiency:
     )
 
 
-def _estimates(entries: object, field: str, *, share: bool = True) -> dict[str, Estimate]:
-    found = {name: estimate(entry, f"{field}.{name}", share=share) for name, entry in mapping(entries, field).items()}
+def _estimates(entries: object, field: str, *, whole: float | None = 100.0) -> dict[str, Estimate]:
+    found = {name: estimate(entry, f"{field}.{name}", whole=whole) for name, entry in mapping(entries, field).items()}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -282,7 +282,7 @@ def _localisation(entries: object) -> dict[str, dict[str, Estimate]]:
             bare = number(entry)
             value = Estimate(bare) if bare is not None else None
             if isinstance(entry, dict):
-                value = estimate(entry, f"localisation.{model}.{measure}")
+                value = estimate(entry, f"localisation.{model}.{measure}", whole=1.0)
             if value is not None:
                 found.setdefault(model, {})[measure] = value
     return found
