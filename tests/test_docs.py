@@ -292,3 +292,14 @@ def test_the_picture_of_a_run_folder_has_every_stage() -> None:
     for spec in plan_run(recipe, Path("runs"), 0):
         name = re.sub(r"^(ppo|outputs)-(?!sft).*", r"\1-<arm>", re.sub(r"^reward-.*", "reward-<model>", spec.name))
         assert f"{name}/" in page, name
+
+
+def test_every_figure_in_the_results_of_the_readme_was_written_by_a_command() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text[text.index("<!-- results -->") : text.index("<!-- /results -->")]
+    figures = re.findall(r"(?<![\w.])\d*\.\d+(?![\w.])", section)
+    written = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("results*.md"))
+    known = set(re.findall(r"\d+\.\d+", written))
+    missing = [figure for figure in figures if f"{float(figure):.{len(figure.split('.')[1])}f}" not in known]
+    assert len(figures) > 20
+    assert missing == []
