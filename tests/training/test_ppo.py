@@ -547,3 +547,13 @@ def test_prompts_without_room_for_a_response_stop_before_the_first_step(
             stage=new_stage(),
         )
     assert not asked
+
+
+def test_a_reward_model_that_learned_another_template_is_refused(
+    trained: Trained, runtime: Runtime, new_stage: Callable[..., Stage]
+) -> None:
+    other = load_codec(trained.sft, "<s> <s> {prompt}")
+    settings = config(total_steps=1)
+    with pytest.raises(RedpencilError, match=r"learned prompts as '<s> \{prompt\}', PPO writes them as") as raised:
+        run(settings, actors_of(settings, trained, runtime), other, runtime, new_stage())
+    assert raised.value.field == "prompt_template"

@@ -26,6 +26,8 @@ from redpencil.models.text import Codec, first_line, read_object
 from redpencil.runs import write_json
 
 SIDECAR = "redpencil.json"
+UNKNOWN = "unknown"
+"""What a reward model without a card was trained on."""
 LEVELS: dict[str, RewardLevel] = {"ForTokenClassification": "token", "ForSequenceClassification": "sequence"}
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
 
@@ -267,7 +269,7 @@ def read_card(folder: Path, level: RewardLevel) -> RewardCard:
     """The card beside the weights; a foreign reward model gets centre 0 and scale 1."""
     path = folder / SIDECAR
     if not path.is_file():
-        return RewardCard(level, 0.0, 1.0, 0.0, 1.0, prompt_template="{prompt}", trained_on="unknown")
+        return RewardCard(level, 0.0, 1.0, 0.0, 1.0, prompt_template="{prompt}", trained_on=UNKNOWN)
     try:
         card = RewardCard(**read_object(path)["reward"])
         measures = (card.center, card.scale, card.trajectory_center, card.trajectory_scale)

@@ -24,6 +24,7 @@ from redpencil.maths.ppo import approx_kl, policy_loss, value_loss
 from redpencil.models.batches import collate
 from redpencil.models.forward import response_logprobs, token_values
 from redpencil.models.loading import (
+    UNKNOWN,
     RewardModel,
     check_same_tokenizer,
     load_head,
@@ -124,6 +125,18 @@ def _reward_model(folder: Path | None, level: str, config: PPOConfig, runtime: R
     return load_reward_model(folder, runtime, level="token" if level == "token" else "sequence")
 
 
+def _check_template(actors: Actors, codec: Codec) -> None:
+    """A reward model reads the policy's token ids, so it must know prompts in the same dress."""
+    for reward in filter(None, (actors.token_reward, actors.sequence_reward)):
+        if reward.card.trained_on != UNKNOWN and reward.card.prompt_template != codec.template:
+            raise RedpencilError(
+                f"the reward model learned prompts as {reward.card.prompt_template!r}, PPO writes them as "
+                f"{codec.template!r}",
+                field="prompt_template",
+                way_out="train the reward model with the policy's template, or give --template",
+            )
+
+
 def run_ppo(
     config: PPOConfig,
     *,
@@ -137,6 +150,7 @@ def run_ppo(
 ) -> None:
     """Train the policy; write `checkpoint/` (the best on the validation prompts) into the stage's folder."""
     set_seed(stage.seed)
+    _check_template(actors, codec)
     check_context(actors.policy, [*prompts.ids, *validation.ids], config.response_length)
     stage.notes["skipped prompts"] = prompts.skipped
     optimizations = {
