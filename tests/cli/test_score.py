@@ -108,8 +108,9 @@ def test_colours_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setattr(
         score, "console", Console(force_terminal=True, color_system="truecolor", markup=False, width=80)
     )
-    score._print(Scored(Response("1", "p", "good bad"), 0.5, ("good", "bad"), (1.0, -1.0)))
+    score._print(Scored(Response("1", "p", "good bad"), 0.5, ("good", "bad"), (1.0, -1.0)), center=-0.25)
     shown = capsys.readouterr().out
+    assert "-0.250" in shown  # the centre
     assert "\x1b[30;48;2;" in shown
     assert "4;30;48;2;" in shown  # blame is underlined too
 

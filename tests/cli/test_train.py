@@ -47,6 +47,16 @@ def test_ppo_is_watched_by_the_judge(chain: Any) -> None:
     assert all(0 <= row["eval/win_rate"] <= 100 for row in rows)
 
 
+def test_training_from_random_weights_is_said(
+    redpencil: Callable[..., Any], tiny_run: Any, tiny: Path, tmp_path: Path
+) -> None:
+    world, trained = tiny_run.folder / "world", tiny_run.folder / "sft" / "checkpoint"
+    rest = ("--data", world / "sft.jsonl", "--recipe", tiny, "--set", "sft.max_steps=1")
+    note = "has no weights: training starts from random ones"
+    assert note in redpencil("sft", "--model", world / "model", "--out", tmp_path / "new", *rest).err
+    assert note not in redpencil("sft", "--model", trained, "--out", tmp_path / "more", *rest).err
+
+
 def test_a_stage_that_is_complete_is_not_run_again(
     redpencil: Callable[..., Any], chain: Any, tiny_run: Any, tiny: Path
 ) -> None:

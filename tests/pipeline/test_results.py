@@ -13,7 +13,16 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 
 from redpencil.models.loading import load_reward_model
 from redpencil.pipeline.context import Context
-from redpencil.pipeline.results import _against_oracle, _efficiencies, _heatmaps, _Row, skipped_rows, stage_seconds
+from redpencil.pipeline.results import (
+    _against_oracle,
+    _efficiencies,
+    _heatmaps,
+    _Row,
+    pays_centred,
+    skipped_rows,
+    stage_seconds,
+)
+from redpencil.recipe import default_recipe, load_recipe, shipped_recipe
 from redpencil.records import Edit, Pair, Response, read_jsonl
 from redpencil.runs import write_json
 from redpencil.training.pairs import pairs_of_edits
@@ -207,6 +216,13 @@ def test_the_share_of_edited_tokens_that_score_low_is_measured_without_an_oracle
     found = results["localisation"]["token_edits"]["edited_auroc"]
     assert found == pytest.approx(won / (len(changed) * len(kept)))
     assert set(results["localisation"]) == {"token_edits"}
+
+
+def test_heat_maps_show_what_ppo_pays() -> None:
+    shipped = load_recipe(shipped_recipe("quickstart"))
+    assert not pays_centred(shipped, "token_edits")
+    assert pays_centred(default_recipe(), "token_edits")
+    assert pays_centred(load_recipe(shipped_recipe("variants")), "token_edits_eq3")
 
 
 def test_heat_maps_show_each_token_with_its_centred_reward_and_its_flaw(finished: Path, context: Context) -> None:

@@ -87,7 +87,7 @@ def score(
                 }
             )
         elif html is None:
-            _print(row)
+            _print(row, reward.card.center)
 
 
 def _scored(folder: Path, rows: Sequence[Response], config: Recipe) -> "tuple[RewardModel, list[Scored]]":
@@ -113,7 +113,7 @@ def _scored(folder: Path, rows: Sequence[Response], config: Recipe) -> "tuple[Re
     return reward, scored
 
 
-def _print(row: Scored) -> None:
+def _print(row: Scored, center: float) -> None:
     from redpencil.report.heatmap import heatmap_text
 
     console.print(row.response.prompt, style="bold")
@@ -124,7 +124,8 @@ def _print(row: Scored) -> None:
     else:
         console.print(" ".join(f"{text.strip() or '_'}({value:+.2f})" for text, value in
                                zip(row.tokens, row.rewards, strict=True)))  # fmt: skip
-    console.print(f"reward {row.reward:+.3f}\n")
+    about = f" (the mean of its tokens, which are shown less the model's centre, {center:+.3f})" if row.rewards else ""
+    console.print(f"reward {row.reward:+.3f}{about}\n")
 
 
 def _write_page(path: Path, reward: "RewardModel", scored: Sequence[Scored]) -> None:

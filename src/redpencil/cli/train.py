@@ -86,10 +86,13 @@ def sft(
     config = settings(recipe, set_, device=device, seed=seed, template=template)
     codec, runtime = codec_of(config, model), runtime_of(config)
 
+    from redpencil.models.loading import has_weights
     from redpencil.training.sft import train_sft
 
     with _stage("sft", out, config, codec, config.sft.model_dump(), {"model": model, "examples": data}) as stage:
         if stage is not None:
+            if not has_weights(model):
+                say(f"{model} has no weights: training starts from random ones")
             rows = read_jsonl(data, Example)
             with naming(data):
                 train_sft(config.sft, model=model, examples=rows, codec=codec, runtime=runtime, stage=stage)

@@ -86,7 +86,8 @@ def check_context(model: PreTrainedModel, prompt_ids: Sequence[Sequence[int]], r
             f"a prompt of {longest} tokens and a response of up to {response_length} exceed the model's context of "
             f"{context}",
             field="response_length",
-            way_out="lower response_length or max_prompt_length",
+            way_out="lower response_length or max_prompt_length of the recipe's sampling (in PPO also of ppo), such as "
+            "--set sampling.response_length=80",
         )
 
 

@@ -161,7 +161,7 @@ def _plan_arms(
         "evaluate",
         results.evaluate,
         needs=("judge", "align", *(f"reward-{name}" for name in recipe.reward_models)),
-        config=[list(recipe.arms), list(recipe.reward_models)],
+        config=[list(recipe.arms), {name: results.pays_centred(recipe, name) for name in recipe.reward_models}],
         inputs={
             **outputs,
             "judgements": context.root / "judge",

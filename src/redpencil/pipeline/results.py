@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from redpencil.config import Recipe
 from redpencil.evaluation.efficiency import time_to_reach
 from redpencil.evaluation.judges import judge_outputs
 from redpencil.evaluation.localisation import auroc, pooled_within_groups
@@ -148,7 +149,8 @@ def _look_inside(context: Context, models: Mapping[str, RewardModel]) -> tuple[d
         localised[name] = {"edited_auroc": auroc([-r for row in rewards for r in row], edited)}
         if oracle is not None:
             localised[name] |= _against_oracle(context, oracle, rows, rewards)
-        heatmaps += _heatmaps(context, name, oracle, rows, rewards, model.card.center)
+        center = model.card.center if pays_centred(context.recipe, name) else 0.0
+        heatmaps += _heatmaps(context, name, oracle, rows, rewards, center)
     return localised, heatmaps
 
 
@@ -196,6 +198,12 @@ def _value_at(verdict: Verdict, start: int, end: int, score: float) -> list[tupl
     return [
         (score, not span.correct, span.slot) for span in verdict.value_spans if span.start < end and start < span.end
     ]
+
+
+def pays_centred(recipe: Recipe, reward_model: str) -> bool:
+    """Whether PPO takes the centre out of this model's rewards; so also where no arm uses it."""
+    arms = [name for name, arm in recipe.arms.items() if arm.reward_model == reward_model]
+    return all(recipe.ppo_config(arm).center_rewards for arm in arms)
 
 
 def _heatmaps(
