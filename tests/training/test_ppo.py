@@ -25,6 +25,7 @@ from redpencil.models.text import Codec, load_codec
 from redpencil.records import Prompt, Response
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.ppo import draw_prompts, learn, load_actors, policy_objective, run_ppo, value_objective
+from redpencil.training.reward import encode_samples, score_tokens
 from redpencil.training.rollout import Actors, Rollouts, roll_out
 from redpencil.training.update import Optimization, make_optimization, micro_batches_of, update
 
@@ -306,9 +307,23 @@ def test_without_a_judge_the_reward_on_validation_prompts_chooses(
     trained: Trained, runtime: Runtime, codec: Codec, new_stage: Callable[..., Stage]
 ) -> None:
     settings = config(total_steps=4)
-    stage = new_stage()
-    rows = run(settings, actors_of(settings, trained, runtime), codec, runtime, stage)
+    actors, stage = actors_of(settings, trained, runtime), new_stage()
+    reward = actors.token_reward
+    assert reward is not None
+    expected: list[float] = []
+
+    def remember(responses: Sequence[Response]) -> dict[str, float]:
+        encoded = encode_samples(responses, codec)
+        ids = [prompt for prompt, _ in encoded], [answer for _, answer in encoded]
+        paid = [
+            (row - reward.card.center) / reward.card.scale for row in score_tokens(reward.model, *ids, codec, runtime)
+        ]
+        expected.append(sum(float(row.sum()) for row in paid) / len(paid))
+        return {}
+
+    rows = run(settings, actors, codec, runtime, stage, remember)
     rewards = {row["step"]: row["eval/reward"] for row in rows}
+    assert list(rewards.values()) == pytest.approx(expected, abs=1e-4)
     best = max(rewards, key=lambda step: rewards[step])
     assert stage.notes["best"] == {"step": best, "value": rewards[best]}
     # not those of the rollouts, which come from the policy before the step
