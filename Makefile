@@ -3,14 +3,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+QA_FEEDBACK ?= ../shared/data/qa_feedback/feedback.json
 PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 REQUIREMENTS := pyproject.toml constraints.txt src/redpencil/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart study literal variants test check clean
+.PHONY: help quickstart study literal variants spans bench-align bench-editing test check clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 20
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
 
 quickstart: $(VENV)/.installed ## install, run the whole paper on the small world in minutes, say where the report is
 	$(BIN)/redpencil quickstart
@@ -28,12 +29,22 @@ variants: $(VENV)/.installed ## what was tried, on two tuning seeds, into docs/r
 	$(BIN)/redpencil run recipes/variants.yaml
 	$(BIN)/redpencil report runs/variants --markdown docs/results-variants.md
 
+spans: $(VENV)/.installed-test ## import 250 human-edited items, audit them, compare the diff with the error spans people marked
+	$(BIN)/redpencil import $(QA_FEEDBACK) --format qa-feedback --as edits --out runs/qa-feedback/edits.jsonl
+	$(BIN)/redpencil audit runs/qa-feedback/edits.jsonl --html runs/qa-feedback/audit.html
+
+bench-align: $(VENV)/.installed-test ## align 100,000 real-sized edits: words and token masks a second
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/alignment_speed.py
+
+bench-editing: $(VENV)/.installed-test ## edit 20,000 responses through a faulty server, killed and resumed: what was lost or paid twice
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/llm_editing.py
+
 test: $(VENV)/.installed-test ## run all tests, the slow ones too, and print the coverage of src
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov=redpencil --cov-report=term
 
 check: $(VENV)/.installed-dev ## formatting, lint, strict types, floors
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 

@@ -21,6 +21,7 @@ from redpencil.alignment.show import redline_plain
 from redpencil.alignment.words import diff_words
 from redpencil.cli.main import app
 from redpencil.config import FilesConfig, Recipe
+from redpencil.providers.prices import PriceTable
 from redpencil.recipe import default_recipe, load_recipe, shipped_recipe
 from redpencil.sections import parse_section
 
@@ -214,7 +215,9 @@ def test_every_recipe_key_is_on_the_page() -> None:
 def test_every_example_row_and_recipe_can_be_read(page: Path) -> None:
     for label, block in blocks(page):
         language, _, kind = label.partition(" ")
-        if language == "yaml":
+        if label == "yaml prices":
+            parse_section(yaml.safe_load(block), PriceTable)
+        elif language == "yaml":
             content = yaml.safe_load(block)
             parse_section(content if "files" in content else {"world": {}, **content}, Recipe)
         elif language == "json" and kind == "card":

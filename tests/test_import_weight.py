@@ -18,6 +18,7 @@ LIGHT = (
     "redpencil.providers",
     "redpencil.alignment",
     "redpencil.editing",
+    "redpencil.formats",
     "redpencil.world",
     "redpencil.evaluation",
     "redpencil.report",

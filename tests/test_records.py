@@ -21,10 +21,12 @@ from redpencil.records import (
     Edit,
     EditOutcome,
     Example,
+    JsonlFile,
     Pair,
     Preference,
     Prompt,
     Response,
+    count_lines,
     parse_record,
     read_jsonl,
     to_row,
@@ -110,6 +112,19 @@ def test_blank_lines_windows_line_ends_and_a_byte_order_mark_do_no_harm(tmp_path
     assert list(read_jsonl(path, Prompt)) == [Prompt("1", "a"), Prompt("2", "b")]
     path = write(tmp_path, b'\xef\xbb\xbf{"id": "1", "prompt": "a"}\n')
     assert list(read_jsonl(path, Prompt)) == [Prompt("1", "a")]
+
+
+def test_a_file_of_records_is_read_anew_each_time_and_as_a_stream(tmp_path: Path) -> None:
+    path = write(tmp_path, '{"id": "1", "prompt": "a"}\nbroken')
+    rows = JsonlFile(path, Prompt)
+    assert [next(iter(rows)) for _ in range(2)] == [Prompt("1", "a")] * 2
+    write(tmp_path, '{"id": "2", "prompt": "b"}')
+    assert list(rows) == [Prompt("2", "b")]
+
+
+def test_lines_are_counted_for_progress_only(tmp_path: Path) -> None:
+    assert count_lines(write(tmp_path, "a\nb\n")) == 2
+    assert count_lines(tmp_path / "nowhere") == count_lines(tmp_path) == 0
 
 
 def test_numbers_that_json_does_not_know_pass(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -35,6 +35,7 @@ class EditOutcome(enum.StrEnum):
     EMPTY = "empty"
     TRUNCATED = "truncated"
     REFUSED = "refused"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,25 @@ def read_jsonl(path: str | Path, kind: type[R]) -> Iterator[R]:
             yield parse_record(_parse_line(text, path, number), kind, file=path, line=number)
     if count == 0:
         raise RedpencilError(f"the file holds no {kind.__name__} row", file=path, way_out="give a file with rows")
+
+
+def count_lines(path: Path) -> int:
+    """Lines of a file, for progress; 0 where it cannot be read, which its reader will report."""
+    if not path.is_file():
+        return 0
+    with path.open("rb") as content:
+        return sum(piece.count(b"\n") for piece in iter(lambda: content.read(1 << 20), b""))
+
+
+@dataclass(frozen=True, slots=True)
+class JsonlFile(Generic[R]):
+    """The records of a JSONL file, read anew, as a stream, each time they are gone through."""
+
+    path: Path
+    kind: type[R]
+
+    def __iter__(self) -> Iterator[R]:
+        return read_jsonl(self.path, self.kind)
 
 
 def _parse_line(raw: bytes, path: Path, line: int) -> object:

@@ -13,10 +13,13 @@ CORPUS = [
     "It is better to have had a flame and lost it, than never to have been burned at all.",
     "the cat sat on the mat. the dog sat on the rug, and the bird sang.",
     "你好世界 café naïve 👍🏽 नमस्ते the catalogue of cats",
+    "שלום עולם مرحبا بالعالم 👨\u200d👩\u200d👧 e\u0301te\u0301",
 ]
 FIGURE_5 = (CORPUS[0], "It is better to have had a flame and been singed, than never to have felt its warmth at all.")
 
-sentences = st.lists(st.sampled_from(["a", "cat", "cats", "the", ".", ",", "你好", "👍🏽", "e\u0301"]), max_size=12)
+sentences = st.lists(
+    st.sampled_from(["a", "cat", "cats", "the", ".", ",", "你好", "👍🏽", "e\u0301", "שלום", "مرحبا"]), max_size=12
+)
 texts = st.one_of(sentences.map(" ".join), sentences.map("".join), st.text(max_size=20))
 
 
@@ -196,6 +199,9 @@ def test_another_split_of_kept_words_is_changed() -> None:
     original = Tokens((1, 2, EOS), ((0, 2), (2, 3), (3, 3)), True)
     edited = Tokens((3, 4, EOS), ((0, 1), (1, 3), (3, 3)), True)
     assert token_masks("abc", "abc", original, edited) == TokenMasks(flags("xx."), flags("xx."), ((2, 2),))
+    # the same ids at other places
+    edited = Tokens((1, 2, EOS), ((0, 1), (1, 3), (3, 3)), True)
+    assert token_masks("abc", "abc", original, edited) == TokenMasks(flags("xx."), flags("xx."), ((2, 2),))
     # the same place, another id
     edited = Tokens((1, 9, EOS), ((0, 2), (2, 3), (3, 3)), True)
     assert token_masks("abc", "abc", original, edited) == TokenMasks(flags(".x."), flags(".x."), ((0, 0), (2, 2)))
@@ -323,3 +329,91 @@ def test_real_tokens_of_a_replaced_word(name: str) -> None:
     assert any(found.chosen_changed)
     kept = "".join(sorted({original[slice(*first.offsets[i])] for i, _ in found.unchanged}))
     assert all(piece in kept for piece in ("👍", "你", "好", "e", "."))
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@settings(deadline=None)
+@given(original=texts, edited=texts, alignment=st.sampled_from(["lcs", "positional"]))
+def test_undoing_an_edit_gives_back_the_other_text(name: str, original: str, edited: str, alignment: str) -> None:
+    """What is kept of the original and what the edit chose are the edit; kept and rejected are the original."""
+    first, second = real_tokens(name, original, False), real_tokens(name, edited, False)
+    found = token_masks(original, edited, first, second, alignment=alignment)
+    kept = {j: i for i, j in found.unchanged}
+    redone = [second.ids[j] if changed else first.ids[kept[j]] for j, changed in enumerate(found.chosen_changed)]
+    assert tuple(redone) == second.ids
+    kept = dict(found.unchanged)
+    undone = [first.ids[i] if changed else second.ids[kept[i]] for i, changed in enumerate(found.rejected_changed)]
+    assert tuple(undone) == first.ids
+    if name == "byte-level BPE":
+        assert TOKENIZERS[name].decode(redone, skip_special_tokens=False) == edited
+        assert TOKENIZERS[name].decode(undone, skip_special_tokens=False) == original
+    if alignment == "lcs":
+        for i, j in found.unchanged:
+            assert original[slice(*first.offsets[i])] == edited[slice(*second.offsets[j])]
+
+
+VOCABULARY = [
+    *(
+        "the",
+        "cat",
+        "sat",
+        "burned",
+        "flame",
+        "bird",
+        "café",
+        "e\u0301te\u0301",
+        "👍🏽",
+        "👨\u200d👩\u200d👧",
+        ",",
+        ".",
+    ),
+    *("你好", "世界", "नमस्ते", "שלום", "مرحبا"),
+]
+
+
+@st.composite
+def word_edits(draw: st.DrawFn) -> tuple[list[str], int, int, list[str]]:
+    """Words that occur once each, so that their alignment is beyond doubt; which go, and which come in their place."""
+    order = draw(st.permutations(VOCABULARY))
+    size = draw(st.integers(2, 10))
+    start = draw(st.integers(1, size - 1))
+    return order[:size], start, draw(st.integers(start, size)), order[size : size + draw(st.integers(0, 5))]
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@settings(deadline=None)
+@given(edit=word_edits(), anchor=st.sampled_from(["none", "divergence"]), eos_in_changed=st.booleans())
+def test_an_edit_changes_the_tokens_of_its_words_alone(
+    name: str, edit: tuple[list[str], int, int, list[str]], anchor: str, eos_in_changed: bool
+) -> None:
+    before, start, end, new = edit
+    original, edited = " ".join(before), " ".join([*before[:start], *new, *before[end:]])
+    first, second = real_tokens(name, original, True), real_tokens(name, edited, True)
+    found = token_masks(original, edited, first, second)
+    gone = len(" ".join(before[:start])), len(" ".join(before[:end]))
+    come = gone[0], gone[0] + sum(1 + len(word) for word in new)
+    for tokens, changed, span in ((first, found.rejected_changed, gone), (second, found.chosen_changed, come)):
+        offsets = tokens.offsets[: tokens.body]
+        assert changed == (*(a < span[1] and b > span[0] for a, b in offsets), False)
+    # trap 3: a pure insertion leaves the rejected side's U1 empty, a pure deletion the chosen side's
+    assert any(found.rejected_changed) == (end > start)
+    assert any(found.chosen_changed) == bool(new)
+    # the other way round, the sides are swapped
+    swapped = token_masks(edited, original, second, first)
+    assert (swapped.chosen_changed, swapped.rejected_changed) == (found.rejected_changed, found.chosen_changed)
+    assert swapped.unchanged == tuple((j, i) for i, j in found.unchanged)
+    # options add to U1 and take nothing from it
+    more = token_masks(original, edited, first, second, anchor=anchor, eos_in_changed=eos_in_changed)
+    assert sum(more.rejected_changed) - sum(found.rejected_changed) in (0, 1)
+    assert sum(more.chosen_changed) - sum(found.chosen_changed) in (0, 1)
+
+
+def test_tokens_of_a_megabyte() -> None:
+    words = [f"w{number % 7919}" for number in range(170_000)]
+    original = " ".join(words)
+    words[80_000] = "here"
+    edited = " ".join(words)
+    found = masks(original, edited)
+    assert len(original) > 900_000
+    assert [index for index, changed in enumerate(found.rejected_changed) if changed] == [80_000]
+    assert [index for index, changed in enumerate(found.chosen_changed) if changed] == [80_000]

@@ -1,6 +1,7 @@
 """Word edits: splitting, the two alignments, joining, and human edits against human-labelled error spans."""
 
 import json
+import random
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from redpencil.alignment import words as words_module
 from redpencil.alignment.words import Block, diff_words, kept_share, split_words
 
 FIGURE_5 = (
@@ -53,6 +55,13 @@ def edits(original: str, edited: str, alignment: str = "lcs") -> list[tuple[str,
 )
 def test_split_words(text: str, expected: list[str]) -> None:
     assert words(text) == expected
+
+
+def test_every_character_is_the_same_word_in_texts_of_any_script() -> None:
+    """A combining mark far away, which makes a text one of the rarer kind, changes no other word."""
+    for char in map(chr, (*range(0x3400), *range(0x1F000, 0x20000))):
+        text = f"a{char}b {char} '{char}'s"
+        assert words(f"{text} e\u0301") == [*words(text), " e\u0301"]
 
 
 @given(texts)
@@ -244,6 +253,64 @@ def test_swapping_the_texts_swaps_a_pure_edit(text: str, start: int, length: int
 def test_identical_texts_have_one_equal_block(text: str) -> None:
     assert [block.kind for block in diff_words(text, text)] == (["equal"] if text else [])
     assert kept_share(text, text) == 1.0
+
+
+def test_words_with_one_hash_are_different_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Word(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            return 7
+
+    monkeypatch.setattr(words_module, "_words", lambda text, start: [Word(word) for word in text[start:].split("|")])
+    assert words_module._hunks([Word("ab"), Word("cd"), Word("ef")], [Word("ab"), Word("gh"), Word("ef")]) == [
+        (1, 2, 1, 2)
+    ]
+
+
+def long_edit(length: int, every: int) -> tuple[str, str, int]:
+    """A text, the same with a run of words replaced, removed or put in in each stretch of `every`, and how many."""
+    rng = random.Random(3)
+    original = [rng.choice("abcdefghij") * rng.randint(1, 3) + str(rng.randrange(400)) for _ in range(length)]
+    edited = list(original)
+    places = range(every // 2, length - 5, every)
+    for place in reversed(places):
+        edited[place : place + rng.randint(0, 3)] = [f"new{rng.randrange(9)}" for _ in range(rng.randint(1, 3))]
+    return " ".join(original), " ".join(edited), len(places)
+
+
+@pytest.mark.parametrize("every", [200, 12])
+def test_long_texts_are_aligned_like_short_ones(monkeypatch: pytest.MonkeyPatch, every: int) -> None:
+    original, edited, count = long_edit(6000, every)
+    exact = diff_words(original, edited)
+    assert sum(block.kind != "equal" for block in exact) == count
+    monkeypatch.setattr(words_module, "_LARGEST_TABLE", 6000**2 // 72)  # as a megabyte is to the table we allow
+    assert diff_words(original, edited) == exact
+
+
+@given(texts, texts)
+def test_texts_cut_into_chunks_are_tiled_too(original: str, edited: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(words_module, "_LARGEST_TABLE", 4)
+        for first, second in ((original, edited), (original * 3, original + edited + original)):
+            blocks = diff_words(first, second)
+            assert "".join(first[slice(*block.original)] for block in blocks) == first
+            assert "".join(second[slice(*block.edited)] for block in blocks) == second
+            assert all(first[slice(*b.original)] == second[slice(*b.edited)] for b in blocks if b.kind == "equal")
+            assert all((one.kind == "equal") != (next_.kind == "equal") for one, next_ in pairwise(blocks))
+
+
+def test_a_megabyte() -> None:
+    original, edited, count = long_edit(180_000, 100)
+    assert len(original) > 1_000_000
+    assert sum(block.kind != "equal" for block in diff_words(original, edited)) == count
+    assert [(b.kind, b.original) for b in diff_words(original, f"{original} end")] == [
+        ("equal", (0, len(original))),
+        ("insert", (len(original), len(original))),
+    ]
+    # nothing in common, and a megabyte without a word
+    assert len(diff_words(original, original.upper().replace("1", "x"))) > 0
+    assert len(diff_words(" " * 1_000_000, "a")) == 1
 
 
 def test_human_edits_find_human_error_spans() -> None:

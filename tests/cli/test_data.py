@@ -1,14 +1,13 @@
-"""`respond`, `edit` and `align` on the files of the tiny run."""
+"""`respond` and `align` on the files of the tiny run."""
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from redpencil.records import Edit, Pair, Prompt, Response, read_jsonl
+from redpencil.records import Pair, Prompt, Response, read_jsonl
 
 PROMPT = "tell me about jordan . i need its language , currency and capital ."
 
@@ -56,34 +55,6 @@ def test_respond_skips_what_is_too_long_and_says_so(
     )
     assert [row.id for row in read_jsonl(tmp_path / "out", Response)] == ["short"]
     assert "skipped: 1 prompts longer than sampling.max_prompt_length" in outcome.err
-
-
-def test_edit_gives_one_edit_for_each_response(chain: Any) -> None:
-    edits = list(read_jsonl(chain.folder / "edits.jsonl", Edit))
-    responses = list(read_jsonl(chain.folder / "responses.jsonl", Response))
-    assert [(row.id, row.original) for row in edits] == [(row.id, row.response) for row in responses]
-    outcomes = Counter(row.outcome.value for row in edits)
-    assert f"{outcomes['edited']} edited" in chain.outcomes["edit"].err
-
-
-def test_an_empty_response_is_counted_and_never_lost(redpencil: Callable[..., Any], tmp_path: Path) -> None:
-    responses = write(tmp_path / "r", {"id": "1", "prompt": PROMPT, "response": " "})
-    outcome = redpencil("edit", "--responses", responses, "--provider", "world", "--out", tmp_path / "edits")
-    assert (outcome.code, "1 edits" in outcome.err, "1 empty" in outcome.err) == (0, True, True)
-    (row,) = read_jsonl(tmp_path / "edits", Edit)
-    assert (row.outcome, row.edited) == ("empty", " ")
-
-
-def test_edit_takes_a_template_of_ones_own(redpencil: Callable[..., Any], tmp_path: Path) -> None:
-    responses = write(tmp_path / "r", {"id": "1", "prompt": PROMPT, "response": "its language is german ."})
-    arguments = ("edit", "--responses", responses, "--provider", "world", "--out", tmp_path / "edits")
-    (tmp_path / "t").write_text("Question: {question}\n\nResponse: {response}\n\nPlease make minimal changes. Thanks!")
-    assert redpencil(*arguments, "--template", tmp_path / "t").code == 0
-    (row,) = read_jsonl(tmp_path / "edits", Edit)
-    assert row.outcome == "edited"
-    (tmp_path / "t").write_text("Please correct {response}")
-    outcome = redpencil(*arguments, "--template", tmp_path / "t")
-    assert (outcome.code, "the edit template has no {question}" in outcome.err) == (1, True)
 
 
 def test_align_writes_masks_of_both_sides(chain: Any) -> None:
@@ -203,10 +174,3 @@ def test_bad_edits(mistake: Callable[..., str], redpencil: Callable[..., Any], p
     assert "e: no pair is left" in mistake(*arguments, "--out", tmp_path / "o")
     assert "no edit can be shown" in mistake(*arguments, "--show", "2")
     assert "has no {prompt}" in mistake(*arguments, "--out", tmp_path / "o", "--template", "hello")
-
-
-def test_bad_editors(mistake: Callable[..., str], tmp_path: Path) -> None:
-    rows = write(tmp_path / "r.jsonl", {"id": "1", "prompt": "what is love ?", "response": "a ."})
-    start = ("edit", "--responses", rows, "--out", tmp_path / "o", "--provider")
-    assert "no provider called 'gpt'" in mistake(*start, "gpt")
-    assert "r.jsonl [prompt]: 'what is love ?' is no prompt of the world" in mistake(*start, "world")

@@ -99,8 +99,8 @@ def test_a_stage_of_several_parts_starts_anew_with_each(terminal: io.StringIO) -
 @pytest.mark.parametrize(
     ("completed", "elapsed", "said"),
     [
-        (30, 10.0, "3.0/s  0:00:10 left"),  # 30 more at 3 a second
-        (6, 60.0, "10.0 s each  0:09:00 left"),  # 54 more at 10 s each
+        (30, 10.0, "3.0/s, 0:00:10 left"),  # 30 more at 3 a second
+        (6, 60.0, "10.0 s each, 0:09:00 left"),  # 54 more at 10 s each
         (0, 5.0, ""),
     ],
 )
@@ -129,3 +129,28 @@ def test_work_of_one_command(log: io.StringIO) -> None:
     with working("edit") as report:
         report(1, 2, "edited")
     assert log.getvalue() == "edit: started\nedit: done in 0.0 s\n"
+
+
+def test_a_log_gets_a_line_every_half_minute_with_rate_note_and_time_left(
+    log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with working("edit") as report:
+        for now[0], done in ((10.0, 1), (29.0, 20), (40.0, 61), (50.0, 70), (71.0, 122)):
+            report(done, 244, "2 failed, $0.10")
+    # 61 in the 30 s since the first came: 2.0/s, and 183 more take 90 s. 122 in 61 s: as many again.
+    assert log.getvalue().splitlines()[1:-1] == [
+        "edit: 61/244, 2.0/s, 0:01:30 left, 2 failed, $0.10",
+        "edit: 122/244, 2.0/s, 0:01:01 left, 2 failed, $0.10",
+    ]
+
+
+def test_the_pace_in_a_log_starts_anew_with_each_part(log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with working("edit") as report:
+        for now[0], done, total in ((1.0, 1, 1000), (2.0, 1000, 1000), (100.0, 1, 10), (140.0, 4, 10)):
+            report(done, total, "")
+    # The second part: 4 in 40 s, so 6 more take a minute.
+    assert log.getvalue().splitlines()[1:-1] == ["edit: 1/10", "edit: 4/10, 10.0 s each, 0:01:00 left"]

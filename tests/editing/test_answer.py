@@ -1,5 +1,7 @@
 """What is taken off an editor's answer, and what became of the request."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +29,19 @@ PRIMED = "Here is my attempt to make minimal changes to improve the response:"
         f"Revised response (Claude-2):\n\n{EDITED}",
         f"Response: {EDITED}",
         f"{PRIMED}\n\nResponse: {EDITED}",
+        f"Here's a minimally edited version:\n\n{EDITED}",
+        f"Sure! Here's my minimally revised version of the response, with one fact corrected:\n\n{EDITED}",
+        f"Absolutely! Below is the edited and improved text:\n{EDITED}",
+        f"Here is the response with minimal changes:\n{EDITED}",
+        f"I've made minimal changes to improve the response:\n\n{EDITED}",
+        f"Here's the revised response:\n\n---\n\n{EDITED}",
+        f"Revised version:\n{EDITED}",
+        f"## Revised Response\n\n{EDITED}",
+        f"**Revised Response**\n{EDITED}",
+        f"<response>\n{EDITED}\n</response>",
+        f"Here is the revised response:\n<revised_response>{EDITED}</revised_response>\n\nI changed the city.",
+        f"```\n{EDITED}\n```",
+        f"{PRIMED}\n\n```markdown\n{EDITED}\n```\n\nI only changed the city in the response.",
         f'"{EDITED}"',
         f"{PRIMED}\n\n\u201c{EDITED}\u201d",
     ],
@@ -37,8 +52,52 @@ def test_what_the_prompt_invites_is_taken_off(answer: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "comment",
+    [
+        "Changes made: I replaced Lyon by Paris.",
+        "**Changes made:**\n- Lyon -> Paris",
+        "Changes:\n\n1. The city.\n\n2. Nothing else.",
+        "Here are the changes I made:\n\n* the city",
+        "### Summary of changes\n".replace("changes", "the changes:"),
+        "Explanation: I corrected the name of the capital.",
+        "**Explanation of changes:** The original named the wrong city.",
+        "Note: I changed only the city, because Lyon is not the capital.",
+        "(Note: I kept the rest unchanged.)",
+        "---\nI made minimal changes to the response.",
+        "---\n\n*I made minimal changes to the response.*",
+        "I've corrected the city and kept the rest of the original response.",
+        "The revised response names the right city.",
+        "These changes make the response more helpful.",
+        "Let me know if you'd like any further changes!",
+        "I only changed the city in the original response.\n\nLet me know if you need anything else.",
+        "Note that I corrected one word.\n\nI hope this helps!",
+    ],
+)
+def test_what_is_said_about_the_edit_is_taken_off(comment: str) -> None:
+    assert strip_preamble(f"{EDITED}\n\n{comment}", ORIGINAL) == EDITED
+    assert strip_preamble(f"Sure! Here is the edited response:\n\n{EDITED}\n\n{comment}\n", ORIGINAL) == EDITED
+    two = f"{ORIGINAL}\n\nIt lies on the Seine."
+    assert classify(Completion(f"{two}\n\n{comment}"), two) == (EditOutcome.UNCHANGED, two)
+
+
+@pytest.mark.parametrize(
     "text",
     [
+        "```python\nprint(1)\n```",
+        "```\none\n```\nand\n```\ntwo\n```",
+        "Use it so:\n```\none\n```",
+        "Take the bus.\n\nLet me know if you have other questions.",
+        "Water the plants.\n\nI hope this helps!",
+        "The code was slow.\n\nExplanation: it opens the file in the loop.",
+        "He moved away.\n\nI made a new friend there.",
+        "He paints.\n\nI made minor changes to the house.\n\nIt is blue now.",
+        "The city grew.\n\nThese changes were driven by trade.",
+        "Ratify it.\n\nNote: a majority is needed.",
+        "Ratify it. Changes made: none.",
+        "Changes made: none.",
+        "I changed the city in the response.\n\nIt is Paris.",
+        "one\n\n---\n\ntwo",
+        "The <response> tag holds the answer.",
         "Here is a list:\n- one\n- two",
         "Here is an improved recipe for pancakes: flour, milk, eggs.",
         "Here are my favourite edited volumes:\n1. One",
@@ -67,6 +126,19 @@ def test_content_stays(text: str) -> None:
         # Quotation marks and blank space of the original.
         ('"a b"', '"a c"', '"a c"'),
         ('say "b"', '"say c"', '"say c"'),
+        # Fences, tags, rules and paragraphs about changes of the original.
+        ("```\na b\n```", "```\na c\n```", "```\na c\n```"),
+        ("<response>a b</response>", "<response>a c</response>", "<response>a c</response>"),
+        ("a b\n\nChanges made: none", "a c\n\nChanges made: none", "a c\n\nChanges made: none"),
+        (
+            "a b\n\nChanges made: none",
+            "a c\n\nI made minimal changes to the response.",
+            "a c\n\nI made minimal changes to the response.",
+        ),
+        ("a b\n\nChanges made: d", "a c\n\nI made changes: d", "a c\n\nI made changes: d"),
+        ("a\n\nBig changes made: a b c d", "a\n\nChanges made: a b c d", "a\n\nChanges made: a b c d"),
+        ("---\na b", "Edited response:\n---\na c", "---\na c"),
+        ("a b\n\n---", "a c\n\n---\n\nI made minimal changes.", "a c\n\n---"),
         (" a b\n", "a c", " a c\n"),
         ("a b", " a c\n", "a c"),
     ],
@@ -84,6 +156,59 @@ def test_a_text_given_back_is_unchanged_also_behind_the_primed_words(text: str) 
     assert strip_preamble(text, text) == text
     assert classify(Completion(text), text) == (EditOutcome.UNCHANGED, text)
     assert classify(Completion(f"{PRIMED}\n\n{text}"), text) == (EditOutcome.UNCHANGED, text)
+
+
+phrases = st.sampled_from(
+    [
+        *(
+            "Changes made: ",
+            "Changes:",
+            "Note: I changed the response.",
+            "I made minimal changes",
+            "The revised response",
+        ),
+        *(
+            "Let me know if you want other changes",
+            "I hope this helps",
+            "Explanation:",
+            "Response:",
+            "Here is",
+            "my attempt:",
+        ),
+        *(
+            "```",
+            "---",
+            "<response>",
+            "</response>",
+            '"',
+            "**",
+            " ",
+            "\n",
+            "\n\n",
+            "\n\n",
+            "one two",
+            "three",
+            "four five six",
+        ),
+    ]
+)
+texts = st.lists(phrases, min_size=1, max_size=12).map(" ".join).map(str.strip).filter(bool)
+
+
+@given(texts, st.data())
+def test_a_text_with_one_word_changed_is_never_shortened(text: str, data: st.DataObject) -> None:
+    """Whatever it talks about, and though it may lose the very word that made it something else."""
+    spans = [match.span() for match in re.finditer(r"\w+", text)]
+    if not spans:
+        return
+    start, end = data.draw(st.sampled_from(spans))
+    edited = text[:start] + "seven" + text[end:]
+    assert strip_preamble(edited, text) == edited
+
+
+@given(texts)
+def test_an_answer_equal_to_the_original_is_never_shortened(text: str) -> None:
+    assert strip_preamble(text, text) == text
 
 
 words = st.lists(st.sampled_from(["paris", "lyon", "is", "\u00e9t\u00e9", "'", "*", "{", "\n", " "]), min_size=1)

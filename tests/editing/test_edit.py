@@ -1,30 +1,47 @@
 """From responses to edits, and from edits to those that can be learned from."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
-from redpencil.editing.edit import edit_responses, minimality, split_usable
-from redpencil.editing.prompt import parse_template
+from redpencil.editing.edit import (
+    EditStyle,
+    Plan,
+    ask_for_edits,
+    edit_responses,
+    minimality,
+    plan_edits,
+    read_edits,
+    spent,
+    split_usable,
+)
+from redpencil.editing.prompt import SMALLER, parse_template
 from redpencil.errors import RedpencilError
-from redpencil.providers.base import Completion, Message, StopReason
+from redpencil.providers.base import Completion, Failure, Message, Request, Result, StopReason, Usage
+from redpencil.providers.journal import open_journal
 from redpencil.providers.scripted import ScriptedProvider
 from redpencil.records import Edit, EditOutcome, Response
 
 
 @dataclass
 class Recorder:
-    """Answers from a list and remembers what it was asked."""
+    """Answers from a list and remembers what it was asked. What has no answer left fails."""
 
-    completions: list[Completion]
+    results: list[Result]
     name: str = "recorder"
     asked: list[list[Message]] = field(default_factory=list)
 
-    def complete(self, messages: Sequence[Message]) -> Completion:
-        self.asked.append(list(messages))
-        return self.completions[len(self.asked) - 1]
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"provider": "recorder"}
+
+    def answer(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Result]]:
+        for request in requests:
+            self.asked.append(list(request.messages))
+            yield request, self.results[len(self.asked) - 1]
 
 
 def _fix(text: str) -> str:
@@ -48,29 +65,27 @@ def test_a_scripted_editor_edits() -> None:
     )
 
 
-def test_ids_and_order_are_kept_and_each_edit_comes_before_the_next_response_is_read() -> None:
-    read: list[str] = []
+class Backwards(ScriptedProvider):
+    """Answers when it has heard all, the last request first."""
 
-    def responses() -> Iterator[Response]:
-        for name in ("b", "a", "c"):
-            read.append(name)
-            yield Response(name, "q", "lyon lyon")
+    def answer(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Result]]:
+        return super().answer(reversed(list(requests)))
 
-    edits = edit_responses(responses(), ScriptedProvider("fixer", _fix))
-    assert read == []
-    assert next(edits).id == "b"
-    assert read == ["b"]
-    assert [edit.id for edit in edits] == ["a", "c"]
+
+def test_ids_and_order_are_those_of_the_responses_whatever_comes_first() -> None:
+    responses = [Response(name, name, "lyon lyon") for name in ("b", "a", "c")]
+    edits = list(edit_responses(responses, Backwards("fixer", _fix)))
+    assert [(edit.id, edit.prompt, edit.edited) for edit in edits] == [(name, name, "paris paris") for name in "bac"]
 
 
 def test_unusable_answers_are_kept_beside_the_original() -> None:
-    completions = [
+    completions: list[Result] = [
         Completion("it is ly", StopReason.LENGTH),
         Completion("no", StopReason.REFUSAL),
         Completion(" "),
         Completion("it is lyon ."),
     ]
-    responses = [Response(str(i), "q", "it is lyon .") for i in range(4)]
+    responses = [Response(str(i), f"q{i}", "it is lyon .") for i in range(4)]
     edits = list(edit_responses(responses, Recorder(completions)))
     assert [edit.edited for edit in edits] == ["it is lyon ."] * 4
     assert [(edit.outcome, edit.meta) for edit in edits] == [
@@ -96,8 +111,18 @@ def test_a_response_that_was_cut_off_says_so() -> None:
 def test_the_input_and_the_users_template_reach_the_editor() -> None:
     editor = Recorder([Completion("b"), Completion("b")])
     responses = [Response("1", "q", "a", meta={"input": "context"}), Response("2", "q", "a", meta={"input": None})]
-    list(edit_responses(responses, editor, parse_template("{question}\n\n{input}\n\n{response}")))
+    template = parse_template("{question}\n\n{input}\n\n{response}")
+    list(edit_responses(responses, editor, EditStyle(template)))
     assert editor.asked == [[Message("user", "q\n\ncontext\n\na")], [Message("user", "q\n\na")]]
+
+
+def test_a_prompt_that_holds_its_input_is_asked_about_in_parts() -> None:
+    editor = Recorder([Completion("b"), Completion("b")])
+    meta = {"instruction": "Name it.", "input": "a cat"}
+    both = Response("1", "Name it.\n\na cat", "Tom", meta=meta)
+    apart = Response("2", "Name it.", "Tim", meta=meta)
+    list(edit_responses([both, apart], editor, EditStyle(parse_template("{question}|{input}|{response}"))))
+    assert [turns[0].content for turns in editor.asked] == ["Name it.|a cat|Tom", "Name it.|a cat|Tim"]
 
 
 def test_an_input_that_is_no_text_names_the_response() -> None:
@@ -105,12 +130,112 @@ def test_an_input_that_is_no_text_names_the_response() -> None:
         list(edit_responses([Response("r9", "q", "a", meta={"input": ["b"]})], Recorder([])))
 
 
-def test_progress_says_how_many_of_how_many_and_what_became_of_each() -> None:
-    seen: list[tuple[int, int, str]] = []
-    completions = [Completion("b"), Completion("")]
-    responses = [Response("1", "q", "a"), Response("2", "q", "a")]
-    list(edit_responses(responses, Recorder(completions), progress=lambda *what: seen.append(what)))
-    assert seen == [(1, 2, "edited"), (2, 2, "empty")]
+def test_equal_responses_to_equal_prompts_are_asked_about_once() -> None:
+    editor = Recorder([Completion("b")])
+    edits = list(edit_responses([Response("1", "q", "a"), Response("2", "q", "a")], editor))
+    assert [(edit.id, edit.edited) for edit in edits] == [("1", "b"), ("2", "b")]
+    assert len(editor.asked) == 1
+
+
+def test_a_request_that_failed_is_an_outcome_with_its_reason() -> None:
+    editor = Recorder([Failure("status 500"), Completion("b")])
+    edits = list(edit_responses([Response("1", "q", "a"), Response("2", "r", "a")], editor))
+    assert [(edit.outcome, edit.edited) for edit in edits] == [(EditOutcome.FAILED, "a"), (EditOutcome.EDITED, "b")]
+    assert edits[0].meta == {"problem": "status 500"}
+    assert len(editor.asked) == 2  # not again in the same run
+
+
+LONG = "one two three four"
+HALF = EditStyle(min_kept=0.5)
+
+
+@pytest.mark.parametrize(
+    ("second", "outcome", "edited", "retry"),
+    [
+        # The first answer keeps one of four words. Of the second ones the better counts.
+        (Completion("one two three 4"), EditOutcome.EDITED, "one two three 4", ("edited", 0.75)),
+        (Completion("1 2 3 4"), EditOutcome.EDITED, "one 2 3 4", ("edited", 0.0)),
+        (Completion(LONG), EditOutcome.UNCHANGED, LONG, ("unchanged", 1.0)),
+        (Completion("one", StopReason.LENGTH), EditOutcome.EDITED, "one 2 3 4", ("truncated", None)),
+        (Completion("", StopReason.REFUSAL), EditOutcome.EDITED, "one 2 3 4", ("refused", None)),
+        (Failure("status 500"), EditOutcome.EDITED, "one 2 3 4", ("failed", None)),
+    ],
+)
+def test_an_edit_that_keeps_too_little_is_asked_for_once_more_and_that_is_recorded(
+    second: Result, outcome: EditOutcome, edited: str, retry: tuple[str, float | None]
+) -> None:
+    editor = Recorder([Completion("one 2 3 4"), second])
+    [edit] = edit_responses([Response("1", "q", LONG)], editor, HALF)
+    assert (edit.outcome, edit.edited) == (outcome, edited)
+    note = {"first_kept": 0.25, "outcome": retry[0]} | ({} if retry[1] is None else {"second_kept": retry[1]})
+    assert edit.meta["retry"] == note
+    assert len(editor.asked) == 2
+
+
+def test_the_second_request_goes_on_from_the_first_answer() -> None:
+    editor = Recorder([Completion("one 2 3 4"), Completion("one two three 4")])
+    list(edit_responses([Response("1", "q", LONG)], editor, HALF))
+    human, begun = editor.asked[0]
+    assert editor.asked[1] == [
+        human,
+        Message("assistant", f"{begun.content}\n\none 2 3 4"),
+        Message("user", SMALLER),
+        begun,
+    ]
+
+
+@pytest.mark.parametrize("answer", [LONG, "one two 3 4", "I cannot do that.", ""])
+def test_nobody_is_asked_twice_for_a_small_edit_or_for_none(answer: str) -> None:
+    editor = Recorder([Completion(answer)])
+    [edit] = edit_responses([Response("1", "q", LONG)], editor, HALF)
+    assert len(editor.asked) == 1
+    assert "retry" not in edit.meta
+
+
+def test_a_plan_counts_what_a_run_will_ask() -> None:
+    # "é" has two bytes in UTF-8; the template's own words come on top.
+    responses = [Response("1", "q", "é a"), Response("2", "q", "é a"), Response("3", "r", "b"), Response("4", "s", " ")]
+    style = EditStyle(parse_template("{question} {response}"))
+    with open_journal() as journal:
+        editor = Recorder([Completion("c"), Failure("no")])
+        before = plan_edits(responses, editor, style, journal)
+        list(ask_for_edits(responses, editor, style, journal, set()))
+        after = plan_edits(responses, editor, style, journal)
+    # To ask: "q é a" (6 bytes) and "r b" (3 bytes), for answers of 4 and 1 bytes.
+    assert before == Plan(responses=4, empty=1, answered=0, to_ask=2, input_bytes=9, output_bytes=5)
+    # The two equal ones are answered; the other failed and is due again.
+    assert after == Plan(responses=4, empty=1, answered=2, to_ask=1, input_bytes=3, output_bytes=1)
+
+
+def test_a_plan_after_the_first_answers_has_the_second_requests() -> None:
+    responses, asked = [Response("1", "q", LONG)], set[str]()
+    with open_journal() as journal:
+        editor = Recorder([Completion("one 2 3 4"), Completion(LONG)])
+        list(ask_for_edits(responses, editor, HALF, journal, asked))
+        assert plan_edits(responses, editor, HALF, journal, asked).to_ask == 1
+        list(ask_for_edits(responses, editor, HALF, journal, asked))
+        assert plan_edits(responses, editor, HALF, journal, asked).to_ask == 0
+
+
+def test_tokens_are_those_of_every_answer_once() -> None:
+    responses = [Response("1", "q", LONG), Response("2", "q", LONG), Response("3", "r", LONG)]
+    results: list[Result] = [
+        Completion("one 2 3 4", usage=Usage(10, 4)),
+        Completion(LONG, usage=Usage(20, 5)),
+        Completion("one two 3", usage=None),
+    ]
+    with open_journal() as journal:
+        editor, asked = Recorder([results[0], results[2], results[1]]), set[str]()
+        for _ in range(2):
+            list(ask_for_edits(responses, editor, HALF, journal, asked))
+        # The first answer and the second one about responses 1 and 2; the answer about 3 says nothing of tokens.
+        assert spent(responses, editor, HALF, journal) == Usage(30, 9)
+
+
+def test_a_response_without_an_answer_says_so_when_it_is_read() -> None:
+    with open_journal() as journal:
+        [edit] = read_edits([Response("1", "q", "a")], Recorder([]), EditStyle(), journal)
+    assert (edit.outcome, edit.meta) == (EditOutcome.FAILED, {"problem": "never asked"})
 
 
 def test_minimality_is_the_share_of_the_originals_words_that_stay() -> None:

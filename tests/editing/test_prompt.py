@@ -6,7 +6,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from redpencil.editing.prompt import FIGURE_2, EditTemplate, parse_template, read_template, render_edit_prompt
+from redpencil.editing.prompt import (
+    FIGURE_2,
+    PRIMERS,
+    SMALLER,
+    EditTemplate,
+    Primer,
+    ask_again,
+    parse_template,
+    place_primer,
+    read_template,
+    render_edit_prompt,
+)
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Message
 
@@ -109,3 +120,33 @@ def test_an_unreadable_template_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"{question} {response} \xe9")
     with pytest.raises(RedpencilError, match="UTF-8 at byte 22"):
         read_template(tmp_path / "latin.txt")
+
+
+TURNS = [Message("user", "please"), Message("assistant", "Here it is:")]
+
+
+def test_the_beginning_of_the_answer_goes_where_a_model_takes_it() -> None:
+    assert place_primer(TURNS, "turn") == TURNS
+    assert place_primer(TURNS, "text") == [Message("user", "please\n\nAssistant: Here it is:")]
+    assert place_primer(TURNS, "none") == [Message("user", "please")]
+
+
+@pytest.mark.parametrize("primer", PRIMERS)
+def test_what_is_not_primed_stays_as_it_is(primer: Primer) -> None:
+    assert place_primer(TURNS[:1], primer) == TURNS[:1]
+
+
+def test_the_whole_of_figure_2_reaches_a_model_word_for_word_as_one_text() -> None:
+    [turn] = place_primer(render_edit_prompt("<question>", "<original response>", "<input>"), "text")
+    assert f"Human: {turn.content}" == (
+        "Human: Question: <question>\n\nInput: <input>\n\nResponse: <original response>\n\nPlease make minimal changes "
+        "to the above response in order to make it a more helpful response to the question. NOTE It is important to "
+        "only make minimal changes to the response \u2014 try to keep most of the response unchanged.\n\n"
+        "Assistant: Here is my attempt to make minimal changes to improve the response:"
+    )
+
+
+def test_a_second_request_comes_after_the_answer_and_is_primed_as_the_first_was() -> None:
+    again = Message("user", SMALLER)
+    assert ask_again(TURNS, "x") == [TURNS[0], Message("assistant", "Here it is:\n\nx"), again, TURNS[1]]
+    assert ask_again(TURNS[:1], "x") == [TURNS[0], Message("assistant", "x"), again]

@@ -1,5 +1,7 @@
 """From edits and comparisons to tokenised pairs."""
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,8 @@ from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.text import Codec, load_codec
 from redpencil.records import Comparison, Edit, EditOutcome, Pair, Preference
-from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits
+from redpencil.training import pairs as pairs_module
+from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits, stream_pairs_of_edits
 
 PLAIN = AlignConfig()
 EDIT = Edit("e", "topic1", "sun mud sky", "sun sea sky")
@@ -31,6 +34,28 @@ def test_an_edit_by_hand(codec: Codec) -> None:
         unchanged=((0, 0), (2, 2), (3, 3)),
     )
     assert not skipped
+
+
+def test_a_stream_is_aligned_in_chunks_and_read_no_further_than_needed(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs_module, "_CHUNK", 3)
+    read: list[int] = []
+
+    def edits() -> Iterator[Edit]:
+        for number in range(8):
+            read.append(number)
+            yield replace(EDIT, id=str(number), outcome=EditOutcome.REFUSED if number in (2, 3) else EditOutcome.EDITED)
+
+    skipped: Counter[str] = Counter()
+    stream = stream_pairs_of_edits(edits(), codec, PLAIN, skipped)
+    assert next(stream).id == "0"
+    assert read == [0, 1, 2]
+    # Chunks of rows 0-2, 3-5 and 6-7: the border between chunks is one between skipped rows, too.
+    assert [pair.id for pair in stream] == ["1", "4", "5", "6", "7"]
+    assert skipped == {"refused": 2}
+    whole = pairs_of_edits([EDIT] * 7, codec, PLAIN)[0]
+    assert whole == pairs_of_edits([EDIT], codec, PLAIN)[0] * 7
 
 
 def test_what_cannot_be_used_is_counted(codec: Codec) -> None:

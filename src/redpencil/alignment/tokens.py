@@ -4,12 +4,13 @@ Word edits are carried to tokens through the tokenizer's character offsets, so a
 is tokenised twice. The side called rejected is the original, the one called chosen is its edit.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from redpencil.alignment.words import Alignment, Block, diff_words
+from redpencil.alignment.words import Alignment, Block, Span, diff_words
 
 Anchor = Literal["none", "divergence"]
 
@@ -114,32 +115,58 @@ def _positional_masks(original: Tokens, edited: Tokens, eos_in_changed: bool) ->
     return _with_eos(rejected, chosen, pairs, _eos("equal", original, edited, False), original, edited)
 
 
-def _unchanged_pairs(blocks: tuple[Block, ...], original: Tokens, edited: Tokens) -> _Pairs:
-    """Pairs of equal tokens at the same place in one equal block.
-
-    Several tokens may share one span: the bytes of a character, say. They are paired only if all of them agree.
-    """
-    equal = [block for block in blocks if block.kind == "equal"]
-    places = _places(original, [block.original for block in equal])
-    partners = _places(edited, [block.edited for block in equal])
+def _unchanged_pairs(blocks: Iterable[Block], original: Tokens, edited: Tokens) -> _Pairs:
+    """Pairs of equal tokens at the same place in one equal block."""
+    borders = _starts_and_ends(original), _starts_and_ends(edited)
     pairs: _Pairs = []
-    for place, indices in places.items():
-        others = partners.get(place, [])
-        if [original.ids[i] for i in indices] == [edited.ids[j] for j in others]:
-            pairs.extend(zip(indices, others, strict=True))
+    for block in blocks:
+        if block.kind != "equal":
+            continue
+        first, second = _inside(block.original, *borders[0]), _inside(block.edited, *borders[1])
+        places = _places(original, first, block.original[0]), _places(edited, second, block.edited[0])
+        ids = original.ids[first.start : first.stop], edited.ids[second.start : second.stop]
+        if ids[0] == ids[1] and places[0] == places[1]:
+            pairs.extend(zip(first, second, strict=True))
+        else:
+            pairs.extend((first[i], second[j]) for i, j in _pairs_by_place(*places, *ids))
     return pairs
 
 
-def _places(tokens: Tokens, spans: list[tuple[int, int]]) -> dict[tuple[int, int, int], list[int]]:
-    """Indices of the tokens that lie inside one of the spans, by the span's number, relative start and end."""
-    starts = [start for start, _ in spans]
-    places: defaultdict[tuple[int, int, int], list[int]] = defaultdict(list)
-    for index in range(tokens.body):
-        start, end = tokens.offsets[index]
-        number = bisect_right(starts, start) - 1
-        if number >= 0 and end <= spans[number][1]:
-            places[number, start - starts[number], end - starts[number]].append(index)
-    return places
+def _starts_and_ends(tokens: Tokens) -> tuple[Sequence[int], Sequence[int]]:
+    """Where each token before the end-of-sequence token starts and ends; both ascend."""
+    starts, ends = zip(*tokens.offsets[: tokens.body], strict=True) if tokens.body else ((), ())
+    return starts, ends
+
+
+def _inside(span: Span, starts: Sequence[int], ends: Sequence[int]) -> range:
+    """Indices of the tokens that lie inside a span."""
+    first = bisect_left(starts, span[0])
+    return range(first, bisect_right(ends, span[1], lo=first))
+
+
+def _places(tokens: Tokens, inside: range, origin: int) -> list[Span]:
+    return [(start - origin, end - origin) for start, end in tokens.offsets[inside.start : inside.stop]]
+
+
+def _pairs_by_place(
+    places: Sequence[Span], other_places: Sequence[Span], ids: Sequence[int], other_ids: Sequence[int]
+) -> Iterator[tuple[int, int]]:
+    """Pairs of equal tokens at equal places.
+
+    Several tokens may share one place: the bytes of a character, say. They are paired only if all of them agree.
+    """
+    partners = _by_place(other_places)
+    for place, indices in _by_place(places).items():
+        others = partners.get(place, [])
+        if [ids[i] for i in indices] == [other_ids[j] for j in others]:
+            yield from zip(indices, others, strict=True)
+
+
+def _by_place(places: Iterable[Span]) -> dict[Span, list[int]]:
+    indices: defaultdict[Span, list[int]] = defaultdict(list)
+    for index, place in enumerate(places):
+        indices[place].append(index)
+    return indices
 
 
 def _anchor(

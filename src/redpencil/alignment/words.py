@@ -6,11 +6,13 @@ subsequence, and edits that only function words or punctuation separate become o
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, count, pairwise
 from typing import Literal
 
-from rapidfuzz.distance import Indel, LCSseq
+from rapidfuzz.distance import Indel, LCSseq, Prefix
 
 Alignment = Literal["lcs", "positional"]
 Kind = Literal["equal", "replace", "delete", "insert"]
@@ -40,6 +42,14 @@ _UNSPACED = (
     (0x20000, 0x3FFFF),  # supplementary Han
 )
 """Code points of scripts that put no spaces between words; each character counts as a word."""
+
+_PLAIN = re.compile(
+    "[\0-\u02ff\u0370-\u0482\u048a-\u052f\u2000-\u200b\u200e-\u20cf\u2100-\u2bff"
+    "\U0001f000-\U0001f3fa\U0001f400-\U0001faff]*"
+)
+"""Texts without ideographs, marks and joiners, such as most in Latin, Greek or Cyrillic letters."""
+_PLAIN_WORD = re.compile(r"\s*(?:\w+(?:['\u2019]\w+)*|\W)")
+"""Finds the same words as `_WORD` in such texts, faster."""
 
 # Over the letters of _CharacterClasses: white space, then a run of letters, one ideograph or one symbol with its marks.
 _WORD = re.compile(r"s*(?:w[wmz]*(?:aw[wmz]*)*|[ipa][mz]*(?:(?<=z)[ipa][mz]*)*|[mz]+)|s+")
@@ -71,6 +81,10 @@ def _character_class(code: int) -> str:
 _CLASSES = _CharacterClasses()
 
 
+_LARGEST_TABLE = 400_000_000
+"""Pairs of words whose alignment is exact: one bit each, so 50 megabytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """A stretch of both texts: kept, replaced, deleted or inserted. Spans are character offsets, end excluded."""
@@ -87,7 +101,7 @@ def split_words(text: str) -> list[Span]:
     symbols are words of their own, except an apostrophe between letters. In scripts without spaces each character
     is a word. Combining marks stay with their letter, joined emoji together.
     """
-    return [match.span() for match in _WORD.finditer(text.translate(_CLASSES))]
+    return list(pairwise(_borders(_words(text))))
 
 
 def diff_words(original: str, edited: str, alignment: Alignment = "lcs") -> tuple[Block, ...]:
@@ -99,22 +113,43 @@ def diff_words(original: str, edited: str, alignment: Alignment = "lcs") -> tupl
         alignment: `lcs` aligns words by their longest common subsequence and joins edits that belong together;
             `positional` compares word i with word i, the literal reading of U0 and U1 in section 2.2 of the paper.
     """
-    spans = split_words(original), split_words(edited)
-    words = [original[start:end] for start, end in spans[0]], [edited[start:end] for start, end in spans[1]]
+    start = _shared_start(original, edited) if alignment == "lcs" else 0
+    words = _words(original, start), _words(edited, start)
+    borders = _borders(words[0]), _borders(words[1])
     if alignment == "positional":
-        return tuple(_blocks(_positional(*words), *spans))
+        return tuple(_blocks(_positional(*words), *borders))
     words = _spaced(*words)
-    blocks = _blocks(_join(_lcs(*words), words[0]), *spans)
-    return tuple(Block(*edit) for edit in _merge(piece for block in blocks for piece in _without_surplus(block)))
+    return tuple(_blocks(_join(_slide_right(_lcs(*words), *words), words[0]), *borders))
 
 
 def kept_share(original: str, edited: str) -> float:
     """Share of the original's words that the edit keeps, from 0 to 1; 1 for an original without words."""
-    words = [[text[start:end] for start, end in split_words(text)] for text in (original, edited)]
+    words = _words(original), _words(edited)
     return LCSseq.similarity(*_numbered(*_spaced(*words))) / len(words[0]) if words[0] else 1.0
 
 
-_WordEdit = tuple[Kind, Span, Span]
+_Hunk = tuple[int, int, int, int]
+"""Words that an edit takes out and words that it puts in: start and end in the original, start and end in the edit."""
+
+
+def _words(text: str, start: int = 0) -> list[str]:
+    """The words of a text; its first `start` characters, which must end with a word, count as one."""
+    beginning = [text[:start]] if start else []
+    if text.isascii() or _PLAIN.fullmatch(text):
+        return beginning + _PLAIN_WORD.findall(text, start)
+    lengths = map(len, _WORD.findall(text.translate(_CLASSES), start))
+    return beginning + [text[a:b] for a, b in pairwise(accumulate(lengths, initial=start))]
+
+
+def _shared_start(original: str, edited: str) -> int:
+    """Length of a beginning that both texts share and that ends before the white space of a word in both."""
+    words = original[: Prefix.similarity(original, edited)].rsplit(maxsplit=1)
+    return len(words[0]) if len(words) == 2 else 0
+
+
+def _borders(words: Iterable[str]) -> list[int]:
+    """Where each word begins in its text, and where the last one ends."""
+    return list(accumulate(map(len, words), initial=0))
 
 
 def _spaced(original: list[str], edited: list[str]) -> tuple[list[str], list[str]]:
@@ -131,125 +166,142 @@ def _first_spaced(words: list[str], others: list[str]) -> list[str]:
     return [f" {words[0]}", *words[1:]]
 
 
-def _blocks(edits: Iterable[_WordEdit], original: Sequence[Span], edited: Sequence[Span]) -> Iterator[Block]:
-    """Edits of words as blocks of characters."""
-    for kind, a, b in edits:
-        yield Block(kind, _characters(original, a), _characters(edited, b))
+def _blocks(hunks: Iterable[_Hunk], original: Sequence[int], edited: Sequence[int]) -> Iterator[Block]:
+    """Hunks of words, and what is equal between them, as blocks of characters; the words are given by their borders.
+
+    A space that `_spaced` has overlooked makes what follows a hunk longer on one side: it goes to the hunk.
+    """
+    ends = len(original) - 1, len(edited) - 1
+    for hunk, following in pairwise(((0, 0, 0, 0), *hunks, (ends[0], ends[0], ends[1], ends[1]))):
+        a, a_end, b, b_end = original[hunk[0]], original[hunk[1]], edited[hunk[2]], edited[hunk[3]]
+        a_next, b_next = original[following[0]], edited[following[2]]
+        surplus = (a_next - a_end) - (b_next - b_end)
+        a_end, b_end = a_end + max(surplus, 0), b_end + max(-surplus, 0)
+        if a < a_end or b < b_end:
+            yield Block("insert" if a == a_end else "delete" if b == b_end else "replace", (a, a_end), (b, b_end))
+        if a_end < a_next:
+            yield Block("equal", (a_end, a_next), (b_end, b_next))
 
 
-def _without_surplus(block: Block) -> Iterator[_WordEdit]:
-    """Split off the space that `_spaced` has overlooked on one side of an equal block."""
-    (a, a_end), (b, b_end) = block.original, block.edited
-    surplus = (a_end - a) - (b_end - b) if block.kind == "equal" else 0
-    a_core, b_core = a + max(surplus, 0), b + max(-surplus, 0)
-    yield "replace", (a, a_core), (b, b_core)
-    yield block.kind, (a_core, a_end), (b_core, b_end)
+def _numbered(original: Iterable[Hashable], edited: Iterable[Hashable]) -> tuple[list[int], list[int]]:
+    """Equal items as equal numbers, counted from 0, and different ones as different numbers."""
+    number = defaultdict[Hashable, int](count().__next__).__getitem__
+    return list(map(number, original)), list(map(number, edited))
 
 
-def _numbered(original: Sequence[str], edited: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Words as small numbers: rapidfuzz compares hashes, and equal hashes of strings need not mean equal strings."""
-    vocabulary: dict[str, int] = {}
-    first, second = ([vocabulary.setdefault(word, len(vocabulary)) for word in words] for words in (original, edited))
-    return first, second
+def _lcs(original: Sequence[str], edited: Sequence[str]) -> list[_Hunk]:
+    """What is outside of the longest common subsequence, touching insertions and deletions in one hunk.
+
+    Its table has a bit for each pair of words. Texts for which that is too much are cut into chunks that depend on the
+    words alone, so that they are the same in both texts around an edit; words are aligned where the chunks differ.
+    """
+    if len(original) * len(edited) <= _LARGEST_TABLE:
+        return _hunks(original, edited)
+    first, second = _numbered(original, edited)
+    size = 8
+    while len(first) * len(second) > size**2 * _LARGEST_TABLE:
+        size *= 2
+    a_cuts, b_cuts = _cuts(first, size), _cuts(second, size)
+    hunks = []
+    for chunks in _hunks(_pieces(first, a_cuts), _pieces(second, b_cuts)):
+        a, a_end, b, b_end = a_cuts[chunks[0]], a_cuts[chunks[1]], b_cuts[chunks[2]], b_cuts[chunks[3]]
+        small = (a_end - a) * (b_end - b) <= _LARGEST_TABLE
+        inside = _hunks(first[a:a_end], second[b:b_end]) if small else [(0, a_end - a, 0, b_end - b)]
+        hunks += [(a + start, a + end, b + b_start, b + b_stop) for start, end, b_start, b_stop in inside]
+    return hunks
 
 
-def _lcs(original: Sequence[str], edited: Sequence[str]) -> list[_WordEdit]:
-    """Word edits of the longest common subsequence, with touching insertions and deletions merged."""
-    edits = _merge(
-        (
-            "equal" if step.tag == "equal" else "replace",
-            (step.src_start, step.src_end),
-            (step.dest_start, step.dest_end),
-        )
-        for step in Indel.opcodes(*_numbered(original, edited))
-    )
-    return _slide_right(edits, original, edited)
+def _hunks(first: Sequence[Hashable], second: Sequence[Hashable]) -> list[_Hunk]:
+    """What stands between matching items of two sequences.
+
+    rapidfuzz compares hashes. Should different items have the same one, they are numbered, which is exact and slower.
+    """
+    hunks = []
+    a = b = 0
+    for match in Indel.editops(first, second).as_matching_blocks():
+        if a < match.a or b < match.b:
+            hunks.append((a, match.a, b, match.b))
+        a, b = match.a + match.size, match.b + match.size
+        if first[match.a : a] != second[match.b : b]:
+            return _hunks(*_numbered(first, second))
+    return hunks
 
 
-def _positional(original: Sequence[str], edited: Sequence[str]) -> list[_WordEdit]:
+def _cuts(words: Sequence[int], size: int) -> list[int]:
+    """Borders of chunks of about `size` words; three words decide whether there is a cut before them."""
+    runs = zip(words[1:], words[2:], words[3:], strict=False)
+    return [0, *(i for i, run in enumerate(runs, start=1) if hash(run) % size == 0), len(words)]
+
+
+def _pieces(words: Sequence[int], cuts: Iterable[int]) -> list[tuple[int, ...]]:
+    return [tuple(words[start:end]) for start, end in pairwise(cuts)]
+
+
+def _positional(original: Sequence[str], edited: Sequence[str]) -> list[_Hunk]:
     """Word i against word i; what is left of the longer side is deleted or inserted."""
-    shared = min(len(original), len(edited))
-    edits = _merge(("equal" if original[i] == edited[i] else "replace", (i, i + 1), (i, i + 1)) for i in range(shared))
+    hunks: list[_Hunk] = []
+    for i, (word, other) in enumerate(zip(original, edited, strict=False)):
+        if word != other:
+            start = hunks.pop()[0] if hunks and hunks[-1][1] == i else i
+            hunks.append((start, i + 1, start, i + 1))
     if len(original) != len(edited):
-        kind: Kind = "delete" if len(original) > shared else "insert"
-        edits.append((kind, (shared, len(original)), (shared, len(edited))))
-    return edits
+        shared = min(len(original), len(edited))
+        hunks.append((shared, len(original), shared, len(edited)))
+    return hunks
 
 
-def _merge(edits: Iterable[_WordEdit]) -> list[_WordEdit]:
-    """Make one of touching edits and one of touching equal blocks, drop empty ones, name each by what it does."""
-    merged: list[_WordEdit] = []
-    for kind, (a, a_end), (b, b_end) in edits:
-        if a == a_end and b == b_end:
-            continue
-        if merged and (merged[-1][0] == "equal") == (kind == "equal"):
-            _, (a, _), (b, _) = merged.pop()
-        merged.append((_kind(kind, a_end - a, b_end - b), (a, a_end), (b, b_end)))
-    return merged
-
-
-def _kind(kind: Kind, original_length: int, edited_length: int) -> Kind:
-    if kind == "equal":
-        return "equal"
-    if original_length == 0:
-        return "insert"
-    return "delete" if edited_length == 0 else "replace"
-
-
-def _slide_right(edits: list[_WordEdit], original: Sequence[str], edited: Sequence[str]) -> list[_WordEdit]:
+def _slide_right(hunks: list[_Hunk], original: Sequence[str], edited: Sequence[str]) -> list[_Hunk]:
     """Move each pure insertion or deletion as far right as it can go without touching the next edit.
 
     `a b` -> `a b b` may add either b. The later one is where the texts part: up to there both are the same, so a
     token after it really is another action in the same state, and text added at the end counts as appended.
     """
-    slid = list(edits)
-    result: list[_WordEdit] = []
-    for i, (kind, (a, a_end), (b, b_end)) in enumerate(slid):
+    slid = []
+    limits = [(a - 1, b - 1) for a, _, b, _ in hunks[1:]] + [(len(original), len(edited))]
+    for (a, a_end, b, b_end), (a_limit, b_limit) in zip(hunks, limits, strict=False):
         shift = 0
-        if kind in ("insert", "delete") and i + 1 < len(slid):
-            words, start, end = (edited, b, b_end) if kind == "insert" else (original, a, a_end)
-            _, (c, c_end), (d, d_end) = slid[i + 1]
-            room = c_end - c - (i + 2 < len(slid))
-            while shift < room and words[start + shift] == words[end + shift]:
+        if a == a_end:
+            while b_end + shift < b_limit and edited[b + shift] == edited[b_end + shift]:
                 shift += 1
-            slid[i + 1] = ("equal", (c + shift, c_end), (d + shift, d_end))
-        result.append(("equal", (a, a + shift), (b, b + shift)))
-        result.append((kind, (a + shift, a_end + shift), (b + shift, b_end + shift)))
-    return _merge(result)
+        elif b == b_end:
+            while a_end + shift < a_limit and original[a + shift] == original[a_end + shift]:
+                shift += 1
+        slid.append((a + shift, a_end + shift, b + shift, b_end + shift))
+    return slid
 
 
-def _join(edits: list[_WordEdit], original: Sequence[str]) -> list[_WordEdit]:
-    """Join edits that only a light gap separates.
+def _join(hunks: Iterable[_Hunk], original: Sequence[str]) -> list[_Hunk]:
+    """Join hunks that only a light gap separates.
 
     Two pure insertions or two pure deletions stay apart: joined they would become a replacement, and words that
     nobody touched would count as changed on a side that lost or gained nothing.
     """
-    joined = list(edits)
-    for before, i, after in zip(edits, range(1, len(edits)), edits[2:], strict=False):
-        kind, (a, a_end), b_span = edits[i]
-        apart = before[0] == after[0] and before[0] != "replace"
-        if kind == "equal" and not apart and _is_light(original[a:a_end], min(_size(before), _size(after))):
-            joined[i] = ("replace", (a, a_end), b_span)
-    return _merge(joined)
+    joined: list[_Hunk] = []
+    before: _Hunk | None = None
+    for hunk in hunks:
+        a, a_end, b, b_end = hunk
+        if before is not None and _belong_together(before, hunk, original[before[1] : a]):
+            a, _, b, _ = joined.pop()
+        joined.append((a, a_end, b, b_end))
+        before = hunk
+    return joined
 
 
-def _size(edit: _WordEdit) -> int:
-    _, (a, a_end), (b, b_end) = edit
-    return max(a_end - a, b_end - b)
+def _belong_together(before: _Hunk, after: _Hunk, gap: Sequence[str]) -> bool:
+    insertions = before[0] == before[1] and after[0] == after[1]
+    deletions = before[2] == before[3] and after[2] == after[3]
+    return not (insertions or deletions) and _is_light(gap, min(_size(before), _size(after)))
+
+
+def _size(hunk: _Hunk) -> int:
+    return max(hunk[1] - hunk[0], hunk[3] - hunk[2])
 
 
 def _is_light(gap: Sequence[str], neighbour: int) -> bool:
     """Whether a gap is at most a quarter of the smaller edit beside it or holds only function words and punctuation."""
-    return 4 * len(gap) <= neighbour or all(_is_function_word(word) for word in gap)
+    return 4 * len(gap) <= neighbour or all(map(_is_function_word, gap))
 
 
 def _is_function_word(word: str) -> bool:
     word = word.strip().lower()
-    return word in FUNCTION_WORDS or not any(char.isalnum() for char in word)
-
-
-def _characters(words: Sequence[Span], span: Span) -> Span:
-    """Character span of a span of words."""
-    first, end = span
-    start = words[first][0] if first < len(words) else words[-1][1] if words else 0
-    return start, words[end - 1][1] if end > first else start
+    return word in FUNCTION_WORDS or not any(map(str.isalnum, word))

@@ -1,9 +1,10 @@
-"""`respond`, `edit` and `align`: from prompts to tokenised pairs."""
+"""`respond` and `align`: from prompts to responses, and from edits to tokenised pairs."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
@@ -20,17 +21,19 @@ from redpencil.cli.options import (
 )
 from redpencil.cli.output import check_out_file, console, naming, say, say_skipped
 from redpencil.cli.progress import working
-from redpencil.config import AlignConfig, Recipe, WorldConfig
+from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError
-from redpencil.records import Comparison, Edit, EditOutcome, Pair, Prompt, Response, read_jsonl, write_jsonl
-from redpencil.runs import derive_seed
+from redpencil.records import Comparison, Edit, Pair, Prompt, count_lines, read_jsonl, write_jsonl
+from redpencil.runs import Progress
 
 if TYPE_CHECKING:
     from redpencil.models.text import Codec
-    from redpencil.providers.base import Provider
 
 app = typer.Typer(rich_markup_mode="rich")
 PANEL = "Data"
+STEP: Final = 100
+"""Rows between two steps of a progress bar."""
+R = TypeVar("R", Edit, Comparison)
 
 
 @app.command(
@@ -84,64 +87,6 @@ def _repeated(prompts: list[Prompt], times: int) -> list[Prompt]:
 @app.command(
     rich_help_panel=PANEL,
     epilog=examples(
-        "redpencil edit --responses responses.jsonl --provider world --out edits.jsonl",
-        "redpencil edit --responses responses.jsonl --provider world --out edits.jsonl --set world.edit_slip=0",
-    ),
-)
-def edit(
-    responses: Annotated[Path, typer.Option(metavar="JSONL", help="Responses to edit.")],
-    out: Annotated[Path, typer.Option(metavar="JSONL", help="Where the edits go.")],
-    provider: Annotated[str, typer.Option(metavar="NAME", help="Who edits: world, the small world's scripted editor.")],
-    template: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Request with {question}, {input}, {response}. Default: the paper's Figure 2."
-        ),
-    ] = None,
-    recipe: RecipeOption = None,
-    set_: SetOption = None,
-    seed: SeedOption = None,
-) -> None:
-    """Ask an editor for a minimal edit of each response (section 2.1)."""
-    from redpencil.editing.edit import edit_responses
-    from redpencil.editing.prompt import FIGURE_2, read_template
-
-    config = settings(recipe, set_, seed=seed)
-    check_out_file(out, responses, template)
-    request = FIGURE_2 if template is None else read_template(template)
-    editor = _provider(provider, config)
-    rows = list(read_jsonl(responses, Response))
-    with working("edit") as progress, naming(responses):
-        edits = list(edit_responses(rows, editor, request, progress))
-    outcomes = Counter(row.outcome for row in edits)
-    count = write_jsonl(out, edits)
-    say(f"{count} edits in {out}: {', '.join(f'{number} {outcome}' for outcome, number in outcomes.items())}")
-    kept = [row.meta["kept"] for row in edits if row.outcome is EditOutcome.EDITED]
-    if kept:
-        say(f"edited responses keep {100 * sum(kept) / len(kept):.0f} % of their words")
-
-
-def _provider(name: str, config: Recipe) -> "Provider":
-    from redpencil.providers.scripted import ScriptedProvider
-    from redpencil.world.editor import scripted_editor
-    from redpencil.world.facts import make_world
-
-    if name != "world":
-        raise RedpencilError(
-            f"no provider called {name!r}",
-            field="--provider",
-            way_out="use `world`; for edits by people or other models, write them as JSONL and go on with `align`",
-        )
-    world = config.world or WorldConfig()
-    seed = derive_seed(config.seeds[0], "editor")
-    return ScriptedProvider(
-        "world", scripted_editor(make_world(world.facts_seed), seed, world.edit_repair, world.edit_slip)
-    )
-
-
-@app.command(
-    rich_help_panel=PANEL,
-    epilog=examples(
         "redpencil align --edits edits.jsonl --tokenizer runs/q/sft/checkpoint --out pairs.jsonl",
         "redpencil align --edits edits.jsonl --tokenizer runs/q/sft/checkpoint --show 3 --set align.anchor=divergence",
         "redpencil align --comparisons comparisons.jsonl --tokenizer runs/q/sft/checkpoint --out pairs.jsonl",
@@ -174,24 +119,44 @@ def align(
         _show(list(read_jsonl(edits, Edit)), show, codec, config.align)
     if out is None:
         return
-    pairs, skipped = _pairs(edits, comparisons, codec, config.align)
+    source = edits or comparisons
+    assert source is not None
+    skipped: Counter[str] = Counter()
+    with working("align") as progress, naming(source):
+        pairs = _pairs(edits, comparisons, codec, config.align, skipped, progress)
+        first = next(pairs, None)
+        count = 0 if first is None else write_jsonl(out, chain([first], pairs))
     say_skipped(skipped)
-    if not pairs:
-        raise RedpencilError(
-            "no pair is left", file=edits or comparisons, way_out="check the rows, or align.max_length"
-        )
-    say(f"{write_jsonl(out, pairs)} pairs in {out}")
+    if first is None:
+        raise RedpencilError("no pair is left", file=source, way_out="check the rows, or align.max_length")
+    say(f"{count} pairs in {out}")
 
 
 def _pairs(
-    edits: Path | None, comparisons: Path | None, codec: "Codec", config: AlignConfig
-) -> tuple[list[Pair], Counter[str]]:
-    from redpencil.training.pairs import pairs_of_comparisons, pairs_of_edits
+    edits: Path | None,
+    comparisons: Path | None,
+    codec: "Codec",
+    config: AlignConfig,
+    skipped: Counter[str],
+    progress: Progress,
+) -> Iterator[Pair]:
+    """The pairs of a file, with progress in lines read."""
+    from redpencil.training.pairs import pairs_of_comparisons, stream_pairs_of_edits
 
     if edits is not None:
-        return pairs_of_edits(read_jsonl(edits, Edit), codec, config)
-    assert comparisons is not None
-    return pairs_of_comparisons(read_jsonl(comparisons, Comparison), codec, config)
+        yield from stream_pairs_of_edits(_watched(edits, Edit, progress), codec, config, skipped)
+    elif comparisons is not None:
+        pairs, reasons = pairs_of_comparisons(_watched(comparisons, Comparison, progress), codec, config)
+        skipped.update(reasons)
+        yield from pairs
+
+
+def _watched(path: Path, kind: type[R], progress: Progress) -> Iterator[R]:
+    total = count_lines(path)
+    for done, row in enumerate(read_jsonl(path, kind), start=1):
+        yield row
+        if done % STEP == 0:
+            progress(done, total, "")
 
 
 def _show(edits: Iterable[Edit], count: int, codec: "Codec", config: AlignConfig) -> None:

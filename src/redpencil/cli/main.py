@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 import redpencil
-from redpencil.cli import data, doctor, evaluate, keys, run, score, show, train
+from redpencil.cli import audit, data, doctor, edit, evaluate, export, import_, keys, run, score, show, train
 from redpencil.cli.output import print_error, say
 from redpencil.errors import RedpencilError
 
@@ -82,7 +82,7 @@ def redpencil_command(
     """Align language models from minimal edits: token-level rewards, and PPO on them."""
 
 
-for room in (run, show, data, train, evaluate, score, keys, doctor):
+for room in (run, show, import_, data, edit, audit, export, train, evaluate, score, keys, doctor):
     app.add_typer(room.app)
 app.add_typer(evaluate.measures, name="evaluate", rich_help_panel="Evaluation")
 

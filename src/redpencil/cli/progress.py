@@ -30,11 +30,17 @@ class PaceColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Steps a second, or seconds a step where that is the larger number."""
-        if not (task.fields["steady"] and task.completed and task.elapsed and task.total):
+        if not (task.fields["steady"] and task.total):
             return Text("")
-        rate = task.completed / task.elapsed
-        left = timedelta(seconds=round((task.total - task.completed) / rate))
-        return Text(f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each", style="cyan").append(f"  {left} left")
+        return Text(_pace(task.completed, task.total, task.elapsed or 0.0), style="cyan")
+
+
+def _pace(done: float, total: float, seconds: float) -> str:
+    if not (done and seconds):
+        return ""
+    rate = done / seconds
+    left = timedelta(seconds=round((total - done) / rate))
+    return f"{rate:.1f}/s, {left} left" if rate >= 1 else f"{1 / rate:.1f} s each, {left} left"
 
 
 class Board(Protocol):
@@ -51,19 +57,31 @@ class Board(Protocol):
 
 
 class Lines:
-    """A line when a stage starts and one when it ends, with its seconds."""
+    """A line when a stage starts, one when it ends, with its seconds, and one every half minute in between."""
 
-    def __init__(self, total: int) -> None:
-        self.total, self.ended = total, 0
+    def __init__(self, total: int, every_s: float = 30.0) -> None:
+        self.total, self.ended, self.every_s = total, 0, every_s
         self.started: dict[str, float] = {}
+        self.spoke: dict[str, float] = {}
+        self.parts: dict[str, tuple[int, int, float]] = {}
 
     def start(self, stage: str) -> None:
         """Print it."""
-        self.started[stage] = time.monotonic()
+        self.started[stage] = self.spoke[stage] = time.monotonic()
         log.print(f"{self._count()}{stage}: started")
 
     def advance(self, stage: str, done: int, total: int, note: str) -> None:
-        """Say nothing: a log file is no place for a bar."""
+        """Print how far it is, at what rate and for how long still, unless it has just spoken."""
+        now = time.monotonic()
+        part = self.parts.get(stage)
+        if part is None or part[0] != total or part[1] > done:
+            part = (total, done, now)
+        self.parts[stage] = (total, done, part[2])
+        if now - self.spoke.get(stage, now) < self.every_s:
+            return
+        self.spoke[stage] = now
+        pace = _pace(done, total, now - part[2])
+        log.print(f"{self._count()}{stage}: " + ", ".join(text for text in (f"{done}/{total}", pace, note) if text))
 
     def end(self, stage: str, how: str, note: str = "") -> None:
         """Print it."""

@@ -1,38 +1,153 @@
-"""Section 2.1 of the paper: ask an editor for a minimal edit of each response, and keep what can be learned from."""
+"""Section 2.1 of the paper: ask an editor for a minimal edit of each response, and keep what can be learned from.
+
+Asking and reading are apart. First every request that the journal has no answer to is asked. Then the responses are
+gone through once more, and each becomes an edit by what the journal holds. So a process that dies at any moment loses
+no answer, and the rows come out whole and in order.
+"""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from operator import length_hint
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from redpencil.alignment.words import kept_share
 from redpencil.editing.answer import classify
-from redpencil.editing.prompt import FIGURE_2, EditTemplate, render_edit_prompt
+from redpencil.editing.prompt import FIGURE_2, EditTemplate, Primer, ask_again, place_primer, render_edit_prompt
 from redpencil.errors import RedpencilError
-from redpencil.providers.base import Provider
+from redpencil.providers.base import Completion, Message, Provider, Request, Result, Usage, request_key
+from redpencil.providers.journal import Journal, ask_missing, open_journal
 from redpencil.records import Edit, EditOutcome, Response
-from redpencil.runs import Progress, no_progress
 
 
-def edit_responses(
+@dataclass(frozen=True, slots=True)
+class EditStyle:
+    """How edits are asked for.
+
+    Args:
+        template: the request.
+        primer: where the beginning of the answer goes, which the template has after `Assistant:`.
+        min_kept: an edit that keeps a smaller share of the words is asked for once more; 0 asks nobody twice.
+    """
+
+    template: EditTemplate = FIGURE_2
+    primer: Primer = "turn"
+    min_kept: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be asked. `input_bytes` and `output_bytes` are those of the requests still to be asked, in UTF-8;
+    an answer is taken to be as long as the response.
+    """
+
+    responses: int
+    empty: int
+    answered: int
+    to_ask: int
+    input_bytes: int
+    output_bytes: int
+
+
+def plan_edits(
     responses: Iterable[Response],
     provider: Provider,
-    template: EditTemplate = FIGURE_2,
-    progress: Progress = no_progress,
-) -> Iterator[Edit]:
-    """Edit responses one by one, as they come; every response gives one `Edit` with its id and its `meta`.
+    style: EditStyle,
+    journal: Journal,
+    asked: Container[str] = frozenset(),
+) -> Plan:
+    """Count what `ask_for_edits` would ask now; a second request is known only after its first answer.
 
-    `edited` is the original unless the outcome is EDITED; an answer that could not be used is kept in
-    `meta["answer"]`. An empty response is EMPTY and never sent. `meta` also gets `kept` (see `minimality`), the
-    response's `model`, and `finished: false` where the response was cut off. A prompt's input is `meta["input"]`.
+    Raises:
+        RedpencilError: as `requests_due`.
+    """
+    counts: Counter[str] = Counter()
+    due: set[str] = set()
+    for response in responses:
+        counts["responses"] += 1
+        if not response.response.strip():
+            counts["empty"] += 1
+            continue
+        request = _due(response, provider, style, journal)
+        if request is None:
+            counts["answered"] += 1
+        elif request.key not in due and request.key not in asked:
+            due.add(request.key)
+            counts["input"] += sum(len(turn.content.encode()) for turn in request.messages)
+            counts["output"] += len(response.response.encode())
+    return Plan(
+        responses=counts["responses"],
+        empty=counts["empty"],
+        answered=counts["answered"],
+        to_ask=len(due),
+        input_bytes=counts["input"],
+        output_bytes=counts["output"],
+    )
+
+
+def requests_due(
+    responses: Iterable[Response], provider: Provider, style: EditStyle, journal: Journal
+) -> Iterator[Request]:
+    """The requests that have no answer yet: the first of each response, or the second where the first kept too little.
 
     Raises:
         RedpencilError: naming the response, if its input is no text or has no place in the template.
     """
-    total = length_hint(responses)
-    for done, response in enumerate(responses, start=1):
-        edit = _edit_one(response, provider, template)
-        progress(done, total, edit.outcome.value)
-        yield edit
+    for response in responses:
+        request = _due(response, provider, style, journal)
+        if request is not None:
+            yield request
+
+
+def ask_for_edits(
+    responses: Iterable[Response], provider: Provider, style: EditStyle, journal: Journal, asked: set[str]
+) -> Iterator[Result]:
+    """Ask for what is due now and yield each result after the journal has it.
+
+    Call it twice, with the same set `asked`: the second time it asks for second edits. What failed is not asked again
+    while the set is the same.
+
+    Raises:
+        RedpencilError: as `requests_due`, or where no request can succeed.
+    """
+    return ask_missing(journal, provider, requests_due(responses, provider, style, journal), asked)
+
+
+def read_edits(responses: Iterable[Response], provider: Provider, style: EditStyle, journal: Journal) -> Iterator[Edit]:
+    """Every response gives one `Edit` with its id and its `meta`, by the answers in the journal.
+
+    `edited` is the original unless the outcome is EDITED. An empty response is EMPTY and never asked about; one
+    without an answer is FAILED. `meta` also gets
+
+    - `kept`: share of the original's words that are kept (see `minimality`);
+    - `answer`: what was answered, where it could not be used; `problem`: why there is no answer;
+    - `retry`: where the editor was asked twice, the outcome of the second answer and the share that each kept;
+    - `model` and `finished: false` of the response.
+
+    A prompt's input is `meta["input"]`.
+    """
+    for response in responses:
+        yield _edit_of(response, provider, style, journal)
+
+
+def edit_responses(responses: Sequence[Response], provider: Provider, style: EditStyle | None = None) -> Iterator[Edit]:
+    """Ask and read in one go, with a journal in memory; by default as the paper asked, and nobody twice."""
+    style, asked = style or EditStyle(), set[str]()
+    with open_journal() as journal:
+        for _ in ("first", "second"):
+            for _result in ask_for_edits(responses, provider, style, journal, asked):
+                pass
+        yield from read_edits(responses, provider, style, journal)
+
+
+def spent(responses: Iterable[Response], provider: Provider, style: EditStyle, journal: Journal) -> Usage:
+    """Tokens that all answers about these responses cost, each answer counted once."""
+    usages: dict[str, Usage] = {}
+    for response in responses:
+        for request, completion in _answers(response, provider, style, journal):
+            if completion is not None and completion.usage is not None:
+                usages[request.key] = completion.usage
+    return Usage(
+        sum(usage.input_tokens for usage in usages.values()), sum(usage.output_tokens for usage in usages.values())
+    )
 
 
 def minimality(original: str, edited: str) -> float:
@@ -48,7 +163,7 @@ def split_usable(edits: Iterable[Edit]) -> tuple[list[Edit], Counter[str]]:
     usable: list[Edit] = []
     skipped: Counter[str] = Counter()
     for edit in edits:
-        reason = _skip_reason(edit)
+        reason = skip_reason(edit)
         if reason is None:
             usable.append(edit)
         else:
@@ -56,38 +171,8 @@ def split_usable(edits: Iterable[Edit]) -> tuple[list[Edit], Counter[str]]:
     return usable, skipped
 
 
-def _edit_one(response: Response, provider: Provider, template: EditTemplate) -> Edit:
-    original = response.response
-    meta = dict(response.meta)
-    if response.model:
-        meta["model"] = response.model
-    if not response.finished:
-        meta["finished"] = False
-    outcome, edited = EditOutcome.EMPTY, original
-    if original.strip():
-        completion = provider.complete(
-            render_edit_prompt(response.prompt, original, _input_of(response), template=template)
-        )
-        outcome, edited = classify(completion, original)
-        if outcome in (EditOutcome.EDITED, EditOutcome.UNCHANGED):
-            meta["kept"] = round(minimality(original, edited), 4)
-        else:
-            meta["answer"] = completion.text
-    return Edit(response.id, response.prompt, original, edited, editor=provider.name, outcome=outcome, meta=meta)
-
-
-def _input_of(response: Response) -> str:
-    text = response.meta.get("input") or ""
-    if not isinstance(text, str):
-        raise RedpencilError(
-            f"the input of response {response.id!r} is a {type(text).__name__}, not a text",
-            field="input",
-            way_out="write the input as a string, or leave it out",
-        )
-    return text
-
-
-def _skip_reason(edit: Edit) -> str | None:
+def skip_reason(edit: Edit) -> str | None:
+    """Why nothing can be learned from an edit; None where something can."""
     if not edit.original.strip():
         return "empty response"
     if edit.outcome is not EditOutcome.EDITED:
@@ -97,3 +182,86 @@ def _skip_reason(edit: Edit) -> str | None:
     if edit.edited == edit.original:
         return "equal to its original"
     return None
+
+
+def _answers(
+    response: Response, provider: Provider, style: EditStyle, journal: Journal
+) -> Iterator[tuple[Request, Completion | None]]:
+    """The first request about a response with its answer, then the second one if the first answer calls for it."""
+    if not response.response.strip():
+        return
+    question, given = _question_and_input(response)
+    turns = place_primer(render_edit_prompt(question, response.response, given, template=style.template), style.primer)
+    first = _request(turns, provider)
+    completion = journal.find(first.key)
+    yield first, completion
+    if completion is None or not style.min_kept:
+        return
+    outcome, edited = classify(completion, response.response)
+    if outcome is EditOutcome.EDITED and minimality(response.response, edited) < style.min_kept:
+        second = _request(ask_again(turns, completion.text), provider)
+        yield second, journal.find(second.key)
+
+
+def _due(response: Response, provider: Provider, style: EditStyle, journal: Journal) -> Request | None:
+    for request, completion in _answers(response, provider, style, journal):
+        if completion is None:
+            return request
+    return None
+
+
+def _request(turns: list[Message], provider: Provider) -> Request:
+    return Request(request_key(provider.identity, turns), tuple(turns))
+
+
+def _edit_of(response: Response, provider: Provider, style: EditStyle, journal: Journal) -> Edit:
+    original = response.response
+    meta = dict(response.meta)
+    if response.model:
+        meta["model"] = response.model
+    if not response.finished:
+        meta["finished"] = False
+    outcome, edited = EditOutcome.EMPTY, original
+    for number, (request, completion) in enumerate(_answers(response, provider, style, journal)):
+        if number == 0 and completion is None:
+            outcome = EditOutcome.FAILED
+            meta["problem"] = journal.problem(request.key) or "never asked"
+        elif number == 0 and completion is not None:
+            outcome, edited = classify(completion, original)
+            if outcome not in (EditOutcome.EDITED, EditOutcome.UNCHANGED):
+                meta["answer"] = completion.text
+        else:
+            outcome, edited, meta["retry"] = _second(original, edited, completion)
+    if outcome in (EditOutcome.EDITED, EditOutcome.UNCHANGED):
+        meta["kept"] = round(minimality(original, edited), 4)
+    return Edit(response.id, response.prompt, original, edited, editor=provider.name, outcome=outcome, meta=meta)
+
+
+def _second(original: str, first: str, completion: Completion | None) -> tuple[EditOutcome, str, dict[str, object]]:
+    """The better of two edits: the second if it keeps more, or finds that nothing needs a change; else the first."""
+    kept = minimality(original, first)
+    note: dict[str, object] = {"first_kept": round(kept, 4), "outcome": EditOutcome.FAILED.value}
+    if completion is None:
+        return EditOutcome.EDITED, first, note
+    outcome, edited = classify(completion, original)
+    note["outcome"] = outcome.value
+    if outcome in (EditOutcome.EDITED, EditOutcome.UNCHANGED):
+        second_kept = minimality(original, edited)
+        note["second_kept"] = round(second_kept, 4)
+        if second_kept > kept:
+            return outcome, edited, note
+    return EditOutcome.EDITED, first, note
+
+
+def _question_and_input(response: Response) -> tuple[str, str]:
+    """The prompt and its input; where the prompt holds both, `meta["instruction"]` is the question by itself."""
+    given = response.meta.get("input") or ""
+    if not isinstance(given, str):
+        raise RedpencilError(
+            f"the input of response {response.id!r} is a {type(given).__name__}, not a text",
+            field="input",
+            way_out="write the input as a string, or leave it out",
+        )
+    instruction = response.meta.get("instruction")
+    whole = isinstance(instruction, str) and bool(given) and response.prompt == f"{instruction}\n\n{given}"
+    return (str(instruction) if whole else response.prompt), given

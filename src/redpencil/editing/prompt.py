@@ -5,11 +5,17 @@ follows `Assistant:` at the start of a line primes the answer. Other braces are 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal, get_args
 
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Message
+
+Primer = Literal["turn", "text", "none"]
+PRIMERS: Final[tuple[Primer, ...]] = get_args(Primer)
+"""Where the beginning of the answer goes: into a turn of the assistant, to the end of the human's text, or nowhere."""
 
 _PLACEHOLDER = re.compile(r"\{(question|input|response)\}")
 _ASSISTANT = re.compile(r"^Assistant:", re.MULTILINE)
@@ -76,6 +82,13 @@ Assistant: Here is my attempt to make minimal changes to improve the response:
 """The paper's prompt, word for word; `<question>` is `{question}`, `<original response>` is `{response}`."""
 
 
+SMALLER = (
+    "This rewrites too much of the response. Give the whole original response again, with only the changes that are "
+    "needed most. Keep every other word, and their order, as they were. Answer with the response alone."
+)
+"""What is said to an editor that kept too little; once."""
+
+
 def render_edit_prompt(prompt: str, response: str, input: str = "", template: EditTemplate = FIGURE_2) -> list[Message]:
     """The messages that ask for a minimal edit of `response`.
 
@@ -98,6 +111,25 @@ def render_edit_prompt(prompt: str, response: str, input: str = "", template: Ed
     if template.assistant:
         turns.append(Message("assistant", _fill(template.assistant, values)))
     return turns
+
+
+def place_primer(turns: Sequence[Message], primer: Primer) -> list[Message]:
+    """The messages of `render_edit_prompt` for a model that may refuse to go on from words that it did not write."""
+    if primer == "turn" or turns[-1].role != "assistant":
+        return list(turns)
+    *human, begun = turns
+    if primer == "none":
+        return human
+    text = f"{human[-1].content}\n\nAssistant: {begun.content}"
+    return [*human[:-1], Message("user", text)]
+
+
+def ask_again(turns: Sequence[Message], answer: str) -> list[Message]:
+    """The conversation that follows an `answer` which kept too little: the same beginning, and one more request."""
+    *before, last = turns
+    if last.role == "assistant":
+        return [*before, Message("assistant", f"{last.content}\n\n{answer}"), Message("user", SMALLER), last]
+    return [*turns, Message("assistant", answer), Message("user", SMALLER)]
 
 
 def _fill(text: str, values: dict[str, str]) -> str:

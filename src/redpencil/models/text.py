@@ -73,7 +73,7 @@ class Codec:
         encoded = self.tokenizer(list(responses), add_special_tokens=False, return_offsets_mapping=True)
         tokens = []
         for text, ids, offsets in zip(responses, encoded["input_ids"], encoded["offset_mapping"], strict=True):
-            spans = tuple((int(start), int(end)) for start, end in offsets)
+            spans = tuple(offsets)
             if finished:
                 tokens.append(Tokens((*ids, self.eos_id), (*spans, (len(text), len(text))), has_eos=True))
             else:

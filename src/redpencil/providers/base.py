@@ -1,9 +1,11 @@
-"""What a provider is: it gets messages and gives back one text."""
+"""What a provider is: it gets conversations and gives back one text for each."""
 
 import enum
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +25,63 @@ class StopReason(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that an answer cost, as the provider counted them."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer, without the text that primed it."""
+    """An answer, without the text that primed it. `usage` is None where nobody counts or charges."""
 
     text: str
     stop_reason: StopReason = StopReason.END
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """No answer, after all retries. `problem` is what the last attempt met, in one line and without secrets."""
+
+    problem: str
+
+
+Result = Completion | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A conversation to complete. `key` tells it from all others, see `request_key`."""
+
+    key: str
+    messages: tuple[Message, ...]
 
 
 class Provider(Protocol):
-    """Anything that completes a conversation: a hosted model, a local server, a rule."""
+    """Anything that completes conversations: a hosted model, a local server, a rule."""
 
     @property
     def name(self) -> str:
         """Who answers; stored with every edit as its editor."""
 
-    def complete(self, messages: Sequence[Message]) -> Completion:
-        """Answer the conversation."""
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """All that decides an answer besides the messages: provider, model, parameters. JSON-ready, without secrets."""
+
+    def answer(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Result]]:
+        """Answer every request once, in any order, as results come.
+
+        Requests are drawn when there is room for them, not before, so a stream of them may be endless.
+
+        Raises:
+            RedpencilError: where no request can succeed: a wrong key, an unknown model, no server.
+        """
+
+
+def request_key(identity: Mapping[str, Any], messages: Sequence[Message]) -> str:
+    """SHA-256, in hexadecimal, of who is asked and what."""
+    turns = [[turn.role, turn.content] for turn in messages]
+    text = json.dumps([identity, turns], sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,18 +1,26 @@
 """A provider that is a function: no model, no network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from redpencil.providers.base import Completion, Message
+from redpencil.providers.base import Completion, Request, Result
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptedProvider:
-    """Answers with `answer(text)`, where `text` is what the human said: the user turns, a blank line between them."""
+    """Answers with `rule(text)`, where `text` is what the human said: the user turns, a blank line between them."""
 
     name: str
-    answer: Callable[[str], str]
+    rule: Callable[[str], str]
 
-    def complete(self, messages: Sequence[Message]) -> Completion:
-        """The function's answer; it always ends by itself."""
-        return Completion(self.answer("\n\n".join(turn.content for turn in messages if turn.role == "user")))
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Its name; nothing is known of the function."""
+        return {"provider": "scripted", "model": self.name}
+
+    def answer(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Result]]:
+        """The function's answers, one after the other; they always end by themselves."""
+        for request in requests:
+            text = "\n\n".join(turn.content for turn in request.messages if turn.role == "user")
+            yield request, Completion(self.rule(text))

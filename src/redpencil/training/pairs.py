@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final
 
 from redpencil.alignment.tokens import Tokens, token_masks
 from redpencil.config import AlignConfig
@@ -10,18 +12,36 @@ from redpencil.errors import RedpencilError
 from redpencil.models.text import Codec
 from redpencil.records import Comparison, Edit, Pair, Preference
 
+_CHUNK: Final = 1000
+"""Edits that are tokenised in one call: enough for the tokenizer's threads, few enough to hold."""
+
 
 def pairs_of_edits(edits: Iterable[Edit], codec: Codec, config: AlignConfig) -> tuple[list[Pair], Counter[str]]:
-    """Align edits: the original is the rejected side, the edit the chosen one.
+    """All pairs of `stream_pairs_of_edits`, and why the other edits were skipped, with counts."""
+    skipped: Counter[str] = Counter()
+    return list(stream_pairs_of_edits(edits, codec, config, skipped)), skipped
+
+
+def stream_pairs_of_edits(
+    edits: Iterable[Edit], codec: Codec, config: AlignConfig, skipped: Counter[str]
+) -> Iterator[Pair]:
+    """Align edits, a chunk at a time: the original is the rejected side, the edit the chosen one.
 
     Edits equal to their original, empty texts, unusable outcomes and rows longer than `max_length` or than the
-    model's context are counted and skipped.
+    model's context are skipped, and counted in `skipped`.
     """
-    usable, skipped = split_usable(edits)
-    prompts = codec.encode_prompts([edit.prompt for edit in usable]) if usable else []
+    rows = iter(edits)
+    while chunk := list(islice(rows, _CHUNK)):
+        usable, reasons = split_usable(chunk)
+        skipped.update(reasons)
+        if usable:
+            yield from _aligned(usable, codec, config, skipped)
+
+
+def _aligned(usable: Sequence[Edit], codec: Codec, config: AlignConfig, skipped: Counter[str]) -> Iterator[Pair]:
+    prompts = codec.encode_prompts([edit.prompt for edit in usable])
     originals = _encode(codec, [edit.original for edit in usable], [edit.meta.get("finished", True) for edit in usable])
     edited = _encode(codec, [edit.edited for edit in usable], [True] * len(usable))
-    pairs = []
     for edit, prompt, before, after in zip(usable, prompts, originals, edited, strict=True):
         reason = codec.unfit(prompt, max(before.ids, after.ids, key=len), config.max_length)
         if reason is not None:
@@ -36,18 +56,15 @@ def pairs_of_edits(edits: Iterable[Edit], codec: Codec, config: AlignConfig) -> 
             anchor=config.anchor,
             eos_in_changed=config.eos_in_changed,
         )
-        pairs.append(
-            Pair(
-                edit.id,
-                tuple(prompt),
-                rejected_ids=before.ids,
-                chosen_ids=after.ids,
-                rejected_changed=masks.rejected_changed,
-                chosen_changed=masks.chosen_changed,
-                unchanged=masks.unchanged,
-            )
+        yield Pair(
+            edit.id,
+            tuple(prompt),
+            rejected_ids=before.ids,
+            chosen_ids=after.ids,
+            rejected_changed=masks.rejected_changed,
+            chosen_changed=masks.chosen_changed,
+            unchanged=masks.unchanged,
         )
-    return pairs, skipped
 
 
 def pairs_of_comparisons(

@@ -1,0 +1,93 @@
+"""AlpacaFarm's pairs and AlpacaEval's outputs and annotations.
+
+AlpacaFarm (https://github.com/tatsu-lab/alpaca_farm): instruction, input, output_1, output_2, preference 1 or 2; its
+demonstrations have instruction, input, output. A policy and a reward model read the prompt alone, so an input stands in
+it, a blank line below the instruction; `meta["instruction"]` and `meta["input"]` keep the two apart for the request for
+an edit.
+
+AlpacaEval (https://github.com/tatsu-lab/alpaca_eval): outputs have instruction, output, generator, dataset;
+annotations have instruction, output_1, generator_1, output_2, generator_2, annotator, preference, which is 1, 2, a
+number between them, 0 or 1.5 for a tie, and null where the annotator gave no answer.
+"""
+
+from collections.abc import Iterator
+
+from redpencil.formats.base import Draft, Format, Kind, Nothing, Reader, Values, one_or_two, optional_text, text
+from redpencil.formats.conversations import Prompted
+from redpencil.formats.judged import Judged, Side, readers
+
+_PAIR = ("instruction", "output_1", "output_2", "preference")
+_OUTPUT = ("instruction", "output")
+UNDECIDED = "pairs without a preference"
+
+
+def _judged(row: Values) -> Judged | Nothing:
+    preference = one_or_two(row, "preference")
+    if preference is None:
+        return Nothing(UNDECIDED)
+    prompt = _prompted(row)
+    settled = frozenset({"preference"} if row["preference"] in (1, 2) else ())
+    return Judged(
+        _side(row, prompt, 1), _side(row, prompt, 2), preference, shared=frozenset({"instruction"}), settled=settled
+    )
+
+
+def _prompted(row: Values) -> Prompted:
+    instruction, given = text(row, "instruction"), optional_text(row, "input")
+    return Prompted(f"{instruction}\n\n{given}", {"instruction": instruction}) if given else Prompted(instruction)
+
+
+def _side(row: Values, prompt: Prompted, number: int) -> Side:
+    model = f"generator_{number}"
+    return Side(
+        prompt, text(row, f"output_{number}"), frozenset({f"output_{number}"}), optional_text(row, model), model
+    )
+
+
+def _output(row: Values) -> Draft:
+    prompt = _prompted(row)
+    return Draft(
+        {"prompt": prompt.text, "response": text(row, "output")}, frozenset({"instruction", "output"}), prompt.meta
+    )
+
+
+def _response(row: Values) -> Draft:
+    draft, model = _output(row), optional_text(row, "generator")
+    return Draft(draft.fields, draft.used | ({"generator"} if model else set()), draft.meta, {"model": model})
+
+
+_JUDGED = readers(_judged, _PAIR)
+
+
+def _responses(row: Values) -> Iterator[Draft | Nothing]:
+    yield from [_response(row)] if "output" in row else _JUDGED[Kind.RESPONSES].read(row)
+
+
+def _examples(row: Values) -> Iterator[Draft | Nothing]:
+    yield from [_output(row)] if "output" in row else _JUDGED[Kind.EXAMPLES].read(row)
+
+
+def _prompts(row: Values) -> Iterator[Draft | Nothing]:
+    prompt = _prompted(row)
+    yield Draft({"prompt": prompt.text}, frozenset({"instruction"}), prompt.meta)
+
+
+_READERS = {
+    **_JUDGED,
+    Kind.RESPONSES: Reader((_PAIR, _OUTPUT), _responses),
+    Kind.EXAMPLES: Reader((_PAIR, _OUTPUT), _examples),
+    Kind.PROMPTS: Reader((("instruction",),), _prompts),
+}
+
+FARM = Format(
+    "alpaca-farm",
+    "AlpacaFarm pairs: instruction, input, output_1, output_2, preference 1 or 2; or instruction, input, output",
+    _READERS,
+    natural=((_PAIR, Kind.COMPARISONS), (_OUTPUT, Kind.EXAMPLES), ((), Kind.COMPARISONS)),
+)
+EVAL = Format(
+    "alpaca-eval",
+    "AlpacaEval outputs (instruction, output, generator) or annotations (output_1, output_2, preference)",
+    _READERS,
+    natural=((_PAIR, Kind.COMPARISONS), (_OUTPUT, Kind.RESPONSES), ((), Kind.RESPONSES)),
+)

@@ -1,0 +1,125 @@
+"""Conversations as text: records hold a prompt as one text, while much data holds lists of messages.
+
+One turn of the user is its text. A longer conversation, or one with a system message, is rendered turn by turn, with
+the role before each and a blank line between them:
+
+    System: Be brief.
+
+    User: What is the capital of Mali?
+
+    Assistant: Bamako.
+
+    User: And of Chad?
+
+The messages themselves are kept in `meta["messages"]` wherever the text alone would not give them back.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redpencil.errors import RedpencilError
+from redpencil.formats.base import expected
+
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """A prompt as text, and what has to be kept in `meta` with it."""
+
+    text: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A conversation and the answer that it ends with; `meta` keeps what the answer's text does not hold."""
+
+    before: tuple[Message, ...]
+    text: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+def messages_in(value: object, column: str) -> tuple[Message, ...]:
+    """A list of messages, each with a role and content; a text is one message of the user.
+
+    Raises:
+        RedpencilError: if it is something else.
+    """
+    if isinstance(value, str):
+        return ({"role": "user", "content": value},)
+    if not isinstance(value, list):
+        raise expected("text or a list of messages", value, column)
+    for message in value:
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise expected('messages such as {"role": "user", "content": "..."}', message, column)
+        content_of(message, column)
+    return tuple(value)
+
+
+def content_of(message: Message, column: str) -> str:
+    """The text of a message; parts of type text are joined.
+
+    Raises:
+        RedpencilError: if there is none, or a part is no text, such as an image.
+    """
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise expected("text as a message's content", content, column)
+    parts = [part.get("text") if isinstance(part, dict) else part for part in content]
+    for part, found in zip(content, parts, strict=True):
+        if not isinstance(found, str):
+            raise expected("text in each part of a message", part, column)
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def render(messages: Sequence[Message], column: str = "messages") -> str:
+    """A conversation as the text of a prompt, as the head of this file says.
+
+    Raises:
+        RedpencilError: if there is no message, or one has no text.
+    """
+    if not messages:
+        raise RedpencilError(
+            "no message before the answer", field=column, way_out="give at least one message of the user"
+        )
+    if len(messages) == 1 and messages[0]["role"] == "user":
+        return content_of(messages[0], column)
+    return "\n\n".join(f"{message['role'].capitalize()}: {content_of(message, column)}" for message in messages)
+
+
+def prompt_of(messages: Sequence[Message], column: str) -> Prompted:
+    """A conversation as a prompt.
+
+    Raises:
+        RedpencilError: if it has no message.
+    """
+    text = render(messages, column)
+    whole = len(messages) == 1 and _is_plain(messages[0], "user")
+    return Prompted(text, {} if whole else {"messages": [dict(message) for message in messages]})
+
+
+def answer_in(messages: Sequence[Message], column: str) -> Answered:
+    """A conversation whose last message is the answer.
+
+    Raises:
+        RedpencilError: if the last message is not the assistant's.
+    """
+    if not messages or messages[-1]["role"] != "assistant":
+        found = f"one of role {messages[-1]['role']!r}" if messages else "none"
+        raise RedpencilError(
+            f"expected an answer of the assistant as the last message, found {found}",
+            field=column,
+            way_out="end the conversation with the answer; `--on-error skip` passes such rows over and lists them",
+        )
+    last = messages[-1]
+    kept = {} if _is_plain(last, "assistant") else {f"{column}_message": dict(last)}
+    return Answered(tuple(messages[:-1]), content_of(last, column), kept)
+
+
+def _is_plain(message: Message, role: str) -> bool:
+    more = {key for key, value in message.items() if value is not None} - {"role", "content"}
+    return message["role"] == role and isinstance(message["content"], str) and not more

@@ -1,0 +1,225 @@
+"""Edits as weights of tokens, after FIGA (Guo et al., "Beyond Imitation: Leveraging Fine-grained Quality Signals for
+Alignment", ICLR 2024, https://github.com/RUCAIBox/FIGA).
+
+FIGA trains a model on both texts of an edit. In the revised text an inserted or substituted token has the weight
+alpha and a kept one gamma (here `kept`); in the original a deleted or substituted token has -beta and a kept one 0:
+
+    loss = - sum over the tokens of both texts of weight * log p(token | prompt, tokens before it)
+
+The defaults are those of the released code: alpha 1, beta 0.5, kept 0. As there, the end-of-sequence token of the
+revised text has alpha and that of the original 0. Which tokens changed is said by our own alignment, where FIGA takes
+Levenshtein operations on token ids. The released code also spares those tokens of the original whose cross-entropy
+lies outside 0.6 to 1; that takes a model, so it is left to the trainer.
+
+A row, with the column names of FIGA's data set SPA where it has one, so that its own training code reads it too:
+
+    id                                          text
+    instruction, input                          the prompt, and an empty text
+    original_output, revised_output             the text that was edited, and its edit
+    original_spans, revised_spans               [[start, end], ...] in characters of that text, end excluded
+    original_weights, revised_weights           one number a span
+    prompt_ids, original_ids, revised_ids       token ids, only with a tokenizer; of the last two one a span
+    editor, outcome                             text
+    meta                                        the record's meta as one JSON text
+
+Without a tokenizer the spans are stretches of words that tile the text, so the weights fit any tokenizer. With one they
+are the tokens; an end-of-sequence token has the span [length, length].
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from redpencil.alignment.tokens import Tokens, token_masks
+from redpencil.alignment.words import Span, diff_words
+from redpencil.errors import RedpencilError
+from redpencil.formats.rows import Row, Unfit, meta_text, no_correction, read_meta
+from redpencil.records import Edit, parse_record
+from redpencil.runs import read_json
+
+DERIVED = frozenset(
+    (
+        *("original_spans", "original_weights", "original_ids"),
+        *("revised_spans", "revised_weights", "revised_ids", "prompt_ids"),
+    )
+)
+"""Columns that follow from the texts, so that reading a row leaves them out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What a token counts: `alpha` inserted or substituted, `beta` deleted or substituted (taken off), `kept` kept."""
+
+    alpha: float = 1.0
+    beta: float = 0.5
+    kept: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cutter:
+    """Cuts texts into tokens. `template` is the text around a prompt, with {prompt} in it."""
+
+    tokenizer: Tokenizer
+    eos_id: int
+    template: str = "{prompt}"
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """Token ids up to where the response begins."""
+        ids: list[int] = self.tokenizer.encode(self.template.replace("{prompt}", prompt)).ids
+        # Some tokenizers close every text with it; after a prompt the response has yet to come.
+        return ids[:-1] if len(ids) > 1 and ids[-1] == self.eos_id else ids
+
+    def response(self, text: str, *, finished: bool = True) -> Tokens:
+        """Tokens of a response; a finished one ends with the end-of-sequence token."""
+        encoded = self.tokenizer.encode(text, add_special_tokens=False)
+        ids, spans = tuple(encoded.ids), tuple(encoded.offsets)
+        if not finished:
+            return Tokens(ids, spans, has_eos=False)
+        return Tokens((*ids, self.eos_id), (*spans, (len(text), len(text))), has_eos=True)
+
+
+def load_cutter(folder: Path, template: str = "{prompt}") -> Cutter:
+    """The tokenizer of a checkpoint folder: `tokenizer.json`, and its end-of-sequence token as `tokenizer_config.json`
+    names it.
+
+    Raises:
+        RedpencilError: if a file is missing or damaged, the end-of-sequence token is not said or is no token, or the
+            template does not fit.
+    """
+    if "{prompt}" not in template:
+        raise RedpencilError("the template has no {prompt}", way_out="write {prompt} where the prompt goes")
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise RedpencilError("no such file", file=path, way_out="give a folder with a fast tokenizer")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no narrower class
+        raise RedpencilError(
+            f"not a tokenizer ({str(error).splitlines()[0]})", file=path, way_out="save the tokenizer again"
+        ) from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    name = _eos_token(folder / "tokenizer_config.json")
+    eos_id = tokenizer.token_to_id(name)
+    if eos_id is None:
+        raise RedpencilError(
+            f"the end-of-sequence token {name!r} is no token of the tokenizer", file=path, way_out="save it again"
+        )
+    return Cutter(tokenizer, eos_id, template)
+
+
+def _eos_token(path: Path) -> str:
+    config = read_json(path)
+    for key in ("eos_token", "sep_token"):
+        found = config.get(key) if isinstance(config, dict) else None
+        name = found.get("content") if isinstance(found, dict) else found
+        if isinstance(name, str):
+            return name
+    raise RedpencilError("no end-of-sequence token is named", file=path, field="eos_token", way_out="set eos_token")
+
+
+def figa_row(edit: Edit, weights: Weights, cutter: Cutter | None = None) -> Row | Unfit:
+    """An edit as a row of the layout above, or why it is none: it has no correction to learn from."""
+    unfit = no_correction(edit)
+    if unfit is not None:
+        return unfit
+    return {
+        "id": edit.id,
+        "instruction": edit.prompt,
+        "input": "",
+        "original_output": edit.original,
+        "revised_output": edit.edited,
+        **(_of_words(edit, weights) if cutter is None else _of_tokens(edit, weights, cutter)),
+        "editor": edit.editor,
+        "outcome": str(edit.outcome),
+        "meta": meta_text(edit.meta),
+    }
+
+
+def _of_words(edit: Edit, weights: Weights) -> Row:
+    blocks = diff_words(edit.original, edit.edited)
+    original = [(block.original, block.kind != "equal") for block in blocks if block.kind != "insert"]
+    revised = [(block.edited, block.kind != "equal") for block in blocks if block.kind != "delete"]
+    return _columns(
+        [span for span, _ in original],
+        _original_weights([changed for _, changed in original], weights),
+        [span for span, _ in revised],
+        _revised_weights([changed for _, changed in revised], weights),
+    )
+
+
+def _of_tokens(edit: Edit, weights: Weights, cutter: Cutter) -> Row:
+    original = cutter.response(edit.original, finished=edit.meta.get("finished", True) is not False)
+    revised = cutter.response(edit.edited)
+    masks = token_masks(edit.original, edit.edited, original, revised)
+    gains = _revised_weights(masks.chosen_changed[:-1], weights)
+    return {
+        "prompt_ids": cutter.prompt_ids(edit.prompt),
+        "original_ids": list(original.ids),
+        "revised_ids": list(revised.ids),
+        **_columns(
+            original.offsets,
+            _original_weights(masks.rejected_changed, weights),
+            revised.offsets,
+            [*gains, weights.alpha],
+        ),
+    }
+
+
+def _original_weights(changed: Sequence[bool], weights: Weights) -> list[float]:
+    return [0.0 - weights.beta if flag else 0.0 for flag in changed]  # 0.0 - 0.0 has no sign
+
+
+def _revised_weights(changed: Sequence[bool], weights: Weights) -> list[float]:
+    return [weights.alpha if flag else weights.kept for flag in changed]
+
+
+def _columns(
+    original_spans: Sequence[Span],
+    original_weights: list[float],
+    revised_spans: Sequence[Span],
+    revised_weights: list[float],
+) -> Row:
+    return {
+        "original_spans": [list(span) for span in original_spans],
+        "original_weights": original_weights,
+        "revised_spans": [list(span) for span in revised_spans],
+        "revised_weights": revised_weights,
+    }
+
+
+def edit_of_row(row: Mapping[str, Any], *, file: str | Path | None = None, line: int | None = None) -> Edit:
+    """A row of the layout above, or of SPA, as an edit; weights and ids follow from the texts and are left out.
+
+    A row without an id gets its line's number; columns that are not of the layout are kept in `meta`.
+
+    Raises:
+        RedpencilError: naming file, line and field.
+    """
+    prompt = _text(row, "instruction", file, line)
+    given = _text(row, "input", file, line) if row.get("input") is not None else ""
+    own = {"instruction", "input", "original_output", "revised_output", "meta"} | DERIVED
+    record: Row = {key: value for key, value in row.items() if key not in own}
+    record.setdefault("id", str(line))
+    record["prompt"] = f"{prompt}\n\n{given}" if given else prompt
+    record["original"] = _text(row, "original_output", file, line)
+    record["edited"] = _text(row, "revised_output", file, line)
+    others = {key: row[key] for key in ("prompt", "original", "edited") if key in row}
+    record["meta"] = others | read_meta(row.get("meta"), file=file, line=line)
+    return parse_record(record, Edit, file=file, line=line)
+
+
+def _text(row: Mapping[str, Any], field: str, file: str | Path | None, line: int | None) -> str:
+    value = row.get(field)
+    if isinstance(value, str):
+        return value
+    raise RedpencilError(
+        "expected text" if field in row else f"no such column (columns present: {', '.join(sorted(map(str, row)))})",
+        file=file,
+        line=line,
+        field=field,
+        way_out="a FIGA row has the columns instruction, original_output and revised_output",
+    )

@@ -1,0 +1,55 @@
+"""What the writers share: a row of a format, or why it cannot hold a record; and `meta` as text, there and back."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redpencil.errors import RedpencilError
+from redpencil.formats.files import json_text
+from redpencil.records import Edit, EditOutcome
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """Why a format cannot hold a record, in a word or two."""
+
+    reason: str
+
+
+def meta_text(meta: Mapping[str, Any]) -> str:
+    """`meta` as one JSON text: a column of one type, whatever the keys of each row are."""
+    return json_text(dict(meta))
+
+
+def read_meta(value: object, *, file: str | Path | None = None, line: int | None = None) -> dict[str, Any]:
+    """A `meta` column: the JSON text that `meta_text` writes, an object, or nothing.
+
+    Raises:
+        RedpencilError: if it is none of these, naming file and line.
+    """
+    try:
+        meta = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        meta = value
+    if meta is None:
+        return {}
+    if isinstance(meta, dict):
+        return meta
+    raise RedpencilError(
+        f"expected an object or its JSON text, found {type(value).__name__}",
+        file=file,
+        line=line,
+        field="meta",
+        way_out='write an object such as {"source": "survey"}, or rename the column',
+    )
+
+
+def no_correction(edit: Edit) -> Unfit | None:
+    """Why nothing can be learned from an edit: its outcome where that is not `edited`, or that no text changed."""
+    if edit.outcome is not EditOutcome.EDITED:
+        return Unfit(str(edit.outcome))
+    return Unfit(str(EditOutcome.UNCHANGED)) if edit.edited == edit.original else None

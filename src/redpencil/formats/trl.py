@@ -1,0 +1,130 @@
+"""TRL's data set types, https://huggingface.co/docs/trl/dataset_formats: texts, or lists of messages.
+
+A preference pair without a prompt column has its prompt in both sides. In messages it is all that stands before the
+last one. In texts it is the beginning that both share, up to a word's end; where the answers themselves begin alike
+nobody can tell them from the prompt, so dialogues are better read as `hh-rlhf`, and edits with an explicit prompt.
+"""
+
+from collections.abc import Iterator
+
+from redpencil.errors import RedpencilError
+from redpencil.formats.base import Draft, Format, Kind, Nothing, Reader, Values, expected
+from redpencil.formats.conversations import Message, Prompted, answer_in, messages_in, prompt_of
+from redpencil.formats.judged import Judged, Side, readers
+from redpencil.records import Preference
+
+_ORDER = {"first": Preference.FIRST, "second": Preference.SECOND}
+
+
+def judged_pair(row: Values) -> Judged:
+    """A row with chosen and rejected sides. A column `preference` of our own export says which of two was chosen.
+
+    Raises:
+        RedpencilError: if a side is no answer, or the prompt cannot be told from the answers.
+    """
+    chosen, rejected = _sides(row)
+    order = row.get("preference")
+    placed = _ORDER.get(order) if isinstance(order, str) else None
+    first, second = (rejected, chosen) if placed is Preference.SECOND else (chosen, rejected)
+    return Judged(
+        first,
+        second,
+        placed or Preference.FIRST,
+        shared=frozenset({"prompt"} if "prompt" in row else ()),
+        settled=frozenset({"preference"} if placed else ()),
+    )
+
+
+def _sides(row: Values) -> tuple[Side, Side]:
+    chosen, rejected = row["chosen"], row["rejected"]
+    if not isinstance(chosen, str | list):
+        raise expected("text or a list of messages", chosen, "chosen")
+    if not isinstance(rejected, list if isinstance(chosen, list) else str):
+        raise expected("the same as in chosen, text or a list of messages", rejected, "rejected")
+    given = messages_in(row["prompt"], "prompt") if row.get("prompt") is not None else None
+    if isinstance(chosen, list) or isinstance(rejected, list):
+        return _side(given, chosen, "chosen"), _side(given, rejected, "rejected")
+    if given is None:
+        prompt = Prompted(_shared_beginning(chosen, rejected))
+        cut = len(prompt.text)
+        chosen, rejected = chosen[cut:], rejected[cut:]
+    else:
+        prompt = prompt_of(given, "prompt")
+    return Side(prompt, chosen, frozenset({"chosen"})), Side(prompt, rejected, frozenset({"rejected"}))
+
+
+def _side(given: tuple[Message, ...] | None, value: object, column: str) -> Side:
+    answered = answer_in(messages_in(value, column), column)
+    before = answered.before
+    # Some data repeats the prompt within the sides; where it does not, what stands there goes on from the prompt.
+    if given is not None and before[: len(given)] != given:
+        before = given + before
+    return Side(prompt_of(before, column), answered.text, frozenset({column}), meta=answered.meta)
+
+
+def _shared_beginning(chosen: str, rejected: str) -> str:
+    apart = next((at for at, (one, other) in enumerate(zip(chosen, rejected, strict=False)) if one != other), None)
+    shared = chosen[: min(len(chosen), len(rejected)) if apart is None else apart]
+    end = max((at for at, character in enumerate(shared) if character.isspace()), default=0)
+    if not shared[:end].strip() or chosen == rejected:
+        raise RedpencilError(
+            "no prompt column, and the prompt cannot be told from the two sides",
+            field="chosen",
+            way_out="give a column `prompt`, name yours with `--column prompt=NAME`, or try `--format hh-rlhf`",
+        )
+    return shared[:end]
+
+
+def _prompts(row: Values) -> Iterator[Draft | Nothing]:
+    prompt = prompt_of(messages_in(row["prompt"], "prompt"), "prompt")
+    yield Draft({"prompt": prompt.text}, frozenset({"prompt"}), prompt.meta)
+
+
+def _answers(row: Values) -> Iterator[Draft | Nothing]:
+    prompt, text, used, meta = _prompt_and_answer(row)
+    yield Draft({"prompt": prompt.text, "response": text}, used, {**prompt.meta, **meta})
+
+
+def _prompts_of_answers(row: Values) -> Iterator[Draft | Nothing]:
+    prompt, _, used, _ = _prompt_and_answer(row)
+    yield Draft({"prompt": prompt.text}, used - {"messages", "completion"}, prompt.meta)
+
+
+def _prompt_and_answer(row: Values) -> tuple[Prompted, str, frozenset[str], Values]:
+    """The prompt, the answer, the columns that they came from, and what they do not hold."""
+    if "completion" not in row:
+        answered = answer_in(messages_in(row["messages"], "messages"), "messages")
+        return prompt_of(answered.before, "messages"), answered.text, frozenset({"messages"}), answered.meta
+    given = messages_in(row["prompt"], "prompt")
+    used = frozenset({"prompt", "completion"})
+    if isinstance(row["completion"], str):
+        return prompt_of(given, "prompt"), row["completion"], used, {}
+    answered = answer_in(messages_in(row["completion"], "completion"), "completion")
+    return prompt_of(given + answered.before, "prompt"), answered.text, used, answered.meta
+
+
+_PAIR = ("chosen", "rejected")
+_ANSWER = (("prompt", "completion"), ("messages",))
+
+PREFERENCE = Format(
+    "trl-preference",
+    "TRL preference pairs: prompt (or none), chosen, rejected; texts or lists of messages",
+    readers(judged_pair, _PAIR),
+    natural=(((), Kind.COMPARISONS),),
+)
+PROMPT = Format(
+    "trl-prompt",
+    "TRL prompt-only rows: prompt; text or a list of messages",
+    {Kind.PROMPTS: Reader((("prompt",),), _prompts)},
+    natural=(((), Kind.PROMPTS),),
+)
+MESSAGES = Format(
+    "trl-messages",
+    "TRL conversations (messages) and prompt-completion rows; the last answer of the assistant counts",
+    {
+        Kind.EXAMPLES: Reader(_ANSWER, _answers),
+        Kind.RESPONSES: Reader(_ANSWER, _answers),
+        Kind.PROMPTS: Reader(_ANSWER, _prompts_of_answers),
+    },
+    natural=(((), Kind.EXAMPLES),),
+)

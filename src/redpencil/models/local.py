@@ -1,0 +1,178 @@
+"""A local Hugging Face causal language model as a provider of answers.
+
+A conversation is written in the chat template of the tokenizer; where that has none, as plain text in the style of
+Figure 2 of the paper: `Human: ...`, a blank line, `Assistant: ...`. A last turn of the assistant is gone on from.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from transformers import PreTrainedModel
+
+from redpencil.config import SamplingConfig
+from redpencil.errors import RedpencilError
+from redpencil.models.loading import WEIGHTS, context_of, has_weights, load_policy
+from redpencil.models.runtime import Runtime, make_runtime, set_seed
+from redpencil.models.sampling import Sample, sample_responses
+from redpencil.models.text import Codec, first_line, load_codec
+from redpencil.providers.base import Completion, Failure, Message, Request, Result, StopReason, Usage
+from redpencil.runs import derive_seed
+
+_SPEAKERS: Final = {"user": "Human: ", "assistant": "Assistant: ", "system": ""}
+_NEXT_TURN: Final = "\n\nHuman:"
+"""Where a model without a chat template goes on to play the human, its answer is over."""
+_SMALL_FILES: Final = ("*.json", "*.jinja", "*.model", "*.txt")
+_SAMPLES, _SAMPLE_BYTES = 64, 65_536
+
+
+@dataclass(frozen=True)
+class LocalProvider:
+    """Answers with the model of a local folder, `batch_size` conversations side by side.
+
+    Args:
+        folder: a causal language model with its tokenizer, as `save_pretrained` writes it.
+        max_tokens: the most tokens of an answer. A conversation that leaves no room for as many in the model's context
+            is a `Failure`.
+        temperature: 0 takes the likeliest token each time. Then, up to the rounding of the number format, an answer
+            does not depend on what else is in its batch.
+        top_p: nucleus sampling; 1 is off.
+        batch_size: conversations in a batch.
+        seed: for temperatures above 0.
+        runtime: device and number format; by default a GPU where there is one.
+
+    Raises:
+        RedpencilError: from `identity` and `answer`, if the folder holds no such model.
+    """
+
+    folder: Path
+    max_tokens: int = field(default=1024, kw_only=True)
+    temperature: float = field(default=0.0, kw_only=True)
+    top_p: float = field(default=1.0, kw_only=True)
+    batch_size: int = field(default=8, kw_only=True)
+    seed: int = field(default=0, kw_only=True)
+    runtime: Runtime = field(default_factory=lambda: make_runtime(threads=None), kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """The name of the model's folder."""
+        return self.folder.resolve().name
+
+    @cached_property
+    def identity(self) -> Mapping[str, Any]:
+        """The folder's name, a fingerprint of what is in it, and the parameters that shape an answer."""
+        return {
+            "provider": "local",
+            "model": self.name,
+            "fingerprint": fingerprint(self.folder),
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "seed": self.seed,
+            "dtype": str(self.runtime.dtype).removeprefix("torch."),
+        }
+
+    def answer(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Result]]:
+        """Answer batch by batch, in the order of the requests within each batch; too long ones come first.
+
+        Raises:
+            RedpencilError: if the folder holds no model, or its chat template does not take such conversations.
+        """
+        stream = iter(requests)
+        while batch := list(islice(stream, self.batch_size)):
+            yield from self._answer_batch(batch)
+
+    def _answer_batch(self, batch: Sequence[Request]) -> Iterator[tuple[Request, Result]]:
+        model, codec = self._loaded
+        room = context_of(model)
+        fitting: list[tuple[Request, list[int]]] = []
+        for request in batch:
+            ids = _encode(request.messages, codec)
+            if room is None or len(ids) + self.max_tokens <= room:
+                fitting.append((request, ids))
+                continue
+            problem = f"a conversation of {len(ids)} tokens and an answer of up to {self.max_tokens}"
+            yield request, Failure(f"{problem} exceed the model's context of {room}")
+        if not fitting:
+            return
+        if self.temperature > 0:
+            set_seed(derive_seed(self.seed, *(request.key for request in batch)))
+        config = SamplingConfig(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            response_length=self.max_tokens,
+            batch_size=self.batch_size,
+        )
+        samples = sample_responses(model, codec, [ids for _, ids in fitting], config, self.runtime)
+        for (request, ids), sample in zip(fitting, samples, strict=True):
+            yield request, _completion(sample, len(ids), codec)
+
+    @cached_property
+    def _loaded(self) -> tuple[PreTrainedModel, Codec]:
+        if not has_weights(self.folder):
+            raise RedpencilError(
+                "no model to answer with: there are no weights",
+                file=self.folder,
+                way_out="give a folder that save_pretrained wrote",
+            )
+        return load_policy(self.folder, self.runtime, trained=False), load_codec(self.folder)
+
+
+def render_plain(messages: Sequence[Message]) -> str:
+    """A conversation as plain text that ends where the assistant's answer goes on."""
+    text = "\n\n".join(_SPEAKERS[turn.role] + turn.content for turn in messages)
+    return text if messages[-1].role == "assistant" else f"{text}\n\nAssistant:"
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256, in hexadecimal, of a model folder: configuration and tokenizer whole, samples of the weights.
+
+    Of each file of weights its size, its ends and evenly spaced stretches count, because reading it all takes long and
+    training moves weights everywhere.
+    """
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in _SMALL_FILES for path in folder.glob(pattern)}):
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    for path in sorted({path for pattern in WEIGHTS for path in folder.glob(pattern)}):
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        last = max(size - _SAMPLE_BYTES, 0)
+        with path.open("rb") as weights:
+            for start in sorted({last * number // (_SAMPLES - 1) for number in range(_SAMPLES)}):
+                weights.seek(start)
+                digest.update(weights.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def _encode(messages: Sequence[Message], codec: Codec) -> list[int]:
+    tokenizer = codec.tokenizer
+    if not tokenizer.chat_template:
+        [ids] = codec.encode_prompts([render_plain(messages)])
+        return ids
+    primed = messages[-1].role == "assistant"
+    turns = [{"role": turn.role, "content": turn.content} for turn in messages]
+    try:
+        rendered: Any = tokenizer.apply_chat_template(
+            turns, continue_final_message=primed, add_generation_prompt=not primed, tokenize=True, return_dict=True
+        )
+    except Exception as error:  # a template is a program, and may raise anything
+        raise RedpencilError(
+            f"the tokenizer's chat template does not take the conversation ({first_line(error)})",
+            file=tokenizer.name_or_path,
+            field="chat_template",
+            way_out="correct the chat template, or give an edit template without an `Assistant:` line",
+        ) from error
+    return list(rendered["input_ids"])
+
+
+def _completion(sample: Sample, input_tokens: int, codec: Codec) -> Completion:
+    [text] = codec.decode([sample.ids])
+    finished = sample.finished
+    if not codec.tokenizer.chat_template and _NEXT_TURN in text:
+        text, finished = text[: text.index(_NEXT_TURN)], True
+    return Completion(text, StopReason.END if finished else StopReason.LENGTH, Usage(input_tokens, len(sample.ids)))

@@ -1,0 +1,182 @@
+"""What was asked and what was answered, kept in one SQLite file, so that no answer is paid for twice.
+
+An answer is committed before the next one is drawn. In WAL mode a commit survives the death of the process at any
+moment. A request that was under way when a process died is known as such: nobody can tell whether it was paid for.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from redpencil.errors import RedpencilError
+from redpencil.providers.base import Completion, Failure, Provider, Request, Result, StopReason, Usage
+
+_APPLICATION_ID: Final = 0x72647063
+_VERSION: Final = 1
+_SCHEMA: Final = f"""
+BEGIN;
+CREATE TABLE IF NOT EXISTS answer (
+  key BLOB PRIMARY KEY,     -- SHA-256 of who is asked and what, see providers.base.request_key
+  model TEXT NOT NULL,
+  asked_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+  text TEXT,                -- NULL until it is answered
+  stop_reason TEXT,
+  input_tokens INTEGER,
+  output_tokens INTEGER,
+  problem TEXT              -- why the last attempt failed
+) STRICT;
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_VERSION};
+COMMIT;
+"""
+
+
+class Journal:
+    """The answers of one SQLite file; made by `open_journal`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.interrupted = self._count("text IS NULL AND problem IS NULL")
+        """Requests that were under way when the last process with this journal ended."""
+
+    def __len__(self) -> int:
+        return self._count("text IS NOT NULL")
+
+    def find(self, key: str) -> Completion | None:
+        """The answer to a request, if there is one."""
+        row = self._connection.execute(
+            "SELECT text, stop_reason, input_tokens, output_tokens FROM answer WHERE key = ? AND text IS NOT NULL",
+            (bytes.fromhex(key),),
+        ).fetchone()
+        if row is None:
+            return None
+        text, stop_reason, input_tokens, output_tokens = row
+        usage = None if input_tokens is None else Usage(input_tokens, output_tokens)
+        return Completion(text, StopReason(stop_reason), usage)
+
+    def problem(self, key: str) -> str | None:
+        """Why the last attempt at a request failed; None if it did not, or was never made."""
+        row = self._connection.execute("SELECT problem FROM answer WHERE key = ?", (bytes.fromhex(key),)).fetchone()
+        return None if row is None else row[0]
+
+    def ask(self, key: str, model: str) -> None:
+        """Note that a request is about to be sent."""
+        self._connection.execute(
+            "INSERT INTO answer (key, model) VALUES (?, ?) "
+            "ON CONFLICT DO UPDATE SET problem = NULL, asked_at = excluded.asked_at",
+            (bytes.fromhex(key), model),
+        )
+
+    def record(self, key: str, model: str, result: Result) -> None:
+        """Keep an answer, or why there is none. An answer that is there stays."""
+        if isinstance(result, Failure):
+            values = (None, None, None, None, result.problem)
+        else:
+            usage = (None, None) if result.usage is None else (result.usage.input_tokens, result.usage.output_tokens)
+            values = (result.text, result.stop_reason.value, *usage, None)
+        self._connection.execute(
+            "INSERT INTO answer (key, model, text, stop_reason, input_tokens, output_tokens, problem) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET text = excluded.text, "
+            "stop_reason = excluded.stop_reason, input_tokens = excluded.input_tokens, "
+            "output_tokens = excluded.output_tokens, problem = excluded.problem WHERE text IS NULL",
+            (bytes.fromhex(key), model, *values),
+        )
+
+    def _count(self, condition: str) -> int:
+        (count,) = self._connection.execute(f"SELECT count(*) FROM answer WHERE {condition}").fetchone()
+        return int(count)
+
+
+@contextmanager
+def open_journal(path: Path | None = None) -> Iterator[Journal]:
+    """Open a journal, or make one; without a path it lives in memory.
+
+    Only one process at a time works with a file: two would pay for the same requests.
+
+    Raises:
+        RedpencilError: if another process has it open, it is no journal, or it cannot be read or written.
+    """
+    if path is None:
+        with _connected(":memory:", None) as connection:
+            yield Journal(connection)
+        return
+    if path.is_dir():
+        raise RedpencilError("a folder stands where the journal should be", file=path, way_out="choose another file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(path.name + ".lock"), timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise RedpencilError(
+            "another process is working with this journal",
+            file=path,
+            way_out="wait until it has ended, or choose another --journal",
+        ) from None
+    except OSError as error:
+        raise RedpencilError(
+            f"cannot open the journal ({error.strerror})", file=path, way_out="choose another --journal"
+        ) from None
+    try:
+        with _connected(str(path), path) as connection:
+            yield Journal(connection)
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _connected(place: str, file: Path | None) -> Iterator[sqlite3.Connection]:
+    connection = None
+    try:
+        connection = sqlite3.connect(place, isolation_level=None)
+        _check(connection, file)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.executescript(_SCHEMA)
+        yield connection
+    except sqlite3.Error as error:
+        raise RedpencilError(
+            f"the journal cannot be used ({error})",
+            file=file,
+            way_out="choose another --journal; if the disk is full, make room and run the command again",
+        ) from error
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def _check(connection: sqlite3.Connection, file: Path | None) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application == _APPLICATION_ID and version != _VERSION:
+        raise RedpencilError(
+            f"a journal of version {version}, this redpencil knows version {_VERSION}",
+            file=file,
+            way_out="use the redpencil that wrote it, or choose another --journal",
+        )
+    if application != _APPLICATION_ID and (tables or application):
+        raise RedpencilError("a database, but no journal of redpencil", file=file, way_out="choose another --journal")
+
+
+def ask_missing(journal: Journal, provider: Provider, requests: Iterable[Request], asked: set[str]) -> Iterator[Result]:
+    """Ask what the journal does not hold, each request once, and yield every result after it is on disk.
+
+    `asked` holds the keys that were asked before, and is added to: a request that failed is not tried again with the
+    same set.
+    """
+    model = provider.name
+
+    def missing() -> Iterator[Request]:
+        for request in requests:
+            if request.key not in asked and journal.find(request.key) is None:
+                asked.add(request.key)
+                journal.ask(request.key, model)
+                yield request
+
+    for request, result in provider.answer(missing()):
+        journal.record(request.key, model, result)
+        yield result

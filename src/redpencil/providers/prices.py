@@ -1,0 +1,77 @@
+"""What answers cost: a table of prices that ships, extended or replaced by a user's own."""
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import Field
+
+from redpencil.errors import RedpencilError
+from redpencil.providers.base import Usage
+from redpencil.sections import Section, parse_section
+
+_DATE: Final = re.compile(r"[-@](?:\d{8}|\d{4}-\d{2}-\d{2})$")
+"""How Anthropic and OpenAI mark a snapshot of a model."""
+
+
+class Price(Section):
+    """What a model costs, in US dollars per million tokens."""
+
+    input: float = Field(ge=0, description="A million tokens that the model is asked with.")
+    output: float = Field(ge=0, description="A million tokens of answers, thinking counted.")
+    batch_discount: float = Field(0.5, ge=0, le=1, description="Share that batches take off.")
+    as_of: date | None = Field(None, description="When the price was read.")
+    source: str = Field("", description="Where the price was read.")
+
+
+class PriceTable(Section):
+    """Prices by the name of the model."""
+
+    models: dict[str, Price] = Field(description="Name of the model, and what it costs.")
+
+
+Prices = Mapping[str, Price]
+
+
+def load_prices(override: Path | None = None) -> Prices:
+    """The prices that ship, with those of a user's file put over and beside them.
+
+    Raises:
+        RedpencilError: naming file and field, if the user's file is no such table.
+    """
+    shipped = _read(Path(__file__).with_name("prices.yaml"))
+    return shipped if override is None else {**shipped, **_read(override)}
+
+
+def _read(path: Path) -> Prices:
+    way_out = "write models: {NAME: {input: DOLLARS, output: DOLLARS}}, per million tokens"
+    try:
+        data: Any = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise RedpencilError(
+            f"cannot read the prices ({error.strerror})", file=path, way_out="check the path"
+        ) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = " ".join(str(error).split())
+        raise RedpencilError(f"not valid YAML: {problem}", file=path, way_out="correct the YAML") from None
+    if not isinstance(data, dict):
+        raise RedpencilError("a price table is a mapping", file=path, way_out=way_out)
+    try:
+        return parse_section(data, PriceTable, file=path).models
+    except RedpencilError as error:
+        hint = error.way_out if error.way_out and error.way_out.startswith("did you mean") else way_out
+        raise RedpencilError(error.problem, file=path, field=error.field, way_out=hint) from None
+
+
+def price_of(prices: Prices, model: str) -> Price | None:
+    """The price of a model, by its exact name or that without the date of a snapshot; None if none is known."""
+    return prices.get(model) or prices.get(_DATE.sub("", model))
+
+
+def cost(usage: Usage, price: Price, *, batch: bool = False) -> float:
+    """US dollars for so many tokens."""
+    dollars = (usage.input_tokens * price.input + usage.output_tokens * price.output) / 1_000_000
+    return dollars * (1 - price.batch_discount) if batch else dollars

@@ -1,0 +1,266 @@
+"""The page of an edit audit: one file that asks nothing of any host."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+from markupsafe import Markup
+
+import redpencil
+from redpencil.editing.audit import KINDS, Audit, Editor, Example
+from redpencil.editing.findings import Finding, counted, findings, rule_name, share_text
+from redpencil.editing.minimal import RULES
+from redpencil.editing.spans import SpanAgreement
+from redpencil.editing.tallies import QUANTILES, Distribution
+from redpencil.records import EditOutcome
+from redpencil.report import audit_charts
+from redpencil.report.charts import Chart
+from redpencil.report.estimates import DASH, plain, signed
+from redpencil.report.page import TEMPLATES
+from redpencil.report.redline import redline_html
+from redpencil.report.tables import ABSENT, Cell, Table
+
+SHOWN_EDITORS = 50
+KIND_NAMES: Final = {"insert": "Insertions", "delete": "Deletions", "replace": "Substitutions"}
+EXAMPLE_TITLES: Final[Mapping[str, str]] = {
+    "only_append": "Edits that only append",
+    **{name: f"Not minimal: {rule_name(name)}" for name in RULES},
+    "edited_differently": "One response, edited in different ways",
+    "edited_or_left": "Edited in one row, found good in another",
+    "reversed": "Each text edited into the other",
+    "swapped": "Words replaced in both directions",
+    "edits": "Any edits",
+}
+"""What examples are shown of, in the order of the page."""
+
+
+def write_audit(audit: Audit, path: Path, sources: Sequence[str]) -> None:
+    """Write the page of an audit; `sources` are the names of what was audited."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(render_audit(audit, sources).encode("utf-8", "replace"))
+    partial.replace(path)
+
+
+def render_audit(audit: Audit, sources: Sequence[str]) -> str:
+    """The page as a text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "audit.css"))
+    found = findings(audit)
+    charts: dict[str, Chart | None] = {}
+    if audit.edits:
+        charts = {
+            "kept": audit_charts.kept_chart(audit),
+            "length": audit_charts.length_chart(audit),
+            "places": audit_charts.places_chart(audit),
+            "editors": audit_charts.editors_chart(audit),
+        }
+    return environment.get_template("audit.html.j2").render(
+        style=Markup(style),
+        sources=sources,
+        summary=summary(audit),
+        lead=lead(found),
+        attention=[finding for finding in found if finding.attention],
+        notes_found=[finding for finding in found if not finding.attention],
+        charts={name: _safe(chart) for name, chart in charts.items()},
+        tables=audit_tables(audit),
+        examples=_examples(audit.examples),
+        version=redpencil.__version__,
+    )
+
+
+def lead(found: Sequence[Finding]) -> str:
+    """The first sentence of the report."""
+    count = sum(finding.attention for finding in found)
+    return f"{counted(count, 'finding')} {'needs' if count == 1 else 'need'} attention." if count else (
+        "Nothing in these edits calls for attention."
+    )  # fmt: skip
+
+
+def summary(audit: Audit) -> str:
+    """Rows, edits and how much these keep, in one sentence."""
+    text = f"{counted(audit.rows, 'row')}, {counted(audit.edits, 'edit')} by {counted(len(audit.editors), 'editor')}."
+    if audit.kept.mean is None or audit.kept.median is None:
+        return text
+    kept = (
+        f"{100 * audit.kept.mean:.0f} % of the words on average, half of them {100 * audit.kept.median:.0f} % or more"
+    )
+    return f"{text} The edits keep {kept}."
+
+
+def audit_tables(audit: Audit) -> dict[str, Table | None]:
+    """The tables by name; None where there is nothing to show."""
+    return {
+        "outcomes": _outcomes(audit),
+        "numbers": _numbers(audit) if audit.edits else None,
+        "kinds": _kinds(audit) if audit.edits else None,
+        "length": _length(audit) if audit.edits else None,
+        "rules": _rules(audit) if audit.edits else None,
+        "repeats": _repeats(audit),
+        "editors": _editors(audit.editors),
+        "spans": None if audit.spans is None else _spans(audit.spans),
+    }
+
+
+def _share(part: int, whole: int) -> Cell:
+    return Cell(share_text(part, whole), bar=part / whole if whole else 0.0)
+
+
+def _outcomes(audit: Audit) -> Table:
+    rows = tuple((Cell(name), Cell(f"{n:,}"), _share(n, audit.rows)) for name, n in audit.outcomes.items())
+    notes = [f"{counted(audit.retried, 'row')} asked for twice."] if audit.retried else []
+    notes += [f"Said to be edited, but {reason}: {n:,}." for reason, n in audit.unusable.items() if n]
+    return Table("What became of each row", ("Outcome", "Rows", "Share"), rows, tuple(notes))
+
+
+def _numbers(audit: Audit) -> Table:
+    rows = (
+        _distribution("Kept share, %", audit.kept, scale=100),
+        _distribution("Growth, words", audit.length.words, sign=True),
+        _distribution("Growth, characters", audit.length.characters, sign=True),
+    )
+    header = ("Of each edit", "Mean", "Least", *(f"{100 * share:.0f} %" for share in QUANTILES), "Most")
+    return Table("Kept share and growth", header, rows, ("Columns in percent: so many of the edits lie at or below.",))
+
+
+def _distribution(name: str, values: Distribution, *, scale: float = 1.0, sign: bool = False) -> tuple[Cell, ...]:
+    quantiles = values.quantiles or (None,) * len(QUANTILES)
+    figures = (values.mean, values.least, *quantiles, values.most)
+    texts = (DASH if value is None else signed(value * scale) if sign else plain(value * scale) for value in figures)
+    return (Cell(name), *map(Cell, texts))
+
+
+def _kinds(audit: Audit) -> Table:
+    rows = []
+    for kind in KINDS:
+        figures = audit.kinds[kind]
+        rows.append(
+            (
+                Cell(KIND_NAMES[kind]),
+                Cell(f"{figures.blocks:,}"),
+                Cell(f"{figures.words_removed:,}"),
+                Cell(f"{figures.words_added:,}"),
+                Cell(share_text(figures.edits_with, audit.edits)),
+                Cell(share_text(figures.edits_with_nothing_else, audit.edits)),
+            )
+        )
+    header = ("Kind", "Changes", "Words removed", "Words added", "Edits with such", "Edits with nothing else")
+    return Table("Insertions, deletions and substitutions", header, tuple(rows))
+
+
+def _length(audit: Audit) -> Table:
+    length, edits = audit.length, audit.edits
+    counts = (
+        ("Longer, in words", length.longer),
+        ("As long", length.equal),
+        ("Shorter", length.shorter),
+        ("Only append", length.only_append),
+        ("Only cut the end", length.only_cut_the_end),
+    )
+    growth = length.words_after - length.words_before
+    notes = (
+        f"Together {signed(growth, 0)} words ({signed(100 * growth / length.words_before)} %). "
+        f"Of {length.words_added:,} words added, {share_text(length.added_at_the_end, length.words_added)} "
+        "stand behind the last word of the original.",
+    )
+    rows = tuple((Cell(name), Cell(f"{n:,}"), _share(n, edits)) for name, n in counts)
+    return Table("Length", ("Edits that are", "Edits", "Share"), rows, notes)
+
+
+def _rules(audit: Audit) -> Table:
+    rows = [(Cell(rule_name(name), does), Cell(f"{n:,}"), _share(n, audit.edits))
+            for name, does in RULES.items() for n in [audit.broken_rules[name]]]  # fmt: skip
+    rows.append((Cell("any of them"), Cell(f"{audit.not_minimal:,}"), _share(audit.not_minimal, audit.edits)))
+    note = (
+        f"Rewritten: less than {100 * audit.min_kept:.0f} % kept. The rules see words only: they are reasons to look, "
+        "not verdicts."
+    )
+    return Table("Edits that cheap rules call not minimal", ("Rule", "Edits", "Share"), tuple(rows), (note,))
+
+
+def _repeats(audit: Audit) -> Table:
+    repeats = audit.repeats
+    rows = [
+        ("Duplicate", "ids on several rows", repeats.ids),
+        ("Duplicate", "responses (prompt and original) on several rows", repeats.responses),
+        ("Duplicate", "edits that are the same", repeats.edits),
+        ("Contradiction", "responses edited in different ways", repeats.edited_differently),
+        ("Contradiction", "responses edited in one row, found good in another", repeats.edited_or_left),
+        ("Contradiction", "texts each edited into the other", repeats.reversed),
+        ("Contradiction", "words replaced in both directions", repeats.swapped),
+    ]
+    cells = tuple((Cell(name, kind), Cell(f"{f.groups:,}"), Cell(f"{f.rows:,}")) for kind, name, f in rows)
+    return Table("Rows that belong together", ("What", "How many", "Rows in them"), cells)
+
+
+def _editors(editors: Sequence[Editor]) -> Table:
+    rows = []
+    for editor in editors[:SHOWN_EDITORS]:
+        edits = editor.edits
+        outcomes = (f"{n:,} {name}" for name, n in editor.outcomes.items() if n and name != EditOutcome.EDITED.value)
+        figures = [ABSENT] * 4
+        if editor.kept is not None and editor.growth is not None:
+            figures = [
+                Cell(f"{100 * editor.kept:.0f} %"),
+                Cell(signed(editor.growth)),
+                Cell(share_text(editor.only_append, edits)),
+                Cell(share_text(editor.not_minimal, edits)),
+            ]
+        rows.append(
+            (
+                Cell(editor.name or "(no name)", ", ".join(outcomes)),
+                Cell(f"{editor.rows:,}"),
+                Cell(f"{edits:,}"),
+                *figures,
+            )
+        )
+    left = len(editors) - SHOWN_EDITORS
+    header = ("Editor", "Rows", "Edits", "Kept", "Growth, words", "Only append", "Not minimal")
+    return Table("What each editor did", header, tuple(rows), (f"{left:,} more in the JSON.",) if left > 0 else ())
+
+
+def _spans(spans: SpanAgreement) -> Table:
+    interval = "" if spans.f1_low is None else f"{spans.f1_low:.3f} to {spans.f1_high:.3f}"
+    row = (
+        Cell(counted(spans.edits, "response")),
+        *(ABSENT if value is None else Cell(f"{value:.3f}") for value in (spans.precision, spans.recall)),
+        ABSENT if spans.f1 is None else Cell(f"{spans.f1:.3f}", interval),
+        *(Cell(f"{n:,}") for n in (spans.changed, spans.labelled, spans.hits)),
+    )
+    header = ("", "Precision", "Recall", "F1", "Words changed", "Words labelled", "Both")
+    notes = (
+        "Words of the original that the edit deletes or replaces, against words within a labelled span, counted over "
+        "all responses. The interval is 95 %, by bootstrap over responses.",
+    )
+    return Table("Changed words against labelled error spans", header, (row,), notes)
+
+
+def _safe(chart: Chart | None) -> dict[str, Any] | None:
+    if chart is None:
+        return None
+    return {"svg": Markup(chart.svg), "title": chart.title, "description": chart.description}
+
+
+def _examples(examples: Mapping[str, Sequence[Sequence[Example]]]) -> list[dict[str, Any]]:
+    groups = ((name, title, examples.get(name, ())) for name, title in EXAMPLE_TITLES.items())
+    return [
+        {"name": name, "title": title, "cases": [[_card(edit) for edit in case] for case in cases]}
+        for name, title, cases in groups
+        if cases
+    ]
+
+
+def _card(edit: Example) -> dict[str, Any]:
+    return {
+        "prompt": edit.prompt,
+        "html": Markup(redline_html(edit.original, edit.edited)),
+        "id": edit.id,
+        "editor": edit.editor,
+        "outcome": edit.outcome,
+    }

@@ -1,0 +1,143 @@
+"""`import` as its users run it."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from redpencil.cli.import_ import app
+from redpencil.errors import RedpencilError
+from redpencil.formats.registry import FORMATS
+from redpencil.records import Comparison, Edit, Response, read_jsonl
+
+REAL = Path(__file__).parents[2] / ".." / "shared" / "data"
+PAIR = {"instruction": "i", "output_1": "a", "output_2": "b", "preference": 1}
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def run() -> Run:
+    def invoke(*arguments: str | Path) -> Any:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return invoke
+
+
+def write(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def real(name: str) -> Path:
+    if not (REAL / name).is_file():
+        pytest.skip(f"the real data is not there: {REAL / name}")
+    return REAL / name
+
+
+def test_qa_feedback_gives_edits_with_spans(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "edits.jsonl"
+    result = run(real("qa_feedback/feedback.json"), "--format", "qa-feedback", "--out", out, "--json")
+    edits = list(read_jsonl(out, Edit))
+    assert Counter(edit.outcome.value for edit in edits) == {"edited": 239, "unchanged": 3}
+    assert all(span["end"] <= len(edit.original) for edit in edits for span in edit.meta["spans"])
+    summary = json.loads(result.stdout)
+    assert (summary["kind"], summary["rows"], summary["records"]) == ("edits", 250, 242)
+    assert list(summary["nothing"].values()) == [8]
+    side = tmp_path / "edits.jsonl.skipped.jsonl"
+    assert summary["skipped_file"] == str(side)
+    assert len(side.read_text("utf-8").splitlines()) == 8
+    assert "242 edits in" in result.stderr
+    assert "skipped: 8 items whose corrected prediction is empty" in result.stderr
+
+
+def test_alpaca_eval_annotations_give_comparisons_and_responses(run: Run, tmp_path: Path) -> None:
+    source, out = real("alpaca_eval/alpaca-farm-ppo-human.json"), tmp_path / "out.jsonl"
+    run(source, "--format", "alpaca-eval", "--out", out)
+    rows = json.loads(source.read_text("utf-8"))
+    found = list(read_jsonl(out, Comparison))
+    assert [row.first for row in found] == [row["output_1"] for row in rows]
+    assert {row.annotator for row in found} == {"alpaca_eval_gpt4"}
+    ties = sum(row["preference"] in (0, 1.5) for row in rows)
+    result = run(source, "--format", "alpaca-eval", "--as", "responses", "--out", out)
+    responses = list(read_jsonl(out, Response))
+    assert len(responses) == len(rows) - ties
+    assert responses[0].model == rows[0]["generator_2" if rows[0]["preference"] == 1 else "generator_1"]
+    assert not ties or f"skipped: {ties} ties" in result.stderr
+
+
+def test_a_table_with_renamed_columns(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "answers.csv").write_text('question,answer,n\n"Why, so?",Because.,1\n', encoding="utf-8")
+    out = tmp_path / "out.jsonl"
+    columns = ("--column", "prompt=question", "--column", "response=answer", "--drop", "n")
+    run(tmp_path / "answers.csv", "--format", "columns", *columns, "--out", out)
+    assert list(read_jsonl(out, Response)) == [Response("answers-1", "Why, so?", "Because.")]
+
+
+def test_bad_rows_stop_it_or_are_listed(run: Run, tmp_path: Path) -> None:
+    source = write(tmp_path / "pairs.jsonl", PAIR, {**PAIR, "output_1": None}, PAIR)
+    out = tmp_path / "out.jsonl"
+    with pytest.raises(RedpencilError, match="expected text, found null") as caught:
+        run(source, "--format", "alpaca-farm", "--out", out)
+    assert (caught.value.file, caught.value.line, caught.value.field) == (str(source), 2, "output_1")
+    result = run(source, "--format", "alpaca-farm", "--out", out, "--on-error", "skip")
+    assert len(list(read_jsonl(out, Comparison))) == 2
+    assert "skipped: 1 bad rows" in result.stderr
+    assert "each of them is listed in" in result.stderr
+
+
+def test_limit_and_wrong_columns(run: Run, tmp_path: Path) -> None:
+    source = write(tmp_path / "pairs.jsonl", *[PAIR] * 5)
+    run(source, "--format", "alpaca-farm", "--out", tmp_path / "out.jsonl", "--limit", "2")
+    assert len(list(read_jsonl(tmp_path / "out.jsonl", Comparison))) == 2
+    with pytest.raises(RedpencilError, match="it has the columns instruction, output_1") as caught:
+        run(source, "--format", "trl-preference", "--out", tmp_path / "other.jsonl")
+    assert "`--format alpaca-farm --as comparisons`" in str(caught.value.way_out)
+    assert not (tmp_path / "other.jsonl").exists()
+
+
+def test_the_formats_are_listed_and_in_the_help(run: Run) -> None:
+    listed = run("--list").stdout.splitlines()
+    assert [line.split(":")[0] for line in listed] == list(FORMATS)
+    page = " ".join(run("--help").stdout.split())
+    for format_ in FORMATS.values():
+        assert f"{format_.name}: {format_.about[:20]}" in page
+    assert "$ redpencil import pairs.json --format alpaca-farm" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--format", "nothing"), "no format called 'nothing'"),
+        (("--format", "trl-prompt", "--as", "edits"), "trl-prompt gives no edits"),
+        (("--format", "columns", "--column", "prompt"), "cannot read 'prompt'"),
+        (("--format", "columns", "--column", "prompt=a", "--column", "prompt=b"), "prompt is given twice"),
+        (("--format", "columns", "--split", "train"), "no splits or configurations"),
+    ],
+)
+def test_mistakes_in_the_options(run: Run, tmp_path: Path, options: tuple[str, ...], problem: str) -> None:
+    source = write(tmp_path / "pairs.jsonl", PAIR)
+    with pytest.raises(RedpencilError, match=problem):
+        run(source, *options, "--out", tmp_path / "out.jsonl")
+
+
+def test_inputs_are_never_overwritten(run: Run, tmp_path: Path) -> None:
+    source = write(tmp_path / "out.jsonl.skipped.jsonl", PAIR)
+    for out in (source, tmp_path / "out.jsonl"):
+        with pytest.raises(RedpencilError, match="it is also an input"):
+            run(source, "--format", "alpaca-farm", "--out", out)
+    assert json.loads(source.read_text()) == PAIR
+
+
+def test_a_missing_file_never_asks_the_network(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    with pytest.raises(RedpencilError, match="no such file or folder"):
+        run("owner/name", "--format", "columns", "--out", "out.jsonl")

@@ -1,0 +1,62 @@
+"""Reading rows that a test makes by hand."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from redpencil.errors import RedpencilError
+from redpencil.formats.base import Kind
+from redpencil.formats.places import Place, Source, SourceRow
+from redpencil.formats.reading import Skipped, Tally, Wanted, read_records
+from redpencil.formats.registry import FORMATS
+
+
+@dataclass(frozen=True)
+class Outcome:
+    records: list[Any]
+    skipped: list[Skipped]
+    tally: Tally
+
+
+Read = Callable[..., Outcome]
+
+
+def read_rows(rows: Iterable[Any], name: str, kind: str | None = None, **options: Any) -> Outcome:
+    placed = (SourceRow(Place("data.jsonl", number, number), row) for number, row in enumerate(rows, start=1))
+    source = Source("data", "data.jsonl", placed, lambda: (0, 0))
+    wanted = Wanted(FORMATS[name], None if kind is None else Kind(kind), **options)
+    tally, skipped = Tally(), list[Skipped]()
+    return Outcome(list(read_records(source, wanted, tally, skipped.append)), skipped, tally)
+
+
+@pytest.fixture
+def read() -> Read:
+    """Reads rows: `read(rows, format, kind, drop=..., columns=..., on_error_skip=...)`."""
+    return read_rows
+
+
+@pytest.fixture
+def one(read: Read) -> Callable[..., Any]:
+    """Reads one row that gives one record."""
+
+    def run(row: Any, name: str, kind: str | None = None, **options: Any) -> Any:
+        (record,) = read([row], name, kind, **options).records
+        return record
+
+    return run
+
+
+@pytest.fixture
+def refused(read: Read) -> Callable[..., RedpencilError]:
+    """Reads one row that must be refused, and returns the error."""
+
+    def run(row: Any, name: str, kind: str | None = None, **options: Any) -> RedpencilError:
+        with pytest.raises(RedpencilError) as caught:
+            read([row], name, kind, **options)
+        assert (caught.value.file, caught.value.line) == ("data.jsonl", 1)
+        assert caught.value.way_out
+        return caught.value
+
+    return run

@@ -1,0 +1,168 @@
+"""Rows become records: ids, meta, bad rows, and whatever else a file may hold."""
+
+import json
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from redpencil.errors import RedpencilError
+from redpencil.formats.base import Kind
+from redpencil.formats.places import Place, Source, SourceRow
+from redpencil.formats.reading import Skipped, Tally, Wanted, read_records
+from redpencil.formats.registry import FORMATS
+from redpencil.records import Prompt, to_row
+
+
+@pytest.mark.parametrize(
+    ("own", "found"), [("a", "a"), (7, "7"), (7.0, "7"), (None, "data-1"), ("", "data-1"), (float("nan"), "data-1")]
+)
+def test_ids_are_the_rows_own_or_made_from_its_number(one: Callable[..., Any], own: object, found: str) -> None:
+    assert one({"id": own, "prompt": "p"}, "columns") == Prompt(found, "p")
+
+
+@pytest.mark.parametrize("own", [True, 1.5, [1], {}])
+def test_other_ids_are_refused(refused: Callable[..., Any], own: object) -> None:
+    assert refused({"id": own, "prompt": "p"}, "columns").field == "id"
+
+
+def test_an_id_that_occurs_twice_names_both_rows(read: Callable[..., Any]) -> None:
+    rows = [{"id": "a", "prompt": "p"}, {"prompt": "q"}, {"id": "a", "prompt": "r"}, {"id": "data-2", "prompt": "s"}]
+    with pytest.raises(RedpencilError, match="'a' stands on line 1 already") as caught:
+        read(rows, "columns")
+    assert (caught.value.line, caught.value.field) == (3, "id")
+    found = read(rows, "columns", on_error_skip=True)
+    assert ([row.id for row in found.records], found.tally.bad) == (["a", "data-2"], 2)
+    assert [(row.place.line, row.field, row.row) for row in found.skipped] == [(3, "id", rows[2]), (4, "id", rows[3])]
+    assert len(read(rows, "columns", drop=frozenset({"id"})).records) == 4
+
+
+def test_a_bad_row_stops_or_is_passed_over(read: Callable[..., Any]) -> None:
+    rows = [{"prompt": "p"}, {"prompt": 3}, {"other": 1}, {"prompt": "q"}]
+    with pytest.raises(RedpencilError, match="text or a list of messages, found a number") as caught:
+        read(rows, "columns", "prompts")
+    assert (caught.value.file, caught.value.line, caught.value.field) == ("data.jsonl", 2, "prompt")
+    found = read(rows, "columns", "prompts", on_error_skip=True)
+    assert [row.id for row in found.records] == ["data-1", "data-4"]
+    assert (found.tally.rows, found.tally.records, found.tally.bad) == (4, 2, 2)
+
+
+def test_meta_of_the_row_is_joined_and_may_be_text(one: Callable[..., Any]) -> None:
+    for meta in ({"a": 1}, '{"a": 1}'):
+        assert one({"prompt": "p", "meta": meta, "b": 2}, "columns").meta == {"a": 1, "b": 2}
+    assert one({"prompt": "p", "meta": None}, "columns").meta == {}
+    assert one({"prompt": "p", "meta": "free text"}, "columns").meta == {"meta": "free text"}
+
+
+def test_a_key_in_the_row_and_in_its_meta_is_refused(refused: Callable[..., Any]) -> None:
+    assert refused({"prompt": "p", "meta": {"a": 1}, "a": 2}, "columns").field == "a"
+
+
+def test_a_column_in_the_way_of_what_is_added_is_kept(one: Callable[..., Any]) -> None:
+    turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
+    found = one({"prompt": turns, "messages": "mine"}, "trl-prompt")
+    assert found.meta == {"messages": turns, "messages_column": "mine"}
+    assert one({"prompt": turns, "meta": {"messages": turns}}, "trl-prompt").meta == {"messages": turns}
+
+
+def test_columns_can_be_dropped(one: Callable[..., Any]) -> None:
+    assert one({"prompt": "p", "image": b"\xff"}, "columns", drop=frozenset({"image"})) == Prompt("data-1", "p")
+
+
+def test_no_rows_are_a_mistake(read: Callable[..., Any]) -> None:
+    with pytest.raises(RedpencilError, match="there is no row in it"):
+        read([], "columns")
+
+
+def test_ids_are_held_as_hashes() -> None:
+    rows = (SourceRow(Place("f", n), {"id": f"{n:01000d}", "prompt": "p"}) for n in range(1, 20_001))
+    source = Source("f", "f", rows, lambda: (0, 0))
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in read_records(source, Wanted(FORMATS["columns"]), Tally(), lambda _: None))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert count == 20_000
+    assert peak < 5_000_000  # the ids alone are 20 million characters
+
+
+COLUMNS = sorted(
+    {"id", "meta", "model", "finished", "editor", "outcome", "annotator", "generator_1", "input", "extra"}
+    | {
+        name
+        for format_ in FORMATS.values()
+        for reader in format_.readers.values()
+        for names in reader.needs
+        for name in names
+    }
+)
+# Words that can be found again wherever they end up.
+words = st.integers(0, 10_000).map(lambda number: f"w{number:05d}")
+scalars = st.none() | st.booleans() | st.integers(-4, 4) | st.floats() | words
+messages = st.lists(
+    st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "system"]), "content": words}), max_size=4
+)
+dialogues = st.tuples(words, words).map(lambda pair: f"\n\nHuman: {pair[0]}\n\nAssistant: {pair[1]}")
+ratings = st.lists(
+    st.fixed_dictionaries(
+        {"response": words | st.none(), "overall_score": scalars}, optional={"model": scalars, "annotations": scalars}
+    ),
+    max_size=3,
+)
+feedback = st.fixed_dictionaries(
+    {
+        "corrected-prediction": words,
+        "errors": st.lists(st.fixed_dictionaries({"start": st.integers(0, 6), "end": st.integers(0, 6)}), max_size=2),
+    }
+)
+anything = st.one_of(
+    words, words, messages, messages, dialogues, ratings, feedback, scalars,
+    st.lists(st.integers(0, 3), min_size=6, max_size=6),
+    st.dictionaries(words, scalars, max_size=2),
+)  # fmt: skip
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> tuple[str, Kind, dict[str, Any]]:
+    """A format, a kind that it gives, and a row with at least the columns for it."""
+    format_ = FORMATS[draw(st.sampled_from(sorted(FORMATS)))]
+    kind = draw(st.sampled_from(sorted(format_.readers)))
+    needs = draw(st.sampled_from(format_.readers[kind].needs))
+    more = draw(st.lists(st.sampled_from(COLUMNS), max_size=3))
+    texts = draw(st.booleans())
+    row = {name: draw(words if texts else anything) for name in needs}
+    return format_.name, kind, {**row, **{name: draw(anything) for name in more if name not in row}}
+
+
+def words_of(value: object) -> set[str]:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return {text[at : at + 6] for at in range(len(text)) if text[at] == "w" and text[at + 1 : at + 6].isdigit()}
+
+
+@settings(max_examples=1_000)
+@given(rows())
+def test_any_row_gives_records_with_all_of_it_or_one_clear_message(drawn: tuple[str, Kind, dict[str, Any]]) -> None:
+    name, kind, row = drawn
+    placed = (SourceRow(Place("data.jsonl", 1, 1), each) for each in [row])
+    source = Source("data", "data.jsonl", placed, lambda: (0, 0))
+    tally, skipped = Tally(), list[Skipped]()
+    try:
+        found = list(read_records(source, Wanted(FORMATS[name], kind), tally, skipped.append))
+    except RedpencilError as error:
+        assert (error.file, error.line) == ("data.jsonl", 1)  # noqa: PT017
+        assert error.problem  # noqa: PT017
+        assert error.way_out  # noqa: PT017
+        return
+    assert len(found) + len(skipped) >= 1
+    for record in found:
+        missing = words_of(row) - words_of(to_row(record))
+        # What each of several records of a row holds is found in all of them together.
+        assert len(found) > 1 or not missing
+    together = words_of([to_row(record) for record in found]) | words_of([one.row for one in skipped])
+    assert words_of(row) <= together
+    for record in found:
+        json.dumps(to_row(record), allow_nan=False).encode()

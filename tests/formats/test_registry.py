@@ -1,0 +1,56 @@
+"""The list of formats, and what is said of a row that does not fit."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from redpencil.errors import RedpencilError
+from redpencil.formats.base import Kind
+from redpencil.formats.registry import FORMATS, check_columns, find_format
+
+
+def test_every_format_is_named_once_and_says_what_it_is() -> None:
+    assert len(FORMATS) == 12
+    for name, format_ in FORMATS.items():
+        assert name == format_.name
+        assert format_.about
+        assert {kind for _, kind in format_.natural} <= format_.readers.keys()
+
+
+def test_an_unknown_format_lists_the_known_ones() -> None:
+    with pytest.raises(RedpencilError, match="no format called 'hh'") as caught:
+        find_format("hh")
+    assert "hh-rlhf" in str(caught.value.way_out)
+
+
+@pytest.mark.parametrize(
+    ("row", "asked", "kind", "fits"),
+    [
+        ("instruction output_1 output_2 preference", "trl-preference", "comparisons", "alpaca-farm --as comparisons"),
+        ("question passages preference feedback prediction%201", "trl-preference", "edits", "qa-feedback --as edits"),
+        ("context response1 response2 overall_preference", "columns", "comparisons", "helpsteer3 --as comparisons"),
+        ("instruction completions", "hh-rlhf", "comparisons", "ultrafeedback --as comparisons"),
+        ("messages", "trl-preference", "comparisons", "trl-messages --as examples"),
+        ("id prompt original edited", "qa-feedback", "edits", "redpencil --as edits"),
+        ("id prompt response", "redpencil", "edits", "redpencil --as responses"),
+    ],
+)
+def test_wrong_columns_name_what_fits(row: str, asked: str, kind: str, fits: str) -> None:
+    values = {column.replace("%20", " "): "x" for column in row.split()}
+    with pytest.raises(RedpencilError) as caught:
+        check_columns(values, FORMATS[asked], Kind(kind))
+    assert f"it has the columns {', '.join(values)}; expected " in caught.value.problem
+    assert f"`--format {fits}`" in str(caught.value.way_out)
+
+
+def test_where_nothing_fits_the_way_out_renames(refused: Callable[..., Any]) -> None:
+    error = refused({"q": "x", "chosen": "y"}, "trl-preference")
+    assert (error.field, "--column rejected=NAME" in str(error.way_out)) == ("rejected", True)
+    assert refused({}, "columns", "edits").field == "prompt"
+
+
+def test_a_kind_that_a_format_does_not_give(read: Callable[..., Any]) -> None:
+    with pytest.raises(RedpencilError, match="trl-prompt gives no edits") as caught:
+        read([{"prompt": "x"}], "trl-prompt", "edits", on_error_skip=True)
+    assert (caught.value.field, caught.value.way_out) == ("--as", "read it as one of: prompts")

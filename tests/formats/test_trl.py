@@ -1,0 +1,108 @@
+"""TRL's data set types, as its documentation defines them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from redpencil.formats.judged import APART
+from redpencil.records import Comparison, Edit, EditOutcome, Example, Preference, Prompt, Response
+
+TEXTS = {"prompt": "The sky is", "chosen": " blue.", "rejected": " green."}
+USER = {"role": "user", "content": "What color is the sky?"}
+
+
+def assistant(content: str) -> dict[str, str]:
+    return {"role": "assistant", "content": content}
+
+
+def test_texts_with_a_prompt_as_every_kind(one: Callable[..., Any]) -> None:
+    def as_(kind: str | None) -> Any:
+        return one(TEXTS, "trl-preference", kind)
+
+    assert as_(None) == Comparison("data-1", "The sky is", " blue.", " green.", Preference.FIRST)
+    assert as_("responses") == Response("data-1", "The sky is", " green.", meta={"chosen": " blue."})
+    assert as_("edits") == Edit("data-1", "The sky is", " green.", " blue.")
+    assert as_("examples") == Example("data-1", "The sky is", " blue.", {"rejected": " green."})
+    assert as_("prompts") == Prompt("data-1", "The sky is", {"chosen": " blue.", "rejected": " green."})
+
+
+def test_the_prompt_of_texts_may_be_their_shared_beginning(one: Callable[..., Any]) -> None:
+    for chosen, rejected in ((" blue.", " green."), (" blue.", " black."), (" blue", " blue and green")):
+        found = one({"chosen": "The sky is" + chosen, "rejected": "The sky is" + rejected}, "trl-preference")
+        assert (found.prompt, found.first, found.second) == ("The sky is", chosen, rejected)
+
+
+def test_no_prompt_is_made_up(refused: Callable[..., Any]) -> None:
+    for chosen, rejected in (("Blue.", "Green."), ("Blue", "Blue!"), (" a", " b"), ("same text", "same text")):
+        error = refused({"chosen": chosen, "rejected": rejected}, "trl-preference")
+        assert "the prompt cannot be told" in error.problem
+        assert "--format hh-rlhf" in str(error.way_out)
+
+
+def test_messages_with_and_without_a_prompt(one: Callable[..., Any]) -> None:
+    wanted = Comparison("data-1", USER["content"], "Blue.", "Green.", Preference.FIRST)
+    explicit = {"prompt": [USER], "chosen": [assistant("Blue.")], "rejected": [assistant("Green.")]}
+    implicit = {"chosen": [USER, assistant("Blue.")], "rejected": [USER, assistant("Green.")]}
+    repeated = {"prompt": USER["content"], **implicit}
+    for row in (explicit, implicit, repeated):
+        assert one(row, "trl-preference") == wanted
+
+
+def test_a_longer_conversation_is_kept_in_meta(one: Callable[..., Any]) -> None:
+    before = [USER, assistant("Blue."), {"role": "user", "content": "Sure?"}]
+    row = {"chosen": [*before, assistant("Yes.")], "rejected": [*before, assistant("No.")], "source": "s"}
+    found = one(row, "trl-preference", "edits")
+    assert found.prompt == "User: What color is the sky?\n\nAssistant: Blue.\n\nUser: Sure?"
+    assert (found.original, found.edited) == ("No.", "Yes.")
+    assert found.meta == {"messages": before, "source": "s"}
+
+
+def test_conversations_that_part_early_give_no_pair_but_each_its_answer(read: Callable[..., Any]) -> None:
+    other = {"role": "user", "content": "And the sea?"}
+    row = {"chosen": [USER, assistant("Blue.")], "rejected": [other, assistant("Green.")]}
+    for kind in ("comparisons", "edits", "prompts"):
+        found = read([row], "trl-preference", kind)
+        assert (found.records, dict(found.tally.nothing)) == ([], {APART: 1})
+        assert found.skipped[0].row == row
+    (response,) = read([row], "trl-preference", "responses").records
+    assert (response.prompt, response.response) == ("And the sea?", "Green.")
+
+
+def test_equal_sides_are_an_edit_that_changed_nothing(one: Callable[..., Any]) -> None:
+    row = {"prompt": "p", "chosen": "a", "rejected": "a"}
+    assert one(row, "trl-preference", "edits").outcome is EditOutcome.UNCHANGED
+
+
+def test_our_own_columns_come_back(one: Callable[..., Any]) -> None:
+    own = {"id": "7", "editor": "ada", "outcome": "edited", "meta": '{"kept": 0.9}'}
+    found = one({**TEXTS, **own}, "trl-preference", "edits")
+    assert found == Edit("7", "The sky is", " green.", " blue.", "ada", meta={"kept": 0.9})
+    judged = one({**TEXTS, "preference": "second", "annotator": "bob"}, "trl-preference")
+    assert judged == Comparison("data-1", "The sky is", " green.", " blue.", Preference.SECOND, "bob")
+
+
+def test_prompt_only(one: Callable[..., Any]) -> None:
+    assert one({"prompt": "The sky is", "n": 1}, "trl-prompt") == Prompt("data-1", "The sky is", {"n": 1})
+    assert one({"prompt": [USER]}, "trl-prompt") == Prompt("data-1", USER["content"])
+
+
+def test_messages_and_completions(one: Callable[..., Any]) -> None:
+    wanted = Example("data-1", USER["content"], "Blue.")
+    for row in (
+        {"messages": [USER, assistant("Blue.")]},
+        {"prompt": USER["content"], "completion": "Blue."},
+        {"prompt": [USER], "completion": [assistant("Blue.")]},
+    ):
+        assert one(row, "trl-messages") == wanted
+        assert one(row, "trl-messages", "responses") == Response("data-1", USER["content"], "Blue.")
+        assert one(row, "trl-messages", "prompts").prompt == USER["content"]
+    whole = {"messages": [USER, assistant("Blue.")]}
+    assert one(whole, "trl-messages", "prompts").meta == whole
+
+
+def test_sides_of_different_kinds_are_refused(refused: Callable[..., Any]) -> None:
+    error = refused({"prompt": "p", "chosen": "a", "rejected": [assistant("b")]}, "trl-preference")
+    assert (error.field, "the same as in chosen" in error.problem) == ("rejected", True)
+    error = refused({"prompt": "p", "chosen": None, "rejected": "b"}, "trl-preference")
+    assert (error.field, "text or a list of messages, found null" in error.problem) == ("chosen", True)
+    error = refused({"messages": [USER]}, "trl-messages")
+    assert "answer of the assistant" in error.problem

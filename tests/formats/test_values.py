@@ -1,0 +1,83 @@
+"""Values of other people's files become JSON, or are refused by name."""
+
+import datetime
+import decimal
+import json
+import uuid
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redpencil.errors import RedpencilError
+from redpencil.formats.values import plain_row, safe_line
+
+plain_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), plain_values, max_size=4))
+def test_what_is_json_already_stays_as_it_is(row: dict[str, Any]) -> None:
+    assert plain_row(row) == row
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (float("nan"), None),
+        (float("-inf"), "-inf"),
+        (datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC), "2024-05-01T12:00:00+00:00"),
+        (datetime.date(2024, 5, 1), "2024-05-01"),
+        (datetime.time(1, 2), "01:02:00"),
+        (datetime.timedelta(minutes=1), 60.0),
+        (decimal.Decimal("1.10"), "1.10"),
+        (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        ("é".encode(), "é"),
+        ((1, {2}), [1, [2]]),
+        (np.float32(0.5), 0.5),
+        (np.array([[1, 2]]), [[1, 2]]),
+        ({1: np.int64(3)}, {"1": 3}),
+    ],
+)
+def test_what_tables_hold_becomes_json(value: object, plain: object) -> None:
+    assert plain_row({"x": value}) == {"x": plain}
+    json.dumps(plain_row({"x": value}), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (b"\xff", "bytes that are no UTF-8 text"),
+        ("a\ud83d", "half of a surrogate pair"),
+        ({"\udc00": 1}, "half of a surrogate pair"),
+        (object(), "a object, which JSON cannot hold"),
+    ],
+)
+def test_what_json_cannot_hold_is_refused_by_its_column(value: object, problem: str) -> None:
+    with pytest.raises(RedpencilError, match=problem) as caught:
+        plain_row({"fine": 1, "image": [value]})
+    assert (caught.value.field, "--drop" in str(caught.value.way_out)) == ("image", True)
+
+
+def test_too_much_nesting_is_refused() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(RedpencilError, match="nested too deeply"):
+        plain_row({"x": deep})
+
+
+@given(st.one_of(plain_values, st.text(st.characters())))
+def test_anything_can_be_listed(value: object) -> None:
+    line = safe_line({"row": value})
+    assert json.loads(line.encode("utf-8")) == {"row": value}
+
+
+def test_what_is_no_json_can_be_listed_too() -> None:
+    for value in (b"\xff", {1: object()}, {(1, 2): 3}, "\udcff"):
+        assert "\n" not in safe_line({"row": value}).encode("utf-8").decode()

@@ -1,0 +1,178 @@
+"""Exports: what goes where, what is skipped and said, and that a file is whole or not there."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+
+from redpencil.errors import RedpencilError
+from redpencil.formats.figa import Weights
+from redpencil.formats.writing import HOLDS, Format, Written, export, skipped_file
+from redpencil.records import Comparison, Edit, EditOutcome, Example, Pair, Preference, Prompt, Response, read_jsonl
+
+ONE = Edit("1", "Who?", "It was Ann.", "It was Bob.", editor="ed", meta={"n": [1, {"deep": None}]})
+EDITS = [
+    ONE,
+    Edit("2", "Who?", "same", "same", outcome=EditOutcome.UNCHANGED),
+    Edit("3", "Who?", "same", "same"),
+    Edit("4", "Who?", "a", "", outcome=EditOutcome.REFUSED, meta={"answer": "I cannot"}),
+    Edit("5", "Who?", "a", "", outcome=EditOutcome.FAILED),
+    Edit("6", "", "", "\n😀"),
+]
+PREFERENCE = (Format.TRL, Format.TRL_CONVERSATIONAL, Format.FIGA)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def test_our_own_formats_hold_every_edit(tmp_path: Path) -> None:
+    assert export(EDITS, Edit, Format.REDPENCIL, tmp_path / "e.jsonl") == Written(6, {}, None)
+    assert list(read_jsonl(tmp_path / "e.jsonl", Edit)) == EDITS
+    assert export(EDITS, Edit, Format.PARQUET, tmp_path / "e.parquet").rows == 6
+    assert pq.read_table(tmp_path / "e.parquet").column("id").to_pylist() == [edit.id for edit in EDITS]
+    assert len(list(tmp_path.iterdir())) == 2, "nothing was skipped, so there is no side file"
+
+
+@pytest.mark.parametrize("format_", PREFERENCE)
+def test_what_is_no_correction_is_counted_and_listed_whole(format_: Format, tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    done = export(EDITS, Edit, format_, out)
+    assert done == Written(2, {"unchanged": 2, "refused": 1, "failed": 1}, tmp_path / "rows.jsonl.skipped.jsonl")
+    assert [row["id"] for row in lines(out)] == ["1", "6"]
+    listed = lines(skipped_file(out))
+    assert [(row["reason"], row["record"]["id"]) for row in listed] == [
+        ("unchanged", "2"),
+        ("unchanged", "3"),
+        ("refused", "4"),
+        ("failed", "5"),
+    ]
+    assert [Edit(**row["record"]) for row in listed] == EDITS[1:5]
+
+
+def test_ties_are_no_preference(tmp_path: Path) -> None:
+    rows = [Comparison(str(i), "p", "a", "b", preference) for i, preference in enumerate(Preference)]
+    done = export(rows, Comparison, Format.TRL, tmp_path / "rows")
+    assert (done.rows, done.skipped) == (2, {"tie": 1})
+    assert [(row["chosen"], row["rejected"]) for row in lines(tmp_path / "rows")] == [("a", "b"), ("b", "a")]
+
+
+def test_weights_reach_the_rows(tmp_path: Path) -> None:
+    export([ONE], Edit, Format.FIGA, tmp_path / "rows", weights=Weights(alpha=4, beta=2, kept=1))
+    (row,) = lines(tmp_path / "rows")
+    assert (set(row["original_weights"]), set(row["revised_weights"])) == ({0, -2}, {4, 1})
+
+
+@pytest.mark.parametrize("format_", Format)
+def test_a_format_takes_the_kinds_that_it_holds_and_no_other(format_: Format, tmp_path: Path) -> None:
+    records = {
+        Edit: ONE,
+        Comparison: Comparison("1", "p", "a", "b", Preference.FIRST),
+        Prompt: Prompt("1", "p"),
+        Example: Example("1", "p", "r"),
+        Response: Response("1", "p", "r"),
+        Pair: Pair("1", (1,), (2,), (3,)),
+    }
+    for kind, record in records.items():
+        out = tmp_path / kind.__name__
+        if kind in HOLDS[format_]:
+            assert export([record], kind, format_, out).rows == 1
+            assert out.is_file()
+        else:
+            with pytest.raises(RedpencilError, match=f"holds no {kind.__name__} rows") as caught:
+                export([record], kind, format_, out)
+            assert caught.value.way_out
+            assert not out.exists()
+
+
+@pytest.mark.parametrize("format_", Format)
+def test_an_error_on_the_way_leaves_what_stood_there(format_: Format, tmp_path: Path) -> None:
+    def broken() -> Iterator[Edit]:
+        yield from EDITS
+        raise RedpencilError("row 7 is broken")
+
+    out = tmp_path / "rows"
+    out.write_text("old")
+    skipped_file(out).write_text("old too")
+    with pytest.raises(RedpencilError, match="row 7"):
+        export(broken(), Edit, format_, out)
+    assert (out.read_text(), skipped_file(out).read_text()) == ("old", "old too")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("format_", Format)
+def test_half_a_character_is_refused(format_: Format, tmp_path: Path) -> None:
+    with pytest.raises(RedpencilError, match="half of a surrogate pair"):
+        export([ONE, Edit("2", "p", "a", "b", meta={"x": "\ud83d"})], Edit, format_, tmp_path / "rows")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("format_", PREFERENCE)
+def test_an_export_that_could_hold_nothing_is_a_mistake(format_: Format, tmp_path: Path) -> None:
+    with pytest.raises(RedpencilError, match=r"none of the rows \(2 unchanged, 1 refused, 1 failed\)"):
+        export(EDITS[1:5], Edit, format_, tmp_path / "rows")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_old_side_file_does_not_outlive_its_export(tmp_path: Path) -> None:
+    out = tmp_path / "rows"
+    export(EDITS, Edit, Format.TRL, out)
+    assert skipped_file(out).is_file()
+    export([ONE], Edit, Format.TRL, out)
+    assert not skipped_file(out).exists()
+
+
+MANY = """
+import random, sys, time
+from pathlib import Path
+from redpencil.formats.figa import load_cutter
+from redpencil.formats.writing import Format, export
+from redpencil.records import Edit, EditOutcome
+
+format_, out, model = Format(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+words = [f"word{i}" for i in range(500)] + ["日本語", "😀", "naïve"]
+
+def edits(count):
+    draw = random.Random(0)
+    for i in range(count):
+        text = draw.choices(words, k=60)
+        edited = [*text[:20], *draw.choices(words, k=3), *text[22:]]
+        outcome = EditOutcome.REFUSED if i % 10 == 0 else EditOutcome.EDITED
+        yield Edit(str(i), "Why?", " ".join(text), " ".join(edited), meta={"number": [i] * (i % 4)}, outcome=outcome)
+
+def peak():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+
+cutter = load_cutter(model) if format_ is Format.FIGA else None
+export(edits(2_000), Edit, format_, out, cutter=cutter)
+before, start = peak(), time.perf_counter()
+done = export(edits(20_000), Edit, format_, out, cutter=cutter)
+print(done.rows, done.skipped.total(), peak() - before, time.perf_counter() - start)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format_", Format)
+def test_twenty_thousand_edits_take_no_more_memory_than_two_thousand(format_: Format, tmp_path: Path) -> None:
+    """The texts alone are 16 MB, so 8 MB more at the peak than for a tenth of them means that they are not held."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the peak of memory is read from /proc, which only Linux has")
+    cuts = Tokenizer(WordLevel({"<eos>": 0, "<unk>": 1}, unk_token="<unk>"))
+    cuts.pre_tokenizer = WhitespaceSplit()
+    cuts.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<eos>"}')
+    command = [sys.executable, "-c", MANY, format_.value, str(tmp_path / "rows"), str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    rows, skipped, grown_kb, seconds = run.stdout.split()
+    print(f"{format_}: 20,000 edits in {float(seconds):.1f} s, {grown_kb} kB more at the peak")
+    assert int(rows) + int(skipped) == 20_000
+    assert int(skipped) == (2_000 if format_ in PREFERENCE else 0)
+    assert int(grown_kb) < 8_000

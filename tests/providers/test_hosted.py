@@ -1,0 +1,457 @@
+"""Hosted models through the real SDKs, against the stub server as a process of its own."""
+
+import asyncio
+import itertools
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from redpencil.errors import RedpencilError
+from redpencil.providers.base import Completion, Failure, Request, Result, StopReason
+from redpencil.providers.hosted import HostedProvider
+from redpencil.providers.limits import Limits
+
+KINDS = ("anthropic", "openai")
+both = pytest.mark.parametrize("kind", KINDS)
+Ask = Callable[..., Request]
+MALFORMED = (
+    "not-json",
+    "half",
+    "html",
+    "empty-body",
+    "a-list",
+    "no-content",
+    "null-content",
+    "wrong-type",
+    "error-object",
+)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    end = time.monotonic() + 2
+    while set(threading.enumerate()) - before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert set(threading.enumerate()) == before
+
+
+def one(client: Any, request: Request, limits: Limits | None = None) -> Result:
+    ((asked, result),) = HostedProvider(client, limits or Limits()).answer([request])
+    assert asked is request
+    return result
+
+
+@both
+def test_answers_come_through_the_sdk_as_the_body_says(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind, temperature=0.0)
+    requests = [ask(f"The quick brown fox number {number} jumps.", client) for number in range(30)]
+    results = dict(HostedProvider(client).answer(requests))
+    assert set(results) == set(requests)
+    edited = 0
+    for request, result in results.items():
+        assert isinstance(result, Completion)
+        assert result.stop_reason is StopReason.END
+        assert result.usage is not None
+        assert result.usage.output_tokens == len(result.text) // 4 + 1
+        edited += f"Response: {result.text}\n" not in request.messages[0].content
+    assert 20 < edited <= 30
+    assert one(client, requests[0]) == results[requests[0]]
+    assert stub.last() == client.body(requests[0].messages)
+
+
+@both
+def test_the_provider_is_its_client(stub: Any, kind: str) -> None:
+    client = stub.client(kind)
+    provider = HostedProvider(client, Limits(concurrency=3))
+    assert (provider.name, provider.identity) == ("stub-1", client.identity)
+
+
+@both
+def test_retry_after_is_honoured(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    began = time.monotonic()
+    assert isinstance(one(client, ask("{stub:once=429} one two", client)), Completion)
+    # The stub asks for 0.7 s; without being told the SDKs wait at most half a second.
+    assert time.monotonic() - began >= 0.7
+
+
+@both
+def test_errors_that_pass_are_asked_again(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    requests = [ask(f"{{stub:once={status}}} one two", client) for status in (408, 409, 500, 503, 529)]
+    assert [type(result) for _, result in HostedProvider(client).answer(requests)] == [Completion] * 5
+
+
+@both
+def test_errors_that_stay_are_failures_after_the_retries(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    before = stub.stats().get("500", 0)
+    assert one(client, ask("{stub:status=500} one", client), Limits(max_retries=1)) == Failure(
+        "HTTP 500: ordered to fail with 500"
+    )
+    assert stub.stats()["500"] - before == 2
+
+
+@both
+def test_broken_bodies_are_asked_for_again(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    requests = [ask(f"{{stub:malformed={broken}}} one two", client) for broken in MALFORMED]
+    results = [result for _, result in HostedProvider(client).answer(requests)]
+    assert [type(result) for result in results] == [Completion] * len(MALFORMED)
+
+
+@both
+def test_a_body_that_stays_broken_is_a_failure(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    before = stub.stats().get("malformed", 0)
+    requests = [ask(f"{{stub:broken={broken}}} one", client) for broken in MALFORMED]
+    for _, result in HostedProvider(client, Limits(max_retries=1)).answer(requests):
+        assert isinstance(result, Failure)
+        assert result.problem.startswith("the body of the answer is broken: ")
+    assert stub.stats()["malformed"] - before == 2 * len(MALFORMED)
+
+
+@both
+def test_a_stalled_answer_is_asked_for_again(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    began = time.monotonic()
+    result = one(client, ask("{stub:stall=5} one two", client), Limits(timeout_s=0.3))
+    assert isinstance(result, Completion)
+    assert time.monotonic() - began < 4
+
+
+@both
+def test_an_answer_that_never_comes_is_a_failure_where_the_server_is_known_to_live(
+    stub: Any, ask: Ask, kind: str
+) -> None:
+    client = stub.client(kind)
+    requests = [ask("one two", client), ask("{stub:delay=5} one", client)]
+    results = dict(HostedProvider(client, Limits(timeout_s=0.3, max_retries=0, concurrency=1)).answer(requests))
+    assert results[requests[1]] == Failure("no answer within 0.3 s")
+
+
+@both
+def test_a_server_that_never_answered_ends_the_run(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    with pytest.raises(RedpencilError, match=r"no answer within 0\.2 s") as caught:
+        one(client, ask("{stub:delay=5} one three", client), Limits(timeout_s=0.2))
+    assert "--timeout" in str(caught.value.way_out)
+
+
+@both
+def test_no_server_ends_the_run_soon(stub: Any, ask: Ask, kind: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        address = f"http://user:pass@127.0.0.1:{taken.getsockname()[1]}"
+        client = type(stub.client(kind))("m", base_url=address)
+        began = time.monotonic()
+        with pytest.raises(RedpencilError, match="no connection") as caught:
+            list(HostedProvider(client).answer(ask(f"word {number}", client) for number in itertools.count()))
+    assert time.monotonic() - began < 5
+    assert "--base-url" in str(caught.value.way_out)
+    assert "pass" not in str(caught.value)
+
+
+@both
+def test_a_server_that_goes_away_fails_rows_and_then_ends_the_run(start_stub: Any, ask: Ask, kind: str) -> None:
+    stub = start_stub()
+    client = stub.client(kind)
+    answers = HostedProvider(client, Limits(concurrency=2, max_retries=0)).answer(
+        ask(f"word {number}", client) for number in itertools.count()
+    )
+    results = [next(answers)[1] for _ in range(10)]
+    stub.process.kill()
+    stub.process.wait()
+    with pytest.raises(RedpencilError, match="50 requests in a row failed, the last with: no connection"):
+        results.extend(result for _, result in answers)
+    failures = [result for result in results if isinstance(result, Failure)]
+    assert len(failures) == 50
+    assert all(isinstance(result, Completion) for result in results[:10])
+
+
+@both
+def test_a_wrong_key_names_the_variable_and_never_the_key(
+    start_stub: Any, ask: Ask, kind: str, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = start_stub("--key", "another").client(kind)
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(RedpencilError, match="refuses the API key") as caught:
+        one(client, ask("one", client))
+    assert f"{kind.upper()}_API_KEY" in str(caught.value.way_out)
+    assert key not in str(caught.value) + caplog.text
+
+
+@both
+def test_no_log_line_and_no_failure_shows_the_key(
+    stub: Any, ask: Ask, kind: str, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = stub.client(kind)
+    caplog.set_level(logging.DEBUG)
+    orders = ("once=500", "broken=html", "status=400", "delay=1", "once=429")
+    requests = [ask("one two", client), *(ask(f"{{stub:{order}}} three", client) for order in orders)]
+    results = list(HostedProvider(client, Limits(max_retries=1, timeout_s=0.4)).answer(requests))
+    shown = [result.problem for _, result in results if isinstance(result, Failure)]
+    assert len(shown) == 3
+    assert caplog.text
+    assert key not in "".join(shown) + caplog.text
+
+
+@both
+def test_an_unknown_model_ends_the_run(start_stub: Any, ask: Ask, kind: str) -> None:
+    client = start_stub("--model", "known").client(kind, model="unknown")
+    with pytest.raises(RedpencilError, match="has no model 'unknown'") as caught:
+        one(client, ask("one", client))
+    assert "--model" in str(caught.value.way_out)
+
+
+@both
+def test_a_wrong_path_ends_the_run(stub: Any, ask: Ask, kind: str) -> None:
+    client = type(stub.client(kind))("m", base_url=f"{stub.address}/wrong")
+    with pytest.raises(RedpencilError, match="no such path") as caught:
+        one(client, ask("one", client))
+    assert "--base-url" in str(caught.value.way_out)
+
+
+@both
+@pytest.mark.parametrize(("order", "told"), [("{stub:status=402}", "payment"), ("{stub:status=403}", "access")])
+def test_an_account_that_may_not_ask_ends_the_run(stub: Any, ask: Ask, kind: str, order: str, told: str) -> None:
+    client = stub.client(kind)
+    with pytest.raises(RedpencilError, match=told) as caught:
+        one(client, ask(f"{order} one", client))
+    assert f"{kind.upper()}_API_KEY" in str(caught.value.way_out)
+
+
+def test_a_quota_that_is_used_up_ends_the_run(stub: Any, ask: Ask) -> None:
+    client = stub.client("openai")
+    with pytest.raises(RedpencilError, match="payment"):
+        one(client, ask("{stub:status=429} {stub:quota} one", client), Limits(max_retries=0))
+
+
+@both
+def test_a_403_after_answers_is_that_rows_failure(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    requests = [ask("one two", client), ask("{stub:status=403} flagged", client), ask("three", client)]
+    results = [result for _, result in HostedProvider(client, Limits(concurrency=1)).answer(requests)]
+    assert [type(result) for result in results] == [Completion, Failure, Completion]
+
+
+@both
+def test_refusals_cut_and_empty_answers_have_their_stop_reasons(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    for order, stop in (("refuse", StopReason.REFUSAL), ("length", StopReason.LENGTH), ("empty", StopReason.END)):
+        result = one(client, ask(f"{{stub:{order}}} one", client))
+        assert isinstance(result, Completion)
+        assert result.stop_reason is stop
+        assert order != "empty" or result.text == ""
+
+
+@both
+def test_texts_that_utf_8_cannot_hold_are_made_valid(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    result = one(client, ask("{stub:surrogate} cut here \ud83d", client))
+    assert isinstance(result, Completion)
+    assert result.text.endswith(" \ufffd")
+
+
+@both
+def test_one_refused_row_is_its_failure_and_the_run_goes_on(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    requests = [ask("{stub:status=400} too long", client), *(ask(f"fine {number}", client) for number in range(5))]
+    results = dict(HostedProvider(client).answer(requests))
+    assert results[requests[0]] == Failure("HTTP 400: ordered to fail with 400")
+    assert sum(isinstance(result, Completion) for result in results.values()) == 5
+
+
+@both
+def test_twenty_refusals_at_the_start_for_one_reason_end_the_run(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    drawn = itertools.count()
+    endless = (ask(f"{{stub:status=400}} {number}", client) for number in drawn)
+    results = []
+    with pytest.raises(RedpencilError, match="refused the first 20 requests for one reason: HTTP 400: ordered"):
+        results.extend(HostedProvider(client, Limits(concurrency=4)).answer(endless))
+    assert 20 <= len(results) <= next(drawn) <= 28
+
+
+@both
+def test_refusals_after_an_answer_end_the_run_only_when_fifty_come_in_a_row(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    fine = ask("fine", client)
+    refused = [ask(f"{{stub:status=400}} {number}", client) for number in range(200)]
+    results = []
+    with pytest.raises(RedpencilError, match="50 requests in a row failed"):
+        results.extend(HostedProvider(client, Limits(concurrency=1)).answer([fine, *refused[:49], fine, *refused[49:]]))
+    assert len(results) == 1 + 49 + 1 + 50
+
+
+@both
+def test_no_more_requests_are_under_way_than_allowed(start_stub: Any, ask: Ask, kind: str) -> None:
+    stub = start_stub("--latency-s", "0.03")
+    client = stub.client(kind)
+    requests = [ask(f"word {number}", client) for number in range(40)]
+    assert len(list(HostedProvider(client, Limits(concurrency=7)).answer(requests))) == 40
+    assert stub.stats()["most_in_flight"] == 7
+
+
+@both
+def test_requests_keep_to_their_rate_and_repeated_ones_count(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    requests = [ask(f"word {number} {{stub:once=500}}", client) for number in range(6)]
+    began = time.monotonic()
+    limits = Limits(requests_per_minute=300)
+    assert all(isinstance(result, Completion) for _, result in HostedProvider(client, limits).answer(requests))
+    # 12 are sent: 5 at once, then 5 a second. If only the first ones counted, 0.7 s would do.
+    assert time.monotonic() - began > 1.3
+
+
+@both
+def test_tokens_keep_to_their_rate(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    requests = [ask(f"word {number} " + "x" * 2000, client) for number in range(4)]
+    began = time.monotonic()
+    assert len(list(HostedProvider(client, Limits(tokens_per_minute=120_000)).answer(requests))) == 4
+    # Each is more than 2 x 500 tokens: 2,000 pass at once, then 2,000 a second.
+    assert time.monotonic() - began > 1
+
+
+@both
+def test_requests_are_drawn_only_when_there_is_room(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    drawn = 0
+
+    def endless() -> Iterator[Request]:
+        nonlocal drawn
+        for number in itertools.count():
+            drawn += 1
+            yield ask(f"word {number}", client)
+
+    answers = HostedProvider(client, Limits(concurrency=3)).answer(endless())
+    assert drawn == 0
+    for yielded in range(1, 20):
+        next(answers)
+        assert drawn <= yielded + 3 - 1
+    answers.close()
+
+
+@both
+def test_answers_come_while_requests_are_slow_to_draw(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    list(HostedProvider(client).answer([ask("warm up", client)]))
+    drawn = 0
+
+    def slow() -> Iterator[Request]:
+        nonlocal drawn
+        for number in range(6):
+            time.sleep(0.1)
+            drawn += 1
+            yield ask(f"word {number}", client)
+
+    answers = HostedProvider(client, Limits(concurrency=10)).answer(slow())
+    next(answers)
+    assert drawn < 5
+    assert len(list(answers)) == 5
+
+
+@both
+def test_closing_gives_up_what_is_under_way(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    requests = [ask("fine", client), *(ask(f"{{stub:delay=9}} {number}", client) for number in range(5))]
+    began = time.monotonic()
+    answers = HostedProvider(client).answer(requests)
+    assert next(answers)[0] is requests[0]
+    gone = stub.stats().get("gone", 0)
+    answers.close()
+    assert time.monotonic() - began < 3
+    assert next(answers, None) is None
+    stats = stub.stats()
+    assert (stats["in_flight"], stats["gone"] - gone) == (0, 5)
+
+
+@both
+def test_an_error_in_the_requests_comes_out_as_it_is(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+
+    def broken() -> Iterator[Request]:
+        yield ask("fine", client)
+        yield ask("{stub:delay=9} slow", client)
+        raise KeyError("the journal")
+
+    with pytest.raises(KeyError, match="the journal"):
+        list(HostedProvider(client).answer(broken()))
+
+
+@both
+def test_ctrl_c_ends_the_wait_and_keeps_what_has_come(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    requests = [ask("fine", client), ask("{stub:delay=9} slow", client)]
+    results = []
+    began = time.monotonic()
+    timer = threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            results.extend(HostedProvider(client).answer(requests))
+    finally:
+        timer.join()
+    assert time.monotonic() - began < 4
+    assert [asked for asked, _ in results] == requests[:1]
+
+
+ABANDONED = """
+import sys
+from redpencil.providers.base import Message, Request
+from redpencil.providers.hosted import HostedProvider
+from redpencil.providers.openai_client import OpenAIClient
+
+requests = [Request(word, (Message("user", word),)) for word in ("fine", "{stub:delay=9}", "{stub:delay=8}")]
+answers = HostedProvider(OpenAIClient("m", base_url=sys.argv[1])).answer(requests)
+print(next(answers)[0].key)
+"""
+
+
+def test_a_program_can_end_in_the_middle(stub: Any) -> None:
+    command = [sys.executable, "-c", ABANDONED, f"{stub.address}/v1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "fine\n", "")
+
+
+def test_inside_a_running_loop_the_way_out_is_a_thread(stub: Any, ask: Ask) -> None:
+    client = stub.client("openai")
+
+    async def asked() -> None:
+        one(client, ask("one", client))
+
+    with pytest.raises(RedpencilError, match="running event loop"):
+        asyncio.run(asked())
+
+
+@both
+def test_no_requests_are_no_answers(stub: Any, kind: str) -> None:
+    assert list(HostedProvider(stub.client(kind)).answer([])) == []
+
+
+@both
+@pytest.mark.slow
+def test_faults_of_all_kinds_lose_and_double_nothing(start_stub: Any, ask: Ask, kind: str, tmp_path: Any) -> None:
+    paid = tmp_path / "paid.jsonl"
+    shares = ("--too-many", "0.05", "--errors", "0.05", "--malformed", "0.05", "--slow", "0.02", "--slow-s", "0.5")
+    stub = start_stub(*shares, "--retry-after-s", "0.2", "--log", str(paid))
+    client = stub.client(kind)
+    requests = [ask(f"The quick brown fox {number}", client) for number in range(200)]
+    results = list(HostedProvider(client, Limits(concurrency=32)).answer(requests))
+    assert sorted(asked.key for asked, _ in results) == sorted(request.key for request in requests)
+    assert all(isinstance(result, Completion) for _, result in results)
+    lines = paid.read_text().splitlines()
+    assert len(lines) == len({line.split('"')[3] for line in lines}) == 200
+    assert min(stub.stats()[name] for name in ("429", "500", "malformed")) > 5

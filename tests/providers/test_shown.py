@@ -1,0 +1,55 @@
+"""What may be shown of a server's words."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redpencil.errors import RedpencilError
+from redpencil.providers.shown import message_of, one_line, shown_address, valid_text
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('{"type": "error", "error": {"type": "x", "message": "too long"}}', "too long"),
+        ('{"error": {"message": "bad model", "code": 1}}', "bad model"),
+        ('{"error": "model not found"}', "model not found"),
+        ('{"object": "error", "message": "context length"}', "context length"),
+        ('{"detail": "Not Found"}', "Not Found"),
+        ('{"detail": [{"msg": "missing"}]}', '[{"msg": "missing"}]'),
+        ("Bad gateway", "Bad gateway"),
+        ("", ""),
+    ],
+)
+def test_the_message_of_an_error_body(body: str, message: str) -> None:
+    assert message_of(body) == message
+
+
+def test_a_line_has_no_key_nothing_like_one_and_no_end() -> None:
+    told = one_line("key abc-1 and sk-proj-12**89\nBearer xyz\tend\x1b[31m" + "x" * 1000, "abc-1")
+    assert told.startswith("key [key] and [key] [key] end[31mxxx")
+    assert len(told) < 320
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_any_text_becomes_valid_and_a_valid_text_stays(text: str) -> None:
+    made = valid_text(text)
+    made.encode()
+    if made != text:
+        with pytest.raises(UnicodeEncodeError):
+            text.encode()
+
+
+def test_half_a_surrogate_pair_becomes_the_replacement_character() -> None:
+    assert valid_text("a\ud83d b\ude00 \U0001f600") == "a\ufffd b\ufffd \U0001f600"
+
+
+def test_an_address_is_shown_without_secrets() -> None:
+    assert shown_address("https://user:pass@Host.org:8443/v1/?token=1#x") == "https://host.org:8443/v1"
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host", "http://", "http://[bad", "http://h:99999", "x"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(RedpencilError) as caught:
+        shown_address(url)
+    assert caught.value.field == "--base-url"
