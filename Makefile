@@ -4,14 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 QA_FEEDBACK ?= ../shared/data/qa_feedback/feedback.json
+COUNT ?= 100000
 PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 REQUIREMENTS := pyproject.toml constraints.txt src/redpencil/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart study literal variants spans bench-align bench-editing test check clean
+.PHONY: help quickstart study literal variants spans bench-align bench-editing bench-annotate screenshots test check clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
 
 quickstart: $(VENV)/.installed ## install, run the whole paper on the small world in minutes, say where the report is
 	$(BIN)/redpencil quickstart
@@ -29,15 +30,27 @@ variants: $(VENV)/.installed ## what was tried, on two tuning seeds, into docs/r
 	$(BIN)/redpencil run recipes/variants.yaml
 	$(BIN)/redpencil report runs/variants --markdown docs/results-variants.md
 
-spans: $(VENV)/.installed-test ## import 250 human-edited items, audit them, compare the diff with the error spans people marked
+spans: qa-feedback $(VENV)/.installed ## import human-edited items, audit them, compare the diff with the error spans people marked
 	$(BIN)/redpencil import $(QA_FEEDBACK) --format qa-feedback --as edits --out runs/qa-feedback/edits.jsonl
 	$(BIN)/redpencil audit runs/qa-feedback/edits.jsonl --html runs/qa-feedback/audit.html
 
-bench-align: $(VENV)/.installed-test ## align 100,000 real-sized edits: words and token masks a second
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/alignment_speed.py
+.PHONY: qa-feedback
+qa-feedback:
+	@test -f "$(QA_FEEDBACK)" || { \
+	echo "$(QA_FEEDBACK) is missing; give the file: make spans QA_FEEDBACK=/path/feedback.json"; \
+	echo "It is tasks/qa_feedback/data/dev_feedback.json of https://github.com/allenai/FineGrainedRLHF"; exit 1; }
 
-bench-editing: $(VENV)/.installed-test ## edit 20,000 responses through a faulty server, killed and resumed: what was lost or paid twice
+bench-align: $(VENV)/.installed-test ## align COUNT=100000 real-sized edits three times (minutes): words and token masks a second
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/alignment_speed.py --count $(COUNT)
+
+bench-editing: $(VENV)/.installed-test ## (minutes) edit 20,000 responses through a faulty server, killed and resumed: what was lost or paid twice
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/llm_editing.py
+
+bench-annotate: $(VENV)/.installed-test ## 24 editors, 2,000 items, two servers that are killed, on SQLite and PostgreSQL (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/annotation_load.py
+
+screenshots: $(VENV)/.installed-test ## draw the pictures of docs/collecting.md anew, from a demo project in chromium
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/annotation_pages.py
 
 test: $(VENV)/.installed-test ## run all tests, the slow ones too, and print the coverage of src
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov=redpencil --cov-report=term

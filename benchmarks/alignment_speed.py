@@ -15,6 +15,7 @@ import json
 import os
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -33,6 +34,8 @@ from redpencil.models.text import Codec
 QA_FEEDBACK = Path(__file__).parents[1] / ".." / "shared" / "data" / "qa_feedback" / "feedback.json"
 END, PAD = "<|endoftext|>", "<|pad|>"
 BATCH = 1000
+PROGRESS = 20_000
+"""Edits between two lines of progress."""
 
 Edit = tuple[str, str]
 Rates = dict[str, float]
@@ -128,6 +131,8 @@ def measure(edits: Sequence[Edit], codec: Codec) -> list[Rates]:
         return result
 
     for start in range(0, len(edits), BATCH):
+        if start and start % PROGRESS == 0:
+            print(f"{start:,} of {len(edits):,} edits aligned", file=sys.stderr)
         batch = edits[start : start + BATCH]
         timed("words", partial(align_words, batch))
         tokens = timed("tokens", partial(tokenise, batch, codec))
@@ -153,7 +158,11 @@ def run(count: int, repeats: int, data: Path = QA_FEEDBACK) -> dict[str, object]
     edits = list(many_edits(seeds, count))
     codec = train_codec([text for edit in seeds for text in edit])
     measure(edits[:BATCH], codec)
-    per_second, per_processor_second = zip(*(measure(edits, codec) for _ in range(repeats)), strict=True)
+    rounds = []
+    for number in range(1, repeats + 1):
+        print(f"round {number} of {repeats}", file=sys.stderr)
+        rounds.append(measure(edits, codec))
+    per_second, per_processor_second = zip(*rounds, strict=True)
     texts = [text for edit in edits for text in edit]
     return {
         "edits": count,
@@ -170,7 +179,9 @@ def run(count: int, repeats: int, data: Path = QA_FEEDBACK) -> dict[str, object]
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
-    parser.add_argument("--count", type=int, default=100_000, help="edits to align (default: 100,000)")
+    parser.add_argument(
+        "--count", type=int, default=100_000, help="edits to align (default: 100,000, about a minute a round)"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="rounds; their median counts (default: 3)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     chosen = parser.parse_args()

@@ -3,8 +3,9 @@
     python benchmarks/llm_editing.py --responses 20000 --kills 3
 
 A stub server on loopback speaks the OpenAI API through the real SDK and meets requests with 429, 500, broken bodies and
-slow answers. `redpencil edit` is killed with SIGKILL at random moments and started again until it is done. Then every
-row is compared with the edit that the server gave, and the server's log of paid answers with the journal at each kill.
+slow answers; some of its edits keep too little, so that they are asked for once more. `redpencil edit` is killed with
+SIGKILL at random moments and started again until it is done. Then every row is compared with the edit that the server
+gave, and the server's log of paid answers with the journal at each kill.
 """
 
 import argparse
@@ -27,12 +28,12 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from redpencil.editing.prompt import place_primer, render_edit_prompt
-from redpencil.providers.base import request_key
+from redpencil.editing.prompt import ask_again, place_primer, render_edit_prompt
+from redpencil.providers.base import Message, request_key
 from redpencil.providers.openai_client import OpenAIClient
 from redpencil.records import Edit, EditOutcome, Response, read_jsonl, write_jsonl
+from stub_llm_server import REWRITTEN, hash_of, is_rewritten
 from stub_llm_server import edit as stub_edit
-from stub_llm_server import hash_of
 
 MODEL: Final = "stub-1"
 TEXT: Final = (
@@ -45,7 +46,9 @@ TEXT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the whole exercise came to. Rates are answers per second of the command's own running time."""
+    """What the whole exercise came to. Rates are answers per second of the command's own running time, each answer
+    counted once.
+    """
 
     responses: int
     kills: int
@@ -73,9 +76,8 @@ def make_responses(count: int, seed: int) -> Iterator[Response]:
 @contextmanager
 def stub_server(log: Path, options: argparse.Namespace) -> Iterator[str]:
     """A server with faults; yields its address."""
-    flags = [
-        f"--{name}={getattr(options, name.replace('-', '_'))}" for name in ("too-many", "errors", "malformed", "slow")
-    ]
+    shares = ("too-many", "errors", "malformed", "slow", "rewrites")
+    flags = [f"--{name}={getattr(options, name.replace('-', '_'))}" for name in shares]
     script = Path(__file__).parent / "stub_llm_server.py"
     server = subprocess.Popen(
         [
@@ -162,14 +164,27 @@ def run(folder: Path, options: argparse.Namespace) -> Outcome:
     return _outcome(folder, options, paid, counts, seconds, repaid, under_way)
 
 
+CLIENT: Final = OpenAIClient(MODEL, max_tokens=1024, base_url="http://127.0.0.1/v1")
+
+
+def requests_about(response: Response) -> list[list[Message]]:
+    """The first request about a response, and the second one if the first answer keeps too little."""
+    turns = place_primer(render_edit_prompt(response.prompt, response.response), "text")
+    return [turns, ask_again(turns, REWRITTEN)]
+
+
+def hash_of_turns(turns: list[Message]) -> str:
+    """The hash under which the server knows a request."""
+    return hash_of(CLIENT.body(turns))
+
+
 def keys_by_hash(folder: Path) -> dict[str, str]:
-    """The journal's key of each first request, by the hash under which the server knows it."""
-    client = OpenAIClient(MODEL, max_tokens=1024, base_url="http://127.0.0.1/v1")
-    keys = {}
-    for response in read_jsonl(folder / "responses.jsonl", Response):
-        turns = place_primer(render_edit_prompt(response.prompt, response.response), "text")
-        keys[hash_of(client.body(turns))] = request_key(client.identity, turns)
-    return keys
+    """The journal's key of each request, by the hash under which the server knows it."""
+    return {
+        hash_of_turns(turns): request_key(CLIENT.identity, turns)
+        for response in read_jsonl(folder / "responses.jsonl", Response)
+        for turns in requests_about(response)
+    }
 
 
 def _outcome(
@@ -183,17 +198,18 @@ def _outcome(
 ) -> Outcome:
     outcomes: Counter[str] = Counter()
     wrong = rows = twice = 0
-    client = OpenAIClient(MODEL, max_tokens=1024, base_url="http://127.0.0.1/v1")
     for response, row in zip(
         read_jsonl(folder / "responses.jsonl", Response), read_jsonl(folder / "edits.jsonl", Edit), strict=True
     ):
         rows += 1
         outcomes[row.outcome.value] += 1
         twice += "retry" in row.meta
-        turns = place_primer(render_edit_prompt(response.prompt, response.response), "text")
-        expected = stub_edit(response.response, hash_of(client.body(turns))).strip()
+        first, second = map(hash_of_turns, requests_about(response))
+        again = is_rewritten(first, options.rewrites)
+        expected = stub_edit(response.response, second if again else first).strip()
         same = (row.id, row.prompt, row.original) == (response.id, response.prompt, response.response)
-        wrong += not (same and (row.outcome is EditOutcome.FAILED or row.edited == expected))
+        right = same and row.edited == expected and ("retry" in row.meta) == again
+        wrong += not (right or row.outcome is EditOutcome.FAILED)
     return Outcome(
         responses=options.responses,
         kills=options.kills,
@@ -207,21 +223,27 @@ def _outcome(
         paid_again_though_in_the_journal=repaid,
         faults_met={name: number for name, number in counts.items() if name in ("429", "500", "malformed", "gone")},
         seconds=round(seconds, 1),
-        answers_per_second=round(len(paid) / seconds, 1),
+        answers_per_second=round(len(set(paid)) / seconds, 1),
     )
 
 
 def main(arguments: list[str]) -> dict[str, Any]:
     """Read the options, run, print, and fail if anything was lost, doubled or paid for twice without need."""
     parser = argparse.ArgumentParser(description="Edit through a faulty server, with kills; count what went wrong.")
-    parser.add_argument("--responses", type=int, default=20_000)
-    parser.add_argument("--kills", type=int, default=3)
-    parser.add_argument("--concurrency", type=int, default=64)
-    parser.add_argument("--too-many", type=float, default=0.02)
-    parser.add_argument("--errors", type=float, default=0.01)
-    parser.add_argument("--malformed", type=float, default=0.005)
-    parser.add_argument("--slow", type=float, default=0.005)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--responses", type=int, default=20_000, metavar="N", help="how many there are to edit")
+    parser.add_argument("--kills", type=int, default=3, metavar="N", help="how often the command is killed")
+    parser.add_argument("--concurrency", type=int, default=64, metavar="N", help="requests under way at once")
+    for name, share, what in (
+        ("too-many", 0.02, "429 with Retry-After"),
+        ("errors", 0.01, "500"),
+        ("malformed", 0.005, "a broken body"),
+        ("slow", 0.005, "an answer that takes a second longer"),
+        ("rewrites", 0.02, "a first answer that keeps too little, so that a second one is asked for"),
+    ):
+        parser.add_argument(
+            f"--{name}", type=float, default=share, metavar="SHARE", help=f"share of {what} (default {share})"
+        )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the responses, the faults and the kills")
     options = parser.parse_args(arguments)
     os.environ.pop("OPENAI_BASE_URL", None)
     with tempfile.TemporaryDirectory() as folder:

@@ -10,10 +10,16 @@ sent, so that runs can be repeated and another try gets through.
 A prompt can order a fault for itself, with one of these anywhere in its text:
 
     {stub:refuse} {stub:length} {stub:empty} {stub:surrogate}   such an answer
+    {stub:uncounted}       an answer that does not say how many tokens it took
+    {stub:used=-5}         an answer that says it took so many
+    {stub:charset=utf-16}  says that the UTF-8 of the body is another encoding
     {stub:status=400}      this HTTP status, every time         {stub:once=500}     the first time only
     {stub:quota}           says that the money is used up, with a status beside it
-    {stub:malformed=KIND}  a broken body with status 200, the first time only; see MALFORMED
-    {stub:broken=KIND}     the same, every time
+    {stub:echo}            says the API key that came, with a status beside it
+    {stub:malformed=KIND}  a broken body with status 200, the first time only; see stub_llm_bodies.py
+    {stub:broken=KIND}     the same, every time; also `echo`: the API key that came
+    {stub:trickle=0.1}     an answer of which a byte comes every 0.1 s
+    {stub:endless}         a body that does not end
     {stub:delay=1.5}       an answer that takes 1.5 s           {stub:stall=1.5}    the first time only
 
 GET /stats tells counts and the most requests that were under way at once, GET /last the last body that came in.
@@ -28,25 +34,20 @@ import signal
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-MALFORMED: Final = (
-    "not-json",
-    "half",
-    "html",
-    "empty-body",
-    "a-list",
-    "no-content",
-    "null-content",
-    "wrong-type",
-    "error-object",
-)
+sys.path.insert(0, str(Path(__file__).parent))
+
+from stub_llm_bodies import MALFORMED, anthropic_body, malformed_body, openai_body
+
 _REASONS: Final = {200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 404: b"Not Found", 429: b"Too Many Requests"}
-_ORDER: Final = re.compile(r"\{stub:([a-z]+)(?:=([\w.-]+))?\}")
+_ORDER: Final = re.compile(r"\{stub:([a-z]+)(?:=([\w.+-]+))?\}")
 _RESPONSE: Final = re.compile(r"^Response: ?(.*?)(?:\n\nPlease make minimal changes|\Z)", re.MULTILINE | re.DOTALL)
 _WORD: Final = re.compile(r"\S+")
+REWRITTEN: Final = "Something else entirely!"
+"""An answer that keeps too little of any response."""
 
 
 @dataclass(slots=True)
@@ -57,6 +58,7 @@ class Faults:
     errors: float = 0.0
     malformed: float = 0.0
     slow: float = 0.0
+    rewrites: float = 0.0
     slow_s: float = 2.0
     latency_s: float = 0.0
     retry_after_s: float = 1.0
@@ -84,19 +86,30 @@ class Stub:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What goes back, and when. `paid` is the hash of the messages where the answer is a good one."""
+    """What goes back, and when: each byte after `byte_s` seconds, and blank space without end if `endless`.
+
+    `paid` is the hash of the messages where the answer is a good one.
+    """
 
     status: int
     body: bytes
     delay: float = 0.0
     headers: tuple[bytes, ...] = ()
     paid: str = ""
+    charset: str = ""
+    byte_s: float = 0.0
+    endless: bool = False
 
 
 def hash_of(body: dict[str, Any]) -> str:
     """SHA-256 of what was asked: the system text and the messages."""
     asked = [body.get("system"), body.get("messages")]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def is_rewritten(digest: str, share: float) -> bool:
+    """Whether the first answer to these messages keeps too little, by lot."""
+    return int(digest[24:36], 16) / 16**12 < share
 
 
 def edit(response: str, digest: str) -> str:
@@ -121,7 +134,7 @@ def reply_to(stub: Stub, path: str, headers: dict[bytes, bytes], raw: bytes) -> 
     try:
         body = json.loads(raw)
         text = "\n".join(turn["content"] for turn in body["messages"])
-        human = next(turn["content"] for turn in reversed(body["messages"]) if turn["role"] == "user")
+        next(turn for turn in body["messages"] if turn["role"] == "user")
         model = str(body["model"])
     except (ValueError, KeyError, TypeError, StopIteration):
         return _error(400, "the body holds no model, or no messages of a user")
@@ -134,12 +147,16 @@ def reply_to(stub: Stub, path: str, headers: dict[bytes, bytes], raw: bytes) -> 
     orders = dict(_ORDER.findall(text)) if "{stub:" in text else {}
     first = sent_before == 0
     lot = hashlib.sha256(f"{stub.faults.seed} {digest} {sent_before}".encode()).digest()
-    return _fault(stub, orders, lot, first, anthropic) or Reply(
+    key = sent.decode("latin-1")
+    reply = _fault(stub, orders, lot, first, anthropic, key) or Reply(
         200,
-        json.dumps(_answer(human, model, orders, digest, anthropic)).encode(),
+        json.dumps(_answer(stub, body["messages"], model, orders, digest, anthropic)).encode(),
         _delay(stub.faults, orders, lot, first),
-        paid=digest,
+        paid=digest if not {"trickle", "endless"} & orders.keys() else "",
+        byte_s=float(orders.get("trickle", 0)),
+        endless="endless" in orders,
     )
+    return replace(reply, charset=orders.get("charset", ""))
 
 
 def _error(status: int, message: str, *, delay: float = 0.0, headers: tuple[bytes, ...] = ()) -> Reply:
@@ -152,7 +169,7 @@ def _share(lot: bytes) -> float:
     return int.from_bytes(lot[:6]) / 2**48
 
 
-def _fault(stub: Stub, orders: dict[str, str], lot: bytes, first: bool, anthropic: bool) -> Reply | None:
+def _fault(stub: Stub, orders: dict[str, str], lot: bytes, first: bool, anthropic: bool, key: str) -> Reply | None:
     """The fault that this attempt meets, by order or by lot."""
     faults = stub.faults
     status = int(orders.get("status") or (first and orders.get("once")) or 0)
@@ -167,9 +184,12 @@ def _fault(stub: Stub, orders: dict[str, str], lot: bytes, first: bool, anthropi
             kind = MALFORMED[lot[6] % len(MALFORMED)]
     if status:
         wait = (b"retry-after: %g" % faults.retry_after_s,) if status == 429 else ()
-        why = "insufficient_quota" if "quota" in orders else f"ordered to fail with {status}"
+        why = "insufficient_quota: the credit balance is too low" if "quota" in orders else ""
+        why = why or (f"invalid key {key}" if "echo" in orders else f"ordered to fail with {status}")
         return _error(status, why, delay=faults.latency_s, headers=wait)
-    return Reply(200, _malformed(str(kind), anthropic), faults.latency_s) if kind else None
+    if kind == "echo":
+        return Reply(200, f"sorry, this is an invalid API key: {key}".encode(), faults.latency_s)
+    return Reply(200, malformed_body(str(kind), anthropic), faults.latency_s) if kind else None
 
 
 def _delay(faults: Faults, orders: dict[str, str], lot: bytes, first: bool) -> float:
@@ -178,65 +198,27 @@ def _delay(faults: Faults, orders: dict[str, str], lot: bytes, first: bool) -> f
     return faults.latency_s + ordered + (faults.slow_s if late else 0)
 
 
-def _answer(human: str, model: str, orders: dict[str, str], digest: str, anthropic: bool) -> dict[str, Any]:
-    found = _RESPONSE.search(human)
-    text = edit(found[1] if found else human, digest)
+def _answer(
+    stub: Stub, messages: list[dict[str, str]], model: str, orders: dict[str, str], digest: str, anthropic: bool
+) -> dict[str, Any]:
+    """An edit of the response in the prompt, also where a later turn asks for it once more."""
+    said = [turn["content"] for turn in messages if turn["role"] == "user"]
+    found = next(filter(None, map(_RESPONSE.search, said)), None)
+    human = said[-1]
+    rewritten = len(said) == 1 and is_rewritten(digest, stub.faults.rewrites)
+    text = REWRITTEN if rewritten else edit(found[1] if found else human, digest)
     if "surrogate" in orders:
         text += " \ud83d"
     if "empty" in orders:
         text = ""
     stop = "refuse" if "refuse" in orders else "length" if "length" in orders else "end"
     used = (len(human.encode("utf-8", "replace")) // 4 + 1, len(text.encode("utf-8", "replace")) // 4 + 1)
-    return _anthropic_body(text, stop, model, used) if anthropic else _openai_body(text, stop, model, used)
-
-
-def _anthropic_body(text: str, stop: str, model: str, used: tuple[int, int]) -> dict[str, Any]:
-    return {
-        "id": "msg_stub",
-        "type": "message",
-        "role": "assistant",
-        "model": model,
-        "content": [{"type": "thinking", "thinking": "hm", "signature": ""}, {"type": "text", "text": text}],
-        "stop_reason": {"refuse": "refusal", "length": "max_tokens"}.get(stop, "end_turn"),
-        "stop_sequence": None,
-        "usage": {"input_tokens": used[0], "output_tokens": used[1]},
-    }
-
-
-def _openai_body(text: str, stop: str, model: str, used: tuple[int, int]) -> dict[str, Any]:
-    refusal = "I cannot help with that." if stop == "refuse" else None
-    return {
-        "id": "chatcmpl-stub",
-        "object": "chat.completion",
-        "created": 0,
-        "model": model,
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": None if refusal else text, "refusal": refusal},
-                "finish_reason": "length" if stop == "length" else "stop",
-            }
-        ],
-        "usage": {"prompt_tokens": used[0], "completion_tokens": used[1], "total_tokens": sum(used)},
-    }
-
-
-def _malformed(kind: str, anthropic: bool) -> bytes:
-    good = _anthropic_body("text", "end", "m", (1, 1)) if anthropic else _openai_body("text", "end", "m", (1, 1))
-    if kind in ("no-content", "null-content", "wrong-type"):
-        place = good if anthropic else good["choices"][0]["message"]
-        place["content"] = None if kind == "null-content" else 7
-        if kind == "no-content":
-            del place["content"]
-    other = {
-        "not-json": b"upstream connect error",
-        "half": json.dumps(good).encode()[:40],
-        "html": b"<html><body>Bad gateway</body></html>",
-        "empty-body": b"",
-        "a-list": b"[]",
-        "error-object": b'{"error": {"message": "overloaded"}}',
-    }
-    return other[kind] if kind in other else json.dumps(good).encode()
+    body = anthropic_body(text, stop, model, used) if anthropic else openai_body(text, stop, model, used)
+    if "uncounted" in orders:
+        del body["usage"]
+    if "used" in orders:
+        body["usage"] = dict.fromkeys(body["usage"], int(float(orders["used"])))
+    return body
 
 
 class Connection(asyncio.Protocol):
@@ -306,13 +288,29 @@ class Connection(asyncio.Protocol):
     def _send(self, reply: Reply) -> None:
         if self._transport is None:
             return
+        charset = f"; charset={reply.charset}".encode() if reply.charset else b""
         head = [
             b"HTTP/1.1 %d %s" % (reply.status, _REASONS.get(reply.status, b"Error")),
-            b"content-type: application/json",
-            b"content-length: %d" % len(reply.body),
+            b"content-type: application/json" + charset,
+            b"connection: close" if reply.endless else b"content-length: %d" % len(reply.body),
             *reply.headers,
         ]
-        self._transport.write(b"\r\n".join(head) + b"\r\n\r\n" + reply.body)
+        self._transport.write(b"\r\n".join(head) + b"\r\n\r\n")
+        if reply.byte_s or reply.endless:
+            self._dribble(reply, 0)
+        else:
+            self._transport.write(reply.body)
+
+    def _dribble(self, reply: Reply, start: int) -> None:
+        if self._transport is None or start >= len(reply.body):
+            return
+        if reply.endless:
+            if self._transport.get_write_buffer_size() < 2**20:
+                self._transport.write(b" " * 2**16)
+        else:
+            self._transport.write(reply.body[start : start + 1])
+            start += 1
+        asyncio.get_running_loop().call_later(reply.byte_s, self._dribble, reply, start)
 
 
 async def serve(stub: Stub, port: int) -> None:
@@ -335,6 +333,7 @@ def main(arguments: list[str]) -> None:
         ("too-many", "429 with Retry-After"),
         ("errors", "500"),
         ("malformed", "a broken body with status 200"),
+        ("rewrites", "a first answer that keeps too little of the response"),
         ("slow", "an answer that takes --slow-s longer"),
     ):
         parser.add_argument(f"--{name}", type=float, default=0.0, metavar="SHARE", help=f"share of {what}")
@@ -351,6 +350,7 @@ def main(arguments: list[str]) -> None:
         options.errors,
         options.malformed,
         options.slow,
+        options.rewrites,
         options.slow_s,
         options.latency_s,
         options.retry_after_s,

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from redpencil.cli.main import app
 from redpencil.formats.registry import FORMATS
-from redpencil.records import Comparison, Edit, EditOutcome, Response, read_jsonl
+from redpencil.records import Comparison, Edit, EditOutcome, Pair, Response, read_jsonl
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "collecting.md").read_text(encoding="utf-8")
@@ -85,7 +85,7 @@ def build_model(folder: Path) -> None:
         intermediate_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,
-        max_position_embeddings=4096,
+        max_position_embeddings=16384,
         eos_token_id=256,
         pad_token_id=256,
     )
@@ -125,7 +125,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     (folder / "mixed.jsonl").write_text(rows(pairs[0], {"prompt": "no answers"}, {"prompt": 7}, pairs[1]))
     (folder / "feedback.json").write_text(json.dumps([feedback(1, ANSWERS[2][2], CORRECTED, "Schiller")]))
     (folder / "answers.csv").write_text("question,answer\nWho wrote Faust?,Goethe did.\n")
-    (folder / "polite.txt").write_text("{question}\n\nResponse: {response}\n\nPlease make minimal changes. Thank you.")
+    (polite,) = re.findall(r"^```text polite\n(.*?)^```$", PAGE, re.M | re.S)
+    (folder / "polite.txt").write_text(polite)
     (prices,) = re.findall(r"^```yaml prices\n(.*?)^```$", PAGE, re.M | re.S)
     (folder / "prices.yaml").write_text(prices)
     build_model(folder / "models" / "instruct")
@@ -181,6 +182,7 @@ def test_they_do_what_the_page_says(outcomes: dict[str, Any], desk: Desk) -> Non
     trl = [json.loads(line) for line in (desk.folder / "preferences_trl.jsonl").read_text().splitlines()]
     assert [(row["chosen"], row["rejected"]) for row in trl] == [(row.edited, row.original) for row in changed]
     assert "<html" in (desk.folder / "audit.html").read_text()
+    assert len(list(read_jsonl(desk.folder / "pairs.jsonl", Pair))) == len(changed)
     assert json.loads(next(o.stdout for line, o in outcomes.items() if "by_gpt.jsonl --json" in line))
     # $.50 and $1.50 a million tokens, by the page's own price table.
     assert "tokens asked" in said("--prices")

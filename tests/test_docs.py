@@ -24,6 +24,7 @@ from redpencil.config import FilesConfig, Recipe
 from redpencil.providers.prices import PriceTable
 from redpencil.recipe import default_recipe, load_recipe, shipped_recipe
 from redpencil.sections import parse_section
+from redpencil.web.project import ProjectConfig
 
 ROOT = Path(__file__).parents[1]
 WRITTEN_BY_MAKE = "docs/results.md"
@@ -217,6 +218,8 @@ def test_every_example_row_and_recipe_can_be_read(page: Path) -> None:
         language, _, kind = label.partition(" ")
         if label == "yaml prices":
             parse_section(yaml.safe_load(block), PriceTable)
+        elif label == "yaml project":
+            parse_section(yaml.safe_load(block), ProjectConfig)
         elif language == "yaml":
             content = yaml.safe_load(block)
             parse_section(content if "files" in content else {"world": {}, **content}, Recipe)

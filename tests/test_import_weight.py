@@ -10,6 +10,7 @@ import pytest
 HEAVY = ("torch", "transformers", "accelerate")
 LIGHT = (
     "redpencil.errors",
+    "redpencil.files",
     "redpencil.sections",
     "redpencil.records",
     "redpencil.config",
@@ -22,6 +23,7 @@ LIGHT = (
     "redpencil.world",
     "redpencil.evaluation",
     "redpencil.report",
+    "redpencil.web",
     "redpencil.cli",
 )
 

@@ -253,3 +253,28 @@ def test_records_are_frozen() -> None:
     prompt = Prompt("1", "a")
     with pytest.raises(dataclasses.FrozenInstanceError):
         prompt.prompt = "b"  # type: ignore[misc]
+
+
+def test_a_row_of_another_kind_names_the_fields_and_the_way_in() -> None:
+    with pytest.raises(RedpencilError) as caught:
+        parse_record({"prompt": "p", "chosen": "a", "rejected": "b"}, Response)
+    assert "a Response row has the fields: id, prompt, response" in str(caught.value.way_out)
+    assert "`redpencil import`" in str(caught.value.way_out)
+    with pytest.raises(RedpencilError) as caught:
+        parse_record({"prompt": "p"}, Edit)
+    assert str(caught.value.way_out).startswith("an Edit row has the fields: ")
+
+
+def test_the_column_of_an_error_in_json(tmp_path: Path) -> None:
+    path = write(tmp_path, '{"id": "1", "prompt": \n')
+    with pytest.raises(RedpencilError, match=r"rows\.jsonl:1: not valid JSON \(Expecting value at column 22\)"):
+        list(read_jsonl(path, Prompt))
+
+
+def test_a_line_without_end_does_not_take_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("redpencil.records.LONGEST_LINE", 50)
+    path = tmp_path / "prompts.jsonl"
+    path.write_bytes(b'{"id": "1", "prompt": "p"}\n' + b" " * 1000)
+    with pytest.raises(RedpencilError, match="a line of more than") as caught:
+        list(read_jsonl(path, Prompt))
+    assert caught.value.line == 2

@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, BinaryIO, Final, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from redpencil.errors import RedpencilError
+from redpencil.files import whole_file
 
 Meta = Mapping[str, Any]
 
@@ -121,6 +122,8 @@ R = TypeVar("R", Prompt, Example, Response, Comparison, Edit, Pair)
 _ADAPTERS: Final[Mapping[type[Record], TypeAdapter[Any]]] = {
     kind: TypeAdapter(kind) for kind in (Prompt, Example, Response, Comparison, Edit, Pair)
 }
+LONGEST_LINE: Final = 1 << 30
+"""Most bytes of a line: a source without line ends would otherwise take all memory."""
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _MAYBE_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -164,16 +167,22 @@ def parse_record(row: object, kind: type[R], *, file: str | Path | None = None, 
             file=file,
             line=line,
             field=str(first["loc"][0]),
-            way_out=f"a {kind.__name__} row has the fields: {needed}",
+            way_out=f"{_article(kind.__name__)} {kind.__name__} row has the fields: {needed}; "
+            "data of other tools comes in with `redpencil import`",
         ) from None
     return record
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "AEIO" else "a"
 
 
 def read_jsonl(path: str | Path, kind: type[R]) -> Iterator[R]:
     """Stream the records of a JSONL file; blank lines are passed over, and so is a byte order mark.
 
     Raises:
-        RedpencilError: if the file is missing, is not UTF-8, holds no record, or has a row that is not a `kind`.
+        RedpencilError: if the file is missing, is not UTF-8, holds no record or a line without end, or a row that is
+            not a `kind`.
     """
     path = Path(path)
     if not path.exists():
@@ -184,7 +193,9 @@ def read_jsonl(path: str | Path, kind: type[R]) -> Iterator[R]:
         raise RedpencilError(f"cannot read it ({error.strerror})", file=path, way_out="give a readable file") from None
     count = 0
     with lines:
-        for number, raw in enumerate(lines, start=1):
+        for number, raw in enumerate(iter(lambda: lines.readline(LONGEST_LINE + 1), b""), start=1):
+            if len(raw) > LONGEST_LINE:
+                raise endless_line(path, number)
             text = (raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw).rstrip()
             if not text:
                 continue
@@ -192,6 +203,16 @@ def read_jsonl(path: str | Path, kind: type[R]) -> Iterator[R]:
             yield parse_record(_parse_line(text, path, number), kind, file=path, line=number)
     if count == 0:
         raise RedpencilError(f"the file holds no {kind.__name__} row", file=path, way_out="give a file with rows")
+
+
+def endless_line(path: Path, line: int) -> RedpencilError:
+    """The error of a line that is too long."""
+    return RedpencilError(
+        f"a line of more than {LONGEST_LINE >> 20:,} MiB",
+        file=path,
+        line=line,
+        way_out="give a file with shorter lines",
+    )
 
 
 def count_lines(path: Path) -> int:
@@ -267,27 +288,22 @@ def write_jsonl(path: str | Path, records: Iterable[Record]) -> int:
     Raises:
         RedpencilError: if the folder cannot be written to, or a text holds half of a surrogate pair.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise RedpencilError("a folder stands where the file should go", file=path, way_out="choose another path")
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        out = partial.open("wb")
-    except OSError as error:
-        raise RedpencilError(f"cannot write it ({error.strerror})", file=path, way_out="choose another path") from None
+    with whole_file(Path(path)) as out:
+        return write_records(out, records, Path(path))
+
+
+def write_records(out: BinaryIO, records: Iterable[Record], path: Path) -> int:
+    """Write records to an open file, one a line. Returns how many there were.
+
+    Raises:
+        RedpencilError: naming `path` and the line, if a text holds half of a surrogate pair.
+    """
     count = 0
-    try:
-        with out:
-            for record in records:
-                count += 1
-                row = to_row(record)
-                text = json.dumps(row, ensure_ascii=False)
-                if _LONE_SURROGATE.search(text):
-                    _check_text(row, path, count)
-                out.write((text + "\n").encode("utf-8"))
-    except BaseException:
-        partial.unlink()
-        raise
-    partial.replace(path)
+    for record in records:
+        count += 1
+        row = to_row(record)
+        text = json.dumps(row, ensure_ascii=False)
+        if _LONE_SURROGATE.search(text):
+            _check_text(row, path, count)
+        out.write((text + "\n").encode("utf-8"))
     return count

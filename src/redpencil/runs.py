@@ -25,6 +25,7 @@ from typing import Any
 
 import redpencil
 from redpencil.errors import RedpencilError
+from redpencil.files import whole_file
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, note) while a stage works."""
@@ -99,10 +100,8 @@ def write_json(path: Path, content: Any) -> None:
     text = json.dumps(finite(content), indent=2, ensure_ascii=False, default=str, allow_nan=False) + "\n"
     # Half of a surrogate pair is no character; it is written as its escape rather than lost with the whole file.
     encoded = text.encode("utf-8", "backslashreplace")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(encoded)
-    partial.replace(path)
+    with whole_file(path) as out:
+        out.write(encoded)
 
 
 def finite(content: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -198,6 +199,29 @@ def test_kept_share() -> None:
     assert kept_share("a b c d", "a b x") == 0.5
     assert kept_share("", "anything") == 1.0
     assert kept_share("a", "") == 0.0
+
+
+@given(texts, texts)
+def test_the_kept_share_is_that_of_the_longest_common_subsequence(original: str, edited: str) -> None:
+    first, second = words_module._spaced(words(original), words(edited))
+    lengths = [[0] * (len(second) + 1) for _ in range(len(first) + 1)]
+    for i, word in enumerate(first):
+        for j, other in enumerate(second):
+            lengths[i + 1][j + 1] = lengths[i][j] + 1 if word == other else max(lengths[i][j + 1], lengths[i + 1][j])
+    expected = lengths[-1][-1] / len(first) if first else 1.0
+    assert kept_share(original, edited) == expected
+    kept = len(first) - sum(end - start for start, end, _, _ in words_module._lcs(first, second))
+    assert kept == lengths[-1][-1], "the two ways of counting agree below the limit"
+
+
+def test_the_kept_share_of_a_megabyte_is_counted_in_chunks() -> None:
+    rng = random.Random(0)
+    vocabulary = [f"w{number}" for number in range(5000)]
+    original = rng.choices(vocabulary, k=180_000)
+    edited = ["new" if number % 10 == 0 else word for number, word in enumerate(original)]
+    started = time.process_time()
+    assert kept_share(" ".join(original), " ".join(edited)) == pytest.approx(0.9)
+    assert time.process_time() - started < 2.5, "as one table it takes more than 10 s"
 
 
 @given(texts, texts, st.sampled_from(["lcs", "positional"]))

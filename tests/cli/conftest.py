@@ -1,12 +1,13 @@
 """One tiny run by the real command, and the stage commands chained on its files; shared by all tests of the session."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -200,3 +201,44 @@ def chain(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Chain:
             *("--judge", judge, "--out", here / f"judged_by_{name}.jsonl"),
         )
     return done
+
+
+@dataclass(frozen=True)
+class Stub:
+    """A server on loopback that speaks the APIs of Anthropic and OpenAI."""
+
+    address: str
+    log: Path
+
+    def paid(self) -> int:
+        return self.log.read_bytes().count(b"\n")
+
+    def provider(self, kind: str) -> tuple[str, ...]:
+        url = f"{self.address}/v1" if kind == "openai" else self.address
+        return ("--provider", kind, "--model", "gpt-5-mini", "--base-url", url)
+
+
+@pytest.fixture
+def start_stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stub]]:
+    """Starts a stub server with the given flags, as a process of its own; it ends with the test."""
+    for name in ("ANTHROPIC", "OPENAI"):
+        monkeypatch.setenv(f"{name}_API_KEY", "sk-secret")
+        monkeypatch.delenv(f"{name}_BASE_URL", raising=False)
+    with ExitStack() as stack:
+
+        def start(*flags: str) -> Stub:
+            script = Path(__file__).parents[2] / "benchmarks" / "stub_llm_server.py"
+            log = tmp_path / f"paid-{len(list(tmp_path.glob('paid-*')))}"
+            command = [sys.executable, str(script), "--log", str(log), *flags]
+            server = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            stack.callback(server.terminate)
+            assert server.stdout is not None
+            return Stub(f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}", log)
+
+        yield start
+
+
+@pytest.fixture
+def stub(start_stub: Callable[..., Stub]) -> Stub:
+    """A stub server without faults, except those that prompts order."""
+    return start_stub()

@@ -1,6 +1,7 @@
 """`audit`: edits in the terminal, as JSON and as a page."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ ROWS = [
     for n in range(8)
 ] + [
     {"id": "8", "prompt": "p", "original": "It is so.", "edited": "It is so. [red]Really[/red].", "editor": "<ann>"},
-    {"id": "9", "prompt": "p", "original": "It is so.", "edited": "It is so.", "outcome": "unchanged"},
+    {
+        "id": "9",
+        "prompt": "p",
+        "original": "It is so.",
+        "edited": "It is so.",
+        "editor": "<ann>",
+        "outcome": "unchanged",
+    },
 ]
 
 
@@ -32,7 +40,7 @@ def test_the_terminal(redpencil: Callable[..., Any], edits: Path) -> None:
     lines = outcome.out.splitlines()
     assert lines[0].startswith("10 rows, 9 edits by 2 editors. The edits keep 78 % of the words")
     assert lines[1].endswith("attention.")
-    assert "! 1 response was edited in one row and found good in another (2 rows)." in lines
+    assert "! 1 response was edited in one row and found good in another by one editor (2 rows)." in lines
     assert "  Look at them: either the edit was not needed, or the fault was overlooked." in lines
     assert "- 11 % of the edits only append: they add at the end, no more." in lines
     assert "It is so.{+ [red]Really[/red].+}" in lines
@@ -47,7 +55,7 @@ def test_json_has_the_figures_and_nothing_else_stands_on_stdout(redpencil: Calla
     assert found["findings"][0] == {
         "name": "edited_or_left",
         "attention": True,
-        "sentence": "1 response was edited in one row and found good in another (2 rows).",
+        "sentence": "1 response was edited in one row and found good in another by one editor (2 rows).",
         "advice": "Look at them: either the edit was not needed, or the fault was overlooked.",
         "share": 0.2,
     }
@@ -73,7 +81,7 @@ def test_min_kept(redpencil: Callable[..., Any], edits: Path) -> None:
 
 def test_the_page(redpencil: Callable[..., Any], edits: Path, tmp_path: Path) -> None:
     outcome = redpencil("audit", edits, "--html", tmp_path / "out" / "audit.html")
-    assert f"audit: {tmp_path / 'out' / 'audit.html'}" in outcome.err
+    assert f"the page: {tmp_path / 'out' / 'audit.html'}" in outcome.err
     page = (tmp_path / "out" / "audit.html").read_text(encoding="utf-8")
     assert "<h1>edits.jsonl</h1>" in page
     assert "&lt;ann&gt;" in page
@@ -116,3 +124,15 @@ def test_redlines_are_coloured_in_a_terminal(
     shown = capsys.readouterr().out
     assert "\x1b[9;31m red" in shown
     assert "\x1b[4;32m blue" in shown
+
+
+def test_the_terminal_leaves_out_what_is_nothing(redpencil: Callable[..., Any], tmp_path: Path) -> None:
+    said = redpencil("audit", write(tmp_path / "edits.jsonl", ROWS[:8]), "--examples", "0").out
+    assert "Edits that cheap rules call not minimal" not in said
+    assert "Rows that belong together" not in said
+    assert "Deletions" not in said
+    assert "failed" not in said
+    assert re.search(r"^Substitutions +8 ", said, re.MULTILINE)
+    assert len(said.splitlines()) < 30
+    rules = redpencil("audit", write(tmp_path / "more.jsonl", ROWS), "--min-kept", "0.8").out
+    assert "rewritten (keeps less than 80 % of the words)" in rules

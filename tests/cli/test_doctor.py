@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from importlib import metadata
@@ -100,3 +101,25 @@ def test_too_little_of_everything(redpencil: Callable[..., Any], monkeypatch: py
 def test_a_system_that_does_not_tell_its_memory(redpencil: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sysconf")
     assert "memory" not in checks(redpencil("doctor", "--json"))
+
+
+def test_extras_that_are_not_there_are_no_failure(
+    redpencil: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = metadata.version
+    extras = {"anthropic": "llm", "openai": "llm", "aiolimiter": "llm", "datasets": "data", "pyarrow": "data",
+              "starlette": "web"}  # fmt: skip
+    assert extras.keys() <= checks(redpencil("doctor", "--json")).keys()
+
+    def without(name: str) -> str:
+        if name in extras:
+            raise metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(metadata, "version", without)
+    outcome = redpencil("doctor", "--json")
+    assert outcome.code == 0
+    for name, extra in extras.items():
+        found = checks(outcome)[name]
+        assert (found["ok"], found["value"]) == (True, f"not installed: pip install 'redpencil[{extra}]'")
+    assert re.search(r"^- +openai +not installed", redpencil("doctor").out, re.MULTILINE)

@@ -1,13 +1,16 @@
 """`edit` on the files of the tiny run, and with hosted models against a stub server."""
 
 import json
+import os
+import re
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ def test_edit_gives_one_edit_for_each_response(chain: Any) -> None:
 def test_an_empty_response_is_counted_and_never_lost(redpencil: Callable[..., Any], tmp_path: Path) -> None:
     responses = write(tmp_path / "r", {"id": "1", "prompt": PROMPT, "response": " "})
     outcome = redpencil("edit", "--responses", responses, "--provider", "world", "--out", tmp_path / "edits")
-    assert (outcome.code, "1 edits" in outcome.err, "1 empty" in outcome.err) == (0, True, True)
+    assert (outcome.code, "1 rows in" in outcome.err, "1 empty" in outcome.err) == (0, True, True)
     (row,) = read_jsonl(tmp_path / "edits", Edit)
     assert (row.outcome, row.edited) == ("empty", " ")
 
@@ -58,48 +61,6 @@ def test_bad_editors(mistake: Callable[..., str], tmp_path: Path) -> None:
     assert "r.jsonl [prompt]: 'what is love ?' is no prompt of the world" in mistake(*start, "world")
 
 
-@dataclass(frozen=True)
-class Stub:
-    """A server on loopback that speaks the APIs of Anthropic and OpenAI."""
-
-    address: str
-    log: Path
-
-    def paid(self) -> int:
-        return self.log.read_bytes().count(b"\n")
-
-    def provider(self, kind: str) -> tuple[str, ...]:
-        url = f"{self.address}/v1" if kind == "openai" else self.address
-        return ("--provider", kind, "--model", "gpt-5-mini", "--base-url", url)
-
-
-StartStub = Callable[..., Stub]
-
-
-@pytest.fixture
-def start_stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartStub]:
-    for name in ("ANTHROPIC", "OPENAI"):
-        monkeypatch.setenv(f"{name}_API_KEY", "sk-secret")
-        monkeypatch.delenv(f"{name}_BASE_URL", raising=False)
-    with ExitStack() as stack:
-
-        def start(*flags: str) -> Stub:
-            script = Path(__file__).parents[2] / "benchmarks" / "stub_llm_server.py"
-            log = tmp_path / f"paid-{len(list(tmp_path.glob('paid-*')))}"
-            command = [sys.executable, str(script), "--log", str(log), *flags]
-            server = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-            stack.callback(server.terminate)
-            assert server.stdout is not None
-            return Stub(f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}", log)
-
-        yield start
-
-
-@pytest.fixture
-def stub(start_stub: StartStub) -> Stub:
-    return start_stub()
-
-
 def responses_in(folder: Path, count: int = 12, text: str = "the sky is green at noon and grass is blue") -> Path:
     rows = ({"id": f"r{number}", "prompt": f"question {number} ?", "response": text} for number in range(count))
     return write(folder / "responses.jsonl", *rows)
@@ -107,7 +68,7 @@ def responses_in(folder: Path, count: int = 12, text: str = "the sky is green at
 
 @pytest.mark.parametrize("kind", ["anthropic", "openai"])
 def test_a_hosted_model_edits_and_nothing_is_asked_again(
-    redpencil: Callable[..., Any], stub: Stub, tmp_path: Path, kind: str
+    redpencil: Callable[..., Any], stub: Any, tmp_path: Path, kind: str
 ) -> None:
     responses, out = responses_in(tmp_path), tmp_path / "edits.jsonl"
     arguments = ("edit", "--responses", responses, "--out", out, *stub.provider(kind))
@@ -129,121 +90,86 @@ def test_a_hosted_model_edits_and_nothing_is_asked_again(
     assert (out.read_bytes(), stub.paid()) == (before, 12)
 
 
-def test_a_dry_run_asks_nobody_and_writes_nothing(redpencil: Callable[..., Any], stub: Stub, tmp_path: Path) -> None:
-    responses, out = responses_in(tmp_path), tmp_path / "edits.jsonl"
-    arguments = ("edit", "--responses", responses, "--out", out, *stub.provider("openai"), "--dry-run")
-    plan = json.loads(redpencil(*arguments, "--json").out)
-    assert (plan["responses"], plan["to_ask"], plan["answered"], stub.paid()) == (12, 12, 0, 0)
-    # Twelve responses of 42 bytes, each answered with as much: 126 tokens at 4 bytes each.
-    assert plan["output_tokens"] == 12 * 42 // 4
-    assert plan["batch_cost"] == pytest.approx(plan["cost"] / 2)
-    told = redpencil(*arguments).err
-    assert "12 responses: 0 answered before, 0 empty, 12 to ask" in told
-    assert "about $0.00, as a batch $0.00; price of 2026" in told
-    assert not list(tmp_path.glob("edits*"))
-    unknown = redpencil(*arguments[:-1], "--model", "mine", "--dry-run")
-    assert "no price is known for mine" in unknown.err
-
-
-def test_a_price_of_ones_own_counts(redpencil: Callable[..., Any], stub: Stub, tmp_path: Path) -> None:
-    (tmp_path / "prices.yaml").write_text("models: {gpt-5-mini: {input: 1000000, output: 0}}")
-    arguments = ("edit", "--responses", responses_in(tmp_path), "--out", tmp_path / "e", *stub.provider("openai"))
-    summary = json.loads(redpencil(*arguments, "--prices", tmp_path / "prices.yaml", "--json").out)
-    assert summary["cost"] == summary["input_tokens"]
-
-
-def test_what_failed_is_told_and_asked_again_by_the_next_run(
-    redpencil: Callable[..., Any], stub: Stub, tmp_path: Path
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_says_how_far_it_got_and_the_same_command_goes_on(
+    start_stub: Callable[..., Any], real_command: Callable[..., list[str]], tmp_path: Path, signal_: signal.Signals
 ) -> None:
-    rows = [{"id": "good", "prompt": "q", "response": "a b c d e"}]
-    rows.append({"id": "bad", "prompt": "q", "response": "a {stub:status=400} c d e"})
-    responses, out = write(tmp_path / "r", *rows), tmp_path / "e"
-    arguments = ("edit", "--responses", responses, "--out", out, *stub.provider("openai"))
-    outcome = redpencil(*arguments)
-    assert outcome.code == 0
-    assert "1 failed; the same command asks for them again, and for nothing else" in outcome.err
-    assert "sk-secret" not in outcome.err + out.read_text()
-    good, bad = read_jsonl(out, Edit)
-    assert (bad.outcome, bad.edited, "400" in bad.meta["problem"]) == ("failed", bad.original, True)
-    redpencil(*arguments)
-    assert stub.paid() == 1
-    assert good.outcome in ("edited", "unchanged")
+    stub = start_stub("--latency-s", "0.1")
+    arguments = ("edit", "--responses", responses_in(tmp_path, 30), "--out", tmp_path / "e", *stub.provider("openai"))
+    command = real_command(*arguments, "--concurrency", "2", "--min-kept", "0")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
+        while stub.paid() < 5:
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.send_signal(signal_)
+        _, said = run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert "Traceback" not in said
+    found = re.search(r"interrupted: (\d+) of 30 answers are in (\S+); the same command asks for the rest", said)
+    assert found is not None, said
+    with sqlite3.connect(found[2]) as connection:
+        (kept,) = connection.execute("SELECT count(*) FROM answer WHERE text IS NOT NULL").fetchone()
+    connection.close()
+    assert int(found[1]) == kept >= 3
+    subprocess.run(command, check=True, capture_output=True)
+    assert len(list(read_jsonl(tmp_path / "e", Edit))) == 30
+    assert stub.paid() <= 30 + 2  # what was under way is asked again
 
 
-def test_refusals_and_cut_answers_have_names(redpencil: Callable[..., Any], stub: Stub, tmp_path: Path) -> None:
-    orders = {"refused": "{stub:refuse}", "truncated": "{stub:length}", "empty": "{stub:empty}"}
-    rows = [{"id": name, "prompt": "q", "response": f"a {order} c d e"} for name, order in orders.items()]
-    responses, out = write(tmp_path / "r", *rows), tmp_path / "e"
-    for kind in ("anthropic", "openai"):
-        redpencil("edit", "--responses", responses, "--out", out, *stub.provider(kind), "--journal", tmp_path / kind)
-        assert {row.id: row.outcome.value for row in read_jsonl(out, Edit)} == {name: name for name in orders}
-
-
-@pytest.mark.parametrize(
-    ("kind", "results"),
-    [
-        ("openai", lambda key, body: {"custom_id": key, "response": {"status_code": 200, "body": body}, "error": None}),
-        ("anthropic", lambda key, body: {"custom_id": key, "result": {"type": "succeeded", "message": body}}),
-    ],
-)
-def test_batch_files_there_and_back_give_the_edits_of_a_live_run(
-    redpencil: Callable[..., Any], stub: Stub, tmp_path: Path, kind: str, results: Callable[[str, Any], Any]
-) -> None:
-    responses = responses_in(tmp_path)
-    live, out, batch = tmp_path / "live", tmp_path / "batched", tmp_path / "requests"
-    redpencil("edit", "--responses", responses, "--out", live, *stub.provider(kind))
-    arguments = ("edit", "--responses", responses, "--out", out, *stub.provider(kind))
-    written = redpencil(*arguments, "--batch-out", batch)
-    assert f"12 requests in {batch}" in written.err
-    assert not out.exists()
-    rows = (
-        [(row["custom_id"], row["body"]) for row in map(json.loads, batch.read_text().splitlines())]
-        if kind == "openai"
-        else [(row["custom_id"], row["params"]) for row in json.loads(batch.read_text())["requests"]]
-    )
-    path = "/v1/chat/completions" if kind == "openai" else "/v1/messages"
-    answers = [(key, post(f"{stub.address}{path}", body)) for key, body in rows]
-    # The provider leaves one request without an answer.
-    write(tmp_path / "results", *(results(key, body) for key, body in answers[1:]))
-    paid = stub.paid()
-    outcome = redpencil(*arguments, "--batch-in", tmp_path / "results")
-    assert outcome.code == 0
-    assert "1 requests are still without an answer; --batch-out writes them" in outcome.err
-    assert stub.paid() == paid
-    assert [row.outcome.value for row in read_jsonl(out, Edit)].count("failed") == 1
-    assert f"1 requests in {batch}" in redpencil(*arguments, "--batch-out", batch).err
-    write(tmp_path / "results", results(*answers[0]))
-    redpencil(*arguments, "--batch-in", tmp_path / "results")
-    assert out.read_bytes() == live.read_bytes()
-    assert "nothing is to be asked" in redpencil(*arguments, "--batch-out", batch).err
-
-
-def post(url: str, body: Any) -> Any:
-    request = urllib.request.Request(url, json.dumps(body).encode())
-    with urllib.request.urlopen(request, timeout=10) as reply:
+def last_body(stub: Any) -> Any:
+    with urllib.request.urlopen(f"{stub.address}/last", timeout=10) as reply:
         return json.load(reply)
 
 
-def test_max_cost_stops_and_the_next_run_goes_on(redpencil: Callable[..., Any], stub: Stub, tmp_path: Path) -> None:
-    (tmp_path / "prices.yaml").write_text("models: {gpt-5-mini: {input: 10000, output: 0}}")  # about $1 a request
-    arguments = ("edit", "--responses", responses_in(tmp_path, 40), "--out", tmp_path / "e", *stub.provider("openai"))
-    arguments += ("--prices", tmp_path / "prices.yaml", "--concurrency", "2")
-    stopped = redpencil(*arguments, "--max-cost", "5")
-    assert stopped.code == 0
-    assert "stopped: --max-cost 5.0 is spent" in stopped.err
-    paid = stub.paid()
-    assert 3 <= paid <= 10
-    assert "failed; the same command asks for them again" in stopped.err
-    redpencil(*arguments)
-    assert paid < 40 <= stub.paid() <= 42  # those under way when it stopped may be paid twice
-    assert {row.outcome.value for row in read_jsonl(tmp_path / "e", Edit)} <= {"edited", "unchanged"}
+def test_further_parameters_go_into_every_request_and_decide_answers(
+    redpencil: Callable[..., Any], stub: Any, tmp_path: Path
+) -> None:
+    arguments = ("edit", "--responses", responses_in(tmp_path, 1), "--out", tmp_path / "e")
+    openai = (*arguments, *stub.provider("openai"))
+    redpencil(*openai, "--extra", "reasoning_effort=low", "--extra", "seed=7", "--extra", 'provider={"only": ["x"]}')
+    body = last_body(stub)
+    assert (body["reasoning_effort"], body["seed"], body["provider"]) == ("low", 7, {"only": ["x"]})
+    assert (body["max_tokens"], "max_completion_tokens" in body) == (4096, False)
+    redpencil(*openai)
+    assert stub.paid() == 2  # another request
+    redpencil(*openai, "--length-parameter", "max_completion_tokens", "--temperature", "0.5")
+    assert (last_body(stub)["max_completion_tokens"], "max_tokens" in last_body(stub)) == (4096, False)
+    redpencil(*arguments, *stub.provider("anthropic"), "--extra", 'thinking={"type": "disabled"}')
+    assert last_body(stub)["thinking"] == {"type": "disabled"}
+
+
+def test_a_batch_file_is_for_openai_unless_a_flag_names_a_server(
+    redpencil: Callable[..., Any], stub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{stub.address}/v1")
+    start = ("edit", "--responses", responses_in(tmp_path, 1), "--out", tmp_path / "e", "--provider", "openai")
+
+    def lengths(*options: str) -> set[str]:
+        redpencil(*start, "--model", "m", "--batch-out", tmp_path / "batch", *options)
+        (line,) = (tmp_path / "batch").read_text().splitlines()
+        return {name for name in json.loads(line)["body"] if name.startswith("max_")}
+
+    assert lengths() == {"max_completion_tokens"}
+    assert lengths("--base-url", f"{stub.address}/v1") == {"max_tokens"}
+    assert lengths("--length-parameter", "max_tokens") == {"max_tokens"}
 
 
 def test_kill_9_and_again_loses_nothing_and_pays_nothing_twice() -> None:
     """The short version of `make bench-editing`."""
     script = Path(__file__).parents[2] / "benchmarks" / "llm_editing.py"
     done = subprocess.run(
-        [sys.executable, str(script), "--responses", "500", "--kills", "2", "--concurrency", "16"],
+        [
+            sys.executable,
+            str(script),
+            "--responses",
+            "500",
+            "--kills",
+            "2",
+            "--concurrency",
+            "16",
+            "--rewrites",
+            "0.05",
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -252,12 +178,15 @@ def test_kill_9_and_again_loses_nothing_and_pays_nothing_twice() -> None:
     outcome = json.loads(done.stdout)
     assert (outcome["rows"], outcome["rows_wrong"], sum(outcome["outcomes"].values())) == (500, 0, 500)
     assert outcome["paid_again_though_in_the_journal"] == 0
-    assert 500 <= outcome["paid"] <= 500 + outcome["under_way_at_kills"] <= 500 + 2 * 16
+    twice = outcome["asked_twice_for_a_smaller_edit"]
+    assert 1 <= twice <= 50
+    assert outcome["paid"] - outcome["paid_twice"] == 500 + twice
+    assert outcome["paid_twice"] <= outcome["under_way_at_kills"] <= 2 * 16
     assert outcome["faults_met"]["429"] > 0
     assert outcome["faults_met"]["500"] > 0
 
 
-def test_bad_requests_to_edit(mistake: Callable[..., str], stub: Stub, tmp_path: Path) -> None:
+def test_bad_requests_to_edit(mistake: Callable[..., str], stub: Any, tmp_path: Path) -> None:
     start = ("edit", "--responses", responses_in(tmp_path), "--out", tmp_path / "o")
     assert "'openai' needs a model" in mistake(*start, "--provider", "openai")
     assert "'world' has no models" in mistake(*start, "--provider", "world", "--model", "m")
@@ -270,10 +199,29 @@ def test_bad_requests_to_edit(mistake: Callable[..., str], stub: Stub, tmp_path:
     assert "takes no batches" in mistake(*start, "--provider", "world", "--batch-out", tmp_path / "b")
     assert "gives no batches" in mistake(*start, "--provider", "world", "--batch-in", tmp_path / "b")
     assert "b: cannot read it" in mistake(*hosted, "--batch-in", tmp_path / "b")
-    assert "it is also an input" in mistake(
-        *hosted, "--journal", tmp_path / "responses.jsonl", "--out", tmp_path / "responses.jsonl"
-    )
+    assert "it is also an input" in mistake(*hosted, "--out", tmp_path / "responses.jsonl")
     assert "OPENAI_API_KEY" in mistake_without_key(mistake, *start)
+    # Neither file is there yet, and yet one would be written over the other.
+    assert "it is also the journal" in mistake(*hosted, "--journal", tmp_path / "o")
+    assert "it is also the journal" in mistake(*hosted, "--journal", tmp_path / "b", "--batch-out", tmp_path / "b")
+    assert "it is also an input" in mistake(*hosted, "--batch-out", tmp_path / "responses.jsonl")
+    assert "one of them at a time" in mistake(*hosted, "--batch-out", tmp_path / "b", "--batch-in", tmp_path / "r")
+    for flag, value in (("--timeout", "5"), ("--concurrency", "16"), ("--retries", "1"), ("--extra", "a=1")):
+        told = mistake(*start, "--provider", "local", "--model", tmp_path, flag, value)
+        assert f"[{flag}]: the provider 'local' asks no server" in told
+    assert "has but one" in mistake(*hosted, "--provider", "anthropic", "--length-parameter", "max_tokens")
+    assert "no such parameter: 'n'" in mistake(*hosted, "--length-parameter", "n")
+    for extra, told in (
+        ("low", "not a parameter: 'low'"), ("=1", "not a parameter"), ("model=m", "model has a flag"),
+        ("messages=[]", "not yours to set"), ('a="\\ud83d"', "half of a character"),
+    ):  # fmt: skip
+        assert told in mistake(*hosted, "--extra", extra)
+    assert "[--temperature]: a temperature without end" in mistake(*hosted, "--temperature", "inf")
+    assert "not a name: 'm\\udcff'" in mistake(*hosted, "--model", "m\udcff")
+    assert "[--base-url]: this is not the address" in mistake(*hosted, "--base-url", f"{stub.address}/v1\n")
+    os.mkfifo(tmp_path / "pipe")
+    assert "pipe: responses are read several times" in mistake(*hosted, "--responses", tmp_path / "pipe")
+    assert stub.paid() == 0
 
 
 def mistake_without_key(mistake: Callable[..., str], *start: Any) -> str:

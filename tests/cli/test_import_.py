@@ -105,7 +105,12 @@ def test_limit_and_wrong_columns(run: Run, tmp_path: Path) -> None:
 
 def test_the_formats_are_listed_and_in_the_help(run: Run) -> None:
     listed = run("--list").stdout.splitlines()
-    assert [line.split(":")[0] for line in listed] == list(FORMATS)
+    assert [line.split()[0] for line in listed[: 2 * len(FORMATS) : 2]] == list(FORMATS)
+    column = listed[0].index("redpencil's own rows")
+    assert {line[:column].strip() for line in listed[1 : 2 * len(FORMATS) : 2]} == {""}
+    assert listed[1][column:] == "as edits, comparisons, responses, prompts, examples"
+    assert "as examples, responses, prompts" in listed[2 * list(FORMATS).index("trl-messages") + 1]
+    assert "the first kind is the default" in listed[-1]
     page = " ".join(run("--help").stdout.split())
     for format_ in FORMATS.values():
         assert f"{format_.name}: {format_.about[:20]}" in page
@@ -136,8 +141,51 @@ def test_inputs_are_never_overwritten(run: Run, tmp_path: Path) -> None:
     assert json.loads(source.read_text()) == PAIR
 
 
+def test_the_folder_that_is_read_takes_no_records(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write(folder / "train.jsonl", PAIR)
+    for out in (folder / "out.jsonl", folder / "deep" / "out.jsonl"):
+        with pytest.raises(RedpencilError, match="in the folder that is read"):
+            run(folder, "--format", "alpaca-farm", "--out", out)
+    assert {path.name for path in folder.iterdir()} <= {"train.jsonl", "deep"}
+
+
+def test_splits_that_are_not_read_are_named(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("datasets", reason="the extra `data` is not installed")
+    (tmp_path / "folder").mkdir()
+    for split in ("train", "test", "validation"):
+        write(tmp_path / "folder" / f"{split}.jsonl", {**PAIR, "instruction": split})
+    command = (tmp_path / "folder", "--format", "alpaca-farm", "--out", tmp_path / "out.jsonl")
+    said = run(*command).stderr
+    assert "not read: the splits" in said
+    assert {"test", "validation"} == set(said.split("the splits ")[1].split(";")[0].split(", "))
+    assert "not read" not in run(*command, "--split", "test").stderr
+    assert next(read_jsonl(tmp_path / "out.jsonl", Comparison)).prompt == "test"
+
+
 def test_a_missing_file_never_asks_the_network(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert os.environ["HF_HUB_OFFLINE"] == "1"
     with pytest.raises(RedpencilError, match="no such file or folder"):
         run("owner/name", "--format", "columns", "--out", "out.jsonl")
+
+
+def test_a_column_to_drop_that_no_row_has_is_named(run: Run, tmp_path: Path) -> None:
+    source = write(tmp_path / "pairs.jsonl", PAIR, {**PAIR, "n": 1})
+    command = (source, "--format", "alpaca-farm", "--out", tmp_path / "out.jsonl", "--json")
+    done = run(*command, "--drop", "n", "--drop", "m", "--drop", "a,b")
+    assert "warning: --drop m: no row has such a column\n" in done.stderr
+    assert "warning: --drop a,b: no row has such a column; give one --drop for each column\n" in done.stderr
+    assert json.loads(done.stdout)["undropped"] == ["a,b", "m"]
+    assert "warning" not in run(*command, "--drop", "n").stderr
+
+
+def test_names_that_are_empty_are_clear_mistakes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = write(tmp_path / "rows.jsonl", {"prompt": "p"})
+    with pytest.raises(RedpencilError, match="a folder stands"):
+        run(rows, "--format", "columns", "--out", "")
+    with pytest.raises(RedpencilError, match="no source is named"):
+        run("", "--format", "columns", "--out", "out.jsonl")
+    assert list(tmp_path.iterdir()) == [rows]

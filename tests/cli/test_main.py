@@ -2,11 +2,12 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import typer
 from typer.testing import CliRunner
 
 import redpencil as package
-from redpencil.cli.main import Group, app
+from redpencil.cli.main import QUIET, Group, app
 from redpencil.errors import RedpencilError
 
 COMMANDS = (
@@ -79,17 +80,17 @@ def test_wrong_usage_exits_with_2(redpencil: Callable[..., Any], arguments: list
     assert "Traceback" not in outcome.err
 
 
-def failing(error: BaseException) -> Any:
+def failing(error: BaseException, command: str = "fail") -> Any:
     broken = typer.Typer(cls=Group)
 
     @broken.callback()
     def nothing() -> None: ...
 
-    @broken.command()
+    @broken.command(command)
     def fail() -> None:
         raise error
 
-    return CliRunner().invoke(broken, ["fail"])
+    return CliRunner().invoke(broken, [command])
 
 
 def test_a_users_mistake_is_one_message_on_stderr() -> None:
@@ -122,9 +123,34 @@ def test_a_bug_keeps_its_traceback(error: Exception) -> None:
 
 
 def test_an_interrupt_says_that_finished_stages_are_kept() -> None:
-    result = failing(KeyboardInterrupt())
+    result = failing(KeyboardInterrupt(), "run")
     assert result.exit_code == 130
     assert "finished stages are kept" in result.stderr
+    result = failing(KeyboardInterrupt(), "audit")  # which has none
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+
+
+def test_a_full_memory_is_one_message() -> None:
+    result = failing(MemoryError())
+    assert (result.exit_code, result.stderr.startswith("error: the memory is full\n")) == (1, True)
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_ended_leaves_no_part_of_a_file(
+    tmp_path: Path, real_command: Callable[..., list[str]], signal_: signal.Signals
+) -> None:
+    source, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(b'{"prompt": "p"}\n' * 1_000_000)
+    command = real_command("import", source, "--format", "columns", "--out", out)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
+        while not (tmp_path / "out.jsonl.partial").exists():
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.send_signal(signal_)
+        _, said = run.communicate(timeout=30)
+    assert (run.returncode, list(tmp_path.iterdir())) == (130, [source])
+    assert "interrupted" in said
+    assert "Traceback" not in said
 
 
 def test_the_console_script_prints_a_plain_message(tmp_path: Path, real_command: Callable[..., list[str]]) -> None:
@@ -156,3 +182,36 @@ def test_ctrl_c_ends_a_run_and_its_workers(tmp_path: Path, tiny: Path, start_run
     assert metrics.stat().st_size == written, "a worker has outlived the run"
     assert (tmp_path / "run" / "world" / "manifest.json").is_file()
     assert not (tmp_path / "run" / "sft").exists()
+
+
+def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
+        yield name, command
+    for part, inner in getattr(command, "commands", {}).items():
+        yield from leaves(inner, f"{name} {part}")
+
+
+def test_usage_lines_and_flags_are_plain(redpencil: Callable[..., Any]) -> None:
+    found = dict(leaves(typer.main.get_command(app), ""))
+    assert {" import", " doctor", " evaluate win-rate"} <= found.keys()
+    for name, command in found.items():
+        assert not [flag for parameter in command.params for flag in parameter.secondary_opts], name
+        context = command.make_context(command.name, [], resilient_parsing=True)
+        usage = command.get_usage(context)
+        assert "{" not in usage, usage
+        assert not re.search(r"\.\.\..*\.\.\.", usage.replace(command.name, "")), usage
+    assert "redpencil import [OPTIONS] SOURCE" in redpencil("import", "--help").out
+    assert "redpencil audit [OPTIONS] EDITS..." in redpencil("audit", "--help").out
+    assert "--no-dry-run" not in redpencil("edit", "--help").out
+
+
+def test_libraries_keep_their_retries_to_themselves() -> None:
+    pytest.importorskip("datasets", reason="the extra `data` is not installed")
+    script = (
+        "import datasets, huggingface_hub, logging\n"
+        "print(*(logging.getLogger(name).isEnabledFor(logging.WARNING) for name in "
+        "('huggingface_hub.utils._http', 'datasets.load')))"
+    )
+    environment = {**os.environ, **QUIET}
+    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "False"]

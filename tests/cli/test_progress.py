@@ -154,3 +154,19 @@ def test_the_pace_in_a_log_starts_anew_with_each_part(log: io.StringIO, monkeypa
             report(done, total, "")
     # The second part: 4 in 40 s, so 6 more take a minute.
     assert log.getvalue().splitlines()[1:-1] == ["edit: 1/10", "edit: 4/10, 10.0 s each, 0:01:00 left"]
+
+
+def test_a_bar_fits_into_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for width in (60, 80, 100):
+        console = Console(file=io.StringIO(), force_terminal=True, highlight=False, markup=False, width=width)
+        monkeypatch.setattr(progress, "log", console)
+        with board_for(1) as board:
+            assert isinstance(board, Bars)
+            board.start("second edits")
+            board.progress.tasks[0].start_time = board.progress.get_time() - 3600
+            board.advance("second edits", 12_345, 100_000, "1234 failed, $12.34")
+            shown = Console(file=io.StringIO(), width=width)
+            shown.print(board.progress.get_renderable())
+        assert isinstance(shown.file, io.StringIO)
+        (line,) = shown.file.getvalue().splitlines()
+        assert "12345/1" in line

@@ -247,3 +247,22 @@ def test_an_apology_is_no_refusal_where_the_original_is_kept_or_apologises_too()
     apology = f"Sorry, I was wrong. {EDITED}"
     assert classify(Completion(apology), ORIGINAL) == (EditOutcome.EDITED, apology)
     assert classify(Completion("I cannot tell"), "Sorry no idea") == (EditOutcome.EDITED, "I cannot tell")
+
+
+@pytest.mark.parametrize(
+    ("answer", "edited"),
+    [
+        ("<think>\nThe sky is not green.\n</think>\n\nThe sky is blue.", "The sky is blue."),
+        ("The template has opened it.\n</think>\nRevised response: The sky is blue.", "The sky is blue."),
+        ("<think>\n\n</think>\n\nThe sky is blue, says </think>.", "The sky is blue, says </think>."),
+        ("Write <think> and </think> around it.", "Write <think> and </think> around it."),
+        ("<think>\nnothing to say\n</think>\n\n", ""),
+    ],
+)
+def test_what_a_model_thinks_is_no_part_of_the_response(answer: str, edited: str) -> None:
+    assert strip_preamble(answer, "The sky is green.") == edited
+
+
+def test_thinking_that_the_original_has_stays() -> None:
+    original = "<think>2 + 2</think> It is 5."
+    assert strip_preamble("<think>2 + 2</think> It is 4.", original) == "<think>2 + 2</think> It is 4."

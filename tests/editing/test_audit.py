@@ -91,7 +91,7 @@ def test_an_edit_of_two_kinds_has_neither_alone() -> None:
 def test_a_refusal_says_nothing_about_the_response() -> None:
     refused = edit("one two", "one two", outcome=EditOutcome.REFUSED)
     assert audit(*ROWS, refused).repeats.edited_or_left.groups == 0
-    assert audit(*ROWS, edit("one two", "one two")).repeats.edited_or_left.groups == 1
+    assert audit(*ROWS, edit("one two", "one two", editor="bob")).repeats.edited_or_left.groups == 1
 
 
 def test_the_limit_of_what_is_kept_can_be_set() -> None:
@@ -104,7 +104,7 @@ def test_examples_show_what_they_are_examples_of() -> None:
     assert [case[0].id for case in examples["only_append"]] == ["b"]
     assert [case[0].id for case in examples["rewritten"]] == ["h"]
     assert {case[0].id for case in examples["edits"]} < {"a", "b", "c", "h"}
-    left = edit("one two", "one two", id="z", outcome=EditOutcome.UNCHANGED)
+    left = edit("one two", "one two", "bob", id="z", outcome=EditOutcome.UNCHANGED)
     ((first, second),) = audit(*ROWS, left).examples["edited_or_left"]
     assert (first.id, first.outcome, second.id, second.outcome) == ("b", "edited", "z", "unchanged")
 
@@ -240,8 +240,8 @@ def test_human_edits_find_human_error_spans() -> None:
 
 
 def test_the_default_limit_leaves_most_human_edits_alone() -> None:
-    """Half of these edits keep less than half of the words; at a quarter one in eight is called rewritten."""
-    found = audit(*human_edits())
-    assert found.kept.median == pytest.approx(0.494, abs=0.01)
-    assert found.broken_rules["rewritten"] / found.edits == pytest.approx(0.126, abs=0.01)
-    assert found.broken_rules["rewritten"] > 0.9 * found.not_minimal
+    """Half of these edits keep less than half of the words; at a quarter one in ten is called rewritten."""
+    found = audit(*(edit for edit in human_edits() if edit.edited.strip()))
+    assert found.kept.median == pytest.approx(0.5, abs=0.01)
+    assert found.broken_rules["rewritten"] / found.edits == pytest.approx(0.096, abs=0.01)
+    assert found.broken_rules["rewritten"] > 0.85 * found.not_minimal

@@ -8,20 +8,21 @@ from redpencil.editing.measures import measure
 from redpencil.records import Edit
 
 
-def repeats(*rows: tuple[str, str, str], ids: str = "", examples: int = 3) -> Repeats:
+def repeats(*rows: tuple[str, str, str], ids: str = "", editors: str = "", examples: int = 3) -> Repeats:
     """Rows of prompt, original and edited text; the same text is a response that was found good."""
     tally = RepeatTally()
     for number, (prompt, original, edited) in enumerate(rows):
         same = original == edited
-        edit = Edit(ids[number] if ids else str(number), prompt, original, edited)
+        editor = editors[number] if editors else ""
+        edit = Edit(ids[number] if ids else str(number), prompt, original, edited, editor)
         tally.add(edit, None if same else measure(original, edited), left=same)
     return tally.result(examples)
 
 
 def test_nothing_stands_there_twice() -> None:
     nothing = Found(0, 0)
-    assert repeats() == Repeats(*[nothing] * 7)
-    assert repeats(("p", "red cat", "blue cat"), ("q", "red cat", "green cat")) == Repeats(*[nothing] * 7)
+    assert repeats() == Repeats(*[nothing] * 9)
+    assert repeats(("p", "red cat", "blue cat"), ("q", "red cat", "green cat")) == Repeats(*[nothing] * 9)
 
 
 def test_duplicates() -> None:
@@ -93,3 +94,21 @@ def test_counts_are_those_of_a_slow_count_and_of_any_order(cases: list[tuple[str
     both = {(p, *sorted((a, b))) for p, a, b in edits if (p, b, a) in edits}
     assert found.reversed.groups == len(both)
     assert found.reversed.rows == sum((p, b, a) in edits for p, a, b in edits)
+
+
+def test_two_editors_of_the_same_responses_repeat_and_contradict_nothing() -> None:
+    rows = [("p", "a", "b"), ("p", "c", "d"), ("p", "e", "e"), ("p", "a", "x"), ("p", "c", "d"), ("p", "e", "f")]
+    found = repeats(*rows, ids="123123", editors="aaabbb")
+    assert (found.ids, found.edits, found.edited_differently, found.edited_or_left) == (Found(0, 0),) * 4
+    assert found.responses.groups == 3
+    assert (found.others_edited_differently.rows, found.edited_or_left_by_others.rows) == (2, 2)
+    assert set(found.others_edited_differently.examples[0]) == {0, 3}
+    assert set(found.edited_or_left_by_others.examples[0]) == {2, 5}
+
+
+def test_an_editor_who_contradicts_himself_is_not_excused_by_others() -> None:
+    rows = [("p", "a", "b"), ("p", "a", "x"), ("p", "a", "y"), ("p", "a", "a")]
+    found = repeats(*rows, ids="1111", editors="aabb")
+    assert found.ids == Found(2, 4, found.ids.examples)
+    assert (found.edited_differently.rows, found.others_edited_differently.groups) == (2, 0)
+    assert (found.edited_or_left.rows, found.edited_or_left_by_others.groups) == (2, 0)

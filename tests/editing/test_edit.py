@@ -10,11 +10,14 @@ import pytest
 from redpencil.editing.edit import (
     EditStyle,
     Plan,
+    Spent,
     ask_for_edits,
     edit_responses,
+    foreign_keys,
     minimality,
     plan_edits,
     read_edits,
+    requests_due,
     spent,
     split_usable,
 )
@@ -130,6 +133,19 @@ def test_an_input_that_is_no_text_names_the_response() -> None:
         list(edit_responses([Response("r9", "q", "a", meta={"input": ["b"]})], Recorder([])))
 
 
+def test_what_the_users_meta_calls_as_an_edit_does_goes_on_under_another_name() -> None:
+    own = {"kept": "k", "answer": "a", "problem": "p", "retry": 1, "response_kept": 2, "model": "m", "finished": "f"}
+    responses = [Response("1", "q", LONG, meta=own), Response("2", "q", LONG, "sft", finished=False, meta=own)]
+    plain, told = edit_responses(responses, Recorder([Completion("one two three 4")]))
+    moved = {"response_answer": "a", "response_problem": "p", "response_retry": 1, "response_kept": 2}
+    moved["response_response_kept"] = "k"
+    assert plain.meta == {**moved, "kept": 0.75, "model": "m", "finished": "f"}
+    assert told.meta == {
+        **moved,
+        **{"kept": 0.75, "model": "sft", "finished": False, "response_model": "m", "response_finished": "f"},
+    }
+
+
 def test_equal_responses_to_equal_prompts_are_asked_about_once() -> None:
     editor = Recorder([Completion("b")])
     edits = list(edit_responses([Response("1", "q", "a"), Response("2", "q", "a")], editor))
@@ -202,9 +218,42 @@ def test_a_plan_counts_what_a_run_will_ask() -> None:
         list(ask_for_edits(responses, editor, style, journal, set()))
         after = plan_edits(responses, editor, style, journal)
     # To ask: "q é a" (6 bytes) and "r b" (3 bytes), for answers of 4 and 1 bytes.
-    assert before == Plan(responses=4, empty=1, answered=0, to_ask=2, input_bytes=9, output_bytes=5)
+    assert before == Plan(responses=4, empty=1, answered=0, to_ask=2, interrupted=0, input_bytes=9, output_bytes=5)
     # The two equal ones are answered; the other failed and is due again.
-    assert after == Plan(responses=4, empty=1, answered=2, to_ask=1, input_bytes=3, output_bytes=1)
+    assert after == Plan(responses=4, empty=1, answered=2, to_ask=1, interrupted=0, input_bytes=3, output_bytes=1)
+
+
+def test_a_plan_knows_which_of_its_requests_were_under_way() -> None:
+    responses = [Response(str(number), f"q{number}", "a") for number in range(3)]
+    with open_journal() as journal:
+        requests = list(requests_due(responses, Recorder([]), EditStyle(), journal))
+        journal.ask(requests[0].key, "m")
+        journal.ask(requests[1].key, "m")
+        journal.record(requests[1].key, "m", Failure("no"))
+        journal.ask("ab" * 32, "m")  # by another model
+        plan = plan_edits(responses, Recorder([]), EditStyle(), journal)
+        assert (plan.to_ask, plan.interrupted) == (3, 1)
+        assert plan_edits(responses, Recorder([]), EditStyle(), journal, {requests[0].key}).interrupted == 0
+
+
+def test_what_failed_in_an_earlier_run_is_asked_last_and_nothing_twice() -> None:
+    responses = [Response(name, name, f"{name} text") for name in "abcd"]
+    style = EditStyle(parse_template("{question} {response}"))
+    with open_journal() as journal:
+        first = Recorder([Failure("no"), Failure("no")])
+        list(ask_for_edits(responses[:2], first, style, journal, set()))
+        again = Recorder([Completion("c"), Failure("no"), Failure("no"), Failure("no")])
+        list(ask_for_edits(responses, again, style, journal, set()))
+    assert [turns[0].content[0] for turns in again.asked] == ["c", "d", "a", "b"]
+
+
+def test_nothing_is_sent_once_it_is_enough() -> None:
+    responses = [Response(name, name, name) for name in "abcd"]
+    with open_journal() as journal:
+        editor = Recorder([Completion("x")] * 4)
+        asking = ask_for_edits(responses, editor, EditStyle(), journal, set(), lambda: len(editor.asked) == 2)
+        assert len(list(asking)) == 2
+        assert plan_edits(responses, editor, EditStyle(), journal).to_ask == 2
 
 
 def test_a_plan_after_the_first_answers_has_the_second_requests() -> None:
@@ -229,7 +278,26 @@ def test_tokens_are_those_of_every_answer_once() -> None:
         for _ in range(2):
             list(ask_for_edits(responses, editor, HALF, journal, asked))
         # The first answer and the second one about responses 1 and 2; the answer about 3 says nothing of tokens.
-        assert spent(responses, editor, HALF, journal) == Usage(30, 9)
+        assert spent(responses, editor, HALF, journal) == Spent(live=Usage(30, 9), batch=Usage(0, 0))
+
+
+def test_tokens_of_batches_are_apart() -> None:
+    responses = [Response("1", "q", LONG), Response("2", "r", LONG)]
+    with open_journal() as journal:
+        first, second = requests_due(responses, Recorder([]), HALF, journal)
+        journal.record(first.key, "m", Completion("one 2 3 4", usage=Usage(10, 4)), batch=True)
+        journal.record(second.key, "m", Completion(LONG, usage=Usage(3, 2)))
+        assert spent(responses, Recorder([]), HALF, journal) == Spent(live=Usage(3, 2), batch=Usage(10, 4))
+
+
+def test_keys_of_no_request_about_the_responses_are_foreign() -> None:
+    responses = [Response("1", "q", LONG)]
+    with open_journal() as journal:
+        [first] = requests_due(responses, Recorder([]), HALF, journal)
+        journal.record(first.key, "m", Completion("one 2 3 4"))
+        [second] = requests_due(responses, Recorder([]), HALF, journal)
+        keys = [first.key, second.key, "ab" * 32]
+        assert foreign_keys(keys, responses, Recorder([]), HALF, journal) == {"ab" * 32}
 
 
 def test_a_response_without_an_answer_says_so_when_it_is_read() -> None:

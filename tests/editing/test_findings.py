@@ -69,7 +69,7 @@ def test_contradictions_and_duplicates() -> None:
     assert {name for name, finding in said.items() if finding.attention} == {
         *("edited_differently", "edited_or_left", "reversed", "swapped", "ids", "edits")
     }
-    assert said["ids"].sentence == "1 id on more than one row (3 rows)."
+    assert said["ids"].sentence == "1 id on more than one row of one editor (3 rows)."
     assert said["reversed"].sentence.startswith("1 pair of texts was edited in both directions")
 
 
@@ -81,7 +81,7 @@ def test_an_announcement_always_needs_attention() -> None:
 
 def test_the_limit_stands_in_the_sentence() -> None:
     rows = [row(n, f"one{n} two three four", f"one{n} 2 3 4") for n in range(5)]
-    assert "(50 %)" in found(*rows, min_kept=0.5)["rewritten"].sentence
+    assert "keeps less than 50 % of the words" in found(*rows, min_kept=0.5)["rewritten"].sentence
     assert "rewritten" not in found(*rows, min_kept=0.2)
 
 
@@ -89,6 +89,7 @@ def test_an_editor_unlike_the_others() -> None:
     rows = [*(corrected(n, "ann") for n in range(30)), *(appended(n, "<bob>") for n in range(30, 50))]
     said = found(*rows)["editor only_append"]
     assert said.sentence.endswith("than those of others: <bob> (100 %, others 0 %).")
+    assert said.advice == "Look at this editor's edits, or at its template, before you use them."
     # nineteen edits are too few to say so
     assert "editor only_append" not in found(*rows[:49])
 
@@ -120,3 +121,31 @@ def test_shares(part: int, whole: int, text: str) -> None:
 
 def test_counts() -> None:
     assert (counted(1, "edit"), counted(1200, "edit")) == ("1 edit", "1,200 edits")
+
+
+def test_two_editors_of_the_same_responses_raise_no_alarm() -> None:
+    rows = [row(n, f"item{n} is red and round", f"item{n} is {colour} and round", editor)
+            for editor, colour in (("ann", "blue"), ("bob", "green")) for n in range(30)]  # fmt: skip
+    said = found(*rows)
+    assert {name: finding.attention for name, finding in said.items()} == {
+        "others_edited_differently": False,
+        "responses": False,
+    }
+    assert said["others_edited_differently"].sentence == (
+        "30 responses edited in different ways by different editors (60 rows)."
+    )
+
+
+def test_answers_that_nobody_made_from_each_other() -> None:
+    apart = [row(n, f"item{n} is one two three", f"item{n} says four five six seven") for n in range(20)]
+    said = found(*apart)["kept"]
+    assert said.attention
+    assert said.sentence.startswith("The edits keep 20 % of the words on average: these look like independent answers")
+    assert "kept" not in found(*apart[:19]), "too few to say so"
+    assert "kept" not in found(*apart, *map(corrected, range(20, 50)))
+
+
+def test_what_is_rare_gets_milder_advice() -> None:
+    few, many = found(*map(corrected, range(9)), appended(9)), found(appended(1), appended(2))
+    assert few["only_append"].advice == "Few enough to leave in. Look at an example before you decide."
+    assert many["only_append"].advice.startswith("A length bias in the making")

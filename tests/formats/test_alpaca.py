@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from redpencil.formats.alpaca import UNDECIDED
+from redpencil.formats.base import UNDECIDED
 from redpencil.formats.judged import TIE
 from redpencil.records import Comparison, Example, Preference, Prompt, Response
 

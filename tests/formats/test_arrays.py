@@ -89,3 +89,10 @@ def test_a_mistake_is_found_without_reading_the_whole_file(monkeypatch: pytest.M
     with pytest.raises(RedpencilError, match="not valid JSON"):
         list(array_rows(stream, PATH))
     assert stream.tell() <= 3000
+
+
+def test_a_key_that_stands_twice_is_refused_with_all_of_the_row() -> None:
+    twice = '{"a": 1, "a": 2}'
+    good, bad, last = rows_of(f'[{{"a": 1}}, {twice}, {{"a": 3}}]'.encode())
+    assert (good.values, last.values) == ({"a": 1}, {"a": 3})
+    assert (bad.error.field, bad.raw) == ("a", twice)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpencil.formats.base import RECORDS, Kind
-from redpencil.formats.columns import UNDECIDED, renamed
+from redpencil.formats.base import RECORDS, UNDECIDED, Kind
+from redpencil.formats.columns import renamed
 from redpencil.records import Comparison, Edit, EditOutcome, Example, Preference, Prompt, Response, to_row
 
 RECORDS_OF = {
@@ -95,3 +95,11 @@ def test_figa_rows(one: Callable[..., Any]) -> None:
 
 def test_every_kind_has_a_record() -> None:
     assert set(RECORDS) == set(Kind)
+
+
+def test_a_column_is_never_written_over(refused: Callable[..., Any]) -> None:
+    row = {"q": "p", "prompt": "old", "prompt_column": "mine"}
+    error = refused(row, "columns", columns={"prompt": "q"})
+    assert (error.field, "--drop prompt" in error.way_out) == ("prompt", True)
+    # What moves away is in nobody's way.
+    assert renamed(row, {"prompt": "q", "id": "prompt_column"})["prompt_column"] == "old"

@@ -169,8 +169,9 @@ def test_a_row_read_back_is_the_edit(edit: Edit, bytes_folder: Path) -> None:
 
 
 def test_a_row_of_spa_is_read() -> None:
-    row = {"instruction": "Who?", "input": "Two words.", "output": "x", "original_output": "a", "revised_output": "b"}
-    assert edit_of_row(row, line=7) == Edit("7", "Who?\n\nTwo words.", "a", "b", meta={"output": "x"})
+    texts = {"original_output": "a", "revised_output": "b"}
+    row = {"id": "7", "instruction": "Who?", "input": "Two words.", "output": "x", **texts}
+    assert edit_of_row(row) == Edit("7", "Who?\n\nTwo words.", "a", "b", meta={"output": "x"})
 
 
 def test_a_foreign_column_with_the_name_of_a_field_is_kept() -> None:
@@ -181,11 +182,7 @@ def test_a_foreign_column_with_the_name_of_a_field_is_kept() -> None:
 @pytest.mark.parametrize(
     ("row", "field", "problem"),
     [
-        (
-            {"instruction": "p", "original_output": "a"},
-            "revised_output",
-            "columns present: instruction, original_output",
-        ),
+        ({"instruction": "p", "original_output": "a"}, "revised_output", "expected text"),
         ({"instruction": None, "original_output": "a", "revised_output": "b"}, "instruction", "expected text"),
         (
             {"instruction": "p", "original_output": "a", "revised_output": "b", "meta": "[1]"},
@@ -199,10 +196,10 @@ def test_a_foreign_column_with_the_name_of_a_field_is_kept() -> None:
         ),
     ],
 )
-def test_a_bad_row_is_named_with_its_place(row: dict[str, Any], field: str, problem: str) -> None:
+def test_a_bad_row_is_named_with_its_field(row: dict[str, Any], field: str, problem: str) -> None:
     with pytest.raises(RedpencilError, match=problem) as caught:
-        edit_of_row(row, file="f.jsonl", line=3)
-    assert (caught.value.file, caught.value.line, caught.value.field) == ("f.jsonl", 3, field)
+        edit_of_row({"id": "1", **row})
+    assert caught.value.field == field
     assert caught.value.way_out
 
 
@@ -262,3 +259,18 @@ def test_ids_and_masks_are_those_that_redpencil_trains_on(bytes_folder: Path) ->
     assert tuple(row["revised_ids"]) == pair.chosen_ids
     assert tuple(weight < 0 for weight in row["original_weights"]) == pair.rejected_changed
     assert tuple(weight > 0 for weight in row["revised_weights"]) == (*pair.chosen_changed[:-1], True)
+
+
+def test_a_text_that_the_tokenizer_cannot_cut_is_a_clear_mistake(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(WordLevel({"<eos>": 0, "who": 1}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    with pytest.raises(RedpencilError, match="cannot cut a text") as caught:
+        row_of(CAT, cutter=load_cutter(save(tokenizer, tmp_path, eos_token="<eos>")))
+    assert caught.value.field == "--tokenizer"
+
+
+def test_a_column_and_a_key_of_meta_with_one_name_are_refused() -> None:
+    row = {"id": "1", "instruction": "i", "original_output": "a", "revised_output": "b"}
+    with pytest.raises(RedpencilError, match="both in the row and in its meta") as caught:
+        edit_of_row({**row, "edited": 1, "meta": {"edited": 2}})
+    assert caught.value.field == "edited"

@@ -1,40 +1,9 @@
-"""Files appear whole or not at all, whatever goes wrong on the way."""
-
-import errno
-from pathlib import Path
+"""Lines of JSON, and characters that no file can hold."""
 
 import pytest
 
 from redpencil.errors import RedpencilError
-from redpencil.formats.files import check_text, json_line, whole_file
-
-
-def test_the_file_gets_its_name_at_the_end(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "folder" / "rows.jsonl"
-    with whole_file(path) as out:
-        out.write(b"one\n")
-        assert not path.exists()
-    assert path.read_bytes() == b"one\n"
-    assert list(path.parent.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError(errno.ENOSPC, "no space left")])
-def test_an_error_leaves_what_stood_there(error: BaseException, tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_bytes(b"old")
-    with pytest.raises(BaseException), whole_file(path) as out:  # noqa: B017, PT011, PT012
-        out.write(b"new")
-        raise error
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    for path, problem in ((tmp_path, "a folder stands"), (tmp_path / "file" / "rows", "cannot write it")):
-        with pytest.raises(RedpencilError, match=problem) as caught, whole_file(path):
-            pass
-        assert caught.value.way_out
+from redpencil.formats.files import check_text, json_line
 
 
 def test_lines_keep_their_characters() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from redpencil.formats.helpsteer import UNDECIDED
+from redpencil.formats.base import UNDECIDED
 from redpencil.formats.judged import TIE
 from redpencil.records import Edit, Response
 

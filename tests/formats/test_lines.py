@@ -150,3 +150,73 @@ def test_tables_that_python_writes_are_read_back(rows: list[dict[str, str]]) -> 
 def test_jsonl_that_python_writes_is_read_back(rows: list[dict[str, Any]]) -> None:
     content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
     assert [row.values for row in json_rows(io.BytesIO(content), Path("x"))] == rows
+
+
+def test_the_column_of_an_error_in_json_is_that_of_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"prompt": "half", "chosen": \n')
+    (row,) = rows_of(path)
+    assert "(Expecting value at column 30)" in str(row.error)  # the line's 29 characters, and then nothing
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_header_tells_the_delimiter(tmp_path: Path, name: str, delimiter: str) -> None:
+    path = tmp_path / name
+    path.write_text(f'question{delimiter}answer\n"a, b; c\td"{delimiter}e\n')
+    assert [row.values for row in rows_of(path)] == [{"question": "a, b; c\td", "answer": "e"}]
+
+
+def test_a_delimiter_within_a_quoted_name_is_none(tmp_path: Path) -> None:
+    for header, column in (('"a;b"', "a;b"), ('"a;\nb"', "a;\nb"), ("a", "a")):
+        (tmp_path / "a.csv").write_text(f"{header}\n1\n")
+        assert [row.values for row in rows_of(tmp_path / "a.csv")] == [{column: "1"}]
+
+
+def test_a_key_that_stands_twice_is_refused_with_all_of_the_row(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    twice = '{"a": 1, "b": {"c": 1, "d": 2, "c": 3}}'
+    path.write_text(f'{{"a": 1}}\n{twice}\n{{"a": 2, "b": {{"a": 3}}}}\n')
+    first, bad, last = rows_of(path)
+    assert (first.values, last.values) == ({"a": 1}, {"a": 2, "b": {"a": 3}})
+    assert (bad.error.line, bad.error.field, bad.raw) == (2, "c", twice)
+
+
+def test_a_line_without_end_does_not_take_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("redpencil.formats.lines.LONGEST_LINE", 100)
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(b'{"a": 1}\n' + b" " * 1000)
+    with pytest.raises(RedpencilError, match="a line of more than") as caught:
+        rows_of(path)
+    assert caught.value.line == 2
+
+
+def test_carriage_returns_as_line_ends_are_a_clear_message(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"q,a\r1,2\r3,4\r")
+    with pytest.raises(RedpencilError, match="a carriage return inside the line, such as old Macs") as caught:
+        rows_of(tmp_path / "a.csv")
+    assert caught.value.line == 1
+    (tmp_path / "a.csv").write_bytes(b"q,a\n1\r,2\n3,4\n")
+    bad, good = rows_of(tmp_path / "a.csv")
+    assert (good.values, bad.raw) == ({"q": "3", "a": "4"}, "1\r,2")
+    assert "a carriage return inside the line" in bad.error.problem
+
+
+def test_what_a_torn_row_takes_is_listed(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    rest = "".join(f"q{number},a{number}\n" for number in range(1000))
+    path.write_bytes(b'q,a\n1,2\n"never closed \xff,2\n' + rest.encode())
+    good, torn = rows_of(path)
+    assert good.values == {"q": "1", "a": "2"}
+    assert torn.raw == '"never closed \\xff,2\n' + rest.rstrip("\n")
+    assert "unexpected end of data); it takes lines 3 to 1003, 1,001 lines" in torn.error.problem
+    assert torn.error.line == 3
+
+
+def test_the_rest_of_a_field_that_is_too_large_is_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("redpencil.formats.lines.LONGEST_FIELD", 1000)
+    content = b'q,a\n"' + b"x,y\n" * 5000 + b'end",1\n3,4\n'
+    torn, good = csv_rows(io.BytesIO(content), PLACE, ",")
+    assert torn.error is not None
+    assert "lines 2 to 5002, 5,001 lines" in torn.error.problem
+    assert (good.values, good.place.line) == ({"q": "3", "a": "4"}, 5003)

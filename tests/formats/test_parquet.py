@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
+from redpencil.files import whole_file
 from redpencil.formats import parquet
-from redpencil.formats.files import whole_file
 from redpencil.formats.parquet import parquet_row, parquet_rows
 from redpencil.formats.rows import read_meta
 from redpencil.records import (
@@ -32,7 +32,8 @@ from redpencil.records import (
 texts = st.text(
     st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("\n\t\u2028\ufeff😀\x00")), max_size=20
 )
-plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), texts)
+numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)  # JSON has no others
+plain = st.one_of(st.none(), st.booleans(), numbers, texts)
 values = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3))
 metas = st.dictionaries(texts, values, max_size=3)
 ids = st.lists(st.integers(0, 300_000), max_size=5).map(tuple)
@@ -106,4 +107,14 @@ def test_without_pyarrow_the_way_out_is_named(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(RedpencilError) as caught:
         write(tmp_path / "p.parquet", [], Prompt)
     assert caught.value.way_out == "pip install 'redpencil[data]'"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_that_64_bits_cannot_hold_are_refused(tmp_path: Path) -> None:
+    pairs = [Pair("1", (1,), (2,), (2**63 - 1,)), Pair("2", (1,), (2**63,), (3,))]
+    with pytest.raises(RedpencilError, match=r"more than 64 bits in the row with the id '2'") as caught:
+        write(tmp_path / "p.parquet", pairs, Pair)
+    assert caught.value.field == "rejected_ids"
+    with pytest.raises(RedpencilError, match="more than 64 bits"):
+        write(tmp_path / "p.parquet", [Pair("1", (1,), (2,), (3,), unchanged=((1, -(10**30)),))], Pair)
     assert list(tmp_path.iterdir()) == []

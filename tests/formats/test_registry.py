@@ -7,7 +7,7 @@ import pytest
 
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import Kind
-from redpencil.formats.registry import FORMATS, check_columns, find_format
+from redpencil.formats.registry import FORMATS, check_columns, check_renames, find_format
 
 
 def test_every_format_is_named_once_and_says_what_it_is() -> None:
@@ -48,6 +48,41 @@ def test_where_nothing_fits_the_way_out_renames(refused: Callable[..., Any]) -> 
     error = refused({"q": "x", "chosen": "y"}, "trl-preference")
     assert (error.field, "--column rejected=NAME" in str(error.way_out)) == ("rejected", True)
     assert refused({}, "columns", "edits").field == "prompt"
+
+
+def test_named_columns_without_names_are_shown_how(refused: Callable[..., Any]) -> None:
+    row = {"id": "1", "question": "x", "answer": "y", "n": 1}
+    told = "such as: --column prompt=question --column response=answer --as responses"
+    assert told in str(refused(row, "columns").way_out)
+    assert "--column prompt=NAME" in str(refused(row, "columns", "edits").way_out)
+
+
+def test_what_explains_most_columns_is_named_first(refused: Callable[..., Any]) -> None:
+    row = {"prompt": "x", "chosen": "y", "rejected": "z"}
+    told = str(refused(row, "alpaca-farm").way_out)
+    assert told.startswith("these columns fit `--format trl-preference --as comparisons`")
+    assert "hh-rlhf" not in told
+    dialogue = {"chosen": "\n\nHuman: Who?\n\nAssistant: Ann.", "rejected": "\n\nHuman: Who?\n\nAssistant: Bob."}
+    assert "hh-rlhf" in str(refused(dialogue, "alpaca-farm").way_out)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "way_out"),
+    [
+        ("columns", {"answer": "response"}, "write FIELD=YOURS: --column response=answer"),
+        ("columns", {"respnse": "answer"}, "write FIELD=YOURS: with FIELD one of id, prompt, "),
+        ("alpaca-farm", {"antwort": "output_1"}, "write FIELD=YOURS: --column output_1=antwort"),
+    ],
+)
+def test_names_that_no_format_knows_are_refused(name: str, given: dict[str, str], way_out: str) -> None:
+    with pytest.raises(RedpencilError, match="no field called") as caught:
+        check_renames(FORMATS[name], given)
+    assert str(caught.value.way_out).startswith(way_out)
+
+
+def test_other_names_pass() -> None:
+    check_renames(FORMATS["columns"], {"prompt": "question", "input": "context", "editor": "who", "spans": "errors"})
+    check_renames(FORMATS["alpaca-farm"], {"output_1": "a", "generator_1": "model", "input": "context"})
 
 
 def test_a_kind_that_a_format_does_not_give(read: Callable[..., Any]) -> None:

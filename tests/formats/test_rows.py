@@ -11,7 +11,8 @@ from redpencil.formats.rows import Unfit, meta_text, no_correction, read_meta
 from redpencil.records import Edit, EditOutcome
 
 texts = st.text(max_size=20)
-plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), texts)
+numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)  # JSON has no others
+plain = st.one_of(st.none(), st.booleans(), numbers, texts)
 values = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3))
 
 
@@ -25,11 +26,18 @@ def test_a_row_without_meta_has_an_empty_one() -> None:
     assert read_meta(None) == read_meta("null") == read_meta("{}") == {}
 
 
+def test_what_a_record_cannot_hold_is_made_plain_or_refused() -> None:
+    assert read_meta('{"a": NaN, "b": [-Infinity]}') == {"a": None, "b": ["-inf"]}
+    with pytest.raises(RedpencilError, match="half of a surrogate pair") as caught:
+        read_meta('{"a": {"b": "\\ud83d"}}')
+    assert caught.value.field == "meta.a"
+
+
 @pytest.mark.parametrize("value", ["", "{", "[1]", '"text"', 7, ["a"], "[" * 100_000])
 def test_what_is_no_object_is_refused(value: object) -> None:
     with pytest.raises(RedpencilError, match="expected an object") as caught:
-        read_meta(value, file="f", line=2)
-    assert (caught.value.file, caught.value.line, caught.value.field) == ("f", 2, "meta")
+        read_meta(value)
+    assert caught.value.field == "meta"
 
 
 def test_only_a_correction_is_one() -> None:

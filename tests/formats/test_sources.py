@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -126,3 +127,10 @@ def test_a_large_parquet_file_takes_little_memory(tmp_path: Path) -> None:
             most = max(most, pyarrow.total_allocated_bytes() - before)
     assert count == ROWS
     assert most < 16_000_000  # pages and a batch; the same for a file four times as large
+
+
+def test_what_is_no_plain_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for given in (str(tmp_path / "pipe"), "/dev/full"):
+        with pytest.raises(RedpencilError, match="no plain file"), open_source(given):
+            pass

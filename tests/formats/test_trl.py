@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from redpencil.formats.judged import APART
+from redpencil.formats.judged import APART, SAME
 from redpencil.records import Comparison, Edit, EditOutcome, Example, Preference, Prompt, Response
 
 TEXTS = {"prompt": "The sky is", "chosen": " blue.", "rejected": " green."}
@@ -96,6 +96,9 @@ def test_messages_and_completions(one: Callable[..., Any]) -> None:
         assert one(row, "trl-messages", "responses") == Response("data-1", USER["content"], "Blue.")
         assert one(row, "trl-messages", "prompts").prompt == USER["content"]
     whole = {"messages": [USER, assistant("Blue.")]}
+    assert one({**whole, "completion": 1}, "trl-messages") == Example(
+        "data-1", USER["content"], "Blue.", {"completion": 1}
+    )
     assert one(whole, "trl-messages", "prompts").meta == whole
 
 
@@ -106,3 +109,13 @@ def test_sides_of_different_kinds_are_refused(refused: Callable[..., Any]) -> No
     assert (error.field, "text or a list of messages, found null" in error.problem) == ("chosen", True)
     error = refused({"messages": [USER]}, "trl-messages")
     assert "answer of the assistant" in error.problem
+
+
+def test_two_sides_that_are_the_same_are_no_comparison(read: Callable[..., Any]) -> None:
+    rows = [{"prompt": "p", "chosen": "same", "rejected": "same"}, {"prompt": "p", "chosen": "a", "rejected": "b"}]
+    found = read(rows, "trl-preference", "comparisons")
+    assert [record.first for record in found.records] == ["a"]
+    assert dict(found.tally.nothing) == {SAME: 1}
+    assert [row.place.line for row in found.skipped] == [1]
+    (edit, _) = read(rows, "trl-preference", "edits").records
+    assert edit.outcome is EditOutcome.UNCHANGED

@@ -127,6 +127,11 @@ def test_each_row_has_the_columns_of_its_type_and_texts_or_messages_in_them(reco
         assert messages[column] == [{"role": role, "content": plain[column]}]
 
 
+def test_two_sides_that_are_the_same_prefer_nothing() -> None:
+    assert trl_row(Comparison("1", "p", "a", "a", Preference.FIRST)) == Unfit("both sides the same")
+    assert trl_row(Comparison("1", "p", "a", "a", Preference.TIE)) == Unfit("tie")
+
+
 def test_token_pairs_have_no_type() -> None:
     with pytest.raises(RedpencilError, match="no type for token pairs"):
         trl_row(Pair("1", (1,), (2,), (3,)))

@@ -72,3 +72,16 @@ def test_mistakes_are_named(refused: Callable[..., Any]) -> None:
     assert refused({"instruction": "Why?", "completions": "x"}, "ultrafeedback").field == "completions"
     error = refused(item(completion("a", overall_score="good"), completion("b", overall_score=1)), "ultrafeedback")
     assert (error.field, "a number" in error.problem) == ("overall_score", True)
+
+
+def test_a_ten_that_the_ratings_contradict_does_not_count(one: Callable[..., Any]) -> None:
+    def rated(text: str, overall: float, *ratings: str) -> dict[str, Any]:
+        return completion(
+            text, overall_score=overall, annotations={str(n): {"Rating": r} for n, r in enumerate(ratings)}
+        )
+
+    # The bad one has the mean (1 + 2) / 2, the good one (4 + 4) / 2.
+    wrong = one(item(rated("bad", 10, "1", "2"), rated("good", 7, "4", "4")), "ultrafeedback")
+    assert (wrong.first, wrong.meta["scored_by"], wrong.meta["scores"]) == ("good", "annotations", [4.0, 1.5])
+    true = one(item(rated("best", 10, "4", "5"), rated("good", 7, "5", "5")), "ultrafeedback")
+    assert (true.first, true.meta["scored_by"]) == ("best", "overall_score")

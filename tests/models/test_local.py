@@ -135,12 +135,29 @@ def test_a_model_that_plays_the_human_has_ended_its_answer(
     assert found == Completion(" the cat.", StopReason.END, Usage(4, 1))
 
 
-def test_a_conversation_longer_than_the_context_fails_alone(folder: Folder, runtime: Runtime) -> None:
-    # the model reads 48 tokens; 8 are for the answer, 2 are the names of the speakers
-    requests = [user("cat " * 39), user("cat " * 38), user("the cat")]
+def test_an_answer_is_as_long_as_the_context_allows_whatever_its_batch(folder: Folder, runtime: Runtime) -> None:
+    # the model reads 48 tokens; 2 are the names of the speakers, and 46, 8 and 1 tokens of the answers remain
+    place = folder("llama")
+    requests = [user("cat " * length) for length in (0, 38, 45)]
+    together = dict(provider(place, runtime, max_tokens=4096).answer(requests))
+    alone = [dict(provider(place, runtime, max_tokens=4096).answer([request])) for request in requests]
+    assert together == {**alone[0], **alone[1], **alone[2]}
+    codec = load_codec(place)
+    for request, room in zip(requests, (46, 8, 1), strict=True):
+        found = together[request]
+        ids = codec.tokenizer(render_plain(request.messages))["input_ids"]
+        assert isinstance(found, Completion)
+        assert (found.text, found.usage) == generated(place, runtime, ids, room)
+        assert found.usage is not None
+        assert found.usage.output_tokens <= room
+        assert (found.stop_reason is StopReason.LENGTH) == (found.usage.output_tokens == room)
+
+
+def test_a_conversation_that_fills_the_context_fails_alone(folder: Folder, runtime: Runtime) -> None:
+    requests = [user("cat " * 46), user("cat " * 38), user("the cat")]
     answers = dict(provider(folder("llama"), runtime).answer(requests))
     assert answers[requests[0]] == Failure(
-        "a conversation of 41 tokens and an answer of up to 8 exceed the model's context of 48"
+        "a conversation of 48 tokens leaves no room for an answer in the model's context of 48"
     )
     assert all(isinstance(answers[request], Completion) for request in requests[1:])
     [(_, alone)] = provider(folder("llama"), runtime).answer(requests[:1])

@@ -230,3 +230,39 @@ def test_bytes_that_are_no_utf_8_are_told_with_file_and_line(tmp_path: Path) -> 
 def test_a_missing_results_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(RedpencilError, match="cannot read it"):
         list(read_batch_results(tmp_path / "none.jsonl", ANTHROPIC))
+
+
+def test_parts_of_an_earlier_call_are_not_left_beside_new_ones(tmp_path: Path, ask: Ask) -> None:
+    requests = [ask(f"word {number}", OPENAI) for number in range(7)]
+    path = tmp_path / "e.jsonl"
+
+    def write(count: int) -> list[str]:
+        return [part.path.name for part in write_batches(path, requests[:count], OPENAI, _small(OPENAI_FILES, 3))]
+
+    assert write(7) == ["e-1.jsonl", "e-2.jsonl", "e-3.jsonl"]
+    before = {other.name: other.read_bytes() for other in tmp_path.iterdir()}
+    for fewer, stale in ((6, "e-3.jsonl"), (3, "e-1.jsonl, e-2.jsonl, e-3.jsonl")):
+        with pytest.raises(RedpencilError, match=f"{stale} of an earlier call"):
+            write(fewer)
+        assert {other.name: other.read_bytes() for other in tmp_path.iterdir()} == before
+    assert write(7) == ["e-1.jsonl", "e-2.jsonl", "e-3.jsonl"]
+    for name in before:
+        (tmp_path / name).unlink()
+    (tmp_path / "e-2026.jsonl").touch()  # no part of any
+    assert write(3) == write(2) == ["e.jsonl"]
+    with pytest.raises(RedpencilError, match=r"e\.jsonl of an earlier call"):
+        write(7)
+
+
+@pytest.mark.parametrize("most", [1000, 100_000])  # of which the first does not even fit while it is written
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, ask: Ask, most: int) -> None:
+    resource = pytest.importorskip("resource", reason="no limits on this system")
+    requests = [ask(f"word {number} {'x' * 1000}", OPENAI) for number in range(100)]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        with pytest.raises(RedpencilError, match="cannot write it"):
+            write_batches(tmp_path / "e.jsonl", requests, OPENAI)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []

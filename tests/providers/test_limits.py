@@ -1,7 +1,7 @@
 """Limits and the throttle."""
 
 import asyncio
-import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -33,48 +33,56 @@ def test_the_estimate_counts_the_answer_like_the_question_up_to_its_limit() -> N
     assert estimated_tokens(400, 10) == 111
 
 
-def _seconds(limits: Limits, tokens: list[int]) -> float:
-    async def all_of_them() -> float:
-        throttle = Throttle(limits)
-        began = time.monotonic()
-        await asyncio.gather(*(throttle.wait(number) for number in tokens))
-        return time.monotonic() - began
+STEP_S = 1 / 64  # exact in binary, so that no rounding adds up
 
-    return asyncio.run(all_of_them())
+
+def _seconds(limits: Limits, tokens: Sequence[int]) -> list[float]:
+    """When each request passes, all asked for at once, by a clock that goes on when all wait."""
+    passed: list[float] = []
+
+    async def all_of_them() -> None:
+        throttle, loop, clock = Throttle(limits), asyncio.get_running_loop(), [0.0]
+        loop.time = lambda: clock[0]  # type: ignore[method-assign]
+
+        async def go(number: int) -> None:
+            await throttle.wait(number)
+            passed.append(clock[0])
+
+        waiting = asyncio.gather(*(go(number) for number in tokens))
+        while not waiting.done() and clock[0] < 100:
+            before = -1
+            while len(passed) != before:
+                before = len(passed)
+                for _ in range(20):
+                    await asyncio.sleep(0)
+            clock[0] += STEP_S
+        waiting.cancel()
+
+    asyncio.run(all_of_them())
+    return passed
 
 
 def test_requests_pass_at_their_rate_and_not_in_a_burst_of_a_whole_minute() -> None:
-    # 600 a minute are 10 a second: 10 at once, and 5 more in half a second.
-    assert 0.4 < _seconds(Limits(requests_per_minute=600), [1] * 15) < 2
+    # 600 a minute are 10 a second: 10 at once, and 5 more, a tenth of a second apart.
+    passed = _seconds(Limits(requests_per_minute=600), [1] * 15)
+    assert passed[:10] == [0] * 10
+    assert passed[10:] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5], abs=2 * STEP_S)
 
 
 @pytest.mark.parametrize("per_minute", [7, 13, 59, 61, 90])
 def test_odd_rates_let_a_request_pass(per_minute: int) -> None:
-    assert _seconds(Limits(requests_per_minute=per_minute, tokens_per_minute=per_minute), [1]) < 0.5
+    assert _seconds(Limits(requests_per_minute=per_minute, tokens_per_minute=per_minute), [1]) == [0]
 
 
 def test_tokens_pass_at_their_rate_also_in_lumps_larger_than_a_second_has() -> None:
     # 6,000 a minute are 100 a second. 100 pass at once, the other 50 take half a second.
-    assert 0.4 < _seconds(Limits(tokens_per_minute=6000), [150]) < 2
+    assert _seconds(Limits(tokens_per_minute=6000), [150]) == pytest.approx([0.5], abs=2 * STEP_S)
 
 
 def test_a_request_larger_than_a_minute_counts_as_a_minute() -> None:
     # 60 tokens a minute, one a second: a million tokens count as 60, of which one is there and 59 take 59 s.
-    async def steps() -> tuple[bool, float]:
-        throttle = Throttle(Limits(tokens_per_minute=60))
-        clock = [0.0]
-        loop = asyncio.get_running_loop()
-        loop.time = lambda: clock[0]  # type: ignore[method-assign]
-        waiting = asyncio.ensure_future(throttle.wait(1_000_000))
-        while not waiting.done() and clock[0] < 100:
-            clock[0] += 0.25
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-        return waiting.done(), clock[0]
-
-    done, seconds = asyncio.run(steps())
-    assert done
-    assert 55 < seconds < 75
+    # Each of the 59 waits for the clock's next step.
+    assert _seconds(Limits(tokens_per_minute=60), [1_000_000]) == pytest.approx([59], abs=59 * STEP_S)
 
 
 def test_a_small_request_does_not_overtake_a_large_one() -> None:

@@ -51,7 +51,7 @@ def test_the_identity_tells_what_decides_answers_and_nothing_else(key: str) -> N
         "model": "m",
         "max_tokens": 4096,
         "temperature": 0.5,
-        "reasoning_effort": "low",
+        "extra": {"reasoning_effort": "low"},
     }
     assert key not in repr(client)
 

@@ -1,12 +1,21 @@
 """Prices and costs."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Usage
-from redpencil.providers.prices import Price, cost, load_prices, price_of
+from redpencil.providers.prices import (
+    Price,
+    cost,
+    days_too_old,
+    load_prices,
+    price_of,
+    price_page,
+    shown_dollars,
+)
 
 
 def test_every_price_that_ships_says_when_and_where_it_was_read() -> None:
@@ -38,6 +47,30 @@ def test_costs_by_hand() -> None:
     assert cost(usage, Price(input=3, output=15)) == pytest.approx(13.5)
     assert cost(usage, Price(input=3, output=15), batch=True) == pytest.approx(6.75)
     assert cost(usage, Price(input=3, output=15, batch_discount=0), batch=True) == pytest.approx(13.5)
+
+
+@pytest.mark.parametrize(
+    ("dollars", "shown"),
+    [(0, "$0.00"), (0.0029, "$0.0029"), (0.000012, "$0.000012"), (0.0994, "$0.099"), (0.1, "$0.10"), (7.0, "$7.00"),
+     (12345.678, "$12,345.68")],
+)  # fmt: skip
+def test_small_sums_keep_two_digits(dollars: float, shown: str) -> None:
+    assert shown_dollars(dollars) == shown
+
+
+def test_a_price_is_old_after_ninety_days() -> None:
+    price = Price(input=1, output=2, as_of=date(2026, 1, 1))
+    assert days_too_old(price, date(2026, 4, 1)) is None
+    assert days_too_old(price, date(2026, 4, 2)) == 91
+    assert days_too_old(Price(input=1, output=2), date(2026, 4, 2)) is None
+
+
+def test_every_model_that_ships_has_its_providers_page() -> None:
+    assert price_page("Qwen/Qwen3-8B") is None
+    for model in load_prices():
+        page = price_page(model)
+        assert page is not None
+        assert ("claude.com" in page) == model.startswith("claude")
 
 
 def test_a_users_table_replaces_and_extends(tmp_path: Path) -> None:

@@ -85,13 +85,13 @@ def test_every_number_of_the_tables_appears() -> None:
     kinds = cells(page, "kinds")
     assert kinds[7:13] == ["Insertions", "4", "0", "20", "36 %", "36 %"]
     assert kinds[19:25] == ["Substitutions", "7", "7", "7", "64 %", "64 %"]
-    length = cells(page, "length")
-    assert length[length.index("Only append") :][:3] == ["Only append", "4", "36 %"]
+    assert cells(page, "ends")[4:7] == ["Only append", "4", "36 %"]
+    assert "Only append" not in cells(page, "length")
     rules = cells(page, "rules")
     assert rules[rules.index("cosmetic") :][2:4] == ["1", "9 %"]
     assert cells(page, "editors")[8:15] == ["bob", "1 unchanged, 1 failed", "7", "5", "93 %", "+4.0", "80 %"]
     assert cells(page, "spans")[7:11] == ["1 response", "1.000", "1.000", "1.000"]
-    assert "responses edited in different ways" in cells(page, "repeats")
+    assert "responses edited in different ways by one editor" in cells(page, "repeats")
 
 
 def test_findings_come_first_with_their_advice() -> None:
@@ -102,7 +102,9 @@ def test_findings_come_first_with_their_advice() -> None:
     places = [page.index(finding.sentence) for finding in said]
     assert places == sorted(places)
     assert max(places) < page.index('id="h-outcomes"')
-    assert all(finding.advice in page for finding in said)
+    assert all(re.sub(r"`([^`]+)`", r"<code>\1</code>", finding.advice) in page for finding in said)
+    assert "<code>redpencil edit</code>" in page
+    assert "`" not in page
     assert lead(said) in page
 
 
@@ -110,7 +112,7 @@ def test_sentences() -> None:
     assert lead(()) == "Nothing in these edits calls for attention."
     assert lead(findings(audit())) == "1 finding needs attention."
     assert summary(audit(ROWS[0])) == (
-        "1 row, 1 edit by 1 editor. The edits keep 80 % of the words on average, half of them 80 % or more."
+        "1 row, 1 edit by 1 editor. The edits keep 80 % of the words on average; the median is 80 %."
     )
     assert summary(audit()) == "0 rows, 0 edits by 0 editors."
 
@@ -191,3 +193,20 @@ def test_a_browser_asks_no_host_and_a_phone_need_not_scroll_sideways(tmp_path: P
     assert [url for url in asked if not url.startswith("data:")] == [out.as_uri()]
     assert said == []
     assert fits
+
+
+def test_thousands_are_apart() -> None:
+    words = " ".join(f"w{n}" for n in range(1500))
+    tables = audit_tables(audit(row(1, "one", f"one {words}")))
+    assert tables["numbers"] is not None
+    assert tables["length"] is not None
+    assert tables["numbers"].rows[1][1].text == "+1,500.0"
+    assert tables["length"].notes[0].startswith("Together +1,500 words (+150,000.0 %).")
+
+
+def test_the_table_of_the_end_fills_the_gap_that_one_editor_leaves() -> None:
+    alone = [row(n, f"item{n} is red.", f"item{n} is red. I hope this helps.") for n in range(3)]
+    page = render_audit(audit(*alone), [])
+    assert page.index('id="table-ends"') < page.index('id="table-numbers"')
+    page = render_audit(audit(*ROWS), [])
+    assert page.index('id="table-ends"') > page.index('id="table-length"')

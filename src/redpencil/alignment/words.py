@@ -123,9 +123,18 @@ def diff_words(original: str, edited: str, alignment: Alignment = "lcs") -> tupl
 
 
 def kept_share(original: str, edited: str) -> float:
-    """Share of the original's words that the edit keeps, from 0 to 1; 1 for an original without words."""
-    words = _words(original), _words(edited)
-    return LCSseq.similarity(*_numbered(*_spaced(*words))) / len(words[0]) if words[0] else 1.0
+    """Share of the original's words that the edit keeps, from 0 to 1; 1 for an original without words.
+
+    It is that of the longest common subsequence. In texts that are too long for that, chunks of words that are equal
+    or aligned count, as in `diff_words`.
+    """
+    words = _spaced(_words(original), _words(edited))
+    count = len(words[0])
+    if not count:
+        return 1.0
+    if count * len(words[1]) <= _LARGEST_TABLE:
+        return LCSseq.similarity(*_numbered(*words)) / count
+    return (count - sum(end - start for start, end, _, _ in _lcs(*words))) / count
 
 
 _Hunk = tuple[int, int, int, int]

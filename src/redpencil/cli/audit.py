@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.table import Table as RichTable
@@ -17,7 +17,10 @@ from redpencil.records import Edit, count_lines, read_jsonl
 
 if TYPE_CHECKING:
     from redpencil.editing.audit import Audit, Example
-    from redpencil.report.tables import Table
+    from redpencil.report.tables import Cell, Table
+
+DASH: Final = "\N{EN DASH}"
+"""What stands in a table where there is no figure."""
 
 app = typer.Typer(rich_markup_mode="rich")
 
@@ -36,16 +39,18 @@ def audit(
     json: JsonOption = False,
     min_kept: Annotated[
         float | None,
-        typer.Option(min=0, max=1, metavar="SHARE", help="Call edits rewritten that keep less. Default: 0.25."),
+        typer.Option(
+            min=0, max=1, metavar="SHARE", help="Call an edit rewritten that keeps less of the words. Default: 0.25."
+        ),
     ] = None,
     shown: Annotated[
-        int, typer.Option("--examples", min=0, max=100, metavar="N", help="Examples of each finding.")
+        int,
+        typer.Option("--examples", min=0, max=100, metavar="N", help="Examples to show of each finding; 0 shows none."),
     ] = 2,
 ) -> None:
     """Say what edits are like before a model learns from them.
 
-    How much they keep, where and how they change responses, how these grow, which edits contradict each other or are
-    not minimal, and what each editor does.
+    What they keep, where they change responses, how these grow, which contradict each other, what each editor does.
     """
     from redpencil.editing.audit import audit_edits
     from redpencil.editing.findings import findings
@@ -64,7 +69,7 @@ def audit(
         from redpencil.report.audit import write_audit
 
         write_audit(found, html, [path.name for path in edits])
-        say(f"audit: {html}")
+        say(f"the page: {html}")
     if json:
         print_json({"findings": [asdict(finding) for finding in findings(found)], **asdict(found)})
     else:
@@ -94,7 +99,7 @@ def _print(found: "Audit") -> None:
         if finding.attention:
             console.print(Text(f"  {finding.advice}", style="dim"))
     for table in audit_tables(found).values():
-        if table is not None:
+        if table is not None and any(map(_says_something, table.rows)):
             console.print()
             console.print(table.caption, style="bold")
             console.print(_table(table), soft_wrap=False)
@@ -107,11 +112,16 @@ def _print(found: "Audit") -> None:
                 _print_example(example)
 
 
+def _says_something(row: "Sequence[Cell]") -> bool:
+    """Whether there is any figure in a row but zeros."""
+    return any(cell.text.strip("0.% ") not in ("", DASH) for cell in row[1:])
+
+
 def _table(table: "Table") -> RichTable:
     shown = RichTable(box=None, pad_edge=False)
     for number, name in enumerate(table.header):
         shown.add_column(Text(name), justify="right" if number else "left", overflow="fold")
-    for row in table.rows:
+    for row in filter(_says_something, table.rows):
         first, *others = row
         name = f"{first.text} ({first.small})" if first.small else first.text
         shown.add_row(Text(name), *(Text(cell.text) for cell in others))

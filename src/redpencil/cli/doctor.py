@@ -25,16 +25,19 @@ app = typer.Typer(rich_markup_mode="rich")
 GIB = 2**30
 ENOUGH_DISK, ENOUGH_MEMORY = 1.0, 2.0
 """GiB that the quickstart can do with."""
+EXTRAS = ("llm", "data", "web")
+"""What people may want; the other extras are for work on redpencil itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding. `ok` is False where redpencil cannot work like this."""
+    """One finding. `ok` is False where redpencil cannot work like this; what is `optional` may be missing."""
 
     name: str
     value: str
     ok: bool = True
     way_out: str = ""
+    optional: bool = False
 
 
 @app.command(
@@ -55,7 +58,7 @@ def doctor(
     else:
         table = Table.grid(padding=(0, 2))
         for check in checks:
-            mark = Text("ok", "green") if check.ok else Text("BAD", "bold red")
+            mark = Text("-", "dim") if check.optional else Text("ok", "green") if check.ok else Text("BAD", "bold red")
             table.add_row(mark, check.name, check.value + (f"\n{check.way_out}" if check.way_out else ""))
         console.print(table, soft_wrap=False)
     if not healthy:
@@ -68,12 +71,16 @@ def _versions() -> Iterator[Check]:
     yield Check("redpencil", metadata.version("redpencil"))
     for requirement in metadata.requires("redpencil") or []:
         name = re.split(r"[\s;<>=!~\[(]", requirement, maxsplit=1)[0]
-        if "extra ==" in requirement:
+        extra = re.search(r"""extra == ["'](\w+)["']""", requirement)
+        if extra is not None and extra[1] not in EXTRAS:
             continue
         try:
             yield Check(name, metadata.version(name))
         except metadata.PackageNotFoundError:
-            yield Check(name, "missing", ok=False, way_out=f"pip install '{requirement}'")
+            if extra is None:
+                yield Check(name, "missing", ok=False, way_out=f"pip install '{requirement}'")
+            else:
+                yield Check(name, f"not installed: pip install 'redpencil[{extra[1]}]'", optional=True)
 
 
 def _torch() -> Iterator[Check]:

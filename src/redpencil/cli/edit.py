@@ -1,28 +1,27 @@
 """`edit`: ask people's stand-ins, LLMs, for minimal edits (section 2.1 of the paper)."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from redpencil.cli import providers
+from redpencil.cli.edit_run import Run
 from redpencil.cli.options import DeviceOption, JsonOption, RecipeOption, SeedOption, SetOption, examples, settings
-from redpencil.cli.output import check_out_file, naming, print_json, say
-from redpencil.cli.progress import working
+from redpencil.cli.output import check_out_file, say
 from redpencil.errors import RedpencilError
-from redpencil.records import Edit, EditOutcome, JsonlFile, Response, write_jsonl
+from redpencil.records import JsonlFile, Response
 
 if TYPE_CHECKING:
-    from redpencil.editing.edit import EditStyle, Plan
+    from redpencil.editing.edit import EditStyle
     from redpencil.editing.prompt import Primer
-    from redpencil.providers.base import Provider, Usage
-    from redpencil.providers.hosted import Client
     from redpencil.providers.journal import Journal
-    from redpencil.providers.prices import Price
+
+INTERRUPTED = 130
 
 app = typer.Typer(rich_markup_mode="rich")
 
@@ -40,6 +39,7 @@ app = typer.Typer(rich_markup_mode="rich")
     ),
 )
 def edit(
+    context: typer.Context,
     responses: Annotated[Path, typer.Option(metavar="JSONL", help="Responses to edit.")],
     out: Annotated[Path, typer.Option(metavar="JSONL", help="Where the edits go.")],
     provider: providers.ProviderOption,
@@ -47,6 +47,8 @@ def edit(
     base_url: providers.BaseUrlOption = None,
     max_tokens: providers.MaxTokensOption = 4096,
     temperature: providers.TemperatureOption = None,
+    length_parameter: providers.LengthParameterOption = None,
+    extra: providers.ExtraOption = None,
     template: Annotated[
         Path | None,
         typer.Option(
@@ -108,16 +110,31 @@ def edit(
     """Ask an editor for a minimal edit of each response (section 2.1).
 
     Answers are kept in a journal. The same command again asks only for what is missing.
+
+    Exit codes: 0 all was asked and OUT is written, rows that failed included;
+
+    1 a mistake, or no answer at all; or --max-cost stopped it, and OUT is written;
+
+    130 interrupted.
     """
     from redpencil.providers.limits import Limits
     from redpencil.providers.prices import load_prices
 
     config = settings(recipe, set_, seed=seed, device=device)
-    choice = providers.Choice(provider, model, base_url, max_tokens, temperature)
+    length = providers.parse_length_parameter(
+        length_parameter, provider, for_openai=batch_out is not None and base_url is None
+    )
+    choice = providers.Choice(provider, model, base_url, max_tokens, temperature, length, providers.parse_extra(extra))
     client = providers.hosted_client(choice)
+    if client is None:
+        providers.refuse_options_of_servers(context, provider)
     style = _style(template, primer, min_kept, hosted=client is not None)
-    check_out_file(out, responses, template, journal, prices, *(batch_in or ()))
     kept = None if provider == "world" and journal is None else journal or out.with_name(f"{out.name}.journal")
+    _check_files(responses, [out, batch_out], kept, template, prices, *(batch_in or ()))
+    if dry_run + (batch_out is not None) + bool(batch_in) > 1:
+        raise RedpencilError(
+            "--dry-run, --batch-out and --batch-in are three things to do", way_out="give one of them at a time"
+        )
     if dry_run and kept is not None and not kept.exists():
         kept = None
     price = providers.price_of_choice(choice, load_prices(prices))
@@ -126,25 +143,72 @@ def edit(
             f"no price is known for {model}", field="--max-cost", way_out="give its price with --prices"
         )
     limits = Limits(concurrency, requests_per_minute, tokens_per_minute, timeout, retries)
-    with naming(responses), _journal(kept) as answers:
+    answerer = providers.make_provider(choice, client, limits, config)
+    with _journal(kept) as answers:
         run = Run(
-            JsonlFile(responses, Response),
-            providers.make_provider(choice, client, limits, config),
-            style,
-            answers,
-            price,
-            max_cost,
+            responses=JsonlFile(responses, Response),
+            provider=answerer,
+            client=client,
+            style=style,
+            journal=answers,
+            price=price,
+            max_cost=max_cost,
+            max_tokens=max_tokens,
+            who=providers.told(choice, client, answerer, limits),
         )
         if dry_run:
             run.tell_plan(as_json=as_json)
         elif batch_out is not None:
-            run.write_batches(batch_out, client)
+            run.write_batches(batch_out)
         else:
             if batch_in:
-                run.read_batches(batch_in, client)
+                run.read_batches(batch_in)
             else:
-                run.ask()
-            run.write(out, as_json=as_json, batch=bool(batch_in))
+                _ask(run, kept)
+            if not run.write(out, as_json=as_json, batch=bool(batch_in)):
+                raise typer.Exit(1)
+
+
+def _ask(run: Run, journal: Path | None) -> None:
+    with _terminated_as_interrupted():
+        try:
+            run.ask()
+        except KeyboardInterrupt:
+            if journal is None:
+                raise
+            say(f"interrupted: {run.answers_known()} are in {journal}; the same command asks for the rest")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends the work as Ctrl-C does: what has come is kept."""
+
+    def interrupt(*_: object) -> None:
+        # As SIGINT, where it is not ignored, for asyncio has a handler of its own for that while it runs.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _check_files(responses: Path, outs: list[Path | None], journal: Path | None, *others: Path | None) -> None:
+    """Refuse responses that can be read but once, and results that would be written over something else."""
+    if responses.exists() and not responses.is_file():
+        raise RedpencilError(
+            "responses are read several times, and this is no plain file",
+            file=responses,
+            way_out="write them to a file first",
+        )
+    for path in filter(None, outs):
+        if journal is not None and os.path.realpath(path) == os.path.realpath(journal):
+            raise RedpencilError("it is also the journal", file=path, way_out="choose another file")
+        check_out_file(path, responses, journal, *others)
 
 
 def _style(template: Path | None, primer: str | None, min_kept: float, *, hosted: bool) -> "EditStyle":
@@ -162,177 +226,3 @@ def _journal(path: Path | None) -> AbstractContextManager["Journal"]:
     from redpencil.providers.journal import open_journal
 
     return open_journal(path)
-
-
-@dataclass(slots=True)
-class Run:
-    """One call of the command: what it works with, and what it has met so far."""
-
-    responses: JsonlFile[Response]
-    provider: "Provider"
-    style: "EditStyle"
-    journal: "Journal"
-    price: "Price | None"
-    max_cost: float | None
-    asked: set[str] = field(default_factory=set)
-    counts: Counter[str] = field(default_factory=Counter)
-    cost: float = 0.0
-
-    def plan(self) -> "Plan":
-        """What is due now."""
-        from redpencil.editing.edit import plan_edits
-
-        return plan_edits(self.responses, self.provider, self.style, self.journal, self.asked)
-
-    def tell_plan(self, *, as_json: bool) -> None:
-        """Say what would be asked, and an estimate of its cost."""
-        plan = self.plan()
-        estimate = self._estimate(plan)
-        if as_json:
-            print_json({**asdict(plan), **estimate})
-            return
-        say(f"{plan.responses} responses: {plan.answered} answered before, {plan.empty} empty, {plan.to_ask} to ask")
-        say(
-            f"about {estimate['input_tokens']:,} tokens to ask with and {estimate['output_tokens']:,} in the answers, "
-            f"at {estimate['bytes_per_token']} bytes a token"
-        )
-        say(self._price_told(estimate["cost"], estimate["batch_cost"]))
-
-    def _estimate(self, plan: "Plan") -> dict[str, Any]:
-        from redpencil.providers.base import Usage
-        from redpencil.providers.limits import BYTES_PER_TOKEN
-        from redpencil.providers.prices import cost
-
-        usage = Usage(plan.input_bytes // BYTES_PER_TOKEN, plan.output_bytes // BYTES_PER_TOKEN)
-        costs = (None, None) if self.price is None else (cost(usage, self.price), cost(usage, self.price, batch=True))
-        return {**asdict(usage), "bytes_per_token": BYTES_PER_TOKEN, "cost": costs[0], "batch_cost": costs[1]}
-
-    def _price_told(self, live: float | None, batch: float | None) -> str:
-        if live is None or batch is None or self.price is None:
-            return f"no price is known for {self.provider.name}; --prices can give one"
-        dated = f"; price of {self.price.as_of}, see {self.price.source}" if self.price.as_of else ""
-        return f"about ${live:.2f}, as a batch ${batch:.2f}{dated}. Thinking and second requests cost extra"
-
-    def ask(self) -> None:
-        """Ask for first edits, then for second ones where the first kept too little."""
-        if self.journal.interrupted:
-            say(
-                f"{self.journal.interrupted} requests were under way when the last run ended; they are sent again, and "
-                "the provider may charge for both"
-            )
-        for name in ("edit", "second edits"):
-            total = self.plan().to_ask
-            if total:
-                with working(name) as progress:
-                    for done, note in enumerate(self._steps(), start=1):
-                        progress(done, total, note)
-            if self._spent_up():
-                break
-
-    def _steps(self) -> Iterator[str]:
-        from redpencil.editing.edit import ask_for_edits
-        from redpencil.providers.base import Failure
-        from redpencil.providers.prices import cost
-
-        for result in ask_for_edits(self.responses, self.provider, self.style, self.journal, self.asked):
-            if isinstance(result, Failure):
-                self.counts["failed"] += 1
-            else:
-                self.counts["answers"] += 1
-                if self.price is not None and result.usage is not None:
-                    self.cost += cost(result.usage, self.price)
-            notes = [f"{self.counts['failed']} failed" if self.counts["failed"] else ""]
-            notes.append(f"${self.cost:.2f}" if self.price is not None else "")
-            yield ", ".join(note for note in notes if note)
-            if self._spent_up():
-                say(f"stopped: --max-cost {self.max_cost} is spent; the same command with more of it goes on")
-                return
-
-    def _spent_up(self) -> bool:
-        return self.max_cost is not None and self.cost >= self.max_cost
-
-    def write_batches(self, path: Path, client: "Client | None") -> None:
-        """Write what is due as batch files."""
-        from redpencil.editing.edit import requests_due
-        from redpencil.providers.batches import write_batches
-
-        if client is None:
-            raise RedpencilError(
-                f"{self.provider.name} takes no batches", field="--batch-out", way_out="leave --batch-out out"
-            )
-        check_out_file(path, self.responses.path)
-        written = write_batches(path, requests_due(self.responses, self.provider, self.style, self.journal), client)
-        for part in written:
-            say(f"{part.requests} requests in {part.path}")
-        if not written:
-            say("every response has its answer; nothing is to be asked")
-
-    def read_batches(self, paths: Iterable[Path], client: "Client | None") -> None:
-        """Put the results of batches into the journal."""
-        from redpencil.providers.base import Failure
-        from redpencil.providers.batches import read_batch_results
-
-        if client is None:
-            raise RedpencilError(
-                f"{self.provider.name} gives no batches", field="--batch-in", way_out="leave --batch-in out"
-            )
-        for path in paths:
-            for key, result in read_batch_results(path, client):
-                self.journal.record(key, self.provider.name, result)
-                self.counts["failed" if isinstance(result, Failure) else "answers"] += 1
-
-    def write(self, out: Path, *, as_json: bool, batch: bool) -> None:
-        """Write the edits and say what became of the responses and what it cost."""
-        from redpencil.editing.edit import read_edits, spent
-
-        outcomes: Counter[str] = Counter()
-        kept: list[float] = []
-
-        def counted() -> Iterator[Edit]:
-            for row in read_edits(self.responses, self.provider, self.style, self.journal):
-                outcomes[row.outcome.value] += 1
-                outcomes["asked twice"] += "retry" in row.meta
-                if row.outcome is EditOutcome.EDITED:
-                    kept.append(row.meta["kept"])
-                yield row
-
-        count = write_jsonl(out, counted())
-        twice = outcomes.pop("asked twice")
-        share = sum(kept) / len(kept) if kept else None
-        usage = spent(self.responses, self.provider, self.style, self.journal)
-        summary = {
-            "edits": str(out),
-            "rows": count,
-            "outcomes": dict(outcomes),
-            "asked_twice": twice,
-            "kept": share,
-            "answers_of_this_run": self.counts["answers"],
-            **asdict(usage),
-            "cost": self._cost_of(usage, batch=batch),
-        }
-        if as_json:
-            print_json(summary)
-        else:
-            self._tell(summary, share)
-        if batch and self.plan().to_ask:
-            say(f"{self.plan().to_ask} requests are still without an answer; --batch-out writes them")
-        elif outcomes["failed"]:
-            say(f"{outcomes['failed']} failed; the same command asks for them again, and for nothing else")
-
-    def _cost_of(self, usage: "Usage", *, batch: bool) -> float | None:
-        from redpencil.providers.prices import cost
-
-        return None if self.price is None else cost(usage, self.price, batch=batch)
-
-    def _tell(self, summary: dict[str, Any], share: float | None) -> None:
-        told = ", ".join(f"{number} {outcome}" for outcome, number in summary["outcomes"].items())
-        say(f"{summary['rows']} edits in {summary['edits']}: {told}")
-        if share is not None:
-            twice = f"; {summary['asked_twice']} were asked for twice" if summary["asked_twice"] else ""
-            say(f"edited responses keep {100 * share:.0f} % of their words{twice}")
-        if summary["input_tokens"]:
-            cost = "" if summary["cost"] is None else f", ${summary['cost']:.2f}"
-            say(
-                f"all answers together: {summary['input_tokens']:,} tokens asked, {summary['output_tokens']:,} "
-                f"answered{cost}"
-            )

@@ -12,7 +12,7 @@ import typer
 from redpencil.cli.options import JsonOption, examples
 from redpencil.cli.output import check_out_file, naming, print_json, say
 from redpencil.cli.progress import working
-from redpencil.formats.writing import Format, check_format, export, skipped_file
+from redpencil.formats.writing import Format, Written, check_format, export, skipped_file
 from redpencil.records import Comparison, Edit, Example, Pair, Prompt, Record, Response, count_lines, read_jsonl
 from redpencil.runs import Progress
 
@@ -101,21 +101,23 @@ def export_command(
     cutter = None if tokenizer is None else load_cutter(tokenizer, template or "{prompt}")
     with working("export") as progress, naming(rows):
         done = export(_counted(rows, record, progress), record, format_, out, weights=weights_of, cutter=cutter)
-    say(f"{done.rows} {kind} in {out}")
+    say(f"{done.rows:,} {kind} in {out}")
     if done.skipped_file is not None:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in done.skipped.items())
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in done.skipped.items())
         say(f"not in it: {reasons}; listed in {done.skipped_file}")
     if json_:
-        print_json(
-            {
-                "format": str(format_),
-                "kind": str(kind),
-                "out": str(out),
-                "rows": done.rows,
-                "skipped": dict(done.skipped),
-                "skipped_file": None if done.skipped_file is None else str(done.skipped_file),
-            }
-        )
+        print_json(_summary(done, format_, kind, out))
+
+
+def _summary(done: Written, format_: Format, kind: Kind, out: Path) -> dict[str, object]:
+    return {
+        "format": str(format_),
+        "kind": str(kind),
+        "out": str(out),
+        "rows": done.rows,
+        "skipped": dict(done.skipped),
+        "skipped_file": None if done.skipped_file is None else str(done.skipped_file),
+    }
 
 
 def _counted(path: Path, kind: type[Any], progress: Progress) -> Iterator[Record]:

@@ -30,14 +30,24 @@ class OnError(enum.StrEnum):
     SKIP = "skip"
 
 
+DEFAULT = "the first kind is the default, where several are it by the columns the first that fits"
+
+
+def _kinds(format_: Format) -> str:
+    """What rows can be read as, the default first."""
+    return ", ".join(dict.fromkeys([*(kind for _, kind in format_.natural), *format_.readers]))
+
+
 def _about(format_: Format) -> str:
-    return f"{format_.name}: {format_.about}. As {', '.join(format_.readers)}."
+    return f"{format_.name}: {format_.about}. As {_kinds(format_)}."
 
 
 def _list_formats(wanted: bool) -> None:
     if wanted:
+        wide = max(map(len, FORMATS)) + 2
         for format_ in FORMATS.values():
-            print(_about(format_))
+            print(f"{format_.name:<{wide}}{format_.about}\n{'':<{wide}}as {_kinds(format_)}")
+        print(f"\n--as KIND: {DEFAULT}.")
         raise typer.Exit
 
 
@@ -48,7 +58,7 @@ HELP = "\n\n".join(
         f"opens, or {HUB}OWNER/NAME for a data set of the Hugging Face Hub, the only case that uses the network. "
         "Columns that no field holds are kept in meta. Of a pair, --as responses gives the less preferred side. "
         "Rows that give no record are counted, and listed in OUT.skipped.jsonl.",
-        "Formats:",
+        f"Formats ({DEFAULT}):",
         *(_about(format_).replace("[", "\\[") for format_ in FORMATS.values()),
     )
 )
@@ -78,16 +88,21 @@ def import_(
         typer.Option(metavar="NAME=YOURS", help="The format's column NAME is called YOURS. Repeatable."),
     ] = None,
     drop: Annotated[
-        list[str] | None, typer.Option(metavar="YOURS", help="Leave this column out of meta. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="YOURS", help="Leave this column out, as if the rows had none. Repeatable."),
     ] = None,
     split: Annotated[
         str | None, typer.Option(metavar="NAME", help="Split of a data set. Default: train, or the only one.")
     ] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Configuration of a data set.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Configuration of a data set, for those with several.")
+    ] = None,
     on_error: Annotated[
-        OnError, typer.Option(help="What a bad row does: end the import, or be listed.")
+        OnError, typer.Option(help="What a bad row does: stop ends the import, skip goes on and lists the row.")
     ] = OnError.STOP,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Most records.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Stop after N records; the rows that follow are not read.")
+    ] = None,
     as_json: JsonOption = False,
     _list: Annotated[
         bool, typer.Option("--list", callback=_list_formats, is_eager=True, help="List the formats and exit.")
@@ -95,14 +110,25 @@ def import_(
 ) -> None:
     """Turn data of other formats into redpencil's JSONL."""
     wanted = Wanted(find_format(format_), as_, _columns(column or ()), frozenset(drop or ()), on_error is OnError.SKIP)
+    if not source.strip():
+        raise RedpencilError("no source is named", field="SOURCE", way_out="name a file, a folder or a data set")
     if not source.startswith(HUB):
-        for place in (out, skipped_file(out)):
-            check_out_file(place, Path(source))
+        check_out_file(out, Path(source))
+        check_out_file(skipped_file(out), Path(source))
+        _check_folder(out, Path(source))
     with working("import") as progress, open_source(source, split=split, config=name) as opened:
         done = import_rows(opened, wanted, out, limit=limit, progress=progress)
     _say(done, out)
+    if opened.unread:
+        say(f"not read: the splits {', '.join(opened.unread)}; name one with --split")
     if as_json:
         print_json(_summary(done, source, format_, out))
+
+
+def _check_folder(out: Path, source: Path) -> None:
+    """Refuse to write into the folder that is read, where the next import would take the records for data."""
+    if source.is_dir() and source.resolve() in out.resolve().parents:
+        raise RedpencilError("it would lie in the folder that is read", file=out, way_out="choose another folder")
 
 
 def _columns(given: Sequence[str]) -> dict[str, str]:
@@ -118,10 +144,13 @@ def _columns(given: Sequence[str]) -> dict[str, str]:
 
 
 def _say(done: Imported, out: Path) -> None:
-    say(f"{done.records} {done.kind} in {out}, from {done.rows} rows")
+    say(f"{done.records:,} {done.kind} in {out}, from {done.rows:,} rows")
     say_skipped({**done.nothing, "bad rows": done.bad})
     if done.skipped_file is not None:
         say(f"each of them is listed in {done.skipped_file}")
+    for name in done.undropped:
+        advice = "; give one --drop for each column" if "," in name else ""
+        say(f"warning: --drop {name}: no row has such a column{advice}")
 
 
 def _summary(done: Imported, source: str, format_: str, out: Path) -> dict[str, object]:
@@ -134,5 +163,6 @@ def _summary(done: Imported, source: str, format_: str, out: Path) -> dict[str, 
         "records": done.records,
         "nothing": done.nothing,
         "bad": done.bad,
+        "undropped": done.undropped,
         "skipped_file": None if done.skipped_file is None else str(done.skipped_file),
     }

@@ -2,31 +2,37 @@
 
 import errno
 import os
+import re
+import signal
 import sys
 import warnings
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import redpencil
-from redpencil.cli import audit, data, doctor, edit, evaluate, export, import_, keys, run, score, show, train
+from redpencil.cli import annotate, audit, data, doctor, edit, evaluate, export, import_, keys, run, score, show, train
 from redpencil.cli.output import print_error, say
 from redpencil.errors import RedpencilError
 
-INTERRUPTED = 130
 NOT_OUR_FAULT = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+    errno.EFBIG,
 )  # fmt: skip
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_VERBOSITY": "error",
+    "DATASETS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONWARNINGS": "ignore",
 }
 """Environment in which libraries keep their noise to themselves, here and in worker processes."""
 
 
+STAGED = ("run", "quickstart")
+"""Commands whose work has stages, each of which is kept."""
 SMALLER = "lower micro_batch_size of sft, reward or ppo, sampling.batch_size or ppo.rollout_batch_size; or run --jobs 1"
 
 
@@ -51,9 +57,27 @@ class Group(TyperGroup):
                 raise
             print_error(RedpencilError(f"{error.strerror}", file=error.filename, way_out="choose another place"))
             raise typer.Exit(1) from None
+        except MemoryError:
+            print_error(RedpencilError("the memory is full", way_out="give smaller files, with shorter lines"))
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            say("interrupted; finished stages are kept, and the same command goes on from there")
-            raise typer.Exit(INTERRUPTED) from None
+            staged = "; finished stages are kept, and the same command goes on from there"
+            say("interrupted" + (staged if ctx.invoked_subcommand in STAGED else ""))
+            raise typer.Exit(edit.INTERRUPTED) from None
+
+
+class Command(TyperCommand):
+    """Shows arguments in usage lines by their plain names, and flags without a twin that says no."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for parameter in self.params:
+            if parameter.default is False:
+                parameter.secondary_opts.clear()
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The parts of a usage line: SOURCE where the library writes {SOURCE}, with dots once where it may repeat."""
+        return [re.sub(r"[{}]|\.\.\.(?=.*\.\.\.)", "", piece) for piece in super().collect_usage_pieces(ctx)]
 
 
 app = typer.Typer(
@@ -82,9 +106,12 @@ def redpencil_command(
     """Align language models from minimal edits: token-level rewards, and PPO on them."""
 
 
-for room in (run, show, import_, data, edit, audit, export, train, evaluate, score, keys, doctor):
+for room in (run, show, import_, data, edit, annotate, audit, export, train, evaluate, score, keys, doctor):
     app.add_typer(room.app)
 app.add_typer(evaluate.measures, name="evaluate", rich_help_panel="Evaluation")
+for part in app.registered_groups:
+    for command in part.typer_instance.registered_commands if part.typer_instance else ():
+        command.cls = Command
 
 
 def main() -> None:
@@ -93,4 +120,10 @@ def main() -> None:
         warnings.simplefilter("ignore")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    signal.signal(signal.SIGTERM, _interrupt)
     app()
+
+
+def _interrupt(*_: object) -> None:
+    """SIGTERM ends a command as Ctrl-C does, so that no half-written file stays."""
+    raise KeyboardInterrupt

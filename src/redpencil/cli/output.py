@@ -1,19 +1,68 @@
 """What the commands say: results on stdout, everything else on stderr."""
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook
+from rich.segment import Segment
 from rich.text import Text
 
 from redpencil.errors import RedpencilError
+from redpencil.files import partial_of
 from redpencil.runs import finite
 
-console = Console(highlight=False, markup=False, soft_wrap=True)
-log = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_UPPER: Final = re.compile("[\x7f-\x9f]")
+_PICTURES: Final = 0x2400
+"""Where Unicode has a picture for each control character of ASCII."""
+_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+
+
+def visible(text: str) -> str:
+    """A text without control characters but line ends and tabs, so that none from data reaches the terminal.
+
+    In their place stand the pictures that Unicode has for those of ASCII, else the replacement character.
+    """
+    return _CONTROL.sub(_picture, text)
+
+
+def _picture(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    if code < 0x20:
+        return chr(_PICTURES + code)
+    return "\N{SYMBOL FOR DELETE}" if code == 0x7F else _REPLACEMENT
+
+
+@dataclass(frozen=True, slots=True)
+class _Visible:
+    """Something to print, with what its texts hold made visible; the colours of our own are added behind it."""
+
+    inner: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Segment]:
+        for segment in console.render(self.inner, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+class _AllVisible(RenderHook):
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Visible(each) for each in renderables]
+
+
+def _console(*, stderr: bool) -> Console:
+    made = Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
+    made.push_render_hook(_AllVisible())
+    return made
+
+
+console = _console(stderr=False)
+log = _console(stderr=True)
 
 
 def say(text: str) -> None:
@@ -39,45 +88,55 @@ def naming(file: Path) -> Iterator[None]:
 
 def print_json(content: Any) -> None:
     """Valid JSON on stdout; a number that is not finite becomes null."""
-    print(json.dumps(finite(content), indent=2, ensure_ascii=False))
+    print(_escaped(json.dumps(finite(content), indent=2, ensure_ascii=False)))
 
 
 def print_json_line(content: Any) -> None:
     """One line of JSONL on stdout."""
-    print(json.dumps(finite(content), ensure_ascii=False))
+    print(_escaped(json.dumps(finite(content), ensure_ascii=False)))
+
+
+def _escaped(text: str) -> str:
+    """JSON with the control characters escaped that it may hold bare; they mean the same."""
+    return _UPPER.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def say_skipped(skipped: Mapping[str, int]) -> None:
     """How many rows were passed over and why; nothing where none was."""
-    reasons = [f"{count} {reason}" for reason, count in skipped.items() if count]
+    reasons = [f"{count:,} {reason}" for reason, count in skipped.items() if count]
     if reasons:
         say(f"skipped: {', '.join(reasons)}")
 
 
-def check_out_file(path: Path, *inputs: Path | None) -> None:
+def check_out_file(path: Path, *others: Path | None) -> None:
     """Refuse a place that cannot be written to before the work is done, not after it.
 
     Raises:
-        RedpencilError: if `path` is a folder, cannot be made, or is one of the `inputs`.
+        RedpencilError: if `path` is a folder, cannot be made, or is one of the `others`: inputs, or further outputs.
     """
-    if path.is_dir():
+    if path.is_dir() or not path.name:
         raise RedpencilError("a folder stands where the file should go", file=path, way_out="name a file in it")
     if path.exists() and not path.is_file():
         raise RedpencilError("it is no plain file", file=path, way_out="name a plain file")
-    probe = path.with_name(path.name + ".partial")  # where the rows go until all are written
-    for given in inputs:
-        if given is not None and given.exists() and any(_same(place, given) for place in (path, probe)):
+    probe = partial_of(path)  # where the rows go until all are written
+    for given in others:
+        if given is not None and any(_same(place, given) for place in (path, probe)):
             raise RedpencilError(
                 f"it is also an input, and {given} would be overwritten", file=path, way_out="choose another file"
             )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not probe.exists():
-            probe.touch()
-            probe.unlink()
+            try:
+                probe.touch()
+            finally:
+                probe.unlink(missing_ok=True)
     except OSError as error:
         raise RedpencilError(f"cannot write it ({error.strerror})", file=path, way_out="choose another path") from None
 
 
 def _same(path: Path, given: Path) -> bool:
-    return path.exists() and path.samefile(given)
+    """Whether two names are of one file, which need not be there yet."""
+    if path.exists() and given.exists():
+        return path.samefile(given)
+    return os.path.realpath(path) == os.path.realpath(given)

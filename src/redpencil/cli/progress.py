@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rich.progress import (
     BarColumn,
@@ -16,6 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 from rich.text import Text
 
 from redpencil.cli.output import log
@@ -23,6 +24,10 @@ from redpencil.runs import Progress
 
 if TYPE_CHECKING:
     from redpencil.pipeline.execute import Event, Listener
+
+
+_BESIDE_THE_BAR: Final = 90
+"""Columns that everything but the bar takes in a long run, more or less."""
 
 
 class PaceColumn(ProgressColumn):
@@ -154,14 +159,15 @@ def board_for(total: int) -> Iterator[Board]:
     if not log.is_terminal:
         yield Lines(total)
         return
+    # Only the bar gives way in a narrow terminal, and then the note: a line that wraps cannot be drawn over.
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        PaceColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
+        BarColumn(bar_width=min(24, max(4, log.width - _BESIDE_THE_BAR))),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        PaceColumn(table_column=Column(no_wrap=True)),
+        TextColumn("[dim]{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
     )
     with RichProgress(*columns, console=log, transient=True) as progress:
         yield Bars(total, progress)

@@ -1,9 +1,13 @@
 """Who answers: a hosted model, an OpenAI-compatible server, a local model, or the small world's script."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from redpencil.providers.base import Provider
     from redpencil.providers.hosted import Client
     from redpencil.providers.limits import Limits
+    from redpencil.providers.openai_client import LengthParameter
     from redpencil.providers.prices import Price, Prices
 
 PANEL: Final = "Who answers"
@@ -37,7 +42,27 @@ BaseUrlOption = Annotated[
     typer.Option(
         metavar="URL",
         rich_help_panel=PANEL,
-        help="Of another server, such as http://localhost:8000/v1 (vLLM) or http://localhost:11434/v1 (Ollama).",
+        help="Of another server, such as http://localhost:8000/v1 (vLLM) or http://localhost:11434/v1 (Ollama). "
+        "Default: OPENAI_BASE_URL or ANTHROPIC_BASE_URL, else the provider's own.",
+    ),
+]
+ExtraOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        rich_help_panel=PANEL,
+        help="Further parameter of the API; the value is JSON or text, such as reasoning_effort=low or "
+        'thinking={"type": "disabled"}. Repeatable.',
+    ),
+]
+LengthParameterOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=PANEL,
+        help="Under which name openai gets --max-tokens: max_tokens or max_completion_tokens. Default: the second for "
+        "OpenAI itself and for its batch files, the first for other servers; in a batch file for another server only "
+        "where --base-url names it.",
     ),
 ]
 MaxTokensOption = Annotated[
@@ -81,6 +106,96 @@ class Choice:
     base_url: str | None
     max_tokens: int
     temperature: float | None
+    length_parameter: "LengthParameter | None" = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+_OF_THE_REQUEST: Final = {
+    "model": "--model",
+    "max_tokens": "--max-tokens",
+    "max_completion_tokens": "--max-tokens",
+    "temperature": "--temperature",
+}
+
+
+def parse_extra(given: Sequence[str] | None) -> dict[str, Any]:
+    """The parameters of `--extra`.
+
+    Raises:
+        RedpencilError: if one is no KEY=VALUE, or is set elsewhere.
+    """
+    found: dict[str, Any] = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not key or not equals or not _is_text(text):
+            raise RedpencilError(f"not a parameter: {text!r}", field="--extra", way_out="write KEY=VALUE")
+        if key in _OF_THE_REQUEST:
+            raise RedpencilError(f"{key} has a flag", field="--extra", way_out=f"give {_OF_THE_REQUEST[key]}")
+        if key in ("messages", "system", "stream", "n"):
+            raise RedpencilError(f"{key} is not yours to set", field="--extra", way_out=f"leave {key} out")
+        try:
+            found[key] = json.loads(value, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            found[key] = value
+        if not _is_text(json.dumps(found[key], ensure_ascii=False)):
+            raise RedpencilError(f"{key} holds half of a character", field="--extra", way_out="write whole characters")
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(name)
+
+
+def _is_text(text: str) -> bool:
+    """Whether UTF-8 can hold it: the shell may hand over anything."""
+    with suppress(UnicodeEncodeError):
+        text.encode()
+        return True
+    return False
+
+
+def parse_length_parameter(given: str | None, provider: str, *, for_openai: bool) -> "LengthParameter | None":
+    """The parameter that `--length-parameter` names; for OpenAI itself that which it takes, whatever is around.
+
+    Raises:
+        RedpencilError: if there is no such parameter, or the provider knows but one.
+    """
+    if given is not None and provider != "openai":
+        raise RedpencilError(
+            f"the provider {provider!r} has but one", field="--length-parameter", way_out="leave --length-parameter out"
+        )
+    if given is None:
+        return "max_completion_tokens" if for_openai and provider == "openai" else None
+    known: tuple[LengthParameter, ...] = ("max_tokens", "max_completion_tokens")
+    for name in known:
+        if given == name:
+            return name
+    raise RedpencilError(f"no such parameter: {given!r}", field="--length-parameter", way_out=" or ".join(known))
+
+
+_OF_SERVERS: Final = ("extra", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "retries")
+
+
+def refuse_options_of_servers(context: typer.Context, provider: str) -> None:
+    """Refuse options that mean nothing to a provider that runs here.
+
+    Raises:
+        RedpencilError: naming the first one that was given.
+    """
+    for name in _OF_SERVERS:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            flag = f"--{name.replace('_', '-')}"
+            raise RedpencilError(f"the provider {provider!r} asks no server", field=flag, way_out=f"leave {flag} out")
+
+
+def told(choice: Choice, client: "Client | None", provider: "Provider", limits: "Limits") -> str:
+    """Who answers, where, and how many requests are under way at once."""
+    if client is None:
+        return f"{provider.name}, in this process"
+    named = choice.base_url is None and bool(os.environ.get(client.address_variable))
+    source = f" (from {client.address_variable})" if named else ""
+    return f"{provider.name} at {client.server}{source}, {limits.concurrency} at once"
 
 
 def hosted_client(choice: Choice) -> "Client | None":
@@ -96,6 +211,10 @@ def hosted_client(choice: Choice) -> "Client | None":
             way_out=f"one of {', '.join(_MAKERS)}; edits made elsewhere come in with `redpencil import`",
         )
     make = _MAKERS[choice.provider]
+    if choice.temperature == math.inf:
+        raise RedpencilError("a temperature without end has no meaning", field="--temperature", way_out="give a number")
+    if choice.model is not None and not _is_text(choice.model):
+        raise RedpencilError(f"not a name: {choice.model!r}", field="--model", way_out="give it in UTF-8")
     if choice.base_url is not None and make is None:
         raise RedpencilError(
             f"the provider {choice.provider!r} asks no server", field="--base-url", way_out="leave --base-url out"
@@ -115,7 +234,11 @@ def _anthropic(choice: Choice) -> "Client":
 
     assert choice.model is not None
     return AnthropicClient(
-        choice.model, max_tokens=choice.max_tokens, temperature=choice.temperature, base_url=choice.base_url
+        choice.model,
+        max_tokens=choice.max_tokens,
+        temperature=choice.temperature,
+        base_url=choice.base_url,
+        extra=choice.extra,
     )
 
 
@@ -124,7 +247,12 @@ def _openai(choice: Choice) -> "Client":
 
     assert choice.model is not None
     return OpenAIClient(
-        choice.model, max_tokens=choice.max_tokens, temperature=choice.temperature, base_url=choice.base_url
+        choice.model,
+        max_tokens=choice.max_tokens,
+        temperature=choice.temperature,
+        base_url=choice.base_url,
+        length_parameter=choice.length_parameter,
+        extra=choice.extra,
     )
 
 
@@ -173,7 +301,7 @@ def _world(recipe: Recipe) -> "Provider":
 
 
 def price_of_choice(choice: Choice, prices: "Prices") -> "Price | None":
-    """What the chosen model costs; None where no price is known or a server of one's own answers."""
+    """What a model of that name costs, whichever server answers; None where no price is known."""
     from redpencil.providers.prices import price_of
 
     return None if choice.model is None else price_of(prices, choice.model)

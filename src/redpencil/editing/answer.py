@@ -2,6 +2,7 @@
 
 Only what surely is not part of the response is taken off:
 
+- what a model thinks before it answers, up to `</think>`, where a server leaves it in the text;
 - labels and announcements before it, which the prompt of Figure 2 invites ("Revised response:");
 - paragraphs after it that talk about the edit ("Changes made: ..."), unless much of them comes from the original;
 - `<response>` tags, a fence of plain text or Markdown, quotation marks and blank space around the whole.
@@ -45,6 +46,8 @@ _HEADING = re.compile(rf"[*#\s]*{_POLITE}{_HERE}\b[^\n:]*:(?:\*+)?(?=\s|$)\s*", 
 _RULE = re.compile(r"\s*(?:-{3,}|\*{3,}|_{3,})[^\S\n]*(?:\n\s*|$)")
 _FENCE = re.compile(r"(`{3,}|~{3,})(?:text|txt|plaintext|markdown|md)?[^\S\n]*\n(.*)\n\1", re.IGNORECASE | re.DOTALL)
 _TAGS = re.compile(r"<((?:\w+_)?(?:response|answer))>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
+
+_THOUGHT_ENDS = "</think>"
 
 _PARAGRAPH_BREAK = re.compile(r"\n[^\S\n]*\n\s*")
 _OPENING = r"(?:[-*_]{3,}[^\S\n]*\n\s*)?[*\#_\s(\[]*"
@@ -97,6 +100,7 @@ def strip_preamble(text: str, original: str = "") -> str:
 
     The blank space around becomes that of the original.
     """
+    text = _without_thought(text, original)
     text = _without_announcements(text, original)
     text = _without_tags(text, original)
     text = _without_commentary(text, original)
@@ -126,6 +130,14 @@ def classify(completion: Completion, original: str) -> tuple[EditOutcome, str]:
     if _is_refusal(edited, original):
         return EditOutcome.REFUSED, original
     return EditOutcome.EDITED, edited
+
+
+def _without_thought(text: str, original: str) -> str:
+    """Take off thinking. Some models' chat templates open it, and then the answer holds only its end."""
+    thought, end, answer = text.partition(_THOUGHT_ENDS)
+    if not end or _THOUGHT_ENDS in original:
+        return text
+    return answer.lstrip() if thought.lstrip().startswith("<think>") or "<think>" not in thought else text
 
 
 def _headings(text: str) -> list[re.Match[str]]:

@@ -146,7 +146,10 @@ def audit_edits(
     return tally.result(repeats, _fetch(read, cases | contradictions))
 
 
-CONTRADICTIONS = ("edited_differently", "edited_or_left", "reversed", "swapped")
+CONTRADICTIONS = (
+    *("edited_differently", "edited_or_left", "reversed", "swapped"),
+    *("others_edited_differently", "edited_or_left_by_others"),
+)
 SAMPLED = ("edits", "only_append", *RULES)
 """What single edits are examples of."""
 

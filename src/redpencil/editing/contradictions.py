@@ -37,11 +37,13 @@ class Found:
 class Repeats:
     """Rows that repeat others and rows that contradict others.
 
-    Duplicates: `ids` on more than one row; `responses`, that is one prompt with one original, on more than one row;
-    `edits` that are the same in prompt, original and edited text. Contradictions: responses that were
-    `edited_differently`, or `edited_or_left`: changed in one row and found good in another; pairs of texts that were
-    `reversed`, each edited into the other; pairs of words that were `swapped` for each other in both directions in
-    different edits of one prompt.
+    Duplicates: `ids` on more than one row of one editor; `responses`, that is one prompt with one original, on more
+    than one row; `edits` of one editor that are the same in prompt, original and edited text.
+
+    Contradictions: responses that one editor `edited_differently`, or `edited_or_left`: changed in one row and found
+    good in another; pairs of texts that were `reversed`, each edited into the other; pairs of words that were `swapped`
+    for each other in both directions in different edits of one prompt. Responses on which every editor agrees with
+    himself, but not with another, are `others_edited_differently` or `edited_or_left_by_others`.
     """
 
     ids: Found
@@ -51,6 +53,8 @@ class Repeats:
     edited_or_left: Found
     reversed: Found
     swapped: Found
+    others_edited_differently: Found
+    edited_or_left_by_others: Found
 
 
 def text_hash(*texts: str) -> int:
@@ -67,7 +71,7 @@ class RepeatTally:
     """Takes the rows one by one and compares them at the end."""
 
     def __init__(self) -> None:
-        self._ids, self._sources, self._targets = (array("Q") for _ in range(3))
+        self._ids, self._sources, self._targets, self._editors = (array("Q") for _ in range(4))
         self._states = bytearray()
         self._swaps: array[int] = array("Q")
         self._swap_rows: array[int] = array("Q")
@@ -87,7 +91,8 @@ class RepeatTally:
         row = len(self._ids)
         source = text_hash(edit.prompt, edit.original)
         target = source if measures is None else text_hash(edit.prompt, edit.edited)
-        self._ids.append(text_hash(edit.id))
+        self._ids.append(text_hash(edit.id, edit.editor))
+        self._editors.append(text_hash(edit.editor))
         self._sources.append(source)
         self._targets.append(target)
         self._states.append(_EDITED if measures is not None else _UNCHANGED if left else _OTHER)
@@ -109,20 +114,24 @@ class RepeatTally:
 
     def result(self, examples: int) -> Repeats:
         """The groups, with up to `examples` of each kind, chosen by their hashes."""
-        ids, sources, targets = (
-            np.array(column, dtype=np.uint64) for column in (self._ids, self._sources, self._targets)
+        ids, sources, targets, editors = (
+            np.array(column, dtype=np.uint64) for column in (self._ids, self._sources, self._targets, self._editors)
         )
+        of_editors = _combined(editors, sources)
         states = np.frombuffer(bytes(self._states), dtype=np.uint8)
         edited, left = np.flatnonzero(states == _EDITED), np.flatnonzero(states == _UNCHANGED)
-        pairs = _combined(sources[edited], targets[edited])
+        differing = [_differing(keys[edited], targets[edited], edited) for keys in (of_editors, sources)]
+        torn = [_edited_or_left(keys, edited, left) for keys in (of_editors, sources)]
         return Repeats(
             ids=_repeated(ids, np.arange(len(ids)), examples),
             responses=_repeated(sources, np.arange(len(sources)), examples),
-            edits=_repeated(pairs, edited, examples),
-            edited_differently=_differing(sources[edited], targets[edited], edited, examples),
-            edited_or_left=_edited_or_left(sources, edited, left, examples),
+            edits=_repeated(_combined(of_editors, targets)[edited], edited, examples),
+            edited_differently=_found(*differing[0], examples),
+            edited_or_left=_found(*torn[0], examples),
             reversed=_reversed(sources[edited], targets[edited], edited, examples),
             swapped=self._swapped(examples),
+            others_edited_differently=_found(*_without(*differing[1], differing[0][0]), examples),
+            edited_or_left_by_others=_found(*_without(*torn[1], torn[0][0]), examples),
         )
 
     def _swapped(self, examples: int) -> Found:
@@ -158,10 +167,10 @@ def _repeated(keys: Hashes, rows: Rows, examples: int) -> Found:
     return _found(groups, (tuple(group[:2]) for group in groups), examples)
 
 
-def _differing(sources: Hashes, targets: Hashes, rows: Rows, examples: int) -> Found:
-    groups = [group for group in _groups(sources) if (targets[group] != targets[group[0]]).any()]
-    shown = (tuple(rows[_extremes(targets[group], group)]) for group in groups)
-    return _found((rows[group] for group in groups), shown, examples)
+def _differing(keys: Hashes, targets: Hashes, rows: Rows) -> tuple[list[Rows], list[Sequence[int]]]:
+    """Groups of one key with different targets, and two rows of each to show."""
+    groups = [group for group in _groups(keys) if (targets[group] != targets[group[0]]).any()]
+    return [rows[group] for group in groups], [tuple(rows[_extremes(targets[group], group)]) for group in groups]
 
 
 def _extremes(values: Hashes, places: Rows) -> Rows:
@@ -169,12 +178,22 @@ def _extremes(values: Hashes, places: Rows) -> Rows:
     return places[[int(values.argmin()), int(values.argmax())]]
 
 
-def _edited_or_left(sources: Hashes, edited: Rows, left: Rows, examples: int) -> Found:
-    both = np.intersect1d(sources[edited], sources[left])
+def _edited_or_left(keys: Hashes, edited: Rows, left: Rows) -> tuple[list[Rows], list[Sequence[int]]]:
+    """Groups of one key with edited rows and rows found good, and one of each to show."""
+    both = np.intersect1d(keys[edited], keys[left])
     rows = np.concatenate((edited, left))
-    rows = rows[np.isin(sources[rows], both)]
-    groups = [rows[group] for group in _groups(sources[rows])]
-    return _found(groups, ((group[0], group[-1]) for group in map(np.asarray, groups)), examples)
+    rows = rows[np.isin(keys[rows], both)]
+    groups = [rows[group] for group in _groups(keys[rows])]
+    return groups, [(group[0], group[-1]) for group in groups]
+
+
+def _without(
+    groups: list[Rows], shown: list[Sequence[int]], others: list[Rows]
+) -> tuple[list[Rows], list[Sequence[int]]]:
+    """The groups that share no row with others."""
+    taken = {int(row) for group in others for row in group}
+    kept = [at for at, group in enumerate(groups) if taken.isdisjoint(map(int, group))]
+    return [groups[at] for at in kept], [shown[at] for at in kept]
 
 
 def _reversed(sources: Hashes, targets: Hashes, rows: Rows, examples: int) -> Found:

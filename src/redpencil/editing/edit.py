@@ -6,8 +6,10 @@ no answer, and the rows come out whole and in order.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any, Final
 
 from redpencil.alignment.words import kept_share
 from redpencil.editing.answer import classify
@@ -16,6 +18,12 @@ from redpencil.errors import RedpencilError
 from redpencil.providers.base import Completion, Message, Provider, Request, Result, Usage, request_key
 from redpencil.providers.journal import Journal, ask_missing, open_journal
 from redpencil.records import Edit, EditOutcome, Response
+
+NEVER_ASKED: Final = "never asked"
+"""The problem of a response about which nobody was asked yet."""
+
+_TOLD: Final = frozenset({"kept", "answer", "problem", "retry"})
+"""What the `meta` of an edit tells of the asking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +44,15 @@ class EditStyle:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be asked. `input_bytes` and `output_bytes` are those of the requests still to be asked, in UTF-8;
-    an answer is taken to be as long as the response.
+    an answer is taken to be as long as the response. `interrupted` are those to ask that were under way when an earlier
+    process ended.
     """
 
     responses: int
     empty: int
     answered: int
     to_ask: int
+    interrupted: int
     input_bytes: int
     output_bytes: int
 
@@ -71,6 +81,7 @@ def plan_edits(
             counts["answered"] += 1
         elif request.key not in due and request.key not in asked:
             due.add(request.key)
+            counts["interrupted"] += journal.under_way(request.key)
             counts["input"] += sum(len(turn.content.encode()) for turn in request.messages)
             counts["output"] += len(response.response.encode())
     return Plan(
@@ -78,6 +89,7 @@ def plan_edits(
         empty=counts["empty"],
         answered=counts["answered"],
         to_ask=len(due),
+        interrupted=counts["interrupted"],
         input_bytes=counts["input"],
         output_bytes=counts["output"],
     )
@@ -98,9 +110,17 @@ def requests_due(
 
 
 def ask_for_edits(
-    responses: Iterable[Response], provider: Provider, style: EditStyle, journal: Journal, asked: set[str]
+    responses: Iterable[Response],
+    provider: Provider,
+    style: EditStyle,
+    journal: Journal,
+    asked: set[str],
+    enough: Callable[[], bool] = lambda: False,
 ) -> Iterator[Result]:
     """Ask for what is due now and yield each result after the journal has it.
+
+    What an earlier run asked without success comes last, so that it never keeps others from being asked; for that the
+    responses are gone through twice. Nothing more is sent once `enough` says so.
 
     Call it twice, with the same set `asked`: the second time it asks for second edits. What failed is not asked again
     while the set is the same.
@@ -108,7 +128,18 @@ def ask_for_edits(
     Raises:
         RedpencilError: as `requests_due`, or where no request can succeed.
     """
-    return ask_missing(journal, provider, requests_due(responses, provider, style, journal), asked)
+
+    def in_turn() -> Iterator[Request]:
+        left_for_later = False
+        for request in requests_due(responses, provider, style, journal):
+            if journal.problem(request.key) is None:
+                yield request
+            else:
+                left_for_later = True
+        if left_for_later:
+            yield from requests_due(responses, provider, style, journal)
+
+    return ask_missing(journal, provider, takewhile(lambda _: not enough(), in_turn()), asked)
 
 
 def read_edits(responses: Iterable[Response], provider: Provider, style: EditStyle, journal: Journal) -> Iterator[Edit]:
@@ -122,7 +153,8 @@ def read_edits(responses: Iterable[Response], provider: Provider, style: EditSty
     - `retry`: where the editor was asked twice, the outcome of the second answer and the share that each kept;
     - `model` and `finished: false` of the response.
 
-    A prompt's input is `meta["input"]`.
+    What the response's own `meta` has under one of these names goes on under `response_` and the name. A prompt's input
+    is `meta["input"]`.
     """
     for response in responses:
         yield _edit_of(response, provider, style, journal)
@@ -138,16 +170,37 @@ def edit_responses(responses: Sequence[Response], provider: Provider, style: Edi
         yield from read_edits(responses, provider, style, journal)
 
 
-def spent(responses: Iterable[Response], provider: Provider, style: EditStyle, journal: Journal) -> Usage:
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Tokens of answers that were asked for one by one, and of those that came in batches."""
+
+    live: Usage
+    batch: Usage
+
+
+def spent(responses: Iterable[Response], provider: Provider, style: EditStyle, journal: Journal) -> Spent:
     """Tokens that all answers about these responses cost, each answer counted once."""
-    usages: dict[str, Usage] = {}
+    seen: set[str] = set()
+    tokens: Counter[tuple[bool, str]] = Counter()
     for response in responses:
         for request, completion in _answers(response, provider, style, journal):
-            if completion is not None and completion.usage is not None:
-                usages[request.key] = completion.usage
-    return Usage(
-        sum(usage.input_tokens for usage in usages.values()), sum(usage.output_tokens for usage in usages.values())
-    )
+            if completion is not None and completion.usage is not None and request.key not in seen:
+                seen.add(request.key)
+                batch = journal.of_batch(request.key)
+                tokens[batch, "input"] += completion.usage.input_tokens
+                tokens[batch, "output"] += completion.usage.output_tokens
+    live, batched = (Usage(tokens[batch, "input"], tokens[batch, "output"]) for batch in (False, True))
+    return Spent(live, batched)
+
+
+def foreign_keys(
+    keys: Iterable[str], responses: Iterable[Response], provider: Provider, style: EditStyle, journal: Journal
+) -> set[str]:
+    """Those of the keys that belong to no request about these responses."""
+    foreign = set(keys)
+    for response in responses:
+        foreign.difference_update(request.key for request, _ in _answers(response, provider, style, journal))
+    return foreign
 
 
 def minimality(original: str, edited: str) -> float:
@@ -216,25 +269,39 @@ def _request(turns: list[Message], provider: Provider) -> Request:
 
 def _edit_of(response: Response, provider: Provider, style: EditStyle, journal: Journal) -> Edit:
     original = response.response
-    meta = dict(response.meta)
+    told: dict[str, Any] = {}
     if response.model:
-        meta["model"] = response.model
+        told["model"] = response.model
     if not response.finished:
-        meta["finished"] = False
+        told["finished"] = False
     outcome, edited = EditOutcome.EMPTY, original
     for number, (request, completion) in enumerate(_answers(response, provider, style, journal)):
         if number == 0 and completion is None:
             outcome = EditOutcome.FAILED
-            meta["problem"] = journal.problem(request.key) or "never asked"
+            told["problem"] = journal.problem(request.key) or NEVER_ASKED
         elif number == 0 and completion is not None:
             outcome, edited = classify(completion, original)
             if outcome not in (EditOutcome.EDITED, EditOutcome.UNCHANGED):
-                meta["answer"] = completion.text
+                told["answer"] = completion.text
         else:
-            outcome, edited, meta["retry"] = _second(original, edited, completion)
+            outcome, edited, told["retry"] = _second(original, edited, completion)
     if outcome in (EditOutcome.EDITED, EditOutcome.UNCHANGED):
-        meta["kept"] = round(minimality(original, edited), 4)
+        told["kept"] = round(minimality(original, edited), 4)
+    meta = _beside(response.meta, told)
     return Edit(response.id, response.prompt, original, edited, editor=provider.name, outcome=outcome, meta=meta)
+
+
+def _beside(meta: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """The response's own `meta` and what is told of its edit, so that neither is lost or taken for the other."""
+    taken = _TOLD | told.keys()
+    both = {name: value for name, value in meta.items() if name not in taken}
+    for name in meta:
+        if name in taken:
+            free = f"response_{name}"
+            while free in both:
+                free = f"response_{free}"
+            both[free] = meta[name]
+    return {**both, **told}
 
 
 def _second(original: str, first: str, completion: Completion | None) -> tuple[EditOutcome, str, dict[str, object]]:

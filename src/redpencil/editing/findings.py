@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from redpencil.editing.audit import Audit, Editor
-from redpencil.editing.minimal import RULES
+from redpencil.editing.minimal import RULES, rule_text
 from redpencil.records import EditOutcome
 
 ATTENTION: Final = {
@@ -16,8 +16,10 @@ ATTENTION: Final = {
     "growth": 0.1,
     "direction": 0.6,
     "repeated": 0.01,
+    "kept": 0.45,
 }
-"""Shares from which on a finding needs attention; below, it is a note."""
+"""Shares from which on a finding needs attention; below, it is a note. For `kept` it is the other way round: people's
+edits of QA-Feedback keep 53 % of the words on average, independent answers to one prompt about a third."""
 ENOUGH_EDITS: Final = 20
 """Edits from which on an editor is compared with the others."""
 UNLIKE_OTHERS: Final = 0.2
@@ -31,13 +33,19 @@ _NO_EDIT: Final = {
     EditOutcome.EMPTY: "Read the responses: they or the answers to them were blank.",
 }
 _RULE_ADVICE: Final = {
-    "rewritten": "Say in the request that most of the text should stay, or ask again with `redpencil edit --min-kept`.",
+    "rewritten": "Say in the guidelines, or in the request to a model, that most of the text should stay. Give these "
+    "back to people; ask a model again with `redpencil edit --min-kept`.",
     "cosmetic": "They teach that such details are what a response is judged by. Leave them out unless that is meant.",
     "reordered": "Nothing was corrected, so no word deserves its blame. Leave them out.",
     "put_back": "Words that come back are blamed although nobody found fault with them. Ask for the smallest change.",
     "rephrased": "The wording is blamed for what may be one wrong word. Ask for the smallest change.",
     "wrapped": "They are no part of a response, but a model learns to write them. Strip them, then import anew.",
 }
+_LENGTH_BIAS: Final = (
+    "A length bias in the making: no word of the original is blamed, and longer is always better. Leave a part of them "
+    "out, ask for corrections rather than additions, and watch the length in PPO."
+)
+_FEW: Final = "Few enough to leave in. Look at an example before you decide."
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ def findings(audit: Audit) -> tuple[Finding, ...]:
     """What there is to say, what needs attention first."""
     found = [*_outcomes(audit), *_contradictions(audit), *_duplicates(audit), *_labelled(audit)]
     if audit.edits:
-        found += [*_length(audit), *_not_minimal(audit), *_places(audit), *_editors(audit)]
+        found += [*_kept(audit), *_length(audit), *_not_minimal(audit), *_places(audit), *_editors(audit)]
     capital = (replace(finding, sentence=finding.sentence[0].upper() + finding.sentence[1:]) for finding in found)
     return tuple(sorted(capital, key=lambda finding: not finding.attention))
 
@@ -113,19 +121,31 @@ def _outcomes(audit: Audit) -> Iterator[Finding]:
         yield Finding("retried", False, text, advice, audit.retried / audit.rows)
 
 
+def _kept(audit: Audit) -> Iterator[Finding]:
+    kept = audit.kept.mean
+    if kept is not None and audit.edits >= ENOUGH_EDITS and kept < ATTENTION["kept"]:
+        share = f"{100 * kept:.0f} %"
+        text = f"The edits keep {share} of the words on average: these look like independent answers, not edits."
+        advice = (
+            "Edits that people make keep half and more. Pairs of answers that nobody made from each other are "
+            "comparisons: `redpencil import --as comparisons`."
+        )
+        yield Finding("kept", True, text, advice, kept)
+
+
 def _contradictions(audit: Audit) -> Iterator[Finding]:
     repeats = audit.repeats
     for name, found, (one, many, what), advice in (
         (
             "edited_differently",
             repeats.edited_differently,
-            ("response was", "responses were", "edited in more than one way"),
-            "Expected where several editors share responses. Elsewhere choose one: they pull in different directions.",
+            ("response was", "responses were", "edited in more than one way by one editor"),
+            "Choose one edit of each: they pull in different directions.",
         ),
         (
             "edited_or_left",
             repeats.edited_or_left,
-            ("response was", "responses were", "edited in one row and found good in another"),
+            ("response was", "responses were", "edited in one row and found good in another by one editor"),
             "Look at them: either the edit was not needed, or the fault was overlooked.",
         ),
         (
@@ -144,19 +164,35 @@ def _contradictions(audit: Audit) -> Iterator[Finding]:
         if found.groups:
             share = found.rows / audit.rows
             text = f"{found.groups:,} {one if found.groups == 1 else many} {what} ({counted(found.rows, 'row')})."
-            yield Finding(name, share >= ATTENTION["repeated"], text, advice, share)
+            attention = share >= ATTENTION["repeated"]
+            yield Finding(
+                name, attention, text, advice if attention else "Few enough to look at each. " + advice, share
+            )
+    for name, found, what in (
+        ("others_edited_differently", repeats.others_edited_differently, "in different ways by different editors"),
+        ("edited_or_left_by_others", repeats.edited_or_left_by_others, "by one editor and found good by another"),
+    ):
+        if found.groups:
+            text = f"{counted(found.groups, 'response')} edited {what} ({counted(found.rows, 'row')})."
+            advice = "Expected where editors share responses; it says how far they agree."
+            yield Finding(name, False, text, advice, found.rows / audit.rows)
 
 
 def _duplicates(audit: Audit) -> Iterator[Finding]:
     repeats, rows = audit.repeats, audit.rows
     if repeats.ids.groups:
-        text = f"{counted(repeats.ids.groups, 'id')} on more than one row ({counted(repeats.ids.rows, 'row')})."
+        rows_of = counted(repeats.ids.rows, "row")
+        text = f"{counted(repeats.ids.groups, 'id')} on more than one row of one editor ({rows_of})."
         yield Finding("ids", True, text, "Give each row an id of its own.", repeats.ids.rows / rows)
     if repeats.edits.groups:
         share = repeats.edits.rows / rows
-        text = f"{counted(repeats.edits.groups, 'edit')} on more than one row ({counted(repeats.edits.rows, 'row')})."
+        rows_of = counted(repeats.edits.rows, "row")
+        text = f"{counted(repeats.edits.groups, 'edit')} on more than one row of one editor ({rows_of})."
         advice = "Keep one of each: copies weigh more, and may stand in training and validation data at once."
-        yield Finding("edits", share >= ATTENTION["repeated"], text, advice, share)
+        attention = share >= ATTENTION["repeated"]
+        yield Finding(
+            "edits", attention, text, advice if attention else "Few; where it matters keep one of each.", share
+        )
     if repeats.responses.groups:
         rows_of = counted(repeats.responses.rows, "row")
         text = f"{counted(repeats.responses.groups, 'response')} on more than one row ({rows_of})."
@@ -168,21 +204,22 @@ def _length(audit: Audit) -> Iterator[Finding]:
     length, edits = audit.length, audit.edits
     if length.only_append:
         share = length.only_append / edits
+        attention = share >= ATTENTION["only_append"]
         yield Finding(
             "only_append",
-            share >= ATTENTION["only_append"],
+            attention,
             f"{share_text(length.only_append, edits)} of the edits only append: they add at the end, no more.",
-            "A length bias in the making: no word of the original is blamed, and longer is always better. Leave a part "
-            "of them out, ask for corrections rather than additions, and watch the length in PPO.",
+            _LENGTH_BIAS if attention else _FEW,
             share,
         )
     if length.only_cut_the_end:
         share = length.only_cut_the_end / edits
+        attention = share >= ATTENTION["only_append"]
         yield Finding(
             "only_cut_the_end",
-            share >= ATTENTION["only_append"],
+            attention,
             f"{share_text(length.only_cut_the_end, edits)} of the edits only cut the end off.",
-            "What is learned may be to stop early. See whether the end was at fault.",
+            _FEW if not attention else "What is learned may be to stop early. See whether the end was at fault.",
             share,
         )
     growth = (length.words_after - length.words_before) / length.words_before
@@ -194,15 +231,15 @@ def _length(audit: Audit) -> Iterator[Finding]:
 
 
 def _not_minimal(audit: Audit) -> Iterator[Finding]:
-    for name, does in RULES.items():
+    for name in RULES:
         count = audit.broken_rules[name]
         if count:
             share = count / audit.edits
             limit = ATTENTION["rewritten" if name == "rewritten" else "rule"]
-            measured = f" ({100 * audit.min_kept:.0f} %)" if name == "rewritten" else ""
-            text = f"{share_text(count, audit.edits)} of the edits ({count:,}) are {rule_name(name)}: each {does}"
-            text += f"{measured}."
-            yield Finding(name, share >= limit or name == "wrapped", text, _RULE_ADVICE[name], share)
+            does = rule_text(name, audit.min_kept)
+            text = f"{share_text(count, audit.edits)} of the edits ({count:,}) are {rule_name(name)}: each {does}."
+            attention = share >= limit or name == "wrapped"
+            yield Finding(name, attention, text, _RULE_ADVICE[name] if attention else _FEW, share)
 
 
 def _places(audit: Audit) -> Iterator[Finding]:
@@ -236,7 +273,10 @@ def _unlike(name: str, noun: str, told: Sequence[tuple[int, Editor, float]]) -> 
         ]
         more = f" and {len(told) - SHOWN_EDITORS} more" if len(told) > SHOWN_EDITORS else ""
         text = f"Editors whose edits {noun} far more often than those of others: {', '.join(few)}{more}."
-        yield Finding(f"editor {name}", True, text, "Talk to them, or look at their edits before you use them.")
+        whose = (
+            "this editor's edits, or at its template," if len(told) == 1 else "each one's edits, or at its template,"
+        )
+        yield Finding(f"editor {name}", True, text, f"Look at {whose} before you use them.")
 
 
 def _labelled(audit: Audit) -> Iterator[Finding]:

@@ -11,18 +11,18 @@ from redpencil.editing.answer import strip_preamble
 from redpencil.editing.measures import Measures, Piece, Words, has_letters
 
 MIN_KEPT = 0.25
-"""Share of the words that an edit should keep. People's edits of QA-Feedback keep half on average, and one in eight of
+"""Share of the words that an edit should keep. People's edits of QA-Feedback keep half on average, and one in ten of
 them less than this; a limit of half would call every second one too large."""
 
 RULES: Final[Mapping[str, str]] = {
-    "rewritten": "keeps less than the set share of the words",
+    "rewritten": "keeps less than {share} of the words",
     "cosmetic": "changes only white space, letter case or punctuation",
     "reordered": "has the same words in another order",
     "put_back": "takes words out and puts most of them back close by",
     "rephrased": "says a sentence anew that keeps nearly all of its content words",
     "wrapped": "adds an announcement or quotation marks around the response",
 }
-"""The rules by name, with what an edit does that breaks one."""
+"""The rules by name, with what an edit does that breaks one; see `rule_text`."""
 
 _PUT_BACK = 3
 """Words that must come back at least; fewer happen by chance."""
@@ -60,6 +60,11 @@ def broken_rules(edit: Measures, min_kept: float = MIN_KEPT) -> tuple[str, ...]:
         "wrapped": _wrapped(edit),
     }
     return tuple(name for name in RULES if broken[name])
+
+
+def rule_text(name: str, min_kept: float) -> str:
+    """What an edit does that breaks a rule, with the share below which an edit is called rewritten."""
+    return RULES[name].format(share=f"{100 * min_kept:.0f} %")
 
 
 def is_content(word: str) -> bool:

@@ -12,13 +12,23 @@ number between them, 0 or 1.5 for a tie, and null where the annotator gave no an
 
 from collections.abc import Iterator
 
-from redpencil.formats.base import Draft, Format, Kind, Nothing, Reader, Values, one_or_two, optional_text, text
+from redpencil.formats.base import (
+    UNDECIDED,
+    Draft,
+    Format,
+    Kind,
+    Nothing,
+    Reader,
+    Values,
+    one_or_two,
+    optional_text,
+    text,
+)
 from redpencil.formats.conversations import Prompted
 from redpencil.formats.judged import Judged, Side, readers
 
 _PAIR = ("instruction", "output_1", "output_2", "preference")
 _OUTPUT = ("instruction", "output")
-UNDECIDED = "pairs without a preference"
 
 
 def _judged(row: Values) -> Judged | Nothing:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.formats.lines import DAMAGE, damaged, object_row
+from redpencil.formats.lines import DAMAGE, damaged, object_row, watching_decoder
 from redpencil.formats.places import Place, Rows
 
 _CHUNK: Final = 1 << 20
@@ -24,6 +24,8 @@ class _Text:
         self.stream, self.path = stream, path
         self.decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self.held, self.at, self.ended, self.row = "", 0, False, 0
+        self.doubtful = ""
+        """The text of the last element, where a key stands twice in it."""
 
     def more(self, size: int | None = None) -> None:
         """Read on, and let go of what is done with."""
@@ -64,10 +66,11 @@ def array_rows(stream: BinaryIO, path: Path) -> Rows:
     if text.next_character() == "]":
         text.at += 1
     else:
+        decoder, twice = watching_decoder()
         while True:
-            row = _element(text)
+            row = _element(text, decoder, twice)
             text.row += 1
-            yield object_row(Place(str(path), text.row), row)
+            yield object_row(Place(str(path), text.row), row, twice, text.doubtful)
             delimiter = text.next_character()
             text.at += 1
             if delimiter == "]":
@@ -78,17 +81,15 @@ def array_rows(stream: BinaryIO, path: Path) -> Rows:
         raise text.broken("there is more text after the array", "give one array, or JSONL")
 
 
-_DECODER: Final = json.JSONDecoder()
-
-
-def _element(text: _Text) -> object:
+def _element(text: _Text, decoder: json.JSONDecoder, twice: list[str]) -> object:
     """The next element; what cannot be decoded yet is tried again with twice as much text, until the file ends."""
     if not text.next_character():
         raise text.broken("the array ends early")
     size = _CHUNK
     while True:
+        twice.clear()
         try:
-            row, end = _DECODER.raw_decode(text.held, text.at)
+            row, end = decoder.raw_decode(text.held, text.at)
         except json.JSONDecodeError as error:
             unclosed = error.msg.startswith("Unterminated string")
             if text.ended or (not unclosed and error.pos < len(text.held) - _LONGEST_WORD):
@@ -99,6 +100,7 @@ def _element(text: _Text) -> object:
         else:
             # A number at the very end of what is held may go on.
             if end < len(text.held) or text.ended:
+                text.doubtful = text.held[text.at : end] if twice else ""
                 text.at = end
                 return row
         text.more(size)

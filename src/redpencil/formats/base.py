@@ -9,6 +9,7 @@ from typing import Any, Final
 from redpencil.errors import RedpencilError
 from redpencil.records import Comparison, Edit, Example, Preference, Prompt, Response
 
+UNDECIDED: Final = "pairs without a preference"
 Values = Mapping[str, Any]
 """A row: its columns, with values as JSON has them."""
 Columns = tuple[str, ...]

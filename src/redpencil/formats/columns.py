@@ -9,17 +9,33 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from redpencil.errors import RedpencilError
-from redpencil.formats.base import RECORDS, Draft, Format, Kind, Nothing, Read, Reader, Values, one_or_two, text
+from redpencil.formats.base import (
+    RECORDS,
+    UNDECIDED,
+    Draft,
+    Format,
+    Kind,
+    Nothing,
+    Read,
+    Reader,
+    Values,
+    one_or_two,
+    text,
+)
 from redpencil.formats.conversations import messages_in, prompt_of
 from redpencil.formats.figa import edit_of_row
 from redpencil.formats.rows import read_meta
 from redpencil.records import Edit, Preference, parse_record
 
-UNDECIDED = "pairs without a preference"
 _NEEDS = {
     kind: tuple(f.name for f in fields(record) if f.default is MISSING and f.default_factory is MISSING)[1:]
     for kind, record in RECORDS.items()
 }
+FIELDS = (
+    *dict.fromkeys(f.name for record in RECORDS.values() for f in fields(record)),
+    *("input", "instruction", "spans", "messages"),
+)
+"""Names that mean something: fields of records, and what other commands read from `meta`."""
 _PREFERENCES = {str(one): one for one in Preference}
 _NATURAL = (
     *((_NEEDS[kind], kind) for kind in (Kind.EDITS, Kind.COMPARISONS, Kind.RESPONSES)),
@@ -35,7 +51,7 @@ def renamed(row: Values, columns: Mapping[str, str]) -> dict[str, Any]:
         columns: from the expected name to the row's own.
 
     Raises:
-        RedpencilError: if the row lacks a column.
+        RedpencilError: if the row lacks a column, or has one already with that ending.
     """
     for name, own in columns.items():
         if own not in row:
@@ -45,8 +61,20 @@ def renamed(row: Values, columns: Mapping[str, str]) -> dict[str, Any]:
                 way_out=f"name one of them: `--column {name}=NAME`",
             )
     moved = set(columns.values())
+    for name in columns:
+        if name in row and name not in moved and f"{name}_column" in row.keys() - moved:
+            raise in_the_way(name)
     kept = {f"{name}_column" if name in columns else name: row[name] for name in row if name not in moved}
     return {**kept, **{name: row[own] for name, own in columns.items()}}
+
+
+def in_the_way(name: str) -> RedpencilError:
+    """The error of a column that should get `_column` at its end where there is such a one."""
+    return RedpencilError(
+        f"the column {name} cannot be kept as {name}_column, for there is such a column",
+        field=name,
+        way_out=f"leave one of the two out with `--drop {name}` or `--drop {name}_column`, or rename it",
+    )
 
 
 def listed(columns: Values) -> str:

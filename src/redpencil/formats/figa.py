@@ -36,6 +36,7 @@ from tokenizers import Tokenizer
 from redpencil.alignment.tokens import Tokens, token_masks
 from redpencil.alignment.words import Span, diff_words
 from redpencil.errors import RedpencilError
+from redpencil.formats.base import optional_text, text
 from redpencil.formats.rows import Row, Unfit, meta_text, no_correction, read_meta
 from redpencil.records import Edit, parse_record
 from redpencil.runs import read_json
@@ -68,17 +69,28 @@ class Cutter:
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """Token ids up to where the response begins."""
-        ids: list[int] = self.tokenizer.encode(self.template.replace("{prompt}", prompt)).ids
+        ids: list[int] = self._encoded(self.template.replace("{prompt}", prompt)).ids
         # Some tokenizers close every text with it; after a prompt the response has yet to come.
         return ids[:-1] if len(ids) > 1 and ids[-1] == self.eos_id else ids
 
     def response(self, text: str, *, finished: bool = True) -> Tokens:
         """Tokens of a response; a finished one ends with the end-of-sequence token."""
-        encoded = self.tokenizer.encode(text, add_special_tokens=False)
+        encoded = self._encoded(text, add_special_tokens=False)
         ids, spans = tuple(encoded.ids), tuple(encoded.offsets)
         if not finished:
             return Tokens(ids, spans, has_eos=False)
         return Tokens((*ids, self.eos_id), (*spans, (len(text), len(text))), has_eos=True)
+
+    def _encoded(self, text: str, *, add_special_tokens: bool = True) -> Any:
+        try:
+            return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        except Exception as error:  # the library raises no narrower class
+            said = next(iter(str(error).splitlines()), type(error).__name__)
+            raise RedpencilError(
+                f"the tokenizer cannot cut a text ({said})",
+                field="--tokenizer",
+                way_out="give one that has a token for everything, or leave it out for weights of words",
+            ) from None
 
 
 def load_cutter(folder: Path, template: str = "{prompt}") -> Cutter:
@@ -191,35 +203,24 @@ def _columns(
     }
 
 
-def edit_of_row(row: Mapping[str, Any], *, file: str | Path | None = None, line: int | None = None) -> Edit:
-    """A row of the layout above, or of SPA, as an edit; weights and ids follow from the texts and are left out.
+def edit_of_row(row: Mapping[str, Any]) -> Edit:
+    """A row of the layout above, or of SPA with an id, as an edit; weights and token ids are left out.
 
-    A row without an id gets its line's number; columns that are not of the layout are kept in `meta`.
+    Columns that are not of the layout are kept in `meta`.
 
     Raises:
-        RedpencilError: naming file, line and field.
+        RedpencilError: naming the field.
     """
-    prompt = _text(row, "instruction", file, line)
-    given = _text(row, "input", file, line) if row.get("input") is not None else ""
+    prompt, given = text(row, "instruction"), optional_text(row, "input")
     own = {"instruction", "input", "original_output", "revised_output", "meta"} | DERIVED
     record: Row = {key: value for key, value in row.items() if key not in own}
-    record.setdefault("id", str(line))
     record["prompt"] = f"{prompt}\n\n{given}" if given else prompt
-    record["original"] = _text(row, "original_output", file, line)
-    record["edited"] = _text(row, "revised_output", file, line)
+    record["original"], record["edited"] = text(row, "original_output"), text(row, "revised_output")
     others = {key: row[key] for key in ("prompt", "original", "edited") if key in row}
-    record["meta"] = others | read_meta(row.get("meta"), file=file, line=line)
-    return parse_record(record, Edit, file=file, line=line)
-
-
-def _text(row: Mapping[str, Any], field: str, file: str | Path | None, line: int | None) -> str:
-    value = row.get(field)
-    if isinstance(value, str):
-        return value
-    raise RedpencilError(
-        "expected text" if field in row else f"no such column (columns present: {', '.join(sorted(map(str, row)))})",
-        file=file,
-        line=line,
-        field=field,
-        way_out="a FIGA row has the columns instruction, original_output and revised_output",
-    )
+    meta = read_meta(row.get("meta"))
+    for key in others.keys() & meta.keys():
+        raise RedpencilError(
+            "the key stands both in the row and in its meta", field=key, way_out="rename one of the two"
+        )
+    record["meta"] = others | meta
+    return parse_record(record, Edit)

@@ -1,36 +1,10 @@
-"""Files that appear whole or not at all, and lines of JSON for them."""
+"""Lines of JSON for files."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Mapping
+from typing import Any
 
 from redpencil.errors import RedpencilError
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to that gets its name only when the block ends well; an error leaves what stood there before.
-
-    Raises:
-        RedpencilError: if the place cannot be written to.
-    """
-    if path.is_dir():
-        raise RedpencilError("a folder stands where the file should go", file=path, way_out="choose another path")
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        out = partial.open("wb")
-    except OSError as error:
-        raise RedpencilError(f"cannot write it ({error.strerror})", file=path, way_out="choose another path") from None
-    try:
-        with out:
-            yield out
-    except BaseException:
-        partial.unlink()
-        raise
-    partial.replace(path)
 
 
 def json_text(value: Any) -> str:

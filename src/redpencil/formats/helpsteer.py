@@ -10,7 +10,7 @@
 
 from collections.abc import Iterator
 
-from redpencil.formats.base import Draft, Format, Kind, Nothing, Reader, Values, expected, number, text
+from redpencil.formats.base import UNDECIDED, Draft, Format, Kind, Nothing, Reader, Values, expected, number, text
 from redpencil.formats.conversations import Prompted, messages_in, prompt_of
 from redpencil.formats.judged import Judged, Side, readers
 from redpencil.records import Preference
@@ -19,7 +19,6 @@ _PREFERENCE = ("context", "response1", "response2", "overall_preference")
 _EDIT = ("context", "original_response", "edited_response")
 _QUALITY = ("context", "original_response", "good_edited_response", "bad_edited_response")
 _FEEDBACK = ("context", "response")
-UNDECIDED = "pairs without a preference"
 HUMAN = "human"
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from redpencil.errors import RedpencilError
+from redpencil.files import whole_file
 from redpencil.formats.base import Kind
-from redpencil.formats.files import whole_file
 from redpencil.formats.places import Source
 from redpencil.formats.reading import Found, Skipped, Tally, Wanted, read_records
 from redpencil.formats.values import safe_line
 from redpencil.formats.writing import skipped_file
-from redpencil.records import write_jsonl
+from redpencil.records import write_records
 from redpencil.runs import Progress, no_progress
 
 _STEP = 64
@@ -26,7 +26,10 @@ _STEP = 64
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import gave. `kind` is what the rows were read as, `nothing` counts sound rows by why they gave none."""
+    """What an import gave. `kind` is what the rows were read as, `nothing` counts sound rows by why they gave none.
+
+    `undropped` are columns that were to be left out and that no row had.
+    """
 
     kind: Kind
     rows: int
@@ -34,6 +37,7 @@ class Imported:
     nothing: dict[str, int]
     bad: int
     skipped_file: Path | None
+    undropped: tuple[str, ...] = ()
 
 
 def import_rows(
@@ -64,7 +68,10 @@ def import_rows(
         records = islice(read_records(source, wanted, tally, skipped), limit)
         first = next(records, None)
         if first is not None:
-            write_jsonl(out, _watched(chain([first], records), source, tally, progress))
+            with whole_file(out) as file:
+                write_records(file, _watched(chain([first], records), source, tally, progress), out)
+                if listing:
+                    listing[0].flush()  # what finds no room for its list must not replace the file
     if not listing:
         side.unlink(missing_ok=True)
     if first is None or tally.kind is None:
@@ -73,7 +80,15 @@ def import_rows(
         raise RedpencilError(
             f"no row gives a record ({counted})", file=source.file, way_out=f"see why in {side}, or try another --as"
         )
-    return Imported(tally.kind, tally.rows, tally.records, dict(tally.nothing), tally.bad, side if listing else None)
+    return Imported(
+        tally.kind,
+        tally.rows,
+        tally.records,
+        dict(tally.nothing),
+        tally.bad,
+        side if listing else None,
+        tuple(sorted(wanted.drop - tally.dropped)),
+    )
 
 
 def _entry(row: Skipped) -> dict[str, object]:

@@ -2,7 +2,8 @@
 
 Read as comparisons both sides and the preference are the record; as responses the less preferred side, which is the
 one to edit; as edits the less preferred side is the original and the other its edit; as examples the preferred side;
-as prompts the prompt. A tie has no preferred side, so it gives no response, edit or example.
+as prompts the prompt. A tie has no preferred side, so it gives no response, edit or example. Of two sides that are the
+same text none can be better, so they give no comparison; as an edit they are a response that was left unchanged.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from redpencil.formats.conversations import Prompted
 from redpencil.records import EditOutcome, Preference
 
 TIE: Final = "ties, which have no better side"
+SAME: Final = "pairs whose two sides are the same text"
 APART: Final = "pairs whose conversations differ before the last answer"
 
 
@@ -82,6 +84,8 @@ def _comparison(found: Judged) -> Draft | Nothing:
     first, second = found.first, found.second
     if first.prompt != second.prompt:
         return Nothing(APART)
+    if first.text == second.text and found.preference is not Preference.TIE:
+        return Nothing(SAME)
     return Draft(
         {
             "prompt": first.prompt.text,

@@ -5,16 +5,23 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from redpencil.errors import RedpencilError
 from redpencil.formats.places import Place, Rows, SourceRow
+from redpencil.formats.torn import Lines, take_torn
+from redpencil.records import LONGEST_LINE, endless_line
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 LONGEST_FIELD: Final = 1 << 26
 """Most characters of a CSV field: a quote that is never closed would otherwise take the rest of the file."""
+CARRIAGE_RETURN: Final = (
+    "a carriage return inside the line, such as old Macs end lines with",
+    r"end each line with \n or \r\n, and put quotes around fields that hold line ends",
+)
 JSON_OBJECT: Final = 'write one object a line, such as {"prompt": "...", "response": "..."}'
 
 
@@ -46,11 +53,14 @@ def numbered(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
     """Lines with their numbers, without a byte order mark.
 
     Raises:
-        RedpencilError: if the file is compressed and damaged.
+        RedpencilError: if the file is compressed and damaged, or a line has no end.
     """
     number = 0
     try:
-        for number, line in enumerate(stream, start=1):
+        while line := stream.readline(LONGEST_LINE + 1):
+            number += 1
+            if len(line) > LONGEST_LINE:
+                raise endless_line(path, number)
             yield number, line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
     except DAMAGE as error:
         raise damaged(path, error, number + 1) from None
@@ -59,23 +69,43 @@ def numbered(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
 def json_rows(stream: BinaryIO, path: Path) -> Rows:
     """Rows of JSONL; blank lines are passed over."""
     count = 0
+    decoder, twice = watching_decoder()
     for number, raw in numbered(stream, path):
         if not raw.strip():
             continue
         count += 1
         place = Place(str(path), count, number)
+        twice.clear()
         try:
-            row = json.loads(raw.decode("utf-8"))
+            text = raw.decode("utf-8").rstrip("\r\n")  # an error there would be on a second line
+            row = decoder.decode(text)
         except ValueError as error:
             yield SourceRow(place, {}, _unreadable(place, error), raw.decode("utf-8", "backslashreplace").rstrip())
         except RecursionError:
             yield SourceRow(place, {}, place.error("JSON that is nested too deeply", way_out=JSON_OBJECT), "")
         else:
-            yield object_row(place, row)
+            yield object_row(place, row, twice, text)
 
 
-def object_row(place: Place, row: object) -> SourceRow:
-    """A row that should be an object."""
+def watching_decoder() -> tuple[json.JSONDecoder, list[str]]:
+    """A decoder, and a list to which it adds the keys that stand twice in one object, of which it keeps the last."""
+    twice: list[str] = []
+
+    def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        return found
+
+    return json.JSONDecoder(object_pairs_hook=object_of), twice
+
+
+def object_row(place: Place, row: object, twice: Sequence[str], raw: str) -> SourceRow:
+    """A row that should be an object; its text `raw` is named where keys stand twice in it."""
+    if twice:
+        name = twice[0].encode("utf-8", "backslashreplace").decode()
+        clash = place.error("the key stands twice in one object", field=name, way_out="give each key once")
+        return SourceRow(place, {}, clash, raw)
     if isinstance(row, dict):
         return SourceRow(place, row)
     problem = f"expected a JSON object, found {type(row).__name__}"
@@ -96,31 +126,32 @@ def _unreadable(place: Place, error: ValueError) -> RedpencilError:
 def csv_rows(stream: BinaryIO, path: Path, delimiter: str) -> Rows:
     """Rows of a table with a header; all values are text. A row's line is the one that it begins on.
 
+    A header that the delimiter leaves in one piece, and a semicolon, tab or comma does not, is cut by that.
+
     Raises:
         RedpencilError: if the header is missing, names a column twice or is not UTF-8.
     """
     # Bytes that are not UTF-8 come through as halves of surrogate pairs, so that only their own row is refused.
     texts = (raw.decode("utf-8", "surrogateescape") for _, raw in numbered(stream, path))
+    lines = Lines(texts)
+    delimiter = _delimiter(next(iter(lines.ahead(1)), ""), delimiter)
     previous = csv.field_size_limit(LONGEST_FIELD)
     try:
-        reader = csv.reader(texts, delimiter=delimiter, strict=True)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         header = _header(reader, path)
-        count, end = 0, reader.line_num
+        count = 0
         while True:
-            begin, end = end + 1, end
-            place = Place(str(path), count + 1, begin)
+            lines.begin()
+            place = Place(str(path), count + 1, lines.first)
             try:
                 values = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                count, end = count + 1, reader.line_num
-                problem = place.error(
-                    f"not a row of a table ({error})", way_out="close each quote, and double those inside a field"
-                )
-                yield SourceRow(place, {}, problem, "")
+                count += 1
+                take_torn(lines, delimiter, len(header), endless="larger than field limit" in str(error))
+                yield SourceRow(place, {}, _torn(place, error, lines), lines.raw())
                 continue
-            end = reader.line_num
             if values:
                 count += 1
                 yield _table_row(place, header, values, delimiter)
@@ -128,10 +159,37 @@ def csv_rows(stream: BinaryIO, path: Path, delimiter: str) -> Rows:
         csv.field_size_limit(previous)
 
 
+def _torn(place: Place, error: csv.Error, lines: Lines) -> RedpencilError:
+    if _is_carriage_return(error):
+        return place.error(f"{CARRIAGE_RETURN[0]}{lines.extent()}", way_out=CARRIAGE_RETURN[1])
+    return place.error(
+        f"not a row of a table ({error}){lines.extent()}",
+        way_out="close each quote, and double those inside a field",
+    )
+
+
+def _is_carriage_return(error: csv.Error) -> bool:
+    return "new-line character" in str(error)
+
+
+def _delimiter(header: str, usual: str) -> str:
+    """The delimiter of a table by the first line of its header."""
+    for delimiter in (usual, ";", "\t", ","):
+        try:
+            names = next(csv.reader([header], delimiter=delimiter, strict=True), [])
+        except csv.Error:  # a quoted name goes on in the next line
+            return usual
+        if len(names) > 1:
+            return delimiter
+    return usual
+
+
 def _header(reader: Any, path: Path) -> list[str]:
     try:
         header: list[str] = next(reader, [])
     except csv.Error as error:
+        if _is_carriage_return(error):
+            raise RedpencilError(CARRIAGE_RETURN[0], file=path, line=1, way_out=CARRIAGE_RETURN[1]) from None
         raise RedpencilError(
             f"no header ({error})", file=path, line=1, way_out="begin with the columns' names"
         ) from None

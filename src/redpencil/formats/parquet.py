@@ -30,7 +30,7 @@ def parquet_rows(out: BinaryIO, kind: type[Record]) -> Iterator[Callable[[Row], 
     """A function that adds a row of `parquet_row` to a Parquet file of records of `kind`.
 
     Raises:
-        RedpencilError: if pyarrow is missing, or a text holds half of a surrogate pair.
+        RedpencilError: if pyarrow is missing, a text holds half of a surrogate pair, or a number more than 64 bits.
     """
     arrow, parquet = _arrow()
     schema = _schema(kind, arrow)
@@ -51,6 +51,10 @@ def parquet_rows(out: BinaryIO, kind: type[Record]) -> Iterator[Callable[[Row], 
         except UnicodeEncodeError:
             for row in held:
                 check_text(row)
+            raise
+        except (OverflowError, arrow.ArrowInvalid):
+            for row in held:
+                _check_numbers(row)
             raise
         writer.write_batch(batch)
         held.clear()
@@ -78,6 +82,19 @@ def _schema(kind: type[Record], arrow: Any) -> Any:
     }
     hints = get_type_hints(kind)
     return arrow.schema([arrow.field(f.name, types.get(hints[f.name], arrow.string())) for f in fields(kind)])
+
+
+def _check_numbers(row: Row) -> None:
+    """Refuse numbers that 64 bits cannot hold."""
+    for name, value in row.items():
+        numbers = [part for item in value for part in (item if isinstance(item, tuple | list) else (item,))
+                   ] if isinstance(value, tuple | list) else []  # fmt: skip
+        if any(not -(2**63) <= number < 2**63 for number in numbers):
+            raise RedpencilError(
+                f"a number of more than 64 bits in the row with the id {row.get('id')!a}",
+                field=name,
+                way_out="mend the row, or export to redpencil",
+            )
 
 
 def _bytes(row: Row) -> int:

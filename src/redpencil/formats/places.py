@@ -49,9 +49,11 @@ class Source:
         file: what to name in errors.
         rows: gone through once.
         position: how far it has been read, and how far there is to go (0: nobody knows), in kB or rows.
+        unread: what else there is, which nobody asked for: the other splits of a data set.
     """
 
     name: str
     file: str
     rows: Rows
     position: Callable[[], tuple[int, int]]
+    unread: tuple[str, ...] = ()

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import RECORDS, Draft, Format, Kind, Nothing, Values, expected
-from redpencil.formats.columns import renamed
+from redpencil.formats.columns import in_the_way, renamed
 from redpencil.formats.places import Place, Source, SourceRow
-from redpencil.formats.registry import check_columns, check_kind
-from redpencil.formats.rows import read_meta
+from redpencil.formats.registry import check_columns, check_kind, check_renames
+from redpencil.formats.rows import meta_of
 from redpencil.formats.values import plain_row
 from redpencil.records import Comparison, Edit, EditOutcome, Example, Prompt, Response
 
@@ -38,6 +38,7 @@ class Tally:
         records: records that they gave.
         nothing: sound rows that hold nothing of the kind, by reason.
         bad: rows that were passed over because of a mistake in them.
+        dropped: columns to leave out that a row had.
     """
 
     kind: Kind | None = None
@@ -45,6 +46,7 @@ class Tally:
     records: int = 0
     nothing: Counter[str] = field(default_factory=Counter)
     bad: int = 0
+    dropped: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,11 @@ def read_records(source: Source, wanted: Wanted, tally: Tally, skipped: Callable
 
     Raises:
         RedpencilError: naming file, line or row, and field, at the first bad row unless these are to be passed over;
-            and for a source that is damaged or empty.
+            for a source that is damaged or empty; and as `check_kind` and `check_renames`.
     """
     if wanted.kind is not None:
         check_kind(wanted.format, wanted.kind)
+    check_renames(wanted.format, wanted.columns)
     tally.kind = wanted.kind
     ids = _Ids()
     for row in source.rows:
@@ -111,10 +114,11 @@ def _records_of(row: SourceRow, wanted: Wanted, tally: Tally, name: str, ids: "_
     if row.error is not None:
         raise row.error
     try:
+        tally.dropped |= wanted.drop & row.values.keys()
         values = {column: value for column, value in row.values.items() if column not in wanted.drop}
         values = plain_row(renamed(values, wanted.columns))
         tally.kind = tally.kind or wanted.format.natural_kind(values)
-        check_columns(values, wanted.format, tally.kind)
+        check_columns(values, wanted.format, tally.kind, asked=wanted.kind is not None)
         own = _own_id(values)
         drafts = list(wanted.format.readers[tally.kind].read(values))
         base = own if own is not None else f"{name}-{row.place.row}"
@@ -181,11 +185,9 @@ def _meta(rest: dict[str, Any], added: Values) -> dict[str, Any]:
     """Columns that no field holds, those of a column `meta` (an object or its JSON text), and what the format adds."""
     inner: dict[str, Any] = {}
     if "meta" in rest:
-        try:
-            inner = read_meta(rest["meta"])
-        except RedpencilError:
-            pass
-        else:
+        found = meta_of(rest["meta"])
+        if found is not None:
+            inner = found
             del rest["meta"]
     for key in rest.keys() & inner.keys():
         raise RedpencilError(
@@ -194,6 +196,8 @@ def _meta(rest: dict[str, Any], added: Values) -> dict[str, Any]:
     meta = {**inner, **rest}
     for key, value in added.items():
         if key in meta and meta[key] != value:
+            if f"{key}_column" in meta:
+                raise in_the_way(key)
             meta[f"{key}_column"] = meta.pop(key)
     return {**meta, **added}
 

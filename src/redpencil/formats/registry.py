@@ -5,7 +5,7 @@ from typing import Final
 
 from redpencil.errors import RedpencilError
 from redpencil.formats import alpaca, columns, helpsteer, hh, qa_feedback, trl, ultrafeedback
-from redpencil.formats.base import Format, Kind, Values
+from redpencil.formats.base import Draft, Format, Kind, Reader, Values
 
 FORMATS: Final[Mapping[str, Format]] = {
     each.name: each
@@ -53,8 +53,37 @@ def check_kind(format_: Format, kind: Kind) -> None:
         )
 
 
-def check_columns(row: Values, format_: Format, kind: Kind) -> None:
+def check_renames(format_: Format, given: Mapping[str, str]) -> None:
+    """Refuse columns to be given a name that the format does not know, where that is surely a mistake.
+
+    Formats of named columns have no others than the fields of records and what other commands read from `meta`; in the
+    other formats a column may be one that is kept as it is, unless the two names were turned round.
+
+    Args:
+        format_: the format.
+        given: from the name that the format expects to the row's own.
+
+    Raises:
+        RedpencilError: naming the column, and how to write it.
+    """
+    strict = format_ in (columns.COLUMNS, columns.REDPENCIL)
+    needed = {name for reader in format_.readers.values() for names in reader.needs for name in names}
+    known = needed | set(columns.FIELDS)
+    for name, own in given.items():
+        turned_round = own in (known if strict else needed)
+        if name not in known and (strict or turned_round):
+            turned = f"--column {own}={name}" if turned_round else f"with FIELD one of {', '.join(columns.FIELDS)}"
+            raise RedpencilError(f"no field called {name!r}", field="--column", way_out=f"write FIELD=YOURS: {turned}")
+
+
+def check_columns(row: Values, format_: Format, kind: Kind, *, asked: bool = True) -> None:
     """Refuse a row without the columns of its format.
+
+    Args:
+        row: the row.
+        format_: the format.
+        kind: what the row is read as.
+        asked: whether somebody asked for that kind.
 
     Raises:
         RedpencilError: naming the columns that there are, those that were expected, and which format fits instead.
@@ -64,27 +93,48 @@ def check_columns(row: Values, format_: Format, kind: Kind) -> None:
         return
     nearest = min(reader.needs, key=lambda names: len(set(names) - row.keys()))
     alternatives = "; or ".join(", ".join(names) for names in reader.needs)
-    fitting = _fitting(row, kind)
     raise RedpencilError(
         f"not a row of {format_.name} as {kind}: it has the columns {columns.listed(row)}; expected {alternatives}",
         field=next(name for name in nearest if name not in row),
-        way_out=f"these columns fit {' or '.join(fitting)}" if fitting else _rename(nearest, row),
+        way_out=_naming_responses(row) if format_ is columns.COLUMNS and not asked else _way_out(row, kind, nearest),
     )
 
 
-def _rename(needed: tuple[str, ...], row: Values) -> str:
+def _way_out(row: Values, kind: Kind, needed: tuple[str, ...]) -> str:
+    fitting = _fitting(row, kind)
+    if fitting:
+        return f"these columns fit {' or '.join(fitting)}"
     missing = " ".join(f"--column {name}=NAME" for name in needed if name not in row)
     return f"give another file, or say which columns hold it: {missing}"
 
 
+def _naming_responses(row: Values) -> str:
+    """An example of how to name columns, with the first two that the row has."""
+    own = [name for name in row if name != "id"]
+    own = own if len(own) > 1 else ["question", "answer"]
+    return (
+        f"say which of yours is which, such as: --column prompt={own[0]} --column response={own[1]} "
+        f"--as {Kind.RESPONSES}; or choose another --format"
+    )
+
+
 def _fitting(row: Values, kind: Kind) -> list[str]:
-    """What the row can be read as, what uses most of its columns first; the kind that was asked for goes first."""
-    found: list[tuple[int, str]] = []
+    """What the row can be read as: first what explains most of its columns, then what gives most kinds of records."""
+    found: list[tuple[int, int, str]] = []
     for each in FORMATS.values():
         for wanted in (kind, each.natural_kind(row)):
             reader = each.readers.get(wanted)
             if reader is not None and reader.fits(row):
-                most = max(len(names) for names in reader.needs if row.keys() >= set(names))
-                found.append((-most, f"`--format {each.name} --as {wanted}`"))
+                kinds = sum(other.fits(row) for other in each.readers.values())
+                found.append((-_explained(row, reader), -kinds, f"`--format {each.name} --as {wanted}`"))
                 break
-    return [name for _, name in sorted(found, key=lambda pair: pair[0])[:3]]
+    return [name for *_, name in sorted(found, key=lambda one: one[:2])[:3]]
+
+
+def _explained(row: Values, reader: Reader) -> int:
+    """How many columns the fields of the records come from; 0 where the values are not what the format expects."""
+    try:
+        drafts = [draft for draft in reader.read(row) if isinstance(draft, Draft)]
+    except RedpencilError:
+        return 0
+    return max((len(draft.used & row.keys()) for draft in drafts), default=0)

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from redpencil.errors import RedpencilError
 from redpencil.formats.files import json_text
+from redpencil.formats.values import plain_row
 from redpencil.records import Edit, EditOutcome
 
 Row = dict[str, Any]
@@ -25,27 +25,40 @@ def meta_text(meta: Mapping[str, Any]) -> str:
     return json_text(dict(meta))
 
 
-def read_meta(value: object, *, file: str | Path | None = None, line: int | None = None) -> dict[str, Any]:
-    """A `meta` column: the JSON text that `meta_text` writes, an object, or nothing.
+def meta_of(value: object) -> dict[str, Any] | None:
+    """A `meta` column: the JSON text that `meta_text` writes, an object, or nothing. None if it is none of these.
 
     Raises:
-        RedpencilError: if it is none of these, naming file and line.
+        RedpencilError: if it holds what a record cannot, as `plain_row`.
     """
     try:
         meta = json.loads(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):
-        meta = value
+        return None
     if meta is None:
         return {}
-    if isinstance(meta, dict):
-        return meta
-    raise RedpencilError(
-        f"expected an object or its JSON text, found {type(value).__name__}",
-        file=file,
-        line=line,
-        field="meta",
-        way_out='write an object such as {"source": "survey"}, or rename the column',
-    )
+    if not isinstance(meta, dict):
+        return None
+    try:
+        return plain_row(meta)
+    except RedpencilError as error:
+        raise RedpencilError(error.problem, field=f"meta.{error.field}", way_out=error.way_out) from None
+
+
+def read_meta(value: object) -> dict[str, Any]:
+    """As `meta_of`, where there must be nothing else.
+
+    Raises:
+        RedpencilError: also if it is no such thing.
+    """
+    meta = meta_of(value)
+    if meta is None:
+        raise RedpencilError(
+            f"expected an object or its JSON text, found {type(value).__name__}",
+            field="meta",
+            way_out='write an object such as {"source": "survey"}, or rename the column',
+        )
+    return meta
 
 
 def no_correction(edit: Edit) -> Unfit | None:

@@ -2,7 +2,8 @@
 
 JSONL, a JSON array, CSV, TSV     also compressed with gzip; told by what the file holds, CSV and TSV by their name
 Parquet                           a file
-a folder                          saved by the library `datasets`, or of files that `datasets.load_dataset` opens
+a folder                          saved by the library `datasets`, or of files that `datasets.load_dataset` opens;
+                                  one whose README names files elsewhere is refused
 hf://OWNER/NAME                   a data set of the Hugging Face Hub; nothing else ever uses the network
 """
 
@@ -44,14 +45,20 @@ def open_source(given: str, *, split: str | None = None, config: str | None = No
 
 def _opened(given: str, split: str | None, config: str | None, held: ExitStack) -> Source:
     if given.startswith(HUB):
-        return tables.open_hub(given, split or "train", config)
+        return tables.open_hub(given, split, config)
     path = Path(given)
     if not path.exists():
         raise RedpencilError(
-            "no such file or folder", file=given, way_out=f"check the path; a data set of the Hub is `{HUB}OWNER/NAME`"
+            "no such file or folder",
+            file=given,
+            way_out=f"check the path; a data set of the Hub is `{HUB}OWNER/NAME`",
         )
     if path.is_dir():
         return tables.open_folder(path, split, config)
+    if not path.is_file():
+        raise RedpencilError(
+            "it is no plain file", file=path, way_out="write the rows into a file and give that; a pipe will not do"
+        )
     if split is not None or config is not None:
         raise RedpencilError(
             "a single file has no splits or configurations", file=path, way_out="leave --split and --name out"

@@ -1,10 +1,13 @@
 """Rows of Parquet files and of what the library `datasets` opens: saved folders, folders of files, the Hub."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
+
+import yaml
 
 from redpencil.errors import RedpencilError
 from redpencil.formats.places import Place, Rows, Source, SourceRow
@@ -21,7 +24,7 @@ def open_parquet(path: Path) -> Iterator[Source]:
     """A Parquet file, open for as long as the block lasts.
 
     Raises:
-        RedpencilError: if pyarrow is missing or the file is damaged.
+        RedpencilError: if pyarrow is missing, the file is damaged, or two columns have one name.
     """
     parquet = _library("pyarrow.parquet", "Parquet")
     try:
@@ -30,6 +33,9 @@ def open_parquet(path: Path) -> Iterator[Source]:
         raise _library_error(path, "not a whole Parquet file", error, MEND) from None
     seen = [0]
     with table:
+        twice = [name for name, count in Counter(table.schema_arrow.names).items() if count > 1]
+        if twice:
+            raise RedpencilError("two columns have one name", file=path, field=twice[0], way_out="rename one of them")
         yield Source(
             path.name.split(".")[0] or path.name,
             str(path),
@@ -78,18 +84,50 @@ def open_folder(path: Path, split: str | None, config: str | None) -> Source:
     """
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return _saved(path, split)
-    return _streamed(str(path), path.name, split or "train", config, "check the folder, --split and --name")
+    _library("datasets", "a folder of data")
+    _refuse_addresses(path)
+    # The library takes a relative path such as `json` for the name of one of its own readers.
+    splits = _streamed(str(path.absolute()), config, str(path), "check the folder and --name")
+    chosen, unread = _chosen(splits, split, str(path))
+    return _source(splits[chosen], f"{path.name}-{chosen}", str(path), unread=unread)
 
 
-def open_hub(given: str, split: str, config: str | None) -> Source:
+def open_hub(given: str, split: str | None, config: str | None) -> Source:
     """A data set of the Hub; nothing of it is run, and nothing is kept but the library's own cache.
 
     Raises:
-        RedpencilError: if `datasets` is missing, or cannot open it.
+        RedpencilError: if the name is none, `datasets` is missing, or cannot open it.
     """
     name = given.removeprefix(HUB).removeprefix("datasets/").strip("/")
-    way_out = "check the name, --split and --name, and the network; log in with `hf auth login` where it asks for that"
-    return _streamed(name, f"{name.split('/')[-1]}-{split}", split, config, way_out, shown=given)
+    if name.count("/") != 1:
+        raise RedpencilError("not the name of a data set", file=given, way_out=f"write {HUB}OWNER/NAME")
+    way_out = "check the name, --name and the network; log in with `hf auth login` where it asks for that"
+    # With its prefix, so that the library does not open a folder of that name on this machine instead.
+    splits = _streamed(f"{HUB}datasets/{name}", config, given, way_out)
+    chosen, unread = _chosen(splits, split, given)
+    return _source(splits[chosen], f"{name.split('/')[-1]}-{chosen}", given, unread=unread)
+
+
+def _refuse_addresses(folder: Path) -> None:
+    """Refuse a folder whose README names data elsewhere, which the library would fetch."""
+    for name, read in (("README.md", import_module("huggingface_hub").metadata_load), (".huggingface.yaml", _yaml)):
+        file = folder / name
+        try:
+            about = read(file) if file.is_file() else None
+        except Exception as error:  # the readers raise many classes
+            raise _library_error(file, "cannot read what it says of the data", error, "mend or remove it") from None
+        configs = about.get("configs") if isinstance(about, dict) else None
+        if "://" in str(configs):
+            raise RedpencilError(
+                "it names data at another address, and a folder never uses the network",
+                file=file,
+                field="configs",
+                way_out=f"name files of the folder there; a data set of the Hub is `{HUB}OWNER/NAME`",
+            )
+
+
+def _yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def _saved(path: Path, split: str | None) -> Source:
@@ -98,31 +136,41 @@ def _saved(path: Path, split: str | None) -> Source:
         found = datasets.load_from_disk(str(path))
     except Exception as error:  # the library raises many classes
         raise _library_error(path, "cannot open the saved data set", error, "save it again") from None
+    unread: tuple[str, ...] = ()
+    name = path.name
     if isinstance(found, dict):
-        wanted = split or ("train" if "train" in found or len(found) != 1 else next(iter(found)))
-        if wanted not in found:
-            raise RedpencilError(
-                f"no split called {wanted!r}", file=path, way_out=f"use --split with one of: {', '.join(found)}"
-            )
-        found = found[wanted]
+        chosen, unread = _chosen(found, split, str(path))
+        found, name = found[chosen], f"{name}-{chosen}"
     elif split is not None:
         raise RedpencilError("the saved data set has no splits", file=path, way_out="leave --split out")
-    return _source(found, path.name, str(path), len(found))
+    return _source(found.to_iterable_dataset(), name, str(path), len(found), unread)
 
 
-def _streamed(opened: str, name: str, split: str, config: str | None, way_out: str, shown: str | None = None) -> Source:
+def _streamed(opened: str, config: str | None, place: str, way_out: str) -> Mapping[str, Any]:
+    """The splits of a data set; none of their rows is read yet."""
     datasets = _library("datasets", "a data set")
-    place = shown or opened
     try:
-        found = datasets.load_dataset(opened, config, split=split, streaming=True)
+        splits: Mapping[str, Any] = datasets.load_dataset(opened, config, streaming=True)
     except Exception as error:  # the library raises many classes
         raise _library_error(place, "cannot open the data set", error, way_out) from None
-    return _source(found, name, place, 0)
+    return splits
 
 
-def _source(found: Iterable[Any], name: str, place: str, total: int) -> Source:
+def _chosen(splits: Mapping[str, Any], split: str | None, place: str) -> tuple[str, tuple[str, ...]]:
+    """The split that was asked for; else `train`, or the only one, with those that are left unread without asking."""
+    wanted = split or ("train" if "train" in splits or len(splits) != 1 else next(iter(splits)))
+    if wanted not in splits:
+        raise RedpencilError(
+            f"no split called {wanted!r}", file=place, way_out=f"use --split with one of: {', '.join(splits)}"
+        )
+    return wanted, () if split else tuple(name for name in splits if name != wanted)
+
+
+def _source(found: Any, name: str, place: str, total: int = 0, unread: tuple[str, ...] = ()) -> Source:
     seen = [0]
-    return Source(name, place, _data_set_rows(found, place, seen), lambda: (seen[0], total))
+    # Pictures and sounds stay what the file holds: decoding would fetch those that are addresses.
+    plain = found.decode(False) if found.features else found
+    return Source(name, place, _data_set_rows(plain, place, seen), lambda: (seen[0], total), unread)
 
 
 def _data_set_rows(found: Iterable[Any], file: str, seen: list[int]) -> Rows:

@@ -92,7 +92,7 @@ def _prompts_of_answers(row: Values) -> Iterator[Draft | Nothing]:
 
 def _prompt_and_answer(row: Values) -> tuple[Prompted, str, frozenset[str], Values]:
     """The prompt, the answer, the columns that they came from, and what they do not hold."""
-    if "completion" not in row:
+    if not row.keys() >= {"prompt", "completion"}:
         answered = answer_in(messages_in(row["messages"], "messages"), "messages")
         return prompt_of(answered.before, "messages"), answered.text, frozenset({"messages"}), answered.meta
     given = messages_in(row["prompt"], "prompt")

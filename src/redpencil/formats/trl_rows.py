@@ -32,7 +32,8 @@ def trl_row(record: Record) -> Row | Unfit:
         sides = (record.first, record.second)
         chosen, rejected = sides if record.preference is Preference.FIRST else reversed(sides)
         texts = {"chosen": chosen, "rejected": rejected}
-        unfit = Unfit("tie") if record.preference is Preference.TIE else None
+        same = Unfit("both sides the same") if record.first == record.second else None
+        unfit = Unfit("tie") if record.preference is Preference.TIE else same
     elif isinstance(record, Response):
         own = {"model": record.model, "finished": record.finished}
         texts, unfit = {"completion": record.response}, None

@@ -2,6 +2,12 @@
 
 A completion's score is its `overall_score`; where fewer than two have one, its `fine-grained_score`, else the mean of
 the ratings in its `annotations`. The first of the best and the first of the worst are taken. Equal scores are a tie.
+
+The first release gave some 2,600 completions an `overall_score` of 10, many of which should have been 1. Its authors
+mended it in December 2023: a true 10 goes with a mean rating of more than 4 (https://github.com/OpenBMB/UltraFeedback,
+issue 8 and section Update). So where a 10 goes with a lower one, the row's `overall_score` is not used. Data that
+others binarised from the first release cannot be mended like that.
+
 Binarised versions have a prompt with chosen and rejected messages and their scores instead.
 """
 
@@ -17,6 +23,7 @@ from redpencil.records import Preference
 
 UNRATED = "rows with fewer than two rated completions"
 _MEASURES = ("overall_score", "fine-grained_score", "annotations")
+_LOW_RATING = 4
 _BINARISED_SCORES = (("score_chosen", "score_rejected"), ("chosen-rating", "rejected-rating"))
 
 
@@ -47,11 +54,21 @@ def _rated(completions: Sequence[Values]) -> tuple[str, list[tuple[float, Values
     """The measure that the completions are compared by, and those that have it with their scores."""
     rated: list[tuple[float, Values]] = []
     for measure in _MEASURES:
+        if measure == "overall_score" and any(map(_doubtful, completions)):
+            continue
         scores = [(_score(one, measure), one) for one in completions]
         rated = [(score, one) for score, one in scores if score is not None]
         if len(rated) >= 2:
             return measure, rated
     return _MEASURES[0], rated
+
+
+def _doubtful(completion: Values) -> bool:
+    """Whether the score is a 10 that the ratings contradict."""
+    if number(completion, "overall_score") != 10:
+        return False
+    rating = _score(completion, "annotations")
+    return rating is not None and rating <= _LOW_RATING
 
 
 def _score(completion: Values, measure: str) -> float | None:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from redpencil.errors import RedpencilError
+from redpencil.files import whole_file
 from redpencil.formats.figa import Cutter, Weights, figa_row
-from redpencil.formats.files import json_line, whole_file
+from redpencil.formats.files import json_line
 from redpencil.formats.parquet import parquet_row, parquet_rows
 from redpencil.formats.rows import Row, Unfit
 from redpencil.formats.trl_rows import KINDS as TRL_KINDS

@@ -30,14 +30,32 @@ _SMALL_FILES: Final = ("*.json", "*.jinja", "*.model", "*.txt")
 _SAMPLES, _SAMPLE_BYTES = 64, 65_536
 
 
+@dataclass(slots=True)
+class _Begun:
+    """An answer under way: what was asked, what is said so far, and how many tokens there is room for still."""
+
+    request: Request
+    ids: list[int]
+    room: int
+    sample: Sample = field(default_factory=lambda: Sample((), finished=False))
+
+    @property
+    def so_far(self) -> list[int]:
+        return [*self.ids, *self.sample.ids]
+
+    @property
+    def over(self) -> bool:
+        return self.sample.finished or self.room <= 0
+
+
 @dataclass(frozen=True)
 class LocalProvider:
     """Answers with the model of a local folder, `batch_size` conversations side by side.
 
     Args:
         folder: a causal language model with its tokenizer, as `save_pretrained` writes it.
-        max_tokens: the most tokens of an answer. A conversation that leaves no room for as many in the model's context
-            is a `Failure`.
+        max_tokens: the most tokens of an answer; fewer where the model's context leaves less room. A conversation that
+            leaves none is a `Failure`.
         temperature: 0 takes the likeliest token each time. Then, up to the rounding of the number format, an answer
             does not depend on what else is in its batch.
         top_p: nucleus sampling; 1 is off.
@@ -88,28 +106,37 @@ class LocalProvider:
 
     def _answer_batch(self, batch: Sequence[Request]) -> Iterator[tuple[Request, Result]]:
         model, codec = self._loaded
-        room = context_of(model)
-        fitting: list[tuple[Request, list[int]]] = []
+        context = context_of(model)
+        fitting: list[_Begun] = []
         for request in batch:
             ids = _encode(request.messages, codec)
-            if room is None or len(ids) + self.max_tokens <= room:
-                fitting.append((request, ids))
-                continue
-            problem = f"a conversation of {len(ids)} tokens and an answer of up to {self.max_tokens}"
-            yield request, Failure(f"{problem} exceed the model's context of {room}")
-        if not fitting:
-            return
+            room = self.max_tokens if context is None else min(self.max_tokens, context - len(ids))
+            if room > 0:
+                fitting.append(_Begun(request, ids, room))
+            else:
+                problem = f"a conversation of {len(ids)} tokens leaves no room for an answer in the model's context"
+                yield request, Failure(f"{problem} of {context}")
         if self.temperature > 0:
             set_seed(derive_seed(self.seed, *(request.key for request in batch)))
+        while fitting:
+            self._go_on(fitting, model, codec)
+            for begun in fitting:
+                if begun.over:
+                    yield begun.request, _completion(begun.sample, len(begun.ids), codec)
+            fitting = [begun for begun in fitting if not begun.over]
+
+    def _go_on(self, answers: Sequence["_Begun"], model: PreTrainedModel, codec: Codec) -> None:
+        """Go on as far as all of them have room. So each gets as much as it would get alone."""
         config = SamplingConfig(
             temperature=self.temperature,
             top_p=self.top_p,
-            response_length=self.max_tokens,
+            response_length=min(begun.room for begun in answers),
             batch_size=self.batch_size,
         )
-        samples = sample_responses(model, codec, [ids for _, ids in fitting], config, self.runtime)
-        for (request, ids), sample in zip(fitting, samples, strict=True):
-            yield request, _completion(sample, len(ids), codec)
+        samples = sample_responses(model, codec, [begun.so_far for begun in answers], config, self.runtime)
+        for begun, sample in zip(answers, samples, strict=True):
+            begun.sample = Sample(begun.sample.ids + sample.ids, sample.finished)
+            begun.room -= len(sample.ids)
 
     @cached_property
     def _loaded(self) -> tuple[PreTrainedModel, Codec]:

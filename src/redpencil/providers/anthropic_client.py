@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.providers.base import Completion, Message, StopReason, Usage
-from redpencil.providers.hosted import Connection, Hook, MalformedAnswerError
+from redpencil.providers.base import Completion, Message, StopReason, Usage, counted
+from redpencil.providers.hosted import Connection, MalformedAnswerError
 from redpencil.providers.limits import MISSING_SDK, Limits
 from redpencil.providers.shown import shown_address, valid_text
+from redpencil.providers.transport import Hook, checked_sdk, http_client
 
 _STOPS: Final = {
     "end_turn": StopReason.END,
@@ -46,7 +47,8 @@ class AnthropicClient:
     @property
     def identity(self) -> Mapping[str, Any]:
         """Provider, model and parameters."""
-        return {"provider": "anthropic", "model": self.model, **self._parameters()}
+        others = {"extra": dict(self.extra)} if self.extra else {}
+        return {"provider": "anthropic", "model": self.model, **self._limits(), **others}
 
     @property
     def path(self) -> str:
@@ -59,16 +61,21 @@ class AnthropicClient:
         return "ANTHROPIC_API_KEY"
 
     @property
+    def address_variable(self) -> str:
+        """The environment variable that may name another server."""
+        return "ANTHROPIC_BASE_URL"
+
+    @property
     def server(self) -> str:
         """The server's address, as it may be shown."""
         return shown_address(self._address())
 
     def _address(self) -> str:
-        return self.base_url or os.environ.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com"
+        return self.base_url or os.environ.get(self.address_variable) or "https://api.anthropic.com"
 
-    def _parameters(self) -> dict[str, Any]:
+    def _limits(self) -> dict[str, Any]:
         warmth = {} if self.temperature is None else {"temperature": self.temperature}
-        return {"max_tokens": self.max_tokens, **warmth, **self.extra}
+        return {"max_tokens": self.max_tokens, **warmth}
 
     def body(self, messages: Sequence[Message]) -> dict[str, Any]:
         """The conversation as the API takes it: system turns apart, no blank space at its end."""
@@ -77,7 +84,7 @@ class AnthropicClient:
         if turns and turns[-1]["role"] == "assistant":
             turns[-1]["content"] = turns[-1]["content"].rstrip()
         told = {"system": valid_text(system)} if system else {}
-        return {"model": self.model, **self._parameters(), **told, "messages": turns}
+        return {"model": self.model, **self._limits(), **self.extra, **told, "messages": turns}
 
     def completion(self, body: object) -> Completion:
         """The text blocks of an answer, joined; blocks of thinking are left out.
@@ -116,13 +123,9 @@ class AnthropicClient:
                 f"no API key in {self.key_variable}",
                 way_out=f"export {self.key_variable}=...; a server of your own that wants none takes any word",
             )
-        http = None if throttle is None else anthropic.DefaultAsyncHttpxClient(event_hooks={"request": [throttle]})
-        sdk = anthropic.AsyncAnthropic(
-            api_key=key,
-            base_url=self._address(),
-            timeout=limits.timeout_s,
-            max_retries=limits.max_retries,
-            http_client=http,
+        http, address = http_client(anthropic, limits, throttle), self._address()
+        sdk = checked_sdk(
+            lambda: anthropic.AsyncAnthropic(api_key=key, base_url=address, timeout=limits.timeout_s, http_client=http)
         )
         return Connection(sdk, anthropic, key)
 
@@ -132,7 +135,8 @@ def _usage(told: object) -> Usage | None:
     if not isinstance(told, dict):
         return None
     asked = [told.get(name) or 0 for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")]
-    answered = told.get("output_tokens")
-    if not isinstance(answered, int) or not all(isinstance(number, int) for number in asked):
+    parts = [counted(number, told.get("output_tokens")) for number in asked]
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
         return None
-    return Usage(sum(asked), answered)
+    return Usage(sum(part.input_tokens for part in known), known[0].output_tokens)

@@ -4,8 +4,11 @@ import enum
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol
+
+_TOO_MANY: Final = 2**53
+"""No answer has as many tokens, and more could not be summed up or kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,14 @@ class Usage:
     output_tokens: int
 
 
+def counted(input_tokens: object, output_tokens: object) -> Usage | None:
+    """What a server says it counted; None unless both are numbers of tokens."""
+    if isinstance(input_tokens, int) and isinstance(output_tokens, int):
+        usage = Usage(input_tokens, output_tokens)
+        return usage if all(0 <= tokens < _TOO_MANY for tokens in (input_tokens, output_tokens)) else None
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """An answer, without the text that primed it. `usage` is None where nobody counts or charges."""
@@ -53,10 +64,14 @@ Result = Completion | Failure
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A conversation to complete. `key` tells it from all others, see `request_key`."""
+    """A conversation to complete. `key` tells it from all others, see `request_key`.
+
+    `failed_before` says that an earlier run asked and got no answer; that it fails again says little about the server.
+    """
 
     key: str
     messages: tuple[Message, ...]
+    failed_before: bool = field(default=False, compare=False)
 
 
 class Provider(Protocol):

@@ -7,6 +7,7 @@ OpenAI takes JSON Lines of requests, Anthropic one JSON object with a list of th
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,8 @@ def write_batches(
     `edits-1.json`, `edits-2.json` and so on. The files appear only when all are written.
 
     Raises:
-        RedpencilError: if the files cannot be written, or one request alone is larger than a file may be.
+        RedpencilError: if the files cannot be written, one request alone is larger than a file may be, or parts of an
+            earlier call with more or fewer files are there.
     """
     files = files or (ANTHROPIC_FILES if _is_anthropic(client) else OPENAI_FILES)
     parts: list[_Part] = []
@@ -68,19 +70,34 @@ def write_batches(
             parts[-1].add(line, files)
         if parts:
             parts[-1].close(files)
+        names = [path] if len(parts) == 1 else [_numbered(path, number) for number in range(1, len(parts) + 1)]
+        _refuse_stale(path, names)
+        for part, name in zip(parts, names, strict=True):
+            part.path.replace(name)
     except BaseException as error:
         for part in parts:
-            part.out.close()
+            with contextlib.suppress(OSError):  # what does not fit on the disk does not fit while closing either
+                part.out.close()
             part.path.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise RedpencilError(
                 f"cannot write it ({error.strerror})", file=path, way_out="choose another path, or make room"
             ) from None
         raise
-    names = [path] if len(parts) == 1 else [_numbered(path, number) for number in range(1, len(parts) + 1)]
-    for part, name in zip(parts, names, strict=True):
-        part.path.replace(name)
     return [BatchFile(name, part.count) for part, name in zip(parts, names, strict=True)]
+
+
+def _refuse_stale(path: Path, names: list[Path]) -> None:
+    """Refuse to write beside files of an earlier call that somebody would submit together with these."""
+    numbered = re.compile(rf"{re.escape(path.stem)}-[1-9]\d{{0,2}}{re.escape(path.suffix)}")
+    beside = [path, *(other for other in path.parent.iterdir() if numbered.fullmatch(other.name))]
+    stale = sorted(other.name for other in beside if other not in names and other.exists())
+    if names and stale:
+        raise RedpencilError(
+            f"{', '.join(stale)} of an earlier call would look like a part of this batch",
+            file=path,
+            way_out="move it away, or choose another --batch-out",
+        )
 
 
 def _is_anthropic(client: Client) -> bool:

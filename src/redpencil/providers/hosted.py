@@ -6,29 +6,27 @@ they let through is settled here: an answer, a broken body to ask for again, a r
 
 import asyncio
 import contextlib
+import itertools
 import json
-import re
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Completion, Failure, Message, Request, Result
 from redpencil.providers.limits import Limits, Throttle, estimated_tokens
-from redpencil.providers.shown import message_of, one_line
+from redpencil.providers.shown import message_of, one_line, without_key
+from redpencil.providers.transport import MOST_BYTES, Hook
+from redpencil.providers.watch import PASSING, Answer, Watch
 
-_REFUSED_AT_FIRST: Final = 20
-_FAILED_IN_A_ROW: Final = 50
 _SLOW_DRAW_S: Final = 0.001
-_PASSING: Final = (408, 409, 429)
-"""Statuses below 500 that the SDKs repeat."""
-
-
-Hook = Callable[[Any], Awaitable[None]]
-"""What an SDK's HTTP client awaits before a request goes out; it gets the request."""
+_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60
+_BROKEN_PAUSE_S, _LONGEST_BROKEN_PAUSE_S = 0.5, 8
+_NO_MONEY: Final = ("insufficient_quota", "credit balance is too low")
+"""How OpenAI and Anthropic say with a status for something else that an account is empty."""
 
 
 class MalformedAnswerError(Exception):
@@ -70,6 +68,10 @@ class Client(Protocol):
     @property
     def key_variable(self) -> str:
         """The environment variable with the API key."""
+
+    @property
+    def address_variable(self) -> str:
+        """The environment variable that may name another server."""
 
     @property
     def server(self) -> str:
@@ -165,15 +167,6 @@ def _drive(runner: asyncio.Runner, desk: "_Desk", source: Iterator[Request]) -> 
         yield from desk.collect()
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What became of a request. `refused` says that the server refused this very request, and why."""
-
-    request: Request
-    result: Result
-    refused: bool = False
-
-
 @dataclass(slots=True)
 class _Desk:
     """The requests under way, and what has come of others."""
@@ -181,10 +174,10 @@ class _Desk:
     client: Client
     limits: Limits
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    finished: deque[_Answer] = field(default_factory=deque)
+    finished: deque[Answer] = field(default_factory=deque)
     trouble: BaseException | None = None
     reached: bool = False
-    watch: "_Watch" = field(default_factory=lambda: _Watch())
+    watch: Watch = field(default_factory=Watch)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     connection: Connection | None = None
 
@@ -212,7 +205,7 @@ class _Desk:
         """All that has come; then the error that ends the run, if there is one."""
         while self.finished:
             answer = self.finished.popleft()
-            hopeless = self.watch.see(answer, self.client)
+            hopeless = self.watch.see(answer, self.client.server)
             self.trouble = self.trouble or hopeless
             yield answer.request, answer.result
         if self.trouble is not None:
@@ -231,42 +224,50 @@ class _Desk:
             self.tasks.discard(task)
             self.news.set()
 
-    async def _ask(self, request: Request) -> _Answer:
-        """Ask until there is an answer; a body that holds none is asked for again."""
+    async def _ask(self, request: Request) -> Answer:
+        """Ask until there is an answer or no try is left; a body that holds no answer is asked for again."""
         assert self.connection is not None
-        body = self.client.body(request.messages)
-        problem = ""
-        for attempt in range(self.limits.max_retries + 1):
-            if attempt:
-                await asyncio.sleep(min(0.25 * 2**attempt, 8))
+        body, key = self.client.body(request.messages), self.connection.key
+        left = self.limits.max_retries
+        for broken in itertools.count(1):
             try:
-                text = await self._post(self.connection, body)
-                return _Answer(request, self.client.completion(_parsed(text)))
+                content, left = await self._post(self.connection, body, left)
+                return Answer(request, self.client.completion(_parsed(content, key)))
             except MalformedAnswerError as error:
-                problem = f"the body of the answer is broken: {error}"
+                problem = one_line(f"the body of the answer is broken: {error}", key)
             except self.connection.module.APIStatusError as error:
                 return self._refused(request, error)
             except self.connection.module.APIConnectionError as error:
-                return _Answer(request, Failure(self._unreachable(error)))
-        return _Answer(request, Failure(one_line(problem, self.connection.key)))
+                return Answer(request, Failure(self._unreachable(error)), status=0)
+            if not left:
+                break
+            left -= 1
+            await asyncio.sleep(min(_BROKEN_PAUSE_S * 2 ** (broken - 1), _LONGEST_BROKEN_PAUSE_S))
+        return Answer(request, Failure(problem))
 
-    async def _post(self, connection: Connection, body: dict[str, Any]) -> str:
-        """Post with the SDK's retries; until a server was heard of one at first, to tell soon if none is there."""
-        left = self.limits.max_retries
+    async def _post(self, connection: Connection, body: dict[str, Any], left: int) -> tuple[bytes, int]:
+        """Post with the SDK's retries, `left` at most; what comes back, and how many retries are left then.
+
+        Until a server was heard of, one retry is made at first, to tell soon if none is there.
+        """
+        import httpx2
+
         while True:
             first = not self.reached
             retries = min(1, left) if first else left
-            left = max(left - retries - 1, 0)
             try:
-                text = await connection.sdk.post(
-                    self.client.path, cast_to=str, body=body, options={"max_retries": retries}
+                response = await connection.sdk.post(
+                    self.client.path, cast_to=httpx2.Response, body=body, options={"max_retries": retries}
                 )
             except connection.module.APIStatusError as error:
                 self.reached = True
-                if not first or not left or not (error.status_code in _PASSING or error.status_code >= 500):
+                left -= retries
+                if not first or not left or not (error.status_code in PASSING or error.status_code >= 500):
                     raise
+                await asyncio.sleep(_pause(error.response.headers))
             except connection.module.APIConnectionError as error:
-                if not first:
+                left -= retries
+                if not first or (self.reached and not left):
                     raise
                 if not self.reached:
                     raise RedpencilError(
@@ -276,7 +277,8 @@ class _Desk:
                     ) from None
             else:
                 self.reached = True
-                return str(text)
+                return response.content, left - int(response.request.headers["x-stainless-retry-count"])
+            left -= 1
 
     def _unreachable(self, error: Exception) -> str:
         assert self.connection is not None
@@ -285,7 +287,7 @@ class _Desk:
         cause = error.__cause__ or error
         return one_line(f"no connection ({type(cause).__name__}: {cause})", self.connection.key)
 
-    def _refused(self, request: Request, error: Any) -> _Answer:
+    def _refused(self, request: Request, error: Any) -> Answer:
         """A refusal of this request, or of all.
 
         Raises:
@@ -308,40 +310,12 @@ class _Desk:
                 f"{client.server} refuses access ({problem})",
                 f"check {client.key_variable}, --model and --base-url",
             )
-        if status == 429 and "insufficient_quota" in error.response.text:
-            ends[429] = ends[402]
+        if status in (400, 429) and any(told in error.response.text for told in _NO_MONEY):
+            ends[status] = ends[402]
         if status in ends:
             what, way_out = ends[status]
             raise RedpencilError(what, way_out=way_out)
-        return _Answer(request, Failure(problem), refused=400 <= status < 500 and status not in _PASSING)
-
-
-@dataclass(slots=True)
-class _Watch:
-    """Tells when a run only wastes time and money."""
-
-    succeeded: bool = False
-    in_a_row: int = 0
-    refusals: int = 0
-    reason: str = ""
-
-    def see(self, answer: _Answer, client: Client) -> RedpencilError | None:
-        """The error that ends the run, if this answer was one failure too many."""
-        if isinstance(answer.result, Completion):
-            self.succeeded, self.in_a_row = True, 0
-            return None
-        problem = answer.result.problem
-        reason = re.sub(r"\d+", "0", problem)  # "199 tokens are too many" and "205 tokens are too many" are one reason
-        self.in_a_row += 1
-        alike = answer.refused and not self.succeeded and reason == (self.reason or reason)
-        self.reason, self.refusals = reason, self.refusals + 1 if alike else 0
-        if self.refusals == self.in_a_row == _REFUSED_AT_FIRST:
-            what = f"{client.server} refused the first {_REFUSED_AT_FIRST} requests for one reason: {problem}"
-            return RedpencilError(what, way_out="check --model, the template and the parameters that go with them")
-        if self.in_a_row == _FAILED_IN_A_ROW:
-            what = f"{_FAILED_IN_A_ROW} requests in a row failed, the last with: {problem}"
-            return RedpencilError(what, way_out=f"when {client.server} is well again, the same command goes on")
-        return None
+        return Answer(request, Failure(problem), status)
 
 
 def _hook(throttle: Throttle, max_tokens: int) -> Hook:
@@ -351,8 +325,20 @@ def _hook(throttle: Throttle, max_tokens: int) -> Hook:
     return wait
 
 
-def _parsed(text: str) -> object:
+def _pause(headers: Mapping[str, str]) -> float:
+    """Seconds until the next try: what the server says, if that is a minute or less, as with the SDKs."""
+    with contextlib.suppress(ValueError):
+        told = float(headers.get("retry-after", ""))
+        if 0 < told <= _LONGEST_PAUSE_S:
+            return told
+    return _PAUSE_S
+
+
+def _parsed(content: bytes, key: str) -> object:
+    if len(content) > MOST_BYTES:
+        raise MalformedAnswerError(f"it is longer than {MOST_BYTES // 1_000_000} MB")
     try:
-        return json.loads(text)
+        return json.loads(content)
     except (ValueError, RecursionError):
-        raise MalformedAnswerError(f"no JSON but {text[:40]!r}" if text.strip() else "it is empty") from None
+        text = without_key(content[:10_000].decode(errors="replace").strip(), key)
+        raise MalformedAnswerError(f"no JSON but {text[:40]!r}" if text else "it is empty") from None

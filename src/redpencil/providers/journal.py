@@ -4,9 +4,11 @@ An answer is committed before the next one is drawn. In WAL mode a commit surviv
 moment. A request that was under way when a process died is known as such: nobody can tell whether it was paid for.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +29,8 @@ CREATE TABLE IF NOT EXISTS answer (
   stop_reason TEXT,
   input_tokens INTEGER,
   output_tokens INTEGER,
-  problem TEXT              -- why the last attempt failed
+  problem TEXT,             -- why the last attempt failed
+  batch INTEGER NOT NULL DEFAULT 0  -- 1 where the answer came in a batch, which costs less
 ) STRICT;
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_VERSION};
@@ -40,14 +43,22 @@ class Journal:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self.interrupted = self._count("text IS NULL AND problem IS NULL")
-        """Requests that were under way when the last process with this journal ended."""
 
     def __len__(self) -> int:
-        return self._count("text IS NOT NULL")
+        (count,) = self._connection.execute("SELECT count(*) FROM answer WHERE text IS NOT NULL").fetchone()
+        return int(count)
+
+    def is_empty(self, *, but_for_questions: bool = False) -> bool:
+        """Whether nothing is kept; or, if so asked, nothing but that requests were under way."""
+        worth = "text IS NOT NULL OR problem IS NOT NULL" if but_for_questions else "TRUE"
+        return self._connection.execute(f"SELECT 1 FROM answer WHERE {worth} LIMIT 1").fetchone() is None
 
     def find(self, key: str) -> Completion | None:
-        """The answer to a request, if there is one."""
+        """The answer to a request, if there is one.
+
+        Raises:
+            sqlite3.DatabaseError: if what is kept is no answer; `open_journal` turns it into a `RedpencilError`.
+        """
         row = self._connection.execute(
             "SELECT text, stop_reason, input_tokens, output_tokens FROM answer WHERE key = ? AND text IS NOT NULL",
             (bytes.fromhex(key),),
@@ -55,8 +66,18 @@ class Journal:
         if row is None:
             return None
         text, stop_reason, input_tokens, output_tokens = row
+        if stop_reason not in list(StopReason) or (input_tokens is None) != (output_tokens is None):
+            raise sqlite3.DatabaseError(f"the row of answer {key} is damaged")
         usage = None if input_tokens is None else Usage(input_tokens, output_tokens)
         return Completion(text, StopReason(stop_reason), usage)
+
+    def under_way(self, key: str) -> bool:
+        """Whether a request was sent and nobody knows what became of it."""
+        return self._holds("text IS NULL AND problem IS NULL", key)
+
+    def of_batch(self, key: str) -> bool:
+        """Whether the answer to a request came in a batch."""
+        return self._holds("text IS NOT NULL AND batch", key)
 
     def problem(self, key: str) -> str | None:
         """Why the last attempt at a request failed; None if it did not, or was never made."""
@@ -71,31 +92,33 @@ class Journal:
             (bytes.fromhex(key), model),
         )
 
-    def record(self, key: str, model: str, result: Result) -> None:
-        """Keep an answer, or why there is none. An answer that is there stays."""
+    def record(self, key: str, model: str, result: Result, *, batch: bool = False) -> None:
+        """Keep an answer, or why there is none. An answer that is there stays. `batch` says that it came in one."""
         if isinstance(result, Failure):
             values = (None, None, None, None, result.problem)
         else:
             usage = (None, None) if result.usage is None else (result.usage.input_tokens, result.usage.output_tokens)
             values = (result.text, result.stop_reason.value, *usage, None)
         self._connection.execute(
-            "INSERT INTO answer (key, model, text, stop_reason, input_tokens, output_tokens, problem) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET text = excluded.text, "
+            "INSERT INTO answer (key, model, text, stop_reason, input_tokens, output_tokens, problem, batch) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET text = excluded.text, "
             "stop_reason = excluded.stop_reason, input_tokens = excluded.input_tokens, "
-            "output_tokens = excluded.output_tokens, problem = excluded.problem WHERE text IS NULL",
-            (bytes.fromhex(key), model, *values),
+            "output_tokens = excluded.output_tokens, problem = excluded.problem, batch = excluded.batch "
+            "WHERE text IS NULL",
+            (bytes.fromhex(key), model, *values, batch),
         )
 
-    def _count(self, condition: str) -> int:
-        (count,) = self._connection.execute(f"SELECT count(*) FROM answer WHERE {condition}").fetchone()
-        return int(count)
+    def _holds(self, condition: str, key: str) -> bool:
+        found = self._connection.execute(f"SELECT 1 FROM answer WHERE key = ? AND {condition}", (bytes.fromhex(key),))
+        return found.fetchone() is not None
 
 
 @contextmanager
 def open_journal(path: Path | None = None) -> Iterator[Journal]:
     """Open a journal, or make one; without a path it lives in memory.
 
-    Only one process at a time works with a file: two would pay for the same requests.
+    Only one process at a time works with a file: two would pay for the same requests. A file that holds nothing at the
+    end is removed.
 
     Raises:
         RedpencilError: if another process has it open, it is no journal, or it cannot be read or written.
@@ -104,27 +127,56 @@ def open_journal(path: Path | None = None) -> Iterator[Journal]:
         with _connected(":memory:", None) as connection:
             yield Journal(connection)
         return
+    with _locked(path) as place:
+        existed, useless = place.exists(), False
+        try:
+            with _connected(str(place), path) as connection:
+                journal = Journal(connection)
+                try:
+                    yield journal
+                except BaseException as error:
+                    # Where no request could succeed, those under way did not either.
+                    hopeless = isinstance(error, RedpencilError) and not existed
+                    with suppress(sqlite3.Error):
+                        useless = journal.is_empty(but_for_questions=hopeless)
+                    raise
+                useless = journal.is_empty()
+        finally:
+            if useless:
+                place.unlink(missing_ok=True)
+                _lock_of(place).unlink(missing_ok=True)  # while it is held: who comes next makes one of their own
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[Path]:
+    """Keep other processes away from a journal, whatever name they have for it; yields its place behind all links."""
     if path.is_dir():
         raise RedpencilError("a folder stands where the journal should be", file=path, way_out="choose another file")
+    place = Path(os.path.realpath(path))
+    lock = FileLock(_lock_of(place), timeout=0)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(path.name + ".lock"), timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise RedpencilError(
-            "another process is working with this journal",
-            file=path,
-            way_out="wait until it has ended, or choose another --journal",
-        ) from None
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            _lock_of(place).touch()  # where no file can be made, this says why
+            raise RedpencilError(
+                "another process is working with this journal",
+                file=path,
+                way_out="wait until it has ended, or choose another --journal",
+            ) from None
     except OSError as error:
         raise RedpencilError(
             f"cannot open the journal ({error.strerror})", file=path, way_out="choose another --journal"
         ) from None
     try:
-        with _connected(str(path), path) as connection:
-            yield Journal(connection)
+        yield place
     finally:
         lock.release()
+
+
+def _lock_of(place: Path) -> Path:
+    return place.with_name(place.name + ".lock")
 
 
 @contextmanager
@@ -174,8 +226,9 @@ def ask_missing(journal: Journal, provider: Provider, requests: Iterable[Request
         for request in requests:
             if request.key not in asked and journal.find(request.key) is None:
                 asked.add(request.key)
+                failed_before = journal.problem(request.key) is not None
                 journal.ask(request.key, model)
-                yield request
+                yield replace(request, failed_before=failed_before)
 
     for request, result in provider.answer(missing()):
         journal.record(request.key, model, result)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from redpencil.errors import RedpencilError
-from redpencil.providers.base import Completion, Message, StopReason, Usage
-from redpencil.providers.hosted import Connection, Hook, MalformedAnswerError
+from redpencil.providers.base import Completion, Message, StopReason, Usage, counted
+from redpencil.providers.hosted import Connection, MalformedAnswerError
 from redpencil.providers.limits import MISSING_SDK, Limits
 from redpencil.providers.shown import shown_address, valid_text
+from redpencil.providers.transport import Hook, checked_sdk, http_client
 
 LengthParameter = Literal["max_tokens", "max_completion_tokens"]
 
@@ -56,7 +57,9 @@ class OpenAIClient:
     @property
     def identity(self) -> Mapping[str, Any]:
         """Provider, model and parameters; under which name `max_tokens` is sent decides no answer."""
-        return {"provider": "openai", "model": self.model, "max_tokens": self.max_tokens, **self._others()}
+        others = {"extra": dict(self.extra)} if self.extra else {}
+        warmth = {} if self.temperature is None else {"temperature": self.temperature}
+        return {"provider": "openai", "model": self.model, "max_tokens": self.max_tokens, **warmth, **others}
 
     @property
     def path(self) -> str:
@@ -69,12 +72,17 @@ class OpenAIClient:
         return "OPENAI_API_KEY"
 
     @property
+    def address_variable(self) -> str:
+        """The environment variable that may name another server."""
+        return "OPENAI_BASE_URL"
+
+    @property
     def server(self) -> str:
         """The server's address, as it may be shown."""
         return shown_address(self._other_server() or "https://api.openai.com/v1")
 
     def _other_server(self) -> str | None:
-        return self.base_url or os.environ.get("OPENAI_BASE_URL") or None
+        return self.base_url or os.environ.get(self.address_variable) or None
 
     def _others(self) -> dict[str, Any]:
         warmth = {} if self.temperature is None else {"temperature": self.temperature}
@@ -130,20 +138,13 @@ class OpenAIClient:
                 f"no API key in {self.key_variable}",
                 way_out=f"export {self.key_variable}=..., or name a server that needs none with --base-url",
             )
-        http = None if throttle is None else openai.DefaultAsyncHttpxClient(event_hooks={"request": [throttle]})
-        sdk = openai.AsyncOpenAI(
-            api_key=key,
-            base_url=other,
-            timeout=limits.timeout_s,
-            max_retries=limits.max_retries,
-            http_client=http,
+        http = http_client(openai, limits, throttle)
+        sdk = checked_sdk(
+            lambda: openai.AsyncOpenAI(api_key=key, base_url=other, timeout=limits.timeout_s, http_client=http)
         )
         return Connection(sdk, openai, "" if key == _PLACEHOLDER_KEY else key)
 
 
 def _usage(told: object) -> Usage | None:
     """Tokens that were paid for; None where the server does not count."""
-    if not isinstance(told, dict):
-        return None
-    asked, answered = told.get("prompt_tokens"), told.get("completion_tokens")
-    return Usage(asked, answered) if isinstance(asked, int) and isinstance(answered, int) else None
+    return counted(told.get("prompt_tokens"), told.get("completion_tokens")) if isinstance(told, dict) else None

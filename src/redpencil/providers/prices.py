@@ -1,5 +1,6 @@
 """What answers cost: a table of prices that ships, extended or replaced by a user's own."""
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import date
@@ -34,6 +35,14 @@ class PriceTable(Section):
 
 
 Prices = Mapping[str, Price]
+
+_PAGES: Final = {
+    "claude": "https://platform.claude.com/docs/en/about-claude/pricing",
+    "gpt": "https://developers.openai.com/api/docs/pricing",
+}
+"""The providers' own pages, by how their models' names begin."""
+
+_OLD_DAYS: Final = 90
 
 
 def load_prices(override: Path | None = None) -> Prices:
@@ -75,3 +84,21 @@ def cost(usage: Usage, price: Price, *, batch: bool = False) -> float:
     """US dollars for so many tokens."""
     dollars = (usage.input_tokens * price.input + usage.output_tokens * price.output) / 1_000_000
     return dollars * (1 - price.batch_discount) if batch else dollars
+
+
+def price_page(model: str) -> str | None:
+    """The page on which a model's provider tells its prices, where one is known."""
+    return _PAGES.get(model.split("-")[0])
+
+
+def days_too_old(price: Price, today: date) -> int | None:
+    """The age of a price in days, if it is so old that it may no longer hold."""
+    age = (today - price.as_of).days if price.as_of is not None else 0
+    return age if age > _OLD_DAYS else None
+
+
+def shown_dollars(dollars: float) -> str:
+    """A sum in cents, or with two digits that count where that is finer: $12.34, $0.0029."""
+    cents_do = dollars == 0 or dollars >= 0.1
+    digits = 2 if cents_do else 1 - math.floor(math.log10(dollars))
+    return f"${dollars:,.{digits}f}"

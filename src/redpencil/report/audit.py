@@ -1,35 +1,39 @@
 """The page of an edit audit: one file that asks nothing of any host."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import redpencil
 from redpencil.editing.audit import KINDS, Audit, Editor, Example
 from redpencil.editing.findings import Finding, counted, findings, rule_name, share_text
-from redpencil.editing.minimal import RULES
+from redpencil.editing.minimal import RULES, rule_text
 from redpencil.editing.spans import SpanAgreement
 from redpencil.editing.tallies import QUANTILES, Distribution
+from redpencil.files import whole_file
 from redpencil.records import EditOutcome
 from redpencil.report import audit_charts
 from redpencil.report.charts import Chart
 from redpencil.report.estimates import DASH, plain, signed
-from redpencil.report.page import TEMPLATES
+from redpencil.report.page import TEMPLATES, safe_chart, template
 from redpencil.report.redline import redline_html
 from redpencil.report.tables import ABSENT, Cell, Table
 
 SHOWN_EDITORS = 50
+_CODE: Final = re.compile("`([^`]+)`")
 KIND_NAMES: Final = {"insert": "Insertions", "delete": "Deletions", "replace": "Substitutions"}
 EXAMPLE_TITLES: Final[Mapping[str, str]] = {
     "only_append": "Edits that only append",
     **{name: f"Not minimal: {rule_name(name)}" for name in RULES},
-    "edited_differently": "One response, edited in different ways",
-    "edited_or_left": "Edited in one row, found good in another",
+    "edited_differently": "One response, edited in different ways by one editor",
+    "edited_or_left": "Edited in one row, found good in another by one editor",
     "reversed": "Each text edited into the other",
     "swapped": "Words replaced in both directions",
+    "others_edited_differently": "One response, edited in different ways by different editors",
+    "edited_or_left_by_others": "Edited by one editor, found good by another",
     "edits": "Any edits",
 }
 """What examples are shown of, in the order of the page."""
@@ -37,20 +41,12 @@ EXAMPLE_TITLES: Final[Mapping[str, str]] = {
 
 def write_audit(audit: Audit, path: Path, sources: Sequence[str]) -> None:
     """Write the page of an audit; `sources` are the names of what was audited."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(render_audit(audit, sources).encode("utf-8", "replace"))
-    partial.replace(path)
+    with whole_file(path) as out:
+        out.write(render_audit(audit, sources).encode("utf-8", "replace"))
 
 
 def render_audit(audit: Audit, sources: Sequence[str]) -> str:
     """The page as a text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "audit.css"))
     found = findings(audit)
     charts: dict[str, Chart | None] = {}
@@ -61,18 +57,24 @@ def render_audit(audit: Audit, sources: Sequence[str]) -> str:
             "places": audit_charts.places_chart(audit),
             "editors": audit_charts.editors_chart(audit),
         }
-    return environment.get_template("audit.html.j2").render(
+    return template("audit.html.j2").render(
         style=Markup(style),
         sources=sources,
         summary=summary(audit),
         lead=lead(found),
-        attention=[finding for finding in found if finding.attention],
-        notes_found=[finding for finding in found if not finding.attention],
-        charts={name: _safe(chart) for name, chart in charts.items()},
+        attention=[_shown(finding) for finding in found if finding.attention],
+        notes_found=[_shown(finding) for finding in found if not finding.attention],
+        charts={name: safe_chart(chart) for name, chart in charts.items()},
         tables=audit_tables(audit),
         examples=_examples(audit.examples),
         version=redpencil.__version__,
     )
+
+
+def _shown(finding: Finding) -> dict[str, Markup]:
+    """A finding for the page: escaped, a number stays on the line of its percent sign, and commands are set as such."""
+    sentence = escape(finding.sentence.replace(" %", "\u00a0%"))
+    return {"sentence": sentence, "advice": Markup(_CODE.sub(r"<code>\1</code>", escape(finding.advice)))}
 
 
 def lead(found: Sequence[Finding]) -> str:
@@ -88,10 +90,8 @@ def summary(audit: Audit) -> str:
     text = f"{counted(audit.rows, 'row')}, {counted(audit.edits, 'edit')} by {counted(len(audit.editors), 'editor')}."
     if audit.kept.mean is None or audit.kept.median is None:
         return text
-    kept = (
-        f"{100 * audit.kept.mean:.0f} % of the words on average, half of them {100 * audit.kept.median:.0f} % or more"
-    )
-    return f"{text} The edits keep {kept}."
+    mean, median = (f"{100 * share:.0f} %" for share in (audit.kept.mean, audit.kept.median))
+    return f"{text} The edits keep {mean} of the words on average; the median is {median}."
 
 
 def audit_tables(audit: Audit) -> dict[str, Table | None]:
@@ -101,6 +101,7 @@ def audit_tables(audit: Audit) -> dict[str, Table | None]:
         "numbers": _numbers(audit) if audit.edits else None,
         "kinds": _kinds(audit) if audit.edits else None,
         "length": _length(audit) if audit.edits else None,
+        "ends": _ends(audit) if audit.edits else None,
         "rules": _rules(audit) if audit.edits else None,
         "repeats": _repeats(audit),
         "editors": _editors(audit.editors),
@@ -126,7 +127,9 @@ def _numbers(audit: Audit) -> Table:
         _distribution("Growth, characters", audit.length.characters, sign=True),
     )
     header = ("Of each edit", "Mean", "Least", *(f"{100 * share:.0f} %" for share in QUANTILES), "Most")
-    return Table("Kept share and growth", header, rows, ("Columns in percent: so many of the edits lie at or below.",))
+    return Table(
+        "Kept share and growth", header, rows, ("5 %: five in a hundred edits lie at or below this value, and so on.",)
+    )
 
 
 def _distribution(name: str, values: Distribution, *, scale: float = 1.0, sign: bool = False) -> tuple[Cell, ...]:
@@ -160,8 +163,6 @@ def _length(audit: Audit) -> Table:
         ("Longer, in words", length.longer),
         ("As long", length.equal),
         ("Shorter", length.shorter),
-        ("Only append", length.only_append),
-        ("Only cut the end", length.only_cut_the_end),
     )
     growth = length.words_after - length.words_before
     notes = (
@@ -173,27 +174,33 @@ def _length(audit: Audit) -> Table:
     return Table("Length", ("Edits that are", "Edits", "Share"), rows, notes)
 
 
+def _ends(audit: Audit) -> Table:
+    length = audit.length
+    counts = (("Only append", length.only_append), ("Only cut the end", length.only_cut_the_end))
+    rows = tuple((Cell(name), Cell(f"{n:,}"), _share(n, audit.edits)) for name, n in counts)
+    return Table("Edits of the end alone", ("Edits that", "Edits", "Share"), rows)
+
+
 def _rules(audit: Audit) -> Table:
-    rows = [(Cell(rule_name(name), does), Cell(f"{n:,}"), _share(n, audit.edits))
-            for name, does in RULES.items() for n in [audit.broken_rules[name]]]  # fmt: skip
+    rows = [(Cell(rule_name(name), rule_text(name, audit.min_kept)), Cell(f"{n:,}"), _share(n, audit.edits))
+            for name, n in audit.broken_rules.items()]  # fmt: skip
     rows.append((Cell("any of them"), Cell(f"{audit.not_minimal:,}"), _share(audit.not_minimal, audit.edits)))
-    note = (
-        f"Rewritten: less than {100 * audit.min_kept:.0f} % kept. The rules see words only: they are reasons to look, "
-        "not verdicts."
-    )
+    note = "The rules see words only: they are reasons to look, not verdicts."
     return Table("Edits that cheap rules call not minimal", ("Rule", "Edits", "Share"), tuple(rows), (note,))
 
 
 def _repeats(audit: Audit) -> Table:
     repeats = audit.repeats
     rows = [
-        ("Duplicate", "ids on several rows", repeats.ids),
+        ("Duplicate", "ids on several rows of one editor", repeats.ids),
         ("Duplicate", "responses (prompt and original) on several rows", repeats.responses),
-        ("Duplicate", "edits that are the same", repeats.edits),
-        ("Contradiction", "responses edited in different ways", repeats.edited_differently),
-        ("Contradiction", "responses edited in one row, found good in another", repeats.edited_or_left),
+        ("Duplicate", "edits of one editor that are the same", repeats.edits),
+        ("Contradiction", "responses edited in different ways by one editor", repeats.edited_differently),
+        ("Contradiction", "responses edited in one row, found good in another by one editor", repeats.edited_or_left),
         ("Contradiction", "texts each edited into the other", repeats.reversed),
         ("Contradiction", "words replaced in both directions", repeats.swapped),
+        ("Disagreement", "responses edited in different ways by different editors", repeats.others_edited_differently),
+        ("Disagreement", "responses edited by one editor, found good by another", repeats.edited_or_left_by_others),
     ]
     cells = tuple((Cell(name, kind), Cell(f"{f.groups:,}"), Cell(f"{f.rows:,}")) for kind, name, f in rows)
     return Table("Rows that belong together", ("What", "How many", "Rows in them"), cells)
@@ -239,12 +246,6 @@ def _spans(spans: SpanAgreement) -> Table:
         "all responses. The interval is 95 %, by bootstrap over responses.",
     )
     return Table("Changed words against labelled error spans", header, (row,), notes)
-
-
-def _safe(chart: Chart | None) -> dict[str, Any] | None:
-    if chart is None:
-        return None
-    return {"svg": Markup(chart.svg), "title": chart.title, "description": chart.description}
 
 
 def _examples(examples: Mapping[str, Sequence[Sequence[Example]]]) -> list[dict[str, Any]]:

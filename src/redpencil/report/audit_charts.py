@@ -19,11 +19,12 @@ Bar = tuple[str, float, str]
 def kept_chart(audit: Audit) -> Chart:
     """How many edits keep how much."""
     whole = max(audit.edits, 1)
-    bars = [(f"{10 * i}", 100 * n / whole, "0") for i, n in enumerate(audit.kept_histogram)]
-    story = ", ".join(f"{label} to {int(label) + 100 // BINS} percent kept: {height:.1f}" for label, height, _ in bars)
+    wide = 100 // BINS
+    bars = [(f"{wide * i}{DASH}{wide * (i + 1)}", 100 * n / whole, "0") for i, n in enumerate(audit.kept_histogram)]
+    story = ", ".join(f"{label.replace(DASH, ' to ')} percent kept: {height:.1f}" for label, height, _ in bars)
     title = "Share of the words that is kept"
     return Chart(
-        _columns(bars, "from this share on, %", "% of the edits"),
+        _columns(bars, "share of the words that is kept, %", "% of the edits", 10),
         title,
         f"Percent of the edits by kept share. {story}.",
     )
@@ -35,7 +36,7 @@ def length_chart(audit: Audit) -> Chart:
     bars = [(growth_label(row), 100 * row.edits / whole, _way(row)) for row in audit.length.bins]
     story = ", ".join(f"{label} words: {height:.1f}" for label, height, _ in bars)
     return Chart(
-        _columns(bars, "words more or fewer", "% of the edits"),
+        _columns(bars, "words more or fewer", "% of the edits", 9.2),
         "How much longer edits are",
         f"Percent of the edits by change of length. {story}.",
     )
@@ -57,7 +58,7 @@ def places_chart(audit: Audit) -> Chart:
     )
     groups = [(str(i), (old, new)) for i, old, new in zip(tenths, removed, added, strict=True)]
     return Chart(
-        _pairs(groups, "tenth of the original", "words for 100 there"),
+        _pairs(groups, "tenth of the original", "words changed per 100 words of that tenth"),
         "Where in the response edits fall",
         f"Words removed and added for each 100 words of the original, by its tenths. {story}.",
     )
@@ -101,13 +102,13 @@ def _height(value: float, top: float) -> float:
     return floor - (floor - TOP - 8) * value / top
 
 
-def _columns(bars: Sequence[Bar], below: str, beside: str) -> str:
+def _columns(bars: Sequence[Bar], below: str, beside: str, size: float) -> str:
     top, ticks = _scale(max(height for _, height, _ in bars))
     slot = (WIDTH - LEFT) / len(bars)
     parts = []
     for i, (label, height, series) in enumerate(bars):
         parts.append(_bar(LEFT + slot * i + slot * 0.11, slot * 0.78, height, top, series))
-        parts.append(_text(LEFT + slot * (i + 0.5), HEIGHT - BOTTOM + 14, label, anchor="middle"))
+        parts.append(_text(LEFT + slot * (i + 0.5), HEIGHT - BOTTOM + 14, label, anchor="middle", size=size))
     return _frame(parts, top, ticks, below, beside)
 
 
@@ -148,7 +149,7 @@ def _bar(x: float, width: float, value: float, top: float, series: str) -> str:
     )
 
 
-def _text(x: float, y: float, text: str, *, anchor: str = "start", colour: str = "muted", size: int = 11) -> str:
+def _text(x: float, y: float, text: str, *, anchor: str = "start", colour: str = "muted", size: float = 11) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="var(--{colour})">'
         f"{html.escape(text)}</text>"
@@ -156,10 +157,10 @@ def _text(x: float, y: float, text: str, *, anchor: str = "start", colour: str =
 
 
 def growth_label(growth: GrowthBin) -> str:
-    """A bin of changes of length in few signs, such as +1\N{EN DASH}9."""
+    """A bin of changes of length in few signs, such as +1 to +9."""
     if growth.low is None or growth.high is None:
         open_end = growth.high if growth.low is None else growth.low
         sign = "\N{LESS-THAN OR EQUAL TO}" if growth.low is None else "\N{GREATER-THAN OR EQUAL TO}"
         return f"{sign}{signed(open_end or 0, 0)}"
-    near, far = sorted((growth.low, growth.high), key=abs)
-    return signed(near, 0) if near == far else f"{signed(near, 0)}{DASH}{abs(far)}"
+    low, high = signed(growth.low, 0), signed(growth.high, 0)
+    return low if low == high else f"{low} to {high}"

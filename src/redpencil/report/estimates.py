@@ -94,14 +94,14 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """With its sign: a plus, or a true minus. What rounds to 0 has none."""
-    text = f"{value:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text.replace("-", MINUS)
+    """With its sign: a plus, or a true minus; thousands apart. What rounds to 0 has none."""
+    text = f"{value:+,.{digits}f}"
+    return text[1:] if not text.strip("+-0.") else text.replace("-", MINUS)
 
 
 def plain(value: float | None, digits: int = 1) -> str:
-    """With a true minus; a dash for None."""
-    return DASH if value is None else f"{value:.{digits}f}".replace("-", MINUS)
+    """With a true minus, thousands apart; a dash for None."""
+    return DASH if value is None else f"{value:,.{digits}f}".replace("-", MINUS)
 
 
 def percent(estimate: Estimate) -> str:

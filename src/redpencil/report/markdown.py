@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from redpencil.files import whole_file
 from redpencil.report import tables
 from redpencil.report.headline import headline
 from redpencil.report.limits import absences, limits
@@ -20,9 +21,8 @@ def write_markdown(run_folder: Path, out: Path) -> Path:
     run_folder, out = Path(run_folder), Path(out)
     text = render_markdown(read_run(run_folder), out.name)
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(out)
+    with whole_file(out) as file:
+        file.write(text.encode("utf-8"))
     return out
 
 

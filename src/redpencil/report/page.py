@@ -8,6 +8,7 @@ import jinja2
 from markupsafe import Markup
 
 import redpencil
+from redpencil.files import whole_file
 from redpencil.report import charts, tables
 from redpencil.report.headline import headline
 from redpencil.report.heatmap import HEATMAP_CSS, heatmap_html
@@ -30,24 +31,16 @@ def write_report(run_folder: Path) -> Path:
     run_folder = Path(run_folder)
     page = render(read_run(run_folder))
     out = run_folder / "report.html"
-    partial = out.with_name("report.html.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(out)
+    with whole_file(out) as file:
+        file.write(page.encode("utf-8"))
     return out
 
 
 def render(run: Run) -> str:
     """The page of a run."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8") + HEATMAP_CSS
     seed = next((seed for of_seed in run.curves.values() for seed in of_seed), None)
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         run=run,
         style=Markup(style),
         headline=headline(run),
@@ -62,8 +55,8 @@ def render(run: Run) -> str:
             "seeds": tables.seeds(run),
             "curves": None if seed is None else tables.curve_table(run, seed),
         },
-        win_rate_chart=_safe(charts.win_rate_chart(run)),
-        curves=[_safe(chart) for chart in charts.learning_curves(run)],
+        win_rate_chart=safe_chart(charts.win_rate_chart(run)),
+        curves=[safe_chart(chart) for chart in charts.learning_curves(run)],
         legend=charts.legend_lines(list(run.curves)),
         redlines=_redlines(run),
         heatmaps=_heatmaps(run),
@@ -74,7 +67,20 @@ def render(run: Run) -> str:
     )
 
 
-def _safe(chart: charts.Chart | None) -> Mapping[str, Any] | None:
+def template(name: str) -> jinja2.Template:
+    """A template of this room; all that is put into it is escaped but what is marked as safe."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
+def safe_chart(chart: charts.Chart | None) -> Mapping[str, Any] | None:
+    """A chart for the templates, whose SVG is our own."""
     if chart is None:
         return None
     return {"svg": Markup(chart.svg), "title": chart.title, "description": chart.description}

@@ -1,0 +1,1 @@
+"""The annotation service: people edit responses in a browser."""

@@ -1,0 +1,313 @@
+"""Krippendorff's alpha: do people who edit the same response, blind to each other, change the same words?
+
+Alpha is 1 - D_o / D_e for nominal values: the disagreement observed within units over the one that is expected if the
+same values were dealt out by chance. It takes any number of editors and missing values. For one unit with m >= 2
+values, n_c of them equal to c, the observed disagreement is the sum over c of n_c (m - n_c) / (m - 1).
+
+What is a value: the outcome that an editor chose; for each word of the original whether the editor changed it; for two
+responses which one is better. A skipped item is no value, and one that cannot be fixed says nothing of its words.
+"""
+
+import hashlib
+import math
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import combinations, groupby
+
+from sqlalchemy import Connection, func, select
+
+from redpencil.alignment.words import diff_words, split_words
+from redpencil.web.schema import item, person, submission
+
+NORMAL_95 = 1.959964
+FEWEST_FOR_INTERVAL = 10
+"""Items without which an interval would promise too much."""
+LONGEST_IN_DAYS = 21
+"""Days that are still shown one by one; longer projects are shown by week."""
+MOST_REMEMBERED, LARGEST_REMEMBERED = 50_000, 200
+"""Edits whose changed words are remembered, and how many words such an edit may change."""
+_REMEMBERED: dict[bytes, frozenset[int]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one item adds to alpha: how often each value was given, the disagreement within its units, their number."""
+
+    counts: Mapping[Hashable, int] = field(default_factory=dict)
+    disagreement: float = 0.0
+    units: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Alpha:
+    """Krippendorff's alpha over some items.
+
+    Args:
+        value: alpha; None where it is undefined, as nobody gave two values or all values are the same.
+        low: lower end of the 95 % interval over items (jackknife), where there are enough of them.
+        high: its upper end.
+        same: share of the pairs of values within units that are equal, without correction for chance.
+        units: units with at least two values.
+        items: items with such units.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    same: float | None
+    units: int
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """Alpha on the outcome, on the words changed, and on which of two responses is better."""
+
+    outcome: Alpha
+    words: Alpha
+    preference: Alpha
+
+
+@dataclass(frozen=True, slots=True)
+class PairAgreement:
+    """Two editors on the items that both have done."""
+
+    first: str
+    second: str
+    measures: Measures
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The items whose last editor finished on this day, or in the week that begins on it (UTC)."""
+
+    start: str
+    measures: Measures
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Agreement overall, per pair of editors and over time, by `span`: `day` or `week`; ready for JSON by `asdict`."""
+
+    overall: Measures
+    pairs: tuple[PairAgreement, ...]
+    span: str
+    periods: tuple[Period, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one editor made of an item."""
+
+    person: str
+    outcome: str
+    edited: str | None
+    submitted: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tallies:
+    """What one item adds to each alpha of `Measures`."""
+
+    outcome: Tally
+    words: Tally
+    preference: Tally
+
+
+def tally(values: Sequence[Hashable]) -> Tally:
+    """One unit with the values that its judges gave it; fewer than two say nothing of agreement."""
+    judges = len(values)
+    if judges < 2:
+        return Tally()
+    counts = Counter(values)
+    return Tally(counts, sum(n * (judges - n) for n in counts.values()) / (judges - 1), 1)
+
+
+def tally_places(changed: Sequence[frozenset[int]], places: int) -> Tally:
+    """The `places` units of a text, each changed or not by each editor; `changed` has the changed ones by editor."""
+    editors = len(changed)
+    if editors < 2:
+        return Tally()
+    times = Counter(place for of_editor in changed for place in of_editor)
+    marked = times.total()
+    disagreement = math.fsum(2 * n * (editors - n) / (editors - 1) for n in times.values())
+    return Tally({True: marked, False: editors * places - marked}, disagreement, places)
+
+
+def alpha(tallies: Iterable[Tally]) -> Alpha:
+    """Alpha over items, with an interval that leaves out each item in turn."""
+    used = [each for each in tallies if each.units]
+    counts: Counter[Hashable] = Counter()
+    for each in used:
+        counts.update(each.counts)
+    disagreement = math.fsum(each.disagreement for each in used)
+    total = counts.total()
+    value = _alpha(counts, disagreement)
+    low, high = (None, None) if value is None else _interval(value, used, counts, disagreement)
+    return Alpha(
+        value=value,
+        low=low,
+        high=high,
+        same=1 - disagreement / total if total else None,
+        units=sum(each.units for each in used),
+        items=len(used),
+    )
+
+
+def _alpha(counts: Mapping[Hashable, int], disagreement: float) -> float | None:
+    total = sum(counts.values())
+    expected = total**2 - sum(n**2 for n in counts.values())
+    return 1 - (total - 1) * disagreement / expected if expected else None
+
+
+def _interval(
+    value: float, tallies: Sequence[Tally], counts: Mapping[Hashable, int], disagreement: float
+) -> tuple[float | None, float | None]:
+    if len(tallies) < FEWEST_FOR_INTERVAL:
+        return None, None
+    left_out = []
+    for each in tallies:
+        rest = {key: n - each.counts.get(key, 0) for key, n in counts.items()}
+        without = _alpha(rest, disagreement - each.disagreement)
+        if without is None:
+            return None, None
+        left_out.append(without)
+    mean = math.fsum(left_out) / len(left_out)
+    variance = math.fsum((without - mean) ** 2 for without in left_out) * (len(left_out) - 1) / len(left_out)
+    error = NORMAL_95 * math.sqrt(variance)
+    return max(value - error, -1.0), min(value + error, 1.0)
+
+
+def changed_places(original: str, edited: str) -> frozenset[int]:
+    """Numbers of the words of `original` that an edit touches.
+
+    An insertion touches the word that it stands before, since that is where the texts part; one at the end touches the
+    place after the last word, whose number is the number of words.
+    """
+    words = split_words(original)
+    ends = [end for _, end in words]
+    places: set[int] = set()
+    for block in diff_words(original, edited):
+        if block.kind != "equal":
+            start, end = block.original
+            first = bisect_right(ends, start)
+            last = first
+            # A block may end with the white space of a word that stays as it is.
+            while last < len(words) and _ink(original, words[last]) < end:
+                last += 1
+            places.update(range(first, max(last, first + 1)))
+    return frozenset(places)
+
+
+def _remembered_places(original: str, edited: str) -> frozenset[int]:
+    """`changed_places`, worked out once for two texts: the dashboard asks about all edits again and again."""
+    key = hashlib.blake2b(f"{len(original)} {original}{edited}".encode(), digest_size=16).digest()
+    places = _REMEMBERED.get(key)
+    if places is None:
+        places = changed_places(original, edited)
+        if len(_REMEMBERED) >= MOST_REMEMBERED:
+            _REMEMBERED.clear()
+        if len(places) <= LARGEST_REMEMBERED:
+            _REMEMBERED[key] = places
+    return places
+
+
+def _ink(text: str, word: tuple[int, int]) -> int:
+    """Where a word begins after its white space; a word that is all white space begins at once."""
+    start, end = word
+    ink = end - len(text[start:end].lstrip())
+    return start if ink == end else ink
+
+
+def places_of(original: str) -> int:
+    """How many numbers `changed_places` can give: one for each word and one for the end."""
+    return len(split_words(original)) + 1
+
+
+def changes_of(original: str, judgement: Judgement) -> frozenset[int] | None:
+    """The words that an editor changed; None where the outcome says nothing of words."""
+    if judgement.outcome == "no_edit_needed":
+        return frozenset()
+    if judgement.outcome == "edited" and judgement.edited is not None:
+        return _remembered_places(original, judgement.edited)
+    return None
+
+
+def agreement(connection: Connection) -> Agreement:
+    """Agreement of all current submissions, whoever has decided on the items since."""
+    overall: list[Tallies] = []
+    pairs: defaultdict[tuple[str, str], list[Tallies]] = defaultdict(list)
+    days: defaultdict[datetime, list[Tallies]] = defaultdict(list)
+    for kind, original, judgements in _judged_items(connection):
+        changes = [None if kind == "compare" else changes_of(original, judgement) for judgement in judgements]
+        places = places_of(original) if kind == "edit" else 0
+        whole = _tallies(kind, judgements, changes, places)
+        overall.append(whole)
+        last = datetime.fromtimestamp(max(judgement.submitted for judgement in judgements), UTC)
+        days[last.replace(hour=0, minute=0, second=0, microsecond=0)].append(whole)
+        by_person = sorted(zip(judgements, changes, strict=True), key=lambda each: each[0].person)
+        for two in combinations(by_person, 2):
+            names = two[0][0].person, two[1][0].person
+            pairs[names].append(_tallies(kind, [each[0] for each in two], [each[1] for each in two], places))
+    span, periods = _periods(days)
+    return Agreement(
+        overall=_measures(overall),
+        pairs=tuple(PairAgreement(*names, _measures(pairs[names])) for names in sorted(pairs)),
+        span=span,
+        periods=periods,
+    )
+
+
+def _judged_items(connection: Connection) -> Iterator[tuple[str, str, list[Judgement]]]:
+    """Kind, original and judgements of each item that at least two editors have judged."""
+    counts = (submission.c.undone.is_(None)) & (submission.c.outcome != "skipped")
+    several = select(submission.c.item_id).where(counts).group_by(submission.c.item_id).having(func.count() >= 2)
+    rows = connection.execute(
+        select(
+            item.c.id,
+            item.c.kind,
+            item.c.response,
+            person.c.name,
+            submission.c.outcome,
+            submission.c.edited,
+            submission.c.submitted,
+        )
+        .join_from(submission, item, submission.c.item_id == item.c.id)
+        .join(person, submission.c.person_id == person.c.id)
+        .where(counts, submission.c.item_id.in_(several))
+        .order_by(item.c.id, submission.c.id)
+    )
+    for _, group in groupby(rows, key=lambda row: row.id):
+        of_item = list(group)
+        judgements = [Judgement(row.name, row.outcome, row.edited, row.submitted) for row in of_item]
+        yield of_item[0].kind, of_item[0].response, judgements
+
+
+def _tallies(
+    kind: str, judgements: Sequence[Judgement], changes: Sequence[frozenset[int] | None], places: int
+) -> Tallies:
+    chosen = tally([judgement.outcome for judgement in judgements])
+    if kind == "compare":
+        return Tallies(Tally(), Tally(), chosen)
+    return Tallies(chosen, tally_places([change for change in changes if change is not None], places), Tally())
+
+
+def _measures(tallies: Sequence[Tallies]) -> Measures:
+    return Measures(
+        outcome=alpha(each.outcome for each in tallies),
+        words=alpha(each.words for each in tallies),
+        preference=alpha(each.preference for each in tallies),
+    )
+
+
+def _periods(days: Mapping[datetime, list[Tallies]]) -> tuple[str, tuple[Period, ...]]:
+    if not days:
+        return "day", ()
+    span = "day" if max(days) - min(days) < timedelta(days=LONGEST_IN_DAYS) else "week"
+    periods: defaultdict[datetime, list[Tallies]] = defaultdict(list)
+    for day, tallies in days.items():
+        periods[day if span == "day" else day - timedelta(days=day.weekday())].extend(tallies)
+    return span, tuple(Period(start.date().isoformat(), _measures(periods[start])) for start in sorted(periods))

@@ -1,0 +1,278 @@
+"""How far the project is: items, people, pace, time per item, kept share, agreement."""
+
+import time
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from redpencil.web.adjudication import disputes, settled_disputes
+from redpencil.web.agreement import Agreement, agreement
+from redpencil.web.charts import Chart
+from redpencil.web.known import KnownScore, known_scores
+from redpencil.web.pictures import progress_charts
+from redpencil.web.project import ProjectConfig, read_project
+from redpencil.web.schema import assignment, item, person, submission
+
+AnyRow = Row[*tuple[Any, ...]]
+
+HOUR_S, DAY_S = 3600, 86400
+SHOWN_HOURS, SHOWN_DAYS, PACE_DAYS = 24, 30, 7
+KEPT_BINS = 10
+SECONDS_EDGES = (15, 30, 60, 120, 240, 480, 960)
+"""Ends of the bins of the time per item; the last bin is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemCounts:
+    """Items without a known answer, by how far they are; `known` counts those with one.
+
+    `done` have as many editors as the project wants, `started` some, `waiting` none. `open` have somebody at work now.
+    """
+
+    total: int
+    done: int
+    started: int
+    waiting: int
+    open: int
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Submissions of the last days, and how long the rest takes at that pace.
+
+    `left` counts the submissions that are still wanted; `days_left` is None where nothing is left or nobody works.
+    """
+
+    left: int
+    per_day: float
+    days_left: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """A bar: its beginning (a time, a number of seconds, a share), its end (None where open), how many it counts."""
+
+    start: float
+    end: float | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PersonProgress:
+    """What one person has done.
+
+    Args:
+        id: of the person.
+        name: of the person.
+        role: of the person.
+        revoked: whether they may come back no more.
+        done: items handed in, without skipped ones.
+        skipped: items skipped.
+        skipped_share: of all that they handed in or skipped.
+        taken_back: submissions that they undid.
+        median_seconds: of active work on an item.
+        kept: mean share of words kept, of their edits.
+        outcomes: how often they chose each.
+        last_seen: when they last opened, saved or handed in something.
+    """
+
+    id: int
+    name: str
+    role: str
+    revoked: bool
+    done: int
+    skipped: int
+    skipped_share: float | None
+    taken_back: int
+    median_seconds: float | None
+    kept: float | None
+    outcomes: Mapping[str, int]
+    last_seen: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """All that the dashboard shows, ready for JSON. Times are seconds since 1970, UTC; skipped items count nowhere
+    but in the outcomes and beside their people.
+    """
+
+    title: str
+    at: float
+    editors_per_item: int
+    items: ItemCounts
+    pace: Pace
+    disputed: int
+    settled: int
+    outcomes: Mapping[str, int]
+    people: tuple[PersonProgress, ...]
+    by_hour: tuple[Bin, ...]
+    by_day: tuple[Bin, ...]
+    median_seconds: float | None
+    seconds: tuple[Bin, ...]
+    mean_kept: float | None
+    kept: tuple[Bin, ...]
+    agreement: Agreement
+    known: tuple[KnownScore, ...]
+
+    @property
+    def charts(self) -> Mapping[str, Chart]:
+        """The pictures of the page, by name."""
+        return progress_charts(self)
+
+
+def progress(connection: Connection, now: float | None = None) -> Progress:
+    """How far the project is at the time `now`."""
+    now = time.time() if now is None else now
+    config = read_project(connection)
+    current = connection.execute(
+        select(
+            submission.c.person_id,
+            submission.c.outcome,
+            submission.c.kept,
+            submission.c.seconds,
+            submission.c.submitted,
+        ).where(submission.c.undone.is_(None))
+    ).all()
+    work = [row for row in current if row.outcome != "skipped"]
+    times = [row.submitted for row in work]
+    seconds = [row.seconds for row in work]
+    kept = [row.kept for row in work if row.outcome == "edited"]
+    items, left = _items(connection, config, now)
+    return Progress(
+        title=config.title,
+        at=now,
+        editors_per_item=config.editors_per_item,
+        items=items,
+        pace=_pace(times, left, now),
+        disputed=len(disputes(connection)),
+        settled=len(settled_disputes(connection)),
+        outcomes=dict(Counter(row.outcome for row in current).most_common()),
+        people=_people(connection, current),
+        by_hour=_by_time(times, HOUR_S, SHOWN_HOURS, now),
+        by_day=_by_time(times, DAY_S, SHOWN_DAYS, now),
+        median_seconds=median(seconds) if seconds else None,
+        seconds=_by_seconds(seconds),
+        mean_kept=fmean(kept) if kept else None,
+        kept=_by_kept(kept),
+        agreement=agreement(connection),
+        known=tuple(known_scores(connection)),
+    )
+
+
+def _items(connection: Connection, config: ProjectConfig, now: float) -> tuple[ItemCounts, int]:
+    """The counts, and how many submissions are still wanted."""
+    unknown = item.c.known_answer.is_(None)
+    done = Counter[int]()
+    for row in connection.execute(
+        select(item.c.done, func.count().label("items")).where(unknown).group_by(item.c.done)
+    ):
+        done[row.done] = row.items
+    opened = connection.scalar(
+        select(func.count(assignment.c.item_id.distinct()))
+        .join(item, assignment.c.item_id == item.c.id)
+        .where(unknown, assignment.c.state == "open", assignment.c.lease_until > now)
+    )
+    known = connection.scalar(select(func.count()).select_from(item).where(item.c.known_answer.is_not(None)))
+    wanted = config.editors_per_item
+    total = done.total()
+    whole = sum(items for times, items in done.items() if times >= wanted)
+    counts = ItemCounts(
+        total=total,
+        done=whole,
+        started=total - whole - done[0],
+        waiting=done[0],
+        open=opened or 0,
+        known=known or 0,
+    )
+    return counts, sum(items * max(wanted - times, 0) for times, items in done.items())
+
+
+def _pace(times: Sequence[float], left: int, now: float) -> Pace:
+    """The pace of the last days, or of the time since the first submission where that is less."""
+    recent = [at for at in times if now - at < PACE_DAYS * DAY_S]
+    if not recent:
+        return Pace(left, 0.0, None)
+    span = min(PACE_DAYS * DAY_S, max(now - min(times), HOUR_S))
+    per_day = len(recent) * DAY_S / span
+    return Pace(left, per_day, left / per_day if left else None)
+
+
+def _people(connection: Connection, current: Iterable[AnyRow]) -> tuple[PersonProgress, ...]:
+    """Everybody who has a way in or has done something, the busiest first."""
+    of_person: defaultdict[int, list[AnyRow]] = defaultdict(list)
+    for row in current:
+        of_person[row.person_id].append(row)
+    taken_back = _counts_by_person(connection)
+    seen = _last_seen(connection)
+    everybody = (
+        _person(row, of_person[row.id], taken_back.get(row.id, 0), seen.get(row.id))
+        for row in connection.execute(select(person.c.id, person.c.name, person.c.role, person.c.revoked))
+    )
+    shown = [each for each in everybody if not each.revoked or each.last_seen is not None]
+    return tuple(sorted(shown, key=lambda each: (-each.done, each.name)))
+
+
+def _person(row: AnyRow, handed_in: Sequence[AnyRow], taken_back: int, seen: float | None) -> PersonProgress:
+    work = [each for each in handed_in if each.outcome != "skipped"]
+    kept = [each.kept for each in work if each.outcome == "edited"]
+    skipped = len(handed_in) - len(work)
+    return PersonProgress(
+        id=row.id,
+        name=row.name,
+        role=row.role,
+        revoked=row.revoked is not None,
+        done=len(work),
+        skipped=skipped,
+        skipped_share=skipped / len(handed_in) if handed_in else None,
+        taken_back=taken_back,
+        median_seconds=median(each.seconds for each in work) if work else None,
+        kept=fmean(kept) if kept else None,
+        outcomes=dict(Counter(each.outcome for each in handed_in).most_common()),
+        last_seen=seen,
+    )
+
+
+def _counts_by_person(connection: Connection) -> dict[int, int]:
+    undone = (
+        select(submission.c.person_id, func.count().label("times"))
+        .where(submission.c.undone.is_not(None))
+        .group_by(submission.c.person_id)
+    )
+    return {row.person_id: row.times for row in connection.execute(undone)}
+
+
+def _last_seen(connection: Connection) -> dict[int, float]:
+    at_work = select(
+        assignment.c.person_id, func.max(assignment.c.opened), func.max(assignment.c.draft_saved)
+    ).group_by(assignment.c.person_id)
+    handed_in = select(submission.c.person_id, func.max(submission.c.submitted)).group_by(submission.c.person_id)
+    seen: dict[int, float] = {}
+    for query in (at_work, handed_in):
+        for person_id, *times in connection.execute(query):
+            seen[person_id] = max(at for at in (seen.get(person_id), *times) if at is not None)
+    return seen
+
+
+def _by_time(times: Iterable[float], span: int, shown: int, now: float) -> tuple[Bin, ...]:
+    """The last hours or days, the current one last; they begin on full hours, or days of UTC."""
+    last = int(now // span)
+    counts = Counter(int(at // span) for at in times)
+    return tuple(Bin(n * span, (n + 1) * span, counts[n]) for n in range(last - shown + 1, last + 1))
+
+
+def _by_seconds(seconds: Iterable[float]) -> tuple[Bin, ...]:
+    counts = Counter(bisect_right(SECONDS_EDGES, each) for each in seconds)
+    starts = (0, *SECONDS_EDGES)
+    ends: tuple[int | None, ...] = (*SECONDS_EDGES, None)
+    return tuple(Bin(start, end, counts[n]) for n, (start, end) in enumerate(zip(starts, ends, strict=True)))
+
+
+def _by_kept(kept: Iterable[float]) -> tuple[Bin, ...]:
+    counts = Counter(min(int(each * KEPT_BINS), KEPT_BINS - 1) for each in kept)
+    return tuple(Bin(n / KEPT_BINS, (n + 1) / KEPT_BINS, counts[n]) for n in range(KEPT_BINS))

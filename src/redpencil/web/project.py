@@ -1,0 +1,116 @@
+"""What a project asks of its people: guidelines, limits, tags, how many editors see an item."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+from sqlalchemy import Connection, insert, select, update
+
+from redpencil.errors import RedpencilError
+from redpencil.sections import Section, parse_section
+from redpencil.web.schema import setting
+from redpencil.web.texts import unstorable
+
+Outcome = Literal["edited", "no_edit_needed", "cannot_be_fixed", "skipped", "first", "second", "tie"]
+DEFAULT_TAGS = ("wrong fact", "irrelevant", "redundant", "rude", "unclear", "unsafe")
+_KEY = "project"
+
+
+class ProjectConfig(Section):
+    """The settings of one project; they may change while people work, and count from then on."""
+
+    title: str = Field("Edits", min_length=1, max_length=200, description="What the pages call the project.")
+    guidelines: str = Field("", max_length=200_000, description="What editors should do, in Markdown.")
+    kept_soft: float = Field(0.5, ge=0, le=1, description="The meter warns below this share of kept words.")
+    kept_hard: float = Field(
+        0.0, ge=0, le=1, description="An edit below this share of kept words is refused; 0 refuses none."
+    )
+    distance_soft: int | None = Field(None, ge=0, description="The meter warns above so many changed characters.")
+    distance_hard: int | None = Field(
+        None, ge=0, description="An edit with more changed characters is refused; none by default."
+    )
+    tags: tuple[str, ...] = Field(DEFAULT_TAGS, max_length=50, description="Names that a changed span may be given.")
+    editors_per_item: int = Field(1, ge=1, le=100, description="Editors that work on an item, blind to each other.")
+    lease_s: float = Field(
+        900, ge=10, le=7 * 86400, description="Seconds without a saved draft until an item goes to somebody else."
+    )
+    known_answer_share: float = Field(
+        0.0, ge=0, le=1, description="Share of a person's items whose answer is known, to see how well people do."
+    )
+    suggestions: bool = Field(True, description="Whether editors see an LLM's suggestion where there is one.")
+    reason_required_for: tuple[Outcome, ...] = Field(
+        ("cannot_be_fixed",), description="Outcomes that are taken only with a reason."
+    )
+
+    @field_validator("tags", mode="after")
+    @classmethod
+    def _tags_are_names(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
+        named = tuple(tag.strip() for tag in tags)
+        if not all(named) or len(set(named)) < len(named) or max(map(len, named), default=0) > 100:
+            raise ValueError("tags are different names of up to 100 characters")
+        return named
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.kept_soft < self.kept_hard:
+            raise ValueError("kept_soft is below kept_hard, so nobody would be warned before the limit")
+        if None not in (self.distance_soft, self.distance_hard) and self.distance_soft > self.distance_hard:  # type: ignore[operator]
+            raise ValueError("distance_soft is above distance_hard, so nobody would be warned before the limit")
+        for text in (self.title, self.guidelines, *self.tags):
+            if problem := unstorable(text):
+                raise ValueError(f"{problem} cannot be kept")
+        return self
+
+
+def parse_project(data: Mapping[str, Any], *, file: str | Path | None = None) -> ProjectConfig:
+    """Validate settings.
+
+    Raises:
+        RedpencilError: naming the key, and the nearest known one if the key is unknown.
+    """
+    try:
+        return parse_section(data, ProjectConfig, file=file)
+    except RedpencilError as error:
+        unknown = error.way_out is not None and error.way_out.startswith("did you mean")
+        raise RedpencilError(
+            error.problem,
+            file=error.file,
+            field=error.field,
+            way_out=error.way_out if unknown else "correct the value in the project's settings",
+        ) from None
+
+
+def load_project_file(path: str | Path) -> ProjectConfig:
+    """Read a project's settings from YAML; what it leaves out has its default.
+
+    Raises:
+        RedpencilError: if the file cannot be read or a setting does not fit.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise RedpencilError(f"cannot read it ({error.strerror})", file=path, way_out="give a YAML file") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RedpencilError(f"not valid YAML: {error}", file=path, way_out="correct the YAML") from None
+    if data is None:
+        return ProjectConfig()
+    if not isinstance(data, dict):
+        raise RedpencilError(
+            "a project is a mapping of keys to values", file=path, way_out="write lines such as title: My project"
+        )
+    return parse_project(data, file=path)
+
+
+def read_project(connection: Connection) -> ProjectConfig:
+    """The project's settings; the defaults where none were ever written."""
+    value = connection.execute(select(setting.c.value).where(setting.c.key == _KEY)).scalar()
+    return ProjectConfig() if value is None else parse_project(value)
+
+
+def write_project(connection: Connection, config: ProjectConfig) -> None:
+    """Replace the project's settings."""
+    value = config.model_dump(mode="json")
+    if connection.execute(update(setting).where(setting.c.key == _KEY).values(value=value)).rowcount == 0:
+        connection.execute(insert(setting).values(key=_KEY, value=value))

@@ -1,0 +1,105 @@
+"""What every answer and every request is held to: headers, origins, sizes."""
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BODY_LIMIT = 4 * 1024 * 1024
+UPLOAD_LIMIT = 64 * 1024 * 1024
+
+HEADERS: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": (
+        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""On every answer."""
+
+
+class SecurityHeaders:
+    """Puts `HEADERS` on every answer; what is not a static file is never stored by a browser or a proxy."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+                static = str(scope.get("path", "")).startswith("/static/")
+                headers.setdefault("Cache-Control", "no-cache" if static else "no-store")
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+def limited(request: Request, limit: int) -> Request:
+    """The request with a body that ends in a refusal (413) once it is longer than `limit` bytes.
+
+    Raises:
+        HTTPException: at once, if the request itself says that it is longer.
+    """
+    if _announced_length(request.headers) > limit:
+        raise _too_large(limit)
+    seen = 0
+
+    async def receive() -> Message:
+        nonlocal seen
+        message = await request.receive()
+        seen += len(message.get("body", b""))
+        if seen > limit:
+            raise _too_large(limit)
+        return message
+
+    return Request(request.scope, receive)
+
+
+def comes_from_here(request: Request, base_url: str | None) -> bool:
+    """Whether a request that changes something was made by a page of this server, or by no browser at all.
+
+    Browsers say which page a request comes from. They cannot be made to lie by another site.
+    """
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = request.headers.get("origin")
+    if origin is None:
+        return True
+    here = {request.headers.get("host", "").lower()}
+    if base_url is not None:
+        here.add(urlsplit(base_url).netloc.lower())
+    return urlsplit(origin).netloc.lower() in here
+
+
+def is_https(request: Request, base_url: str | None) -> bool:
+    """Whether the browser came by https, to this process or to the proxy before it."""
+    return request.url.scheme == "https" or (base_url is not None and base_url.lower().startswith("https:"))
+
+
+def address_of(request: Request) -> str:
+    """Where the request comes from."""
+    return request.client.host if request.client is not None else ""
+
+
+def _announced_length(headers: Headers) -> int:
+    try:
+        return int(headers.get("content-length", "0"))
+    except ValueError:
+        return 0
+
+
+def _too_large(limit: int) -> HTTPException:
+    return HTTPException(413, f"The request is larger than {limit // (1024 * 1024)} MB.")

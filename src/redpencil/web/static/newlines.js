@@ -1,0 +1,116 @@
+// @ts-check
+/**
+ * Line ends. A textarea knows only "\n": what it holds is compared with the original, and every line that nobody
+ * touched gets back the line end that it came with ("\r\n", "\r" or "\n").
+ */
+import { diffArrays } from "./vendor/jsdiff/array.js";
+
+/** Changed lines beyond which the alignment is given up and what lies between counts as rewritten. */
+const LARGEST_CHANGE = 2000;
+
+/**
+ * The text as a textarea holds it.
+ * @param {string} text
+ */
+export function toTextarea(text) {
+  return text.replace(/\r\n?/g, "\n");
+}
+
+/**
+ * What a textarea holds, with the line ends of the original. The same arguments always give the same text.
+ * @param {string} original
+ * @param {string} value
+ */
+export function fromTextarea(original, value) {
+  if (!original.includes("\r")) return value;
+  const before = linesOf(original);
+  const usual = mostUsual(before.map((line) => line.end).filter(Boolean));
+  const after = linesOf(value);
+  const ends = alignedEnds(before, after);
+  let exact = "";
+  after.forEach((line, i) => {
+    const end = line.end && (ends[i] || usual);
+    // An empty line that "\n" ends, after one that "\r" ended, would melt into one "\r\n".
+    exact += line.text + (end === "\n" && !line.text && exact.endsWith("\r") ? "\r\n" : end);
+  });
+  return exact;
+}
+
+/**
+ * Turns places in the text as a textarea holds it into places in the exact text.
+ * @param {string} original
+ * @returns {(place: number) => number}
+ */
+export function exactPlaces(original) {
+  const dropped = [...original.matchAll(/\r\n/g)].map((match, i) => match.index - i);
+  return (place) => place + dropped.filter((at) => at < place).length;
+}
+
+/**
+ * @typedef {{text: string, end: string}} Line
+ * @param {string} text
+ * @returns {Line[]}
+ */
+function linesOf(text) {
+  return [...text.matchAll(/([^\r\n]*)(\r\n|\r|\n|$)/g)]
+    .filter((match) => match[0] !== "")
+    .map((match) => ({ text: match[1], end: match[2] }));
+}
+
+/** @param {string[]} ends */
+function mostUsual(ends) {
+  const counts = new Map();
+  for (const end of ends) counts.set(end, (counts.get(end) ?? 0) + 1);
+  return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0] ?? "\n";
+}
+
+/**
+ * For each line of `after` the end of the line of `before` that it is or that it stands for; "" where there is none.
+ * @param {Line[]} before
+ * @param {Line[]} after
+ * @returns {string[]}
+ */
+function alignedEnds(before, after) {
+  const same = (/** @type {Line} */ a, /** @type {Line} */ b) => a.text === b.text && !a.end === !b.end;
+  let start = 0;
+  while (start < before.length && start < after.length && same(before[start], after[start])) start += 1;
+  const limit = Math.min(before.length, after.length) - start;
+  let tail = 0;
+  while (tail < limit && same(before[before.length - 1 - tail], after[after.length - 1 - tail])) tail += 1;
+  const ends = before.slice(0, start).map((line) => line.end);
+  const old = before.slice(start, before.length - tail);
+  const young = after.slice(start, after.length - tail);
+  ends.push(...changedEnds(old, young, same));
+  return ends.concat(before.slice(before.length - tail).map((line) => line.end));
+}
+
+/**
+ * @param {Line[]} old
+ * @param {Line[]} young
+ * @param {(a: Line, b: Line) => boolean} same
+ * @returns {string[]}
+ */
+function changedEnds(old, young, same) {
+  const changes = diffArrays(old, young, { comparator: same, maxEditLength: LARGEST_CHANGE });
+  if (!changes) return young.map((_, i) => old[i]?.end ?? "");
+  /** @type {string[]} */
+  const ends = [];
+  /** @type {string[]} */
+  let removed = [];
+  let i = 0;
+  for (const change of changes) {
+    if (change.removed) {
+      removed = old.slice(i, i + change.count).map((line) => line.end);
+      i += change.count;
+    } else if (change.added) {
+      const given = removed;
+      ends.push(...Array.from({ length: change.count }, (_, n) => given[n] ?? ""));
+      removed = [];
+    } else {
+      ends.push(...old.slice(i, i + change.count).map((line) => line.end));
+      i += change.count;
+      removed = [];
+    }
+  }
+  return ends;
+}

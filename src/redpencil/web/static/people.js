@@ -1,0 +1,118 @@
+// @ts-check
+/** Inviting people, renewing their links, revoking them. */
+import { Offline, ask, problemOf } from "./api.js";
+import { byId } from "./dom.js";
+
+const field = (/** @type {string} */ id) => /** @type {HTMLInputElement} */ (byId(id));
+const sure = /** @type {HTMLDialogElement} */ (byId("sure"));
+
+/**
+ * @param {string} path
+ * @param {unknown} [body]
+ * @returns {Promise<{data: any, problem: string}>}
+ */
+async function post(path, body) {
+  try {
+    const answer = await ask("POST", path, body);
+    return answer.ok ? { data: answer.data, problem: "" } : { data: null, problem: problemOf(answer) };
+  } catch (error) {
+    if (!(error instanceof Offline)) throw error;
+    return { data: null, problem: "The server does not answer. Nothing was changed; try again." };
+  }
+}
+
+/**
+ * @param {string} id
+ * @param {string} problem
+ */
+function show(id, problem) {
+  byId(id).textContent = problem;
+  byId(id).hidden = !problem;
+}
+
+/** @param {{person: {name: string}, link: string}} invitation */
+function showLink(invitation) {
+  byId("link").hidden = false;
+  byId("link-name").textContent = invitation.person.name;
+  byId("copied").textContent = "";
+  field("link-text").value = invitation.link;
+  field("link-text").focus();
+  field("link-text").select();
+}
+
+byId("invite").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { data, problem } = await post("/api/people", { name: field("name").value, role: field("role").value });
+  show("name-problem", problem);
+  field("name").setAttribute("aria-invalid", String(Boolean(problem)));
+  if (!data) {
+    field("name").focus();
+    return;
+  }
+  field("name").value = "";
+  showLink(data);
+  await refreshTable();
+});
+
+byId("copy").addEventListener("click", async () => {
+  try {
+    await navigator.clipboard.writeText(field("link-text").value);
+    byId("copied").textContent = "Copied.";
+  } catch {
+    field("link-text").select();
+    const copied = document.execCommand("copy");
+    byId("copied").textContent = copied ? "Copied." : "The link is marked: copy it with Ctrl+C.";
+  }
+});
+
+document.addEventListener("click", (event) => {
+  const button = event.target instanceof Element ? event.target.closest("button") : null;
+  const { renew, revoke, name } = button?.dataset ?? {};
+  if (renew) question(`A new link for ${name}?`, "The old link ends, and they are signed out everywhere.", "Make a new link", async () => {
+    const { data, problem } = await post(`/api/people/${renew}/invite`);
+    if (data) showLink(data);
+    return problem;
+  });
+  if (revoke) question(`Revoke ${name}?`, "Their link and their sessions end at once. What they did stays.", "Revoke", async () =>
+    (await post(`/api/people/${revoke}/revoke`)).problem,
+  );
+});
+
+/**
+ * Ask before something is done that cannot be taken back.
+ * @param {string} heading
+ * @param {string} note
+ * @param {string} yes
+ * @param {() => Promise<string>} act gives the problem, or nothing
+ */
+function question(heading, note, yes, act) {
+  byId("sure-question").textContent = heading;
+  byId("sure-note").textContent = note;
+  byId("sure-yes").textContent = yes;
+  show("sure-problem", "");
+  byId("sure-yes").onclick = async () => {
+    const problem = await act();
+    show("sure-problem", problem);
+    if (problem) return;
+    sure.close();
+    if (!byId("link").hidden) field("link-text").focus();
+    await refreshTable();
+  };
+  sure.showModal();
+  byId("sure-no").focus();
+}
+
+byId("sure-no").addEventListener("click", () => sure.close());
+
+/** Show the people as the server has them now. */
+async function refreshTable() {
+  const response = await fetch(location.pathname, { credentials: "same-origin" });
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const fresh = page.querySelector("table.people tbody");
+  if (!response.ok || !fresh) {
+    location.reload();
+    return;
+  }
+  document.querySelector("table.people tbody")?.replaceWith(document.importNode(fresh, true));
+  (await import("./times.js")).showTimes();
+}

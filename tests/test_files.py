@@ -1,0 +1,112 @@
+"""Files appear whole or not at all, whatever goes wrong on the way."""
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from redpencil.errors import RedpencilError
+from redpencil.files import partial_of, whole_file
+
+
+def test_the_file_gets_its_name_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "rows.jsonl"
+    with whole_file(path) as out:
+        out.write(b"one\n")
+        assert not path.exists()
+    assert path.read_bytes() == b"one\n"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError(errno.ENOSPC, "no space left")])
+def test_an_error_leaves_what_stood_there(error: BaseException, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"old")
+    with pytest.raises(BaseException), whole_file(path) as out:  # noqa: B017, PT011, PT012
+        out.write(b"new")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path, problem in ((tmp_path, "a folder stands"), (tmp_path / "file" / "rows", "cannot write it")):
+        with pytest.raises(RedpencilError, match=problem) as caught, whole_file(path):
+            pass
+        assert caught.value.way_out
+
+
+def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    partial_of(path).write_bytes(b"half of something long")
+    with whole_file(path) as out:
+        out.write(b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from redpencil.files import whole_file
+with whole_file(Path(sys.argv[1])) as out:
+    out.write(b"theirs")
+    out.flush()
+    print("open", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_two_processes_cannot_write_one_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(RedpencilError, match="another process is writing this file"), whole_file(path):
+            pass
+        other.stdin.write("\n")
+        other.stdin.flush()
+        assert other.wait() == 0
+    assert path.read_bytes() == b"theirs"
+    with whole_file(path) as out:
+        out.write(b"ours")
+    assert path.read_bytes() == b"ours"
+
+
+def test_a_link_in_the_place_of_the_partial_file_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    partial_of(tmp_path / "rows").symlink_to(victim)
+    with pytest.raises(RedpencilError, match="cannot write it"), whole_file(tmp_path / "rows"):
+        pass
+    assert victim.read_text() == "kept"
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from redpencil.files import whole_file
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    with whole_file(Path(sys.argv[1])) as out:
+        out.write(b"x" * int(sys.argv[2]))
+except OSError as error:
+    print(error.errno, error.filename)
+"""
+
+
+@pytest.mark.parametrize("size", [5_000, 500_000])
+def test_a_file_that_finds_no_room_names_itself_and_leaves_the_old_one(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "rows"
+    path.write_text("old")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(path), str(size)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(errno.EFBIG), str(path)]
+    assert (path.read_text(), list(tmp_path.iterdir())) == ("old", [path])

@@ -1,0 +1,164 @@
+"""The numbers of the dashboard against a small project worked out by hand, and its pages."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from redpencil.web import work
+from redpencil.web.app import create_app
+from redpencil.web.dashboard import DAY_S, HOUR_S, Progress, progress
+from redpencil.web.database import open_database, reading, writing
+from redpencil.web.people import add_person, list_people, revoke
+from redpencil.web.project import ProjectConfig, write_project
+
+NOW = 20 * DAY_S + 10.5 * HOUR_S
+HOSTILE = '</script><img src=x onerror="alert(1)">'
+
+Hand = Callable[[int, str, str | None, float, float], int]
+
+
+@pytest.fixture
+def hand_in(engine: Engine) -> Hand:
+    """`hand_in(person, outcome, text, seconds, at)` does the person's next item and gives the submission's id."""
+
+    def do(person_id: int, outcome: str, text: str | None, seconds: float, at: float) -> int:
+        task = work.next_task(engine, person_id, now=at - seconds)
+        assert task is not None
+        sent = work.Submission(outcome, text, "why", active_s=seconds)
+        return work.submit(engine, person_id, task.assignment_id, task.version, sent, now=at).submission_id
+
+    return do
+
+
+def of(engine: Engine, now: float = NOW) -> Progress:
+    with reading(engine) as connection:
+        return progress(connection, now)
+
+
+def test_an_empty_project(engine: Engine) -> None:
+    found = of(engine)
+    assert (found.items.total, found.items.done, found.people, found.outcomes) == (0, 0, (), {})
+    assert (found.pace.left, found.pace.per_day, found.pace.days_left) == (0, 0.0, None)
+    assert (found.median_seconds, found.mean_kept, found.agreement.overall.words.value) == (None, None, None)
+    assert "agreement" not in found.charts
+
+
+def test_every_number(
+    engine: Engine, hand_in: Hand, add_people: Callable[..., list[int]], add_responses: Callable[..., None]
+) -> None:
+    add_responses(engine, 5, title="Facts", editors_per_item=2, lease_s=86400)
+    ada, ben, cid = add_people(engine, "Ada", "Ben", "Cid")
+    # The response is "The answer to it is <n>": six words.
+    hand_in(ada, "edited", "The answer is 0", 10, NOW - 3 * DAY_S)  # 4 of 6 words kept
+    hand_in(ben, "edited", "The answer is 0", 50, NOW - 2 * HOUR_S)  # the same
+    hand_in(ada, "no_edit_needed", None, 100, NOW - HOUR_S)
+    hand_in(ben, "cannot_be_fixed", None, 2000, NOW - 60)
+    hand_in(ben, "skipped", None, 5, NOW - 50)
+    taken_back = hand_in(ada, "no_edit_needed", None, 7, NOW - 40)
+    work.undo(engine, ada, taken_back, now=NOW - 30)
+    found = of(engine)
+
+    assert (found.title, found.editors_per_item) == ("Facts", 2)
+    assert (found.items.total, found.items.done, found.items.started, found.items.waiting) == (5, 2, 0, 3)
+    assert found.items.open == 1  # Ada's, since she took it back
+    # Wanted are 5 * 2 submissions, 4 are there: 6 left. 4 in 3 days make 4/3 a day.
+    assert found.pace.left == 6
+    assert found.pace.per_day == pytest.approx(4 / 3)
+    assert found.pace.days_left == pytest.approx(6 / (4 / 3))
+    assert found.outcomes == {"edited": 2, "no_edit_needed": 1, "cannot_be_fixed": 1, "skipped": 1}
+    assert found.median_seconds == 75
+    assert found.mean_kept == pytest.approx(4 / 6)
+    assert [each.count for each in found.kept] == [0, 0, 0, 0, 0, 0, 2, 0, 0, 0]
+    assert [each.count for each in found.seconds] == [1, 0, 1, 1, 0, 0, 0, 1]
+    assert (found.disputed, found.settled) == (1, 0)
+    assert found.agreement.overall.words.value == 1.0
+
+    people = {each.name: each for each in found.people}
+    assert [each.name for each in found.people] == ["Ada", "Ben", "Cid"]
+    assert (people["Ben"].done, people["Ben"].skipped, people["Ben"].skipped_share) == (2, 1, 1 / 3)
+    assert (people["Ada"].taken_back, people["Ada"].last_seen) == (1, NOW - 40)
+    assert (people["Ada"].median_seconds, people["Ada"].kept) == (55, pytest.approx(4 / 6))
+    assert people["Ada"].outcomes == {"edited": 1, "no_edit_needed": 1}
+    assert (people["Cid"].done, people["Cid"].kept, people["Cid"].last_seen) == (0, None, None)
+    assert cid == people["Cid"].id
+
+
+def test_hours_and_days_are_those_of_the_clock(
+    engine: Engine, hand_in: Hand, add_people: Callable[..., list[int]], add_responses: Callable[..., None]
+) -> None:
+    add_responses(engine, 5)
+    (ada,) = add_people(engine, "Ada")
+    for at in (NOW - 40 * DAY_S, NOW - DAY_S, NOW - 10.6 * HOUR_S, NOW - 10.4 * HOUR_S, NOW):
+        hand_in(ada, "no_edit_needed", None, 1, at)
+    found = of(engine)
+    # NOW is half past ten: 10.4 hours ago it was just after midnight, 10.6 hours ago just before it.
+    assert [each.count for each in found.by_day][-3:] == [0, 2, 2]
+    assert len(found.by_day) == 30
+    assert sum(each.count for each in found.by_day) == 4
+    assert len(found.by_hour) == 24
+    assert found.by_hour[-1].count == 1
+    assert found.by_hour[-11].start == 20 * DAY_S
+    assert (found.by_hour[-11].count, found.by_hour[-12].count) == (1, 1)
+    # The last seven days only: four submissions.
+    assert found.pace.per_day == pytest.approx(4 / 7)
+    assert found.pace.days_left is None
+
+
+def test_people_who_were_revoked_stay_with_what_they_did(
+    engine: Engine, hand_in: Hand, add_responses: Callable[..., None]
+) -> None:
+    add_responses(engine, 2)
+    for name in ("Ada", "Ben"):
+        add_person(engine, name)
+    with reading(engine) as connection:
+        ids = {each.name: each.id for each in list_people(connection)}
+    hand_in(ids["Ada"], "no_edit_needed", None, 1, NOW)
+    for person_id in ids.values():
+        revoke(engine, person_id)
+    found = of(engine)
+    assert [(each.name, each.revoked) for each in found.people] == [("Ada", True)]
+
+
+@pytest.fixture
+def client(tmp_path: Path, add_responses: Callable[..., None]) -> TestClient:
+    """An admin's client, in a project whose every text is hostile and on whose first item two people differ."""
+    engine = open_database(tmp_path / "hostile.db")
+    add_responses(engine, 3)
+    with writing(engine) as connection:
+        write_project(connection, ProjectConfig(title=HOSTILE, guidelines=HOSTILE, tags=(HOSTILE,), editors_per_item=2))
+    client = TestClient(create_app(engine))
+    client.post(f"/join/{add_person(engine, HOSTILE, 'admin')}")
+    add_person(engine, "Ben")
+    for person_id, text in ((1, f"The answer {HOSTILE}"), (2, f"{HOSTILE} is 0")):
+        task = work.next_task(engine, person_id, now=1.0)
+        assert task is not None
+        sent = work.Submission("edited", text, HOSTILE, active_s=1.0)
+        work.submit(engine, person_id, task.assignment_id, task.version, sent, now=2.0)
+    return client
+
+
+@pytest.mark.parametrize("page", ["/dashboard", "/disputes", "/disputes/1", "/people", "/project"])
+def test_pages_let_no_markup_through_and_obey_the_content_policy(client: TestClient, page: str) -> None:
+    answer = client.get(page)
+    assert answer.status_code == 200
+    assert "<img" not in answer.text
+    assert "onerror=&#34;alert(1)&#34;" in answer.text or "onerror=" not in answer.text
+    assert " style=" not in answer.text
+    assert "<script>" not in answer.text
+    assert client.get(page.replace("/disputes/1", "/disputes/99")).status_code == (
+        404 if page == "/disputes/1" else 200
+    )
+
+
+def test_the_api_serves_the_same(client: TestClient) -> None:
+    found = client.get("/api/progress").json()
+    assert (found["items"]["total"], found["disputed"]) == (3, 1)
+    assert found["agreement"]["pairs"][0]["second"] == "Ben" or found["agreement"]["pairs"][0]["first"] == "Ben"
+    assert client.get("/api/agreement").json() == found["agreement"]
+    assert client.get("/api/disputes").json()[0]["item_id"] == 1
+    shown = client.get("/api/disputes/1").json()
+    assert shown["version"] == 2
+    assert shown["places"][0]["alternatives"][0]["original"]

@@ -1,0 +1,197 @@
+"""Opening, migrating and refusing databases."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, insert, select, text
+
+from redpencil.errors import RedpencilError
+from redpencil.web import database
+from redpencil.web.database import open_database, reading, writing
+from redpencil.web.schema import setting
+
+
+def test_sqlite_is_set_up_for_many_readers_and_for_power_cuts(sqlite_engine: Engine) -> None:
+    with reading(sqlite_engine) as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "busy_timeout", "foreign_keys", "synchronous")
+        }
+    assert pragmas == {"journal_mode": "wal", "busy_timeout": 5000, "foreign_keys": 1, "synchronous": 2}
+
+
+def test_what_was_written_is_there_after_opening_again(place: str) -> None:
+    engine = open_database(place)
+    with writing(engine) as connection:
+        connection.execute(insert(setting).values(key="note", value={"text": "Grüße 🖍️"}))
+    engine.dispose()
+    engine = open_database(place)
+    with reading(engine) as connection:
+        assert connection.execute(select(setting.c.value)).scalar_one() == {"text": "Grüße 🖍️"}
+    engine.dispose()
+
+
+def test_a_transaction_that_raises_leaves_nothing(engine: Engine) -> None:
+    def fail() -> None:
+        with writing(engine) as connection:
+            connection.execute(insert(setting).values(key="a", value=1))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    with reading(engine) as connection:
+        assert connection.execute(select(setting)).all() == []
+
+
+def test_readers_do_not_wait_for_a_writer(engine: Engine) -> None:
+    with writing(engine) as writer, reading(engine) as reader:
+        writer.execute(insert(setting).values(key="a", value=1))
+        assert reader.execute(select(setting)).all() == []
+
+
+def test_writers_wait_for_each_other_and_lose_nothing(engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.execute(insert(setting).values(key="count", value=0))
+
+    def add() -> None:
+        for _ in range(20):
+            with writing(engine) as connection:
+                count = connection.execute(select(setting.c.value).with_for_update()).scalar_one()
+                connection.execute(setting.update().values(value=count + 1))
+
+    threads = [threading.Thread(target=add) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with reading(engine) as connection:
+        assert connection.execute(select(setting.c.value)).scalar_one() == 160
+
+
+def test_processes_that_start_at_once_all_find_the_tables(place: str) -> None:
+    script = (
+        "import sys\n"
+        "from sqlalchemy import text\n"
+        "from redpencil.web.database import open_database, reading\n"
+        "sys.stdin.readline()\n"
+        "engine = open_database(sys.argv[1])\n"
+        "with reading(engine) as connection:\n"
+        "    connection.execute(text('SELECT count(*) FROM submission'))\n"
+    )
+    command = [sys.executable, "-c", script, place]
+    starting = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(6)]
+    problems = []
+    for process in starting:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in starting:
+        problems.append(process.communicate(timeout=60)[1])
+    assert problems == [""] * 6
+    assert all(process.returncode == 0 for process in starting)
+
+
+def test_a_database_of_something_else_is_refused_and_left_as_it_is(place: str) -> None:
+    engine = open_database(place)
+    with writing(engine) as connection:
+        connection.execute(text("DROP TABLE redpencil_version"))
+    engine.dispose()
+    with pytest.raises(RedpencilError, match="belongs to something else"):
+        open_database(place)
+
+
+def test_another_programs_sqlite_file_keeps_its_journal_mode(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE holiday (day TEXT)")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(RedpencilError, match="it has a table 'holiday'"):
+        open_database(path)
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_a_newer_redpencil_is_refused(place: str) -> None:
+    engine = open_database(place)
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE redpencil_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(RedpencilError, match="newer redpencil") as caught:
+        open_database(place)
+    assert caught.value.way_out == "pip install --upgrade redpencil"
+
+
+@pytest.mark.parametrize("name", ["", "missing/edits.db", "text.txt"])
+def test_a_path_that_cannot_be_a_database_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "text.txt").write_text("This is a letter, not a database. " * 40)
+    with pytest.raises(RedpencilError, match="cannot be opened") as caught:
+        open_database(tmp_path / name)
+    assert caught.value.file == str(tmp_path / name)
+
+
+def test_a_server_that_is_not_there_is_named_without_the_password() -> None:
+    with pytest.raises(RedpencilError, match="cannot be opened") as caught:
+        open_database("postgresql://ada:geheim@127.0.0.1:1/edits")
+    assert "geheim" not in str(caught.value)
+    assert "127.0.0.1" in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["mysql://localhost/edits", "sqlite:///edits.db", "nonsense://"])
+def test_other_databases_are_refused(url: str) -> None:
+    with pytest.raises(RedpencilError, match="only SQLite files and PostgreSQL"):
+        open_database(url)
+
+
+def test_a_postgres_database_that_is_not_utf8_is_refused(postgres_url: str, postgres_server: str) -> None:
+    engine = open_database(postgres_url)
+    autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with autocommit.connect() as connection:
+        connection.execute(text("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0"))
+    try:
+        with pytest.raises(RedpencilError, match="LATIN1"):
+            open_database(f"{postgres_server}/latin")
+    finally:
+        with autocommit.connect() as connection:
+            connection.execute(text("DROP DATABASE latin WITH (FORCE)"))
+        engine.dispose()
+
+
+def test_a_file_that_somebody_holds_for_too_long_is_called_busy(
+    sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_BUSY_S", 0.1)
+    other = sqlite3.connect(str(sqlite_engine.url.database), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        with pytest.raises(RedpencilError, match="busy"), writing(sqlite_engine):
+            pytest.fail("somebody else is writing")
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+    with writing(sqlite_engine) as connection:
+        connection.execute(insert(setting).values(key="a", value=1))
+
+
+def test_a_thread_that_writes_for_too_long_makes_the_others_say_busy(
+    sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_BUSY_S", 0.1)
+    problems: list[str] = []
+
+    def write() -> None:
+        try:
+            with writing(sqlite_engine):
+                problems.append("it could write")
+        except RedpencilError as error:
+            problems.append(error.problem)
+
+    with writing(sqlite_engine):
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+    assert len(problems) == 1
+    assert "busy" in problems[0]

@@ -1,0 +1,323 @@
+"""Items go in and edits come out, while people work."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, func, insert, select
+
+from redpencil.errors import RedpencilError
+from redpencil.records import Comparison, Edit, EditOutcome, Preference, Response, read_jsonl, write_jsonl
+from redpencil.web import work
+from redpencil.web.database import reading, writing
+from redpencil.web.items import (
+    ExportCount,
+    ImportCount,
+    count_exports,
+    export_comparisons,
+    export_edits,
+    import_comparisons,
+    import_known_answers,
+    import_responses,
+    question_of,
+)
+from redpencil.web.project import ProjectConfig, write_project
+from redpencil.web.schema import adjudication, item
+from redpencil.web.work import Submission
+
+People = Callable[..., list[int]]
+
+
+def everything(engine: Engine) -> list[Any]:
+    with reading(engine) as connection:
+        return list(connection.execute(select(item).order_by(item.c.position)).all())
+
+
+def hand_in(engine: Engine, person: int, given: Submission, now: float = 0.0) -> work.Submitted:
+    task = work.next_task(engine, person, now=now)
+    assert task is not None
+    return work.submit(engine, person, task.assignment_id, task.version, given, now=now + 10)
+
+
+def edits_of(engine: Engine) -> list[Edit]:
+    with reading(engine) as connection:
+        return list(export_edits(connection))
+
+
+def comparisons_of(engine: Engine) -> list[Comparison]:
+    with reading(engine) as connection:
+        return list(export_comparisons(connection))
+
+
+def test_an_import_can_be_repeated_and_grow(engine: Engine) -> None:
+    rows = [Response(f"r{n}", "Q", f"Answer {n}") for n in range(1203)]
+    assert import_responses(engine, rows[:1100]) == ImportCount(added=1100)
+    assert import_responses(engine, iter(rows)) == ImportCount(added=103, known=1100)
+    assert [row.external_id for row in everything(engine)] == [row.id for row in rows]
+    assert [row.position for row in everything(engine)] == list(range(1203))
+
+
+def test_a_changed_text_is_counted_and_never_overwritten(engine: Engine) -> None:
+    import_responses(engine, [Response("a", "Q", "Old"), Response("b", "Q", "Same")])
+    rows = [
+        Response("a", "Q", "New"),
+        Response("a", "Q?", "Old"),
+        Response("b", "Q", "Same"),
+        Response("c", "Q", " \n"),
+    ]
+    assert import_responses(engine, rows) == ImportCount(known=1, changed=2, empty=1)
+    assert [(row.external_id, row.response) for row in everything(engine)] == [("a", "Old"), ("b", "Same")]
+
+
+def test_an_id_that_stands_twice_in_one_file_gives_one_item(engine: Engine) -> None:
+    rows = [Response("a", "Q", "One"), Response("a", "Q", "One"), Response("a", "Q", "Two")]
+    assert import_responses(engine, rows) == ImportCount(added=1, known=1, changed=1)
+
+
+def test_suggestions_come_with_the_responses_or_later(engine: Engine) -> None:
+    rows = [Response("a", "Q", "One"), Response("b", "Q", "Two")]
+    import_responses(engine, rows, {"a": "One!"})
+    import_responses(engine, rows, {"a": "Another", "b": "Two!"})
+    assert [row.suggestion for row in everything(engine)] == ["One!", "Two!"]
+
+
+def test_imports_at_once_give_every_item_one_place(engine: Engine) -> None:
+    rows = [Response(f"r{n}", "Q", f"Answer {n}") for n in range(600)]
+    counts: list[ImportCount] = []
+    threads = [threading.Thread(target=lambda: counts.append(import_responses(engine, rows))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(count.added for count in counts) == 600
+    assert sum(count.known for count in counts) == 1800
+    assert sorted(row.position for row in everything(engine)) == list(range(600))
+
+
+def test_people_work_while_a_long_file_is_imported(engine: Engine, add_people: People) -> None:
+    (ada,) = add_people(engine, "Ada")
+
+    def rows() -> Any:
+        for n in range(1500):
+            if n == 1400:  # two batches are in, the third is being read
+                hand_in(engine, ada, Submission("no_edit_needed"))
+            yield Response(f"r{n}", "Q", f"Answer {n}")
+
+    assert import_responses(engine, rows()) == ImportCount(added=1500)
+    assert [edit.id for edit in edits_of(engine)] == ["r0"]
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (Response("a", "Q", "a\0b"), "a NUL character at character 1 of response"),
+        (Response("a", "Q\ud800", "b"), "half of a surrogate pair"),
+        (Response("a\0", "Q", "b"), "of id"),
+        (Response("a" * 501, "Q", "b"), "more than 500 characters"),
+        (Response("a", "Q", "b", meta={"score": float("nan")}), "JSON does not hold"),
+    ],
+)
+def test_rows_that_no_database_holds_are_named(engine: Engine, row: Response, problem: str) -> None:
+    with pytest.raises(RedpencilError, match=problem):
+        import_responses(engine, [row])
+    assert everything(engine) == []
+
+
+def test_a_prompt_that_ends_with_its_input_is_shown_without_it(engine: Engine, add_people: People) -> None:
+    (ada,) = add_people(engine, "Ada")
+    meta = {"instruction": "Sum it up.", "input": "A long story."}
+    import_responses(engine, [Response("a", "Sum it up.\n\nA long story.", "A story.", meta=meta)])
+    task = work.next_task(engine, ada, now=0.0)
+    assert task is not None
+    assert (task.prompt, task.context) == ("Sum it up.", "A long story.")
+    work.submit(engine, ada, task.assignment_id, 0, Submission("no_edit_needed"), now=1.0)
+    assert edits_of(engine)[0].prompt == "Sum it up.\n\nA long story."
+    assert question_of("Sum it up.", meta) == "Sum it up."
+    assert question_of("Other\n\nA long story.", meta) == "Other\n\nA long story."
+    assert question_of("Sum it up.\n\n", {"instruction": "Sum it up.", "input": ""}) == "Sum it up.\n\n"
+
+
+def test_the_export_holds_what_people_said_and_what_the_response_had(
+    engine: Engine, add_people: People, tmp_path: Path
+) -> None:
+    (ada,) = add_people(engine, "Ada")
+    with writing(engine) as connection:
+        write_project(connection, ProjectConfig())
+    text = "\tif x:\n\t\tprint('🖍️')\n\nBye"
+    rows = [
+        Response("a", "Q", text, model="policy", finished=False, meta={"topic": "code", "kept": "theirs"}),
+        *(Response(name, "Q", "One two three four") for name in "bcd"),
+    ]
+    import_responses(engine, rows)
+    tags = [{"start": 0, "end": 4, "tag": "unclear"}]
+    hand_in(engine, ada, Submission("edited", text.replace("Bye", "Good bye"), "politer", tags, active_s=5.04))
+    hand_in(engine, ada, Submission("no_edit_needed"))
+    hand_in(engine, ada, Submission("cannot_be_fixed", "half a try", "nonsense"))
+    hand_in(engine, ada, Submission("skipped"))
+    first, second, third = edits_of(engine)
+    assert first == Edit(
+        "a",
+        "Q",
+        text,
+        text.replace("Bye", "Good bye"),
+        editor="Ada",
+        outcome=EditOutcome.EDITED,
+        meta={
+            "topic": "code",
+            "model": "policy",
+            "finished": False,
+            "kept": first.meta["kept"],
+            "annotation": {"outcome": "edited", "reason": "politer", "tags": tags, "seconds": 5.0, "distance": 5 + 10},
+        },
+    )
+    assert 0.8 < first.meta["kept"] < 1
+    assert (second.outcome, second.edited, second.meta["kept"]) == (EditOutcome.UNCHANGED, second.original, 1.0)
+    assert (third.outcome, third.edited) == (EditOutcome.REFUSED, third.original)
+    assert third.meta["annotation"]["reason"] == "nonsense"
+    with reading(engine) as connection:
+        assert count_exports(connection) == ExportCount(3, 0, skipped=1, known_answers=0, adjudicated=0)
+    write_jsonl(tmp_path / "edits.jsonl", edits_of(engine))
+    assert list(read_jsonl(tmp_path / "edits.jsonl", Edit)) == [first, second, third]
+
+
+def test_several_editors_give_several_rows_unless_a_reviewer_decided(
+    engine: Engine, add_people: People, add_responses: Callable[..., None]
+) -> None:
+    add_responses(engine, 2, editors_per_item=2)
+    ada, ben = add_people(engine, "Ada", "Ben")
+    for _ in range(2):
+        hand_in(engine, ada, Submission("edited", "Adas text"))
+        hand_in(engine, ben, Submission("edited", "Bens text"))
+    first = everything(engine)[0]
+    with writing(engine) as connection:
+        connection.execute(
+            insert(adjudication).values(
+                item_id=first.id,
+                person_id=ben,
+                outcome="edited",
+                edited="The answer to it is here",
+                reason="both",
+                merged_from=[1, 2],
+                decided=1.0,
+                version=1,
+            )
+        )
+    found = edits_of(engine)
+    assert [(edit.id, edit.editor, edit.edited) for edit in found] == [
+        ("r0", "Ben", "The answer to it is here"),
+        ("r1", "Ada", "Adas text"),
+        ("r1", "Ben", "Bens text"),
+    ]
+    decided = {"outcome": "edited", "reason": "both", "distance": 2 + 5, "adjudicated": True}
+    assert found[0].meta["annotation"] == decided
+    assert found[0].meta["kept"] == pytest.approx(5 / 6, abs=1e-4)
+
+
+def test_what_was_undone_is_not_exported(
+    engine: Engine, add_people: People, add_responses: Callable[..., None]
+) -> None:
+    add_responses(engine, 1)
+    (ada,) = add_people(engine, "Ada")
+    done = hand_in(engine, ada, Submission("edited", "First"))
+    work.undo(engine, ada, done.submission_id, now=20.0)
+    assert edits_of(engine) == []
+    hand_in(engine, ada, Submission("edited", "Second"), now=30.0)
+    assert [edit.edited for edit in edits_of(engine)] == ["Second"]
+
+
+def test_known_answers_are_not_exported(engine: Engine, add_people: People) -> None:
+    (ada,) = add_people(engine, "Ada")
+    with writing(engine) as connection:
+        write_project(connection, ProjectConfig(known_answer_share=1.0))
+    rows = [
+        Edit("a", "Q", "One", "Uno"),
+        Edit("b", "Q", "Two", "Two", outcome=EditOutcome.UNCHANGED),
+        Edit("c", "Q", "Three", "Three", outcome=EditOutcome.REFUSED),
+    ]
+    assert import_known_answers(engine, rows) == ImportCount(added=3)
+    assert [row.known_answer for row in everything(engine)] == [
+        {"outcome": "edited", "edited": "Uno"},
+        {"outcome": "no_edit_needed", "edited": None},
+        {"outcome": "cannot_be_fixed", "edited": None},
+    ]
+    hand_in(engine, ada, Submission("edited", "Uno"))
+    assert edits_of(engine) == []
+    with reading(engine) as connection:
+        assert count_exports(connection).known_answers == 1
+
+
+def test_a_known_answer_must_not_turn_work_into_a_test(engine: Engine, add_people: People) -> None:
+    (ada,) = add_people(engine, "Ada")
+    import_responses(engine, [Response("a", "Q", "One"), Response("b", "Q", "Two")])
+    work.next_task(engine, ada, now=0.0)
+    rows = [Edit("a", "Q", "One", "Uno"), Edit("b", "Q", "Two", "Due")]
+    assert import_known_answers(engine, rows) == ImportCount(known=1, changed=1)
+    assert [row.known_answer for row in everything(engine)] == [None, {"outcome": "edited", "edited": "Due"}]
+    assert import_known_answers(engine, [Edit("b", "Q", "Two", "Zwei")]) == ImportCount(changed=1)
+    assert import_known_answers(engine, rows[1:]) == ImportCount(known=1)
+    assert import_responses(engine, [Response("b", "Q", "Two")]) == ImportCount(known=1)
+
+
+def test_a_known_answer_that_nobody_could_give_is_refused(engine: Engine) -> None:
+    with pytest.raises(RedpencilError, match="'truncated', which people cannot choose"):
+        import_known_answers(engine, [Edit("a", "Q", "One", "One", outcome=EditOutcome.TRUNCATED)])
+
+
+def test_comparisons_are_blind_and_come_out_as_they_went_in(engine: Engine, add_people: People) -> None:
+    (ada,) = add_people(engine, "Ada")
+    first = [Response(f"p{n}", f"Q{n}", f"first {n}", model="old") for n in range(40)]
+    second = [Response(f"p{n}", f"Q{n}", f"second {n}", model="new") for n in reversed(range(40))]
+    assert import_comparisons(engine, first, second) == ImportCount(added=40)
+    assert import_comparisons(engine, first, second) == ImportCount(known=40)
+    shown_first = 0
+    for _ in range(40):
+        task = work.next_task(engine, ada, now=0.0)
+        assert task is not None
+        shown_first += task.response.startswith("first")
+        choice = "first" if task.response.startswith("second") else "second"  # always for the second file
+        work.submit(engine, ada, task.assignment_id, 0, Submission(choice, reason="nicer"), now=1.0)
+    assert 10 <= shown_first <= 30
+    found = comparisons_of(engine)
+    assert len(found) == 40
+    for n, row in enumerate(found):
+        assert (row.id, row.first, row.second) == (f"p{n}", f"first {n}", f"second {n}")
+        assert (row.preference, row.annotator) == (Preference.SECOND, "Ada")
+        assert (row.meta["first_model"], row.meta["second_model"]) == ("old", "new")
+        assert row.meta["annotation"]["reason"] == "nicer"
+    assert {row.meta["annotation"]["shown_first"] for row in found} == {"first", "second"}
+
+
+def test_a_tie_stays_a_tie_and_one_id_can_be_edited_and_compared(engine: Engine, add_people: People) -> None:
+    (ada,) = add_people(engine, "Ada")
+    import_responses(engine, [Response("a", "Q", "One")])
+    import_comparisons(engine, [Response("a", "Q", "One")], [Response("a", "Q", "")])
+    hand_in(engine, ada, Submission("no_edit_needed"))
+    hand_in(engine, ada, Submission("tie"))
+    assert len(edits_of(engine)) == 1
+    assert [row.preference for row in comparisons_of(engine)] == [Preference.TIE]
+    with reading(engine) as connection:
+        assert count_exports(connection) == ExportCount(1, 1, skipped=0, known_answers=0, adjudicated=0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "problem"),
+    [
+        (["a", "b"], ["a"], "'b' is missing in the second file"),
+        (["a"], ["a", "b"], "'b' is missing in the first file"),
+        (["a", "a"], ["a"], "'a' is missing in the second file"),
+    ],
+)
+def test_files_that_do_not_pair_are_refused_whole(
+    engine: Engine, first: list[str], second: list[str], problem: str
+) -> None:
+    with pytest.raises(RedpencilError, match=problem):
+        import_comparisons(engine, [Response(i, "Q", "1") for i in first], [Response(i, "Q", "2") for i in second])
+    with reading(engine) as connection:
+        assert connection.execute(select(func.count()).select_from(item)).scalar_one() == 0
+
+
+def test_pairs_with_different_prompts_are_refused(engine: Engine) -> None:
+    with pytest.raises(RedpencilError, match="another prompt"):
+        import_comparisons(engine, [Response("a", "Q", "1")], [Response("a", "Q!", "2")])

@@ -1,0 +1,228 @@
+"""The pages: who sees which, how people come in and go out."""
+
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import pytest
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from redpencil.records import Edit, Response
+from redpencil.web.app import create_app
+from redpencil.web.database import reading, writing
+from redpencil.web.events import list_events
+from redpencil.web.items import import_comparisons, import_known_answers, import_responses
+from redpencil.web.people import add_person, person_by_name, revoke
+from redpencil.web.project import ProjectConfig, write_project
+from redpencil.web.sessions import ADDRESS_LIMIT
+
+SignIn = Callable[[str, str], TestClient]
+HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>\"'{{ 7 * 7 }}"
+PAGES = {
+    "editor": ("/", "/mine", "/guidelines"),
+    "reviewer": ("/dashboard", "/disputes", "/disputes/1"),
+    "admin": ("/people", "/project"),
+}
+
+
+@pytest.fixture
+def sign_in(sqlite_engine: Engine) -> SignIn:
+    import_responses(sqlite_engine, [Response("r0", HOSTILE, f"{HOSTILE} words", meta={"input": HOSTILE})])
+    app = create_app(sqlite_engine)
+
+    def join(name: str, role: str) -> TestClient:
+        client = TestClient(app, follow_redirects=False)
+        client.post(f"/join/{add_person(sqlite_engine, name, role)}")
+        client.headers["X-CSRF-Token"] = client.get("/api/me").json()["csrf"]
+        return client
+
+    return join
+
+
+def submit(client: TestClient, text: str) -> None:
+    task = client.post("/api/next").json()
+    body = {"version": task["version"], "text": text, "outcome": "edited", "reason": HOSTILE}
+    client.post(f"/api/assignments/{task['assignment_id']}/submit", json=body).raise_for_status()
+
+
+def test_every_page_is_open_to_whom_it_should_and_shows_texts_as_texts(sign_in: SignIn, sqlite_engine: Engine) -> None:
+    with writing(sqlite_engine) as connection:
+        write_project(connection, ProjectConfig(title=HOSTILE, guidelines=HOSTILE, tags=(HOSTILE,), editors_per_item=2))
+    for name in (f"{HOSTILE} 1", f"{HOSTILE} 2"):
+        submit(sign_in(name, "editor"), f"{HOSTILE} {name}")
+    import_responses(sqlite_engine, [Response("r1", HOSTILE, f"{HOSTILE} words")])
+    allowed: tuple[str, ...] = ()
+    for role, pages in PAGES.items():
+        allowed += pages
+        client = sign_in(role, role)
+        for path in sum(PAGES.values(), ()):
+            answer = client.get(path)
+            assert answer.status_code == (200 if path in allowed else 403), (role, path)
+            assert answer.headers["content-type"] == "text/html; charset=utf-8"
+            assert troubles(answer.text) == []
+
+
+class Parser(HTMLParser):
+    """Collects what a strict page must not hold: inline code and styles, and addresses of other hosts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.troubles: list[object] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        inline = tag == "script" and "src" not in given and given.get("type") != "application/json"
+        elsewhere = [given[name] for name in ("src", "href", "action") if "//" in (given.get(name) or "")]
+        if inline or elsewhere or tag in ("style", "img") or any(n.startswith("on") or n == "style" for n in given):
+            self.troubles.append((tag, attrs))
+
+
+def troubles(page: str) -> list[object]:
+    parser = Parser()
+    parser.feed(page)
+    return parser.troubles
+
+
+def test_strangers_are_sent_to_a_page_that_says_what_to_do(sign_in: SignIn, sqlite_engine: Engine) -> None:
+    stranger = TestClient(create_app(sqlite_engine), follow_redirects=False)
+    for path in sum(PAGES.values(), ()):
+        answer = stranger.get(path)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/signed-out")
+    assert "invite link" in stranger.get("/signed-out").text
+    assert sign_in("Ann", "editor").get("/signed-out").headers["location"] == "/"
+
+
+def test_looking_at_an_invite_link_does_nothing_and_tells_nothing(sqlite_engine: Engine) -> None:
+    client = TestClient(create_app(sqlite_engine), follow_redirects=False)
+    token = add_person(sqlite_engine, "Ann", "editor")
+    real, made_up = client.get(f"/join/{token}"), client.get("/join/made-up")
+    assert real.status_code == made_up.status_code == 200
+    assert real.text.replace(token, "") == made_up.text.replace("made-up", "")
+    assert not client.cookies
+    assert client.head(f"/join/{token}").status_code == 200
+    assert client.post(f"/join/{token}").headers["location"] == "/"
+    assert client.get("/api/me").json()["name"] == "Ann"
+
+
+def test_a_link_signs_in_on_several_devices_and_out_on_one(sqlite_engine: Engine) -> None:
+    app = create_app(sqlite_engine)
+    token = add_person(sqlite_engine, "Ann", "editor")
+    laptop, phone = (TestClient(app, follow_redirects=False) for _ in range(2))
+    for device in (laptop, phone):
+        assert device.post(f"/join/{token}").status_code == 303
+    tokens = [device.get("/api/me").json()["csrf"] for device in (laptop, phone)]
+    assert tokens[0] != tokens[1]
+    assert laptop.post("/sign-out", data={"csrf": tokens[1]}).status_code == 403
+    assert laptop.post("/sign-out").status_code == 403
+    assert laptop.get("/sign-out").status_code == 405
+    assert laptop.post("/sign-out", data={"csrf": tokens[0]}).headers["location"] == "/signed-out"
+    assert laptop.get("/api/me").status_code == 401
+    assert phone.get("/api/me").status_code == 200
+
+
+def test_the_cookie_is_closed_to_scripts_and_to_other_sites(sqlite_engine: Engine) -> None:
+    token = add_person(sqlite_engine, "Ann", "editor")
+    cookies = []
+    for site, url in (
+        ("http://testserver", None),
+        ("https://testserver", None),
+        ("http://testserver", "https://e.org"),
+    ):
+        client = TestClient(create_app(sqlite_engine, base_url=url), base_url=site, follow_redirects=False)
+        cookies.append(client.post(f"/join/{token}").headers["set-cookie"])
+    for cookie in cookies:
+        assert "; HttpOnly" in cookie
+        assert "; SameSite=lax" in cookie
+        assert "Domain" not in cookie
+    assert ["; Secure" in cookie for cookie in cookies] == [False, True, True]
+
+
+def test_another_site_can_neither_join_nor_change_anything(sign_in: SignIn, sqlite_engine: Engine) -> None:
+    token = add_person(sqlite_engine, "Mallory", "editor")
+    ann = sign_in("Ann", "admin")
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://testserver.evil.example"},
+        {"Origin": "http://testserver:8009"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ):
+        assert ann.post(f"/join/{token}", headers=headers).status_code == 403
+        assert ann.post("/api/people", json={"name": "x"}, headers=headers).status_code == 403
+        assert ann.post("/sign-out", headers=headers).status_code == 403
+    assert ann.get("/api/me").json()["name"] == "Ann"
+    here = {"Origin": "http://testserver", "Sec-Fetch-Site": "same-origin"}
+    assert ann.post("/api/people", json={"name": "x"}, headers=here).status_code == 200
+    proxied = TestClient(create_app(sqlite_engine, base_url="https://e.org/"), follow_redirects=False)
+    assert proxied.post(f"/join/{token}", headers={"Origin": "https://e.org"}).status_code == 303
+
+
+def test_guessing_links_is_stopped_and_says_for_how_long(sqlite_engine: Engine) -> None:
+    client = TestClient(create_app(sqlite_engine), follow_redirects=False)
+    token = add_person(sqlite_engine, "Ann", "editor")
+    for i in range(ADDRESS_LIMIT):
+        assert client.post(f"/join/guess-{i}").status_code == 403
+    answer = client.post(f"/join/{token}")
+    assert answer.status_code == 429
+    assert 0 < int(answer.headers["retry-after"]) <= 600
+    assert answer.headers["retry-after"] in answer.text
+    assert not client.cookies
+
+
+def test_who_is_revoked_is_out_at_once_and_joining_is_in_the_log(sign_in: SignIn, sqlite_engine: Engine) -> None:
+    ann = sign_in("Ann", "editor")
+    assert ann.get("/").status_code == 200
+    with reading(sqlite_engine) as connection:
+        person = person_by_name(connection, "Ann")
+        assert list_events(connection)[0].action == "joined"
+    assert person is not None
+    revoke(sqlite_engine, person.id)
+    assert ann.get("/").headers["location"] == "/signed-out"
+    assert ann.post("/api/next").status_code == 401
+
+
+def test_the_working_page_fits_the_task(sign_in: SignIn, sqlite_engine: Engine) -> None:
+    ann = sign_in("Ann", "editor")
+    assert 'id="response"' in ann.get("/").text
+    task = ann.post("/api/next").json()
+    path = f"/?assignment={task['assignment_id']}"
+    assert ann.get(path).status_code == 200
+    assert sign_in("Bob", "editor").get(path).status_code == 403
+    for wrong in ("0", "x", "-1", "9" * 400, "\u0663", ""):
+        assert ann.get("/", params={"assignment": wrong}).status_code == 404
+    submit(ann, "other words")
+    pair = [Response("c", "Which?", text) for text in ("one", "two")]
+    import_comparisons(sqlite_engine, pair[:1], pair[1:])
+    assert ann.get("/").text != ann.get(path).text
+    assert "/static/compare.js" in ann.get("/").text
+
+
+def test_an_editor_cannot_tell_that_some_answers_are_known(sign_in: SignIn, sqlite_engine: Engine) -> None:
+    """Nor whose response it is, by anything that the pages or the API give to an editor."""
+    with writing(sqlite_engine) as connection:
+        write_project(connection, ProjectConfig(known_answer_share=1.0, editors_per_item=2))
+    import_known_answers(sqlite_engine, [Edit("k", "Q?", "one two", "one 2 known", meta={"model": "secret-model"})])
+    first, second = ([Response("c", "Q?", f"some {n}", model=f"secret-{n}")] for n in ("this", "that"))
+    import_comparisons(sqlite_engine, first, second)
+    ben = sign_in("Ben", "editor")
+    seen = []
+    for decision in ({"outcome": "no_edit_needed"}, {"outcome": "skipped"}, {"preference": "tie"}):
+        seen.append(ben.get("/"))
+        seen.append(ben.post("/api/next"))
+        task = seen[-1].json()
+        body = {"version": task["version"], **decision}
+        seen.append(ben.post(f"/api/assignments/{task['assignment_id']}/submit", json=body))
+        assert seen[-1].status_code == 200
+        seen.append(ben.get(f"/api/assignments/{task['assignment_id']}"))
+    seen += [ben.get(path) for path in ("/mine", "/guidelines", "/api/history", "/api/me")]
+    for answer in seen:
+        assert "known" not in answer.text
+        assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/disputes/999999", "/disputes/" + "9" * 400, "/disputes/x", "/nowhere"])
+def test_what_is_not_there_is_a_page_too(sign_in: SignIn, path: str) -> None:
+    answer = sign_in("Eve", "admin").get(path)
+    assert answer.status_code == 404
+    assert "<h1>" in answer.text
