@@ -1,5 +1,6 @@
 """Headers, errors and limits that hold for everything the application answers."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 from redpencil.web import app as app_module
+from redpencil.web import database as database_module
 from redpencil.web.app import create_app
 from redpencil.web.people import add_person
 from redpencil.web.security import BODY_LIMIT, HEADERS, UPLOAD_LIMIT
@@ -71,6 +73,20 @@ def test_our_mistakes_tell_nobody_what_we_did(
     assert number in answer.text
     with pytest.raises(RuntimeError):  # so the server logs the traceback
         TestClient(client.app, cookies=client.cookies).get(path)
+
+
+def test_a_file_that_somebody_else_writes_to_for_too_long_asks_to_come_again(
+    sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = signed_in(sqlite_engine)
+    monkeypatch.setattr(database_module, "_BUSY_S", 0.1)
+    other = sqlite3.connect(str(sqlite_engine.url.database), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    answer = client.post("/api/next")
+    other.rollback()
+    other.close()
+    assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+    assert client.post("/api/next").status_code == 204
 
 
 def test_a_busy_database_asks_to_come_again(sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

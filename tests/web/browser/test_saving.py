@@ -103,6 +103,24 @@ def test_a_browser_that_dies_before_it_could_save_has_the_text_when_it_is_back(
     saved(page)
 
 
+def test_a_tab_that_nobody_touched_removes_nothing_that_another_tab_keeps(
+    make_service: Callable[..., Any], sign_in: Callable[..., Any]
+) -> None:
+    service = make_service([FOX])
+    window = sign_in(service)
+    window.page.locator("#desk").wait_for()
+    idle = window.tab()
+    idle.locator("#desk").wait_for()
+    window.context.route(re.compile("/draft$"), lambda route: route.abort())
+    select(window.page, "quick")
+    window.page.keyboard.type("slow")
+    window.page.locator('#save-state[data-state="offline"]').wait_for()
+    kept = "() => Object.entries(localStorage).filter(([name]) => name.startsWith('redpencil draft')).map((e) => e[1])"
+    window.page.wait_for_function(f"({kept})().some((text) => text.includes('slow'))")
+    idle.goto("about:blank")
+    assert any("slow brown fox" in text for text in window.page.evaluate(kept))
+
+
 def test_an_answer_that_got_lost_makes_no_conflict(
     make_service: Callable[..., Any], sign_in: Callable[..., Any]
 ) -> None:
