@@ -217,7 +217,7 @@ class Editor:
                 self.connection.close()
                 self.ledger.counts["interrupted"] += not self.interrupted
                 self.interrupted = True
-                if time.monotonic() - began > STUCK_S:
+                if time.monotonic() - began > STUCK_S or self.ledger.problems:
                     raise
                 time.sleep(0.05)
                 continue
@@ -250,9 +250,14 @@ def run(place: str, folder: Path, options: argparse.Namespace) -> Outcome:
         threads = [threading.Thread(target=editor.work) for editor in editors]
         for thread in threads:
             thread.start()
-        kill_on_the_way(servers, ledger, options)
-        for thread in threads:
-            thread.join()
+        try:
+            kill_on_the_way(servers, ledger, options)
+        except BaseException as error:
+            ledger.problem(f"{type(error).__name__}: {error}")  # which lets the editors end
+            raise
+        finally:
+            for thread in threads:
+                thread.join()
         seconds = time.monotonic() - began
     finally:
         for server in servers:

@@ -130,6 +130,20 @@ def test_a_decision_of_somebody_else_is_shown_and_mine_is_kept(service: Any, pag
     assert service.rows("adjudication")[0]["edited"] == ANA
 
 
+def test_a_text_left_here_does_not_take_the_place_of_a_later_decision_unseen(service: Any, page: Any) -> None:
+    page.get_by_role("button", name="Take all of editor 1").click()
+    page.goto(service.url + "/disputes")
+    engine = open_database(service.place)
+    with reading(engine) as connection:
+        shown = dispute(connection, 1)
+    decide(engine, 4, 1, shown.version, "Adam's text.", "edited", now=5.0)
+    engine.dispose()
+    page.goto(service.url + "/disputes/1")
+    page.locator("#stale-text", has_text="Adam's text.").wait_for()
+    assert "compare before you decide" in page.locator("#problem").inner_text()
+    assert page.locator("#result").input_value() == ANA.replace("\r\n", "\n")
+
+
 def test_a_server_that_is_away_loses_nothing(service: Any, page: Any) -> None:
     page.get_by_role("button", name="Take all of editor 1").click()
     service.kill()

@@ -201,6 +201,10 @@ function begin() {
     area.value = before.text;
     setOutcome(before.outcome);
     reason.value = before.reason;
+    if (before.version !== dispute.version) {
+      showProblem("This is a text that you left here. Others have worked on the item since: compare before you decide.");
+      if (decision) showStale(decision.edited ?? dispute.original);
+    }
   } else if (decision) {
     area.value = toTextarea(decision.edited ?? dispute.original);
     setOutcome(decision.outcome);
