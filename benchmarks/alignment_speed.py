@@ -29,7 +29,7 @@ from transformers import PreTrainedTokenizerFast
 
 from redpencil.alignment.tokens import Tokens, token_masks
 from redpencil.alignment.words import diff_words
-from redpencil.models.text import Codec
+from redpencil.models.codec import Codec
 
 QA_FEEDBACK = Path(__file__).parents[1] / ".." / "shared" / "data" / "qa_feedback" / "feedback.json"
 END, PAD = "<|endoftext|>", "<|pad|>"

@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from annotation_ledger import STUCK_S, Ledger, Outcome, compare, tell
 from annotation_servers import Server, free_port, temporary_postgres
 from redpencil.records import Response
+from redpencil.web.auth import add_person
 from redpencil.web.database import open_database, writing
 from redpencil.web.items import import_responses
-from redpencil.web.people import add_person
 from redpencil.web.project import ProjectConfig, write_project
 
 TEXT: Final = (

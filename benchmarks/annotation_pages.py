@@ -26,9 +26,9 @@ from sqlalchemy import Engine
 from annotation_servers import Server, free_port
 from redpencil.records import Response
 from redpencil.web import work
+from redpencil.web.auth import Role, add_person
 from redpencil.web.database import open_database, writing
 from redpencil.web.items import import_comparisons, import_responses
-from redpencil.web.people import Role, add_person
 from redpencil.web.project import ProjectConfig, write_project
 
 CHROMIUM: Final = "/usr/bin/chromium"

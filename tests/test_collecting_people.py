@@ -19,8 +19,8 @@ from PIL import Image
 
 from redpencil.records import Comparison, Edit, EditOutcome, Preference, Response, read_jsonl, write_jsonl
 from redpencil.web import work
+from redpencil.web.auth import list_people
 from redpencil.web.database import open_database, reading
-from redpencil.web.people import list_people
 from redpencil.web.project import parse_project
 
 ROOT = Path(__file__).parents[1]

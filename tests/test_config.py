@@ -75,8 +75,8 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(
 ) -> None:
     error = mistake(recipe, text)
     assert (error.problem, error.file, error.field) == ("unknown key", str(recipe), field)
-    assert error.way_out is not None
-    assert error.way_out.startswith(f"did you mean {nearest!r}? known keys: ")
+    assert error.hint is not None
+    assert error.hint.startswith(f"did you mean {nearest!r}? known keys: ")
 
 
 def test_an_unknown_key_of_an_override_is_refused_the_same_way(recipe: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_bad_value_is_named(recipe: Path, text: str, field: str | None, proble
     error = mistake(recipe, text)
     assert (error.file, error.field) == (str(recipe), field)
     assert problem in error.problem
-    assert error.way_out
+    assert error.hint
 
 
 def test_a_validated_recipe_survives_being_dumped_and_read_again() -> None:

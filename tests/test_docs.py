@@ -17,12 +17,12 @@ import yaml
 from typer.testing import CliRunner
 
 from redpencil import records
-from redpencil.alignment.show import redline_plain
 from redpencil.alignment.words import diff_words
 from redpencil.cli.main import app
 from redpencil.config import FilesConfig, Recipe
 from redpencil.providers.prices import PriceTable
 from redpencil.recipe import default_recipe, load_recipe, shipped_recipe
+from redpencil.report.terminal import redline_plain
 from redpencil.sections import parse_section
 from redpencil.web.project import ProjectConfig
 

@@ -36,7 +36,7 @@ def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     for path, problem in ((tmp_path, "a folder stands"), (tmp_path / "file" / "rows", "cannot write it")):
         with pytest.raises(RedpencilError, match=problem) as caught, whole_file(path):
             pass
-        assert caught.value.way_out
+        assert caught.value.hint
 
 
 def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None:

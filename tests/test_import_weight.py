@@ -18,6 +18,7 @@ LIGHT = (
     "redpencil.runs",
     "redpencil.providers",
     "redpencil.alignment",
+    "redpencil.audit",
     "redpencil.editing",
     "redpencil.formats",
     "redpencil.world",

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from redpencil.cli.main import app
 from redpencil.config import AlarmsConfig
-from redpencil.evaluation.alarms import AlarmName
+from redpencil.evaluation.diagnostics import AlarmName
 from redpencil.records import Comparison, Preference, read_jsonl
 
 ROOT = Path(__file__).parents[1]

@@ -165,7 +165,7 @@ def test_a_bad_row_is_named_by_file_line_and_field(
     error = caught.value
     assert (error.file, error.line, error.field) == (str(path), 2, field)
     assert problem in error.problem
-    assert error.way_out
+    assert error.hint
     str(error).encode("utf-8")
 
 
@@ -258,11 +258,11 @@ def test_records_are_frozen() -> None:
 def test_a_row_of_another_kind_names_the_fields_and_the_way_in() -> None:
     with pytest.raises(RedpencilError) as caught:
         parse_record({"prompt": "p", "chosen": "a", "rejected": "b"}, Response)
-    assert "a Response row has the fields: id, prompt, response" in str(caught.value.way_out)
-    assert "`redpencil import`" in str(caught.value.way_out)
+    assert "a Response row has the fields: id, prompt, response" in str(caught.value.hint)
+    assert "`redpencil import`" in str(caught.value.hint)
     with pytest.raises(RedpencilError) as caught:
         parse_record({"prompt": "p"}, Edit)
-    assert str(caught.value.way_out).startswith("an Edit row has the fields: ")
+    assert str(caught.value.hint).startswith("an Edit row has the fields: ")
 
 
 def test_the_column_of_an_error_in_json(tmp_path: Path) -> None:

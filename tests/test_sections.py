@@ -33,7 +33,7 @@ def test_values_are_read_and_then_fixed() -> None:
 def test_an_unknown_key_names_the_nearest_known_one() -> None:
     error = mistake(witdh=3)
     assert (error.problem, error.file, error.field) == ("unknown key", "toy.yaml", "witdh")
-    assert error.way_out == "did you mean 'width'? known keys: width, colour, name"
+    assert error.hint == "did you mean 'width'? known keys: width, colour, name"
 
 
 def test_a_value_that_does_not_fit_is_shown() -> None:
@@ -46,7 +46,7 @@ def test_a_key_that_is_needed_and_missing_is_named() -> None:
     with pytest.raises(RedpencilError) as caught:
         parse_section({}, Toy)
     assert (caught.value.file, caught.value.field) == (None, "name")
-    assert caught.value.way_out == "add the key to the recipe or with --set"
+    assert caught.value.hint == "add the key to the recipe or with --set"
 
 
 def test_a_number_that_is_none_is_refused() -> None:

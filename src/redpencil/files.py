@@ -26,13 +26,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         RedpencilError: if the place cannot be written to, or another process is writing it.
     """
     if path.is_dir():
-        raise RedpencilError("a folder stands where the file should go", file=path, way_out="choose another path")
+        raise RedpencilError("a folder stands where the file should go", file=path, hint="choose another path")
     partial = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         out = _open_alone(partial, path)
     except OSError as error:
-        raise RedpencilError(f"cannot write it ({error.strerror})", file=path, way_out="choose another path") from None
+        raise RedpencilError(f"cannot write it ({error.strerror})", file=path, hint="choose another path") from None
     try:
         yield out
         out.flush()
@@ -67,7 +67,7 @@ def _open_alone(partial: Path, path: Path) -> BinaryIO:
         except OSError:
             out.close()
             raise RedpencilError(
-                "another process is writing this file", file=path, way_out="wait for it, or choose another path"
+                "another process is writing this file", file=path, hint="wait for it, or choose another path"
             ) from None
         # Whoever had the lock before may have given the file its name: then this one is no longer the partial file.
         if fcntl is None or (partial.exists() and os.path.samestat(os.fstat(out.fileno()), partial.stat())):

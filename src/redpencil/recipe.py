@@ -22,7 +22,7 @@ def shipped_recipe(name: str) -> Path:
     for folder in (package / "recipes", package.parents[1] / "recipes"):
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
-    raise RedpencilError(f"no recipe called {name!r} ships with redpencil", way_out="give the path of a YAML file")
+    raise RedpencilError(f"no recipe called {name!r} ships with redpencil", hint="give the path of a YAML file")
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -36,7 +36,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(path)
     data = _read(path, "recipes/quickstart.yaml")
     if "groups" in data:
-        raise RedpencilError("this is an ablation recipe", file=path, way_out="run it with `redpencil ablate`")
+        raise RedpencilError("this is an ablation recipe", file=path, hint="run it with `redpencil ablate`")
     _resolve_files(data, path.parent)
     for override in overrides:
         _override(data, override)
@@ -90,7 +90,7 @@ def load_ablations(path: str | Path, seeds: Sequence[int] | None = None) -> Abla
     for where, recipe in (("the base", base), *(row for rows in groups.values() for row in rows.items())):
         if config.arm not in recipe.arms:
             raise RedpencilError(
-                f"{where} has no arm {config.arm!r}", file=path, field="arm", way_out=f"one of: {', '.join(base.arms)}"
+                f"{where} has no arm {config.arm!r}", file=path, field="arm", hint=f"one of: {', '.join(base.arms)}"
             )
     return Ablations(config, base, groups)
 
@@ -103,13 +103,13 @@ def _variant(path: Path, base: Mapping[str, Any], group: str, name: str, keys: M
         recipe = parse_section(data, Recipe, file=path)
     except RedpencilError as error:
         field = ".".join(part for part in ("groups", group, name, error.field) if part)
-        raise RedpencilError(error.problem, file=path, field=field, way_out=error.way_out) from None
+        raise RedpencilError(error.problem, file=path, field=field, hint=error.hint) from None
     if recipe.seeds != tuple(base.get("seeds", (0,))):
         raise RedpencilError(
             "a variant cannot have seeds of its own: it is compared seed by seed",
             file=path,
             field=f"groups.{group}.{name}.seeds",
-            way_out="give seeds for all, beside groups",
+            hint="give seeds for all, beside groups",
         )
     return recipe
 
@@ -124,12 +124,12 @@ def _read(path: Path, example: str) -> dict[str, Any]:
         data = _load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RedpencilError(
-            f"cannot read the recipe ({error.strerror})", file=path, way_out=f"give a YAML file, such as {example}"
+            f"cannot read the recipe ({error.strerror})", file=path, hint=f"give a YAML file, such as {example}"
         ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a date with a 13th month
-        raise RedpencilError(f"not valid YAML: {error}", file=path, way_out="correct the YAML") from None
+        raise RedpencilError(f"not valid YAML: {error}", file=path, hint="correct the YAML") from None
     if not isinstance(data, dict):
-        raise RedpencilError("a recipe is a mapping of keys to values", file=path, way_out=f"see {example}")
+        raise RedpencilError("a recipe is a mapping of keys to values", file=path, hint=f"see {example}")
     return data
 
 
@@ -192,11 +192,11 @@ def _resolve_files(data: Mapping[str, Any], folder: Path) -> None:
 def _override(data: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not all(key.strip().split(".")):
-        raise RedpencilError(f"--set wants key=value, not {override!r}", way_out="for example --set ppo.kl_coef=0.1")
+        raise RedpencilError(f"--set wants key=value, not {override!r}", hint="for example --set ppo.kl_coef=0.1")
     try:
         read = _load_yaml(value)
     except (yaml.YAMLError, ValueError, RecursionError):
-        raise RedpencilError(f"--set {key}: the value {value!r} is not valid YAML", way_out="quote the value") from None
+        raise RedpencilError(f"--set {key}: the value {value!r} is not valid YAML", hint="quote the value") from None
     _set_key(data, key, read)
 
 
@@ -204,7 +204,7 @@ def _set_key(data: dict[str, Any], key: str, value: Any) -> None:
     """Set `a.b.c`, in place; sections that are absent appear."""
     *parents, last = key.strip().split(".")
     if not all([*parents, last]):
-        raise RedpencilError(f"{key!r} is no key", way_out="write it as section.key, such as ppo.kl_coef")
+        raise RedpencilError(f"{key!r} is no key", hint="write it as section.key, such as ppo.kl_coef")
     if parents and parents[0] in ("arms", "reward_models") and data.get(parents[0]) is None:
         # The default entries stay when one of them is changed.
         entries = Recipe.model_fields[parents[0]].get_default(call_default_factory=True)

@@ -141,7 +141,7 @@ def parse_record(row: object, kind: type[R], *, file: str | Path | None = None, 
             f"expected a JSON object, found {type(row).__name__}",
             file=file,
             line=line,
-            way_out='write one object a line, such as {"id": "1", "prompt": "..."}',
+            hint='write one object a line, such as {"id": "1", "prompt": "..."}',
         )
     names = {f.name for f in fields(kind)}
     known = {key: value for key, value in row.items() if key in names}
@@ -154,7 +154,7 @@ def parse_record(row: object, kind: type[R], *, file: str | Path | None = None, 
                 file=file,
                 line=line,
                 field=str(key),
-                way_out="rename one of the two",
+                hint="rename one of the two",
             )
         known["meta"] = {**meta, **unknown}
     try:
@@ -168,7 +168,7 @@ def parse_record(row: object, kind: type[R], *, file: str | Path | None = None, 
             file=file,
             line=line,
             field=str(first["loc"][0]),
-            way_out=f"{_article(kind.__name__)} {kind.__name__} row has the fields: {needed}; "
+            hint=f"{_article(kind.__name__)} {kind.__name__} row has the fields: {needed}; "
             "data of other tools comes in with `redpencil import`",
         ) from None
     return record
@@ -187,11 +187,11 @@ def read_jsonl(path: str | Path, kind: type[R]) -> Iterator[R]:
     """
     path = Path(path)
     if not path.exists():
-        raise RedpencilError("no such file", file=path, way_out="check the path, or run the stage that writes it")
+        raise RedpencilError("no such file", file=path, hint="check the path, or run the stage that writes it")
     try:
         lines = path.open("rb")
     except OSError as error:
-        raise RedpencilError(f"cannot read it ({error.strerror})", file=path, way_out="give a readable file") from None
+        raise RedpencilError(f"cannot read it ({error.strerror})", file=path, hint="give a readable file") from None
     count = 0
     with lines:
         for number, raw in enumerate(iter(lambda: lines.readline(LONGEST_LINE + 1), b""), start=1):
@@ -203,7 +203,7 @@ def read_jsonl(path: str | Path, kind: type[R]) -> Iterator[R]:
             count += 1
             yield parse_record(_parse_line(text, path, number), kind, file=path, line=number)
     if count == 0:
-        raise RedpencilError(f"the file holds no {kind.__name__} row", file=path, way_out="give a file with rows")
+        raise RedpencilError(f"the file holds no {kind.__name__} row", file=path, hint="give a file with rows")
 
 
 def endless_line(path: Path, line: int) -> RedpencilError:
@@ -212,7 +212,7 @@ def endless_line(path: Path, line: int) -> RedpencilError:
         f"a line of more than {LONGEST_LINE >> 20:,} MiB",
         file=path,
         line=line,
-        way_out="give a file with shorter lines",
+        hint="give a file with shorter lines",
     )
 
 
@@ -243,18 +243,18 @@ def _parse_line(raw: bytes, path: Path, line: int) -> object:
             f"not valid UTF-8 at byte {error.start} of the line",
             file=path,
             line=line,
-            way_out="convert the file to UTF-8",
+            hint="convert the file to UTF-8",
         ) from None
     except json.JSONDecodeError as error:
         raise RedpencilError(
             f"not valid JSON ({error.msg} at column {error.colno})",
             file=path,
             line=line,
-            way_out="write one JSON object a line",
+            hint="write one JSON object a line",
         ) from None
     except (ValueError, RecursionError) as error:
         raise RedpencilError(
-            f"JSON that cannot be read ({error})", file=path, line=line, way_out="shorten the number or the nesting"
+            f"JSON that cannot be read ({error})", file=path, line=line, hint="shorten the number or the nesting"
         ) from None
     if _MAYBE_SURROGATE.search(raw):
         _check_text(row, path, line)
@@ -271,7 +271,7 @@ def _check_text(row: object, path: Path, line: int) -> None:
                 file=path,
                 line=line,
                 field=key.encode("utf-8", "backslashreplace").decode(),
-                way_out="escape the whole pair, or take the half out (it often comes from text cut inside an emoji)",
+                hint="escape the whole pair, or take the half out (it often comes from text cut inside an emoji)",
             )
 
 

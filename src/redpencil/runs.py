@@ -88,7 +88,7 @@ def hash_input(path: Path) -> str:
         return hashlib.sha256(text.encode()).hexdigest()
     if not path.is_file():
         raise RedpencilError(
-            "no such file or folder", file=path, way_out="check the path, or run the stage that writes it"
+            "no such file or folder", file=path, hint="check the path, or run the stage that writes it"
         )
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
@@ -103,9 +103,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RedpencilError(f"cannot read it ({error.strerror})", file=path, way_out="check the path") from None
+        raise RedpencilError(f"cannot read it ({error.strerror})", file=path, hint="check the path") from None
     except (ValueError, RecursionError) as error:
-        raise RedpencilError(f"not valid JSON ({error})", file=path, way_out="restore or delete the file") from None
+        raise RedpencilError(f"not valid JSON ({error})", file=path, hint="restore or delete the file") from None
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -144,7 +144,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
             problem = f"not valid JSON ({error})"
         if problem is not None:
             raise RedpencilError(
-                problem, file=path, line=number, way_out="run the stage again, or delete the line"
+                problem, file=path, line=number, hint="run the stage again, or delete the line"
             ) from None
         rows.append(row)
     return rows
@@ -217,9 +217,7 @@ def _keep_input(path: Path, folder: Path) -> None:
     """Refuse to replace a folder that holds what the stage reads, as when a stage is run on its own output."""
     for replaced in (folder, _partial_of(folder)):
         if replaced.is_dir() and path.is_relative_to(replaced):
-            raise RedpencilError(
-                f"writing it would delete the input {path}", file=folder, way_out="choose another --out"
-            )
+            raise RedpencilError(f"writing it would delete the input {path}", file=folder, hint="choose another --out")
 
 
 def _partial_of(folder: Path) -> Path:
@@ -230,12 +228,12 @@ def _fresh_partial(folder: Path, name: str) -> Path:
     foreign = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if foreign and _recorded_fingerprint(folder) is None:
         raise RedpencilError(
-            "the output folder exists and was not written by redpencil", file=folder, way_out="choose another --out"
+            "the output folder exists and was not written by redpencil", file=folder, hint="choose another --out"
         )
     held = _recorded(folder).get("stage", name)
     if held != name:
         raise RedpencilError(
-            f"the output folder holds the stage {held!r}, not {name!r}", file=folder, way_out="choose another --out"
+            f"the output folder holds the stage {held!r}, not {name!r}", file=folder, hint="choose another --out"
         )
     partial = _partial_of(folder)
     try:
@@ -244,7 +242,7 @@ def _fresh_partial(folder: Path, name: str) -> Path:
         partial.mkdir(parents=True)
     except OSError as error:
         raise RedpencilError(
-            f"cannot make the folder ({error.strerror})", file=partial, way_out="choose another --out"
+            f"cannot make the folder ({error.strerror})", file=partial, hint="choose another --out"
         ) from None
     return partial
 

@@ -32,7 +32,7 @@ class Section(BaseModel):
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
                 hint = f"did you mean {near!r}? known keys: {', '.join(known)}"
-                problem = PydanticCustomError("unknown_key", "unknown key", {"way_out": hint})
+                problem = PydanticCustomError("unknown_key", "unknown key", {"hint": hint})
                 raise ValidationError.from_exception_data(
                     cls.__name__, [{"type": problem, "loc": (str(key),), "input": value}]
                 )
@@ -50,10 +50,10 @@ def parse_section(data: Mapping[str, Any], kind: type[T], *, file: str | Path | 
     except ValidationError as error:
         first = error.errors()[0]
         problem = first["msg"].removeprefix("Value error, ")
-        way_out = first.get("ctx", {}).get("way_out", "correct the value in the recipe or with --set")
+        hint = first.get("ctx", {}).get("hint", "correct the value in the recipe or with --set")
         if first["type"] == "missing":
-            way_out = "add the key to the recipe or with --set"
+            hint = "add the key to the recipe or with --set"
         elif first["type"] != "unknown_key" and first["loc"]:
             problem += f" (found {_SHORT.repr(first['input'])})"
         field = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        raise RedpencilError(problem, file=file, field=field or None, way_out=way_out) from None
+        raise RedpencilError(problem, file=file, field=field or None, hint=hint) from None

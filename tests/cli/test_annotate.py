@@ -18,10 +18,8 @@ from sqlalchemy import select
 
 from redpencil.records import Comparison, Edit, EditOutcome, read_jsonl
 from redpencil.web import work
-from redpencil.web.addresses import remember_address
-from redpencil.web.database import open_database, reading, writing
-from redpencil.web.events import list_events
-from redpencil.web.people import list_people, person_of_invite
+from redpencil.web.auth import list_people, person_of_invite, remember_address
+from redpencil.web.database import list_events, open_database, reading, writing
 from redpencil.web.project import ProjectConfig, read_project
 from redpencil.web.schema import item
 

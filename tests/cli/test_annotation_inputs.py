@@ -59,4 +59,4 @@ def test_files_that_do_not_pair_are_told_apart(tmp_path: Path) -> None:
     engine.dispose()
     told = caught.value
     assert (told.file, told.problem) == (str(sides[1]), f"has 2 ids that {sides[0]} lacks, such as '1'")
-    assert told.way_out == "cut both to the same prompts"
+    assert told.hint == "cut both to the same prompts"

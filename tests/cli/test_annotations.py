@@ -10,9 +10,9 @@ from sqlalchemy import Engine
 from redpencil.cli.annotations import look_at, say_reach, tell, write_results
 from redpencil.records import Edit, Response, read_jsonl
 from redpencil.web import work
+from redpencil.web.auth import add_person
 from redpencil.web.database import open_database, writing
 from redpencil.web.items import import_known_answers, import_responses
-from redpencil.web.people import add_person
 from redpencil.web.project import ProjectConfig, write_project
 
 

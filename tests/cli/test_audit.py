@@ -116,8 +116,8 @@ def test_redlines_are_coloured_in_a_terminal(
 ) -> None:
     from rich.console import Console
 
+    from redpencil.audit.audit import Example
     from redpencil.cli import audit
-    from redpencil.editing.audit import Example
 
     monkeypatch.setattr(audit, "console", Console(force_terminal=True, color_system="standard", markup=False, width=80))
     audit._print_example(Example("1", "ann", "edited", "p", "It is red.", "It is blue."))

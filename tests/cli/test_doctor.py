@@ -47,7 +47,7 @@ def test_a_recipe_that_does_not_validate(redpencil: Callable[..., Any], tiny: Pa
     assert found[f"recipe {tiny}"]["ok"]
     bad = found[f"recipe {tmp_path / 'bad.yaml'}"]
     assert not bad["ok"]
-    assert "did you mean 'world'?" in bad["way_out"]
+    assert "did you mean 'world'?" in bad["hint"]
     assert "BAD" in redpencil("doctor", tmp_path / "bad.yaml").out
 
 
@@ -63,7 +63,7 @@ def test_a_missing_package(redpencil: Callable[..., Any], monkeypatch: pytest.Mo
     outcome = redpencil("doctor", "--json")
     scipy = checks(outcome)["scipy"]
     assert (outcome.code, scipy["ok"], scipy["value"]) == (1, False, "missing")
-    assert scipy["way_out"].startswith("pip install 'scipy")
+    assert scipy["hint"].startswith("pip install 'scipy")
 
 
 def test_a_torch_that_does_not_load(redpencil: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

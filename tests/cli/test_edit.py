@@ -194,7 +194,7 @@ def test_bad_requests_to_edit(mistake: Callable[..., str], stub: Any, tmp_path: 
         *start, "--provider", "local", "--model", tmp_path, "--base-url", stub.address
     )
     hosted = (*start, *stub.provider("openai"))
-    assert "no such place: 'left' way out: one of turn, text, none" in mistake(*hosted, "--primer", "left")
+    assert "no such place: 'left' hint: one of turn, text, none" in mistake(*hosted, "--primer", "left")
     assert "no price is known for mine" in mistake(*hosted, "--model", "mine", "--max-cost", "1")
     assert "takes no batches" in mistake(*start, "--provider", "world", "--batch-out", tmp_path / "b")
     assert "gives no batches" in mistake(*start, "--provider", "world", "--batch-in", tmp_path / "b")

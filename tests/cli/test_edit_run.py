@@ -79,9 +79,7 @@ def test_a_file_is_not_written_over_by_a_run_without_an_answer(
     told = mistake(*arguments, responses_in(tmp_path, 5, "a {stub:status=500} b"))
     assert f"{out}: nothing to write: no response got an answer (5 HTTP 500 (ordered to fail with 500))" in told
     assert "give the same command again" in told
-    assert "way out: change what is asked for" in mistake(
-        *arguments, responses_in(tmp_path, 5, "a {stub:status=400} b")
-    )
+    assert "hint: change what is asked for" in mistake(*arguments, responses_in(tmp_path, 5, "a {stub:status=400} b"))
     assert out.read_text() == "kept"
 
 

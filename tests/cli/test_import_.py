@@ -99,7 +99,7 @@ def test_limit_and_wrong_columns(run: Run, tmp_path: Path) -> None:
     assert len(list(read_jsonl(tmp_path / "out.jsonl", Comparison))) == 2
     with pytest.raises(RedpencilError, match="it has the columns instruction, output_1") as caught:
         run(source, "--format", "trl-preference", "--out", tmp_path / "other.jsonl")
-    assert "`--format alpaca-farm --as comparisons`" in str(caught.value.way_out)
+    assert "`--format alpaca-farm --as comparisons`" in str(caught.value.hint)
     assert not (tmp_path / "other.jsonl").exists()
 
 

@@ -73,7 +73,7 @@ def test_bad_outputs_and_judges(mistake: Callable[..., str], chain: Any, tiny_ru
     assert "outputs.jsonl [id]: no reference response has the id" in mistake(
         *start, "--reference", chain.folder / "responses.jsonl", "--judge", "world"
     )
-    assert "no judge called 'nobody' way out: `world`, or the folder" in mistake(
+    assert "no judge called 'nobody' hint: `world`, or the folder" in mistake(
         *start, "--reference", outputs, "--judge", "nobody"
     )
     assert "is no reward model" in mistake(
@@ -204,7 +204,7 @@ def test_bad_requests_to_judge(mistake: Callable[..., str], stub: Any, tmp_path:
     assert "the provider 'world' edits and does not judge" in mistake(*start, "--judge", "llm", "--provider", "world")
     assert "'openai' needs a model" in mistake(*start, "--judge", "llm", "--provider", "openai")
     assert "[--template]: no judge template called 'x'" in mistake(*hosted, "--template", "x")
-    assert "[--orders]: no such orders: 'three' way out: one of both, one" in mistake(*hosted, "--orders", "three")
+    assert "[--orders]: no such orders: 'three' hint: one of both, one" in mistake(*hosted, "--orders", "three")
     assert "[--model]: the judge 'world' asks no LLM" in mistake(*start, "--judge", "world", "--model", "m")
     assert "[--no-schema]: the judge 'longer' asks no LLM" in mistake(*start, "--judge", "longer", "--no-schema")
     assert "give --policy and --reference, or --comparisons" in mistake("judge", "--judge", "world", "--out", "o")

@@ -94,25 +94,23 @@ def failing(error: BaseException, command: str = "fail") -> Any:
 
 
 def test_a_users_mistake_is_one_message_on_stderr() -> None:
-    mistake = RedpencilError("no such file", file="a.jsonl", line=3, field="prompt", way_out="check [the] path")
+    mistake = RedpencilError("no such file", file="a.jsonl", line=3, field="prompt", hint="check [the] path")
     result = failing(mistake)
     assert result.exit_code == 1
-    assert result.stderr == "error: a.jsonl:3 [prompt]: no such file\n  way out: check [the] path\n"
+    assert result.stderr == "error: a.jsonl:3 [prompt]: no such file\n  hint: check [the] path\n"
     assert result.stdout == ""
 
 
 def test_a_full_disk_is_no_bug_of_ours() -> None:
     result = failing(OSError(errno.ENOSPC, "No space left on device", "/data/model"))
     assert result.exit_code == 1
-    assert result.stderr == "error: /data/model: No space left on device\n  way out: choose another place\n"
+    assert result.stderr == "error: /data/model: No space left on device\n  hint: choose another place\n"
 
 
 def test_a_full_gpu_names_what_to_lower() -> None:
     result = failing(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."))
     assert result.exit_code == 1
-    assert result.stderr.startswith(
-        "error: the GPU's memory is full (CUDA out of memory)\n  way out: lower micro_batch"
-    )
+    assert result.stderr.startswith("error: the GPU's memory is full (CUDA out of memory)\n  hint: lower micro_batch")
 
 
 @pytest.mark.parametrize("error", [KeyError("layers"), OSError(errno.ECONNRESET, "reset"), RuntimeError("shapes")])

@@ -53,8 +53,8 @@ def test_an_input_under_another_name_is_still_an_input(tmp_path: Path) -> None:
 
 
 def test_a_file_is_named_only_where_none_is() -> None:
-    with pytest.raises(RedpencilError, match=r"^a\.jsonl \[id\]: twice\n  way out: once$"), naming(Path("a.jsonl")):
-        raise RedpencilError("twice", field="id", way_out="once")
+    with pytest.raises(RedpencilError, match=r"^a\.jsonl \[id\]: twice\n  hint: once$"), naming(Path("a.jsonl")):
+        raise RedpencilError("twice", field="id", hint="once")
     with pytest.raises(RedpencilError, match=r"^b\.jsonl: twice$"), naming(Path("a.jsonl")):
         raise RedpencilError("twice", file="b.jsonl")
 

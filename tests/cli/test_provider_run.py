@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from redpencil.cli.provider_run import Failures
-from redpencil.providers.asking import NEVER_ASKED
+from redpencil.providers.cache import NEVER_ASKED
 
 
 def failures(*problems: str) -> Failures:
@@ -33,19 +33,17 @@ def test_a_status_that_passes_is_no_refusal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("problems", "told", "way_out"),
+    ("problems", "told", "hint"),
     [
         ((NEVER_ASKED,), "none of the 7 pairs was asked about", "higher --max-cost"),
         (("HTTP 500: x",), r"no pair got an answer \(1 HTTP 500 \(x\)\)", "give the same command again"),
         (("HTTP 400: x",), r"no pair got an answer", "change what is asked for"),
     ],
 )
-def test_a_file_without_an_answer_is_an_error_with_a_way_out(
-    problems: tuple[str, ...], told: str, way_out: str
-) -> None:
+def test_a_file_without_an_answer_is_an_error_with_a_hint(problems: tuple[str, ...], told: str, hint: str) -> None:
     with pytest.raises(Exception, match=told) as caught:
         raise failures(*problems).nothing(Path("out"), "pair", 7)
-    assert way_out in str(caught.value)
+    assert hint in str(caught.value)
 
 
 def test_a_schema_that_may_have_been_refused_is_named(capsys: pytest.CaptureFixture[str]) -> None:

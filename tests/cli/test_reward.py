@@ -109,7 +109,7 @@ def test_rows_of_rewardbench(
     for wrong in ({"prompt": "p"}, {**rows[0], "chosen": 7}):
         path.write_text(json.dumps([wrong]))
         told = mistake(*arguments)
-        assert "way out: give rows as RewardBench has them: prompt, chosen" in told
+        assert "hint: give rows as RewardBench has them: prompt, chosen" in told
         assert "--" not in told
 
 

@@ -176,14 +176,14 @@ def test_a_users_recipe_is_never_overwritten(mistake: Callable[..., str], tiny: 
 def test_an_out_that_cannot_be_made(mistake: Callable[..., str], tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     said = mistake("run", tiny, "--out", tmp_path / "file" / "run")
-    assert "file/run: cannot make the folder (Not a directory) way out: choose another --out" in said
+    assert "file/run: cannot make the folder (Not a directory) hint: choose another --out" in said
     assert "file: the output folder exists" in mistake("run", tiny, "--out", tmp_path / "file")
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--set", "ppo.kl_cof=1"], "[ppo.kl_cof]: unknown key way out: did you mean 'kl_coef'?"),
+        (["--set", "ppo.kl_cof=1"], "[ppo.kl_cof]: unknown key hint: did you mean 'kl_coef'?"),
         (["--set", "ppo.kl_coef"], "--set wants key=value, not 'ppo.kl_coef'"),
         (["--set", "ppo.kl_coef=much"], "[ppo.kl_coef]: input should be a valid number"),
         (["--set", "arms.token.reward_model=other"], "names 'other'"),

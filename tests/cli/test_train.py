@@ -175,7 +175,7 @@ def test_bad_pairs_and_samples(
     assert "no pair marks a changed token" in mistake(
         *start, "--pairs", here / "comparison_pairs.jsonl", "--samples", samples
     )
-    assert "the recipe has no entry 'mine' way out: one of: token_edits, sequence_edits" in mistake(
+    assert "the recipe has no entry 'mine' hint: one of: token_edits, sequence_edits" in mistake(
         *start, *good, "--entry", "mine"
     )
     one = tmp_path / "one.jsonl"
@@ -212,7 +212,7 @@ def test_bad_models_for_ppo(
     assert "ppo.reward=token takes one reward model" in mistake(
         *ppo_with(tiny_run, tiny, out, sequence_reward_model=sequence)
     )
-    assert "needs a sequence-level reward model way out: name its checkpoint with --sequence-reward-model" in mistake(
+    assert "needs a sequence-level reward model hint: name its checkpoint with --sequence-reward-model" in mistake(
         *ppo_with(tiny_run, tiny, out, set="ppo.reward=both")
     )
     assert not out.exists()

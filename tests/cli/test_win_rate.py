@@ -135,13 +135,13 @@ def test_names_that_coincide_do_not_merge_players(redpencil: Callable[..., Any],
     assert any("m (reference)" in warning or "c are not linked" in warning for warning in found["warnings"])
 
 
-def test_mistakes_name_the_file_and_the_way_out(mistake: Callable[..., str], tmp_path: Path) -> None:
+def test_mistakes_name_the_file_and_the_hint(mistake: Callable[..., str], tmp_path: Path) -> None:
     ours = judgements(tmp_path / "ours.jsonl", "first", "tie")
     twice = judgements(tmp_path / "twice.jsonl", "first", "tie", ids="aa")
     assert "twice.jsonl [id]: two verdicts of one annotator have the id 'a'" in mistake("evaluate", "win-rate", twice)
     none = judgements(tmp_path / "none.jsonl", "none", "none")
     assert "none.jsonl: none of the 2 comparisons has a verdict" in mistake("evaluate", "win-rate", none)
-    assert "no such format: 'csv' way out: one of redpencil, alpaca-eval" in mistake(
+    assert "no such format: 'csv' hint: one of redpencil, alpaca-eval" in mistake(
         "evaluate", "win-rate", ours, "--format", "csv"
     )
 

@@ -12,6 +12,7 @@ from redpencil.editing.edit import (
     Plan,
     Spent,
     ask_for_edits,
+    beside,
     edit_responses,
     foreign_keys,
     minimality,
@@ -23,9 +24,8 @@ from redpencil.editing.edit import (
 )
 from redpencil.editing.prompt import SMALLER, parse_template
 from redpencil.errors import RedpencilError
-from redpencil.providers.base import Completion, Failure, Message, Request, Result, StopReason, Usage
-from redpencil.providers.journal import open_journal
-from redpencil.providers.scripted import ScriptedProvider
+from redpencil.providers.base import Completion, Failure, Message, Request, Result, ScriptedProvider, StopReason, Usage
+from redpencil.providers.cache import open_journal
 from redpencil.records import Edit, EditOutcome, Response
 
 
@@ -344,3 +344,13 @@ def test_skipped_edits_are_counted_and_the_others_come_in_order() -> None:
         }
     )
     assert len(usable) + skipped.total() == len(edits)
+
+
+def test_what_is_told_takes_the_name_and_the_other_stays() -> None:
+    assert beside({"kept": "a", "topic": 1}, {"kept": 0.5}) == {"topic": 1, "response_kept": "a", "kept": 0.5}
+    assert beside({"retry": 1}, {"kept": 0.5}, frozenset({"retry"})) == {"response_retry": 1, "kept": 0.5}
+
+
+def test_a_name_that_is_taken_too_gets_another() -> None:
+    own = {"kept": "a", "response_kept": "b"}
+    assert beside(own, {"kept": 1}) == {"response_kept": "b", "response_response_kept": "a", "kept": 1}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.calibration import best_temperature, calibrate
-from redpencil.evaluation.intervals import wilson_interval
+from redpencil.evaluation.statistics import wilson_interval
 
 LOG = {p: math.log(p / (1 - p)) for p in (0.62, 0.68, 0.92, 0.96)}
 MARGINS = st.lists(st.floats(-6, 6), min_size=1, max_size=60)

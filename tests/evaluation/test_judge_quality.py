@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.intervals import wilson_interval
 from redpencil.evaluation.judge_quality import Kappa, cohen_kappa, judge_quality, share
 from redpencil.evaluation.judges import judge_pairings, length_judge, pair_comparisons
 from redpencil.evaluation.llm_judge import judge_with
-from redpencil.providers.scripted import ScriptedProvider
+from redpencil.evaluation.statistics import wilson_interval
+from redpencil.providers.base import ScriptedProvider
 from redpencil.records import Comparison, Preference
 
 FIRST, SECOND, TIE, NONE = Preference

@@ -19,7 +19,7 @@ from redpencil.evaluation.judges import (
     pair_outputs,
 )
 from redpencil.records import Comparison, Preference, Response
-from redpencil.world.facts.domain import FactsDomain
+from redpencil.world.facts import FactsDomain
 from redpencil.world.oracle import Oracle
 
 FIRST, SECOND, TIE = Preference.FIRST, Preference.SECOND, Preference.TIE
@@ -112,7 +112,7 @@ def test_outputs_that_do_not_match_name_the_id(policy: list[Response], reference
     with pytest.raises(RedpencilError) as error:
         judge_outputs(LENGTH, policy, reference)
     assert problem in error.value.problem
-    assert error.value.way_out
+    assert error.value.hint
 
 
 def test_a_judge_that_loses_a_case_is_not_believed() -> None:

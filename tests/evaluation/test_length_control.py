@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.length_control import FAR, LengthControlled, length_controlled
-from redpencil.evaluation.verdict_files import read_cases
+from redpencil.evaluation.win_rate import read_cases
 
 ALPACA_EVAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "alpaca_eval"
 

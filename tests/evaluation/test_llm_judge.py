@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.judge_prompts import ALPACA_EVAL, DEFAULT, JudgeTemplate
+from redpencil.evaluation.judge_templates import ALPACA_EVAL, DEFAULT, AnswerForm, JudgeTemplate, mirrored
 from redpencil.evaluation.judges import Pairing
 from redpencil.evaluation.llm_judge import (
     JudgeStyle,
@@ -24,11 +24,9 @@ from redpencil.evaluation.llm_judge import (
     plan_judgements,
     read_judgements,
 )
-from redpencil.evaluation.verdicts import AnswerForm, mirrored
-from redpencil.providers.base import Completion, Failure, Request, Result, StopReason, Usage
-from redpencil.providers.journal import open_journal
+from redpencil.providers.base import Completion, Failure, Request, Result, ScriptedProvider, StopReason, Usage
+from redpencil.providers.cache import open_journal
 from redpencil.providers.prices import Price
-from redpencil.providers.scripted import ScriptedProvider
 from redpencil.records import Comparison, Preference
 
 FIRST, SECOND, TIE, NONE = Preference

@@ -3,14 +3,30 @@
 import csv
 import json
 import math
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.contingency_tables import mcnemar
 
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.statistics import accuracy, mean_interval, paired_difference, scores_of, win_rate
+from redpencil.evaluation.statistics import (
+    accuracy,
+    accuracy_interval,
+    bootstrap_interval,
+    correlate,
+    mean_interval,
+    paired,
+    paired_difference,
+    ratio_interval,
+    scores_of,
+    sign_test,
+    wilson_interval,
+    win_rate,
+)
 from redpencil.records import Preference
 
 ALPACA_EVAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "alpaca_eval"
@@ -130,7 +146,161 @@ def test_comparisons_without_a_verdict_count_for_nothing_but_are_counted() -> No
         lambda: mean_interval([]),
     ],
 )
-def test_nothing_to_count_or_to_pair_is_an_error_with_a_way_out(call: object) -> None:
+def test_nothing_to_count_or_to_pair_is_an_error_with_a_hint(call: object) -> None:
     with pytest.raises(RedpencilError) as caught:
         call()  # type: ignore[operator]
-    assert caught.value.way_out
+    assert caught.value.hint
+
+
+def test_by_hand() -> None:
+    # x 1 2 3 4, y 1 3 2 9: means 2.5 and 3.75; products 4.125 + .375 - .875 + 7.875 = 11.5, squares 5 and 38.75.
+    # Ranks 1 2 3 4 against 1 3 2 4: 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15) = .8.
+    found = correlate(np.array([1, 2, 3, 4]), np.array([1, 3, 2, 9]))
+    assert found is not None
+    assert (found.n, found.pearson) == (4, pytest.approx(11.5 / (5 * 38.75) ** 0.5))
+    assert found.spearman == pytest.approx(0.8)
+
+
+def test_p_is_that_of_the_slope() -> None:
+    api = pytest.importorskip("statsmodels.api", reason="statsmodels is not installed")
+    generator = np.random.default_rng(3)
+    x = generator.normal(size=40)
+    y = 0.4 * x + generator.normal(size=40)
+    found = correlate(x, y)
+    assert found is not None
+    assert found.pearson_p == pytest.approx(api.OLS(y, api.add_constant(x)).fit().pvalues[1])
+    ranks = [np.argsort(np.argsort(values)).astype(float) for values in (x, y)]
+    assert found.spearman == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    assert found.spearman_p == pytest.approx(api.OLS(ranks[1], api.add_constant(ranks[0])).fit().pvalues[1])
+
+
+def test_what_never_varies_correlates_with_nothing() -> None:
+    assert correlate(np.array([1, 1, 1]), np.array([1, 2, 3])) is None
+    assert correlate(np.array([1, 2, 3]), np.array([2, 2, 2])) is None
+    assert correlate(np.array([1, 2]), np.array([1, 2])) is None
+    assert correlate(np.array([]), np.array([])) is None
+
+
+def test_accuracy_by_hand() -> None:
+    # Margins 1, 2, -1, 0: right 1 + 1 + 0 + .5 = 2.5 of 4. z = 1.959964, z^2 = 3.841459:
+    # middle (.625 + .480182) / 1.960365 = .563763; half 1.959964 / 1.960365 * sqrt(.058594 + .060023) = .344339
+    found = accuracy_interval([1, 2, -1, 0])
+    assert (found.value, found.n) == (62.5, 4)
+    assert (found.low, found.high) == (pytest.approx(21.9424, abs=1e-3), pytest.approx(90.8102, abs=1e-3))
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.sampled_from([0.8, 0.95]))
+def test_wilson_agrees_with_statsmodels(case: tuple[int, int], confidence: float) -> None:
+    proportion = pytest.importorskip("statsmodels.stats.proportion", reason="statsmodels is not installed")
+    right, n = case
+    expected = proportion.proportion_confint(right, n, alpha=1 - confidence, method="wilson")
+    assert wilson_interval(right / n, n, confidence) == pytest.approx(expected, abs=1e-12)
+
+
+def test_cases_need_not_be_whole() -> None:
+    # z^2 = 3.841459: at n = 2.5 the middle of a half is a half, the ends z / (1 + z^2 / n) * sqrt(.1 + z^2 / 25) away.
+    half = 1.959964 / (1 + 3.841459 / 2.5) * math.sqrt(0.25 / 2.5 + 3.841459 / 25)
+    assert wilson_interval(0.5, 2.5) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
+
+
+def test_nothing_has_no_interval() -> None:
+    assert all(map(math.isnan, wilson_interval(0.5, 0)))
+    assert all(math.isnan(end) for share in (-0.1, 1.1, math.nan) for end in wilson_interval(share, 4))
+    with pytest.raises(RedpencilError, match="no pairs"):
+        accuracy_interval([])
+
+
+def test_a_ratio_is_resampled_by_groups() -> None:
+    # Two groups, 1 of 1 and 0 of 3: a draw is both first (1), one each (1/4), or both second (0), so 0 to 1.
+    assert ratio_interval(np.array([1.0, 0.0]), np.array([1, 3])) == (0, 1)
+    # 100 groups of equal size, half of them 1: as the mean of coins, whose standard error is .05.
+    low, high = ratio_interval(np.repeat([0.0, 2.0], 50), np.full(100, 2))
+    assert (low, high) == (pytest.approx(0.4, abs=0.02), pytest.approx(0.6, abs=0.02))
+    # Groups without pairs have no say: the same draws, the same ends.
+    padded = ratio_interval(np.append(np.repeat([0.0, 2.0], 50), [0, 0]), np.append(np.full(100, 2), [0, 0]))
+    assert padded == (low, high)
+
+
+def test_large_and_small_chunks_draw_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, sizes = np.repeat([0.0, 1.0], 20), np.ones(40)
+    whole = ratio_interval(values, sizes, resamples=900)
+    monkeypatch.setattr("redpencil.evaluation.statistics._NUMBERS_AT_ONCE", 400)
+    assert ratio_interval(values, sizes, resamples=900) == whole
+    assert all(map(math.isnan, ratio_interval(np.array([1.0, 0.0]), np.array([2, 0]))))
+
+
+def test_a_sign_test_by_hand() -> None:
+    # Seven of eight: (8 + 1) / 256 on one side, twice that on both.
+    assert sign_test(7, 1) == pytest.approx(18 / 256)
+    assert sign_test(1, 7) == pytest.approx(18 / 256)
+    assert sign_test(3, 3) == 1.0
+    assert sign_test(0, 0) == 1.0
+
+
+def test_without_draws_it_is_mcnemars_exact_test() -> None:
+    first = [1.0] * 40 + [1.0] * 12 + [0.0] * 3 + [0.0] * 20
+    second = [1.0] * 40 + [0.0] * 12 + [1.0] * 3 + [0.0] * 20
+    found = paired(first, second)
+    assert (found.better, found.worse, found.n) == (12, 3, 75)
+    assert found.p_value == pytest.approx(mcnemar([[40, 12], [3, 20]], exact=True).pvalue)
+    assert found.value == pytest.approx(100 * 9 / 75)
+    assert found.low < found.value < found.high
+
+
+def test_a_draw_against_a_loss_counts_as_better() -> None:
+    found = paired([0.5, 0.5, 1.0, 0.0], [0.0, 0.5, 0.5, 0.5])
+    assert (found.better, found.worse) == (2, 1)
+    assert found.value == 12.5
+
+
+def test_swapping_the_two_turns_the_sign() -> None:
+    first, second = [1.0, 0.5, 1.0, 0.0, 1.0, 0.0], [0.0, 0.5, 0.5, 1.0, 0.5, 0.0]
+    there, back = paired(first, second), paired(second, first)
+    assert (back.value, back.standard_error) == (-there.value, there.standard_error)
+    assert (back.better, back.worse, back.p_value) == (there.worse, there.better, there.p_value)
+    assert back.low == pytest.approx(-there.high, abs=3)
+
+
+@pytest.mark.parametrize("difference", [0.0, 1.0, -1.0, 0.5])
+def test_differences_that_are_all_the_same_have_no_interval(difference: float) -> None:
+    found = paired([0.5 + difference / 2] * 30, [0.5 - difference / 2] * 30)
+    assert found.value == 100 * difference
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
+def test_different_numbers_cannot_be_paired() -> None:
+    with pytest.raises(RedpencilError, match="cannot be paired"):
+        paired([1.0], [1.0, 0.0])
+
+
+def test_many_values_give_the_normal_interval() -> None:
+    # 600 ones and 400 zeros: mean .6, standard error sqrt(.24 / 1000) = .01549, so .6 -+ 1.96 * .01549 = .5696, .6304.
+    low, high = bootstrap_interval([1.0] * 600 + [0.0] * 400)
+    assert low == pytest.approx(0.5696, abs=0.003)
+    assert high == pytest.approx(0.6304, abs=0.003)
+
+
+def test_a_lower_confidence_is_narrower_and_the_seed_decides() -> None:
+    values = [random.Random(3).random() for _ in range(1)] + [0.0, 1.0, 0.5, 1.0, 0.2, 0.9]
+    wide, narrow = (bootstrap_interval(values, confidence=c) for c in (0.95, 0.5))
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+    assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
+    assert bootstrap_interval(values, seed=1) != bootstrap_interval(values, seed=2)
+
+
+def test_it_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = random.Random(0)
+    hits = 0
+    for trial in range(200):
+        low, high = bootstrap_interval([float(rng.random() < 0.3) for _ in range(100)], resamples=500, seed=trial)
+        hits += low <= 0.3 <= high
+    assert 178 <= hits <= 200  # 95 % of 200 is 190; the binomial's own spread is 3
+
+
+@pytest.mark.parametrize("value", [1.0, 0.0, -0.5])
+def test_there_is_no_interval_of_values_that_are_all_the_same(value: float) -> None:
+    assert all(map(math.isnan, bootstrap_interval([value])))
+    assert all(map(math.isnan, bootstrap_interval([value] * 30)))
+    with pytest.raises(RedpencilError, match="no values"):
+        bootstrap_interval([])

@@ -8,9 +8,9 @@ import pytest
 
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import Kind
-from redpencil.formats.places import Place, Source, SourceRow
 from redpencil.formats.reading import Skipped, Tally, Wanted, read_records
 from redpencil.formats.registry import FORMATS
+from redpencil.formats.text_files import Place, Source, SourceRow
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def refused(read: Read) -> Callable[..., RedpencilError]:
         with pytest.raises(RedpencilError) as caught:
             read([row], name, kind, **options)
         assert (caught.value.file, caught.value.line) == ("data.jsonl", 1)
-        assert caught.value.way_out
+        assert caught.value.hint
         return caught.value
 
     return run

@@ -101,6 +101,6 @@ def test_every_kind_has_a_record() -> None:
 def test_a_column_is_never_written_over(refused: Callable[..., Any]) -> None:
     row = {"q": "p", "prompt": "old", "prompt_column": "mine"}
     error = refused(row, "columns", columns={"prompt": "q"})
-    assert (error.field, "--drop prompt" in error.way_out) == ("prompt", True)
+    assert (error.field, "--drop prompt" in error.hint) == ("prompt", True)
     # What moves away is in nobody's way.
     assert renamed(row, {"prompt": "q", "id": "prompt_column"})["prompt_column"] == "old"

@@ -200,7 +200,7 @@ def test_a_bad_row_is_named_with_its_field(row: dict[str, Any], field: str, prob
     with pytest.raises(RedpencilError, match=problem) as caught:
         edit_of_row({"id": "1", **row})
     assert caught.value.field == field
-    assert caught.value.way_out
+    assert caught.value.hint
 
 
 def test_truncation_and_padding_that_the_file_asks_for_are_off(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_folder_that_is_no_tokenizer_is_a_clear_mistake(tmp_path: Path) -> Non
         prepare(folder)
         with pytest.raises(RedpencilError, match=problem) as caught:
             load_cutter(folder)
-        assert caught.value.way_out, name
+        assert caught.value.hint, name
     with pytest.raises(RedpencilError, match=r"no \{prompt\}"):
         load_cutter(tmp_path, "Question:")
 
@@ -246,7 +246,7 @@ def test_a_folder_that_is_no_tokenizer_is_a_clear_mistake(tmp_path: Path) -> Non
 def test_ids_and_masks_are_those_that_redpencil_trains_on(bytes_folder: Path) -> None:
     """The light library cuts as the heavy one does, so that rows fit models trained elsewhere."""
     from redpencil.config import AlignConfig
-    from redpencil.models.text import load_codec
+    from redpencil.models.codec import load_codec
     from redpencil.training.pairs import pairs_of_edits
 
     edit = Edit(

@@ -8,10 +8,10 @@ import pytest
 
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import Kind
+from redpencil.formats.datasets import open_source
 from redpencil.formats.importing import Imported, import_rows
 from redpencil.formats.reading import Wanted
 from redpencil.formats.registry import FORMATS
-from redpencil.formats.sources import open_source
 from redpencil.records import Response, read_jsonl
 
 GOOD = {"instruction": "i", "output_1": "a", "output_2": "b", "preference": 1}

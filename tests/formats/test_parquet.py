@@ -102,11 +102,11 @@ def test_half_a_character_is_refused_and_nothing_is_left(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_pyarrow_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyarrow_the_hint_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(RedpencilError) as caught:
         write(tmp_path / "p.parquet", [], Prompt)
-    assert caught.value.way_out == "pip install 'redpencil[data]'"
+    assert caught.value.hint == "pip install 'redpencil[data]'"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import Kind
-from redpencil.formats.places import Place, Source, SourceRow
 from redpencil.formats.reading import Skipped, Tally, Wanted, read_records
 from redpencil.formats.registry import FORMATS
+from redpencil.formats.text_files import Place, Source, SourceRow
 from redpencil.records import Prompt, to_row
 
 
@@ -156,7 +156,7 @@ def test_any_row_gives_records_with_all_of_it_or_one_clear_message(drawn: tuple[
     except RedpencilError as error:
         assert (error.file, error.line) == ("data.jsonl", 1)  # noqa: PT017
         assert error.problem  # noqa: PT017
-        assert error.way_out  # noqa: PT017
+        assert error.hint  # noqa: PT017
         return
     assert len(found) + len(skipped) >= 1
     for record in found:

@@ -21,7 +21,7 @@ def test_every_format_is_named_once_and_says_what_it_is() -> None:
 def test_an_unknown_format_lists_the_known_ones() -> None:
     with pytest.raises(RedpencilError, match="no format called 'hh'") as caught:
         find_format("hh")
-    assert "hh-rlhf" in str(caught.value.way_out)
+    assert "hh-rlhf" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(
@@ -41,43 +41,43 @@ def test_wrong_columns_name_what_fits(row: str, asked: str, kind: str, fits: str
     with pytest.raises(RedpencilError) as caught:
         check_columns(values, FORMATS[asked], Kind(kind))
     assert f"it has the columns {', '.join(values)}; expected " in caught.value.problem
-    assert f"`--format {fits}`" in str(caught.value.way_out)
+    assert f"`--format {fits}`" in str(caught.value.hint)
 
 
-def test_where_nothing_fits_the_way_out_renames(refused: Callable[..., Any]) -> None:
+def test_where_nothing_fits_the_hint_renames(refused: Callable[..., Any]) -> None:
     error = refused({"q": "x", "chosen": "y"}, "trl-preference")
-    assert (error.field, "--column rejected=NAME" in str(error.way_out)) == ("rejected", True)
+    assert (error.field, "--column rejected=NAME" in str(error.hint)) == ("rejected", True)
     assert refused({}, "columns", "edits").field == "prompt"
 
 
 def test_named_columns_without_names_are_shown_how(refused: Callable[..., Any]) -> None:
     row = {"id": "1", "question": "x", "answer": "y", "n": 1}
     told = "such as: --column prompt=question --column response=answer --as responses"
-    assert told in str(refused(row, "columns").way_out)
-    assert "--column prompt=NAME" in str(refused(row, "columns", "edits").way_out)
+    assert told in str(refused(row, "columns").hint)
+    assert "--column prompt=NAME" in str(refused(row, "columns", "edits").hint)
 
 
 def test_what_explains_most_columns_is_named_first(refused: Callable[..., Any]) -> None:
     row = {"prompt": "x", "chosen": "y", "rejected": "z"}
-    told = str(refused(row, "alpaca-farm").way_out)
+    told = str(refused(row, "alpaca-farm").hint)
     assert told.startswith("these columns fit `--format trl-preference --as comparisons`")
     assert "hh-rlhf" not in told
     dialogue = {"chosen": "\n\nHuman: Who?\n\nAssistant: Ann.", "rejected": "\n\nHuman: Who?\n\nAssistant: Bob."}
-    assert "hh-rlhf" in str(refused(dialogue, "alpaca-farm").way_out)
+    assert "hh-rlhf" in str(refused(dialogue, "alpaca-farm").hint)
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "way_out"),
+    ("name", "given", "hint"),
     [
         ("columns", {"answer": "response"}, "write FIELD=YOURS: --column response=answer"),
         ("columns", {"respnse": "answer"}, "write FIELD=YOURS: with FIELD one of id, prompt, "),
         ("alpaca-farm", {"antwort": "output_1"}, "write FIELD=YOURS: --column output_1=antwort"),
     ],
 )
-def test_names_that_no_format_knows_are_refused(name: str, given: dict[str, str], way_out: str) -> None:
+def test_names_that_no_format_knows_are_refused(name: str, given: dict[str, str], hint: str) -> None:
     with pytest.raises(RedpencilError, match="no field called") as caught:
         check_renames(FORMATS[name], given)
-    assert str(caught.value.way_out).startswith(way_out)
+    assert str(caught.value.hint).startswith(hint)
 
 
 def test_other_names_pass() -> None:
@@ -88,4 +88,4 @@ def test_other_names_pass() -> None:
 def test_a_kind_that_a_format_does_not_give(read: Callable[..., Any]) -> None:
     with pytest.raises(RedpencilError, match="trl-prompt gives no edits") as caught:
         read([{"prompt": "x"}], "trl-prompt", "edits", on_error_skip=True)
-    assert (caught.value.field, caught.value.way_out) == ("--as", "read it as one of: prompts")
+    assert (caught.value.field, caught.value.hint) == ("--as", "read it as one of: prompts")

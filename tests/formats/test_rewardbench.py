@@ -34,6 +34,6 @@ def test_a_row_without_a_subset_is_none_of_rewardbench(refused: Callable[..., An
     rest = {name: value for name, value in ROW.items() if name != "subset"}
     error = refused(rest, "rewardbench")
     assert error.field == "subset"
-    assert "trl-preference" in str(error.way_out)
+    assert "trl-preference" in str(error.hint)
     assert refused({**ROW, "subset": 3}, "rewardbench").field == "subset"
     assert refused({**ROW, "chosen": None}, "rewardbench").field == "chosen"

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from redpencil.formats.base import RECORDS, Kind
 from redpencil.formats.conversations import render
+from redpencil.formats.datasets import open_source
 from redpencil.formats.reading import Skipped, Tally, Wanted, read_records
 from redpencil.formats.registry import FORMATS
-from redpencil.formats.sources import open_source
 from redpencil.formats.writing import HOLDS, Format, Written, export, skipped_file
 from redpencil.records import Comparison, Edit, EditOutcome, Example, Preference, Prompt, Response
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
-from redpencil.formats.rows import Unfit, meta_text, no_correction, read_meta
+from redpencil.formats.rows import Unfit, check_text, json_line, meta_text, no_correction, read_meta
 from redpencil.records import Edit, EditOutcome
 
 texts = st.text(max_size=20)
@@ -46,3 +46,27 @@ def test_only_a_correction_is_one() -> None:
     assert no_correction(Edit("1", "p", "a", "a")) == Unfit("unchanged")
     for outcome in set(EditOutcome) - {EditOutcome.EDITED}:
         assert no_correction(Edit("1", "p", "a", "b", outcome=outcome)) == Unfit(outcome.value)
+
+
+def test_lines_keep_their_characters() -> None:
+    assert json_line({"a": "é😀\n"}) == '{"a": "é😀\\n"}\n'.encode()
+
+
+def test_half_a_character_is_refused_with_its_place() -> None:
+    for row, field in (
+        ({"id": "7", "text": "a\ud83d"}, "text"),
+        ({"id": "7", "meta": {"deep": ["\udc00"]}}, "meta"),
+        ({"id": "7", "k\ud83d": 1}, "k\\ud83d"),
+    ):
+        with pytest.raises(RedpencilError, match="id '7'") as caught:
+            json_line(row)
+        assert caught.value.field == field
+        str(caught.value).encode()
+    check_text({"id": "7", "text": "whole 😀"})
+
+
+def test_an_id_that_is_half_a_character_can_be_printed() -> None:
+    with pytest.raises(RedpencilError) as caught:
+        json_line({"id": "\ud83d"})
+    assert "\\ud83d" in str(caught.value)
+    str(caught.value).encode()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from redpencil.formats import torn
-from redpencil.formats.lines import csv_rows
+from redpencil.formats.text_files import csv_rows
 from redpencil.formats.torn import Lines, take_torn
 
 

@@ -35,7 +35,7 @@ def test_no_prompt_is_made_up(refused: Callable[..., Any]) -> None:
     for chosen, rejected in (("Blue.", "Green."), ("Blue", "Blue!"), (" a", " b"), ("same text", "same text")):
         error = refused({"chosen": chosen, "rejected": rejected}, "trl-preference")
         assert "the prompt cannot be told" in error.problem
-        assert "--format hh-rlhf" in str(error.way_out)
+        assert "--format hh-rlhf" in str(error.hint)
 
 
 def test_messages_with_and_without_a_prompt(one: Callable[..., Any]) -> None:

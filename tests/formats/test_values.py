@@ -61,7 +61,7 @@ def test_what_tables_hold_becomes_json(value: object, plain: object) -> None:
 def test_what_json_cannot_hold_is_refused_by_its_column(value: object, problem: str) -> None:
     with pytest.raises(RedpencilError, match=problem) as caught:
         plain_row({"fine": 1, "image": [value]})
-    assert (caught.value.field, "--drop" in str(caught.value.way_out)) == ("image", True)
+    assert (caught.value.field, "--drop" in str(caught.value.hint)) == ("image", True)
 
 
 def test_too_much_nesting_is_refused() -> None:

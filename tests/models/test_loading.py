@@ -23,8 +23,8 @@ from transformers import (
 )
 
 from redpencil.errors import RedpencilError
-from redpencil.models.batches import collate
-from redpencil.models.forward import sequence_rewards, token_rewards
+from redpencil.models.codec import load_codec
+from redpencil.models.forward import collate, sequence_rewards, token_rewards
 from redpencil.models.loading import (
     RewardCard,
     check_same_tokenizer,
@@ -38,7 +38,6 @@ from redpencil.models.loading import (
     template_of,
 )
 from redpencil.models.runtime import Runtime
-from redpencil.models.text import load_codec
 
 Folder = Callable[..., Path]
 DECODERS = ("llama", "qwen2", "qwen3", "gpt2")
@@ -236,7 +235,7 @@ def test_damaged_weights_are_refused(
     with pytest.raises(RedpencilError, match="cannot be loaded") as raised:
         load(damaged, runtime, **options)
     assert raised.value.file == str(damaged)
-    assert raised.value.way_out
+    assert raised.value.hint
 
 
 @pytest.mark.parametrize("missing", ["model.layers.1.mlp.up_proj.weight", "lm_head.weight"])

@@ -11,11 +11,11 @@ import torch
 
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.codec import load_codec
 from redpencil.models.loading import load_policy
 from redpencil.models.local import LocalProvider, fingerprint, render_plain
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import sample_responses
-from redpencil.models.text import load_codec
 from redpencil.providers.base import Completion, Failure, Message, Request, StopReason, Usage, request_key
 
 Folder = Callable[..., Path]
@@ -130,7 +130,7 @@ def test_the_end_is_told_from_the_limit(folder: Folder, runtime: Runtime, tmp_pa
 def test_a_model_that_plays_the_human_has_ended_its_answer(
     folder: Folder, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("redpencil.models.text.Codec.decode", lambda *_: [" the cat.\n\nHuman: and the dog?"])
+    monkeypatch.setattr("redpencil.models.codec.Codec.decode", lambda *_: [" the cat.\n\nHuman: and the dog?"])
     [(_, found)] = provider(folder("llama"), runtime, max_tokens=1).answer([user("the cat")])
     assert found == Completion(" the cat.", StopReason.END, Usage(4, 1))
 

@@ -1,6 +1,7 @@
 """The executor with stages that take no time: order, failures, dead workers, Ctrl-C."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from typing import Any
 import pytest
 
 from redpencil.errors import RedpencilError
-from redpencil.pipeline.execute import default_jobs, execute
-from redpencil.pipeline.stage import StageSpec
+from redpencil.pipeline.execute import StageSpec, default_jobs, execute
+from redpencil.pipeline.plan import plan_run
 
 HERE = Path(__file__).parent
 Make = Callable[..., StageSpec]
@@ -66,7 +67,7 @@ def test_one_job_stops_at_a_failure_and_tells_of_it(toys: Any, make: Make, liste
     with pytest.raises(RedpencilError, match="no good"):
         execute([make("a", toys.fail), make("b", toys.write)], jobs=1, listener=listener)
     assert [(event.stage, event.happening) for event in listener.events] == [("a", "started"), ("a", "failed")]
-    assert "way out: mend it" in listener.events[-1].note
+    assert "hint: mend it" in listener.events[-1].note
 
 
 def test_a_failure_lets_running_stages_finish_starts_no_other_and_the_next_run_goes_on(
@@ -88,7 +89,7 @@ def test_a_failure_lets_running_stages_finish_starts_no_other_and_the_next_run_g
         execute([make("a", partial(toys.fail_when, path=b_works)), slow, *rest], jobs=2, listener=watch)
     error = caught.value
     assert (error.problem, error.file, error.line) == ("no good", "data.jsonl", 7)
-    assert (error.field, error.way_out) == ("text", "mend it")
+    assert (error.field, error.hint) == ("text", "mend it")
     assert listener.of("b") == ["started", "progress", "done"]
     assert listener.of("a") == ["started", "failed"]
     assert listener.of("c") == listener.of("d") == []
@@ -107,8 +108,8 @@ def test_a_worker_that_is_killed_is_an_error_that_names_its_stage_and_the_next_r
     plan = [make("first", toys.write), make("second", partial(toys.die_when, path=done))]
     with pytest.raises(RedpencilError, match=r"a worker process died while these stages ran: .*second") as caught:
         execute(plan, jobs=2, listener=listener)
-    assert caught.value.way_out is not None
-    assert "finished stages are kept" in caught.value.way_out
+    assert caught.value.hint is not None
+    assert "finished stages are kept" in caught.value.hint
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"first", "second.partial"}
 
     listener.events.clear()
@@ -125,7 +126,7 @@ folder, here = map(Path, sys.argv[1:])
 sys.path.insert(0, str(here))
 import toy_stages
 from redpencil.pipeline.execute import execute
-from redpencil.pipeline.stage import StageSpec
+from redpencil.pipeline.execute import StageSpec
 if __name__ == "__main__":
     work = partial(toy_stages.tell_and_sleep, folder=folder)
     plan = [StageSpec(name, name, folder / name, 0, (), {}, {}, work, None) for name in "ab"]
@@ -193,3 +194,10 @@ def test_the_executor_loads_no_torch_so_a_worker_starts_fast() -> None:
     code = "import sys, redpencil.pipeline.execute; print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert shown.strip() == "False"
+
+
+def test_every_stage_of_a_plan_survives_the_way_to_a_worker(tiny: Any, tmp_path: Path) -> None:
+    for spec in plan_run(tiny(), tmp_path, 3):
+        arrived = pickle.loads(pickle.dumps(spec))
+        assert (arrived.key, arrived.folder, arrived.config) == (spec.key, spec.folder, spec.config)
+        assert arrived.context.recipe == spec.context.recipe

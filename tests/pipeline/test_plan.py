@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from redpencil.pipeline.execute import StageSpec
 from redpencil.pipeline.plan import plan_run
-from redpencil.pipeline.stage import StageSpec
 from redpencil.recipe import load_recipe
 
 BOTH = ("arms.both={reward_model: token_edits, sequence_reward_model: sequence_edits, ppo: {reward: both}}",)

@@ -28,7 +28,7 @@ def warn(context: Any, stage: Stage) -> None:
 
 
 def fail(context: Any, stage: Stage) -> None:  # noqa: ARG001
-    raise RedpencilError("no good", file="data.jsonl", line=7, field="text", way_out="mend it")
+    raise RedpencilError("no good", file="data.jsonl", line=7, field="text", hint="mend it")
 
 
 def fail_when(context: Any, stage: Stage, *, path: Path) -> None:

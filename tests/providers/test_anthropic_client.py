@@ -8,8 +8,7 @@ import pytest
 from redpencil.errors import RedpencilError
 from redpencil.providers.anthropic_client import AnthropicClient
 from redpencil.providers.base import Completion, Message, StopReason, Usage
-from redpencil.providers.hosted import MalformedAnswerError
-from redpencil.providers.limits import Limits
+from redpencil.providers.hosted import Limits, MalformedAnswerError
 
 
 def _body(**changes: Any) -> dict[str, Any]:
@@ -116,14 +115,14 @@ def test_a_missing_key_names_its_variable(value: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr("os.environ", {"ANTHROPIC_API_KEY": value})
     with pytest.raises(RedpencilError, match="ANTHROPIC_API_KEY") as caught:
         AnthropicClient("m").connect(Limits(), None)
-    assert "export ANTHROPIC_API_KEY" in str(caught.value.way_out)
+    assert "export ANTHROPIC_API_KEY" in str(caught.value.hint)
 
 
-def test_without_the_sdk_the_way_out_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_sdk_the_hint_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "anthropic", None)
     with pytest.raises(RedpencilError) as caught:
         AnthropicClient("m").connect(Limits(), None)
-    assert caught.value.way_out == "pip install 'redpencil[llm]'"
+    assert caught.value.hint == "pip install 'redpencil[llm]'"
 
 
 def test_the_address_is_the_given_one_then_the_environments_then_anthropics(monkeypatch: pytest.MonkeyPatch) -> None:

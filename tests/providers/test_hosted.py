@@ -1,6 +1,7 @@
 """Hosted models through the real SDKs, against the stub server as a process of its own."""
 
 import asyncio
+import importlib.util
 import itertools
 import logging
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +19,7 @@ import pytest
 
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Completion, Failure, Request, Result, StopReason
-from redpencil.providers.hosted import HostedProvider
-from redpencil.providers.limits import Limits
+from redpencil.providers.hosted import Answer, HostedProvider, Limits, Throttle, Watch, estimated_tokens
 
 KINDS = ("anthropic", "openai")
 both = pytest.mark.parametrize("kind", KINDS)
@@ -161,7 +161,7 @@ def test_a_server_that_never_answered_ends_the_run(stub: Any, ask: Ask, kind: st
     client = stub.client(kind)
     with pytest.raises(RedpencilError, match=r"no answer within 0\.2 s") as caught:
         one(client, ask("{stub:delay=5} one three", client), Limits(timeout_s=0.2))
-    assert "--timeout" in str(caught.value.way_out)
+    assert "--timeout" in str(caught.value.hint)
 
 
 @both
@@ -174,7 +174,7 @@ def test_no_server_ends_the_run_soon(stub: Any, ask: Ask, kind: str) -> None:
         with pytest.raises(RedpencilError, match="no connection") as caught:
             list(HostedProvider(client).answer(ask(f"word {number}", client) for number in range(100)))
     assert time.monotonic() - began < 5
-    assert "--base-url" in str(caught.value.way_out)
+    assert "--base-url" in str(caught.value.hint)
     assert "pass" not in str(caught.value)
 
 
@@ -203,7 +203,7 @@ def test_a_wrong_key_names_the_variable_and_never_the_key(
     caplog.set_level(logging.DEBUG)
     with pytest.raises(RedpencilError, match="refuses the API key") as caught:
         one(client, ask("one", client))
-    assert f"{kind.upper()}_API_KEY" in str(caught.value.way_out)
+    assert f"{kind.upper()}_API_KEY" in str(caught.value.hint)
     assert key not in str(caught.value) + caplog.text
 
 
@@ -243,7 +243,7 @@ def test_an_unknown_model_ends_the_run(start_stub: Any, ask: Ask, kind: str) -> 
     client = start_stub("--model", "known").client(kind, model="unknown")
     with pytest.raises(RedpencilError, match="has no model 'unknown'") as caught:
         one(client, ask("one", client))
-    assert "--model" in str(caught.value.way_out)
+    assert "--model" in str(caught.value.hint)
 
 
 @both
@@ -251,7 +251,7 @@ def test_a_wrong_path_ends_the_run(stub: Any, ask: Ask, kind: str) -> None:
     client = type(stub.client(kind))("m", base_url=f"{stub.address}/wrong")
     with pytest.raises(RedpencilError, match="no such path") as caught:
         one(client, ask("one", client))
-    assert "--base-url" in str(caught.value.way_out)
+    assert "--base-url" in str(caught.value.hint)
 
 
 @both
@@ -260,7 +260,7 @@ def test_an_account_that_may_not_ask_ends_the_run(stub: Any, ask: Ask, kind: str
     client = stub.client(kind)
     with pytest.raises(RedpencilError, match=told) as caught:
         one(client, ask(f"{order} one", client))
-    assert f"{kind.upper()}_API_KEY" in str(caught.value.way_out)
+    assert f"{kind.upper()}_API_KEY" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(("kind", "status"), [("openai", 429), ("anthropic", 400)])
@@ -346,7 +346,7 @@ def test_requests_that_failed_before_do_not_end_the_run(stub: Any, ask: Ask, kin
 def test_a_body_that_takes_too_long_is_a_timeout_of_each_attempt(
     start_stub: Any, ask: Ask, kind: str, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("redpencil.providers.transport.MOST_BYTES", 10**12)
+    monkeypatch.setattr("redpencil.providers.hosted.MOST_BYTES", 10**12)
     stub = start_stub()
     client = stub.client(kind)
     began = time.monotonic()
@@ -532,7 +532,7 @@ def test_a_program_can_end_in_the_middle(stub: Any) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "fine\n", "")
 
 
-def test_inside_a_running_loop_the_way_out_is_a_thread(stub: Any, ask: Ask) -> None:
+def test_inside_a_running_loop_the_hint_is_a_thread(stub: Any, ask: Ask) -> None:
     client = stub.client("openai")
 
     async def asked() -> None:
@@ -561,3 +561,201 @@ def test_faults_of_all_kinds_lose_and_double_nothing(start_stub: Any, ask: Ask, 
     lines = paid.read_text().splitlines()
     assert len(lines) == len({line.split('"')[3] for line in lines}) == 200
     assert min(stub.stats()[name] for name in ("429", "500", "malformed")) > 5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"concurrency": 0},
+        {"concurrency": 1001},
+        {"requests_per_minute": 0},
+        {"tokens_per_minute": -1},
+        {"timeout_s": 0},
+        {"timeout_s": float("nan")},
+        {"max_retries": -1},
+    ],
+)
+def test_a_limit_without_meaning_is_refused_by_name(wrong: dict[str, float]) -> None:
+    with pytest.raises(RedpencilError) as caught:
+        Limits(**wrong)
+    assert caught.value.field == next(iter(wrong))
+
+
+def test_the_estimate_counts_the_answer_like_the_question_up_to_its_limit() -> None:
+    # 400 bytes are 100 tokens and one for the rest; the answer is as long, or as long as it may be.
+    assert estimated_tokens(400, 1000) == 202
+    assert estimated_tokens(400, 10) == 111
+
+
+STEP_S = 1 / 64  # exact in binary, so that no rounding adds up
+
+
+def _seconds(limits: Limits, tokens: Sequence[int]) -> list[float]:
+    """When each request passes, all asked for at once, by a clock that goes on when all wait."""
+    passed: list[float] = []
+
+    async def all_of_them() -> None:
+        throttle, loop, clock = Throttle(limits), asyncio.get_running_loop(), [0.0]
+        loop.time = lambda: clock[0]  # type: ignore[method-assign]
+
+        async def go(number: int) -> None:
+            await throttle.wait(number)
+            passed.append(clock[0])
+
+        waiting = asyncio.gather(*(go(number) for number in tokens))
+        while not waiting.done() and clock[0] < 100:
+            before = -1
+            while len(passed) != before:
+                before = len(passed)
+                for _ in range(20):
+                    await asyncio.sleep(0)
+            clock[0] += STEP_S
+        waiting.cancel()
+
+    asyncio.run(all_of_them())
+    return passed
+
+
+def test_requests_pass_at_their_rate_and_not_in_a_burst_of_a_whole_minute() -> None:
+    # 600 a minute are 10 a second: 10 at once, and 5 more, a tenth of a second apart.
+    passed = _seconds(Limits(requests_per_minute=600), [1] * 15)
+    assert passed[:10] == [0] * 10
+    assert passed[10:] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5], abs=2 * STEP_S)
+
+
+@pytest.mark.parametrize("per_minute", [7, 13, 59, 61, 90])
+def test_odd_rates_let_a_request_pass(per_minute: int) -> None:
+    assert _seconds(Limits(requests_per_minute=per_minute, tokens_per_minute=per_minute), [1]) == [0]
+
+
+def test_tokens_pass_at_their_rate_also_in_lumps_larger_than_a_second_has() -> None:
+    # 6,000 a minute are 100 a second. 100 pass at once, the other 50 take half a second.
+    assert _seconds(Limits(tokens_per_minute=6000), [150]) == pytest.approx([0.5], abs=2 * STEP_S)
+
+
+def test_a_request_larger_than_a_minute_counts_as_a_minute() -> None:
+    # 60 tokens a minute, one a second: a million tokens count as 60, of which one is there and 59 take 59 s.
+    # Each of the 59 waits for the clock's next step.
+    assert _seconds(Limits(tokens_per_minute=60), [1_000_000]) == pytest.approx([59], abs=59 * STEP_S)
+
+
+def test_a_small_request_does_not_overtake_a_large_one() -> None:
+    async def order() -> list[int]:
+        throttle = Throttle(Limits(tokens_per_minute=6000))
+        passed: list[int] = []
+
+        async def go(tokens: int) -> None:
+            await throttle.wait(tokens)
+            passed.append(tokens)
+
+        await asyncio.gather(go(100), go(60), go(1))
+        return passed
+
+    assert asyncio.run(order()) == [100, 60, 1]
+
+
+both_transport = pytest.mark.parametrize("kind", ["anthropic", "openai"])
+
+
+def refusal(client: Any, request: Request) -> RedpencilError:
+    with pytest.raises(RedpencilError) as caught:
+        list(HostedProvider(client).answer([request]))
+    return caught.value
+
+
+@both_transport
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("SSL_CERT_FILE", "/nope", "No such file or directory"),
+        ("HTTP_PROXY", "http://user:hunter22@host:port", "a proxy's address is none"),
+        ("ALL_PROXY", "gopher://user:hunter22@host:1", "a proxy's address is none"),
+    ],
+)
+def test_an_environment_that_leads_nowhere_is_the_users_to_correct(
+    stub: Any, ask: Ask, kind: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    error = refusal(stub.client(kind), ask("one"))
+    assert f"no way to the network: {told}" in str(error) or f"no way to the network ({told})" in str(error)
+    assert name in str(error.hint)
+    assert "hunter22" not in str(error)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("socksio") is not None, reason="socksio is installed, so SOCKS works")
+def test_a_socks_proxy_without_its_package_is_named(stub: Any, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://localhost:1080")
+    assert "socksio" in str(refusal(stub.client("openai"), ask("one")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [("openai", "OPENAI_ORG_ID", "caf\u00e9"), ("anthropic", "ANTHROPIC_CUSTOM_HEADERS", "X-Team: caf\u00e9")],
+)
+def test_a_header_that_cannot_be_sent_is_named(
+    stub: Any, ask: Ask, monkeypatch: pytest.MonkeyPatch, kind: str, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert "the value of the header" in str(refusal(stub.client(kind), ask("one")))
+
+
+@both_transport
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/\n", "http://127.0.0.1:1/a b", "http://a\ud83d/", "http://\u0378/"]
+)
+def test_an_address_that_is_none_is_refused(stub: Any, ask: Ask, kind: str, url: str) -> None:
+    error = refusal(type(stub.client(kind))("m", base_url=url), ask("one"))
+    assert error.field == "--base-url"
+
+
+@both_transport
+def test_a_good_environment_is_followed(stub: Any, ask: Ask, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    ((_, result),) = HostedProvider(stub.client(kind)).answer([ask("one two")])
+    assert isinstance(result, Completion)
+
+
+SERVER = "http://s"
+
+
+def failures(watch: Watch, count: int, status: int, problem: str = "no", *, before: bool = False) -> list[str]:
+    request = Request("k", (), failed_before=before)
+    seen = (watch.see(Answer(request, Failure(f"{problem} {n}"), status), SERVER) for n in range(count))
+    return [error.problem for error in seen if error is not None]
+
+
+def answered(watch: Watch) -> None:
+    assert watch.see(Answer(Request("k", ()), Completion("a")), SERVER) is None
+
+
+def test_twenty_refusals_for_one_reason_before_any_answer_end_it() -> None:
+    assert failures(Watch(), 19, 400) == []
+    assert failures(Watch(), 20, 400) == ["http://s refused the first 20 requests for one reason: no 19"]
+
+
+def test_refusals_for_different_reasons_are_failures_like_others() -> None:
+    watch = Watch()
+    assert failures(watch, 10, 400) + failures(watch, 39, 400, "other") == []
+    assert failures(watch, 1, 400) == ["50 requests in a row failed, the last with: no 0"]
+
+
+def test_after_an_answer_refusals_count_for_nothing() -> None:
+    watch = Watch()
+    answered(watch)
+    assert failures(watch, 1000, 400) == []
+    assert failures(watch, 49, 500) + failures(watch, 1000, 422) == []
+    assert len(failures(watch, 1, 429)) == 1
+
+
+def test_an_answer_starts_the_count_anew() -> None:
+    watch = Watch()
+    for _ in range(3):
+        assert failures(watch, 49, 500) == []
+        answered(watch)
+
+
+def test_what_failed_before_says_nothing_but_that_there_is_no_server() -> None:
+    for status in (200, 400, 429, 500):
+        assert failures(Watch(), 1000, status, before=True) == []
+    assert len(failures(Watch(), 50, 0, before=True)) == 1

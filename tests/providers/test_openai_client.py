@@ -7,8 +7,7 @@ import pytest
 
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Completion, Message, StopReason, Usage
-from redpencil.providers.hosted import MalformedAnswerError
-from redpencil.providers.limits import Limits
+from redpencil.providers.hosted import Limits, MalformedAnswerError
 from redpencil.providers.openai_client import OpenAIClient
 
 LOCAL = "http://localhost:8000/v1"
@@ -120,13 +119,13 @@ def test_openai_needs_a_key_and_a_server_of_ones_own_needs_none(monkeypatch: pyt
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(RedpencilError, match="OPENAI_API_KEY") as caught:
         OpenAIClient("m").connect(Limits(), None)
-    assert "--base-url" in str(caught.value.way_out)
+    assert "--base-url" in str(caught.value.hint)
     connection = OpenAIClient("m", base_url=LOCAL).connect(Limits(), None)
     assert (connection.sdk.api_key, connection.key) == ("none", "")
 
 
-def test_without_the_sdk_the_way_out_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_sdk_the_hint_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(RedpencilError) as caught:
         OpenAIClient("m").connect(Limits(), None)
-    assert caught.value.way_out == "pip install 'redpencil[llm]'"
+    assert caught.value.hint == "pip install 'redpencil[llm]'"

@@ -13,7 +13,7 @@ from redpencil.report.ablation import (
     write_html,
     write_markdown,
 )
-from redpencil.report.estimates import DASH, MINUS
+from redpencil.report.run_data import DASH, MINUS
 
 
 def measure(value: float, low: float | None, high: float | None, *per_seed: float) -> dict[str, Any]:

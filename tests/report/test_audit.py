@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from redpencil.editing.audit import Audit, audit_edits
-from redpencil.editing.findings import findings
+from redpencil.audit.audit import Audit, audit_edits
+from redpencil.audit.findings import findings
 from redpencil.records import Edit, EditOutcome
 from redpencil.report.audit import SHOWN_EDITORS, audit_tables, lead, render_audit, summary, write_audit
 

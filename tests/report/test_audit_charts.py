@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from redpencil.editing.audit import Audit, audit_edits
-from redpencil.editing.tallies import GrowthBin
+from redpencil.audit.audit import Audit, GrowthBin, audit_edits
 from redpencil.records import Edit
 from redpencil.report.audit_charts import (
     SHOWN_EDITORS,

@@ -17,7 +17,7 @@ from redpencil.report.charts import (
     series_index,
     win_rate_chart,
 )
-from redpencil.report.sources import read_run
+from redpencil.report.run_data import read_run
 
 
 def test_one_chart_for_each_quantity(run_folder: Path) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from redpencil.evaluation.edit_features import all_features
-from redpencil.evaluation.microscope import Microscope, ModelReadings, Scores, TestSet, read, summarise
+from redpencil.evaluation.reward_eval import Microscope, ModelReadings, Scores, TestSet, all_features, read, summarise
 from redpencil.records import Edit, Pair
 from redpencil.report.microscope import (
     edit_tests,

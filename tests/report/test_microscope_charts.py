@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpencil.evaluation.edit_features import EditFeatures
-from redpencil.evaluation.microscope import Microscope, ModelReadings, Scores, TestSet, read, summarise
+from redpencil.evaluation.reward_eval import EditFeatures, Microscope, ModelReadings, Scores, TestSet, read, summarise
 from redpencil.records import Edit, Pair
 from redpencil.report.microscope_charts import MOST, Scale, legend, margin_charts, reliability_charts, size_chart
 

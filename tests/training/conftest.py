@@ -18,9 +18,9 @@ from transformers import (
 from transformers.utils import logging
 
 from redpencil.config import AlignConfig, RewardConfig, SFTConfig
+from redpencil.models.codec import Codec, load_codec
 from redpencil.models.loading import RewardCard, load_reward_model
 from redpencil.models.runtime import Runtime
-from redpencil.models.text import Codec, load_codec
 from redpencil.records import Edit, Example, Pair
 from redpencil.runs import Stage, write_json
 from redpencil.training.pairs import pairs_of_edits

@@ -10,11 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from redpencil.config import BestOfNConfig, SamplingConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.codec import Codec
 from redpencil.models.loading import load_policy, load_reward_model
-from redpencil.models.respond import respond
 from redpencil.models.runtime import Runtime, set_seed
-from redpencil.models.sampling import Sample, sample_responses
-from redpencil.models.text import Codec
+from redpencil.models.sampling import Sample, respond, sample_responses
 from redpencil.records import Prompt, Response
 from redpencil.training.best_of_n import BestOfN, best_index, best_of_n, score_samples
 from redpencil.training.reward import score_ids, score_tokens

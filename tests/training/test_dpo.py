@@ -13,12 +13,11 @@ from torch.nn.functional import logsigmoid
 
 from redpencil.config import DPOConfig, SamplingConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.batches import collate
-from redpencil.models.forward import response_logprobs
+from redpencil.models.codec import Codec
+from redpencil.models.forward import collate, response_logprobs
 from redpencil.models.loading import load_policy, template_of
-from redpencil.models.respond import respond
 from redpencil.models.runtime import Runtime
-from redpencil.models.text import Codec
+from redpencil.models.sampling import respond
 from redpencil.records import Pair, Prompt
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.dpo import make_trainer, train_dpo
@@ -164,7 +163,7 @@ def test_without_trl_the_way_to_it_is_told(train: Callable[..., Stage], monkeypa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "trl" else object())
     with pytest.raises(RedpencilError, match="DPO needs TRL") as caught:
         train(max_steps=1)
-    assert caught.value.way_out == "pip install 'redpencil[trl]'"
+    assert caught.value.hint == "pip install 'redpencil[trl]'"
 
 
 def test_a_batch_that_cannot_be_cut_is_refused(train: Callable[..., Stage]) -> None:

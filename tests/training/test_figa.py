@@ -9,10 +9,10 @@ import torch
 
 from redpencil.config import FIGAConfig, SamplingConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.codec import Codec
 from redpencil.models.loading import load_policy, template_of
-from redpencil.models.respond import respond
 from redpencil.models.runtime import Runtime
-from redpencil.models.text import Codec
+from redpencil.models.sampling import respond
 from redpencil.records import Pair, Prompt
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.figa import figa_objective, train_figa, weights_of

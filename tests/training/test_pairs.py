@@ -9,7 +9,7 @@ import pytest
 
 from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.text import Codec, load_codec
+from redpencil.models.codec import Codec, load_codec
 from redpencil.records import Comparison, Edit, EditOutcome, Pair, Preference
 from redpencil.training import pairs as pairs_module
 from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits, stream_pairs_of_edits

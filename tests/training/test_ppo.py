@@ -17,11 +17,11 @@ from transformers import BertConfig, BertForTokenClassification, PreTrainedModel
 
 from redpencil.config import PPOConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.codec import Codec, load_codec
 from redpencil.models.forward import response_logprobs, token_values
 from redpencil.models.loading import load_head, load_policy
-from redpencil.models.respond import EncodedPrompts, encode_prompts
 from redpencil.models.runtime import Runtime, set_seed
-from redpencil.models.text import Codec, load_codec
+from redpencil.models.sampling import EncodedPrompts, encode_prompts
 from redpencil.records import Prompt, Response
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.ppo import draw_prompts, learn, load_actors, policy_objective, run_ppo, value_objective

@@ -12,11 +12,11 @@ from transformers import PreTrainedModel
 
 from redpencil.config import RewardConfig
 from redpencil.errors import RedpencilError
-from redpencil.maths.bradley_terry import bradley_terry_loss, eq3_margin, eq4_margin
+from redpencil.maths.reward_losses import bradley_terry_loss, eq3_margin, eq4_margin
+from redpencil.models.codec import Codec
 from redpencil.models.forward import sequence_rewards, token_rewards
 from redpencil.models.loading import head_of, load_head, load_reward_model
 from redpencil.models.runtime import Runtime
-from redpencil.models.text import Codec
 from redpencil.records import Edit, Pair
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.reward import (

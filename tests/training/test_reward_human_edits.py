@@ -10,9 +10,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from redpencil.config import AlignConfig, RewardConfig
+from redpencil.models.codec import load_codec
 from redpencil.models.loading import load_reward_model
 from redpencil.models.runtime import Runtime
-from redpencil.models.text import load_codec
 from redpencil.records import Edit
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.pairs import pairs_of_edits

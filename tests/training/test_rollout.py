@@ -12,12 +12,19 @@ from torch import Tensor
 
 from redpencil.config import PPOConfig, RewardConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.batches import Batch, collate
-from redpencil.models.forward import response_logits, response_logprobs, sequence_rewards, token_rewards, token_values
+from redpencil.models.codec import Codec
+from redpencil.models.forward import (
+    Batch,
+    collate,
+    response_logits,
+    response_logprobs,
+    sequence_rewards,
+    token_rewards,
+    token_values,
+)
 from redpencil.models.loading import head_of
 from redpencil.models.runtime import Runtime, set_seed
 from redpencil.models.sampling import Sample
-from redpencil.models.text import Codec
 from redpencil.training.ppo import load_actors
 from redpencil.training.reward import measure
 from redpencil.training.rollout import Actors, Rollouts, Scores, learn_from, roll_out, sampling_of, score
@@ -300,7 +307,7 @@ def test_a_reward_that_is_no_number_names_the_reward_model(
     with pytest.raises(RedpencilError, match="the reward model says nan") as caught:
         roll_out(actors, PROMPTS, config(reward=kind), 0.1, codec, runtime)
     assert caught.value.file == str(getattr(trained, kind))
-    assert "reward model" in str(caught.value.way_out)
+    assert "reward model" in str(caught.value.hint)
 
 
 def test_a_rollout_from_prompts_to_advantages(trained: Trained, runtime: Runtime, codec: Codec) -> None:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from redpencil.config import PPOConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.batches import Batch, collate
+from redpencil.models.codec import Codec, load_codec
+from redpencil.models.forward import Batch, collate
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import Sample
-from redpencil.models.text import Codec, load_codec
 from redpencil.training.ppo import load_actors
 from redpencil.training.rollout import Actors, learn_from, score
 from redpencil.training.scoring import Dialogue, check_reads, dialogue_of, paid_foreign_sequences, paid_foreign_tokens

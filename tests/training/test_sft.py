@@ -9,11 +9,11 @@ import torch
 
 from redpencil.config import SamplingConfig, SFTConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.batches import collate
+from redpencil.models.codec import Codec, load_codec
+from redpencil.models.forward import collate
 from redpencil.models.loading import load_policy
-from redpencil.models.respond import respond
 from redpencil.models.runtime import Runtime
-from redpencil.models.text import Codec, load_codec
+from redpencil.models.sampling import respond
 from redpencil.records import Example, Prompt
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.sft import encode_examples, sft_objective, train_sft

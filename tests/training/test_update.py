@@ -109,7 +109,7 @@ def test_broken_numbers_raise_and_leave_the_weights(broken: float) -> None:
     inputs[3] = broken
     with pytest.raises(RedpencilError, match="training broke down") as raised:
         update(optimization, [(inputs[:2], flags[:2]), (inputs[2:], flags[2:])], masked_error(model), CPU)
-    assert "learning rate" in raised.value.way_out
+    assert "learning rate" in raised.value.hint
     for parameter, kept in zip(model.parameters(), before, strict=True):
         assert torch.equal(parameter, kept)
     # and a sound batch goes on from there

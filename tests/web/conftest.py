@@ -17,8 +17,8 @@ from starlette.testclient import TestClient
 from redpencil.records import Response
 from redpencil.web import items
 from redpencil.web.app import create_app
+from redpencil.web.auth import add_person
 from redpencil.web.database import open_database, writing
-from redpencil.web.people import add_person
 from redpencil.web.project import ProjectConfig, write_project
 from redpencil.web.schema import person
 

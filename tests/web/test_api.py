@@ -12,9 +12,9 @@ from starlette.testclient import TestClient
 from redpencil.records import Edit, Preference, Response
 from redpencil.web.api import OPERATIONS
 from redpencil.web.app import create_app
+from redpencil.web.auth import Role
 from redpencil.web.database import reading, writing
 from redpencil.web.items import import_comparisons, import_known_answers, import_responses
-from redpencil.web.people import Role
 from redpencil.web.project import ProjectConfig, write_project
 from redpencil.web.schema import assignment, item
 

@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 from redpencil.web import app as app_module
 from redpencil.web import database as database_module
 from redpencil.web.app import create_app
+from redpencil.web.auth import add_person, list_people, revoke
 from redpencil.web.database import reading, writing
-from redpencil.web.people import add_person, list_people, revoke
 from redpencil.web.schema import item
 from redpencil.web.security import BODY_LIMIT, HEADERS, UPLOAD_LIMIT
 
@@ -50,7 +50,7 @@ def test_every_answer_has_the_headers(sqlite_engine: Engine) -> None:
 
 def test_errors_are_json_in_the_api_and_pages_elsewhere(sqlite_engine: Engine) -> None:
     client = signed_in(sqlite_engine)
-    assert client.get("/api/nowhere").json() == {"error": "There is nothing here.", "field": None, "way_out": None}
+    assert client.get("/api/nowhere").json() == {"error": "There is nothing here.", "field": None, "hint": None}
     assert client.delete("/api/me").json()["error"] == "This address does not take that method."
     page = client.get("/nowhere")
     assert page.headers["content-type"].startswith("text/html")
@@ -125,7 +125,7 @@ def test_a_full_disk_is_named(sqlite_engine: Engine, caplog: pytest.LogCaptureFi
     answer = client.post("/api/import", content=b'{"id": "1", "prompt": "p", "response": "%s"}' % (b"x " * 99_999))
     assert (answer.status_code, "Retry-After" in answer.headers) == (500, False)
     assert answer.json()["error"] == "the disk of the server is full"
-    assert "nothing was changed" in answer.json()["way_out"]
+    assert "nothing was changed" in answer.json()["hint"]
     assert "disk of the server is full" in caplog.text
 
 

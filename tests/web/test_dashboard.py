@@ -5,18 +5,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
 from redpencil.records import Edit, Response
 from redpencil.web import work
-from redpencil.web.adjudication import decide
 from redpencil.web.app import create_app
-from redpencil.web.dashboard import DAY_S, HOUR_S, Pace, Progress, progress
+from redpencil.web.auth import add_person, list_people, revoke
+from redpencil.web.dashboard import DAY_S, HOUR_S, Pace, PreferenceCount, Progress, preference_counts, progress
 from redpencil.web.database import open_database, reading, writing
 from redpencil.web.items import import_comparisons, import_known_answers
-from redpencil.web.people import add_person, list_people, revoke
 from redpencil.web.project import ProjectConfig, write_project
+from redpencil.web.review import decide
+from redpencil.web.schema import item
 
 NOW = 20 * DAY_S + 10.5 * HOUR_S
 HOSTILE = '</script><img src=x onerror="alert(1)">'
@@ -232,3 +233,22 @@ def test_people_at_one_item_are_counted(tmp_path: Path, add_responses: Callable[
     found = of(engine, time.time()).items
     assert (found.open, found.at_work) == (1, 2)
     assert "<dd>2 <small>people at 1 item</small></dd>" in client.get("/dashboard").text
+
+
+def test_the_tally_is_of_files_and_not_of_sides(engine: Engine) -> None:
+    first, second = ([Response(str(n), "Q", text, text) for n in range(40)] for text in ("ours", "theirs"))
+    import_comparisons(engine, first, second)
+    add_person(engine, "ana")
+    for n in range(38):  # ours is better 30 times, theirs 5 times, 2 ties, one is skipped
+        task = work.next_task(engine, 1, now=float(n))
+        assert task is not None
+        ours = "first" if task.response == "ours" else "second"
+        other = {"first": "second", "second": "first"}[ours]
+        outcome = ours if n < 30 else other if n < 35 else "tie" if n < 37 else "skipped"
+        work.submit(engine, 1, task.assignment_id, task.version, work.Submission(outcome, active_s=0.0), now=n + 0.5)
+    with reading(engine) as connection:
+        assert {row.swapped for row in connection.execute(select(item.c.swapped))} == {0, 1}
+        (found,) = preference_counts(connection)
+    assert found == PreferenceCount("ours", "theirs", 30, 5, 2)
+    assert found.names == ("the first file (ours)", "the second file (theirs)")
+    assert PreferenceCount("", "", 1, 1, 0).names == ("the first file", "the second file")

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import Connection, Engine, delete, select
 
 from redpencil.web import leases, work
-from redpencil.web.adjudication import decide, dispute
 from redpencil.web.database import open_database, reading, writing
 from redpencil.web.errors import Stale
+from redpencil.web.review import decide, dispute
 from redpencil.web.schema import assignment, item, setting, submission
 from redpencil.web.work import Submission
 

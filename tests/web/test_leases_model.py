@@ -13,8 +13,7 @@ from redpencil.web import work
 from redpencil.web.database import reading, writing
 from redpencil.web.errors import Refused, Stale
 from redpencil.web.schema import assignment, event, item, submission
-from redpencil.web.tasks import Task
-from redpencil.web.work import Submission
+from redpencil.web.work import Submission, Task
 
 PEOPLE, ITEMS, EDITORS, LEASE = 4, 3, 2, 100.0
 

@@ -14,9 +14,9 @@ from starlette.testclient import TestClient
 from redpencil.records import Response
 from redpencil.web.api import OPERATIONS
 from redpencil.web.app import create_app
+from redpencil.web.auth import add_person
 from redpencil.web.items import import_responses
 from redpencil.web.openapi import openapi_document
-from redpencil.web.people import add_person
 
 CHECKS = [
     not_a_server_error,

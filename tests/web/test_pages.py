@@ -12,14 +12,12 @@ from starlette.testclient import TestClient
 
 from redpencil.records import Edit, Response
 from redpencil.web.app import create_app
-from redpencil.web.database import reading, writing
-from redpencil.web.events import list_events
+from redpencil.web.auth import ADDRESS_LIMIT, add_person, person_by_name, revoke
+from redpencil.web.database import list_events, reading, writing
 from redpencil.web.items import import_comparisons, import_known_answers, import_responses
 from redpencil.web.pages import to_duration
-from redpencil.web.people import add_person, person_by_name, revoke
 from redpencil.web.project import ProjectConfig, write_project
 from redpencil.web.schema import assignment
-from redpencil.web.sessions import ADDRESS_LIMIT
 
 SignIn = Callable[[str, str], TestClient]
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>\"'{{ 7 * 7 }}"

@@ -8,9 +8,8 @@ import pytest
 from sqlalchemy import Engine
 
 from redpencil.errors import RedpencilError
-from redpencil.web.database import reading, writing
+from redpencil.web.database import list_events, reading, writing
 from redpencil.web.errors import OutdatedError
-from redpencil.web.events import list_events
 from redpencil.web.project import (
     DEFAULT_TAGS,
     ProjectConfig,
@@ -62,8 +61,8 @@ def test_every_setting_is_described() -> None:
 def test_a_setting_that_does_not_fit_is_named(setting: str, value: object, problem: str) -> None:
     with pytest.raises(RedpencilError, match=problem) as caught:
         parse_project({setting: value})
-    assert caught.value.way_out is not None
-    assert "--set" not in caught.value.way_out
+    assert caught.value.hint is not None
+    assert "--set" not in caught.value.hint
 
 
 def test_soft_distance_beyond_the_hard_one_is_refused() -> None:

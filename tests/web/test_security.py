@@ -13,7 +13,7 @@ from starlette.types import Message
 from redpencil.errors import RedpencilError
 from redpencil.web import security
 from redpencil.web.app import create_app
-from redpencil.web.people import add_person
+from redpencil.web.auth import add_person
 from redpencil.web.security import limited
 
 

@@ -19,10 +19,9 @@ from sqlalchemy import func, select
 
 from redpencil.errors import RedpencilError
 from redpencil.records import Response
-from redpencil.web.addresses import last_address
+from redpencil.web.auth import add_person, last_address
 from redpencil.web.database import open_database, reading
 from redpencil.web.items import import_responses
-from redpencil.web.people import add_person
 from redpencil.web.schema import assignment, event, item, submission
 from redpencil.web.server import bind, serve
 

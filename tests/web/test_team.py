@@ -1,13 +1,23 @@
 """What admins do over HTTP: settings that nobody overwrites unseen, names and roles, links that lead here."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import pytest
 from sqlalchemy import Engine
+from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
-from redpencil.web.addresses import remember_address
+from redpencil.records import Response
+from redpencil.web import items, work
 from redpencil.web.app import create_app
+from redpencil.web.auth import add_person, list_people, remember_address
 from redpencil.web.database import reading, writing
-from redpencil.web.people import add_person, list_people
+from redpencil.web.project import ProjectConfig, write_project
+from redpencil.web.review import decide, dispute
+from redpencil.web.team import PAGE, ItemQuery, asked_items, list_items
+from redpencil.web.work import Submission
 
 
 def admin(engine: Engine, base_url: str | None = None) -> TestClient:
@@ -75,8 +85,120 @@ def test_links_lead_here(
     answer = client.post("/api/people", json={"name": "Ben"}, headers={"Host": host})
     if link is None:
         assert answer.status_code == 422
-        assert "--base-url" in answer.json()["way_out"]
+        assert "--base-url" in answer.json()["hint"]
         assert client.post("/api/people/1/invite", headers={"Host": host}).status_code == 422
         assert [each["name"] for each in client.get("/api/people").json()] == ["Ann"]  # and Ann is still signed in
     else:
         assert answer.json()["link"].startswith(f"{link}/join/")
+
+
+TAG = 'r"ü\\d%_'
+WORK: dict[str, dict[str, Submission]] = {
+    "same": {"Ada": Submission("no_edit_needed"), "Ben": Submission("no_edit_needed")},
+    "differ": {"Ada": Submission("edited", "One 2.", tags=[{"start": 3, "end": 7, "tag": TAG}])},
+    "one_": {"Ben": Submission("cannot_be_fixed", reason="no")},
+    "skip": {"Ada": Submission("skipped")},
+    "none": {},
+}
+WORK["differ"]["Ben"] = Submission("no_edit_needed")
+
+
+@pytest.fixture
+def people(engine: Engine, add_people: Callable[..., list[int]]) -> dict[str, int]:
+    """Two editors and what they did, and a pair to compare."""
+    with writing(engine) as connection:
+        write_project(connection, ProjectConfig(editors_per_item=2, tags=(TAG, "d%_")))
+    ids = dict(zip(("Ada", "Ben"), add_people(engine, "Ada", "Ben"), strict=True))
+    for name, by in WORK.items():
+        items.import_responses(engine, [Response(name, f"Prompt {name}", "One two.")])
+        for person, given in by.items():
+            submit(engine, ids[person], given)
+    items.import_comparisons(engine, [Response("pair", "Q", "A")], [Response("pair", "Q", "B")])
+    return ids
+
+
+def submit(engine: Engine, person: int, given: Submission) -> None:
+    """Hand the newest item in, and give back what comes before."""
+    back = []
+    while True:
+        task = work.next_task(engine, person, now=1.0)
+        assert task is not None
+        newest = work.task_of(engine, person, task.assignment_id, now=1.0)
+        with reading(engine) as connection:
+            last = list_items(connection, ItemQuery()).items[-1]
+        if newest.prompt == last.prompt:
+            break
+        back.append(task.assignment_id)
+        work.release(engine, person, task.assignment_id, now=1.0)
+    work.submit(engine, person, task.assignment_id, task.version, given, now=2.0)
+
+
+def found(engine: Engine, **asked: Any) -> list[str]:
+    with reading(engine) as connection:
+        return [one.external_id for one in list_items(connection, ItemQuery(**asked)).items]
+
+
+@pytest.mark.usefixtures("people")
+def test_everything_is_listed_in_order_with_what_was_found(engine: Engine) -> None:
+    with reading(engine) as connection:
+        listed = list_items(connection, ItemQuery())
+    assert [one.external_id for one in listed.items] == [*WORK, "pair"]
+    assert not listed.more
+    by_id = {one.external_id: one for one in listed.items}
+    assert by_id["differ"].outcomes == ("edited", "no_edit_needed")
+    assert by_id["differ"].kept == (pytest.approx(2 / 3), 1.0)
+    assert by_id["differ"].tags == (TAG,)
+    assert [one.external_id for one in listed.items if one.open] == ["same", "differ", "one_"]
+    assert by_id["skip"].outcomes == ("skipped",)
+    assert by_id["pair"].kind == "compare"
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        ({"outcome": "no_edit_needed"}, ["same", "differ"]),
+        ({"outcome": "skipped"}, ["skip"]),
+        ({"outcome": "tie"}, []),
+        ({"tag": TAG}, ["differ"]),
+        ({"tag": "d%_"}, []),
+        ({"id": "ONE_"}, ["one_"]),
+        ({"id": "_"}, ["one_"]),
+        ({"id": "%"}, []),
+        ({"outcome": "no_edit_needed", "tag": TAG}, []),
+    ],
+)
+def test_what_is_asked_for(engine: Engine, asked: Any, names: list[str]) -> None:
+    assert found(engine, **asked) == names
+
+
+def test_whose_edit_waits_for_a_decision_is_not_told(engine: Engine, people: Mapping[str, int]) -> None:
+    ada, ben = people["Ada"], people["Ben"]
+    assert found(engine, person=ada) == ["same", "skip"]
+    assert found(engine, person=ben) == ["same", "one_"]
+    with reading(engine) as connection:
+        version = dispute(connection, 2).version
+    decide(engine, ben, 2, version, None, "no_edit_needed", now=3.0)
+    assert found(engine, person=ada) == ["same", "differ", "skip"]
+    assert found(engine, person=ada, outcome="no_edit_needed") == ["same"], "the outcome is theirs, not another's"
+    assert found(engine, person=999) == []
+
+
+def test_pages(sqlite_engine: Engine) -> None:
+    items.import_responses(sqlite_engine, [Response(f"r{n}", "?", "One two.") for n in range(PAGE + 1)])
+    with reading(sqlite_engine) as connection:
+        first, second = (list_items(connection, ItemQuery(page=page)) for page in (1, 2))
+    assert (len(first.items), first.more) == (PAGE, True)
+    assert ([one.external_id for one in second.items], second.more) == ([f"r{PAGE}"], False)
+
+
+def test_an_address_is_read(engine: Engine) -> None:
+    assert asked_items(QueryParams("person=&outcome=&id=&tag=&page=")) == ItemQuery()
+    asked = asked_items(QueryParams("person=3&outcome=edited&id=a&tag=b&page=2"))
+    assert asked == ItemQuery(3, "edited", "b", "a", 2)
+    for wrong in ("person=x", "page=-1", "person=99999999999", "page=4294967295", "id=a%00", "tag=%00"):
+        with pytest.raises(HTTPException) as caught:
+            asked_items(QueryParams(wrong))
+        assert caught.value.status_code == 422
+    with reading(engine) as connection:
+        assert list_items(connection, asked_items(QueryParams("page=2147483647"))).items == ()

@@ -3,10 +3,9 @@
 import pytest
 
 from redpencil.world.domain import Domain
-from redpencil.world.facts.domain import FactsDomain
-from redpencil.world.facts.knowledge import World
+from redpencil.world.facts import FactsDomain, World
 from redpencil.world.oracle import Oracle
-from redpencil.world.summaries.domain import SummariesDomain
+from redpencil.world.summaries import SummariesDomain
 
 
 @pytest.fixture(scope="session")

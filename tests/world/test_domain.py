@@ -5,7 +5,22 @@ import random
 import pytest
 
 from redpencil.errors import RedpencilError
-from redpencil.world.domain import Domain, foreign_prompt
+from redpencil.world.domain import (
+    Domain,
+    Flaw,
+    FlawKind,
+    Forms,
+    Sentence,
+    Statement,
+    Verdict,
+    Wording,
+    foreign_prompt,
+    phrases,
+    plain,
+    sentences,
+    words_of,
+    write,
+)
 from redpencil.world.oracle import Oracle
 
 PROMPTS = 60
@@ -57,3 +72,96 @@ def test_a_foreign_prompt_is_refused_by_every_way_in(domain: Domain) -> None:
     with pytest.raises(RedpencilError, match="is no prompt of the world"):
         domain.plan("tell me a joke", random.Random(0), halved=False)
     assert foreign_prompt("x" * 200).problem == f"'{'x' * 80}' is no prompt of the world"
+
+
+WORDING = Wording(
+    openers=phrases("hello"),
+    closers=phrases("bye"),
+    fillers=phrases("well well"),
+    hedge_heads=phrases("i think", "maybe"),
+    hedge_tails=phrases(", or so"),
+    rude_tails=phrases(", you fool"),
+)
+FORMS = Forms([("colour", "the {e} is {v}"), ("colour", "it is {v}")], {"sky", "sea"}, {"blue", "red"})
+
+
+@pytest.mark.parametrize(
+    ("text", "ranges"),
+    [
+        ("", []),
+        (".", [(0, 1)]),
+        ("a b . c .", [(0, 3), (3, 5)]),
+        ("a . b", [(0, 2), (2, 3)]),
+        (". . a", [(0, 1), (1, 2), (2, 3)]),
+    ],
+)
+def test_sentences_end_behind_their_stop(text: str, ranges: list[tuple[int, int]]) -> None:
+    assert list(sentences(text.split())) == ranges
+
+
+def test_hedges_and_insults_come_off_both_ends_in_the_order_of_the_text() -> None:
+    words = ("maybe", "i", "think", "it", "is", "red", ",", "you", "fool", ",", "or", "so", ".")
+    assert WORDING.strip(words, 0, 12) == (
+        3,
+        6,
+        [(FlawKind.HEDGE, 0, 1), (FlawKind.HEDGE, 1, 3), (FlawKind.RUDE, 6, 9), (FlawKind.HEDGE, 9, 12)],
+    )
+
+
+def test_a_hedge_alone_is_taken_once() -> None:
+    assert WORDING.strip(("maybe",), 0, 1) == (1, 1, [(FlawKind.HEDGE, 0, 1)])
+
+
+@pytest.mark.parametrize(
+    ("text", "stated"),
+    [
+        ("the sky is blue", Statement("sky", "colour", "blue", 3)),
+        ("it is red", Statement(None, "colour", "red", 2)),
+        ("the roof is blue", None),
+        ("it is green", None),
+        ("it was red", None),
+        ("the sky is blue blue", None),
+    ],
+)
+def test_a_form_takes_any_entity_and_any_value(text: str, stated: Statement | None) -> None:
+    assert FORMS.read(tuple(text.split())) == stated
+
+
+def test_places_are_no_words() -> None:
+    assert words_of(["the {e} is {v} ?"], phrases("well well")) == {"the", "is", "?", "well", "."}
+    assert set(WORDING.phrases) == {
+        *phrases("hello", "bye", "well well", "i think", "maybe", ", or so", ", you fool"),
+    }
+
+
+VERDICT = Verdict(0.0, (), (Flaw(FlawKind.WRONG, 4, 8), Flaw(FlawKind.RUDE, 8, 12)), (), ())
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "kind"),
+    [(0, 4, None), (0, 5, "wrong"), (4, 8, "wrong"), (7, 9, "wrong"), (8, 9, "rude"), (11, 20, "rude"), (12, 20, None)],
+)
+def test_a_token_takes_part_where_characters_overlap(start: int, end: int, kind: str | None) -> None:
+    assert VERDICT.flaw_at(start, end) == kind
+
+
+def test_parts_and_whole_sentences_get_their_spans() -> None:
+    sentences = [
+        Sentence((("it is", None), ("red", FlawKind.WRONG), (", or so", FlawKind.HEDGE))),
+        plain(("well", "well"), FlawKind.FILLER),
+        Sentence((("it is", None), ("red", FlawKind.WRONG)), FlawKind.REPEATED),
+        plain(("bye",)),
+    ]
+    text, flaws = write(sentences)
+    assert text == "it is red , or so . well well . it is red . bye ."
+    assert flaws == (
+        Flaw(FlawKind.WRONG, 6, 9),
+        Flaw(FlawKind.HEDGE, 10, 17),
+        Flaw(FlawKind.FILLER, 20, 31),
+        Flaw(FlawKind.REPEATED, 32, 43),
+    )
+    assert [text[flaw.start : flaw.end] for flaw in flaws] == ["red", ", or so", "well well .", "it is red ."]
+
+
+def test_nothing_is_written_of_nothing() -> None:
+    assert write([]) == ("", ())

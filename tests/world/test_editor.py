@@ -8,14 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
-from redpencil.world.annotator import annotate
+from redpencil.world.build import annotate
+from redpencil.world.domain import FlawKind
 from redpencil.world.editor import minimal_edit, scripted_editor
-from redpencil.world.facts.corpus import FlawRates, plan_response
-from redpencil.world.facts.domain import FactsDomain
-from redpencil.world.facts.prompts import all_requests, prompt_texts, render_prompt
-from redpencil.world.facts.wording import CLOSERS, FILLERS, OPENERS
+from redpencil.world.facts import (
+    CLOSERS,
+    FILLERS,
+    OPENERS,
+    FactsDomain,
+    FlawRates,
+    all_requests,
+    plan_response,
+    prompt_texts,
+    render_prompt,
+)
 from redpencil.world.oracle import Oracle
-from redpencil.world.verdicts import FlawKind
 
 PROMPT = "please describe france . cover capital , currency and language ."
 DOMAIN = FactsDomain(0)

@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
 from redpencil.records import Preference
-from redpencil.world.facts.domain import FactsDomain
-from redpencil.world.facts.prompts import Request
+from redpencil.world.domain import Flaw, FlawKind, ValueSpan
+from redpencil.world.facts import FactsDomain, Request
 from redpencil.world.oracle import Oracle
-from redpencil.world.verdicts import Flaw, FlawKind, ValueSpan
 
 PROMPT = "please describe france . cover capital , currency and language ."
 DOMAIN = FactsDomain(0)
@@ -29,8 +28,8 @@ def test_a_request_is_read_from_its_prompt() -> None:
     assert DOMAIN.request(PROMPT.replace(" ", "  ")) == DOMAIN.request(PROMPT)
 
 
-def test_a_foreign_prompt_is_an_error_with_a_way_out() -> None:
-    with pytest.raises(RedpencilError, match=r"'describe atlantis' is no prompt of the world\n  way out: "):
+def test_a_foreign_prompt_is_an_error_with_a_hint() -> None:
+    with pytest.raises(RedpencilError, match=r"'describe atlantis' is no prompt of the world\n  hint: "):
         DOMAIN.request("describe atlantis")
 
 

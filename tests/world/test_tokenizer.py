@@ -10,11 +10,9 @@ import pytest
 from redpencil.config import WorldConfig
 from redpencil.world.domain import Domain
 from redpencil.world.editor import minimal_edit
-from redpencil.world.facts.corpus import FlawRates, flawed_response
-from redpencil.world.facts.domain import FactsDomain
-from redpencil.world.facts.prompts import prompt_texts
+from redpencil.world.facts import FactsDomain, FlawRates, flawed_response, prompt_texts
 from redpencil.world.oracle import Oracle
-from redpencil.world.summaries.domain import SummariesDomain
+from redpencil.world.summaries import SummariesDomain
 from redpencil.world.tokenizer import SPECIALS, build_tokenizer, save_model_folder
 
 
@@ -99,7 +97,7 @@ def test_hugging_face_loads_the_folder(facts: FactsDomain, tmp_path: Path) -> No
 
 def test_importing_the_world_loads_no_torch() -> None:
     code = (
-        "import sys, redpencil.world.build, redpencil.world.editor, redpencil.world.annotator;"
+        "import sys, redpencil.world.build, redpencil.world.editor, redpencil.world.build;"
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

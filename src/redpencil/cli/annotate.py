@@ -161,11 +161,11 @@ def annotate(
     outs = [path for path in (export, export_comparisons) if path is not None]
     _check_outs(outs, found, inputs)
     if leaves and not inputs.files() and not invite and "://" not in found and not Path(found).exists():
-        raise RedpencilError("no such database", file=found, way_out="check the path; --responses starts a new project")
+        raise RedpencilError("no such database", file=found, hint="check the path; --responses starts a new project")
     if leaves and invite and port == 0 and where.base_url is None:
-        raise RedpencilError("links need to know the port", field="--invite", way_out="give a --port, or --base-url")
+        raise RedpencilError("links need to know the port", field="--invite", hint="give a --port, or --base-url")
 
-    from redpencil.web.addresses import listens_to_all
+    from redpencil.web.auth import listens_to_all
     from redpencil.web.database import open_database
     from redpencil.web.server import bind, serve
 
@@ -204,18 +204,18 @@ def annotate(
 def _check_packages() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        raise RedpencilError(f"the service needs {', '.join(missing)}", way_out="pip install 'redpencil[web]'")
+        raise RedpencilError(f"the service needs {', '.join(missing)}", hint="pip install 'redpencil[web]'")
 
 
 def _database(place: str | None, url: str | None) -> str:
     if place is not None and url is not None:
         raise RedpencilError(
-            "a project has one database, and two are given", field="--database", way_out="give a path or a URL"
+            "a project has one database, and two are given", field="--database", hint="give a path or a URL"
         )
     found = place or url or os.environ.get(DATABASE)
     if not found:
         raise RedpencilError(
-            "which database?", field="DATABASE", way_out="name a file, such as edits.db; it is made where there is none"
+            "which database?", field="DATABASE", hint="name a file, such as edits.db; it is made where there is none"
         )
     return found
 
@@ -235,13 +235,13 @@ class Where:
         Raises:
             RedpencilError: if the pages could not work there.
         """
-        from redpencil.web.addresses import checked_base_url
+        from redpencil.web.auth import checked_base_url
 
         return cls(host, port, None if base_url is None else checked_base_url(base_url))
 
     def links(self, engine: "Engine", listener: "socket | None") -> str:
         """What links begin with: the address that people use, else the one listened on, else that of the last start."""
-        from redpencil.web.addresses import last_address, listens_to_all, url_of
+        from redpencil.web.auth import last_address, listens_to_all, url_of
         from redpencil.web.database import reading
 
         if self.base_url is not None:
@@ -262,7 +262,7 @@ def _check_outs(outs: list[Path], database: str, inputs: Inputs) -> None:
     for path in outs:
         check_out_file(path, None if "://" in database else Path(database), *inputs.files())
     if len(outs) == 2 and outs[0].resolve() == outs[1].resolve():
-        raise RedpencilError("edits and comparisons are two files", file=outs[0], way_out="choose another file")
+        raise RedpencilError("edits and comparisons are two files", file=outs[0], hint="choose another file")
 
 
 def _invite(engine: "Engine", wanted: Iterable[str], address: str) -> list[dict[str, str | None]]:
@@ -271,8 +271,8 @@ def _invite(engine: "Engine", wanted: Iterable[str], address: str) -> list[dict[
     Raises:
         RedpencilError: for a name or role that cannot be, or somebody who is here with another role.
     """
+    from redpencil.web.auth import Role, add_person, person_by_name
     from redpencil.web.database import reading
-    from redpencil.web.people import Role, add_person, person_by_name
 
     invited: list[dict[str, str | None]] = []
     for text in wanted:
@@ -283,7 +283,7 @@ def _invite(engine: "Engine", wanted: Iterable[str], address: str) -> list[dict[
             link = f"{address}/join/{add_person(engine, name, role)}"
         elif person.role != role:
             raise RedpencilError(
-                f"{person.name} is here already, as {person.role}", field="--invite", way_out="choose another name"
+                f"{person.name} is here already, as {person.role}", field="--invite", hint="choose another name"
             )
         else:
             link = None

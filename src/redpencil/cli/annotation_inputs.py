@@ -44,7 +44,7 @@ class Inputs:
         """
         if self.suggestions is not None and self.responses is None and self.known is None:
             raise RedpencilError(
-                "suggestions belong to responses", field="--suggestions", way_out="give the --responses too, or --known"
+                "suggestions belong to responses", field="--suggestions", hint="give the --responses too, or --known"
             )
         for path in (self.responses, *(self.compare or ())):
             _check_first_row(path, Response)
@@ -57,8 +57,13 @@ class Inputs:
 
     def bring_in(self, engine: "Engine") -> dict[str, Any]:
         """Add all of it, say so and give the counts; what is known already stays as it is."""
-        from redpencil.web.items import import_comparisons, import_known_answers, import_responses
-        from redpencil.web.suggestions import matching, read_suggestions
+        from redpencil.web.items import (
+            import_comparisons,
+            import_known_answers,
+            import_responses,
+            matching,
+            read_suggestions,
+        )
 
         done: dict[str, Any] = {}
         if self.project is not None:
@@ -117,7 +122,7 @@ def _said(path: Path, count: "ImportCount") -> dict[str, int]:
 def _warn(engine: "Engine") -> None:
     """Say what keeps items with a known answer from doing their work."""
     from redpencil.web.database import reading
-    from redpencil.web.known import known_warnings
+    from redpencil.web.gold import known_warnings
 
     with reading(engine) as connection:
         for warning in known_warnings(connection):

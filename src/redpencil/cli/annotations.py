@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from redpencil.web.agreement import Alpha
-    from redpencil.web.dashboard import Progress
-    from redpencil.web.preferences import PreferenceCount
+    from redpencil.web.dashboard import PreferenceCount, Progress
 
 
 def write_results(engine: "Engine", edits: Path | None, comparisons: Path | None) -> dict[str, Any]:
@@ -40,7 +39,7 @@ def write_results(engine: "Engine", edits: Path | None, comparisons: Path | None
 
 def say_reach(links: Sequence[str]) -> None:
     """Say so where links lead to this machine alone."""
-    from redpencil.web.addresses import loopback_port
+    from redpencil.web.auth import loopback_port
 
     port = loopback_port(links[0]) if links else None  # all begin alike
     if port is not None:
@@ -50,9 +49,8 @@ def say_reach(links: Sequence[str]) -> None:
 
 def look_at(engine: "Engine") -> "tuple[Progress, tuple[PreferenceCount, ...]]":
     """How far the work is now, and what is preferred in comparisons."""
-    from redpencil.web.dashboard import progress
+    from redpencil.web.dashboard import preference_counts, progress
     from redpencil.web.database import reading
-    from redpencil.web.preferences import preference_counts
 
     with reading(engine) as connection:
         return progress(connection), preference_counts(connection)

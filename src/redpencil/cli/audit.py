@@ -16,7 +16,7 @@ from redpencil.errors import RedpencilError
 from redpencil.records import Edit, count_lines, read_jsonl
 
 if TYPE_CHECKING:
-    from redpencil.editing.audit import Audit, Example
+    from redpencil.audit.audit import Audit, Example
     from redpencil.report.tables import Cell, Table
 
 DASH: Final = "\N{EN DASH}"
@@ -52,9 +52,9 @@ def audit(
 
     What they keep, where they change responses, how these grow, which contradict each other, what each editor does.
     """
-    from redpencil.editing.audit import audit_edits
-    from redpencil.editing.findings import findings
-    from redpencil.editing.minimal import MIN_KEPT
+    from redpencil.audit.audit import audit_edits
+    from redpencil.audit.findings import findings
+    from redpencil.audit.rules import MIN_KEPT
 
     for path in edits:
         _check_file(path)
@@ -79,7 +79,7 @@ def audit(
 def _check_file(path: Path) -> None:
     """Rows are read twice, so a pipe will not do."""
     if path.exists() and not path.is_file():
-        raise RedpencilError("it is no plain file", file=path, way_out="write the edits into a file and give that")
+        raise RedpencilError("it is no plain file", file=path, hint="write the edits into a file and give that")
 
 
 def _rows(paths: Sequence[Path]) -> Iterator[Edit]:
@@ -88,7 +88,7 @@ def _rows(paths: Sequence[Path]) -> Iterator[Edit]:
 
 
 def _print(found: "Audit") -> None:
-    from redpencil.editing.findings import findings
+    from redpencil.audit.findings import findings
     from redpencil.report.audit import EXAMPLE_TITLES, audit_tables, lead, summary
 
     said = findings(found)
@@ -129,8 +129,8 @@ def _table(table: "Table") -> RichTable:
 
 
 def _print_example(example: "Example") -> None:
-    from redpencil.alignment.show import redline, redline_plain
     from redpencil.alignment.words import diff_words
+    from redpencil.report.terminal import redline, redline_plain
 
     drawn = redline if console.is_terminal else redline_plain
     blocks = diff_words(example.original, example.edited)

@@ -27,7 +27,7 @@ from redpencil.records import Comparison, Edit, Pair, Prompt, read_jsonl, write_
 from redpencil.runs import Progress
 
 if TYPE_CHECKING:
-    from redpencil.models.text import Codec
+    from redpencil.models.codec import Codec
 
 app = typer.Typer(rich_markup_mode="rich")
 PANEL = "Data"
@@ -56,7 +56,7 @@ def respond(
     check_out_file(out, prompts)
     wanted = _repeated(list(read_jsonl(prompts, Prompt)), samples_per_prompt)
 
-    from redpencil.models.respond import respond as answer
+    from redpencil.models.sampling import respond as answer
 
     codec, runtime = codec_of(config, policy), runtime_of(config)
     with working("respond") as progress, naming(prompts):
@@ -125,7 +125,7 @@ def align(
         count = 0 if first is None else write_jsonl(out, chain([first], pairs))
     say_skipped(skipped)
     if first is None:
-        raise RedpencilError("no pair is left", file=source, way_out="check the rows, or align.max_length")
+        raise RedpencilError("no pair is left", file=source, hint="check the rows, or align.max_length")
     say(f"{count} pairs in {out}")
 
 
@@ -150,9 +150,9 @@ def _pairs(
 
 def _show(edits: Iterable[Edit], count: int, codec: "Codec", config: AlignConfig) -> None:
     """Print redline and masks of the first edits that can be learned from."""
-    from redpencil.alignment.show import redline, redline_plain, show_masks
     from redpencil.alignment.tokens import TokenMasks
     from redpencil.alignment.words import diff_words
+    from redpencil.report.terminal import redline, redline_plain, show_masks
     from redpencil.training.pairs import pairs_of_edits
 
     shown = 0
@@ -171,4 +171,4 @@ def _show(edits: Iterable[Edit], count: int, codec: "Codec", config: AlignConfig
             console.print(show_masks(*texts, masks), soft_wrap=False)
             console.print()
     if not shown:
-        raise RedpencilError("no edit can be shown: none has a changed text", way_out="check the outcomes of the edits")
+        raise RedpencilError("no edit can be shown: none has a changed text", hint="check the outcomes of the edits")

@@ -36,7 +36,7 @@ class Check:
     name: str
     value: str
     ok: bool = True
-    way_out: str = ""
+    hint: str = ""
     optional: bool = False
 
 
@@ -59,7 +59,7 @@ def doctor(
         table = Table.grid(padding=(0, 2))
         for check in checks:
             mark = Text("-", "dim") if check.optional else Text("ok", "green") if check.ok else Text("BAD", "bold red")
-            table.add_row(mark, check.name, check.value + (f"\n{check.way_out}" if check.way_out else ""))
+            table.add_row(mark, check.name, check.value + (f"\n{check.hint}" if check.hint else ""))
         console.print(table, soft_wrap=False)
     if not healthy:
         raise typer.Exit(1)
@@ -78,7 +78,7 @@ def _versions() -> Iterator[Check]:
             yield Check(name, metadata.version(name))
         except metadata.PackageNotFoundError:
             if extra is None:
-                yield Check(name, "missing", ok=False, way_out=f"pip install '{requirement}'")
+                yield Check(name, "missing", ok=False, hint=f"pip install '{requirement}'")
             else:
                 yield Check(name, f"not installed: pip install 'redpencil[{extra[1]}]'", optional=True)
 
@@ -87,7 +87,7 @@ def _torch() -> Iterator[Check]:
     try:
         torch = importlib.import_module("torch")
     except (ImportError, OSError) as error:
-        yield Check("torch loads", f"no: {error}", ok=False, way_out="install torch anew")
+        yield Check("torch loads", f"no: {error}", ok=False, hint="install torch anew")
         return
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     names = ", ".join(torch.cuda.get_device_name(index) for index in range(count))
@@ -104,8 +104,8 @@ def _machine() -> Iterator[Check]:
     memory = _memory()
     if memory is not None:
         enough = memory >= ENOUGH_MEMORY
-        way_out = "" if enough else f"the quickstart wants {ENOUGH_MEMORY:g} GiB; try --jobs 1"
-        yield Check("memory", f"{memory:.1f} GiB", enough, way_out)
+        hint = "" if enough else f"the quickstart wants {ENOUGH_MEMORY:g} GiB; try --jobs 1"
+        yield Check("memory", f"{memory:.1f} GiB", enough, hint)
     free = shutil.disk_usage(Path.cwd()).free / GIB
     enough = free >= ENOUGH_DISK
     yield Check(
@@ -125,14 +125,14 @@ def _recipes(given: Sequence[Path]) -> Iterator[Check]:
     try:
         shipped = sorted(shipped_recipe("quickstart").parent.glob("*.yaml"))
     except RedpencilError as error:
-        yield Check("recipe quickstart", "missing", ok=False, way_out=str(error))
+        yield Check("recipe quickstart", "missing", ok=False, hint=str(error))
         shipped = []
     for path in (*shipped, *given):
         name = f"recipe {path.stem if path in shipped else path}"
         try:
             yield Check(name, _contents(path))
         except RedpencilError as error:
-            yield Check(name, "does not validate", ok=False, way_out=str(error))
+            yield Check(name, "does not validate", ok=False, hint=str(error))
 
 
 def _contents(path: Path) -> str:

@@ -125,6 +125,6 @@ def _style(template: Path | None, primer: str | None, min_kept: float, *, hosted
 
     chosen: Primer | None = next((known for known in PRIMERS if known == primer), None)
     if primer is not None and chosen is None:
-        raise RedpencilError(f"no such place: {primer!r}", field="--primer", way_out=f"one of {', '.join(PRIMERS)}")
+        raise RedpencilError(f"no such place: {primer!r}", field="--primer", hint=f"one of {', '.join(PRIMERS)}")
     request = FIGURE_2 if template is None else read_template(template)
     return EditStyle(request, chosen or ("text" if hosted else "turn"), min_kept)

@@ -13,9 +13,8 @@ from redpencil.records import Edit, EditOutcome, JsonlFile, Response, write_json
 
 if TYPE_CHECKING:
     from redpencil.editing.edit import EditStyle, Plan
-    from redpencil.providers.asking import Answers
     from redpencil.providers.base import Provider, Result
-    from redpencil.providers.journal import Journal
+    from redpencil.providers.cache import Answers, Journal
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ def efficiency(
     json: JsonOption = False,
 ) -> None:
     """Step and second at which the token arm first reaches the sequence arm's best win rate (Table 3)."""
-    from redpencil.evaluation.efficiency import time_to_reach
+    from redpencil.evaluation.win_rate import time_to_reach
 
     found = time_to_reach(_curve(token), _curve(sequence))
     if json:
@@ -48,7 +48,7 @@ def efficiency(
 def _curve(folder: Path) -> list[tuple[int, float, float]]:
     """(step, seconds, win rate) at each evaluation of a PPO stage."""
     if not folder.is_dir():
-        raise RedpencilError("no such folder", file=folder, way_out="give the folder that `redpencil ppo` wrote")
+        raise RedpencilError("no such folder", file=folder, hint="give the folder that `redpencil ppo` wrote")
     key = "eval/win_rate"
     curve = []
     for line, row in enumerate(read_metrics(folder), start=1):
@@ -60,7 +60,7 @@ def _curve(folder: Path) -> list[tuple[int, float, float]]:
                         file=folder / "metrics.jsonl",
                         line=line,
                         field=field,
-                        way_out="run the stage again",
+                        hint="run the stage again",
                     )
             curve.append((int(row["step"]), row["seconds"], row[key]))
     if not curve:
@@ -68,6 +68,6 @@ def _curve(folder: Path) -> list[tuple[int, float, float]]:
             "its metrics.jsonl holds no win rate",
             file=folder,
             field=key,
-            way_out="give a PPO stage folder that was trained with --judge and --reference-outputs",
+            hint="give a PPO stage folder that was trained with --judge and --reference-outputs",
         )
     return curve

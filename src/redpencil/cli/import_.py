@@ -12,11 +12,10 @@ from redpencil.cli.output import check_out_file, print_json, say, say_skipped
 from redpencil.cli.progress import working
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import Format, Kind
+from redpencil.formats.datasets import HUB, open_source
 from redpencil.formats.importing import Imported, import_rows
 from redpencil.formats.reading import Wanted
 from redpencil.formats.registry import FORMATS, find_format
-from redpencil.formats.sources import open_source
-from redpencil.formats.tables import HUB
 from redpencil.formats.writing import skipped_file
 
 app = typer.Typer(rich_markup_mode="rich")
@@ -111,7 +110,7 @@ def import_(
     """Turn data of other formats into redpencil's JSONL."""
     wanted = Wanted(find_format(format_), as_, _columns(column or ()), frozenset(drop or ()), on_error is OnError.SKIP)
     if not source.strip():
-        raise RedpencilError("no source is named", field="SOURCE", way_out="name a file, a folder or a data set")
+        raise RedpencilError("no source is named", field="SOURCE", hint="name a file, a folder or a data set")
     if not source.startswith(HUB):
         check_out_file(out, Path(source))
         check_out_file(skipped_file(out), Path(source))
@@ -128,7 +127,7 @@ def import_(
 def _check_folder(out: Path, source: Path) -> None:
     """Refuse to write into the folder that is read, where the next import would take the records for data."""
     if source.is_dir() and source.resolve() in out.resolve().parents:
-        raise RedpencilError("it would lie in the folder that is read", file=out, way_out="choose another folder")
+        raise RedpencilError("it would lie in the folder that is read", file=out, hint="choose another folder")
 
 
 def _columns(given: Sequence[str]) -> dict[str, str]:
@@ -136,9 +135,9 @@ def _columns(given: Sequence[str]) -> dict[str, str]:
     for each in given:
         name, equals, own = each.partition("=")
         if not (name and equals and own):
-            raise RedpencilError(f"cannot read {each!r}", field="--column", way_out="write --column prompt=question")
+            raise RedpencilError(f"cannot read {each!r}", field="--column", hint="write --column prompt=question")
         if name in columns:
-            raise RedpencilError(f"{name} is given twice", field="--column", way_out="name one column for it")
+            raise RedpencilError(f"{name} is given twice", field="--column", hint="name one column for it")
         columns[name] = own
     return columns
 

@@ -53,7 +53,7 @@ class Inputs:
         if len(given) != (1 if self.comparisons is not None else 2):
             raise RedpencilError(
                 "a judge compares a policy with a reference, or the pairs of a file of comparisons",
-                way_out="give --policy and --reference, or --comparisons",
+                hint="give --policy and --reference, or --comparisons",
             )
         return given
 
@@ -223,7 +223,7 @@ def _refuse_options_of_llms(context: typer.Context, judge: str) -> None:
         if source is not None and source.name != "DEFAULT":
             flag = f"--{name.replace('_', '-')}"
             raise RedpencilError(
-                f"the judge {judge!r} asks no LLM", field=flag, way_out=f"leave {flag} out, or give --judge {LLM}"
+                f"the judge {judge!r} asks no LLM", field=flag, hint=f"leave {flag} out, or give --judge {LLM}"
             )
 
 
@@ -232,16 +232,16 @@ def _provider(name: str | None) -> str:
         raise RedpencilError(
             "the judge llm needs a provider" if name is None else "the provider 'world' edits and does not judge",
             field="--provider",
-            way_out="one of anthropic, openai, local; the small world's own judge is --judge world",
+            hint="one of anthropic, openai, local; the small world's own judge is --judge world",
         )
     return name
 
 
 def _style(template: str, orders: str, seed: int) -> "JudgeStyle":
-    from redpencil.evaluation.judge_prompts import find_template
+    from redpencil.evaluation.judge_templates import find_template
     from redpencil.evaluation.llm_judge import ORDERS, JudgeStyle
 
     chosen: Orders | None = next((known for known in ORDERS if known == orders), None)
     if chosen is None:
-        raise RedpencilError(f"no such orders: {orders!r}", field="--orders", way_out=f"one of {', '.join(ORDERS)}")
+        raise RedpencilError(f"no such orders: {orders!r}", field="--orders", hint=f"one of {', '.join(ORDERS)}")
     return JudgeStyle(find_template(template), chosen, seed)

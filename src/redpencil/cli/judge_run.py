@@ -15,9 +15,8 @@ from redpencil.records import Comparison, Preference, write_jsonl
 if TYPE_CHECKING:
     from redpencil.evaluation.judges import Pairing
     from redpencil.evaluation.llm_judge import JudgeStyle, Plan
-    from redpencil.providers.asking import Answers
     from redpencil.providers.base import Provider, Result
-    from redpencil.providers.journal import Journal
+    from redpencil.providers.cache import Answers, Journal
     from redpencil.providers.prices import Price
 
 

@@ -30,7 +30,7 @@ def check_judge(judge: str) -> Path | None:
         raise RedpencilError(
             f"no judge called {judge!r}",
             field="--judge",
-            way_out=f"`world`, or the folder of a reward model; {' and '.join(LENGTHS)} are rules",
+            hint=f"`world`, or the folder of a reward model; {' and '.join(LENGTHS)} are rules",
         )
     return Path(judge)
 
@@ -38,12 +38,12 @@ def check_judge(judge: str) -> Path | None:
 def make_judge(judge: str, recipe: Recipe, runtime: "Runtime | None") -> "Judge":
     """The judge of a name that `check_judge` has let pass; only a reward model needs a runtime."""
     from redpencil.evaluation.judges import OracleJudge, length_judge
-    from redpencil.world.domains import make_oracle
+    from redpencil.world.build import make_oracle
 
     folder = check_judge(judge)
     if folder is not None:
         from redpencil.cli.options import runtime_of
-        from redpencil.pipeline.judging import reward_model_judge
+        from redpencil.pipeline.stages import reward_model_judge
 
         return reward_model_judge(str(folder), runtime or runtime_of(recipe))
     if judge in LENGTHS:

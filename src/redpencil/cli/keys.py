@@ -43,7 +43,7 @@ def keys(
         return
     if section is not None and section not in sections:
         raise RedpencilError(
-            f"no section called {section!r}", way_out=f"one of: {', '.join(name for name in sections if name)}"
+            f"no section called {section!r}", hint=f"one of: {', '.join(name for name in sections if name)}"
         )
     chosen = sections if section is None else {section: sections[section]}
     if json:

@@ -68,15 +68,15 @@ class Group(TyperGroup):
             # By its name: this room does not load torch.
             if type(error).__name__ != "OutOfMemoryError":
                 raise
-            print_error(RedpencilError(f"the GPU's memory is full ({str(error).split('. ')[0]})", way_out=SMALLER))
+            print_error(RedpencilError(f"the GPU's memory is full ({str(error).split('. ')[0]})", hint=SMALLER))
             raise typer.Exit(1) from None
         except OSError as error:
             if error.errno not in NOT_OUR_FAULT:
                 raise
-            print_error(RedpencilError(f"{error.strerror}", file=error.filename, way_out="choose another place"))
+            print_error(RedpencilError(f"{error.strerror}", file=error.filename, hint="choose another place"))
             raise typer.Exit(1) from None
         except MemoryError:
-            print_error(RedpencilError("the memory is full", way_out="give smaller files, with shorter lines"))
+            print_error(RedpencilError("the memory is full", hint="give smaller files, with shorter lines"))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             staged = "; finished stages are kept, and the same command goes on from there"

@@ -25,9 +25,9 @@ from redpencil.errors import RedpencilError
 from redpencil.records import Prompt, read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
+    from redpencil.models.codec import Codec
     from redpencil.models.runtime import Runtime
-    from redpencil.models.text import Codec
-    from redpencil.training.watching import Validation
+    from redpencil.training.evaluation import Validation
 
 app = typer.Typer(rich_markup_mode="rich")
 PolicyOption = Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the SFT policy.")]
@@ -132,8 +132,8 @@ class _Watch:
         if self.prompts is None:
             return None
 
-        from redpencil.models.respond import encode_prompts
-        from redpencil.training.watching import Validation
+        from redpencil.models.sampling import encode_prompts
+        from redpencil.training.evaluation import Validation
 
         with naming(self.prompts):
             encoded = encode_prompts(list(read_jsonl(self.prompts, Prompt)), codec, config.sampling.max_prompt_length)
@@ -192,7 +192,7 @@ def _check_arm(method: Method, config: Recipe, arm: str | None) -> None:
         raise RedpencilError(
             f"the arm {arm!r} is one of the method {config.arms[arm].method}",
             field="--arm",
-            way_out=f"name an arm with method: {method}, or leave --arm out",
+            hint=f"name an arm with method: {method}, or leave --arm out",
         )
 
 
@@ -228,7 +228,7 @@ def best_of_n_command(
     rows = list(read_jsonl(prompts, Prompt))
     codec, runtime = codec_of(config, policy), runtime_of(config)
 
-    from redpencil.maths.best_of_n import best_of_n_kl_bound
+    from redpencil.maths.ppo import best_of_n_kl_bound
     from redpencil.training.best_of_n import best_of_n
 
     with working("best-of-n") as progress, naming(prompts):

@@ -13,9 +13,9 @@ from redpencil.config import Recipe
 from redpencil.recipe import default_recipe, load_recipe, with_flags
 
 if TYPE_CHECKING:
+    from redpencil.models.codec import Codec
     from redpencil.models.loading import RewardCard
     from redpencil.models.runtime import Runtime
-    from redpencil.models.text import Codec
 
 RecipeOption = Annotated[
     Path | None,
@@ -83,8 +83,8 @@ def reward_codec_of(recipe: Recipe, folder: Path, card: "RewardCard") -> "Codec"
 
 def codec_of(recipe: Recipe, folder: Path) -> "Codec":
     """The tokenizer of a checkpoint with its prompt template, unless the recipe or a flag names another."""
+    from redpencil.models.codec import load_codec
     from redpencil.models.loading import template_of
-    from redpencil.models.text import load_codec
 
     named = "prompt_template" in recipe.model_fields_set
     return load_codec(folder, recipe.prompt_template if named else template_of(folder))

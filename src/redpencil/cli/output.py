@@ -15,7 +15,7 @@ from rich.text import Text
 
 from redpencil.errors import RedpencilError
 from redpencil.files import partial_of
-from redpencil.report.visible import visible
+from redpencil.report.text import visible
 from redpencil.runs import finite
 
 _UPPER: Final = re.compile("[\x7f-\x9f]")
@@ -53,7 +53,7 @@ def say(text: str) -> None:
 
 
 def print_error(error: RedpencilError) -> None:
-    """A user's mistake: what, where and the way out, without a traceback."""
+    """A user's mistake: what, where and a hint, without a traceback."""
     log.print(Text.assemble(("error: ", "bold red"), str(error)))
 
 
@@ -65,7 +65,7 @@ def naming(file: Path) -> Iterator[None]:
     except RedpencilError as error:
         if error.file is not None:
             raise
-        raise RedpencilError(error.problem, file=file, field=error.field, way_out=error.way_out) from None
+        raise RedpencilError(error.problem, file=file, field=error.field, hint=error.hint) from None
 
 
 def print_json(content: Any) -> None:
@@ -97,14 +97,14 @@ def check_out_file(path: Path, *others: Path | None) -> None:
         RedpencilError: if `path` is a folder, cannot be made, or is one of the `others`: inputs, or further outputs.
     """
     if path.is_dir() or not path.name:
-        raise RedpencilError("a folder stands where the file should go", file=path, way_out="name a file in it")
+        raise RedpencilError("a folder stands where the file should go", file=path, hint="name a file in it")
     if path.exists() and not path.is_file():
-        raise RedpencilError("it is no plain file", file=path, way_out="name a plain file")
+        raise RedpencilError("it is no plain file", file=path, hint="name a plain file")
     probe = partial_of(path)  # where the rows go until all are written
     for given in others:
         if given is not None and any(_same(place, given) for place in (path, probe)):
             raise RedpencilError(
-                f"it is also an input, and {given} would be overwritten", file=path, way_out="choose another file"
+                f"it is also an input, and {given} would be overwritten", file=path, hint="choose another file"
             )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def check_out_file(path: Path, *others: Path | None) -> None:
             finally:
                 probe.unlink(missing_ok=True)
     except OSError as error:
-        raise RedpencilError(f"cannot write it ({error.strerror})", file=path, way_out="choose another path") from None
+        raise RedpencilError(f"cannot write it ({error.strerror})", file=path, hint="choose another path") from None
 
 
 def _same(path: Path, given: Path) -> bool:

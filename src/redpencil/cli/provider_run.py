@@ -14,10 +14,9 @@ from redpencil.cli.progress import working
 from redpencil.errors import RedpencilError
 
 if TYPE_CHECKING:
-    from redpencil.providers.asking import Answers, Spent
     from redpencil.providers.base import Provider, Result
+    from redpencil.providers.cache import Answers, Journal, Spent
     from redpencil.providers.hosted import Client
-    from redpencil.providers.journal import Journal
     from redpencil.providers.prices import Price
 
 _REASONS_TOLD: Final = 5
@@ -87,8 +86,8 @@ class Failures:
 
     def add(self, problem: str) -> None:
         """Count a row without an answer."""
-        from redpencil.providers.asking import NEVER_ASKED
-        from redpencil.providers.shown import reason_of
+        from redpencil.providers.cache import NEVER_ASKED
+        from redpencil.providers.redact import reason_of
 
         if problem == NEVER_ASKED:
             self.never_asked += 1
@@ -133,7 +132,7 @@ class Failures:
             return RedpencilError(
                 f"nothing to write: none of the {rows:,} {noun}s was asked about",
                 file=out,
-                way_out="give the same command with a higher --max-cost, or results of their own batch",
+                hint="give the same command with a higher --max-cost, or results of their own batch",
             )
         options = "--model, --template, --max-tokens, --extra"
         if self._may_be_the_schema:
@@ -141,7 +140,7 @@ class Failures:
         return RedpencilError(
             f"nothing to write: no {noun} got an answer ({self.told()})",
             file=out,
-            way_out=f"change what is asked for: {options}"
+            hint=f"change what is asked for: {options}"
             if self.refused
             else "see to that, and give the same command again",
         )
@@ -173,7 +172,7 @@ class ProviderRun:
     def estimate(self, plan: Plan) -> dict[str, Any]:
         """Tokens and US dollars that the requests to ask would take."""
         from redpencil.providers.base import Usage
-        from redpencil.providers.limits import BYTES_PER_TOKEN
+        from redpencil.providers.hosted import BYTES_PER_TOKEN
         from redpencil.providers.prices import cost
 
         usage = Usage(plan.input_bytes // BYTES_PER_TOKEN, plan.output_bytes // BYTES_PER_TOKEN)
@@ -249,7 +248,7 @@ class ProviderRun:
                     raise RedpencilError(
                         "the server does not say how many tokens an answer took, so nobody knows what is spent",
                         field="--max-cost",
-                        way_out="leave --max-cost out",
+                        hint="leave --max-cost out",
                     )
             notes = [f"{self.counts['failed']} failed" if self.counts["failed"] else ""]
             notes.append(shown_dollars(self.cost) if self.price is not None else "")
@@ -260,12 +259,12 @@ class ProviderRun:
 
     def write_batches(self, path: Path) -> None:
         """Write what is due as batch files."""
-        from redpencil.providers.asking import unanswered
         from redpencil.providers.batches import write_batches
+        from redpencil.providers.cache import unanswered
 
         if self.client is None:
             raise RedpencilError(
-                f"{self.provider.name} takes no batches", field="--batch-out", way_out="leave --batch-out out"
+                f"{self.provider.name} takes no batches", field="--batch-out", hint="leave --batch-out out"
             )
         with self.work.naming():
             written = write_batches(path, unanswered(self.work.answers()), self.client)
@@ -276,13 +275,13 @@ class ProviderRun:
 
     def read_batches(self, paths: Iterable[Path]) -> None:
         """Put the results of batches into the journal, and say if some are about something else."""
-        from redpencil.providers.asking import foreign_keys
         from redpencil.providers.base import Failure
         from redpencil.providers.batches import read_batch_results
+        from redpencil.providers.cache import foreign_keys
 
         if self.client is None:
             raise RedpencilError(
-                f"{self.provider.name} gives no batches", field="--batch-in", way_out="leave --batch-in out"
+                f"{self.provider.name} gives no batches", field="--batch-in", hint="leave --batch-in out"
             )
         keys: set[str] = set()
         for path in paths:
@@ -300,7 +299,7 @@ class ProviderRun:
 
     def totals(self) -> dict[str, Any]:
         """Answers of this run, and tokens and US dollars of all answers in the journal about these rows."""
-        from redpencil.providers.asking import spent
+        from redpencil.providers.cache import spent
 
         tokens = spent(self.work.answers(), self.journal)
         return {

@@ -15,7 +15,7 @@ from redpencil.errors import RedpencilError
 
 if TYPE_CHECKING:
     from redpencil.cli.provider_run import ProviderRun
-    from redpencil.providers.journal import Journal
+    from redpencil.providers.cache import Journal
 
 INTERRUPTED: Final = 130
 
@@ -51,12 +51,12 @@ class Todo:
     def __post_init__(self) -> None:
         if self.dry_run + (self.batch_out is not None) + bool(self.batch_in) > 1:
             raise RedpencilError(
-                "--dry-run, --batch-out and --batch-in are three things to do", way_out="give one of them at a time"
+                "--dry-run, --batch-out and --batch-in are three things to do", hint="give one of them at a time"
             )
 
     def open_journal(self) -> "AbstractContextManager[Journal]":
         """The journal; a dry run makes none."""
-        from redpencil.providers.journal import open_journal
+        from redpencil.providers.cache import open_journal
 
         made = self.dry_run and self.journal is not None and not self.journal.exists()
         return open_journal(None if made else self.journal)
@@ -69,7 +69,7 @@ def journal_beside(out: Path) -> Path:
         RedpencilError: if `out` is a folder without a name, such as `.` or `/`.
     """
     if not out.name:
-        raise RedpencilError("a folder stands where the file should go", file=out, way_out="name a file in it")
+        raise RedpencilError("a folder stands where the file should go", file=out, hint="name a file in it")
     return out.with_name(f"{out.name}.journal")
 
 
@@ -128,9 +128,9 @@ def check_files(inputs: Iterable[Path], todo: Todo, *others: Path | None) -> Non
             raise RedpencilError(
                 "responses are read several times, and this is no plain file",
                 file=given,
-                way_out="write them to a file first",
+                hint="write them to a file first",
             )
     for path in filter(None, (todo.out, todo.batch_out)):
         if todo.journal is not None and os.path.realpath(path) == os.path.realpath(todo.journal):
-            raise RedpencilError("it is also the journal", file=path, way_out="choose another file")
+            raise RedpencilError("it is also the journal", file=path, hint="choose another file")
         check_out_file(path, *inputs, todo.journal, *others, *todo.batch_in)

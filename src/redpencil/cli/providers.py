@@ -17,8 +17,7 @@ from redpencil.runs import derive_seed
 
 if TYPE_CHECKING:
     from redpencil.providers.base import Provider
-    from redpencil.providers.hosted import Client
-    from redpencil.providers.limits import Limits
+    from redpencil.providers.hosted import Client, Limits
     from redpencil.providers.openai_client import LengthParameter
     from redpencil.providers.prices import Price, Prices
 
@@ -163,17 +162,17 @@ def parse_extra(given: Sequence[str] | None) -> dict[str, Any]:
     for text in given or ():
         key, equals, value = text.partition("=")
         if not key or not equals or not _is_text(text):
-            raise RedpencilError(f"not a parameter: {text!r}", field="--extra", way_out="write KEY=VALUE")
+            raise RedpencilError(f"not a parameter: {text!r}", field="--extra", hint="write KEY=VALUE")
         if key in _OF_THE_REQUEST:
-            raise RedpencilError(f"{key} has a flag", field="--extra", way_out=f"give {_OF_THE_REQUEST[key]}")
+            raise RedpencilError(f"{key} has a flag", field="--extra", hint=f"give {_OF_THE_REQUEST[key]}")
         if key in ("messages", "system", "stream", "n"):
-            raise RedpencilError(f"{key} is not yours to set", field="--extra", way_out=f"leave {key} out")
+            raise RedpencilError(f"{key} is not yours to set", field="--extra", hint=f"leave {key} out")
         try:
             found[key] = json.loads(value, parse_constant=_no_number)
         except (ValueError, RecursionError):
             found[key] = value
         if not _is_text(json.dumps(found[key], ensure_ascii=False)):
-            raise RedpencilError(f"{key} holds half of a character", field="--extra", way_out="write whole characters")
+            raise RedpencilError(f"{key} holds half of a character", field="--extra", hint="write whole characters")
     return found
 
 
@@ -197,7 +196,7 @@ def parse_length_parameter(given: str | None, provider: str, *, for_openai: bool
     """
     if given is not None and provider != "openai":
         raise RedpencilError(
-            f"the provider {provider!r} has but one", field="--length-parameter", way_out="leave --length-parameter out"
+            f"the provider {provider!r} has but one", field="--length-parameter", hint="leave --length-parameter out"
         )
     if given is None:
         return "max_completion_tokens" if for_openai and provider == "openai" else None
@@ -205,7 +204,7 @@ def parse_length_parameter(given: str | None, provider: str, *, for_openai: bool
     for name in known:
         if given == name:
             return name
-    raise RedpencilError(f"no such parameter: {given!r}", field="--length-parameter", way_out=" or ".join(known))
+    raise RedpencilError(f"no such parameter: {given!r}", field="--length-parameter", hint=" or ".join(known))
 
 
 _OF_SERVERS: Final = ("extra", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "retries")
@@ -221,7 +220,7 @@ def refuse_options_of_servers(context: typer.Context, provider: str) -> None:
         source = context.get_parameter_source(name)
         if source is not None and source.name != "DEFAULT":
             flag = f"--{name.replace('_', '-')}"
-            raise RedpencilError(f"the provider {provider!r} asks no server", field=flag, way_out=f"leave {flag} out")
+            raise RedpencilError(f"the provider {provider!r} asks no server", field=flag, hint=f"leave {flag} out")
 
 
 def told(choice: Choice, client: "Client | None", provider: "Provider", limits: "Limits") -> str:
@@ -243,23 +242,23 @@ def hosted_client(choice: Choice) -> "Client | None":
         raise RedpencilError(
             f"no provider called {choice.provider!r}",
             field="--provider",
-            way_out=f"one of {', '.join(_MAKERS)}; edits made elsewhere come in with `redpencil import`",
+            hint=f"one of {', '.join(_MAKERS)}; edits made elsewhere come in with `redpencil import`",
         )
     make = _MAKERS[choice.provider]
     if choice.temperature == math.inf:
-        raise RedpencilError("a temperature without end has no meaning", field="--temperature", way_out="give a number")
+        raise RedpencilError("a temperature without end has no meaning", field="--temperature", hint="give a number")
     if choice.model is not None and not _is_text(choice.model):
-        raise RedpencilError(f"not a name: {choice.model!r}", field="--model", way_out="give it in UTF-8")
+        raise RedpencilError(f"not a name: {choice.model!r}", field="--model", hint="give it in UTF-8")
     if choice.base_url is not None and make is None:
         raise RedpencilError(
-            f"the provider {choice.provider!r} asks no server", field="--base-url", way_out="leave --base-url out"
+            f"the provider {choice.provider!r} asks no server", field="--base-url", hint="leave --base-url out"
         )
     if (choice.model is None) != (choice.provider == "world"):
         problem = "needs a model" if choice.model is None else "has no models"
         raise RedpencilError(
             f"the provider {choice.provider!r} {problem}",
             field="--model",
-            way_out="name one with --model" if choice.model is None else "leave --model out",
+            hint="name one with --model" if choice.model is None else "leave --model out",
         )
     return None if make is None else make(choice)
 
@@ -326,8 +325,8 @@ def _local(choice: Choice, recipe: Recipe) -> "Provider":
 
 
 def _world(recipe: Recipe) -> "Provider":
-    from redpencil.providers.scripted import ScriptedProvider
-    from redpencil.world.domains import make_oracle
+    from redpencil.providers.base import ScriptedProvider
+    from redpencil.world.build import make_oracle
     from redpencil.world.editor import scripted_editor
 
     world = recipe.world or WorldConfig()
@@ -354,7 +353,7 @@ def known_price(choice: Choice, prices: Path | None, max_cost: float | None) -> 
     price = price_of_choice(choice, load_prices(prices))
     if max_cost is not None and price is None:
         raise RedpencilError(
-            f"no price is known for {choice.model}", field="--max-cost", way_out="give its price with --prices"
+            f"no price is known for {choice.model}", field="--max-cost", hint="give its price with --prices"
         )
     return price
 
@@ -363,6 +362,6 @@ def limits_of(
     concurrency: int, requests_per_minute: int | None, tokens_per_minute: int | None, timeout: float, retries: int
 ) -> "Limits":
     """Pace and patience."""
-    from redpencil.providers.limits import Limits
+    from redpencil.providers.hosted import Limits
 
     return Limits(concurrency, requests_per_minute, tokens_per_minute, timeout, retries)

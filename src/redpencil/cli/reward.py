@@ -28,9 +28,8 @@ from redpencil.errors import RedpencilError
 from redpencil.records import Comparison, Edit, Pair, read_jsonl
 
 if TYPE_CHECKING:
-    from redpencil.evaluation.microscope import Microscope, TestKind
-    from redpencil.evaluation.reward_errors import WorstPair
-    from redpencil.pipeline.microscope import Held, Loaded
+    from redpencil.evaluation.reward_eval import Microscope, TestKind, WorstPair
+    from redpencil.pipeline.reward_eval import Held, Loaded
     from redpencil.report.tables import Table
 
 SHOWN: Final = 3
@@ -79,7 +78,7 @@ def reward(
     accuracy by type and size of the edit; whether low token rewards fall on what was edited away or marked as an error
     by people; drift of unchanged tokens; correlation with length; and the worst pairs.
     """
-    from redpencil.pipeline.microscope import examine
+    from redpencil.pipeline.reward_eval import examine
 
     files: dict[TestKind, list[Path]] = {
         "edits": edits or [], "comparisons": comparisons or [], "pairs": pairs or [], "rewardbench": rewardbench or []
@@ -101,7 +100,7 @@ def reward(
         write_microscope(found, html)
         say(f"the page: {html}")
     if json:
-        from redpencil.evaluation.microscope import as_json
+        from redpencil.evaluation.reward_eval import as_json
 
         print_json(as_json(found))
     else:
@@ -110,14 +109,14 @@ def reward(
 
 def _load(folder: Path, config: Recipe) -> "Loaded":
     from redpencil.models.loading import load_reward_model
-    from redpencil.pipeline.microscope import Loaded
+    from redpencil.pipeline.reward_eval import Loaded
 
     reward = load_reward_model(folder, runtime_of(config))
     return Loaded(reward, reward_codec_of(config, folder, reward.card))
 
 
 def _held(files: "Mapping[TestKind, Sequence[Path]]") -> "list[Held]":
-    from redpencil.pipeline.microscope import Held
+    from redpencil.pipeline.reward_eval import Held
 
     kinds = [(kind, path) for kind, paths in files.items() for path in paths]
     names = {path: name for name, path in short_names([path for _, path in kinds]).items()}
@@ -134,9 +133,9 @@ def _rows(kind: "TestKind", path: Path) -> "list[Edit] | list[Comparison] | list
 
 def _reward_bench(path: Path) -> list[Comparison]:
     from redpencil.formats.base import Kind
+    from redpencil.formats.datasets import open_source
     from redpencil.formats.reading import Tally, Wanted, read_records
     from redpencil.formats.rewardbench import REWARDBENCH
-    from redpencil.formats.sources import open_source
 
     # Its ids are numbers of a bigger collection and of no use here.
     wanted = Wanted(REWARDBENCH, Kind.COMPARISONS, drop=frozenset({"id"}))
@@ -147,16 +146,14 @@ def _reward_bench(path: Path) -> list[Comparison]:
 
 @contextmanager
 def _without_flags_of_imports() -> Iterator[None]:
-    """Another way out of an error that names flags of `import`, which this command does not have."""
+    """Another hint for an error that names flags of `import`, which this command does not have."""
     try:
         yield
     except RedpencilError as error:
-        if "--" not in (error.way_out or ""):
+        if "--" not in (error.hint or ""):
             raise
-        way_out = "give rows as RewardBench has them: prompt, chosen, chosen_model, rejected, rejected_model, subset"
-        raise RedpencilError(
-            error.problem, file=error.file, line=error.line, field=error.field, way_out=way_out
-        ) from None
+        hint = "give rows as RewardBench has them: prompt, chosen, chosen_model, rejected, rejected_model, subset"
+        raise RedpencilError(error.problem, file=error.file, line=error.line, field=error.field, hint=hint) from None
 
 
 def _print(found: "Microscope") -> None:
@@ -201,9 +198,9 @@ def _print_table(table: "Table", *, of: str = "", small: bool = False) -> None:
 
 
 def _print_pair(pair: "WorstPair") -> None:
-    from redpencil.alignment.show import redline, redline_plain
     from redpencil.alignment.words import diff_words
     from redpencil.report.microscope import about_pair
+    from redpencil.report.terminal import redline, redline_plain
 
     drawn = redline if console.is_terminal else redline_plain
     blocks = diff_words(pair.original, pair.edited)

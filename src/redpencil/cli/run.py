@@ -96,7 +96,7 @@ def _seeds(recipe: Recipe) -> str:
 
 def _headline(folder: Path) -> None:
     from redpencil.report.headline import headline
-    from redpencil.report.sources import read_run
+    from redpencil.report.run_data import read_run
 
     summary = headline(read_run(folder))
     console.print(summary.lead)

@@ -82,7 +82,7 @@ def score(
         raise typer.BadParameter("give --model once or twice")
     for flag, text in (("--prompt", prompt), ("--response", response)):
         if text is not None and text.encode("utf-8", "replace").decode() != text:
-            raise RedpencilError("not valid UTF-8", field=flag, way_out="give the text in UTF-8, or in a JSONL file")
+            raise RedpencilError("not valid UTF-8", field=flag, hint="give the text in UTF-8, or in a JSONL file")
     config = settings(recipe, set_, device=device, template=template)
     if html is not None:
         check_out_file(html, responses)
@@ -136,7 +136,7 @@ def scores_of(
     about = ScoredModel(name, card.level, card.center, card.scale, card.trained_on)
     prompts = codec.encode_prompts([row.prompt for row in rows]) if rows else []
     if not all(prompts):
-        raise RedpencilError("a prompt has no token", field="prompt", way_out="give a prompt")
+        raise RedpencilError("a prompt has no token", field="prompt", hint="give a prompt")
     encoded = codec.encode_responses([row.response for row in rows]) if rows else []
     kept = [len(tokens.ids) if row.finished else tokens.body for row, tokens in zip(rows, encoded, strict=True)]
     ids = [tokens.ids[:length] for tokens, length in zip(encoded, kept, strict=True)]
@@ -164,7 +164,7 @@ def _check_finite(numbers: Sequence[float], rows: Sequence[Response], folder: Pa
             raise RedpencilError(
                 f"the reward model says {number} of response {row.id!r}",
                 file=folder,
-                way_out="its weights are damaged, or training broke down: take another checkpoint",
+                hint="its weights are damaged, or training broke down: take another checkpoint",
             )
 
 

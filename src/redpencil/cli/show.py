@@ -22,8 +22,8 @@ def report(
     """Write report.html into a run folder anew, from its results."""
     from redpencil.report.headline import headline
     from redpencil.report.markdown import write_markdown
-    from redpencil.report.page import write_report
-    from redpencil.report.sources import read_run
+    from redpencil.report.run_data import read_run
+    from redpencil.report.run_page import write_report
 
     if markdown is not None:
         check_out_file(markdown, run_folder / "results.json")

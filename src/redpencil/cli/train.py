@@ -28,8 +28,8 @@ from redpencil.records import Example, Pair, Prompt, Response, read_jsonl
 from redpencil.runs import Stage, open_stage
 
 if TYPE_CHECKING:
+    from redpencil.models.codec import Codec
     from redpencil.models.runtime import Runtime
-    from redpencil.models.text import Codec
 
 app = typer.Typer(rich_markup_mode="rich")
 PANEL = "Training"
@@ -154,7 +154,7 @@ def _reward_options(config: Recipe, entry: str | None) -> RewardConfig:
 def check_entry(entry: str | None, known: Mapping[str, Any], section: str) -> None:
     """Refuse the name of an entry that the recipe does not have; None is no name."""
     if entry is not None and entry not in known:
-        raise RedpencilError(f"the recipe has no entry {entry!r}", field=section, way_out=f"one of: {', '.join(known)}")
+        raise RedpencilError(f"the recipe has no entry {entry!r}", field=section, hint=f"one of: {', '.join(known)}")
 
 
 def read_pairs(path: Path, codec: "Codec") -> list[Pair]:
@@ -224,13 +224,13 @@ def ppo(
         raise RedpencilError(
             f"ppo.reward={options.reward} takes one reward model",
             field="--sequence-reward-model",
-            way_out="leave it out, or set ppo.reward=both",
+            hint="leave it out, or set ppo.reward=both",
         )
     folder = None if judge is None else check_judge(judge)
     codec, runtime = codec_of(config, policy), runtime_of(config)
 
-    from redpencil.models.respond import EncodedPrompts, encode_prompts
-    from redpencil.pipeline.alarms import alarming
+    from redpencil.models.sampling import EncodedPrompts, encode_prompts
+    from redpencil.pipeline.stages import alarming
     from redpencil.training.ppo import load_actors, run_ppo
 
     def encoded(file: Path, max_prompt_length: int) -> EncodedPrompts:

@@ -17,11 +17,9 @@ from redpencil.cli.output import console, naming, print_json, say
 from redpencil.errors import RedpencilError
 
 if TYPE_CHECKING:
-    from redpencil.evaluation.paired import Paired
     from redpencil.evaluation.ranking import Ranked
-    from redpencil.evaluation.statistics import Estimate
-    from redpencil.evaluation.verdict_files import Case, VerdictFormat
-    from redpencil.evaluation.win_rates import Interval, PolicyWinRate
+    from redpencil.evaluation.statistics import Estimate, Paired
+    from redpencil.evaluation.win_rate import Case, Interval, PolicyWinRate, VerdictFormat
 
 app = typer.Typer(rich_markup_mode="rich")
 RANKING_SHARE: Final = 10
@@ -69,8 +67,7 @@ def win_rate(
     The interval is the bootstrap's over prompts. LC is the rate at equal length, by a logistic regression after
     AlpacaEval 2. Several policies are compared prompt by prompt, with a sign test, and ranked by Bradley-Terry.
     """
-    from redpencil.evaluation.verdict_files import read_cases
-    from redpencil.evaluation.win_rates import Interval, by_category, policy_win_rate
+    from redpencil.evaluation.win_rate import Interval, by_category, policy_win_rate, read_cases
 
     kind, how = _format(format_), Interval(confidence, resamples, seed)
     cases = {name: read_cases(path, kind) for name, path in short_names(judgements).items()}
@@ -80,7 +77,7 @@ def win_rate(
             rates[name] = policy_win_rate(cases[name], how)
         kinds[name] = by_category(cases[name], by)
         if by is not None and not kinds[name]:
-            raise RedpencilError("no row has this key", file=path, field=by, way_out="see which keys the rows have")
+            raise RedpencilError("no row has this key", file=path, field=by, hint="see which keys the rows have")
     warnings = [warning for name, rate in rates.items() for warning in _warnings(name, rate)]
     compared = {}
     for first, second in combinations(cases, 2):
@@ -98,13 +95,11 @@ def win_rate(
 
 
 def _format(name: str) -> "VerdictFormat":
-    from redpencil.evaluation.verdict_files import VERDICT_FORMATS
+    from redpencil.evaluation.win_rate import VERDICT_FORMATS
 
     found = next((known for known in VERDICT_FORMATS if known == name), None)
     if found is None:
-        raise RedpencilError(
-            f"no such format: {name!r}", field="--format", way_out=f"one of {', '.join(VERDICT_FORMATS)}"
-        )
+        raise RedpencilError(f"no such format: {name!r}", field="--format", hint=f"one of {', '.join(VERDICT_FORMATS)}")
     return found
 
 
@@ -118,8 +113,8 @@ def _or_warning(what: str, warnings: list[str]) -> Iterator[None]:
 
 
 def _compare(first: "Sequence[Case]", second: "Sequence[Case]", how: "Interval") -> "Paired":
-    from redpencil.evaluation.paired import paired
-    from redpencil.evaluation.win_rates import shared_scores
+    from redpencil.evaluation.statistics import paired
+    from redpencil.evaluation.win_rate import shared_scores
 
     return paired(*shared_scores(first, second), confidence=how.confidence, resamples=how.resamples, seed=how.seed)
 

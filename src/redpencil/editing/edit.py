@@ -1,23 +1,38 @@
 """Section 2.1 of the paper: ask an editor for a minimal edit of each response, and keep what can be learned from.
 
-Asking and reading are apart, see `redpencil.providers.asking`.
+Asking and reading are apart, see `redpencil.providers.cache`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from redpencil.alignment.words import kept_share
 from redpencil.editing.answer import classify
 from redpencil.editing.prompt import FIGURE_2, EditTemplate, Primer, ask_again, place_primer, render_edit_prompt
-from redpencil.editing.telling import beside
 from redpencil.errors import RedpencilError
-from redpencil.providers import asking
-from redpencil.providers.asking import NEVER_ASKED, Spent
+from redpencil.providers import cache
 from redpencil.providers.base import Completion, Message, Provider, Request, Result, request_key
-from redpencil.providers.journal import Journal, open_journal
+from redpencil.providers.cache import NEVER_ASKED, Journal, Spent, open_journal
 from redpencil.records import Edit, EditOutcome, Response
+
+
+def beside(meta: Mapping[str, Any], told: Mapping[str, Any], reserved: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The response's own `meta` and what is told of its edit, so that neither is lost or taken for the other.
+
+    What the response has under a name that is told, or `reserved`, goes on under `response_` and the name.
+    """
+    taken = reserved | told.keys()
+    both = {name: value for name, value in meta.items() if name not in taken}
+    for name in meta:
+        if name in taken:
+            free = f"response_{name}"
+            while free in both:
+                free = f"response_{free}"
+            both[free] = meta[name]
+    return {**both, **told}
+
 
 _TOLD: Final = frozenset({"kept", "answer", "problem", "retry"})
 """What the `meta` of an edit tells of the asking."""
@@ -100,7 +115,7 @@ def requests_due(
     Raises:
         RedpencilError: naming the response, if its input is no text or has no place in the template.
     """
-    return asking.unanswered(all_answers(responses, provider, style, journal))
+    return cache.unanswered(all_answers(responses, provider, style, journal))
 
 
 def ask_for_edits(
@@ -118,7 +133,7 @@ def ask_for_edits(
     Raises:
         RedpencilError: as `requests_due`, or where no request can succeed.
     """
-    return asking.ask_due(lambda: requests_due(responses, provider, style, journal), provider, journal, asked, enough)
+    return cache.ask_due(lambda: requests_due(responses, provider, style, journal), provider, journal, asked, enough)
 
 
 def read_edits(responses: Iterable[Response], provider: Provider, style: EditStyle, journal: Journal) -> Iterator[Edit]:
@@ -151,14 +166,14 @@ def edit_responses(responses: Sequence[Response], provider: Provider, style: Edi
 
 def spent(responses: Iterable[Response], provider: Provider, style: EditStyle, journal: Journal) -> Spent:
     """Tokens that all answers about these responses cost, each answer counted once."""
-    return asking.spent(all_answers(responses, provider, style, journal), journal)
+    return cache.spent(all_answers(responses, provider, style, journal), journal)
 
 
 def foreign_keys(
     keys: Iterable[str], responses: Iterable[Response], provider: Provider, style: EditStyle, journal: Journal
 ) -> set[str]:
     """Those of the keys that belong to no request about these responses."""
-    return asking.foreign_keys(keys, all_answers(responses, provider, style, journal))
+    return cache.foreign_keys(keys, all_answers(responses, provider, style, journal))
 
 
 def minimality(original: str, edited: str) -> float:
@@ -284,7 +299,7 @@ def _question_and_input(response: Response) -> tuple[str, str]:
         raise RedpencilError(
             f"the input of response {response.id!r} is a {type(given).__name__}, not a text",
             field="input",
-            way_out="write the input as a string, or leave it out",
+            hint="write the input as a string, or leave it out",
         )
     instruction = response.meta.get("instruction")
     whole = isinstance(instruction, str) and bool(given) and response.prompt == f"{instruction}\n\n{given}"

@@ -43,7 +43,7 @@ def parse_template(text: str, *, file: str | Path | None = None) -> EditTemplate
                 f"the edit template has no {{{name}}}",
                 file=file,
                 field=name,
-                way_out=f"write {{{name}}} where the {name} is to stand, before any line with 'Assistant:'",
+                hint=f"write {{{name}}} where the {name} is to stand, before any line with 'Assistant:'",
             )
     return EditTemplate(human, "".join(primed).strip())
 
@@ -58,11 +58,11 @@ def read_template(path: str | Path) -> EditTemplate:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise RedpencilError(
-            f"cannot read the edit template ({error.strerror})", file=path, way_out="check the path"
+            f"cannot read the edit template ({error.strerror})", file=path, hint="check the path"
         ) from None
     except UnicodeDecodeError as error:
         raise RedpencilError(
-            f"not valid UTF-8 at byte {error.start}", file=path, way_out="convert the file to UTF-8"
+            f"not valid UTF-8 at byte {error.start}", file=path, hint="convert the file to UTF-8"
         ) from None
     return parse_template(text, file=path)
 
@@ -104,7 +104,7 @@ def render_edit_prompt(prompt: str, response: str, input: str = "", template: Ed
         raise RedpencilError(
             "a prompt comes with an input, but the edit template has no {input}",
             field="input",
-            way_out="add a paragraph such as 'Input: {input}'; it is left out for prompts that have none",
+            hint="add a paragraph such as 'Input: {input}'; it is left out for prompts that have none",
         )
     values = {"question": prompt, "input": input, "response": response}
     turns = [Message("user", _fill(template.human, values))]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.intervals import wilson_interval
+from redpencil.evaluation.statistics import wilson_interval
 
 BINS: Final = 10
 
@@ -76,7 +76,7 @@ def calibrate(margins: Sequence[float] | npt.NDArray[Any], bins: int = BINS) -> 
     """
     margin = np.asarray(margins, dtype=np.float64)
     if not len(margin):
-        raise RedpencilError("no pairs to calibrate on", way_out="give at least one")
+        raise RedpencilError("no pairs to calibrate on", hint="give at least one")
     from scipy.special import expit
 
     confidence, right = expit(np.abs(margin)), (1 + np.sign(margin)) / 2

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.intervals import CONFIDENCE, wilson_interval
-from redpencil.evaluation.verdicts import NO_ANSWER, mirrored
+from redpencil.evaluation.judge_templates import NO_ANSWER, mirrored
+from redpencil.evaluation.statistics import CONFIDENCE, wilson_interval
 from redpencil.records import Comparison, Preference
 
 _SIDES: Final = (Preference.FIRST, Preference.SECOND)
@@ -105,7 +105,7 @@ def judge_quality(judgements: Sequence[Comparison], people: Iterable[Comparison]
             people's.
     """
     if not judgements:
-        raise RedpencilError("there is no judgement", way_out="give a file with judgements")
+        raise RedpencilError("there is no judgement", hint="give a file with judgements")
     rows = _by_id(judgements, nameless=False)
     human = _by_id((row for row in people if row.preference is not Preference.NONE), nameless=True)
     beside = _beside(rows, human)
@@ -147,7 +147,7 @@ def share(hits: Sequence[bool], clusters: Sequence[Hashable]) -> Share:
         RedpencilError: if there are no cases, or the two differ in number.
     """
     if not hits or len(hits) != len(clusters):
-        raise RedpencilError(f"{len(hits)} cases in {len(clusters)} clusters", way_out="give one cluster for each case")
+        raise RedpencilError(f"{len(hits)} cases in {len(clusters)} clusters", hint="give one cluster for each case")
     n, mean = len(hits), sum(hits) / len(hits)
     residuals: defaultdict[Hashable, float] = defaultdict(float)
     for hit, cluster in zip(hits, clusters, strict=True):
@@ -223,7 +223,7 @@ def _by_id(rows: Iterable[Comparison], *, nameless: bool) -> dict[str, list[Comp
             raise RedpencilError(
                 f"an id occurs {who}: {row.id!r}",
                 field="id",
-                way_out="give each pair one verdict of each judge or person, who is named under annotator",
+                hint="give each pair one verdict of each judge or person, who is named under annotator",
             )
         seen.add((row.id, row.annotator))
         found[row.id].append(row)
@@ -254,7 +254,7 @@ def _turned(person: Comparison, row: Comparison) -> Preference:
     raise RedpencilError(
         f"the judge and people judged different {what} under the id {row.id!r}",
         field="id",
-        way_out="let the judge compare the same pairs, with `redpencil judge --comparisons`",
+        hint="let the judge compare the same pairs, with `redpencil judge --comparisons`",
     )
 
 

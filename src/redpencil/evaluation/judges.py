@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.verdict_files import CATEGORY_KEYS
+from redpencil.evaluation.win_rate import CATEGORY_KEYS
 from redpencil.records import Comparison, Preference, Response
 from redpencil.world.oracle import Oracle
 
@@ -91,7 +91,7 @@ class ScoreJudge:
         if math.isnan(first) or math.isnan(second):
             raise RedpencilError(
                 f"the judge {self.name!r} gave no number (NaN) for a response to {prompt!r}",
-                way_out="check the judge's checkpoint, or use another judge",
+                hint="check the judge's checkpoint, or use another judge",
             )
         if first == second:
             return Preference.TIE
@@ -136,7 +136,7 @@ def pair_comparisons(rows: Iterable[Comparison]) -> list[Pairing]:
         known = found.setdefault(row.id, pairing)
         if (known.prompt, known.first, known.second) != (pairing.prompt, pairing.first, pairing.second):
             raise RedpencilError(
-                f"the id {row.id!r} stands for two different pairs", field="id", way_out="give each pair its own id"
+                f"the id {row.id!r} stands for two different pairs", field="id", hint="give each pair its own id"
             )
     return list(found.values())
 
@@ -177,7 +177,7 @@ def _pairing(first: Response, second: Response) -> Pairing:
         raise RedpencilError(
             f"policy and reference answer different inputs under the id {first.id!r}",
             field="input",
-            way_out="let policy and reference answer the same prompts file",
+            hint="let policy and reference answer the same prompts file",
         )
     if other and not given:
         instruction, given = other_instruction, other
@@ -194,7 +194,7 @@ def _split_prompt(name: str, prompt: str, meta: Mapping[str, Any]) -> tuple[str,
         raise RedpencilError(
             f"the input of {name!r} is a {type(given).__name__}, not a text",
             field="input",
-            way_out="write the input as a string, or leave it out",
+            hint="write the input as a string, or leave it out",
         )
     whole = isinstance(instruction, str) and bool(given) and prompt == f"{instruction}\n\n{given}"
     return (str(instruction) if whole else prompt), given
@@ -220,24 +220,24 @@ def _by_id(responses: Iterable[Response], side: str) -> dict[str, Response]:
     for response in responses:
         if response.id in found:
             raise RedpencilError(
-                f"two {side} responses have the id {response.id!r}", field="id", way_out="give each prompt one response"
+                f"two {side} responses have the id {response.id!r}", field="id", hint="give each prompt one response"
             )
         found[response.id] = response
     return found
 
 
 def _check_matched(policy: dict[str, Response], reference: dict[str, Response]) -> None:
-    way_out = "let policy and reference answer the same prompts file"
+    hint = "let policy and reference answer the same prompts file"
     for here, there, side in ((policy, reference, "reference"), (reference, policy, "policy")):
         missing = [name for name in here if name not in there]
         if missing:
             raise RedpencilError(
                 f"no {side} response has the id {missing[0]!r} ({len(missing)} of {len(here)} missing)",
                 field="id",
-                way_out=way_out,
+                hint=hint,
             )
     for name, response in policy.items():
         if response.prompt != reference[name].prompt:
             raise RedpencilError(
-                f"policy and reference answer different prompts under the id {name!r}", field="prompt", way_out=way_out
+                f"policy and reference answer different prompts under the id {name!r}", field="prompt", hint=hint
             )

@@ -69,7 +69,7 @@ def length_controlled(
     if not len(scores) == len(lengths) == len(other_lengths):
         raise RedpencilError(
             f"{len(scores)} scores but {len(lengths)} and {len(other_lengths)} lengths",
-            way_out="give both lengths for each score",
+            hint="give both lengths for each score",
         )
     longer = np.asarray(lengths, dtype=np.float64) - np.asarray(other_lengths, dtype=np.float64)
     if len(longer) < 3 or min(np.mean(longer >= 0), np.mean(longer <= 0)) < TAIL:

@@ -1,7 +1,7 @@
-"""An LLM as a judge of pairs of responses, over the providers and the journal that the LLM editor uses too.
+"""An LLM as a judge of pairs of responses, over the providers and the response cache that the LLM editor uses too.
 
-Each pair is asked about in both orders, or in one that is drawn by lot; `redpencil.evaluation.verdicts` says how the
-answers become a verdict. Asking and reading are apart, see `redpencil.providers.asking`.
+Each pair is asked about in both orders, or in one drawn by lot; `redpencil.evaluation.judge_templates` says how the
+answers become a verdict. Asking and reading are separate steps, see `redpencil.providers.cache`.
 """
 
 from collections import Counter
@@ -9,12 +9,19 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
 
-from redpencil.evaluation.judge_prompts import DEFAULT, JudgeTemplate, render_judge_prompt
+from redpencil.evaluation.judge_templates import (
+    DEFAULT,
+    Combined,
+    JudgeTemplate,
+    OrderVerdict,
+    Problem,
+    combine,
+    order_verdict,
+    render_judge_prompt,
+)
 from redpencil.evaluation.judges import Pairing
-from redpencil.evaluation.verdicts import Combined, OrderVerdict, Problem, combine, order_verdict
-from redpencil.providers.asking import NEVER_ASKED, ask_due, unanswered
 from redpencil.providers.base import Completion, Provider, Request, Result, Usage, request_key
-from redpencil.providers.journal import Journal, open_journal
+from redpencil.providers.cache import NEVER_ASKED, Journal, ask_due, open_journal, unanswered
 from redpencil.providers.prices import Price, cost
 from redpencil.records import Comparison, Preference
 from redpencil.runs import derive_seed

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.intervals import ratio_interval
+from redpencil.evaluation.statistics import ratio_interval
+from redpencil.records import Pair
 
 Numbers = Sequence[float] | npt.NDArray[Any]
 Labels = Sequence[bool] | npt.NDArray[Any]
@@ -137,14 +138,14 @@ def average_precision(scores: Numbers, labels: Labels) -> float | None:
 
 def _arrays(scores: Numbers, labels: Labels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     if len(scores) != len(labels):
-        raise RedpencilError(f"{len(scores)} scores but {len(labels)} labels", way_out="give one label for each score")
+        raise RedpencilError(f"{len(scores)} scores but {len(labels)} labels", hint="give one label for each score")
     return np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=bool)
 
 
 def _numbered(groups: Groups, scores: int) -> npt.NDArray[np.int64]:
     """Groups as numbers from 0."""
     if len(groups) != scores:
-        raise RedpencilError(f"{scores} scores but {len(groups)} groups", way_out="give one group for each score")
+        raise RedpencilError(f"{scores} scores but {len(groups)} groups", hint="give one group for each score")
     if isinstance(groups, np.ndarray):
         return np.unique(groups, return_inverse=True)[1].astype(np.int64)
     numbers: dict[Hashable, int] = {}
@@ -170,3 +171,63 @@ def _won_by_group(
     ranks = ((begin + end + 1) / 2)[run] - starts[group]  # from 1 within the group; equal scores share their mean
     rank_sums = np.bincount(group, ranks * labels[order], minlength=len(sizes))
     return sizes, rank_sums - positives * (positives + 1) / 2, positives * (sizes - positives)
+
+
+Rewards = Sequence[npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Mean |r_original - r_edited| over pairs of unchanged tokens.
+
+    Args:
+        mean: over all pairs of tokens, in the model's own unit.
+        spread: standard deviation of all token rewards, of both sides.
+        relative: `mean` in units of `spread`; None where all rewards are equal.
+        pairs: pairs of unchanged tokens.
+        mean_behind: over pairs of which one stands behind a changed token; None where there is none. A model that
+            reads from left to right cannot drift before the first change.
+        pairs_behind: how many these are.
+    """
+
+    mean: float
+    spread: float
+    relative: float | None
+    pairs: int
+    mean_behind: float | None
+    pairs_behind: int
+
+
+def drift(pairs: Sequence[Pair], rejected: Rewards, chosen: Rewards) -> Drift | None:
+    """Drift over aligned pairs; None where no token was left alone.
+
+    Args:
+        pairs: edits as pairs, with their U0 and U1.
+        rejected: rewards of the original's tokens, one [T] a pair.
+        chosen: rewards of the edit's tokens.
+    """
+    gaps, behind = [], []
+    for pair, before, after in zip(pairs, rejected, chosen, strict=True):
+        if not pair.unchanged:
+            continue
+        places = np.array(pair.unchanged)
+        gaps.append(np.abs(before[places[:, 0]] - after[places[:, 1]]))
+        first = _first(pair.rejected_changed), _first(pair.chosen_changed)
+        behind.append((places[:, 0] > first[0]) | (places[:, 1] > first[1]))
+    if not gaps:
+        return None
+    gap, later = np.concatenate(gaps).astype(np.float64), np.concatenate(behind)
+    spread = float(np.concatenate([*rejected, *chosen]).astype(np.float64).std())
+    return Drift(
+        mean=float(gap.mean()),
+        spread=spread,
+        relative=float(gap.mean()) / spread if spread else None,
+        pairs=len(gap),
+        mean_behind=float(gap[later].mean()) if later.any() else None,
+        pairs_behind=int(later.sum()),
+    )
+
+
+def _first(changed: Sequence[bool]) -> int:
+    """Index of the first changed token; beyond the end where there is none."""
+    return changed.index(True) if any(changed) else len(changed)

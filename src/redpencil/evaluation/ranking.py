@@ -123,7 +123,7 @@ def _against_others(strengths: Any, i: int) -> float:
 
 def _check_connected(matches: Sequence[Match], names: Sequence[str]) -> None:
     if len(names) < 2:
-        raise RedpencilError("a ranking needs two policies or more", way_out="give verdicts on several policies")
+        raise RedpencilError("a ranking needs two policies or more", hint="give verdicts on several policies")
     met: dict[str, set[str]] = defaultdict(set)
     for match in matches:
         met[match.first].add(match.second)
@@ -137,5 +137,5 @@ def _check_connected(matches: Sequence[Match], names: Sequence[str]) -> None:
     if apart:
         raise RedpencilError(
             f"{names[0]} and {apart[0]} are not linked by any chain of verdicts, so they cannot be ranked",
-            way_out="judge them against each other, or against one reference",
+            hint="judge them against each other, or against one reference",
         )

@@ -3,6 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from redpencil.errors import RedpencilError
 from redpencil.records import Preference
@@ -42,7 +46,7 @@ def scores_of(preferences: Sequence[Preference]) -> list[float]:
         RedpencilError: if one has no verdict.
     """
     if Preference.NONE in preferences:
-        raise RedpencilError("a comparison has no verdict", way_out="leave such comparisons out")
+        raise RedpencilError("a comparison has no verdict", hint="leave such comparisons out")
     return [SCORES[preference] for preference in preferences]
 
 
@@ -61,7 +65,7 @@ def win_rate(preferences: Sequence[Preference], lengths: Sequence[int]) -> WinRa
     """
     if len(preferences) != len(lengths):
         raise RedpencilError(
-            f"{len(preferences)} comparisons but {len(lengths)} lengths", way_out="give one length for each comparison"
+            f"{len(preferences)} comparisons but {len(lengths)} lengths", hint="give one length for each comparison"
         )
     decided = [preference for preference in preferences if preference is not Preference.NONE]
     estimate = mean_in_percent(scores_of(decided), "comparisons")
@@ -93,7 +97,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Estima
     if len(first) != len(second):
         raise RedpencilError(
             f"{len(first)} scores against {len(second)}: they cannot be paired",
-            way_out="compare arms that were judged on the same prompts",
+            hint="compare arms that were judged on the same prompts",
         )
     return mean_in_percent([a - b for a, b in zip(first, second, strict=True)], "paired scores")
 
@@ -108,7 +112,7 @@ def accuracy(margins: Sequence[float]) -> Estimate:
         RedpencilError: if there are no pairs, or a margin is not a number.
     """
     if any(math.isnan(margin) for margin in margins):
-        raise RedpencilError("a reward is not a number", way_out="train the reward model again, more slowly")
+        raise RedpencilError("a reward is not a number", hint="train the reward model again, more slowly")
     return mean_in_percent([1.0 if m > 0 else 0.5 if m == 0 else 0.0 for m in margins], "pairs")
 
 
@@ -142,9 +146,234 @@ def _mean_and_error(values: Sequence[float], what: str) -> tuple[float, float]:
     """Mean and its standard error (standard deviation with n - 1, over the root of n; nan for a single value)."""
     n = len(values)
     if n == 0:
-        raise RedpencilError(f"no {what} to take a mean of", way_out="give at least one")
+        raise RedpencilError(f"no {what} to take a mean of", hint="give at least one")
     mean = math.fsum(values) / n
     if n == 1:
         return mean, math.nan
     variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
     return mean, math.sqrt(variance / n)
+
+
+FEWEST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """Pearson's r and Spearman's rank correlation of n cases, with two-sided p-values for independent cases."""
+
+    n: int
+    pearson: float
+    pearson_p: float
+    spearman: float
+    spearman_p: float
+
+
+def correlate(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Correlation | None:
+    """Both correlations of two lists of numbers; None with fewer than three cases, or where one never varies."""
+    if len(first) < FEWEST or first.min() == first.max() or second.min() == second.max():
+        return None
+    from scipy.stats import pearsonr, spearmanr
+
+    linear, ranked = pearsonr(first, second), spearmanr(first, second)
+    return Correlation(
+        len(first), float(linear.statistic), float(linear.pvalue), float(ranked.statistic), float(ranked.pvalue)
+    )
+
+
+CONFIDENCE: Final = 0.95
+RESAMPLES: Final = 2_000
+_NUMBERS_AT_ONCE: Final = 10_000_000
+"""Numbers that are in memory side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Share of pairs that are ranked right, in percent, with its standard error and Wilson's interval."""
+
+    value: float
+    standard_error: float
+    n: int
+    low: float
+    high: float
+
+
+def accuracy_interval(margins: Sequence[float], confidence: float = CONFIDENCE) -> Accuracy:
+    """Accuracy with Wilson's interval; a margin of 0 counts one half.
+
+    Args:
+        margins: reward of the chosen minus reward of the rejected response, one a pair.
+        confidence: share of such intervals that cover the truth, if the pairs are independent.
+
+    Raises:
+        RedpencilError: if there are no pairs, or a margin is not a number.
+    """
+    found = accuracy(margins)
+    low, high = wilson_interval(found.value / 100, found.n, confidence)
+    return Accuracy(found.value, found.standard_error, found.n, 100 * low, 100 * high)
+
+
+def wilson_interval(share: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson's score interval (1927) of a share of `n` cases; unlike the normal one it stays within 0 and 1.
+
+    Args:
+        share: 0 to 1.
+        n: cases; need not be whole, as where those that hang together count as fewer.
+        confidence: share of such intervals that cover the truth, if the cases are independent.
+
+    Returns:
+        Low and high end; not a number (nan) for no cases, or for what is no share.
+    """
+    from scipy.stats import norm
+
+    if not n or not 0 <= share <= 1:
+        return math.nan, math.nan
+    z = float(norm.ppf((1 + confidence) / 2))
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def ratio_interval(
+    numerators: npt.NDArray[Any],
+    denominators: npt.NDArray[Any],
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap of sum(numerators) / sum(denominators) over groups drawn with replacement.
+
+    The tokens of one response hang together, so responses are drawn and not tokens.
+
+    Args:
+        numerators: [N], one a group.
+        denominators: [N], at least 0.
+        confidence: share of such intervals that cover the truth.
+        resamples: how many samples are drawn.
+        seed: of the draws.
+
+    Returns:
+        Low and high end; not a number (nan) with fewer than two groups that count.
+    """
+    counted = denominators > 0
+    numerators, denominators = numerators[counted].astype(float), denominators[counted].astype(float)
+    n = len(numerators)
+    if n < 2:
+        return math.nan, math.nan
+    generator, share = np.random.default_rng(seed), np.full(n, 1 / n)
+    ratios: list[npt.NDArray[np.float64]] = []
+    left = resamples
+    while left:
+        draws = min(left, max(1, _NUMBERS_AT_ONCE // n))
+        counts = generator.multinomial(n, share, size=draws)
+        ratios.append((counts @ numerators) / (counts @ denominators))
+        left -= draws
+    low, high = np.quantile(np.concatenate(ratios), ((1 - confidence) / 2, (1 + confidence) / 2))
+    return float(low), float(high)
+
+
+RESAMPLES_RESAMPLING: Final = 10_000
+"""Numbers that are in memory side by side."""
+
+
+def bootstrap_interval(
+    values: Sequence[float],
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES_RESAMPLING,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Interval of the mean by the percentile bootstrap (Efron 1979), as scipy has it.
+
+    Where all values are equal, resampling knows nothing of what was not seen, and there is none.
+
+    Args:
+        values: one a prompt.
+        confidence: share of such intervals that cover the true mean.
+        resamples: how many samples are drawn, with replacement.
+        seed: of the draws.
+
+    Returns:
+        Low and high end; not a number (nan) where there is none, as for a single value.
+
+    Raises:
+        RedpencilError: if there are no values.
+    """
+    if not values:
+        raise RedpencilError("no values to resample", hint="give at least one")
+    if min(values) == max(values):
+        return math.nan, math.nan
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    found = bootstrap(
+        (np.asarray(values, dtype=np.float64),),
+        _mean,
+        n_resamples=resamples,
+        batch=max(1, _NUMBERS_AT_ONCE // len(values)),
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def _mean(sample: Any, axis: int = -1) -> Any:
+    return sample.mean(axis=axis)
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """One policy against another, prompt by prompt; `value`, `low` and `high` in percent points.
+
+    `better` and `worse` count the prompts on which the first policy scored higher and lower. `p_value` is that of the
+    two-sided sign test on them, which is McNemar's exact test where there are no draws.
+    """
+
+    value: float
+    standard_error: float
+    low: float
+    high: float
+    n: int
+    better: int
+    worse: int
+    p_value: float
+
+
+def paired(
+    first: Sequence[float],
+    second: Sequence[float],
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Paired:
+    """Difference of two policies' win rates against one reference, from scores on the same prompts in the same order.
+
+    Raises:
+        RedpencilError: if the two differ in number, or are empty.
+    """
+    estimate = paired_difference(first, second)
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    low, high = bootstrap_interval(differences, confidence=confidence, resamples=resamples, seed=seed)
+    better, worse = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
+    return Paired(
+        value=estimate.value,
+        standard_error=estimate.standard_error,
+        low=100 * low,
+        high=100 * high,
+        n=estimate.n,
+        better=better,
+        worse=worse,
+        p_value=sign_test(better, worse),
+    )
+
+
+def sign_test(better: int, worse: int) -> float:
+    """Probability, if neither is better, of a split as uneven as this one or more so; cases without a winner are out.
+
+    With no case at all it is 1.
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.formats.lines import DAMAGE, damaged, object_row, watching_decoder
-from redpencil.formats.places import Place, Rows
+from redpencil.formats.text_files import DAMAGE, Place, Rows, damaged, object_row, watching_decoder
 
 _CHUNK: Final = 1 << 20
 _BLANK: Final = " \t\n\r"
@@ -48,10 +47,10 @@ class _Text:
                 return self.held[self.at : self.at + 1]
             self.more()
 
-    def broken(self, problem: str, way_out: str = "mend the file, or write it again") -> RedpencilError:
+    def broken(self, problem: str, hint: str = "mend the file, or write it again") -> RedpencilError:
         """The error of an array that breaks off or off its form."""
         place = f"after row {self.row}" if self.row else "at the beginning"
-        return RedpencilError(f"{problem}, {place}", file=self.path, way_out=way_out)
+        return RedpencilError(f"{problem}, {place}", file=self.path, hint=hint)
 
 
 def array_rows(stream: BinaryIO, path: Path) -> Rows:

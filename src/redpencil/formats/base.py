@@ -108,7 +108,7 @@ def expected(what: str, value: object, column: str) -> RedpencilError:
     return RedpencilError(
         f"expected {what}, found {said(value)}{shown if not isinstance(value, bool) else ''}",
         field=column,
-        way_out=f"write {what} there; `--on-error skip` passes such rows over and lists them",
+        hint=f"write {what} there; `--on-error skip` passes such rows over and lists them",
     )
 
 

@@ -59,7 +59,7 @@ def renamed(row: Values, columns: Mapping[str, str]) -> dict[str, Any]:
             raise RedpencilError(
                 f"no such column; the row has {listed(row)}",
                 field=own,
-                way_out=f"name one of them: `--column {name}=NAME`",
+                hint=f"name one of them: `--column {name}=NAME`",
             )
     moved = set(columns.values())
     for name in columns:
@@ -74,7 +74,7 @@ def in_the_way(name: str) -> RedpencilError:
     return RedpencilError(
         f"the column {name} cannot be kept as {name}_column, for there is such a column",
         field=name,
-        way_out=f"leave one of the two out with `--drop {name}` or `--drop {name}_column`, or rename it",
+        hint=f"leave one of the two out with `--drop {name}` or `--drop {name}_column`, or rename it",
     )
 
 

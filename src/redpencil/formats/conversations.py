@@ -83,9 +83,7 @@ def render(messages: Sequence[Message], column: str = "messages") -> str:
         RedpencilError: if there is no message, or one has no text.
     """
     if not messages:
-        raise RedpencilError(
-            "no message before the answer", field=column, way_out="give at least one message of the user"
-        )
+        raise RedpencilError("no message before the answer", field=column, hint="give at least one message of the user")
     if len(messages) == 1 and messages[0]["role"] == "user":
         return content_of(messages[0], column)
     return "\n\n".join(f"{message['role'].capitalize()}: {content_of(message, column)}" for message in messages)
@@ -113,7 +111,7 @@ def answer_in(messages: Sequence[Message], column: str) -> Answered:
         raise RedpencilError(
             f"expected an answer of the assistant as the last message, found {found}",
             field=column,
-            way_out="end the conversation with the answer; `--on-error skip` passes such rows over and lists them",
+            hint="end the conversation with the answer; `--on-error skip` passes such rows over and lists them",
         )
     last = messages[-1]
     kept = {} if _is_plain(last, "assistant") else {f"{column}_message": dict(last)}

@@ -89,7 +89,7 @@ class Cutter:
             raise RedpencilError(
                 f"the tokenizer cannot cut a text ({said})",
                 field="--tokenizer",
-                way_out="give one that has a token for everything, or leave it out for weights of words",
+                hint="give one that has a token for everything, or leave it out for weights of words",
             ) from None
 
 
@@ -102,15 +102,15 @@ def load_cutter(folder: Path, template: str = "{prompt}") -> Cutter:
             template does not fit.
     """
     if "{prompt}" not in template:
-        raise RedpencilError("the template has no {prompt}", way_out="write {prompt} where the prompt goes")
+        raise RedpencilError("the template has no {prompt}", hint="write {prompt} where the prompt goes")
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise RedpencilError("no such file", file=path, way_out="give a folder with a fast tokenizer")
+        raise RedpencilError("no such file", file=path, hint="give a folder with a fast tokenizer")
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises no narrower class
         raise RedpencilError(
-            f"not a tokenizer ({str(error).splitlines()[0]})", file=path, way_out="save the tokenizer again"
+            f"not a tokenizer ({str(error).splitlines()[0]})", file=path, hint="save the tokenizer again"
         ) from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -118,7 +118,7 @@ def load_cutter(folder: Path, template: str = "{prompt}") -> Cutter:
     eos_id = tokenizer.token_to_id(name)
     if eos_id is None:
         raise RedpencilError(
-            f"the end-of-sequence token {name!r} is no token of the tokenizer", file=path, way_out="save it again"
+            f"the end-of-sequence token {name!r} is no token of the tokenizer", file=path, hint="save it again"
         )
     return Cutter(tokenizer, eos_id, template)
 
@@ -130,7 +130,7 @@ def _eos_token(path: Path) -> str:
         name = found.get("content") if isinstance(found, dict) else found
         if isinstance(name, str):
             return name
-    raise RedpencilError("no end-of-sequence token is named", file=path, field="eos_token", way_out="set eos_token")
+    raise RedpencilError("no end-of-sequence token is named", file=path, field="eos_token", hint="set eos_token")
 
 
 def figa_row(edit: Edit, weights: Weights, cutter: Cutter | None = None) -> Row | Unfit:
@@ -219,8 +219,6 @@ def edit_of_row(row: Mapping[str, Any]) -> Edit:
     others = {key: row[key] for key in ("prompt", "original", "edited") if key in row}
     meta = read_meta(row.get("meta"))
     for key in others.keys() & meta.keys():
-        raise RedpencilError(
-            "the key stands both in the row and in its meta", field=key, way_out="rename one of the two"
-        )
+        raise RedpencilError("the key stands both in the row and in its meta", field=key, hint="rename one of the two")
     record["meta"] = others | meta
     return parse_record(record, Edit)

@@ -28,7 +28,7 @@ def turns(dialogue: str, column: str) -> tuple[Message, ...]:
         raise RedpencilError(
             r'expected a dialogue that begins with "\n\nHuman:"',
             field=column,
-            way_out="check the column, or try `--format trl-preference`",
+            hint="check the column, or try `--format trl-preference`",
         )
     pairs = zip(parts[::2], parts[1::2], strict=True)
     return tuple({"role": _ROLES[name], "content": content} for name, content in pairs)

@@ -14,8 +14,8 @@ from typing import BinaryIO
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
 from redpencil.formats.base import Kind
-from redpencil.formats.places import Source
 from redpencil.formats.reading import Found, Skipped, Tally, Wanted, read_records
+from redpencil.formats.text_files import Source
 from redpencil.formats.values import safe_line
 from redpencil.formats.writing import skipped_file
 from redpencil.records import write_records
@@ -78,7 +78,7 @@ def import_rows(
         reasons = {"bad rows": tally.bad, **tally.nothing}
         counted = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
         raise RedpencilError(
-            f"no row gives a record ({counted})", file=source.file, way_out=f"see why in {side}, or try another --as"
+            f"no row gives a record ({counted})", file=source.file, hint=f"see why in {side}, or try another --as"
         )
     return Imported(
         tally.kind,

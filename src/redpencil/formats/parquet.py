@@ -10,8 +10,7 @@ from importlib import import_module
 from typing import Any, BinaryIO, Final, get_type_hints
 
 from redpencil.errors import RedpencilError
-from redpencil.formats.files import check_text
-from redpencil.formats.rows import Row, meta_text
+from redpencil.formats.rows import Row, check_text, meta_text
 from redpencil.records import Record, to_row
 
 GROUP_ROWS: Final = 2_000
@@ -70,7 +69,7 @@ def _arrow() -> tuple[Any, Any]:
     try:
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:
-        raise RedpencilError("Parquet needs pyarrow", way_out="pip install 'redpencil[data]'") from None
+        raise RedpencilError("Parquet needs pyarrow", hint="pip install 'redpencil[data]'") from None
 
 
 def _schema(kind: type[Record], arrow: Any) -> Any:
@@ -93,7 +92,7 @@ def _check_numbers(row: Row) -> None:
             raise RedpencilError(
                 f"a number of more than 64 bits in the row with the id {row.get('id')!a}",
                 field=name,
-                way_out="mend the row, or export to redpencil",
+                hint="mend the row, or export to redpencil",
             )
 
 

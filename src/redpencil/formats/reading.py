@@ -9,9 +9,9 @@ from typing import Any, Final
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import RECORDS, Draft, Format, Kind, Nothing, Values, expected
 from redpencil.formats.columns import in_the_way, renamed
-from redpencil.formats.places import Place, Source, SourceRow
 from redpencil.formats.registry import check_columns, check_kind, check_renames
 from redpencil.formats.rows import meta_of
+from redpencil.formats.text_files import Place, Source, SourceRow
 from redpencil.formats.values import plain_row
 from redpencil.records import Comparison, Edit, EditOutcome, Example, Prompt, Response
 
@@ -107,7 +107,7 @@ def read_records(source: Source, wanted: Wanted, tally: Tally, skipped: Callable
             tally.records += 1
             yield record
     if tally.rows == 0:
-        raise RedpencilError("there is no row in it", file=source.file, way_out="give a file with rows")
+        raise RedpencilError("there is no row in it", file=source.file, hint="give a file with rows")
 
 
 def _records_of(row: SourceRow, wanted: Wanted, tally: Tally, name: str, ids: "_Ids") -> tuple[list[Found], list[str]]:
@@ -190,9 +190,7 @@ def _meta(rest: dict[str, Any], added: Values) -> dict[str, Any]:
             inner = found
             del rest["meta"]
     for key in rest.keys() & inner.keys():
-        raise RedpencilError(
-            "the key stands both in the row and in its meta", field=key, way_out="rename one of the two"
-        )
+        raise RedpencilError("the key stands both in the row and in its meta", field=key, hint="rename one of the two")
     meta = {**inner, **rest}
     for key, value in added.items():
         if key in meta and meta[key] != value:
@@ -216,6 +214,6 @@ class _Ids:
                 raise RedpencilError(
                     f"the id {one!r} stands on {unit} {self.seen[hashed]} already",
                     field="id",
-                    way_out="give each row an id of its own, or leave the column out with `--drop id`",
+                    hint="give each row an id of its own, or leave the column out with `--drop id`",
                 )
             self.seen[hashed] = place.row if place.line is None else place.line

@@ -34,9 +34,7 @@ def find_format(name: str) -> Format:
         RedpencilError: if there is none.
     """
     if name not in FORMATS:
-        raise RedpencilError(
-            f"no format called {name!r}", field="--format", way_out=f"use one of: {', '.join(FORMATS)}"
-        )
+        raise RedpencilError(f"no format called {name!r}", field="--format", hint=f"use one of: {', '.join(FORMATS)}")
     return FORMATS[name]
 
 
@@ -50,7 +48,7 @@ def check_kind(format_: Format, kind: Kind) -> None:
         raise RedpencilError(
             f"the format {format_.name} gives no {kind}",
             field="--as",
-            way_out=f"read it as one of: {', '.join(format_.readers)}",
+            hint=f"read it as one of: {', '.join(format_.readers)}",
         )
 
 
@@ -74,7 +72,7 @@ def check_renames(format_: Format, given: Mapping[str, str]) -> None:
         turned_round = own in (known if strict else needed)
         if name not in known and (strict or turned_round):
             turned = f"--column {own}={name}" if turned_round else f"with FIELD one of {', '.join(columns.FIELDS)}"
-            raise RedpencilError(f"no field called {name!r}", field="--column", way_out=f"write FIELD=YOURS: {turned}")
+            raise RedpencilError(f"no field called {name!r}", field="--column", hint=f"write FIELD=YOURS: {turned}")
 
 
 def check_columns(row: Values, format_: Format, kind: Kind, *, asked: bool = True) -> None:
@@ -97,11 +95,11 @@ def check_columns(row: Values, format_: Format, kind: Kind, *, asked: bool = Tru
     raise RedpencilError(
         f"not a row of {format_.name} as {kind}: it has the columns {columns.listed(row)}; expected {alternatives}",
         field=next(name for name in nearest if name not in row),
-        way_out=_naming_responses(row) if format_ is columns.COLUMNS and not asked else _way_out(row, kind, nearest),
+        hint=_naming_responses(row) if format_ is columns.COLUMNS and not asked else _hint(row, kind, nearest),
     )
 
 
-def _way_out(row: Values, kind: Kind, needed: tuple[str, ...]) -> str:
+def _hint(row: Values, kind: Kind, needed: tuple[str, ...]) -> str:
     fitting = _fitting(row, kind)
     if fitting:
         return f"these columns fit {' or '.join(fitting)}"

@@ -6,9 +6,44 @@ from dataclasses import dataclass
 from typing import Any
 
 from redpencil.errors import RedpencilError
-from redpencil.formats.files import json_text
 from redpencil.formats.values import plain_row
 from redpencil.records import Edit, EditOutcome
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON on one line, its characters as they are."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """A row as one line of JSONL in UTF-8.
+
+    Raises:
+        RedpencilError: as `check_text`.
+    """
+    try:
+        return (json_text(row) + "\n").encode("utf-8")
+    except UnicodeEncodeError:
+        check_text(row)
+        raise
+
+
+def check_text(row: Mapping[str, Any]) -> None:
+    """Refuse half of a surrogate pair, which is no character, so that UTF-8 cannot hold it.
+
+    Raises:
+        RedpencilError: naming the row and its field.
+    """
+    for field, value in row.items():
+        try:
+            json_text([field, value]).encode("utf-8")
+        except UnicodeEncodeError:
+            raise RedpencilError(
+                f"half of a surrogate pair, which is no character, in the row with the id {row.get('id')!a}",
+                field=field.encode("utf-8", "backslashreplace").decode(),
+                hint="take the half out (it often comes from text cut inside an emoji)",
+            ) from None
+
 
 Row = dict[str, Any]
 
@@ -42,7 +77,7 @@ def meta_of(value: object) -> dict[str, Any] | None:
     try:
         return plain_row(meta)
     except RedpencilError as error:
-        raise RedpencilError(error.problem, field=f"meta.{error.field}", way_out=error.way_out) from None
+        raise RedpencilError(error.problem, field=f"meta.{error.field}", hint=error.hint) from None
 
 
 def read_meta(value: object) -> dict[str, Any]:
@@ -56,7 +91,7 @@ def read_meta(value: object) -> dict[str, Any]:
         raise RedpencilError(
             f"expected an object or its JSON text, found {type(value).__name__}",
             field="meta",
-            way_out='write an object such as {"source": "survey"}, or rename the column',
+            hint='write an object such as {"source": "survey"}, or rename the column',
         )
     return meta
 

@@ -70,7 +70,7 @@ def _shared_beginning(chosen: str, rejected: str) -> str:
         raise RedpencilError(
             "no prompt column, and the prompt cannot be told from the two sides",
             field="chosen",
-            way_out="give a column `prompt`, name yours with `--column prompt=NAME`, or try `--format hh-rlhf`",
+            hint="give a column `prompt`, name yours with `--column prompt=NAME`, or try `--format hh-rlhf`",
         )
     return shared[:end]
 

@@ -34,7 +34,7 @@ def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
             raise RedpencilError(
                 problem,
                 field=name.encode("utf-8", "backslashreplace").decode(),
-                way_out="mend the value, or leave the column out with `--drop`",
+                hint="mend the value, or leave the column out with `--drop`",
             ) from None
     return plain
 

@@ -7,7 +7,7 @@ What a format cannot hold is counted by its reason and listed in `<out>.skipped.
 import enum
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,13 +15,65 @@ from typing import BinaryIO, Final
 
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
+from redpencil.formats.conversations import messages_in, render
 from redpencil.formats.figa import Cutter, Weights, figa_row
-from redpencil.formats.files import json_line
 from redpencil.formats.parquet import parquet_row, parquet_rows
-from redpencil.formats.rows import Row, Unfit
-from redpencil.formats.trl_rows import KINDS as TRL_KINDS
-from redpencil.formats.trl_rows import conversational_row, trl_row
-from redpencil.records import Comparison, Edit, Example, Pair, Prompt, Record, Response, to_row
+from redpencil.formats.rows import Row, Unfit, json_line, meta_text, no_correction
+from redpencil.records import Comparison, Edit, Example, Meta, Pair, Preference, Prompt, Record, Response, to_row
+
+KINDS: tuple[type[Record], ...] = (Edit, Comparison, Prompt, Example, Response)
+
+
+def trl_row(record: Record) -> Row | Unfit:
+    """A record as a row of texts, or why it is none: nothing was corrected, or nobody won."""
+    if isinstance(record, Edit):
+        own: Row = {"editor": record.editor, "outcome": str(record.outcome)}
+        texts = {"chosen": record.edited, "rejected": record.original}
+        unfit = no_correction(record)
+    elif isinstance(record, Comparison):
+        own = {"annotator": record.annotator, "preference": str(record.preference)}
+        sides = (record.first, record.second)
+        chosen, rejected = sides if record.preference is Preference.FIRST else reversed(sides)
+        texts = {"chosen": chosen, "rejected": rejected}
+        same = Unfit("both sides the same") if record.first == record.second else None
+        unwon = {Preference.TIE: Unfit("tie"), Preference.NONE: Unfit("no verdict")}
+        unfit = unwon.get(record.preference, same)
+    elif isinstance(record, Response):
+        own = {"model": record.model, "finished": record.finished}
+        texts, unfit = {"completion": record.response}, None
+    elif isinstance(record, Example):
+        own, texts, unfit = {}, {"completion": record.response}, None
+    elif isinstance(record, Prompt):
+        own, texts, unfit = {}, {}, None
+    else:
+        raise RedpencilError("TRL has no type for token pairs", hint="export edits or comparisons")
+    row = {"id": record.id, "prompt": record.prompt, **texts, **own, "meta": meta_text(record.meta)}
+    return row if unfit is None else unfit
+
+
+def conversational_row(record: Record) -> Row | Unfit:
+    """As `trl_row`, with messages instead of texts.
+
+    The prompt is the conversation in `meta["messages"]` where that has roles and texts alone and the record's prompt is
+    its text; else it is one message of the user.
+    """
+    row = trl_row(record)
+    if isinstance(row, Unfit):
+        return row
+    row["prompt"] = _conversation(record.meta, row["prompt"])
+    for column in row.keys() & {"chosen", "rejected", "completion"}:
+        row[column] = [{"role": "assistant", "content": row[column]}]
+    return row
+
+
+def _conversation(meta: Meta, prompt: str) -> list[dict[str, str]]:
+    kept = meta.get("messages")
+    with suppress(RedpencilError):  # what is kept there may be no conversation
+        messages = [{"role": one["role"], "content": one["content"]} for one in messages_in(kept, "messages")]
+        # With names, tool calls or images in it, it would not load as a column of one type, nor be the same again.
+        if messages == kept and all(isinstance(one["content"], str) for one in messages) and render(messages) == prompt:
+            return messages
+    return [{"role": "user", "content": prompt}]
 
 
 class Format(enum.StrEnum):
@@ -37,8 +89,8 @@ class Format(enum.StrEnum):
 ALL_KINDS: Final[tuple[type[Record], ...]] = (Edit, Comparison, Prompt, Example, Response, Pair)
 HOLDS: Final[Mapping[Format, tuple[type[Record], ...]]] = {
     Format.REDPENCIL: ALL_KINDS,
-    Format.TRL: TRL_KINDS,
-    Format.TRL_CONVERSATIONAL: TRL_KINDS,
+    Format.TRL: KINDS,
+    Format.TRL_CONVERSATIONAL: KINDS,
     Format.FIGA: (Edit,),
     Format.PARQUET: ALL_KINDS,
 }
@@ -67,7 +119,7 @@ def check_format(format_: Format, kind: type[Record]) -> None:
     """
     if kind not in HOLDS[format_]:
         fit = ", ".join(name for name, kinds in HOLDS.items() if kind in kinds)
-        raise RedpencilError(f"the format {format_} holds no {kind.__name__} rows", way_out=f"use one of: {fit}")
+        raise RedpencilError(f"the format {format_} holds no {kind.__name__} rows", hint=f"use one of: {fit}")
 
 
 def export(
@@ -117,7 +169,7 @@ def export(
             reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
             raise RedpencilError(
                 f"the format {format_} can hold none of the rows ({reasons})",
-                way_out="give rows with corrections or preferences, or export to redpencil or parquet",
+                hint="give rows with corrections or preferences, or export to redpencil or parquet",
             )
     if not skipped:
         side.unlink(missing_ok=True)

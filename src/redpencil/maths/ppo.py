@@ -4,11 +4,67 @@ Each loss is a mean over the response tokens of the batch it is given. Whoever s
 weights each part by its number of response tokens.
 """
 
+import math
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from redpencil.maths.kl import kl_estimate
-from redpencil.maths.masked import at_least_float32, masked_mean, masked_select_or_zero
+from redpencil.config import KLEstimator, RewardKind
+from redpencil.maths.masked import at_least_float32, masked_mean, masked_select_or_zero, masked_sum
+from redpencil.maths.reward_losses import trajectory_reward
+
+MAX_PROPORTIONAL_ERROR = 0.2
+
+
+def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, estimator: KLEstimator = "k1") -> Tensor:
+    """Estimate KL(policy || reference) at each token, from tokens that the policy sampled.
+
+    With d = log policy(a_t | s_t) - log reference(a_t | s_t):
+
+        k1 = d                     unbiased; single values are often negative
+        k2 = d^2 / 2               biased, low variance
+        k3 = exp(-d) - 1 + d       unbiased, never negative
+
+    (Schulman, "Approximating KL divergence", 2020.) Nothing is clamped: AlpacaFarm clamps k1 at 0, which keeps the
+    positive half of the noise and about doubles the estimate.
+
+    Args:
+        logprobs: any shape, such as [B, T]; log-probabilities under the policy that sampled, in nats.
+        ref_logprobs: same shape; under the reference.
+        estimator: k1, k2 or k3.
+
+    Returns:
+        Same shape, in nats. Padding has to be masked by whoever reads it.
+    """
+    difference = at_least_float32(logprobs) - at_least_float32(ref_logprobs)
+    if estimator == "k1":
+        return difference
+    if estimator == "k2":
+        return difference.square() / 2
+    if estimator == "k3":
+        return torch.expm1(-difference) + difference
+    raise ValueError(f"unknown KL estimator {estimator!r}: k1, k2 or k3")
+
+
+def next_kl_coef(kl_coef: float, observed_kl: float, kl_target: float, kl_horizon: int, n_responses: int) -> float:
+    """Move the KL coefficient towards the one that holds `observed_kl` at `kl_target`.
+
+    A proportional controller (Ziegler et al., "Fine-tuning language models from human preferences", 2019, 2.2):
+
+        error = clip(observed_kl / kl_target - 1, -.2, .2)
+        next = kl_coef * (1 + error * n_responses / kl_horizon)
+
+    Args:
+        kl_coef: the current coefficient.
+        observed_kl: mean KL of a response, summed over its tokens, in nats.
+        kl_target: the KL to hold, in nats.
+        kl_horizon: responses over which a full error moves the coefficient by 20 %.
+        n_responses: responses that `observed_kl` was measured on. A batch beyond the horizon counts as the horizon,
+            so that the coefficient cannot turn negative.
+    """
+    error = min(max(observed_kl / kl_target - 1, -MAX_PROPORTIONAL_ERROR), MAX_PROPORTIONAL_ERROR)
+    return kl_coef * (1 + error * min(n_responses / kl_horizon, 1.0))
 
 
 def policy_loss(
@@ -86,3 +142,140 @@ def approx_kl(logprobs: Tensor, old_logprobs: Tensor, response_mask: Tensor) -> 
         response_mask: bool [B, T]; True = response token.
     """
     return masked_mean(kl_estimate(old_logprobs, logprobs, "k3"), response_mask)
+
+
+def gae(
+    rewards: Tensor, values: Tensor, response_mask: Tensor, gamma: float, gae_lambda: float
+) -> tuple[Tensor, Tensor]:
+    """Advantages and returns of each token.
+
+        delta_t = r_t + gamma V(s_{t+1}) - V(s_t),       V after the last response token = 0
+        A_t = sum_{j >= t} (gamma lambda)^{j - t} delta_j
+        return_t = A_t + V(s_t)
+
+    The sum is one product with the [T, T] matrix of decays, not a loop over tokens.
+
+    Args:
+        rewards: [B, T].
+        values: [B, T]; column t is V(s_t), read before token t (see `redpencil.maths.ppo`).
+        response_mask: bool [B, T]; True = response token. Each row's response is one unbroken stretch, with padding
+            on either side.
+        gamma: discount.
+        gae_lambda: decay of the trace.
+
+    Returns:
+        Advantages and returns, each [B, T], 0 outside `response_mask`.
+    """
+    rewards = masked_select_or_zero(rewards, response_mask)
+    values = masked_select_or_zero(values, response_mask)
+    next_values = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
+    deltas = masked_select_or_zero(rewards + gamma * next_values - values, response_mask)
+    position = torch.arange(deltas.shape[1], device=deltas.device)
+    distance = position[None, :] - position[:, None]
+    decay = torch.triu(torch.pow(gamma * gae_lambda, distance.clamp(min=0).to(deltas.dtype)))
+    with torch.autocast(deltas.device.type, enabled=False):  # it would round the sums to half precision
+        advantages = masked_select_or_zero(deltas @ decay.T, response_mask)
+    return advantages, advantages + values
+
+
+KLTerm = Literal["per_token", "terminal", "none"]
+
+
+def last_response_token(response_mask: Tensor) -> Tensor:
+    """Where each response ends: bool [B, T] -> bool [B, T] with one True a row, none where the response is empty.
+
+    It is read off the mask. Searching for a pad or end-of-sequence id goes wrong where the two are one token, where
+    the response was cut off, or where the id occurs inside it.
+    """
+    from_the_right = response_mask.flip(-1).cumsum(dim=-1).flip(-1)
+    return response_mask & (from_the_right == 1)
+
+
+def standardise(token_rewards: Tensor, center: float, scale: float) -> Tensor:
+    """(r - center) / scale for each token; same shape.
+
+    Eq. 1 averages over a response while PPO's return sums. A constant added to every token's reward leaves the
+    Bradley-Terry loss as it is, but pays PPO for length (or punishes it), so it is taken out. The sum of dense
+    rewards is also about T times the sequence reward, so that the same `kl_coef` would mean something else; with
+    `scale` the standard deviation of that sum, a response's reward has unit variance at either level.
+
+    Args:
+        token_rewards: [B, T]; or [B] for rewards of whole responses.
+        center: mean reward of a token (or response) on samples of the reference policy.
+        scale: standard deviation, over those samples, of a response's centred reward summed over its tokens; above 0.
+    """
+    if scale <= 0:
+        raise ValueError(f"scale must be above 0, not {scale}")
+    return (at_least_float32(token_rewards) - center) / scale
+
+
+def ppo_rewards(
+    reward: RewardKind,
+    *,
+    token_rewards: Tensor | None,
+    sequence_reward: Tensor | None,
+    kl: Tensor,
+    kl_coef: float,
+    kl_term: KLTerm,
+    response_mask: Tensor,
+    finished: Tensor,
+    missing_eos_penalty: float,
+) -> Tensor:
+    """The reward vector of a response (section 2.2); for the alignment of columns see the module's text.
+
+        sequence            [-KL_1, -KL_2, ..., R - KL_T]             traditional PPO-RLHF
+        token               [r_1 - KL_1, r_2 - KL_2, ..., r_T - KL_T]
+        both                token, and R at the last token
+        token_mean_at_end   sequence with R = (r_1 + ... + r_T) / T    (Eq. 1)
+
+    with KL_t = kl_coef * kl_t. The paper's [R_1, ..., R_n] does not say whether the KL stays; `kl_term` says it.
+
+    Args:
+        reward: which of the four.
+        token_rewards: [B, T], for all kinds but `sequence`.
+        sequence_reward: [B], for `sequence` and `both`.
+        kl: [B, T], the KL estimate at each token, in nats.
+        kl_coef: weight of the KL penalty.
+        kl_term: `per_token`, or `terminal` (their sum, at the last token), or `none`.
+        response_mask: bool [B, T]; True = response token, the end-of-sequence token included.
+        finished: bool [B]; False = the response was cut off.
+        missing_eos_penalty: subtracted at the last token where `finished` is False.
+
+    Returns:
+        [B, T], exactly 0 outside `response_mask`. An empty response gets nothing.
+
+    Raises:
+        ValueError: if the tensor that `reward` pays out is None.
+    """
+    last = last_response_token(response_mask)
+    kl_penalty = kl_coef * masked_select_or_zero(kl, response_mask)
+    dense = torch.zeros_like(kl_penalty)
+    terminal = kl_penalty.new_zeros(len(kl_penalty))
+    if reward in ("token", "both"):
+        dense = dense + _required(token_rewards, "token_rewards", reward)
+    if reward in ("sequence", "both"):
+        terminal = terminal + _required(sequence_reward, "sequence_reward", reward)
+    if reward == "token_mean_at_end":
+        terminal = terminal + trajectory_reward(_required(token_rewards, "token_rewards", reward), response_mask)
+    if kl_term == "per_token":
+        dense = dense - kl_penalty
+    elif kl_term == "terminal":
+        terminal = terminal - masked_sum(kl_penalty, response_mask, dim=-1)
+    terminal = terminal - missing_eos_penalty * (~finished).to(terminal.dtype)
+    return masked_select_or_zero(dense, response_mask) + masked_select_or_zero(terminal[:, None].expand_as(dense), last)
+
+
+def _required(tensor: Tensor | None, name: str, reward: str) -> Tensor:
+    if tensor is None:
+        raise ValueError(f"reward={reward!r} needs {name}")
+    return at_least_float32(tensor)
+
+
+def best_of_n_kl_bound(n: int) -> float:
+    """Upper bound of KL(best of n || policy) per response, in nats: log n - (n - 1) / n.
+
+    Exact where no two responses score alike and none is likely, too high otherwise (Stiennon et al., "Learning to
+    summarize from human feedback", 2020, appendix G.3; Beirami et al., "Theoretical guarantees on the best-of-n
+    alignment policy", 2024, which shows that it is a bound).
+    """
+    return math.log(n) - (n - 1) / n

@@ -21,8 +21,8 @@ from transformers.utils import logging as transformers_logging
 
 from redpencil.config import RewardLevel
 from redpencil.errors import RedpencilError
+from redpencil.models.codec import CHAT, Codec, cut_alike, first_line, load_codec, read_alike, read_object
 from redpencil.models.runtime import Runtime
-from redpencil.models.text import CHAT, Codec, cut_alike, first_line, load_codec, read_alike, read_object
 from redpencil.runs import write_json
 
 SIDECAR = "redpencil.json"
@@ -96,7 +96,7 @@ def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False
         raise RedpencilError(
             f"cannot be loaded as a {kind} model ({first_line(error)})",
             file=folder,
-            way_out="give a folder that save_pretrained wrote, of a supported architecture",
+            hint="give a folder that save_pretrained wrote, of a supported architecture",
         ) from error
     model, report = loaded
     # Missing weights would silently be random numbers, as when a reward model is given as a policy.
@@ -105,7 +105,7 @@ def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False
         raise RedpencilError(
             f"it lacks {len(missing)} weights of a {kind} model, such as {min(missing)}",
             file=folder,
-            way_out="give a complete checkpoint of the right kind; a reward model is no policy",
+            hint="give a complete checkpoint of the right kind; a reward model is no policy",
         )
     return model
 
@@ -151,7 +151,7 @@ def load_policy(folder: str | Path, runtime: Runtime, *, trained: bool) -> PreTr
     kind = _architecture(folder)
     if kind.endswith((*LEVELS, "ForMaskedLM")):
         raise RedpencilError(
-            f"{kind} is no policy", file=folder, field="architectures", way_out="give a causal language model"
+            f"{kind} is no policy", file=folder, field="architectures", hint="give a causal language model"
         )
     dtype = torch.float32 if trained else runtime.dtype
     if has_weights(folder):
@@ -164,7 +164,7 @@ def load_policy(folder: str | Path, runtime: Runtime, *, trained: bool) -> PreTr
         raise RedpencilError(
             f"no model can be made from its configuration ({first_line(error)})",
             file=folder,
-            way_out="give a folder with config.json",
+            hint="give a folder with config.json",
         ) from error
     return _finish(model, runtime, trained=trained)
 
@@ -173,7 +173,7 @@ def _existing(folder: str | Path) -> Path:
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise RedpencilError(
-            "no model folder: config.json is missing", file=folder, way_out="give a folder that save_pretrained wrote"
+            "no model folder: config.json is missing", file=folder, hint="give a folder that save_pretrained wrote"
         )
     return folder
 
@@ -201,7 +201,7 @@ def load_head(
         raise RedpencilError(
             f"{type(model).__name__} counts positions from its pad id, which left padding does not allow",
             file=folder,
-            way_out="use an architecture such as Llama, Qwen, Mistral, Gemma, GPT-2 or BERT",
+            hint="use an architecture such as Llama, Qwen, Mistral, Gemma, GPT-2 or BERT",
         )
     if zero_head:
         head = head_of(model)
@@ -229,7 +229,7 @@ def head_of(model: nn.Module) -> nn.Linear:
             return head
     raise RedpencilError(
         f"{type(model).__name__} has no linear head called score or classifier",
-        way_out="use an architecture such as Llama, Qwen, Mistral, Gemma, GPT-2 or BERT",
+        hint="use an architecture such as Llama, Qwen, Mistral, Gemma, GPT-2 or BERT",
     )
 
 
@@ -267,7 +267,7 @@ def reward_level(folder: Path, level: RewardLevel | None = None) -> RewardLevel:
             f"{kind} is no reward model",
             file=folder,
             field="architectures",
-            way_out="give a checkpoint that `redpencil reward` wrote, or any ...ForTokenClassification / "
+            hint="give a checkpoint that `redpencil reward` wrote, or any ...ForTokenClassification / "
             "...ForSequenceClassification with one label",
         )
     if level is not None and found != level:
@@ -275,7 +275,7 @@ def reward_level(folder: Path, level: RewardLevel | None = None) -> RewardLevel:
             f"a reward model of level {level} is wanted, {kind} is of level {found}",
             file=folder,
             field="architectures",
-            way_out=f"train one with `redpencil reward --set reward.level={level}`, or choose another ppo.reward",
+            hint=f"train one with `redpencil reward --set reward.level={level}`, or choose another ppo.reward",
         )
     # config.json leaves out what is the default: 2 labels.
     names = read_object(folder / "config.json").get("id2label")
@@ -285,7 +285,7 @@ def reward_level(folder: Path, level: RewardLevel | None = None) -> RewardLevel:
             f"it has {labels} outputs, a reward model has one",
             file=folder,
             field="id2label",
-            way_out="use num_labels=1",
+            hint="use num_labels=1",
         )
     return found
 
@@ -334,7 +334,7 @@ def read_card(folder: Path, level: RewardLevel) -> RewardCard:
             f"not the card of a reward model of level {level}",
             file=path,
             field="reward",
-            way_out="train the reward model again, or delete the file",
+            hint="train the reward model again, or delete the file",
         )
     return card
 
@@ -371,16 +371,16 @@ def check_same_tokenizer(policy: Path, reward: Path) -> None:
             "the reward model's tokenizer differs from the policy's",
             file=reward,
             field="tokenizer.json",
-            way_out=f"train the reward model from a checkpoint with the tokenizer of {policy}",
+            hint=f"train the reward model from a checkpoint with the tokenizer of {policy}",
         )
 
 
 def _vocabulary(folder: Path) -> Any:
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise RedpencilError("tokenizer.json is missing", file=path, way_out="save the fast tokenizer beside the model")
+        raise RedpencilError("tokenizer.json is missing", file=path, hint="save the fast tokenizer beside the model")
     content = read_object(path)
     model, added = content.get("model"), content.get("added_tokens")
     if not isinstance(model, dict) or not isinstance(added, list):
-        raise RedpencilError("not a tokenizer", file=path, way_out="save the fast tokenizer beside the model again")
+        raise RedpencilError("not a tokenizer", file=path, hint="save the fast tokenizer beside the model again")
     return model.get("vocab"), {token["id"]: token["content"] for token in added}

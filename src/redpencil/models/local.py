@@ -16,10 +16,10 @@ from transformers import PreTrainedModel
 
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.codec import Codec, first_line, load_codec
 from redpencil.models.loading import WEIGHTS, context_of, has_weights, load_policy
 from redpencil.models.runtime import Runtime, make_runtime, set_seed
 from redpencil.models.sampling import Sample, sample_responses
-from redpencil.models.text import Codec, first_line, load_codec
 from redpencil.providers.base import Completion, Failure, Message, Request, Result, StopReason, Usage
 from redpencil.runs import derive_seed
 
@@ -144,7 +144,7 @@ class LocalProvider:
             raise RedpencilError(
                 "no model to answer with: there are no weights",
                 file=self.folder,
-                way_out="give a folder that save_pretrained wrote",
+                hint="give a folder that save_pretrained wrote",
             )
         return load_policy(self.folder, self.runtime, trained=False), load_codec(self.folder)
 
@@ -192,7 +192,7 @@ def _encode(messages: Sequence[Message], codec: Codec) -> list[int]:
             f"the tokenizer's chat template does not take the conversation ({first_line(error)})",
             file=tokenizer.name_or_path,
             field="chat_template",
-            way_out="correct the chat template, or give an edit template without an `Assistant:` line",
+            hint="correct the chat template, or give an edit template without an `Assistant:` line",
         ) from error
     return list(rendered["input_ids"])
 

@@ -46,14 +46,12 @@ def make_runtime(device: str = "auto", dtype: str = "auto", threads: int | None 
         if chosen.type not in ("cpu", "cuda"):
             raise RuntimeError
     except RuntimeError:
-        raise RedpencilError(
-            f"unknown device {device!r}", field="device", way_out="auto, cpu, cuda or cuda:0"
-        ) from None
+        raise RedpencilError(f"unknown device {device!r}", field="device", hint="auto, cpu, cuda or cuda:0") from None
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise RedpencilError(
             f"device {device!r} is not on this machine ({torch.cuda.device_count()} GPUs found)",
             field="device",
-            way_out="--set device=auto takes what there is",
+            hint="--set device=auto takes what there is",
         )
     formats = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     auto = torch.bfloat16 if chosen.type == "cuda" else torch.float32

@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 
 from redpencil.config import FilesConfig, Method, Recipe
+from redpencil.models.codec import Codec, load_codec
 from redpencil.models.runtime import Runtime, make_runtime
-from redpencil.models.text import Codec, load_codec
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,37 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from redpencil.errors import RedpencilError
-from redpencil.pipeline.stage import StageSpec
-from redpencil.runs import open_stage
+from redpencil.runs import Stage, open_stage
+
+if TYPE_CHECKING:
+    from redpencil.pipeline.context import Context
+
+
+Work = Callable[["Context", Stage], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """One stage of one seed: `key` is unique in the plan, `folder` is where it writes."""
+
+    key: str
+    name: str
+    folder: Path
+    seed: int
+    needs: tuple[str, ...]
+    config: Mapping[str, Any]
+    inputs: Mapping[str, Path]
+    work: Work
+    context: "Context"
+
 
 Happening = Literal["started", "progress", "warning", "done", "already complete", "failed"]
 POLL_SECONDS = 0.2
@@ -124,7 +146,7 @@ def execute(plan: Sequence[StageSpec], *, jobs: int, listener: Listener) -> None
         names = ", ".join(board.running.values()) or "none"
         raise RedpencilError(
             f"a worker process died while these stages ran: {names}",
-            way_out="it may have run out of memory: try --jobs 1 or a smaller batch; finished stages are kept",
+            hint="it may have run out of memory: try --jobs 1 or a smaller batch; finished stages are kept",
         ) from None
     except KeyboardInterrupt:
         for worker in set(multiprocessing.active_children()) - others:

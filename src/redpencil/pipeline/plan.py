@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from redpencil.config import ArmConfig, Method, Recipe
-from redpencil.pipeline import data, results, train
+from redpencil.pipeline import results, stages
 from redpencil.pipeline.context import Context
-from redpencil.pipeline.stage import StageSpec, Work
+from redpencil.pipeline.execute import StageSpec, Work
 
 
 class _Planner:
@@ -44,18 +44,18 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
     context, paths = planner.context, planner.context.paths
     first: tuple[str, ...] = ()
     if recipe.world is not None:
-        planner.add("world", data.make_world_data, needs=(), config=recipe.world.model_dump(), inputs={})
+        planner.add("world", stages.make_world_data, needs=(), config=recipe.world.model_dump(), inputs={})
         first = ("world",)
     if context.trains_sft:
         inputs = {"model": paths.model, "examples": paths.sft_examples}
-        planner.add("sft", train.sft, needs=first, config=recipe.sft.model_dump(), inputs=inputs)
+        planner.add("sft", stages.sft, needs=first, config=recipe.sft.model_dump(), inputs=inputs)
         first = (*first, "sft")
     sampling = recipe.sampling.model_dump()
     policy = {"policy": paths.sft_policy}
     prompts = {"evaluation_prompts": paths.evaluation_prompts}
     planner.add(
         "reference",
-        train.reference,
+        stages.reference,
         needs=first,
         config=[_reference_config(recipe), sampling],
         inputs={
@@ -67,24 +67,24 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
     )
     planner.add(
         "samples",
-        data.samples,
+        stages.samples,
         needs=first,
-        config=[data.samples_wanted(recipe), sampling],
+        config=[stages.samples_wanted(recipe), sampling],
         inputs={**policy, "prompts": paths.prompts},
     )
     planner.add(
-        "outputs-sft", partial(train.outputs, policy="sft"), needs=first, config=sampling, inputs={**policy, **prompts}
+        "outputs-sft", partial(stages.outputs, policy="sft"), needs=first, config=sampling, inputs={**policy, **prompts}
     )
     planner.add(
         "annotations",
-        data.annotations,
+        stages.annotations,
         needs=("samples",),
         config=_annotation_config(recipe),
         inputs={"samples": paths.samples, **context.annotation_inputs},
     )
     planner.add(
         "align",
-        data.align,
+        stages.align,
         needs=("annotations", *first),
         config=recipe.align.model_dump(),
         inputs={**policy, "annotations": paths.annotations},
@@ -115,7 +115,7 @@ def _plan_rewards(planner: _Planner, policy: Mapping[str, Path]) -> None:
         if model.folder is not None:
             planner.add(
                 f"reward-{name}",
-                partial(train.ready_made_reward, name=name),
+                partial(stages.ready_made_reward, name=name),
                 needs=(),
                 config=recipe.reward_config(name).level,
                 inputs={"checkpoint": model.folder},
@@ -123,7 +123,7 @@ def _plan_rewards(planner: _Planner, policy: Mapping[str, Path]) -> None:
             continue
         planner.add(
             f"reward-{name}",
-            partial(train.reward, name=name),
+            partial(stages.reward, name=name),
             needs=("align", "samples"),
             config=[recipe.reward_config(name).model_dump(), model.pairs],
             inputs={**policy, "pairs": paths.pairs(model.pairs, "train"), "samples": paths.samples},
@@ -141,7 +141,7 @@ def _plan_arms(
         _plan_training(planner, arm, policy)
         planner.add(
             f"outputs-{arm}",
-            partial(train.outputs, policy=arm),
+            partial(stages.outputs, policy=arm),
             needs=(paths.training(arm).name,),
             config=sampling,
             inputs={"policy": paths.policy(arm), **prompts},
@@ -190,7 +190,7 @@ def _plan_training(planner: _Planner, arm: str, policy: Mapping[str, Path]) -> N
         models = config.reward_model_names
         planner.add(
             name,
-            partial(train.ppo, arm=arm),
+            partial(stages.ppo, arm=arm),
             needs=("reference", *(f"reward-{name}" for name in models)),
             config=[recipe.ppo_config(arm).model_dump(), _keys_of_ppo_arm(config)],
             inputs={
@@ -204,8 +204,8 @@ def _plan_training(planner: _Planner, arm: str, policy: Mapping[str, Path]) -> N
     pairs = config.learns_from
     assert pairs is not None
     works: dict[Method, tuple[Work, Any]] = {
-        "dpo": (partial(train.dpo, arm=arm), recipe.dpo_config(arm).model_dump()),
-        "figa": (partial(train.figa, arm=arm), recipe.figa_config(arm).model_dump()),
+        "dpo": (partial(stages.dpo, arm=arm), recipe.dpo_config(arm).model_dump()),
+        "figa": (partial(stages.figa, arm=arm), recipe.figa_config(arm).model_dump()),
     }
     work, options = works[config.method]
     planner.add(
@@ -232,7 +232,7 @@ def _plan_best_of_n(
     models = recipe.arms[arm].reward_model_names
     planner.add(
         paths.training(arm).name,
-        partial(train.best, arm=arm),
+        partial(stages.best, arm=arm),
         needs=("reference", *(f"reward-{name}" for name in models)),
         config=[recipe.best_of_n_config(arm).model_dump(), sampling],
         inputs={

@@ -1,29 +1,32 @@
 """The last stages of a run: judgements, and every number of the report."""
 
+import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import reduce
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from redpencil.config import AlignConfig, Recipe
-from redpencil.evaluation.efficiency import time_to_reach
 from redpencil.evaluation.judges import judge_outputs
 from redpencil.evaluation.localisation import auroc, pooled_within_groups
-from redpencil.evaluation.statistics import accuracy, paired_difference, scores_of, win_rate
+from redpencil.evaluation.statistics import accuracy, mean_interval, paired_difference, scores_of, win_rate
+from redpencil.evaluation.win_rate import time_to_reach
+from redpencil.maths.ppo import best_of_n_kl_bound
+from redpencil.models.codec import Codec
 from redpencil.models.loading import RewardModel, load_reward_model
-from redpencil.models.text import Codec
 from redpencil.pipeline.context import Context
-from redpencil.pipeline.judging import make_judge
+from redpencil.pipeline.stages import make_judge
 from redpencil.records import Comparison, Edit, Pair, Response, read_jsonl, write_jsonl
 from redpencil.runs import Stage, read_json, read_metrics, write_json
 from redpencil.training.pairs import pairs_of_comparisons, pairs_of_edits
 from redpencil.training.reward import pair_margins, score_tokens
-from redpencil.world.domains import make_oracle
+from redpencil.world.build import make_oracle
+from redpencil.world.domain import Verdict
 from redpencil.world.oracle import Oracle
-from redpencil.world.verdicts import Verdict
 
 SHOWN = 8
 """Heat-maps in the report: this many bad responses and as many good ones."""
@@ -297,3 +300,136 @@ def _counts(notes: Mapping[str, Any]) -> Iterator[str]:
             yield f"{counted} ({key})"
     if notes.get("skipped prompts"):
         yield f"{notes['skipped prompts']} (prompt empty or too long)"
+
+
+def arm_costs(context: Context) -> dict[str, dict[str, Any]]:
+    """For each arm, from its stages' manifests and metrics:
+
+    method; pairs: which kind it learned from, itself or through its reward model; training_seconds: of the policy;
+    reward_seconds: of the reward models it needs; train_pairs: how many pairs were learned from; sampled_in_training:
+    responses that training drew; responses_per_prompt and answer_seconds: what answering the evaluation prompts takes;
+    validation_win_rate and step: of the checkpoint that was kept; kl: per response to the SFT policy, in nats, there;
+    kl_bound: for best-of-n, above which its KL cannot be.
+    """
+    return {arm: _costs(context, arm) for arm in context.recipe.arms}
+
+
+def _costs(context: Context, arm: str) -> dict[str, Any]:
+    recipe, config = context.recipe, context.recipe.arms[arm]
+    kinds = [recipe.reward_models[name].pairs for name in config.reward_model_names]
+    row: dict[str, Any] = {
+        "method": config.method,
+        "pairs": " and ".join(dict.fromkeys([config.learns_from] if config.learns_from else kinds)),
+        "train_pairs": _train_pairs(context, arm),
+        "reward_seconds": sum(_manifest(context, f"reward-{name}")["seconds"] for name in config.reward_model_names),
+    }
+    if config.method == "best_of_n":
+        return row | _of_best_of_n(context, arm)
+    trained = _manifest(context, context.paths.training(arm).name)
+    best = trained["notes"].get("best", {})
+    return row | {
+        "training_seconds": trained["seconds"],
+        "sampled_in_training": _sampled(recipe, arm),
+        "responses_per_prompt": 1,
+        "answer_seconds": _manifest(context, f"outputs-{arm}")["seconds"],
+        "step": best.get("step"),
+        "validation_win_rate": best.get("value"),
+        "kl": best["kl"] if "kl" in best else _kl_at(context, arm, best.get("step")),
+        "kl_bound": None,
+    }
+
+
+def _of_best_of_n(context: Context, arm: str) -> dict[str, Any]:
+    n = context.recipe.best_of_n_config(arm).n
+    counts = _manifest(context, f"outputs-{arm}")["notes"]["best_of_n"]
+    return {
+        "training_seconds": 0.0,
+        "sampled_in_training": 0,
+        "responses_per_prompt": n,
+        "answer_seconds": counts["evaluation"]["seconds"],
+        "step": None,
+        "validation_win_rate": counts["validation"]["win_rate"],
+        "kl": None,
+        "kl_bound": best_of_n_kl_bound(n),
+    }
+
+
+def _manifest(context: Context, stage: str) -> Mapping[str, Any]:
+    content: Mapping[str, Any] = read_json(context.root / stage / "manifest.json")
+    return content
+
+
+def _train_pairs(context: Context, arm: str) -> int | None:
+    """Pairs of each kind that the arm's models were trained on, counted once; None for ready-made ones."""
+    recipe, config = context.recipe, context.recipe.arms[arm]
+    models = [recipe.reward_models[name] for name in config.reward_model_names]
+    kinds = {model.pairs for model in models if model.folder is None} | {config.learns_from} - {None}
+    if not kinds:
+        return None
+    counts = _manifest(context, "align")["notes"]["pairs"]
+    return sum(int(counts[f"{kind}_train"]) for kind in kinds)
+
+
+def _sampled(recipe: Recipe, arm: str) -> int:
+    """Responses drawn to learn from: the rollouts of PPO. Those to the validation prompts, which every method draws,
+    are left out.
+    """
+    if recipe.arms[arm].method != "ppo":
+        return 0
+    config = recipe.ppo_config(arm)
+    return config.total_steps * config.rollout_batch_size
+
+
+def _kl_at(context: Context, arm: str, step: int | None) -> float | None:
+    """KL that PPO logged on its rollouts at the step that was kept; 0 before the first."""
+    if step == 0:
+        return 0.0
+    rows = read_metrics(context.paths.training(arm))
+    return next((row["kl"] for row in rows if row["step"] == step and "kl" in row), None)
+
+
+Results = dict[str, Any]
+
+
+def summarise(runs: Sequence[Results]) -> dict[str, Any]:
+    """Summary of the single-seed results of one recipe; the seed is the unit of every interval."""
+    first = runs[0]
+    arms, models = first["win_rate"], first["localisation"]
+    summary: dict[str, Any] = {
+        "win_rate": {arm: _interval(runs, "win_rate", arm, "value") for arm in arms},
+        "win_rate_difference": {
+            pair: _interval(runs, "win_rate_difference", pair, "value") for pair in first["win_rate_difference"]
+        },
+        "mean_length": {arm: _interval(runs, "win_rate", arm, "mean_length") for arm in arms},
+        "reward_accuracy": {
+            trained: {tested: _interval(runs, "reward_accuracy", trained, tested, "value") for tested in row}
+            for trained, row in first["reward_accuracy"].items()
+        },
+        "localisation": {
+            model: {name: _interval(runs, "localisation", model, name) for name in row} for model, row in models.items()
+        },
+    }
+    for name in (key for key in first if key.startswith("efficiency")):
+        summary[name] = _ratios([run[name] for run in runs])
+    return summary
+
+
+def _interval(runs: Sequence[Results], *path: str) -> dict[str, Any] | None:
+    """Mean and interval of the number at `path`; None where a seed has no such number."""
+    values: list[Any] = [reduce(lambda place, key: place[key], path, run) for run in runs]
+    if any(value is None for value in values):
+        return None
+    mean, low, high = mean_interval(values)
+    return {"value": mean, "low": low, "high": high, "per_seed": values}
+
+
+def _ratios(rows: Sequence[Results]) -> dict[str, Any]:
+    """A seed in which the token arm never got there counts as slower than any that did."""
+    ratios = [row["ratio"] for row in rows]
+    median = statistics.median(float("inf") if ratio is None else ratio for ratio in ratios)
+    return {
+        "ratio_median": None if median == float("inf") else median,
+        "ratios": ratios,
+        "token_steps": [row["token_step"] for row in rows],
+        "sequence_steps": [row["sequence_step"] for row in rows],
+    }

@@ -13,16 +13,13 @@ import yaml
 
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError
-from redpencil.pipeline.alarms import run_alarms
 from redpencil.pipeline.context import Context
-from redpencil.pipeline.execute import Listener, default_jobs, execute
-from redpencil.pipeline.files import check_files, check_reward_models
-from redpencil.pipeline.methods import arm_costs
+from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute
+from redpencil.pipeline.inputs import check_files, check_reward_models
 from redpencil.pipeline.plan import plan_run
-from redpencil.pipeline.results import skipped_rows, stage_seconds
-from redpencil.pipeline.stage import StageSpec
-from redpencil.pipeline.study import summarise
-from redpencil.report.page import write_report
+from redpencil.pipeline.results import arm_costs, skipped_rows, stage_seconds, summarise
+from redpencil.pipeline.stages import run_alarms
+from redpencil.report.run_page import write_report
 from redpencil.runs import environment, hash_input, read_json, write_json
 from redpencil.training.dpo import check_trl
 
@@ -93,7 +90,7 @@ def _check_folder(out: Path) -> None:
         ours = not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= {LOCK, PARTIAL})
     if not ours:
         raise RedpencilError(
-            "the output folder exists and is no run of redpencil", file=out, way_out="choose another --out"
+            "the output folder exists and is no run of redpencil", file=out, hint="choose another --out"
         )
 
 
@@ -108,7 +105,7 @@ def locked_folder(out: Path) -> Iterator[None]:
         lock = (out / LOCK).open("a+")
     except OSError as error:
         raise RedpencilError(
-            f"cannot make the folder ({error.strerror})", file=out, way_out="choose another --out"
+            f"cannot make the folder ({error.strerror})", file=out, hint="choose another --out"
         ) from None
     with lock:
         try:
@@ -119,7 +116,7 @@ def locked_folder(out: Path) -> Iterator[None]:
             raise RedpencilError(
                 f"another run is using this folder (process {lock.read().strip()})",
                 file=out,
-                way_out="wait for it to end, or choose another --out",
+                hint="wait for it to end, or choose another --out",
             ) from None
         except OSError:
             pass  # A network file system may have no locks; it is no reason not to run.

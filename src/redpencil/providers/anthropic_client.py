@@ -7,10 +7,16 @@ from typing import Any, Final
 
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Completion, Message, StopReason, Usage, counted
-from redpencil.providers.hosted import Connection, MalformedAnswerError
-from redpencil.providers.limits import MISSING_SDK, Limits
-from redpencil.providers.shown import shown_address, valid_text
-from redpencil.providers.transport import Hook, checked_sdk, http_client
+from redpencil.providers.hosted import (
+    MISSING_SDK,
+    Connection,
+    Hook,
+    Limits,
+    MalformedAnswerError,
+    checked_sdk,
+    http_client,
+)
+from redpencil.providers.redact import shown_address, valid_text
 
 _STOPS: Final = {
     "end_turn": StopReason.END,
@@ -131,13 +137,13 @@ class AnthropicClient:
         try:
             import anthropic
         except ImportError:
-            raise RedpencilError("Anthropic's models need the package anthropic", way_out=MISSING_SDK) from None
+            raise RedpencilError("Anthropic's models need the package anthropic", hint=MISSING_SDK) from None
         shown_address(self._address())
         key = os.environ.get(self.key_variable, "").strip()
         if not key or not key.isprintable() or not key.isascii():
             raise RedpencilError(
                 f"no API key in {self.key_variable}",
-                way_out=f"export {self.key_variable}=...; a server of your own that wants none takes any word",
+                hint=f"export {self.key_variable}=...; a server of your own that wants none takes any word",
             )
         http, address = http_client(anthropic, limits, throttle), self._address()
         sdk = checked_sdk(

@@ -3,7 +3,7 @@
 import enum
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
@@ -100,3 +100,22 @@ def request_key(identity: Mapping[str, Any], messages: Sequence[Message]) -> str
     turns = [[turn.role, turn.content] for turn in messages]
     text = json.dumps([identity, turns], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedProvider:
+    """Answers with `rule(text)`, where `text` is what the human said: the user turns, a blank line between them."""
+
+    name: str
+    rule: Callable[[str], str]
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Its name; nothing is known of the function."""
+        return {"provider": "scripted", "model": self.name}
+
+    def answer(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Result]]:
+        """The function's answers, one after the other; they always end by themselves."""
+        for request in requests:
+            text = "\n\n".join(turn.content for turn in request.messages if turn.role == "user")
+            yield request, Completion(self.rule(text))

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Failure, Request, Result
 from redpencil.providers.hosted import Client, MalformedAnswerError
-from redpencil.providers.shown import message_of, one_line
+from redpencil.providers.redact import message_of, one_line
 
 _KEY_LENGTH: Final = 64
 
@@ -81,7 +81,7 @@ def write_batches(
             part.path.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise RedpencilError(
-                f"cannot write it ({error.strerror})", file=path, way_out="choose another path, or make room"
+                f"cannot write it ({error.strerror})", file=path, hint="choose another path, or make room"
             ) from None
         raise
     return [BatchFile(name, part.count) for part, name in zip(parts, names, strict=True)]
@@ -96,7 +96,7 @@ def _refuse_stale(path: Path, names: list[Path]) -> None:
         raise RedpencilError(
             f"{', '.join(stale)} of an earlier call would look like a part of this batch",
             file=path,
-            way_out="move it away, or choose another --batch-out",
+            hint="move it away, or choose another --batch-out",
         )
 
 
@@ -127,7 +127,7 @@ def _lines(requests: Iterable[Request], client: Client, files: BatchFormat, path
             raise RedpencilError(
                 f"a request of {len(line):,} bytes, but a batch file holds {files.most_bytes:,}",
                 file=path,
-                way_out="shorten the response, or ask without batches",
+                hint="shorten the response, or ask without batches",
             )
         yield line
 
@@ -171,7 +171,7 @@ def read_batch_results(path: Path, client: Client) -> Iterator[tuple[str, Result
     try:
         lines = path.open("rb")
     except OSError as error:
-        raise RedpencilError(f"cannot read it ({error.strerror})", file=path, way_out="give a results file") from None
+        raise RedpencilError(f"cannot read it ({error.strerror})", file=path, hint="give a results file") from None
     read = _anthropic_result if _is_anthropic(client) else _openai_result
     with lines:
         for number, raw in enumerate(lines, start=1):
@@ -199,7 +199,7 @@ def _is_key(text: str) -> bool:
 
 def _broken(path: Path, line: int, problem: str, field: str | None = None) -> RedpencilError:
     return RedpencilError(
-        problem, file=path, line=line, field=field, way_out="give the results file as the provider's API gave it"
+        problem, file=path, line=line, field=field, hint="give the results file as the provider's API gave it"
     )
 
 

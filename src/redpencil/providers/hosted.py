@@ -11,16 +11,232 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Completion, Failure, Message, Request, Result
-from redpencil.providers.limits import Limits, Throttle, estimated_tokens
-from redpencil.providers.shown import message_of, one_line, without_key
-from redpencil.providers.transport import MOST_BYTES, Hook
-from redpencil.providers.watch import PASSING, Answer, Watch
+from redpencil.providers.redact import message_of, one_line, reason_of, without_key
+
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
+
+
+BYTES_PER_TOKEN: Final = 4
+"""Of English text, roughly."""
+
+MISSING_SDK: Final = "pip install 'redpencil[llm]'"
+MAX_CONCURRENCY: Final = 1000
+"""Connections that the SDKs open to one server, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What holds for a run of requests.
+
+    Args:
+        concurrency: most requests under way at once.
+        requests_per_minute: most requests sent in a minute, repeated ones counted; None for no limit.
+        tokens_per_minute: the same for tokens of input and output together, by estimate.
+        timeout_s: longest wait for an answer, in seconds.
+        max_retries: further tries after an error that may pass by itself.
+    """
+
+    concurrency: int = 16
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    timeout_s: float = 120.0
+    max_retries: int = 5
+
+    def __post_init__(self) -> None:
+        for name, value, fits, wanted in (
+            ("concurrency", self.concurrency, 1 <= self.concurrency <= MAX_CONCURRENCY, f"1 to {MAX_CONCURRENCY}"),
+            ("requests_per_minute", self.requests_per_minute, _is_rate(self.requests_per_minute), "1 or more"),
+            ("tokens_per_minute", self.tokens_per_minute, _is_rate(self.tokens_per_minute), "1 or more"),
+            ("timeout_s", self.timeout_s, 0 < self.timeout_s < float("inf"), "more than 0 seconds"),
+            ("max_retries", self.max_retries, self.max_retries >= 0, "0 or more"),
+        ):
+            if not fits:
+                raise RedpencilError(f"a limit of {value} has no meaning", field=name, hint=f"give {wanted}")
+
+
+def _is_rate(per_minute: int | None) -> bool:
+    return per_minute is None or per_minute > 0
+
+
+def estimated_tokens(input_bytes: int, max_tokens: int) -> int:
+    """Tokens of a request and its answer together: an edit is about as long as what is edited, or shorter."""
+    asked = input_bytes // BYTES_PER_TOKEN + 1
+    return asked + min(asked, max_tokens)
+
+
+class Throttle:
+    """Lets requests pass at the rate of `limits`, in the order in which they come.
+
+    The budget of a minute is handed out second by second: all of it at once, and then the next minute's, would be
+    twice what a provider allows. A request that is larger than a minute's budget waits for a whole minute's.
+
+    Raises:
+        RedpencilError: if the library for it is missing.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._requests = _limiter(limits.requests_per_minute)
+        self._tokens = _limiter(limits.tokens_per_minute)
+        self._tokens_of_a_minute = limits.tokens_per_minute or 0
+        self._first_come = asyncio.Lock()
+
+    async def wait(self, tokens: int) -> None:
+        """Wait until a request of so many tokens may be sent."""
+        async with self._first_come:
+            if self._requests is not None:
+                await self._requests.acquire()
+            if self._tokens is not None:
+                left: float = min(tokens, self._tokens_of_a_minute)
+                while left > 0:
+                    part = min(left, self._tokens.max_rate)
+                    await self._tokens.acquire(part)
+                    left -= part
+
+
+def _limiter(per_minute: int | None) -> "AsyncLimiter | None":
+    if per_minute is None:
+        return None
+    try:
+        from aiolimiter import AsyncLimiter
+    except ImportError:
+        raise RedpencilError("limits per minute need the package aiolimiter", hint=MISSING_SDK) from None
+    return AsyncLimiter(max(1.0, per_minute / 60), max(1.0, 60 / per_minute))
+
+
+MOST_BYTES: Final = 32_000_000
+"""Of a body; what is longer is cut, and no answer."""
+
+Hook = Callable[[Any], Awaitable[None]]
+"""What is awaited before a request goes out, repeated ones too; it gets the request."""
+
+_ENVIRONMENT: Final = "check the variables HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
+
+
+def http_client(sdk_module: Any, limits: Limits, throttle: Hook | None) -> Any:
+    """An HTTP client for an SDK, with the SDK's own defaults.
+
+    Raises:
+        RedpencilError: if what the environment says about proxies or certificates cannot be followed.
+    """
+    import httpx2
+
+    class Bounded(sdk_module.DefaultAsyncHttpxClient):  # type: ignore[misc]
+        async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+            del stream
+            if throttle is not None:
+                await throttle(request)
+            try:
+                async with asyncio.timeout(limits.timeout_s):
+                    response = await super().send(request, stream=True, **options)
+                    return await _read(response)
+            except TimeoutError as error:
+                raise httpx2.ReadTimeout("the whole answer took too long", request=request) from error
+
+    try:
+        return Bounded()
+    except ImportError as error:
+        raise RedpencilError(f"no way to the network ({one_line(str(error))})", hint=_ENVIRONMENT) from None
+    except OSError as error:
+        raise RedpencilError(f"no way to the network ({error.strerror or error})", hint=_ENVIRONMENT) from None
+    except (ValueError, httpx2.InvalidURL):  # their text may hold a proxy's password
+        raise RedpencilError("no way to the network: a proxy's address is none", hint=_ENVIRONMENT) from None
+
+
+def checked_sdk(make: Callable[[], Any]) -> Any:
+    """A client of an SDK, whose headers can be sent.
+
+    Raises:
+        RedpencilError: if it takes an address or a header from its arguments or the environment that HTTP cannot carry.
+    """
+    import httpx2
+
+    try:
+        sdk = make()
+    except (ValueError, httpx2.InvalidURL):
+        raise RedpencilError(
+            "this is not the address of a server", field="--base-url", hint="such as http://localhost:8000/v1"
+        ) from None
+    for name, value in sdk.default_headers.items():
+        if isinstance(value, str) and not (value.isascii() and value.replace("\t", " ").isprintable()):
+            raise RedpencilError(
+                f"the value of the header {name} cannot be sent",
+                hint="check the variables from which the SDK takes it, such as OPENAI_ORG_ID or OPENAI_PROJECT_ID",
+            )
+    return sdk
+
+
+async def _read(response: Any) -> Any:
+    """The response with its body, which is UTF-8 as all JSON is, whatever the server calls it."""
+    import httpx2
+
+    body = bytearray()
+    try:
+        async for part in response.aiter_bytes():
+            body += part
+            if len(body) > MOST_BYTES:
+                break
+    finally:
+        await response.aclose()
+    about_the_body = ("content-type", "content-encoding", "content-length", "transfer-encoding")
+    headers = [pair for pair in response.headers.multi_items() if pair[0] not in about_the_body]
+    return httpx2.Response(response.status_code, headers=headers, content=bytes(body), request=response.request)
+
+
+_REFUSED_AT_FIRST: Final = 20
+_FAILED_IN_A_ROW: Final = 50
+PASSING: Final = (408, 409, 429)
+"""Statuses below 500 that the SDKs repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a request, and the HTTP status of the last reply to it; 0 where there was none."""
+
+    request: Request
+    result: Result
+    status: int = 200
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server refuses this very request."""
+        return 400 <= self.status < 500 and self.status not in PASSING
+
+
+@dataclass(slots=True)
+class Watch:
+    """Counts failures. A refusal after an answer is about one row; so is any failure that a row has had before."""
+
+    succeeded: bool = False
+    in_a_row: int = 0
+    refusals: int = 0
+    reason: str = ""
+
+    def see(self, answer: Answer, server: str) -> RedpencilError | None:
+        """The error that ends the run, if this answer was one failure too many."""
+        if isinstance(answer.result, Completion):
+            self.succeeded, self.in_a_row = True, 0
+            return None
+        if (answer.refused and self.succeeded) or (answer.status and answer.request.failed_before):
+            return None
+        problem = answer.result.problem
+        self.in_a_row += 1
+        alike = answer.refused and not self.succeeded and reason_of(problem) == (self.reason or reason_of(problem))
+        self.reason, self.refusals = reason_of(problem), self.refusals + 1 if alike else 0
+        if self.refusals == self.in_a_row == _REFUSED_AT_FIRST:
+            what = f"{server} refused the first {_REFUSED_AT_FIRST} requests for one reason: {problem}"
+            return RedpencilError(what, hint="check --model, the template and the parameters that go with them")
+        if self.in_a_row == _FAILED_IN_A_ROW:
+            what = f"{_FAILED_IN_A_ROW} requests in a row failed, the last with: {problem}"
+            return RedpencilError(what, hint=f"when {server} is well again, the same command goes on")
+        return None
+
 
 _SLOW_DRAW_S: Final = 0.001
 _PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60
@@ -140,7 +356,7 @@ def _refuse_running_loop() -> None:
         asyncio.get_running_loop()
         raise RedpencilError(
             "hosted models cannot be asked from inside a running event loop, such as a notebook's",
-            way_out="call it in a thread of its own, for example with asyncio.to_thread",
+            hint="call it in a thread of its own, for example with asyncio.to_thread",
         )
 
 
@@ -272,7 +488,7 @@ class _Desk:
                 if not self.reached:
                     raise RedpencilError(
                         f"{self.client.server}: {self._unreachable(error)}",
-                        way_out="check the network and --base-url, and that the server is running; a server that is "
+                        hint="check the network and --base-url, and that the server is running; a server that is "
                         "slow to start needs a longer --timeout",
                     ) from None
             else:
@@ -313,8 +529,8 @@ class _Desk:
         if status in (400, 429) and any(told in error.response.text for told in _NO_MONEY):
             ends[status] = ends[402]
         if status in ends:
-            what, way_out = ends[status]
-            raise RedpencilError(what, way_out=way_out)
+            what, hint = ends[status]
+            raise RedpencilError(what, hint=hint)
         return Answer(request, Failure(problem), status)
 
 

@@ -7,10 +7,16 @@ from typing import Any, Final, Literal
 
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Completion, Message, StopReason, Usage, counted
-from redpencil.providers.hosted import Connection, MalformedAnswerError
-from redpencil.providers.limits import MISSING_SDK, Limits
-from redpencil.providers.shown import shown_address, valid_text
-from redpencil.providers.transport import Hook, checked_sdk, http_client
+from redpencil.providers.hosted import (
+    MISSING_SDK,
+    Connection,
+    Hook,
+    Limits,
+    MalformedAnswerError,
+    checked_sdk,
+    http_client,
+)
+from redpencil.providers.redact import shown_address, valid_text
 
 LengthParameter = Literal["max_tokens", "max_completion_tokens"]
 
@@ -138,7 +144,7 @@ class OpenAIClient:
             import openai
         except ImportError:
             raise RedpencilError(
-                "OpenAI's models, and servers that speak its API, need the package openai", way_out=MISSING_SDK
+                "OpenAI's models, and servers that speak its API, need the package openai", hint=MISSING_SDK
             ) from None
         other = self._other_server()
         if other is not None:
@@ -147,7 +153,7 @@ class OpenAIClient:
         if not key or not key.isprintable() or not key.isascii():
             raise RedpencilError(
                 f"no API key in {self.key_variable}",
-                way_out=f"export {self.key_variable}=..., or name a server that needs none with --base-url",
+                hint=f"export {self.key_variable}=..., or name a server that needs none with --base-url",
             )
         http = http_client(openai, limits, throttle)
         sdk = checked_sdk(

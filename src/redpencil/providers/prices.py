@@ -56,23 +56,21 @@ def load_prices(override: Path | None = None) -> Prices:
 
 
 def _read(path: Path) -> Prices:
-    way_out = "write models: {NAME: {input: DOLLARS, output: DOLLARS}}, per million tokens"
+    hint = "write models: {NAME: {input: DOLLARS, output: DOLLARS}}, per million tokens"
     try:
         data: Any = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise RedpencilError(
-            f"cannot read the prices ({error.strerror})", file=path, way_out="check the path"
-        ) from None
+        raise RedpencilError(f"cannot read the prices ({error.strerror})", file=path, hint="check the path") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = " ".join(str(error).split())
-        raise RedpencilError(f"not valid YAML: {problem}", file=path, way_out="correct the YAML") from None
+        raise RedpencilError(f"not valid YAML: {problem}", file=path, hint="correct the YAML") from None
     if not isinstance(data, dict):
-        raise RedpencilError("a price table is a mapping", file=path, way_out=way_out)
+        raise RedpencilError("a price table is a mapping", file=path, hint=hint)
     try:
         return parse_section(data, PriceTable, file=path).models
     except RedpencilError as error:
-        hint = error.way_out if error.way_out and error.way_out.startswith("did you mean") else way_out
-        raise RedpencilError(error.problem, file=path, field=error.field, way_out=hint) from None
+        hint = error.hint if error.hint and error.hint.startswith("did you mean") else hint
+        raise RedpencilError(error.problem, file=path, field=error.field, hint=hint) from None
 
 
 def price_of(prices: Prices, model: str) -> Price | None:

@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 import redpencil
 from redpencil.files import whole_file
-from redpencil.report.estimates import Estimate, estimate, mapping, plain, points_interval, signed
 from redpencil.report.markdown import escaped, table_lines
-from redpencil.report.page import TEMPLATES, template
+from redpencil.report.run_data import Estimate, estimate, mapping, plain, points_interval, signed
+from redpencil.report.run_page import TEMPLATES, template
 from redpencil.report.tables import ABSENT, Cell, Table
 
 POLICY: Final = {"win_rate": ("Win rate, %", 1), "mean_length": ("Mean length, words", 1), "kl": ("KL to SFT, nats", 2)}

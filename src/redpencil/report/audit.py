@@ -8,19 +8,17 @@ from typing import Any, Final
 from markupsafe import Markup, escape
 
 import redpencil
-from redpencil.editing.audit import KINDS, Audit, Editor, Example
-from redpencil.editing.findings import Finding, counted, findings, rule_name, share_text
-from redpencil.editing.minimal import RULES, rule_text
-from redpencil.editing.spans import SpanAgreement
-from redpencil.editing.tallies import QUANTILES, Distribution
+from redpencil.audit.audit import KINDS, QUANTILES, Audit, Distribution, Editor, Example, SpanAgreement
+from redpencil.audit.findings import Finding, counted, findings, rule_name, share_text
+from redpencil.audit.rules import RULES, rule_text
 from redpencil.files import whole_file
 from redpencil.records import EditOutcome
 from redpencil.report import audit_charts
 from redpencil.report.charts import Chart
-from redpencil.report.estimates import DASH, plain, signed
-from redpencil.report.page import TEMPLATES, safe_chart, template
-from redpencil.report.redline import redline_html
+from redpencil.report.run_data import DASH, plain, signed
+from redpencil.report.run_page import TEMPLATES, safe_chart, template
 from redpencil.report.tables import ABSENT, Cell, Table
+from redpencil.report.text import redline_html
 
 SHOWN_EDITORS = 50
 _CODE: Final = re.compile("`([^`]+)`")

@@ -3,10 +3,9 @@
 import html
 from collections.abc import Sequence
 
-from redpencil.editing.audit import Audit, Editor
-from redpencil.editing.tallies import BINS, GrowthBin
+from redpencil.audit.audit import BINS, Audit, Editor, GrowthBin
 from redpencil.report.charts import Chart
-from redpencil.report.estimates import DASH, signed
+from redpencil.report.run_data import DASH, signed
 
 WIDTH, HEIGHT = 440, 190
 LEFT, BOTTOM, TOP = 44, 36, 12

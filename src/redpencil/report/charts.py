@@ -11,9 +11,8 @@ import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from redpencil.report.estimates import NORMAL_95, number, percent
 from redpencil.report.paper import ARM_LABELS, TABLE_1, label
-from redpencil.report.sources import Rows, Run
+from redpencil.report.run_data import NORMAL_95, Rows, Run, number, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

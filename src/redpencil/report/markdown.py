@@ -5,12 +5,10 @@ from pathlib import Path
 
 from redpencil.files import whole_file
 from redpencil.report import tables
-from redpencil.report.headline import headline
-from redpencil.report.limits import absences, limits
-from redpencil.report.methods import methods
-from redpencil.report.page import provenance
-from redpencil.report.sources import Run, read_run
-from redpencil.report.tables import Cell, Table
+from redpencil.report.headline import absences, headline, limits
+from redpencil.report.run_data import Run, read_run
+from redpencil.report.run_page import provenance
+from redpencil.report.tables import Cell, Table, methods
 
 
 def write_markdown(run_folder: Path, out: Path) -> Path:

@@ -7,20 +7,15 @@ from typing import Any, Final
 from markupsafe import Markup
 
 import redpencil
-from redpencil.evaluation.correlation import Correlation
-from redpencil.evaluation.drift import Drift
-from redpencil.evaluation.intervals import Accuracy
-from redpencil.evaluation.localisation import Localisation
-from redpencil.evaluation.margins import MarginGroup
-from redpencil.evaluation.microscope import Microscope, Reading
-from redpencil.evaluation.reward_errors import WorstPair
-from redpencil.evaluation.rewardbench import RewardBench
+from redpencil.evaluation.localisation import Drift, Localisation
+from redpencil.evaluation.reward_eval import MarginGroup, Microscope, Reading, RewardBench, WorstPair
+from redpencil.evaluation.statistics import Accuracy, Correlation
 from redpencil.files import whole_file
 from redpencil.report import microscope_charts
-from redpencil.report.estimates import DASH, plain, signed
-from redpencil.report.page import TEMPLATES, safe_chart, template
-from redpencil.report.redline import redline_html
+from redpencil.report.run_data import DASH, plain, signed
+from redpencil.report.run_page import TEMPLATES, safe_chart, template
 from redpencil.report.tables import ABSENT, Cell, Table
+from redpencil.report.text import redline_html
 
 TO: Final = "to"
 _GROUPINGS: Final[Mapping[str, tuple[str, str, Callable[[Reading], Sequence[MarginGroup]]]]] = {

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from redpencil.evaluation.microscope import Microscope, Reading
+from redpencil.evaluation.reward_eval import Microscope, Reading
 from redpencil.report.charts import SVG_DASHES, Chart
-from redpencil.report.estimates import plain
+from redpencil.report.run_data import plain
 
 WIDTH, HEIGHT = 440, 250
 LEFT, BOTTOM, TOP, RIGHT = 44, 40, 14, 10

@@ -8,11 +8,10 @@ from pathlib import Path
 import torch
 
 from redpencil.config import BestOfNConfig, SamplingConfig
+from redpencil.models.codec import Codec
 from redpencil.models.loading import RewardModel, load_policy, load_reward_model
-from redpencil.models.respond import encode_prompts
 from redpencil.models.runtime import Runtime, set_seed
-from redpencil.models.sampling import Sample, sample_responses
-from redpencil.models.text import Codec
+from redpencil.models.sampling import Sample, encode_prompts, sample_responses
 from redpencil.records import Prompt, Response
 from redpencil.runs import Progress, no_progress
 from redpencil.training.reward import encode_samples, score_ids, score_tokens

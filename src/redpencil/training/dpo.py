@@ -18,14 +18,14 @@ import torch
 
 from redpencil.config import DPOConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.codec import Codec
 from redpencil.models.loading import context_of, load_policy
 from redpencil.models.runtime import Runtime, set_seed
-from redpencil.models.text import Codec
 from redpencil.records import Pair
 from redpencil.runs import Stage
+from redpencil.training.evaluation import BestPolicy, Validation
 from redpencil.training.pairs import check_pairs
 from redpencil.training.update import optimization_of, steps_in
-from redpencil.training.watching import BestPolicy, Validation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,7 +50,7 @@ def check_trl() -> None:
         RedpencilError: if it is not installed.
     """
     if importlib.util.find_spec("trl") is None:
-        raise RedpencilError("DPO needs TRL", way_out="pip install 'redpencil[trl]'")
+        raise RedpencilError("DPO needs TRL", hint="pip install 'redpencil[trl]'")
 
 
 def train_dpo(
@@ -71,7 +71,7 @@ def train_dpo(
     check_trl()
     set_seed(stage.seed)
     if not pairs:
-        raise RedpencilError("there are no pairs to train on", way_out="check the counts of skipped rows of `align`")
+        raise RedpencilError("there are no pairs to train on", hint="check the counts of skipped rows of `align`")
     model, reference = (load_policy(policy, runtime, trained=trained) for trained in (True, False))
     check_pairs(pairs, model.config.vocab_size, context_of(model))
     total = steps_in(config.num_train_epochs, len(pairs), config.batch_size, config.max_steps)
@@ -108,13 +108,13 @@ def make_trainer(
         raise RedpencilError(
             f"batch_size {config.batch_size} is no multiple of micro_batch_size {micro_batch_size}",
             field="dpo.micro_batch_size",
-            way_out="choose one that divides dpo.batch_size",
+            hint="choose one that divides dpo.batch_size",
         )
     if runtime.device.type == "cuda" and torch.cuda.device_count() > 1:
         raise RedpencilError(
             "TRL trains in one process on one GPU, and this process sees several",
             field="device",
-            way_out="show it one, such as with CUDA_VISIBLE_DEVICES=0",
+            hint="show it one, such as with CUDA_VISIBLE_DEVICES=0",
         )
     arguments = _arguments(config, micro_batch_size, total, runtime, stage)
     optimization = optimization_of(model, config, total)

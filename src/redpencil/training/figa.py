@@ -15,17 +15,16 @@ from redpencil.config import FIGAConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.figa import figa_loss, figa_weights, in_window
 from redpencil.maths.masked import masked_mean
-from redpencil.models.batches import length_grouped
-from redpencil.models.forward import response_logprobs
+from redpencil.models.codec import Codec
+from redpencil.models.forward import length_grouped, response_logprobs
 from redpencil.models.loading import context_of, load_policy
 from redpencil.models.runtime import Runtime, set_seed
-from redpencil.models.text import Codec
 from redpencil.records import Pair
 from redpencil.runs import Stage
+from redpencil.training.evaluation import BestPolicy, Validation
 from redpencil.training.pairs import check_pairs
 from redpencil.training.reward import PairBatch, collate_pairs
 from redpencil.training.update import Objective, epochs_of, micro_batches_of, optimization_of, steps_in, update
-from redpencil.training.watching import BestPolicy, Validation
 
 
 def weights_of(item: PairBatch, config: FIGAConfig, eos_id: int) -> Tensor:
@@ -89,7 +88,7 @@ def train_figa(
     if not any(any(pair.chosen_changed) or any(pair.rejected_changed) for pair in pairs):
         raise RedpencilError(
             "no pair marks a changed token: these are not edits",
-            way_out="train on pairs that `redpencil align` made of edits",
+            hint="train on pairs that `redpencil align` made of edits",
         )
     model = load_policy(policy, runtime, trained=True)
     check_pairs(pairs, model.config.vocab_size, context_of(model))

@@ -9,7 +9,7 @@ from redpencil.alignment.tokens import Tokens, token_masks
 from redpencil.config import AlignConfig
 from redpencil.editing.edit import split_usable
 from redpencil.errors import RedpencilError
-from redpencil.models.text import Codec
+from redpencil.models.codec import Codec
 from redpencil.records import Comparison, Edit, Pair, Preference
 
 _CHUNK: Final = 1000
@@ -99,7 +99,7 @@ def check_pairs(pairs: Iterable[Pair], vocab_size: int, context: int | None) -> 
         if problem is not None:
             raise RedpencilError(
                 f"pair {pair.id!r}: {problem}",
-                way_out="make the pairs with `redpencil align`, with the tokenizer and a max_length that fit the model",
+                hint="make the pairs with `redpencil align`, with the tokenizer and a max_length that fit the model",
             )
 
 

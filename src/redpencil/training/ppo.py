@@ -19,10 +19,9 @@ from transformers import PreTrainedModel
 
 from redpencil.config import PPOConfig
 from redpencil.errors import RedpencilError
-from redpencil.maths.kl import next_kl_coef
-from redpencil.maths.ppo import approx_kl, policy_loss, value_loss
-from redpencil.models.batches import collate
-from redpencil.models.forward import response_logprobs, token_values
+from redpencil.maths.ppo import approx_kl, next_kl_coef, policy_loss, value_loss
+from redpencil.models.codec import Codec, cut_alike, load_codec
+from redpencil.models.forward import collate, response_logprobs, token_values
 from redpencil.models.loading import (
     UNKNOWN,
     RewardModel,
@@ -32,10 +31,8 @@ from redpencil.models.loading import (
     save_model,
     template_of,
 )
-from redpencil.models.respond import EncodedPrompts
 from redpencil.models.runtime import Runtime, set_seed
-from redpencil.models.sampling import Sample, check_context, sample_responses
-from redpencil.models.text import Codec, cut_alike, load_codec
+from redpencil.models.sampling import EncodedPrompts, Sample, check_context, sample_responses
 from redpencil.records import Response
 from redpencil.runs import Stage, derive_seed, read_json
 from redpencil.training.rollout import Actors, Rollouts, learn_from, roll_out, sampling_of, score
@@ -136,7 +133,7 @@ def _check_causal(policy: Path, backbone: Path) -> None:
             f"the value model cannot start from a {theirs} reward model for a {ours} policy",
             file=backbone,
             field="ppo.value_init",
-            way_out="set ppo.value_init=policy",
+            hint="set ppo.value_init=policy",
         )
 
 
@@ -145,7 +142,7 @@ def _reward_model(folder: Path | None, level: str, config: PPOConfig, runtime: R
         raise RedpencilError(
             f"ppo.reward={config.reward} needs a {level}-level reward model",
             field="ppo.reward",
-            way_out=f"name its checkpoint with --{'sequence-' if config.reward == 'both' else ''}reward-model",
+            hint=f"name its checkpoint with --{'sequence-' if config.reward == 'both' else ''}reward-model",
         )
     return load_reward_model(folder, runtime, level="token" if level == "token" else "sequence", reads=codec)
 

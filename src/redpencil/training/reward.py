@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from redpencil.config import RewardConfig
 from redpencil.errors import RedpencilError
-from redpencil.maths.bradley_terry import (
+from redpencil.maths.reward_losses import (
     bradley_terry_loss,
     consistency_penalty,
     eq3_margin,
@@ -17,11 +17,10 @@ from redpencil.maths.bradley_terry import (
     trajectory_reward,
     zero_penalty,
 )
-from redpencil.models.batches import Batch, collate, length_grouped
-from redpencil.models.forward import sequence_rewards, token_rewards
+from redpencil.models.codec import Codec
+from redpencil.models.forward import Batch, collate, length_grouped, sequence_rewards, token_rewards
 from redpencil.models.loading import RewardCard, RewardModel, context_of, load_head, save_model
 from redpencil.models.runtime import Runtime, set_seed
-from redpencil.models.text import Codec
 from redpencil.records import Pair, Response
 from redpencil.runs import Stage
 from redpencil.training.pairs import check_pairs
@@ -132,13 +131,13 @@ def train_reward(
     """
     set_seed(stage.seed)
     if not pairs:
-        raise RedpencilError("there are no pairs to train on", way_out="check the align stage's counts of skipped rows")
+        raise RedpencilError("there are no pairs to train on", hint="check the align stage's counts of skipped rows")
     needs_masks = config.level == "token" and config.loss == "eq4"
     if needs_masks and not any(any(p.chosen_changed) or any(p.rejected_changed) for p in pairs):
         raise RedpencilError(
             "no pair marks a changed token: these are not edits",
             field="reward.level",
-            way_out="train on pairs that `redpencil align` made of edits, or set reward.level=sequence",
+            hint="train on pairs that `redpencil align` made of edits, or set reward.level=sequence",
         )
     model = load_head(backbone, config.level, runtime, trained=True, zero_head=True)
     check_pairs(pairs, model.config.vocab_size, context_of(model))
@@ -189,7 +188,7 @@ def measure(
         raise RedpencilError(
             f"centre and scale need at least 2 samples of the SFT policy, found {len(samples)}",
             field="reward.reference_samples",
-            way_out="answer some prompts with `redpencil respond` and pass them with --samples",
+            hint="answer some prompts with `redpencil respond` and pass them with --samples",
         )
     prompts, responses = [s[0] for s in samples], [s[1] for s in samples]
     if config.level == "sequence":
@@ -204,7 +203,7 @@ def measure(
         raise RedpencilError(
             f"centre and scale need at least 2 samples of the SFT policy with a token, found {len(filled)}",
             field="reward.reference_samples",
-            way_out="let the SFT policy answer with `redpencil respond`, and look at what it says",
+            hint="let the SFT policy answer with `redpencil respond`, and look at what it says",
         )
     means = torch.stack(filled)
     return Scales(center, _spread(sums), float(means.mean()), _spread(means))
@@ -241,7 +240,7 @@ def check_fits(
         if context is not None and tokens > context:
             raise RedpencilError(
                 f"the prompt and response {name!r} have {tokens} tokens, the reward model reads {context}",
-                way_out="leave out the longest texts, or use a reward model with a longer context",
+                hint="leave out the longest texts, or use a reward model with a longer context",
             )
 
 
@@ -257,7 +256,7 @@ def _batches(
     if context is not None and longest > context:
         raise RedpencilError(
             f"a prompt and its response have {longest} tokens, the reward model reads {context}",
-            way_out="leave out the longest texts, or use a reward model with a longer context",
+            hint="leave out the longest texts, or use a reward model with a longer context",
         )
     for start in range(0, len(prompts), SCORE_AT_ONCE):
         part = slice(start, start + SCORE_AT_ONCE)

@@ -8,18 +8,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from redpencil.config import PPOConfig, SamplingConfig
-from redpencil.maths.gae import gae
-from redpencil.maths.kl import kl_estimate
-from redpencil.maths.logprobs import token_logprobs
-from redpencil.maths.masked import masked_mean, masked_sum, masked_whiten
-from redpencil.maths.ppo import entropy_from_logits
-from redpencil.maths.rewards import ppo_rewards
-from redpencil.models.batches import Batch, collate
-from redpencil.models.forward import response_logits, response_logprobs, token_values
+from redpencil.maths.masked import masked_mean, masked_sum, masked_whiten, token_logprobs
+from redpencil.maths.ppo import entropy_from_logits, gae, kl_estimate, ppo_rewards
+from redpencil.models.codec import Codec
+from redpencil.models.forward import Batch, collate, response_logits, response_logprobs, token_values
 from redpencil.models.loading import RewardModel
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import Sample, sample_responses
-from redpencil.models.text import Codec
 from redpencil.training.scoring import (
     Dialogue,
     ForeignRewards,

@@ -14,17 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from redpencil.alignment.token_rewards import TokenRewards, project_rows
+from redpencil.alignment.projection import TokenRewards, project_rows
 from redpencil.config import PPOConfig
 from redpencil.errors import RedpencilError
-from redpencil.maths.rewards import standardise
-from redpencil.models.batches import Batch, collate
-from redpencil.models.forward import sequence_rewards, token_rewards
+from redpencil.maths.ppo import standardise
+from redpencil.models.codec import Codec
+from redpencil.models.forward import Batch, collate, sequence_rewards, token_rewards
 from redpencil.models.loading import RewardCard, RewardModel, context_of
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import Sample
-from redpencil.models.spans import Placed, place
-from redpencil.models.text import Codec
+from redpencil.models.sampling import Placed, Sample, place
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ def check_finite(reward: RewardModel, rewards: Tensor) -> None:
         raise RedpencilError(
             f"the reward model says {float(wrong[0])} of a response",
             file=reward.model.name_or_path,
-            way_out="its weights are damaged, or training broke down: take another checkpoint of the reward model",
+            hint="its weights are damaged, or training broke down: take another checkpoint of the reward model",
         )
 
 
@@ -151,13 +149,13 @@ def check_reads(reward: RewardModel, prompts: Sequence[str]) -> None:
         raise RedpencilError(
             f"its tokenizer makes nothing of the prompt {prompts[list(map(len, ids)).index(0)]!r}",
             file=folder,
-            way_out="leave the prompt out, or choose another reward model",
+            hint="leave the prompt out, or choose another reward model",
         )
     if context is not None and longest >= context:
         raise RedpencilError(
             f"a prompt has {longest} of its tokens, and its context of {context} leaves no room for a response",
             file=folder,
-            way_out="leave out the longest prompts, or choose a reward model with a longer context",
+            hint="leave out the longest prompts, or choose a reward model with a longer context",
         )
     embeddings: Any = reward.model.get_input_embeddings()
     known, largest = embeddings.num_embeddings, max(map(max, ids))
@@ -166,7 +164,7 @@ def check_reads(reward: RewardModel, prompts: Sequence[str]) -> None:
             f"its tokenizer gives token {largest}, the model knows {known} tokens",
             file=folder,
             field="vocab_size",
-            way_out="put the tokenizer that the model was trained with beside it",
+            hint="put the tokenizer that the model was trained with beside it",
         )
 
 

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from redpencil.config import SFTConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.masked import masked_mean
-from redpencil.models.batches import Batch, collate, length_grouped
-from redpencil.models.forward import response_logprobs
+from redpencil.models.codec import Codec
+from redpencil.models.forward import Batch, collate, length_grouped, response_logprobs
 from redpencil.models.loading import load_policy, save_model
 from redpencil.models.runtime import Runtime, set_seed
-from redpencil.models.text import Codec
 from redpencil.records import Example
 from redpencil.runs import Stage
 from redpencil.training.update import Objective, epochs_of, micro_batches_of, optimization_of, steps_in, update
@@ -61,7 +60,7 @@ def encode_examples(examples: Iterable[Example], codec: Codec, max_length: int) 
         raise RedpencilError(
             f"no example is left to train on (skipped: {dict(rows.skipped)})",
             field="sft.max_length",
-            way_out="raise sft.max_length or check the data",
+            hint="raise sft.max_length or check the data",
         )
     return rows
 

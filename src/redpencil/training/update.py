@@ -113,7 +113,7 @@ def update(
     if not (math.isfinite(norm) and math.isfinite(logged["loss"])):
         raise RedpencilError(
             f"training broke down: loss {logged['loss']}, gradient norm {norm}",
-            way_out="lower the learning rate or max_grad_norm",
+            hint="lower the learning rate or max_grad_norm",
         )
     optimization.optimizer.step()
     if advance_schedule:

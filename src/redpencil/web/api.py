@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from redpencil.web import drafts, work
+from redpencil.web import work
 from redpencil.web.bodies import (
     DiffAnswer,
     DiffBody,
@@ -16,15 +16,11 @@ from redpencil.web.bodies import (
     SubmittedAnswer,
     TagBody,
 )
-from redpencil.web.listing import LISTING_OPERATIONS
-from redpencil.web.offsets import blocks_in_units, to_characters, to_units
 from redpencil.web.operations import Call, Operation
-from redpencil.web.preview import render_markdown
-from redpencil.web.tally import Tally, tally
-from redpencil.web.tasks import Marks, Task
-from redpencil.web.team import TEAM_OPERATIONS
-from redpencil.web.texts import measure
+from redpencil.web.team import LISTING_OPERATIONS, TEAM_OPERATIONS
+from redpencil.web.text import blocks_in_units, measure, render_markdown, to_characters, to_units
 from redpencil.web.transfers import TRANSFER_OPERATIONS
+from redpencil.web.work import Marks, Tally, Task, tally
 
 
 def _me(call: Call) -> MeAnswer:
@@ -86,7 +82,7 @@ def _release(call: Call) -> None:
 
 
 def _take_up(call: Call) -> Task:
-    return _sent(drafts.take_up(call.engine, call.person.id, call.id, now=call.now))
+    return _sent(work.take_up(call.engine, call.person.id, call.id, now=call.now))
 
 
 def _undo(call: Call) -> Task:
@@ -101,8 +97,8 @@ def _tally(call: Call) -> Tally:
     return tally(call.engine, call.person.id)
 
 
-def _drafts(call: Call) -> list[drafts.Draft]:
-    return drafts.drafts(call.engine, call.person.id, now=call.now)
+def _drafts(call: Call) -> list[work.Draft]:
+    return work.drafts(call.engine, call.person.id, now=call.now)
 
 
 def _diff(call: Call) -> dict[str, Any]:
@@ -158,7 +154,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=Task,
         errors=(404, 409, 422),
     ),
-    Operation("GET", "/api/drafts", _drafts, "Your edits that are not handed in", answer=list[drafts.Draft]),
+    Operation("GET", "/api/drafts", _drafts, "Your edits that are not handed in", answer=list[work.Draft]),
     Operation(
         "GET",
         "/api/history",

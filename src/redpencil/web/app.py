@@ -16,17 +16,23 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from redpencil.errors import RedpencilError
-from redpencil.web.access import DeniedError, Site, admit, site_of
-from redpencil.web.addresses import checked_base_url, last_address
 from redpencil.web.api import OPERATIONS
-from redpencil.web.database import reading
+from redpencil.web.auth import (
+    DeniedError,
+    Site,
+    admit,
+    checked_base_url,
+    cookie_name,
+    last_address,
+    server_secret,
+    site_of,
+)
+from redpencil.web.database import check_file, meaning_of, reading
 from redpencil.web.errors import BusyError, Forbidden, NotFound, OutdatedError, Stale, StorageError
 from redpencil.web.openapi import openapi_document
 from redpencil.web.operations import InvalidBody, route_of
 from redpencil.web.pages import PAGES, message_page, signed_out_redirect
 from redpencil.web.security import HEADERS, SecurityHeaders
-from redpencil.web.sessions import cookie_name, server_secret
-from redpencil.web.storage import check_file, meaning_of
 
 STATIC = Path(__file__).parent / "static"
 log = logging.getLogger("redpencil.web")
@@ -98,7 +104,7 @@ def _denied(request: Request, error: Exception) -> Response:
     assert isinstance(error, DeniedError)
     if error.status == 401 and not _is_api(request) and request.method in ("GET", "HEAD"):
         return signed_out_redirect()
-    return _problem(request, error.status, str(error), way_out=error.way_out)
+    return _problem(request, error.status, str(error), hint=error.hint)
 
 
 def _users_mistake(request: Request, error: Exception) -> Response:
@@ -106,19 +112,19 @@ def _users_mistake(request: Request, error: Exception) -> Response:
     if isinstance(error, BusyError):
         return _busy(request, error)
     if isinstance(error, StorageError):
-        log.error("%s (%s)", error.problem, error.way_out)
+        log.error("%s (%s)", error.problem, error.hint)
     status = {Stale: 409, OutdatedError: 409, Forbidden: 403, NotFound: 404, StorageError: 500}.get(type(error), 422)
     if isinstance(error, Stale) and _is_api(request):
         content = {
             "error": error.problem,
             "field": error.field,
-            "way_out": error.way_out,
+            "hint": error.hint,
             "text": error.text,
             "version": error.version,
             "reason": error.reason,
         }
         return JSONResponse(content, status)
-    return _problem(request, status, error.problem, field=error.field, way_out=error.way_out)
+    return _problem(request, status, error.problem, field=error.field, hint=error.hint)
 
 
 def _database_problem(request: Request, error: Exception) -> Response:
@@ -134,9 +140,7 @@ def _database_problem(request: Request, error: Exception) -> Response:
 def _busy(request: Request, error: Exception) -> Response:
     """The database did not answer in time: nothing was done, and the page may ask again."""
     log.warning("the database is busy or gone: %s", error)
-    return _problem(
-        request, 503, "The database is busy.", way_out="Try again in a moment.", headers={"Retry-After": "2"}
-    )
+    return _problem(request, 503, "The database is busy.", hint="Try again in a moment.", headers={"Retry-After": "2"})
 
 
 def _our_mistake(request: Request, error: Exception) -> Response:
@@ -149,7 +153,7 @@ def _our_mistake(request: Request, error: Exception) -> Response:
         request,
         500,
         f"Something went wrong on the server (error {number}).",
-        way_out="Your text is still in this page. Try again, and tell an admin if it stays.",
+        hint="Your text is still in this page. Try again, and tell an admin if it stays.",
     )
     response.headers.update(HEADERS)
     return response
@@ -161,13 +165,13 @@ def _problem(
     problem: str,
     *,
     field: str | None = None,
-    way_out: str | None = None,
+    hint: str | None = None,
     headers: object = None,
 ) -> Response:
     extra = dict(headers) if isinstance(headers, dict) else None
     if _is_api(request):
-        return JSONResponse({"error": problem, "field": field, "way_out": way_out}, status, headers=extra)
-    return message_page(request, status, problem, way_out, headers=extra)
+        return JSONResponse({"error": problem, "field": field, "hint": hint}, status, headers=extra)
+    return message_page(request, status, problem, hint, headers=extra)
 
 
 def _is_api(request: Request) -> bool:

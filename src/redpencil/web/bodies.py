@@ -4,10 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from redpencil.web.outcomes import LONGEST_REASON, MOST_TAGS, Choice, Decision, EditorOutcome, Outcome
-from redpencil.web.people import LONGEST_NAME, Role
-from redpencil.web.project import ProjectConfig
-from redpencil.web.texts import unstorable
+from redpencil.web.auth import LONGEST_NAME, Role
+from redpencil.web.project import LONGEST_REASON, MOST_TAGS, Choice, Decision, EditorOutcome, Outcome, ProjectConfig
+from redpencil.web.text import unstorable
 
 LARGEST = 2**31 - 1
 """Of the whole numbers that both databases hold."""
@@ -133,7 +132,7 @@ class Problem(BaseModel):
 
     error: str
     field: str | None = None
-    way_out: str | None = None
+    hint: str | None = None
 
 
 class StaleProblem(Problem):

@@ -8,19 +8,101 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, make_url, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from redpencil.errors import RedpencilError
-from redpencil.web.errors import BusyError
-from redpencil.web.schema import SCHEMA_VERSION
-from redpencil.web.storage import check_file, remember_file
+from redpencil.web import schema
+from redpencil.web.errors import BusyError, StorageError
+from redpencil.web.schema import SCHEMA_VERSION, setting
+
+_BUSY_SQLITE: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_BUSY_POSTGRES: Final = (
+    *("08", "57P01", "57P02", "57P03"),  # the connection is lost, the server stops or starts
+    *("40001", "40P01", "55P03", "57014", "53300"),  # others are in the way, or too many
+)
+_REFUSED_POSTGRES: Final = ("password", "authentication", "pg_hba.conf", "does not exist")
+"""What is said of a connection that will not work the next time either. PostgreSQL gives it no code there."""
+_SAVED = "what was saved before is safe"
+_NEEDS: Final = {
+    sqlite3.SQLITE_FULL: ("the disk of the server is full", "make room on it; " + _SAVED),
+    sqlite3.SQLITE_READONLY: ("the database cannot be written to", "look at the rights of its file and folder"),
+    sqlite3.SQLITE_IOERR: ("the disk of the server does not work", "look at it and at the server's log"),
+    sqlite3.SQLITE_CANTOPEN: ("the database's file cannot be opened", "look at its folder and the server's log"),
+    sqlite3.SQLITE_CORRUPT: ("the database's file is damaged", "stop the server and bring back a copy"),
+    sqlite3.SQLITE_NOTADB: ("the database's file is damaged", "stop the server and bring back a copy"),
+    "53100": ("the disk of the database is full", "make room on it; " + _SAVED),
+    "25006": ("the database cannot be written to", "look at its settings"),
+}
+_FILES: WeakKeyDictionary[Engine, tuple[Path, tuple[int, int]]] = WeakKeyDictionary()
+"""The files that engines were opened on, as device and number: a path may lead elsewhere later."""
+
+
+def meaning_of(error: DBAPIError) -> RedpencilError | None:
+    """What to tell people of an error that the database gave: that it is busy, or what the server needs.
+
+    None stands for all else, which is a mistake of ours and needs a traceback.
+    """
+    cause = error.orig
+    if isinstance(cause, sqlite3.Error):
+        code: int | str = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        busy = code in _BUSY_SQLITE
+    else:
+        code = getattr(cause, "sqlstate", None) or ""
+        busy = code.startswith(_BUSY_POSTGRES) if code else _is_lost(error)
+    if busy:
+        return BusyError("the database is busy", hint="try again in a moment")
+    return _needs(*_NEEDS[code]) if code in _NEEDS else None
+
+
+def _is_lost(error: DBAPIError) -> bool:
+    """Whether a connection to PostgreSQL broke or could not be made, so that the next one may."""
+    if error.connection_invalidated:
+        return True
+    told = str(error.orig)
+    return type(error.orig).__name__ == "OperationalError" and not any(word in told for word in _REFUSED_POSTGRES)
+
+
+def _needs(problem: str, remedy: str) -> StorageError:
+    return StorageError(problem, hint=f"nothing was changed; tell an admin of the project: {remedy}")
+
+
+def remember_file(engine: Engine, path: Path) -> None:
+    """Keep in mind which file an engine was opened on."""
+    _FILES[engine] = (path, _identity(path))
+
+
+def check_file(engine: Engine) -> None:
+    """Look whether the engine's file is still where it was: SQLite goes on with one that was deleted or moved, and what
+    is written then is lost. For PostgreSQL there is nothing to look at.
+
+    Raises:
+        StorageError: if it is gone, or another one has taken its place.
+    """
+    if engine not in _FILES:
+        return
+    path, identity = _FILES[engine]
+    try:
+        found = _identity(path)
+    except OSError:
+        found = None
+    if found != identity:
+        what = "is not where it was" if found is None else "was replaced by another one"
+        raise _needs(f"the database's file {what}", f"bring back {path.name} and start the server again")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
 
 VERSION_TABLE = "redpencil_version"
 """Holds the migration that the database is at; a database with tables but without this one is not ours."""
@@ -60,11 +142,11 @@ def open_database(place: str | Path) -> Engine:
             remember_file(engine, Path(str(url.database)))
     except RedpencilError as error:
         engine.dispose()
-        raise RedpencilError(error.problem, file=shown, way_out=error.way_out) from None
+        raise RedpencilError(error.problem, file=shown, hint=error.hint) from None
     except DBAPIError as error:
         engine.dispose()
         problem = f"the database cannot be opened ({str(error.orig).strip()})"
-        raise RedpencilError(problem, file=shown, way_out=_WAY_OUT) from None
+        raise RedpencilError(problem, file=shown, hint=_WAY_OUT) from None
     return engine
 
 
@@ -102,7 +184,7 @@ def _url(place: str | Path) -> URL:
         raise RedpencilError(
             "only SQLite files and PostgreSQL can hold a project",
             field="database",
-            way_out="give a path, or a URL such as postgresql://user:password@host/name",
+            hint="give a path, or a URL such as postgresql://user:password@host/name",
         )
     return URL.create("sqlite", database=str(Path(place).absolute()))
 
@@ -114,7 +196,7 @@ def _make_file(path: Path) -> None:
             path.touch()
     except OSError as error:
         problem = f"the database cannot be opened ({error.strerror})"
-        raise RedpencilError(problem, file=path, way_out=_WAY_OUT) from None
+        raise RedpencilError(problem, file=path, hint=_WAY_OUT) from None
 
 
 def _postgres(url: URL) -> Engine:
@@ -183,7 +265,7 @@ def _begin(connection: Connection) -> None:
 def _busy() -> BusyError:
     return BusyError(
         f"the database has been busy for more than {_BUSY_S:.0f} s",
-        way_out="try again; where many people work at once, use PostgreSQL",
+        hint="try again; where many people work at once, use PostgreSQL",
     )
 
 
@@ -210,7 +292,7 @@ def _use_wal(path: str) -> None:
                 return
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise RedpencilError(f"the database cannot be written ({error})", way_out=_WAY_OUT) from None
+                    raise RedpencilError(f"the database cannot be written ({error})", hint=_WAY_OUT) from None
                 time.sleep(0.02)
 
 
@@ -222,7 +304,7 @@ def _check_encoding(engine: Engine) -> None:
     if encoding != "UTF8":
         raise RedpencilError(
             f"the database holds text as {encoding}, which lacks most characters",
-            way_out="make it with: createdb --encoding=UTF8 --template=template0 NAME",
+            hint="make it with: createdb --encoding=UTF8 --template=template0 NAME",
         )
 
 
@@ -242,7 +324,7 @@ def _version_at(connection: Connection) -> str | None:
         if tables:
             raise RedpencilError(
                 f"the database belongs to something else (it has a table {min(tables)!r})",
-                way_out="give another path or a new database",
+                hint="give another path or a new database",
             )
         return None
     version: Any = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
@@ -251,13 +333,13 @@ def _version_at(connection: Connection) -> str | None:
     if version is not None and version > SCHEMA_VERSION:
         raise RedpencilError(
             f"the database was made by a newer redpencil (its schema is {version}, this one knows {SCHEMA_VERSION})",
-            way_out="pip install --upgrade redpencil",
+            hint="pip install --upgrade redpencil",
         )
     if version not in _KNOWN_VERSIONS:
         shown = "none" if version is None else repr(version)
         raise RedpencilError(
             f"the database does not say which schema it has ({shown} is in its table {VERSION_TABLE})",
-            way_out="bring back a copy of it, or start a new one",
+            hint="bring back a copy of it, or start a new one",
         )
     return str(version)
 
@@ -277,3 +359,68 @@ def _migrate(engine: Engine) -> None:
         config.set_main_option("path_separator", "os")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+MOST_EVENTS = 500
+"""Of one page of the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of the log. `person` is the name of who did it; None where nobody was signed in."""
+
+    id: int
+    at: float
+    person_id: int | None
+    person: str | None
+    action: str
+    item_id: int | None
+    detail: Mapping[str, Any]
+
+
+def record_event(
+    connection: Connection,
+    action: str,
+    *,
+    at: float,
+    person_id: int | None = None,
+    item_id: int | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Add a line to the log, in the transaction of what it tells of."""
+    connection.execute(
+        insert(schema.event).values(
+            at=at, action=action, person_id=person_id, item_id=item_id, detail=dict(detail or {})
+        )
+    )
+
+
+def list_events(connection: Connection, *, before: int | None = None, limit: int = 100) -> list[Event]:
+    """The newest lines first; `before` is the id of the oldest line already seen."""
+    query = (
+        select(schema.event, schema.person.c.name)
+        .join(schema.person, schema.person.c.id == schema.event.c.person_id, isouter=True)
+        .order_by(schema.event.c.id.desc())
+        .limit(min(limit, MOST_EVENTS))
+    )
+    if before is not None:
+        query = query.where(schema.event.c.id < before)
+    return [
+        Event(row.id, row.at, row.person_id, row.name, row.action, row.item_id, row.detail)
+        for row in connection.execute(query)
+    ]
+
+
+def keep(connection: Connection, key: str, value: Any) -> None:
+    """Write a value, whether or not there was one."""
+    adding = _insert(connection).values(key=key, value=value)
+    connection.execute(adding.on_conflict_do_update(index_elements=[setting.c.key], set_={"value": value}))
+
+
+def keep_first(connection: Connection, key: str, value: Any) -> None:
+    """Write a value where there is none. Whoever does the same at once is waited for, and theirs stays."""
+    connection.execute(_insert(connection).values(key=key, value=value).on_conflict_do_nothing())
+
+
+def _insert(connection: Connection) -> postgresql.Insert | sqlite.Insert:
+    return postgresql.insert(setting) if connection.dialect.name == "postgresql" else sqlite.insert(setting)

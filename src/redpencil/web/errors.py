@@ -23,7 +23,7 @@ class Stale(WorkError):  # noqa: N818
     """
 
     def __init__(self, problem: str, *, text: str, version: int, reason: StaleReason) -> None:
-        super().__init__(problem, way_out="compare your text with the one on the server, and keep what you want")
+        super().__init__(problem, hint="compare your text with the one on the server, and keep what you want")
         self.text = text
         self.version = version
         self.reason = reason

@@ -11,20 +11,82 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, Select, exists, func, insert, select, text, update
 
-from redpencil.editing.telling import beside
+from redpencil.editing.edit import beside
 from redpencil.errors import RedpencilError
-from redpencil.records import Comparison, Edit, EditOutcome, Preference, Response
+from redpencil.records import Comparison, Edit, EditOutcome, JsonlFile, Preference, Response
+from redpencil.web.bodies import LONGEST_TEXT
 from redpencil.web.database import writing
-from redpencil.web.limits import too_long
-from redpencil.web.outcomes import CURRENT
-from redpencil.web.pairs import paired
-from redpencil.web.project import call_untitled
+from redpencil.web.project import CURRENT, call_untitled
 from redpencil.web.schema import adjudication, assignment, item, person, submission
-from redpencil.web.texts import measure, unstorable
+from redpencil.web.security import BODY_LIMIT
+from redpencil.web.text import measure, unstorable
+
+LONGEST_IMPORTED: Final = LONGEST_TEXT * 3 // 4
+"""Characters."""
+LARGEST_IMPORTED: Final = BODY_LIMIT * 3 // 4
+"""Bytes of JSON in ASCII."""
+_LONGEST_ESCAPE: Final = len(json.dumps("\U0001f58d")) - 2
+
+
+def too_long(text: str) -> str | None:
+    """Why a text could not be handed in, as the end of a sentence about it; None where it could."""
+    if len(text) > LONGEST_IMPORTED:
+        return f"has {len(text):,} characters, of which {LONGEST_IMPORTED:,} are allowed"
+    if len(text) * _LONGEST_ESCAPE + 2 <= LARGEST_IMPORTED:
+        return None
+    size = len(json.dumps(text))
+    return (
+        None if size <= LARGEST_IMPORTED else f"has {size:,} bytes as JSON, of which {LARGEST_IMPORTED:,} are allowed"
+    )
+
+
+def paired(
+    first: Iterable[Response], second: Iterable[Response], files: tuple[str, str]
+) -> list[tuple[Response, Response]]:
+    """The rows of both files, matched by id, in the order of the first; `files` are what errors call the two.
+
+    Raises:
+        RedpencilError: if the files do not answer the same prompts.
+    """
+    here: dict[str, Response] = {}
+    for row in first:
+        if row.id in here:
+            raise RedpencilError(
+                f"the id {row.id!r} is there twice", file=files[0], field="id", hint="leave one of the rows out"
+            )
+        here[row.id] = row
+    others = {row.id: row for row in second}
+    _refuse_more(files[0], [one for one in here if one not in others], files[1])
+    _refuse_more(files[1], [one for one in others if one not in here], files[0])
+    pairs = [(row, others[row.id]) for row in here.values()]
+    for row, other in pairs:
+        if row.prompt != other.prompt:
+            raise RedpencilError(
+                f"the id {row.id!r} has another prompt than in {files[0]}",
+                file=files[1],
+                field="id",
+                hint="answer the same prompts in both",
+            )
+    return pairs
+
+
+def _refuse_more(file: str, ids: list[str], other: str) -> None:
+    """Refuse a file that has ids which the other one lacks."""
+    if ids:
+        counted = "an id" if len(ids) == 1 else f"{len(ids):,} ids"
+        example = repr(ids[0]) if len(ids) == 1 else f"such as {ids[0]!r}"
+        raise RedpencilError(
+            f"has {counted} that {other} lacks, {example}",
+            file=file,
+            field="id",
+            hint="cut both to the same prompts",
+        )
+
 
 _BATCH: Final = 500
 _LONGEST_ID: Final = 500
@@ -266,7 +328,7 @@ def _known_values(edit: Edit, suggestion: str | None) -> dict[str, Any]:
         raise RedpencilError(
             f"the known answer of {edit.id!r} has the outcome {edit.outcome.value!r}, which people cannot choose",
             field="outcome",
-            way_out=f"give rows with one of the outcomes {', '.join(o.value for o in EXPORTED.values())}",
+            hint=f"give rows with one of the outcomes {', '.join(o.value for o in EXPORTED.values())}",
         )
     answer = {"outcome": outcome, "edited": edit.edited if outcome == "edited" else None}
     values = _values(edit.id, edit.prompt, edit.original, edit.meta)
@@ -392,4 +454,21 @@ def _check(row: Mapping[str, Any]) -> None:
         problem = f"has meta data that JSON does not hold ({error})"
     if problem is not None:
         shown = external_id[:80].encode("utf-8", "backslashreplace").decode()
-        raise RedpencilError(f"the row {shown!r} {problem}", field="id", way_out="correct the row, then import again")
+        raise RedpencilError(f"the row {shown!r} {problem}", field="id", hint="correct the row, then import again")
+
+
+Suggested = TypeVar("Suggested", Response, Edit)
+
+
+def read_suggestions(path: Path) -> dict[str, Edit]:
+    """The edits of a file that change something, by id."""
+    return {edit.id: edit for edit in JsonlFile(path, Edit) if edit.outcome is EditOutcome.EDITED}
+
+
+def matching(rows: Iterable[Suggested], edits: Mapping[str, Edit], texts: dict[str, str]) -> Iterator[Suggested]:
+    """The rows, as they come; before each its suggestion goes into `texts`, if there is one of this very text."""
+    for row in rows:
+        edit = edits.get(row.id)
+        if edit is not None and edit.original == (row.original if isinstance(row, Edit) else row.response):
+            texts[row.id] = edit.edited
+        yield row

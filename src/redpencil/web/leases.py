@@ -14,8 +14,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, insert, select, update
 
 from redpencil.web.errors import Forbidden, NotFound
-from redpencil.web.outcomes import DECIDED
-from redpencil.web.project import ProjectConfig
+from redpencil.web.project import DECIDED, ProjectConfig
 from redpencil.web.schema import assignment, item, person, setting
 
 CLOCK_SLACK_S: Final = 3600.0

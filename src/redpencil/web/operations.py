@@ -14,10 +14,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from redpencil.web.access import EVERYBODY, DeniedError, Site, Visitor, admit, check_origin, check_token, site_of
+from redpencil.web.auth import (
+    EVERYBODY,
+    DeniedError,
+    Person,
+    Role,
+    Site,
+    Visitor,
+    admit,
+    check_origin,
+    check_token,
+    site_of,
+)
 from redpencil.web.bodies import LARGEST
 from redpencil.web.convertors import NUMBER
-from redpencil.web.people import Person, Role
 from redpencil.web.security import BODY_LIMIT, limited
 
 

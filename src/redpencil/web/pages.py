@@ -22,31 +22,33 @@ from starlette.routing import Route
 
 import redpencil
 from redpencil.errors import RedpencilError
-from redpencil.web import drafts, work
-from redpencil.web.access import (
+from redpencil.web import work
+from redpencil.web.auth import (
     ADMINS,
     EVERYBODY,
     REVIEWERS,
+    Person,
+    Role,
+    TooManyAttemptsError,
     Visitor,
     admit,
     check_origin,
     check_token,
     end_session,
     find_visitor,
+    join,
+    list_people,
+    new_session,
     set_session,
     site_of,
 )
 from redpencil.web.bodies import LARGEST
-from redpencil.web.database import reading, writing
-from redpencil.web.events import list_events, record_event
-from redpencil.web.listing import PAGE, asked_items, list_items
+from redpencil.web.database import list_events, reading, record_event, writing
 from redpencil.web.operations import whole_number
-from redpencil.web.outcomes import OUTCOME_NAMES
-from redpencil.web.people import Person, Role, list_people
-from redpencil.web.preview import render_markdown
-from redpencil.web.project import ProjectConfig, read_project
+from redpencil.web.project import OUTCOME_NAMES, ProjectConfig, read_project
 from redpencil.web.security import address_of, limited
-from redpencil.web.sessions import TooManyAttemptsError, join, new_session
+from redpencil.web.team import PAGE, asked_items, list_items
+from redpencil.web.text import render_markdown
 
 TEMPLATES = Path(__file__).parent / "templates"
 FORM_LIMIT = 64 * 1024
@@ -78,12 +80,12 @@ def message_page(
     request: Request,
     status: int,
     problem: str,
-    way_out: str | None,
+    hint: str | None,
     *,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """A plain page that says what is wrong and what to do."""
-    context = {"status": status, "problem": problem, "way_out": way_out}
+    context = {"status": status, "problem": problem, "hint": hint}
     visitor = _reader(request) if status in (403, 404) else None
     content = _environment().get_template("message.html.j2").render(**_common(request, visitor, None), **context)
     return HTMLResponse(content, status, headers=headers)
@@ -201,7 +203,7 @@ def _mine(visit: Visit) -> Context:
     before = whole_number("before", visit.request.query_params.get("before"))
     history = work.history(visit.engine, person_id, before=before, limit=work.HISTORY_PAGE + 1)
     return {
-        "drafts": [] if before is not None else drafts.drafts(visit.engine, person_id, now=now),
+        "drafts": [] if before is not None else work.drafts(visit.engine, person_id, now=now),
         "history": history[: work.HISTORY_PAGE],
         "more": len(history) > work.HISTORY_PAGE,
         "before": before,
@@ -209,8 +211,7 @@ def _mine(visit: Visit) -> Context:
 
 
 def _dashboard(visit: Visit) -> Context:
-    from redpencil.web.dashboard import progress
-    from redpencil.web.preferences import preference_counts
+    from redpencil.web.dashboard import preference_counts, progress
 
     with reading(visit.engine) as connection:
         preferences = preference_counts(connection) if visit.visitor.person.role in ADMINS else ()
@@ -218,7 +219,7 @@ def _dashboard(visit: Visit) -> Context:
 
 
 def _disputes(visit: Visit) -> Context:
-    from redpencil.web.adjudication import count_disputes, disputes, settled_disputes
+    from redpencil.web.review import count_disputes, disputes, settled_disputes
 
     with reading(visit.engine) as connection:
         return {
@@ -229,7 +230,7 @@ def _disputes(visit: Visit) -> Context:
 
 
 def _dispute(visit: Visit) -> Context:
-    from redpencil.web.adjudication import dispute
+    from redpencil.web.review import dispute
 
     item_id: int = visit.request.path_params["id"]
     if item_id > LARGEST:

@@ -3,20 +3,50 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Literal, Self, get_args
 
 import yaml
 from pydantic import Field, field_validator, model_validator
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, exists, select
 
 from redpencil.errors import RedpencilError
 from redpencil.sections import Section, parse_section
+from redpencil.web.database import keep, keep_first, record_event
 from redpencil.web.errors import OutdatedError
-from redpencil.web.events import record_event
-from redpencil.web.outcomes import Outcome
-from redpencil.web.schema import setting
-from redpencil.web.settings import keep, keep_first
-from redpencil.web.texts import unstorable
+from redpencil.web.schema import adjudication, item, setting, submission
+from redpencil.web.text import unstorable
+
+Decision = Literal["edited", "no_edit_needed", "cannot_be_fixed"]
+"""What can be found about a response, by editors and by reviewers."""
+EditorOutcome = Literal[Decision, "skipped"]
+Choice = Literal["first", "second", "tie"]
+"""What can be found about a comparison: A, B, or neither."""
+Outcome = Literal[EditorOutcome, Choice]
+
+DECISIONS: Final[tuple[str, ...]] = get_args(Decision)
+OUTCOMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "edit": get_args(EditorOutcome),
+    "compare": (*get_args(Choice), "skipped"),
+}
+"""What can be handed in, by the kind of the item."""
+OUTCOME_NAMES: Final[Mapping[str, str]] = {
+    "edited": "Edited",
+    "no_edit_needed": "No edit needed",
+    "cannot_be_fixed": "Cannot be fixed",
+    "skipped": "Skipped",
+    "first": "A is better",
+    "second": "B is better",
+    "tie": "Tie",
+}
+"""What pages call them."""
+LONGEST_REASON: Final = 10_000
+MOST_TAGS: Final = 1_000
+
+CURRENT: Final = submission.c.undone.is_(None) & (submission.c.outcome != "skipped")
+"""Submissions that judge their item: not taken back, and no skip."""
+DECIDED: Final = exists().where(adjudication.c.item_id == item.c.id).correlate(item)
+"""Items that a reviewer has settled; no editor is needed for them any more."""
+
 
 DEFAULT_TAGS = ("wrong fact", "irrelevant", "redundant", "rude", "unclear", "unsafe")
 DEFAULT_TITLE = "Edits"
@@ -87,12 +117,12 @@ def parse_project(data: Mapping[str, Any], *, file: str | Path | None = None) ->
     try:
         return parse_section(data, ProjectConfig, file=file)
     except RedpencilError as error:
-        unknown = error.way_out is not None and error.way_out.startswith("did you mean")
+        unknown = error.hint is not None and error.hint.startswith("did you mean")
         raise RedpencilError(
             error.problem,
             file=error.file,
             field=error.field,
-            way_out=error.way_out if unknown else "correct the value in the project's settings",
+            hint=error.hint if unknown else "correct the value in the project's settings",
         ) from None
 
 
@@ -105,14 +135,14 @@ def load_project_file(path: str | Path) -> ProjectConfig:
     try:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise RedpencilError(f"cannot read it ({error.strerror})", file=path, way_out="give a YAML file") from None
+        raise RedpencilError(f"cannot read it ({error.strerror})", file=path, hint="give a YAML file") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RedpencilError(f"not valid YAML: {error}", file=path, way_out="correct the YAML") from None
+        raise RedpencilError(f"not valid YAML: {error}", file=path, hint="correct the YAML") from None
     if data is None:
         return ProjectConfig()
     if not isinstance(data, dict):
         raise RedpencilError(
-            "a project is a mapping of keys to values", file=path, way_out="write lines such as title: My project"
+            "a project is a mapping of keys to values", file=path, hint="write lines such as title: My project"
         )
     return parse_project(data, file=path)
 
@@ -158,7 +188,7 @@ def change_project(
     if version is not None and version != before.fingerprint:
         raise OutdatedError(
             "somebody else has changed the settings since you opened them",
-            way_out="open the page anew and make your change there",
+            hint="open the page anew and make your change there",
         )
     changed = [name for name in type(config).model_fields if getattr(config, name) != getattr(before, name)]
     if changed:

@@ -14,11 +14,10 @@ from starlette.applications import Starlette
 from uvicorn.supervisors import Multiprocess
 
 from redpencil.errors import RedpencilError
-from redpencil.web.addresses import checked_base_url, listens_to_all, remember_address, url_of
 from redpencil.web.app import create_app
+from redpencil.web.auth import checked_base_url, listens_to_all, new_entry, remember_address, url_of
 from redpencil.web.connections import PatientProtocol, prepare_for_many
 from redpencil.web.database import open_database, writing
-from redpencil.web.entry import new_entry
 
 _DATABASE = "REDPENCIL_DATABASE"
 _BASE_URL = "REDPENCIL_BASE_URL"
@@ -117,7 +116,7 @@ def bind(host: str, port: int) -> socket.socket:
         raise RedpencilError(
             f"cannot listen on {host}, port {port} ({getattr(error, 'strerror', None) or error})",
             field="port",
-            way_out="choose another port with --port, or 0 for any that is free",
+            hint="choose another port with --port, or 0 for any that is free",
         ) from None
     listener.listen(2048)  # who comes before the server has started waits, instead of being refused
     listener.set_inheritable(True)

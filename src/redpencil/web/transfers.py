@@ -21,9 +21,9 @@ from starlette.responses import StreamingResponse
 
 from redpencil.errors import RedpencilError
 from redpencil.records import Edit, JsonlFile, Record, Response, to_row
-from redpencil.web.access import REVIEWERS
-from redpencil.web.database import reading, writing
-from redpencil.web.events import record_event
+from redpencil.web.auth import REVIEWERS
+from redpencil.web.database import reading, record_event, writing
+from redpencil.web.gold import known_warnings
 from redpencil.web.items import (
     ImportCount,
     RefusedRow,
@@ -32,11 +32,11 @@ from redpencil.web.items import (
     import_comparisons,
     import_known_answers,
     import_responses,
+    matching,
+    read_suggestions,
 )
-from redpencil.web.known import known_warnings
 from redpencil.web.operations import Call, Operation
 from redpencil.web.security import UPLOAD_LIMIT, limited
-from redpencil.web.suggestions import matching, read_suggestions
 
 JSONL = "application/x-ndjson"
 PARTS = ("responses", "suggestions", "known", "first", "second")
@@ -117,7 +117,7 @@ def _import(call: Call) -> ImportAnswer:
     except RedpencilError as error:  # it names a temporary file, which means nothing to anybody
         part = Path(error.file).name if error.file else None
         where = f"{part}, line {error.line}: " if part and error.line else f"{part}: " if part else ""
-        raise RedpencilError(where + error.problem, field=error.field, way_out=error.way_out) from None
+        raise RedpencilError(where + error.problem, field=error.field, hint=error.hint) from None
     finally:
         upload.discard()
     detail = asdict(count) | {"refused": [row.id for row in count.refused]}
@@ -160,8 +160,8 @@ def _check_parts(upload: Upload) -> None:
     elif "suggestions" in sent and not sent & {"responses", "known"}:
         problem = "suggestions belong to responses"
     if problem is not None:
-        way_out = "send `responses` or `known`, with or without `suggestions`, or both `first` and `second`"
-        raise RedpencilError(problem, way_out=way_out)
+        hint = "send `responses` or `known`, with or without `suggestions`, or both `first` and `second`"
+        raise RedpencilError(problem, hint=hint)
 
 
 def _export(rows: Callable[[Connection], Iterable[Record]], name: str) -> Callable[[Call], StreamingResponse]:

@@ -8,19 +8,241 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Engine, Row, insert, select, update
+from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 
 from redpencil.alignment.words import Block
 from redpencil.web import leases
-from redpencil.web.database import reading, writing
+from redpencil.web.database import reading, record_event, writing
 from redpencil.web.errors import Forbidden, NotFound, Refused, Stale, StaleReason
-from redpencil.web.events import record_event
-from redpencil.web.handing_in import Judged, check_text, judge
-from redpencil.web.outcomes import DECIDED
-from redpencil.web.project import ProjectConfig, read_project
+from redpencil.web.items import question_of
+from redpencil.web.project import DECIDED, LONGEST_REASON, MOST_TAGS, OUTCOMES, ProjectConfig, read_project
 from redpencil.web.schema import adjudication, assignment, item, submission
-from redpencil.web.standing import HELD, standing_of
-from redpencil.web.tasks import NO_MARKS, Marks, Task, draft_values, holds_draft, marks_values, shown_text, task_from
+from redpencil.web.text import Measured, measure, restore_line_ends, unstorable
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What goes into the database; `edited` has the line ends of the original, and is None unless it was edited."""
+
+    outcome: str
+    edited: str | None
+    reason: str
+    tags: list[dict[str, Any]]
+    measured: Measured
+
+
+def judge(
+    kind: str,
+    original: str,
+    config: ProjectConfig,
+    outcome: str,
+    text: str | None,
+    reason: str,
+    tags: Sequence[Mapping[str, Any]] = (),
+    *,
+    limits: bool = True,
+) -> Judged:
+    """Check a submission against the project and measure it; a reviewer's decision is not held to its `limits`.
+
+    Raises:
+        Refused: naming the field that does not fit.
+    """
+    if text is not None:
+        check_text(text)
+    if outcome not in OUTCOMES[kind]:
+        choices = ", ".join(OUTCOMES[kind])
+        raise Refused(f"{outcome!r} is no outcome of this item", field="outcome", hint=f"choose one of: {choices}")
+    reason = reason.strip()
+    _check_reason(reason, outcome, config)
+    edited = None
+    if outcome == "edited":
+        if text is None:
+            raise Refused("the edited text is missing", field="text", hint="send the text")
+        edited = restore_line_ends(original, text)
+        if edited == original:
+            raise Refused(
+                "the text is the same as the response",
+                field="outcome",
+                hint="edit the text, or choose that no edit is needed",
+            )
+    measured = measure(original, original if edited is None else edited)
+    if edited is not None and limits:
+        _check_limits(measured, config)
+    return Judged(outcome, edited, reason, _checked_tags(tags, original, config), measured)
+
+
+def check_text(text: str, field: str = "text") -> None:
+    """Refuse what no database holds.
+
+    Raises:
+        Refused: naming the character and the field.
+    """
+    if problem := unstorable(text):
+        raise Refused(f"the {field} holds {problem}, which cannot be kept", field=field, hint="take it out")
+
+
+def _check_reason(reason: str, outcome: str, config: ProjectConfig) -> None:
+    if not reason and outcome in config.reason_required_for:
+        raise Refused("a reason is needed for this outcome", field="reason", hint="say in a few words why")
+    if len(reason) > LONGEST_REASON:
+        raise Refused(f"the reason has more than {LONGEST_REASON:,} characters", field="reason", hint="shorten it")
+    check_text(reason, "reason")
+
+
+def _check_limits(measured: Measured, config: ProjectConfig) -> None:
+    if measured.kept < config.kept_hard:
+        raise Refused(
+            f"the edit keeps {measured.kept:.0%} of the words; this project asks for at least {config.kept_hard:.0%}",
+            field="text",
+            hint="change less, or say that the response cannot be fixed",
+        )
+    if config.distance_hard is not None and measured.distance > config.distance_hard:
+        raise Refused(
+            f"the edit changes {measured.distance:,} characters; this project allows {config.distance_hard:,}",
+            field="text",
+            hint="change less, or say that the response cannot be fixed",
+        )
+
+
+def _checked_tags(tags: Sequence[Mapping[str, Any]], original: str, config: ProjectConfig) -> list[dict[str, Any]]:
+    if len(tags) > MOST_TAGS:
+        raise Refused(f"more than {MOST_TAGS:,} tags", field="tags", hint="tag fewer spans")
+    checked = []
+    for tag in tags:
+        start, end, name = tag.get("start"), tag.get("end"), tag.get("tag")
+        if name not in config.tags:
+            names = ", ".join(config.tags) or "none"
+            raise Refused(f"{name!r} is no tag of this project", field="tags", hint=f"choose one of: {names}")
+        if not isinstance(start, int) or not isinstance(end, int) or not 0 <= start <= end <= len(original):
+            raise Refused(
+                f"a tag from {start} to {end} lies outside of the response", field="tags", hint="tag a changed span"
+            )
+        checked.append({"start": start, "end": end, "tag": name})
+    return checked
+
+
+Standing = Literal["yours", "free", "taken", "done"]
+"""The person holds it, could take it up again, lost it to others or to a reviewer's decision, or has handed it in."""
+
+HELD: Final = select(assignment, item.c.known_answer.is_not(None).label("known")).join_from(assignment, item)
+"""Assignments with what `standing_of` has to know of their items."""
+
+
+def standing_of(connection: Connection, row: Row[Any], config: ProjectConfig, now: float) -> Standing:
+    """How an assignment, a row of `HELD`, stands; without a lock this can be past a moment later."""
+    if row.state in ("done", "skipped"):
+        return "done"
+    if leases.lease_from(connection, row, config, now) is None:
+        return "taken"
+    return "yours" if row.state == "open" and row.lease_until > now else "free"
+
+
+State = Literal["open", "done", "skipped", "released"]
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a person has chosen beside the text so far; the project is asked about it only when it is handed in.
+
+    Args:
+        outcome: one of `redpencil.web.project.OUTCOMES` for the kind of the item, or None as long as none is chosen.
+        reason: why, in the person's words.
+        tags: {"start", "end", "tag"} with offsets in characters of the original response.
+    """
+
+    outcome: str | None = None
+    reason: str = ""
+    tags: Sequence[Mapping[str, Any]] = ()
+
+
+NO_MARKS: Final = Marks()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An item as one person works on it.
+
+    `draft` is the text to show: the person's last draft, or the response where there is none yet; `draft_outcome`,
+    `draft_reason` and `draft_tags` are the `Marks` that go with it. `version` goes back with the next draft or submit.
+    `prompt` is the question without the `context`. `lease_left_s` is for pages whose clock is wrong; where it is 0,
+    `standing` says whether the person may go on.
+    """
+
+    assignment_id: int
+    kind: Literal["edit", "compare"]
+    prompt: str
+    context: str
+    response: str
+    second: str | None
+    suggestion: str | None
+    version: int
+    draft: str
+    lease_until: float
+    opened: float
+    active_s: float
+    state: State = "open"
+    draft_saved: float | None = None
+    draft_outcome: str | None = None
+    draft_reason: str = ""
+    draft_tags: Sequence[Mapping[str, Any]] = ()
+    lease_left_s: float = 0.0
+    standing: Standing = "yours"
+
+
+def task_from(row: Row[Any], config: ProjectConfig, now: float) -> Task:
+    """The task of a row of `redpencil.web.leases.whole_assignment`."""
+    return Task(
+        assignment_id=row.id,
+        kind=row.kind,
+        prompt=question_of(row.prompt, row.meta),
+        context=row.context,
+        response=row.response,
+        second=row.second,
+        suggestion=row.suggestion if config.suggestions else None,
+        version=row.version,
+        draft=shown_text(row),
+        lease_until=row.lease_until,
+        opened=row.opened,
+        active_s=row.active_s,
+        state=row.state,
+        draft_saved=row.draft_saved,
+        draft_outcome=row.draft_outcome,
+        draft_reason=row.draft_reason,
+        draft_tags=row.draft_tags,
+        lease_left_s=max(0.0, row.lease_until - now),
+    )
+
+
+def shown_text(row: Row[Any]) -> str:
+    """The text that the person goes on with."""
+    if row.draft_saved is not None:
+        return str(row.draft)
+    return str(row.response) if row.kind == "edit" else ""
+
+
+def draft_values(text: str, marks: Marks, kind: str, now: float) -> dict[str, Any]:
+    """The columns of a draft.
+
+    Raises:
+        Refused: if no database holds the reason, or the outcome is one of the other kind.
+    """
+    check_text(marks.reason, "reason")
+    if marks.outcome is not None and marks.outcome not in OUTCOMES[kind]:
+        choices = ", ".join(OUTCOMES[kind])
+        raise Refused(f"{marks.outcome!r} is no outcome of this item", field="outcome", hint=f"choose of: {choices}")
+    return {"draft": text, "draft_saved": now} | marks_values(marks.outcome, marks.reason, marks.tags)
+
+
+def marks_values(outcome: str | None, reason: str, tags: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The columns of what was chosen beside the text."""
+    return {"draft_outcome": outcome, "draft_reason": reason, "draft_tags": [dict(tag) for tag in tags]}
+
+
+def holds_draft(row: Row[Any], values: Mapping[str, Any]) -> bool:
+    """Whether an assignment has this very draft already."""
+    names = ("draft", "draft_outcome", "draft_reason", "draft_tags")
+    return row.draft_saved is not None and all(getattr(row, name) == values[name] for name in names)
+
 
 HISTORY_PAGE: Final = 100
 """Lines of a person's history on one page."""
@@ -41,7 +263,7 @@ class Submission:
     """What a person hands in.
 
     Args:
-        outcome: one of `redpencil.web.outcomes.OUTCOMES` for the kind of the item.
+        outcome: one of `redpencil.web.project.OUTCOMES` for the kind of the item.
         text: the text in the page, kept as the draft; it is the edit where the outcome is `edited`.
         reason: why, in the person's words.
         tags: {"start", "end", "tag"} with offsets in characters of the original response.
@@ -364,3 +586,98 @@ def _active(row: Row[Any], given: float | None, now: float) -> float:
     if given is None or not math.isfinite(given):
         return float(row.active_s)
     return max(float(row.active_s), min(given, now - float(row.opened)))
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An edit that was saved and not handed in. `standing` is never `done`."""
+
+    assignment_id: int
+    prompt: str
+    text: str
+    version: int
+    standing: Standing
+    lease_until: float
+    saved_at: float
+
+
+def drafts(engine: Engine, person_id: int, *, now: float, limit: int = 200) -> list[Draft]:
+    """The person's drafts that are not handed in and differ from the response or give a reason, the latest first."""
+    query = (
+        HELD.add_columns(item.c.prompt, item.c.meta)
+        .where(
+            assignment.c.person_id == person_id,
+            assignment.c.state.in_(("open", "released")),
+            assignment.c.draft_saved.is_not(None),
+            item.c.kind == "edit",
+            (assignment.c.draft != item.c.response) | (assignment.c.draft_reason != ""),
+        )
+        .order_by(assignment.c.draft_saved.desc(), assignment.c.id.desc())
+        .limit(limit)
+    )
+    with reading(engine) as connection:
+        config = read_project(connection)
+        return [_draft(row, standing_of(connection, row, config, now)) for row in connection.execute(query).all()]
+
+
+def take_up(engine: Engine, person_id: int, assignment_id: int, *, now: float) -> Task:
+    """Go on with an assignment that was given back or whose lease ran out; one that is held anyway is held anew.
+
+    Raises:
+        Stale: if others have taken the place, or the item is handed in.
+        NotFound, Forbidden
+    """
+    with writing(engine) as connection:
+        row = leases.locked_assignment(connection, person_id, assignment_id)
+        handed_in = row.state in ("done", "skipped")
+        lease_until = None if handed_in else leases.lease_from(connection, row, read_project(connection), now)
+        if lease_until is not None:
+            values = {"state": "open", "lease_until": lease_until}
+            connection.execute(update(assignment).where(assignment.c.id == assignment_id).values(**values))
+    task = task_of(engine, person_id, assignment_id, now=now)
+    if lease_until is None:
+        problem = "this item is handed in already" if handed_in else "others have taken this item; your text is kept"
+        raise Stale(problem, text=task.draft, version=task.version, reason="done" if handed_in else "taken")
+    return task
+
+
+def _draft(row: Row[Any], standing: Standing) -> Draft:
+    return Draft(
+        assignment_id=row.id,
+        prompt=question_of(row.prompt, row.meta),
+        text=row.draft,
+        version=row.version,
+        standing=standing,
+        lease_until=row.lease_until,
+        saved_at=row.draft_saved,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many items a person has done, and about how many they could still get; others can take those before them."""
+
+    done: int
+    left: int
+
+
+def tally(engine: Engine, person_id: int) -> Tally:
+    """How far a person is.
+
+    Items with a known answer count like all others, done or not, so that the figures do not tell them apart.
+    """
+    with reading(engine) as connection:
+        config = read_project(connection)
+        here = (assignment.c.person_id == person_id) & (assignment.c.state == "done")
+        done = connection.execute(select(func.count()).select_from(assignment).where(here)).scalar_one()
+        return Tally(done, _left(connection, person_id, config))
+
+
+def _left(connection: Connection, person_id: int, config: ProjectConfig) -> int:
+    wanted = item.c.known_answer.is_(None) & (item.c.done < config.editors_per_item) & ~DECIDED
+    if config.known_answer_share:
+        wanted |= item.c.known_answer.is_not(None)
+    through = (assignment.c.person_id == person_id) & assignment.c.state.in_(("done", "skipped"))
+    everybody = select(func.count()).select_from(item).where(wanted)
+    mine = select(func.count()).select_from(assignment).join(item).where(wanted, through)
+    return int(connection.execute(everybody).scalar_one() - connection.execute(mine).scalar_one())

@@ -1,14 +1,46 @@
 """The world stage: writes the model folder, the corpora and the prompts."""
 
 import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from redpencil.config import WorldConfig
-from redpencil.records import write_jsonl
+from redpencil.errors import RedpencilError
+from redpencil.records import Comparison, Example, Preference, Prompt, write_jsonl
 from redpencil.runs import derive_seed
-from redpencil.world.corpus import make_examples
-from redpencil.world.domains import make_domain
+from redpencil.world.domain import Domain
+from redpencil.world.facts import FactsDomain
+from redpencil.world.oracle import Oracle
+from redpencil.world.summaries import SummariesDomain
 from redpencil.world.tokenizer import save_model_folder
+
+
+def make_examples(
+    domain: Domain, prompts: Sequence[Prompt], rng: random.Random, n: int, *, halved: bool = False
+) -> Iterator[Example]:
+    """`n` demonstrations on prompts drawn with replacement; `halved` halves the rate of each flaw.
+
+    Raises:
+        RedpencilError: if there are no prompts or one of them is no prompt of this domain.
+    """
+    if not prompts:
+        raise RedpencilError("no prompts to write examples for", hint="give at least one prompt")
+    for index in range(n):
+        prompt = rng.choice(prompts).prompt
+        yield Example(f"example-{index:05d}", prompt, domain.plan(prompt, rng, halved=halved).text)
+
+
+_DOMAINS: Mapping[str, Callable[[int], Domain]] = {"facts": FactsDomain, "summaries": SummariesDomain}
+
+
+def make_domain(config: WorldConfig) -> Domain:
+    """The domain `config.domain` with its `facts_seed`."""
+    return _DOMAINS[config.domain](config.facts_seed)
+
+
+def make_oracle(config: WorldConfig) -> Oracle:
+    """The oracle of that domain."""
+    return Oracle(make_domain(config))
 
 
 def write_world(config: WorldConfig, seed: int, folder: Path) -> None:
@@ -35,3 +67,19 @@ def write_world(config: WorldConfig, seed: int, folder: Path) -> None:
     write_jsonl(folder / "sft.jsonl", make_examples(domain, train, rng("sft"), config.sft_examples))
     cleaner = make_examples(domain, train, rng("reference"), max(1, config.sft_examples // 3), halved=True)
     write_jsonl(folder / "reference.jsonl", cleaner)
+
+
+def annotate(
+    oracle: Oracle, prompt: str, first: str, second: str, rng: random.Random, flip: float = 0.25
+) -> Preference:
+    """The preferred response, never a tie: ties are broken by a coin; then the label flips with probability `flip`."""
+    preference = oracle.prefers(prompt, first, second)
+    prefers_first = rng.random() < 0.5 if preference is Preference.TIE else preference is Preference.FIRST
+    if rng.random() < flip:
+        prefers_first = not prefers_first
+    return Preference.FIRST if prefers_first else Preference.SECOND
+
+
+def less_preferred(comparison: Comparison) -> str:
+    """The response that lost; the second one of a tie."""
+    return comparison.first if comparison.preference is Preference.SECOND else comparison.second

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from redpencil.errors import RedpencilError
 from redpencil.runs import derive_seed
-from redpencil.world.domain import Task
+from redpencil.world.domain import Flaw, FlawKind, Task, Verdict, Words
 from redpencil.world.oracle import Oracle
-from redpencil.world.reading import Words
-from redpencil.world.verdicts import Flaw, FlawKind, Verdict
 
 FIGURE_2 = re.compile(
     r"Question: ?(?P<question>.*?)\n\n(?:Input: ?.*?\n\n)?Response: ?(?P<response>.*)\n\nPlease make minimal changes",
@@ -66,7 +64,7 @@ def scripted_editor(oracle: Oracle, seed: int, repair: float = 0.7, slip: float 
         if match is None:
             raise RedpencilError(
                 "the scripted editor found no question and response in its prompt",
-                way_out="keep the labels Question:, Response: and the closing sentence of the paper's Figure 2",
+                hint="keep the labels Question:, Response: and the closing sentence of the paper's Figure 2",
             )
         rng = random.Random(derive_seed(seed, text))
         return minimal_edit(oracle, match["question"], match["response"], rng, repair, slip)

@@ -15,9 +15,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from redpencil.records import Preference
-from redpencil.world.domain import Domain, Task
-from redpencil.world.reading import STOP, WORD, WordFlaw, Words, sentences
-from redpencil.world.verdicts import Flaw, FlawKind, ValueSpan, Verdict
+from redpencil.world.domain import (
+    STOP,
+    WORD,
+    Domain,
+    Flaw,
+    FlawKind,
+    Task,
+    ValueSpan,
+    Verdict,
+    WordFlaw,
+    Words,
+    sentences,
+)
 
 
 @dataclass

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from redpencil.records import Response
+from redpencil.web.auth import Role, add_person
 from redpencil.web.database import open_database, writing
 from redpencil.web.items import import_comparisons, import_responses
-from redpencil.web.people import Role, add_person
 from redpencil.web.project import ProjectConfig, write_project
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -7,9 +7,9 @@ import pytest
 
 from redpencil.records import Response
 from redpencil.web import work
-from redpencil.web.adjudication import decide, dispute
+from redpencil.web.auth import list_people
 from redpencil.web.database import open_database, reading
-from redpencil.web.people import list_people
+from redpencil.web.review import decide, dispute
 
 pytestmark = pytest.mark.external
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from redpencil.records import Response
-from redpencil.web.texts import measure
+from redpencil.web.text import measure
 
 pytestmark = pytest.mark.external
 

@@ -36,7 +36,7 @@ export async function ask(method, path, body, options = {}) {
 
 const SOMEBODY_ELSE = {
   error: "Somebody else has signed in in this browser since",
-  way_out: "Open your own invite link again; your text is kept in this browser",
+  hint: "Open your own invite link again; your text is kept in this browser",
 };
 
 /**
@@ -97,9 +97,9 @@ function parsed(text) {
 export function problemOf(answer) {
   if (answer.status === 401)
     return "You are signed out. Open your invite link again; your text is kept in this browser.";
-  const { error, way_out: wayOut } = answer.data ?? {};
+  const { error, hint: hint } = answer.data ?? {};
   if (typeof error !== "string") return `The server refused (status ${answer.status}).`;
-  return wayOut ? `${sentence(error)} ${sentence(wayOut)}` : sentence(error);
+  return hint ? `${sentence(error)} ${sentence(hint)}` : sentence(error);
 }
 
 /**

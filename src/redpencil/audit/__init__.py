@@ -1,0 +1,1 @@
+"""What a set of edits is like, before a model learns from it."""

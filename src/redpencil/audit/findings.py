@@ -1,0 +1,297 @@
+"""What an audit's figures mean, in sentences: what needs attention first, each with advice."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from redpencil.audit.audit import Audit, Editor
+from redpencil.audit.rules import RULES, rule_text
+from redpencil.records import EditOutcome
+
+ATTENTION: Final = {
+    "answers without an edit": 0.05,
+    "rewritten": 0.2,
+    "rule": 0.05,
+    "only_append": 0.15,
+    "growth": 0.1,
+    "direction": 0.6,
+    "repeated": 0.01,
+    "kept": 0.45,
+}
+"""Shares from which on a finding needs attention; below, it is a note. For `kept` it is the other way round: people's
+edits of QA-Feedback keep 53 % of the words on average, independent answers to one prompt about a third."""
+ENOUGH_EDITS: Final = 20
+"""Edits from which on an editor is compared with the others."""
+UNLIKE_OTHERS: Final = 0.2
+"""Difference of an editor's share from that of all other editors from which on it is named."""
+SHOWN_EDITORS: Final = 3
+
+_NO_EDIT: Final = {
+    EditOutcome.FAILED: "Run the same `redpencil edit` again: only what failed is asked once more.",
+    EditOutcome.TRUNCATED: "Raise the limit on the tokens of an answer.",
+    EditOutcome.REFUSED: "Read the kept answers; another editor or another template may not refuse.",
+    EditOutcome.EMPTY: "Read the responses: they or the answers to them were blank.",
+}
+_RULE_ADVICE: Final = {
+    "rewritten": "Say in the guidelines, or in the request to a model, that most of the text should stay. Give these "
+    "back to people; ask a model again with `redpencil edit --min-kept`.",
+    "cosmetic": "They teach that such details are what a response is judged by. Leave them out unless that is meant.",
+    "reordered": "Nothing was corrected, so no word deserves its blame. Leave them out.",
+    "put_back": "Words that come back are blamed although nobody found fault with them. Ask for the smallest change.",
+    "rephrased": "The wording is blamed for what may be one wrong word. Ask for the smallest change.",
+    "wrapped": "They are no part of a response, but a model learns to write them. Strip them, then import anew.",
+}
+_LENGTH_BIAS: Final = (
+    "A length bias in the making: no word of the original is blamed, and longer is always better. Leave a part of them "
+    "out, ask for corrections rather than additions, and watch the length in PPO."
+)
+_FEW: Final = "Few enough to leave in. Look at an example before you decide."
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to know about the edits. `share` is of the rows or edits that it is about; None where it is none."""
+
+    name: str
+    attention: bool
+    sentence: str
+    advice: str
+    share: float | None = None
+
+
+def findings(audit: Audit) -> tuple[Finding, ...]:
+    """What there is to say, what needs attention first."""
+    found = [*_outcomes(audit), *_contradictions(audit), *_duplicates(audit), *_labelled(audit)]
+    if audit.edits:
+        found += [*_kept(audit), *_length(audit), *_not_minimal(audit), *_places(audit), *_editors(audit)]
+    capital = (replace(finding, sentence=finding.sentence[0].upper() + finding.sentence[1:]) for finding in found)
+    return tuple(sorted(capital, key=lambda finding: not finding.attention))
+
+
+def share_text(part: int, whole: int) -> str:
+    """A share in percent; what is not none is never called 0 %, and what is not all never 100 %."""
+    if not whole:
+        return "0 %"
+    percent = 100 * part / whole
+    if part and percent < 0.5:
+        return "under 1 %"
+    return "over 99 %" if part < whole and percent >= 99.5 else f"{percent:.0f} %"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 edit`, `1,200 edits`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def rule_name(name: str) -> str:
+    """A rule's name in words."""
+    return name.replace("_", " ")
+
+
+def _outcomes(audit: Audit) -> Iterator[Finding]:
+    if not audit.edits:
+        yield Finding(
+            "no edits",
+            True,
+            f"None of {counted(audit.rows, 'row')} holds an edit.",
+            "Rows with the outcome `edited`, an original and another text are edits; see the outcomes below.",
+        )
+    for outcome, advice in _NO_EDIT.items():
+        rows = audit.outcomes[outcome.value]
+        if rows:
+            share = rows / audit.rows
+            text = f"{share_text(rows, audit.rows)} of the rows ({rows:,}) have no edit: {outcome.value}."
+            yield Finding(outcome.value, share >= ATTENTION["answers without an edit"], text, advice, share)
+    unusable = sum(audit.unusable.values())
+    if unusable:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in audit.unusable.items() if count)
+        text = f"{counted(unusable, 'row')} said to be edited cannot be learned from ({reasons})."
+        yield Finding("unusable", True, text, "They are skipped. Check what wrote them.", unusable / audit.rows)
+    if audit.blank_edits:
+        yield Finding(
+            "blank",
+            True,
+            f"{counted(audit.blank_edits, 'edit')} left nothing of the response and put nothing in its place.",
+            "An empty text would count as the better response. Training skips them; see whether that is meant.",
+            audit.blank_edits / audit.edits,
+        )
+    if audit.retried:
+        text = f"{share_text(audit.retried, audit.rows)} of the rows ({audit.retried:,}) were asked for twice."
+        advice = "The first answer kept too little. If these are many, the request does not say well what is wanted."
+        yield Finding("retried", False, text, advice, audit.retried / audit.rows)
+
+
+def _kept(audit: Audit) -> Iterator[Finding]:
+    kept = audit.kept.mean
+    if kept is not None and audit.edits >= ENOUGH_EDITS and kept < ATTENTION["kept"]:
+        share = f"{100 * kept:.0f} %"
+        text = f"The edits keep {share} of the words on average: these look like independent answers, not edits."
+        advice = (
+            "Edits that people make keep half and more. Pairs of answers that nobody made from each other are "
+            "comparisons: `redpencil import --as comparisons`."
+        )
+        yield Finding("kept", True, text, advice, kept)
+
+
+def _contradictions(audit: Audit) -> Iterator[Finding]:
+    repeats = audit.repeats
+    for name, found, (one, many, what), advice in (
+        (
+            "edited_differently",
+            repeats.edited_differently,
+            ("response was", "responses were", "edited in more than one way by one editor"),
+            "Choose one edit of each: they pull in different directions.",
+        ),
+        (
+            "edited_or_left",
+            repeats.edited_or_left,
+            ("response was", "responses were", "edited in one row and found good in another by one editor"),
+            "Look at them: either the edit was not needed, or the fault was overlooked.",
+        ),
+        (
+            "reversed",
+            repeats.reversed,
+            ("pair of texts was", "pairs of texts were", "edited in both directions, each into the other"),
+            "At least one of the two edits makes the response worse. Decide, and leave the other one out.",
+        ),
+        (
+            "swapped",
+            repeats.swapped,
+            ("pair of words was", "pairs of words were", "replaced in both directions, in edits of one prompt"),
+            "Both words are blamed and both are praised. Look for taste without a fault, or for a wrong correction.",
+        ),
+    ):
+        if found.groups:
+            share = found.rows / audit.rows
+            text = f"{found.groups:,} {one if found.groups == 1 else many} {what} ({counted(found.rows, 'row')})."
+            attention = share >= ATTENTION["repeated"]
+            yield Finding(
+                name, attention, text, advice if attention else "Few enough to look at each. " + advice, share
+            )
+    for name, found, what in (
+        ("others_edited_differently", repeats.others_edited_differently, "in different ways by different editors"),
+        ("edited_or_left_by_others", repeats.edited_or_left_by_others, "by one editor and found good by another"),
+    ):
+        if found.groups:
+            text = f"{counted(found.groups, 'response')} edited {what} ({counted(found.rows, 'row')})."
+            advice = "Expected where editors share responses; it says how far they agree."
+            yield Finding(name, False, text, advice, found.rows / audit.rows)
+
+
+def _duplicates(audit: Audit) -> Iterator[Finding]:
+    repeats, rows = audit.repeats, audit.rows
+    if repeats.ids.groups:
+        rows_of = counted(repeats.ids.rows, "row")
+        text = f"{counted(repeats.ids.groups, 'id')} on more than one row of one editor ({rows_of})."
+        yield Finding("ids", True, text, "Give each row an id of its own.", repeats.ids.rows / rows)
+    if repeats.edits.groups:
+        share = repeats.edits.rows / rows
+        rows_of = counted(repeats.edits.rows, "row")
+        text = f"{counted(repeats.edits.groups, 'edit')} on more than one row of one editor ({rows_of})."
+        advice = "Keep one of each: copies weigh more, and may stand in training and validation data at once."
+        attention = share >= ATTENTION["repeated"]
+        yield Finding(
+            "edits", attention, text, advice if attention else "Few; where it matters keep one of each.", share
+        )
+    if repeats.responses.groups:
+        rows_of = counted(repeats.responses.rows, "row")
+        text = f"{counted(repeats.responses.groups, 'response')} on more than one row ({rows_of})."
+        advice = "Keep the rows of one response together when data are split."
+        yield Finding("responses", False, text, advice, repeats.responses.rows / rows)
+
+
+def _length(audit: Audit) -> Iterator[Finding]:
+    length, edits = audit.length, audit.edits
+    if length.only_append:
+        share = length.only_append / edits
+        attention = share >= ATTENTION["only_append"]
+        yield Finding(
+            "only_append",
+            attention,
+            f"{share_text(length.only_append, edits)} of the edits only append: they add at the end, no more.",
+            _LENGTH_BIAS if attention else _FEW,
+            share,
+        )
+    if length.only_cut_the_end:
+        share = length.only_cut_the_end / edits
+        attention = share >= ATTENTION["only_append"]
+        yield Finding(
+            "only_cut_the_end",
+            attention,
+            f"{share_text(length.only_cut_the_end, edits)} of the edits only cut the end off.",
+            _FEW if not attention else "What is learned may be to stop early. See whether the end was at fault.",
+            share,
+        )
+    growth = (length.words_after - length.words_before) / length.words_before
+    for more, count, way in ((growth, length.longer, "longer"), (-growth, length.shorter, "shorter")):
+        if more >= ATTENTION["growth"] and count / edits >= ATTENTION["direction"]:
+            text = f"{share_text(count, edits)} of the edits are {way}; together they are {100 * more:.0f} % {way}."
+            advice = f"A reward model may learn that {way} is better. Compare rewards with lengths before PPO."
+            yield Finding("growth", True, text, advice, count / edits)
+
+
+def _not_minimal(audit: Audit) -> Iterator[Finding]:
+    for name in RULES:
+        count = audit.broken_rules[name]
+        if count:
+            share = count / audit.edits
+            limit = ATTENTION["rewritten" if name == "rewritten" else "rule"]
+            does = rule_text(name, audit.min_kept)
+            text = f"{share_text(count, audit.edits)} of the edits ({count:,}) are {rule_name(name)}: each {does}."
+            attention = share >= limit or name == "wrapped"
+            yield Finding(name, attention, text, _RULE_ADVICE[name] if attention else _FEW, share)
+
+
+def _places(audit: Audit) -> Iterator[Finding]:
+    added = audit.length.words_added
+    at_the_end = audit.length.added_at_the_end
+    if added and at_the_end / added >= 0.5:
+        text = f"{share_text(at_the_end, added)} of all added words are added behind the last word of the response."
+        advice = "What is missing was added rather than what is wrong corrected. See `docs/paper.md` on insertions."
+        yield Finding("added_at_the_end", False, text, advice, at_the_end / added)
+
+
+def _editors(audit: Audit) -> Iterator[Finding]:
+    compared = [editor for editor in audit.editors if editor.edits >= ENOUGH_EDITS and editor.edits < audit.edits]
+    for name, noun in (("only_append", "only append"), ("not_minimal", "are not minimal by the rules")):
+        unlike = [(editor, rest) for editor in compared for rest in [_rest(audit, editor, name)] if rest is not None]
+        told = [(getattr(editor, name), editor, rest) for editor, rest in unlike]
+        yield from _unlike(name, noun, [row for row in told if row[0] / row[1].edits - row[2] >= UNLIKE_OTHERS])
+
+
+def _rest(audit: Audit, editor: Editor, name: str) -> float | None:
+    """The share of all other editors together."""
+    edits = audit.edits - editor.edits
+    return sum(getattr(other, name) for other in audit.editors if other is not editor) / edits if edits else None
+
+
+def _unlike(name: str, noun: str, told: Sequence[tuple[int, Editor, float]]) -> Iterator[Finding]:
+    if told:
+        few = [
+            f"{editor.name or 'no name'} ({share_text(count, editor.edits)}, others {100 * rest:.0f} %)"
+            for count, editor, rest in told[:SHOWN_EDITORS]
+        ]
+        more = f" and {len(told) - SHOWN_EDITORS} more" if len(told) > SHOWN_EDITORS else ""
+        text = f"Editors whose edits {noun} far more often than those of others: {', '.join(few)}{more}."
+        whose = (
+            "this editor's edits, or at its template," if len(told) == 1 else "each one's edits, or at its template,"
+        )
+        yield Finding(f"editor {name}", True, text, f"Look at {whose} before you use them.")
+
+
+def _labelled(audit: Audit) -> Iterator[Finding]:
+    spans = audit.spans
+    if spans is None:
+        return
+    if spans.unreadable:
+        text = f"{counted(spans.unreadable, 'row')} have `spans` that cannot be read."
+        advice = "Write spans as objects with `start` and `end`, character offsets within the original."
+        yield Finding("unreadable spans", True, text, advice)
+    if spans.f1 is not None and spans.precision is not None and spans.recall is not None:
+        interval = "" if spans.f1_low is None else f" (95 % interval {spans.f1_low:.3f} to {spans.f1_high:.3f})"
+        text = (
+            f"Changed words against words labelled as errors: F1 {spans.f1:.3f}{interval}, "
+            f"precision {spans.precision:.3f}, recall {spans.recall:.3f}, {counted(spans.edits, 'response')}."
+        )
+        advice = "The higher, the more an edit's changes are the faults that people see."
+        yield Finding("spans", spans.f1 < 0.5, text, advice)

@@ -1,0 +1,298 @@
+"""Cheap rules that call an edit not minimal. Each sees words only, so each is a reason to look, not a verdict."""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from redpencil.alignment.words import FUNCTION_WORDS, Kind, Span, diff_words, kept_share, split_words
+from redpencil.editing.answer import strip_preamble
+
+TENTHS = 10
+
+
+class Words:
+    """A text with its words, which are those of the alignment."""
+
+    __slots__ = ("ends", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.ends = [end for _, end in split_words(text)]
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, index: int) -> str:
+        return self.text[self.ends[index - 1] if index else 0 : self.ends[index]]
+
+    def between(self, span: Span) -> list[str]:
+        """The words from one index up to another, without white space around them."""
+        return [self[index].strip() for index in range(*span)]
+
+    def overlapping(self, characters: Span) -> Span:
+        """Indices of the words that share a character with a span; their leading white space does not count.
+
+        An empty span within a word touches it.
+        """
+        start, end = characters
+        first = bisect_right(self.ends, start)
+        last = bisect_left(self.ends, end)
+        if last < len(self.ends) and (self.ends[last] == end or self._core(last) < end):
+            last += 1
+        return first, max(first, last)
+
+    def _core(self, index: int) -> int:
+        """Where a word's first visible character stands; the start of a word that has none."""
+        word = self[index]
+        return self.ends[index] - (len(word.lstrip()) or len(word))
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A changed stretch, as indices of words of both texts, ends excluded."""
+
+    kind: Kind
+    original: Span
+    edited: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """An edit taken apart. `kept` is the share of the original's words that the edit keeps."""
+
+    original: Words
+    edited: Words
+    pieces: tuple[Piece, ...]
+    kept: float
+
+    @property
+    def removed(self) -> int:
+        """Words of the original that are gone."""
+        return sum(end - start for piece in self.pieces for start, end in (piece.original,))
+
+    @property
+    def added(self) -> int:
+        """Words that the original does not have."""
+        return sum(end - start for piece in self.pieces for start, end in (piece.edited,))
+
+    @property
+    def only_appends(self) -> bool:
+        """Whether all that was done is to add words after the last one, closing punctuation aside."""
+        return _extends(self.original, self.edited)
+
+    @property
+    def only_cuts_the_end(self) -> bool:
+        """Whether all that was done is to take the last words away; some must stay."""
+        return _extends(self.edited, self.original)
+
+    @property
+    def added_at_the_end(self) -> int:
+        """Words put in behind the original's last word, where only punctuation or nothing is left."""
+        core = _core_length(self.original)
+        behind = [piece.edited for piece in self.pieces if piece.original[0] >= core]
+        return sum(end - start for start, end in behind)
+
+
+def measure(original: str, edited: str) -> Measures:
+    """Align two texts and say in words what changed."""
+    before, after = Words(original), Words(edited)
+    pieces = tuple(
+        Piece(block.kind, before.overlapping(block.original), after.overlapping(block.edited))
+        for block in diff_words(original, edited)
+        if block.kind != "equal"
+    )
+    return Measures(before, after, pieces, kept_share(original, edited))
+
+
+def tenths(span: Span, total: int) -> Iterator[tuple[int, int]]:
+    """How many of the words of a span lie in each tenth of a text of `total` words: (tenth from 0, words)."""
+    index, end = span
+    while index < end:
+        tenth = index * TENTHS // total
+        following = min(end, -(-(tenth + 1) * total // TENTHS))
+        yield tenth, following - index
+        index = following
+
+
+def tenth_of(index: int, total: int) -> int:
+    """The tenth, from 0, in which something before word `index` stands; behind the last word it is the last."""
+    return min(index * TENTHS // total, TENTHS - 1) if total else 0
+
+
+def has_letters(word: str) -> bool:
+    """Whether a word has a letter or a digit."""
+    return word.isalnum() or any(char.isalnum() for char in word)
+
+
+def _core_length(words: Words) -> int:
+    """Words up to the last one with a letter or digit."""
+    length = len(words)
+    while length and not has_letters(words[length - 1]):
+        length -= 1
+    return length
+
+
+def _extends(shorter: Words, longer: Words) -> bool:
+    length = _core_length(shorter)
+    if not length or length >= len(longer) or longer.ends[length - 1] != shorter.ends[length - 1]:
+        return False
+    end = shorter.ends[length - 1]
+    return longer.text.startswith(shorter.text[:end]) and has_letters(longer.text[end:])
+
+
+MIN_KEPT = 0.25
+"""Share of the words that an edit should keep. People's edits of QA-Feedback keep half on average, and one in ten of
+them less than this; a limit of half would call every second one too large."""
+
+RULES: Final[Mapping[str, str]] = {
+    "rewritten": "keeps less than {share} of the words",
+    "cosmetic": "changes only white space, letter case or punctuation",
+    "reordered": "has the same words in another order",
+    "put_back": "takes words out and puts most of them back close by",
+    "rephrased": "says a sentence anew that keeps nearly all of its content words",
+    "wrapped": "adds an announcement or quotation marks around the response",
+}
+"""The rules by name, with what an edit does that breaks one; see `rule_text`."""
+
+_PUT_BACK = 3
+"""Words that must come back at least; fewer happen by chance."""
+_NEAR = 3
+"""Kept words at most that separate changes which belong to one stretch."""
+_SENTENCE_WORDS = 5
+"""Content words of a sentence that can be said to be rephrased."""
+_SAME_CONTENT = 0.75
+_STEM = 5
+"""Letters of a word that are compared, so that `founded` and `founding` are one."""
+_MARKS = (
+    r"""-.,;:!?"'()\[\]{}"""
+    "\u00a1\u00ab\u00bb\u00bf\u2013\u2014\u2018\u2019\u201c\u201d\u2026"
+    "\u3001\u3002\u300c\u300d\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
+)
+"""Marks of European and of East Asian texts: stops, commas, dashes, quotation marks and brackets."""
+_PUNCTUATION = re.compile(rf"(?<!\d)[{_MARKS}]+(?!\d)|\s+")
+_SENTENCE_END = re.compile("[.!?\u2026](?=\\s)|[\u3002\uff01\uff1f]|\n")
+
+
+def broken_rules(edit: Measures, min_kept: float = MIN_KEPT) -> tuple[str, ...]:
+    """Names of the rules that an edit breaks, in the order of `RULES`.
+
+    Args:
+        edit: what was measured of it.
+        min_kept: share of the original's words below which an edit is called rewritten.
+    """
+    cosmetic = _plain(edit.original.text) == _plain(edit.edited.text)
+    broken = {
+        "rewritten": edit.kept < min_kept,
+        "cosmetic": cosmetic,
+        "reordered": not cosmetic and _reordered(edit),
+        "put_back": not cosmetic and _put_back(edit),
+        "rephrased": not cosmetic and _rephrased(edit),
+        "wrapped": _wrapped(edit),
+    }
+    return tuple(name for name in RULES if broken[name])
+
+
+def rule_text(name: str, min_kept: float) -> str:
+    """What an edit does that breaks a rule, with the share below which an edit is called rewritten."""
+    return RULES[name].format(share=f"{100 * min_kept:.0f} %")
+
+
+def is_content(word: str) -> bool:
+    """Whether a word says something by itself: it has a letter or digit and is no function word of English."""
+    return has_letters(word) and word.lower() not in FUNCTION_WORDS
+
+
+def _plain(text: str) -> str:
+    """A text without white space, case and punctuation; signs that touch a digit stay, as in -1.5."""
+    return "".join(_PUNCTUATION.sub("", text).split()).casefold()
+
+
+def _bag(words: Words, spans: Iterable[Span]) -> Counter[str]:
+    """The words of some spans that have letters, with how often each stands there."""
+    return Counter(word.casefold() for span in spans for word in words.between(span) if has_letters(word))
+
+
+def _reordered(edit: Measures) -> bool:
+    removed = _bag(edit.original, (piece.original for piece in edit.pieces))
+    return bool(removed) and removed == _bag(edit.edited, (piece.edited for piece in edit.pieces))
+
+
+def _put_back(edit: Measures) -> bool:
+    removed = back = 0
+    for pieces in _stretches(edit.pieces):
+        before = _content(edit.original, (piece.original for piece in pieces))
+        removed += before.total()
+        back += (before & _content(edit.edited, (piece.edited for piece in pieces))).total()
+    return back >= _PUT_BACK and 2 * back >= removed
+
+
+def _stretches(pieces: Iterable[Piece]) -> list[list[Piece]]:
+    """Changes that stand close to each other, together."""
+    stretches: list[list[Piece]] = []
+    for piece in pieces:
+        if stretches and piece.original[0] - stretches[-1][-1].original[1] <= _NEAR:
+            stretches[-1].append(piece)
+        else:
+            stretches.append([piece])
+    return stretches
+
+
+def _content(words: Words, spans: Iterable[Span]) -> Counter[str]:
+    return Counter(word.casefold() for span in spans for word in words.between(span) if is_content(word))
+
+
+def _rephrased(edit: Measures) -> bool:
+    """Whether a sentence has half of its words changed, not just cut, but three quarters of its content in common."""
+    if edit.removed < _SENTENCE_WORDS:
+        return False
+    starts = [piece.original[0] for piece in edit.pieces]
+    ends = [piece.original[1] for piece in edit.pieces]
+    return any(
+        _says_the_same(edit, sentence, bisect_right(ends, sentence[0]), bisect_left(starts, sentence[1]))
+        for sentence in _sentences(edit.original)
+    )
+
+
+def _says_the_same(edit: Measures, sentence: Span, first: int, last: int) -> bool:
+    """Whether that holds for one sentence, which the changes from `first` up to `last` touch."""
+    start, end = sentence
+    touched = edit.pieces[first:last]
+    changed = sum(min(end, piece.original[1]) - max(start, piece.original[0]) for piece in touched)
+    put_in = sum(piece.edited[1] - piece.edited[0] for piece in touched)
+    if 2 * changed < end - start or 2 * put_in < changed:
+        return False
+    before = _stems(edit.original, sentence)
+    if len(before) < _SENTENCE_WORDS:
+        return False
+    # A change across an edge of the sentence belongs to it as a whole.
+    begin = touched[0].edited[0] if touched[0].original[0] < start else start + _shift(edit, first)
+    finish = touched[-1].edited[1] if touched[-1].original[1] > end else end + _shift(edit, last)
+    after = _stems(edit.edited, (begin, finish))
+    return len(before & after) >= _SAME_CONTENT * max(len(before), len(after))
+
+
+def _shift(edit: Measures, number: int) -> int:
+    """By how many words the edit moves what stands behind its first `number` changes."""
+    return edit.pieces[number - 1].edited[1] - edit.pieces[number - 1].original[1] if number else 0
+
+
+def _stems(words: Words, span: Span) -> set[str]:
+    return {word.casefold()[:_STEM] for word in words.between(span) if is_content(word)}
+
+
+def _sentences(words: Words) -> Iterable[Span]:
+    start = 0
+    for match in _SENTENCE_END.finditer(words.text):
+        _, end = words.overlapping((0, match.end()))
+        if end > start:
+            yield start, end
+            start = end
+    if start < len(words):
+        yield start, len(words)
+
+
+def _wrapped(edit: Measures) -> bool:
+    return strip_preamble(edit.edited.text, edit.original.text).strip() != edit.edited.text.strip()

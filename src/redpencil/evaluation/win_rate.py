@@ -1,0 +1,362 @@
+"""Everything that is told of a policy's win rate against a reference (Table 1, and what it leaves out)."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from redpencil.errors import RedpencilError
+from redpencil.evaluation.length_control import LengthControlled, length_controlled
+from redpencil.evaluation.statistics import (
+    RESAMPLES,
+    SCORES,
+    Estimate,
+    bootstrap_interval,
+    mean_in_percent,
+    wilson_interval,
+)
+from redpencil.formats.datasets import open_source
+from redpencil.records import Comparison, read_jsonl
+
+VerdictFormat = Literal["redpencil", "alpaca-eval"]
+VERDICT_FORMATS: Final[tuple[VerdictFormat, ...]] = get_args(VerdictFormat)
+CATEGORY_KEYS: Final = ("category", "dataset", "subset")
+"""Where a row may say what kind of prompt it is; the first that it has counts."""
+
+_WAY_OUT: Final = "AlpacaEval's rows have instruction, output_1, output_2 and preference, of which 2 is the policy's"
+
+
+_SHOWN: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One verdict on a policy's response and the reference's.
+
+    Args:
+        id: of the prompt; the same for every policy that answered it.
+        prompt: its text.
+        score: 1 where the policy's response is better, 0 where the reference's is, .5 for a draw, or between them where
+            the judge gives a probability; None where there is no verdict.
+        response: the policy's.
+        other: the reference's.
+        policy: who wrote `response`, where that is known.
+        reference: who wrote `other`.
+        annotator: whose verdict it is.
+        traits: what else the row says, such as its category.
+    """
+
+    id: str
+    prompt: str
+    score: float | None
+    response: str
+    other: str
+    policy: str = ""
+    reference: str = ""
+    annotator: str = ""
+    traits: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        """Characters of the policy's response."""
+        return len(self.response)
+
+    @property
+    def other_length(self) -> int:
+        """Characters of the reference's response."""
+        return len(self.other)
+
+    def category(self, key: str | None = None) -> str | None:
+        """The kind of prompt: the trait `key`, else the first of `CATEGORY_KEYS` that is there."""
+        keys = CATEGORY_KEYS if key is None else (key,)
+        return next((str(self.traits[name]) for name in keys if self.traits.get(name) is not None), None)
+
+
+def read_cases(path: Path, kind: VerdictFormat = "redpencil") -> list[Case]:
+    """The cases of a file, in its order.
+
+    Where several people (or judges) compared the same two responses, the case has the mean of their scores, so that
+    the prompt counts once.
+
+    Raises:
+        RedpencilError: naming file, row and field, if a row does not fit, one annotator has two verdicts on a prompt,
+            or there is no row.
+    """
+    found: dict[str, list[Case]] = {}
+    for case in _READERS[kind](path):
+        same = found.setdefault(case.id, [])
+        if same and (case.prompt, case.response, case.other) != (same[0].prompt, same[0].response, same[0].other):
+            raise RedpencilError(
+                f"two pairs of responses have the id {case.id!r}", file=path, field="id", hint="one file per policy"
+            )
+        if case.annotator in (known.annotator for known in same):
+            raise RedpencilError(
+                f"two verdicts of {case.annotator or 'one annotator'} have the id {case.id!r}",
+                file=path,
+                field="id",
+                hint="give each prompt one judgement of each annotator",
+            )
+        same.append(case)
+    if not found:
+        raise RedpencilError("there is no row in it", file=path, hint="give a file with judgements")
+    return [_together(same) for same in found.values()]
+
+
+def _together(same: Sequence[Case]) -> Case:
+    scores = [case.score for case in same if case.score is not None]
+    return replace(same[0], score=math.fsum(scores) / len(scores) if scores else None)
+
+
+def _redpencil(path: Path) -> Iterator[Case]:
+    if _is_array(path):
+        raise RedpencilError(
+            "a JSON array, and not one row a line",
+            file=path,
+            hint="AlpacaEval's annotations need --format alpaca-eval",
+        )
+    for row in read_jsonl(path, Comparison):
+        # People's comparisons name the two models by their side.
+        policy = str(row.meta.get("policy") or row.meta.get("first_model") or "")
+        reference = str(row.meta.get("reference") or row.meta.get("second_model") or "")
+        yield Case(
+            row.id,
+            row.prompt,
+            SCORES.get(row.preference),
+            row.first,
+            row.second,
+            policy,
+            reference,
+            row.annotator,
+            row.meta,
+        )
+
+
+def _is_array(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+
+
+def _alpaca_eval(path: Path) -> Iterator[Case]:
+    """AlpacaEval puts the reference's output first. Its rows have no id: the instruction stands for it, and the
+    second row of one instruction is told from the first by a number.
+    """
+    seen: Counter[str] = Counter()
+    with open_source(str(path)) as source:
+        for number, row in enumerate(source.rows):
+            if row.error is not None:
+                raise row.error
+            texts = [_text(row.values, name, path, number) for name in ("output_2", "output_1")]
+            names = [str(row.values.get(name) or "") for name in ("generator_2", "generator_1")]
+            score = _alpaca_score(row.values, path, number)
+            instruction = _text(row.values, "instruction", path, number)
+            seen[instruction] += 1
+            name = instruction if seen[instruction] == 1 else f"{instruction} ({seen[instruction]})"
+            yield Case(name, instruction, score, texts[0], texts[1], names[0], names[1], traits=row.values)
+
+
+def _text(values: Mapping[str, Any], name: str, path: Path, number: int) -> str:
+    found = values.get(name)
+    if not isinstance(found, str):
+        raise RedpencilError(f"no text stands there in row {number + 1}", file=path, field=name, hint=_WAY_OUT)
+    return found
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _alpaca_score(values: Mapping[str, Any], path: Path, number: int) -> float | None:
+    """From 1 (the reference) to 2 (the policy); 0 and 1.5 are draws, null is no verdict."""
+    given = values.get("preference", "")
+    if given is None:
+        return None
+    sound = isinstance(given, int | float) and not isinstance(given, bool)
+    if isinstance(given, float) and math.isnan(given):
+        return None
+    if not sound or not (given == 0 or 1 <= given <= 2):
+        raise RedpencilError(
+            f"{_short(repr(given))} in row {number + 1} is no preference: 1 to 2, or 0 for a draw",
+            file=path,
+            field="preference",
+            hint=_WAY_OUT,
+        )
+    return 0.5 if given == 0 else float(given) - 1
+
+
+_READERS: Final[Mapping[VerdictFormat, Callable[[Path], Iterator[Case]]]] = {
+    "redpencil": _redpencil,
+    "alpaca-eval": _alpaca_eval,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """How intervals are made: the share that cover the truth, the number of resamples, and their seed."""
+
+    confidence: float = 0.95
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyWinRate:
+    """A policy against a reference; rates in percent, a draw is one half of a win.
+
+    Args:
+        win_rate: mean over the `n` prompts that have a verdict; it agrees with AlpacaEval's `win_rate`.
+        standard_error: sample standard deviation of the scores over the root of n.
+        low: end of the bootstrap interval; of Wilson's where all scores are the same.
+        high: the other end.
+        n: prompts with a verdict.
+        wins: of the policy; a probability above one half counts as a win.
+        losses: prompts that the reference wins.
+        draws: prompts with a score of one half.
+        unparsed: prompts without a verdict, which count for nothing else.
+        mean_length: characters of the policy's responses, over all prompts.
+        mean_length_reference: those of the reference's.
+        mean_words: words of the policy's responses.
+        mean_words_reference: those of the reference's.
+        length_controlled: the rate at equal length; None where it cannot be told.
+    """
+
+    win_rate: float
+    standard_error: float
+    low: float
+    high: float
+    n: int
+    wins: int
+    losses: int
+    draws: int
+    unparsed: int
+    mean_length: float
+    mean_length_reference: float
+    mean_words: float
+    mean_words_reference: float
+    length_controlled: LengthControlled | None
+
+
+def policy_win_rate(cases: Sequence[Case], interval: Interval | None = None) -> PolicyWinRate:
+    """The win rate of the policy that wrote each case's `response`.
+
+    Raises:
+        RedpencilError: if no case has a verdict.
+    """
+    how = interval or Interval()
+    decided = [case for case in cases if case.score is not None]
+    if not decided:
+        raise RedpencilError(
+            f"none of the {len(cases)} comparisons has a verdict", hint="ask the judge again, or another judge"
+        )
+    scores = [case.score for case in decided if case.score is not None]
+    rate = mean_in_percent(scores, "comparisons")
+    low, high = bootstrap_interval(scores, confidence=how.confidence, resamples=how.resamples, seed=how.seed)
+    if math.isnan(low) and len(scores) > 1:
+        low, high = wilson_interval(scores[0], len(scores), how.confidence)
+    lengths = [case.length for case in decided], [case.other_length for case in decided]
+    return PolicyWinRate(
+        win_rate=rate.value,
+        standard_error=rate.standard_error,
+        low=100 * low,
+        high=100 * high,
+        n=rate.n,
+        wins=sum(score > 0.5 for score in scores),
+        losses=sum(score < 0.5 for score in scores),
+        draws=sum(score == 0.5 for score in scores),
+        unparsed=len(cases) - len(decided),
+        mean_length=_mean([case.length for case in cases]),
+        mean_length_reference=_mean([case.other_length for case in cases]),
+        mean_words=_mean([len(case.response.split()) for case in cases]),
+        mean_words_reference=_mean([len(case.other.split()) for case in cases]),
+        length_controlled=length_controlled(scores, *lengths),
+    )
+
+
+def by_category(cases: Sequence[Case], key: str | None = None) -> dict[str, Estimate]:
+    """Win rate and standard error of each kind of prompt, in the order in which the kinds come.
+
+    Args:
+        cases: of one policy.
+        key: the trait that names the kind; None takes the first of `CATEGORY_KEYS` that a case has.
+    """
+    groups: dict[str, list[float]] = {}
+    for case in cases:
+        name = case.category(key)
+        if name is not None and case.score is not None:
+            groups.setdefault(name, []).append(case.score)
+    return {name: mean_in_percent(scores, "comparisons") for name, scores in groups.items()}
+
+
+def shared_scores(first: Sequence[Case], second: Sequence[Case]) -> tuple[list[float], list[float]]:
+    """Scores of two policies on the prompts where both have a verdict, in the same order.
+
+    Raises:
+        RedpencilError: naming the id, if they were judged on different prompts or against different references.
+    """
+    ours, theirs = ({case.id: case for case in cases} for cases in (first, second))
+    missing = next(iter(ours.keys() ^ theirs.keys()), None)
+    if missing is not None:
+        raise RedpencilError(f"judged on different prompts (only one has the id {missing!r})", field="id")
+    other = next((name for name, case in ours.items() if case.prompt != theirs[name].prompt), None)
+    if other is not None:
+        raise RedpencilError(f"judged on different prompts (both have the id {other!r})", field="id")
+    other = next((name for name, case in ours.items() if case.other != theirs[name].other), None)
+    if other is not None:
+        raise RedpencilError(f"judged against different references (see the id {other!r})", field="second")
+    both = [(case.score, theirs[name].score) for name, case in ours.items()]
+    pairs = [(a, b) for a, b in both if a is not None and b is not None]
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def _mean(values: Sequence[int]) -> float:
+    return math.fsum(values) / len(values)
+
+
+Curve = Sequence[tuple[int, float, float]]
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """The step and second at which each arm reaches the sequence arm's best win rate.
+
+    `ratio` is token_step / sequence_step; it and what else is the token arm's is None where that arm never got there.
+    """
+
+    token_step: int | None
+    sequence_step: int
+    ratio: float | None
+    token_seconds: float | None
+    sequence_seconds: float
+
+
+def time_to_reach(token_curve: Curve, sequence_curve: Curve) -> Efficiency:
+    """When the token arm first reaches the best win rate of the sequence arm.
+
+    An evaluation at step 0 shows the policy before any training. It is left out of both curves: it is neither a
+    best that training reached, nor something reached in no time. Where the sequence arm never beats its own step 0,
+    the target is its best evaluation after training began, and the ratio says little; the curves show that.
+
+    Args:
+        token_curve: (step, seconds of training so far, win rate) at each evaluation, in any order.
+        sequence_curve: the same for the sequence arm.
+
+    Raises:
+        RedpencilError: if the sequence arm has no evaluation after step 0.
+    """
+    token = sorted(point for point in token_curve if point[0] > 0)
+    sequence = sorted(point for point in sequence_curve if point[0] > 0)
+    if not sequence:
+        raise RedpencilError(
+            "the sequence arm has no evaluation after step 0",
+            field="ppo.eval_steps",
+            hint="make eval_steps at most total_steps",
+        )
+    # max() keeps the first of equal maxima: the earliest step.
+    sequence_step, sequence_seconds, target = max(sequence, key=lambda point: point[2])
+    reached = next(((step, seconds) for step, seconds, rate in token if rate >= target), None)
+    if reached is None:
+        return Efficiency(None, sequence_step, None, None, sequence_seconds)
+    return Efficiency(reached[0], sequence_step, reached[0] / sequence_step, reached[1], sequence_seconds)

@@ -1,0 +1,132 @@
+"""A user's own files, looked through before anything is trained on them: a mistake shows at once, not hours later."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from redpencil.config import FILE_KEYS, FilesConfig, Recipe
+from redpencil.errors import RedpencilError
+from redpencil.models.codec import load_codec, read_object
+from redpencil.models.loading import LEVELS, has_weights, read_card, reward_level, template_of
+from redpencil.records import Comparison, Edit, Example, Prompt, Response, read_jsonl
+
+Named = TypeVar("Named", Prompt, Response)
+
+
+def check_files(files: FilesConfig, prompt_template: str) -> None:
+    """Read every file of a recipe once.
+
+    Raises:
+        RedpencilError: naming file, line and field, if one is missing, has a row that does not fit, has too few rows
+            or does not go with the others.
+    """
+    for key in FILE_KEYS:
+        path = getattr(files, key)
+        if path is not None and not path.exists():
+            raise RedpencilError(
+                "no such file or folder",
+                file=path,
+                field=f"files.{key}",
+                hint="correct the path; relative paths of a recipe start at the recipe's folder",
+            )
+    _check_models(files, prompt_template)
+    if files.sft is not None:
+        for _ in read_jsonl(files.sft, Example):
+            pass
+    held_out_rows(sum(1 for _ in read_jsonl(files.comparisons, Comparison)), files.test_share, files.comparisons)
+    held_out_rows(sum(1 for _ in read_jsonl(files.edits, Edit)), files.test_share, files.edits)
+    for _ in read_jsonl(files.prompts, Prompt):
+        pass
+    _by_id(files.validation_prompts, Prompt)
+    prompts = _by_id(files.evaluation_prompts, Prompt)
+    if files.reference_outputs is not None:
+        _check_reference(files.reference_outputs, prompts)
+
+
+def check_reward_models(recipe: Recipe) -> None:
+    """Look at every ready-made reward model of a recipe.
+
+    Raises:
+        RedpencilError: if one is missing, is no reward model of the level that the recipe says, has a damaged card, or
+            has no tokenizer beside it.
+    """
+    for name, model in recipe.reward_models.items():
+        if model.folder is None:
+            continue
+        if not (model.folder / "config.json").is_file():
+            raise RedpencilError(
+                "no model folder: config.json is missing",
+                file=model.folder,
+                field=f"reward_models.{name}.folder",
+                hint="correct the path; relative paths of a recipe start at the recipe's folder",
+            )
+        card = read_card(model.folder, reward_level(model.folder, recipe.reward_config(name).level))
+        load_codec(model.folder, template_of(model.folder, card.prompt_template))
+
+
+def held_out_rows(rows: int, test_share: float, file: Path) -> int:
+    """How many rows of a file are held out for the tests; at least one is, and at least one is left.
+
+    Raises:
+        RedpencilError: if there are too few rows.
+    """
+    held_out = max(1, round(test_share * rows))
+    if held_out >= rows:
+        raise RedpencilError(
+            f"{rows} rows cannot be split into train and test",
+            file=file,
+            hint="give more rows or a smaller files.test_share",
+        )
+    return held_out
+
+
+def _check_models(files: FilesConfig, prompt_template: str) -> None:
+    if files.sft is None and not has_weights(files.model):
+        raise RedpencilError(
+            "the folder holds no weights, so there is no policy to start from",
+            file=files.model,
+            field="files.model",
+            hint="give a trained model, or files.sft to train one",
+        )
+    template = template_of(files.model, prompt_template)
+    if files.sft is None and template != prompt_template:
+        raise RedpencilError(
+            f"the model was trained with the prompt template {template!r}, not {prompt_template!r}",
+            file=files.model,
+            field="prompt_template",
+            hint="set prompt_template in the recipe to that of the model",
+        )
+    kinds = read_object(files.judge / "config.json").get("architectures") or ["unknown"]
+    if not str(kinds[0]).endswith(tuple(LEVELS)):
+        raise RedpencilError(
+            f"{kinds[0]} is no reward model, so it cannot judge",
+            file=files.judge,
+            field="files.judge",
+            hint="give a checkpoint that `redpencil reward` wrote",
+        )
+
+
+def _by_id(file: Path, kind: type[Named]) -> dict[str, Named]:
+    """The rows by id, by which the responses of two models are matched."""
+    found: dict[str, Named] = {}
+    for row in read_jsonl(file, kind):
+        if row.id in found:
+            raise RedpencilError(
+                f"the id {row.id!r} stands twice", file=file, field="id", hint="give every row an id of its own"
+            )
+        found[row.id] = row
+    return found
+
+
+def _check_reference(file: Path, prompts: Mapping[str, Prompt]) -> None:
+    responses = _by_id(file, Response)
+    for prompt in prompts.values():
+        response = responses.get(prompt.id)
+        if response is None or response.prompt != prompt.prompt:
+            problem = "no response to" if response is None else "a response to something else than"
+            raise RedpencilError(
+                f"it has {problem} the evaluation prompt {prompt.id!r}",
+                file=file,
+                field="id" if response is None else "prompt",
+                hint="let the reference answer files.evaluation_prompts",
+            )

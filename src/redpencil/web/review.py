@@ -1,0 +1,440 @@
+"""Where editors differ about a response, a reviewer decides, place by place, without knowing who the editors are.
+
+Comparisons are not settled: each person's preference is a judgement of its own and is exported as such.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, Select, func, insert, select, tuple_, update
+
+from redpencil.alignment.words import diff_words
+from redpencil.web.database import reading, record_event, writing
+from redpencil.web.errors import NotFound, Refused, Stale
+from redpencil.web.items import question_of
+from redpencil.web.project import CURRENT, DECISIONS, read_project
+from redpencil.web.schema import adjudication, item, person, submission
+from redpencil.web.work import judge
+
+
+@dataclass(frozen=True, slots=True)
+class Hunk:
+    """A stretch of the original, in characters, and what takes its place; an insertion has `start == end`."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """One text for a place, and the letters of the editors who have it there. `original` marks the text as it was."""
+
+    text: str
+    editors: tuple[str, ...]
+    original: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A stretch of the original that editors differ on, or that one or all of them changed; the original comes first.
+
+    `before` is what all of them kept between the place before and this one.
+    """
+
+    before: str
+    start: int
+    end: int
+    alternatives: tuple[Alternative, ...]
+
+
+def hunks_of(original: str, edited: str) -> tuple[Hunk, ...]:
+    """What an edit does to the original, hunk by hunk."""
+    return tuple(
+        Hunk(*block.original, edited[slice(*block.edited)])
+        for block in diff_words(original, edited)
+        if block.kind != "equal"
+    )
+
+
+def merge(original: str, chosen: Iterable[Hunk]) -> str:
+    """The original with the chosen hunks applied, in whatever order they are given.
+
+    Raises:
+        ValueError: if two hunks overlap, or one lies outside of the original.
+    """
+    ordered = sorted(chosen, key=lambda hunk: (hunk.start, hunk.end))
+    for before, after in pairwise(ordered):
+        if after.start < before.end:
+            raise ValueError(f"the hunks at {before.start} and {after.start} overlap")
+    parts, reached = [], 0
+    for hunk in ordered:
+        if not 0 <= hunk.start <= hunk.end <= len(original):
+            raise ValueError(f"the hunk from {hunk.start} to {hunk.end} lies outside of the original")
+        parts += [original[reached : hunk.start], hunk.text]
+        reached = hunk.end
+    return "".join([*parts, original[reached:]])
+
+
+def places_between(original: str, edits: Mapping[str, str]) -> tuple[tuple[Place, ...], str]:
+    """The places where at least one edit departs from the original, and what follows the last one.
+
+    Args:
+        original: the text that was edited.
+        edits: what each editor made of it, by the editor's letter.
+    """
+    hunks = [(hunk, editor) for editor, edited in edits.items() for hunk in hunks_of(original, edited)]
+    places, reached = [], 0
+    for start, end, members in _overlapping(hunks):
+        texts: dict[str, list[str]] = {original[start:end]: []}
+        for editor in edits:
+            moved = [Hunk(hunk.start - start, hunk.end - start, hunk.text) for hunk, by in members if by == editor]
+            texts.setdefault(merge(original[start:end], moved), []).append(editor)
+        alternatives = tuple(
+            Alternative(text, tuple(editors), number == 0) for number, (text, editors) in enumerate(texts.items())
+        )
+        places.append(Place(original[reached:start], start, end, alternatives))
+        reached = end
+    return tuple(places), original[reached:]
+
+
+def _overlapping(hunks: Iterable[tuple[Hunk, str]]) -> list[tuple[int, int, list[tuple[Hunk, str]]]]:
+    """Groups of hunks that cover one stretch of the original; an insertion belongs to what it touches."""
+    groups: list[tuple[int, int, list[tuple[Hunk, str]]]] = []
+    for hunk, editor in sorted(hunks, key=lambda each: (each[0].start, each[0].end)):
+        start, end, members = groups[-1] if groups else (-1, -1, [])
+        touches = hunk.start == end and (hunk.start == hunk.end or start == end)
+        if hunk.start < end or touches:
+            groups[-1] = start, max(end, hunk.end), [*members, (hunk, editor)]
+        else:
+            groups.append((hunk.start, hunk.end, [(hunk, editor)]))
+    return groups
+
+
+MOST_LISTED = 100
+"""Disputes that are listed at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """One editor's current submission, by letter instead of name, so that the text decides.
+
+    Letters are dealt out anew for each response, and not in the order of the submissions, so no letter means the same
+    person everywhere. `name` is set where somebody may know it, which is never before the decision.
+    """
+
+    editor: str
+    name: str | None
+    submission_id: int
+    outcome: str
+    edited: str | None
+    reason: str
+    tags: tuple[Mapping[str, Any], ...]
+    kept: float
+    distance: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """An item that at least two people have judged differently. `decided` is when a reviewer settled it."""
+
+    item_id: int
+    external_id: str
+    prompt: str
+    outcomes: tuple[str, ...]
+    kept: tuple[float, ...]
+    last_submitted: float
+    decided: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a reviewer made of an item."""
+
+    outcome: str
+    edited: str | None
+    reason: str
+    decided: float
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeDetail:
+    """All that a reviewer needs in order to decide.
+
+    `version` grows with every submission, undo and decision on the item, and goes back with the decision. `after` is
+    what all editors kept after the last place.
+    """
+
+    item_id: int
+    external_id: str
+    prompt: str
+    context: str
+    original: str
+    version: int
+    voices: tuple[Voice, ...]
+    places: tuple[Place, ...]
+    after: str
+    decision: Decision | None
+    next_item_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision that is safe in the database, and the next dispute, if there is one."""
+
+    version: int
+    next_item_id: int | None
+
+
+def disputes(connection: Connection, *, limit: int = MOST_LISTED, offset: int = 0) -> list[Dispute]:
+    """What waits for a decision, in the order in which the items were added, after `offset` others."""
+    return _listed(connection, _in_dispute(False).limit(limit).offset(offset))
+
+
+def settled_disputes(connection: Connection, *, limit: int = MOST_LISTED) -> list[Dispute]:
+    """What has been decided, the newest decision first."""
+    newest = _in_dispute(True).order_by(None).order_by(adjudication.c.decided.desc(), item.c.id)
+    return sorted(_listed(connection, newest.limit(limit)), key=lambda dispute: -(dispute.decided or 0))
+
+
+def count_disputes(connection: Connection, *, settled: bool) -> int:
+    """How many wait for a decision, or have been decided."""
+    return connection.execute(select(func.count()).select_from(_in_dispute(settled).subquery())).scalar_one()
+
+
+def _listed(connection: Connection, chosen: Select[Any]) -> list[Dispute]:
+    rows = connection.execute(
+        select(
+            item.c.id,
+            item.c.external_id,
+            item.c.prompt,
+            item.c.meta,
+            submission.c.outcome,
+            submission.c.kept,
+            submission.c.submitted,
+            adjudication.c.decided,
+        )
+        .join_from(item, submission, submission.c.item_id == item.c.id)
+        .join(adjudication, adjudication.c.item_id == item.c.id, isouter=True)
+        .where(item.c.id.in_(chosen), CURRENT)
+        .order_by(item.c.position, item.c.id, submission.c.id)
+    )
+    return [_dispute(tuple(group)) for _, group in groupby(rows, key=lambda row: row.id)]
+
+
+def _dispute(judged: Sequence[Any]) -> Dispute:
+    return Dispute(
+        item_id=judged[0].id,
+        external_id=judged[0].external_id,
+        prompt=question_of(judged[0].prompt, judged[0].meta),
+        outcomes=tuple(row.outcome for row in judged),
+        kept=tuple(row.kept for row in judged),
+        last_submitted=max(row.submitted for row in judged),
+        decided=judged[0].decided,
+    )
+
+
+def _in_dispute(settled: bool) -> Select[Any]:
+    """Responses without a known answer that at least two people have judged differently, in the order of the items."""
+    differing = (
+        select(submission.c.item_id)
+        .where(CURRENT)
+        .group_by(submission.c.item_id)
+        .having(
+            (func.count(submission.c.outcome.distinct()) > 1)
+            | (func.count(func.coalesce(submission.c.edited, "").distinct()) > 1)
+        )
+    )
+    return (
+        select(item.c.id)
+        .select_from(item)
+        .join(adjudication, adjudication.c.item_id == item.c.id, isouter=True)
+        .where(item.c.kind == "edit", item.c.known_answer.is_(None), item.c.id.in_(differing))
+        .where(adjudication.c.id.is_not(None) if settled else adjudication.c.id.is_(None))
+        .order_by(item.c.position, item.c.id)
+    )
+
+
+def next_dispute(connection: Connection, after: int | None = None) -> int | None:
+    """The item of the next dispute after that of item `after`, going round at the end; None where no other is left."""
+    others = _in_dispute(False).limit(1)
+    if after is None:
+        first: int | None = connection.scalar(others)
+        return first
+    others = others.where(item.c.id != after)
+    place = connection.scalar(select(item.c.position).where(item.c.id == after))
+    later = others.where(tuple_(item.c.position, item.c.id) > (place, after))
+    found: int | None = connection.scalar(later) or connection.scalar(others)
+    return found
+
+
+def dispute(connection: Connection, item_id: int, *, names: bool = False) -> DisputeDetail:
+    """A response with all its current edits, disputed or not.
+
+    Args:
+        connection: to the database.
+        item_id: which response.
+        names: whether to tell who the editors are, if it is decided.
+
+    Raises:
+        NotFound: if there is no such response, or nobody has judged it.
+    """
+    # Before all else: where somebody hands in while this is read, the version must be the one without it, so that a
+    # decision that did not see their text is refused.
+    decision = connection.execute(select(adjudication).where(adjudication.c.item_id == item_id)).one_or_none()
+    version = _version(connection, item_id, decision)
+    row = connection.execute(_response(item_id)).one_or_none()
+    voices = () if row is None else _voices(connection, item_id, names=names and decision is not None)
+    if row is None or not voices:
+        raise NotFound("there is no such response, or nobody has judged it", hint="go back to the list")
+    texts = {voice.editor: text for voice in voices if (text := _text_of(voice, row.response)) is not None}
+    places, after = places_between(row.response, texts)
+    return DisputeDetail(
+        item_id=row.id,
+        external_id=row.external_id,
+        prompt=question_of(row.prompt, row.meta),
+        context=row.context,
+        original=row.response,
+        version=version,
+        voices=voices,
+        places=places,
+        after=after,
+        decision=None
+        if decision is None
+        else Decision(decision.outcome, decision.edited, decision.reason, decision.decided),
+        next_item_id=next_dispute(connection, item_id),
+    )
+
+
+def _response(item_id: int) -> Select[Any]:
+    return select(item).where(item.c.id == item_id, item.c.kind == "edit")
+
+
+def _voices(connection: Connection, item_id: int, *, names: bool) -> tuple[Voice, ...]:
+    rows = connection.execute(
+        select(submission, person.c.name)
+        .join(person, person.c.id == submission.c.person_id)
+        .where(submission.c.item_id == item_id, CURRENT)
+    )
+    dealt = sorted(rows, key=lambda row: hashlib.sha256(f"voice {row.id}".encode()).digest())
+    return tuple(
+        Voice(
+            editor=_letter(number),
+            name=row.name if names else None,
+            submission_id=row.id,
+            outcome=row.outcome,
+            edited=row.edited,
+            reason=row.reason,
+            tags=tuple(row.tags),
+            kept=row.kept,
+            distance=row.distance,
+            seconds=row.seconds,
+        )
+        for number, row in enumerate(dealt)
+    )
+
+
+def _letter(number: int) -> str:
+    """A to Z, then AA, AB and so on."""
+    before, last = divmod(number, 26)
+    return (_letter(before - 1) if before else "") + chr(ord("A") + last)
+
+
+def _text_of(voice: Voice, original: str) -> str | None:
+    if voice.outcome == "edited":
+        return voice.edited
+    return original if voice.outcome == "no_edit_needed" else None
+
+
+def _version(connection: Connection, item_id: int, decision: Row[Any] | None) -> int:
+    """Submissions ever made, undone and decided: whatever happens to the item, the number grows."""
+    made, undone = connection.execute(
+        select(func.count(), func.count(submission.c.undone)).where(submission.c.item_id == item_id)
+    ).one()
+    return int(made) + int(undone) + (0 if decision is None else int(decision.version))
+
+
+def decide(
+    engine: Engine,
+    person_id: int,
+    item_id: int,
+    version: int,
+    text: str | None,
+    outcome: str,
+    reason: str = "",
+    merged_from: Sequence[int] = (),
+    *,
+    now: float,
+) -> Decided:
+    """Settle a response, or settle it anew.
+
+    Args:
+        engine: the database.
+        person_id: the reviewer.
+        item_id: what is decided.
+        version: that of the `DisputeDetail` which the reviewer saw.
+        text: the edited text, where the outcome is `edited`, with the line ends of the original or those of a page.
+        outcome: one of `DECISIONS`.
+        reason: why, in the reviewer's words, which the project may ask for as it asks editors.
+        merged_from: the submissions whose hunks were taken.
+        now: the time.
+
+    Raises:
+        Stale: if somebody submitted, took back or decided meanwhile.
+        Refused: if the outcome does not fit, or the text or the reason is missing, or the text unchanged. The limits of
+            the project are for editors.
+        NotFound: as `dispute`.
+    """
+    with reading(engine) as connection:
+        row = connection.execute(_response(item_id)).one_or_none()
+        config = read_project(connection)
+        current_ones = _current_submissions(connection, item_id)
+    if row is None or not current_ones:
+        raise NotFound("there is no such response, or nobody has judged it", hint="go back to the list")
+    _check(text, outcome)
+    judged = judge("edit", row.response, config, outcome, text, reason, limits=False)
+    with writing(engine) as connection:
+        connection.execute(select(item.c.id).where(item.c.id == item_id).with_for_update())
+        before = connection.execute(select(adjudication).where(adjudication.c.item_id == item_id)).one_or_none()
+        current = _version(connection, item_id, before)
+        if version != current:
+            held = row.response if before is None or before.edited is None else before.edited
+            raise Stale(
+                "somebody submitted or decided on this item meanwhile", text=held, version=current, reason="changed"
+            )
+        if not set(merged_from) <= set(_current_submissions(connection, item_id)):
+            raise Refused("some of the submissions are not current", field="merged_from", hint="load the page anew")
+        number = 1 if before is None else before.version + 1
+        values = {
+            "person_id": person_id,
+            "outcome": outcome,
+            "edited": judged.edited,
+            "reason": judged.reason,
+            "merged_from": list(merged_from),
+            "decided": now,
+            "version": number,
+        }
+        if before is None:
+            connection.execute(insert(adjudication).values(item_id=item_id, **values))
+        else:
+            connection.execute(update(adjudication).where(adjudication.c.item_id == item_id).values(**values))
+        detail = {"outcome": outcome, "merged_from": list(merged_from)}
+        record_event(connection, "decided", at=now, person_id=person_id, item_id=item_id, detail=detail)
+    with reading(engine) as connection:
+        return Decided(current + 1, next_dispute(connection, item_id))
+
+
+def _current_submissions(connection: Connection, item_id: int) -> Sequence[int]:
+    return connection.scalars(select(submission.c.id).where(submission.c.item_id == item_id, CURRENT)).all()
+
+
+def _check(text: str | None, outcome: str) -> None:
+    """Refuse what is fine from an editor, and nothing that a reviewer can settle an item with."""
+    if outcome not in DECISIONS:
+        raise Refused(f"no such outcome: {outcome!r}", field="outcome", hint=f"choose one of {', '.join(DECISIONS)}")
+    if outcome == "edited" and (text is None or not text.strip()):
+        raise Refused("an edit needs a text", field="text", hint="write the text, or choose another outcome")

@@ -1,0 +1,150 @@
+"""What the server does to texts: check that they can be kept, measure an edit, give line ends back."""
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+from typing import Any, Final
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from redpencil.alignment.words import Block, diff_words, kept_share
+
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+_LINE_END: Final = re.compile("\r\n?|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How far an edit goes: share of words kept, characters struck out and written in, and the diff itself."""
+
+    kept: float
+    distance: int
+    blocks: tuple[Block, ...]
+
+
+def measure(original: str, edited: str) -> Measured:
+    """The numbers of an edit, as the limits of a project count them."""
+    blocks = diff_words(original, edited)
+    changed = (block for block in blocks if block.kind != "equal")
+    distance = sum(b.original[1] - b.original[0] + b.edited[1] - b.edited[0] for b in changed)
+    return Measured(kept_share(original, edited), distance, blocks)
+
+
+def unstorable(text: str) -> str | None:
+    """Why a text cannot be kept, as part of a sentence; None where it can. PostgreSQL has no place for a NUL."""
+    found = _UNSTORABLE.search(text)
+    if found is None:
+        return None
+    what = "a NUL character" if found[0] == "\0" else "half of a surrogate pair, which is no character,"
+    return f"{what} at character {found.start()}"
+
+
+def restore_line_ends(original: str, edited: str) -> str:
+    """Give the line ends of the original back to a text that went through a page, where every line end is a newline.
+
+    Lines that stayed get their own line end again, new ones the first that the original has.
+    """
+    ends = list(_LINE_END.finditer(original))
+    if "\r" in edited or all(end[0] == "\n" for end in ends):
+        return edited
+    shrinks = {end.start() - shrunk: len(end[0]) - 1 for end, shrunk in zip(ends, _shrunk(ends), strict=True)}
+    plain = _LINE_END.sub("\n", original)
+    places = list(accumulate((1 + shrinks.get(place, 0) for place in range(len(plain))), initial=0))
+    usual = ends[0][0]
+    parts = []
+    for block in diff_words(plain, edited):
+        if block.kind == "equal":
+            start, end = block.original
+            parts.append(original[places[start] : places[end]])
+        else:
+            parts.append(edited[slice(*block.edited)].replace("\n", usual))
+    return "".join(parts)
+
+
+def _shrunk(ends: list[re.Match[str]]) -> list[int]:
+    """By how many characters the text before each line end shrinks when line ends become newlines."""
+    return list(accumulate((len(end[0]) - 1 for end in ends[:-1]), initial=0))
+
+
+Convert = Callable[[int], int]
+
+
+def to_units(text: str) -> Convert:
+    """Turns a place counted in characters into one counted in code units."""
+    if _is_narrow(text):
+        return lambda place: place
+    return _unit_places(text).__getitem__
+
+
+def to_characters(text: str) -> Convert:
+    """Turns a place counted in code units into one counted in characters; past the end is the end.
+
+    A place inside a surrogate pair is taken as the end of its character.
+    """
+    if _is_narrow(text):
+        return lambda place: min(place, len(text))
+    places = _unit_places(text)
+    return lambda place: min(bisect_left(places, place), len(text))
+
+
+def blocks_in_units(blocks: Iterable[Block], original: str, edited: str) -> list[Block]:
+    """The blocks with places in code units."""
+    first, second = to_units(original), to_units(edited)
+    return [
+        Block(
+            block.kind,
+            (first(block.original[0]), first(block.original[1])),
+            (second(block.edited[0]), second(block.edited[1])),
+        )
+        for block in blocks
+    ]
+
+
+def _is_narrow(text: str) -> bool:
+    return text.isascii() or max(text) <= "\uffff"
+
+
+def _unit_places(text: str) -> list[int]:
+    return list(accumulate((2 if char > "\uffff" else 1 for char in text), initial=0))
+
+
+def render_markdown(text: str) -> str:
+    """HTML of a Markdown text. What it holds of HTML is shown as text, and nothing in it loads or runs."""
+    return str(_renderer().render(text))
+
+
+@cache
+def _renderer() -> MarkdownIt:
+    renderer = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
+    renderer.core.ruler.push("make_safe", _make_safe)
+    return renderer
+
+
+def _make_safe(state: Any) -> None:
+    """Work on the tokens of a text: links, and columns, whose alignment the page's policy allows as a class only."""
+    for token in state.tokens:
+        if token.type == "inline" and token.children:
+            token.children = _with_addresses(token.children)
+        style = str(token.attrs.pop("style", ""))
+        if style:
+            token.attrSet("class", style.replace("text-align:", "align-"))
+
+
+def _with_addresses(tokens: Sequence[Token]) -> list[Token]:
+    """Let each link open apart, tell nothing to where it leads, and show its address beside its text."""
+    shown: list[Token] = []
+    address, text = "", ""
+    for token in tokens:
+        if token.type == "link_open":
+            address, text = str(token.attrGet("href") or ""), ""
+            token.attrSet("rel", "noopener noreferrer nofollow")
+            token.attrSet("target", "_blank")
+        text += token.content
+        shown.append(token)
+        if token.type == "link_close" and text != address:
+            shown.append(Token("text", "", 0, content=f" ({address})"))
+    return shown

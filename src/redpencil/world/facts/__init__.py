@@ -1,1 +1,0 @@
-"""The first domain: instructions to describe an entity, answered from knowledge of the world."""

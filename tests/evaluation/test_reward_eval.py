@@ -1,0 +1,386 @@
+"""One reading by hand, and what does not apply to a test set or model."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redpencil.errors import RedpencilError
+from redpencil.evaluation.reward_eval import (
+    SECTIONS,
+    EditFeatures,
+    EditType,
+    Microscope,
+    ModelReadings,
+    Scores,
+    TestSet,
+    Third,
+    all_features,
+    analyse_errors,
+    as_json,
+    features_of,
+    labelled_tokens,
+    margin_groups,
+    quantile_groups,
+    quantile_names,
+    read,
+    reward_bench,
+    summarise,
+)
+from redpencil.evaluation.statistics import accuracy_interval
+from redpencil.records import Edit, Pair
+from redpencil.runs import finite
+
+EDITS = [
+    Edit("7", "colour?", "it is red .", "it is blue ."),
+    Edit("8", "size?", "it is big .", "it is very big ."),
+    Edit("9", "shape?", "it is oh round .", "it is round ."),
+]
+PAIRS = [
+    Pair("0", (1,), (10, 11, 12, 13), (10, 11, 14, 13), (False, False, True, False), (False, False, True, False),
+         ((0, 0), (1, 1), (3, 3))),
+    Pair("1", (2,), (10, 11, 15, 13), (10, 11, 16, 15, 13), (False,) * 4, (False, False, True, False, False),
+         ((0, 0), (1, 1), (2, 3), (3, 4))),
+    Pair("2", (3,), (10, 11, 17, 18, 13), (10, 11, 18, 13), (False, False, True, False, False), (False,) * 4,
+         ((0, 0), (1, 1), (3, 2), (4, 3))),
+]  # fmt: skip
+REJECTED = [np.array([0.0, 0.0, -4.0, 0.0]), np.array([1.0, 0.0, 1.0, 2.0]), np.array([0.0, 2.0, 1.0, 1.0, 1.0])]
+CHOSEN = [np.array([0.0, 0.0, 2.0, 0.0]), np.array([1.0, 0.0, 1.0, 0.0, 1.0]), np.array([0.0, 2.0, 1.0, 3.0])]
+
+
+def edit_set(**changes: Any) -> TestSet:
+    labels = [np.array([False, False, True, False]), None, np.array([False, True, True, False, False])]
+    options = {"edits": EDITS, "features": all_features(EDITS, PAIRS), "labels": labels, **changes}
+    return TestSet("held", "edits", PAIRS, **options)
+
+
+def scores(*, tokens: bool = True) -> Scores:
+    means = [np.array([row.mean() for row in side]) for side in (CHOSEN, REJECTED)]
+    return Scores(*means, *((CHOSEN, REJECTED) if tokens else ()))
+
+
+def test_a_token_model_by_hand() -> None:
+    found = read(edit_set(), scores(), examples=1)
+    # Means .5 .6 1.5 against -1 1 1: margins 1.5 -.4 .5.
+    assert found.accuracy.value == pytest.approx(200 / 3)
+    assert found.mean_margin == pytest.approx(1.6 / 3)
+    assert [(g.name, g.accuracy.value) for g in found.by_type] == [
+        ("insertion", 0),
+        ("deletion", 100),
+        ("replacement", 100),
+    ]
+    assert found.errors is not None
+    assert found.errors.worst["insertion"][0].id == "8"
+    # Edited away: -4 (score 4) over 3 others of its response, all won; 1 (score -1) against 0, 2, 1, 1: beats 2, ties
+    # two, loses to 0: 2 of 4. Within 5 of 7. Together the first beats all 11, the second beats 2 2 and ties 1 1 1 1.
+    assert found.edited is not None
+    assert found.edited.within_auroc == pytest.approx(5 / 7)
+    assert found.edited.auroc == pytest.approx((11 + 2 + 0.5 * 4) / 22)
+    assert (found.edited.positives, found.edited.tokens) == (2, 13)
+    # Marked, in the first and third response only: 4 beats 0 0 0 0 -1 -1, -2 loses to all, -1 ties two: 7 of 18.
+    assert found.error_spans is not None
+    assert found.error_spans.auroc == pytest.approx(7 / 18)
+    assert (found.error_spans.positives, found.error_spans.tokens, found.error_spans.responses) == (3, 9, 2)
+    # Drift: 0 0 0 | 0 0 |1-0| |2-1| | 0 0 |1-1| |1-3|; behind: one of the first, two, two.
+    assert found.drift is not None
+    assert (found.drift.mean, found.drift.pairs) == (pytest.approx(4 / 11), 11)
+    assert (found.drift.mean_behind, found.drift.pairs_behind) == (pytest.approx(4 / 5), 5)
+    places = [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 4]
+    assert found.position is not None
+    assert found.position.pearson == pytest.approx(np.corrcoef(places, np.concatenate(REJECTED))[0, 1])
+    # Rewards of both sides against 4 5 4 | 4 4 5 tokens; margins against 0 1 -1 more tokens.
+    assert found.length is not None
+    assert found.length.pearson == pytest.approx(np.corrcoef([4, 5, 4, 4, 4, 5], [0.5, 0.6, 1.5, -1, 1, 1])[0, 1])
+    assert found.length_difference is not None
+    assert found.length_difference.pearson == pytest.approx(np.corrcoef([0, 1, -1], [1.5, -0.4, 0.5])[0, 1])
+    assert found.reward_bench is None
+
+
+def test_a_sequence_model_has_no_localisation() -> None:
+    found = read(edit_set(), scores(tokens=False), examples=1)
+    assert (found.edited, found.error_spans, found.drift, found.position) == (None, None, None, None)
+    assert found.by_size
+    assert found.by_tokens
+
+
+def test_pairs_that_are_no_edits_have_no_types() -> None:
+    found = read(TestSet("held", "comparisons", PAIRS), scores(), examples=1)
+    assert (found.by_type, found.by_size, found.errors, found.edited, found.drift) == ((), (), None, None, None)
+    assert found.position is not None
+    assert found.calibration.n == 3
+
+
+def test_edits_without_marks_have_no_spans() -> None:
+    found = read(edit_set(labels=[None] * 3), scores(), examples=1)
+    assert found.error_spans is None
+    assert found.edited is not None
+
+
+def test_subsets_are_averaged() -> None:
+    subsets = ["alpacaeval-easy", "alpacaeval-easy", "mt-bench-easy"]
+    found = read(TestSet("held", "rewardbench", PAIRS, subsets=subsets), scores(), examples=1)
+    assert found.reward_bench is not None
+    assert found.reward_bench.sections == {"Chat": pytest.approx(200 / 3)}
+
+
+def test_rules_of_length() -> None:
+    found = summarise(edit_set(skipped={"unchanged": 2}))
+    # Chosen less rejected tokens: 0, 1, -1.
+    assert (found.shorter_wins.value, found.longer_wins.value) == (50, 50)
+    assert (found.pairs, found.skipped) == (3, {"unchanged": 2})
+    only = summarise(TestSet("held", "pairs", PAIRS[2:]))
+    assert (only.shorter_wins.value, only.longer_wins.value) == (100, 0)
+    with pytest.raises(RedpencilError, match="no pairs"):
+        summarise(TestSet("held", "pairs", []))
+
+
+@pytest.mark.parametrize("margins", [[0.0, 0.0], [1e3, 1e3 + 1e-10], [-2.0, 3.0, 3.0], [5.0, 6.0], [-1e-30, 1e-30]])
+def test_a_histogram_holds_every_margin(margins: list[float]) -> None:
+    pairs = PAIRS[: len(margins)]
+    found = read(TestSet("held", "pairs", pairs), Scores(np.array(margins), np.zeros(len(margins))), examples=1).margins
+    assert sum(found.counts) == len(margins)
+    assert len(found.edges) == len(found.counts) + 1
+    assert list(found.edges) == sorted(set(found.edges))
+    if min(margins) < 0 < max(margins):
+        assert min(map(abs, found.edges)) == 0
+
+
+def test_json_by_measure_model_and_test() -> None:
+    reading = {"held": read(edit_set(), scores(), examples=1)}
+    sequence = {"held": read(edit_set(), scores(tokens=False), examples=1)}
+    models = {"token": ModelReadings("token", "edits", reading), "seq": ModelReadings("sequence", "x", sequence)}
+    found = as_json(Microscope(models, {"held": summarise(edit_set())}))
+    assert found["models"] == {
+        "token": {"level": "token", "trained_on": "edits"},
+        "seq": {"level": "sequence", "trained_on": "x"},
+    }
+    assert list(found["reward_accuracy"]) == ["token", "seq", "shorter_wins", "longer_wins"]
+    assert set(found["reward_accuracy"]["token"]["held"]) == {"value", "standard_error", "n", "low", "high"}
+    assert list(found["localisation"]) == ["token"]
+    assert list(found["localisation"]["token"]["held"]) == ["edited", "error_spans"]
+    assert list(found["calibration"]) == ["token", "seq"]
+    assert found["by_edit_type"]["seq"]["held"][0]["name"] == "insertion"
+    assert found["worst_pairs"]["token"]["held"]["insertion"][0]["id"] == "8"
+    assert found["tests"] == {"held": {"kind": "edits", "pairs": 3, "skipped": {}}}
+    assert "reward_bench" not in found
+    json.dumps(finite(found), allow_nan=False)
+
+
+PAIR = Pair("1", (1,), (1, 2), (1, 3, 4), (False, True), (False, True, True))
+
+
+@pytest.mark.parametrize(
+    ("edited", "kind", "changed", "place"),
+    [
+        ("one two three four five six seven", "insertion", 1 / 13, "last third"),
+        ("zero one two three four five six", "insertion", 1 / 13, "first third"),
+        ("one two three four", "deletion", 2 / 10, "last third"),
+        ("one two THREE four five six", "replacement", 2 / 12, "middle third"),
+        ("ONE two three five six", "mixed", 3 / 11, "first third"),
+    ],
+)
+def test_by_hand(edited: str, kind: str, changed: float, place: str) -> None:
+    found = features_of(Edit("1", "count", "one two three four five six", edited), PAIR)
+    assert (found.type, found.first_change) == (kind, place)
+    assert found.share_changed == pytest.approx(changed)
+    assert (found.words, found.growth) == (6, len(edited.split()) - 6)
+    assert found.tokens_changed == 3
+
+
+def test_the_same_text_has_nothing_changed() -> None:
+    found = all_features([Edit("1", "p", "one", "one"), Edit("2", "p", "", "one")], [PAIR, PAIR])
+    assert found[0] == EditFeatures("mixed", 0, 3, "first third", 1, 0)
+    assert (found[1].type, found[1].share_changed, found[1].words) == ("insertion", 1, 0)
+
+
+VALUES = st.lists(st.integers(0, 9), min_size=1, max_size=40)
+
+
+def test_groups_by_hand() -> None:
+    margins = np.array([1.0, 3.0, -1.0, 2.0, 0.5])
+    found = {group.name: group for group in margin_groups(margins, ["a", "b", "a", "b", "c"])}
+    assert list(found) == ["a", "b", "c"]
+    assert found["a"].accuracy == accuracy_interval([1, -1])
+    assert found["a"].margin == 0
+    # b: 3 and 2, mean 2.5, standard error .5; t with one degree of freedom is 12.706
+    assert (found["b"].margin_low, found["b"].margin_high) == (
+        pytest.approx(2.5 - 6.3531, abs=1e-3),
+        pytest.approx(2.5 + 6.3531, abs=1e-3),
+    )
+    assert (found["c"].accuracy.n, math.isnan(found["c"].margin_low)) == (1, True)
+
+
+def test_margins_of_groups_agree_with_statsmodels() -> None:
+    weights = pytest.importorskip("statsmodels.stats.weightstats", reason="statsmodels is not installed")
+    margins = np.random.default_rng(0).normal(size=30)
+    (group,) = margin_groups(margins, ["all"] * 30)
+    assert (group.margin_low, group.margin_high) == pytest.approx(weights.DescrStatsW(margins).tconfint_mean())
+
+
+def test_an_order_may_be_given() -> None:
+    margins = np.array([1.0, -1.0, 1.0])
+    assert [g.name for g in margin_groups(margins, ["b", "a", "x"], ["a", "b", "c"])] == ["a", "b"]
+
+
+def test_quantiles_by_hand() -> None:
+    assert quantile_names(np.array([1, 2, 3, 4]), bins=2) == ["1 to 2", "1 to 2", "3 to 4", "3 to 4"]
+    assert quantile_names(np.array([0.1, 0.25, 0.25, 0.25]), percent=True, bins=2) == [
+        *("10.0 to 25.0 %",) * 4,
+    ]
+    assert quantile_names(np.array([5, 5]), bins=3) == ["5", "5"]
+    assert quantile_names(np.array([]), bins=3) == []
+    found = quantile_groups(np.array([1.0, -1.0, 1.0, 1.0]), np.array([30, 4, 5, 20]), bins=2)
+    assert [(g.name, g.accuracy.value) for g in found] == [("4 to 5", 50), ("20 to 30", 100)]
+
+
+@given(VALUES, st.integers(1, 6))
+def test_bins_are_in_order_and_part_no_equal_values(values: list[int], bins: int) -> None:
+    names = quantile_names(np.array(values), bins=bins)
+    by_value = dict(zip(values, names, strict=True))
+    assert [by_value[value] for value in values] == names
+    found = quantile_groups(np.zeros(len(values)), np.array(values), bins=bins)
+    assert len(found) <= bins
+    assert sum(group.accuracy.n for group in found) == len(values)
+    lows = [int(group.name.split(" to ")[0]) for group in found]
+    assert lows == sorted(lows)
+
+
+def case(number: int, kind: EditType, place: Third, words: int) -> tuple[Edit, EditFeatures]:
+    return Edit(str(number), "p", f"original {number}", f"edit {number}"), EditFeatures(kind, 0.1, 2, place, words, 1)
+
+
+CASES = [
+    case(0, "mixed", "first third", 10),
+    case(1, "insertion", "first third", 20),
+    case(2, "mixed", "last third", 30),
+    case(3, "mixed", "first third", 40),
+    case(4, "deletion", "middle third", 50),
+    case(5, "mixed", "last third", 60),
+]
+ORIGINALS = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+EDITED = np.array([0.0, 1.5, 0.0, 5.0, 5.0, 4.0])
+"""Margins -1, -.5, -3, 1, 0, -2."""
+
+
+def test_by_hand_reward_errors() -> None:
+    edits, features = zip(*CASES, strict=True)
+    found = analyse_errors(edits, features, ORIGINALS, EDITED, examples=2)
+    assert (found.pairs, found.wrong) == (6, 4)
+    assert [(g.name, g.accuracy.value, g.accuracy.n) for g in found.by_type] == [
+        ("insertion", 0, 1),
+        ("deletion", 50, 1),
+        ("mixed", 25, 4),
+    ]
+    assert [(g.name, g.accuracy.value) for g in found.by_position] == [
+        ("first third", pytest.approx(100 / 3)),
+        ("middle third", 50),
+        ("last third", 0),
+    ]
+    assert [(g.name, g.accuracy.value) for g in found.by_length] == [
+        ("10 to 20", 0),
+        ("30 to 40", 50),
+        ("50 to 60", 25),
+    ]
+    assert list(found.worst) == ["insertion", "mixed"]
+    assert [(pair.id, pair.margin) for pair in found.worst["mixed"]] == [("2", -3), ("5", -2)]
+    worst = found.worst["mixed"][0]
+    assert (worst.original_reward, worst.edited_reward) == (3, 0)
+    assert (worst.original, worst.edited, worst.features) == ("original 2", "edit 2", features[2])
+
+
+def test_no_examples_and_no_errors() -> None:
+    edits, features = zip(*CASES, strict=True)
+    assert not any(analyse_errors(edits, features, ORIGINALS, EDITED, examples=0).worst.values())
+    assert analyse_errors(edits, features, EDITED, EDITED, examples=5).worst == {}
+
+
+def bench(**right: tuple[int, int]) -> tuple[np.ndarray, list[str]]:
+    """Margins and subsets: `subset=(right, pairs)`, with _ for -."""
+    margins, subsets = [], []
+    for name, (good, pairs) in right.items():
+        margins += [1.0] * good + [-1.0] * (pairs - good)
+        subsets += [name.replace("_", "-")] * pairs
+    return np.array(margins), subsets
+
+
+def test_by_hand_rewardbench() -> None:
+    # Chat: 3 of 4 and 0 of 2, over pairs 3/6 = 50, not (75 + 0) / 2. Chat Hard 100. Safety 1 of 4 = 25.
+    # Reasoning: mathematics 1 of 2 = 50 weighs as much as programming, 4 of 4 and 2 of 4 = 75: 62.5.
+    margins, subsets = bench(
+        alpacaeval_easy=(3, 4),
+        mt_bench_med=(0, 2),
+        llmbar_natural=(2, 2),
+        donotanswer=(1, 4),
+        math_prm=(1, 2),
+        hep_cpp=(4, 4),
+        hep_rust=(2, 4),
+        something_else=(0, 1),
+    )
+    found = reward_bench(margins, subsets)
+    assert found.sections == {"Chat": 50, "Chat Hard": 100, "Safety": 25, "Reasoning": 62.5}
+    assert found.score == (50 + 100 + 25 + 62.5) / 4
+    assert found.mean_of_subsets == pytest.approx((75 + 0 + 100 + 25 + 50 + 100 + 50 + 0) / 8)
+    assert (found.subsets["hep-rust"].value, found.subsets["hep-rust"].n) == (50, 4)
+    assert 0 < found.subsets["hep-rust"].low < 50 < found.subsets["hep-rust"].high < 100
+
+
+def test_a_score_needs_all_sections() -> None:
+    found = reward_bench(*bench(alpacaeval_easy=(1, 2), math_prm=(1, 1)))
+    assert found.sections == {"Chat": 50, "Reasoning": 100}
+    assert found.score is None
+    other = reward_bench(*bench(Factuality=(1, 2), Math=(1, 1)))
+    assert (other.sections, other.score, other.mean_of_subsets) == ({}, None, 75)
+    with pytest.raises(RedpencilError, match="no pairs"):
+        reward_bench(np.array([]), [])
+
+
+def test_every_subset_is_in_one_section() -> None:
+    names = [name for section in SECTIONS.values() for name in section]
+    assert len(names) == len(set(names)) == 23
+
+
+OFFSETS = ((0, 3), (3, 7), (7, 8), (8, 12), (12, 12))
+"""the| cat|,| sat| and the end."""
+
+
+@pytest.mark.parametrize(
+    ("spans", "marked"),
+    [
+        ([(4, 7)], [1]),
+        ([(6, 9)], [1, 2, 3]),
+        ([(0, 1), (11, 12)], [0, 3]),
+        ([(7, 7)], []),
+        ([(0, 12)], [0, 1, 2, 3]),
+        ([], []),
+    ],
+)
+def test_a_token_that_shares_a_character_is_marked(spans: list[tuple[int, int]], marked: list[int]) -> None:
+    meta = {"spans": [{"start": start, "end": end, "error type": "Wrong"} for start, end in spans]}
+    found = labelled_tokens(meta, OFFSETS, 12)
+    assert found is not None
+    assert found.nonzero()[0].tolist() == marked
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [None, "no", [3], [{"start": 0}], [{"start": 0, "end": 13}], [{"start": 2, "end": 1}], [{"start": True, "end": 2}]],
+)
+def test_what_is_no_span_marks_nothing(spans: Any) -> None:
+    assert labelled_tokens({"spans": spans}, OFFSETS, 12) is None
+    assert labelled_tokens({}, OFFSETS, 12) is None
+
+
+def test_no_tokens() -> None:
+    found = labelled_tokens({"spans": [{"start": 0, "end": 0}]}, (), 0)
+    assert found is not None
+    assert found.tolist() == []
+
+
+def test_a_token_without_a_character_is_none_of_the_errors() -> None:
+    found = labelled_tokens({"spans": [{"start": 0, "end": 9}]}, ((0, 4), (4, 4), (4, 9)), 9)
+    assert found is not None
+    assert found.tolist() == [True, False, True]

@@ -1,0 +1,163 @@
+"""A user's files: each mistake is told at once, with its file, its field and a hint."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redpencil.errors import RedpencilError
+from redpencil.pipeline.inputs import check_files, check_reward_models, held_out_rows
+from redpencil.recipe import load_recipe
+
+Write = Callable[..., Path]
+TEMPLATE = "<bos> {prompt} <answer>"
+
+
+def check(recipe: Path, template: str = TEMPLATE) -> None:
+    files = load_recipe(recipe).files
+    assert files is not None
+    check_files(files, template)
+
+
+def mistake(recipe: Path, template: str = TEMPLATE) -> RedpencilError:
+    with pytest.raises(RedpencilError) as caught:
+        check(recipe, template)
+    assert caught.value.hint
+    return caught.value
+
+
+@pytest.mark.parametrize("left_out", [(), ("sft",), ("reference_outputs",), ("sft", "reference_outputs")])
+def test_sound_files_pass(left_out: tuple[str, ...], files_recipe: Write) -> None:
+    check(files_recipe(*left_out))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "model", "sft", "comparisons", "edits", "prompts", "validation_prompts", "evaluation_prompts",
+        "reference_outputs", "judge",
+    ],
+)  # fmt: skip
+def test_a_missing_file_is_named_with_its_key(key: str, files_recipe: Write, tmp_path: Path) -> None:
+    recipe = files_recipe()
+    path = next((tmp_path / "data").glob(f"{key}*"))
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    error = mistake(recipe)
+    assert (error.problem, error.file, error.field) == ("no such file or folder", str(path), f"files.{key}")
+
+
+JSONL = ["sft", "comparisons", "edits", "prompts", "validation_prompts", "evaluation_prompts", "reference_outputs"]
+
+
+@pytest.mark.parametrize("key", JSONL)
+def test_an_empty_file_is_named(key: str, files_recipe: Write, tmp_path: Path) -> None:
+    recipe, path = files_recipe(), tmp_path / "data" / f"{key}.jsonl"
+    path.write_text("\n")
+    error = mistake(recipe)
+    assert error.file == str(path)
+    assert "the file holds no" in error.problem
+
+
+@pytest.mark.parametrize("key", JSONL)
+def test_a_row_without_a_field_is_named_with_its_line(key: str, files_recipe: Write, tmp_path: Path) -> None:
+    recipe, path = files_recipe(), tmp_path / "data" / f"{key}.jsonl"
+    lines = path.read_text().splitlines()
+    row = json.loads(lines[2])
+    del row["prompt"]
+    path.write_text("\n".join([*lines[:2], json.dumps(row), *lines[3:]]))
+    error = mistake(recipe)
+    assert (error.file, error.line, error.field) == (str(path), 3, "prompt")
+
+
+@pytest.mark.parametrize("key", ["comparisons", "edits"])
+def test_one_row_cannot_be_split(key: str, files_recipe: Write, tmp_path: Path) -> None:
+    recipe, path = files_recipe(), tmp_path / "data" / f"{key}.jsonl"
+    path.write_text(path.read_text().splitlines()[0])
+    error = mistake(recipe)
+    assert (error.file, error.problem) == (str(path), "1 rows cannot be split into train and test")
+
+
+def test_at_least_one_row_is_held_out_and_one_is_left() -> None:
+    file = Path("rows.jsonl")
+    assert held_out_rows(2, 0.1, file) == 1
+    assert held_out_rows(3, 0.7, file) == 2
+    assert held_out_rows(100, 0.25, file) == 25
+    for rows, share in ((1, 0.1), (2, 0.9)):
+        with pytest.raises(RedpencilError, match=f"{rows} rows cannot be split"):
+            held_out_rows(rows, share, file)
+
+
+@pytest.mark.parametrize("key", ["validation_prompts", "evaluation_prompts", "reference_outputs"])
+def test_an_id_that_stands_twice_is_told_before_responses_are_matched_by_it(
+    key: str, files_recipe: Write, tmp_path: Path
+) -> None:
+    recipe, path = files_recipe(), tmp_path / "data" / f"{key}.jsonl"
+    first = path.read_text().splitlines()[0]
+    path.write_text(f"{path.read_text()}{first}\n")
+    error = mistake(recipe)
+    assert (error.file, error.field) == (str(path), "id")
+    assert repr(json.loads(first)["id"]) in error.problem
+
+
+def change(path: Path, **fields: Any) -> None:
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps({**json.loads(lines[0]), **fields}), *lines[1:]]))
+
+
+def test_reference_outputs_must_answer_the_evaluation_prompts(files_recipe: Write, tmp_path: Path) -> None:
+    recipe, path = files_recipe(), tmp_path / "data" / "reference_outputs.jsonl"
+    whole = path.read_text()
+    name = json.loads(whole.splitlines()[0])["id"]
+    change(path, prompt="something else")
+    error = mistake(recipe)
+    assert error.problem == f"it has a response to something else than the evaluation prompt {name!r}"
+    assert (error.file, error.field) == (str(path), "prompt")
+    path.write_text("\n".join(whole.splitlines()[1:]))
+    assert mistake(recipe).problem == f"it has no response to the evaluation prompt {name!r}"
+
+
+def test_a_policy_cannot_judge(files_recipe: Write, tmp_path: Path) -> None:
+    recipe, judge = files_recipe(), tmp_path / "data" / "judge"
+    shutil.rmtree(judge)
+    shutil.copytree(tmp_path / "data" / "model", judge)
+    error = mistake(recipe)
+    assert (error.file, error.field) == (str(judge), "files.judge")
+    assert "LlamaForCausalLM is no reward model" in error.problem
+
+
+def test_without_demonstrations_the_model_must_have_weights(files_recipe: Write, tmp_path: Path) -> None:
+    recipe, model = files_recipe("sft"), tmp_path / "data" / "model"
+    (model / "model.safetensors").unlink()
+    error = mistake(recipe)
+    assert (error.file, error.field) == (str(model), "files.model")
+    check(files_recipe())
+
+
+def test_without_demonstrations_the_template_is_the_one_the_model_was_trained_with(files_recipe: Write) -> None:
+    error = mistake(files_recipe("sft"), "{prompt}")
+    assert error.field == "prompt_template"
+    assert repr(TEMPLATE) in error.problem
+    check(files_recipe(), "{prompt}")
+
+
+def test_ready_made_reward_models_are_looked_at_first(files_recipe: Write, finished: Path, tmp_path: Path) -> None:
+    ready_made = shutil.copytree(finished / "reward-token_edits" / "checkpoint", tmp_path / "ready")
+
+    def refused(folder: Path, level: str = "token") -> RedpencilError:
+        recipe = load_recipe(
+            files_recipe(), [f"reward_models.made={{pairs: edits, folder: {folder}, reward: {{level: {level}}}}}"]
+        )
+        with pytest.raises(RedpencilError) as caught:
+            check_reward_models(recipe)
+        return caught.value
+
+    recipe = load_recipe(files_recipe(), [f"reward_models.made={{pairs: edits, folder: {ready_made}}}"])
+    check_reward_models(recipe)
+    assert refused(tmp_path / "nowhere").field == "reward_models.made.folder"
+    assert "level sequence is wanted" in refused(ready_made, "sequence").problem
+    assert "is no reward model" in refused(finished / "sft" / "checkpoint").problem
+    (ready_made / "tokenizer.json").unlink()
+    assert refused(ready_made).file == str(ready_made)

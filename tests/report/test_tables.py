@@ -1,0 +1,113 @@
+"""The table of methods, and a report in which not every arm is one of PPO."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redpencil.report import tables
+from redpencil.report.headline import headline
+from redpencil.report.markdown import render_markdown
+from redpencil.report.run_data import read_run
+from redpencil.report.run_page import render
+from redpencil.report.tables import methods
+
+COSTS = {
+    "train_pairs": 4000,
+    "reward_seconds": 60.0,
+    "training_seconds": 40.0,
+    "sampled_in_training": 1920,
+    "responses_per_prompt": 1,
+    "answer_seconds": 2.0,
+    "validation_win_rate": 50.0,
+    "step": 28,
+    "kl": 4.25,
+    "kl_bound": None,
+}
+OTHERS = {
+    "best": {"method": "best_of_n", "responses_per_prompt": 16, "kl": None, "step": None, "training_seconds": 0}
+    | {"kl_bound": math.log(16) - 15 / 16, "sampled_in_training": 0, "answer_seconds": 31.0},
+    "dpo": {"method": "dpo", "reward_seconds": 0, "sampled_in_training": 0},
+}
+
+
+@pytest.fixture
+def mixed(results: dict[str, Any]) -> dict[str, Any]:
+    """Results in which the second arm of the recipe is best-of-n and the last one DPO."""
+    rates = results["win_rate"]
+    results["win_rate"] = {
+        "sft": rates["sft"], "token": rates["token"], "best": {**rates["edits"], "value": 55.5},
+        "edits": rates["edits"], "preference": rates["preference"], "dpo": {**rates["edits"], "value": 48.0},
+    }  # fmt: skip
+    results["methods"] = {
+        arm: {"method": "ppo", "pairs": "edits", **COSTS, **OTHERS.get(arm, {})}
+        for arm in results["win_rate"]
+        if arm != "sft"
+    }
+    return results
+
+
+def test_a_run_of_ppo_alone_needs_no_such_table(run_folder: Path) -> None:
+    assert methods(read_run(run_folder)) is None
+
+
+def test_each_method_tells_its_costs(write_run: Callable[..., Path], mixed: dict[str, Any]) -> None:
+    table = methods(read_run(write_run(mixed)))
+    assert table is not None
+    rows = {row[0].text: row for row in table.rows}
+    assert list(rows) == ["token", "edits", "preference", "best", "dpo"]
+    assert len(table.header) == len(rows["dpo"])
+    token, best, dpo = (rows[name] for name in ("token", "best", "dpo"))
+    assert [cell.text for cell in token[2:]] == ["edits", "60.0 s", "40.0 s", "1,920", "2.0 s", "4.25"]
+    assert (token[0].small, token[2].small, token[4].small) == ("PPO", "4,000 pairs", "kept: step 28")
+    # Nothing is trained but the reward model, and every use pays for 16 responses. ln 16 - 15/16 = 1.835
+    assert best[0].small == "best of 16"
+    assert (best[3].text, best[4].kind, best[5].text) == ("60.0 s", "absent", "0")
+    assert (best[6].text, best[6].small, best[7].text) == ("31.0 s", "16 a prompt", "\N{LESS-THAN OR EQUAL TO} 1.84")
+    assert (dpo[0].small, dpo[1].text, dpo[3].kind) == ("DPO", "48.0", "absent")
+
+
+def test_the_arm_whose_speed_is_measured_is_one_of_ppo(write_run: Callable[..., Path], mixed: dict[str, Any]) -> None:
+    run = read_run(write_run(mixed))
+    assert run.first_arm == "token"
+    assert set(run.efficiency) == {"edits", "preference"}  # not best-of-n, which stands second in the recipe
+
+
+def test_one_page_compares_them_all(write_run: Callable[..., Path], mixed: dict[str, Any]) -> None:
+    run = read_run(write_run(mixed))
+    first = tables.win_rates(run)
+    assert first is not None
+    small = {row[0].text: row[0].small for row in first.rows}
+    assert (small["best"], small["dpo"]) == ("best of 16", "DPO")
+    assert "best of 16" in render(run)
+    text = render_markdown(run)
+    assert "## Methods" in text
+    assert "| dpo (DPO) | 48.0 (" in text
+
+
+def test_the_headline_says_where_ppo_stands_whichever_way_it_comes_out(
+    write_run: Callable[..., Path], mixed: dict[str, Any]
+) -> None:
+    mixed["win_rate_difference"] |= {
+        "token-best": {"value": -8.0, "standard_error": 1.0, "n": 600},
+        "dpo-token": {"value": -5.0, "standard_error": 1.0, "n": 600},
+        "token-figa": {"value": 1.0, "standard_error": 1.0, "n": 600},
+    }
+    mixed["methods"]["figa"] = {"method": "figa", "pairs": "edits", **COSTS}
+    points = {point.topic: point.text for point in headline(read_run(write_run(mixed))).points}
+    minus = "\N{MINUS SIGN}"
+    assert points["Other methods"] == (
+        "The token arm is ahead of dpo +5.0 (+3.0 to +7.0); "
+        f"it is behind best {minus}8.0 ({minus}10.0 to {minus}6.0); "
+        f"it is not clearly apart from figa +1.0 ({minus}1.0 to +3.0, which covers 0)."
+    )
+
+
+def test_curves_are_of_ppo_alone(write_run: Callable[..., Path], mixed: dict[str, Any]) -> None:
+    folder = write_run(mixed)
+    (folder / "dpo-dpo").mkdir()
+    (folder / "dpo-dpo" / "metrics.jsonl").write_text(json.dumps({"step": 1, "eval/win_rate": 50.0}) + "\n")
+    assert set(read_run(folder).curves) == {"token", "edits", "preference"}
