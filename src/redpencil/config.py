@@ -14,6 +14,7 @@ from redpencil.sections import Section
 RewardLevel = Literal["token", "sequence"]
 RewardKind = Literal["token", "sequence", "both", "token_mean_at_end"]
 KLEstimator = Literal["k1", "k2", "k3"]
+DPOLoss = Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm"]
 Method = Literal["ppo", "best_of_n", "dpo", "figa"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
 
@@ -169,11 +170,13 @@ class BestOfNConfig(Section):
 
 
 class DPOConfig(OptimizerConfig):
-    """DPO (Rafailov et al., 2023) by TRL's trainer, extra `trl`; the reference model is the SFT policy."""
+    """DPO (Rafailov et al., 2023); the reference model is the SFT policy."""
 
     beta: float = Field(0.1, gt=0, description="How strongly the policy is held to the SFT policy.")
-    loss_type: Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm"] = Field(
-        "sigmoid", description="TRL's loss_type; sigmoid is DPO as published."
+    loss_type: DPOLoss = Field(
+        "sigmoid",
+        description="sigmoid is DPO as published; sigmoid_norm takes means over tokens; hinge, ipo and robust are other "
+        "losses on the same margin.",
     )
     label_smoothing: float = Field(
         0.0, ge=0, lt=0.5, description="With loss_type=robust: the share of labels that are taken to be wrong."

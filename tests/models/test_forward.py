@@ -22,7 +22,7 @@ from redpencil.models.forward import (
     token_rewards,
     token_values,
 )
-from redpencil.models.loading import load_head, load_policy, load_reward_model
+from redpencil.models.checkpoints import load_head, load_policy, load_reward_model
 from redpencil.models.runtime import Runtime
 
 DECODERS = ("llama", "qwen2", "qwen3", "gpt2")

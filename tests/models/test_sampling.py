@@ -15,7 +15,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerF
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec, load_codec
-from redpencil.models.loading import load_policy
+from redpencil.models.checkpoints import load_policy
 from redpencil.models.runtime import Runtime, set_seed
 from redpencil.models.sampling import (
     Placed,

@@ -14,7 +14,7 @@ import yaml
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from redpencil.errors import RedpencilError
-from redpencil.models.loading import load_reward_model
+from redpencil.models.checkpoints import load_reward_model
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.plan import plan_run
 from redpencil.pipeline.results import (

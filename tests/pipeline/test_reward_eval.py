@@ -26,7 +26,7 @@ from redpencil.formats.datasets import open_source
 from redpencil.formats.qa_feedback import QA_FEEDBACK
 from redpencil.formats.reading import Tally, Wanted, read_records
 from redpencil.models.codec import load_codec
-from redpencil.models.loading import load_reward_model
+from redpencil.models.checkpoints import load_reward_model
 from redpencil.models.runtime import Runtime
 from redpencil.pipeline.reward_eval import Held, Loaded, encode, examine, score_pairs
 from redpencil.records import Comparison, Edit, EditOutcome, Pair, Preference

@@ -26,7 +26,7 @@ from redpencil.config import AlarmsConfig, Recipe
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.judges import OracleJudge, Pairing, ScoreJudge
 from redpencil.models.codec import Codec, load_codec
-from redpencil.models.loading import SIDECAR, load_reward_model
+from redpencil.models.checkpoints import SIDECAR, load_reward_model
 from redpencil.models.sampling import respond
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import execute

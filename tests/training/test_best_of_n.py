@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from redpencil.config import BestOfNConfig, SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec
-from redpencil.models.loading import load_policy, load_reward_model
+from redpencil.models.checkpoints import load_policy, load_reward_model
 from redpencil.models.runtime import Runtime, set_seed
 from redpencil.models.sampling import Sample, respond, sample_responses
 from redpencil.records import Prompt, Response

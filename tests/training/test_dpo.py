@@ -15,7 +15,7 @@ from redpencil.config import DPOConfig, SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec
 from redpencil.models.forward import collate, response_logprobs
-from redpencil.models.loading import load_policy, template_of
+from redpencil.models.checkpoints import load_policy, template_of
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import respond
 from redpencil.records import Pair, Prompt

@@ -10,7 +10,7 @@ import torch
 from redpencil.config import FIGAConfig, SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec
-from redpencil.models.loading import load_policy, template_of
+from redpencil.models.checkpoints import load_policy, template_of
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import respond
 from redpencil.records import Pair, Prompt

@@ -19,7 +19,7 @@ from redpencil.config import PPOConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.forward import response_logprobs, token_values
-from redpencil.models.loading import load_head, load_policy
+from redpencil.models.checkpoints import load_head, load_policy
 from redpencil.models.runtime import Runtime, set_seed
 from redpencil.models.sampling import EncodedPrompts, encode_prompts
 from redpencil.records import Prompt, Response

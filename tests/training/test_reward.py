@@ -15,7 +15,7 @@ from redpencil.errors import RedpencilError
 from redpencil.maths.reward_losses import bradley_terry_loss, eq3_margin, eq4_margin
 from redpencil.models.codec import Codec
 from redpencil.models.forward import sequence_rewards, token_rewards
-from redpencil.models.loading import head_of, load_head, load_reward_model
+from redpencil.models.checkpoints import head_of, load_head, load_reward_model
 from redpencil.models.runtime import Runtime
 from redpencil.records import Edit, Pair
 from redpencil.runs import Stage, read_metrics

@@ -11,7 +11,7 @@ from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausa
 
 from redpencil.config import AlignConfig, RewardConfig
 from redpencil.models.codec import load_codec
-from redpencil.models.loading import load_reward_model
+from redpencil.models.checkpoints import load_reward_model
 from redpencil.models.runtime import Runtime
 from redpencil.records import Edit
 from redpencil.runs import Stage, read_metrics

@@ -22,7 +22,7 @@ from redpencil.models.forward import (
     token_rewards,
     token_values,
 )
-from redpencil.models.loading import head_of
+from redpencil.models.checkpoints import head_of
 from redpencil.models.runtime import Runtime, set_seed
 from redpencil.models.sampling import Sample
 from redpencil.training.ppo import load_actors

@@ -11,7 +11,7 @@ from redpencil.config import SamplingConfig, SFTConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.forward import collate
-from redpencil.models.loading import load_policy
+from redpencil.models.checkpoints import load_policy
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import respond
 from redpencil.records import Example, Prompt

@@ -27,7 +27,7 @@ from redpencil.records import Prompt, read_jsonl, write_jsonl
 if TYPE_CHECKING:
     from redpencil.models.codec import Codec
     from redpencil.models.runtime import Runtime
-    from redpencil.training.evaluation import Validation
+    from redpencil.training.validation import Validation
 
 app = typer.Typer(rich_markup_mode="rich")
 PolicyOption = Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the SFT policy.")]
@@ -133,7 +133,7 @@ class _Watch:
             return None
 
         from redpencil.models.sampling import encode_prompts
-        from redpencil.training.evaluation import Validation
+        from redpencil.training.validation import Validation
 
         with naming(self.prompts):
             encoded = encode_prompts(list(read_jsonl(self.prompts, Prompt)), codec, config.sampling.max_prompt_length)

@@ -14,7 +14,7 @@ from redpencil.recipe import default_recipe, load_recipe, with_flags
 
 if TYPE_CHECKING:
     from redpencil.models.codec import Codec
-    from redpencil.models.loading import RewardCard
+    from redpencil.models.checkpoints import RewardCard
     from redpencil.models.runtime import Runtime
 
 RecipeOption = Annotated[
@@ -75,7 +75,7 @@ def runtime_of(recipe: Recipe) -> "Runtime":
 
 def reward_codec_of(recipe: Recipe, folder: Path, card: "RewardCard") -> "Codec":
     """A reward model's tokenizer and prompt template, unless the recipe or a flag names another template."""
-    from redpencil.models.loading import codec_of_reward_model
+    from redpencil.models.checkpoints import codec_of_reward_model
 
     named = "prompt_template" in recipe.model_fields_set
     return codec_of(recipe, folder) if named else codec_of_reward_model(folder, card)
@@ -84,7 +84,7 @@ def reward_codec_of(recipe: Recipe, folder: Path, card: "RewardCard") -> "Codec"
 def codec_of(recipe: Recipe, folder: Path) -> "Codec":
     """The tokenizer of a checkpoint with its prompt template, unless the recipe or a flag names another."""
     from redpencil.models.codec import load_codec
-    from redpencil.models.loading import template_of
+    from redpencil.models.checkpoints import template_of
 
     named = "prompt_template" in recipe.model_fields_set
     return load_codec(folder, recipe.prompt_template if named else template_of(folder))

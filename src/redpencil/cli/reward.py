@@ -108,7 +108,7 @@ def reward(
 
 
 def _load(folder: Path, config: Recipe) -> "Loaded":
-    from redpencil.models.loading import load_reward_model
+    from redpencil.models.checkpoints import load_reward_model
     from redpencil.pipeline.reward_eval import Loaded
 
     reward = load_reward_model(folder, runtime_of(config))

@@ -127,7 +127,7 @@ def scores_of(
     Raises:
         RedpencilError: if it cannot be loaded or read a row, or says what is no number.
     """
-    from redpencil.models.loading import load_reward_model
+    from redpencil.models.checkpoints import load_reward_model
     from redpencil.report.scores import Reading, ScoredModel
     from redpencil.training.reward import check_fits, score_ids, score_tokens
 

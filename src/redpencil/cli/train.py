@@ -86,7 +86,7 @@ def sft(
     config = settings(recipe, set_, device=device, seed=seed, template=template)
     codec, runtime = codec_of(config, model), runtime_of(config)
 
-    from redpencil.models.loading import has_weights
+    from redpencil.models.checkpoints import has_weights
     from redpencil.training.sft import train_sft
 
     inputs = {"model": model, "examples": data}

@@ -17,7 +17,7 @@ from redpencil.evaluation.statistics import accuracy, mean_interval, paired_diff
 from redpencil.evaluation.win_rate import time_to_reach
 from redpencil.maths.ppo import best_of_n_kl_bound
 from redpencil.models.codec import Codec
-from redpencil.models.loading import RewardModel, load_reward_model
+from redpencil.models.checkpoints import RewardModel, load_reward_model
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.stages import make_judge
 from redpencil.records import Comparison, Edit, Pair, Response, read_jsonl, write_jsonl

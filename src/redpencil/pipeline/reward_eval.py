@@ -26,7 +26,7 @@ from redpencil.evaluation.reward_eval import (
     summarise,
 )
 from redpencil.models.codec import Codec
-from redpencil.models.loading import RewardModel
+from redpencil.models.checkpoints import RewardModel
 from redpencil.models.runtime import Runtime
 from redpencil.records import Comparison, Edit, Pair
 from redpencil.runs import Progress, no_progress

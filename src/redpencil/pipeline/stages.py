@@ -15,7 +15,7 @@ from redpencil.evaluation.diagnostics import Alarm, result_alarms, training_alar
 from redpencil.evaluation.judges import Judge, OracleJudge, ScoreJudge, judge_outputs
 from redpencil.evaluation.statistics import win_rate
 from redpencil.models.codec import Codec
-from redpencil.models.loading import codec_of_reward_model, load_reward_model
+from redpencil.models.checkpoints import codec_of_reward_model, load_reward_model
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import EncodedPrompts, encode_prompts, respond
 from redpencil.pipeline.context import Context
@@ -25,7 +25,7 @@ from redpencil.records import Comparison, Edit, Example, Pair, Prompt, Response,
 from redpencil.runs import Stage, derive_seed, read_metrics
 from redpencil.training.best_of_n import best_of_n
 from redpencil.training.dpo import train_dpo
-from redpencil.training.evaluation import Validation
+from redpencil.training.validation import Validation
 from redpencil.training.figa import train_figa
 from redpencil.training.pairs import pairs_of_comparisons, pairs_of_edits
 from redpencil.training.ppo import Evaluate, load_actors, run_ppo

@@ -9,7 +9,7 @@ import torch
 
 from redpencil.config import BestOfNConfig, SamplingConfig
 from redpencil.models.codec import Codec
-from redpencil.models.loading import RewardModel, load_policy, load_reward_model
+from redpencil.models.checkpoints import RewardModel, load_policy, load_reward_model
 from redpencil.models.runtime import Runtime, set_seed
 from redpencil.models.sampling import Sample, encode_prompts, sample_responses
 from redpencil.records import Prompt, Response

@@ -25,7 +25,7 @@ from transformers import (
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import load_codec
 from redpencil.models.forward import collate, sequence_rewards, token_rewards
-from redpencil.models.loading import (
+from redpencil.models.checkpoints import (
     RewardCard,
     check_same_tokenizer,
     context_of,

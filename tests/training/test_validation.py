@@ -10,12 +10,12 @@ from redpencil.config import SamplingConfig
 from redpencil.maths.masked import masked_sum
 from redpencil.models.codec import Codec
 from redpencil.models.forward import collate, response_logprobs
-from redpencil.models.loading import load_policy
+from redpencil.models.checkpoints import load_policy
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import encode_prompts, sample_responses
 from redpencil.records import Prompt, Response
 from redpencil.runs import Stage, derive_seed
-from redpencil.training.evaluation import BestPolicy, Validation
+from redpencil.training.validation import BestPolicy, Validation
 
 PROMPTS = [Prompt(str(i), f"topic{i}") for i in range(8)]
 

@@ -1,0 +1,120 @@
+"""The loop of supervised training: SFT, reward models, DPO and FIGA are this function with other objectives."""
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from redpencil.config import DPOConfig, FIGAConfig, OptimizerConfig
+from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import LanguageModel, load_policy
+from redpencil.models.codec import Codec
+from redpencil.models.forward import length_grouped
+from redpencil.models.runtime import Runtime, set_seed
+from redpencil.models.sampling import HFSampler
+from redpencil.records import Pair
+from redpencil.runs import Stage
+from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
+from redpencil.training.state import TrainState
+from redpencil.training.update import Objective, epochs_of, micro_batches_of, optimization_of, steps_in, update
+from redpencil.training.validation import BestCheckpoint, Validation
+
+Row = TypeVar("Row")
+Item = TypeVar("Item")
+PairsConfig = DPOConfig | FIGAConfig
+
+
+def train_supervised(
+    model: LanguageModel,
+    rows: Sequence[Row],
+    *,
+    lengths: Sequence[int],
+    collate: Callable[[Sequence[Row]], Item],
+    objective: Objective[Item],
+    config: OptimizerConfig,
+    total_steps: int,
+    stage: Stage,
+    best: BestCheckpoint | None = None,
+) -> None:
+    """Train a model on rows until `total_steps`, and log every step.
+
+    Args:
+        model: trained in place.
+        rows: what the batches are drawn from; each epoch sees every row once, rows of similar length together.
+        lengths: tokens of each row.
+        collate: makes a micro-batch of rows.
+        objective: the loss of a micro-batch.
+        config: optimiser and batch size.
+        total_steps: optimiser steps.
+        stage: where metrics, progress and saved states go.
+        best: evaluates the model now and then and keeps the best checkpoint; the caller saves the last one without it.
+
+    Raises:
+        RedpencilError: if training breaks down.
+    """
+    optimization = optimization_of(model.module, config, total_steps)
+    state = TrainState(stage, {"model": model.module}, {"model": optimization})
+    if best is not None:
+        state.extra["best"] = best.record
+    if not state.resume() and best is not None and best.validation is not None:
+        stage.log(0, **best.evaluate_if_due(0, total_steps))
+    generator = torch.Generator().manual_seed(stage.seed)
+    batches = epochs_of(lambda: length_grouped(lengths, config.batch_size, generator), total_steps)
+    for step, batch in zip(state.steps(total_steps), islice(batches, state.step, None), strict=False):
+        parts = micro_batches_of(model.runtime.share(batch), config.micro_batch_size)
+        items = [collate([rows[i] for i in part]) for part in parts]
+        metrics = update(optimization, items, objective, model.runtime)
+        note = f"loss {metrics['loss']:.3f}"
+        if best is not None:
+            metrics |= best.evaluate_if_due(step, total_steps)
+            note += best.note
+        stage.log(step, **metrics)
+        stage.progress(step, total_steps, note)
+
+
+def train_on_pairs(
+    config: PairsConfig,
+    objective: Callable[[LanguageModel, LanguageModel], Objective[PairBatch]],
+    *,
+    policy: Path,
+    pairs: Sequence[Pair],
+    validation: Validation | None,
+    codec: Codec,
+    runtime: Runtime,
+    stage: Stage,
+) -> None:
+    """Train the SFT policy on pairs and write `checkpoint/` into the stage's folder.
+
+    Args:
+        config: optimiser, batch size and length.
+        objective: makes the loss from the policy and the frozen reference.
+        policy: the checkpoint to start from; it is the reference too.
+        pairs: tokenised pairs.
+        validation: chooses the best checkpoint; None keeps the last one.
+        codec: tokenizer and prompt template of the policy.
+        runtime: device and number format.
+        stage: where checkpoint, metrics and saved states go.
+
+    Raises:
+        RedpencilError: if there are no pairs, or the model cannot read one.
+    """
+    set_seed(stage.seed)
+    if not pairs:
+        raise RedpencilError("there are no pairs to train on", hint="check the counts of skipped rows of `align`")
+    model, reference = (load_policy(policy, runtime, trained=trained, codec=codec) for trained in (True, False))
+    check_pairs(pairs, model.module.config.vocab_size, model.context)
+    best = BestCheckpoint(model, HFSampler(model, stage.generation_batch_size), validation, stage, reference=reference)
+    train_supervised(
+        model,
+        pairs,
+        lengths=[len(pair.prompt_ids) + len(pair.rejected_ids) + len(pair.chosen_ids) for pair in pairs],
+        collate=lambda part: collate_pairs(part, codec.pad_id, runtime.device),
+        objective=objective(model, reference),
+        config=config,
+        total_steps=steps_in(config.num_train_epochs, len(pairs), config.batch_size, config.max_steps),
+        stage=stage,
+        best=best,
+    )
+    best.finish()
