@@ -70,7 +70,7 @@ def runtime_of(recipe: Recipe) -> "Runtime":
     """Device, number format and threads."""
     from redpencil.models.runtime import make_runtime
 
-    return make_runtime(recipe.device, recipe.dtype, recipe.threads)
+    return make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads)
 
 
 def reward_codec_of(recipe: Recipe, folder: Path, card: "RewardCard") -> "Codec":

@@ -41,7 +41,7 @@ def training_stage(
     name: str, out: Path, recipe: Recipe, codec: "Codec", config: Any, inputs: Mapping[str, Path | None]
 ) -> Iterator[Stage | None]:
     """The stage folder, opened with progress; None where it is complete already."""
-    shared = {"prompt_template": codec.template, "device": recipe.device, "dtype": recipe.dtype}
+    shared = {"prompt_template": codec.template, "dtype": recipe.dtype}
     given = {key: path for key, path in inputs.items() if path is not None}
     with (
         board_for(1) as board,
@@ -278,7 +278,7 @@ def ppo(
 
 def _ppo_options(config: Recipe, arm: str | None) -> PPOConfig:
     check_entry(arm, config.arms, "arms")
-    return config.ppo if arm is None else config.ppo_config(arm)
+    return config.ppo if arm is None else config.options(arm)
 
 
 def validation_judge(

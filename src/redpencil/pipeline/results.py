@@ -237,7 +237,7 @@ def ppo_arms(recipe: Recipe) -> list[str]:
 def pays_centred(recipe: Recipe, reward_model: str) -> bool:
     """Whether PPO takes the centre out of this model's rewards; so also where no arm uses it."""
     arms = [name for name in ppo_arms(recipe) if recipe.arms[name].reward_model == reward_model]
-    return all(recipe.ppo_config(arm).center_rewards for arm in arms)
+    return all(recipe.options(arm).center_rewards for arm in arms)
 
 
 def _heatmaps(
@@ -340,7 +340,7 @@ def _costs(context: Context, arm: str) -> dict[str, Any]:
 
 
 def _of_best_of_n(context: Context, arm: str) -> dict[str, Any]:
-    n = context.recipe.best_of_n_config(arm).n
+    n = context.recipe.options(arm).n
     counts = _manifest(context, f"outputs-{arm}")["notes"]["best_of_n"]
     return {
         "training_seconds": 0.0,
@@ -376,7 +376,7 @@ def _sampled(recipe: Recipe, arm: str) -> int:
     """
     if recipe.arms[arm].method != "ppo":
         return 0
-    config = recipe.ppo_config(arm)
+    config = recipe.options(arm)
     return config.total_steps * config.rollout_batch_size
 
 

@@ -117,7 +117,7 @@ def reward_model_judge(folder: str, runtime: Runtime, *, reads: Codec | None = N
 def sft(context: Context, stage: Stage) -> None:
     """Fine-tune the base model on the demonstrations."""
     train_sft(
-        context.recipe.sft,
+        context.recipe.computed(context.recipe.sft),
         model=context.paths.model,
         examples=read_jsonl(context.paths.sft_examples, Example),
         codec=context.codec,
@@ -141,7 +141,7 @@ def reference(context: Context, stage: Stage) -> None:
             "lr_scheduler_type": "constant",
         }
         train_sft(
-            SFTConfig.model_validate({**context.recipe.sft.model_dump(), **changes}),
+            context.recipe.computed(SFTConfig.model_validate({**context.recipe.sft.model_dump(), **changes})),
             model=policy,
             examples=read_jsonl(context.reference_inputs["examples"], Example),
             codec=context.codec,
@@ -182,7 +182,7 @@ def reward(context: Context, stage: Stage, *, name: str) -> None:
     config, kind = recipe.reward_config(name), recipe.reward_models[name].pairs
     samples = list(islice(read_jsonl(context.paths.samples, Response), config.reference_samples))
     train_reward(
-        config,
+        recipe.computed(config),
         backbone=context.paths.sft_policy,
         pairs=list(read_jsonl(context.paths.pairs(kind, "train"), Pair)),
         samples=encode_samples(samples, codec),
@@ -209,7 +209,7 @@ def ppo(context: Context, stage: Stage, *, arm: str) -> None:
     """Train one arm of Table 1 with PPO; every arm sees the same prompts in the same order."""
     recipe, paths, codec, runtime = context.recipe, context.paths, context.codec, context.runtime
     stage.watch = alarming(stage, recipe.alarms)
-    config = recipe.ppo_config(arm)
+    config = recipe.computed(recipe.options(arm))
     folders = [paths.reward_model(name) for name in recipe.arms[arm].reward_model_names]
     first, second = folders[0], folders[1] if len(folders) > 1 else None
     token, sequence = (None, first) if config.reward == "sequence" else (first, second)
@@ -229,7 +229,7 @@ def ppo(context: Context, stage: Stage, *, arm: str) -> None:
 def dpo(context: Context, stage: Stage, *, arm: str) -> None:
     """Train one arm with DPO, on edits or on comparisons."""
     stage.watch = alarming(stage, context.recipe.alarms)
-    config = context.recipe.dpo_config(arm)
+    config = context.recipe.computed(context.recipe.options(arm))
     train_dpo(
         config,
         policy=context.paths.sft_policy,
@@ -244,7 +244,7 @@ def dpo(context: Context, stage: Stage, *, arm: str) -> None:
 def figa(context: Context, stage: Stage, *, arm: str) -> None:
     """Train one arm with FIGA's token weights, on edits."""
     stage.watch = alarming(stage, context.recipe.alarms)
-    config = context.recipe.figa_config(arm)
+    config = context.recipe.computed(context.recipe.options(arm))
     train_figa(
         config,
         policy=context.paths.sft_policy,
@@ -287,7 +287,7 @@ def _evaluation(context: Context) -> Evaluate:
 def best(context: Context, stage: Stage, *, arm: str) -> None:
     """Best-of-n answers to the evaluation prompts, and to the validation prompts, where they are judged."""
     recipe, paths = context.recipe, context.paths
-    config = recipe.best_of_n_config(arm)
+    config = recipe.options(arm)
     (reward_model,) = recipe.arms[arm].reward_model_names
     counts: dict[str, dict[str, float]] = {}
     for split, prompts in (("validation", paths.validation_prompts), ("evaluation", paths.evaluation_prompts)):
