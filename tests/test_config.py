@@ -28,8 +28,8 @@ def test_the_smallest_recipe_is_the_paper_on_the_small_world(recipe: Path) -> No
     loaded = load_recipe(recipe)
     assert loaded.world == WorldConfig()
     assert list(loaded.arms) == ["token", "edits", "preference"]
-    assert loaded.ppo_config("token").reward == "token"
-    assert loaded.ppo_config("edits").reward == loaded.ppo_config("preference").reward == "sequence"
+    assert loaded.options("token").reward == "token"
+    assert loaded.options("edits").reward == loaded.options("preference").reward == "sequence"
     assert loaded.reward_config("token_edits").level == "token"
     assert loaded.reward_config("sequence_comparisons").level == "sequence"
 
@@ -37,9 +37,9 @@ def test_the_smallest_recipe_is_the_paper_on_the_small_world(recipe: Path) -> No
 def test_an_arm_differs_from_ppo_only_where_it_says_so(recipe: Path) -> None:
     recipe.write_text("world: {}\nppo: {kl_coef: 0.3, gamma: 0.9}\n")
     loaded = load_recipe(recipe, ["arms.token.ppo.kl_coef=.1"])
-    assert loaded.ppo_config("token").model_dump() == {**loaded.ppo.model_dump(), "kl_coef": 0.1}
-    assert loaded.ppo_config("edits").kl_coef == 0.3
-    assert loaded.ppo_config("token").gamma == 0.9
+    assert loaded.options("token").model_dump() == {**loaded.ppo.model_dump(), "kl_coef": 0.1}
+    assert loaded.options("edits").kl_coef == 0.3
+    assert loaded.options("token").gamma == 0.9
 
 
 def test_a_reward_model_differs_from_reward_only_where_it_says_so(recipe: Path) -> None:
@@ -58,8 +58,8 @@ def test_a_reward_model_differs_from_reward_only_where_it_says_so(recipe: Path) 
         ("world: {}\nsft: {lerning_rate: 0.1}\n", "sft.lerning_rate", "learning_rate"),
         ("world: {}\narms: {token: {reward_modl: token_edits}}\n", "arms.token.reward_modl", "reward_model"),
         (
-            "world: {}\narms: {token: {reward_model: token_edits, ppo: {gae_lamda: 1}}}\n",
-            "arms.token.ppo.gae_lamda",
+            "world: {}\narms: {token: {reward_model: token_edits, options: {gae_lamda: 1}}}\n",
+            "arms.token.options.gae_lamda",
             "gae_lambda",
         ),
         (
@@ -80,8 +80,8 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(
 
 
 def test_an_unknown_key_of_an_override_is_refused_the_same_way(recipe: Path) -> None:
-    error = mistake(recipe, "world: {}\n", "arms.token.ppo.kl_coeff=1")
-    assert error.field == "arms.token.ppo.kl_coeff"
+    error = mistake(recipe, "world: {}\n", "arms.token.options.kl_coeff=1")
+    assert error.field == "arms.token.options.kl_coeff"
     assert "did you mean 'kl_coef'?" in str(error)
 
 
@@ -93,12 +93,12 @@ def test_an_unknown_key_of_an_override_is_refused_the_same_way(recipe: Path) -> 
         ("world: {}\nsft: {learning_rate: -1}\n", "sft.learning_rate", "greater than 0 (found -1)"),
         ("world: {}\nppo: {reward: tokens}\n", "ppo.reward", "(found 'tokens')"),
         (
-            "world: {}\narms: {token: {reward_model: token_edits, ppo: {gamma: 2}}}\n",
-            "arms.token.ppo.gamma",
+            "world: {}\narms: {token: {reward_model: token_edits, options: {gamma: 2}}}\n",
+            "arms.token.options.gamma",
             "less than or equal to 1 (found 2)",
         ),
         ("world: {}\nseeds: []\n", "seeds", "at least 1 item"),
-        ("world: {}\nseeds: [1, 2, 1]\n", None, "a seed stands twice"),
+        ("world: {}\nseeds: [1, 2, 1]\n", None, "the same seed twice"),
         ("world: {}\nsft: 5\n", "sft", "valid dictionary"),
         ("files: {model: here}\n", "files.comparisons", "Field required"),
         ("name: x\n", None, "give exactly one of `world` and `files`"),
@@ -130,7 +130,7 @@ def test_an_unknown_key_of_an_override_is_refused_the_same_way(recipe: Path) -> 
             "arms.d",
             "an arm of the method dpo has no use for: ppo, figa",
         ),
-        ("world: {}\narms: {d: {method: dpo, dpo: {beta: 0}}}\n", "arms.d.dpo.beta", "greater than 0"),
+        ("world: {}\narms: {d: {method: dpo, options: {beta: 0}}}\n", "arms.d.options.beta", "greater than 0"),
         ("world: {}\nfiga: {min_nll: 2}\n", "figa", "min_nll is above max_nll"),
     ],
 )
@@ -164,9 +164,9 @@ def test_an_arm_says_by_its_method_what_it_learns_from() -> None:
     recipe = Recipe(world=WorldConfig(), arms=arms)
     assert [arm.learns_from for arm in arms.values()] == [None, None, "edits", "comparisons", "edits"]
     assert [arm.reward_model_names for arm in arms.values()] == [("token_edits",), ("sequence_edits",), (), (), ()]
-    assert recipe.best_of_n_config("best").n == 4
-    assert (recipe.dpo_config("dpo").beta, recipe.dpo_config("preferences").beta) == (recipe.dpo.beta, 0.3)
-    assert recipe.figa_config("figa").kept == 0.2
+    assert recipe.options("best").n == 4
+    assert (recipe.options("dpo").beta, recipe.options("preferences").beta) == (recipe.dpo.beta, 0.3)
+    assert recipe.options("figa").kept == 0.2
     assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import Field, model_validator
 
-from redpencil.config import FILE_KEYS, AblationConfig, Recipe
+from redpencil.config import FILE_KEYS, Recipe, check_entry_name
 from redpencil.errors import RedpencilError
-from redpencil.sections import parse_section
+from redpencil.sections import Section, parse_section
 
 
 def shipped_recipe(name: str) -> Path:
@@ -42,6 +43,42 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         _override(data, override)
     _resolve_files(data, Path())
     return parse_section(data, Recipe, file=path)
+
+
+class AblationConfig(Section):
+    """A base recipe and, in groups that each vary one thing, variants of it; each is run with every seed.
+
+    The first variant of a group, often the base itself, is what the others of the group are compared with.
+    """
+
+    name: str = Field("ablations", description="Name of the ablations and of their folder.")
+    base: Path | dict[str, Any] = Field(
+        description="The recipe that is varied: its keys, or its file, relative to the folder of this one."
+    )
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="What differs from the base in all runs: keys as in `--set`, and values."
+    )
+    seeds: tuple[int, ...] | None = Field(
+        None, min_length=1, description="Seeds of every variant; default: the base's."
+    )
+    arm: str = Field("token", description="The arm whose win rate is compared, with its reward model.")
+    groups: dict[str, dict[str, dict[str, Any]]] = Field(
+        min_length=1,
+        description="By group and variant: keys as in `--set` that differ from the base, and values. A group's first "
+        "variant is what its others are compared with.",
+    )
+
+    @model_validator(mode="after")
+    def _names_of_folders(self) -> "AblationConfig":
+        if self.name.strip() in ("", ".", "..") or set(self.name) & set("/\\\0"):
+            raise ValueError(f"the name {self.name!r} cannot name a folder")
+        for group, variants in self.groups.items():
+            check_entry_name("groups", group)
+            for variant in variants:
+                check_entry_name(f"groups.{group}", variant)
+            if len(variants) < 2:
+                raise ValueError(f"groups.{group} has nothing to compare: give two variants or more")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +192,13 @@ def with_flags(recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
     Raises:
         RedpencilError: if a value does not fit.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
-    # Only what is given is validated anew: the rest is, and keeps which of its keys were set.
-    parse_section({"world": {}, **given}, Recipe)
-    return recipe.model_copy(update=given)
+    changes = {name: value for name, value in flags.items() if value is not None}
+    # Only the changes are validated: the rest is valid, and keeps which of its keys were set.
+    validated = parse_section({"world": {}, **changes}, Recipe)
+    if "device" in changes:
+        del changes["device"]
+        changes["compute"] = recipe.compute.model_copy(update={"device": validated.compute.device})
+    return recipe.model_copy(update=changes)
 
 
 def _load_yaml(text: str) -> Any:

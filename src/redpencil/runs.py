@@ -1,9 +1,9 @@
 """Stage folders: where a stage writes its artefacts, its manifest and its metrics.
 
 A stage works in `<folder>.partial`, which becomes `<folder>` when all is written, so a folder that exists is
-complete. A killed stage leaves only the `.partial` folder, which the next attempt throws away. The manifest holds a
-fingerprint of configuration, seed, inputs and version; a stage whose folder carries the same fingerprint is not run
-again.
+complete. A killed stage leaves only the `.partial` folder. The next attempt continues from its last saved training
+state, or throws it away if there is none. The manifest holds a fingerprint of configuration, seed, inputs and version;
+a stage whose folder has the same fingerprint is not run again.
 """
 
 import hashlib
@@ -30,6 +30,9 @@ from redpencil.files import whole_file
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, note) while a stage works."""
 
+STATE_FOLDER = "state"
+"""Folder of an unfinished stage that holds its saved training states; it goes when the stage is finished."""
+_FINGERPRINT = ".fingerprint"
 VERSIONED = ("torch", "transformers", "tokenizers", "rapidfuzz", "numpy", "scipy")
 
 
@@ -65,6 +68,16 @@ class Stage:
     def seconds(self) -> float:
         """Wall-clock time since the stage began."""
         return time.perf_counter() - self._start
+
+    def go_back_to(self, step: int, *, seconds: float) -> None:
+        """Take a stage up again behind `step`: cut off later metrics, and count the seconds that went before."""
+        rows = [row for row in read_metrics(self.folder, torn=True) if row["step"] <= step]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        with whole_file(self.folder / "metrics.jsonl") as out:
+            out.write(text.encode())
+        for row in rows:
+            self.watch(row)
+        self._start = time.perf_counter() - seconds
 
     def log(self, step: int, **values: float) -> None:
         """Append one line to `metrics.jsonl`: the step, the seconds since the start and the values."""
@@ -126,8 +139,10 @@ def finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The rows of a stage's `metrics.jsonl`, oldest first; none if the stage logged nothing.
+def read_metrics(folder: Path, *, torn: bool = False) -> list[dict[str, float]]:
+    """Read the rows of a stage's `metrics.jsonl`, oldest first; none if the stage logged nothing.
+
+    With `torn` a broken last line, such as a killed stage leaves, is left out.
 
     Raises:
         RedpencilError: naming the line, if one is not JSON.
@@ -136,12 +151,15 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     rows = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    lines = path.read_bytes().splitlines()
+    for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
             problem = None if isinstance(row, dict) else f"not a JSON object but {type(row).__name__}"
         except (ValueError, RecursionError) as error:
             problem = f"not valid JSON ({error})"
+        if problem is not None and torn and number == len(lines):
+            break
         if problem is not None:
             raise RedpencilError(
                 problem, file=path, line=number, hint="run the stage again, or delete the line"
@@ -177,9 +195,10 @@ def open_stage(
 ) -> Iterator[Stage | None]:
     """Open a stage folder; yields None where the folder is already complete with the same inputs.
 
-    On success the manifest is written and the folder appears under its name; on an error the partial folder stays
-    beside it for inspection and the next attempt starts afresh. A folder that holds something else than a stage
-    is never replaced.
+    On success the manifest is written and the folder appears under its name. On an error the partial folder stays
+    beside it for inspection. The next attempt continues it if it holds a saved training state and configuration, seed,
+    inputs and version are the same; else it starts afresh. A folder that holds something else than a stage is never
+    replaced.
 
     Raises:
         RedpencilError: if an input is missing, or `folder` cannot be made or holds something else than a stage.
@@ -192,10 +211,12 @@ def open_stage(
         return
     for path in inputs.values():
         _keep_input(path.resolve(), folder)
-    partial = _fresh_partial(folder, name)
+    partial = _open_partial(folder, name, digest)
     stage = Stage(name, partial, seed, progress)
     started = datetime.now(UTC)
     yield stage
+    shutil.rmtree(partial / STATE_FOLDER, ignore_errors=True)
+    (partial / _FINGERPRINT).unlink(missing_ok=True)
     write_json(
         partial / "manifest.json",
         {
@@ -224,7 +245,7 @@ def _partial_of(folder: Path) -> Path:
     return folder.with_name(folder.name + ".partial")
 
 
-def _fresh_partial(folder: Path, name: str) -> Path:
+def _open_partial(folder: Path, name: str, digest: str) -> Path:
     foreign = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if foreign and _recorded_fingerprint(folder) is None:
         raise RedpencilError(
@@ -236,10 +257,14 @@ def _fresh_partial(folder: Path, name: str) -> Path:
             f"the output folder holds the stage {held!r}, not {name!r}", file=folder, hint="choose another --out"
         )
     partial = _partial_of(folder)
+    mark = partial / _FINGERPRINT
     try:
+        if mark.is_file() and mark.read_text(encoding="utf-8") == digest and (partial / STATE_FOLDER).is_dir():
+            return partial
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
+        mark.write_text(digest, encoding="utf-8")
     except OSError as error:
         raise RedpencilError(
             f"cannot make the folder ({error.strerror})", file=partial, hint="choose another --out"

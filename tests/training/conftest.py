@@ -180,7 +180,7 @@ CHARACTERS = "".join(sorted({*"".join((*TOPICS, *GOOD, *BAD)), " ", "[", "]"}))
 def reshuffled(trained: Trained, runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The token reward model with its vocabulary in another order: other ids for the same words, the same rewards."""
     folder = tmp_path_factory.mktemp("reshuffled")
-    model = load_reward_model(trained.token, runtime).model
+    model = load_reward_model(trained.token, runtime).model.module
     words = (*SPECIALS, *TOPICS, *GOOD, *BAD)
     order = [*range(len(words) - 1, 3, -1), 3, 2, 1, 0]  # new id -> old id
     embeddings = model.get_input_embeddings()

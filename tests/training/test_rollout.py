@@ -1,4 +1,4 @@
-"""Rollouts: what the models say of responses, and what PPO is paid for them."""
+"""Rollouts: the scores of responses, and the rewards that PPO and GRPO make of them."""
 
 import math
 from collections.abc import Sequence
@@ -22,12 +22,23 @@ from redpencil.models.forward import (
     token_rewards,
     token_values,
 )
-from redpencil.models.checkpoints import head_of
+from redpencil.models.checkpoints import LanguageModel, RewardModel, head_of
 from redpencil.models.runtime import Runtime, set_seed
 from redpencil.models.sampling import Sample
-from redpencil.training.ppo import load_actors
+from redpencil.maths.masked import masked_whiten
+from redpencil.training.ppo import compute_advantages
 from redpencil.training.reward import measure
-from redpencil.training.rollout import Actors, Rollouts, Scores, learn_from, roll_out, sampling_of, score
+from redpencil.training.rollout import (
+    Actors,
+    Rollouts,
+    Scores,
+    load_actors,
+    rewards_of,
+    sample_rollouts,
+    sampling_of,
+    score_rollouts,
+)
+from redpencil.training.scoring import SampledBatch, make_scorer
 
 PROMPTS = [[2, 4], [5], [2, 6, 7], [2, 8]]
 RESPONSES = [[12, 13, 14, 3], [16, 12, 3], [12, 12, 12, 12, 12, 12], [3]]

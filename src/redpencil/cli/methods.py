@@ -20,7 +20,7 @@ from redpencil.cli.options import (
 from redpencil.cli.output import check_out_file, naming, say, say_skipped
 from redpencil.cli.progress import working
 from redpencil.cli.train import PANEL, OutOption, check_entry, read_pairs, training_stage, validation_judge
-from redpencil.config import DPOConfig, FIGAConfig, Method, Recipe
+from redpencil.config import DPOConfig, FIGAConfig, Recipe
 from redpencil.errors import RedpencilError
 from redpencil.records import Prompt, read_jsonl, write_jsonl
 
@@ -141,9 +141,7 @@ class _Watch:
         return Validation(encoded, config.sampling, evaluate, eval_steps)
 
 
-def _train(
-    method: Method, config: Recipe, policy: Path, pairs: Path, out: Path, watch: _Watch, arm: str | None
-) -> None:
+def _train(method: str, config: Recipe, policy: Path, pairs: Path, out: Path, watch: _Watch, arm: str | None) -> None:
     options = _options(method, config, arm)
     codec, runtime = codec_of(config, policy), runtime_of(config)
     inputs = {
@@ -155,11 +153,9 @@ def _train(
     }
     decides = [options.model_dump(), watch.judge, config.sampling.model_dump()]
 
-    from redpencil.training.dpo import check_trl, train_dpo
+    from redpencil.training.dpo import train_dpo
     from redpencil.training.figa import train_figa
 
-    if method == "dpo":
-        check_trl()
     with training_stage(method, out, config, codec, decides, inputs) as stage:
         if stage is None:
             return
@@ -178,15 +174,15 @@ def _train(
                 train_figa(options, **shared)
 
 
-def _options(method: Method, config: Recipe, arm: str | None) -> DPOConfig | FIGAConfig:
+def _options(method: str, config: Recipe, arm: str | None) -> DPOConfig | FIGAConfig:
     """The recipe's section of the method, with what differs for an arm."""
     _check_arm(method, config, arm)
     if method == "dpo":
-        return config.dpo if arm is None else config.dpo_config(arm)
-    return config.figa if arm is None else config.figa_config(arm)
+        return config.dpo if arm is None else config.options(arm)
+    return config.figa if arm is None else config.options(arm)
 
 
-def _check_arm(method: Method, config: Recipe, arm: str | None) -> None:
+def _check_arm(method: str, config: Recipe, arm: str | None) -> None:
     check_entry(arm, config.arms, "arms")
     if arm is not None and config.arms[arm].method != method:
         raise RedpencilError(
@@ -223,23 +219,23 @@ def best_of_n_command(
     """Answer prompts with the best of n sampled responses. Nothing is trained."""
     config = settings(recipe, set_, device=device, seed=seed, template=template)
     _check_arm("best_of_n", config, arm)
-    options = config.best_of_n if arm is None else config.best_of_n_config(arm)
+    options = config.best_of_n if arm is None else config.options(arm)
     check_out_file(out, prompts)
     rows = list(read_jsonl(prompts, Prompt))
     codec, runtime = codec_of(config, policy), runtime_of(config)
 
     from redpencil.maths.ppo import best_of_n_kl_bound
+    from redpencil.models.checkpoints import load_policy, load_reward_model
+    from redpencil.models.sampling import HFSampler
     from redpencil.training.best_of_n import best_of_n
 
     with working("best-of-n") as progress, naming(prompts):
         found = best_of_n(
             options,
-            policy=policy,
-            reward_model=reward_model,
+            sampler=HFSampler(load_policy(policy, runtime, trained=False, codec=codec)),
+            reward=load_reward_model(reward_model, runtime, policy_codec=codec),
             prompts=rows,
             sampling=config.sampling,
-            codec=codec,
-            runtime=runtime,
             seed=config.seeds[0],
             model_name=str(policy),
             progress=progress,

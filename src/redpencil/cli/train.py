@@ -41,7 +41,7 @@ def training_stage(
     name: str, out: Path, recipe: Recipe, codec: "Codec", config: Any, inputs: Mapping[str, Path | None]
 ) -> Iterator[Stage | None]:
     """The stage folder, opened with progress; None where it is complete already."""
-    shared = {"prompt_template": codec.template, "device": recipe.device, "dtype": recipe.dtype}
+    shared = {"prompt_template": codec.template, "dtype": recipe.dtype}
     given = {key: path for key, path in inputs.items() if path is not None}
     with (
         board_for(1) as board,
@@ -128,7 +128,8 @@ def reward(
     options = _reward_options(config, entry)
     codec, runtime = codec_of(config, model), runtime_of(config)
 
-    from redpencil.training.reward import encode_samples, train_reward
+    from redpencil.training.reward import train_reward
+    from redpencil.training.scoring import encode_samples
 
     inputs = {"policy": model, "pairs": pairs, "samples": samples}
     with training_stage("reward", out, config, codec, options.model_dump(), inputs) as stage:
@@ -231,7 +232,9 @@ def ppo(
 
     from redpencil.models.sampling import EncodedPrompts, encode_prompts
     from redpencil.pipeline.stages import alarming
-    from redpencil.training.ppo import load_actors, run_ppo
+    from redpencil.training.ppo import run_ppo
+    from redpencil.training.rollout import load_actors, sampling_of
+    from redpencil.training.validation import Validation
 
     def encoded(file: Path, max_prompt_length: int) -> EncodedPrompts:
         with naming(file):
@@ -268,17 +271,19 @@ def ppo(
             actors=actors,
             prompts=encoded(prompts, options.max_prompt_length),
             # As `respond` did when it wrote the reference's outputs, so that each has its counterpart.
-            validation=encoded(validation_prompts, config.sampling.max_prompt_length),
-            evaluate=validation_judge(judge, reference_outputs, config, runtime),
-            codec=codec,
-            runtime=runtime,
+            validation=Validation(
+                encoded(validation_prompts, config.sampling.max_prompt_length),
+                sampling_of(options),
+                validation_judge(judge, reference_outputs, config, runtime),
+                options.eval_steps,
+            ),
             stage=stage,
         )
 
 
 def _ppo_options(config: Recipe, arm: str | None) -> PPOConfig:
     check_entry(arm, config.arms, "arms")
-    return config.ppo if arm is None else config.ppo_config(arm)
+    return config.ppo if arm is None else config.options(arm)
 
 
 def validation_judge(

@@ -169,15 +169,13 @@ def has_weights(folder: Path) -> bool:
     return any(next(folder.glob(pattern), None) is not None for pattern in WEIGHTS)
 
 
-def load_policy(
-    folder: str | Path, runtime: Runtime, *, trained: bool, codec: Codec | None = None
-) -> LanguageModel:
+def load_policy(folder: str | Path, runtime: Runtime, *, trained: bool, codec: Codec | None = None) -> LanguageModel:
     """Load a causal language model. A folder with a configuration and no weights gives a freshly initialised one.
 
     Args:
         folder: the checkpoint.
         runtime: device and number format.
-        trained: whether it is to be trained: float32 weights that want gradients, or frozen ones in the runtime's format.
+        trained: True for float32 weights that want gradients, False for frozen ones in the runtime's format.
         codec: its tokenizer and prompt template; by default those of the folder.
 
     Raises:

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.codec import Codec, first_line, load_codec
 from redpencil.models.checkpoints import WEIGHTS, LanguageModel, has_weights, load_policy
+from redpencil.models.codec import Codec, first_line, load_codec
 from redpencil.models.runtime import Runtime, make_runtime, set_seed
 from redpencil.models.sampling import HFSampler, Sample
 from redpencil.providers.base import Completion, Failure, Message, Request, Result, StopReason, Usage

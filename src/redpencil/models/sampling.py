@@ -11,10 +11,9 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.codec import Codec
 from redpencil.models.forward import collate
-from redpencil.models.checkpoints import context_of, load_policy
-from redpencil.models.runtime import Runtime, set_seed
 from redpencil.records import Prompt, Response
 from redpencil.runs import Progress, no_progress
 
@@ -260,9 +259,7 @@ def respond(
     return responses_of(encoded.records, samples, codec, model_name), encoded.skipped
 
 
-def responses_of(
-    prompts: Sequence[Prompt], samples: Sequence[Sample], codec: Codec, model_name: str
-) -> list[Response]:
+def responses_of(prompts: Sequence[Prompt], samples: Sequence[Sample], codec: Codec, model_name: str) -> list[Response]:
     """Decode samples into records, one for each prompt."""
     texts = codec.decode([sample.ids for sample in samples])
     return [

@@ -313,7 +313,7 @@ def run_ablations(
     _check_folder(out)
     with locked_folder(out):
         _write_ablations(ablations, out)
-        jobs = jobs or ablations.base.jobs or default_jobs(ablations.base.device)
+        jobs = jobs or ablations.base.compute.jobs or default_jobs(ablations.base.compute.device)
         owners = _compute(every, wanted, jobs, listening)
         runs = {variant.label: _finished(variant, owners) for variant in wanted}
         results: dict[str, Any] = finite({**compare(ablations, groups, runs), "environment": environment()})

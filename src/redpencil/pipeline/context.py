@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from redpencil.config import FilesConfig, Method, Recipe
+from redpencil.config import FilesConfig, Recipe
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.runtime import Runtime, make_runtime
 
@@ -16,7 +16,7 @@ class Paths:
 
     root: Path
     files: FilesConfig | None
-    methods: Mapping[str, Method] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
     """By arm; an arm that is not named is one of PPO."""
 
     @property
@@ -129,7 +129,7 @@ class Context:
     @cached_property
     def runtime(self) -> Runtime:
         """Device and number format."""
-        return make_runtime(self.recipe.device, self.recipe.dtype, self.recipe.threads)
+        return make_runtime(self.recipe.compute.device, self.recipe.dtype, self.recipe.compute.threads)
 
     @cached_property
     def codec(self) -> Codec:

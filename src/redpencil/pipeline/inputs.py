@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from redpencil.config import FILE_KEYS, FilesConfig, Recipe
 from redpencil.errors import RedpencilError
-from redpencil.models.codec import load_codec, read_object
 from redpencil.models.checkpoints import LEVELS, has_weights, read_card, reward_level, template_of
+from redpencil.models.codec import load_codec, read_object
 from redpencil.records import Comparison, Edit, Example, Prompt, Response, read_jsonl
 
 Named = TypeVar("Named", Prompt, Response)

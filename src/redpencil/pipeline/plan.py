@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from redpencil.config import ArmConfig, Method, Recipe
+from redpencil.config import ArmConfig, Recipe
 from redpencil.pipeline import results, stages
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import StageSpec, Work
@@ -15,7 +15,7 @@ class _Planner:
     def __init__(self, recipe: Recipe, root: Path, seed: int, prefix: str) -> None:
         self.recipe, self.seed, self.prefix = recipe, seed, prefix
         self.context = Context(recipe, root, seed)
-        self.shared = {"prompt_template": recipe.prompt_template, "device": recipe.device, "dtype": recipe.dtype}
+        self.shared = {"prompt_template": recipe.prompt_template, "dtype": recipe.dtype}
         self.stages: list[StageSpec] = []
 
     def add(self, name: str, work: Work, *, needs: tuple[str, ...], config: Any, inputs: Mapping[str, Path]) -> None:
@@ -192,7 +192,7 @@ def _plan_training(planner: _Planner, arm: str, policy: Mapping[str, Path]) -> N
             name,
             partial(stages.ppo, arm=arm),
             needs=("reference", *(f"reward-{name}" for name in models)),
-            config=[recipe.ppo_config(arm).model_dump(), _keys_of_ppo_arm(config)],
+            config=[recipe.options(arm).model_dump(), _keys_of_ppo_arm(config)],
             inputs={
                 **policy,
                 **{name: paths.reward_model(name) for name in models},
@@ -203,9 +203,9 @@ def _plan_training(planner: _Planner, arm: str, policy: Mapping[str, Path]) -> N
         return
     pairs = config.learns_from
     assert pairs is not None
-    works: dict[Method, tuple[Work, Any]] = {
-        "dpo": (partial(stages.dpo, arm=arm), recipe.dpo_config(arm).model_dump()),
-        "figa": (partial(stages.figa, arm=arm), recipe.figa_config(arm).model_dump()),
+    works: dict[str, tuple[Work, Any]] = {
+        "dpo": (partial(stages.dpo, arm=arm), recipe.options(arm).model_dump()),
+        "figa": (partial(stages.figa, arm=arm), recipe.options(arm).model_dump()),
     }
     work, options = works[config.method]
     planner.add(
@@ -218,7 +218,7 @@ def _plan_training(planner: _Planner, arm: str, policy: Mapping[str, Path]) -> N
 
 
 def _keys_of_ppo_arm(arm: ArmConfig) -> Any:
-    return arm.model_dump(include={"reward_model", "sequence_reward_model", "ppo"})
+    return arm.model_dump(include={"reward_model", "sequence_reward_model", "options"})
 
 
 def _plan_best_of_n(
@@ -234,7 +234,7 @@ def _plan_best_of_n(
         paths.training(arm).name,
         partial(stages.best, arm=arm),
         needs=("reference", *(f"reward-{name}" for name in models)),
-        config=[recipe.best_of_n_config(arm).model_dump(), sampling],
+        config=[recipe.options(arm).model_dump(), sampling],
         inputs={
             **policy,
             **{name: paths.reward_model(name) for name in models},

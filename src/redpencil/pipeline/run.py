@@ -21,7 +21,6 @@ from redpencil.pipeline.results import arm_costs, skipped_rows, stage_seconds, s
 from redpencil.pipeline.stages import run_alarms
 from redpencil.report.run_page import write_report
 from redpencil.runs import environment, hash_input, read_json, write_json
-from redpencil.training.dpo import check_trl
 
 try:
     import fcntl
@@ -46,8 +45,6 @@ def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listene
     """
     if recipe.files is not None:
         check_files(recipe.files, recipe.prompt_template)
-    if any(arm.method == "dpo" for arm in recipe.arms.values()):
-        check_trl()
     check_reward_models(recipe)
     _check_folder(out)
     with locked_folder(out):
@@ -60,7 +57,7 @@ def _run(recipe: Recipe, out: Path, jobs: int | None, listener: Listener) -> Pat
     plans = {seed: plan_run(recipe, root, seed, f"seed-{seed}/" if several else "") for seed, root in roots.items()}
     write_recipe(recipe, out)
     every_stage = [spec for plan in plans.values() for spec in plan]
-    execute(every_stage, jobs=jobs or recipe.jobs or default_jobs(recipe.device), listener=listener)
+    execute(every_stage, jobs=jobs or recipe.compute.jobs or default_jobs(recipe.compute.device), listener=listener)
     runs = {seed: finish_seed(recipe, roots[seed], plan) for seed, plan in plans.items()}
     if several:
         results = {

@@ -14,10 +14,10 @@ from redpencil.errors import RedpencilError
 from redpencil.evaluation.diagnostics import Alarm, result_alarms, training_alarms
 from redpencil.evaluation.judges import Judge, OracleJudge, ScoreJudge, judge_outputs
 from redpencil.evaluation.statistics import win_rate
+from redpencil.models.checkpoints import load_policy, load_reward_model
 from redpencil.models.codec import Codec
-from redpencil.models.checkpoints import codec_of_reward_model, load_reward_model
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import EncodedPrompts, encode_prompts, respond
+from redpencil.models.sampling import EncodedPrompts, HFSampler, encode_prompts, respond
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.inputs import held_out_rows
 from redpencil.providers.base import ScriptedProvider
@@ -25,12 +25,14 @@ from redpencil.records import Comparison, Edit, Example, Pair, Prompt, Response,
 from redpencil.runs import Stage, derive_seed, read_metrics
 from redpencil.training.best_of_n import best_of_n
 from redpencil.training.dpo import train_dpo
-from redpencil.training.validation import Validation
 from redpencil.training.figa import train_figa
 from redpencil.training.pairs import pairs_of_comparisons, pairs_of_edits
-from redpencil.training.ppo import Evaluate, load_actors, run_ppo
-from redpencil.training.reward import check_fits, encode_samples, score_ids, train_reward
+from redpencil.training.ppo import run_ppo
+from redpencil.training.reward import train_reward
+from redpencil.training.rollout import load_actors, sampling_of
+from redpencil.training.scoring import check_fits, encode_samples, score_ids
 from redpencil.training.sft import train_sft
+from redpencil.training.validation import Evaluate, Validation
 from redpencil.world.build import annotate, less_preferred, make_oracle, write_world
 from redpencil.world.editor import scripted_editor
 from redpencil.world.oracle import Oracle
@@ -84,32 +86,31 @@ def make_judge(context: Context) -> Judge:
     """The judge that the recipe asks for."""
     if context.recipe.world is not None:
         return OracleJudge(make_oracle(context.recipe.world))
-    return reward_model_judge(str(context.judge_inputs["judge"]), context.runtime, reads=context.codec)
+    return reward_model_judge(str(context.judge_inputs["judge"]), context.runtime, policy_codec=context.codec)
 
 
-def reward_model_judge(folder: str, runtime: Runtime, *, reads: Codec | None = None) -> Judge:
-    """A reward model of either level as judge; a token-level one judges by Eq. 1, the mean of its rewards.
+def reward_model_judge(folder: str, runtime: Runtime, *, policy_codec: Codec | None = None) -> Judge:
+    """Make a judge of a reward model of either level; a token-level one judges by Eq. 1, the mean of its rewards.
 
     It reads the texts through its own tokenizer and prompt template, and of a response that was cut off no end.
 
     Args:
         folder: the checkpoint.
         runtime: device and number format.
-        reads: the codec of the models that wrote the responses; a judge that has their tokenizer and does not say how
-            it learned prompts gets their template.
+        policy_codec: the codec of the models that wrote the responses; a judge that has their tokenizer and does not
+            say how it learned prompts gets their template.
 
     Raises:
-        RedpencilError: if the folder holds no reward model, or no fast tokenizer. The judge itself, if a prompt and a
-            response are longer than it reads.
+        RedpencilError: if the folder does not hold a reward model with a fast tokenizer. The judge itself, if a prompt
+            and a response are longer than it reads.
     """
-    reward = load_reward_model(folder, runtime, reads=reads)
-    codec = reward.codec or reads or codec_of_reward_model(Path(folder), reward.card)
+    reward = load_reward_model(folder, runtime, policy_codec=policy_codec)
 
     def score(responses: Sequence[Response]) -> list[float]:
-        rows = encode_samples(responses, codec)
+        rows = encode_samples(responses, reward.model.codec)
         prompts, tokens = [prompt for prompt, _ in rows], [ids for _, ids in rows]
-        check_fits(reward.model, [row.id for row in responses], prompts, tokens)
-        return score_ids(reward, prompts, tokens, codec, runtime)
+        check_fits(reward.model, prompts, tokens, [row.id for row in responses])
+        return score_ids(reward, prompts, tokens)
 
     return ScoreJudge(folder, score)
 
@@ -117,7 +118,7 @@ def reward_model_judge(folder: str, runtime: Runtime, *, reads: Codec | None = N
 def sft(context: Context, stage: Stage) -> None:
     """Fine-tune the base model on the demonstrations."""
     train_sft(
-        context.recipe.sft,
+        context.recipe.computed(context.recipe.sft),
         model=context.paths.model,
         examples=read_jsonl(context.paths.sft_examples, Example),
         codec=context.codec,
@@ -141,7 +142,7 @@ def reference(context: Context, stage: Stage) -> None:
             "lr_scheduler_type": "constant",
         }
         train_sft(
-            SFTConfig.model_validate({**context.recipe.sft.model_dump(), **changes}),
+            context.recipe.computed(SFTConfig.model_validate({**context.recipe.sft.model_dump(), **changes})),
             model=policy,
             examples=read_jsonl(context.reference_inputs["examples"], Example),
             codec=context.codec,
@@ -156,17 +157,20 @@ def reference(context: Context, stage: Stage) -> None:
             write_jsonl(stage.folder / f"{split}.jsonl", _given_outputs(context, prompts))
             continue
         responses, skipped = respond(
-            policy,
+            _sampler(context, policy),
             prompts,
             config=context.recipe.sampling,
-            codec=context.codec,
-            runtime=context.runtime,
             seed=derive_seed(stage.seed, "reference", split),
             model_name="reference",
             progress=stage.progress,
         )
         stage.notes["skipped"][f"{split} prompt empty or too long"] = skipped
         write_jsonl(stage.folder / f"{split}.jsonl", responses)
+
+
+def _sampler(context: Context, policy: Path) -> HFSampler:
+    model = load_policy(policy, context.runtime, trained=False, codec=context.codec)
+    return HFSampler(model, context.recipe.compute.generation_batch_size)
 
 
 def _given_outputs(context: Context, prompts: Sequence[Prompt]) -> list[Response]:
@@ -182,7 +186,7 @@ def reward(context: Context, stage: Stage, *, name: str) -> None:
     config, kind = recipe.reward_config(name), recipe.reward_models[name].pairs
     samples = list(islice(read_jsonl(context.paths.samples, Response), config.reference_samples))
     train_reward(
-        config,
+        recipe.computed(config),
         backbone=context.paths.sft_policy,
         pairs=list(read_jsonl(context.paths.pairs(kind, "train"), Pair)),
         samples=encode_samples(samples, codec),
@@ -209,7 +213,7 @@ def ppo(context: Context, stage: Stage, *, arm: str) -> None:
     """Train one arm of Table 1 with PPO; every arm sees the same prompts in the same order."""
     recipe, paths, codec, runtime = context.recipe, context.paths, context.codec, context.runtime
     stage.watch = alarming(stage, recipe.alarms)
-    config = recipe.ppo_config(arm)
+    config = recipe.computed(recipe.options(arm))
     folders = [paths.reward_model(name) for name in recipe.arms[arm].reward_model_names]
     first, second = folders[0], folders[1] if len(folders) > 1 else None
     token, sequence = (None, first) if config.reward == "sequence" else (first, second)
@@ -218,10 +222,9 @@ def ppo(context: Context, stage: Stage, *, arm: str) -> None:
         config,
         actors=actors,
         prompts=encode_prompts(list(read_jsonl(paths.prompts, Prompt)), codec, config.max_prompt_length),
-        validation=_validation_prompts(context),
-        evaluate=_evaluation(context),
-        codec=codec,
-        runtime=runtime,
+        validation=Validation(
+            _validation_prompts(context), sampling_of(config), _evaluation(context), config.eval_steps
+        ),
         stage=stage,
     )
 
@@ -229,7 +232,7 @@ def ppo(context: Context, stage: Stage, *, arm: str) -> None:
 def dpo(context: Context, stage: Stage, *, arm: str) -> None:
     """Train one arm with DPO, on edits or on comparisons."""
     stage.watch = alarming(stage, context.recipe.alarms)
-    config = context.recipe.dpo_config(arm)
+    config = context.recipe.computed(context.recipe.options(arm))
     train_dpo(
         config,
         policy=context.paths.sft_policy,
@@ -244,7 +247,7 @@ def dpo(context: Context, stage: Stage, *, arm: str) -> None:
 def figa(context: Context, stage: Stage, *, arm: str) -> None:
     """Train one arm with FIGA's token weights, on edits."""
     stage.watch = alarming(stage, context.recipe.alarms)
-    config = context.recipe.figa_config(arm)
+    config = context.recipe.computed(context.recipe.options(arm))
     train_figa(
         config,
         policy=context.paths.sft_policy,
@@ -287,19 +290,17 @@ def _evaluation(context: Context) -> Evaluate:
 def best(context: Context, stage: Stage, *, arm: str) -> None:
     """Best-of-n answers to the evaluation prompts, and to the validation prompts, where they are judged."""
     recipe, paths = context.recipe, context.paths
-    config = recipe.best_of_n_config(arm)
+    config = recipe.options(arm)
     (reward_model,) = recipe.arms[arm].reward_model_names
     counts: dict[str, dict[str, float]] = {}
     for split, prompts in (("validation", paths.validation_prompts), ("evaluation", paths.evaluation_prompts)):
         before = stage.seconds
         found = best_of_n(
             config,
-            policy=paths.sft_policy,
-            reward_model=paths.reward_model(reward_model),
+            sampler=_sampler(context, paths.sft_policy),
+            reward=load_reward_model(paths.reward_model(reward_model), context.runtime, policy_codec=context.codec),
             prompts=list(read_jsonl(prompts, Prompt)),
             sampling=recipe.sampling,
-            codec=context.codec,
-            runtime=context.runtime,
             seed=derive_seed(stage.seed, "outputs" if split == "evaluation" else "validation"),
             model_name=arm,
             progress=stage.progress,
@@ -317,11 +318,9 @@ def best(context: Context, stage: Stage, *, arm: str) -> None:
 def outputs(context: Context, stage: Stage, *, policy: str) -> None:
     """A policy's responses to the evaluation prompts; the seed is the same for every policy."""
     responses, skipped = respond(
-        context.paths.policy(policy),
+        _sampler(context, context.paths.policy(policy)),
         list(read_jsonl(context.paths.evaluation_prompts, Prompt)),
         config=context.recipe.sampling,
-        codec=context.codec,
-        runtime=context.runtime,
         seed=derive_seed(stage.seed, "outputs"),
         model_name=policy,
         progress=stage.progress,
@@ -341,11 +340,9 @@ def samples(context: Context, stage: Stage) -> None:
     prompts = list(read_jsonl(context.paths.prompts, Prompt))
     wanted = samples_wanted(context.recipe)
     responses, skipped = respond(
-        context.paths.sft_policy,
+        _sampler(context, context.paths.sft_policy),
         list(repeated(prompts, wanted, derive_seed(stage.seed, "samples"))),
         config=context.recipe.sampling,
-        codec=context.codec,
-        runtime=context.runtime,
         seed=derive_seed(stage.seed, "samples"),
         model_name="sft",
         progress=stage.progress,

@@ -1,8 +1,9 @@
-"""Fine-tuning with token weights, after FIGA: imitate what an edit put in, unlearn what it took out (`maths.pair_losses`).
+"""Fine-tuning with token weights, after FIGA: imitate what an edit put in, unlearn what it took out.
 
-It departs from FIGA's released code in three ways. The alignment of words decides which tokens changed, where FIGA
-takes Levenshtein operations on token ids. The end-of-sequence token of the original is unlearned where the alignment calls it
-changed (`align.eos_in_changed`). And tokens outside the window of unlearning still count in the mean.
+The loss is in `maths.pair_losses`. It departs from FIGA's released code in three ways. The alignment of words decides
+which tokens changed, where FIGA takes Levenshtein operations on token ids. The end-of-sequence token of the original is
+unlearned where the alignment calls it changed (`align.eos_in_changed`). And tokens outside the window of unlearning
+still count in the mean.
 """
 
 from collections.abc import Sequence
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 
 from redpencil.config import FIGAConfig
 from redpencil.errors import RedpencilError
-from redpencil.maths.pair_losses import figa_loss, figa_weights, in_window
 from redpencil.maths.masked import masked_mean
+from redpencil.maths.pair_losses import figa_loss, figa_weights, in_window
 from redpencil.models.codec import Codec
 from redpencil.models.forward import response_logprobs
 from redpencil.models.runtime import Runtime

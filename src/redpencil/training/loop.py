@@ -1,24 +1,34 @@
-"""The loop of supervised training: SFT, reward models, DPO and FIGA are this function with other objectives."""
+"""The two loops of training: over given rows (SFT, reward models, DPO, FIGA), and over rollouts (PPO, GRPO)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from redpencil.config import DPOConfig, FIGAConfig, OptimizerConfig
+from redpencil.config import DPOConfig, FIGAConfig, OptimizerConfig, RolloutConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import length_grouped
 from redpencil.models.runtime import Runtime, set_seed
-from redpencil.models.sampling import HFSampler
+from redpencil.models.sampling import EncodedPrompts, HFSampler
 from redpencil.records import Pair
-from redpencil.runs import Stage
+from redpencil.runs import Stage, derive_seed
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
+from redpencil.training.rollout import Actors, draw_prompts, mean_reward, sample_rollouts
+from redpencil.training.scoring import SampledBatch
 from redpencil.training.state import TrainState
-from redpencil.training.update import Objective, epochs_of, micro_batches_of, optimization_of, steps_in, update
+from redpencil.training.update import (
+    Objective,
+    Optimization,
+    epochs_of,
+    micro_batches_of,
+    optimization_of,
+    steps_in,
+    update,
+)
 from redpencil.training.validation import BestCheckpoint, Validation
 
 Row = TypeVar("Row")
@@ -55,7 +65,7 @@ def train_supervised(
         RedpencilError: if training breaks down.
     """
     optimization = optimization_of(model.module, config, total_steps)
-    state = TrainState(stage, {"model": model.module}, {"model": optimization})
+    state = TrainState(stage, {"model": model.module}, {"model": optimization}, config.save_every)
     if best is not None:
         state.extra["best"] = best.record
     if not state.resume() and best is not None and best.validation is not None:
@@ -105,7 +115,7 @@ def train_on_pairs(
         raise RedpencilError("there are no pairs to train on", hint="check the counts of skipped rows of `align`")
     model, reference = (load_policy(policy, runtime, trained=trained, codec=codec) for trained in (True, False))
     check_pairs(pairs, model.module.config.vocab_size, model.context)
-    best = BestCheckpoint(model, HFSampler(model, stage.generation_batch_size), validation, stage, reference=reference)
+    best = BestCheckpoint(model, HFSampler(model, config.generation_batch_size), validation, stage, reference=reference)
     train_supervised(
         model,
         pairs,
@@ -117,4 +127,71 @@ def train_on_pairs(
         stage=stage,
         best=best,
     )
+    best.finish()
+
+
+Learn = Callable[[SampledBatch, int, float], dict[str, float]]
+"""Learns from sampled responses at a step with a KL coefficient; returns metrics, `reward`, `kl` and `length` among
+them."""
+
+
+def train_on_rollouts(
+    config: RolloutConfig,
+    learn: Learn,
+    *,
+    actors: Actors,
+    optimizations: Mapping[str, Optimization],
+    prompts: EncodedPrompts,
+    validation: Validation,
+    stage: Stage,
+    answers: int = 1,
+    next_kl_coef: Callable[[float, float], float] | None = None,
+) -> None:
+    """Sample responses and learn from them, step by step; the best policy on the validation prompts is kept.
+
+    Args:
+        config: sampling, steps and rewards.
+        learn: the method.
+        actors: the models; those with an optimisation are trained.
+        optimizations: by the name of the model, `policy` or `value`.
+        prompts: drawn without replacement until all have occurred.
+        validation: chooses the best checkpoint, by win rate or, without a judge, by reward.
+        stage: where checkpoint, metrics and saved states go.
+        answers: responses to each prompt, which are neighbours in the batch.
+        next_kl_coef: adapts the KL coefficient to the KL of a step.
+
+    Raises:
+        RedpencilError: if a prompt does not fit a model, a reward is not a number, or training breaks down.
+    """
+    texts = [prompt.prompt for prompt in validation.prompts.records]
+    actors.check_prompts([*(prompt.prompt for prompt in prompts.records), *texts])
+    actors.sampler.check([*prompts.ids, *validation.prompts.ids], config.response_length)
+    stage.notes["skipped prompts"] = prompts.skipped
+    if actors.notes:
+        stage.notes["models"] = list(actors.notes)
+    best = BestCheckpoint(
+        actors.policy,
+        actors.sampler,
+        validation,
+        stage,
+        reward=lambda samples: mean_reward(actors, validation.prompts.ids, texts, samples, config),
+    )
+    models = {name: getattr(actors, name).module for name in optimizations}
+    state = TrainState(
+        stage, models, optimizations, config.save_every, {"kl_coef": config.kl_coef, "best": best.record}
+    )
+    if not state.resume():
+        stage.log(0, **best.evaluate(0))
+    batches = draw_prompts(len(prompts.ids), config.rollout_batch_size, derive_seed(stage.seed, "prompts"))
+    for step, drawn in zip(state.steps(config.total_steps), islice(batches, state.step, None), strict=False):
+        rows, kl_coef = [i for i in drawn for _ in range(answers)], state.extra["kl_coef"]
+        ids, asked = [prompts.ids[i] for i in rows], [prompts.records[i].prompt for i in rows]
+        metrics = learn(sample_rollouts(actors, ids, asked, config), step, kl_coef) | {"kl_coef": kl_coef}
+        if next_kl_coef is not None:
+            state.extra["kl_coef"] = next_kl_coef(kl_coef, metrics["kl"])
+        actors.sampler.sync(actors.policy)
+        metrics |= best.evaluate_if_due(step, config.total_steps)
+        stage.log(step, **metrics)
+        note = f"reward {metrics['reward']:.2f}  kl {metrics['kl']:.1f}  length {metrics['length']:.0f}"
+        stage.progress(step, config.total_steps, note + best.note)
     best.finish()

@@ -1,6 +1,6 @@
 """PPO on dense or terminal rewards: the three rows of Table 1 are this function with other switches.
 
-One step, read from top to bottom in `run_ppo`:
+One step, of which `training.loop.train_on_rollouts` does the first and the last part:
   1. answer a batch of prompts with the policy;
   2. score the responses: policy, reference, value and reward models;
   3. rewards (dense or terminal, less the KL penalty), advantages by GAE;
@@ -10,32 +10,29 @@ One step, read from top to bottom in `run_ppo`:
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from redpencil.config import PPOConfig
 from redpencil.maths.masked import masked_whiten
 from redpencil.maths.ppo import gae, next_kl_coef, value_loss
-from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.forward import token_values
-from redpencil.models.runtime import Runtime, set_seed
+from redpencil.models.runtime import set_seed
 from redpencil.models.sampling import EncodedPrompts
-from redpencil.runs import Stage, derive_seed
+from redpencil.runs import Stage
+from redpencil.training.loop import train_on_rollouts
 from redpencil.training.rollout import (
     Actors,
     Rollouts,
-    draw_prompts,
-    mean_reward,
+    optimization_for,
     policy_objective,
     rewards_of,
-    sample_rollouts,
     score_rollouts,
     token_counts,
+    update_on_rollouts,
 )
 from redpencil.training.scoring import SampledBatch
-from redpencil.training.state import TrainState
-from redpencil.training.update import Objective, Optimization, make_optimization, micro_batches_of, update
-from redpencil.training.validation import BestCheckpoint, Validation
+from redpencil.training.update import Objective, Optimization
+from redpencil.training.validation import Validation
 
 
 def run_ppo(
@@ -47,71 +44,30 @@ def run_ppo(
         RedpencilError: if a prompt does not fit a model, a reward is not a number, or training breaks down.
     """
     set_seed(stage.seed)
-    policy, value = actors.policy, actors.value
-    assert value is not None
-    actors.check_prompts([row.prompt for row in (*prompts.records, *validation.prompts.records)])
-    actors.sampler.check([*prompts.ids, *validation.prompts.ids], config.response_length)
-    stage.notes["skipped prompts"] = prompts.skipped
-    if actors.notes:
-        stage.notes["models"] = list(actors.notes)
+    assert actors.value is not None
     optimizations = {
-        "policy": _optimization(policy, config.learning_rate, config, config.value_warmup_steps),
-        "value": _optimization(value, config.value_learning_rate or config.learning_rate, config),
+        "policy": optimization_for(actors.policy, config.learning_rate, config, config.value_warmup_steps),
+        "value": optimization_for(actors.value, config.value_learning_rate or config.learning_rate, config),
     }
-    best = best_checkpoint(actors, validation, config, stage)
-    state = TrainState(stage, {"policy": policy.module, "value": value.module}, optimizations)
-    state.extra = {"kl_coef": config.kl_coef, "best": best.record}
-    if not state.resume():
-        stage.log(0, **best.evaluate(0))
-    batches = draw_prompts(len(prompts.ids), config.rollout_batch_size, derive_seed(stage.seed, "prompts"))
-    for _ in range(state.step):
-        next(batches)
-    for step in state.steps(config.total_steps):
-        drawn, kl_coef = next(batches), state.extra["kl_coef"]
-        ids, texts = [prompts.ids[i] for i in drawn], [prompts.records[i].prompt for i in drawn]
-        sampled = sample_rollouts(actors, ids, texts, config)
+
+    def learn(sampled: SampledBatch, step: int, kl_coef: float) -> dict[str, float]:
         rollouts, metrics = compute_advantages(actors, sampled, config, kl_coef)
-        metrics["kl_coef"] = kl_coef
-        metrics |= ppo_update(
-            actors, rollouts, config, optimizations, train_policy=step > config.value_warmup_steps
-        )
-        if config.kl_target is not None:
-            adapted = next_kl_coef(kl_coef, metrics["kl"], config.kl_target, config.kl_horizon, len(drawn))
-            state.extra["kl_coef"] = adapted
-        actors.sampler.sync(policy)
-        metrics |= best.evaluate_if_due(step, config.total_steps)
-        stage.log(step, **metrics)
-        note = f"reward {metrics['reward']:.2f}  kl {metrics['kl']:.1f}  length {metrics['length']:.0f}"
-        stage.progress(step, config.total_steps, note + best.note)
-    best.finish()
+        train_policy = step > config.value_warmup_steps
+        return metrics | ppo_update(actors, rollouts, config, optimizations, train_policy=train_policy)
 
+    def adapted(kl_coef: float, kl: float) -> float:
+        assert config.kl_target is not None
+        return next_kl_coef(kl_coef, kl, config.kl_target, config.kl_horizon, config.rollout_batch_size)
 
-def best_checkpoint(actors: Actors, validation: Validation, config: PPOConfig, stage: Stage) -> BestCheckpoint:
-    """Keep the policy of the highest win rate or, without a judge, of the highest reward on the validation prompts."""
-    texts = [prompt.prompt for prompt in validation.prompts.records]
-    return BestCheckpoint(
-        actors.policy,
-        actors.sampler,
-        validation,
-        stage,
-        reward=lambda samples: mean_reward(actors, validation.prompts.ids, texts, samples, config),
-    )
-
-
-def _optimization(model: LanguageModel, learning_rate: float, config: PPOConfig, idle: int = 0) -> Optimization:
-    """Make an optimisation whose schedule counts PPO steps without the `idle` first.
-
-    All updates of one batch of rollouts share a rate.
-    """
-    return make_optimization(
-        model.module,
-        learning_rate=learning_rate,
-        lr_scheduler_type=config.lr_scheduler_type,
-        warmup_steps=config.warmup_steps,
-        total_steps=max(config.total_steps - idle, 0) + 1,
-        weight_decay=config.weight_decay,
-        adam_epsilon=config.adam_epsilon,
-        max_grad_norm=config.max_grad_norm,
+    train_on_rollouts(
+        config,
+        learn,
+        actors=actors,
+        optimizations=optimizations,
+        prompts=prompts,
+        validation=validation,
+        stage=stage,
+        next_kl_coef=None if config.kl_target is None else adapted,
     )
 
 
@@ -144,37 +100,7 @@ def ppo_update(
     objectives = {"value": value_objective(actors.value.module, config)}
     if train_policy:
         objectives["policy"] = policy_objective(actors.policy.module, config)
-    runtime = actors.policy.runtime
-    return update_on_rollouts(rollouts, objectives, optimizations, config.ppo_epochs, config, runtime)
-
-
-def update_on_rollouts(
-    rollouts: Rollouts,
-    objectives: Mapping[str, Objective[Rollouts]],
-    optimizations: Mapping[str, Optimization],
-    epochs: int,
-    config: PPOConfig,
-    runtime: Runtime,
-) -> dict[str, float]:
-    """Update models in shuffled passes over one batch of rollouts; each schedule advances once.
-
-    Returns:
-        The mean of each metric over the updates.
-    """
-    logged: list[dict[str, float]] = []
-    for _ in range(epochs):
-        order = torch.randperm(len(rollouts.logprobs)).tolist()
-        for start in range(0, len(order), config.batch_size):
-            batch = runtime.share(order[start : start + config.batch_size])
-            items = [rollouts.select(part) for part in micro_batches_of(batch, config.micro_batch_size)]
-            row: dict[str, float] = {}
-            for name, objective in objectives.items():
-                metrics = update(optimizations[name], items, objective, runtime, advance_schedule=False)
-                row |= {key if key not in ("loss", "grad_norm") else f"{name}_{key}": v for key, v in metrics.items()}
-            logged.append(row)
-    for name in objectives:
-        optimizations[name].scheduler.step()
-    return {name: sum(row[name] for row in logged) / len(logged) for name in logged[0]}
+    return update_on_rollouts(rollouts, objectives, optimizations, config.ppo_epochs, config, actors.policy.runtime)
 
 
 def value_objective(value: nn.Module, config: PPOConfig) -> Objective[Rollouts]:

@@ -10,16 +10,15 @@ from torch import Tensor, nn
 from redpencil.config import RewardConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.reward_losses import (
+    TOKEN_LOSSES,
     bradley_terry_loss,
     consistency_penalty,
-    eq3_margin,
-    eq4_margin,
     trajectory_reward,
     zero_penalty,
 )
+from redpencil.models.checkpoints import LanguageModel, RewardCard, export, load_head
 from redpencil.models.codec import Codec
 from redpencil.models.forward import sequence_rewards, token_rewards
-from redpencil.models.checkpoints import LanguageModel, RewardCard, export, load_head
 from redpencil.models.runtime import Runtime, set_seed
 from redpencil.records import Pair
 from redpencil.runs import Stage
@@ -30,7 +29,10 @@ from redpencil.training.update import Objective, steps_in
 
 
 def token_objective(model: nn.Module, config: RewardConfig) -> Objective[PairBatch]:
-    """Eq. 3 or Eq. 4 with the options of the recipe; `accuracy` is the share of pairs ranked right by Eq. 1."""
+    """Return the loss of a token model, such as Eq. 3 or Eq. 4, with the options of the recipe.
+
+    Logged with it: `accuracy`, the share of pairs that Eq. 1 ranks right, and `drift`, the consistency term unweighted.
+    """
 
     def counts(item: PairBatch) -> dict[str, float]:
         tokens, pairs = float(item.unchanged_mask.sum()), float(len(item.unchanged_pairs))
@@ -41,11 +43,8 @@ def token_objective(model: nn.Module, config: RewardConfig) -> Objective[PairBat
         rewards = token_rewards(model, item.batch)
         chosen, rejected = rewards.chunk(2)
         chosen_mask, rejected_mask = item.batch.response_mask.chunk(2)
-        if config.loss == "eq3":
-            margin = eq3_margin(chosen, rejected, chosen_mask, rejected_mask)
-        else:
-            changed = item.changed_mask.chunk(2)
-            margin = eq4_margin(chosen, rejected, changed[0], changed[1], chosen_mask, rejected_mask)
+        changed = item.changed_mask.chunk(2)
+        margin = TOKEN_LOSSES[config.loss].margin(chosen, rejected, changed[0], changed[1], chosen_mask, rejected_mask)
         ranked = trajectory_reward(chosen, chosen_mask) - trajectory_reward(rejected, rejected_mask)
         consistency = consistency_penalty(chosen, rejected, item.unchanged_pairs)
         return {
@@ -60,7 +59,7 @@ def token_objective(model: nn.Module, config: RewardConfig) -> Objective[PairBat
 
 
 def sequence_objective(model: nn.Module, config: RewardConfig) -> Objective[PairBatch]:
-    """Bradley-Terry (Eq. 2) on one reward for each response."""
+    """Return the Bradley-Terry loss (Eq. 2) on one reward for each response."""
 
     def counts(item: PairBatch) -> dict[str, float]:
         return {"preference": float(len(item)), "accuracy": float(len(item))}
@@ -98,8 +97,8 @@ def train_reward(
     set_seed(stage.seed)
     if not pairs:
         raise RedpencilError("there are no pairs to train on", hint="check the align stage's counts of skipped rows")
-    needs_masks = config.level == "token" and config.loss == "eq4"
-    if needs_masks and not any(any(p.chosen_changed) or any(p.rejected_changed) for p in pairs):
+    needs_changes = config.level == "token" and TOKEN_LOSSES[config.loss].needs_changes
+    if needs_changes and not any(any(p.chosen_changed) or any(p.rejected_changed) for p in pairs):
         raise RedpencilError(
             "no pair marks a changed token: these are not edits",
             field="reward.level",

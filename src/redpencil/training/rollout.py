@@ -3,14 +3,14 @@
 PPO and GRPO differ in how rewards become advantages (`training.ppo`, `training.grpo`). All else is here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from redpencil.config import PPOConfig, SamplingConfig
+from redpencil.config import PPOConfig, RolloutConfig, SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.masked import masked_mean, masked_sum, token_logprobs
 from redpencil.maths.ppo import approx_kl, entropy_from_logits, kl_estimate, policy_loss, ppo_rewards
@@ -28,7 +28,7 @@ from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import HFSampler, Sample, Sampler
 from redpencil.runs import read_json
 from redpencil.training.scoring import SampledBatch, Scorer, make_scorer, micro_batches, sampled_batch
-from redpencil.training.update import Objective
+from redpencil.training.update import Objective, Optimization, make_optimization, micro_batches_of, update
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +58,14 @@ class Actors:
 
 
 def load_actors(
-    config: PPOConfig,
+    config: RolloutConfig,
     policy: Path,
     token_reward: Path | None,
     sequence_reward: Path | None,
     runtime: Runtime,
     codec: Codec,
-    *,
-    with_value: bool,
-    generation_batch_size: int | None = None,
 ) -> Actors:
-    """Load the models that `config.reward` needs; the value model's head starts at 0.
+    """Load the models that a method needs; only PPO has a value model, whose head starts at 0.
 
     A reward model with another tokenizer or prompt template than `codec` reads text, and no value model starts from it
     if its tokenizer differs.
@@ -83,7 +80,7 @@ def load_actors(
     rewards = [reward for reward in (token, sequence) if reward is not None]
     notes = [_encoding_note(reward, codec) for reward in rewards if not reward.same_encoding]
     value = None
-    if with_value:
+    if isinstance(config, PPOConfig):
         backbone = _value_backbone(config, policy, token_reward if needs_token else sequence_reward, rewards[0], codec)
         if backbone is None:
             backbone = policy
@@ -94,13 +91,15 @@ def load_actors(
         policy=model,
         reference=load_policy(policy, runtime, trained=False, codec=codec),
         scorers=tuple(make_scorer(reward, config) for reward in rewards),
-        sampler=HFSampler(model, generation_batch_size),
+        sampler=HFSampler(model, config.generation_batch_size),
         value=value,
         notes=tuple(notes),
     )
 
 
-def _reward_model(folder: Path | None, level: str, config: PPOConfig, runtime: Runtime, codec: Codec) -> RewardModel:
+def _reward_model(
+    folder: Path | None, level: str, config: RolloutConfig, runtime: Runtime, codec: Codec
+) -> RewardModel:
     if folder is None:
         raise RedpencilError(
             f"reward={config.reward} needs a {level}-level reward model",
@@ -190,7 +189,7 @@ class Rollouts:
         return Rollouts(batch, *(None if tensor is None else tensor[index, :width] for tensor in kept))  # type: ignore[arg-type]
 
 
-def sampling_of(config: PPOConfig) -> SamplingConfig:
+def sampling_of(config: RolloutConfig) -> SamplingConfig:
     """Sample rollouts from the policy itself: no nucleus, so that log-probabilities are those of the sampler."""
     return SamplingConfig(
         temperature=config.temperature,
@@ -212,7 +211,11 @@ def draw_prompts(count: int, batch_size: int, seed: int) -> Iterator[list[int]]:
 
 
 def sample_rollouts(
-    actors: Actors, prompt_ids: Sequence[Sequence[int]], prompts: Sequence[str], config: PPOConfig, seed: int | None = None
+    actors: Actors,
+    prompt_ids: Sequence[Sequence[int]],
+    prompts: Sequence[str],
+    config: RolloutConfig,
+    seed: int | None = None,
 ) -> SampledBatch:
     """Answer prompts, given as token ids and as text, with the policy."""
     samples = actors.sampler.sample(prompt_ids, sampling_of(config), seed=seed)
@@ -220,13 +223,16 @@ def sample_rollouts(
 
 
 @torch.no_grad()
-def score_rollouts(actors: Actors, sampled: SampledBatch, config: PPOConfig) -> Scores:
+def score_rollouts(actors: Actors, sampled: SampledBatch, config: RolloutConfig) -> Scores:
     """Run every model over the responses, `micro_batch_size` rows at a time.
 
     Raises:
         RedpencilError: if a reward is not a finite number.
     """
-    parts = [_score_rows(actors, part, config) for part in micro_batches(sampled.batch, config.micro_batch_size or config.batch_size)]
+    parts = [
+        _score_rows(actors, part, config)
+        for part in micro_batches(sampled.batch, config.micro_batch_size or config.batch_size)
+    ]
     columns = zip(*parts, strict=True)
     logprobs, ref_logprobs, entropy, values = (None if column[0] is None else torch.cat(column) for column in columns)
     assert logprobs is not None
@@ -236,7 +242,7 @@ def score_rollouts(actors: Actors, sampled: SampledBatch, config: PPOConfig) -> 
     return Scores(logprobs, ref_logprobs, entropy, values, token_rewards, sequence_reward, truncated)
 
 
-def _score_rows(actors: Actors, batch: Batch, config: PPOConfig) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+def _score_rows(actors: Actors, batch: Batch, config: RolloutConfig) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Return logprobs, ref_logprobs, entropy and values."""
     with actors.policy.runtime.autocast():
         logits = response_logits(actors.policy.module, batch, config.temperature)
@@ -263,7 +269,7 @@ def score_rewards(actors: Actors, sampled: SampledBatch) -> tuple[Tensor | None,
 
 
 def rewards_of(
-    scores: Scores, sampled: SampledBatch, config: PPOConfig, kl_coef: float
+    scores: Scores, sampled: SampledBatch, config: RolloutConfig, kl_coef: float
 ) -> tuple[Tensor, dict[str, float]]:
     """Turn scores into the reward of each token, [B, T], less its KL penalty; also returns metrics of the batch."""
     response_mask = sampled.batch.response_mask
@@ -300,7 +306,7 @@ def mean_reward(
     prompt_ids: Sequence[Sequence[int]],
     prompts: Sequence[str],
     samples: Sequence[Sample],
-    config: PPOConfig,
+    config: RolloutConfig,
 ) -> float:
     """Average the rewards of responses, without a KL penalty."""
     sampled = sampled_batch(actors.policy, prompt_ids, samples, prompts)
@@ -313,7 +319,7 @@ def _finished(sampled: SampledBatch) -> Tensor:
 
 
 def _earned(
-    token_rewards: Tensor | None, sequence_reward: Tensor | None, sampled: SampledBatch, config: PPOConfig
+    token_rewards: Tensor | None, sequence_reward: Tensor | None, sampled: SampledBatch, config: RolloutConfig
 ) -> Tensor:
     """Sum the rewards of each response without the KL penalty, [B]."""
     mask = sampled.batch.response_mask
@@ -340,7 +346,7 @@ def token_counts(*names: str) -> Callable[[Rollouts], dict[str, float]]:
     return counts
 
 
-def policy_objective(policy: nn.Module, config: PPOConfig) -> Objective[Rollouts]:
+def policy_objective(policy: nn.Module, config: RolloutConfig) -> Objective[Rollouts]:
     """Return the clipped surrogate over response tokens."""
 
     def terms(item: Rollouts) -> dict[str, Tensor]:
@@ -351,3 +357,49 @@ def policy_objective(policy: nn.Module, config: PPOConfig) -> Objective[Rollouts
         return {"policy_loss": loss, "clip_fraction": clipped, "approx_kl": moved}
 
     return Objective({"policy_loss": 1.0}, token_counts("policy_loss", "clip_fraction", "approx_kl"), terms)
+
+
+def optimization_for(model: LanguageModel, learning_rate: float, config: RolloutConfig, idle: int = 0) -> Optimization:
+    """Make an optimisation whose schedule counts batches of rollouts, without the `idle` first.
+
+    All updates of one batch of rollouts share a rate.
+    """
+    return make_optimization(
+        model.module,
+        learning_rate=learning_rate,
+        lr_scheduler_type=config.lr_scheduler_type,
+        warmup_steps=config.warmup_steps,
+        total_steps=max(config.total_steps - idle, 0) + 1,
+        weight_decay=config.weight_decay,
+        adam_epsilon=config.adam_epsilon,
+        max_grad_norm=config.max_grad_norm,
+    )
+
+
+def update_on_rollouts(
+    rollouts: Rollouts,
+    objectives: Mapping[str, Objective[Rollouts]],
+    optimizations: Mapping[str, Optimization],
+    epochs: int,
+    config: RolloutConfig,
+    runtime: Runtime,
+) -> dict[str, float]:
+    """Update models in shuffled passes over one batch of rollouts; each schedule advances once.
+
+    Returns:
+        The mean of each metric over the updates.
+    """
+    logged: list[dict[str, float]] = []
+    for _ in range(epochs):
+        order = torch.randperm(len(rollouts.logprobs)).tolist()
+        for start in range(0, len(order), config.batch_size):
+            batch = runtime.share(order[start : start + config.batch_size])
+            items = [rollouts.select(part) for part in micro_batches_of(batch, config.micro_batch_size)]
+            row: dict[str, float] = {}
+            for name, objective in objectives.items():
+                metrics = update(optimizations[name], items, objective, runtime, advance_schedule=False)
+                row |= {key if key not in ("loss", "grad_norm") else f"{name}_{key}": v for key, v in metrics.items()}
+            logged.append(row)
+    for name in objectives:
+        optimizations[name].scheduler.step()
+    return {name: sum(row[name] for row in logged) / len(logged) for name in logged[0]}

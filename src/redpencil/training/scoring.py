@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from redpencil.alignment.projection import TokenRewards, project_rows
-from redpencil.config import PPOConfig
+from redpencil.config import RolloutConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.ppo import standardise
 from redpencil.models.checkpoints import LanguageModel, RewardCard, RewardModel
@@ -159,12 +159,12 @@ class Standardise:
     scale: float
     clip: float | None
 
-    def __call__(self, rewards: Tensor) -> Tensor:
+    def __call__(self, rewards: Tensor) -> Tensor:  # noqa: D102
         rewards = standardise(rewards, self.center, self.scale)
         return rewards if self.clip is None else rewards.clamp(-self.clip, self.clip)
 
 
-def standardise_by(card: RewardCard, config: PPOConfig) -> Standardise:
+def standardise_by(card: RewardCard, config: RolloutConfig) -> Standardise:
     """Take centre and scale from a reward model's card, as far as the configuration asks for them."""
     center, scale = card.center, card.scale
     if config.reward == "token_mean_at_end":
@@ -211,7 +211,7 @@ class Scorer(Protocol):
         ...
 
 
-def make_scorer(reward: RewardModel, config: PPOConfig) -> Scorer:
+def make_scorer(reward: RewardModel, config: RolloutConfig) -> Scorer:
     """Choose how a reward model reads a policy's responses: by their token ids, or as text."""
     kind = TokenScorer if reward.same_encoding else TextScorer
     return kind(
@@ -231,7 +231,7 @@ class TokenScorer:
     batch_size: int
     as_mean: bool = False
 
-    def check_prompts(self, prompts: Sequence[str]) -> None:  # noqa: ARG002
+    def check_prompts(self, prompts: Sequence[str]) -> None:
         """Accept them: a model with the policy's encoding reads what the policy reads."""
 
     @torch.no_grad()

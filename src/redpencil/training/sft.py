@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from redpencil.config import SFTConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.masked import masked_mean
+from redpencil.models.checkpoints import export, load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import Batch, collate, response_logprobs
-from redpencil.models.checkpoints import export, load_policy
 from redpencil.models.runtime import Runtime, set_seed
 from redpencil.records import Example
 from redpencil.runs import Stage

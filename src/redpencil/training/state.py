@@ -27,13 +27,14 @@ KEPT: Final = 2
 class TrainState:
     """Everything that a training needs to go on from a step.
 
-    `extra` holds plain values (numbers, texts, and lists and mappings of them). Its entries may change between steps;
-    `resume` puts the saved ones back into the same mapping.
+    `save_every` is the number of steps between saved states; None saves none. `extra` holds plain values (numbers,
+    texts, and mappings of them), which may change between steps; `resume` puts the saved ones back in place.
     """
 
     stage: Stage
     models: Mapping[str, nn.Module]
     optimizations: Mapping[str, Optimization]
+    save_every: int | None
     extra: dict[str, Any] = field(default_factory=dict)
     step: int = 0
 
@@ -67,7 +68,12 @@ class TrainState:
             optimization.optimizer.load_state_dict(content["optimizers"][name])
             optimization.scheduler.load_state_dict(content["schedulers"][name])
         torch.set_rng_state(content["generator"])
-        self.extra.update(progress["extra"])
+        for name, value in progress["extra"].items():
+            if isinstance(value, dict) and name in self.extra:
+                self.extra[name].clear()
+                self.extra[name].update(value)
+            else:
+                self.extra[name] = value
         self.step = progress["step"]
         self.stage.go_back_to(self.step, seconds=progress["seconds"])
 
@@ -76,7 +82,7 @@ class TrainState:
         while self.step < total:
             yield self.step + 1
             self.step += 1
-            if self.stage.save_every is not None and self.step % self.stage.save_every == 0 and self.step < total:
+            if self.save_every is not None and self.step % self.save_every == 0 and self.step < total:
                 self.save()
 
     def save(self) -> None:

@@ -83,9 +83,7 @@ class BestCheckpoint:
         prompts, sampling = self.validation.prompts, self.validation.sampling
         samples = self.sampler.sample(prompts.ids, sampling, seed=derive_seed(self.stage.seed, "validation"))
         metrics = {"length": sum(len(sample.ids) for sample in samples) / len(samples)}
-        metrics |= self.validation.evaluate(
-            responses_of(prompts.records, samples, self.policy.codec, self.stage.name)
-        )
+        metrics |= self.validation.evaluate(responses_of(prompts.records, samples, self.policy.codec, self.stage.name))
         if "win_rate" not in metrics:
             assert self.reward is not None
             metrics["reward"] = self.reward(samples)
