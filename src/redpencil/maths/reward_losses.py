@@ -36,7 +36,7 @@ def trajectory_reward(token_rewards: Tensor, response_mask: Tensor) -> Tensor:
 
 
 def bradley_terry_loss(margin: Tensor) -> Tensor:
-    """Negative log-likelihood of the preferences (Eq. 2, and the outer part of Eq. 3 and 4): mean of -log sigmoid(margin).
+    """Negative log-likelihood of the preferences (Eq. 2, the outer part of Eq. 3 and 4): mean of -log sigmoid(margin).
 
     Args:
         margin: [B], what is inside the sigmoid; see `eq3_margin` and `eq4_margin`.
