@@ -357,7 +357,7 @@ def test_unusable_pairs_and_samples_are_refused(
         attempt(config(max_steps=1), foreign, samples)
 
 
-def test_samples_without_a_token_give_no_scale(trained: Trained, runtime: Runtime, codec: Codec) -> None:
+def test_samples_without_a_token_give_no_scale(trained: Trained, runtime: Runtime) -> None:
     token = load_reward_model(trained.token, runtime).model
     with pytest.raises(RedpencilError, match="at least 2 samples of the SFT policy with a token, found 0"):
-        measure(token, config(), [([5, 6], ())] * 3, codec, runtime)
+        measure(token, config(), [([5, 6], ())] * 3)
