@@ -23,7 +23,6 @@ from redpencil.pipeline.results import (
     _heatmaps,
     _Row,
     arm_costs,
-    pays_centred,
     skipped_rows,
     stage_seconds,
     summarise,
@@ -227,9 +226,9 @@ def test_the_share_of_edited_tokens_that_score_low_is_measured_without_an_oracle
 
 def test_heat_maps_show_what_ppo_pays() -> None:
     shipped = load_recipe(shipped_recipe("quickstart"))
-    assert not pays_centred(shipped, "token_edits")
-    assert pays_centred(default_recipe(), "token_edits")
-    assert pays_centred(load_recipe(shipped_recipe("variants")), "token_edits_eq3")
+    assert not Context(shipped, Path(), 0).pays_centred("token_edits")
+    assert Context(default_recipe(), Path(), 0).pays_centred("token_edits")
+    assert Context(load_recipe(shipped_recipe("variants")), Path(), 0).pays_centred("token_edits_eq3")
 
 
 def test_heat_maps_show_each_token_with_its_centred_reward_and_its_flaw(finished: Path, context: Context) -> None:

@@ -31,8 +31,8 @@ from redpencil.models.sampling import respond
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import execute
 from redpencil.pipeline.plan import plan_run
-from redpencil.pipeline.run import run_recipe
-from redpencil.pipeline.stages import alarming, make_judge, repeated, reward_model_judge, run_alarms, samples_wanted
+from redpencil.pipeline.run import run_alarms, run_recipe
+from redpencil.pipeline.stages import make_judge, repeated, reward_model_judge, watch_metrics
 from redpencil.recipe import default_recipe, load_recipe
 from redpencil.records import Comparison, Edit, Pair, Preference, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.runs import Stage, derive_seed, read_metrics
@@ -135,8 +135,8 @@ def test_every_policy_answers_the_same_prompts_with_the_same_seed(finished: Path
 
 def test_an_arm_with_both_rewards_and_one_paid_at_the_end_are_added_to_a_finished_run(tiny: Any, copied: Path) -> None:
     arms = (
-        "arms.both={reward_model: token_edits, sequence_reward_model: sequence_edits, ppo: {reward: both}}",
-        "arms.end={reward_model: token_edits, ppo: {reward: token_mean_at_end}}",
+        "arms.both={reward_model: token_edits, sequence_reward_model: sequence_edits, options: {reward: both}}",
+        "arms.end={reward_model: token_edits, options: {reward: token_mean_at_end}}",
     )
     do(tiny(*arms), copied, "ppo-both", "ppo-end")
     rewards = {arm: read_metrics(copied / f"ppo-{arm}")[1]["reward"] for arm in ("token", "edits", "both", "end")}
@@ -167,7 +167,7 @@ def test_ready_made_reward_models_with_tokens_of_their_own_take_the_place_of_tra
     recipe = tiny(
         f"reward_models.made={{pairs: edits, folder: {token}, reward: {{level: token}}}}",
         f"reward_models.whole={{pairs: comparisons, folder: {sequence}, reward: {{level: sequence}}}}",
-        "arms.foreign={reward_model: made, sequence_reward_model: whole, ppo: {reward: both}}",
+        "arms.foreign={reward_model: made, sequence_reward_model: whole, options: {reward: both}}",
     )
     do(recipe, copied, "reward-made", "reward-whole", "ppo-foreign", "outputs-foreign", "judge", "evaluate")
     checkpoint = copied / "reward-made" / "checkpoint"
@@ -224,7 +224,7 @@ def test_given_outputs_are_the_reference_for_the_prompts_that_the_policies_can_r
 def test_each_alarm_is_told_once_as_it_first_goes_off(tmp_path: Path) -> None:
     told: list[str] = []
     stage = Stage("ppo-token", tmp_path, 0, warn=told.append)
-    stage.watch = alarming(stage, AlarmsConfig())
+    stage.watch = watch_metrics(stage, AlarmsConfig())
     for step in range(1, 8):
         stage.log(step, kl=50.0 if step > 3 else 4.0, length=25.0, entropy=0.5)
         assert len(told) == (step > 3), step
@@ -270,13 +270,13 @@ def test_prompts_come_in_pairs_and_all_come_before_one_comes_again(prompts: int,
 
 def test_the_world_samples_two_responses_for_each_comparison(context: Context) -> None:
     # 24 comparisons to train on and 16 to test on: 2 x 40 = 80 responses.
-    assert samples_wanted(context.recipe) == len(rows(context.paths.samples)) == 80
+    assert context.samples_needed == len(rows(context.paths.samples)) == 80
 
 
 def test_with_a_users_files_the_largest_wish_of_a_reward_model_counts(files_recipe: Callable[..., Path]) -> None:
     recipe = load_recipe(files_recipe(), ["reward_models.token_edits.reward.reference_samples=99"])
-    assert samples_wanted(recipe) == 99
-    assert samples_wanted(load_recipe(files_recipe())) == 16
+    assert Context(recipe, Path(), 3).samples_needed == 99
+    assert Context(load_recipe(files_recipe()), Path(), 3).samples_needed == 16
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 24), ("test", 16)])
