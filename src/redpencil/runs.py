@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,8 @@ Progress = Callable[[int, int, str], None]
 STATE_FOLDER = "state"
 """Folder of an unfinished stage that holds its saved training states; it goes when the stage is finished."""
 _FINGERPRINT = ".fingerprint"
+FIRST_OF_LAYOUT = (0, 2)
+"""The first version, major and minor, with the present files in a run folder."""
 VERSIONED = ("torch", "transformers", "tokenizers", "rapidfuzz", "numpy", "scipy")
 
 
@@ -119,6 +122,39 @@ def read_json(path: Path) -> Any:
         raise RedpencilError(f"cannot read it ({error.strerror})", file=path, hint="check the path") from None
     except (ValueError, RecursionError) as error:
         raise RedpencilError(f"not valid JSON ({error})", file=path, hint="restore or delete the file") from None
+
+
+def written_by(line: str) -> str:
+    """A first line that ends in the version of redpencil, by which `check_layout` knows who wrote a run folder."""
+    return f"{line} {redpencil.__version__}."
+
+
+def check_layout(folder: Path) -> None:
+    """Refuse a run folder of a version with another layout, before any of it is read or replaced.
+
+    Raises:
+        RedpencilError: if a version before 0.2 wrote it.
+    """
+    version = _version_of(folder)
+    numbers = re.match(r"(\d+)\.(\d+)", version or "")
+    if numbers is not None and (int(numbers[1]), int(numbers[2])) < FIRST_OF_LAYOUT:
+        raise RedpencilError(
+            f"redpencil {version} wrote this folder, and {redpencil.__version__} does not read its files",
+            file=folder,
+            hint="run its recipe.yaml into another --out, or install redpencil<0.2 to read it",
+        )
+
+
+def _version_of(folder: Path) -> str | None:
+    """The version that wrote a run folder; None if there is no sign of one."""
+    for recipe in (folder / "recipe.yaml", folder / "ablations.yaml"):
+        if recipe.is_file():
+            first = recipe.read_bytes().split(b"\n")[0].decode(errors="replace")
+            found = re.search(r"written by redpencil ?(.*)\.$", first)
+            if found is not None:
+                return found[1] or "0.1.0"  # which did not say its version
+    versions = _recorded(folder).get("versions")
+    return str(versions.get("redpencil")) if isinstance(versions, dict) else None
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -38,7 +38,7 @@ class Section(BaseModel):
 
 def mistake(title: str, problem: str, place: tuple[str, ...], value: Any, hint: str) -> ValidationError:
     """An error at a key that a validator of the section above it found."""
-    error = PydanticCustomError("mistake", problem, {"hint": hint})  # type: ignore[arg-type]
+    error = PydanticCustomError("mistake", problem, {"hint": hint})
     return ValidationError.from_exception_data(title, [{"type": error, "loc": place, "input": value}])
 
 

@@ -1,6 +1,5 @@
 """`dpo`, `figa` and `best-of-n` on the files of the tiny run."""
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,6 @@ def quick(method: str) -> tuple[str, ...]:
 def test_a_policy_is_trained_on_pairs_and_watched_by_the_judge(
     method: str, redpencil: Callable[..., Any], policy: Path, chain: Any, tiny_run: Any, tiny: Path, tmp_path: Path
 ) -> None:
-    if method == "dpo":
-        pytest.importorskip("trl", reason="TRL is not installed: pip install 'redpencil[trl]'")
     out = tmp_path / method
     watched = (
         *("--validation-prompts", tiny_run.folder / "world" / "validation_prompts.jsonl"),
@@ -71,15 +68,6 @@ def test_pairs_that_are_no_edits_are_named(
     pairs = chain.folder / "comparison_pairs.jsonl"
     said = mistake("figa", "--policy", policy, "--pairs", pairs, "--out", tmp_path / "f", "--recipe", tiny)
     assert "these are not edits" in said
-
-
-def test_without_trl_dpo_tells_the_way_to_it(
-    mistake: Callable[..., str], policy: Path, chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "trl" else object())
-    said = mistake("dpo", "--policy", policy, "--pairs", chain.folder / "pairs.jsonl", "--out", tmp_path / "d")
-    assert "pip install 'redpencil[trl]'" in said
-    assert not (tmp_path / "d").exists()
 
 
 def test_the_best_of_n_answers_every_prompt(

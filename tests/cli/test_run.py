@@ -227,4 +227,4 @@ def test_quickstart_is_the_shipped_recipe_in_its_own_folder(
     assert outcome.code == 130
     ((recipe, out, jobs),) = seen
     assert (out, jobs) == (Path("runs/quickstart"), 2)
-    assert (recipe.name, recipe.seeds, recipe.device, recipe.ppo.kl_coef) == ("quickstart", (5,), "cpu", 0.3)
+    assert (recipe.name, recipe.seeds, recipe.compute.device, recipe.ppo.kl_coef) == ("quickstart", (5,), "cpu", 0.3)

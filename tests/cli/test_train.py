@@ -121,7 +121,7 @@ def test_bad_demonstrations(mistake: Callable[..., str], tiny_run: Any, tiny: Pa
     world, reward = tiny_run.folder / "world", tiny_run.folder / "reward-token_edits" / "checkpoint"
     said = mistake(*start, "--model", world / "model", "--data", data)
     assert "demos.jsonl [sft.max_length]: no example is left to train on" in said
-    assert "is no policy" in mistake(*start, "--model", reward, "--data", world / "sft.jsonl")
+    assert "is not a policy" in mistake(*start, "--model", reward, "--data", world / "sft.jsonl")
     assert not (tmp_path / "sft").exists()
 
 
@@ -206,9 +206,9 @@ def test_bad_models_for_ppo(
 ) -> None:
     out, run = tmp_path / "ppo", tiny_run.folder
     sequence = run / "reward-sequence_edits" / "checkpoint"
-    assert "is no reward model" in mistake(*ppo_with(tiny_run, tiny, out, reward_model=policy))
-    assert "is no policy" in mistake(*ppo_with(tiny_run, tiny, out, policy=run / "reward-token_edits" / "checkpoint"))
-    assert "a reward model of level token is wanted" in mistake(*ppo_with(tiny_run, tiny, out, reward_model=sequence))
+    assert "is not a reward model" in mistake(*ppo_with(tiny_run, tiny, out, reward_model=policy))
+    assert "is not a policy" in mistake(*ppo_with(tiny_run, tiny, out, policy=run / "reward-token_edits" / "checkpoint"))
+    assert "a reward model of level token is needed" in mistake(*ppo_with(tiny_run, tiny, out, reward_model=sequence))
     assert "ppo.reward=token takes one reward model" in mistake(
         *ppo_with(tiny_run, tiny, out, sequence_reward_model=sequence)
     )

@@ -63,7 +63,7 @@ def respond(
     codec, runtime = codec_of(config, policy), runtime_of(config)
     with working("respond") as progress, naming(prompts):
         responses, skipped = answer(
-            HFSampler(load_policy(policy, runtime, trained=False, codec=codec), config.compute.generation_batch_size),
+            HFSampler(load_policy(policy, runtime, trained=False, codec=codec)),
             wanted,
             config=config.sampling,
             seed=config.seeds[0],

@@ -85,11 +85,10 @@ class HFSampler:
 
     Nothing but the sampling configuration shapes the distribution: what a checkpoint's generation_config.json says
     beyond its end tokens (such as a repetition penalty) would make the samples other than the log-probabilities that
-    PPO trains on. `batch_size`, if it is given, replaces that of the sampling configuration.
+    PPO trains on.
     """
 
     policy: LanguageModel
-    batch_size: int | None = None
 
     @property
     def codec(self) -> Codec:
@@ -114,10 +113,9 @@ class HFSampler:
         ends = end_tokens(self.policy)
         order = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
         samples: dict[int, Sample] = {}
-        size = self.batch_size or config.batch_size
         with _seeded(seed, self.policy.runtime.device), _plain_generation(self.policy.module):
-            for start in range(0, len(order), size):
-                rows = order[start : start + size]
+            for start in range(0, len(order), config.batch_size):
+                rows = order[start : start + config.batch_size]
                 answers = _generate(self.policy, [prompt_ids[i] for i in rows], config, sorted(ends))
                 samples.update({row: cut_at_end(answer, ends) for row, answer in zip(rows, answers, strict=True)})
                 progress(len(samples), len(prompt_ids), "responses")

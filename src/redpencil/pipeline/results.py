@@ -109,9 +109,9 @@ def _align_config(context: Context, codec: Codec) -> AlignConfig:
 
 
 def _efficiencies(context: Context) -> dict[str, Any]:
-    """The first arm of PPO against each other: step and second at which it reaches its best win rate (Table 3)."""
+    """The first sampling arm against each other one: step and second at which it reaches the best win rate of that."""
     curves = {}
-    for arm in ppo_arms(context.recipe):
+    for arm in context.sampling_arms:
         rows = read_metrics(context.paths.training(arm))
         curves[arm] = [
             (int(row["step"]), row["seconds"], row["eval/win_rate"]) for row in rows if "eval/win_rate" in row
@@ -171,7 +171,7 @@ def _look_inside(context: Context, models: Mapping[str, RewardModel]) -> tuple[d
         localised[name] = {"edited_auroc": auroc([-r for row in rewards for r in row], edited)}
         if oracle is not None:
             localised[name] |= _against_oracle(codec, oracle, rows, rewards)
-        center = model.card.center if pays_centred(context.recipe, name) else 0.0
+        center = model.card.center if context.pays_centred(name) else 0.0
         heatmaps += _heatmaps(codec, name, oracle, rows, rewards, center)
     return localised, heatmaps
 
@@ -225,17 +225,6 @@ def _value_at(verdict: Verdict, start: int, end: int, score: float) -> list[tupl
     return [
         (score, not span.correct, span.slot) for span in verdict.value_spans if span.start < end and start < span.end
     ]
-
-
-def ppo_arms(recipe: Recipe) -> list[str]:
-    """The arms that have learning curves of PPO, in the recipe's order."""
-    return [name for name, arm in recipe.arms.items() if arm.method == "ppo"]
-
-
-def pays_centred(recipe: Recipe, reward_model: str) -> bool:
-    """Whether PPO takes the centre out of this model's rewards; so also where no arm uses it."""
-    arms = [name for name in ppo_arms(recipe) if recipe.arms[name].reward_model == reward_model]
-    return all(recipe.options(arm).center_rewards for arm in arms)
 
 
 def _heatmaps(
@@ -321,7 +310,7 @@ def _costs(context: Context, arm: str) -> dict[str, Any]:
         "train_pairs": _train_pairs(context, arm),
         "reward_seconds": sum(_manifest(context, f"reward-{name}")["seconds"] for name in config.reward_model_names),
     }
-    if config.method == "best_of_n":
+    if not config.row.trains:
         return row | _of_best_of_n(context, arm)
     trained = _manifest(context, context.paths.training(arm).name)
     best = trained["notes"].get("best", {})
@@ -369,17 +358,12 @@ def _train_pairs(context: Context, arm: str) -> int | None:
 
 
 def _sampled(recipe: Recipe, arm: str) -> int:
-    """Responses drawn to learn from: the rollouts of PPO. Those to the validation prompts, which every method draws,
-    are left out.
-    """
-    if recipe.arms[arm].method != "ppo":
-        return 0
-    config = recipe.options(arm)
-    return config.total_steps * config.rollout_batch_size
+    """Responses sampled to learn from. Those to the validation prompts, which every method samples, do not count."""
+    return int(recipe.options(arm).rollouts) if recipe.arms[arm].row.samples else 0
 
 
 def _kl_at(context: Context, arm: str, step: int | None) -> float | None:
-    """KL that PPO logged on its rollouts at the step that was kept; 0 before the first."""
+    """The KL of the rollouts at the step that was kept; 0 before the first."""
     if step == 0:
         return 0.0
     rows = read_metrics(context.paths.training(arm))

@@ -115,7 +115,7 @@ def train_on_pairs(
         raise RedpencilError("there are no pairs to train on", hint="check the counts of skipped rows of `align`")
     model, reference = (load_policy(policy, runtime, trained=trained, codec=codec) for trained in (True, False))
     check_pairs(pairs, model.module.config.vocab_size, model.context)
-    best = BestCheckpoint(model, HFSampler(model, config.generation_batch_size), validation, stage, reference=reference)
+    best = BestCheckpoint(model, HFSampler(model), validation, stage, reference=reference)
     train_supervised(
         model,
         pairs,

@@ -91,7 +91,7 @@ def load_actors(
         policy=model,
         reference=load_policy(policy, runtime, trained=False, codec=codec),
         scorers=tuple(make_scorer(reward, config) for reward in rewards),
-        sampler=HFSampler(model, config.generation_batch_size),
+        sampler=HFSampler(model),
         value=value,
         notes=tuple(notes),
     )
@@ -195,7 +195,7 @@ def sampling_of(config: RolloutConfig) -> SamplingConfig:
         temperature=config.temperature,
         response_length=config.response_length,
         max_prompt_length=config.max_prompt_length,
-        batch_size=config.rollout_batch_size,
+        batch_size=config.generation_batch_size or config.rollout_batch_size,
     )
 
 
