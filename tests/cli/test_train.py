@@ -207,7 +207,9 @@ def test_bad_models_for_ppo(
     out, run = tmp_path / "ppo", tiny_run.folder
     sequence = run / "reward-sequence_edits" / "checkpoint"
     assert "is not a reward model" in mistake(*ppo_with(tiny_run, tiny, out, reward_model=policy))
-    assert "is not a policy" in mistake(*ppo_with(tiny_run, tiny, out, policy=run / "reward-token_edits" / "checkpoint"))
+    assert "is not a policy" in mistake(
+        *ppo_with(tiny_run, tiny, out, policy=run / "reward-token_edits" / "checkpoint")
+    )
     assert "a reward model of level token is needed" in mistake(*ppo_with(tiny_run, tiny, out, reward_model=sequence))
     assert "ppo.reward=token takes one reward model" in mistake(
         *ppo_with(tiny_run, tiny, out, sequence_reward_model=sequence)

@@ -110,7 +110,7 @@ def _check_models(files: FilesConfig, prompt_template: str) -> None:
     kinds = read_object(files.judge / "config.json").get("architectures") or ["unknown"]
     if not str(kinds[0]).endswith(tuple(LEVELS)):
         raise RedpencilError(
-            f"{kinds[0]} is no reward model, so it cannot judge",
+            f"{kinds[0]} is not a reward model, so it cannot judge",
             file=files.judge,
             field="files.judge",
             hint="give a checkpoint that `redpencil reward` wrote",
