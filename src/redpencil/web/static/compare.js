@@ -1,22 +1,26 @@
 // @ts-check
 /** The page on which two responses are compared. Nobody is told which model wrote which. */
 import { Offline, ask, problemOf, sentence } from "./api.js";
-import { startClock } from "./clock.js";
 import { announce, byId } from "./dom.js";
-import { DraftKeeper, theirsOf } from "./drafts.js";
-import { handIn } from "./handin.js";
-import { forgetOwn, recall } from "./kept.js";
-import { bindKeys } from "./keys.js";
-import { Lease } from "./lease.js";
-import { choicesOf } from "./marks.js";
-import { bindDialogs, offerGuidelines, sharedActions } from "./page.js";
-import { showNotice, showProblem, showState } from "./status.js";
-import { addressOf, nextTask, rememberInAddress, showDone, showPage, showPrompt, showTally } from "./tasks.js";
+import { DraftKeeper, choicesOf, forgetOwn, recall, theirsOf } from "./draft.js";
+import { bindDialogs, bindKeys, offerGuidelines, sharedActions, showDone, showNotice, showProblem } from "./page.js";
+import {
+  Lease,
+  addressOf,
+  handIn,
+  nextTask,
+  rememberInAddress,
+  showPage,
+  showPrompt,
+  showState,
+  showTally,
+  startClock,
+} from "./task.js";
 
 /**
- * @typedef {import("./drafts.js").Task} Task
- * @typedef {import("./drafts.js").Theirs} Theirs
- * @typedef {import("./kept.js").Choices} Choices
+ * @typedef {import("./draft.js").Task} Task
+ * @typedef {import("./draft.js").Theirs} Theirs
+ * @typedef {import("./draft.js").Choices} Choices
  */
 
 const NAMES = { first: "A is better", tie: "Tie", second: "B is better", skipped: "Skip" };

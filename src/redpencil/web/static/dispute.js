@@ -1,15 +1,10 @@
 // @ts-check
 /** Settling a dispute: alternatives are chosen place by place, and the text that comes out can be changed by hand. */
 import { Offline, ask, problemOf } from "./api.js";
-import { announce, byId, counted, percent } from "./dom.js";
-import { read, write } from "./kept.js";
-import { bindKeys } from "./keys.js";
-import { fromTextarea, toTextarea } from "./newlines.js";
-import { bindDialogs, sharedActions } from "./page.js";
-import { drawRedline } from "./redline.js";
-import { showSettled, tellSettled } from "./settled.js";
-import { typeAll } from "./typing.js";
-import { diffWords, distanceOf, joinLight, keptShare } from "./words.js";
+import { announce, byId, counted, percent, read, showTimes, write } from "./dom.js";
+import { bindDialogs, bindKeys, sharedActions, showProblem, showSettled, tellSettled } from "./page.js";
+import { fromTextarea, toTextarea, typeAll } from "./text.js";
+import { diffWords, distanceOf, drawRedline, joinLight, keptShare } from "./words.js";
 
 /**
  * @typedef {{text: string, editors: string[], original: boolean}} Alternative
@@ -19,6 +14,8 @@ import { diffWords, distanceOf, joinLight, keptShare } from "./words.js";
  *   decision: {outcome: string, edited: string | null, reason: string} | null, next_item_id: number | null}} Dispute
  * @typedef {{version: number, text: string, choices: (number | null)[], outcome: string, reason: string}} Kept
  */
+
+showTimes();
 
 /** @type {Dispute} */
 const dispute = JSON.parse(byId("dispute").dataset.dispute ?? "");
@@ -208,12 +205,6 @@ async function decide() {
 /** @param {number | null} item the next dispute, or null for the list */
 function go(item) {
   location.href = item === null ? "/disputes" : `/disputes/${item}`;
-}
-
-/** @param {string} problem */
-function showProblem(problem) {
-  byId("problem").textContent = problem;
-  byId("problem").hidden = !problem;
 }
 
 /** @param {string} text what the server has */

@@ -1,6 +1,7 @@
 // @ts-check
 /** The list of disputes, which a decision may have led to. */
-import { showSettled } from "./settled.js";
-import "./times.js";
+import { showTimes } from "./dom.js";
+import { showSettled } from "./page.js";
 
+showTimes();
 showSettled();

@@ -1,5 +1,5 @@
 // @ts-check
-/** Making and finding elements. User text only ever goes in as text, never as markup. */
+/** Elements, texts in them, the clipboard and what this browser stores. User text only ever goes in as text, never as markup. */
 
 /**
  * The element with this id, which the page's template has.
@@ -58,4 +58,84 @@ export function percent(share) {
  */
 export function counted(count, noun) {
   return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** @param {ParentNode} [within] */
+export function showTimes(within = document) {
+  for (const place of /** @type {NodeListOf<HTMLTimeElement>} */ (within.querySelectorAll("time[data-at]"))) {
+    const date = new Date(Number(place.dataset.at) * 1000);
+    place.dateTime = date.toISOString();
+    place.textContent = date.toLocaleString([], { dateStyle: "medium", timeStyle: "day" in place.dataset ? undefined : "short" });
+  }
+}
+
+/**
+ * Copy a text and say so on the button.
+ * @param {HTMLElement} button
+ * @param {string} text
+ */
+export async function copyFrom(button, text) {
+  const copied = (await toClipboard(text)) || typed(text);
+  const before = button.dataset.label ?? button.textContent ?? "";
+  button.dataset.label = before;
+  button.textContent = copied ? "Copied" : "Mark the text and copy it by hand";
+  announce(button.textContent);
+  setTimeout(() => (button.textContent = before), 2500);
+  button.focus();
+}
+
+/** @param {string} text */
+async function toClipboard(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** @param {string} text */
+function typed(text) {
+  const area = /** @type {HTMLTextAreaElement} */ (make("textarea", { class: "hidden", "aria-hidden": "true" }));
+  area.value = text;
+  (document.querySelector("dialog[open]") ?? document.body).append(area);
+  area.select();
+  const copied = document.execCommand("copy");
+  area.remove();
+  return copied;
+}
+
+/**
+ * A value of this browser, null where there is none or it cannot be read.
+ * @param {string} name
+ * @returns {any}
+ */
+export function read(name) {
+  try {
+    return JSON.parse(localStorage.getItem(name) ?? "null");
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ */
+export function write(name, value) {
+  try {
+    localStorage.setItem(name, JSON.stringify(value));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** @param {string} name */
+export function remove(name) {
+  try {
+    localStorage.removeItem(name);
+  } catch {
+    // A browser that keeps nothing has nothing to remove.
+  }
 }

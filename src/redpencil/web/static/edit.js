@@ -1,35 +1,31 @@
 // @ts-check
 /** The page on which a response is edited. */
-import { Offline, ask, problemOf, sentence } from "./api.js";
-import { startClock } from "./clock.js";
-import { showClosed } from "./closed.js";
+import { Offline, ask, problemOf } from "./api.js";
 import { announce, byId, percent } from "./dom.js";
-import { DraftKeeper, theirsOf } from "./drafts.js";
-import { editActions } from "./editkeys.js";
-import { Figures } from "./figures.js";
-import { handIn } from "./handin.js";
-import { fingerprint, forgetOwn, recall } from "./kept.js";
-import { bindKeys } from "./keys.js";
-import { Lease } from "./lease.js";
-import { choicesOf, marksFor } from "./marks.js";
-import { showMeter } from "./meter.js";
-import { fromTextarea, toTextarea } from "./newlines.js";
-import { Outcome } from "./outcome.js";
-import { bindDialogs, offerGuidelines } from "./page.js";
-import { Views } from "./preview.js";
-import { drawRedline } from "./redline.js";
-import { hasLoose } from "./shelf.js";
-import { showNotice, showProblem, showState } from "./status.js";
+import { DraftKeeper, choicesOf, fingerprint, forgetOwn, marksFor, recall, theirsOf } from "./draft.js";
+import { Outcome, Tags } from "./outcome.js";
+import { bindDialogs, bindKeys, offerGuidelines, sharedActions, showDone, showNotice, showProblem } from "./page.js";
+import { Figures, Views, showMeter } from "./preview.js";
 import { Suggestions } from "./suggestions.js";
-import { Tags } from "./tags.js";
-import { addressOf, nextTask, rememberInAddress, showDone, showPage, showPrompt, showTally } from "./tasks.js";
-import { typeAll } from "./typing.js";
-import { Versions } from "./versions.js";
-import { diffWords, distanceOf, joinLight, keptShare } from "./words.js";
+import {
+  Lease,
+  addressOf,
+  handIn,
+  nextTask,
+  rememberInAddress,
+  showPage,
+  showPrompt,
+  showState,
+  showTally,
+  startClock,
+} from "./task.js";
+import { fromTextarea, toTextarea, typeAll } from "./text.js";
+import { Versions, hasLoose, showClosed } from "./versions.js";
+import { diffWords, distanceOf, drawRedline, joinLight, keptShare } from "./words.js";
 
 /**
- * @typedef {import("./drafts.js").Task} Task
- * @typedef {import("./kept.js").Choices} Choices
+ * @typedef {import("./draft.js").Task} Task
+ * @typedef {import("./draft.js").Choices} Choices
  */
 
 /** Texts up to this length are compared with every key, longer ones when the typing pauses. */
@@ -347,13 +343,25 @@ function bind() {
     else void keeper?.refresh();
   });
   bindDialogs();
-  bindKeys(
-    editActions({
-      ...{ submit, choose, undo, restore, reason: outcome.reason, text: area },
-      ...{ takeAll: () => suggestions.takeAll(), tag: () => tags.focusNext() },
-      ...{ decide: (what) => suggestions.decide(what), go: (step) => suggestions.go(step), toggle: () => views.toggle() },
-    }),
-  );
+  bindKeys([
+    { id: "save", label: "Save and next", keys: ["Ctrl+Enter"], run: () => void submit() },
+    { id: "edited", label: "Edited", keys: ["Alt+1"], run: () => choose("edited") },
+    { id: "no_edit_needed", label: "No edit needed", keys: ["Alt+2"], run: () => choose("no_edit_needed") },
+    { id: "cannot_be_fixed", label: "Cannot be fixed", keys: ["Alt+3"], run: () => choose("cannot_be_fixed") },
+    { id: "skipped", label: "Skip", keys: ["Alt+4"], run: () => choose("skipped") },
+    { id: "reason", label: "To the reason", keys: ["Alt+R"], run: () => outcome.reason.focus() },
+    { id: "text", label: "To the text", keys: ["Alt+T"], run: () => area.focus() },
+    { id: "take", label: "Take the suggested change", keys: ["Alt+Enter"], run: () => suggestions.decide("take") },
+    { id: "leave", label: "Leave the suggested change", keys: ["Alt+L"], run: () => suggestions.decide("leave") },
+    { id: "take-all", label: "Take all suggested changes", keys: ["Alt+A"], run: () => suggestions.takeAll() },
+    { id: "hunk-next", label: "Next suggested change", keys: ["Alt+ArrowDown"], run: () => suggestions.go(1) },
+    { id: "hunk-before", label: "Suggested change before", keys: ["Alt+ArrowUp"], run: () => suggestions.go(-1) },
+    { id: "tags", label: "Say why, change by change", keys: ["Alt+W"], run: () => tags.focusNext() },
+    { id: "restore", label: "Back to the original", keys: ["Alt+O"], run: () => restore() },
+    { id: "preview", label: "Redline or preview", keys: ["Alt+P"], run: () => views.toggle() },
+    { id: "undo", label: "Take the last one back", keys: ["Alt+U"], run: () => void undo() },
+    ...sharedActions(),
+  ]);
 }
 
 bind();

@@ -1,10 +1,11 @@
 // @ts-check
 /** The page of one's own work: what is not handed in yet, and what is. */
 import { Offline, ask, problemOf } from "./api.js";
-import { copyFrom } from "./copy.js";
-import { showProblem } from "./status.js";
-import { addressOf } from "./tasks.js";
-import "./times.js";
+import { copyFrom, showTimes } from "./dom.js";
+import { showProblem } from "./page.js";
+import { addressOf } from "./task.js";
+
+showTimes();
 
 for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("button.undo")))
   button.addEventListener("click", () => void answered(() => takeBack(button)));

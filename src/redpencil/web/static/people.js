@@ -1,7 +1,9 @@
 // @ts-check
 /** Inviting people, renewing their links, revoking them. */
 import { Offline, ask, problemOf } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, showTimes } from "./dom.js";
+
+showTimes();
 
 const field = (/** @type {string} */ id) => /** @type {HTMLInputElement} */ (byId(id));
 const sure = /** @type {HTMLDialogElement} */ (byId("sure"));
@@ -141,5 +143,5 @@ async function refreshTable() {
     return;
   }
   document.querySelector("table.people tbody")?.replaceWith(document.importNode(fresh, true));
-  (await import("./times.js")).showTimes();
+  showTimes();
 }

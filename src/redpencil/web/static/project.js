@@ -1,8 +1,9 @@
 // @ts-check
 /** The project's settings, imports, and the log. */
 import { Offline, ask, problemOf, sentence } from "./api.js";
-import { byId, counted, make } from "./dom.js";
-import { showTimes } from "./times.js";
+import { byId, counted, make, showTimes } from "./dom.js";
+
+showTimes();
 
 const OFFLINE = "The server does not answer. Nothing was changed; try again.";
 const UPLOAD_PATIENCE_MS = 10 * 60_000;

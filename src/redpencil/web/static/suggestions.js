@@ -4,9 +4,8 @@
  * browser's undo takes it back here as well.
  */
 import { announce, byId, counted, make } from "./dom.js";
-import { drawChange } from "./redline.js";
-import { typeInto } from "./typing.js";
-import { diffWords, joinLight } from "./words.js";
+import { typeInto } from "./text.js";
+import { diffWords, drawChange, joinLight } from "./words.js";
 
 /**
  * @typedef {import("./words.js").Block} Block

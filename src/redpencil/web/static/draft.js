@@ -1,20 +1,13 @@
 // @ts-check
-/**
- * Keeping a draft, the text and what is chosen beside it: in this browser at once, on the server soon after. "Saved" is
- * only said once the server answered.
- *
- * Every save names the version that it builds on. Where the server has moved on, nothing is overwritten on either side
- * and the page asks the person.
- */
+/** A draft: saved on the server, kept in this browser, with the choices made beside the text. */
 import { Offline, ask, problemOf } from "./api.js";
-import { TAB, asideOf, fingerprint, forget, keep, recall, setAside } from "./kept.js";
-import { choicesOf, marksFor, nameOf } from "./marks.js";
+import { read, remove, write } from "./dom.js";
+import { exactPlaces, shownPlaces } from "./text.js";
 
 /**
- * @typedef {import("./kept.js").Choices} Choices
  * @typedef {{assignment_id: number, kind: string, prompt: string, context: string,
  *   response: string, second: string | null, suggestion: string | null, version: number, draft: string,
- *   draft_outcome: string | null, draft_reason: string, draft_tags: import("./marks.js").Mark[],
+ *   draft_outcome: string | null, draft_reason: string, draft_tags: Mark[],
  *   lease_left_s: number, active_s: number, state?: string, standing: "yours" | "free" | "taken" | "done"}} Task
  * @typedef {{text: string, version: number, reason: string, problem: string}} Theirs what the server holds instead
  * @typedef {"saved" | "waiting" | "saving" | "offline" | "refused" | "conflict"} State
@@ -61,12 +54,12 @@ export class DraftKeeper {
     this.desk = desk;
     this.version = task.version;
     this.stored = task.draft;
-    this.chosen = nameOf(choicesOf(task));
+    this.chosen = choicesKey(choicesOf(task));
   }
 
   /** Whether the page holds something that the server does not. */
   get dirty() {
-    return this.desk.text() !== this.stored || nameOf(this.desk.choices()) !== this.chosen;
+    return this.desk.text() !== this.stored || choicesKey(this.desk.choices()) !== this.chosen;
   }
 
   /** Whether something would be lost with this page: neither the server nor this browser has it. */
@@ -96,7 +89,7 @@ export class DraftKeeper {
     const mine = there?.by === TAB;
     if (!this.dirty && !this.conflicted) {
       // What another tab has written here and the server has not is that tab's to remove.
-      const saved = there?.text === this.stored && there.choices && nameOf(there.choices) === this.chosen;
+      const saved = there?.text === this.stored && there.choices && choicesKey(there.choices) === this.chosen;
       if (mine || saved) forget(this.task);
       this.kept = true;
     } else {
@@ -179,7 +172,7 @@ export class DraftKeeper {
   follow(found) {
     const choices = choicesOf(found);
     this.desk.adopt(found.draft, choices);
-    this.resume(found.draft, found.version, nameOf(choices));
+    this.resume(found.draft, found.version, choicesKey(choices));
   }
 
   /**
@@ -245,7 +238,7 @@ export class DraftKeeper {
     if (!untouched) this.desk.show("saving", "", this.kept);
     let answer;
     this.sent = [...new Set([...this.sent, fingerprint(text)])];
-    this.sentChoices = [...new Set([...this.sentChoices, nameOf(choices)])];
+    this.sentChoices = [...new Set([...this.sentChoices, choicesKey(choices)])];
     try {
       answer = await ask("PUT", this.path("draft"), this.body(text, choices));
     } catch (error) {
@@ -259,7 +252,7 @@ export class DraftKeeper {
       this.sentChoices = [];
       this.version = answer.data.version;
       this.stored = text;
-      this.chosen = nameOf(choices);
+      this.chosen = choicesKey(choices);
       this.desk.holds(answer.data.lease_left_s);
       this.settled();
     } else if (answer.status === 409) {
@@ -303,8 +296,8 @@ export class DraftKeeper {
       if (!found || found.version !== theirs.version) return this.retry(untouched);
       if (untouched && !this.dirty) return this.follow(found);
       const choices = choicesOf(found);
-      if (choices.reason && !this.sentChoices.includes(nameOf(choices))) this.desk.addReason(choices.reason);
-      return this.resume(theirs.text, theirs.version, nameOf(choices));
+      if (choices.reason && !this.sentChoices.includes(choicesKey(choices))) this.desk.addReason(choices.reason);
+      return this.resume(theirs.text, theirs.version, choicesKey(choices));
     }
     this.stop(theirs);
   }
@@ -333,4 +326,129 @@ export function theirsOf(data) {
     reason: String(data?.reason ?? ""),
     problem: String(data?.error ?? ""),
   };
+}
+
+/**
+ * @typedef {{start: number, end: number, tag: string}} Mark
+ */
+
+/**
+ * What the server has of a task.
+ * @param {Task} task
+ * @returns {Choices}
+ */
+export function choicesOf(task) {
+  const shown = shownPlaces(task.response);
+  const tags = task.draft_tags.map(({ start, end, tag }) => [`${shown(start)}-${shown(end)}`, tag]);
+  return { outcome: task.draft_outcome ?? "", reason: task.draft_reason, tags: Object.fromEntries(tags) };
+}
+
+/**
+ * What goes to the server.
+ * @param {string} response
+ * @param {Choices} choices
+ * @returns {{outcome: string | null, reason: string, tags: Mark[]}}
+ */
+export function marksFor(response, { outcome, reason, tags }) {
+  const exact = exactPlaces(response);
+  const marks = Object.entries(tags).map(([key, tag]) => {
+    const [start, end] = key.split("-").map(Number);
+    return { start: exact(start), end: exact(end), tag };
+  });
+  return { outcome: outcome || null, reason, tags: marks };
+}
+
+/**
+ * A name for choices, the same for the same ones only.
+ * @param {Choices} choices
+ */
+function choicesKey({ outcome, reason, tags }) {
+  return JSON.stringify([outcome, reason, Object.entries(tags).sort()]);
+}
+
+/**
+ * @typedef {{outcome: string, reason: string, tags: Record<string, string>}} Choices
+ * @typedef {{text: string, version: number, sent: string[], choices: Choices, at: number, by: string}} Kept
+ * @typedef {{assignment_id: number, response: string}} Owner
+ */
+
+/** This tab: several may have one task open, and each removes only what it wrote itself. */
+const TAB = Math.random().toString(36).slice(2);
+
+const DRAFT = "redpencil draft ";
+const ASIDE = "redpencil aside ";
+
+/**
+ * A short name for a text, the same for the same text only: its length and 64 bits.
+ * @param {string} text
+ */
+export function fingerprint(text) {
+  let [a, b] = [2166136261, 40389];
+  for (let i = 0; i < text.length; i += 1) {
+    const code = text.charCodeAt(i);
+    a = Math.imul(a ^ code, 16777619);
+    b = Math.imul(b ^ code, 2654435761) + (b >>> 13);
+  }
+  return [text.length, a >>> 0, b >>> 0].map((number) => number.toString(36)).join(".");
+}
+
+/**
+ * The name under which a task is kept: another database at the same address has other responses.
+ * @param {Owner} task
+ */
+function storeName(task) {
+  return [document.body.dataset.person, task.assignment_id, fingerprint(task.response)].join(" ");
+}
+
+/**
+ * Whether the browser could keep it.
+ * @param {Owner} task
+ * @param {Omit<Kept, "at" | "by">} what
+ */
+export function keep(task, what) {
+  return write(DRAFT + storeName(task), { ...what, at: Date.now(), by: TAB });
+}
+
+/**
+ * @param {Owner} task
+ * @returns {Kept | null}
+ */
+export function recall(task) {
+  const kept = read(DRAFT + storeName(task));
+  return kept && typeof kept.text === "string" && typeof kept.version === "number" ? kept : null;
+}
+
+/** @param {Owner} task */
+export function forget(task) {
+  remove(DRAFT + storeName(task));
+}
+
+/**
+ * Forget a task that is left or handed in, but not a text that another tab keeps and nobody else has.
+ * @param {Owner} task
+ * @param {string} text what the server has
+ */
+export function forgetOwn(task, text) {
+  const there = recall(task);
+  if (there?.by === TAB || [text, task.response, ...asideOf(task)].includes(there?.text ?? text)) forget(task);
+}
+
+/**
+ * Texts that lost against another version of the same task; they stay until they are discarded.
+ * @param {Owner} task
+ * @returns {string[]}
+ */
+export function asideOf(task) {
+  const texts = read(ASIDE + storeName(task));
+  return Array.isArray(texts) ? texts.filter((text) => typeof text === "string") : [];
+}
+
+/**
+ * @param {Owner} task
+ * @param {string[]} texts
+ */
+export function setAside(task, texts) {
+  if (texts.length) return write(ASIDE + storeName(task), texts);
+  remove(ASIDE + storeName(task));
+  return true;
 }
