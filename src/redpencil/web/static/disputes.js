@@ -1,5 +1,5 @@
 // @ts-check
-/** The list of disputes, which a decision may have led to. */
+/** The list of disputes. It shows that an item was settled if the decision led here. */
 import { showTimes } from "./dom.js";
 import { showSettled } from "./page.js";
 

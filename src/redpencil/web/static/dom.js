@@ -1,8 +1,8 @@
 // @ts-check
-/** Elements, texts in them, the clipboard and what this browser stores. User text only ever goes in as text, never as markup. */
+/** Helpers for elements, formats, the clipboard and local storage. User text is inserted as text, never as markup. */
 
 /**
- * The element with this id, which the page's template has.
+ * Return the element with this id; the page's template must contain it.
  * @param {string} id
  * @returns {HTMLElement}
  */
@@ -13,7 +13,8 @@ export function byId(id) {
 }
 
 /**
- * A new element. Attributes that are `false`, `null` or `undefined` are left out; `onclick` and the like are listeners.
+ * Create an element. Attributes that are `false`, `null` or `undefined` are omitted; names that start with "on" add
+ * event listeners.
  * @param {string} tag
  * @param {Record<string, any>} attributes
  * @param {...(Node | string | null)} children
@@ -31,28 +32,33 @@ export function make(tag, attributes = {}, ...children) {
 }
 
 /**
- * Say something to people who listen instead of looking.
+ * Announce a text to screen readers.
  * @param {string} text
  */
 export function announce(text) {
   const region = byId("announcer");
+  // The same text again would not be announced, so it gets an invisible difference.
   region.textContent = region.textContent === text ? `${text}\u00a0` : text;
 }
 
 /**
- * A clock time, such as 14:03.
+ * Format a time of day, such as 14:03.
  * @param {Date} date
  */
 export function clockTime(date) {
   return date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 }
 
-/** @param {number} share */
+/**
+ * Format a share from 0 to 1 as a percentage.
+ * @param {number} share
+ */
 export function percent(share) {
   return `${Math.round(share * 100)}\u00a0%`;
 }
 
 /**
+ * Format a count with its noun, which gets a plural "s" unless the count is 1.
  * @param {number} count
  * @param {string} noun
  */
@@ -60,7 +66,10 @@ export function counted(count, noun) {
   return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-/** @param {ParentNode} [within] */
+/**
+ * Fill the `<time>` elements in the reader's time zone and format. The server writes the Unix time into `data-at`.
+ * @param {ParentNode} [within]
+ */
 export function showTimes(within = document) {
   for (const place of /** @type {NodeListOf<HTMLTimeElement>} */ (within.querySelectorAll("time[data-at]"))) {
     const date = new Date(Number(place.dataset.at) * 1000);
@@ -70,22 +79,25 @@ export function showTimes(within = document) {
 }
 
 /**
- * Copy a text and say so on the button.
+ * Copy a text and show the result on the button.
  * @param {HTMLElement} button
  * @param {string} text
  */
 export async function copyFrom(button, text) {
-  const copied = (await toClipboard(text)) || typed(text);
+  const copied = (await copyByApi(text)) || copyBySelection(text);
   const before = button.dataset.label ?? button.textContent ?? "";
   button.dataset.label = before;
-  button.textContent = copied ? "Copied" : "Mark the text and copy it by hand";
+  button.textContent = copied ? "Copied" : "Select the text and copy it by hand";
   announce(button.textContent);
   setTimeout(() => (button.textContent = before), 2500);
   button.focus();
 }
 
-/** @param {string} text */
-async function toClipboard(text) {
+/**
+ * Copy with the clipboard API, which browsers offer only over TLS and on localhost. Returns whether it worked.
+ * @param {string} text
+ */
+async function copyByApi(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
@@ -94,8 +106,11 @@ async function toClipboard(text) {
   }
 }
 
-/** @param {string} text */
-function typed(text) {
+/**
+ * Copy by selecting the text in a temporary textarea. Returns whether it worked.
+ * @param {string} text
+ */
+function copyBySelection(text) {
   const area = /** @type {HTMLTextAreaElement} */ (make("textarea", { class: "hidden", "aria-hidden": "true" }));
   area.value = text;
   (document.querySelector("dialog[open]") ?? document.body).append(area);
@@ -106,7 +121,7 @@ function typed(text) {
 }
 
 /**
- * A value of this browser, null where there is none or it cannot be read.
+ * Read a value from local storage; null if it is missing or unreadable.
  * @param {string} name
  * @returns {any}
  */
@@ -119,6 +134,7 @@ export function read(name) {
 }
 
 /**
+ * Write a value to local storage. Returns false if the browser refuses, for example because storage is full.
  * @param {string} name
  * @param {unknown} value
  */
@@ -131,11 +147,14 @@ export function write(name, value) {
   }
 }
 
-/** @param {string} name */
+/**
+ * Remove a value from local storage.
+ * @param {string} name
+ */
 export function remove(name) {
   try {
     localStorage.removeItem(name);
   } catch {
-    // A browser that keeps nothing has nothing to remove.
+    // Where storage is unavailable there is nothing to remove.
   }
 }

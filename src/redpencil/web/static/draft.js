@@ -1,5 +1,11 @@
 // @ts-check
-/** A draft: saved on the server, kept in this browser, with the choices made beside the text. */
+/**
+ * Drafts: the text and the choices made beside it. A draft is stored in this browser at once and on the server soon
+ * after. The page shows "Saved" only when the server has answered.
+ *
+ * Every save names the version that it is based on. If the server has another one, neither is overwritten and the page
+ * asks the person.
+ */
 import { Offline, ask, problemOf } from "./api.js";
 import { read, remove, write } from "./dom.js";
 import { exactPlaces, shownPlaces } from "./text.js";
@@ -9,17 +15,24 @@ import { exactPlaces, shownPlaces } from "./text.js";
  *   response: string, second: string | null, suggestion: string | null, version: number, draft: string,
  *   draft_outcome: string | null, draft_reason: string, draft_tags: Mark[],
  *   lease_left_s: number, active_s: number, state?: string, standing: "yours" | "free" | "taken" | "done"}} Task
- * @typedef {{text: string, version: number, reason: string, problem: string}} Theirs what the server holds instead
+ * @typedef {{text: string, version: number, reason: string, problem: string}} Theirs the draft on the server
  * @typedef {"saved" | "waiting" | "saving" | "offline" | "refused" | "conflict"} State
- * @typedef {object} Desk
- * @property {() => string} text the exact text as it stands in the page
+ * @typedef {{outcome: string, reason: string, tags: Record<string, string>}} Choices what the page holds; the keys of
+ *   the tags are ranges "start-end" of the original as a textarea holds it
+ * @typedef {{start: number, end: number, tag: string}} Mark a tag as the server holds it: a range of the exact original
+ * @typedef {{text: string, version: number, sent: string[], choices: Choices, at: number, by: string}} Kept the copy in
+ *   this browser
+ * @typedef {{assignment_id: number, response: string}} Owner
+ *
+ * @typedef {object} Desk the page that shows the task
+ * @property {() => string} text returns the exact text
  * @property {() => Choices} choices
- * @property {() => number} seconds
- * @property {(state: State, problem: string, kept: boolean) => void} show `kept`: this browser holds the text
- * @property {(left: number) => void} holds seconds that are left of the lease; none where others have taken the task
+ * @property {() => number} seconds returns the time worked
+ * @property {(state: State, problem: string, kept: boolean) => void} show `kept`: this browser has a copy of the text
+ * @property {(left: number) => void} holds receives the seconds left of the lease; 0 if others have taken the task
  * @property {(theirs: Theirs) => void} conflict
- * @property {(text: string, choices: Choices) => void} adopt show what is newer than this untouched page
- * @property {(reason: string) => void} addReason another tab gave this reason meanwhile; it must not get lost
+ * @property {(text: string, choices: Choices) => void} adopt replaces an untouched page's content by a newer version
+ * @property {(reason: string) => void} addReason adds a reason that was given in another tab
  */
 
 const PAUSE_MS = 700;
@@ -27,13 +40,13 @@ const LONGEST_WAIT_MS = 4000;
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 20_000;
 
-/** The keeper of one task's draft. */
+/** Saves the draft of one task. */
 export class DraftKeeper {
   /** @type {Task} */ task;
   /** @type {Desk} */ desk;
   /** @type {number} */ version;
-  /** The text that the server is known to hold. @type {string} */ stored;
-  /** The name of the choices that it holds, `null` where that is not known. @type {string | null} */ chosen;
+  /** The text on the server. @type {string} */ stored;
+  /** The key of the choices on the server; `null` if unknown. @type {string | null} */ chosen;
   /** @type {Promise<void> | null} */ running = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ timer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ localTimer;
@@ -42,8 +55,8 @@ export class DraftKeeper {
   conflicted = false;
   closed = false;
   kept = true;
-  /** Fingerprints of texts that were sent without an answer; the server may hold one. @type {string[]} */ sent = [];
-  /** Likewise the names of choices. @type {string[]} */ sentChoices = [];
+  /** Fingerprints of texts sent without an answer; the server may have one of them. @type {string[]} */ sent = [];
+  /** The same for keys of choices. @type {string[]} */ sentChoices = [];
 
   /**
    * @param {Task} task
@@ -57,19 +70,19 @@ export class DraftKeeper {
     this.chosen = choicesKey(choicesOf(task));
   }
 
-  /** Whether the page holds something that the server does not. */
+  /** Whether the page has something that the server does not. */
   get dirty() {
     return this.desk.text() !== this.stored || choicesKey(this.desk.choices()) !== this.chosen;
   }
 
-  /** Whether something would be lost with this page: neither the server nor this browser has it. */
+  /** Tell whether closing the page would lose something, because neither the server nor this browser has it. */
   onlyHere() {
     if (this.closed || (!this.dirty && !this.conflicted)) return false;
     this.keepHere();
     return !this.kept;
   }
 
-  /** To be called after every change. */
+  /** Schedule saving. The page calls this after every change. */
   changed() {
     if (this.closed) return;
     clearTimeout(this.localTimer);
@@ -80,7 +93,7 @@ export class DraftKeeper {
     this.schedule(Math.min(PAUSE_MS, Math.max(0, this.waitingSince + LONGEST_WAIT_MS - Date.now())));
   }
 
-  /** Write down in this browser what the page holds, now. */
+  /** Store a copy in this browser, unless the server has everything. */
   keepHere() {
     clearTimeout(this.localTimer);
     if (this.closed) return;
@@ -88,7 +101,7 @@ export class DraftKeeper {
     const there = recall(this.task);
     const mine = there?.by === TAB;
     if (!this.dirty && !this.conflicted) {
-      // What another tab has written here and the server has not is that tab's to remove.
+      // A copy by another tab that the server does not have is left for that tab to remove.
       const saved = there?.text === this.stored && there.choices && choicesKey(there.choices) === this.chosen;
       if (mine || saved) forget(this.task);
       this.kept = true;
@@ -96,7 +109,7 @@ export class DraftKeeper {
       const text = this.desk.text();
       const aside = asideOf(this.task);
       const foreign = there && !mine && ![text, this.stored, ...aside].includes(there.text);
-      // Without room for both, what another tab keeps here stays, and this page says that it must not be closed.
+      // Without room for both, the other tab's copy stays, and this page warns against closing it.
       if (foreign && !setAside(this.task, [...aside, there.text])) this.kept = false;
       else
         this.kept = keep(this.task, {
@@ -108,15 +121,18 @@ export class DraftKeeper {
     }
   }
 
-  /** @param {number} delay */
+  /**
+   * Save after a delay.
+   * @param {number} delay
+   */
   schedule(delay) {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => void this.save(), delay);
   }
 
   /**
-   * Save what the page holds; after one that is under way. True if the server then has it.
-   * @param {{always?: boolean}} [options] `always`: also where nothing is new, to keep the lease
+   * Save the draft, once any running save has finished. Returns whether the server then has everything.
+   * @param {{always?: boolean}} [options] `always`: save even if nothing has changed, to renew the lease
    */
   async save({ always = false } = {}) {
     clearTimeout(this.timer);
@@ -133,14 +149,14 @@ export class DraftKeeper {
     return !this.dirty && !this.conflicted;
   }
 
-  /** Stop: the task is handed in or left. */
+  /** Stop saving, because the task was handed in or left. */
   close() {
     this.closed = true;
     clearTimeout(this.timer);
     clearTimeout(this.localTimer);
   }
 
-  /** The page is going away: hand over what is left without waiting for an answer. */
+  /** Save what is unsaved as the page goes away, without waiting for an answer. */
   flush() {
     if (this.closed) return;
     this.keepHere();
@@ -149,7 +165,7 @@ export class DraftKeeper {
     ask("PUT", this.path("draft"), this.body(text, this.desk.choices()), { keepalive: true }).catch(() => undefined);
   }
 
-  /** Look whether another tab has gone on with this task, and follow it where nobody touched this page. */
+  /** Check whether another tab has changed the draft, and show its version if this page has no changes. */
   async refresh() {
     if (this.closed || this.conflicted || this.running || this.dirty) return;
     const found = await this.there();
@@ -159,14 +175,14 @@ export class DraftKeeper {
     else this.stop({ text: found.draft, version: found.version, reason: state, problem: "" });
   }
 
-  /** The task as the server has it; null where it does not say, or nobody wants to know any more. */
+  /** Fetch the task from the server; null without an answer or if the task was left meanwhile. */
   async there() {
     const answer = await ask("GET", `/api/assignments/${this.task.assignment_id}`).catch(() => null);
     return answer?.ok && !this.closed ? /** @type {Task} */ (answer.data) : null;
   }
 
   /**
-   * Show what another tab has made of the task; nobody touched this page.
+   * Replace the content of this page, which has no changes, by another tab's version.
    * @param {Task} found
    */
   follow(found) {
@@ -176,7 +192,8 @@ export class DraftKeeper {
   }
 
   /**
-   * The person has chosen between two texts. What was chosen beside the text goes with it, but no reason gets lost.
+   * Continue with the text that the person has chosen in a conflict. The choices come with the text, but the reasons of
+   * both versions are kept.
    * @param {Theirs} theirs
    * @param {"mine" | "theirs"} choice
    */
@@ -191,10 +208,10 @@ export class DraftKeeper {
   }
 
   /**
-   * Go on from another version.
-   * @param {string} text what the server holds
+   * Continue from another version.
+   * @param {string} text the text on the server
    * @param {number} version
-   * @param {string | null} [chosen] the name of the choices that it holds
+   * @param {string | null} [chosen] the key of the choices on the server
    */
   resume(text, version, chosen = null) {
     this.stored = text;
@@ -209,19 +226,23 @@ export class DraftKeeper {
   }
 
   /**
-   * Whether the server may have a text from this very page, without having been able to say so.
+   * Tell whether the server may have received a text from this page although its answer was lost.
    * @param {string} text
    */
   mayHaveSent(text) {
     return this.sent.includes(fingerprint(text));
   }
 
-  /** @param {string} what */
+  /**
+   * Return the address of an operation on this assignment.
+   * @param {string} what
+   */
   path(what) {
     return `/api/assignments/${this.task.assignment_id}/${what}`;
   }
 
   /**
+   * Return the body of a request that saves the draft.
    * @param {string} text
    * @param {Choices} choices
    */
@@ -230,6 +251,7 @@ export class DraftKeeper {
     return { text, version: this.version, active_s: this.desk.seconds(), ...marks };
   }
 
+  /** Send the draft and handle the answer. */
   async put() {
     const text = this.desk.text();
     const choices = this.desk.choices();
@@ -264,7 +286,10 @@ export class DraftKeeper {
     }
   }
 
-  /** @param {boolean} untouched */
+  /**
+   * Save again later, with growing delays.
+   * @param {boolean} untouched whether the page had nothing to save
+   */
   retry(untouched) {
     if (this.closed) return;
     this.failures += 1;
@@ -273,6 +298,7 @@ export class DraftKeeper {
     this.schedule(Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** (this.failures - 1)));
   }
 
+  /** Continue after a successful save. */
   settled() {
     this.failures = 0;
     this.keepHere();
@@ -281,11 +307,11 @@ export class DraftKeeper {
   }
 
   /**
-   * The server holds another version. It is no conflict where nobody touched this page, or where the text is the
-   * page's own: the one that it shows, or one whose answer got lost. What this page has chosen beside the text then
-   * counts, but a reason that another tab gave goes along.
+   * Handle another version on the server. It is not a conflict if this page has no changes, or if the server's text
+   * comes from this page: it is the text shown, or one that was saved although the answer was lost. In that case this
+   * page's choices win, but a reason given in another tab is added.
    * @param {Theirs} theirs
-   * @param {boolean} untouched
+   * @param {boolean} untouched whether the page had nothing to save
    */
   async behind(theirs, untouched) {
     const open = theirs.reason === "changed" || theirs.reason === "";
@@ -303,7 +329,7 @@ export class DraftKeeper {
   }
 
   /**
-   * Save no more until the person has decided.
+   * Stop saving until the person has decided.
    * @param {Theirs} theirs
    */
   stop(theirs) {
@@ -315,7 +341,7 @@ export class DraftKeeper {
 }
 
 /**
- * What an answer with status 409 holds.
+ * Read the server's draft from an answer with status 409.
  * @param {any} data
  * @returns {Theirs}
  */
@@ -329,11 +355,7 @@ export function theirsOf(data) {
 }
 
 /**
- * @typedef {{start: number, end: number, tag: string}} Mark
- */
-
-/**
- * What the server has of a task.
+ * Return the choices that the server has for a task.
  * @param {Task} task
  * @returns {Choices}
  */
@@ -344,7 +366,7 @@ export function choicesOf(task) {
 }
 
 /**
- * What goes to the server.
+ * Convert choices to the form that the server takes.
  * @param {string} response
  * @param {Choices} choices
  * @returns {{outcome: string | null, reason: string, tags: Mark[]}}
@@ -359,27 +381,21 @@ export function marksFor(response, { outcome, reason, tags }) {
 }
 
 /**
- * A name for choices, the same for the same ones only.
+ * Return a string that is equal for equal choices only.
  * @param {Choices} choices
  */
 function choicesKey({ outcome, reason, tags }) {
   return JSON.stringify([outcome, reason, Object.entries(tags).sort()]);
 }
 
-/**
- * @typedef {{outcome: string, reason: string, tags: Record<string, string>}} Choices
- * @typedef {{text: string, version: number, sent: string[], choices: Choices, at: number, by: string}} Kept
- * @typedef {{assignment_id: number, response: string}} Owner
- */
-
-/** This tab: several may have one task open, and each removes only what it wrote itself. */
+/** Identifies this tab. Several tabs may show one task, and each removes only its own copy. */
 const TAB = Math.random().toString(36).slice(2);
 
 const DRAFT = "redpencil draft ";
 const ASIDE = "redpencil aside ";
 
 /**
- * A short name for a text, the same for the same text only: its length and 64 bits.
+ * Return a short fingerprint of a text: its length and a hash of 64 bits.
  * @param {string} text
  */
 export function fingerprint(text) {
@@ -393,7 +409,8 @@ export function fingerprint(text) {
 }
 
 /**
- * The name under which a task is kept: another database at the same address has other responses.
+ * Return the name under which a task is stored. It includes the response, since another database may have been served
+ * at this address.
  * @param {Owner} task
  */
 function storeName(task) {
@@ -401,15 +418,16 @@ function storeName(task) {
 }
 
 /**
- * Whether the browser could keep it.
+ * Store a copy of a draft in this browser. Returns whether there was room.
  * @param {Owner} task
  * @param {Omit<Kept, "at" | "by">} what
  */
-export function keep(task, what) {
+function keep(task, what) {
   return write(DRAFT + storeName(task), { ...what, at: Date.now(), by: TAB });
 }
 
 /**
+ * Return this browser's copy of a draft.
  * @param {Owner} task
  * @returns {Kept | null}
  */
@@ -418,15 +436,18 @@ export function recall(task) {
   return kept && typeof kept.text === "string" && typeof kept.version === "number" ? kept : null;
 }
 
-/** @param {Owner} task */
-export function forget(task) {
+/**
+ * Remove this browser's copy of a draft.
+ * @param {Owner} task
+ */
+function forget(task) {
   remove(DRAFT + storeName(task));
 }
 
 /**
- * Forget a task that is left or handed in, but not a text that another tab keeps and nobody else has.
+ * Remove the copy of a task that was left or handed in, unless another tab wrote it and its text exists nowhere else.
  * @param {Owner} task
- * @param {string} text what the server has
+ * @param {string} text the text on the server
  */
 export function forgetOwn(task, text) {
   const there = recall(task);
@@ -434,7 +455,7 @@ export function forgetOwn(task, text) {
 }
 
 /**
- * Texts that lost against another version of the same task; they stay until they are discarded.
+ * Return the texts that were set aside in favour of another version; they stay until they are discarded.
  * @param {Owner} task
  * @returns {string[]}
  */
@@ -444,6 +465,7 @@ export function asideOf(task) {
 }
 
 /**
+ * Store the texts that are set aside for a task. Returns whether there was room.
  * @param {Owner} task
  * @param {string[]} texts
  */

@@ -1,9 +1,9 @@
 // @ts-check
-/** What an editor decides about a response: an outcome, a reason and tags on the changes. */
+/** What an editor decides about a response: an outcome, a reason, and tags that say why something was changed. */
 import { byId, counted, make } from "./dom.js";
 import { drawChange } from "./words.js";
 
-/** The outcome that is chosen follows the text until the person chooses one. */
+/** The outcome and the reason. The outcome follows the text until the person chooses one. */
 export class Outcome {
   /** @type {HTMLInputElement[]} */ radios;
   /** @type {HTMLTextAreaElement} */ reason;
@@ -11,7 +11,7 @@ export class Outcome {
   followsText = true;
 
   /**
-   * @param {string[]} needReason outcomes that the project wants a reason for
+   * @param {string[]} needReason outcomes for which the project requires a reason
    * @param {() => void} onChange
    */
   constructor(needReason, onChange) {
@@ -27,12 +27,13 @@ export class Outcome {
     this.reason.addEventListener("input", onChange);
   }
 
-  /** The outcome, "" where there is none yet. */
+  /** The chosen outcome, or "". */
   get value() {
     return this.radios.find((radio) => radio.checked)?.value ?? "";
   }
 
   /**
+   * Start with a task's outcome and reason.
    * @param {string} outcome
    * @param {string} reason
    */
@@ -43,7 +44,7 @@ export class Outcome {
   }
 
   /**
-   * A reason that was given elsewhere goes below this page's own.
+   * Add a reason given in another tab below the one on this page.
    * @param {string} reason
    */
   addReason(reason) {
@@ -51,33 +52,36 @@ export class Outcome {
     if (!here.includes(reason)) this.reason.value = reason.includes(here) ? reason : `${here}\n${reason}`;
   }
 
-  /** @param {string} outcome */
+  /**
+   * Choose an outcome for the person.
+   * @param {string} outcome
+   */
   choose(outcome) {
     this.followsText = false;
     this.check(outcome);
   }
 
   /**
-   * A changed text is "edited", unless the person says that it cannot be fixed or skips it.
+   * Choose "edited" for a changed text, unless the person has chosen an outcome.
    * @param {boolean} changed
    */
   follow(changed) {
     if (this.followsText) this.check(changed ? "edited" : "");
   }
 
-  /** Somebody types: what was said of the text before does not hold any longer. */
+  /** Follow the text again when the person types, since an outcome that depends on the text may no longer fit. */
   typed() {
     if (["edited", "no_edit_needed"].includes(this.value)) this.followsText = true;
   }
 
   /**
-   * Why this cannot be handed in; null where it can.
+   * Explain why the outcome cannot be handed in; null if it can.
    * @param {boolean} changed
    * @returns {{sentence: string, field: "outcome" | "reason"} | null}
    */
   objection(changed) {
     if (!this.value)
-      return { sentence: "Nothing is changed. Edit the text, or say what is to become of it.", field: "outcome" };
+      return { sentence: "Nothing is changed. Edit the text or choose an outcome.", field: "outcome" };
     if (this.value === "edited" && !changed)
       return { sentence: "Nothing is changed. If it is fine, choose “No edit needed”.", field: "outcome" };
     if (this.value === "no_edit_needed" && changed)
@@ -87,6 +91,7 @@ export class Outcome {
     return null;
   }
 
+  /** Move the focus to the outcomes. */
   focus() {
     (this.radios.find((radio) => radio.checked) ?? this.radios[0]).focus();
   }
@@ -97,6 +102,7 @@ export class Outcome {
     this.showNeed();
   }
 
+  /** Show whether the outcome needs a reason. */
   showNeed() {
     const needed = this.needReason.includes(this.value);
     this.reason.required = needed;
@@ -106,22 +112,23 @@ export class Outcome {
 
 /** @typedef {import("./words.js").Block} Block */
 
-/** Changes beyond this many are not listed; nobody tags them one by one. */
+/** Number of changes beyond which the rest is not listed. */
 const MOST_CHANGES = 200;
 
 /**
- * A tag that the person has given: for which change, and the change that stands for it now, where there is one. A tag
- * whose change was reverted rests; only the very same change wakes it.
+ * A tag that the person has given. `home` is the range of the change it was given to, `at` that of the change it
+ * belongs to now. `at` is null while the change is reverted; the tag comes back only with the same change, whose new
+ * text is `words`.
  * @typedef {{home: string, words: string | null, at: string | null, tag: string}} Given
  */
 
-/** The list of changes with a tag each. */
+/** The list of changes, each with a tag. */
 export class Tags {
   /** @type {Given[]} */ given = [];
   /** @type {Block[]} */ changes = [];
   /** @type {string[]} */ names;
   /** @type {() => void} */ onChange;
-  /** What is listed now, so that it is only drawn anew when it differs. @type {string | null} */ listed = null;
+  /** What is listed; the list is redrawn only when this changes. @type {string | null} */ listed = null;
 
   /**
    * @param {string[]} names
@@ -133,12 +140,15 @@ export class Tags {
     byId("tags").hidden = names.length === 0;
   }
 
-  /** The tags by the place of their change in the original, "start-end". @returns {Record<string, string>} */
+  /** The tags by the range of their change in the original, "start-end". @returns {Record<string, string>} */
   get chosen() {
     return Object.fromEntries(this.given.filter(({ at }) => at !== null).reverse().map(({ at, tag }) => [at, tag]));
   }
 
-  /** @param {Record<string, string>} chosen */
+  /**
+   * Start with a task's tags.
+   * @param {Record<string, string>} chosen
+   */
   begin(chosen) {
     const known = Object.entries(chosen).filter(([, tag]) => this.names.includes(tag));
     this.given = known.map(([home, tag]) => ({ home, words: null, at: home, tag }));
@@ -146,7 +156,7 @@ export class Tags {
   }
 
   /**
-   * List the changes as they are now. A change that grew or was split keeps its tag.
+   * List the current changes. A change that has grown or was split keeps its tag.
    * @param {string} original
    * @param {string} edited
    * @param {Block[]} blocks
@@ -162,10 +172,11 @@ export class Tags {
     const { activeElement } = document;
     const focused = activeElement instanceof HTMLSelectElement ? activeElement.dataset.key : undefined;
     byId("tags-list").replaceChildren(...this.changes.map((block) => this.item(block, original, edited)));
-    if (focused) byId("tags-list").querySelector(`select[data-key="${focused}"]`)?.focus();
+    const select = focused && byId("tags-list").querySelector(`select[data-key="${focused}"]`);
+    if (select instanceof HTMLElement) select.focus();
   }
 
-  /** To the next change's tag. */
+  /** Move the focus to the tag of the next change. */
   focusNext() {
     const selects = /** @type {HTMLSelectElement[]} */ ([...byId("tags-list").querySelectorAll("select")]);
     /** @type {HTMLDetailsElement} */ (byId("tags")).open = true;
@@ -175,7 +186,7 @@ export class Tags {
   }
 
   /**
-   * Find the change that a tag stands for now.
+   * Update the change that a tag belongs to.
    * @param {Given} one
    * @param {string} edited
    */
@@ -193,6 +204,7 @@ export class Tags {
   }
 
   /**
+   * Create the list item of a change.
    * @param {Block} block
    * @param {string} original
    * @param {string} edited
@@ -216,12 +228,16 @@ export class Tags {
   }
 }
 
-/** @param {Block} block */
+/**
+ * Return the key of a change: its range in the original.
+ * @param {Block} block
+ */
 function keyOf(block) {
   return block.original.join("-");
 }
 
 /**
+ * Return the range that a key names.
  * @param {string} key
  * @returns {[number, number]}
  */
@@ -231,7 +247,7 @@ function placeOf(key) {
 }
 
 /**
- * Whether two places share characters; an insertion lies within what is around it.
+ * Tell whether two ranges overlap. An insertion, whose range is empty, overlaps the ranges that it touches.
  * @param {[number, number]} one
  * @param {[number, number]} other
  */

@@ -1,9 +1,9 @@
 // @ts-check
-/** What pages share: the guidelines, the keys and messages. */
+/** Parts that several pages share: the guidelines dialog, keyboard shortcuts and messages. */
 import { announce, byId, make, read, write } from "./dom.js";
 
 /**
- * The actions that every working page has.
+ * Return the actions that every work page has.
  * @returns {Action[]}
  */
 export function sharedActions() {
@@ -13,7 +13,7 @@ export function sharedActions() {
   ];
 }
 
-/** Make the buttons that open dialogs work, and those that close them. */
+/** Connect the buttons that open and close the dialogs. */
 export function bindDialogs() {
   byId("open-guidelines").addEventListener("click", (event) => {
     event.preventDefault();
@@ -25,8 +25,8 @@ export function bindDialogs() {
 }
 
 /**
- * Show the guidelines of their own accord to somebody who has not seen them as they are now.
- * @param {string} mark names the guidelines as they are; "" where the project has none of its own
+ * Open the guidelines if this person has not seen their current version in this browser.
+ * @param {string} mark identifies the version; "" if the project has no guidelines of its own
  */
 export function offerGuidelines(mark) {
   const store = `redpencil guidelines ${document.body.dataset.person ?? ""}`;
@@ -36,7 +36,7 @@ export function offerGuidelines(mark) {
   void openGuidelines();
 }
 
-/** Show the guidelines over the page, or put them away; the work below stays as it is. */
+/** Open or close the guidelines dialog. */
 async function openGuidelines() {
   const dialog = /** @type {HTMLDialogElement} */ (byId("guidelines"));
   if (dialog.open) {
@@ -58,7 +58,11 @@ async function openGuidelines() {
   }
 }
 
-/** @typedef {{id: string, label: string, keys: string[], run: () => void}} Action */
+/**
+ * An action with keyboard shortcuts. Shortcuts work while the person types: each needs Ctrl or Alt or is a function
+ * key. Command counts as Ctrl on a Mac. A person can choose other keys, which are stored in this browser.
+ * @typedef {{id: string, label: string, keys: string[], run: () => void}} Action
+ */
 
 const KEYS = "redpencil keys";
 const NEVER = ["Backspace", "Delete", "Tab", "Escape"];
@@ -71,20 +75,20 @@ let actions = [];
 let capture = null;
 
 /**
- * Listen for the keys of these actions, and show them where an element has `data-keys` with an action's id.
- * @param {Action[]} those
+ * Listen for the keys of some actions, and show them in elements whose `data-keys` names the action.
+ * @param {Action[]} bound
  */
-export function bindKeys(those) {
-  actions = those;
+export function bindKeys(bound) {
+  actions = bound;
   document.addEventListener("keydown", onKey);
-  byId("keys-reset").addEventListener("click", () => remember({}));
+  byId("keys-reset").addEventListener("click", () => storeKeys({}));
   byId("keys").addEventListener("close", () => {
     capture = null;
   });
   showKeys();
 }
 
-/** Open the list of keys. */
+/** Open or close the list of keys. */
 export function openKeys() {
   const dialog = /** @type {HTMLDialogElement} */ (byId("keys"));
   if (dialog.open) dialog.close();
@@ -110,7 +114,7 @@ function onKey(event) {
 }
 
 /**
- * The keys of an event, such as "Ctrl+Enter"; "" for a modifier alone, while a character is composed, and for AltGr.
+ * Name the keys of an event, such as "Ctrl+Enter"; "" for a modifier alone, during composition, and with AltGr.
  * @param {KeyboardEvent} event
  */
 function keysOf(event) {
@@ -129,13 +133,13 @@ function keysOf(event) {
 }
 
 /**
- * Why these keys cannot be chosen for an action; "" where they can.
+ * Explain why an action cannot have these keys; "" if it can.
  * @param {string} keys
  * @param {Action} action
  */
 function objection(keys, action) {
   const last = keys.split("+").at(-1) ?? "";
-  if (NEVER.includes(last)) return `${keys} is left to typing and moving about.`;
+  if (NEVER.includes(last)) return `${keys} is needed for typing and moving around.`;
   if (BROWSER.includes(keys)) return `${keys} belongs to the browser.`;
   if (!/^(Ctrl|Alt)\+|^(Shift\+)?F\d+$/.test(keys)) return "Choose keys with Ctrl or Alt, or a function key.";
   const other = actions.find((one) => one !== action && keysFor(one).includes(keys));
@@ -143,6 +147,7 @@ function objection(keys, action) {
 }
 
 /**
+ * Return the keys of an action: the chosen ones, else the defaults.
  * @param {Action} action
  * @returns {string[]}
  */
@@ -152,7 +157,7 @@ function keysFor(action) {
 }
 
 /** @param {Record<string, string>} chosen */
-function remember(chosen) {
+function storeKeys(chosen) {
   write(KEYS, chosen);
   showKeys();
 }
@@ -166,6 +171,7 @@ function showKeys() {
 }
 
 /**
+ * Create the row of an action in the list of keys.
  * @param {Action} action
  * @returns {HTMLElement}
  */
@@ -179,12 +185,13 @@ function row(action) {
 }
 
 /**
+ * Let the person press new keys for an action.
  * @param {Action} action
- * @param {HTMLElement} cell
+ * @param {HTMLElement} cell shows the action's keys
  */
 function askForKeys(action, cell) {
   cell.replaceChildren(make("em", {}, "Press the new keys"));
-  say(`Press the new keys for ${action.label}. Escape leaves the list.`);
+  say(`Press the new keys for ${action.label}. Escape closes the list.`);
   capture = (keys) => {
     const problem = objection(keys, action);
     if (problem) {
@@ -192,21 +199,24 @@ function askForKeys(action, cell) {
       return;
     }
     capture = null;
-    remember({ ...read(KEYS), [action.id]: keys });
+    storeKeys({ ...read(KEYS), [action.id]: keys });
     say(`${action.label}: ${keys}.`);
     const index = actions.indexOf(action);
     byId("keys-list").querySelectorAll("button")[index]?.focus();
   };
 }
 
-/** @param {string} text */
+/**
+ * Show and announce a text in the list of keys.
+ * @param {string} text
+ */
 function say(text) {
   byId("keys-note").textContent = text;
   announce(text);
 }
 
 /**
- * A message that needs the person; "" takes it away.
+ * Show a message that the person has to act on; "" hides it.
  * @param {string} sentence
  */
 export function showProblem(sentence) {
@@ -215,7 +225,7 @@ export function showProblem(sentence) {
 }
 
 /**
- * A quiet message; "" takes it away.
+ * Show a message for information; "" hides it.
  * @param {string} sentence
  */
 export function showNotice(sentence) {
@@ -224,7 +234,7 @@ export function showNotice(sentence) {
 }
 
 /**
- * Say that something was handed in, with a way to take it back; null takes the message away.
+ * Show that something was handed in, with an undo button; null hides the message.
  * @param {string | null} sentence
  */
 export function showDone(sentence) {
@@ -236,17 +246,21 @@ export function showDone(sentence) {
 
 const SETTLED = "redpencil settled";
 
-/** @param {number} item */
+/**
+ * Remember that an item was settled, so that the next page shows it.
+ * @param {number} item
+ */
 export function tellSettled(item) {
   try {
     sessionStorage.setItem(SETTLED, String(item));
   } catch {
-    // A browser that keeps nothing says nothing.
+    // Without session storage the message is not shown.
   }
 }
 
 /**
- * @param {number | null} [here] the item that this page is about; what is on it needs no link to it
+ * Show that an item was settled on the page before, with a link to change the decision.
+ * @param {number | null} [here] the item of this page, which needs no link to itself
  */
 export function showSettled(here = null) {
   let item = "";

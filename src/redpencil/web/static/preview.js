@@ -1,9 +1,9 @@
 // @ts-check
-/** What is shown beside the text: the rendered Markdown and how much of the original is kept. */
+/** Feedback on the text in the editor: the rendered Markdown, and the meter of how much of the original is kept. */
 import { Offline, ask, problemOf } from "./api.js";
 import { byId, counted, percent } from "./dom.js";
 
-/** The two views beside the text: what was changed, and how it reads. */
+/** The tabs beside the text: the redline and the preview. The server renders the preview and escapes all markup. */
 export class Views {
   /** @type {() => string} */ text;
   /** @type {string | null} */ shown = null;
@@ -30,7 +30,10 @@ export class Views {
     return [byId("tab-redline"), byId("tab-preview")];
   }
 
-  /** @param {number} index */
+  /**
+   * Show one of the tabs.
+   * @param {number} index
+   */
   select(index) {
     this.tabs().forEach((tab, i) => {
       tab.setAttribute("aria-selected", String(i === index));
@@ -40,18 +43,19 @@ export class Views {
     if (index === 1) void this.render();
   }
 
-  /** From one view to the other. */
+  /** Switch to the other tab. */
   toggle() {
     this.select(byId("preview").hidden ? 1 : 0);
   }
 
-  /** To be called after every change. */
+  /** Schedule rendering. The page calls this after every change. */
   changed() {
     if (byId("preview").hidden) return;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => void this.render(), 400);
   }
 
+  /** Fetch and show the preview. */
   async render() {
     const text = this.text();
     if (text === this.shown) return;
@@ -73,7 +77,7 @@ export class Views {
 }
 
 /**
- * Limits of a project; null (or 0 for a share) means that there is none.
+ * Limits of a project; null, or 0 for a share, means no limit.
  * @typedef {object} Limits
  * @property {number} kept_soft
  * @property {number} kept_hard
@@ -82,13 +86,13 @@ export class Views {
  */
 
 /**
- * Which limit is passed, and what to say of it.
+ * Return which limit is passed, with a message about it.
  * @param {number} kept
  * @param {number} distance
  * @param {Limits} limits
  * @returns {{level: "fine" | "soft" | "hard", note: string}}
  */
-export function judge(kept, distance, limits) {
+function judge(kept, distance, limits) {
   const passes = (/** @type {number | null} */ limit) => limit !== null && distance > limit;
   if (kept < limits.kept_hard) {
     const note = `Too much is changed to be saved: at least ${percent(limits.kept_hard)} of the words have to stay.`;
@@ -110,10 +114,11 @@ export function judge(kept, distance, limits) {
 }
 
 /**
+ * Show how much is kept and changed, against the limits.
  * @param {number} kept
  * @param {number} distance
  * @param {Limits} limits
- * @param {"page" | "server"} source who measured: the page at once, the server when the typing pauses
+ * @param {"page" | "server"} source where the figures come from: the page at once, or the server when typing pauses
  */
 export function showMeter(kept, distance, limits, source) {
   const { level, note } = judge(kept, distance, limits);
@@ -133,6 +138,7 @@ export function showMeter(kept, distance, limits, source) {
 }
 
 /**
+ * Place the tick of a limit on the meter.
  * @param {HTMLElement} tick
  * @param {number | null} share
  */
@@ -143,14 +149,17 @@ function place(tick, share) {
 
 const PAUSE_MS = 500;
 
-/** Texts of up to this length together are measured before they are handed in. */
+/** Total length of both texts up to which the server is asked. */
 const LONGEST = 200_000;
 
-/** Follows a text and tells what the server measures. */
+/**
+ * Fetches the server's figures of an edit when typing pauses. These are the figures that are stored and checked against
+ * the limits; the page may align a few words differently.
+ */
 export class Figures {
   /** @type {(found: {kept: number, distance: number}) => void} */ show;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ timer;
-  /** Counts what was followed, so that a late answer is told from the present one. */ turn = 0;
+  /** Number of texts followed, to recognize answers that are late. */ turn = 0;
   /** @type {{original: string, text: string, kept: number, distance: number} | null} */ known = null;
 
   /** @param {(found: {kept: number, distance: number}) => void} show */
@@ -159,9 +168,10 @@ export class Figures {
   }
 
   /**
+   * Show the figures of a text, at once if they are known.
    * @param {string} original
    * @param {string} text as the page shows it
-   * @param {() => string} exact the text with its exact line ends
+   * @param {() => string} exact returns the text with its exact line ends
    */
   follow(original, text, exact) {
     clearTimeout(this.timer);
@@ -173,6 +183,7 @@ export class Figures {
   }
 
   /**
+   * Ask the server for the figures.
    * @param {string} original
    * @param {string} text
    * @param {string} edited

@@ -1,5 +1,5 @@
 // @ts-check
-/** A task: getting it, showing it, its lease and clock, handing it in. */
+/** Tasks, which are edits or comparisons: getting and showing one, handing it in, its lease and the time worked. */
 import { Offline, ask, problemOf } from "./api.js";
 import { announce, byId, clockTime } from "./dom.js";
 import { theirsOf } from "./draft.js";
@@ -10,9 +10,9 @@ import { showProblem } from "./page.js";
 const RETRY_MS = 3000;
 
 /**
- * Show one of the states of the page: "loading", "desk", "empty", "away", or "closed" where the page has that.
+ * Show one state of the page: "loading", "desk", "empty", "away", or "closed" on the editing page.
  * @param {string} state
- * @param {string} [sentence] why the page is away
+ * @param {string} [sentence] why there is no task; for "away"
  */
 export function showPage(state, sentence = "") {
   for (const name of ["loading", "desk", "empty", "away"]) byId(name).hidden = name !== state;
@@ -22,9 +22,10 @@ export function showPage(state, sentence = "") {
 }
 
 /**
- * The task that the address asks for, else the next one; null where there is none. Waits for the server as long as it
- * takes.
- * @param {((task: Task) => Promise<Task>) | null} [showClosed] shows one that the person does not hold
+ * Return the task that the address asks for, else the next one; null if there is none. Waits for the server if it does
+ * not answer.
+ * @param {((task: Task) => Promise<Task>) | null} [showClosed] shows a task that the person does not hold, and returns
+ *   it once they have taken it up again
  * @returns {Promise<Task | null>}
  */
 export async function nextTask(showClosed = null) {
@@ -44,14 +45,14 @@ export async function nextTask(showClosed = null) {
       return await new Promise(() => undefined);
     } catch (error) {
       if (!(error instanceof Offline)) throw error;
-      showPage("away", "The server does not answer. This page goes on by itself when it is back.");
+      showPage("away", "The server does not answer. This page continues by itself when the server is back.");
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
 }
 
 /**
- * A task of one's own, held anew where only the time ran out.
+ * Fetch one of the person's own tasks. If its lease ran out and nobody else has taken it, take it up again.
  * @param {number} assignment
  * @returns {Promise<Task | null>}
  */
@@ -65,7 +66,7 @@ async function askedFor(assignment) {
 }
 
 /**
- * The page for a task.
+ * Return the address of a task's page.
  * @param {{assignment_id: number}} task
  */
 export function addressOf(task) {
@@ -73,7 +74,7 @@ export function addressOf(task) {
 }
 
 /**
- * Put the task into the address, so that a reload and a second tab come back to it.
+ * Put the task into the address, so that a reload or a second tab leads back to it.
  * @param {Task | null} task
  */
 export function rememberInAddress(task) {
@@ -81,7 +82,7 @@ export function rememberInAddress(task) {
 }
 
 /**
- * Show prompt and context.
+ * Show the prompt and the context.
  * @param {Task} task
  */
 export function showPrompt(task) {
@@ -93,7 +94,7 @@ export function showPrompt(task) {
   byId("desk").toggleAttribute("data-code", /```|\t/.test(task.response + (task.second ?? "")));
 }
 
-/** Say how many are done and how many are left, as soon as the server tells. */
+/** Fetch and show how many tasks are done and how many are left. */
 export async function showTally() {
   const answer = await ask("GET", "/api/tally").catch(() => null);
   if (!answer?.ok) return;
@@ -103,17 +104,18 @@ export async function showTally() {
 }
 
 /**
- * What is handed in, but for the text.
- * @typedef {{outcome?: string | null, preference?: string, reason: string, tags?: import("./draft.js").Mark[]}} Decision
+ * What is handed in, without the text.
+ * @typedef {import("./draft.js").Mark} Mark
+ * @typedef {{outcome?: string | null, preference?: string, reason: string, tags?: Mark[]}} Decision
  */
 
 /**
- * Send it. A text that the server holds already goes along only where it is the edit itself. Where the version is behind
- * a text that is this page's own it is sent once more.
+ * Hand a task in. The text is left out if the server has it already and the outcome is not an edit. If the server
+ * refuses because it has a newer version whose text comes from this page, send it once more.
  * @param {import("./draft.js").DraftKeeper} keeper
  * @param {Decision} decision
  * @returns {Promise<import("./api.js").Answer>}
- * @throws {import("./api.js").Offline} if there was no answer
+ * @throws {import("./api.js").Offline} if there is no answer
  */
 export async function handIn(keeper, decision) {
   const text = keeper.desk.text();
@@ -135,9 +137,10 @@ export async function handIn(keeper, decision) {
 let lastSaid = "";
 
 /**
+ * Show whether the work is saved.
  * @param {State | ""} state
  * @param {string} problem
- * @param {boolean} kept whether this browser holds the text
+ * @param {boolean} kept whether this browser has a copy of the text
  */
 export function showState(state, problem = "", kept = true) {
   const here = kept ? "kept in this browser" : "this browser cannot keep it: leave the page open";
@@ -162,19 +165,23 @@ export function showState(state, problem = "", kept = true) {
   if (said !== "waiting") lastSaid = said;
 }
 
-/** @typedef {"yours" | "over" | "taken"} Hold `over`: others can take the task now; `taken`: they have */
+/** @typedef {"yours" | "over" | "taken"} Hold `over`: others can take the task; `taken`: they have taken it */
 
+/**
+ * The lease on a task. It is renewed while the person is active on the page, so that a page that is merely left open
+ * does not block the task for others. The page shows when the lease has run out.
+ */
 export class Lease {
   /** @type {number} */ seconds;
   /** @type {() => void} */ renew;
   /** @type {Record<"over" | "taken", string>} */ sentences;
-  /** When the server was last asked to renew it; `null` while there is no task. @type {number | null} */ asked = null;
+  /** Time of the last renewal; `null` while there is no task. @type {number | null} */ asked = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ timer;
 
   /**
-   * @param {number} seconds how long a lease lasts
-   * @param {() => void} renew asks the server; what it answers goes to `holds`
-   * @param {Record<"over" | "taken", string>} sentences what to say where the lease is lost
+   * @param {number} seconds duration of a lease
+   * @param {() => void} renew asks the server to renew the lease; its answer is passed to `holds`
+   * @param {Record<"over" | "taken", string>} sentences messages for a lost lease
    */
   constructor(seconds, renew, sentences) {
     this.seconds = seconds;
@@ -185,7 +192,7 @@ export class Lease {
   }
 
   /**
-   * The server has said how many seconds are left; none where others have taken the task.
+   * Note how many seconds are left according to the server; 0 if others have taken the task.
    * @param {number} left
    */
   holds(left) {
@@ -195,14 +202,14 @@ export class Lease {
     if (left > 0) this.timer = setTimeout(() => this.show("over"), left * 1000);
   }
 
-  /** There is no task any more. */
+  /** End the lease, because there is no task any more. */
   end() {
     this.asked = null;
     clearTimeout(this.timer);
     this.show("yours");
   }
 
-  /** Somebody is here. */
+  /** Renew the lease if a third of it has passed. Called when the person is active. */
   seen() {
     if (this.asked === null || Date.now() - this.asked < (this.seconds * 1000) / 3) return;
     this.asked = Date.now();
@@ -222,7 +229,10 @@ export class Lease {
 
 const LONGEST_PAUSE_MS = 60_000;
 
-/** @param {number} already seconds worked before */
+/**
+ * Measure the time worked on a task: while the page is visible and the person is active at least once a minute.
+ * @param {number} already seconds worked before
+ */
 export function startClock(already) {
   let worked = already * 1000;
   let last = performance.now();
@@ -251,7 +261,7 @@ export function startClock(already) {
 const SIGNS = ["keydown", "input", "pointerdown", "pointermove", "wheel", "touchmove"];
 
 /**
- * Call back with every sign of a person at this page.
+ * Call back whenever the person is active on this page.
  * @param {() => void} callback
  */
 export function whenActive(callback) {

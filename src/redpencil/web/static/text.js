@@ -1,12 +1,17 @@
 // @ts-check
-/** The text of a textarea: its line ends, and changes that the browser can undo. */
+/**
+ * Texts in a textarea: their line ends, and changes that the browser can undo.
+ *
+ * A textarea knows only "\n". Its text is compared with the original, and every line that was not touched gets back its
+ * original line end ("\r\n", "\r" or "\n").
+ */
 import { diffArrays } from "./vendor/jsdiff/array.js";
 
-/** Changed lines beyond which the alignment is given up and what lies between counts as rewritten. */
+/** Number of changed lines beyond which lines are matched by position instead of aligned. */
 const LARGEST_CHANGE = 2000;
 
 /**
- * The text as a textarea holds it.
+ * Convert a text to the form that a textarea holds.
  * @param {string} text
  */
 export function toTextarea(text) {
@@ -14,7 +19,8 @@ export function toTextarea(text) {
 }
 
 /**
- * What a textarea holds, with the line ends of the original. The same arguments always give the same text.
+ * Convert the text of a textarea to the exact text, with the line ends of the original. The same arguments always give
+ * the same text.
  * @param {string} original
  * @param {string} value
  */
@@ -27,14 +33,14 @@ export function fromTextarea(original, value) {
   let exact = "";
   after.forEach((line, i) => {
     const end = line.end && (ends[i] || usual);
-    // An empty line that "\n" ends, after one that "\r" ended, would melt into one "\r\n".
+    // The "\n" of an empty line after a "\r" would be read as a single "\r\n".
     exact += line.text + (end === "\n" && !line.text && exact.endsWith("\r") ? "\r\n" : end);
   });
   return exact;
 }
 
 /**
- * Turns places in the text as a textarea holds it into places in the exact text.
+ * Return a function that converts offsets in the text of a textarea to offsets in the exact text.
  * @param {string} original
  * @returns {(place: number) => number}
  */
@@ -44,7 +50,7 @@ export function exactPlaces(original) {
 }
 
 /**
- * Turns places in the exact text into places in the text as a textarea holds it.
+ * Return a function that converts offsets in the exact text to offsets in the text of a textarea.
  * @param {string} original
  * @returns {(place: number) => number}
  */
@@ -54,6 +60,7 @@ export function shownPlaces(original) {
 }
 
 /**
+ * Split a text into lines and their line ends.
  * @typedef {{text: string, end: string}} Line
  * @param {string} text
  * @returns {Line[]}
@@ -64,7 +71,10 @@ function linesOf(text) {
     .map((match) => ({ text: match[1], end: match[2] }));
 }
 
-/** @param {string[]} ends */
+/**
+ * Return the most frequent line end.
+ * @param {string[]} ends
+ */
 function mostUsual(ends) {
   const counts = new Map();
   for (const end of ends) counts.set(end, (counts.get(end) ?? 0) + 1);
@@ -72,7 +82,7 @@ function mostUsual(ends) {
 }
 
 /**
- * For each line of `after` the end of the line of `before` that it is or that it stands for; "" where there is none.
+ * Return for each line of `after` the line end of the matching line of `before`; "" if there is none.
  * @param {Line[]} before
  * @param {Line[]} after
  * @returns {string[]}
@@ -92,6 +102,7 @@ function alignedEnds(before, after) {
 }
 
 /**
+ * Do the same for the lines between the common first and last lines.
  * @param {Line[]} old
  * @param {Line[]} young
  * @param {(a: Line, b: Line) => boolean} same
@@ -123,7 +134,7 @@ function changedEnds(old, young, same) {
 }
 
 /**
- * Replace a range as if it had been typed.
+ * Replace a range as if it had been typed, so that the browser's undo (Ctrl+Z) works.
  * @param {HTMLTextAreaElement} area
  * @param {number} start
  * @param {number} end
@@ -141,7 +152,7 @@ export function typeInto(area, start, end, text) {
 }
 
 /**
- * Make the whole text another one, changing only what lies between the shared beginning and the shared end.
+ * Replace the whole text, changing only what lies between the common prefix and suffix.
  * @param {HTMLTextAreaElement} area
  * @param {string} text
  */
@@ -158,6 +169,7 @@ export function typeAll(area, text) {
 }
 
 /**
+ * Tell whether an offset is inside a surrogate pair.
  * @param {string} text
  * @param {number} at
  */

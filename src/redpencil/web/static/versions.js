@@ -1,5 +1,8 @@
 // @ts-check
-/** Versions of a response other than the one in the editor: conflicts, texts set aside, responses that are closed. */
+/**
+ * Versions of a response besides the one in the editor: the other side of a conflict, texts that were set aside, and
+ * responses that the person can no longer edit. None of these texts gets lost.
+ */
 import { Offline, ask, problemOf, sentence } from "./api.js";
 import { announce, byId, copyFrom, make } from "./dom.js";
 import { asideOf, recall, setAside } from "./draft.js";
@@ -12,16 +15,18 @@ import { diffWords, drawRedline, joinLight } from "./words.js";
  * @typedef {import("./draft.js").Owner} Owner
  * @typedef {import("./draft.js").Task} Task
  * @typedef {import("./draft.js").Theirs} Theirs
- * @typedef {object} Desk
- * @property {() => {task: Task, keeper: DraftKeeper} | null} now what is worked on
- * @property {() => string} text the exact text as it stands in the page
+ *
+ * @typedef {object} Desk the editing page
+ * @property {() => {task: Task, keeper: DraftKeeper} | null} now returns the current task
+ * @property {() => string} text returns the exact text
  * @property {(text: string) => void} put puts an exact text into the editor
- * @property {() => void} chosen the person goes on with one of the two
- * @property {(notice: string, safe?: boolean) => Promise<void>} goOn to the next task
- * @property {(task: Task) => void} overtaken others have the task, and the server has all of this page's text
+ * @property {() => void} chosen called when the person has chosen a version to continue with
+ * @property {(notice: string, safe?: boolean) => Promise<void>} goOn continues with the next task; `safe`: nothing is
+ *   lost if this browser's copy is removed
+ * @property {(task: Task) => void} overtaken called when others have taken the task and the server has this page's text
  */
 
-/** Lets the person choose between two versions. */
+/** Resolves conflicts between the text on the page and another version, which the server or this browser has. */
 export class Versions {
   /** @type {Desk} */ desk;
   /** @type {Theirs | null} */ theirs = null;
@@ -31,13 +36,16 @@ export class Versions {
     this.desk = desk;
   }
 
-  /** Another task is shown. */
+  /** Start with a new task. */
   begin() {
     this.theirs = null;
     this.showAside();
   }
 
-  /** @param {Theirs} found */
+  /**
+   * Handle a conflict. If nothing would be lost, the page moves on without asking.
+   * @param {Theirs} found
+   */
   conflict(found) {
     const now = this.desk.now();
     const same = found.text === this.desk.text();
@@ -54,7 +62,7 @@ export class Versions {
     this.open();
   }
 
-  /** Show both, and let the person choose. */
+  /** Show both versions and let the person choose. */
   open() {
     const { theirs } = this;
     if (!theirs || !this.desk.now()) return;
@@ -68,7 +76,7 @@ export class Versions {
       this.showAside();
       if (!open && !safe && !warned) {
         warned = true;
-        return "This browser has no room to keep your text. Copy it before you go on.";
+        return "This browser has no room to keep your text. Copy it before you continue.";
       }
       this.theirs = null;
       if (!open) {
@@ -82,7 +90,7 @@ export class Versions {
   }
 
   /**
-   * This browser kept a text from before a crash, but the server has moved on since.
+   * Treat a text that this browser kept as a conflict, because the server has a newer version.
    * @param {string} text
    * @param {Task} found
    */
@@ -100,6 +108,7 @@ export class Versions {
     });
   }
 
+  /** Show the texts that are set aside. */
   showAside() {
     const now = this.desk.now();
     if (now) showAside(now.task, (text) => this.desk.put(text));
@@ -107,11 +116,11 @@ export class Versions {
 }
 
 /**
- * Show the dialog with both texts. Closing it decides nothing.
+ * Open the dialog with both texts. Closing it without a choice leaves the conflict open.
  * @param {{mine: string, theirs: string, problem: string, canKeepMine: boolean}} what
- * @param {(choice: "mine" | "theirs") => string} decide gives why the dialog has to stay open, "" where it need not
+ * @param {(choice: "mine" | "theirs") => string} decide returns why the dialog must stay open, or ""
  */
-export function openConflict(what, decide) {
+function openConflict(what, decide) {
   const dialog = /** @type {HTMLDialogElement} */ (byId("conflict"));
   byId("conflict-problem").textContent = sentence(what.problem);
   const blocks = diffWords(what.theirs, what.mine);
@@ -137,6 +146,7 @@ export function openConflict(what, decide) {
 }
 
 /**
+ * Show one of the texts with its differences marked.
  * @param {HTMLElement} place
  * @param {string} text
  * @param {import("./words.js").Block[]} blocks
@@ -151,20 +161,16 @@ function fill(place, text, blocks, side) {
   );
 }
 
-/** Texts that the browser has no room for; they stay on this page, whatever task it shows. @type {string[]} */
+/** Texts that the browser has no room for. They stay on this page even when it shows another task. @type {string[]} */
 const loose = [];
 
-addEventListener("beforeunload", (event) => {
-  if (loose.length) event.preventDefault();
-});
-
 /**
- * Set a text aside, unless it is only the response itself. False where this browser cannot keep it: then it is only on
- * this page.
+ * Set a text aside, unless it equals the response. Returns false if this browser has no room, so that the text exists
+ * only on this page.
  * @param {Owner} task
  * @param {string} text
  */
-export function putAside(task, text) {
+function putAside(task, text) {
   const texts = asideOf(task);
   if (text === task.response || texts.includes(text)) return true;
   if (!loose.includes(text)) {
@@ -174,17 +180,17 @@ export function putAside(task, text) {
   return false;
 }
 
-/** Whether a text would be lost with this page. */
+/** Tell whether some texts exist only on this page. */
 export function hasLoose() {
   return loose.length > 0;
 }
 
 /**
- * Show the texts that were set aside for a task, and those that are only on this page.
+ * Show the texts set aside for a task, and those that exist only on this page.
  * @param {Owner} task
  * @param {(text: string) => void} use puts a text into the editor
  */
-export function showAside(task, use) {
+function showAside(task, use) {
   const texts = asideOf(task);
   byId("aside").hidden = texts.length + loose.length === 0;
   byId("aside-loose").hidden = loose.length === 0;
@@ -200,39 +206,51 @@ export function showAside(task, use) {
 }
 
 /**
+ * Create a list item for a text that is set aside.
  * @param {string} text
  * @param {number} i
- * @param {((text: string) => void) | null} use `null`: it may belong to another response
+ * @param {((text: string) => void) | null} use `null` if the text may belong to another response
  * @param {() => void} discard
  */
 function item(text, i, use, discard) {
-  const label = `Text ${i + 1} set aside`;
-  const way = use
-    ? make("button", { type: "button", onclick: () => use(text) }, "Put it into the editor")
-    : make("button", { type: "button", onclick: () => void copyFrom(way, text) }, "Copy");
   return make(
     "li",
     use ? {} : { class: "loose" },
-    make("div", { class: "text-box", tabindex: "0", role: "group", "aria-label": label }, text),
-    way,
+    textBox(text, `Text ${i + 1} set aside`),
+    use ? make("button", { type: "button", onclick: () => use(text) }, "Put it into the editor") : copyButton(text),
     make("button", { type: "button", class: "quiet", onclick: discard }, "Discard"),
   );
 }
 
+/**
+ * @param {string} text
+ * @param {string} label
+ */
+function textBox(text, label) {
+  return make("div", { class: "text-box", tabindex: "0", role: "group", "aria-label": label }, text);
+}
+
+/** @param {string} text */
+function copyButton(text) {
+  const button = make("button", { type: "button", onclick: () => void copyFrom(button, text) }, "Copy");
+  return button;
+}
+
+/** Title and explanation of a closed response, by its standing. */
 const WORDS = {
   taken: [
     "Others have this item now",
-    "While nothing was saved here it went to somebody else or was settled. Your text is kept; you find it under My work.",
+    "Nothing was saved here for a while, so it went to somebody else or was settled. Your text is kept under My work.",
   ],
   free: [
     "You have left this item",
-    "It was given back, or nothing was saved for a while. Nobody else has it now, so you can go on with it.",
+    "It was given back, or nothing was saved for a while. Nobody else has it now, so you can continue with it.",
   ],
-  done: ["You have handed this in", "Under My work you can take it back and go on with it."],
+  done: ["You have handed this in", "Under My work you can take it back and continue with it."],
 };
 
 /**
- * Show it. The promise gives the task once it is taken up again.
+ * Show a response that the person cannot edit now. The promise resolves when they have taken it up again.
  * @param {Task} task
  * @returns {Promise<Task>}
  */
@@ -253,7 +271,10 @@ export function showClosed(task) {
   });
 }
 
-/** @param {"taken" | "free" | "done"} standing */
+/**
+ * Explain why the response is closed.
+ * @param {"taken" | "free" | "done"} standing
+ */
 function tell(standing) {
   const [title, why] = WORDS[standing];
   byId("h-closed").textContent = title;
@@ -263,6 +284,7 @@ function tell(standing) {
 }
 
 /**
+ * Ask the server for the task again.
  * @param {Task} task
  * @param {(again: Task) => void} resolve
  */
@@ -279,7 +301,7 @@ async function takeUp(task, resolve) {
 }
 
 /**
- * What this browser kept and the server does not have.
+ * Show texts that this browser has and the server does not.
  * @param {Task} task
  */
 function showOthers(task) {
@@ -288,10 +310,6 @@ function showOthers(task) {
   const others = texts.filter((text) => text !== task.draft && text !== task.response);
   byId("closed-others").hidden = others.length === 0;
   byId("closed-others-list").replaceChildren(
-    ...others.map((text, i) => {
-      const label = `Text ${i + 1} kept in this browser`;
-      const copy = make("button", { type: "button", onclick: () => void copyFrom(copy, text) }, "Copy");
-      return make("li", {}, make("div", { class: "text-box", tabindex: "0", role: "group", "aria-label": label }, text), copy);
-    }),
+    ...others.map((text, i) => make("li", {}, textBox(text, `Text ${i + 1} kept in this browser`), copyButton(text))),
   );
 }
