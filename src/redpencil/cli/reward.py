@@ -95,9 +95,9 @@ def reward(
     with working("microscope") as progress:
         found = examine(loaders, held, config.align, runtime, examples=shown, progress=progress)
     if html is not None:
-        from redpencil.report.microscope import write_microscope
+        from redpencil.report.reward_eval import write_reward_eval
 
-        write_microscope(found, html)
+        write_reward_eval(found, html)
         say(f"the page: {html}")
     if json:
         from redpencil.evaluation.reward_eval import as_json
@@ -157,9 +157,9 @@ def _without_flags_of_imports() -> Iterator[None]:
 
 
 def _print(found: "Microscope") -> None:
-    from redpencil.report.microscope import edit_tests, group_table, microscope_tables
+    from redpencil.report.reward_eval import edit_tests, group_table, reward_eval_tables
 
-    for name, table in microscope_tables(found).items():
+    for name, table in reward_eval_tables(found).items():
         if table is not None:
             _print_table(table, small=name in _WITH_INTERVALS)
     for test in edit_tests(found):
@@ -199,7 +199,7 @@ def _print_table(table: "Table", *, of: str = "", small: bool = False) -> None:
 
 def _print_pair(pair: "WorstPair") -> None:
     from redpencil.alignment.words import diff_words
-    from redpencil.report.microscope import about_pair
+    from redpencil.report.reward_eval import about_pair
     from redpencil.report.terminal import redline, redline_plain
 
     drawn = redline if console.is_terminal else redline_plain

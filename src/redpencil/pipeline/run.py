@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -17,9 +16,10 @@ from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute
 from redpencil.pipeline.inputs import check_files, check_reward_models
 from redpencil.pipeline.plan import plan_run
-from redpencil.pipeline.results import arm_costs, skipped_rows, stage_seconds, summarise
+from redpencil.pipeline.results import arm_costs, skipped_rows, stage_costs, summarise
 from redpencil.pipeline.stages import run_alarms
 from redpencil.report.run_page import write_report
+from redpencil.results import Evaluation, RunResults, StudyResults, parse_results, write_results
 from redpencil.runs import environment, hash_input, read_json, write_json
 from redpencil.training.dpo import check_trl
 
@@ -63,14 +63,14 @@ def _run(recipe: Recipe, out: Path, jobs: int | None, listener: Listener) -> Pat
     execute(every_stage, jobs=jobs or recipe.jobs or default_jobs(recipe.device), listener=listener)
     runs = {seed: finish_seed(recipe, roots[seed], plan) for seed, plan in plans.items()}
     if several:
-        results = {
-            "name": recipe.name,
-            "seeds": list(recipe.seeds),
-            "recipe_sha256": recipe_sha256(recipe),
-            "summary": summarise(list(runs.values())),
-            "runs": {str(seed): results for seed, results in runs.items()},
-        }
-        write_json(out / "results.json", results)
+        results = StudyResults(
+            name=recipe.name,
+            seeds=recipe.seeds,
+            recipe_sha256=recipe_sha256(recipe),
+            summary=summarise(list(runs.values())),
+            runs=runs,
+        )
+        write_results(out / "results.json", results)
         _write_manifest(recipe, out, every_stage)
     return write_report(out)
 
@@ -133,19 +133,24 @@ def write_recipe(recipe: Recipe, out: Path) -> None:
     (out / PARTIAL).replace(out / RECIPE)
 
 
-def finish_seed(recipe: Recipe, root: Path, plan: list[StageSpec]) -> dict[str, Any]:
+def finish_seed(recipe: Recipe, root: Path, plan: list[StageSpec]) -> RunResults:
     """Write results and manifest of one seed, whose stages are all complete; returns its results."""
     names = [spec.name for spec in plan]
-    results: dict[str, Any] = {
-        **read_json(root / "evaluate" / "results.json"),
-        "name": recipe.name,
-        "recipe_sha256": recipe_sha256(recipe),
-        "methods": arm_costs(Context(recipe, root, plan[0].seed)),
-        "warnings": skipped_rows(root, names),
-        "stages": stage_seconds(root, names),
-    }
-    results["alarms"] = run_alarms(recipe, root, results)
-    write_json(root / "results.json", results)
+    file = root / "evaluate" / "results.json"
+    evaluation = parse_results(read_json(file), Evaluation, file)
+    results = RunResults.model_validate(
+        {
+            **evaluation.model_dump(),
+            "name": recipe.name,
+            "recipe_sha256": recipe_sha256(recipe),
+            "methods": arm_costs(Context(recipe, root, plan[0].seed)),
+            "warnings": skipped_rows(root, names),
+            "stages": stage_costs(root, names),
+        }
+    )
+    raised = run_alarms(recipe, root, results.model_dump())
+    results = RunResults.model_validate({**results.model_dump(), "diagnostics": raised})
+    write_results(root / "results.json", results)
     _write_manifest(recipe, root, plan)
     return results
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from redpencil.report.run_data import signed
 from redpencil.report.run_page import TEMPLATES, template
-from redpencil.report.text import BLAME_RGB, DEEPEST, REWARD_RGB, depth_of, terminal_style, turns
+from redpencil.report.text import BLAME_RGB, DEEPEST, REWARD_RGB, depth_of, signed, terminal_style, turns
 
 if TYPE_CHECKING:
     from rich.text import Text

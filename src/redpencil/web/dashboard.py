@@ -1,4 +1,4 @@
-"""How far the project is: items, people, pace, time per item, kept share, agreement."""
+"""Progress of the project: items, people, pace, time per item, kept share, agreement; and its charts."""
 
 import time
 from bisect import bisect_right
@@ -9,10 +9,11 @@ from datetime import UTC, date, datetime
 from statistics import fmean, median
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, func, select
+from sqlalchemy import Row as SqlRow
 
-from redpencil.web.agreement import Agreement, Alpha, Period, agreement
-from redpencil.web.charts import Chart, Line, Point, columns, lines, rows
+from redpencil.svg import Axis, Chart, Column, Plot, Point, Row, draw_columns, draw_rows
+from redpencil.web.agreement import Agreement, Alpha, agreement
 from redpencil.web.gold import KnownScore, known_scores
 from redpencil.web.project import CURRENT, OUTCOME_NAMES, ProjectConfig, read_project
 from redpencil.web.review import count_disputes
@@ -20,78 +21,86 @@ from redpencil.web.schema import adjudication, assignment, item, person, submiss
 
 
 def progress_charts(progress: "Progress") -> Mapping[str, Chart]:
-    """The charts by name; that of agreement is left out as long as there is nothing to agree on."""
+    """Draw the charts, by name; that of agreement is left out as long as nothing has been measured."""
     charts = {
-        "by_day": columns(
+        "by_day": _histogram(
             [(_day(each.start), each.count) for each in progress.by_day],
             title="Items handed in, by day",
-            below="day (UTC)",
-            beside="items",
-            ticks_every=5,
+            x="day (UTC)",
         ),
-        "by_hour": columns(
+        "by_hour": _histogram(
             [(_hour(each.start), each.count) for each in progress.by_hour],
             title="Items handed in, the last 24 hours",
-            below="hour (UTC)",
-            beside="items",
-            ticks_every=4,
+            x="hour (UTC)",
         ),
-        "seconds": columns(
+        "seconds": _histogram(
             [(_seconds(each), each.count) for each in progress.seconds],
             title="Time per item",
-            below="active time on the item, from",
-            beside="items",
+            x="active time on the item, from",
             series=2,
         ),
-        "kept": columns(
+        "kept": _histogram(
             [(f"{100 * each.start:.0f}", each.count) for each in progress.kept],
             title="Share of the words that is kept",
-            below="from this share on, %",
-            beside="edits",
+            x="from this share on, %",
+            y="edits",
             series=2,
         ),
         "outcomes": _outcomes(progress.outcomes),
     }
-    drawn = _agreement(progress.agreement.periods)
-    span = progress.agreement.span
-    if drawn:
-        charts["agreement"] = lines(
-            drawn,
-            title="Agreement over time",
-            below=f"{'day' if span == 'day' else 'week that begins on'} (UTC)",
-            beside="Krippendorff\N{RIGHT SINGLE QUOTATION MARK}s alpha",
-            ticks=_alpha_ticks(drawn),
-        )
-    return charts
+    agreed = _agreement(progress.agreement)
+    return charts if agreed is None else {**charts, "agreement": agreed}
+
+
+def _histogram(bars: Sequence[tuple[str, int]], *, title: str, x: str, y: str = "items", series: int = 0) -> Chart:
+    story = ", ".join(f"{label}: {count}" for label, count in bars if count) or "nothing yet"
+    drawing = draw_columns([Column(label, ((count, series),)) for label, count in bars], x=x, y=y, whole=True)
+    return Chart(drawing, title, f"{title}, by {x}. {story}.")
 
 
 def _outcomes(outcomes: Mapping[str, int]) -> Chart:
-    total = sum(outcomes.values())
+    total, most = sum(outcomes.values()), max(outcomes.values(), default=1)
     bars = [
-        (OUTCOME_NAMES.get(name, name), float(count), f"{count:,} ({100 * count / total:.0f} %)")
+        (OUTCOME_NAMES.get(name, name), count / most, f"{count:,} ({100 * count / total:.0f} %)")
         for name, count in outcomes.items()
     ]
-    return rows(bars, title="Outcomes", whole=max(outcomes.values(), default=1), series=0)
+    story = "; ".join(f"{name}: {note}" for name, _, note in bars) or "nothing yet"
+    drawing = draw_rows([Row(name, ((length, note, 0),)) for name, length, note in bars])
+    return Chart(drawing, "Outcomes", f"Outcomes. {story}.")
 
 
-def _agreement(periods: Sequence[Period]) -> list[Line]:
-    """A line for each measure that has a value anywhere."""
-    named = (("words changed", "words", 0), ("outcome", "outcome", 1), ("preference", "preference", 2))
-    drawn = []
-    for name, measure, series in named:
-        alphas: list[Alpha] = [getattr(period.measures, measure) for period in periods]
-        if any(alpha.value is not None for alpha in alphas):
-            points = [
-                Point(_iso_day(period.start), alpha.value, alpha.low, alpha.high)
-                for period, alpha in zip(periods, alphas, strict=True)
-            ]
-            drawn.append(Line(name, points, series))
-    return drawn
+MEASURES = (("words changed", "words"), ("outcome", "outcome"), ("preference", "preference"))
 
 
-def _alpha_ticks(drawn: Sequence[Line]) -> tuple[float, ...]:
-    """From 0 to 1, or from as far below 0 as values and their intervals go."""
-    lowest = min(end for line in drawn for point in line.points for end in (point.value, point.low) if end is not None)
+def _agreement(agreed: Agreement) -> Chart | None:
+    """Agreement by day or week, a line for each measure that has a value anywhere; None if none has."""
+    lines: list[tuple[str, int, list[Point]]] = []
+    for series, (name, measure) in enumerate(MEASURES):
+        alphas: list[Alpha] = [getattr(period.measures, measure) for period in agreed.periods]
+        points = [Point(i, a.value, a.low, a.high) for i, a in enumerate(alphas) if a.value is not None]
+        if points:
+            lines.append((name, series, points))
+    if not lines:
+        return None
+    days = [_iso_day(period.start) for period in agreed.periods]
+    title, x = "Agreement over time", f"{'day' if agreed.span == 'day' else 'week that begins on'} (UTC)"
+    ticks = _alpha_ticks([point for _, _, points in lines for point in points])
+    y = Axis(
+        ticks[0],
+        ticks[-1],
+        "Krippendorff\N{RIGHT SINGLE QUOTATION MARK}s alpha",
+        tuple((tick, f"{tick:g}".replace("-", "\N{MINUS SIGN}")) for tick in ticks),
+    )
+    plot, stories = Plot(Axis.named(days, x), y), []
+    for number, (name, series, points) in enumerate(lines):
+        plot.line(points, series, shift=7 * (number - (len(lines) - 1) / 2))
+        stories.append(f"{name}: {', '.join(f'{days[int(point.x)]}: {point.y:.2f}' for point in points)}")
+    return Chart(plot.svg(), title, f"{title}, by {x}. {'. '.join(stories)}.")
+
+
+def _alpha_ticks(points: Sequence[Point]) -> tuple[float, ...]:
+    """Reach from 0 to 1, or from as far below 0 as values and their intervals go."""
+    lowest = min(point.y if point.low is None else point.low for point in points)
     if lowest >= 0:
         return (0, 0.25, 0.5, 0.75, 1)
     return (-0.5, 0, 0.5, 1) if lowest >= -0.5 else (-1, -0.5, 0, 0.5, 1)
@@ -117,7 +126,7 @@ def _seconds(each: "Bin") -> str:
     return f"{each.start:g} s" if each.start < 60 else f"{each.start / 60:g} min"
 
 
-AnyRow = Row[*tuple[Any, ...]]
+AnyRow = SqlRow[*tuple[Any, ...]]
 
 HOUR_S, DAY_S = 3600, 86400
 SHOWN_HOURS, SHOWN_DAYS, PACE_DAYS = 24, 30, 7
