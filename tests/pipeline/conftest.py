@@ -19,7 +19,7 @@ from redpencil.recipe import load_recipe
 TINY: dict[str, Any] = {
     "name": "tiny",
     "seeds": [3],
-    "device": "cpu",
+    "compute": {"device": "cpu"},
     "prompt_template": "<bos> {prompt} <answer>",
     "world": {
         "sft_examples": 200,

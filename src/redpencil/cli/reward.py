@@ -17,7 +17,7 @@ from redpencil.cli.options import (
     RecipeOption,
     SetOption,
     examples,
-    reward_codec_of,
+    named_codec,
     runtime_of,
     settings,
 )
@@ -29,7 +29,8 @@ from redpencil.records import Comparison, Edit, Pair, read_jsonl
 
 if TYPE_CHECKING:
     from redpencil.evaluation.reward_eval import Microscope, TestKind, WorstPair
-    from redpencil.pipeline.reward_eval import Held, Loaded
+    from redpencil.models.checkpoints import RewardModel
+    from redpencil.pipeline.reward_eval import Held
     from redpencil.report.tables import Table
 
 SHOWN: Final = 3
@@ -88,12 +89,12 @@ def reward(
     config = settings(recipe, set_, device=device)
     if html is not None:
         check_out_file(html, *(path for paths in files.values() for path in paths))
-    held, runtime = _held(files), runtime_of(config)
-    loaders: dict[str, Callable[[], Loaded]] = {
+    held = _held(files)
+    loaders: dict[str, Callable[[], RewardModel]] = {
         name: partial(_load, folder, config) for name, folder in short_names(model).items()
     }
     with working("microscope") as progress:
-        found = examine(loaders, held, config.align, runtime, examples=shown, progress=progress)
+        found = examine(loaders, held, config.align, examples=shown, progress=progress)
     if html is not None:
         from redpencil.report.reward_eval import write_reward_eval
 
@@ -107,12 +108,10 @@ def reward(
         _print(found)
 
 
-def _load(folder: Path, config: Recipe) -> "Loaded":
-    from redpencil.models.loading import load_reward_model
-    from redpencil.pipeline.reward_eval import Loaded
+def _load(folder: Path, config: Recipe) -> "RewardModel":
+    from redpencil.models.checkpoints import load_reward_model
 
-    reward = load_reward_model(folder, runtime_of(config))
-    return Loaded(reward, reward_codec_of(config, folder, reward.card))
+    return load_reward_model(folder, runtime_of(config), codec=named_codec(config, folder))
 
 
 def _held(files: "Mapping[TestKind, Sequence[Path]]") -> "list[Held]":

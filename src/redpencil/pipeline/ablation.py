@@ -25,7 +25,7 @@ from redpencil.report.run_page import write_report
 from redpencil.results import NORMAL_95, AblationResults, Measure, RunResults, write_results
 from redpencil.results import Estimate as SeedEstimate
 from redpencil.results import Variant as VariantResults
-from redpencil.runs import environment, fingerprint, hash_input
+from redpencil.runs import check_layout, environment, fingerprint, hash_input, written_by
 
 Measured = dict[str, Estimate]
 """Estimates of one seed by measure; the standard error, over prompts or pairs, is nan where it is not known."""
@@ -249,8 +249,8 @@ def _clear(folder: Path) -> None:
 BASE = "base"
 RESULTS = "ablations.json"
 RECIPE = "ablations.yaml"
-WRITTEN_HERE = "# The ablations of this folder with their base spelled out, written by redpencil."
-"""First line of the recipe in the folder; it marks a folder of ablations."""
+WRITTEN_HERE = "# The ablations of this folder with their base spelled out, written by redpencil"
+"""Start of the recipe in the folder; it marks a folder of ablations."""
 
 Listening = Callable[[int], AbstractContextManager[Listener]]
 """Makes a listener for a number of stages."""
@@ -308,7 +308,7 @@ def run_ablations(
     _check_folder(out)
     with locked_folder(out):
         _write_ablations(ablations, out)
-        jobs = jobs or ablations.base.jobs or default_jobs(ablations.base.device)
+        jobs = jobs or ablations.base.compute.jobs or default_jobs(ablations.base.compute.device)
         owners = _compute(every, wanted, jobs, listening)
         runs = {variant.label: _finished(variant, owners) for variant in wanted}
         results = compare(ablations, groups, runs)
@@ -345,6 +345,7 @@ def _check_folder(out: Path) -> None:
         usable = not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= begun)
     if not usable:
         raise RedpencilError("the output folder exists and holds no ablations", file=out, hint="choose another --out")
+    check_layout(out)
 
 
 def _write_ablations(ablations: Ablations, out: Path) -> None:
@@ -354,7 +355,7 @@ def _write_ablations(ablations: Ablations, out: Path) -> None:
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     with whole_file(out / RECIPE) as file:
-        file.write(f"{WRITTEN_HERE}\n{text}".encode())
+        file.write(f"{written_by(WRITTEN_HERE)}\n{text}".encode())
 
 
 def _compute(

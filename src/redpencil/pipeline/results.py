@@ -15,8 +15,8 @@ from redpencil.evaluation.localisation import auroc, pooled_within_groups
 from redpencil.evaluation.statistics import accuracy, mean_interval, paired_difference, scores_of, win_rate
 from redpencil.evaluation.win_rate import time_to_reach
 from redpencil.maths.ppo import best_of_n_kl_bound
+from redpencil.models.checkpoints import RewardModel, load_reward_model
 from redpencil.models.codec import Codec
-from redpencil.models.loading import RewardModel, load_reward_model
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.stages import make_judge
 from redpencil.records import Comparison, Edit, Pair, Response, read_jsonl, write_jsonl
@@ -37,14 +37,13 @@ from redpencil.results import (
 )
 from redpencil.runs import Stage, read_json, read_metrics
 from redpencil.training.pairs import pairs_of_comparisons, pairs_of_edits
-from redpencil.training.reward import pair_margins, score_tokens
+from redpencil.training.scoring import pair_margins, score_tokens
 from redpencil.world.build import make_oracle
 from redpencil.world.domain import Verdict
 from redpencil.world.oracle import Oracle
 
 HEATMAPS = 8
 """Heat-maps in the report: this many of bad responses and as many of good ones."""
-METHOD_LABELS = {"ppo": "PPO", "best_of_n": "best of n", "dpo": "DPO", "figa": "FIGA-style fine-tuning"}
 
 
 def judge(context: Context, stage: Stage) -> None:
@@ -59,7 +58,7 @@ def judge(context: Context, stage: Stage) -> None:
 def evaluate(context: Context, stage: Stage) -> None:
     """Write `results.json` and `report_data.json`."""
     models = {
-        name: load_reward_model(context.paths.reward_model(name), context.runtime, reads=context.codec)
+        name: load_reward_model(context.paths.reward_model(name), context.runtime, policy_codec=context.codec)
         for name in context.recipe.reward_models
     }
     win_rates, differences = _win_rates(context)
@@ -105,11 +104,9 @@ def _accuracies(context: Context, models: Mapping[str, RewardModel]) -> dict[str
         tests[path.name.removesuffix("_test.jsonl")] = list(read_jsonl(path, Pair))
     matrix = {}
     for name, model in models.items():
-        own = tests if model.codec is None else {kind: _own_pairs(context, kind, model.codec) for kind in tests}
-        codec = model.codec or context.codec
-        matrix[name] = {
-            kind: _estimate(accuracy(pair_margins(model, pairs, codec, context.runtime))) for kind, pairs in own.items()
-        }
+        codec = model.model.codec
+        own = tests if model.same_encoding else {kind: _own_pairs(context, kind, codec) for kind in tests}
+        matrix[name] = {kind: _estimate(accuracy(pair_margins(model, pairs))) for kind, pairs in own.items()}
     matrix["shorter_wins"] = {
         kind: _estimate(accuracy([float(len(p.rejected_ids) - len(p.chosen_ids)) for p in pairs]))
         for kind, pairs in tests.items()
@@ -136,7 +133,7 @@ def _align_config(context: Context, codec: Codec) -> AlignConfig:
 def _efficiencies(context: Context) -> dict[str, Efficiency]:
     """By arm: when the first online arm reaches the best win rate of each other one, in steps and seconds (Table 3)."""
     curves = {}
-    for arm in ppo_arms(context.recipe):
+    for arm in context.sampling_arms:
         rows = read_metrics(context.paths.training(arm))
         curves[arm] = [
             (int(row["step"]), row["seconds"], row["eval/win_rate"]) for row in rows if "eval/win_rate" in row
@@ -212,14 +209,14 @@ def _token_rewards(
     for name, model in models.items():
         if model.card.level != "token":
             continue
-        codec = model.codec or context.codec
-        rows = rows_of_policy if model.codec is None else _rows(context, edits, codec)
-        rewards = _rewards(context, model, [row.pair for row in rows], codec)
+        codec = model.model.codec
+        rows = rows_of_policy if model.same_encoding else _rows(context, edits, codec)
+        rewards = _rewards(model, [row.pair for row in rows])
         edited = [flag for row in rows for flag in row.pair.rejected_changed]
         localisation[name] = {"edited_auroc": auroc([-r for row in rewards for r in row], edited)}
         if oracle is not None:
             localisation[name] |= _against_oracle(codec, oracle, rows, rewards)
-        center = model.card.center if pays_centred(context.recipe, name) else 0.0
+        center = model.card.center if context.pays_centred(name) else 0.0
         heatmaps += _heatmaps(codec, name, oracle, rows, rewards, center)
     return localisation, heatmaps
 
@@ -229,9 +226,9 @@ def _rows(context: Context, edits: Mapping[str, Edit], codec: Codec) -> list[Hel
     return [HeldOutEdit(pair, edits[pair.id]) for pair in pairs]
 
 
-def _rewards(context: Context, model: RewardModel, pairs: Sequence[Pair], codec: Codec) -> list[list[float]]:
+def _rewards(model: RewardModel, pairs: Sequence[Pair]) -> list[list[float]]:
     prompts, responses = [pair.prompt_ids for pair in pairs], [pair.rejected_ids for pair in pairs]
-    scored = score_tokens(model.model, prompts, responses, codec, context.runtime)
+    scored = score_tokens(model.model, prompts, responses)
     return [[float(reward) for reward in row] for row in scored]
 
 
@@ -266,17 +263,6 @@ def _value_at(verdict: Verdict, start: int, end: int, score: float) -> list[tupl
     return [
         (score, not span.correct, span.slot) for span in verdict.value_spans if span.start < end and start < span.end
     ]
-
-
-def ppo_arms(recipe: Recipe) -> list[str]:
-    """The arms that sample as they train, in the recipe's order."""
-    return [name for name, arm in recipe.arms.items() if arm.method == "ppo"]
-
-
-def pays_centred(recipe: Recipe, reward_model: str) -> bool:
-    """Tell if training subtracts the model's mean reward on reference samples; also so for a model no arm uses."""
-    arms = [name for name in ppo_arms(recipe) if recipe.arms[name].reward_model == reward_model]
-    return all(recipe.ppo_config(arm).center_rewards for arm in arms)
 
 
 def _heatmaps(
@@ -355,7 +341,7 @@ def _costs(context: Context, arm: str) -> ArmCosts:
         "train_pairs": _train_pairs(context, arm),
         "reward_seconds": sum(_manifest(context, f"reward-{name}")["seconds"] for name in config.reward_model_names),
     }
-    if config.method == "best_of_n":
+    if not config.row.trains:
         return ArmCosts.model_validate(common | _costs_of_best_of_n(context, arm))
     stage = context.paths.training(arm).name
     trained = _manifest(context, stage)
@@ -363,7 +349,7 @@ def _costs(context: Context, arm: str) -> ArmCosts:
     return ArmCosts.model_validate(
         common
         | {
-            "label": METHOD_LABELS[config.method],
+            "label": config.row.label,
             "stage": stage,
             "training_seconds": trained["seconds"],
             "sampled_in_training": _sampled(recipe, arm),
@@ -379,7 +365,7 @@ def _costs(context: Context, arm: str) -> ArmCosts:
 
 def _costs_of_best_of_n(context: Context, arm: str) -> dict[str, Any]:
     """Costs of a method that trains nothing and chooses among n answers."""
-    n = context.recipe.best_of_n_config(arm).n
+    n = context.recipe.options(arm).n
     counts = _manifest(context, f"outputs-{arm}")["notes"]["best_of_n"]
     return {
         "label": f"best of {n}",
@@ -413,10 +399,7 @@ def _train_pairs(context: Context, arm: str) -> int | None:
 
 def _sampled(recipe: Recipe, arm: str) -> int:
     """Number of responses that were sampled to learn from. Those to the validation prompts do not count."""
-    if recipe.arms[arm].method != "ppo":
-        return 0
-    config = recipe.ppo_config(arm)
-    return config.total_steps * config.rollout_batch_size
+    return int(recipe.options(arm).rollouts) if recipe.arms[arm].row.samples else 0
 
 
 def _kl_at(context: Context, arm: str, step: int | None) -> float | None:

@@ -24,7 +24,7 @@ from redpencil.results import (
     parse_results,
     read_results,
 )
-from redpencil.runs import read_json, read_metrics
+from redpencil.runs import check_layout, read_json, read_metrics
 
 Rows = list[dict[str, float]]
 
@@ -137,6 +137,7 @@ def read_run(run_folder: Path) -> Run:
     Raises:
         RedpencilError: if results.json is missing, does not fit, or was written by another version of redpencil.
     """
+    check_layout(run_folder)
     file = run_folder / "results.json"
     if not file.is_file():
         raise RedpencilError(
