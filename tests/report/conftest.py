@@ -188,7 +188,7 @@ def heatmap_rows() -> list[dict[str, Any]]:
 
 MANIFEST = {
     "seeds": [0],
-    "versions": {"redpencil": "0.1.0", "python": "3.12.3", "torch": "2.13.0", "transformers": "5.23.0"},
+    "versions": {"redpencil": "0.2.0", "python": "3.12.3", "torch": "2.13.0", "transformers": "5.23.0"},
     "platform": "Linux x86_64",
     "cpus": 2,
     "git_commit": "4f1c2d3e",

@@ -28,7 +28,7 @@ from redpencil.errors import RedpencilError
 from redpencil.records import Comparison, Edit, Pair, read_jsonl
 
 if TYPE_CHECKING:
-    from redpencil.evaluation.reward_eval import Microscope, TestKind, WorstPair
+    from redpencil.evaluation.reward_eval import RewardEvals, TestKind, WorstPair
     from redpencil.models.checkpoints import RewardModel
     from redpencil.pipeline.reward_eval import Held
     from redpencil.report.tables import Table
@@ -101,9 +101,9 @@ def reward(
         write_reward_eval(found, html)
         say(f"the page: {html}")
     if json:
-        from redpencil.evaluation.reward_eval import as_json
+        from redpencil.evaluation.reward_eval import to_json
 
-        print_json(as_json(found))
+        print_json(to_json(found))
     else:
         _print(found)
 
@@ -155,7 +155,7 @@ def _without_flags_of_imports() -> Iterator[None]:
         raise RedpencilError(error.problem, file=error.file, line=error.line, field=error.field, hint=hint) from None
 
 
-def _print(found: "Microscope") -> None:
+def _print(found: "RewardEvals") -> None:
     from redpencil.report.reward_eval import edit_tests, group_table, reward_eval_tables
 
     for name, table in reward_eval_tables(found).items():

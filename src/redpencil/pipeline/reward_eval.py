@@ -13,17 +13,17 @@ import numpy.typing as npt
 from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.reward_eval import (
-    Microscope,
-    ModelReadings,
-    Reading,
+    RewardEvals,
+    ModelEvals,
+    RewardEval,
     Scores,
     TestKind,
     TestSet,
     TestSummary,
     all_features,
     labelled_tokens,
-    read,
-    summarise,
+    evaluate_rewards,
+    summarise_test,
 )
 from redpencil.models.checkpoints import RewardModel
 from redpencil.models.codec import Codec
@@ -55,7 +55,7 @@ def examine(
     *,
     examples: int = EXAMPLES,
     progress: Progress = no_progress,
-) -> Microscope:
+) -> RewardEvals:
     """Read every model on every held-out set. One model at a time is in memory.
 
     Args:
@@ -68,23 +68,23 @@ def examine(
     Raises:
         RedpencilError: if a set gives a model no pairs, a model cannot read one, or a reward is not a number.
     """
-    found: dict[str, ModelReadings] = {}
+    found: dict[str, ModelEvals] = {}
     tests: dict[str, TestSummary] = {}
     for number, (name, load) in enumerate(models.items()):
         loaded = load()
         sets = [encode(one, loaded, config) for one in held]
-        tests = tests or {one.name: summarise(one) for one in sets}
-        readings: dict[str, Reading] = {}
+        tests = tests or {one.name: summarise_test(one) for one in sets}
+        readings: dict[str, RewardEval] = {}
         rows = 2 * sum(len(one.pairs) for one in sets)
         done = number * rows
         for one in sets:
             watch = partial(_step, progress, done, len(models) * rows, name)
             scores = score_pairs(one.pairs, loaded, watch)
             _check_finite(scores, loaded, one.name)
-            readings[one.name] = read(one, scores, examples=examples)
+            readings[one.name] = evaluate_rewards(one, scores, examples=examples)
             done += 2 * len(one.pairs)
-        found[name] = ModelReadings(loaded.card.level, loaded.card.trained_on, readings)
-    return Microscope(found, tests)
+        found[name] = ModelEvals(loaded.card.level, loaded.card.trained_on, readings)
+    return RewardEvals(found, tests)
 
 
 def _step(progress: Progress, before: int, total: int, name: str, done: int) -> None:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 import redpencil
 from redpencil.evaluation.localisation import Drift, Localisation
-from redpencil.evaluation.reward_eval import MarginGroup, Microscope, Reading, RewardBench, WorstPair
+from redpencil.evaluation.reward_eval import MarginGroup, RewardEvals, RewardEval, RewardBench, WorstPair
 from redpencil.evaluation.statistics import Accuracy, Correlation
 from redpencil.files import whole_file
 from redpencil.report.run_page import TEMPLATES, template
@@ -21,7 +21,7 @@ from redpencil.svg import Axis, Chart, Plot, Point, swatch
 
 TO: Final = "to"
 DRAWN_HISTOGRAMS: Final = 12
-_GROUPINGS: Final[Mapping[str, tuple[str, str, Callable[[Reading], Sequence[MarginGroup]]]]] = {
+_GROUPINGS: Final[Mapping[str, tuple[str, str, Callable[[RewardEval], Sequence[MarginGroup]]]]] = {
     "type": ("Type", "By type of edit", lambda r: r.by_type),
     "size": ("Words changed", "By share of the words of both texts that the edit changes", lambda r: r.by_size),
     "tokens": ("Tokens changed", "By number of tokens that the edit changes, on both sides", lambda r: r.by_tokens),
@@ -30,13 +30,13 @@ _GROUPINGS: Final[Mapping[str, tuple[str, str, Callable[[Reading], Sequence[Marg
 }
 
 
-def write_reward_eval(results: Microscope, path: Path) -> None:
+def write_reward_eval(results: RewardEvals, path: Path) -> None:
     """Write the page."""
     with whole_file(path) as out:
         out.write(render_reward_eval(results).encode("utf-8", "replace"))
 
 
-def render_reward_eval(results: Microscope) -> str:
+def render_reward_eval(results: RewardEvals) -> str:
     """Write the page as text."""
     style = "".join(
         (TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "audit.css", "reward_eval.css")
@@ -55,12 +55,12 @@ def render_reward_eval(results: Microscope) -> str:
     )
 
 
-def calibration_charts(results: Microscope) -> list[Chart]:
+def calibration_charts(results: RewardEvals) -> list[Chart]:
     """For each test set: how often models are right, by how sure they are, in bins of equally many pairs."""
     return [_calibration_chart(results, test) for test in results.tests]
 
 
-def _calibration_chart(results: Microscope, test: str) -> Chart:
+def _calibration_chart(results: RewardEvals, test: str) -> Chart:
     lines = {
         name: [
             Point(100 * b.confidence, 100 * b.accuracy, 100 * b.accuracy_low, 100 * b.accuracy_high)
@@ -91,13 +91,13 @@ def _low_end(points: Sequence[Point]) -> float:
     return 10 * math.floor(min(50.0, *(point.y if point.low is None else point.low for point in points)) / 10)
 
 
-def margin_charts(results: Microscope) -> list[Chart]:
+def margin_charts(results: RewardEvals) -> list[Chart]:
     """A histogram of the margins for each model and test set; of the first `DRAWN_HISTOGRAMS`."""
     every = [(name, test, r) for name, model in results.models.items() for test, r in model.readings.items()]
     return [_histogram(name, test, reading) for name, test, reading in every[:DRAWN_HISTOGRAMS]]
 
 
-def _histogram(name: str, test: str, reading: Reading) -> Chart:
+def _histogram(name: str, test: str, reading: RewardEval) -> Chart:
     edges, counts = reading.margins.edges, reading.margins.counts
     x = Axis.between(edges[0], edges[-1], f"reward of the chosen response {MINUS} reward of the rejected one")
     y = Axis.upwards(counts, "pairs", whole=True)
@@ -114,7 +114,7 @@ def _histogram(name: str, test: str, reading: Reading) -> Chart:
     )
 
 
-def size_chart(results: Microscope, test: str) -> Chart | None:
+def size_chart(results: RewardEvals, test: str) -> Chart | None:
     """Accuracy of each model by the share of words that the edit changes; None where that does not vary."""
     groups = {name: model.readings[test].by_size for name, model in results.models.items()}
     names = list(dict.fromkeys(group.name for of_model in groups.values() for group in of_model))
@@ -140,7 +140,7 @@ def size_chart(results: Microscope, test: str) -> Chart | None:
     )
 
 
-def _edits_of(results: Microscope, test: str) -> dict[str, Any]:
+def _edits_of(results: RewardEvals, test: str) -> dict[str, Any]:
     """Chart, tables and worst pairs of one set of edits."""
     return {
         "test": test,
@@ -152,7 +152,7 @@ def _edits_of(results: Microscope, test: str) -> dict[str, Any]:
     }
 
 
-def _worst_of(reading: Reading) -> list[dict[str, Any]]:
+def _worst_of(reading: RewardEval) -> list[dict[str, Any]]:
     if reading.errors is None:
         return []
     return [{"type": kind, "cards": [_card(pair) for pair in pairs]} for kind, pairs in reading.errors.worst.items()]
@@ -176,12 +176,12 @@ def about_pair(pair: WorstPair) -> str:
     )
 
 
-def edit_tests(results: Microscope) -> list[str]:
+def edit_tests(results: RewardEvals) -> list[str]:
     """The test sets that are edits."""
     return [name for name, test in results.tests.items() if test.kind == "edits"]
 
 
-def summary(results: Microscope) -> str:
+def summary(results: RewardEvals) -> str:
     """Models and test sets, in one sentence."""
     pairs = sum(test.pairs for test in results.tests.values())
     return f"{_counted(len(results.models), 'model')}, {_counted(len(results.tests), 'test set')}, {pairs:,} pairs."
@@ -191,7 +191,7 @@ def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def lead(results: Microscope) -> str:
+def lead(results: RewardEvals) -> str:
     """Name the best model on each test set, and compare it with the better of two rules on length."""
     sentences = []
     for test, about in results.tests.items():
@@ -210,7 +210,7 @@ def _interval(share: Accuracy) -> str:
     return f"{share.low:.1f} {TO} {share.high:.1f}"
 
 
-def reward_eval_tables(results: Microscope) -> dict[str, Table | None]:
+def reward_eval_tables(results: RewardEvals) -> dict[str, Table | None]:
     """The tables of all models and test sets by name; None where there is nothing to show."""
     return {
         "accuracy": _accuracies(results),
@@ -222,7 +222,7 @@ def reward_eval_tables(results: Microscope) -> dict[str, Table | None]:
     }
 
 
-def _accuracies(results: Microscope) -> Table:
+def _accuracies(results: RewardEvals) -> Table:
     rows = []
     for name, model in results.models.items():
         cells = []
@@ -244,7 +244,7 @@ def _accuracies(results: Microscope) -> Table:
     return Table("Pairs ranked right, %", header, tuple(rows), tuple(notes))
 
 
-def _readings(results: Microscope) -> list[tuple[tuple[Cell, Cell], Reading]]:
+def _readings(results: RewardEvals) -> list[tuple[tuple[Cell, Cell], RewardEval]]:
     """The first two cells of each row, and the evaluation that the row is about."""
     return [
         ((Cell(name), Cell(test)), reading)
@@ -253,7 +253,7 @@ def _readings(results: Microscope) -> list[tuple[tuple[Cell, Cell], Reading]]:
     ]  # fmt: skip
 
 
-def _reward_bench(results: Microscope) -> Table | None:
+def _reward_bench(results: RewardEvals) -> Table | None:
     benches: dict[tuple[str, str], RewardBench] = {
         (name, test): reading.reward_bench
         for name, model in results.models.items()
@@ -282,7 +282,7 @@ def _reward_bench(results: Microscope) -> Table | None:
     return Table("RewardBench, % of pairs ranked right", header, tuple(rows), notes)
 
 
-def _calibrations(results: Microscope) -> Table:
+def _calibrations(results: RewardEvals) -> Table:
     rows = []
     for names, reading in _readings(results):
         one = reading.calibration
@@ -300,7 +300,7 @@ def _calibrations(results: Microscope) -> Table:
     return Table("Calibration", header, tuple(rows), notes)
 
 
-def _localisations(results: Microscope) -> Table | None:
+def _localisations(results: RewardEvals) -> Table | None:
     rows = []
     for names, reading in _readings(results):
         for name, one in (("edited away", reading.edited), ("marked as errors by people", reading.error_spans)):
@@ -332,7 +332,7 @@ def _localised(one: Localisation) -> tuple[Cell, ...]:
     )
 
 
-def _drifts(results: Microscope) -> Table | None:
+def _drifts(results: RewardEvals) -> Table | None:
     rows = [(*names, *_drifted(reading.drift)) for names, reading in _readings(results) if reading.drift is not None]
     header = (
         "Model",
@@ -356,7 +356,7 @@ def _drifted(one: Drift) -> tuple[Cell, ...]:
     return (*figures, Cell(f"{one.pairs:,}"))
 
 
-def _correlations(results: Microscope) -> Table:
+def _correlations(results: RewardEvals) -> Table:
     rows = []
     for names, reading in _readings(results):
         for name, one in (
@@ -383,7 +383,7 @@ def _p_value(p: float) -> str:
     return "p < .001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def group_table(results: Microscope, test: str, key: str) -> Table:
+def group_table(results: RewardEvals, test: str, key: str) -> Table:
     """Accuracy and margin of each model by a property of edits: type, size, tokens, position or length."""
     first, caption, pick = _GROUPINGS[key]
     by_model = [{group.name: group for group in pick(m.readings[test])} for m in results.models.values()]
