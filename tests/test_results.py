@@ -58,7 +58,10 @@ def content(**changes: Any) -> dict[str, Any]:
         "warnings": ["one row skipped"],
         "stages": {"sft": {"seconds": 54.1}},
         "diagnostics": [
-            {"name": "kl", "where": "ppo-token", "message": "m", "value": 2.0, "threshold": 1.0, "step": 5, "advice": "a"}
+            {
+                "name": "kl", "where": "ppo-token", "message": "m", "value": 2.0, "threshold": 1.0, "step": 5,
+                "advice": "a",
+            }
         ],
         **changes,
     }  # fmt: skip
@@ -135,7 +138,9 @@ def test_what_does_not_fit_names_file_and_field(
     assert "run the recipe again" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize(("version", "writer"), [(None, "redpencil 0.1"), (1, "another version"), (3, "another version")])
+@pytest.mark.parametrize(
+    ("version", "writer"), [(None, "redpencil 0.1"), (1, "another version"), (3, "another version")]
+)
 def test_files_of_another_version_are_refused(version: int | None, writer: str, tmp_path: Path) -> None:
     written = content()
     del written["format"]

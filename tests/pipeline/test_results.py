@@ -12,7 +12,6 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import load_reward_model
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.plan import plan_run

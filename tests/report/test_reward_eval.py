@@ -10,8 +10,8 @@ import pytest
 
 from redpencil.evaluation.reward_eval import (
     EditFeatures,
-    RewardEvals,
     ModelEvals,
+    RewardEvals,
     Scores,
     TestSet,
     all_features,
@@ -67,7 +67,7 @@ def evaluation(text: str = "it", names: tuple[str, ...] = ("token", "sequence"),
         rejected, chosen = rng.normal(-0.2, 1, (count, 4)), rng.normal(0.2, 1, (count, 4))
         tokens = () if name == "sequence" else (list(chosen), list(rejected))
         scores = Scores(chosen.mean(axis=1), rejected.mean(axis=1), *tokens)
-        readings = {"held": evaluate_rewards(edits, scores, examples=2), "bench": evaluate_rewards(bench, scores, examples=2)}
+        readings = {test.name: evaluate_rewards(test, scores, examples=2) for test in (edits, bench)}
         level = "sequence" if name == "sequence" else "token"
         found[name] = ModelEvals(level, "edits" if number == 0 else "comparisons", readings)
     return RewardEvals(found, {"held": summarise_test(edits), "bench": summarise_test(bench)})

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 import redpencil
 from redpencil.evaluation.localisation import Drift, Localisation
-from redpencil.evaluation.reward_eval import MarginGroup, RewardEvals, RewardEval, RewardBench, WorstPair
+from redpencil.evaluation.reward_eval import MarginGroup, RewardBench, RewardEval, RewardEvals, WorstPair
 from redpencil.evaluation.statistics import Accuracy, Correlation
 from redpencil.files import whole_file
 from redpencil.report.run_page import TEMPLATES, template
