@@ -20,8 +20,10 @@ DASHES: Final = ("", "8 2.6", "2 2.3", "9.6 2.4 2 2.4", "12.8 4.8", "4.8 4.8")
 FONT: Final = 11.0
 _CHARACTER: Final = 0.57
 """Mean width of a character, as a share of the font size."""
+_LARGE: Final = 13.0
+"""Largest font size that a page may give to texts that are not of the class `small`, as on a narrow screen."""
 _ROOM: Final = 7.2
-"""Room for a character at the ends of a plot; a page may set its type larger on a narrow screen."""
+"""Room for a character at the ends of a plot."""
 _ROW: Final = 42
 _LONGEST_NAME: Final = 40
 
@@ -230,14 +232,14 @@ def _share(value: float, axis: Axis) -> float:
 
 
 def _fitting(labels: Sequence[str], width: float) -> tuple[list[str], float]:
-    """Leave out labels, counted from the last one, and choose a font size, so that none touches the next."""
+    """Choose a font size, or leave out labels, counted from the last one, so that none touches the next."""
     room = width / max(len(labels), 1)
-    longest = max(map(len, labels), default=0) + 0.8
-    for every in range(1, len(labels) + 1):
-        for size in (FONT, 10.0, 9.2):
-            if _CHARACTER * size * longest <= room * every:
-                return [label if (len(labels) - 1 - i) % every == 0 else "" for i, label in enumerate(labels)], size
-    return [*[""] * (len(labels) - 1), *labels[-1:]], FONT
+    longest = max(map(len, labels), default=0) + 1.2
+    for size in (_LARGE, 10.0, 9.2):
+        if _CHARACTER * size * longest <= room:
+            return list(labels), min(size, FONT)
+    every = math.ceil(_CHARACTER * _LARGE * longest / room)
+    return [label if (len(labels) - 1 - i) % every == 0 else "" for i, label in enumerate(labels)], FONT
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,8 +336,8 @@ def _text(
     size: float = FONT,
     weight: int = 400,
 ) -> str:
-    bold = f' font-weight="{weight}"' if weight != 400 else ""
-    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}"{bold}'
+    look = (f' font-weight="{weight}"' if weight != 400 else "") + (' class="small"' if size < FONT else "")
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}"{look}'
     return f'<text {place} fill="{colour}">{escape(text)}</text>'
 
 

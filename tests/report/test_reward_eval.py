@@ -174,7 +174,8 @@ def test_sentences() -> None:
     best = max(found.models, key=lambda name: found.models[name].readings["held"].accuracy.value)
     accuracy = found.models[best].readings["held"].accuracy
     assert lead(found).startswith(
-        f"{best} ranks {accuracy.value:.1f} % of held right ({accuracy.low:.1f} to {accuracy.high:.1f}); that the "
+        f"{best} ranks {accuracy.value:.1f} % of held right ({accuracy.low:.1f} to {accuracy.high:.1f}); "
+        "the rule that the "
     )
     assert edit_tests(found) == ["held"]
 

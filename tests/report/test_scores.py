@@ -167,7 +167,7 @@ def test_notes_say_what_was_taken_off_and_when_one_scale_is_unfair() -> None:
     small = ScoredResponse(0.0, COARSE.offsets, (0.1, -0.1, 0.05))
     said = page_notes([Row("p", TEXT, (READING, small))], [TOKEN, OTHER], standardised=False)
     assert said[-1].startswith("One model's largest reward is 20 times the other's; --standardise")
-    assert page_notes(rows, [TOKEN, OTHER], standardised=True)[0].endswith("as PPO pays them.")
+    assert page_notes(rows, [TOKEN, OTHER], standardised=True)[0].startswith("Token rewards are shown as PPO uses them")
     assert page_notes([Row("p", TEXT, (WHOLE,))], [SEQUENCE], standardised=False) == []
     bare = ScoredModel("bare", "token", 0.0, 1.0, "unknown")
     assert page_notes([], [bare], standardised=False)[0] == (

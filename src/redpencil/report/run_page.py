@@ -102,7 +102,7 @@ QUANTITIES = (
     Quantity("eval/win_rate", "Win rate on the validation prompts", "%", 50),
     Quantity("kl", "KL to the SFT policy", "nats a response", 0),
     Quantity("length", "Length of the sampled responses", "tokens"),
-    Quantity("reward", "Reward of a response", "as paid, scaled", 0),
+    Quantity("reward", "Reward of a response", "scaled", 0),
 )
 MARKED = 20
 """Points of a line up to which each is marked."""
