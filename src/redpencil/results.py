@@ -47,12 +47,12 @@ class Figure(_Part):
 
     @property
     def above_zero(self) -> bool:
-        """Whether the whole interval lies above 0; False where there is no interval."""
+        """True if the whole interval lies above 0; False without an interval."""
         return self.interval is not None and self.interval[0] > 0
 
     @property
     def covers_zero(self) -> bool:
-        """Whether 0 lies in the interval; True where there is no interval, since nothing then excludes it."""
+        """True if 0 lies in the interval; True without an interval, since nothing then excludes it."""
         return self.interval is None or self.interval[0] <= 0 <= self.interval[1]
 
     def __neg__(self) -> "Figure":
@@ -167,12 +167,12 @@ class ArmCosts(_Part):
 
     @property
     def online(self) -> bool:
-        """Whether the method samples responses as it trains, and so has learning curves of reward and KL."""
+        """True if the method samples responses as it trains, and so has learning curves of reward and KL."""
         return self.sampled_in_training > 0
 
 
 class StageCost(_Part):
-    """What a stage cost."""
+    """Wall-clock time of a stage."""
 
     seconds: float
 
@@ -193,7 +193,7 @@ class Diagnostic(_Part):
 
 
 class Evaluation(_Part):
-    """What the last stage of a run measures.
+    """The measures of the last stage of a run.
 
     `efficiency` is about the recipe's second online arm, and `efficiency_<arm>` about each further one. In
     `localisation` are areas under the curve, from 0 to 1. `flaws` are in 100 responses, and None without an oracle.

@@ -123,7 +123,9 @@ def _own_pairs(context: Context, kind: str, codec: Codec) -> list[Pair]:
 
 
 def _align_config(context: Context, codec: Codec) -> AlignConfig:
-    """The recipe's, whose `max_length` counts the policy's tokens; for another tokenizer the model's context counts."""
+    """The recipe's alignment options; for another tokenizer the model's context is the limit, since `max_length` counts
+    the policy's tokens.
+    """
     config = context.recipe.align
     if codec is context.codec:
         return config
@@ -306,7 +308,7 @@ def _token_flaws(codec: Codec, oracle: Oracle | None, row: HeldOutEdit) -> list[
 
 
 def stage_costs(root: Path, names: Iterable[str]) -> dict[str, StageCost]:
-    """What each stage cost, from its manifest."""
+    """Time of each stage, from its manifest."""
     return {name: StageCost(seconds=read_json(root / name / "manifest.json")["seconds"]) for name in names}
 
 

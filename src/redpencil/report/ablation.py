@@ -82,7 +82,7 @@ def notes(results: AblationResults) -> list[str]:
         f"has an interval without 0. Of {compared} comparisons about one in twenty is marked by chance.",
         "Accuracy on edits and AUROC of edited tokens are measured on a variant's own held-out edits, so they do not "
         "compare where edits or their alignment differ. Accuracy on clean preferences (no label noise) does.",
-        "AUROC: the chance that such a token gets a lower reward than another; .5 is guessing.",
+        "AUROC: the chance that such a token gets a lower reward than a different one; .5 is guessing.",
         "Diagnostics: the number of runs in which each was raised; advice is in each run's report.",
     ]
 

@@ -83,7 +83,7 @@ def audit_charts(audit: Audit) -> dict[str, Chart | None]:
 
 
 def kept_chart(audit: Audit) -> Chart:
-    """How many edits keep how much."""
+    """Share of the edits by the share of words that they keep."""
     wide = 100 // BINS
     shares = [100 * n / audit.edits for n in audit.kept_histogram]
     story = ", ".join(f"{wide * i} to {wide * (i + 1)} percent kept: {share:.1f}" for i, share in enumerate(shares))
@@ -96,7 +96,7 @@ def kept_chart(audit: Audit) -> Chart:
 
 
 def length_chart(audit: Audit) -> Chart:
-    """How many edits became longer or shorter, and by how much; losses and growth have colours of their own."""
+    """Share of the edits by change of length; losses and growth have colours of their own."""
     bins = [(growth_label(row), 100 * row.edits / audit.edits, row) for row in audit.length.bins]
     story = ", ".join(f"{label} words: {share:.1f}" for label, share, _ in bins)
     bars = [
@@ -111,7 +111,7 @@ def length_chart(audit: Audit) -> Chart:
 
 
 def places_chart(audit: Audit) -> Chart:
-    """What share of the words of each tenth of the original is removed, and how much is added there."""
+    """Words removed and added, by tenths of the original."""
     places = audit.places
     removed = [100 * n / max(words, 1) for n, words in zip(places.removed, places.words, strict=True)]
     added = [100 * n / max(words, 1) for n, words in zip(places.added, places.words, strict=True)]
@@ -201,7 +201,7 @@ def _outcomes(audit: Audit) -> Table:
     rows = tuple((Cell(name), Cell(f"{n:,}"), _share(n, audit.rows)) for name, n in audit.outcomes.items())
     notes = [f"{counted(audit.retried, 'row')} asked for twice."] if audit.retried else []
     notes += [f"Marked as edited, but {reason}: {n:,}." for reason, n in audit.unusable.items() if n]
-    return Table("What became of each row", ("Outcome", "Rows", "Share"), rows, tuple(notes))
+    return Table("Outcome of each row", ("Outcome", "Rows", "Share"), rows, tuple(notes))
 
 
 def _numbers(audit: Audit) -> Table:
@@ -316,7 +316,7 @@ def _editors(editors: Sequence[Editor]) -> Table:
         )
     left = len(editors) - SHOWN_EDITORS
     header = ("Editor", "Rows", "Edits", "Kept", "Growth, words", "Only append", "Not minimal")
-    return Table("What each editor did", header, tuple(rows), (f"{left:,} more in the JSON.",) if left > 0 else ())
+    return Table("Editors", header, tuple(rows), (f"{left:,} more in the JSON.",) if left > 0 else ())
 
 
 def _spans(spans: SpanAgreement) -> Table:

@@ -56,7 +56,7 @@ def render_reward_eval(results: RewardEvals) -> str:
 
 
 def calibration_charts(results: RewardEvals) -> list[Chart]:
-    """For each test set: how often models are right, by how sure they are, in bins of equally many pairs."""
+    """Accuracy by confidence on each test set, in bins of equally many pairs."""
     return [_calibration_chart(results, test) for test in results.tests]
 
 

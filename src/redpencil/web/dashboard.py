@@ -24,23 +24,23 @@ def progress_charts(progress: "Progress") -> Mapping[str, Chart]:
     """Draw the charts, by name; that of agreement is left out as long as nothing has been measured."""
     charts = {
         "by_day": _histogram(
-            [(_day(each.start), each.count) for each in progress.by_day],
+            [(_day(row.start), row.count) for row in progress.by_day],
             title="Items handed in, by day",
             x="day (UTC)",
         ),
         "by_hour": _histogram(
-            [(_hour(each.start), each.count) for each in progress.by_hour],
+            [(_hour(row.start), row.count) for row in progress.by_hour],
             title="Items handed in, the last 24 hours",
             x="hour (UTC)",
         ),
         "seconds": _histogram(
-            [(_seconds(each), each.count) for each in progress.seconds],
+            [(_seconds(row), row.count) for row in progress.seconds],
             title="Time per item",
             x="active time on the item, from",
             series=2,
         ),
         "kept": _histogram(
-            [(f"{100 * each.start:.0f}", each.count) for each in progress.kept],
+            [(f"{100 * row.start:.0f}", row.count) for row in progress.kept],
             title="Share of the words that is kept",
             x="from this share on, %",
             y="edits",
@@ -122,8 +122,8 @@ def _hour(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%H}:00"
 
 
-def _seconds(each: "Bin") -> str:
-    return f"{each.start:g} s" if each.start < 60 else f"{each.start / 60:g} min"
+def _seconds(bar: "Bin") -> str:
+    return f"{bar.start:g} s" if bar.start < 60 else f"{bar.start / 60:g} min"
 
 
 AnyRow = SqlRow[*tuple[Any, ...]]
@@ -131,7 +131,7 @@ AnyRow = SqlRow[*tuple[Any, ...]]
 HOUR_S, DAY_S = 3600, 86400
 SHOWN_HOURS, SHOWN_DAYS, PACE_DAYS = 24, 30, 7
 FEWEST_DAYS = 2
-"""Days with work without which nothing is foretold."""
+"""Days with work that a forecast needs."""
 KEPT_BINS = 10
 SECONDS_EDGES = (15, 30, 60, 120, 240, 480, 960)
 """Ends of the bins of the time per item; the last bin is open."""
@@ -139,10 +139,10 @@ SECONDS_EDGES = (15, 30, 60, 120, 240, 480, 960)
 
 @dataclass(frozen=True, slots=True)
 class ItemCounts:
-    """Items without a known answer, by how far they are; `known` counts those with one, `comparisons` pairs.
+    """Items by state. Gold items, which have a known answer, are in `known` only; `comparisons` counts pairs.
 
-    `done` have as many editors as the project wants, `started` some, `waiting` none. `open` have somebody at work now;
-    `at_work` counts these people.
+    `done` have as many editors as the project asks for, `started` some, `waiting` none. `open` are being worked on now,
+    by `at_work` people.
     """
 
     total: int
@@ -157,10 +157,10 @@ class ItemCounts:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Submissions of the last days on which somebody worked, and how many such days the rest takes.
+    """Submissions per day of work, over the last days, and the number of such days that the rest takes.
 
-    Submissions on items with a known answer are left out. `left` counts those that are still wanted; `days_left` is
-    None where nothing is left, or where one day alone says nothing of the next.
+    Submissions on gold items are left out. `left` counts the submissions that are still needed; `days_left` is None
+    where nothing is left, or where there was only one day of work, which is no basis for a forecast.
     """
 
     left: int
@@ -170,7 +170,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """A bar: its beginning (a time, a number of seconds, a share), its end (None where open), how many it counts."""
+    """A bar: its start (a time, a number of seconds, a share), its end (None where open), and its count."""
 
     start: float
     end: float | None
@@ -179,21 +179,21 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class PersonProgress:
-    """What one person has done.
+    """Progress of one person.
 
     Args:
         id: of the person.
         name: of the person.
         role: of the person.
-        revoked: whether they may come back no more.
+        revoked: whether they have lost access.
         done: items handed in, without skipped ones.
         skipped: items skipped.
-        skipped_share: of all that they handed in or skipped.
+        skipped_share: share of skipped items among those handed in or skipped.
         taken_back: submissions that they undid.
         median_seconds: of active work on an item.
-        kept: mean share of words kept, of their edits.
-        outcomes: how often they chose each.
-        last_seen: when they last opened, saved or handed in something.
+        kept: mean share of words kept in their edits.
+        outcomes: number of times they chose each outcome.
+        last_seen: time when they last opened, saved or handed in an item.
     """
 
     id: int
@@ -212,8 +212,9 @@ class PersonProgress:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """All that the dashboard shows, ready for JSON. Times are seconds since 1970, UTC; skipped items count nowhere
-    but in the outcomes and beside their people.
+    """Everything that the dashboard shows, ready for JSON.
+
+    Times are seconds since 1970, UTC. Skipped items count in the outcomes and for their people only.
     """
 
     title: str
@@ -236,17 +237,17 @@ class Progress:
 
     @property
     def only_comparisons(self) -> bool:
-        """Whether there is nothing to edit here."""
+        """True if all items are comparisons, so that there is nothing to edit."""
         return 0 < self.items.comparisons == self.items.total + self.items.known
 
     @property
     def charts(self) -> Mapping[str, Chart]:
-        """The pictures of the page, by name."""
+        """The charts of the page, by name."""
         return progress_charts(self)
 
 
 def progress(connection: Connection, now: float | None = None) -> Progress:
-    """How far the project is at the time `now`."""
+    """Measure the progress at the time `now`."""
     now = time.time() if now is None else now
     config = read_project(connection)
     current = connection.execute(
@@ -288,7 +289,7 @@ def progress(connection: Connection, now: float | None = None) -> Progress:
 
 
 def _items(connection: Connection, config: ProjectConfig, now: float) -> tuple[ItemCounts, int]:
-    """The counts, and how many submissions are still wanted."""
+    """Counts of items, and the number of submissions that are still needed."""
     unknown = item.c.known_answer.is_(None)
     wanted = config.editors_per_item
     done = Counter[int]()
@@ -299,7 +300,7 @@ def _items(connection: Connection, config: ProjectConfig, now: float) -> tuple[I
         .where(unknown)
         .group_by(item.c.done, decided)
     ):
-        done[max(times, wanted) if settled else times] += items  # nobody gets an item that is decided
+        done[max(times, wanted) if settled else times] += items  # an item that is settled is not assigned again
     opened, at_work = connection.execute(
         select(func.count(assignment.c.item_id.distinct()), func.count(assignment.c.person_id.distinct()))
         .join(item, assignment.c.item_id == item.c.id)
@@ -322,7 +323,7 @@ def _items(connection: Connection, config: ProjectConfig, now: float) -> tuple[I
 
 
 def _pace(times: Sequence[float], left: int, now: float) -> Pace:
-    """The pace of the last days; those without work, such as a weekend, do not count."""
+    """Pace over the last days; days without work, such as a weekend, do not count."""
     recent = [at for at in times if now - at < PACE_DAYS * DAY_S]
     days = len({int(at // DAY_S) for at in recent})
     per_day = len(recent) / days if days else 0.0
@@ -330,7 +331,7 @@ def _pace(times: Sequence[float], left: int, now: float) -> Pace:
 
 
 def _people(connection: Connection, current: Iterable[AnyRow]) -> tuple[PersonProgress, ...]:
-    """Everybody who has a way in or has done something, the busiest first."""
+    """All people who have access or have done something, the busiest first."""
     of_person: defaultdict[int, list[AnyRow]] = defaultdict(list)
     for row in current:
         of_person[row.person_id].append(row)
@@ -340,13 +341,13 @@ def _people(connection: Connection, current: Iterable[AnyRow]) -> tuple[PersonPr
         _person(row, of_person[row.id], taken_back.get(row.id, 0), seen.get(row.id))
         for row in connection.execute(select(person.c.id, person.c.name, person.c.role, person.c.revoked))
     )
-    shown = [each for each in everybody if not each.revoked or each.last_seen is not None]
-    return tuple(sorted(shown, key=lambda each: (-each.done, each.name)))
+    listed = [one for one in everybody if not one.revoked or one.last_seen is not None]
+    return tuple(sorted(listed, key=lambda one: (-one.done, one.name)))
 
 
 def _person(row: AnyRow, handed_in: Sequence[AnyRow], taken_back: int, seen: float | None) -> PersonProgress:
-    work = [each for each in handed_in if each.outcome != "skipped"]
-    kept = [each.kept for each in work if each.outcome == "edited"]
+    work = [sent for sent in handed_in if sent.outcome != "skipped"]
+    kept = [sent.kept for sent in work if sent.outcome == "edited"]
     skipped = len(handed_in) - len(work)
     return PersonProgress(
         id=row.id,
@@ -357,9 +358,9 @@ def _person(row: AnyRow, handed_in: Sequence[AnyRow], taken_back: int, seen: flo
         skipped=skipped,
         skipped_share=skipped / len(handed_in) if handed_in else None,
         taken_back=taken_back,
-        median_seconds=median(each.seconds for each in work) if work else None,
+        median_seconds=median(sent.seconds for sent in work) if work else None,
         kept=fmean(kept) if kept else None,
-        outcomes=dict(Counter(each.outcome for each in handed_in).most_common()),
+        outcomes=dict(Counter(sent.outcome for sent in handed_in).most_common()),
         last_seen=seen,
     )
 
@@ -386,27 +387,27 @@ def _last_seen(connection: Connection) -> dict[int, float]:
 
 
 def _by_time(times: Iterable[float], span: int, shown: int, now: float) -> tuple[Bin, ...]:
-    """The last hours or days, the current one last; they begin on full hours, or days of UTC."""
+    """Counts of the last hours or days, the current one last; they start on full hours, or days of UTC."""
     last = int(now // span)
     counts = Counter(int(at // span) for at in times)
     return tuple(Bin(n * span, (n + 1) * span, counts[n]) for n in range(last - shown + 1, last + 1))
 
 
 def _by_seconds(seconds: Iterable[float]) -> tuple[Bin, ...]:
-    counts = Counter(bisect_right(SECONDS_EDGES, each) for each in seconds)
+    counts = Counter(bisect_right(SECONDS_EDGES, value) for value in seconds)
     starts = (0, *SECONDS_EDGES)
     ends: tuple[int | None, ...] = (*SECONDS_EDGES, None)
     return tuple(Bin(start, end, counts[n]) for n, (start, end) in enumerate(zip(starts, ends, strict=True)))
 
 
 def _by_kept(kept: Iterable[float]) -> tuple[Bin, ...]:
-    counts = Counter(min(int(each * KEPT_BINS), KEPT_BINS - 1) for each in kept)
+    counts = Counter(min(int(share * KEPT_BINS), KEPT_BINS - 1) for share in kept)
     return tuple(Bin(n / KEPT_BINS, (n + 1) / KEPT_BINS, counts[n]) for n in range(KEPT_BINS))
 
 
 @dataclass(frozen=True, slots=True)
 class PreferenceCount:
-    """How often people preferred the first file's response, the second's, or neither; with the models, where known."""
+    """Number of times people preferred the first file's response, the second's, or neither; models where known."""
 
     first_model: str
     second_model: str
@@ -416,14 +417,14 @@ class PreferenceCount:
 
     @property
     def names(self) -> tuple[str, str]:
-        """What to call the two files."""
+        """Names of the two files."""
         models = (("the first file", self.first_model), ("the second file", self.second_model))
         first, second = (f"{file} ({model})" if model else file for file, model in models)
         return first, second
 
 
 def preference_counts(connection: Connection) -> tuple[PreferenceCount, ...]:
-    """The counts of each pair of models, by name. They would tell whoever compares which model is the better one."""
+    """Counts for each pair of models, by name. People who compare must not see them: they say which model is better."""
     shown = (item.c.model, item.c.second_model, item.c.swapped, submission.c.outcome)
     query = select(*shown, func.count()).join_from(item, submission, submission.c.item_id == item.c.id)
     counts: Counter[tuple[str, str, str]] = Counter()
