@@ -78,7 +78,7 @@ def test_default_then_recipe_then_set_and_the_last_set_wins(recipe: Path) -> Non
 
 @pytest.mark.parametrize("override", ["ppo.kl_coef", "=1", "ppo..kl_coef=1", ".a=1", "a.=1"])
 def test_a_set_without_key_or_value_is_an_error(recipe: Path, override: str) -> None:
-    assert "--set wants key=value" in mistake(recipe, "world: {}\n", override).problem
+    assert "--set takes key=value" in mistake(recipe, "world: {}\n", override).problem
 
 
 def test_a_set_value_that_is_no_yaml_is_an_error(recipe: Path) -> None:
@@ -230,8 +230,8 @@ def test_a_base_in_a_file_keeps_its_relative_paths(recipe: Path, tmp_path: Path)
     [
         (SMALL.replace("reward.loss: eq3", "reward.los: eq3"), "groups.loss.eq3.reward.los", "unknown key"),
         (SMALL.replace("reward.loss: eq3", "reward.loss: eq5"), "groups.loss.eq3.reward.loss", "'eq3' or 'eq4'"),
-        (SMALL.replace("reward.loss: eq3", "seeds: [7]"), "groups.loss.eq3.seeds", "seeds of its own"),
-        (SMALL.replace("reward.loss: eq3", "reward..loss: eq3"), "groups.loss.eq3", "is no key"),
+        (SMALL.replace("reward.loss: eq3", "seeds: [7]"), "groups.loss.eq3.seeds", "its own seeds"),
+        (SMALL.replace("reward.loss: eq3", "reward..loss: eq3"), "groups.loss.eq3", "is not a key"),
         (SMALL.replace("eq4: {}, ", ""), None, "two variants or more"),
         (SMALL.replace("loss:", "base:"), None, "uses itself"),
         (SMALL.replace("eq4: {}", "../eq4: {}"), None, "cannot name a folder"),

@@ -99,7 +99,7 @@ class SFTConfig(OptimizerConfig):
 
 
 class AlignConfig(Section):
-    """From two texts to token masks (section 2.2 of the paper)."""
+    """The alignment of two texts and the token masks that follow from it (section 2.2 of the paper)."""
 
     alignment: Literal["lcs", "positional"] = Field(
         "lcs",
@@ -113,8 +113,8 @@ class AlignConfig(Section):
     )
     eos_in_changed: bool = Field(
         False,
-        description="Whether the end-of-sequence token may be changed: the original's when text was appended, the "
-        "edit's when the end was cut.",
+        description="Let the end-of-sequence token count as changed: the original's if text was appended, the edit's if "
+        "the end was cut.",
     )
     max_length: int = Field(512, gt=1, description="Prompt and response together, in tokens; longer rows are skipped.")
 
@@ -141,13 +141,13 @@ class RewardConfig(OptimizerConfig):
 
 
 class SamplingConfig(Section):
-    """How a policy answers."""
+    """Sampling of responses from a policy."""
 
     temperature: float = Field(1.0, ge=0, description="Sampling temperature; 0 is greedy.")
     top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling; 1 is off.")
     response_length: int = Field(300, gt=0, description="Most tokens in a response.")
     max_prompt_length: int = Field(192, gt=0, description="Most tokens in a prompt; longer prompts are skipped.")
-    batch_size: int = Field(64, gt=0, description="Prompts answered side by side.")
+    batch_size: int = Field(64, gt=0, description="Prompts answered at the same time.")
 
 
 class RolloutConfig(TrainingConfig):
@@ -370,7 +370,7 @@ class WorldConfig(Section):
     facts_seed: int = Field(0, description="Seed of what writers wrongly believe, or of what they mix up.")
     sft_examples: int = Field(6000, gt=0, description="Rows of the flawed corpus.")
     train_prompts: int = Field(2500, gt=0, description="Prompts for preferences, edits and PPO.")
-    validation_prompts: int = Field(300, gt=0, description="Prompts on which PPO is watched.")
+    validation_prompts: int = Field(300, gt=0, description="Prompts on which training is evaluated.")
     evaluation_prompts: int = Field(600, gt=0, description="Prompts of Table 1.")
     comparisons: int = Field(4000, gt=0, description="Preference pairs, and as many edit pairs, to train on.")
     test_comparisons: int = Field(600, gt=0, description="Held-out pairs for Table 2.")
@@ -393,8 +393,8 @@ class FilesConfig(Section):
     sft: Path | None = Field(None, description="JSONL of prompt and response; without it `model` is the SFT policy.")
     comparisons: Path = Field(description="JSONL of preference pairs; the less preferred side is what gets edited.")
     edits: Path = Field(description="JSONL of edits.")
-    prompts: Path = Field(description="JSONL of prompts for PPO.")
-    validation_prompts: Path = Field(description="JSONL of prompts on which PPO is watched.")
+    prompts: Path = Field(description="JSONL of prompts for methods that sample while they train.")
+    validation_prompts: Path = Field(description="JSONL of prompts on which training is evaluated.")
     evaluation_prompts: Path = Field(description="JSONL of prompts for the win rate.")
     reference_outputs: Path | None = Field(
         None, description="JSONL of the reference's responses; without it the SFT policy is the reference."
@@ -404,7 +404,7 @@ class FilesConfig(Section):
 
 
 class AlarmsConfig(Section):
-    """When a run warns, in its log, its report and `results.json`. A warning stops nothing."""
+    """Limits at which a run warns, in its log, its report and `results.json`. A warning does not stop it."""
 
     reward_accuracy: float = Field(
         70.0,
@@ -445,7 +445,7 @@ class ArmConfig(Section):
         None, description="Name of an entry of `reward_models`, for methods that learn from rewards."
     )
     sequence_reward_model: str | None = Field(
-        None, description="With the option reward=both: the sequence-level entry beside the token-level `reward_model`."
+        None, description="With the option reward=both: the sequence-level entry; `reward_model` is then the token-level one."
     )
     pairs: PairKind | None = Field(
         None, description="For dpo: the kind of pairs it learns from; default: edits. figa always learns from edits."
@@ -466,7 +466,7 @@ class ArmConfig(Section):
             return {key: value for key, value in data.items() if key not in METHODS}
         foreign = [name for name in METHODS if name in data and name != method and data[name]]
         if foreign:
-            raise ValueError(f"an arm of the method {method} has no use for: {', '.join(foreign)}")
+            raise ValueError(f"an arm of the method {method} does not use: {', '.join(foreign)}")
         rest = {key: value for key, value in data.items() if key not in METHODS}
         old, new = data.get(method), rest.get("options") or {}
         if old is None:
@@ -503,7 +503,7 @@ class ArmConfig(Section):
         if self.reward_model is not None and method.learns_from != "rewards":
             foreign.append("reward_model")
         if foreign:
-            raise ValueError(f"an arm of the method {self.method} has no use for: {', '.join(foreign)}")
+            raise ValueError(f"an arm of the method {self.method} does not use: {', '.join(foreign)}")
         if self.reward_model is None and method.learns_from == "rewards":
             raise ValueError(f"an arm of the method {self.method} needs a reward_model")
         return self
@@ -540,7 +540,7 @@ def _refuse_computed(title: str, data: Any, *place: str) -> None:
 class RewardModelConfig(Section):
     """One reward model of the recipe."""
 
-    pairs: Literal["edits", "comparisons"] = Field(description="What it learns from, or learned from.")
+    pairs: Literal["edits", "comparisons"] = Field(description="The kind of pairs that it learns from, or has learned from.")
     folder: Path | None = Field(
         None,
         description="A ready-made reward checkpoint in place of training one. Its tokenizer and prompt template may be "
@@ -600,7 +600,7 @@ class Recipe(Section):
     """A whole experiment: one run folder for each seed."""
 
     name: str = Field("run", description="Name of the run and of its folder.")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="One whole run for each.")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="A run has one complete run for each seed.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on a GPU, float32 on the CPU."
     )
@@ -608,7 +608,7 @@ class Recipe(Section):
         "{prompt}", description="Text around a prompt; `chat` uses the tokenizer's chat template."
     )
     world: WorldConfig | None = Field(None, description="The self-contained world; either this or `files`.")
-    files: FilesConfig | None = Field(None, description="A user's own data; either this or `world`.")
+    files: FilesConfig | None = Field(None, description="Your own data; either this or `world`.")
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
     sft: SFTConfig = Field(default_factory=SFTConfig)
     align: AlignConfig = Field(default_factory=AlignConfig)
@@ -622,7 +622,7 @@ class Recipe(Section):
     reward_models: dict[str, RewardModelConfig] = Field(
         default_factory=_paper_reward_models, description="Reward models by name; default: the paper's three."
     )
-    arms: dict[str, ArmConfig] = Field(default_factory=_paper_arms, description="Rows of Table 1 by name.")
+    arms: dict[str, ArmConfig] = Field(default_factory=_paper_arms, description="The policies that a run trains or chooses, by name; each is a row of Table 1.")
     alarms: AlarmsConfig = Field(default_factory=AlarmsConfig)
 
     @model_validator(mode="before")

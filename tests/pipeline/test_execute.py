@@ -15,32 +15,10 @@ import pytest
 
 from redpencil.config import METHODS
 from redpencil.errors import RedpencilError
-from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import StageSpec, default_jobs, error_from_json, error_to_json, execute, resolve
 from redpencil.pipeline.plan import plan_run
-from redpencil.recipe import default_recipe
 
-HERE = Path(__file__).parent
 Make = Callable[..., StageSpec]
-
-
-@pytest.fixture(autouse=True)
-def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What toy stages do can be imported, in workers too."""
-    monkeypatch.syspath_prepend(str(HERE))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]))
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Make:
-    """`make("a", "write", "b", path=...)`: a stage that does `toy_stages.write` once b is done."""
-
-    def make(name: str, work: str, *needs: str, **options: Path) -> StageSpec:
-        context = Context(default_recipe(), tmp_path / "run", 0)
-        folder, texts = tmp_path / "run" / name, {key: str(path) for key, path in options.items()}
-        return StageSpec(name, name, folder, 0, needs, {}, {}, f"toy_stages:{work}", context, texts)
-
-    return make
 
 
 def test_one_job_works_through_the_plan_in_its_order_and_in_this_process(make: Make, listener: Any) -> None:
@@ -139,7 +117,7 @@ execute(plan, jobs=2, listener=lambda _: None)
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C, which reaches every process of the terminal", "SIGKILL to the main process"])
-def test_no_worker_outlives_an_interrupted_run(how: str, tmp_path: Path) -> None:
+def test_no_worker_outlives_an_interrupted_run(how: str, tmp_path: Path, toys: None) -> None:  # noqa: ARG001
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     run = subprocess.Popen(
@@ -268,15 +246,6 @@ def test_an_unexpected_error_arrives_with_the_traceback_of_the_worker() -> None:
     arrived = raised(ZeroDivisionError("division by zero"))
     assert str(arrived) == "ZeroDivisionError: division by zero"
     assert "in raised\n    raise error\nZeroDivisionError" in "".join(arrived.__notes__)
-
-
-def test_what_a_stage_prints_does_not_get_between_the_events(
-    make: Make, listener: Any, capfd: pytest.CaptureFixture[str]
-) -> None:
-    execute([make("a", "print_much")], jobs=2, listener=listener)
-    assert listener.of("a") == ["started", "progress", "done"]
-    printed = capfd.readouterr()
-    assert (printed.out, printed.err.count("printed")) == ("", 2)
 
 
 def test_a_worker_does_several_stages_and_the_command_is_that_of_the_run(make: Make, tmp_path: Path) -> None:

@@ -250,3 +250,14 @@ def test_a_users_missing_file_is_told_before_anything_is_made(
         run_recipe(recipe, tmp_path / "run", jobs=1, listener=lambda _: None)
     assert caught.value.field == "files.judge"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_an_earlier_version_is_refused_and_left_as_it_is(tiny: Any, copied: Path) -> None:
+    recipe = copied / "recipe.yaml"
+    first, rest = recipe.read_text().split("\n", 1)
+    recipe.write_text(first.rpartition(" ")[0] + ".\n" + rest)  # version 0.1.0 did not say its version there
+    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    with pytest.raises(RedpencilError, match=r"redpencil 0\.1\.0 wrote this folder") as caught:
+        run_recipe(tiny(), copied, jobs=1, listener=lambda _: None)
+    assert caught.value.hint == "run its recipe.yaml into another --out, or install redpencil<0.2 to read it"
+    assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before

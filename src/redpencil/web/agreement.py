@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Engine, Row, Select, func, select
 
 from redpencil.alignment.words import diff_words, split_words
+from redpencil.results import NORMAL_95
 from redpencil.web.schema import item, person, submission
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -162,7 +163,6 @@ def _ink(text: str, word: tuple[int, int]) -> int:
     return start if ink == end else ink
 
 
-NORMAL_95 = 1.959964
 FEWEST_FOR_INTERVAL = 10
 """Items without which an interval would promise too much."""
 _WORDLESS = {"no_edit_needed": 0}
