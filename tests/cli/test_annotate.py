@@ -292,7 +292,7 @@ def test_a_person_has_one_role(redpencil: Redpencil, mistake: Callable[..., str]
 
 @pytest.mark.usefixtures("here")
 def test_what_is_missing_is_told(mistake: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("redpencil.cli.annotate.PACKAGES", ("starlette", "no_such_package"))
+    monkeypatch.setattr("redpencil.cli.annotate.PACKAGES", ("fastapi", "no_such_package"))
     told = mistake("annotate", "edits.db")
     assert "the service needs no_such_package" in told
     assert "pip install 'redpencil[web]'" in told

@@ -15,7 +15,6 @@ from redpencil.records import Comparison, Edit, EditOutcome, Preference, Respons
 from redpencil.web import leases, work
 from redpencil.web.app import create_app
 from redpencil.web.auth import add_person
-from redpencil.web.bodies import LONGEST_REASON, LONGEST_TEXT
 from redpencil.web.database import open_database, reading, writing
 from redpencil.web.items import (
     LARGEST_IMPORTED,
@@ -35,7 +34,7 @@ from redpencil.web.items import (
     read_suggestions,
     too_long,
 )
-from redpencil.web.project import ProjectConfig, write_project
+from redpencil.web.project import LONGEST_REASON, LONGEST_TEXT, ProjectConfig, write_project
 from redpencil.web.schema import adjudication, item
 from redpencil.web.security import BODY_LIMIT
 from redpencil.web.work import Submission

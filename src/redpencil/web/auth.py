@@ -10,9 +10,10 @@ import socket
 import time
 from dataclasses import dataclass
 from itertools import count
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+from fastapi import Depends
 from itsdangerous import BadData, URLSafeSerializer
 from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -578,11 +579,16 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who is signed in."""
+    """A person who is signed in, and the site that they came to."""
 
     person: Person
     session: Session
     csrf: str
+    site: Site
+
+    @property
+    def engine(self) -> Engine:
+        return self.site.engine
 
 
 class DeniedError(Exception):
@@ -608,7 +614,7 @@ def find_visitor(request: Request) -> Visitor | None:
         return None
     with reading(site.engine) as connection:
         person = person_of_session(connection, session)
-    return None if person is None else Visitor(person, session, csrf_token(site.secret, session))
+    return None if person is None else Visitor(person, session, csrf_token(site.secret, session), site)
 
 
 def admit(request: Request, roles: frozenset[Role] = EVERYBODY) -> Visitor:
@@ -648,6 +654,29 @@ def check_token(request: Request, visitor: Visitor, given: str | None) -> None:
     """
     if given is None or not csrf_matches(site_of(request).secret, visitor.session, given):
         raise DeniedError(403, "The CSRF token is missing or belongs to somebody else.", "Reload the page.")
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A dependency that lets people with one of the roles in; requests that change something need the CSRF token too.
+
+    Raises:
+        DeniedError: if the request is refused.
+    """
+
+    roles: frozenset[Role] = EVERYBODY
+
+    def __call__(self, request: Request) -> Visitor:
+        visitor = admit(request, self.roles)
+        if request.method not in ("GET", "HEAD"):
+            check_origin(request)
+            check_token(request, visitor, request.headers.get("x-csrf-token"))
+        return visitor
+
+
+SignedIn = Annotated[Visitor, Depends(Guard())]
+Reviewer = Annotated[Visitor, Depends(Guard(REVIEWERS))]
+Admin = Annotated[Visitor, Depends(Guard(ADMINS))]
 
 
 def set_session(request: Request, response: Response, session: Session) -> None:

@@ -7,21 +7,34 @@ batch, so that nobody who saves a draft waits for a long file.
 import json
 import secrets
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, Select, exists, func, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    Text,
+    cast,
+    exists,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 
 from redpencil.editing.edit import beside
 from redpencil.errors import RedpencilError
 from redpencil.records import Comparison, Edit, EditOutcome, JsonlFile, Preference, Response
-from redpencil.web.bodies import LONGEST_TEXT
 from redpencil.web.database import writing
-from redpencil.web.project import CURRENT, call_untitled
+from redpencil.web.project import CURRENT, DECIDED, LONGEST_TEXT, call_untitled
 from redpencil.web.schema import adjudication, assignment, item, person, submission
 from redpencil.web.security import BODY_LIMIT
 from redpencil.web.text import measure, unstorable
@@ -472,3 +485,116 @@ def matching(rows: Iterable[Suggested], edits: Mapping[str, Edit], texts: dict[s
         if edit is not None and edit.original == (row.original if isinstance(row, Edit) else row.response):
             texts[row.id] = edit.edited
         yield row
+
+
+PAGE: Final = 50
+"""Items on one page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An item with its submissions in order, skipped ones included and undone ones left out.
+
+    `kept` is the share of the words that each submission kept, `decided` the outcome of a reviewer's decision. `known`
+    marks a gold item. An item has a page of its own if `open` is true.
+    """
+
+    item_id: int
+    external_id: str
+    kind: str
+    prompt: str
+    outcomes: tuple[str, ...]
+    kept: tuple[float, ...]
+    tags: tuple[str, ...]
+    decided: str | None
+    known: bool
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPage:
+    """A page of items in the order of their import; `more` says whether there is a next page."""
+
+    items: tuple[Listed, ...]
+    more: bool
+
+
+def list_items(
+    connection: Connection,
+    *,
+    person: int | None = None,
+    outcome: str | None = None,
+    tag: str | None = None,
+    id: str | None = None,
+    page: int = 1,
+) -> ListedPage:
+    """List a page of items. None does not filter; all conditions on a submission apply to the same submission.
+
+    A filter by person leaves out responses that wait for a decision: the reviewer who decides must not learn whose text
+    is whose.
+
+    Args:
+        connection: to the database.
+        person: id of the person who handed something in for the item.
+        outcome: the outcome of a submission.
+        tag: the name of a tag on a changed span.
+        id: a part of the item's id; case does not matter.
+        page: which page, from 1.
+    """
+    conditions: list[ColumnElement[bool]] = []
+    of_submission: list[ColumnElement[bool]] = []
+    if person is not None:
+        of_submission.append(submission.c.person_id == person)
+        conditions.append(~_waits_for_a_decision())
+    if outcome is not None:
+        of_submission.append(submission.c.outcome == outcome)
+    if tag is not None:
+        # The driver writes JSON as Python does, on both databases.
+        of_submission.append(cast(submission.c.tags, Text).contains(f'"tag": {json.dumps(tag)}}}', autoescape=True))
+    if of_submission:
+        here = submission.c.item_id == item.c.id
+        conditions.append(exists().where(here, submission.c.undone.is_(None), *of_submission).correlate(item))
+    if id is not None:
+        conditions.append(item.c.external_id.icontains(id, autoescape=True))
+    query = (
+        select(item, adjudication.c.outcome.label("decided"))
+        .join(adjudication, adjudication.c.item_id == item.c.id, isouter=True)
+        .where(*conditions)
+        .order_by(item.c.position, item.c.id)
+        .limit(PAGE + 1)
+        .offset(PAGE * (page - 1))
+    )
+    rows = connection.execute(query).all()
+    submissions = _submissions(connection, [row.id for row in rows[:PAGE]])
+    return ListedPage(tuple(_listed(row, submissions[row.id]) for row in rows[:PAGE]), len(rows) > PAGE)
+
+
+def _waits_for_a_decision() -> ColumnElement[bool]:
+    judged = select(submission.c.outcome, func.coalesce(submission.c.edited, "").label("edited")).where(CURRENT)
+    distinct = judged.where(submission.c.item_id == item.c.id).correlate(item).distinct().subquery()
+    ways = select(func.count()).select_from(distinct).scalar_subquery()
+    return (item.c.kind == "edit") & item.c.known_answer.is_(None) & ~DECIDED & (ways > 1)
+
+
+def _submissions(connection: Connection, ids: list[int]) -> dict[int, list[Row[Any]]]:
+    query = select(submission).where(submission.c.item_id.in_(ids), submission.c.undone.is_(None))
+    by_item: dict[int, list[Row[Any]]] = defaultdict(list)
+    for row in connection.execute(query.order_by(submission.c.id)):
+        by_item[row.item_id].append(row)
+    return by_item
+
+
+def _listed(row: Row[Any], submissions: list[Row[Any]]) -> Listed:
+    judged = [one for one in submissions if one.outcome != "skipped"]
+    return Listed(
+        item_id=row.id,
+        external_id=row.external_id,
+        kind=row.kind,
+        prompt=question_of(row.prompt, row.meta),
+        outcomes=tuple(one.outcome for one in submissions),
+        kept=tuple(one.kept for one in submissions),
+        tags=tuple(sorted({tag["tag"] for one in submissions for tag in one.tags})),
+        decided=row.decided,
+        known=row.known_answer is not None,
+        open=row.kind == "edit" and bool(judged),
+    )

@@ -39,6 +39,8 @@ OUTCOME_NAMES: Final[Mapping[str, str]] = {
     "tie": "Tie",
 }
 """What pages call them."""
+LONGEST_TEXT: Final = 2_000_000
+"""Characters of a text that a person may send."""
 LONGEST_REASON: Final = 10_000
 MOST_TAGS: Final = 1_000
 

@@ -15,8 +15,8 @@ from redpencil.web.app import create_app
 from redpencil.web.auth import ADDRESS_LIMIT, add_person, person_by_name, revoke
 from redpencil.web.database import list_events, reading, writing
 from redpencil.web.items import import_comparisons, import_known_answers, import_responses
-from redpencil.web.pages import to_duration
 from redpencil.web.project import ProjectConfig, write_project
+from redpencil.web.routes.pages import to_duration
 from redpencil.web.schema import assignment
 
 SignIn = Callable[[str, str], TestClient]
