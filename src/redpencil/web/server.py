@@ -15,7 +15,7 @@ from uvicorn.supervisors import Multiprocess
 
 from redpencil.errors import RedpencilError
 from redpencil.web.app import create_app
-from redpencil.web.auth import checked_base_url, listens_to_all, new_entry, remember_address, url_of
+from redpencil.web.auth import checked_base_url, listens_to_all, new_owner_link, remember_address, url_of
 from redpencil.web.database import open_database, writing
 
 _DATABASE = "REDPENCIL_DATABASE"
@@ -66,7 +66,7 @@ def serve(
     url = base_url or url_of(host, listener.getsockname()[1])
     with writing(engine) as connection:
         remember_address(connection, url)
-    say(f"{url}/join/{new_entry(engine, time.time())}  (your way in, as admin)")
+    say(f"{url}/join/{new_owner_link(engine, time.time())}  (your way in, as admin)")
     say(f"Serving {url} (Ctrl+C stops it; everything that was saved stays).")
     say("Your link opens once; the next start gives another.")
     if base_url is None and listens_to_all(host):

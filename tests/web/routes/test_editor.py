@@ -13,7 +13,7 @@ from redpencil.records import Edit, Preference, Response
 from redpencil.web.app import create_app, openapi_document
 from redpencil.web.auth import Role
 from redpencil.web.database import reading, writing
-from redpencil.web.items import import_comparisons, import_known_answers, import_responses
+from redpencil.web.items import import_comparisons, import_gold_items, import_responses
 from redpencil.web.project import ProjectConfig, write_project
 from redpencil.web.schema import assignment, item
 
@@ -288,7 +288,7 @@ def test_nobody_gets_anywhere_without_a_session_or_a_token(
 
 def test_an_item_whose_answer_is_known_looks_like_any_other(sign_in: SignIn, engine: Engine) -> None:
     """Of two tasks that two people have for the first time, one is known; nothing but their own words differs."""
-    import_known_answers(engine, [Edit("k", "Question 0", TEXT, "a word", meta={"model": "secret-model"})])
+    import_gold_items(engine, [Edit("k", "Question 0", TEXT, "a word", meta={"model": "secret-model"})])
     ann, bob = sign_in("Ann", "editor"), sign_in("Bob", "editor")
     ordinary = ann.post("/api/next").json()
     configure(engine, known_answer_share=1.0)

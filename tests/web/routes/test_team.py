@@ -33,7 +33,7 @@ def test_settings_that_somebody_else_changed_meanwhile_are_not_overwritten(engin
     assert first.json()["title"] == "Facts"
     late = client.put("/api/project", json=seen | {"editors_per_item": 2})
     assert late.status_code == 409
-    assert "somebody else has changed the settings" in late.json()["error"]
+    assert "the settings have changed" in late.json()["error"]
     assert client.get("/api/project").json() == first.json()
     again = client.put("/api/project", json=first.json() | {"editors_per_item": 2})
     assert (again.status_code, again.json()["title"], again.json()["editors_per_item"]) == (200, "Facts", 2)

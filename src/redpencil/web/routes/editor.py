@@ -132,9 +132,9 @@ def history(visitor: SignedIn, before: WholeNumber | None = None) -> list[work.D
 
 
 @router.get("/tally")
-def tally(visitor: SignedIn) -> work.Tally:
+def tally(visitor: SignedIn) -> work.OwnProgress:
     """Count the items that you have done, and about how many are left."""
-    return work.tally(visitor.engine, visitor.person.id)
+    return work.own_progress(visitor.engine, visitor.person.id)
 
 
 @router.post("/diff", response_model=DiffAnswer, dependencies=[Depends(Guard())], responses=OF_BODIES)

@@ -75,7 +75,7 @@ class _JsonRequest(Request):
 def _storable(text: str) -> str:
     problem = unstorable(text)
     if problem is not None:
-        raise ValueError(f"{problem} cannot be kept")
+        raise ValueError(f"{problem} cannot be stored")
     return text
 
 

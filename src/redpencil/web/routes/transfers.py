@@ -24,14 +24,14 @@ from redpencil.errors import RedpencilError
 from redpencil.records import Edit, JsonlFile, Record, Response, to_row
 from redpencil.web.auth import REVIEWERS, Guard, Reviewer
 from redpencil.web.database import reading, record_event, writing
-from redpencil.web.gold import known_warnings
+from redpencil.web.gold import gold_warnings
 from redpencil.web.items import (
     ImportCount,
     RefusedRow,
     export_comparisons,
     export_edits,
     import_comparisons,
-    import_known_answers,
+    import_gold_items,
     import_responses,
     matching,
     read_suggestions,
@@ -130,7 +130,7 @@ def import_items(upload: Annotated[Upload, Depends(receive_upload)], visitor: Re
     detail = asdict(count) | {"refused": [row.id for row in count.refused]}
     with writing(visitor.engine) as connection:
         record_event(connection, "imported", at=time.time(), person_id=visitor.person.id, detail=detail)
-        warnings = known_warnings(connection)
+        warnings = gold_warnings(connection)
     return ImportAnswer(count.added, count.known, count.changed, count.empty, count.refused, warnings)
 
 
@@ -142,7 +142,7 @@ def _import_parts(engine: Engine, upload: Upload) -> ImportCount:
     texts: dict[str, str] = {}
     counts = []
     if known is not None:
-        counts.append(import_known_answers(engine, matching(JsonlFile(known, Edit), edits, texts), texts))
+        counts.append(import_gold_items(engine, matching(JsonlFile(known, Edit), edits, texts), texts))
     if responses is not None:
         counts.append(import_responses(engine, matching(JsonlFile(responses, Response), edits, texts), texts))
     if first is not None and second is not None:
