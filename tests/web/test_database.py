@@ -436,11 +436,11 @@ def test_a_new_connection_never_makes_a_file(tmp_path: Path) -> None:
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from redpencil.web import storage\n"
+        "from redpencil.web import database\n"
         "from redpencil.web.database import open_database, reading\n"
         "engine = open_database(sys.argv[1])\n"
         "engine.dispose()\n"
-        "storage._FILES.clear()\n"
+        "database._FILES.clear()\n"
         "Path(sys.argv[1]).unlink()\n"
         "try:\n"
         "    with reading(engine): pass\n"
