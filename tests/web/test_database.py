@@ -151,7 +151,7 @@ def test_a_schema_that_nobody_knows_is_refused(place: str, written: str | None) 
             connection.execute(text("INSERT INTO redpencil_version VALUES (:written)"), {"written": written})
     engine.dispose()
     newer = written is not None and written > "0001"
-    with pytest.raises(RedpencilError, match="newer redpencil" if newer else "does not say which schema"):
+    with pytest.raises(RedpencilError, match="newer redpencil" if newer else "schema of the database is unknown"):
         open_database(place)
 
 

@@ -63,12 +63,12 @@ def url_of(host: str, port: int) -> str:
 
 
 def listens_to_all(host: str) -> bool:
-    """Whether a host means all addresses of the machine, so that it cannot be part of a link."""
+    """Return whether a host means all addresses of the machine, so that it cannot be part of a link."""
     return host in _ANY
 
 
 def names_this_machine(host: str) -> bool:
-    """Whether a request's `Host` can be used in links: it is an address or a name of this machine.
+    """Return whether a request's `Host` can be used in links: it is an address or a name of this machine.
 
     Any other name was invented by the sender, or belongs to a proxy that `--base-url` should name.
     """
@@ -126,12 +126,12 @@ class Person:
 
     @property
     def reviews(self) -> bool:
-        """Whether the person sees all work and settles disputes."""
+        """Return whether the person sees all work and settles disputes."""
         return self.role is not Role.EDITOR
 
     @property
     def administers(self) -> bool:
-        """Whether the person invites people and changes the settings."""
+        """Return whether the person invites people and changes the settings."""
         return self.role is Role.ADMIN
 
 
@@ -344,7 +344,7 @@ def _checked_role(role: str) -> Role:
 UNUSED_S: Final = 24 * 3600.0
 """Age after which an unused owner link ends when a server starts."""
 _OWNER_LINK: Final = "entry "
-"""What the keys of owner links in the table of settings begin with."""
+"""Prefix of the keys of owner links in the table of settings."""
 
 
 def new_owner_link(engine: Engine, now: float) -> str:
@@ -462,7 +462,7 @@ def csrf_token(secret: str, session: Session) -> str:
 
 
 def csrf_matches(secret: str, session: Session, token: str) -> bool:
-    """Whether a token is that of the session's person."""
+    """Return whether a token is that of the session's person."""
     return hmac.compare_digest(csrf_token(secret, session).encode(), token.encode("utf-8", "replace"))
 
 

@@ -64,7 +64,7 @@ def meaning_of(error: DBAPIError) -> RedpencilError | None:
 
 
 def _is_lost(error: DBAPIError) -> bool:
-    """Whether a connection to PostgreSQL broke or could not be made, so that the next one may."""
+    """Return whether a connection to PostgreSQL broke or could not be made, so that the next one may."""
     if error.connection_invalidated:
         return True
     message = str(error.orig)
@@ -332,9 +332,9 @@ def _version_at(connection: Connection) -> str | None:
             hint="pip install --upgrade redpencil",
         )
     if version not in _KNOWN_VERSIONS:
-        shown = "none" if version is None else repr(version)
+        name = "none" if version is None else repr(version)
         raise RedpencilError(
-            f"the database does not say which schema it has ({shown} is in its table {VERSION_TABLE})",
+            f"the schema of the database is unknown ({name} is in its table {VERSION_TABLE})",
             hint="bring back a copy of it, or start a new one",
         )
     return str(version)

@@ -47,7 +47,7 @@ def locked_assignment(connection: Connection, person_id: int, assignment_id: int
     return _owned(connection.execute(query.where(assignment.c.id == assignment_id)).first(), person_id, assignment_id)
 
 
-def whole_assignment(connection: Connection, person_id: int, assignment_id: int) -> Row[Any]:
+def assignment_with_item(connection: Connection, person_id: int, assignment_id: int) -> Row[Any]:
     """Read an assignment with its item, without a lock.
 
     Raises:
@@ -150,7 +150,7 @@ def _first(condition: ColumnElement[bool]) -> Select[Any]:
 
 
 def _has(person_id: int, state: str | None = None) -> ColumnElement[bool]:
-    """Whether the person has an assignment on the item of the outer query."""
+    """Return whether the person has an assignment on the item of the outer query."""
     mine = exists().where(assignment.c.item_id == item.c.id, assignment.c.person_id == person_id)
     return (mine if state is None else mine.where(assignment.c.state == state)).correlate(item)
 
@@ -164,7 +164,7 @@ def _live_others(person_id: int, config: ProjectConfig, now: float) -> ColumnEle
 
 
 def _has_room(connection: Connection, item_id: int, person_id: int, config: ProjectConfig, now: float) -> bool:
-    """Whether the item, which must be locked, has room for one more editor."""
+    """Return whether the item, which must be locked, has room for one more editor."""
     query = select(item.c.done + _live_others(person_id, config, now)).where(item.c.id == item_id, ~DECIDED)
     taken = connection.execute(query).scalar()
     return taken is not None and bool(taken < config.editors_per_item)

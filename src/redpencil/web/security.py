@@ -77,7 +77,7 @@ def limited(request: Request, limit: int) -> Request:
 
 
 def comes_from_here(request: Request, base_url: str | None) -> bool:
-    """Whether a request was made by a page of this server, or by a program that is not a browser.
+    """Return whether a request was made by a page of this server, or by a program that is not a browser.
 
     Browsers name the page that a request comes from, and other sites cannot make them lie.
     """
@@ -94,7 +94,7 @@ def comes_from_here(request: Request, base_url: str | None) -> bool:
 
 
 def is_https(request: Request, base_url: str | None) -> bool:
-    """Whether the browser uses https, to this process or to the proxy in front."""
+    """Return whether the browser uses https, to this process or to the proxy in front."""
     return request.url.scheme == "https" or (base_url is not None and base_url.lower().startswith("https:"))
 
 

@@ -192,7 +192,7 @@ class Task:
 
 
 def task_from(row: Row[Any], config: ProjectConfig, now: float) -> Task:
-    """Build the task from a row of `redpencil.web.leases.whole_assignment`."""
+    """Build the task from a row of `redpencil.web.leases.assignment_with_item`."""
     return Task(
         assignment_id=row.id,
         kind=row.kind,
@@ -243,7 +243,7 @@ def marks_values(outcome: str | None, reason: str, tags: Sequence[Mapping[str, A
 
 
 def holds_draft(row: Row[Any], values: Mapping[str, Any]) -> bool:
-    """Whether an assignment has exactly this draft already."""
+    """Return whether an assignment has exactly this draft already."""
     names = ("draft", "draft_outcome", "draft_reason", "draft_tags")
     return row.draft_saved is not None and all(getattr(row, name) == values[name] for name in names)
 
@@ -329,7 +329,7 @@ def next_task(engine: Engine, person_id: int, *, now: float) -> Task | None:
                 assignment_id = leases.take(connection, person_id, item_id, config, now)
                 if assignment_id is None:
                     continue
-            return task_from(leases.whole_assignment(connection, person_id, assignment_id), config, now)
+            return task_from(leases.assignment_with_item(connection, person_id, assignment_id), config, now)
 
 
 def task_of(engine: Engine, person_id: int, assignment_id: int, *, now: float) -> Task:
@@ -340,7 +340,7 @@ def task_of(engine: Engine, person_id: int, assignment_id: int, *, now: float) -
     """
     with reading(engine) as connection:
         config = read_project(connection)
-        task = task_from(leases.whole_assignment(connection, person_id, assignment_id), config, now)
+        task = task_from(leases.assignment_with_item(connection, person_id, assignment_id), config, now)
         row = connection.execute(_WITH_GOLD.where(assignment.c.id == assignment_id)).one()
         return replace(task, standing=assignment_status(connection, row, config, now))
 
@@ -352,7 +352,7 @@ def response_of(engine: Engine, person_id: int, assignment_id: int) -> str:
         NotFound, Forbidden: as `task_of`.
     """
     with reading(engine) as connection:
-        return str(leases.whole_assignment(connection, person_id, assignment_id).response)
+        return str(leases.assignment_with_item(connection, person_id, assignment_id).response)
 
 
 def save_draft(
@@ -404,13 +404,15 @@ def submit(
     """
     with reading(engine) as connection:
         config = read_project(connection)
-        whole = leases.whole_assignment(connection, person_id, assignment_id)
-    valid = validate_submission(whole.kind, whole.response, config, sent.outcome, sent.text, sent.reason, sent.tags)
+        task_row = leases.assignment_with_item(connection, person_id, assignment_id)
+    valid = validate_submission(
+        task_row.kind, task_row.response, config, sent.outcome, sent.text, sent.reason, sent.tags
+    )
     with writing(engine) as connection:
         row = leases.locked_assignment(connection, person_id, assignment_id)
         again = _sent_before(connection, row, version, valid)
         if again is not None:
-            return _submitted(again, valid, whole.response)
+            return _submitted(again, valid, task_row.response)
         # The page's last draft may overtake its submission; a submission that another tab undid is not repeated.
         overtaken = row.version == version + 1 and row.draft_saved is not None and row.draft == sent.text
         _check_version(connection, row, version, same=overtaken)
@@ -428,11 +430,11 @@ def submit(
     if not in_time:
         raise Stale(
             "others have taken this item since, or a reviewer has settled it; your text is kept as a draft",
-            text=shown_text(whole) if sent.text is None else sent.text,
+            text=shown_text(task_row) if sent.text is None else sent.text,
             version=row.version + 1,
             reason="taken",
         )
-    return _submitted(submission_id, valid, whole.response)
+    return _submitted(submission_id, valid, task_row.response)
 
 
 def undo(engine: Engine, person_id: int, submission_id: int, *, now: float) -> Task:
@@ -459,11 +461,11 @@ def undo(engine: Engine, person_id: int, submission_id: int, *, now: float) -> T
         elif row.state in ("done", "skipped"):
             raise Stale(
                 "this submission was undone already, and the item submitted again",
-                text=shown_text(leases.whole_assignment(connection, person_id, row.id)),
+                text=shown_text(leases.assignment_with_item(connection, person_id, row.id)),
                 version=row.version,
                 reason="done",
             )
-        return task_from(leases.whole_assignment(connection, person_id, row.id), config, now)
+        return task_from(leases.assignment_with_item(connection, person_id, row.id), config, now)
 
 
 def release(engine: Engine, person_id: int, assignment_id: int, *, now: float) -> None:
@@ -530,7 +532,7 @@ def _check_version(connection: Connection, row: Row[Any], version: int, *, same:
         problem, reason = "this item was given back", "released"
     else:
         problem, reason = "another tab or window has saved a different text since", "changed"
-    held = shown_text(leases.whole_assignment(connection, row.person_id, row.id))
+    held = shown_text(leases.assignment_with_item(connection, row.person_id, row.id))
     raise Stale(problem, text=held, version=row.version, reason=reason)
 
 

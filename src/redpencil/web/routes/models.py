@@ -80,7 +80,7 @@ def _storable(text: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a text is a number that the database stores. Pydantic alone would take `1_000`, ` 7` and `7.0` too."""
+    """Return whether a text is a number that fits the database. Pydantic alone would take `1_000`, ` 7` and `7.0` too."""
     if not isinstance(value, str):
         return True
     return value.isascii() and value.isdigit() and len(value) <= 10 and int(value) <= LARGEST
@@ -267,7 +267,7 @@ class BlockAnswer(BaseModel):
 
 
 class DiffAnswer(BaseModel):
-    """How two texts differ: the share of words kept and the characters struck out and written in."""
+    """The difference of two texts: the blocks, the share of words kept and the characters struck out and written in."""
 
     blocks: list[BlockAnswer]
     kept: float

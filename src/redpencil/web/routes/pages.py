@@ -130,11 +130,11 @@ def to_duration(seconds: float | None) -> str:
     """Write a length of time as `42 s`, `1 min 47 s`, `12 min` or `3 h 5 min`, and None as a dash."""
     if seconds is None:
         return "\u2013"
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 600:
+    total = round(seconds)
+    minutes, rest = divmod(total, 60)
+    if total < 60:
+        return f"{total} s"
+    if total < 600:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(round(seconds / 60), 60)
     return " ".join(part for part in (f"{hours} h" * bool(hours), f"{minutes} min" * bool(minutes)) if part)
@@ -227,8 +227,8 @@ def items(request: Request, query: Annotated[ItemQuery, Query()], visitor: Revie
 def people(request: Request, visitor: Admin) -> Response:
     """Show all people."""
     with reading(visitor.engine) as connection:
-        everybody = list_people(connection)
-    return _render(request, visitor, "people.html.j2", people=everybody)
+        everyone = list_people(connection)
+    return _render(request, visitor, "people.html.j2", people=everyone)
 
 
 @router.api_route("/project", methods=_READ)
