@@ -11,7 +11,7 @@ import pytest
 
 from redpencil.cli import score
 from redpencil.records import Response, read_jsonl
-from redpencil.report.scores import ScoredResponse, Row, ScoredModel
+from redpencil.report.scores import Row, ScoredModel, ScoredResponse
 from redpencil.runs import read_json
 
 PROMPT = "tell me about jordan . i need its language , currency and capital ."

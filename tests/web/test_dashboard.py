@@ -25,7 +25,7 @@ from redpencil.web.dashboard import (
     progress,
 )
 from redpencil.web.database import open_database, reading, writing
-from redpencil.web.items import import_comparisons, import_known_answers
+from redpencil.web.items import import_comparisons, import_gold_items
 from redpencil.web.project import ProjectConfig, write_project
 from redpencil.web.review import decide
 from redpencil.web.schema import item
@@ -129,7 +129,7 @@ def test_one_day_foretells_nothing_and_known_answers_are_no_progress(
     hand_in(ada, "no_edit_needed", None, 1, NOW - HOUR_S)
     hand_in(ada, "no_edit_needed", None, 1, NOW)
     assert of(engine).pace == Pace(left=7, per_day=2, days_left=None)
-    import_known_answers(engine, [Edit("k", "Q", "six", "6")])
+    import_gold_items(engine, [Edit("k", "Q", "six", "6")])
     with writing(engine) as connection:
         write_project(connection, ProjectConfig(known_answer_share=1.0))
     hand_in(ada, "edited", "6", 1, NOW + DAY_S)
@@ -227,7 +227,7 @@ def test_a_project_of_comparisons_shows_nothing_of_edits(tmp_path: Path, role: s
     assert "comparisons.jsonl" in page
     tally = "the first file (ours) and the second file (theirs)</th><td>1</td><td>0</td><td>0</td>"
     assert (tally in page) == (role == "admin")
-    import_known_answers(engine, [Edit("k", "Q", "six", "6")])
+    import_gold_items(engine, [Edit("k", "Q", "six", "6")])
     assert "Words kept" in client.get("/dashboard").text
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Row as SqlRow
 
 from redpencil.svg import Axis, Chart, Column, Plot, Point, Row, draw_columns, draw_rows
 from redpencil.web.agreement import Agreement, Alpha, agreement
-from redpencil.web.gold import KnownScore, known_scores
+from redpencil.web.gold import GoldScore, gold_scores
 from redpencil.web.project import CURRENT, OUTCOME_NAMES, ProjectConfig, read_project
 from redpencil.web.review import count_disputes
 from redpencil.web.schema import adjudication, assignment, item, person, submission
@@ -233,7 +233,7 @@ class Progress:
     mean_kept: float | None
     kept: tuple[Bin, ...]
     agreement: Agreement
-    known: tuple[KnownScore, ...]
+    known: tuple[GoldScore, ...]
 
     @property
     def only_comparisons(self) -> bool:
@@ -284,7 +284,7 @@ def progress(connection: Connection, now: float | None = None) -> Progress:
         mean_kept=fmean(kept) if kept else None,
         kept=_by_kept(kept),
         agreement=agreement(connection),
-        known=tuple(known_scores(connection)),
+        known=tuple(gold_scores(connection)),
     )
 
 
