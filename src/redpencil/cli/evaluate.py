@@ -13,15 +13,18 @@ from redpencil.cli.output import console, print_json
 from redpencil.errors import RedpencilError
 from redpencil.runs import read_metrics
 
-measures = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="rich", help="Win rate, reward accuracy and efficiency: Tables 1, 2 and 3."
+app = typer.Typer(
+    name="evaluate",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Win rate, reward accuracy and efficiency: Tables 1, 2 and 3.",
 )
-measures.add_typer(win_rate.app)
-measures.add_typer(judge_quality.app)
-measures.add_typer(reward.app)
+app.add_typer(win_rate.app)
+app.add_typer(judge_quality.app)
+app.add_typer(reward.app)
 
 
-@measures.command(epilog=examples("redpencil evaluate efficiency --token runs/q/ppo-token --sequence runs/q/ppo-edits"))
+@app.command(epilog=examples("redpencil evaluate efficiency --token runs/q/ppo-token --sequence runs/q/ppo-edits"))
 def efficiency(
     token: Annotated[Path, typer.Option(metavar="FOLDER", help="PPO stage folder of the token arm.")],
     sequence: Annotated[Path, typer.Option(metavar="FOLDER", help="PPO stage folder of the sequence arm.")],

@@ -18,6 +18,8 @@ from redpencil.files import partial_of
 from redpencil.report.text import visible
 from redpencil.runs import finite
 
+INTERRUPTED: Final = 130
+"""Exit code of a command that was interrupted, as shells have it for Ctrl-C."""
 _UPPER: Final = re.compile("[\x7f-\x9f]")
 
 

@@ -6,18 +6,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import typer
 
-from redpencil.cli.output import check_out_file, say
+from redpencil.cli.output import INTERRUPTED, check_out_file, say
 from redpencil.errors import RedpencilError
 
 if TYPE_CHECKING:
     from redpencil.cli.provider_run import ProviderRun
     from redpencil.providers.cache import Journal
-
-INTERRUPTED: Final = 130
 
 
 class Command(Protocol):
