@@ -12,8 +12,7 @@ from redpencil.cli import providers
 from redpencil.cli.judge_run import JudgeRun, JudgeWork, told_verdicts
 from redpencil.cli.judges import JUDGE_HELP, check_judge, make_judge
 from redpencil.cli.options import DeviceOption, JsonOption, RecipeOption, SeedOption, SetOption, examples, settings
-from redpencil.cli.output import check_out_file, naming, print_json, say
-from redpencil.cli.progress import working
+from redpencil.cli.output import check_out_file, naming, print_json, say, working
 from redpencil.cli.provider_run import ProviderRun
 from redpencil.cli.provider_todo import Todo, carry_out, check_files, journal_beside
 from redpencil.config import Recipe

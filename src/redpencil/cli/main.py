@@ -1,9 +1,9 @@
 """The `redpencil` command: a table of its commands, each imported when it is called.
 
 `redpencil --help` prints the table `COMMANDS` and imports none of the modules in it. To add a command, write it in the
-module of its name, with `app = typer.Typer()` and `@app.command(epilog=examples(...))`, and add a row here: the name,
-where its Typer app is, the panel of the help page, and the first sentence of the command's docstring (a test compares
-them). A row may also name an app that is a group of commands, as `evaluate` is, if that app has the name of the row.
+module of its name or topic, with `app = typer.Typer()` and `@app.command(epilog=examples(...))`, and add a row here:
+its name, the module, the panel of the help page, and the first sentence of the command's docstring (a test compares
+them). A row may also name a module whose app is a group of commands, as `evaluate` is, if the app has the row's name.
 
 A module of a command imports at the top of the file what it needs, as its module is imported only when the command is
 called. The one exception is what loads torch (`models`, `training`, most of `pipeline`): import it in the function
@@ -50,86 +50,58 @@ PAPER, DATA, TRAINING, EVALUATION, HELP = "The whole paper", "Data", "Training",
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row of the help page, and `module:app` of the Typer app that has the command."""
+    """A row of the help page, and the module of this room whose `app` has the command."""
 
-    app: str
+    module: str
     panel: str
     help: str
 
 
 COMMANDS: Final = {
     "quickstart": Entry(
-        "redpencil.cli.run:app",
-        PAPER,
-        "Run the whole paper on the small world: minutes on two cores, no network, no data.",
+        "run", PAPER, "Run the whole paper on a small made-up world: minutes on two cores, no network, no data."
     ),
-    "run": Entry("redpencil.cli.run:app", PAPER, "Run a recipe from data to report."),
+    "run": Entry("run", PAPER, "Run a recipe from data to report."),
     "ablate": Entry(
-        "redpencil.cli.ablate:app",
-        PAPER,
-        "Run variants of one recipe and compare each with the first of its group, seed by seed.",
+        "run", PAPER, "Run variants of one recipe and compare each with the first of its group, seed by seed."
     ),
-    "report": Entry("redpencil.cli.show:app", PAPER, "Write report.html into a run folder anew, from its results."),
-    "import": Entry("redpencil.cli.import_:app", DATA, "Turn data of other formats into redpencil's JSONL."),
-    "respond": Entry("redpencil.cli.data:app", DATA, "Let a policy answer prompts."),
+    "report": Entry("run", PAPER, "Write the report.html of a finished run again, from its results."),
+    "import": Entry("formats", DATA, "Turn data of other formats into redpencil's JSONL."),
+    "respond": Entry("data", DATA, "Let a policy answer prompts."),
     "align": Entry(
-        "redpencil.cli.data:app",
-        DATA,
-        "Turn edits into token masks: what changed (U1) and what did not (U0), on each side (section 2.2).",
+        "data", DATA, "Turn edits into pairs of token sequences, with masks that mark which tokens an edit changed."
     ),
-    "edit": Entry("redpencil.cli.edit:app", DATA, "Ask an editor for a minimal edit of each response (section 2.1)."),
+    "edit": Entry("edit", DATA, "Ask an editor for a minimal edit of each response (section 2.1)."),
     "annotate": Entry(
-        "redpencil.cli.annotate:app",
+        "annotate",
         DATA,
-        "Let people edit responses in a browser, or compare them; the result is the edits.jsonl that an LLM would "
-        "write.",
+        "Let people edit responses in a browser, or compare them; the result is the same edits.jsonl that an LLM "
+        "writes.",
     ),
-    "audit": Entry("redpencil.cli.audit:app", DATA, "Say what edits are like before a model learns from them."),
-    "export": Entry(
-        "redpencil.cli.export:app",
-        DATA,
-        "Write rows in a format that other tools read; what it cannot hold is counted and listed beside the file.",
-    ),
-    "sft": Entry(
-        "redpencil.cli.train:app",
-        TRAINING,
-        "Fine-tune a model on demonstrations; the loss counts response tokens only.",
-    ),
-    "reward": Entry(
-        "redpencil.cli.train:app",
-        TRAINING,
-        "Train a reward model: per token (Eq. 1-4) or per response (Bradley-Terry).",
-    ),
-    "ppo": Entry("redpencil.cli.train:app", TRAINING, "Train a policy on token rewards, or on one reward at the end."),
-    "dpo": Entry(
-        "redpencil.cli.methods:app", TRAINING, "Train a policy on pairs with DPO, by TRL's trainer (extra trl)."
-    ),
+    "audit": Entry("data", DATA, "Check a set of edits before a model learns from them."),
+    "export": Entry("formats", DATA, "Write rows in a format that other tools read."),
+    "sft": Entry("train", TRAINING, "Fine-tune a model on demonstrations; the loss counts response tokens only."),
+    "reward": Entry("train", TRAINING, "Train a reward model: per token (Eq. 1-4) or per response (Bradley-Terry)."),
+    "ppo": Entry("train", TRAINING, "Train a policy on token rewards, or on one reward at the end."),
+    "dpo": Entry("methods", TRAINING, "Train a policy on pairs with DPO, by TRL's trainer (extra trl)."),
     "figa": Entry(
-        "redpencil.cli.methods:app",
+        "methods",
         TRAINING,
         "Fine-tune a policy on edits with token weights: imitate what was put in, unlearn what was taken out.",
     ),
-    "best-of-n": Entry(
-        "redpencil.cli.methods:app",
-        TRAINING,
-        "Answer prompts with the best of n sampled responses. Nothing is trained.",
-    ),
-    "judge": Entry(
-        "redpencil.cli.judge:app", EVALUATION, "Compare a policy's responses with a reference's, matched by id."
-    ),
+    "best-of-n": Entry("methods", TRAINING, "Answer prompts with the best of n sampled responses. Nothing is trained."),
+    "judge": Entry("judge", EVALUATION, "Compare a policy's responses with a reference's, matched by id."),
     "score": Entry(
-        "redpencil.cli.score:app",
-        EVALUATION,
-        "Show the reward of each token: blue for reward, orange and underlined for blame.",
+        "score", EVALUATION, "Show the reward of each token: blue for reward, orange and underlined for blame."
     ),
     "evaluate": Entry(
-        "redpencil.cli.evaluate:app", EVALUATION, "Win rate, reward accuracy and efficiency: Tables 1, 2 and 3."
+        "evaluate", EVALUATION, "Measure policies, judges and reward models (Tables 1 to 3 of the paper)."
     ),
-    "keys": Entry("redpencil.cli.keys:app", HELP, "List every recipe key with its type, default and meaning."),
+    "keys": Entry("info", HELP, "List every recipe key with its type, default and meaning."),
     "doctor": Entry(
-        "redpencil.cli.doctor:app",
+        "info",
         HELP,
-        "Look at versions, device, threads, memory, disk and recipes. Exit code 1 if something needed is missing.",
+        "Check versions, device, threads, memory, disk and recipes. Exit code 1 if something needed is missing.",
     ),
 }
 
@@ -209,20 +181,13 @@ class LazyGroup(Group):
 
 def load_command(name: str) -> Any:
     """Import a command of `COMMANDS`, or a group of commands."""
-    module, _, attribute = COMMANDS[name].app.partition(":")
-    part: typer.Typer = getattr(import_module(module), attribute)
-    part.info.cls = Group
-    _set_class(part)
-    group = typer.main.get_group(part)
-    return group if group.name == name else group.commands[name]
-
-
-def _set_class(part: typer.Typer) -> None:
+    part: typer.Typer = import_module(f"redpencil.cli.{COMMANDS[name].module}").app
+    if part.info.name == name:
+        part.info.cls = Group
     for command in part.registered_commands:
         command.cls = Command
-    for group in part.registered_groups:
-        if group.typer_instance is not None:
-            _set_class(group.typer_instance)
+    group = typer.main.get_group(part)
+    return group if part.info.name == name else group.commands[name]
 
 
 app = typer.Typer(

@@ -17,8 +17,7 @@ from redpencil.cli.options import (
     runtime_of,
     settings,
 )
-from redpencil.cli.output import check_out_file, naming, say, say_skipped
-from redpencil.cli.progress import working
+from redpencil.cli.output import check_out_file, naming, say, say_skipped, working
 from redpencil.cli.train import PANEL, OutOption, check_entry, read_pairs, training_stage, validation_judge
 from redpencil.config import DPOConfig, FIGAConfig, Method, Recipe
 from redpencil.errors import RedpencilError

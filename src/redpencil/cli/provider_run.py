@@ -9,8 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from redpencil.cli.output import say
-from redpencil.cli.progress import working
+from redpencil.cli.output import say, working
 from redpencil.errors import RedpencilError
 
 if TYPE_CHECKING:

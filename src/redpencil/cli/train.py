@@ -20,8 +20,7 @@ from redpencil.cli.options import (
     runtime_of,
     settings,
 )
-from redpencil.cli.output import naming, say, say_skipped
-from redpencil.cli.progress import board_for
+from redpencil.cli.output import board_for, naming, say, say_skipped
 from redpencil.config import PPOConfig, Recipe, RewardConfig
 from redpencil.errors import RedpencilError
 from redpencil.records import Example, Pair, Prompt, Response, read_jsonl
