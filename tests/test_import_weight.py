@@ -90,7 +90,8 @@ def test_the_help_page_imports_no_command(tmp_path: Path) -> None:
         "import sys\n"
         "from redpencil.cli.main import COMMANDS, app\n"
         "app(['--help'], standalone_mode=False)\n"
-        "sys.exit(', '.join({f'redpencil.cli.{entry.module}' for entry in COMMANDS.values()} & sys.modules.keys()) or 0)\n"
+        "modules = {f'redpencil.cli.{entry.module}' for entry in COMMANDS.values()}\n"
+        "sys.exit(', '.join(modules & sys.modules.keys()) or 0)\n"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert run.returncode == 0, run.stderr

@@ -12,7 +12,7 @@ import typer
 from redpencil.cli.options import JsonOption, examples
 from redpencil.cli.output import check_out_file, naming, print_json, say, say_skipped, watched, working
 from redpencil.errors import RedpencilError
-from redpencil.formats.base import Format, Kind
+from redpencil.formats.base import RECORDS, Format, Kind
 from redpencil.formats.datasets import HUB, open_source
 from redpencil.formats.figa import Weights, load_cutter
 from redpencil.formats.importing import Imported, import_rows
@@ -20,7 +20,7 @@ from redpencil.formats.reading import Wanted
 from redpencil.formats.registry import FORMATS, find_format
 from redpencil.formats.writing import Format as ExportFormat
 from redpencil.formats.writing import Written, check_format, export, skipped_file
-from redpencil.records import Comparison, Edit, Example, Pair, Prompt, Response
+from redpencil.records import Pair
 
 app = typer.Typer()
 
@@ -181,16 +181,6 @@ class RowKind(enum.StrEnum):
     PAIRS = "pairs"
 
 
-RECORDS: Final[dict[RowKind, type[Any]]] = {
-    RowKind.EDITS: Edit,
-    RowKind.COMPARISONS: Comparison,
-    RowKind.RESPONSES: Response,
-    RowKind.PROMPTS: Prompt,
-    RowKind.EXAMPLES: Example,
-    RowKind.PAIRS: Pair,
-}
-
-
 @app.command(
     "export",
     epilog=examples(
@@ -239,7 +229,7 @@ def export_command(
     if template is not None and tokenizer is None:
         raise typer.BadParameter("--template needs --tokenizer")
     weights_of = None if weights is None else _weights(weights)
-    record = RECORDS[kind]
+    record: type[Any] = Pair if kind is RowKind.PAIRS else RECORDS[Kind(kind)]
     check_format(format_, record)
     check_out_file(out, rows)
     check_out_file(skipped_file(out), rows)

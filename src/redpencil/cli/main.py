@@ -106,25 +106,28 @@ COMMANDS: Final = {
 }
 
 
-def _without_types_of_flags(parameters: list[Any]) -> list[Any]:
-    """Let help say `--json` where Typer says `--json <bool>`."""
+def _without_types(parameters: list[Any]) -> list[Any]:
+    """Let help say `--json` and `EDITS...` where Typer says `--json <bool>` and `EDITS... <list[Path]>`."""
     for parameter in parameters:
-        if getattr(parameter, "is_flag", False):
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: None  # noqa: ARG005
+        elif getattr(parameter, "is_flag", False):
             parameter.metavar = ""
     return parameters
 
 
 class Command(TyperCommand):
-    """A command whose help shows arguments by their plain names, and `--json` without `--no-json`."""
+    """A command whose help has plain names of arguments, flags without a `--no-` twin, and unbroken paragraphs."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in (self.help or "").split("\n\n"))
         for parameter in self.params:
             if parameter.default is False:
                 parameter.secondary_opts.clear()
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return _without_types_of_flags(super().get_params(ctx))
+        return _without_types(super().get_params(ctx))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Write SOURCE where Typer writes {SOURCE}, and the dots of a repeatable argument once."""
@@ -135,7 +138,7 @@ class Group(TyperGroup):
     """A group of commands that reports a user's mistake in one message instead of a traceback."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return _without_types_of_flags(super().get_params(ctx))
+        return _without_types(super().get_params(ctx))
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command. Exit codes: 1 for a mistake in data or files, 2 in usage, 130 for an interrupt."""
