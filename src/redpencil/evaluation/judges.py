@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.win_rate import CATEGORY_KEYS
-from redpencil.records import Comparison, Preference, Response
+from redpencil.records import Comparison, Preference, Response, input_of, instruction_of
 from redpencil.world.oracle import Oracle
 
 _FINISHED: Final = ("first_finished", "second_finished")
@@ -129,7 +129,7 @@ def pair_comparisons(rows: Iterable[Comparison]) -> list[Pairing]:
     found: dict[str, Pairing] = {}
     for row in rows:
         names = {"policy": _model(row.meta, "first"), "reference": _model(row.meta, "second")}
-        instruction, given = _split_prompt(row.id, row.prompt, row.meta)
+        instruction, given = instruction_of(row.prompt, row.meta), input_of(row.id, row.meta)
         ends = tuple(row.meta.get(name) is not False for name in _FINISHED)
         meta = {**names, **_kind(row.meta), **_unfinished(*ends)}
         pairing = Pairing(row.id, row.prompt, row.first, row.second, instruction, given, meta, *ends)
@@ -171,7 +171,7 @@ def judge_pairings(judge: Judge, pairings: Sequence[Pairing]) -> list[Comparison
 
 def _pairing(first: Response, second: Response) -> Pairing:
     (instruction, given), (other_instruction, other) = (
-        _split_prompt(row.id, row.prompt, row.meta) for row in (first, second)
+        (instruction_of(row.prompt, row.meta), input_of(row.id, row.meta)) for row in (first, second)
     )
     if given and other and given != other:
         raise RedpencilError(
@@ -185,19 +185,6 @@ def _pairing(first: Response, second: Response) -> Pairing:
     ends = (first.finished, second.finished)
     meta = {**names, **_kind(second.meta), **_kind(first.meta), **_unfinished(*ends)}
     return Pairing(first.id, first.prompt, first.response, second.response, instruction, given, meta, *ends)
-
-
-def _split_prompt(name: str, prompt: str, meta: Mapping[str, Any]) -> tuple[str, str]:
-    """The instruction and its input; where the prompt holds both, `meta["instruction"]` is the first by itself."""
-    given, instruction = meta.get("input") or "", meta.get("instruction")
-    if not isinstance(given, str):
-        raise RedpencilError(
-            f"the input of {name!r} is a {type(given).__name__}, not a text",
-            field="input",
-            hint="write the input as a string, or leave it out",
-        )
-    whole = isinstance(instruction, str) and bool(given) and prompt == f"{instruction}\n\n{given}"
-    return (str(instruction) if whole else prompt), given
 
 
 def _model(meta: Mapping[str, Any], side: str) -> str:

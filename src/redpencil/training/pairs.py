@@ -7,10 +7,9 @@ from typing import Final
 
 from redpencil.alignment.tokens import Tokens, token_masks
 from redpencil.config import AlignConfig
-from redpencil.editing.edit import split_usable
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec
-from redpencil.records import Comparison, Edit, Pair, Preference
+from redpencil.records import Comparison, Edit, Pair, Preference, split_usable
 
 _CHUNK: Final = 1000
 """Edits that are tokenised in one call: enough for the tokenizer's threads, few enough to hold."""

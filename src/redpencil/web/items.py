@@ -16,9 +16,17 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, Select, exists, func, insert, select, text, update
 
-from redpencil.editing.edit import beside
 from redpencil.errors import RedpencilError
-from redpencil.records import Comparison, Edit, EditOutcome, JsonlFile, Preference, Response
+from redpencil.records import (
+    Comparison,
+    Edit,
+    EditOutcome,
+    JsonlFile,
+    Preference,
+    Response,
+    instruction_of,
+    merge_meta,
+)
 from redpencil.web.bodies import LONGEST_TEXT
 from redpencil.web.database import writing
 from redpencil.web.project import CURRENT, call_untitled
@@ -185,9 +193,7 @@ def import_comparisons(
 
 def question_of(prompt: str, meta: Mapping[str, Any]) -> str:
     """The prompt without the input that pages fold, where it ends with it."""
-    instruction, given = meta.get("instruction"), meta.get("input")
-    whole = isinstance(instruction, str) and bool(given) and prompt == f"{instruction}\n\n{given}"
-    return str(instruction) if whole else prompt
+    return instruction_of(prompt, meta)
 
 
 def export_edits(connection: Connection) -> Iterator[Edit]:
@@ -254,7 +260,7 @@ def export_comparisons(connection: Connection) -> Iterator[Comparison]:
         shown = "second" if row.swapped else "first"
         annotation = {"reason": row.reason, "seconds": round(row.seconds, 1), "shown_first": shown}
         named = {key: model for key, model in zip(("first_model", "second_model"), models, strict=True) if model}
-        meta = beside(row.meta, named | {"annotation": annotation})
+        meta = merge_meta(row.meta, named | {"annotation": annotation})
         yield Comparison(row.external_id, row.prompt, *sides, preference, annotator=row.name, meta=meta)
 
 
@@ -301,7 +307,7 @@ def _edit(
     row: Row[Any], editor: str, outcome: str, edited: str | None, kept: float, annotation: Mapping[str, Any]
 ) -> Edit:
     model = {"model": row.item_model} if row.item_model else {}
-    meta = beside(row.item_meta, {**model, "kept": round(kept, 4), "annotation": annotation}, _TOLD)
+    meta = merge_meta(row.item_meta, {**model, "kept": round(kept, 4), "annotation": annotation}, _TOLD)
     text = edited if outcome == "edited" and edited is not None else row.item_response
     return Edit(
         row.item_external_id,
@@ -315,7 +321,7 @@ def _edit(
 
 
 def _response_values(row: Response, suggestion: str | None) -> dict[str, Any]:
-    meta = beside(row.meta, {} if row.finished else {"finished": False})
+    meta = merge_meta(row.meta, {} if row.finished else {"finished": False})
     return _values(row.id, row.prompt, row.response, meta) | {"model": row.model, "suggestion": suggestion}
 
 
