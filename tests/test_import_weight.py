@@ -29,6 +29,7 @@ LIGHT = (
     "redpencil.evaluation",
     "redpencil.report",
     "redpencil.web",
+    *(f"redpencil.pipeline.{name}" for name in ("context", "execute", "plan", "run", "worker")),
 )
 EDIT = {"id": "1", "prompt": "p", "original": "it is red .", "edited": "it is blue .", "outcome": "edited"}
 RESPONSE = {"id": "1", "prompt": "p", "response": "it is red ."}

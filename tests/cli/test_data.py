@@ -159,10 +159,10 @@ def test_bad_model_folders(mistake: Callable[..., str], tmp_path: Path, command:
     assert "no tokenizer can be loaded" in mistake(command, *flags, tmp_path, *out)
 
 
-def test_a_reward_model_is_no_policy(mistake: Callable[..., str], tiny_run: Any, tmp_path: Path) -> None:
+def test_a_reward_model_is_not_a_policy(mistake: Callable[..., str], tiny_run: Any, tmp_path: Path) -> None:
     prompts = write(tmp_path / "p.jsonl", {"id": "1", "prompt": PROMPT})
     reward = tiny_run.folder / "reward-token_edits" / "checkpoint"
-    assert "LlamaForTokenClassification is no policy" in mistake(
+    assert "LlamaForTokenClassification is not a policy" in mistake(
         "respond", "--policy", reward, "--prompts", prompts, "--out", tmp_path / "o"
     )
 

@@ -20,7 +20,6 @@ from redpencil.cli.output import (
     board_for,
     check_out_file,
     console,
-    naming,
     print_error,
     print_json,
     print_json_line,
@@ -64,13 +63,6 @@ def test_an_input_under_another_name_is_still_an_input(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "in")
     with pytest.raises(RedpencilError, match="it is also an input"):
         check_out_file(tmp_path / "link", tmp_path / "in")
-
-
-def test_a_file_is_named_only_where_none_is() -> None:
-    with pytest.raises(RedpencilError, match=r"^a\.jsonl \[id\]: twice\n  hint: once$"), naming(Path("a.jsonl")):
-        raise RedpencilError("twice", field="id", hint="once")
-    with pytest.raises(RedpencilError, match=r"^b\.jsonl: twice$"), naming(Path("a.jsonl")):
-        raise RedpencilError("twice", file="b.jsonl")
 
 
 def test_no_input_is_overwritten_by_the_rows_that_are_being_written(tmp_path: Path) -> None:

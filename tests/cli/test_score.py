@@ -148,7 +148,7 @@ def test_the_page_has_every_response(redpencil: Callable[..., Any], model: Path,
 
 def test_mistakes(mistake: Callable[..., str], tiny_run: Any, model: Path, tmp_path: Path) -> None:
     one = ("--prompt", PROMPT, "--response", "it")
-    assert "is no reward model" in mistake("score", "--model", tiny_run.folder / "sft" / "checkpoint", *one)
+    assert "is not a reward model" in mistake("score", "--model", tiny_run.folder / "sft" / "checkpoint", *one)
     assert "it is a folder" in mistake("score", "--model", model, *one, "--html", tmp_path)
     assert "a prompt has no token" in mistake(
         *("score", "--model", model, "--prompt", "", "--response", "it", "--template", "{prompt}")

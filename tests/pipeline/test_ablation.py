@@ -342,7 +342,7 @@ def test_variants_are_compared_with_the_first_seed_by_seed(
     assert first["measures"]["auroc"]["value"] == 0.6
 
 
-def write(context: Any, stage: Any) -> None:  # noqa: ARG001
+def write(context: Any, stage: Any) -> None:
     (stage.folder / "out.txt").write_text("written")
 
 

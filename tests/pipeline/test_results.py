@@ -1,6 +1,5 @@
 """Every number of the results, recomputed another way from the files of a finished run."""
 
-import importlib.util
 import json
 import math
 import statistics
@@ -13,8 +12,7 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-from redpencil.errors import RedpencilError
-from redpencil.models.loading import load_reward_model
+from redpencil.models.checkpoints import load_reward_model
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.plan import plan_run
 from redpencil.pipeline.results import (
@@ -23,7 +21,6 @@ from redpencil.pipeline.results import (
     _heatmaps,
     _Row,
     arm_costs,
-    pays_centred,
     skipped_rows,
     stage_seconds,
     summarise,
@@ -33,7 +30,7 @@ from redpencil.recipe import default_recipe, load_recipe, shipped_recipe
 from redpencil.records import Edit, Pair, Response, read_jsonl
 from redpencil.runs import read_json, write_json
 from redpencil.training.pairs import pairs_of_edits
-from redpencil.training.reward import score_tokens
+from redpencil.training.scoring import score_tokens
 from redpencil.world.facts import FactsDomain
 from redpencil.world.oracle import Oracle
 
@@ -214,7 +211,7 @@ def test_the_share_of_edited_tokens_that_score_low_is_measured_without_an_oracle
     model = load_reward_model(context.paths.reward_model("token_edits"), context.runtime)
     pairs = list(read_jsonl(context.paths.pairs("edits", "test"), Pair))
     prompts, responses = [pair.prompt_ids for pair in pairs], [pair.rejected_ids for pair in pairs]
-    scored = score_tokens(model.model, prompts, responses, context.codec, context.runtime)
+    scored = score_tokens(model.model, prompts, responses)
     changed, kept = [], []
     for pair, row in zip(pairs, scored, strict=True):
         for flag, reward in zip(pair.rejected_changed, row.tolist(), strict=True):
@@ -227,9 +224,9 @@ def test_the_share_of_edited_tokens_that_score_low_is_measured_without_an_oracle
 
 def test_heat_maps_show_what_ppo_pays() -> None:
     shipped = load_recipe(shipped_recipe("quickstart"))
-    assert not pays_centred(shipped, "token_edits")
-    assert pays_centred(default_recipe(), "token_edits")
-    assert pays_centred(load_recipe(shipped_recipe("variants")), "token_edits_eq3")
+    assert not Context(shipped, Path(), 0).pays_centred("token_edits")
+    assert Context(default_recipe(), Path(), 0).pays_centred("token_edits")
+    assert Context(load_recipe(shipped_recipe("variants")), Path(), 0).pays_centred("token_edits_eq3")
 
 
 def test_heat_maps_show_each_token_with_its_centred_reward_and_its_flaw(finished: Path, context: Context) -> None:
@@ -244,7 +241,7 @@ def test_heat_maps_show_each_token_with_its_centred_reward_and_its_flaw(finished
         words = row["tokens"][: len(row["tokens"]) - len(end)]
         edit = texts[" ".join(words)]
         ids = next(ids for ids in pairs if context.codec.token_texts(ids) == row["tokens"])
-        scored = score_tokens(model.model, [pairs[ids].prompt_ids], [ids], context.codec, context.runtime)[0]
+        scored = score_tokens(model.model, [pairs[ids].prompt_ids], [ids])[0]
         assert row["rewards"] == pytest.approx([float(r) - model.card.center for r in scored], abs=1e-5)
         verdict, start = oracle.inspect(edit.prompt, edit.original), 0
         for word, flaw in zip(words, row["flaws"], strict=False):
@@ -323,7 +320,6 @@ QUICK = tuple(
 @pytest.fixture(scope="module")
 def mixed(tiny: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Context:
     """A finished run with an arm of each method."""
-    pytest.importorskip("trl", reason="TRL is not installed: pip install 'redpencil[trl]'")
     recipe = tiny(ARMS, *QUICK)
     out = tmp_path_factory.mktemp("mixed") / "run"
     run_recipe(recipe, out, jobs=1, listener=lambda _: None)
@@ -418,15 +414,6 @@ def test_one_report_has_all_methods(mixed: Context) -> None:
     page = (mixed.root / "report.html").read_text(encoding="utf-8")
     for said in ("best of 3", "DPO", "FIGA-style fine-tuning", "Methods on the same pairs"):
         assert said in page
-
-
-def test_where_trl_is_missing_a_run_that_needs_it_does_not_begin(
-    tiny: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "trl" else object())
-    with pytest.raises(RedpencilError, match="DPO needs TRL"):
-        run_recipe(tiny(ARMS), tmp_path / "run", jobs=1, listener=lambda _: None)
-    assert not (tmp_path / "run").exists()
 
 
 def test_the_shipped_recipe_differs_from_the_study_by_its_methods_and_seeds() -> None:

@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Engine
 
-from redpencil.cli.output import console, naming, say, watched, working
-from redpencil.errors import RedpencilError
+from redpencil.cli.output import console, say, watched, working
+from redpencil.errors import RedpencilError, naming
 from redpencil.records import Edit, JsonlFile, Response, count_lines, write_jsonl
 from redpencil.web.agreement import Alpha
 from redpencil.web.auth import (

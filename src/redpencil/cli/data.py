@@ -30,7 +30,6 @@ from redpencil.cli.output import (
     DASH,
     check_out_file,
     console,
-    naming,
     print_json,
     print_redline,
     print_table,
@@ -40,7 +39,7 @@ from redpencil.cli.output import (
     working,
 )
 from redpencil.config import AlignConfig
-from redpencil.errors import RedpencilError
+from redpencil.errors import RedpencilError, naming
 from redpencil.records import Comparison, Edit, Pair, Prompt, count_lines, read_jsonl, write_jsonl
 from redpencil.report.audit import EXAMPLE_TITLES, audit_tables, lead, summary, write_audit
 from redpencil.report.tables import Cell
@@ -76,15 +75,14 @@ def respond(
     rows = _repeated(list(read_jsonl(prompts, Prompt)), samples_per_prompt)
 
     from redpencil.models import sampling
+    from redpencil.models.checkpoints import load_policy
 
     codec, runtime = codec_of(config, policy), runtime_of(config)
     with working("respond") as progress, naming(prompts):
         responses, skipped = sampling.respond(
-            policy,
+            sampling.HFSampler(load_policy(policy, runtime, trained=False, codec=codec)),
             rows,
             config=config.sampling,
-            codec=codec,
-            runtime=runtime,
             seed=config.seeds[0],
             model_name=str(policy),
             progress=progress,

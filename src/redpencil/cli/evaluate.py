@@ -18,7 +18,7 @@ from redpencil.cli.options import (
     RecipeOption,
     SetOption,
     examples,
-    reward_codec_of,
+    named_codec,
     runtime_of,
     settings,
 )
@@ -26,7 +26,6 @@ from redpencil.cli.output import (
     DASH,
     check_out_file,
     console,
-    naming,
     print_json,
     print_redline,
     print_table,
@@ -35,7 +34,7 @@ from redpencil.cli.output import (
     working,
 )
 from redpencil.config import Recipe
-from redpencil.errors import RedpencilError
+from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.judge_quality import JudgeQuality, Kappa, Share, judge_quality
 from redpencil.evaluation.ranking import Match, Ranked, rank
 from redpencil.evaluation.reward_eval import Microscope, TestKind, WorstPair, as_json
@@ -62,7 +61,8 @@ from redpencil.report.tables import Table
 from redpencil.runs import read_metrics
 
 if TYPE_CHECKING:  # loads torch
-    from redpencil.pipeline.reward_eval import Held, Loaded
+    from redpencil.models.checkpoints import RewardModel
+    from redpencil.pipeline.reward_eval import Held
 
 RANKING_SHARE: Final = 10
 """The ranking is fitted again for each bootstrap sample, so it takes one sample in ten."""
@@ -416,12 +416,12 @@ def reward(
 
     from redpencil.pipeline.reward_eval import examine
 
-    held, runtime = _held(files), runtime_of(config)
-    loaders: dict[str, Callable[[], Loaded]] = {
+    held = _held(files)
+    loaders: dict[str, Callable[[], RewardModel]] = {
         name: partial(_load, folder, config) for name, folder in zip(short_names(model), model, strict=True)
     }
     with working("evaluate reward") as progress:
-        evaluation = examine(loaders, held, config.align, runtime, examples=shown, progress=progress)
+        evaluation = examine(loaders, held, config.align, examples=shown, progress=progress)
     if html is not None:
         write_microscope(evaluation, html)
         say(f"the page: {html}")
@@ -431,12 +431,10 @@ def reward(
         _print_reward_models(evaluation)
 
 
-def _load(folder: Path, config: Recipe) -> "Loaded":
-    from redpencil.models.loading import load_reward_model
-    from redpencil.pipeline.reward_eval import Loaded
+def _load(folder: Path, config: Recipe) -> "RewardModel":
+    from redpencil.models.checkpoints import load_reward_model
 
-    reward = load_reward_model(folder, runtime_of(config))
-    return Loaded(reward, reward_codec_of(config, folder, reward.card))
+    return load_reward_model(folder, runtime_of(config), codec=named_codec(config, folder))
 
 
 def _held(files: Mapping[TestKind, Sequence[Path]]) -> "list[Held]":

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from redpencil.cli.options import JsonOption, examples
-from redpencil.cli.output import check_out_file, naming, print_json, say, say_skipped, watched, working
-from redpencil.errors import RedpencilError
+from redpencil.cli.output import check_out_file, print_json, say, say_skipped, watched, working
+from redpencil.errors import RedpencilError, naming
 from redpencil.formats.base import RECORDS, Format, Kind
 from redpencil.formats.datasets import HUB, open_source
 from redpencil.formats.figa import Weights, load_cutter

@@ -100,7 +100,8 @@ def _top_rows() -> Iterator[dict[str, str]]:
 
 def _section_rows(name: str) -> Iterator[dict[str, str]]:
     prefix = ENTRIES[name][0] if name in ENTRIES else name
-    return (_row(f"{prefix}.{key}", field) for key, field in _model_of_section(name).model_fields.items())
+    fields = _model_of_section(name).model_fields.items()
+    return (_row(f"{prefix}.{key}", field) for key, field in fields if not field.exclude)
 
 
 def _model_of_section(name: str) -> type[BaseModel]:

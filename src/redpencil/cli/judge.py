@@ -18,9 +18,9 @@ from redpencil.cli.job_options import (
 )
 from redpencil.cli.llm_job import Failures, JobRun, run_job
 from redpencil.cli.options import examples, runtime_of
-from redpencil.cli.output import check_out_file, naming, print_json, say, working
+from redpencil.cli.output import check_out_file, print_json, say, working
 from redpencil.config import Recipe, WorldConfig
-from redpencil.errors import RedpencilError
+from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.judge_templates import find_template
 from redpencil.evaluation.judges import (
     Judge,

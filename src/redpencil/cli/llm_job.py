@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 import typer
 
 from redpencil.cli.job_options import Setup
-from redpencil.cli.output import INTERRUPTED, naming, print_json, say, working
-from redpencil.errors import RedpencilError
+from redpencil.cli.output import INTERRUPTED, print_json, say, working
+from redpencil.errors import RedpencilError, naming
 from redpencil.providers.base import Failure, Usage
 from redpencil.providers.batches import read_batch_results, write_batches
 from redpencil.providers.hosted import BYTES_PER_TOKEN

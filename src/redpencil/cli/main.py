@@ -4,6 +4,7 @@
 module of its name or topic, with `app = typer.Typer()` and `@app.command(epilog=examples(...))`, and add a row here:
 its name, the module, the panel of the help page, and the first sentence of the command's docstring (a test compares
 them). A row may also name a module whose app is a group of commands, as `evaluate` is, if the app has the row's name.
+The methods of the table in `redpencil.config` have their rows already.
 
 A module of a command imports at the top of the file what it needs, as its module is imported only when the command is
 called. The one exception is what loads torch (`models`, `training`, most of `pipeline`): import it in the function
@@ -25,6 +26,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import redpencil
 from redpencil.cli.output import INTERRUPTED, print_error, say
+from redpencil.config import METHODS
 from redpencil.errors import RedpencilError
 
 NOT_OUR_FAULT: Final = (
@@ -42,9 +44,7 @@ QUIET: Final = {
 """Environment variables that silence the libraries, here and in worker processes."""
 STAGED: Final = ("run", "quickstart", "ablate")
 """Commands that work in stages, each of which is kept when the command is interrupted."""
-SMALLER: Final = (
-    "lower micro_batch_size of sft, reward or ppo, sampling.batch_size or ppo.rollout_batch_size; or run --jobs 1"
-)
+SMALLER: Final = "lower compute.micro_batch_size or compute.generation_batch_size; or run --jobs 1"
 PAPER, DATA, TRAINING, EVALUATION, HELP = "The whole paper", "Data", "Training", "Evaluation", "Help"
 
 
@@ -82,14 +82,10 @@ COMMANDS: Final = {
     "export": Entry("formats", DATA, "Write rows in a format that other tools read."),
     "sft": Entry("train", TRAINING, "Fine-tune a model on demonstrations; the loss counts response tokens only."),
     "reward": Entry("train", TRAINING, "Train a reward model: per token (Eq. 1-4) or per response (Bradley-Terry)."),
-    "ppo": Entry("train", TRAINING, "Train a policy on token rewards, or on one reward at the end."),
-    "dpo": Entry("methods", TRAINING, "Train a policy on pairs with DPO, by TRL's trainer (extra trl)."),
-    "figa": Entry(
-        "methods",
-        TRAINING,
-        "Fine-tune a policy on edits with token weights: imitate what was put in, unlearn what was taken out.",
-    ),
-    "best-of-n": Entry("methods", TRAINING, "Answer prompts with the best of n sampled responses. Nothing is trained."),
+    **{
+        method.name.replace("_", "-"): Entry("train", TRAINING, (method.config.__doc__ or "").split("\n\n")[0])
+        for method in METHODS.values()
+    },
     "judge": Entry("judge", EVALUATION, "Compare a policy's responses with a reference's, matched by id."),
     "score": Entry(
         "score", EVALUATION, "Show the reward of each token: blue for reward, orange and underlined for blame."

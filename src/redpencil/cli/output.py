@@ -83,17 +83,6 @@ def print_error(error: RedpencilError) -> None:
     log.print(Text.assemble(("error: ", "bold red"), str(error)))
 
 
-@contextmanager
-def naming(file: Path) -> Iterator[None]:
-    """Add the name of `file` to an error about its content that names no file."""
-    try:
-        yield
-    except RedpencilError as error:
-        if error.file is not None:
-            raise
-        raise RedpencilError(error.problem, file=file, field=error.field, hint=error.hint) from None
-
-
 def print_json(content: Any) -> None:
     """Print valid JSON on stdout; a number that is not finite becomes null."""
     print(_escaped(json.dumps(finite(content), indent=2, ensure_ascii=False)))

@@ -13,6 +13,8 @@ from redpencil.cli.options import DeviceOption, JsonOption, SetOption, examples,
 from redpencil.cli.output import Board, board_for, check_out_file, console, print_json, print_table, say
 from redpencil.config import Recipe
 from redpencil.pipeline.execute import Event, Listener
+from redpencil.pipeline.plan import plan_run
+from redpencil.pipeline.run import run_recipe
 from redpencil.recipe import load_ablations, load_recipe, shipped_recipe, with_flags
 from redpencil.report import ablation
 from redpencil.report.headline import headline
@@ -52,7 +54,7 @@ def quickstart(
 @app.command(
     epilog=examples(
         "redpencil run recipes/study.yaml",
-        "redpencil run my.yaml --out runs/mine --jobs 2 --seed 1 --seed 2 --set arms.token.ppo.kl_coef=0.1",
+        "redpencil run my.yaml --out runs/mine --jobs 2 --seed 1 --seed 2 --set arms.token.options.kl_coef=0.1",
     )
 )
 def run(
@@ -84,10 +86,6 @@ def _run(
     folder = folder or Path("runs") / recipe.name
     say(f"{recipe.name}: {_seeds(recipe)}, in {folder}")
     start = time.monotonic()
-
-    from redpencil.pipeline.plan import plan_run
-    from redpencil.pipeline.run import run_recipe
-
     runtime_of(recipe)  # A missing device is an error now, not in the first stage that trains.
     with _listening(sum(len(plan_run(recipe, folder, seed)) for seed in recipe.seeds)) as listener:
         page = run_recipe(recipe, folder, jobs=jobs, listener=listener)

@@ -23,7 +23,7 @@ from redpencil.pipeline.run import LOCK, finish_seed, locked_folder, write_recip
 from redpencil.recipe import Ablations
 from redpencil.records import Comparison, read_jsonl
 from redpencil.report.run_page import write_report
-from redpencil.runs import environment, fingerprint, finite, hash_input, write_json
+from redpencil.runs import check_layout, environment, fingerprint, finite, hash_input, write_json, written_by
 
 NORMAL_95 = 1.959963984540054
 """Standard errors on either side of a 95 % interval, where a single seed says nothing of the spread over seeds."""
@@ -254,7 +254,7 @@ def _clear(folder: Path) -> None:
 BASE = "base"
 RESULTS = "ablations.json"
 RECIPE = "ablations.yaml"
-WRITTEN_HERE = "# The ablations of this folder with their base spelled out, written by redpencil."
+WRITTEN_HERE = "# The ablations of this folder with their base spelled out, written by redpencil"
 """First line of the recipe in the folder; it tells a folder of ablations from any other."""
 
 Listening = Callable[[int], AbstractContextManager[Listener]]
@@ -313,7 +313,7 @@ def run_ablations(
     _check_folder(out)
     with locked_folder(out):
         _write_ablations(ablations, out)
-        jobs = jobs or ablations.base.jobs or default_jobs(ablations.base.device)
+        jobs = jobs or ablations.base.compute.jobs or default_jobs(ablations.base.compute.device)
         owners = _compute(every, wanted, jobs, listening)
         runs = {variant.label: _finished(variant, owners) for variant in wanted}
         results: dict[str, Any] = finite({**compare(ablations, groups, runs), "environment": environment()})
@@ -350,6 +350,7 @@ def _check_folder(out: Path) -> None:
         ours = not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= begun)
     if not ours:
         raise RedpencilError("the output folder exists and holds no ablations", file=out, hint="choose another --out")
+    check_layout(out)
 
 
 def _write_ablations(ablations: Ablations, out: Path) -> None:
@@ -359,7 +360,7 @@ def _write_ablations(ablations: Ablations, out: Path) -> None:
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     with whole_file(out / RECIPE) as file:
-        file.write(f"{WRITTEN_HERE}\n{text}".encode())
+        file.write(f"{written_by(WRITTEN_HERE)}\n{text}".encode())
 
 
 def _compute(

@@ -16,14 +16,14 @@ from redpencil.evaluation.localisation import auroc, pooled_within_groups
 from redpencil.evaluation.statistics import accuracy, mean_interval, paired_difference, scores_of, win_rate
 from redpencil.evaluation.win_rate import time_to_reach
 from redpencil.maths.ppo import best_of_n_kl_bound
+from redpencil.models.checkpoints import RewardModel, load_reward_model
 from redpencil.models.codec import Codec
-from redpencil.models.loading import RewardModel, load_reward_model
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.stages import make_judge
 from redpencil.records import Comparison, Edit, Pair, Response, read_jsonl, write_jsonl
 from redpencil.runs import Stage, read_json, read_metrics, write_json
 from redpencil.training.pairs import pairs_of_comparisons, pairs_of_edits
-from redpencil.training.reward import pair_margins, score_tokens
+from redpencil.training.scoring import pair_margins, score_tokens
 from redpencil.world.build import make_oracle
 from redpencil.world.domain import Verdict
 from redpencil.world.oracle import Oracle
@@ -44,7 +44,7 @@ def judge(context: Context, stage: Stage) -> None:
 def evaluate(context: Context, stage: Stage) -> None:
     """Write `results.json` and `report_data.json`."""
     models = {
-        name: load_reward_model(context.paths.reward_model(name), context.runtime, reads=context.codec)
+        name: load_reward_model(context.paths.reward_model(name), context.runtime, policy_codec=context.codec)
         for name in context.recipe.reward_models
     }
     localised, heatmaps = _look_inside(context, models)
@@ -82,11 +82,9 @@ def _accuracies(context: Context, models: Mapping[str, RewardModel]) -> dict[str
         tests[path.name.removesuffix("_test.jsonl")] = list(read_jsonl(path, Pair))
     matrix: dict[str, Any] = {}
     for name, model in models.items():
-        own = tests if model.codec is None else {kind: _own_pairs(context, kind, model.codec) for kind in tests}
-        codec = model.codec or context.codec
-        matrix[name] = {
-            kind: asdict(accuracy(pair_margins(model, pairs, codec, context.runtime))) for kind, pairs in own.items()
-        }
+        codec = model.model.codec
+        own = tests if model.same_encoding else {kind: _own_pairs(context, kind, codec) for kind in tests}
+        matrix[name] = {kind: asdict(accuracy(pair_margins(model, pairs))) for kind, pairs in own.items()}
     matrix["shorter_wins"] = {
         kind: asdict(accuracy([float(len(p.rejected_ids) - len(p.chosen_ids)) for p in pairs]))
         for kind, pairs in tests.items()
@@ -111,9 +109,9 @@ def _align_config(context: Context, codec: Codec) -> AlignConfig:
 
 
 def _efficiencies(context: Context) -> dict[str, Any]:
-    """The first arm of PPO against each other: step and second at which it reaches its best win rate (Table 3)."""
+    """The first sampling arm against each other one: step and second at which it reaches the best win rate of that."""
     curves = {}
-    for arm in ppo_arms(context.recipe):
+    for arm in context.sampling_arms:
         rows = read_metrics(context.paths.training(arm))
         curves[arm] = [
             (int(row["step"]), row["seconds"], row["eval/win_rate"]) for row in rows if "eval/win_rate" in row
@@ -166,14 +164,14 @@ def _look_inside(context: Context, models: Mapping[str, RewardModel]) -> tuple[d
     for name, model in models.items():
         if model.card.level != "token":
             continue
-        codec = model.codec or context.codec
-        rows = rows_of_policy if model.codec is None else _rows(context, edits, codec)
-        rewards = _rewards(context, model, [row.pair for row in rows], codec)
+        codec = model.model.codec
+        rows = rows_of_policy if model.same_encoding else _rows(context, edits, codec)
+        rewards = _rewards(model, [row.pair for row in rows])
         edited = [flag for row in rows for flag in row.pair.rejected_changed]
         localised[name] = {"edited_auroc": auroc([-r for row in rewards for r in row], edited)}
         if oracle is not None:
             localised[name] |= _against_oracle(codec, oracle, rows, rewards)
-        center = model.card.center if pays_centred(context.recipe, name) else 0.0
+        center = model.card.center if context.pays_centred(name) else 0.0
         heatmaps += _heatmaps(codec, name, oracle, rows, rewards, center)
     return localised, heatmaps
 
@@ -190,9 +188,9 @@ def _rows(context: Context, edits: Mapping[str, Edit], codec: Codec) -> list[_Ro
     return [_Row(pair, edits[pair.id]) for pair in pairs]
 
 
-def _rewards(context: Context, model: RewardModel, pairs: Sequence[Pair], codec: Codec) -> list[list[float]]:
+def _rewards(model: RewardModel, pairs: Sequence[Pair]) -> list[list[float]]:
     prompts, responses = [pair.prompt_ids for pair in pairs], [pair.rejected_ids for pair in pairs]
-    scored = score_tokens(model.model, prompts, responses, codec, context.runtime)
+    scored = score_tokens(model.model, prompts, responses)
     return [[float(reward) for reward in row] for row in scored]
 
 
@@ -227,17 +225,6 @@ def _value_at(verdict: Verdict, start: int, end: int, score: float) -> list[tupl
     return [
         (score, not span.correct, span.slot) for span in verdict.value_spans if span.start < end and start < span.end
     ]
-
-
-def ppo_arms(recipe: Recipe) -> list[str]:
-    """The arms that have learning curves of PPO, in the recipe's order."""
-    return [name for name, arm in recipe.arms.items() if arm.method == "ppo"]
-
-
-def pays_centred(recipe: Recipe, reward_model: str) -> bool:
-    """Whether PPO takes the centre out of this model's rewards; so also where no arm uses it."""
-    arms = [name for name in ppo_arms(recipe) if recipe.arms[name].reward_model == reward_model]
-    return all(recipe.ppo_config(arm).center_rewards for arm in arms)
 
 
 def _heatmaps(
@@ -323,7 +310,7 @@ def _costs(context: Context, arm: str) -> dict[str, Any]:
         "train_pairs": _train_pairs(context, arm),
         "reward_seconds": sum(_manifest(context, f"reward-{name}")["seconds"] for name in config.reward_model_names),
     }
-    if config.method == "best_of_n":
+    if not config.row.trains:
         return row | _of_best_of_n(context, arm)
     trained = _manifest(context, context.paths.training(arm).name)
     best = trained["notes"].get("best", {})
@@ -340,7 +327,7 @@ def _costs(context: Context, arm: str) -> dict[str, Any]:
 
 
 def _of_best_of_n(context: Context, arm: str) -> dict[str, Any]:
-    n = context.recipe.best_of_n_config(arm).n
+    n = context.recipe.options(arm).n
     counts = _manifest(context, f"outputs-{arm}")["notes"]["best_of_n"]
     return {
         "training_seconds": 0.0,
@@ -371,17 +358,12 @@ def _train_pairs(context: Context, arm: str) -> int | None:
 
 
 def _sampled(recipe: Recipe, arm: str) -> int:
-    """Responses drawn to learn from: the rollouts of PPO. Those to the validation prompts, which every method draws,
-    are left out.
-    """
-    if recipe.arms[arm].method != "ppo":
-        return 0
-    config = recipe.ppo_config(arm)
-    return config.total_steps * config.rollout_batch_size
+    """Responses sampled to learn from. Those to the validation prompts, which every method samples, do not count."""
+    return int(recipe.options(arm).rollouts) if recipe.arms[arm].row.samples else 0
 
 
 def _kl_at(context: Context, arm: str, step: int | None) -> float | None:
-    """KL that PPO logged on its rollouts at the step that was kept; 0 before the first."""
+    """The KL of the rollouts at the step that was kept; 0 before the first."""
     if step == 0:
         return 0.0
     rows = read_metrics(context.paths.training(arm))

@@ -25,26 +25,17 @@ from redpencil.evaluation.reward_eval import (
     read,
     summarise,
 )
+from redpencil.models.checkpoints import RewardModel
 from redpencil.models.codec import Codec
-from redpencil.models.loading import RewardModel
-from redpencil.models.runtime import Runtime
 from redpencil.records import Comparison, Edit, Pair
 from redpencil.runs import Progress, no_progress
 from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits
-from redpencil.training.reward import SCORE_AT_ONCE, score_ids, score_tokens
+from redpencil.training.scoring import BATCH_SIZE, score_ids, score_tokens
 
 EXAMPLES: Final = 5
 SUBSET: Final = "subset"
 """Key of a comparison's `meta` that names its subset of RewardBench."""
 Floats = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A reward model with the codec of the texts that it scores."""
-
-    reward: RewardModel
-    codec: Codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +49,9 @@ class Held:
 
 
 def examine(
-    models: Mapping[str, Callable[[], Loaded]],
+    models: Mapping[str, Callable[[], RewardModel]],
     held: Sequence[Held],
     config: AlignConfig,
-    runtime: Runtime,
     *,
     examples: int = EXAMPLES,
     progress: Progress = no_progress,
@@ -72,7 +62,6 @@ def examine(
         models: by name, what loads them.
         held: the held-out sets, of different names.
         config: how edits are aligned and how long rows may be.
-        runtime: where the models compute.
         examples: the most worst pairs shown of each type of edit.
         progress: called with responses that are scored and in all, and the model's name.
 
@@ -90,11 +79,11 @@ def examine(
         done = number * rows
         for one in sets:
             watch = partial(_step, progress, done, len(models) * rows, name)
-            scores = score_pairs(one.pairs, loaded, runtime, watch)
+            scores = score_pairs(one.pairs, loaded, watch)
             _check_finite(scores, loaded, one.name)
             readings[one.name] = read(one, scores, examples=examples)
             done += 2 * len(one.pairs)
-        found[name] = ModelReadings(loaded.reward.card.level, loaded.reward.card.trained_on, readings)
+        found[name] = ModelReadings(loaded.card.level, loaded.card.trained_on, readings)
     return Microscope(found, tests)
 
 
@@ -102,13 +91,13 @@ def _step(progress: Progress, before: int, total: int, name: str, done: int) -> 
     progress(before + done, total, name)
 
 
-def encode(held: Held, loaded: Loaded, config: AlignConfig) -> TestSet:
+def encode(held: Held, loaded: RewardModel, config: AlignConfig) -> TestSet:
     """A held-out set in a model's tokens.
 
     Raises:
         RedpencilError: if nothing of it is left, or the model cannot read a pair.
     """
-    codec = loaded.codec
+    codec = loaded.model.codec
     found = _encoded(held, codec, config)
     if not found.pairs:
         reasons = ", ".join(f"{count} {reason}" for reason, count in (found.skipped or {}).items())
@@ -161,9 +150,7 @@ def _labels(edits: Sequence[Edit], pairs: Sequence[Pair], codec: Codec) -> list[
     return found
 
 
-def score_pairs(
-    pairs: Sequence[Pair], loaded: Loaded, runtime: Runtime, progress: Callable[[int], None] | None = None
-) -> Scores:
+def score_pairs(pairs: Sequence[Pair], loaded: RewardModel, progress: Callable[[int], None] | None = None) -> Scores:
     """Rewards of both sides of each pair.
 
     Responses of similar length share a batch, and what occurs several times is read once: so equal responses get
@@ -174,35 +161,32 @@ def score_pairs(
     distinct = sorted(place, key=lambda key: len(key[0]) + len(key[1]))
     rewards, tokens = np.zeros(len(distinct)), [np.zeros(0)] * len(distinct)
     share = len(keys) / max(len(distinct), 1)
-    for start in range(0, len(distinct), SCORE_AT_ONCE):
-        part = distinct[start : start + SCORE_AT_ONCE]
-        for key, (reward, row) in zip(part, _score(part, loaded, runtime), strict=True):
+    for start in range(0, len(distinct), BATCH_SIZE):
+        part = distinct[start : start + BATCH_SIZE]
+        for key, (reward, row) in zip(part, _score(part, loaded), strict=True):
             rewards[place[key]], tokens[place[key]] = reward, row
         if progress is not None:
             progress(round((start + len(part)) * share))
     index = [place[key] for key in keys]
     chosen, rejected = index[0::2], index[1::2]
-    if loaded.reward.card.level == "sequence":
+    if loaded.card.level == "sequence":
         return Scores(rewards[chosen], rewards[rejected])
     return Scores(rewards[chosen], rewards[rejected], [tokens[i] for i in chosen], [tokens[i] for i in rejected])
 
 
-def _score(
-    rows: Sequence[tuple[Sequence[int], Sequence[int]]], loaded: Loaded, runtime: Runtime
-) -> list[tuple[float, Floats]]:
+def _score(rows: Sequence[tuple[Sequence[int], Sequence[int]]], reward: RewardModel) -> list[tuple[float, Floats]]:
     """The reward of each response and those of its tokens, of which a sequence model gives none."""
     prompts, responses = [row[0] for row in rows], [row[1] for row in rows]
-    reward, codec = loaded.reward, loaded.codec
     if reward.card.level == "sequence":
-        return [(score, np.zeros(0)) for score in score_ids(reward, prompts, responses, codec, runtime)]
-    scored = score_tokens(reward.model, prompts, responses, codec, runtime)
+        return [(score, np.zeros(0)) for score in score_ids(reward, prompts, responses)]
+    scored = score_tokens(reward.model, prompts, responses)
     return [(float(row.mean()) if len(row) else 0.0, row.double().numpy()) for row in scored]
 
 
-def _check_finite(scores: Scores, loaded: Loaded, test: str) -> None:
+def _check_finite(scores: Scores, loaded: RewardModel, test: str) -> None:
     if not (np.isfinite(scores.chosen).all() and np.isfinite(scores.rejected).all()):
         raise RedpencilError(
             f"the model gives responses of {test} rewards that are no finite numbers",
-            file=loaded.reward.model.name_or_path,
+            file=loaded.model.name,
             hint="train it again, more slowly, or leave it out",
         )

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from redpencil.config import METHODS
 from redpencil.errors import RedpencilError
 from redpencil.records import Edit, read_jsonl
 from redpencil.report.paper import in_paper_order
-from redpencil.runs import read_json, read_metrics
+from redpencil.runs import check_layout, read_json, read_metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +214,6 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
-METHOD_LABELS = {"ppo": "PPO", "best_of_n": "best of n", "dpo": "DPO", "figa": "FIGA-style fine-tuning"}
-
-
 @dataclass(frozen=True, slots=True)
 class Arm:
     """The method of an arm, and its costs; what a run does not say is None. For several seeds numbers are means.
@@ -241,15 +239,15 @@ class Arm:
 
     @property
     def by_ppo(self) -> bool:
-        """Whether it has learning curves of PPO."""
-        return self.method == "ppo"
+        """Whether it learned from rollouts, so that it has learning curves of reward and KL."""
+        return self.method in METHODS and METHODS[self.method].samples
 
     @property
     def label(self) -> str:
         """The method in words; best-of-n with its n."""
         if self.method == "best_of_n" and self.responses_per_prompt is not None:
             return f"best of {self.responses_per_prompt:g}"
-        return METHOD_LABELS.get(self.method, self.method)
+        return METHODS[self.method].label if self.method in METHODS else self.method
 
 
 NUMBERS = tuple(name for name in Arm.__dataclass_fields__ if name not in ("method", "pairs"))
@@ -354,8 +352,10 @@ def read_run(run_folder: Path) -> Run:
     """Everything a report needs of a run folder.
 
     Raises:
-        RedpencilError: if results.json is missing or is not what `redpencil evaluate` writes.
+        RedpencilError: if a version with another layout wrote it, or results.json is missing or is not what `redpencil
+            evaluate` writes.
     """
+    check_layout(run_folder)
     file = run_folder / "results.json"
     if not file.is_file():
         raise RedpencilError(

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from redpencil.maths.figa import figa_loss, figa_weights, in_window
+from redpencil.maths.pair_losses import figa_loss, figa_weights, in_window
 
 T, F = True, False
 CHOSEN_CHANGED = torch.tensor([[F, T, F, F]])

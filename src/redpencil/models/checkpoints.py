@@ -1,7 +1,8 @@
-"""Loading and saving models by local folder: policies, reward models, value models."""
+"""Load and save models by local folder: policies, reward models, value models."""
 
 import logging
 import math
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -21,20 +22,28 @@ from transformers.utils import logging as transformers_logging
 
 from redpencil.config import RewardLevel
 from redpencil.errors import RedpencilError
-from redpencil.models.codec import CHAT, Codec, cut_alike, first_line, load_codec, read_alike, read_object
+from redpencil.models.codec import (
+    CHAT,
+    Codec,
+    first_line,
+    load_codec,
+    read_object,
+    same_encoding,
+    same_tokenizer,
+)
 from redpencil.models.runtime import Runtime
 from redpencil.runs import write_json
 
 SIDECAR = "redpencil.json"
 UNKNOWN = "unknown"
-"""What a reward model without a card was trained on."""
+"""Stands in a card for the pairs that a reward model without a card was trained on."""
 LEVELS: dict[str, RewardLevel] = {"ForTokenClassification": "token", "ForSequenceClassification": "sequence"}
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
 
 
 @dataclass(frozen=True, slots=True)
 class RewardCard:
-    """What a reward checkpoint carries beside its weights.
+    """The measures that a reward checkpoint carries beside its weights.
 
     All are measured on samples of the SFT policy. Per token, `center` is the mean reward and `scale` the standard
     deviation of a response's summed, centred rewards; per sequence, they are mean and standard deviation of R.
@@ -52,21 +61,40 @@ class RewardCard:
 
 
 @dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A model with the tokenizer and prompt template that it reads, and the device and number format it computes in."""
+
+    module: PreTrainedModel
+    codec: Codec
+    runtime: Runtime
+
+    @property
+    def name(self) -> str:
+        """The folder that it was loaded from."""
+        return str(self.module.name_or_path)
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens that it reads, prompt and response together; None if its configuration sets no limit."""
+        return context_of(self.module)
+
+
+@dataclass(frozen=True, slots=True)
 class RewardModel:
     """A loaded reward model and its card.
 
-    `codec` is its own tokenizer and prompt template where the texts that it scores come in another model's tokens;
-    None where that model's token ids are its own too.
+    `same_encoding` is False where the responses that it scores come in the tokens of a policy with another tokenizer
+    or prompt template, so that it has to read them as text.
     """
 
-    model: PreTrainedModel
+    model: LanguageModel
     card: RewardCard
-    codec: Codec | None = None
+    same_encoding: bool = True
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """A new head is always 'newly initialised'; transformers' report of it would alarm for nothing."""
+    """Silence transformers' report that a head is newly initialised, which a new head always is."""
     before = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)
@@ -105,22 +133,22 @@ def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False
         raise RedpencilError(
             f"it lacks {len(missing)} weights of a {kind} model, such as {min(missing)}",
             file=folder,
-            hint="give a complete checkpoint of the right kind; a reward model is no policy",
+            hint="give a complete checkpoint of the right kind; a reward model is not a policy",
         )
     return model
 
 
 def _is_new(weight: str, model: PreTrainedModel) -> bool:
-    """Whether a weight belongs to the head, or to the pooler in front of it, and not to the backbone."""
+    """Tell whether a weight belongs to the head, or to the pooler in front of it, and not to the backbone."""
     return not weight.startswith(f"{model.base_model_prefix}.") or ".pooler." in weight
 
 
-def _finish(model: PreTrainedModel, runtime: Runtime, *, trained: bool) -> PreTrainedModel:
-    disable_dropout(model)
-    model.to(runtime.device)  # type: ignore[arg-type]
-    model.train(trained)
-    model.requires_grad_(trained)
-    return model
+def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, *, trained: bool) -> LanguageModel:
+    disable_dropout(module)
+    module.to(runtime.device)  # type: ignore[arg-type]
+    module.train(trained)
+    module.requires_grad_(trained)
+    return LanguageModel(module, codec, runtime)
 
 
 def disable_dropout(model: nn.Module) -> None:
@@ -137,25 +165,32 @@ def disable_dropout(model: nn.Module) -> None:
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a model folder holds weights, or only a configuration to start from scratch."""
+    """Tell whether a model folder holds weights, or only a configuration to start from scratch."""
     return any(next(folder.glob(pattern), None) is not None for pattern in WEIGHTS)
 
 
-def load_policy(folder: str | Path, runtime: Runtime, *, trained: bool) -> PreTrainedModel:
-    """A causal language model. A folder with a configuration and no weights gives a freshly initialised one.
+def load_policy(folder: str | Path, runtime: Runtime, *, trained: bool, codec: Codec | None = None) -> LanguageModel:
+    """Load a causal language model. A folder with a configuration and no weights gives a freshly initialised one.
+
+    Args:
+        folder: the checkpoint.
+        runtime: device and number format.
+        trained: True for float32 weights that want gradients, False for frozen ones in the runtime's format.
+        codec: its tokenizer and prompt template; by default those of the folder.
 
     Raises:
-        RedpencilError: if the folder is missing or is no causal language model.
+        RedpencilError: if the folder is missing or does not hold a causal language model.
     """
     folder = _existing(folder)
     kind = _architecture(folder)
     if kind.endswith((*LEVELS, "ForMaskedLM")):
         raise RedpencilError(
-            f"{kind} is no policy", file=folder, field="architectures", hint="give a causal language model"
+            f"{kind} is not a policy", file=folder, field="architectures", hint="give a causal language model"
         )
+    codec = codec or load_codec(folder, template_of(folder))
     dtype = torch.float32 if trained else runtime.dtype
     if has_weights(folder):
-        return _finish(_load(AutoModelForCausalLM, folder, dtype), runtime, trained=trained)
+        return _finish(_load(AutoModelForCausalLM, folder, dtype), codec, runtime, trained=trained)
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         # Without `dtype` a configuration that names bfloat16 would give weights that small steps cannot move.
@@ -166,30 +201,37 @@ def load_policy(folder: str | Path, runtime: Runtime, *, trained: bool) -> PreTr
             file=folder,
             hint="give a folder with config.json",
         ) from error
-    return _finish(model, runtime, trained=trained)
+    return _finish(model, codec, runtime, trained=trained)
 
 
 def _existing(folder: str | Path) -> Path:
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise RedpencilError(
-            "no model folder: config.json is missing", file=folder, hint="give a folder that save_pretrained wrote"
+            "not a model folder: config.json is missing", file=folder, hint="give a folder that save_pretrained wrote"
         )
     return folder
 
 
 def _architecture(folder: Path) -> str:
-    """The class that wrote a checkpoint, such as `LlamaForCausalLM`."""
+    """Return the class that wrote a checkpoint, such as `LlamaForCausalLM`."""
     names = read_object(folder / "config.json").get("architectures")
     return str(names[0]) if isinstance(names, list) and names else "an unknown architecture"
 
 
 def load_head(
-    folder: str | Path, level: RewardLevel, runtime: Runtime, *, trained: bool, zero_head: bool
-) -> PreTrainedModel:
-    """A model with one output per token or per sequence, on the backbone of any checkpoint.
+    folder: str | Path,
+    level: RewardLevel,
+    runtime: Runtime,
+    *,
+    trained: bool,
+    zero_head: bool,
+    codec: Codec | None = None,
+) -> LanguageModel:
+    """Load a model with one output per token or per sequence, on the backbone of any checkpoint.
 
-    With `zero_head` the head starts at 0, so that a new reward or value model says nothing before it has learnt.
+    With `zero_head` the head starts at 0, so that a new reward or value model gives 0 before it has learned. `codec`
+    is as in `load_policy`.
 
     Raises:
         RedpencilError: if the folder is missing or damaged, or its architecture is not supported.
@@ -208,20 +250,20 @@ def load_head(
         nn.init.zeros_(head.weight)
         if head.bias is not None:
             nn.init.zeros_(head.bias)
-    return _finish(model, runtime, trained=trained)
+    return _finish(model, codec or load_codec(folder, template_of(folder)), runtime, trained=trained)
 
 
 def context_of(model: nn.Module) -> int | None:
-    """The most tokens that a model reads, prompt and response together; None where its configuration sets no limit."""
-    found: int | None = getattr(model.config, "max_position_embeddings", None)
-    return found
+    """Return the most tokens that a model reads, prompt and response together; None if there is no limit."""
+    context: int | None = getattr(model.config, "max_position_embeddings", None)
+    return context
 
 
 def head_of(model: nn.Module) -> nn.Linear:
-    """The last linear layer, which turns hidden states into rewards or values.
+    """Return the last linear layer, which turns hidden states into rewards or values.
 
     Raises:
-        RedpencilError: if the architecture keeps it under a name that is not known.
+        RedpencilError: if the architecture keeps it under an unknown name.
     """
     for name in ("score", "classifier"):
         head = getattr(model, name, None)
@@ -234,45 +276,54 @@ def head_of(model: nn.Module) -> nn.Linear:
 
 
 def load_reward_model(
-    folder: str | Path, runtime: Runtime, *, level: RewardLevel | None = None, reads: Codec | None = None
+    folder: str | Path,
+    runtime: Runtime,
+    *,
+    level: RewardLevel | None = None,
+    policy_codec: Codec | None = None,
+    codec: Codec | None = None,
 ) -> RewardModel:
-    """A trained reward model, frozen, with its card.
+    """Load a trained reward model, frozen, with its card.
 
     Args:
         folder: the checkpoint.
         runtime: device and number format.
         level: the level that it must have; None for any.
-        reads: the codec of the texts that it will score; without one they are taken to be in its own tokens.
+        policy_codec: the codec of the policy whose responses it will score; it decides `same_encoding`.
+        codec: its own tokenizer and prompt template, where the user names them; by default those of the folder.
 
     Raises:
-        RedpencilError: if the folder holds no reward model, or one of another level than asked for.
+        RedpencilError: if the folder does not hold a reward model, or one of another level than asked for.
     """
     folder = _existing(folder)
-    found = reward_level(folder, level)
-    card = read_card(folder, found)
-    model = load_head(folder, found, runtime, trained=False, zero_head=False)
-    return RewardModel(model, card, None if reads is None else own_codec(folder, card, reads))
+    actual = reward_level(folder, level)
+    card = read_card(folder, actual)
+    if codec is None and policy_codec is not None:
+        codec = own_codec(folder, card, policy_codec) or policy_codec
+    codec = codec or codec_of_reward_model(folder, card)
+    model = load_head(folder, actual, runtime, trained=False, zero_head=False, codec=codec)
+    return RewardModel(model, card, same_encoding=policy_codec is None or same_encoding(codec, policy_codec))
 
 
 def reward_level(folder: Path, level: RewardLevel | None = None) -> RewardLevel:
-    """Whether a checkpoint is a token or a sequence reward model, by its configuration.
+    """Tell from its configuration whether a checkpoint is a token or a sequence reward model.
 
     Raises:
         RedpencilError: if it is neither, or of another level than asked for, or has more than one output.
     """
     kind = _architecture(folder)
-    found = next((found for suffix, found in LEVELS.items() if kind.endswith(suffix)), None)
-    if found is None:
+    actual = next((known for suffix, known in LEVELS.items() if kind.endswith(suffix)), None)
+    if actual is None:
         raise RedpencilError(
-            f"{kind} is no reward model",
+            f"{kind} is not a reward model",
             file=folder,
             field="architectures",
             hint="give a checkpoint that `redpencil reward` wrote, or any ...ForTokenClassification / "
             "...ForSequenceClassification with one label",
         )
-    if level is not None and found != level:
+    if level is not None and actual != level:
         raise RedpencilError(
-            f"a reward model of level {level} is wanted, {kind} is of level {found}",
+            f"a reward model of level {level} is needed, {kind} is of level {actual}",
             file=folder,
             field="architectures",
             hint=f"train one with `redpencil reward --set reward.level={level}`, or choose another ppo.reward",
@@ -287,39 +338,39 @@ def reward_level(folder: Path, level: RewardLevel | None = None) -> RewardLevel:
             field="id2label",
             hint="use num_labels=1",
         )
-    return found
+    return actual
 
 
-def own_codec(folder: Path, card: RewardCard, ours: Codec) -> Codec | None:
-    """A reward model's tokenizer and prompt template, or None where it reads `ours` as it stands.
+def own_codec(folder: Path, card: RewardCard, policy_codec: Codec) -> Codec | None:
+    """Return a reward model's tokenizer and prompt template, or None where it reads the policy's token ids as they are.
 
-    A model without a card does not say how it learned prompts. With our tokenizer it gets ours; else those that its
-    tokenizer's chat template makes, or without one the bare prompts. `{"prompt_template": ...}` in a redpencil.json
-    beside its weights says otherwise.
+    A model without a card does not say how it learned prompts. With the policy's tokenizer it gets the policy's
+    template; else its tokenizer's chat template, or without one the bare prompts. `{"prompt_template": ...}` in a
+    redpencil.json beside its weights says otherwise.
 
     Raises:
-        RedpencilError: if the folder holds no fast tokenizer, or the template does not fit it.
+        RedpencilError: if the folder does not hold a fast tokenizer, or the template does not fit it.
     """
     plain, template = load_codec(folder), template_of(folder, "")
     if card.trained_on != UNKNOWN:
         template = card.prompt_template
     if not template:
-        if cut_alike(plain, ours):
+        if same_tokenizer(plain, policy_codec):
             return None
         template = CHAT if plain.tokenizer.chat_template else "{prompt}"
-    theirs = load_codec(folder, template)
-    return None if read_alike(theirs, ours) else theirs
+    codec = load_codec(folder, template)
+    return None if same_encoding(codec, policy_codec) else codec
 
 
 def codec_of_reward_model(folder: Path, card: RewardCard) -> Codec:
-    """A reward model's tokenizer and prompt template, as `own_codec` finds them, for texts that no model wrote."""
+    """Return a reward model's tokenizer and prompt template as `own_codec` finds them, where there is no policy."""
     codec = load_codec(folder, card.prompt_template)
     says = card.trained_on != UNKNOWN or template_of(folder, "")
     return replace(codec, template=CHAT) if codec.tokenizer.chat_template and not says else codec
 
 
 def read_card(folder: Path, level: RewardLevel) -> RewardCard:
-    """The card beside the weights; a foreign reward model gets centre 0 and scale 1."""
+    """Read the card beside the weights; a foreign reward model gets centre 0 and scale 1."""
     path = folder / SIDECAR
     if not path.is_file() or set(read_object(path)) == {"prompt_template"}:
         return RewardCard(level, 0.0, 1.0, 0.0, 1.0, template_of(folder), trained_on=UNKNOWN)
@@ -339,48 +390,29 @@ def read_card(folder: Path, level: RewardLevel) -> RewardCard:
     return card
 
 
-def save_model(model: PreTrainedModel, codec: Codec, folder: Path, *, card: RewardCard | None = None) -> None:
-    """Write a plain Hugging Face checkpoint with its tokenizer, and what redpencil adds in a small JSON file."""
+def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None) -> None:
+    """Write a plain Hugging Face checkpoint with its tokenizer, and what redpencil adds in a small JSON file.
+
+    A folder that is there is replaced as a whole.
+    """
+    module, codec = model.module, model.codec
+    new = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
     # Sequence models of transformers read the last token that is not padding, so EOS must not be declared padding.
     hides_eos = card is not None and codec.pad_id == codec.eos_id
     with _quiet():
-        model.config.pad_token_id = None if hides_eos else codec.pad_id
-        model.save_pretrained(str(folder))
-    codec.tokenizer.save_pretrained(str(folder))
+        module.config.pad_token_id = None if hides_eos else codec.pad_id
+        module.save_pretrained(str(new))
+    codec.tokenizer.save_pretrained(str(new))
     content: dict[str, Any] = {"prompt_template": codec.template}
     if card is not None:
         content["reward"] = asdict(card)
-    write_json(folder / SIDECAR, content)
+    write_json(new / SIDECAR, content)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.replace(folder)
 
 
 def template_of(folder: str | Path, default: str = "{prompt}") -> str:
-    """The prompt template that a checkpoint was trained with, or `default` for a foreign one."""
+    """Return the prompt template that a checkpoint was trained with, or `default` for a foreign one."""
     path = Path(folder) / SIDECAR
     return str(read_object(path).get("prompt_template", default)) if path.is_file() else default
-
-
-def check_same_tokenizer(policy: Path, reward: Path) -> None:
-    """Rewards are read token by token, so both models must cut text alike.
-
-    Raises:
-        RedpencilError: if the vocabularies differ.
-    """
-    ours, theirs = (_vocabulary(folder) for folder in (policy, reward))
-    if ours != theirs:
-        raise RedpencilError(
-            "the reward model's tokenizer differs from the policy's",
-            file=reward,
-            field="tokenizer.json",
-            hint=f"train the reward model from a checkpoint with the tokenizer of {policy}",
-        )
-
-
-def _vocabulary(folder: Path) -> Any:
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise RedpencilError("tokenizer.json is missing", file=path, hint="save the fast tokenizer beside the model")
-    content = read_object(path)
-    model, added = content.get("model"), content.get("added_tokens")
-    if not isinstance(model, dict) or not isinstance(added, list):
-        raise RedpencilError("not a tokenizer", file=path, hint="save the fast tokenizer beside the model again")
-    return model.get("vocab"), {token["id"]: token["content"] for token in added}
