@@ -170,7 +170,7 @@ def test_people_themselves_can_be_measured() -> None:
 
 
 def test_bad_files() -> None:
-    with pytest.raises(RedpencilError, match="there is no judgement"):
+    with pytest.raises(RedpencilError, match="there are no judgements"):
         judge_quality([])
     with pytest.raises(RedpencilError, match="an id occurs twice by 'judge': 'a'"):
         judge_quality([row("a", FIRST), row("a", FIRST)])

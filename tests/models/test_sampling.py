@@ -47,7 +47,7 @@ def test_a_padded_batch_answers_like_single_prompts_in_their_order(folder: Folde
     together = sampler.sample(PROMPTS, GREEDY)
     alone = [sampler.sample([prompt], GREEDY)[0] for prompt in PROMPTS]
     pairs = sampler.sample(PROMPTS, GREEDY.model_copy(update={"batch_size": 2}))
-    assert together == alone == pairs == HFSampler(policy, batch_size=3).sample(PROMPTS, GREEDY)
+    assert together == alone == pairs
     assert len(set(alone)) > 1
 
 
@@ -187,9 +187,6 @@ def test_progress_counts_responses(policy: LanguageModel) -> None:
     config = SamplingConfig(response_length=2, batch_size=2)
     HFSampler(policy).sample(PROMPTS, config, progress=lambda done, total, _: seen.append((done, total)))
     assert seen == [(2, 5), (4, 5), (5, 5)]
-    seen.clear()
-    HFSampler(policy, batch_size=3).sample(PROMPTS, config, progress=lambda done, total, _: seen.append((done, total)))
-    assert seen == [(3, 5), (5, 5)]
 
 
 def test_weights_that_are_not_numbers_are_reported(policy: LanguageModel) -> None:

@@ -117,7 +117,7 @@ execute(plan, jobs=2, listener=lambda _: None)
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C, which reaches every process of the terminal", "SIGKILL to the main process"])
-def test_no_worker_outlives_an_interrupted_run(how: str, tmp_path: Path) -> None:
+def test_no_worker_outlives_an_interrupted_run(how: str, tmp_path: Path, toys: None) -> None:  # noqa: ARG001
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     run = subprocess.Popen(

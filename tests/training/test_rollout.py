@@ -354,6 +354,8 @@ def test_selected_rows_lose_only_padding(rows: Sequence[int]) -> None:
 def test_rollouts_are_sampled_without_a_nucleus() -> None:
     sampling = sampling_of(config(temperature=0.8, response_length=5, max_prompt_length=9, rollout_batch_size=3))
     assert (sampling.temperature, sampling.top_p, sampling.response_length) == (0.8, 1.0, 5)
+    assert (sampling.max_prompt_length, sampling.batch_size) == (9, 3)
+    assert sampling_of(config(rollout_batch_size=4, generation_batch_size=2)).batch_size == 2
 
 
 @pytest.mark.parametrize("kind", ["token", "sequence"])

@@ -105,7 +105,7 @@ def test_scores_of_texts(trained: Trained, runtime: Runtime, codec: Codec) -> No
     assert many == pytest.approx([many[0]] * 130, rel=1e-5)
 
 
-def test_a_text_longer_than_the_reward_model_reads(trained: Trained, runtime: Runtime, codec: Codec) -> None:
+def test_a_text_longer_than_the_reward_model_reads(trained: Trained, runtime: Runtime) -> None:
     for folder in (trained.token, trained.sequence):
         with pytest.raises(RedpencilError, match="have 43 tokens, the reward model reads 32"):
             score_ids(load_reward_model(folder, runtime), [(2, 4)], [(12,) * 41])

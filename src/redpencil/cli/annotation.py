@@ -27,14 +27,14 @@ from redpencil.web.auth import (
 )
 from redpencil.web.dashboard import PreferenceCount, Progress, preference_counts, progress
 from redpencil.web.database import reading, writing
-from redpencil.web.gold import known_warnings
+from redpencil.web.gold import gold_warnings
 from redpencil.web.items import (
     ImportCount,
     count_exports,
     export_comparisons,
     export_edits,
     import_comparisons,
-    import_known_answers,
+    import_gold_items,
     import_responses,
     matching,
     read_suggestions,
@@ -88,7 +88,7 @@ class Inputs:
         if self.known is not None:  # before the responses: an item that an editor has begun cannot become one of these
             with naming(self.known):
                 rows = matching(_watched(self.known, Edit), edits, texts)
-                done["known"] = _report_import(self.known, import_known_answers(engine, rows, texts))
+                done["known"] = _report_import(self.known, import_gold_items(engine, rows, texts))
         if self.responses is not None:
             with naming(self.responses):
                 others = matching(_watched(self.responses, Response), edits, texts)
@@ -137,7 +137,7 @@ def _report_import(path: Path, count: ImportCount) -> dict[str, int]:
 def _warn(engine: Engine) -> None:
     """Print why items with a known answer cannot do their work."""
     with reading(engine) as connection:
-        for warning in known_warnings(connection):
+        for warning in gold_warnings(connection):
             say(f"warning: {warning}")
 
 

@@ -37,7 +37,7 @@ from redpencil.config import Recipe
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.judge_quality import JudgeQuality, Kappa, Share, judge_quality
 from redpencil.evaluation.ranking import Match, Ranked, rank
-from redpencil.evaluation.reward_eval import Microscope, TestKind, WorstPair, as_json
+from redpencil.evaluation.reward_eval import RewardEvals, TestKind, WorstPair, to_json
 from redpencil.evaluation.statistics import Estimate, Paired, paired
 from redpencil.evaluation.win_rate import (
     VERDICT_FORMATS,
@@ -56,7 +56,7 @@ from redpencil.formats.datasets import open_source
 from redpencil.formats.reading import Tally, Wanted, read_records
 from redpencil.formats.rewardbench import REWARDBENCH
 from redpencil.records import Comparison, Edit, Pair, read_jsonl
-from redpencil.report.microscope import about_pair, edit_tests, group_table, microscope_tables, write_microscope
+from redpencil.report.reward_eval import about_pair, edit_tests, group_table, reward_eval_tables, write_reward_eval
 from redpencil.report.tables import Table
 from redpencil.runs import read_metrics
 
@@ -423,10 +423,10 @@ def reward(
     with working("evaluate reward") as progress:
         evaluation = examine(loaders, held, config.align, examples=shown, progress=progress)
     if html is not None:
-        write_microscope(evaluation, html)
+        write_reward_eval(evaluation, html)
         say(f"the page: {html}")
     if json:
-        print_json(as_json(evaluation))
+        print_json(to_json(evaluation))
     else:
         _print_reward_models(evaluation)
 
@@ -473,8 +473,8 @@ def _without_flags_of_import() -> Iterator[None]:
         raise RedpencilError(error.problem, file=error.file, line=error.line, field=error.field, hint=hint) from None
 
 
-def _print_reward_models(evaluation: Microscope) -> None:
-    for name, table in microscope_tables(evaluation).items():
+def _print_reward_models(evaluation: RewardEvals) -> None:
+    for name, table in reward_eval_tables(evaluation).items():
         if table is not None:
             _print_report_table(table, small=name in _WITH_INTERVALS)
     for test in edit_tests(evaluation):

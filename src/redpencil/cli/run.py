@@ -1,10 +1,10 @@
 """`quickstart`, `run`, `ablate` and `report`: a recipe from data to report, variants of it, and the report's page."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -22,6 +22,7 @@ from redpencil.report.markdown import write_markdown
 from redpencil.report.run_data import read_run
 from redpencil.report.run_page import write_report
 from redpencil.report.tables import Cell
+from redpencil.results import AblationResults
 
 app = typer.Typer()
 OutOption = Annotated[
@@ -171,7 +172,7 @@ def ablate(
         command = f"redpencil ablate {_without_folders(recipe)} --markdown {_without_folders(markdown)}"
         ablation.write_markdown(results, markdown, command)
     if json:
-        print_json(results)
+        print_json(results.model_dump())
     else:
         _print_ablations(results)
     say(f"results: {folder / 'ablations.json'}")
@@ -183,7 +184,7 @@ def _without_folders(path: Path) -> str:
     return path.name if path.is_absolute() else path.as_posix()
 
 
-def _print_ablations(results: Mapping[str, Any]) -> None:
+def _print_ablations(results: AblationResults) -> None:
     console.print(ablation.lead(results), style="bold")
     for group in ablation.groups(results):
         for table in group.tables:

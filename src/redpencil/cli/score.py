@@ -25,7 +25,7 @@ from redpencil.config import Recipe
 from redpencil.errors import RedpencilError, naming
 from redpencil.files import whole_file
 from redpencil.records import Response, read_jsonl
-from redpencil.report.scores import Reading, Row, ScoredModel, limit_of, scores_line, scores_page, scores_text
+from redpencil.report.scores import Row, ScoredModel, ScoredResponse, limit_of, scores_line, scores_page, scores_text
 
 if TYPE_CHECKING:  # loads torch
     from redpencil.models.runtime import Runtime
@@ -40,7 +40,7 @@ class Scores:
     """What one reward model says of each response: its reading, and the texts of the tokens."""
 
     model: ScoredModel
-    readings: list[Reading]
+    readings: list[ScoredResponse]
     tokens: list[tuple[str, ...]]
 
 
@@ -141,14 +141,14 @@ def scores_of(
     if card.level == "sequence":
         numbers = score_ids(reward, prompts, ids)
         _check_finite(numbers, rows, folder)
-        return Scores(about, [Reading(number, (), ()) for number in numbers], [()] * len(rows))
+        return Scores(about, [ScoredResponse(number, (), ()) for number in numbers], [()] * len(rows))
     readings, texts = [], []
     for row, tokens, values in zip(rows, encoded, score_tokens(reward.model, prompts, ids), strict=True):
         raw = [float(value) for value in values]
         _check_finite(raw, [row] * len(raw), folder)
         unit = card.scale if standardise else 1.0
         centred = tuple((value - card.center) / unit for value in raw)
-        readings.append(Reading(sum(raw) / max(len(raw), 1), tokens.offsets, centred))
+        readings.append(ScoredResponse(sum(raw) / max(len(raw), 1), tokens.offsets, centred))
         texts.append(tuple(codec.token_texts(tokens.ids)))
     return Scores(about, readings, texts)
 
@@ -188,7 +188,7 @@ def print_row(row: Row, models: Sequence[ScoredModel], limit: float) -> None:
     """Print a response; two models go next to each other if the terminal is wide enough."""
     console.print(row.prompt, style="bold")
     columns = []
-    for model, reading in zip(models, row.readings, strict=True):
+    for model, reading in zip(models, row.scores, strict=True):
         coloured = console.is_terminal and model.level == "token"
         body = scores_text(row.response, reading, limit) if coloured else scores_line(row.response, reading)
         about = ""

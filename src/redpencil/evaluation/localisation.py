@@ -26,7 +26,7 @@ class Localisation:
 
     Args:
         auroc: over all tokens of all responses.
-        within_auroc: over pairs of tokens of one response; `low` to `high` is its 95 % bootstrap interval over responses.
+        within_auroc: over pairs of tokens of one response, with a 95 % bootstrap interval over responses.
         low: lower end of the interval.
         high: upper end.
         average_precision: over all tokens; by chance it is the base rate.
