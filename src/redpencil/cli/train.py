@@ -19,8 +19,7 @@ from redpencil.cli.options import (
     runtime_of,
     settings,
 )
-from redpencil.cli.output import check_out_file, say, say_skipped
-from redpencil.cli.progress import board_for, working
+from redpencil.cli.output import board_for, check_out_file, say, say_skipped, working
 from redpencil.config import METHODS, Method, Recipe
 from redpencil.errors import RedpencilError
 from redpencil.records import write_jsonl
@@ -30,8 +29,7 @@ if TYPE_CHECKING:  # It loads torch.
     from redpencil.pipeline.context import Setup
     from redpencil.pipeline.stages import Watch
 
-app = typer.Typer(rich_markup_mode="rich")
-PANEL = "Training"
+app = typer.Typer()
 OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Stage folder; gets checkpoint/ and metrics.")]
 PolicyOption = Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the SFT policy.")]
 ReferenceOption = Annotated[
@@ -83,7 +81,6 @@ def training_stage(
 
 
 @app.command(
-    rich_help_panel=PANEL,
     epilog=examples(
         "redpencil sft --model llama --data demonstrations.jsonl --out sft",
         "redpencil sft --model llama --data demonstrations.jsonl --out sft --set sft.max_steps=450 --template chat",
@@ -114,7 +111,6 @@ def sft(
 
 
 @app.command(
-    rich_help_panel=PANEL,
     epilog=examples(
         "redpencil reward --model sft/checkpoint --pairs pairs.jsonl --samples responses.jsonl --out reward",
         "redpencil reward --recipe recipes/quickstart.yaml --entry sequence_edits "
@@ -360,7 +356,7 @@ def _add(method: Method) -> None:
         function, kept = _rewards_command(method), KEPT[method.samples]
         lines = [f"{start} --reward-model reward/checkpoint --prompts prompts.jsonl {watched} --out {command}"]
         lines.append(f"{lines[0]} {judged} --set {method.name}.reward=sequence")
-    app.command(command, help=f"{about}\n\n{kept}".strip(), rich_help_panel=PANEL, epilog=examples(*lines))(function)
+    app.command(command, help=f"{about}\n\n{kept}".strip(), epilog=examples(*lines))(function)
 
 
 for _method in METHODS.values():
