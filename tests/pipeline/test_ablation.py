@@ -353,7 +353,7 @@ def stage(
     reads = {need: root / need / "out.txt" for need in needs}
     return StageSpec(
         f"{run}/{name}", name, root / name, seed, tuple(f"{run}/{need}" for need in needs),
-        {"config": config}, {**reads, **inputs}, write, None,  # type: ignore[arg-type]
+        {"config": config}, {**reads, **inputs}, f"{__name__}:write", None,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
