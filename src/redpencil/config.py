@@ -113,8 +113,8 @@ class AlignConfig(Section):
     )
     eos_in_changed: bool = Field(
         False,
-        description="Let the end-of-sequence token count as changed: the original's if text was appended, the edit's if "
-        "the end was cut.",
+        description="Let the end-of-sequence token count as changed: the original's if text was appended, the edit's "
+        "if the end was cut.",
     )
     max_length: int = Field(512, gt=1, description="Prompt and response together, in tokens; longer rows are skipped.")
 
@@ -239,7 +239,7 @@ class GRPOConfig(RolloutConfig):
     )
 
     @property
-    def rollouts(self) -> int:  # noqa: D102
+    def rollouts(self) -> int:
         return super().rollouts * self.group_size
 
 
@@ -445,7 +445,8 @@ class ArmConfig(Section):
         None, description="Name of an entry of `reward_models`, for methods that learn from rewards."
     )
     sequence_reward_model: str | None = Field(
-        None, description="With the option reward=both: the sequence-level entry; `reward_model` is then the token-level one."
+        None,
+        description="With reward=both: the sequence-level entry; `reward_model` is then the token-level one.",
     )
     pairs: PairKind | None = Field(
         None, description="For dpo: the kind of pairs it learns from; default: edits. figa always learns from edits."
@@ -540,7 +541,9 @@ def _refuse_computed(title: str, data: Any, *place: str) -> None:
 class RewardModelConfig(Section):
     """One reward model of the recipe."""
 
-    pairs: Literal["edits", "comparisons"] = Field(description="The kind of pairs that it learns from, or has learned from.")
+    pairs: Literal["edits", "comparisons"] = Field(
+        description="The kind of pairs that it learns from, or has learned from."
+    )
     folder: Path | None = Field(
         None,
         description="A ready-made reward checkpoint in place of training one. Its tokenizer and prompt template may be "
@@ -622,7 +625,10 @@ class Recipe(Section):
     reward_models: dict[str, RewardModelConfig] = Field(
         default_factory=_paper_reward_models, description="Reward models by name; default: the paper's three."
     )
-    arms: dict[str, ArmConfig] = Field(default_factory=_paper_arms, description="The policies that a run trains or chooses, by name; each is a row of Table 1.")
+    arms: dict[str, ArmConfig] = Field(
+        default_factory=_paper_arms,
+        description="The policies that a run trains or chooses, by name; each is a row of Table 1.",
+    )
     alarms: AlarmsConfig = Field(default_factory=AlarmsConfig)
 
     @model_validator(mode="before")

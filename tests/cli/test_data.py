@@ -86,7 +86,7 @@ def test_align_shows_redlines_and_masks_and_writes_nothing(
         "the capital of jordan is [-cairo-]{+amman+} ." if lines[1].count("-]{+") else lines[1],
         "rejected  1:the capital of jordan is [-cairo-] 2:. <eos>",
         "chosen    1:the capital of jordan is {+amman+} 2:. <eos>",
-        "masks     U1 1 rejected, 1 chosen; U0 7",
+        "masks     changed (U1): 1 rejected, 1 chosen; unchanged pairs (U0): 7",
         "",
     ]
     assert "[-cairo-]{+amman+}" in lines[1]

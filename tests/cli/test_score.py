@@ -11,7 +11,7 @@ import pytest
 
 from redpencil.cli import score
 from redpencil.records import Response, read_jsonl
-from redpencil.report.scores import Reading, Row, ScoredModel
+from redpencil.report.scores import Row, ScoredModel, ScoredResponse
 from redpencil.runs import read_json
 
 PROMPT = "tell me about jordan . i need its language , currency and capital ."
@@ -180,7 +180,7 @@ def test_colours_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     from rich.console import Console
 
     one = ScoredModel("one", "token", -0.25, 1.0, "edits")
-    reading = Reading(0.5, ((0, 4), (5, 8)), (1.0, -1.0))
+    reading = ScoredResponse(0.5, ((0, 4), (5, 8)), (1.0, -1.0))
 
     def shown(width: int, models: int) -> str:
         terminal = Console(force_terminal=True, color_system="truecolor", markup=False, width=width)

@@ -23,8 +23,6 @@ from transformers import (
 )
 
 from redpencil.errors import RedpencilError
-from redpencil.models.codec import load_codec
-from redpencil.models.forward import collate, sequence_rewards, token_rewards
 from redpencil.models.checkpoints import (
     RewardCard,
     context_of,
@@ -36,6 +34,8 @@ from redpencil.models.checkpoints import (
     load_reward_model,
     template_of,
 )
+from redpencil.models.codec import load_codec
+from redpencil.models.forward import collate, sequence_rewards, token_rewards
 from redpencil.models.runtime import Runtime
 
 Folder = Callable[..., Path]

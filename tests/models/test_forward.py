@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from redpencil.models.checkpoints import load_head, load_policy, load_reward_model
 from redpencil.models.forward import (
     Batch,
     collate,
@@ -22,7 +23,6 @@ from redpencil.models.forward import (
     token_rewards,
     token_values,
 )
-from redpencil.models.checkpoints import load_head, load_policy, load_reward_model
 from redpencil.models.runtime import Runtime
 
 DECODERS = ("llama", "qwen2", "qwen3", "gpt2")

@@ -11,8 +11,8 @@ import torch
 
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.codec import load_codec
 from redpencil.models.checkpoints import load_policy
+from redpencil.models.codec import load_codec
 from redpencil.models.local import LocalProvider, fingerprint, render_plain
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import HFSampler

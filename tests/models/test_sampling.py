@@ -14,8 +14,8 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.codec import Codec, load_codec
 from redpencil.models.checkpoints import LanguageModel, load_policy
+from redpencil.models.codec import Codec, load_codec
 from redpencil.models.runtime import Runtime, set_seed
 from redpencil.models.sampling import (
     HFSampler,
@@ -47,7 +47,7 @@ def test_a_padded_batch_answers_like_single_prompts_in_their_order(folder: Folde
     together = sampler.sample(PROMPTS, GREEDY)
     alone = [sampler.sample([prompt], GREEDY)[0] for prompt in PROMPTS]
     pairs = sampler.sample(PROMPTS, GREEDY.model_copy(update={"batch_size": 2}))
-    assert together == alone == pairs == HFSampler(policy, batch_size=3).sample(PROMPTS, GREEDY)
+    assert together == alone == pairs
     assert len(set(alone)) > 1
 
 
@@ -100,9 +100,7 @@ def test_samples_follow_the_policy(policy: LanguageModel) -> None:
     [{"repetition_penalty": 100.0}, {"min_new_tokens": 8}, {"no_repeat_ngram_size": 1}, {"suppress_tokens": [5]}],
     ids=lambda habits: next(iter(habits)),
 )
-def test_habits_of_a_checkpoint_do_not_shape_the_samples(
-    policy: LanguageModel, habits: dict[str, object]
-) -> None:
+def test_habits_of_a_checkpoint_do_not_shape_the_samples(policy: LanguageModel, habits: dict[str, object]) -> None:
     def draw() -> list[Sample]:
         set_seed(3)
         return HFSampler(policy).sample(PROMPTS, SamplingConfig(response_length=12))
@@ -189,9 +187,6 @@ def test_progress_counts_responses(policy: LanguageModel) -> None:
     config = SamplingConfig(response_length=2, batch_size=2)
     HFSampler(policy).sample(PROMPTS, config, progress=lambda done, total, _: seen.append((done, total)))
     assert seen == [(2, 5), (4, 5), (5, 5)]
-    seen.clear()
-    HFSampler(policy, batch_size=3).sample(PROMPTS, config, progress=lambda done, total, _: seen.append((done, total)))
-    assert seen == [(3, 5), (5, 5)]
 
 
 def test_weights_that_are_not_numbers_are_reported(policy: LanguageModel) -> None:
@@ -263,7 +258,10 @@ def test_samples_become_responses(folder: Folder) -> None:
     codec = load_codec(folder("llama"))
     words = codec.tokenizer.get_vocab()
     prompts = [PROMPTS_RESPOND[1], PROMPTS_RESPOND[3]]
-    samples = [Sample((words["Paris"], codec.eos_id), finished=True), Sample((words["a"], words["mat"]), finished=False)]
+    samples = [
+        Sample((words["Paris"], codec.eos_id), finished=True),
+        Sample((words["a"], words["mat"]), finished=False),
+    ]
     assert responses_of(prompts, samples, codec, "tiny") == [
         Response("b", "France", "Paris", "tiny", finished=True, meta={"topic": "countries"}),
         Response("c", "a red dog", "a mat", "tiny", finished=False),

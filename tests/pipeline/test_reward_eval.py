@@ -20,7 +20,7 @@ from transformers.utils import logging
 
 from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.reward_eval import Microscope, Scores
+from redpencil.evaluation.reward_eval import RewardEvals, Scores
 from redpencil.formats.base import Kind
 from redpencil.formats.datasets import open_source
 from redpencil.formats.qa_feedback import QA_FEEDBACK
@@ -86,7 +86,7 @@ class Human:
     sequence: Path
     edits: list[Any]
     comparisons: list[Any]
-    found: Microscope
+    found: RewardEvals
 
 
 @pytest.fixture(scope="module")

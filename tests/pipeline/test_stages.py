@@ -25,8 +25,8 @@ from transformers import (
 from redpencil.config import AlarmsConfig, Recipe
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.judges import OracleJudge, Pairing, ScoreJudge
-from redpencil.models.codec import Codec, load_codec
 from redpencil.models.checkpoints import SIDECAR, load_policy, load_reward_model
+from redpencil.models.codec import Codec, load_codec
 from redpencil.models.sampling import HFSampler, respond
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import execute

@@ -18,8 +18,8 @@ from transformers import (
 from transformers.utils import logging
 
 from redpencil.config import AlignConfig, RewardConfig, SFTConfig
-from redpencil.models.codec import Codec, load_codec
 from redpencil.models.checkpoints import RewardCard, load_reward_model
+from redpencil.models.codec import Codec, load_codec
 from redpencil.models.runtime import Runtime
 from redpencil.records import Edit, Example, Pair
 from redpencil.runs import Stage, write_json

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from redpencil.config import BestOfNConfig, SamplingConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.codec import Codec
 from redpencil.models.checkpoints import load_policy, load_reward_model
+from redpencil.models.codec import Codec
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import HFSampler, Sample, respond
 from redpencil.records import Prompt, Response

@@ -9,8 +9,8 @@ import torch
 
 from redpencil.config import FIGAConfig, SamplingConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.codec import Codec
 from redpencil.models.checkpoints import load_policy, template_of
+from redpencil.models.codec import Codec
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import HFSampler, respond
 from redpencil.records import Pair, Prompt

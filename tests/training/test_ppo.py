@@ -17,9 +17,9 @@ from transformers import BertConfig, BertForTokenClassification
 
 from redpencil.config import PPOConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import LanguageModel, RewardModel, load_head, load_policy
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.forward import response_logprobs, token_values
-from redpencil.models.checkpoints import LanguageModel, RewardModel, load_head, load_policy
 from redpencil.models.runtime import Runtime, set_seed
 from redpencil.models.sampling import EncodedPrompts, encode_prompts
 from redpencil.records import Prompt, Response
@@ -279,9 +279,7 @@ def run(
     validation_prompts: int = 8,
 ) -> list[dict[str, float]]:
     codec = actors.policy.codec
-    validation = Validation(
-        prompts_of(codec, validation_prompts), sampling_of(settings), evaluate, settings.eval_steps
-    )
+    validation = Validation(prompts_of(codec, validation_prompts), sampling_of(settings), evaluate, settings.eval_steps)
     run_ppo(settings, actors=actors, prompts=prompts or prompts_of(codec, 64), validation=validation, stage=stage)
     return read_metrics(stage.folder)
 

@@ -13,9 +13,9 @@ from transformers import PreTrainedModel
 from redpencil.config import RewardConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.reward_losses import bradley_terry_loss, eq3_margin, eq4_margin
+from redpencil.models.checkpoints import head_of, load_head, load_reward_model
 from redpencil.models.codec import Codec
 from redpencil.models.forward import sequence_rewards, token_rewards
-from redpencil.models.checkpoints import head_of, load_head, load_reward_model
 from redpencil.models.runtime import Runtime
 from redpencil.records import Edit, Pair
 from redpencil.runs import Stage, read_metrics
@@ -154,7 +154,7 @@ def train(
 
 
 def test_a_token_model_finds_the_bad_word(
-    trained: Trained, runtime: Runtime, codec: Codec, pairs: list[Pair], edits: list[Edit]
+    trained: Trained, runtime: Runtime, pairs: list[Pair], edits: list[Edit]
 ) -> None:
     reward = load_reward_model(trained.token, runtime, level="token")
     held_out, texts = pairs[400:], edits[400:]
@@ -166,7 +166,7 @@ def test_a_token_model_finds_the_bad_word(
 
 
 def test_a_sequence_model_ranks_the_edit_above_its_original(
-    trained: Trained, runtime: Runtime, codec: Codec, pairs: list[Pair]
+    trained: Trained, runtime: Runtime, pairs: list[Pair]
 ) -> None:
     reward = load_reward_model(trained.sequence, runtime, level="sequence")
     assert sum(margin > 0 for margin in pair_margins(reward, pairs[400:])) >= 90
@@ -222,7 +222,7 @@ def test_zero_penalty_and_consistency_do_what_they_say(
 
 
 def test_a_constant_in_the_head_leaves_eq_3_and_not_the_centre(
-    trained: Trained, runtime: Runtime, codec: Codec, pairs: list[Pair], samples: Samples
+    trained: Trained, runtime: Runtime, pairs: list[Pair], samples: Samples
 ) -> None:
     """Trap 5. What is added to every token cancels in Eq. 3, and the centre takes it out again."""
     model = load_reward_model(trained.token, runtime).model
@@ -251,9 +251,7 @@ def test_a_constant_in_the_head_leaves_eq_3_and_not_the_centre(
     assert moved.trajectory_scale == pytest.approx(scales.trajectory_scale, rel=1e-4)
 
 
-def test_centre_and_scale_are_those_of_the_samples(
-    trained: Trained, runtime: Runtime, codec: Codec, pairs: list[Pair]
-) -> None:
+def test_centre_and_scale_are_those_of_the_samples(trained: Trained, runtime: Runtime, pairs: list[Pair]) -> None:
     lengths = [5, 3, 4, 2]
     samples = [(p.prompt_ids, p.rejected_ids[:n]) for p, n in zip(pairs[:4], lengths, strict=True)]
     prompts, responses = [s[0] for s in samples], [s[1] for s in samples]
@@ -282,7 +280,7 @@ def test_centre_and_scale_are_those_of_the_samples(
 
 @pytest.mark.parametrize("level", ["token", "sequence"])
 def test_centre_and_scale_are_stored_with_the_checkpoint(
-    trained: Trained, runtime: Runtime, codec: Codec, samples: Samples, level: str
+    trained: Trained, runtime: Runtime, samples: Samples, level: str
 ) -> None:
     reward = load_reward_model(getattr(trained, level), runtime)
     assert (reward.card.level, reward.card.trained_on, reward.card.prompt_template) == (level, "edits", "<s> {prompt}")
@@ -306,9 +304,7 @@ def test_only_the_first_samples_are_measured(
     assert stage.notes["reference"] == pytest.approx(ten, rel=1e-5)
 
 
-def test_equal_rewards_have_a_scale_that_divides(
-    runtime: Runtime, codec: Codec, samples: Samples, trained: Trained
-) -> None:
+def test_equal_rewards_have_a_scale_that_divides(runtime: Runtime, samples: Samples, trained: Trained) -> None:
     for level in ("token", "sequence"):
         model = load_head(trained.sft, level, runtime, trained=False, zero_head=True)
         assert measure(model, config(level), samples).scale > 0

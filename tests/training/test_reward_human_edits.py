@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from redpencil.config import AlignConfig, RewardConfig
-from redpencil.models.codec import load_codec
 from redpencil.models.checkpoints import load_reward_model
+from redpencil.models.codec import load_codec
 from redpencil.models.runtime import Runtime
 from redpencil.records import Edit
 from redpencil.runs import Stage, read_metrics

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from redpencil.config import PPOConfig, RewardConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import RewardModel, head_of
 from redpencil.models.codec import Codec
 from redpencil.models.forward import (
     Batch,
@@ -22,7 +23,6 @@ from redpencil.models.forward import (
     token_rewards,
     token_values,
 )
-from redpencil.models.checkpoints import RewardModel, head_of
 from redpencil.models.runtime import Runtime, set_seed
 from redpencil.models.sampling import Sample
 from redpencil.training import ppo
@@ -354,6 +354,8 @@ def test_selected_rows_lose_only_padding(rows: Sequence[int]) -> None:
 def test_rollouts_are_sampled_without_a_nucleus() -> None:
     sampling = sampling_of(config(temperature=0.8, response_length=5, max_prompt_length=9, rollout_batch_size=3))
     assert (sampling.temperature, sampling.top_p, sampling.response_length) == (0.8, 1.0, 5)
+    assert (sampling.max_prompt_length, sampling.batch_size) == (9, 3)
+    assert sampling_of(config(rollout_batch_size=4, generation_batch_size=2)).batch_size == 2
 
 
 @pytest.mark.parametrize("kind", ["token", "sequence"])

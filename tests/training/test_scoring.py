@@ -105,7 +105,7 @@ def test_scores_of_texts(trained: Trained, runtime: Runtime, codec: Codec) -> No
     assert many == pytest.approx([many[0]] * 130, rel=1e-5)
 
 
-def test_a_text_longer_than_the_reward_model_reads(trained: Trained, runtime: Runtime, codec: Codec) -> None:
+def test_a_text_longer_than_the_reward_model_reads(trained: Trained, runtime: Runtime) -> None:
     for folder in (trained.token, trained.sequence):
         with pytest.raises(RedpencilError, match="have 43 tokens, the reward model reads 32"):
             score_ids(load_reward_model(folder, runtime), [(2, 4)], [(12,) * 41])
@@ -151,9 +151,7 @@ def test_rewards_of_characters_land_on_the_words_that_have_them(
     assert any("a tokenizer of its own, and the prompt template 'chat'" in note for note in actors.notes)
     found = scored(actors, settings, sampled_of(codec))
     m = r = -0.9
-    torch.testing.assert_close(
-        found.rewards, torch.tensor([[0, m, 0, 0], [r, 0, 0, 0], [m, r, m, 0], [0, 0, 0, 0]])
-    )
+    torch.testing.assert_close(found.rewards, torch.tensor([[0, m, 0, 0], [r, 0, 0, 0], [m, r, m, 0], [0, 0, 0, 0]]))
     assert found.truncated is not None
     assert found.truncated.tolist() == [False] * 4
 
@@ -208,9 +206,7 @@ def test_a_sequence_model_reads_text_too(load: Load, characters: Callable[..., P
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_scoring_in_parts_changes_nothing(
-    load: Load, characters: Callable[..., Path], codec: Codec, size: int
-) -> None:
+def test_scoring_in_parts_changes_nothing(load: Load, characters: Callable[..., Path], codec: Codec, size: int) -> None:
     actors = load(config(reward="both"), characters(), characters("sequence"))
     for level in ("token", "sequence"):
         whole = scored(actors, config(reward="both"), sampled_of(codec), level)

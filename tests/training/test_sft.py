@@ -9,9 +9,9 @@ import torch
 
 from redpencil.config import SamplingConfig, SFTConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import load_policy
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.forward import collate
-from redpencil.models.checkpoints import load_policy
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import HFSampler, respond
 from redpencil.records import Example, Prompt

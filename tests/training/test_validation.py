@@ -9,9 +9,9 @@ import torch
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.masked import masked_sum
+from redpencil.models.checkpoints import load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import collate, response_logprobs
-from redpencil.models.checkpoints import load_policy
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import HFSampler, Sample, encode_prompts
 from redpencil.records import Prompt, Response
@@ -92,7 +92,9 @@ def test_without_validation_the_last_policy_is_kept(validating: Any, runtime: Ru
     assert best.stage.notes == {}
 
 
-def test_the_divergence_is_the_mean_log_ratio_of_its_own_answers(validating: Any, codec: Codec, runtime: Runtime) -> None:
+def test_the_divergence_is_the_mean_log_ratio_of_its_own_answers(
+    validating: Any, codec: Codec, runtime: Runtime
+) -> None:
     best, _ = validating([30.0, 40.0], eval_steps=1)
     assert best.evaluate(0)["eval/kl"] == pytest.approx(0, abs=1e-6)
     with torch.no_grad():

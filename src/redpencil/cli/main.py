@@ -29,8 +29,8 @@ from redpencil.cli import (
     show,
     train,
 )
+from redpencil.cli.llm_job import INTERRUPTED
 from redpencil.cli.output import print_error, say
-from redpencil.cli.provider_todo import INTERRUPTED
 from redpencil.errors import RedpencilError
 
 NOT_OUR_FAULT = (

@@ -28,7 +28,7 @@ from redpencil.errors import RedpencilError
 from redpencil.records import Comparison, Edit, Pair, read_jsonl
 
 if TYPE_CHECKING:
-    from redpencil.evaluation.reward_eval import Microscope, TestKind, WorstPair
+    from redpencil.evaluation.reward_eval import RewardEvals, TestKind, WorstPair
     from redpencil.models.checkpoints import RewardModel
     from redpencil.pipeline.reward_eval import Held
     from redpencil.report.tables import Table
@@ -96,14 +96,14 @@ def reward(
     with working("microscope") as progress:
         found = examine(loaders, held, config.align, examples=shown, progress=progress)
     if html is not None:
-        from redpencil.report.microscope import write_microscope
+        from redpencil.report.reward_eval import write_reward_eval
 
-        write_microscope(found, html)
+        write_reward_eval(found, html)
         say(f"the page: {html}")
     if json:
-        from redpencil.evaluation.reward_eval import as_json
+        from redpencil.evaluation.reward_eval import to_json
 
-        print_json(as_json(found))
+        print_json(to_json(found))
     else:
         _print(found)
 
@@ -155,10 +155,10 @@ def _without_flags_of_imports() -> Iterator[None]:
         raise RedpencilError(error.problem, file=error.file, line=error.line, field=error.field, hint=hint) from None
 
 
-def _print(found: "Microscope") -> None:
-    from redpencil.report.microscope import edit_tests, group_table, microscope_tables
+def _print(found: "RewardEvals") -> None:
+    from redpencil.report.reward_eval import edit_tests, group_table, reward_eval_tables
 
-    for name, table in microscope_tables(found).items():
+    for name, table in reward_eval_tables(found).items():
         if table is not None:
             _print_table(table, small=name in _WITH_INTERVALS)
     for test in edit_tests(found):
@@ -198,7 +198,7 @@ def _print_table(table: "Table", *, of: str = "", small: bool = False) -> None:
 
 def _print_pair(pair: "WorstPair") -> None:
     from redpencil.alignment.words import diff_words
-    from redpencil.report.microscope import about_pair
+    from redpencil.report.reward_eval import about_pair
     from redpencil.report.terminal import redline, redline_plain
 
     drawn = redline if console.is_terminal else redline_plain

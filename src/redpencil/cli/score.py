@@ -28,7 +28,7 @@ from redpencil.records import Response, read_jsonl
 
 if TYPE_CHECKING:
     from redpencil.models.runtime import Runtime
-    from redpencil.report.scores import Reading, Row, ScoredModel
+    from redpencil.report.scores import Row, ScoredModel, ScoredResponse
 
 app = typer.Typer(rich_markup_mode="rich")
 WIDE = 100
@@ -40,7 +40,7 @@ class Scores:
     """One model's word on every response: how it reads it, and the texts of the tokens."""
 
     model: "ScoredModel"
-    readings: "list[Reading]"
+    readings: "list[ScoredResponse]"
     tokens: list[tuple[str, ...]]
 
 
@@ -128,7 +128,7 @@ def scores_of(
         RedpencilError: if it cannot be loaded or read a row, or says what is no number.
     """
     from redpencil.models.checkpoints import load_reward_model
-    from redpencil.report.scores import Reading, ScoredModel
+    from redpencil.report.scores import ScoredModel, ScoredResponse
     from redpencil.training.scoring import check_fits, score_ids, score_tokens
 
     reward = load_reward_model(folder, runtime, codec=named_codec(config, folder))
@@ -143,14 +143,14 @@ def scores_of(
     if card.level == "sequence":
         numbers = score_ids(reward, prompts, ids)
         _check_finite(numbers, rows, folder)
-        return Scores(about, [Reading(number, (), ()) for number in numbers], [()] * len(rows))
+        return Scores(about, [ScoredResponse(number, (), ()) for number in numbers], [()] * len(rows))
     readings, texts = [], []
     for row, tokens, values in zip(rows, encoded, score_tokens(reward.model, prompts, ids), strict=True):
         raw = [float(value) for value in values]
         _check_finite(raw, [row] * len(raw), folder)
         unit = card.scale if standardise else 1.0
         shown = tuple((value - card.center) / unit for value in raw)
-        readings.append(Reading(sum(raw) / max(len(raw), 1), tokens.offsets, shown))
+        readings.append(ScoredResponse(sum(raw) / max(len(raw), 1), tokens.offsets, shown))
         texts.append(tuple(codec.token_texts(tokens.ids)))
     return Scores(about, readings, texts)
 
@@ -192,7 +192,7 @@ def print_row(row: "Row", models: "Sequence[ScoredModel]", limit: float) -> None
 
     console.print(row.prompt, style="bold")
     shown = []
-    for model, reading in zip(models, row.readings, strict=True):
+    for model, reading in zip(models, row.scores, strict=True):
         coloured = console.is_terminal and model.level == "token"
         body = scores_text(row.response, reading, limit) if coloured else scores_line(row.response, reading)
         about = ""

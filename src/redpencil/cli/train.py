@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from redpencil.cli.judges import JUDGE_HELP, check_judge, make_judge
+from redpencil.cli.judge import JUDGE_HELP, check_judge, make_judge
 from redpencil.cli.options import (
     DeviceOption,
     RecipeOption,

@@ -20,6 +20,7 @@ from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute
 from redpencil.pipeline.plan import plan_run
 from redpencil.report.run_page import write_report
+from redpencil.results import Evaluation, RunResults, StudyResults, parse_results, write_results
 from redpencil.runs import check_layout, environment, hash_input, read_json, read_metrics, write_json, written_by
 
 RECIPE = "recipe.yaml"
@@ -58,14 +59,14 @@ def _run(recipe: Recipe, out: Path, jobs: int | None, listener: Listener) -> Pat
     if several:
         from redpencil.pipeline.results import summarise
 
-        results = {
-            "name": recipe.name,
-            "seeds": list(recipe.seeds),
-            "recipe_sha256": recipe_sha256(recipe),
-            "summary": summarise(list(runs.values())),
-            "runs": {str(seed): results for seed, results in runs.items()},
-        }
-        write_json(out / "results.json", results)
+        results = StudyResults(
+            name=recipe.name,
+            seeds=recipe.seeds,
+            recipe_sha256=recipe_sha256(recipe),
+            summary=summarise(list(runs.values())),
+            runs=runs,
+        )
+        write_results(out / "results.json", results)
         _write_manifest(recipe, out, every_stage)
     return write_report(out)
 
@@ -132,22 +133,27 @@ def write_recipe(recipe: Recipe, out: Path) -> None:
     (out / PARTIAL).replace(out / RECIPE)
 
 
-def finish_seed(recipe: Recipe, root: Path, plan: list[StageSpec]) -> dict[str, Any]:
+def finish_seed(recipe: Recipe, root: Path, plan: list[StageSpec]) -> RunResults:
     """Write results and manifest of one seed, whose stages are all complete; returns its results."""
     # It loads torch, which only workers need while stages run.
-    from redpencil.pipeline.results import arm_costs, skipped_rows, stage_seconds
+    from redpencil.pipeline.results import arm_costs, skipped_rows, stage_costs
 
     names = [spec.name for spec in plan]
-    results: dict[str, Any] = {
-        **read_json(root / "evaluate" / "results.json"),
-        "name": recipe.name,
-        "recipe_sha256": recipe_sha256(recipe),
-        "methods": arm_costs(Context(recipe, root, plan[0].seed)),
-        "warnings": skipped_rows(root, names),
-        "stages": stage_seconds(root, names),
-    }
-    results["alarms"] = run_alarms(recipe, root, results)
-    write_json(root / "results.json", results)
+    file = root / "evaluate" / "results.json"
+    evaluation = parse_results(read_json(file), Evaluation, file)
+    results = RunResults.model_validate(
+        {
+            **evaluation.model_dump(),
+            "name": recipe.name,
+            "recipe_sha256": recipe_sha256(recipe),
+            "methods": arm_costs(Context(recipe, root, plan[0].seed)),
+            "warnings": skipped_rows(root, names),
+            "stages": stage_costs(root, names),
+        }
+    )
+    raised = run_alarms(recipe, root, results.model_dump())
+    results = RunResults.model_validate({**results.model_dump(), "diagnostics": raised})
+    write_results(root / "results.json", results)
     _write_manifest(recipe, root, plan)
     return results
 

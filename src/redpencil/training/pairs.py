@@ -11,11 +11,10 @@ from torch import Tensor
 
 from redpencil.alignment.tokens import token_masks
 from redpencil.config import AlignConfig
-from redpencil.editing.edit import split_usable
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec
 from redpencil.models.forward import Batch, collate
-from redpencil.records import Comparison, Edit, Pair, Preference
+from redpencil.records import Comparison, Edit, Pair, Preference, split_usable
 
 _CHUNK: Final = 1000
 """Edits that are tokenised in one call: enough for the tokenizer's threads, few enough to hold."""

@@ -159,7 +159,7 @@ class Standardise:
     scale: float
     clip: float | None
 
-    def __call__(self, rewards: Tensor) -> Tensor:  # noqa: D102
+    def __call__(self, rewards: Tensor) -> Tensor:
         rewards = standardise(rewards, self.center, self.scale)
         return rewards if self.clip is None else rewards.clamp(-self.clip, self.clip)
 

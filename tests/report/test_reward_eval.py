@@ -1,22 +1,36 @@
-"""The page of the microscope: every number, hostile text, nothing to show, and no request to any host."""
+"""The page of a reward-model evaluation: numbers, charts, hostile text, nothing to show, no request to any host."""
 
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from redpencil.evaluation.reward_eval import Microscope, ModelReadings, Scores, TestSet, all_features, read, summarise
+from redpencil.evaluation.reward_eval import (
+    EditFeatures,
+    ModelEvals,
+    RewardEvals,
+    Scores,
+    TestSet,
+    all_features,
+    evaluate_rewards,
+    summarise_test,
+)
 from redpencil.records import Edit, Pair
-from redpencil.report.microscope import (
+from redpencil.report.reward_eval import (
+    DRAWN_HISTOGRAMS,
+    calibration_charts,
     edit_tests,
     group_table,
     lead,
-    microscope_tables,
-    render_microscope,
+    margin_charts,
+    render_reward_eval,
+    reward_eval_tables,
+    size_chart,
     summary,
-    write_microscope,
+    write_reward_eval,
 )
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -44,7 +58,7 @@ def held_edits(count: int = 30, text: str = "it") -> TestSet:
     )
 
 
-def microscope(text: str = "it", names: tuple[str, ...] = ("token", "sequence"), count: int = 30) -> Microscope:
+def evaluation(text: str = "it", names: tuple[str, ...] = ("token", "sequence"), count: int = 30) -> RewardEvals:
     edits = held_edits(count, text)
     bench = TestSet("bench", "rewardbench", edits.pairs, subsets=["hep-cpp", "donotanswer", "odd"] * (count // 3))
     found = {}
@@ -53,10 +67,10 @@ def microscope(text: str = "it", names: tuple[str, ...] = ("token", "sequence"),
         rejected, chosen = rng.normal(-0.2, 1, (count, 4)), rng.normal(0.2, 1, (count, 4))
         tokens = () if name == "sequence" else (list(chosen), list(rejected))
         scores = Scores(chosen.mean(axis=1), rejected.mean(axis=1), *tokens)
-        readings = {"held": read(edits, scores, examples=2), "bench": read(bench, scores, examples=2)}
+        readings = {test.name: evaluate_rewards(test, scores, examples=2) for test in (edits, bench)}
         level = "sequence" if name == "sequence" else "token"
-        found[name] = ModelReadings(level, "edits" if number == 0 else "comparisons", readings)
-    return Microscope(found, {"held": summarise(edits), "bench": summarise(bench)})
+        found[name] = ModelEvals(level, "edits" if number == 0 else "comparisons", readings)
+    return RewardEvals(found, {"held": summarise_test(edits), "bench": summarise_test(bench)})
 
 
 class Page(HTMLParser):
@@ -96,8 +110,8 @@ class Page(HTMLParser):
 
 
 def test_the_figures_of_the_tables_appear() -> None:
-    found = microscope()
-    page = Page(render_microscope(found)).texts
+    found = evaluation()
+    page = Page(render_reward_eval(found)).texts
     one = found.models["token"].readings["held"]
     assert f"|token|token model, trained on edits|{one.accuracy.value:.1f}|" in page["table-accuracy"]
     shorter, bench = found.tests["held"].shorter_wins, one.calibration
@@ -121,14 +135,14 @@ def test_the_figures_of_the_tables_appear() -> None:
 
 
 def test_a_sequence_model_stands_in_no_table_of_tokens() -> None:
-    tables = microscope_tables(microscope())
+    tables = reward_eval_tables(evaluation())
     for name in ("localisation", "drift"):
         table = tables[name]
         assert table is not None
         assert {row[0].text for row in table.rows} == {"token"}
-    alone = microscope_tables(microscope(names=("sequence",)))
+    alone = reward_eval_tables(evaluation(names=("sequence",)))
     assert (alone["localisation"], alone["drift"]) == (None, None)
-    assert "h-tokens" not in render_microscope(microscope(names=("sequence",)))
+    assert "h-tokens" not in render_reward_eval(evaluation(names=("sequence",)))
 
 
 def test_one_class_alone_is_a_dash() -> None:
@@ -139,15 +153,15 @@ def test_one_class_alone_is_a_dash() -> None:
     held = TestSet("held", "edits", pairs, edits=edits.edits, features=edits.features, labels=[None] * 30)
     rows = [np.arange(4.0)] * 30
     scores = Scores(np.arange(30.0), np.zeros(30), rows, rows)
-    models = {"m": ModelReadings("token", "x", {"held": read(held, scores, examples=1)})}
-    table = microscope_tables(Microscope(models, {"held": summarise(held)}))["localisation"]
+    models = {"m": ModelEvals("token", "x", {"held": evaluate_rewards(held, scores, examples=1)})}
+    table = reward_eval_tables(RewardEvals(models, {"held": summarise_test(held)}))["localisation"]
     assert table is not None
     (row,) = table.rows
     assert [cell.text for cell in row[2:]] == ["edited away", *("\N{EN DASH}",) * 3, "0.000", "120", "30"]
 
 
 def test_own_kind_is_shaded_and_skipped_rows_are_told() -> None:
-    table = microscope_tables(microscope())["accuracy"]
+    table = reward_eval_tables(evaluation())["accuracy"]
     assert table is not None
     assert [[cell.kind for cell in row[1:]] for row in table.rows] == [["own", ""], *[["", ""]] * 3]
     assert table.notes[-1] == "Left out of held: 4 unchanged."
@@ -155,30 +169,31 @@ def test_own_kind_is_shaded_and_skipped_rows_are_told() -> None:
 
 
 def test_sentences() -> None:
-    found = microscope()
+    found = evaluation()
     assert summary(found) == "2 models, 2 test sets, 60 pairs."
     best = max(found.models, key=lambda name: found.models[name].readings["held"].accuracy.value)
     accuracy = found.models[best].readings["held"].accuracy
     assert lead(found).startswith(
-        f"{best} ranks {accuracy.value:.1f} % of held right ({accuracy.low:.1f} to {accuracy.high:.1f}); that the "
+        f"{best} ranks {accuracy.value:.1f} % of held right ({accuracy.low:.1f} to {accuracy.high:.1f}); "
+        "the rule that the "
     )
     assert edit_tests(found) == ["held"]
 
 
 def test_groups_that_a_model_does_not_have_are_dashes() -> None:
-    found = microscope()
+    found = evaluation()
     table = group_table(found, "held", "position")
     assert table.header == ("First change in", "token", "Margin", "sequence", "Margin")
     first, other = found.models["token"].readings["held"], held_edits(3)
-    short = read(other, Scores(np.ones(3), np.zeros(3)), examples=0)
-    models = {"a": ModelReadings("token", "x", {"held": first}), "b": ModelReadings("token", "x", {"held": short})}
-    rows = group_table(Microscope(models, {"held": summarise(other)}), "held", "size").rows
+    short = evaluate_rewards(other, Scores(np.ones(3), np.zeros(3)), examples=0)
+    models = {"a": ModelEvals("token", "x", {"held": first}), "b": ModelEvals("token", "x", {"held": short})}
+    rows = group_table(RewardEvals(models, {"held": summarise_test(other)}), "held", "size").rows
     assert any(row[3].kind == "absent" for row in rows)
 
 
 def test_worst_pairs_are_redlines_from_the_worst_on() -> None:
-    found = microscope()
-    page = render_microscope(found)
+    found = evaluation()
+    page = render_reward_eval(found)
     errors = found.models["token"].readings["held"].errors
     assert errors is not None
     assert errors.wrong
@@ -191,8 +206,8 @@ def test_worst_pairs_are_redlines_from_the_worst_on() -> None:
 
 
 def test_nothing_of_the_data_becomes_markup(tmp_path: Path) -> None:
-    found = microscope(EVIL, names=(EVIL, "sequence"))
-    write_microscope(found, tmp_path / "page.html")
+    found = evaluation(EVIL, names=(EVIL, "sequence"))
+    write_reward_eval(found, tmp_path / "page.html")
     page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert not page.tags & {"script", "img", "iframe", "onerror"}
     assert len(page.ids) == len(set(page.ids))
@@ -200,8 +215,8 @@ def test_nothing_of_the_data_becomes_markup(tmp_path: Path) -> None:
 
 
 def test_the_same_readings_give_the_same_page_without_addresses() -> None:
-    page = render_microscope(microscope())
-    assert page == render_microscope(microscope())
+    page = render_reward_eval(evaluation())
+    assert page == render_reward_eval(evaluation())
     assert not re.findall(r"https?://", page)
     assert "{{" not in page
 
@@ -212,7 +227,7 @@ def test_a_browser_finds_nothing_wrong(tmp_path: Path) -> None:
     if not CHROMIUM.exists():
         pytest.skip("needs Debian's /usr/bin/chromium (apt-get install chromium)")
     long, out = "x" * 200, tmp_path / "page.html"
-    write_microscope(microscope(f"{long} {EVIL}", names=("token", f"{long}-sequence", "other")), out)
+    write_reward_eval(evaluation(f"{long} {EVIL}", names=("token", f"{long}-sequence", "other")), out)
     asked: list[str] = []
     said: list[str] = []
     wide: list[int] = []
@@ -235,7 +250,71 @@ def test_a_browser_finds_nothing_wrong(tmp_path: Path) -> None:
 
 
 def test_control_characters_are_shown_and_turned_words_stay_by_themselves() -> None:
-    page = render_microscope(microscope("it\x00 \N{RIGHT-TO-LEFT OVERRIDE}\x1bx"))
+    page = render_reward_eval(evaluation("it\x00 \N{RIGHT-TO-LEFT OVERRIDE}\x1bx"))
     assert "it\N{SYMBOL FOR NULL}" in page
     assert not re.search("[\x00-\x08\x0b-\x1f]", page)
     assert re.search("<bdi>[^<]*\N{RIGHT-TO-LEFT OVERRIDE}\N{SYMBOL FOR ESCAPE}x[^<]*</bdi>", page)
+
+
+def plain_evaluation(count: int = 40, models: int = 2, **changes: Any) -> RewardEvals:
+    edits = [Edit(str(n), "p", f"a {n}", f"b {n}") for n in range(count)]
+    pairs = [Pair(str(n), (1,), (1, 2), (3, 4), (True, False), (True, False), ((1, 1),)) for n in range(count)]
+    features = [EditFeatures("mixed", 0.1 + 0.02 * (n % 20), 2, "first third", 2, 0) for n in range(count)]
+    held = TestSet(
+        "held", "edits", pairs, **{"edits": edits, "features": features, "labels": [None] * count, **changes}
+    )
+    found = {}
+    for number in range(models):
+        rng = np.random.default_rng(number)
+        scores = Scores(rng.normal(0.5, 1, count), np.zeros(count))
+        found[f"m{number}"] = ModelEvals("sequence", "edits", {"held": evaluate_rewards(held, scores, examples=2)})
+    return RewardEvals(found, {"held": summarise_test(held)})
+
+
+def test_each_bin_and_model_has_a_mark() -> None:
+    found = plain_evaluation()
+    (chart,) = calibration_charts(found)
+    for index, model in enumerate(found.models.values()):
+        bins = model.readings["held"].calibration.bins_by_count
+        assert len(re.findall(rf'fill="var\(--series-{index}\)"', chart.svg)) == len(bins)
+        for one in bins:
+            assert f"{100 * one.confidence:.1f} sure, {100 * one.accuracy:.1f} right" in chart.description
+    assert chart.svg.count("stroke-dasharray") == 2  # the diagonal, and the second model's line
+
+
+def test_wrong_margins_have_another_colour() -> None:
+    found = plain_evaluation(models=1)
+    (chart,) = margin_charts(found)
+    histogram = found.models["m0"].readings["held"].margins
+    wrong = sum(high <= 0 for high in histogram.edges[1:])
+    assert chart.svg.count('fill="var(--series-1)"') == wrong > 0
+    assert chart.svg.count('fill="var(--series-0)"') == len(histogram.counts) - wrong
+    heights = [float(h) for h in re.findall(r'height="([\d.]+)" rx', chart.svg)]
+    most = max(histogram.counts)
+    assert heights == pytest.approx([max(heights) * count / most for count in histogram.counts], abs=0.06)
+
+
+def test_not_more_histograms_than_a_page_can_hold() -> None:
+    assert len(margin_charts(plain_evaluation(models=DRAWN_HISTOGRAMS + 3))) == DRAWN_HISTOGRAMS
+
+
+def test_accuracy_by_size() -> None:
+    found = plain_evaluation()
+    chart = size_chart(found, "held")
+    assert chart is not None
+    for group in found.models["m0"].readings["held"].by_size:
+        assert f"{group.name} {group.accuracy.value:.1f}" in chart.description
+        assert f">{group.name}</text>" in chart.svg
+    same = [EditFeatures("mixed", 0.5, 2, "first third", 2, 0)] * 40
+    assert size_chart(plain_evaluation(features=same), "held") is None
+
+
+@pytest.mark.parametrize("margin", [0.0, 1e-9, 50.0])
+def test_margins_that_are_all_alike(margin: float) -> None:
+    pairs = [Pair(str(n), (1,), (1, 2), (3, 4)) for n in range(3)]
+    held = TestSet("held", "pairs", pairs)
+    reading = evaluate_rewards(held, Scores(np.full(3, margin), np.zeros(3)), examples=0)
+    found = RewardEvals({"m": ModelEvals("token", "x", {"held": reading})}, {"held": summarise_test(held)})
+    for chart in (*calibration_charts(found), *margin_charts(found)):
+        assert "nan" not in chart.svg
+        assert "inf" not in chart.svg

@@ -14,9 +14,9 @@ from redpencil.records import Edit, Response
 from redpencil.web.app import create_app
 from redpencil.web.auth import ADDRESS_LIMIT, add_person, person_by_name, revoke
 from redpencil.web.database import list_events, reading, writing
-from redpencil.web.items import import_comparisons, import_known_answers, import_responses
-from redpencil.web.pages import to_duration
+from redpencil.web.items import import_comparisons, import_gold_items, import_responses
 from redpencil.web.project import ProjectConfig, write_project
+from redpencil.web.routes.pages import to_duration
 from redpencil.web.schema import assignment
 
 SignIn = Callable[[str, str], TestClient]
@@ -289,7 +289,7 @@ def test_an_editor_cannot_tell_that_some_answers_are_known(sign_in: SignIn, sqli
     """Nor whose response it is, by anything that the pages or the API give to an editor."""
     with writing(sqlite_engine) as connection:
         write_project(connection, ProjectConfig(known_answer_share=1.0, editors_per_item=2))
-    import_known_answers(sqlite_engine, [Edit("k", "Q?", "one two", "one 2 known", meta={"model": "secret-model"})])
+    import_gold_items(sqlite_engine, [Edit("k", "Q?", "one two", "one 2 known", meta={"model": "secret-model"})])
     first, second = ([Response("c", "Q?", f"some {n}", model=f"secret-{n}")] for n in ("this", "that"))
     import_comparisons(sqlite_engine, first, second)
     ben = sign_in("Ben", "editor")
