@@ -1,15 +1,17 @@
 // @ts-check
 /**
- * Line ends. A textarea knows only "\n": what it holds is compared with the original, and every line that nobody
- * touched gets back the line end that it came with ("\r\n", "\r" or "\n").
+ * Texts in a textarea: their line ends, and changes that the browser can undo.
+ *
+ * A textarea knows only "\n". Its text is compared with the original, and every line that was not touched gets back its
+ * original line end ("\r\n", "\r" or "\n").
  */
 import { diffArrays } from "./vendor/jsdiff/array.js";
 
-/** Changed lines beyond which the alignment is given up and what lies between counts as rewritten. */
+/** Number of changed lines beyond which lines are matched by position instead of aligned. */
 const LARGEST_CHANGE = 2000;
 
 /**
- * The text as a textarea holds it.
+ * Convert a text to the form that a textarea holds.
  * @param {string} text
  */
 export function toTextarea(text) {
@@ -17,7 +19,8 @@ export function toTextarea(text) {
 }
 
 /**
- * What a textarea holds, with the line ends of the original. The same arguments always give the same text.
+ * Convert the text of a textarea to the exact text, with the line ends of the original. The same arguments always give
+ * the same text.
  * @param {string} original
  * @param {string} value
  */
@@ -30,14 +33,14 @@ export function fromTextarea(original, value) {
   let exact = "";
   after.forEach((line, i) => {
     const end = line.end && (ends[i] || usual);
-    // An empty line that "\n" ends, after one that "\r" ended, would melt into one "\r\n".
+    // The "\n" of an empty line after a "\r" would be read as a single "\r\n".
     exact += line.text + (end === "\n" && !line.text && exact.endsWith("\r") ? "\r\n" : end);
   });
   return exact;
 }
 
 /**
- * Turns places in the text as a textarea holds it into places in the exact text.
+ * Return a function that converts offsets in the text of a textarea to offsets in the exact text.
  * @param {string} original
  * @returns {(place: number) => number}
  */
@@ -47,7 +50,7 @@ export function exactPlaces(original) {
 }
 
 /**
- * Turns places in the exact text into places in the text as a textarea holds it.
+ * Return a function that converts offsets in the exact text to offsets in the text of a textarea.
  * @param {string} original
  * @returns {(place: number) => number}
  */
@@ -57,6 +60,7 @@ export function shownPlaces(original) {
 }
 
 /**
+ * Split a text into lines and their line ends.
  * @typedef {{text: string, end: string}} Line
  * @param {string} text
  * @returns {Line[]}
@@ -67,7 +71,10 @@ function linesOf(text) {
     .map((match) => ({ text: match[1], end: match[2] }));
 }
 
-/** @param {string[]} ends */
+/**
+ * Return the most frequent line end.
+ * @param {string[]} ends
+ */
 function mostUsual(ends) {
   const counts = new Map();
   for (const end of ends) counts.set(end, (counts.get(end) ?? 0) + 1);
@@ -75,7 +82,7 @@ function mostUsual(ends) {
 }
 
 /**
- * For each line of `after` the end of the line of `before` that it is or that it stands for; "" where there is none.
+ * Return for each line of `after` the line end of the matching line of `before`; "" if there is none.
  * @param {Line[]} before
  * @param {Line[]} after
  * @returns {string[]}
@@ -95,6 +102,7 @@ function alignedEnds(before, after) {
 }
 
 /**
+ * Do the same for the lines between the common first and last lines.
  * @param {Line[]} old
  * @param {Line[]} young
  * @param {(a: Line, b: Line) => boolean} same
@@ -123,4 +131,48 @@ function changedEnds(old, young, same) {
     }
   }
   return ends;
+}
+
+/**
+ * Replace a range as if it had been typed, so that the browser's undo (Ctrl+Z) works.
+ * @param {HTMLTextAreaElement} area
+ * @param {number} start
+ * @param {number} end
+ * @param {string} text
+ */
+export function typeInto(area, start, end, text) {
+  if (area.value.slice(start, end) === text) return;
+  area.focus({ preventScroll: true });
+  area.setSelectionRange(start, end);
+  const done = text === "" ? document.execCommand("delete") : document.execCommand("insertText", false, text);
+  if (!done) {
+    area.setRangeText(text, start, end, "end");
+    area.dispatchEvent(new InputEvent("input", { bubbles: true }));
+  }
+}
+
+/**
+ * Replace the whole text, changing only what lies between the common prefix and suffix.
+ * @param {HTMLTextAreaElement} area
+ * @param {string} text
+ */
+export function typeAll(area, text) {
+  const old = area.value;
+  let start = 0;
+  while (start < old.length && start < text.length && old[start] === text[start]) start += 1;
+  let tail = 0;
+  const limit = Math.min(old.length, text.length) - start;
+  while (tail < limit && old[old.length - 1 - tail] === text[text.length - 1 - tail]) tail += 1;
+  if (splitsPair(old, start) || splitsPair(text, start)) start -= 1;
+  if (splitsPair(old, old.length - tail) || splitsPair(text, text.length - tail)) tail -= 1;
+  typeInto(area, start, old.length - tail, text.slice(start, text.length - tail));
+}
+
+/**
+ * Tell whether an offset is inside a surrogate pair.
+ * @param {string} text
+ * @param {number} at
+ */
+function splitsPair(text, at) {
+  return at > 0 && at < text.length && /[\udc00-\udfff]/.test(text[at]) && /[\ud800-\udbff]/.test(text[at - 1]);
 }
