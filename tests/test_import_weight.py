@@ -26,6 +26,7 @@ LIGHT = (
     "redpencil.report",
     "redpencil.web",
     "redpencil.cli",
+    *(f"redpencil.pipeline.{name}" for name in ("context", "execute", "plan", "run", "worker")),
 )
 
 

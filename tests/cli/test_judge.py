@@ -80,7 +80,7 @@ def test_bad_outputs_and_judges(mistake: Callable[..., str], chain: Any, tiny_ru
     assert "no judge called 'nobody' hint: `world`, or the folder" in mistake(
         *start, "--reference", outputs, "--judge", "nobody"
     )
-    assert "is no reward model" in mistake(
+    assert "is not a reward model" in mistake(
         *start, "--reference", outputs, "--judge", tiny_run.folder / "sft" / "checkpoint"
     )
 

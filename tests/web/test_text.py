@@ -61,7 +61,7 @@ def test_a_text_that_stays_has_no_distance() -> None:
     [
         ("plain\ttext\n🖍️\x07\uffff", None),
         ("a\0", "a NUL character at character 1"),
-        ("\udc00", "half of a surrogate pair, which is no character, at character 0"),
+        ("\udc00", "half of a surrogate pair, which is not a character, at character 0"),
     ],
 )
 def test_text_that_cannot_be_kept_is_named(text: str, found: str | None) -> None:

@@ -24,7 +24,6 @@ from redpencil.cli import (
     import_,
     judge,
     keys,
-    methods,
     run,
     score,
     show,
@@ -51,7 +50,7 @@ QUIET = {
 
 STAGED = ("run", "quickstart", "ablate")
 """Commands whose work has stages, each of which is kept."""
-SMALLER = "lower micro_batch_size of sft, reward or ppo, sampling.batch_size or ppo.rollout_batch_size; or run --jobs 1"
+SMALLER = "lower compute.micro_batch_size or compute.generation_batch_size; or run --jobs 1"
 
 
 class Group(TyperGroup):
@@ -135,7 +134,6 @@ for room in (
     audit,
     export,
     train,
-    methods,
     judge,
     score,
     keys,

@@ -605,8 +605,3 @@ def _measures(one: RewardEval) -> dict[str, Any]:
         "reward_bench": rows["reward_bench"],
         "worst_pairs": errors.get("worst"),
     }
-
-
-# Former names, until all pages use the ones above.
-Microscope, ModelReadings, Reading = RewardEvals, ModelEvals, RewardEval
-as_json, read, summarise = to_json, evaluate_rewards, summarise_test
