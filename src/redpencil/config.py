@@ -446,7 +446,7 @@ class ArmConfig(Section):
     )
     sequence_reward_model: str | None = Field(
         None,
-        description="With the option reward=both: the sequence-level entry; `reward_model` is then the token-level one.",
+        description="With reward=both: the sequence-level entry; `reward_model` is then the token-level one.",
     )
     pairs: PairKind | None = Field(
         None, description="For dpo: the kind of pairs it learns from; default: edits. figa always learns from edits."
