@@ -292,5 +292,5 @@ def _contents(path: Path) -> str:
         seeds, rest = ablations.base.seeds, f"{sum(map(len, ablations.groups.values()))} variants"
     else:
         recipe = load_recipe(path)
-        seeds, rest = recipe.seeds, f"{len(recipe.arms)} methods to compare"
+        seeds, rest = recipe.seeds, f"{len(recipe.arms)} policies to compare"
     return f"{len(seeds)} seed{'s' * (len(seeds) > 1)}, {rest}"

@@ -22,11 +22,11 @@ from redpencil.cli.options import (
 from redpencil.cli.output import board_for, check_out_file, say, say_skipped, working
 from redpencil.config import METHODS, Method, Recipe
 from redpencil.errors import RedpencilError
+from redpencil.pipeline.context import Setup
 from redpencil.records import write_jsonl
 from redpencil.runs import Stage, open_stage
 
 if TYPE_CHECKING:  # It loads torch.
-    from redpencil.pipeline.context import Setup
     from redpencil.pipeline.stages import Watch
 
 app = typer.Typer()
@@ -42,16 +42,14 @@ ArmOption = Annotated[
 ]
 
 
-def setup_of(recipe: Recipe, folder: Path) -> "Setup":
+def setup_of(recipe: Recipe, folder: Path) -> Setup:
     """What work with the model in a folder needs: options, its tokenizer, and the device."""
-    from redpencil.pipeline.context import Setup
-
     return Setup(recipe, codec_of(recipe, folder), runtime_of(recipe))
 
 
 @contextmanager
 def training_stage(
-    name: str, out: Path, setup: "Setup", config: Any, inputs: Mapping[str, Path | None]
+    name: str, out: Path, setup: Setup, config: Any, inputs: Mapping[str, Path | None]
 ) -> Iterator[Stage | None]:
     """Open the stage folder, with progress; yields None if it is complete already."""
     shared = {"prompt_template": setup.codec.template, "dtype": setup.recipe.dtype}
@@ -202,7 +200,7 @@ class _WatchOptions:
             raise typer.BadParameter("--validation-prompts, --reference-outputs and --judge go together")
         self.prompts, self.reference, self.judge = prompts, reference, judge
 
-    def load(self, setup: "Setup") -> "Watch | None":
+    def load(self, setup: Setup) -> "Watch | None":
         from redpencil.pipeline.stages import Watch
 
         if self.prompts is None:
