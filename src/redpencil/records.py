@@ -7,6 +7,7 @@ Every record has an `id` and a `meta` mapping. Keys of a row that the record doe
 import enum
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -308,3 +309,76 @@ def write_records(out: BinaryIO, records: Iterable[Record], path: Path) -> int:
             _check_text(row, path, count)
         out.write((text + "\n").encode("utf-8"))
     return count
+
+
+def full_prompt(instruction: str, input: str) -> str:
+    """Join an instruction and its input, with a blank line between them; without an input the instruction is all."""
+    return f"{instruction}\n\n{input}" if input else instruction
+
+
+def instruction_of(prompt: str, meta: Meta) -> str:
+    """Return `meta["instruction"]` if the prompt is that and `meta["input"]`, else the whole prompt."""
+    instruction, input = meta.get("instruction"), meta.get("input")
+    if isinstance(instruction, str) and isinstance(input, str) and input and prompt == full_prompt(instruction, input):
+        return instruction
+    return prompt
+
+
+def input_of(name: str, meta: Meta) -> str:
+    """Return `meta["input"]`, the input of the prompt; empty where there is none. `name` is the record's id.
+
+    Raises:
+        RedpencilError: naming the record, if the input is not a text.
+    """
+    input = meta.get("input") or ""
+    if not isinstance(input, str):
+        raise RedpencilError(
+            f"the input of {name!r} is a {type(input).__name__}, not a text",
+            field="input",
+            hint="write the input as a string, or leave it out",
+        )
+    return input
+
+
+def merge_meta(meta: Meta, added: Meta, reserved: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Merge the metadata of an edit into its response's, so that neither is lost or taken for the other.
+
+    An entry of `meta` whose name is in `added` or in `reserved` is renamed to `response_` and the name.
+    """
+    taken = reserved | added.keys()
+    merged = {name: value for name, value in meta.items() if name not in taken}
+    for name in meta:
+        if name in taken:
+            free = f"response_{name}"
+            while free in merged:
+                free = f"response_{free}"
+            merged[free] = meta[name]
+    return {**merged, **added}
+
+
+def split_usable(edits: Iterable[Edit]) -> tuple[list[Edit], Counter[str]]:
+    """Return the edits that a reward model can learn from, and counts of the reasons why the others are skipped.
+
+    Usable are edits with outcome EDITED whose texts differ and are not empty.
+    """
+    usable: list[Edit] = []
+    skipped: Counter[str] = Counter()
+    for edit in edits:
+        reason = _skip_reason(edit)
+        if reason is None:
+            usable.append(edit)
+        else:
+            skipped[reason] += 1
+    return usable, skipped
+
+
+def _skip_reason(edit: Edit) -> str | None:
+    if not edit.original.strip():
+        return "empty response"
+    if edit.outcome is not EditOutcome.EDITED:
+        return edit.outcome.value
+    if not edit.edited.strip():
+        return "empty edit"
+    if edit.edited == edit.original:
+        return "equal to its original"
+    return None

@@ -371,7 +371,7 @@ def test_a_service_manager_may_stop_it(serve: Serve) -> None:
 
 
 def test_it_starts_without_what_is_slow_to_load(here: Path) -> None:
-    heavy = ("torch", "transformers", "numpy", "pandas", "pyarrow", "scipy", "matplotlib")
+    heavy = ("torch", "transformers", "numpy", "pandas", "pyarrow", "scipy")
     script = (
         "import sys\n"
         "from typer.testing import CliRunner\n"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
-from redpencil.providers.redact import message_of, one_line, reason_of, shown_address, valid_text, without_key
+from redpencil.providers.redact import message_of, one_line, reason_of, safe_address, valid_text, without_key
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_half_a_surrogate_pair_becomes_the_replacement_character() -> None:
 
 
 def test_an_address_is_shown_without_secrets() -> None:
-    assert shown_address("https://user:pass@Host.org:8443/v1/?token=1#x") == "https://host.org:8443/v1"
-    assert shown_address("http://[::1]:8000/v1") == "http://[::1]:8000/v1"
+    assert safe_address("https://user:pass@Host.org:8443/v1/?token=1#x") == "https://host.org:8443/v1"
+    assert safe_address("http://[::1]:8000/v1") == "http://[::1]:8000/v1"
 
 
 @pytest.mark.parametrize(
@@ -75,5 +75,5 @@ def test_an_address_is_shown_without_secrets() -> None:
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(RedpencilError) as caught:
-        shown_address(url)
+        safe_address(url)
     assert caught.value.field == "--base-url"

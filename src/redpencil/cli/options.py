@@ -1,6 +1,6 @@
-"""Options that several commands share, and the recipe that they add up to.
+"""Options that several commands share, and the recipe, runtime and tokenizer that follow from them.
 
-Hyperparameters have no flags of their own: a recipe and `--set` carry them, and `redpencil keys` lists them.
+Hyperparameters have no flags of their own: they are in a recipe or in `--set`, and `redpencil keys` lists them.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,8 @@ import typer
 from redpencil.config import Recipe
 from redpencil.recipe import default_recipe, load_recipe, with_flags
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # loads torch
     from redpencil.models.codec import Codec
-    from redpencil.models.loading import RewardCard
     from redpencil.models.runtime import Runtime
 
 RecipeOption = Annotated[
@@ -42,7 +41,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def examples(*commands: str) -> str:
-    """The epilog of a command's help; blank lines keep its lines apart."""
+    """Build the epilog of a command's help; without blank lines Typer would join the examples."""
     return "\n\n".join(["Examples:", *(f"$ {command.replace('[', chr(92) + '[')}" for command in commands)])
 
 
@@ -54,37 +53,34 @@ def settings(
     seed: int | None = None,
     template: str | None = None,
 ) -> Recipe:
-    """The recipe of a command. Precedence: default < recipe < `--set` < flag.
+    """Load the recipe of a command. Precedence: default < recipe < `--set` < flag.
 
     Raises:
         RedpencilError: as `load_recipe`.
     """
-    given = overrides or ()
-    loaded = default_recipe(given) if recipe is None else load_recipe(recipe, given)
+    overrides = overrides or ()
+    loaded = default_recipe(overrides) if recipe is None else load_recipe(recipe, overrides)
     flags: dict[str, Any] = {"device": device, "prompt_template": template}
     flags["seeds"] = None if seed is None else (seed,)
     return with_flags(loaded, flags)
 
 
 def runtime_of(recipe: Recipe) -> "Runtime":
-    """Device, number format and threads."""
+    """Set up device, number format and threads."""
     from redpencil.models.runtime import make_runtime
 
-    return make_runtime(recipe.device, recipe.dtype, recipe.threads)
+    return make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads)
 
 
-def reward_codec_of(recipe: Recipe, folder: Path, card: "RewardCard") -> "Codec":
-    """A reward model's tokenizer and prompt template, unless the recipe or a flag names another template."""
-    from redpencil.models.loading import codec_of_reward_model
-
-    named = "prompt_template" in recipe.model_fields_set
-    return codec_of(recipe, folder) if named else codec_of_reward_model(folder, card)
+def named_codec(recipe: Recipe, folder: Path) -> "Codec | None":
+    """Return a checkpoint's tokenizer with the template that the recipe or a flag names; None if they name none."""
+    return codec_of(recipe, folder) if "prompt_template" in recipe.model_fields_set else None
 
 
 def codec_of(recipe: Recipe, folder: Path) -> "Codec":
-    """The tokenizer of a checkpoint with its prompt template, unless the recipe or a flag names another."""
+    """Load a checkpoint's tokenizer, with its prompt template unless the recipe or a flag names another."""
+    from redpencil.models.checkpoints import template_of
     from redpencil.models.codec import load_codec
-    from redpencil.models.loading import template_of
 
     named = "prompt_template" in recipe.model_fields_set
     return load_codec(folder, recipe.prompt_template if named else template_of(folder))

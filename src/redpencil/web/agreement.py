@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Engine, Row, Select, func, select
 
 from redpencil.alignment.words import diff_words, split_words
+from redpencil.results import NORMAL_95
 from redpencil.web.schema import item, person, submission
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -158,7 +159,6 @@ def _word_start(text: str, word: tuple[int, int]) -> int:
     return start if first == end else first
 
 
-NORMAL_95 = 1.959964
 FEWEST_FOR_INTERVAL = 10
 """The fewest items for which an interval is reported."""
 _WORDLESS = {"no_edit_needed": 0}

@@ -30,9 +30,17 @@ from sqlalchemy import (
     update,
 )
 
-from redpencil.editing.edit import beside
 from redpencil.errors import RedpencilError
-from redpencil.records import Comparison, Edit, EditOutcome, JsonlFile, Preference, Response
+from redpencil.records import (
+    Comparison,
+    Edit,
+    EditOutcome,
+    JsonlFile,
+    Preference,
+    Response,
+    instruction_of,
+    merge_meta,
+)
 from redpencil.web.database import writing
 from redpencil.web.project import CURRENT, DECIDED, LONGEST_TEXT, call_untitled
 from redpencil.web.schema import adjudication, assignment, item, person, submission
@@ -203,10 +211,7 @@ def import_comparisons(
 
 def question_of(prompt: str, meta: Mapping[str, Any]) -> str:
     """Remove the input, which pages fold, from the end of a prompt."""
-    instruction, context = meta.get("instruction"), meta.get("input")
-    if isinstance(instruction, str) and context and prompt == f"{instruction}\n\n{context}":
-        return instruction
-    return prompt
+    return instruction_of(prompt, meta)
 
 
 def export_edits(connection: Connection) -> Iterator[Edit]:
@@ -274,7 +279,7 @@ def export_comparisons(connection: Connection) -> Iterator[Comparison]:
         shown_first = "second" if row.swapped else "first"
         annotation = {"reason": row.reason, "seconds": round(row.seconds, 1), "shown_first": shown_first}
         named = {key: model for key, model in zip(("first_model", "second_model"), models, strict=True) if model}
-        meta = beside(row.meta, named | {"annotation": annotation})
+        meta = merge_meta(row.meta, named | {"annotation": annotation})
         yield Comparison(row.external_id, row.prompt, *sides, preference, annotator=row.name, meta=meta)
 
 
@@ -321,7 +326,7 @@ def _edit(
     row: Row[Any], editor: str, outcome: str, edited: str | None, kept: float, annotation: Mapping[str, Any]
 ) -> Edit:
     model = {"model": row.item_model} if row.item_model else {}
-    meta = beside(row.item_meta, {**model, "kept": round(kept, 4), "annotation": annotation}, _OWN_META)
+    meta = merge_meta(row.item_meta, {**model, "kept": round(kept, 4), "annotation": annotation}, _OWN_META)
     text = edited if outcome == "edited" and edited is not None else row.item_response
     return Edit(
         row.item_external_id,
@@ -335,7 +340,7 @@ def _edit(
 
 
 def _response_values(row: Response, suggestion: str | None) -> dict[str, Any]:
-    meta = beside(row.meta, {} if row.finished else {"finished": False})
+    meta = merge_meta(row.meta, {} if row.finished else {"finished": False})
     return _values(row.id, row.prompt, row.response, meta) | {"model": row.model, "suggestion": suggestion}
 
 

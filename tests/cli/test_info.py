@@ -1,0 +1,170 @@
+"""`keys` and `doctor`: recipe keys, and checks of the machine."""
+
+import importlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from redpencil.cli import info
+from redpencil.config import ComputeConfig, FilesConfig, PPOConfig, Recipe, RewardConfig, SFTConfig
+
+
+def test_every_key_is_listed_with_type_default_and_meaning(redpencil: Callable[..., Any]) -> None:
+    rows = {row["key"]: row for row in json.loads(redpencil("keys", "--json").out)}
+    sections = {"compute": ComputeConfig, "ppo": PPOConfig, "sft": SFTConfig, "reward": RewardConfig}
+    for section, model in {**sections, "files": FilesConfig}.items():
+        # what `compute` sets for all sections is listed there alone
+        keys = {f"{section}.{name}" for name, field in model.model_fields.items() if not field.exclude}
+        assert {key for key in rows if key.startswith(f"{section}.")} == keys
+    assert "compute.micro_batch_size" in rows
+    assert "sft.micro_batch_size" not in rows
+    assert all(row["description"] for row in rows.values())
+    assert rows["ppo.kl_coef"] == {
+        "key": "ppo.kl_coef",
+        "type": "float",
+        "default": "0.02",
+        "description": PPOConfig.model_fields["kl_coef"].description,
+    }
+    assert rows["align.anchor"]["type"] == "none | divergence"
+    assert rows["sft.learning_rate"]["default"] == "2e-05"
+    assert rows["ppo.kl_target"]["type"] == "float | null"
+    assert rows["ppo.center_rewards"]["default"] == "true"
+    assert (rows["files.model"]["type"], rows["files.model"]["default"]) == ("path", "required")
+    assert (rows["seeds"]["type"], rows["seeds"]["default"]) == ("list of int", "[0]")
+    assert rows["arms.<name>.reward_model"]["type"] == "text | null"
+    assert set(Recipe.model_fields) == {key.split(".")[0] for key in rows}
+
+
+def test_one_section_for_a_person(redpencil: Callable[..., Any]) -> None:
+    lines = redpencil("keys", "align").out.splitlines()
+    assert lines[0] == "align.alignment  lcs | positional  lcs"
+    assert lines[1].startswith("    lcs aligns words")
+    assert sum(not line.startswith(" ") for line in lines) == 4
+
+
+@pytest.mark.parametrize("section", ["pp", "name"])
+def test_an_unknown_section(mistake: Callable[..., str], section: str) -> None:
+    said = mistake("keys", section)
+    assert f"no section called {section!r}" in said
+    assert (
+        "world, files, compute, sft, align, reward, sampling, ppo, grpo, best_of_n, dpo, figa, reward_models, arms"
+        in said
+    )
+
+
+def checks(outcome: Any) -> dict[str, dict[str, Any]]:
+    return {check["name"]: check for check in json.loads(outcome.out)["checks"]}
+
+
+def test_a_healthy_machine(redpencil: Callable[..., Any]) -> None:
+    outcome = redpencil("doctor", "--json")
+    found = checks(outcome)
+    assert outcome.code == 0
+    assert json.loads(outcome.out)["ok"]
+    assert found["torch"]["value"] == metadata.version("torch")
+    assert {"python", "redpencil", "transformers", "recipe quickstart"} <= found.keys()
+    assert {"GPUs that torch sees", "device `auto`", "torch threads", "CPU cores", "memory", "disk"} <= found.keys()
+    assert not {"pytest", "ruff"} & found.keys()
+    assert found["recipe quickstart"]["value"] == "1 seed, 3 policies to compare"
+    assert found["recipe ablations"]["value"] == "3 seeds, 16 variants"
+
+
+def test_the_table_says_the_same(redpencil: Callable[..., Any]) -> None:
+    text = redpencil("doctor").out
+    assert "BAD" not in text
+    assert f"torch                 {metadata.version('torch')}" in text
+
+
+def test_a_recipe_that_does_not_validate(redpencil: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("wrld: {}\n")
+    outcome = redpencil("doctor", tiny, tmp_path / "bad.yaml", "--json")
+    found = checks(outcome)
+    assert outcome.code == 1
+    assert found[f"recipe {tiny}"]["ok"]
+    bad = found[f"recipe {tmp_path / 'bad.yaml'}"]
+    assert not bad["ok"]
+    assert "did you mean 'world'?" in bad["hint"]
+    assert "BAD" in redpencil("doctor", tmp_path / "bad.yaml").out
+
+
+def test_a_missing_package(redpencil: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    version = metadata.version
+
+    def without_scipy(name: str) -> str:
+        if name == "scipy":
+            raise metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(metadata, "version", without_scipy)
+    outcome = redpencil("doctor", "--json")
+    scipy = checks(outcome)["scipy"]
+    assert (outcome.code, scipy["ok"], scipy["value"]) == (1, False, "missing")
+    assert scipy["hint"].startswith("pip install 'scipy")
+
+
+def test_a_torch_that_does_not_load(redpencil: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> Any:
+        raise OSError(f"{name}: libgomp is missing")
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    outcome = redpencil("doctor", "--json")
+    assert outcome.code == 1
+    assert checks(outcome)["torch loads"]["value"] == "no: torch: libgomp is missing"
+
+
+def test_a_gpu(redpencil: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = SimpleNamespace(
+        is_available=lambda: True, device_count=lambda: 2, get_device_name=lambda index: f"GPU {index}"
+    )
+    torch = SimpleNamespace(cuda=cuda, get_num_threads=lambda: 1)
+    monkeypatch.setattr(importlib, "import_module", lambda _: torch)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    found = checks(redpencil("doctor", "--json"))
+    assert found["GPUs that torch sees"]["value"] == "GPU 0, GPU 1"
+    assert found["device `auto`"]["value"] == "cuda in bfloat16"
+    assert "OMP_NUM_THREADS=1" in found["torch threads"]["value"]
+
+
+def test_too_little_of_everything(redpencil: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
+    monkeypatch.setattr(info, "_memory", lambda: 0.5)
+    outcome = redpencil("doctor", "--json")
+    found = checks(outcome)
+    assert outcome.code == 1
+    assert not found["disk"]["ok"]
+    assert not found["memory"]["ok"]
+
+
+def test_a_system_that_does_not_tell_its_memory(redpencil: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sysconf")
+    assert "memory" not in checks(redpencil("doctor", "--json"))
+
+
+def test_extras_that_are_not_there_are_no_failure(
+    redpencil: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = metadata.version
+    extras = {"anthropic": "llm", "openai": "llm", "aiolimiter": "llm", "datasets": "data", "pyarrow": "data",
+              "fastapi": "web"}  # fmt: skip
+    assert extras.keys() <= checks(redpencil("doctor", "--json")).keys()
+
+    def without(name: str) -> str:
+        if name in extras:
+            raise metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(metadata, "version", without)
+    outcome = redpencil("doctor", "--json")
+    assert outcome.code == 0
+    for name, extra in extras.items():
+        found = checks(outcome)[name]
+        assert (found["ok"], found["value"]) == (True, f"not installed: pip install 'redpencil[{extra}]'")
+    assert re.search(r"^- +openai +not installed", redpencil("doctor").out, re.MULTILINE)
