@@ -335,13 +335,6 @@ def write_packed(path: Path) -> None:
         out.writelines(json.dumps({"a": TEXT, "n": number}) + "\n" for number in range(ROWS_SOURCES))
 
 
-def write_array(path: Path) -> None:
-    with path.open("w") as out:
-        for number in range(ROWS_SOURCES):
-            out.write(("[" if number == 0 else ",") + json.dumps({"a": TEXT, "n": number}))
-        out.write("]")
-
-
 def write_csv(path: Path) -> None:
     with path.open("w", newline="") as out:
         writer = csv.writer(out)
@@ -351,7 +344,7 @@ def write_csv(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "write"),
-    [("a.jsonl", write_jsonl), ("a.jsonl.gz", write_packed), ("a.json", write_array), ("a.csv", write_csv)],
+    [("a.jsonl", write_jsonl), ("a.jsonl.gz", write_packed), ("a.csv", write_csv)],
 )
 def test_thirty_megabytes_take_few_of_memory(tmp_path: Path, name: str, write: Callable[[Path], None]) -> None:
     write(tmp_path / name)

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final, cast
 import yaml
 
 from redpencil.errors import RedpencilError
-from redpencil.formats import arrays, text_files
+from redpencil.formats import text_files
 from redpencil.formats.text_files import Place, Rows, Source, SourceRow
 
 HUB: Final = "hf://"
@@ -263,7 +263,7 @@ def _text(path: Path, raw: BinaryIO, zipped: bool) -> Source:
         rows = text_files.csv_rows(stream, path, delimiter)
     else:
         head = text_files.first_bytes(stream, path, _HEAD).removeprefix(_BYTE_ORDER_MARK).lstrip()
-        rows = (arrays.array_rows if head[:1] == b"[" else text_files.json_rows)(stream, path)
+        rows = (text_files.array_rows if head[:1] == b"[" else text_files.json_rows)(stream, path)
     total = max(1, path.stat().st_size // 1000)
     return Source(
         path.name.split(".")[0] or path.name, str(path), rows, lambda: (min(raw.tell() // 1000, total), total)

@@ -1,18 +1,19 @@
-"""Rows of text files: JSONL, CSV and TSV, a line at a time."""
+"""Rows of text files: JSONL, CSV and TSV as a stream, one JSON array as a whole."""
 
 import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.formats.torn import Lines, take_torn
 from redpencil.records import LONGEST_LINE, endless_line
 
 
@@ -120,15 +121,15 @@ def numbered(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def json_rows(stream: BinaryIO, path: Path) -> Rows:
-    """Rows of JSONL; blank lines are passed over."""
+    """Read the rows of JSONL as a stream; blank lines are skipped."""
     count = 0
-    decoder, twice = watching_decoder()
+    decoder, repeated = watching_decoder()
     for number, raw in numbered(stream, path):
         if not raw.strip():
             continue
         count += 1
         place = Place(str(path), count, number)
-        twice.clear()
+        repeated.clear()
         try:
             text = raw.decode("utf-8").rstrip("\r\n")  # an error there would be on a second line
             row = decoder.decode(text)
@@ -137,26 +138,75 @@ def json_rows(stream: BinaryIO, path: Path) -> Rows:
         except RecursionError:
             yield SourceRow(place, {}, place.error("JSON that is nested too deeply", hint=JSON_OBJECT), "")
         else:
-            yield object_row(place, row, twice, text)
+            yield object_row(place, row, repeated, text)
+
+
+def array_rows(stream: BinaryIO, path: Path) -> Rows:
+    """Read the elements of one JSON array, which should be objects. The text of the file is held in memory.
+
+    Raises:
+        RedpencilError: if the file is not JSON or not UTF-8, naming the line.
+    """
+    text = _whole_text(stream, path)
+    decoder, repeated = watching_decoder()
+    try:
+        decoder.decode(text)
+    except json.JSONDecodeError as error:
+        problem = f"not valid JSON ({error.msg} at column {error.colno})"
+        hint = "mend the file, or write it again"
+        raise RedpencilError(problem, file=path, line=error.lineno, hint=hint) from None
+    except ValueError as error:
+        raise RedpencilError(f"JSON that cannot be read ({error})", file=path, hint="shorten the number") from None
+    except RecursionError:
+        raise RedpencilError("JSON that is nested too deeply", file=path, hint="give an array of flat rows") from None
+    # Decoded again one by one: so a row whose keys repeat is known with its text, and only one row is held.
+    at, count = _between(text, text.index("[") + 1), 0
+    while text[at] != "]":
+        repeated.clear()
+        row, end = decoder.raw_decode(text, at)
+        count += 1
+        yield object_row(Place(str(path), count), row, repeated, text[at:end])
+        at = _between(text, end)
+
+
+def _whole_text(stream: BinaryIO, path: Path) -> str:
+    try:
+        content = stream.read()
+        return content.decode("utf-8-sig")
+    except DAMAGE as error:
+        raise damaged(path, error) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise RedpencilError("not valid UTF-8", file=path, line=line, hint="convert the file to UTF-8") from None
+
+
+_BETWEEN: Final = re.compile(r"[\s,]*")
+
+
+def _between(text: str, at: int) -> int:
+    """The place behind the white space and the comma at `at`, in text that is known to be valid JSON."""
+    match = _BETWEEN.match(text, at)
+    assert match is not None
+    return match.end()
 
 
 def watching_decoder() -> tuple[json.JSONDecoder, list[str]]:
-    """A decoder, and a list to which it adds the keys that stand twice in one object, of which it keeps the last."""
-    twice: list[str] = []
+    """A decoder, and a list to which it adds each key that an object has more than once; the last value is kept."""
+    repeated: list[str] = []
 
     def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            twice.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        return found
+        row = dict(pairs)
+        if len(row) < len(pairs):
+            repeated.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        return row
 
-    return json.JSONDecoder(object_pairs_hook=object_of), twice
+    return json.JSONDecoder(object_pairs_hook=object_of), repeated
 
 
-def object_row(place: Place, row: object, twice: Sequence[str], raw: str) -> SourceRow:
-    """A row that should be an object; its text `raw` is named where keys stand twice in it."""
-    if twice:
-        name = twice[0].encode("utf-8", "backslashreplace").decode()
+def object_row(place: Place, row: object, repeated: Sequence[str], raw: str) -> SourceRow:
+    """A row that should be an object without `repeated` keys; `raw` is its text."""
+    if repeated:
+        name = repeated[0].encode("utf-8", "backslashreplace").decode()
         clash = place.error("the key stands twice in one object", field=name, hint="give each key once")
         return SourceRow(place, {}, clash, raw)
     if isinstance(row, dict):
@@ -177,48 +227,47 @@ def _unreadable(place: Place, error: ValueError) -> RedpencilError:
 
 
 def csv_rows(stream: BinaryIO, path: Path, delimiter: str) -> Rows:
-    """Rows of a table with a header; all values are text. A row's line is the one that it begins on.
+    """Read the rows of a table with a header; all values are text. A row's line is the one that it begins on.
 
-    A header that the delimiter leaves in one piece, and a semicolon, tab or comma does not, is cut by that.
+    A header that the delimiter leaves in one piece, and a semicolon, tab or comma does not, is split by that.
 
     Raises:
-        RedpencilError: if the header is missing, names a column twice or is not UTF-8.
+        RedpencilError: if the header is missing, names a column twice or is not UTF-8; and where a quote is not closed
+            or not doubled, since the rows behind it cannot be told from its field.
     """
     # Bytes that are not UTF-8 come through as halves of surrogate pairs, so that only their own row is refused.
-    texts = (raw.decode("utf-8", "surrogateescape") for _, raw in numbered(stream, path))
-    lines = Lines(texts)
-    delimiter = _delimiter(next(iter(lines.ahead(1)), ""), delimiter)
+    lines = (raw.decode("utf-8", "surrogateescape") for _, raw in numbered(stream, path))
+    first_line = next(lines, "")
+    delimiter = _delimiter(first_line, delimiter)
     previous = csv.field_size_limit(LONGEST_FIELD)
     try:
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        reader = csv.reader(chain([first_line], lines), delimiter=delimiter, strict=True)
         header = _header(reader, path)
-        count = 0
-        while True:
-            lines.begin()
-            place = Place(str(path), count + 1, lines.first)
-            try:
-                values = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                count += 1
-                take_torn(lines, delimiter, len(header), endless="larger than field limit" in str(error))
-                yield SourceRow(place, {}, _torn(place, error, lines), lines.raw())
-                continue
+        count, begin = 0, reader.line_num + 1
+        while (values := _next_row(reader, path, begin)) is not None:
             if values:
                 count += 1
-                yield _table_row(place, header, values, delimiter)
+                yield _table_row(Place(str(path), count, begin), header, values, delimiter)
+            begin = reader.line_num + 1
     finally:
         csv.field_size_limit(previous)
 
 
-def _torn(place: Place, error: csv.Error, lines: Lines) -> RedpencilError:
-    if _is_carriage_return(error):
-        return place.error(f"{CARRIAGE_RETURN[0]}{lines.extent()}", hint=CARRIAGE_RETURN[1])
-    return place.error(
-        f"not a row of a table ({error}){lines.extent()}",
-        hint="close each quote, and double those inside a field",
-    )
+def _next_row(reader: Any, path: Path, begin: int) -> list[str] | None:
+    """The fields of the row that begins on line `begin`: none on a blank line, None at the end of the file."""
+    try:
+        fields: list[str] | None = next(reader, None)
+    except csv.Error as error:
+        if _is_carriage_return(error):
+            raise RedpencilError(CARRIAGE_RETURN[0], file=path, line=begin, hint=CARRIAGE_RETURN[1]) from None
+        reach = f", read up to line {reader.line_num:,}" if reader.line_num > begin else ""
+        raise RedpencilError(
+            f"the row that begins here cannot be read ({error}{reach})",
+            file=path,
+            line=begin,
+            hint="close each quote, and double those inside a field; nothing of the file is imported until then",
+        ) from None
+    return fields
 
 
 def _is_carriage_return(error: csv.Error) -> bool:
