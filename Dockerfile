@@ -14,7 +14,7 @@ RUN python - <<'LIST' > requirements.txt
 import re
 import tomllib
 
-HEAVY = {"torch", "transformers", "safetensors", "matplotlib"}
+HEAVY = {"torch", "transformers", "safetensors"}
 with open("pyproject.toml", "rb") as file:
     project = tomllib.load(file)["project"]
 for line in project["dependencies"] + project["optional-dependencies"]["web"]:

@@ -37,7 +37,7 @@ variants: $(VENV)/.installed ## what was tried, on two tuning seeds, into docs/r
 ablations: $(VENV)/.installed ## one choice changed at a time (half an hour or more), into docs/results-ablations.md
 	$(BIN)/redpencil ablate recipes/ablations.yaml --markdown docs/results-ablations.md
 
-methods: $(VENV)/.installed-test ## PPO beside best-of-n, DPO and FIGA on the same pairs (needs TRL), into docs/results-methods.md
+methods: $(VENV)/.installed ## PPO beside best-of-n, DPO and FIGA on the same pairs, into docs/results-methods.md
 	$(BIN)/redpencil run recipes/methods.yaml
 	$(BIN)/redpencil report runs/methods --markdown docs/results-methods.md
 

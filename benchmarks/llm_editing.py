@@ -134,7 +134,7 @@ def paid_answers(log: Path) -> list[str]:
 def run(folder: Path, options: argparse.Namespace) -> Outcome:
     """The whole exercise in `folder`."""
     write_jsonl(folder / "responses.jsonl", make_responses(options.responses, options.seed))
-    log, journal = folder / "paid.jsonl", folder / "edits.jsonl.journal"
+    log, journal = folder / "paid.jsonl", folder / "edits.jsonl.cache"
     rng = random.Random(options.seed)
     moments = sorted(rng.uniform(0.05, 0.9) * options.responses for _ in range(options.kills))
     seconds, repaid, under_way = 0.0, 0, 0

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from redpencil.config import ArmConfig, Recipe, RewardModelConfig, WorldConfig
+from redpencil.config import METHODS, ArmConfig, GRPOConfig, PPOConfig, Recipe, RewardModelConfig, WorldConfig
 from redpencil.errors import RedpencilError
 from redpencil.recipe import load_recipe
 
@@ -28,8 +28,8 @@ def test_the_smallest_recipe_is_the_paper_on_the_small_world(recipe: Path) -> No
     loaded = load_recipe(recipe)
     assert loaded.world == WorldConfig()
     assert list(loaded.arms) == ["token", "edits", "preference"]
-    assert loaded.ppo_config("token").reward == "token"
-    assert loaded.ppo_config("edits").reward == loaded.ppo_config("preference").reward == "sequence"
+    assert loaded.options("token").reward == "token"
+    assert loaded.options("edits").reward == loaded.options("preference").reward == "sequence"
     assert loaded.reward_config("token_edits").level == "token"
     assert loaded.reward_config("sequence_comparisons").level == "sequence"
 
@@ -37,9 +37,9 @@ def test_the_smallest_recipe_is_the_paper_on_the_small_world(recipe: Path) -> No
 def test_an_arm_differs_from_ppo_only_where_it_says_so(recipe: Path) -> None:
     recipe.write_text("world: {}\nppo: {kl_coef: 0.3, gamma: 0.9}\n")
     loaded = load_recipe(recipe, ["arms.token.ppo.kl_coef=.1"])
-    assert loaded.ppo_config("token").model_dump() == {**loaded.ppo.model_dump(), "kl_coef": 0.1}
-    assert loaded.ppo_config("edits").kl_coef == 0.3
-    assert loaded.ppo_config("token").gamma == 0.9
+    assert loaded.options("token").model_dump() == {**loaded.ppo.model_dump(), "kl_coef": 0.1}
+    assert loaded.options("edits").kl_coef == 0.3
+    assert loaded.options("token").gamma == 0.9
 
 
 def test_a_reward_model_differs_from_reward_only_where_it_says_so(recipe: Path) -> None:
@@ -58,8 +58,8 @@ def test_a_reward_model_differs_from_reward_only_where_it_says_so(recipe: Path) 
         ("world: {}\nsft: {lerning_rate: 0.1}\n", "sft.lerning_rate", "learning_rate"),
         ("world: {}\narms: {token: {reward_modl: token_edits}}\n", "arms.token.reward_modl", "reward_model"),
         (
-            "world: {}\narms: {token: {reward_model: token_edits, ppo: {gae_lamda: 1}}}\n",
-            "arms.token.ppo.gae_lamda",
+            "world: {}\narms: {token: {reward_model: token_edits, options: {gae_lamda: 1}}}\n",
+            "arms.token.options.gae_lamda",
             "gae_lambda",
         ),
         (
@@ -80,8 +80,8 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(
 
 
 def test_an_unknown_key_of_an_override_is_refused_the_same_way(recipe: Path) -> None:
-    error = mistake(recipe, "world: {}\n", "arms.token.ppo.kl_coeff=1")
-    assert error.field == "arms.token.ppo.kl_coeff"
+    error = mistake(recipe, "world: {}\n", "arms.token.options.kl_coeff=1")
+    assert error.field == "arms.token.options.kl_coeff"
     assert "did you mean 'kl_coef'?" in str(error)
 
 
@@ -93,12 +93,12 @@ def test_an_unknown_key_of_an_override_is_refused_the_same_way(recipe: Path) -> 
         ("world: {}\nsft: {learning_rate: -1}\n", "sft.learning_rate", "greater than 0 (found -1)"),
         ("world: {}\nppo: {reward: tokens}\n", "ppo.reward", "(found 'tokens')"),
         (
-            "world: {}\narms: {token: {reward_model: token_edits, ppo: {gamma: 2}}}\n",
-            "arms.token.ppo.gamma",
+            "world: {}\narms: {token: {reward_model: token_edits, options: {gamma: 2}}}\n",
+            "arms.token.options.gamma",
             "less than or equal to 1 (found 2)",
         ),
         ("world: {}\nseeds: []\n", "seeds", "at least 1 item"),
-        ("world: {}\nseeds: [1, 2, 1]\n", None, "a seed stands twice"),
+        ("world: {}\nseeds: [1, 2, 1]\n", None, "the same seed twice"),
         ("world: {}\nsft: 5\n", "sft", "valid dictionary"),
         ("files: {model: here}\n", "files.comparisons", "Field required"),
         ("name: x\n", None, "give exactly one of `world` and `files`"),
@@ -123,14 +123,14 @@ def test_an_unknown_key_of_an_override_is_refused_the_same_way(recipe: Path) -> 
             None,
             "arms.best with method=best_of_n names 'nothing'",
         ),
-        ("world: {}\narms: {d: {method: dpo, reward_model: token_edits}}\n", "arms.d", "no use for: reward_model"),
-        ("world: {}\narms: {f: {method: figa, pairs: edits}}\n", "arms.f", "no use for: pairs"),
+        ("world: {}\narms: {d: {method: dpo, reward_model: token_edits}}\n", "arms.d", "does not use: reward_model"),
+        ("world: {}\narms: {f: {method: figa, pairs: edits}}\n", "arms.f", "does not use: pairs"),
         (
             "world: {}\narms: {d: {method: dpo, ppo: {gamma: 1}, figa: {beta: 0}}}\n",
             "arms.d",
-            "an arm of the method dpo has no use for: ppo, figa",
+            "an arm of the method dpo does not use: ppo, figa",
         ),
-        ("world: {}\narms: {d: {method: dpo, dpo: {beta: 0}}}\n", "arms.d.dpo.beta", "greater than 0"),
+        ("world: {}\narms: {d: {method: dpo, options: {beta: 0}}}\n", "arms.d.options.beta", "greater than 0"),
         ("world: {}\nfiga: {min_nll: 2}\n", "figa", "min_nll is above max_nll"),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_bad_value_is_named(recipe: Path, text: str, field: str | None, proble
 def test_a_validated_recipe_survives_being_dumped_and_read_again() -> None:
     recipe = Recipe(
         world=WorldConfig(),
-        arms={"both": ArmConfig(reward_model="t", sequence_reward_model="s", ppo={"reward": "both", "gamma": 0.5})},
+        arms={"both": ArmConfig(reward_model="t", sequence_reward_model="s", options={"reward": "both", "gamma": 0.5})},
         reward_models={
             "t": RewardModelConfig(pairs="edits", reward={"level": "token"}),
             "s": RewardModelConfig(pairs="comparisons", reward={"level": "sequence"}),
@@ -156,24 +156,116 @@ def test_a_validated_recipe_survives_being_dumped_and_read_again() -> None:
 def test_an_arm_says_by_its_method_what_it_learns_from() -> None:
     arms = {
         "token": ArmConfig(reward_model="token_edits"),
-        "best": ArmConfig(method="best_of_n", reward_model="sequence_edits", best_of_n={"n": 4}),
+        "best": ArmConfig(method="best_of_n", reward_model="sequence_edits", options={"n": 4}),
         "dpo": ArmConfig(method="dpo"),
-        "preferences": ArmConfig(method="dpo", pairs="comparisons", dpo={"beta": 0.3}),
-        "figa": ArmConfig(method="figa", figa={"kept": 0.2}),
+        "preferences": ArmConfig(method="dpo", pairs="comparisons", options={"beta": 0.3}),
+        "figa": ArmConfig(method="figa", options={"kept": 0.2}),
     }
     recipe = Recipe(world=WorldConfig(), arms=arms)
     assert [arm.learns_from for arm in arms.values()] == [None, None, "edits", "comparisons", "edits"]
     assert [arm.reward_model_names for arm in arms.values()] == [("token_edits",), ("sequence_edits",), (), (), ()]
-    assert recipe.best_of_n_config("best").n == 4
-    assert (recipe.dpo_config("dpo").beta, recipe.dpo_config("preferences").beta) == (recipe.dpo.beta, 0.3)
-    assert recipe.figa_config("figa").kept == 0.2
+    assert recipe.options("best").n == 4
+    assert (recipe.options("dpo").beta, recipe.options("preferences").beta) == (recipe.dpo.beta, 0.3)
+    assert recipe.options("figa").kept == 0.2
     assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+
+
+OLD = "world: {}\ndevice: cpu\nthreads: 2\narms: {a: {reward_model: token_edits, ppo: {kl_coef: 0.3}}}\n"
+
+
+def test_the_spelling_of_older_recipes_means_the_same(recipe: Path) -> None:
+    recipe.write_text(OLD)
+    old = load_recipe(recipe, ["arms.a.ppo.gamma=.5"])
+    recipe.write_text(
+        "world: {}\ncompute: {device: cpu, threads: 2}\n"
+        "arms: {a: {reward_model: token_edits, options: {kl_coef: 0.3}}}\n"
+    )
+    assert old == load_recipe(recipe, ["arms.a.options.gamma=.5"])
+    assert (old.options("a").kl_coef, old.options("a").gamma) == (0.3, 0.5)
+    assert (old.compute.device, old.compute.threads) == ("cpu", 2)
+
+
+@pytest.mark.parametrize(
+    ("override", "field", "problem"),
+    [
+        ("compute.device=cuda", None, "device and compute.device differ; write it once"),
+        ("arms.a.options.kl_coef=1", "arms.a", "`ppo` and `options` both say kl_coef; write it once"),
+        ("arms.a.method=gepo", "arms.a.method", "no method of that name; one of: ppo, grpo, best_of_n, dpo, figa"),
+        ("compute.processes=2", "compute.processes", "cannot be spread over several processes yet"),
+        ("compute.micro_batch_size=0", "compute.micro_batch_size", "greater than 0"),
+    ],
+)
+def test_what_contradicts_or_is_not_possible_is_named(
+    recipe: Path, override: str, field: str | None, problem: str
+) -> None:
+    error = mistake(recipe, OLD, override)
+    assert (error.file, error.field) == (str(recipe), field)
+    assert problem in error.problem
+
+
+@pytest.mark.parametrize(
+    ("section", "field"),
+    [
+        ("sft: {micro_batch_size: 4}", "sft.micro_batch_size"),
+        ("ppo: {micro_batch_size: 4}", "ppo.micro_batch_size"),
+        ("ppo: {generation_batch_size: 4}", "ppo.generation_batch_size"),
+        (
+            "arms: {a: {reward_model: token_edits, options: {micro_batch_size: 4}}}",
+            "arms.a.options.micro_batch_size",
+        ),
+        (
+            "reward_models: {token_edits: {pairs: edits, reward: {micro_batch_size: 4}}}",
+            "reward_models.token_edits.reward.micro_batch_size",
+        ),
+    ],
+)
+def test_a_key_that_moved_to_compute_is_refused_with_its_new_place(recipe: Path, section: str, field: str) -> None:
+    error = mistake(recipe, f"world: {{}}\n{section}\n")
+    assert (error.file, error.field) == (str(recipe), field)
+    assert error.hint == f"write compute.{field.rpartition('.')[2]}"
+
+
+def test_what_compute_says_reaches_training_and_stays_out_of_what_is_recorded(recipe: Path) -> None:
+    loaded = load_recipe(recipe, ["compute.micro_batch_size=4", "compute.save_every=7"])
+    for config in (loaded.sft, loaded.reward_config("token_edits"), loaded.options("token"), loaded.dpo):
+        assert config.micro_batch_size is None
+        computed = loaded.computed(config)
+        assert (computed.micro_batch_size, computed.generation_batch_size, computed.save_every) == (4, None, 7)
+        assert computed.model_dump() == config.model_dump()
+        assert "micro_batch_size" not in computed.model_dump()
+
+
+def test_a_method_has_its_section_and_its_options(recipe: Path) -> None:
+    for name, method in METHODS.items():
+        assert name == method.name
+        assert isinstance(getattr(load_recipe(recipe), name), method.config)
+        rewards = {"reward_model": "token_edits"} if method.learns_from == "rewards" else {}
+        arms = {"a": {"method": name, **rewards}}
+        options = Recipe.model_validate({"world": {}, "arms": arms}).options("a")
+        assert options == method.config()
+
+
+def test_grpo_samples_a_group_for_each_prompt() -> None:
+    # 3 steps, 5 prompts at each, 4 answers to each prompt.
+    config = GRPOConfig(total_steps=3, rollout_batch_size=5, group_size=4)
+    assert config.rollouts == 60
+    assert PPOConfig(total_steps=3, rollout_batch_size=5).rollouts == 15
+
+
+def test_grpo_with_both_rewards_needs_both_models(recipe: Path) -> None:
+    arm = "{method: grpo, reward_model: token_edits, options: {reward: both}}"
+    assert "needs a sequence_reward_model" in mistake(recipe, f"world: {{}}\narms: {{g: {arm}}}\n").problem
+    recipe.write_text("world: {}\n")
+    loaded = load_recipe(recipe, [f"arms.g={arm}", "arms.g.sequence_reward_model=sequence_edits"])
+    assert loaded.arms["g"].reward_model_names == ("token_edits", "sequence_edits")
 
 
 def test_every_option_has_its_help() -> None:
     def check(section: Any, place: str) -> None:
         assert section.__doc__, place
         for name, info in section.model_fields.items():
+            if info.exclude:
+                continue
             parts = (info.annotation, *getattr(info.annotation, "__args__", ()))
             sections = [part for part in parts if hasattr(part, "model_fields")]
             assert info.description or sections, f"{place}.{name}"

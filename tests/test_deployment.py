@@ -80,7 +80,7 @@ def test_the_image_has_all_that_the_service_imports(tmp_path: Path) -> None:
         found = re.match(r"([\w.-]+)(?:\[([\w,-]+)\])?", line)
         assert found is not None
         installed |= needed(normal(found[1]), found[2] or "")
-    assert not installed & {"torch", "transformers", "matplotlib"}
+    assert not installed & {"torch", "transformers"}
     modules = {
         module
         for module, owners in metadata.packages_distributions().items()

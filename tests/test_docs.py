@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from redpencil import records
 from redpencil.alignment.words import diff_words
 from redpencil.cli.main import app
-from redpencil.config import FilesConfig, Recipe
+from redpencil.config import METHODS, FilesConfig, Recipe
 from redpencil.providers.prices import PriceTable
 from redpencil.recipe import default_recipe, load_recipe, shipped_recipe
 from redpencil.report.terminal import redline_plain
@@ -38,7 +38,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"(?P<path>(?:src|tests|docs|recipes)/[\w./-]+)(?:::(?P<name>\w+(?:\.\w+)?))?")
-SECTIONS = ("world", "files", "sft", "align", "reward", "sampling", "ppo")
+SECTIONS = ("world", "files", "compute", "sft", "align", "reward", "sampling", *METHODS)
 KEY = re.compile(rf"(?:{'|'.join(SECTIONS)})\.[a-z_]+")
 
 
@@ -231,7 +231,7 @@ def test_every_example_row_and_recipe_can_be_read(page: Path) -> None:
 
 
 def check_card(content: Mapping[str, Any]) -> None:
-    from redpencil.models.loading import RewardCard
+    from redpencil.models.checkpoints import RewardCard
 
     assert set(content) == {"prompt_template", "reward"}
     assert set(content["reward"]) == {field.name for field in fields(RewardCard)}

@@ -1,11 +1,10 @@
 """The error a user reads."""
 
-import pickle
 from pathlib import Path
 
 import pytest
 
-from redpencil.errors import RedpencilError
+from redpencil.errors import RedpencilError, naming
 
 
 @pytest.mark.parametrize(
@@ -23,9 +22,13 @@ def test_text_names_place_problem_and_hint(error: RedpencilError, text: str) -> 
     assert str(error) == text
 
 
-def test_nothing_is_lost_on_the_way_from_a_worker_process() -> None:
-    error = RedpencilError("it broke", file="a.jsonl", line=3, field="id", hint="mend it")
-    copy = pickle.loads(pickle.dumps(error))
-    assert isinstance(copy, RedpencilError)
-    assert vars(copy) == vars(error)
-    assert str(copy) == str(error)
+def test_an_error_about_a_files_content_gets_the_files_name() -> None:
+    with pytest.raises(RedpencilError) as caught, naming(Path("a.jsonl")):
+        raise RedpencilError("it broke", field="id", hint="mend it")
+    assert vars(caught.value) == vars(RedpencilError("it broke", file="a.jsonl", field="id", hint="mend it"))
+
+
+def test_an_error_that_names_its_file_keeps_it() -> None:
+    with pytest.raises(RedpencilError) as caught, naming(Path("a.jsonl")):
+        raise RedpencilError("it broke", file="b.jsonl", line=2)
+    assert (caught.value.file, caught.value.line) == ("b.jsonl", 2)

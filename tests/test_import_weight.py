@@ -12,6 +12,7 @@ LIGHT = (
     "redpencil.errors",
     "redpencil.files",
     "redpencil.sections",
+    "redpencil.text",
     "redpencil.records",
     "redpencil.config",
     "redpencil.recipe",
@@ -26,6 +27,7 @@ LIGHT = (
     "redpencil.report",
     "redpencil.web",
     "redpencil.cli",
+    *(f"redpencil.pipeline.{name}" for name in ("context", "execute", "plan", "run", "worker")),
 )
 
 

@@ -42,12 +42,12 @@ def test_a_recipe_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     [
         ("ppo.kl_coef=2e-5", lambda r: r.ppo.kl_coef == 2e-5),  # YAML 1.1 takes 2e-5 for text
         ("ppo.kl_coef=1", lambda r: r.ppo.kl_coef == 1),
-        ("arms.token.ppo.kl_coef=2e-5", lambda r: r.arms["token"].ppo == {"reward": "token", "kl_coef": 2e-5}),
-        ("arms.token.ppo.kl_coef=.1", lambda r: r.ppo_config("token").kl_coef == 0.1),
+        ("arms.token.options.kl_coef=2e-5", lambda r: r.arms["token"].options == {"reward": "token", "kl_coef": 2e-5}),
+        ("arms.token.options.kl_coef=.1", lambda r: r.options("token").kl_coef == 0.1),
         ("world.hidden_size=32", lambda r: r.world.hidden_size == 32),
         ("sft.max_steps=3", lambda r: r.sft.max_steps == 3),
         ("seeds=[3, 4]", lambda r: r.seeds == (3, 4)),
-        ("threads=null", lambda r: r.threads is None),
+        ("threads=null", lambda r: r.compute.threads is None),
         ("ppo.whiten_rewards=true", lambda r: r.ppo.whiten_rewards is True),
         ("name=a=b", lambda r: r.name == "a=b"),
         ("arms.mine.reward_model=token_edits", lambda r: list(r.arms) == ["token", "edits", "preference", "mine"]),
@@ -78,7 +78,7 @@ def test_default_then_recipe_then_set_and_the_last_set_wins(recipe: Path) -> Non
 
 @pytest.mark.parametrize("override", ["ppo.kl_coef", "=1", "ppo..kl_coef=1", ".a=1", "a.=1"])
 def test_a_set_without_key_or_value_is_an_error(recipe: Path, override: str) -> None:
-    assert "--set wants key=value" in mistake(recipe, "world: {}\n", override).problem
+    assert "--set takes key=value" in mistake(recipe, "world: {}\n", override).problem
 
 
 def test_a_set_value_that_is_no_yaml_is_an_error(recipe: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_yaml_bomb_is_not_spelled_out(recipe: Path) -> None:
     assert len(str(error.value)) < 5000
 
 
-@pytest.mark.parametrize(("seeds", "problem"), [((1, 1), "stands twice"), ((2**70,), "more than 64 bits")])
+@pytest.mark.parametrize(("seeds", "problem"), [((1, 1), "the same seed twice"), ((2**70,), "more than 64 bits")])
 def test_seeds_of_flags_are_checked_like_those_of_recipes(recipe: Path, seeds: tuple[int, ...], problem: str) -> None:
     with pytest.raises(RedpencilError, match=problem):
         with_flags(load_recipe(recipe), {"seeds": seeds})
@@ -172,7 +172,7 @@ def test_the_shipped_ablations_vary_one_thing_around_a_smaller_study() -> None:
     assert (base.name, base.seeds, base.world.comparisons) == ("ablations", (41, 42, 43), 2000)
     assert base.sft == study.sft
     assert base.reward_config("token_edits") == study.reward_config("token_edits")
-    assert base.ppo_config("token") == study.ppo_config("token").model_copy(update={"total_steps": 20})
+    assert base.options("token") == study.options("token").model_copy(update={"total_steps": 20})
     for group, variants in ablations.groups.items():
         contents = [variant.model_dump(exclude={"name", "seeds"}) for variant in variants.values()]
         assert (contents[0] == base.model_dump(exclude={"name", "seeds"})) == (group != "loss without zero penalty")
@@ -199,7 +199,7 @@ def test_a_variant_is_the_base_with_the_overrides_and_then_its_own(recipe: Path)
     found = load_ablations(recipe)
     eq4, eq3 = found.groups["loss"].values()
     assert (eq4.reward.loss, eq3.reward.loss) == ("eq4", "eq3")
-    assert [r.ppo_config("token").gamma for r in (found.base, eq4, eq3)] == [0.5, 0.5, 0.9]
+    assert [r.options("token").gamma for r in (found.base, eq4, eq3)] == [0.5, 0.5, 0.9]
     assert {r.ppo.kl_coef for r in (found.base, eq4, eq3)} == {0.3}
     assert list(eq3.arms) == ["token", "edits", "preference"]
     assert [r.name for r in (found.base, eq4, eq3)] == ["ablations", "ablations, loss: eq4", "ablations, loss: eq3"]
@@ -230,8 +230,8 @@ def test_a_base_in_a_file_keeps_its_relative_paths(recipe: Path, tmp_path: Path)
     [
         (SMALL.replace("reward.loss: eq3", "reward.los: eq3"), "groups.loss.eq3.reward.los", "unknown key"),
         (SMALL.replace("reward.loss: eq3", "reward.loss: eq5"), "groups.loss.eq3.reward.loss", "'eq3' or 'eq4'"),
-        (SMALL.replace("reward.loss: eq3", "seeds: [7]"), "groups.loss.eq3.seeds", "seeds of its own"),
-        (SMALL.replace("reward.loss: eq3", "reward..loss: eq3"), "groups.loss.eq3", "is no key"),
+        (SMALL.replace("reward.loss: eq3", "seeds: [7]"), "groups.loss.eq3.seeds", "its own seeds"),
+        (SMALL.replace("reward.loss: eq3", "reward..loss: eq3"), "groups.loss.eq3", "is not a key"),
         (SMALL.replace("eq4: {}, ", ""), None, "two variants or more"),
         (SMALL.replace("loss:", "base:"), None, "uses itself"),
         (SMALL.replace("eq4: {}", "../eq4: {}"), None, "cannot name a folder"),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,13 @@ from redpencil.records import (
     Prompt,
     Response,
     count_lines,
+    full_prompt,
+    input_of,
+    instruction_of,
+    merge_meta,
     parse_record,
     read_jsonl,
+    split_usable,
     to_row,
     write_jsonl,
 )
@@ -278,3 +284,70 @@ def test_a_line_without_end_does_not_take_the_memory(tmp_path: Path, monkeypatch
     with pytest.raises(RedpencilError, match="a line of more than") as caught:
         list(read_jsonl(path, Prompt))
     assert caught.value.line == 2
+
+
+def test_a_prompt_is_the_instruction_a_blank_line_and_the_input() -> None:
+    assert full_prompt("Name it.", "a cat") == "Name it.\n\na cat"
+    assert full_prompt("Name it.", "") == "Name it."
+
+
+@pytest.mark.parametrize(
+    ("prompt", "meta", "instruction"),
+    [
+        ("Name it.\n\na cat", {"instruction": "Name it.", "input": "a cat"}, "Name it."),
+        ("Name it.", {"instruction": "Name it.", "input": "a cat"}, "Name it."),
+        ("Call it.\n\na cat", {"instruction": "Name it.", "input": "a cat"}, "Call it.\n\na cat"),
+        ("Name it.\n\n", {"instruction": "Name it.", "input": ""}, "Name it.\n\n"),
+        ("Name it.\n\na cat", {"input": "a cat"}, "Name it.\n\na cat"),
+        ("Name it.\n\n7", {"instruction": "Name it.", "input": 7}, "Name it.\n\n7"),
+    ],
+)
+def test_the_instruction_of_a_prompt_that_holds_its_input(prompt: str, meta: dict[str, Any], instruction: str) -> None:
+    assert instruction_of(prompt, meta) == instruction
+
+
+def test_an_input_that_is_not_a_text_names_the_record() -> None:
+    assert [input_of("r9", meta) for meta in ({}, {"input": None}, {"input": "a cat"})] == ["", "", "a cat"]
+    with pytest.raises(RedpencilError, match="the input of 'r9' is a list, not a text"):
+        input_of("r9", {"input": ["b"]})
+
+
+def test_an_entry_whose_name_is_taken_is_renamed() -> None:
+    assert merge_meta({"kept": "a", "topic": 1}, {"kept": 0.5}) == {"topic": 1, "response_kept": "a", "kept": 0.5}
+    assert merge_meta({"retry": 1}, {"kept": 0.5}, frozenset({"retry"})) == {"response_retry": 1, "kept": 0.5}
+    own = {"kept": "a", "response_kept": "b"}
+    assert merge_meta(own, {"kept": 1}) == {"response_kept": "b", "response_response_kept": "a", "kept": 1}
+
+
+def test_skipped_edits_are_counted_and_the_others_come_in_order() -> None:
+    def edit(original: str, edited: str, outcome: EditOutcome = EditOutcome.EDITED) -> Edit:
+        return Edit("1", "q", original, edited, outcome=outcome)
+
+    good, other = edit("a", "b"), edit("a c", "a")
+    edits = [
+        good,
+        edit("a", "a"),
+        edit("a", "a"),
+        edit("", "b"),
+        edit("", "", EditOutcome.EMPTY),
+        edit("a", " "),
+        edit("a", "b", EditOutcome.TRUNCATED),
+        edit("a", "a", EditOutcome.REFUSED),
+        edit("a", "a", EditOutcome.EMPTY),
+        edit("a", "a", EditOutcome.UNCHANGED),
+        other,
+    ]
+    usable, skipped = split_usable(iter(edits))
+    assert usable == [good, other]
+    assert skipped == Counter(
+        {
+            "equal to its original": 2,
+            "empty response": 2,
+            "empty edit": 1,
+            "truncated": 1,
+            "refused": 1,
+            "empty": 1,
+            "unchanged": 1,
+        }
+    )
+    assert len(usable) + skipped.total() == len(edits)

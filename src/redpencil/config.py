@@ -1,39 +1,93 @@
-"""What a recipe may say: each option lives here once, with its default and its help text.
+"""The keys of a recipe: each has one home here, with its default and its help text.
 
-Names follow TRL where TRL has the option. `redpencil.recipe` reads recipes from YAML.
+`redpencil.recipe` reads recipes from YAML. Names follow TRL where TRL has the option. `METHODS` is the table of what
+can train or choose a policy; see `Method` for how to add one.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from redpencil.sections import Section
+from redpencil.sections import Section, mistake
 
 RewardLevel = Literal["token", "sequence"]
 RewardKind = Literal["token", "sequence", "both", "token_mean_at_end"]
 KLEstimator = Literal["k1", "k2", "k3"]
-Method = Literal["ppo", "best_of_n", "dpo", "figa"]
-METHODS: Final[tuple[Method, ...]] = get_args(Method)
+DPOLoss = Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm"]
+PairKind = Literal["edits", "comparisons"]
+Schedule = Literal["constant", "linear", "cosine"]
 
 
-class OptimizerConfig(Section):
-    """What every training stage has in common. Defaults are those of the paper's setting (LLaMA-7B, AlpacaFarm)."""
+class ComputeConfig(Section):
+    """Where and in what portions stages compute. Changing these keys never makes a finished stage run again."""
+
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU if there is one.")
+    threads: int | None = Field(
+        1,
+        gt=0,
+        le=1024,
+        description="CPU threads of each stage. One is fastest for small models; two on busy cores can be 20x slower.",
+    )
+    jobs: int | None = Field(
+        None, gt=0, description="Independent stages that run at the same time; default: one a CPU core, one on a GPU."
+    )
+    processes: int = Field(1, gt=0, description="Processes that share the work of one stage. Only 1 is possible yet.")
+    micro_batch_size: int | None = Field(
+        None,
+        gt=0,
+        description="Rows that one forward pass of a training stage takes; gradients are accumulated over a batch. "
+        "Lower it when memory runs out. Default: the whole batch.",
+    )
+    generation_batch_size: int | None = Field(
+        None,
+        gt=0,
+        description="Prompts that are answered at once. Default: sampling.batch_size, and in rollouts all of them.",
+    )
+    save_every: int | None = Field(
+        None,
+        gt=0,
+        description="Optimiser or rollout steps between saved training states, from which a stopped stage resumes. "
+        "Default: none are saved.",
+    )
+
+    @field_validator("processes")
+    @classmethod
+    def _one_process(cls, processes: int) -> int:
+        if processes > 1:
+            raise ValueError("a stage cannot be spread over several processes yet; leave it at 1")
+        return processes
+
+
+class TrainingConfig(Section):
+    """Fields that training code reads from its config but that the recipe holds once, in `compute`.
+
+    They are excluded from dumps, and so from fingerprints and manifests; `Recipe.computed` fills them in.
+    """
+
+    micro_batch_size: int | None = Field(None, gt=0, exclude=True)
+    generation_batch_size: int | None = Field(None, gt=0, exclude=True)
+    save_every: int | None = Field(None, gt=0, exclude=True)
+
+
+Trained = TypeVar("Trained", bound=TrainingConfig)
+COMPUTED: Final = tuple(TrainingConfig.model_fields)
+"""The keys of `compute` that training code reads from its own config."""
+
+
+class OptimizerConfig(TrainingConfig):
+    """The options that all training stages share. Defaults are those of the paper's setting (LLaMA-7B, AlpacaFarm)."""
 
     learning_rate: float = Field(2e-5, gt=0, description="Peak learning rate of AdamW.")
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
-        "cosine", description="Shape of the learning rate after warm-up."
-    )
+    lr_scheduler_type: Schedule = Field("cosine", description="Shape of the learning rate after warm-up.")
     warmup_ratio: float = Field(0.03, ge=0, lt=1, description="Share of the steps over which the rate rises from 0.")
     weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay.")
     adam_epsilon: float = Field(1e-8, gt=0, description="AdamW epsilon.")
     adam_beta2: float = Field(0.999, gt=0, lt=1, description="AdamW decay of the squared gradient.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     batch_size: int = Field(128, gt=0, description="Examples an optimiser step sees.")
-    micro_batch_size: int | None = Field(
-        None, gt=0, description="Examples a forward pass sees; the rest is accumulated. Default: the whole batch."
-    )
 
 
 class SFTConfig(OptimizerConfig):
@@ -45,7 +99,7 @@ class SFTConfig(OptimizerConfig):
 
 
 class AlignConfig(Section):
-    """From two texts to token masks (section 2.2 of the paper)."""
+    """The alignment of two texts and the token masks that follow from it (section 2.2 of the paper)."""
 
     alignment: Literal["lcs", "positional"] = Field(
         "lcs",
@@ -59,8 +113,8 @@ class AlignConfig(Section):
     )
     eos_in_changed: bool = Field(
         False,
-        description="Whether the end-of-sequence token may be changed: the original's when text was appended, the "
-        "edit's when the end was cut.",
+        description="Let the end-of-sequence token count as changed: the original's if text was appended, the edit's "
+        "if the end was cut.",
     )
     max_length: int = Field(512, gt=1, description="Prompt and response together, in tokens; longer rows are skipped.")
 
@@ -87,17 +141,17 @@ class RewardConfig(OptimizerConfig):
 
 
 class SamplingConfig(Section):
-    """How a policy answers."""
+    """Sampling of responses from a policy."""
 
     temperature: float = Field(1.0, ge=0, description="Sampling temperature; 0 is greedy.")
     top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling; 1 is off.")
     response_length: int = Field(300, gt=0, description="Most tokens in a response.")
     max_prompt_length: int = Field(192, gt=0, description="Most tokens in a prompt; longer prompts are skipped.")
-    batch_size: int = Field(64, gt=0, description="Prompts answered side by side.")
+    batch_size: int = Field(64, gt=0, description="Prompts answered at the same time.")
 
 
-class PPOConfig(Section):
-    """PPO on dense or terminal rewards. Defaults are those of the paper's setting."""
+class RolloutConfig(TrainingConfig):
+    """The options that methods share which sample responses and learn from a reward model's rewards for them."""
 
     reward: RewardKind = Field(
         "token",
@@ -105,11 +159,11 @@ class PPOConfig(Section):
         "the mean token reward, paid at the end.",
     )
     center_rewards: bool = Field(
-        True, description="Subtract the centre measured on samples of the SFT policy (per token or per sequence)."
+        True, description="Subtract the mean reward measured on samples of the SFT policy (per token or per sequence)."
     )
     scale_rewards: bool = Field(
         True,
-        description="Divide by the measured scale, so that a response's reward, if centred, has unit variance.",
+        description="Divide by the scale measured there, so that a response's reward, if centred, has unit variance.",
     )
     reward_clip: float | None = Field(None, gt=0, description="Clip each scaled reward to this magnitude.")
     kl_term: Literal["per_token", "terminal", "none"] = Field(
@@ -119,40 +173,74 @@ class PPOConfig(Section):
         "k1", description="k1: log ratio; k2: half its square; k3: low variance, positive."
     )
     kl_coef: float = Field(0.02, ge=0, description="Weight of the KL penalty, or where an adaptive one starts.")
-    kl_target: float | None = Field(None, gt=0, description="Adapt kl_coef towards this KL per response, in nats.")
-    kl_horizon: int = Field(10_000, gt=0, description="Responses over which an adaptive kl_coef moves.")
     missing_eos_penalty: float = Field(0.0, ge=0, description="Subtracted at the last token of an unfinished response.")
-    whiten_rewards: bool = Field(False, description="Scale rewards to unit variance over the response tokens.")
-    whiten_advantages: bool = Field(True, description="Whiten advantages over the response tokens.")
     gamma: float = Field(1.0, gt=0, le=1, description="Discount.")
-    gae_lambda: float = Field(1.0, ge=0, le=1, description="Trace decay of generalised advantage estimation.")
     cliprange: float = Field(0.2, gt=0, description="Clip of the probability ratio.")
-    cliprange_value: float = Field(0.2, gt=0, description="Clip of the value's change.")
-    vf_coef: float = Field(0.1, gt=0, description="Factor on the value loss.")
-    ppo_epochs: int = Field(2, gt=0, description="Passes over each batch of rollouts.")
     total_steps: int = Field(40, gt=0, description="Batches of rollouts.")
     rollout_batch_size: int = Field(512, gt=0, description="Prompts answered at each step.")
     batch_size: int = Field(256, gt=0, description="Rollouts an optimiser step sees.")
-    micro_batch_size: int | None = Field(
-        None, gt=0, description="Rollouts a forward pass sees; the rest is accumulated. Default: the whole batch."
-    )
     learning_rate: float = Field(1e-5, gt=0, description="Peak learning rate of the policy.")
-    value_learning_rate: float | None = Field(None, gt=0, description="Of the value model; default: learning_rate.")
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
-        "linear", description="Shape of the learning rate after warm-up."
-    )
-    warmup_steps: int = Field(5, ge=0, description="PPO steps over which the rate rises from 0.")
+    lr_scheduler_type: Schedule = Field("linear", description="Shape of the learning rate after warm-up.")
+    warmup_steps: int = Field(5, ge=0, description="Batches of rollouts over which the rate rises from 0.")
     weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay.")
     adam_epsilon: float = Field(1e-5, gt=0, description="AdamW epsilon.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
-    value_init: Literal["policy", "reward"] = Field(
-        "reward", description="Backbone of the value model: the SFT policy or the reward model; its head starts at 0."
-    )
-    value_warmup_steps: int = Field(0, ge=0, description="First PPO steps that train the value model alone.")
     temperature: float = Field(1.0, gt=0, description="Sampling temperature of the rollouts.")
     response_length: int = Field(300, gt=0, description="Most tokens in a response.")
     max_prompt_length: int = Field(192, gt=0, description="Most tokens in a prompt; longer prompts are skipped.")
     eval_steps: int = Field(10, gt=0, description="Evaluate on the validation prompts every so many steps.")
+
+    @property
+    def reward_levels(self) -> tuple[RewardLevel, ...]:
+        """The levels of the reward models it takes, in the order of an arm's `reward_model_names`."""
+        if self.reward == "both":
+            return ("token", "sequence")
+        return ("sequence",) if self.reward == "sequence" else ("token",)
+
+    @property
+    def rollouts(self) -> int:
+        """The number of responses that a whole training samples to learn from."""
+        return self.total_steps * self.rollout_batch_size
+
+
+class PPOConfig(RolloutConfig):
+    """PPO (Schulman et al., 2017) on dense or terminal rewards. Defaults are those of the paper's setting."""
+
+    kl_target: float | None = Field(None, gt=0, description="Adapt kl_coef towards this KL per response, in nats.")
+    kl_horizon: int = Field(10_000, gt=0, description="Responses over which an adaptive kl_coef moves.")
+    whiten_rewards: bool = Field(False, description="Scale rewards to unit variance over the response tokens.")
+    whiten_advantages: bool = Field(True, description="Whiten advantages over the response tokens.")
+    gae_lambda: float = Field(1.0, ge=0, le=1, description="Trace decay of generalised advantage estimation.")
+    cliprange_value: float = Field(0.2, gt=0, description="Clip of the value's change.")
+    vf_coef: float = Field(0.1, gt=0, description="Factor on the value loss.")
+    ppo_epochs: int = Field(2, gt=0, description="Passes over each batch of rollouts.")
+    value_learning_rate: float | None = Field(None, gt=0, description="Of the value model; default: learning_rate.")
+    value_init: Literal["policy", "reward"] = Field(
+        "reward", description="Backbone of the value model: the SFT policy or the reward model; its head starts at 0."
+    )
+    value_warmup_steps: int = Field(0, ge=0, description="First PPO steps that train the value model alone.")
+
+
+class GRPOConfig(RolloutConfig):
+    """GRPO (Shao et al., 2024): answers to the same prompt are compared with each other; there is no value model."""
+
+    group_size: int = Field(8, gt=1, description="Answers sampled for each prompt, which are compared with each other.")
+    advantage: Literal["return_to_go", "end"] = Field(
+        "return_to_go",
+        description="return_to_go: at each token, the discounted sum of the rewards from there on, normalised over all "
+        "tokens of the group; end: the sum of a response's rewards at all of its tokens, normalised over the group.",
+    )
+    normalise_std: bool = Field(
+        True, description="Divide by the group's standard deviation; false only subtracts its mean (Dr. GRPO)."
+    )
+    grpo_epochs: int = Field(1, gt=0, description="Passes over each batch of rollouts.")
+    rollout_batch_size: int = Field(
+        64, gt=0, description="Prompts answered at each step, each of them group_size times."
+    )
+
+    @property
+    def rollouts(self) -> int:
+        return super().rollouts * self.group_size
 
 
 class BestOfNConfig(Section):
@@ -169,11 +257,13 @@ class BestOfNConfig(Section):
 
 
 class DPOConfig(OptimizerConfig):
-    """DPO (Rafailov et al., 2023) by TRL's trainer, extra `trl`; the reference model is the SFT policy."""
+    """DPO (Rafailov et al., 2023); the reference model is the SFT policy."""
 
     beta: float = Field(0.1, gt=0, description="How strongly the policy is held to the SFT policy.")
-    loss_type: Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm"] = Field(
-        "sigmoid", description="TRL's loss_type; sigmoid is DPO as published."
+    loss_type: DPOLoss = Field(
+        "sigmoid",
+        description="sigmoid is DPO as published; sigmoid_norm takes means over tokens; hinge, ipo and robust are "
+        "other losses of the margin.",
     )
     label_smoothing: float = Field(
         0.0, ge=0, lt=0.5, description="With loss_type=robust: the share of labels that are taken to be wrong."
@@ -181,9 +271,7 @@ class DPOConfig(OptimizerConfig):
     num_train_epochs: float = Field(1, gt=0, description="Passes over the pairs.")
     max_steps: int | None = Field(None, gt=0, description="Optimiser steps; overrides num_train_epochs.")
     learning_rate: float = Field(1e-6, gt=0, description="Peak learning rate of AdamW.")
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
-        "linear", description="Shape of the learning rate after warm-up."
-    )
+    lr_scheduler_type: Schedule = Field("linear", description="Shape of the learning rate after warm-up.")
     batch_size: int = Field(64, gt=0, description="Pairs an optimiser step sees.")
     eval_steps: int = Field(10, gt=0, description="Evaluate on the validation prompts every so many steps.")
 
@@ -205,9 +293,7 @@ class FIGAConfig(OptimizerConfig):
     num_train_epochs: float = Field(5, gt=0, description="Passes over the pairs.")
     max_steps: int | None = Field(None, gt=0, description="Optimiser steps; overrides num_train_epochs.")
     learning_rate: float = Field(1e-5, gt=0, description="Peak learning rate of AdamW.")
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="Shape of the learning rate after warm-up."
-    )
+    lr_scheduler_type: Schedule = Field("constant", description="Shape of the learning rate after warm-up.")
     batch_size: int = Field(128, gt=0, description="Pairs an optimiser step sees.")
     eval_steps: int = Field(10, gt=0, description="Evaluate on the validation prompts every so many steps.")
 
@@ -216,6 +302,63 @@ class FIGAConfig(OptimizerConfig):
         if self.min_nll > self.max_nll:
             raise ValueError("min_nll is above max_nll, so no token would be unlearned; set beta=0 for that")
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A way from rewards or pairs to a policy: one row of the table of methods.
+
+    To add a method, write its training function in `training/`, its config above, and its row in `METHODS`, and name
+    the config as a section of `Recipe`. The table is here, on the ground floor, because recipes are validated against
+    it and reports take labels from it; so it names training code by an import string, which is imported when it runs.
+    """
+
+    name: str
+    """The value of an arm's `method`, and the recipe's section that holds its options."""
+    label: str
+    """The name in reports and helps."""
+    config: type[Section]
+    learns_from: Literal["rewards", "pairs"]
+    run: str
+    """`module:function`. `pipeline.stages` says which arguments it gets."""
+    trains: bool = True
+    """False if it only chooses among responses of the SFT policy and makes no policy of its own."""
+    pairs: tuple[PairKind, ...] = ()
+    """With learns_from="pairs": the kinds it can learn from, its default first."""
+
+    @property
+    def samples(self) -> bool:
+        """Whether it learns from responses that it samples while training, so that it logs rewards and their KL."""
+        return issubclass(self.config, RolloutConfig)
+
+
+METHODS: Final[Mapping[str, Method]] = {
+    method.name: method
+    for method in (
+        Method("ppo", "PPO", PPOConfig, "rewards", run="redpencil.training.ppo:run_ppo"),
+        Method("grpo", "GRPO", GRPOConfig, "rewards", run="redpencil.training.grpo:run_grpo"),
+        Method(
+            "best_of_n",
+            "best of n",
+            BestOfNConfig,
+            "rewards",
+            run="redpencil.training.best_of_n:best_of_n",
+            trains=False,
+        ),
+        Method(
+            "dpo", "DPO", DPOConfig, "pairs", run="redpencil.training.dpo:train_dpo", pairs=("edits", "comparisons")
+        ),
+        Method(
+            "figa",
+            "FIGA-style fine-tuning",
+            FIGAConfig,
+            "pairs",
+            run="redpencil.training.figa:train_figa",
+            pairs=("edits",),
+        ),
+    )
+}
+"""The methods by name, in the order in which helps and tables list them."""
 
 
 class WorldConfig(Section):
@@ -227,7 +370,7 @@ class WorldConfig(Section):
     facts_seed: int = Field(0, description="Seed of what writers wrongly believe, or of what they mix up.")
     sft_examples: int = Field(6000, gt=0, description="Rows of the flawed corpus.")
     train_prompts: int = Field(2500, gt=0, description="Prompts for preferences, edits and PPO.")
-    validation_prompts: int = Field(300, gt=0, description="Prompts on which PPO is watched.")
+    validation_prompts: int = Field(300, gt=0, description="Prompts on which training is evaluated.")
     evaluation_prompts: int = Field(600, gt=0, description="Prompts of Table 1.")
     comparisons: int = Field(4000, gt=0, description="Preference pairs, and as many edit pairs, to train on.")
     test_comparisons: int = Field(600, gt=0, description="Held-out pairs for Table 2.")
@@ -250,8 +393,8 @@ class FilesConfig(Section):
     sft: Path | None = Field(None, description="JSONL of prompt and response; without it `model` is the SFT policy.")
     comparisons: Path = Field(description="JSONL of preference pairs; the less preferred side is what gets edited.")
     edits: Path = Field(description="JSONL of edits.")
-    prompts: Path = Field(description="JSONL of prompts for PPO.")
-    validation_prompts: Path = Field(description="JSONL of prompts on which PPO is watched.")
+    prompts: Path = Field(description="JSONL of prompts for methods that sample while they train.")
+    validation_prompts: Path = Field(description="JSONL of prompts on which training is evaluated.")
     evaluation_prompts: Path = Field(description="JSONL of prompts for the win rate.")
     reference_outputs: Path | None = Field(
         None, description="JSONL of the reference's responses; without it the SFT policy is the reference."
@@ -261,7 +404,7 @@ class FilesConfig(Section):
 
 
 class AlarmsConfig(Section):
-    """When a run warns, in its log, its report and `results.json`. A warning stops nothing."""
+    """Limits at which a run warns, in its log, its report and `results.json`. A warning does not stop it."""
 
     reward_accuracy: float = Field(
         70.0,
@@ -295,77 +438,112 @@ FILE_KEYS: Final = tuple(key for key in FilesConfig.model_fields if key != "test
 
 
 class ArmConfig(Section):
-    """One row of Table 1: its method, what it learns from, and what differs from the recipe's section of the method."""
+    """An arm: a policy that a run trains or chooses, one row of Table 1; its method and what that learns from."""
 
-    method: Method = Field(
-        "ppo",
-        description="ppo and best_of_n take a reward model; dpo and figa learn from pairs themselves.",
+    method: str = Field("ppo", description=f"One of: {', '.join(METHODS)}.")
+    reward_model: str | None = Field(
+        None, description="Name of an entry of `reward_models`, for methods that learn from rewards."
     )
-    reward_model: str | None = Field(None, description="Name of an entry of `reward_models`; ppo and best_of_n only.")
     sequence_reward_model: str | None = Field(
-        None, description="With ppo.reward = both: the sequence-level entry beside the token-level `reward_model`."
+        None,
+        description="With reward=both: the sequence-level entry; `reward_model` is then the token-level one.",
     )
-    pairs: Literal["edits", "comparisons"] | None = Field(
-        None, description="dpo only: what it learns from; edits where nothing is said. figa learns from edits."
+    pairs: PairKind | None = Field(
+        None, description="For dpo: the kind of pairs it learns from; default: edits. figa always learns from edits."
     )
-    ppo: dict[str, Any] = Field(default_factory=dict, description="Keys of `ppo` that differ for this arm.")
-    best_of_n: dict[str, Any] = Field(default_factory=dict, description="Keys of `best_of_n` that differ for this arm.")
-    dpo: dict[str, Any] = Field(default_factory=dict, description="Keys of `dpo` that differ for this arm.")
-    figa: dict[str, Any] = Field(default_factory=dict, description="Keys of `figa` that differ for this arm.")
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Keys of the method's section that differ for this arm, such as {kl_coef: 0.1} of `ppo`.",
+    )
 
-    @field_validator("ppo")
+    @model_validator(mode="before")
     @classmethod
-    def _keys_of_ppo(cls, differing: dict[str, Any]) -> dict[str, Any]:
-        return PPOConfig.model_validate(differing).model_dump(exclude_unset=True)
+    def _method_as_key(cls, data: Any) -> Any:
+        """Accept `ppo: {...}` for `options: {...}`, the spelling of recipes before version 0.2."""
+        if not isinstance(data, Mapping):
+            return data
+        method = str(data.get("method", "ppo"))
+        if method not in METHODS:
+            return {key: value for key, value in data.items() if key not in METHODS}
+        foreign = [name for name in METHODS if name in data and name != method and data[name]]
+        if foreign:
+            raise ValueError(f"an arm of the method {method} does not use: {', '.join(foreign)}")
+        rest = {key: value for key, value in data.items() if key not in METHODS}
+        old, new = data.get(method), rest.get("options") or {}
+        if old is None:
+            return rest
+        if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+            return {**rest, "options": new if isinstance(old, Mapping) else old}
+        twice = [key for key in old if key in new and old[key] != new[key]]
+        if twice:
+            raise ValueError(f"`{method}` and `options` both say {twice[0]}; write it once, in `options`")
+        return {**rest, "options": {**old, **new}}
 
-    @field_validator("best_of_n")
+    @field_validator("method")
     @classmethod
-    def _keys_of_best_of_n(cls, differing: dict[str, Any]) -> dict[str, Any]:
-        return BestOfNConfig.model_validate(differing).model_dump(exclude_unset=True)
+    def _known_method(cls, method: str) -> str:
+        if method not in METHODS:
+            raise ValueError(f"no method of that name; one of: {', '.join(METHODS)}")
+        return method
 
-    @field_validator("dpo")
+    @field_validator("options")
     @classmethod
-    def _keys_of_dpo(cls, differing: dict[str, Any]) -> dict[str, Any]:
-        return DPOConfig.model_validate(differing).model_dump(exclude_unset=True)
-
-    @field_validator("figa")
-    @classmethod
-    def _keys_of_figa(cls, differing: dict[str, Any]) -> dict[str, Any]:
-        return FIGAConfig.model_validate(differing).model_dump(exclude_unset=True)
+    def _fit_the_method(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        method = METHODS.get(info.data.get("method", ""))
+        return options if method is None else _differing(method.config, options)
 
     @model_validator(mode="after")
     def _fits_method(self) -> "ArmConfig":
-        """Keys that the method does not read would be ignored without a word."""
-        foreign: list[str] = [name for name in METHODS if name != self.method and getattr(self, name)]
-        if self.pairs is not None and self.method != "dpo":
+        """Refuse keys that the method would ignore without a word."""
+        method = self.row
+        foreign = []
+        if self.pairs is not None and len(method.pairs) < 2:
             foreign.append("pairs")
-        if self.sequence_reward_model is not None and self.method != "ppo":
+        if self.sequence_reward_model is not None and not method.samples:
             foreign.append("sequence_reward_model")
-        if self.reward_model is not None and self.method in ("dpo", "figa"):
+        if self.reward_model is not None and method.learns_from != "rewards":
             foreign.append("reward_model")
         if foreign:
-            raise ValueError(f"an arm of the method {self.method} has no use for: {', '.join(foreign)}")
-        if self.reward_model is None and self.method in ("ppo", "best_of_n"):
+            raise ValueError(f"an arm of the method {self.method} does not use: {', '.join(foreign)}")
+        if self.reward_model is None and method.learns_from == "rewards":
             raise ValueError(f"an arm of the method {self.method} needs a reward_model")
         return self
 
     @property
+    def row(self) -> Method:
+        """Its method's row of the table."""
+        return METHODS[self.method]
+
+    @property
     def reward_model_names(self) -> tuple[str, ...]:
-        """The entries of `reward_models` that this arm takes rewards from; none for dpo and figa."""
+        """The entries of `reward_models` that this arm takes rewards from; none if it learns from pairs."""
         return tuple(name for name in (self.reward_model, self.sequence_reward_model) if name is not None)
 
     @property
-    def learns_from(self) -> Literal["edits", "comparisons"] | None:
-        """The pairs that the policy itself learns from; None where it learns from rewards, or not at all."""
-        if self.method in ("ppo", "best_of_n"):
-            return None
-        return self.pairs or "edits"
+    def learns_from(self) -> PairKind | None:
+        """The kind of pairs that the policy itself learns from; None if it learns from rewards, or not at all."""
+        return self.pairs or next(iter(self.row.pairs), None)
+
+
+def _differing(config: type[Section], options: dict[str, Any]) -> dict[str, Any]:
+    """Validated options of which only those are kept that were written."""
+    _refuse_computed(config.__name__, options)
+    return config.model_validate(options).model_dump(exclude_unset=True)
+
+
+def _refuse_computed(title: str, data: Any, *place: str) -> None:
+    """Refuse keys in a section that moved to `compute`."""
+    for key in COMPUTED if isinstance(data, Mapping) else ():
+        if key in data:
+            raise mistake(title, "all training stages share this key", (*place, key), data[key], f"write compute.{key}")
 
 
 class RewardModelConfig(Section):
     """One reward model of the recipe."""
 
-    pairs: Literal["edits", "comparisons"] = Field(description="What it learns from, or learned from.")
+    pairs: Literal["edits", "comparisons"] = Field(
+        description="The kind of pairs that it learns from, or has learned from."
+    )
     folder: Path | None = Field(
         None,
         description="A ready-made reward checkpoint in place of training one. Its tokenizer and prompt template may be "
@@ -376,7 +554,7 @@ class RewardModelConfig(Section):
     @field_validator("reward")
     @classmethod
     def _keys_of_reward(cls, differing: dict[str, Any]) -> dict[str, Any]:
-        return RewardConfig.model_validate(differing).model_dump(exclude_unset=True)
+        return _differing(RewardConfig, differing)
 
     @model_validator(mode="after")
     def _ready_made(self) -> "RewardModelConfig":
@@ -396,9 +574,9 @@ def _paper_reward_models() -> dict[str, RewardModelConfig]:
 
 def _paper_arms() -> dict[str, ArmConfig]:
     return {
-        "token": ArmConfig(reward_model="token_edits", ppo={"reward": "token"}),
-        "edits": ArmConfig(reward_model="sequence_edits", ppo={"reward": "sequence"}),
-        "preference": ArmConfig(reward_model="sequence_comparisons", ppo={"reward": "sequence"}),
+        "token": ArmConfig(reward_model="token_edits", options={"reward": "token"}),
+        "edits": ArmConfig(reward_model="sequence_edits", options={"reward": "sequence"}),
+        "preference": ArmConfig(reward_model="sequence_comparisons", options={"reward": "sequence"}),
     }
 
 
@@ -413,7 +591,7 @@ RESERVED: Final[Mapping[str, frozenset[str]]] = {
 """Names of entries that results and stages need for something else."""
 
 
-def _check_entry_name(section: str, name: str) -> None:
+def check_entry_name(section: str, name: str) -> None:
     """Entries name folders of the run, so a name must not lead out of it or hide there."""
     if name.strip() in ("", ".", "..") or set(name) & set("/\\\0") or name.endswith(".partial"):
         raise ValueError(f"{section} has an entry called {name!r}, which cannot name a folder")
@@ -425,38 +603,53 @@ class Recipe(Section):
     """A whole experiment: one run folder for each seed."""
 
     name: str = Field("run", description="Name of the run and of its folder.")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="One whole run for each.")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one.")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="A run has one complete run for each seed.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on a GPU, float32 on the CPU."
-    )
-    threads: int | None = Field(
-        1,
-        gt=0,
-        le=1024,
-        description="CPU threads of each stage. One is fastest for small models; two on busy cores can be 20x slower.",
-    )
-    jobs: int | None = Field(
-        None, gt=0, description="Independent stages run side by side; default: one a CPU core, one on a GPU."
     )
     prompt_template: str = Field(
         "{prompt}", description="Text around a prompt; `chat` uses the tokenizer's chat template."
     )
     world: WorldConfig | None = Field(None, description="The self-contained world; either this or `files`.")
-    files: FilesConfig | None = Field(None, description="A user's own data; either this or `world`.")
+    files: FilesConfig | None = Field(None, description="Your own data; either this or `world`.")
+    compute: ComputeConfig = Field(default_factory=ComputeConfig)
     sft: SFTConfig = Field(default_factory=SFTConfig)
     align: AlignConfig = Field(default_factory=AlignConfig)
     reward: RewardConfig = Field(default_factory=RewardConfig)
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     ppo: PPOConfig = Field(default_factory=PPOConfig)
+    grpo: GRPOConfig = Field(default_factory=GRPOConfig)
     best_of_n: BestOfNConfig = Field(default_factory=BestOfNConfig)
     dpo: DPOConfig = Field(default_factory=DPOConfig)
     figa: FIGAConfig = Field(default_factory=FIGAConfig)
     reward_models: dict[str, RewardModelConfig] = Field(
         default_factory=_paper_reward_models, description="Reward models by name; default: the paper's three."
     )
-    arms: dict[str, ArmConfig] = Field(default_factory=_paper_arms, description="Rows of Table 1 by name.")
+    arms: dict[str, ArmConfig] = Field(
+        default_factory=_paper_arms,
+        description="The policies that a run trains or chooses, by name; each is a row of Table 1.",
+    )
     alarms: AlarmsConfig = Field(default_factory=AlarmsConfig)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_that_moved(cls, data: Any) -> Any:
+        """Accept device, threads and jobs at the top level, as before version 0.2; refuse sections' own keys."""
+        if not isinstance(data, Mapping):
+            return data
+        for name, section in data.items():
+            if name != "compute":
+                _refuse_computed(cls.__name__, section, str(name))
+        old = {key: data[key] for key in ("device", "threads", "jobs") if key in data}
+        if not old:
+            return data
+        compute = data.get("compute") or {}
+        if not isinstance(compute, Mapping):
+            raise ValueError(f"write {next(iter(old))} as a key of `compute`")
+        twice = [key for key, value in old.items() if key in compute and compute[key] != value]
+        if twice:
+            raise ValueError(f"{twice[0]} and compute.{twice[0]} differ; write it once, as compute.{twice[0]}")
+        return {**{key: value for key, value in data.items() if key not in old}, "compute": {**compute, **old}}
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
@@ -465,87 +658,41 @@ class Recipe(Section):
         if self.name.strip() in ("", ".", "..") or set(self.name) & set("/\\\0"):
             raise ValueError(f"the name {self.name!r} cannot name a folder")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("a seed stands twice in `seeds`")
+            raise ValueError("`seeds` has the same seed twice")
         for seed in self.seeds:
             if not -(2**63) <= seed < 2**63:
                 raise ValueError(f"the seed {seed} in `seeds` needs more than 64 bits")
         for section, names in (("arms", self.arms), ("reward_models", self.reward_models)):
             for name in names:
-                _check_entry_name(section, name)
+                check_entry_name(section, name)
         for name in self.arms:
             self._check_arm(name)
         return self
 
     def _check_arm(self, name: str) -> None:
-        arm, reward = self.arms[name], self.ppo_config(name).reward
-        wanted: list[tuple[str, RewardLevel | None]] = []
-        if arm.reward_model is not None:
-            level: RewardLevel = "sequence" if reward == "sequence" else "token"
-            wanted.append((arm.reward_model, level if arm.method == "ppo" else None))
-        if arm.method == "ppo" and reward == "both":
-            if arm.sequence_reward_model is None:
-                raise ValueError(f"arms.{name} with reward=both needs a sequence_reward_model")
-            wanted.append((arm.sequence_reward_model, "sequence"))
-        said = f"reward={reward}" if arm.method == "ppo" else f"method={arm.method}"
-        for model, needed in wanted:
+        arm, options = self.arms[name], self.options(name)
+        levels: tuple[RewardLevel | None, ...] = (None,)
+        described = f"method={arm.method}"
+        if isinstance(options, RolloutConfig):
+            levels, described = options.reward_levels, f"reward={options.reward}"
+            if len(arm.reward_model_names) < len(levels):
+                raise ValueError(f"arms.{name} with {described} needs a sequence_reward_model")
+        for model, level in zip(arm.reward_model_names, levels, strict=False):
             if model not in self.reward_models:
                 known = ", ".join(self.reward_models)
-                raise ValueError(f"arms.{name} with {said} names {model!r}; reward_models has: {known}")
-            if needed is not None and self.reward_config(model).level != needed:
-                raise ValueError(f"arms.{name} needs a reward model of level {needed} where it names {model}")
+                raise ValueError(f"arms.{name} with {described} names {model!r}; reward_models has: {known}")
+            if level is not None and self.reward_config(model).level != level:
+                raise ValueError(f"arms.{name} needs a reward model of level {level} where it names {model}")
+
+    def computed(self, config: Trained) -> Trained:
+        """The config of a training stage with what `compute` says about its batches."""
+        return config.model_copy(update=self.compute.model_dump(include=set(COMPUTED)))
 
     def reward_config(self, name: str) -> RewardConfig:
         """The options of one reward model: `reward` with what differs for it."""
         return RewardConfig.model_validate({**self.reward.model_dump(), **self.reward_models[name].reward})
 
-    def ppo_config(self, arm: str) -> PPOConfig:
-        """The options of one arm: `ppo` with what differs for it."""
-        return PPOConfig.model_validate({**self.ppo.model_dump(), **self.arms[arm].ppo})
-
-    def best_of_n_config(self, arm: str) -> BestOfNConfig:
-        """The options of one arm: `best_of_n` with what differs for it."""
-        return BestOfNConfig.model_validate({**self.best_of_n.model_dump(), **self.arms[arm].best_of_n})
-
-    def dpo_config(self, arm: str) -> DPOConfig:
-        """The options of one arm: `dpo` with what differs for it."""
-        return DPOConfig.model_validate({**self.dpo.model_dump(), **self.arms[arm].dpo})
-
-    def figa_config(self, arm: str) -> FIGAConfig:
-        """The options of one arm: `figa` with what differs for it."""
-        return FIGAConfig.model_validate({**self.figa.model_dump(), **self.arms[arm].figa})
-
-
-class AblationConfig(Section):
-    """A base recipe and, in groups that each vary one thing, variants of it; each is run with every seed.
-
-    The first variant of a group, often the base itself, is what the others of the group are compared with.
-    """
-
-    name: str = Field("ablations", description="Name of the ablations and of their folder.")
-    base: Path | dict[str, Any] = Field(
-        description="The recipe that is varied: its keys, or its file, relative to the folder of this one."
-    )
-    overrides: dict[str, Any] = Field(
-        default_factory=dict, description="What differs from the base in all runs: keys as in `--set`, and values."
-    )
-    seeds: tuple[int, ...] | None = Field(
-        None, min_length=1, description="Seeds of every variant; default: the base's."
-    )
-    arm: str = Field("token", description="The arm whose win rate is compared, with its reward model.")
-    groups: dict[str, dict[str, dict[str, Any]]] = Field(
-        min_length=1,
-        description="By group and variant: keys as in `--set` that differ from the base, and values. A group's first "
-        "variant is what its others are compared with.",
-    )
-
-    @model_validator(mode="after")
-    def _names_of_folders(self) -> "AblationConfig":
-        if self.name.strip() in ("", ".", "..") or set(self.name) & set("/\\\0"):
-            raise ValueError(f"the name {self.name!r} cannot name a folder")
-        for group, variants in self.groups.items():
-            _check_entry_name("groups", group)
-            for variant in variants:
-                _check_entry_name(f"groups.{group}", variant)
-            if len(variants) < 2:
-                raise ValueError(f"groups.{group} has nothing to compare: give two variants or more")
-        return self
+    def options(self, arm: str) -> Any:
+        """The options of one arm: an instance of its method's config, with what differs for the arm."""
+        row = self.arms[arm].row
+        return row.config.model_validate({**getattr(self, row.name).model_dump(), **self.arms[arm].options})

@@ -1,5 +1,7 @@
 """The one error that a user's mistake raises: what is wrong, where, and a hint."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -39,10 +41,13 @@ class RedpencilError(Exception):
         text = f"{place}: {self.problem}" if place else self.problem
         return text if self.hint is None else f"{text}\n  hint: {self.hint}"
 
-    def __reduce__(self) -> tuple[object, ...]:
-        """Survive the trip from a worker process with every field."""
-        return _rebuild, (self.problem, self.file, self.line, self.field, self.hint)
 
-
-def _rebuild(problem: str, file: str | None, line: int | None, field: str | None, hint: str | None) -> RedpencilError:
-    return RedpencilError(problem, file=file, line=line, field=field, hint=hint)
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Name `file` in an error about its content that does not say where it was found."""
+    try:
+        yield
+    except RedpencilError as error:
+        if error.file is not None:
+            raise
+        raise RedpencilError(error.problem, file=file, field=error.field, hint=error.hint) from None

@@ -1,24 +1,19 @@
-"""Files that appear whole or not at all."""
+"""Files that appear complete or not at all."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import BinaryIO
 
-from redpencil.errors import RedpencilError
+from filelock import lock_descriptor
 
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from redpencil.errors import RedpencilError
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to that gets its name only when the block ends well; an error leaves what stood there before.
+    """Open a file that gets its name only when the block ends well; an error leaves the file before it as it was.
 
     It is written as `<path>.partial`. Two processes cannot write the same file at once.
 
@@ -36,7 +31,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     try:
         yield out
         out.flush()
-        if fcntl is None:
+        if os.name == "nt":  # Windows does not rename a file that is open.
             out.close()
         partial.replace(path)
     except BaseException as error:
@@ -49,35 +44,32 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def partial_of(path: Path) -> Path:
-    """Where a file is written until it is whole."""
+    """The path at which a file is written until it is complete."""
     return path.with_name(path.name + ".partial")
 
 
 def _open_alone(partial: Path, path: Path) -> BinaryIO:
-    """Open the partial file and lock it, so that it goes back to nobody else until it has its name.
+    """Open the partial file and lock it, so that no other process gets it until it has its name.
 
     Raises:
         OSError: if it is a link or cannot be opened.
     """
     while True:
         out = os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666), "r+b")
-        try:
-            if fcntl is not None:
-                fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not lock_descriptor(out.fileno(), blocking=False):
             out.close()
             raise RedpencilError(
                 "another process is writing this file", file=path, hint="wait for it, or choose another path"
-            ) from None
-        # Whoever had the lock before may have given the file its name: then this one is no longer the partial file.
-        if fcntl is None or (partial.exists() and os.path.samestat(os.fstat(out.fileno()), partial.stat())):
+            )
+        # The process that had the lock before may have renamed the file: then this one is not the partial file.
+        if partial.exists() and os.path.samestat(os.fstat(out.fileno()), partial.stat()):
             out.truncate()
             return out
         out.close()
 
 
 def _close(out: BinaryIO) -> None:
-    """Close a file whose last bytes may not fit on the disk; that has been told already."""
+    """Close a file whose last bytes may not fit on the disk, an error that has been raised already."""
     try:
         out.close()
     except OSError:

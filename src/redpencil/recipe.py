@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import Field, model_validator
 
-from redpencil.config import FILE_KEYS, AblationConfig, Recipe
+from redpencil.config import FILE_KEYS, Recipe, check_entry_name
 from redpencil.errors import RedpencilError
-from redpencil.sections import parse_section
+from redpencil.sections import Section, parse_section
 
 
 def shipped_recipe(name: str) -> Path:
-    """Path of a recipe that ships with redpencil, such as `quickstart`."""
+    """Return the path of a recipe that ships with redpencil, such as `quickstart`."""
     package = Path(__file__).parent
     for folder in (package / "recipes", package.parents[1] / "recipes"):
         if (folder / f"{name}.yaml").is_file():
@@ -44,9 +45,45 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return parse_section(data, Recipe, file=path)
 
 
+class AblationConfig(Section):
+    """A base recipe and, in groups that each vary one thing, variants of it; each is run with every seed.
+
+    The first variant of a group, often the base itself, is what the others of the group are compared with.
+    """
+
+    name: str = Field("ablations", description="Name of the ablations and of their folder.")
+    base: Path | dict[str, Any] = Field(
+        description="The recipe that is varied: its keys, or its file, relative to the folder of this one."
+    )
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="What differs from the base in all runs: keys as in `--set`, and values."
+    )
+    seeds: tuple[int, ...] | None = Field(
+        None, min_length=1, description="Seeds of every variant; default: the base's."
+    )
+    arm: str = Field("token", description="The arm whose win rate is compared, with its reward model.")
+    groups: dict[str, dict[str, dict[str, Any]]] = Field(
+        min_length=1,
+        description="By group and variant: keys as in `--set` that differ from the base, and values. A group's first "
+        "variant is what its others are compared with.",
+    )
+
+    @model_validator(mode="after")
+    def _names_of_folders(self) -> "AblationConfig":
+        if self.name.strip() in ("", ".", "..") or set(self.name) & set("/\\\0"):
+            raise ValueError(f"the name {self.name!r} cannot name a folder")
+        for group, variants in self.groups.items():
+            check_entry_name("groups", group)
+            for variant in variants:
+                check_entry_name(f"groups.{group}", variant)
+            if len(variants) < 2:
+                raise ValueError(f"groups.{group} has nothing to compare: give two variants or more")
+        return self
+
+
 @dataclass(frozen=True, slots=True)
 class Ablations:
-    """An ablation recipe with all that it runs: `base`, and a recipe for each variant by group and name."""
+    """An ablation recipe with the recipes that it runs: `base`, and one for each variant by group and name."""
 
     config: AblationConfig
     base: Recipe
@@ -54,7 +91,7 @@ class Ablations:
 
 
 def is_ablation(path: str | Path) -> bool:
-    """Whether a file holds an ablation recipe, which has groups of variants where a recipe has arms.
+    """Tell an ablation recipe, which has groups of variants, from a recipe.
 
     Raises:
         RedpencilError: if it cannot be read as YAML.
@@ -63,7 +100,7 @@ def is_ablation(path: str | Path) -> bool:
 
 
 def load_ablations(path: str | Path, seeds: Sequence[int] | None = None) -> Ablations:
-    """Read an ablation recipe and the recipes that follow from it; `seeds` are in place of its own.
+    """Read an ablation recipe and the recipes that follow from it; `seeds` replace its own.
 
     Relative paths in it start at its folder, those in a base that is a file of its own at that file's.
 
@@ -106,10 +143,10 @@ def _variant(path: Path, base: Mapping[str, Any], group: str, name: str, keys: M
         raise RedpencilError(error.problem, file=path, field=field, hint=error.hint) from None
     if recipe.seeds != tuple(base.get("seeds", (0,))):
         raise RedpencilError(
-            "a variant cannot have seeds of its own: it is compared seed by seed",
+            "a variant cannot have its own seeds: it is compared seed by seed",
             file=path,
             field=f"groups.{group}.{name}.seeds",
-            hint="give seeds for all, beside groups",
+            hint="give seeds for all variants, at the top level",
         )
     return recipe
 
@@ -134,31 +171,34 @@ def _read(path: Path, example: str) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML would drop the first without a word."""
+    """Refuses a key that occurs twice, of which YAML would drop the first without a word."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
-        found: set[str] = set()
+        keys: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
-                if key.value in found:
+                if key.value in keys:
                     raise yaml.composer.ComposerError(
                         "while reading a mapping", node.start_mark, f"found the key {key.value!r} twice", key.start_mark
                     )
-                found.add(key.value)
+                keys.add(key.value)
         return node
 
 
 def with_flags(recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
-    """The recipe with what command-line flags set; a flag of None leaves the recipe's value.
+    """Set what command-line flags say; a flag of None leaves the recipe's value.
 
     Raises:
         RedpencilError: if a value does not fit.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
-    # Only what is given is validated anew: the rest is, and keeps which of its keys were set.
-    parse_section({"world": {}, **given}, Recipe)
-    return recipe.model_copy(update=given)
+    changes = {name: value for name, value in flags.items() if value is not None}
+    # Only the changes are validated: the rest is valid, and keeps which of its keys were set.
+    validated = parse_section({"world": {}, **changes}, Recipe)
+    if "device" in changes:
+        del changes["device"]
+        changes["compute"] = recipe.compute.model_copy(update={"device": validated.compute.device})
+    return recipe.model_copy(update=changes)
 
 
 def _load_yaml(text: str) -> Any:
@@ -166,7 +206,7 @@ def _load_yaml(text: str) -> Any:
 
 
 def default_recipe(overrides: Sequence[str] = ()) -> Recipe:
-    """The defaults of every key, on the small world, with `a.b=c` overrides applied in order.
+    """Make a recipe of all defaults, on the small world, and apply `a.b=c` overrides in order.
 
     Raises:
         RedpencilError: as `load_recipe`.
@@ -192,19 +232,19 @@ def _resolve_files(data: Mapping[str, Any], folder: Path) -> None:
 def _override(data: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not all(key.strip().split(".")):
-        raise RedpencilError(f"--set wants key=value, not {override!r}", hint="for example --set ppo.kl_coef=0.1")
+        raise RedpencilError(f"--set takes key=value, not {override!r}", hint="for example --set ppo.kl_coef=0.1")
     try:
-        read = _load_yaml(value)
+        content = _load_yaml(value)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise RedpencilError(f"--set {key}: the value {value!r} is not valid YAML", hint="quote the value") from None
-    _set_key(data, key, read)
+    _set_key(data, key, content)
 
 
 def _set_key(data: dict[str, Any], key: str, value: Any) -> None:
-    """Set `a.b.c`, in place; sections that are absent appear."""
+    """Set `a.b.c`, in place; missing sections are added."""
     *parents, last = key.strip().split(".")
     if not all([*parents, last]):
-        raise RedpencilError(f"{key!r} is no key", hint="write it as section.key, such as ppo.kl_coef")
+        raise RedpencilError(f"{key!r} is not a key", hint="write it as section.key, such as ppo.kl_coef")
     if parents and parents[0] in ("arms", "reward_models") and data.get(parents[0]) is None:
         # The default entries stay when one of them is changed.
         entries = Recipe.model_fields[parents[0]].get_default(call_default_factory=True)

@@ -1,9 +1,9 @@
 """Stage folders: where a stage writes its artefacts, its manifest and its metrics.
 
 A stage works in `<folder>.partial`, which becomes `<folder>` when all is written, so a folder that exists is
-complete. A killed stage leaves only the `.partial` folder, which the next attempt throws away. The manifest holds a
-fingerprint of configuration, seed, inputs and version; a stage whose folder carries the same fingerprint is not run
-again.
+complete. A killed stage leaves only the `.partial` folder. The next attempt continues from its last saved training
+state, or throws it away if there is none. The manifest holds a fingerprint of configuration, seed, inputs and version;
+a stage whose folder has the same fingerprint is not run again.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -26,10 +27,16 @@ from typing import Any
 import redpencil
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
+from redpencil.text import escape_half_pairs
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, note) while a stage works."""
 
+STATE_FOLDER = "state"
+"""Folder of an unfinished stage that holds its saved training states; it goes when the stage is finished."""
+_FINGERPRINT = ".fingerprint"
+FIRST_OF_LAYOUT = (0, 2)
+"""The first version, major and minor, with the present files in a run folder."""
 VERSIONED = ("torch", "transformers", "tokenizers", "rapidfuzz", "numpy", "scipy")
 
 
@@ -65,6 +72,16 @@ class Stage:
     def seconds(self) -> float:
         """Wall-clock time since the stage began."""
         return time.perf_counter() - self._start
+
+    def go_back_to(self, step: int, *, seconds: float) -> None:
+        """Take a stage up again behind `step`: cut off later metrics, and count the seconds that went before."""
+        rows = [row for row in read_metrics(self.folder, torn=True) if row["step"] <= step]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        with whole_file(self.folder / "metrics.jsonl") as out:
+            out.write(text.encode())
+        for row in rows:
+            self.watch(row)
+        self._start = time.perf_counter() - seconds
 
     def log(self, step: int, **values: float) -> None:
         """Append one line to `metrics.jsonl`: the step, the seconds since the start and the values."""
@@ -108,13 +125,45 @@ def read_json(path: Path) -> Any:
         raise RedpencilError(f"not valid JSON ({error})", file=path, hint="restore or delete the file") from None
 
 
+def written_by(line: str) -> str:
+    """A first line that ends in the version of redpencil, by which `check_layout` knows who wrote a run folder."""
+    return f"{line} {redpencil.__version__}."
+
+
+def check_layout(folder: Path) -> None:
+    """Refuse a run folder of a version with another layout, before any of it is read or replaced.
+
+    Raises:
+        RedpencilError: if a version before 0.2 wrote it.
+    """
+    version = _version_of(folder)
+    numbers = re.match(r"(\d+)\.(\d+)", version or "")
+    if numbers is not None and (int(numbers[1]), int(numbers[2])) < FIRST_OF_LAYOUT:
+        raise RedpencilError(
+            f"redpencil {version} wrote this folder, and {redpencil.__version__} does not read its files",
+            file=folder,
+            hint="run its recipe.yaml into another --out, or install redpencil<0.2 to read it",
+        )
+
+
+def _version_of(folder: Path) -> str | None:
+    """The version that wrote a run folder; None if there is no sign of one."""
+    for recipe in (folder / "recipe.yaml", folder / "ablations.yaml"):
+        if recipe.is_file():
+            first = recipe.read_bytes().split(b"\n")[0].decode(errors="replace")
+            found = re.search(r"written by redpencil ?(.*)\.$", first)
+            if found is not None:
+                return found[1] or "0.1.0"  # which did not say its version
+    versions = _recorded(folder).get("versions")
+    return str(versions.get("redpencil")) if isinstance(versions, dict) else None
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that the file is never half-written. JSON has no NaN and no infinity: they become null."""
     text = json.dumps(finite(content), indent=2, ensure_ascii=False, default=str, allow_nan=False) + "\n"
-    # Half of a surrogate pair is no character; it is written as its escape rather than lost with the whole file.
-    encoded = text.encode("utf-8", "backslashreplace")
+    # Half of a surrogate pair is written as its escape rather than the whole file lost.
     with whole_file(path) as out:
-        out.write(encoded)
+        out.write(escape_half_pairs(text).encode("utf-8"))
 
 
 def finite(content: Any) -> Any:
@@ -126,8 +175,10 @@ def finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The rows of a stage's `metrics.jsonl`, oldest first; none if the stage logged nothing.
+def read_metrics(folder: Path, *, torn: bool = False) -> list[dict[str, float]]:
+    """Read the rows of a stage's `metrics.jsonl`, oldest first; none if the stage logged nothing.
+
+    With `torn` a broken last line, such as a killed stage leaves, is left out.
 
     Raises:
         RedpencilError: naming the line, if one is not JSON.
@@ -136,12 +187,15 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     rows = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    lines = path.read_bytes().splitlines()
+    for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
             problem = None if isinstance(row, dict) else f"not a JSON object but {type(row).__name__}"
         except (ValueError, RecursionError) as error:
             problem = f"not valid JSON ({error})"
+        if problem is not None and torn and number == len(lines):
+            break
         if problem is not None:
             raise RedpencilError(
                 problem, file=path, line=number, hint="run the stage again, or delete the line"
@@ -177,9 +231,10 @@ def open_stage(
 ) -> Iterator[Stage | None]:
     """Open a stage folder; yields None where the folder is already complete with the same inputs.
 
-    On success the manifest is written and the folder appears under its name; on an error the partial folder stays
-    beside it for inspection and the next attempt starts afresh. A folder that holds something else than a stage
-    is never replaced.
+    On success the manifest is written and the folder appears under its name. On an error the partial folder stays
+    beside it for inspection. The next attempt continues it if it holds a saved training state and configuration, seed,
+    inputs and version are the same; else it starts afresh. A folder that holds something else than a stage is never
+    replaced.
 
     Raises:
         RedpencilError: if an input is missing, or `folder` cannot be made or holds something else than a stage.
@@ -192,10 +247,12 @@ def open_stage(
         return
     for path in inputs.values():
         _keep_input(path.resolve(), folder)
-    partial = _fresh_partial(folder, name)
+    partial = _open_partial(folder, name, digest)
     stage = Stage(name, partial, seed, progress)
     started = datetime.now(UTC)
     yield stage
+    shutil.rmtree(partial / STATE_FOLDER, ignore_errors=True)
+    (partial / _FINGERPRINT).unlink(missing_ok=True)
     write_json(
         partial / "manifest.json",
         {
@@ -224,7 +281,7 @@ def _partial_of(folder: Path) -> Path:
     return folder.with_name(folder.name + ".partial")
 
 
-def _fresh_partial(folder: Path, name: str) -> Path:
+def _open_partial(folder: Path, name: str, digest: str) -> Path:
     foreign = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if foreign and _recorded_fingerprint(folder) is None:
         raise RedpencilError(
@@ -236,10 +293,14 @@ def _fresh_partial(folder: Path, name: str) -> Path:
             f"the output folder holds the stage {held!r}, not {name!r}", file=folder, hint="choose another --out"
         )
     partial = _partial_of(folder)
+    mark = partial / _FINGERPRINT
     try:
+        if mark.is_file() and mark.read_text(encoding="utf-8") == digest and (partial / STATE_FOLDER).is_dir():
+            return partial
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
+        mark.write_text(digest, encoding="utf-8")
     except OSError as error:
         raise RedpencilError(
             f"cannot make the folder ({error.strerror})", file=partial, hint="choose another --out"

@@ -1,4 +1,4 @@
-"""The base of every part of a recipe, and what a user is told of a mistake in one."""
+"""The base of all parts of a recipe, and the error that a user gets for a mistake in one."""
 
 import difflib
 import reprlib
@@ -15,11 +15,11 @@ T = TypeVar("T", bound=BaseModel)
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 200
 _SHORT.maxlevel = 3
-"""What a user wrote, cut short: a few lines of YAML can stand for gigabytes."""
+"""Shortens a user's value for an error message: with anchors, a few lines of YAML can expand to gigabytes."""
 
 
 class Section(BaseModel):
-    """A part of a recipe: unknown keys are refused, values are frozen."""
+    """A part of a recipe. Unknown keys are refused; values cannot be changed."""
 
     # Defaults are validated so that 3 and 3.0 of a float key have one form, and stages that use them one fingerprint.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
@@ -27,16 +27,19 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
-        known = list(cls.model_fields)
+        known = [name for name, field in cls.model_fields.items() if not field.exclude]
         for key, value in data.items() if isinstance(data, Mapping) else ():
-            if key not in known:
+            if key not in cls.model_fields:
                 near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
                 hint = f"did you mean {near!r}? known keys: {', '.join(known)}"
-                problem = PydanticCustomError("unknown_key", "unknown key", {"hint": hint})
-                raise ValidationError.from_exception_data(
-                    cls.__name__, [{"type": problem, "loc": (str(key),), "input": value}]
-                )
+                raise mistake(cls.__name__, "unknown key", (str(key),), value, hint)
         return data
+
+
+def mistake(title: str, problem: str, place: tuple[str, ...], value: Any, hint: str) -> ValidationError:
+    """An error at a key that a validator of the section above it found."""
+    error = PydanticCustomError("mistake", problem, {"hint": hint})
+    return ValidationError.from_exception_data(title, [{"type": error, "loc": place, "input": value}])
 
 
 def parse_section(data: Mapping[str, Any], kind: type[T], *, file: str | Path | None = None) -> T:
@@ -53,7 +56,7 @@ def parse_section(data: Mapping[str, Any], kind: type[T], *, file: str | Path | 
         hint = first.get("ctx", {}).get("hint", "correct the value in the recipe or with --set")
         if first["type"] == "missing":
             hint = "add the key to the recipe or with --set"
-        elif first["type"] != "unknown_key" and first["loc"]:
+        elif first["type"] != "mistake" and first["loc"]:
             problem += f" (found {_SHORT.repr(first['input'])})"
         field = ".".join(str(part) for part in first["loc"] if part != "[key]")
         raise RedpencilError(problem, file=file, field=field or None, hint=hint) from None

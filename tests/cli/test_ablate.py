@@ -55,7 +55,7 @@ def test_tables_in_the_terminal_on_pages_and_as_json(
 
 
 def test_seeds_are_checked_before_anything_runs(mistake: Callable[..., str], recipe: Path, tmp_path: Path) -> None:
-    assert "stands twice" in mistake("ablate", recipe, "--seed", "1", "--seed", "1", "--out", tmp_path / "out")
+    assert "the same seed twice" in mistake("ablate", recipe, "--seed", "1", "--seed", "1", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -128,7 +128,7 @@ def test_suggestions_go_to_known_answers_too(redpencil: Redpencil, here: Path) -
         *("annotate", "edits.db", "--known", "k.jsonl", "--suggestions", "s.jsonl", "--no-serve", "--json")
     )
     assert json.loads(outcome.out)["suggestions"] == {"used": 1, "unused": 0}
-    assert "warning: nobody gets the 1 items with a known answer: known_answer_share is 0" in outcome.err
+    assert "warning: no editor gets the 1 items with a known answer: known_answer_share is 0" in outcome.err
     engine = open_database("edits.db")
     with reading(engine) as connection:
         assert connection.scalars(select(item.c.suggestion)).all() == ["It mirrors the sea and the land."]
@@ -256,7 +256,7 @@ def test_mistakes(mistake: Callable[..., str], here: Path) -> None:
     assert "r.jsonl" in mistake("annotate", "edits.db", "--responses", "r.jsonl", "--export", "r.jsonl")
     assert "also an input" in mistake("annotate", "edits.db", "--responses", "r.jsonl", "--export", "edits.db")
     assert "no role 'boss'" in mistake("annotate", "edits.db", "--invite", "ana:boss", "--no-serve")
-    assert "the id '1' has another prompt" in mistake(
+    assert "the prompt of the id '1' differs" in mistake(
         *("annotate", "edits.db", "--no-serve", "--compare", "r.jsonl"),
         write(here / "o.jsonl", *({**row, "prompt": "?"} for row in RESPONSES)),
     )
@@ -292,7 +292,7 @@ def test_a_person_has_one_role(redpencil: Redpencil, mistake: Callable[..., str]
 
 @pytest.mark.usefixtures("here")
 def test_what_is_missing_is_told(mistake: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("redpencil.cli.annotate.PACKAGES", ("starlette", "no_such_package"))
+    monkeypatch.setattr("redpencil.cli.annotate.PACKAGES", ("fastapi", "no_such_package"))
     told = mistake("annotate", "edits.db")
     assert "the service needs no_such_package" in told
     assert "pip install 'redpencil[web]'" in told
@@ -371,7 +371,7 @@ def test_a_service_manager_may_stop_it(serve: Serve) -> None:
 
 
 def test_it_starts_without_what_is_slow_to_load(here: Path) -> None:
-    heavy = ("torch", "transformers", "numpy", "pandas", "pyarrow", "scipy", "matplotlib")
+    heavy = ("torch", "transformers", "numpy", "pandas", "pyarrow", "scipy")
     script = (
         "import sys\n"
         "from typer.testing import CliRunner\n"

@@ -12,7 +12,7 @@ from redpencil.records import Edit, Response, read_jsonl
 from redpencil.web import work
 from redpencil.web.auth import add_person
 from redpencil.web.database import open_database, writing
-from redpencil.web.items import import_known_answers, import_responses
+from redpencil.web.items import import_gold_items, import_responses
 from redpencil.web.project import ProjectConfig, write_project
 
 
@@ -24,7 +24,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     add_person(opened, "ana")
     for outcome, text in (("edited", "one two three 4"), ("skipped", None)):
         _hand_in(opened, outcome, text)
-    import_known_answers(opened, [Edit("k", "Q", "six", "6")])
+    import_gold_items(opened, [Edit("k", "Q", "six", "6")])
     with writing(opened) as connection:
         write_project(connection, ProjectConfig(title="Numbers", known_answer_share=1.0))
     _hand_in(opened, "edited", "6")

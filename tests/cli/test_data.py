@@ -86,7 +86,7 @@ def test_align_shows_redlines_and_masks_and_writes_nothing(
         "the capital of jordan is [-cairo-]{+amman+} ." if lines[1].count("-]{+") else lines[1],
         "rejected  1:the capital of jordan is [-cairo-] 2:. <eos>",
         "chosen    1:the capital of jordan is {+amman+} 2:. <eos>",
-        "masks     U1 1 rejected, 1 chosen; U0 7",
+        "masks     changed (U1): 1 rejected, 1 chosen; unchanged pairs (U0): 7",
         "",
     ]
     assert "[-cairo-]{+amman+}" in lines[1]
@@ -158,10 +158,10 @@ def test_bad_model_folders(mistake: Callable[..., str], tmp_path: Path, command:
     assert "no tokenizer can be loaded" in mistake(command, *flags, tmp_path, *out)
 
 
-def test_a_reward_model_is_no_policy(mistake: Callable[..., str], tiny_run: Any, tmp_path: Path) -> None:
+def test_a_reward_model_is_not_a_policy(mistake: Callable[..., str], tiny_run: Any, tmp_path: Path) -> None:
     prompts = write(tmp_path / "p.jsonl", {"id": "1", "prompt": PROMPT})
     reward = tiny_run.folder / "reward-token_edits" / "checkpoint"
-    assert "LlamaForTokenClassification is no policy" in mistake(
+    assert "LlamaForTokenClassification is not a policy" in mistake(
         "respond", "--policy", reward, "--prompts", prompts, "--out", tmp_path / "o"
     )
 

@@ -109,7 +109,7 @@ def test_extras_that_are_not_there_are_no_failure(
 ) -> None:
     version = metadata.version
     extras = {"anthropic": "llm", "openai": "llm", "aiolimiter": "llm", "datasets": "data", "pyarrow": "data",
-              "starlette": "web"}  # fmt: skip
+              "fastapi": "web"}  # fmt: skip
     assert extras.keys() <= checks(redpencil("doctor", "--json")).keys()
 
     def without(name: str) -> str:

@@ -13,7 +13,11 @@ from typing import Any
 
 import pytest
 
-from redpencil.records import Comparison, Response, read_jsonl
+from redpencil.cli.judge import check_judge, make_judge
+from redpencil.cli.options import runtime_of, settings
+from redpencil.errors import RedpencilError
+from redpencil.evaluation.judges import Pairing
+from redpencil.records import Comparison, Preference, Response, read_jsonl
 from redpencil.runs import read_json
 
 
@@ -76,7 +80,7 @@ def test_bad_outputs_and_judges(mistake: Callable[..., str], chain: Any, tiny_ru
     assert "no judge called 'nobody' hint: `world`, or the folder" in mistake(
         *start, "--reference", outputs, "--judge", "nobody"
     )
-    assert "is no reward model" in mistake(
+    assert "is not a reward model" in mistake(
         *start, "--reference", outputs, "--judge", tiny_run.folder / "sft" / "checkpoint"
     )
 
@@ -135,7 +139,7 @@ def test_the_other_side_costs_nothing_more_and_mirrors(
     redpencil: Callable[..., Any], stub: Any, tmp_path: Path
 ) -> None:
     _, _, ours, _, theirs = sides(tmp_path)
-    more = ("--judge", "llm", *stub.provider("openai"), "--journal", tmp_path / "journal")
+    more = ("--judge", "llm", *stub.provider("openai"), "--cache", tmp_path / "cache")
     redpencil("judge", "--policy", ours, "--reference", theirs, "--out", tmp_path / "there", *more)
     redpencil("judge", "--policy", theirs, "--reference", ours, "--out", tmp_path / "back", *more)
     assert stub.paid() == 22
@@ -192,7 +196,7 @@ def test_kill_9_and_again_loses_nothing(
         run.communicate(timeout=30)
     assert not (tmp_path / "j").exists()
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert "were under way when the last run ended" in done.stderr
+    assert "were in progress when the last run ended" in done.stderr
     assert len(list(read_jsonl(tmp_path / "j", Comparison))) == 20
     assert 38 <= stub.paid() <= 38 + 2
 
@@ -205,16 +209,166 @@ def test_bad_requests_to_judge(mistake: Callable[..., str], stub: Any, tmp_path:
     assert "'openai' needs a model" in mistake(*start, "--judge", "llm", "--provider", "openai")
     assert "[--template]: no judge template called 'x'" in mistake(*hosted, "--template", "x")
     assert "[--orders]: no such orders: 'three' hint: one of both, one" in mistake(*hosted, "--orders", "three")
-    assert "[--model]: the judge 'world' asks no LLM" in mistake(*start, "--judge", "world", "--model", "m")
-    assert "[--no-schema]: the judge 'longer' asks no LLM" in mistake(*start, "--judge", "longer", "--no-schema")
+    assert "[--model]: the judge 'world' is not an LLM" in mistake(*start, "--judge", "world", "--model", "m")
+    assert "[--no-schema]: the judge 'longer' is not an LLM" in mistake(*start, "--judge", "longer", "--no-schema")
     assert "give --policy and --reference, or --comparisons" in mistake("judge", "--judge", "world", "--out", "o")
     assert "or --comparisons" in mistake(*start, "--judge", "world", "--comparisons", tmp_path / "ours.jsonl")
     assert "it is also an input" in mistake(*hosted, "--out", tmp_path / "theirs.jsonl")
-    assert ".: a folder stands where the file should go" in mistake(*hosted, "--out", ".")
-    assert "it is also the journal" in mistake(*hosted, "--journal", tmp_path / "j")
+    assert ".: the results cannot be written to a folder" in mistake(*hosted, "--out", ".")
+    assert "it is also the response cache" in mistake(*hosted, "--cache", tmp_path / "j")
     assert "one of them at a time" in mistake(*hosted, "--dry-run", "--batch-out", tmp_path / "b")
     os.mkfifo(tmp_path / "pipe")
     assert "pipe: responses are read several times" in mistake(*hosted, "--reference", tmp_path / "pipe")
     others = write(tmp_path / "o.jsonl", {"id": "q0", "prompt": "question 0 ?", "response": "a"})
     assert "ours.jsonl [id]: no reference response has the id 'q1'" in mistake(*hosted, "--reference", others)
     assert stub.paid() == 0
+
+
+def pairs(folder: Path, *prompts: str) -> tuple[str | Path, ...]:
+    """A longer response of the policy to each prompt."""
+    for name, response in (("ours", "a longer answer"), ("theirs", "an answer")):
+        rows = [{"id": f"q{n}", "prompt": text, "response": response} for n, text in enumerate(prompts)]
+        write(folder / name, *rows)
+    return ("judge", "--policy", folder / "ours", "--reference", folder / "theirs", "--judge", "llm")
+
+
+def test_a_dry_run_asks_nobody_and_writes_nothing(redpencil: Callable[..., Any], stub: Any, tmp_path: Path) -> None:
+    arguments = (*pairs(tmp_path, "a", "b", "c"), "--out", tmp_path / "j", *stub.provider("openai"), "--dry-run")
+    plan = json.loads(redpencil(*arguments, "--json").out)
+    assert (plan["pairs"], plan["same"], plan["to_ask"], plan["answered"], stub.paid()) == (3, 0, 6, 0, 0)
+    # Six answers of 400 bytes by guess, at 4 bytes a token.
+    assert plan["output_tokens"] == 600
+    assert plan["cost"] == pytest.approx((plan["input_tokens"] * 0.25 + 600 * 2) / 1e6)
+    assert plan["batch_cost"] == pytest.approx(plan["cost"] / 2)
+    told = redpencil(*arguments).err
+    assert "3 pairs, 0 of them with the same text on both sides: 0 requests answered before, 6 to ask" in told
+    assert "thinking costs extra" in told
+    assert not list(tmp_path.glob("j*"))
+
+
+def test_what_has_no_verdict_is_kept_counted_and_told(redpencil: Callable[..., Any], stub: Any, tmp_path: Path) -> None:
+    orders = ("delay=0", "verdict=first", "verdict=two", "verdict=prose", "status=400", "refuse", "length", "empty")
+    arguments = (*pairs(tmp_path, *(f"{{stub:{order}}}" for order in orders)), "--out", tmp_path / "j")
+    arguments += (*stub.provider("openai"), "--max-tokens", "64")
+    outcome = redpencil(*arguments, "--json")
+    assert outcome.code == 0
+    rows = list(read_jsonl(tmp_path / "j", Comparison))
+    problems = [row.meta.get("problem") for row in rows]
+    assert problems == [None, None, "unparsed", "unparsed", "failed", "refused", "truncated", "unparsed"]
+    assert [row.preference.value for row in rows] == ["first", "tie"] + ["none"] * 6
+    assert rows[7].meta["verdicts"][0] == {
+        "shown_first": "first", "verdict": "none", "problem": "unparsed", "answer": "",
+    }  # fmt: skip
+    summary = json.loads(outcome.out)
+    assert summary["verdicts"] == {"first": 1, "second": 0, "tie": 1, "none": 6}
+    assert summary["problems"] == {"unparsed": 3, "failed": 1, "refused": 1, "truncated": 1}
+    assert (summary["flipped"], summary["failures"]) == (1, {"HTTP 400: ordered to fail with 400": 2})
+    told = redpencil(*arguments).err
+    assert "1 for the first, 0 for the second, 1 ties, 6 without a verdict" in told
+    assert "1 of the ties are flips" in told
+    assert "without a verdict: 3 unparsed, 1 failed, 1 refused, 1 truncated; meta.verdicts" in told
+    assert "answers were cut off at --max-tokens 64" in told
+    assert "2 failed: 2 HTTP 400 (ordered to fail with 400); run the same command again" in told
+    rate = json.loads(redpencil("evaluate", "win-rate", tmp_path / "j", "--json").out)
+    assert (rate["n"], rate["win_rate"], rate["unparsed"]) == (2, 75, 6)
+
+
+def test_a_file_is_not_written_over_by_a_run_without_an_answer(
+    mistake: Callable[..., str], stub: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "j").write_text("kept")
+    arguments = (*pairs(tmp_path, "{stub:status=500}", "b {stub:status=500}"), "--out", tmp_path / "j")
+    arguments += (*stub.provider("openai"), "--retries", "0")
+    assert "nothing to write: no pair got an answer (4 HTTP 500 (ordered to fail with 500))" in mistake(*arguments)
+    assert "none of the 2 pairs was asked about" in mistake(*arguments, "--max-cost", "0", "--cache", tmp_path / "x")
+    assert (tmp_path / "j").read_text() == "kept"
+
+
+def test_max_cost_stops_and_the_next_run_goes_on(redpencil: Callable[..., Any], stub: Any, tmp_path: Path) -> None:
+    (tmp_path / "prices.yaml").write_text("models: {gpt-5-mini: {input: 10000, output: 0}}")  # about $1 a request
+    arguments = (*pairs(tmp_path, *(f"question {n}" for n in range(20))), "--out", tmp_path / "j")
+    arguments += (*stub.provider("openai"), "--prices", tmp_path / "prices.yaml", "--concurrency", "2")
+    stopped = redpencil(*arguments, "--max-cost", "8")
+    paid = stub.paid()
+    assert 4 <= paid <= 16
+    told = f"{40 - paid} requests were not asked: --max-cost 8 is spent; the same command continues, with as much again"
+    assert (stopped.code, stopped.err.splitlines()[-1]) == (1, told)
+    problems = {row.meta.get("problem") for row in read_jsonl(tmp_path / "j", Comparison)}
+    assert problems == {None, "never asked"}
+    assert redpencil(*arguments).code == 0
+    assert stub.paid() == 40
+    assert {row.preference.value for row in read_jsonl(tmp_path / "j", Comparison)} == {"first"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "results"),
+    [
+        ("openai", lambda key, body: {"custom_id": key, "response": {"status_code": 200, "body": body}, "error": None}),
+        ("anthropic", lambda key, body: {"custom_id": key, "result": {"type": "succeeded", "message": body}}),
+    ],
+)
+def test_batch_files_there_and_back_give_the_judgements_of_a_live_run(
+    redpencil: Callable[..., Any], stub: Any, tmp_path: Path, kind: str, results: Callable[[str, Any], Any]
+) -> None:
+    start = (*pairs(tmp_path, "a", "b {stub:verdict=first}"), *stub.provider(kind))
+    redpencil(*start, "--out", tmp_path / "live")
+    arguments = (*start, "--out", tmp_path / "batched")
+    batch = tmp_path / "requests"
+    assert f"4 requests in {batch}" in redpencil(*arguments, "--batch-out", batch).err
+    rows = (
+        [(row["custom_id"], row["body"]) for row in map(json.loads, batch.read_text().splitlines())]
+        if kind == "openai"
+        else [(row["custom_id"], row["params"]) for row in json.loads(batch.read_text())["requests"]]
+    )
+    form = "response_format" if kind == "openai" else "output_config"
+    assert all(form in body for _, body in rows)
+    path = "/v1/chat/completions" if kind == "openai" else "/v1/messages"
+    write(tmp_path / "results", *(results(key, post(f"{stub.address}{path}", body)) for key, body in rows[:3]))
+    told = redpencil(*arguments, "--batch-in", tmp_path / "results").err
+    assert "1 requests are still without an answer; --batch-out writes them" in told
+    assert [row.preference.value for row in read_jsonl(tmp_path / "batched", Comparison)] == ["first", "none"]
+    write(tmp_path / "rest", *(results(key, post(f"{stub.address}{path}", body)) for key, body in rows[3:]))
+    assert redpencil(*arguments, "--batch-in", tmp_path / "rest").code == 0
+    live, batched = (list(read_jsonl(tmp_path / name, Comparison)) for name in ("live", "batched"))
+    assert [row.preference for row in live] == [row.preference for row in batched]
+    assert [row.meta["cost"] / 2 for row in live] == pytest.approx([row.meta["cost"] for row in batched])
+    assert "every pair has its answer; there is nothing to ask" in redpencil(*arguments, "--batch-out", batch).err
+
+
+def post(url: str, body: Any) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode())
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        return json.load(reply)
+
+
+def test_the_oracle_has_no_folder_and_a_model_has(tmp_path: Path) -> None:
+    assert check_judge("world") is None
+    assert check_judge(str(tmp_path)) == tmp_path
+    with pytest.raises(RedpencilError, match=r"\[--judge\]: no judge called 'wrld'"):
+        check_judge("wrld")
+
+
+def test_the_oracle_knows_right_from_wrong() -> None:
+    recipe = settings(None, None)
+    judge = make_judge("world", recipe, runtime_of(recipe))
+    prompt = "tell me about jordan . i need its language , currency and capital ."
+    right, wrong = "the capital of jordan is amman .", "the capital of jordan is cairo ."
+    assert judge.compare([Pairing("1", prompt, right, wrong)]) == [Preference.FIRST]
+    assert judge.name == "oracle"
+
+
+def test_a_reward_model_judges_by_its_folder(tiny_run: object) -> None:
+    run: Path = tiny_run.folder  # type: ignore[attr-defined]
+    recipe = settings(None, None)
+    folder = str(run / "reward-token_edits" / "checkpoint")
+    judge = make_judge(folder, recipe, runtime_of(recipe))
+    assert judge.name == folder
+    assert judge.compare([Pairing("1", "a", "b .", "b .")]) == [Preference.TIE]
+
+
+def test_rules_of_length_need_no_runtime() -> None:
+    recipe = settings(None, None)
+    for name, preference in (("longer", Preference.FIRST), ("shorter", Preference.SECOND)):
+        assert check_judge(name) is None
+        judge = make_judge(name, recipe, None)
+        assert (judge.name, judge.compare([Pairing("1", "p", "aa", "a")])) == (name, [preference])

@@ -6,13 +6,18 @@ from typing import Any
 
 import pytest
 
-from redpencil.config import FilesConfig, PPOConfig, Recipe, RewardConfig, SFTConfig
+from redpencil.config import ComputeConfig, FilesConfig, PPOConfig, Recipe, RewardConfig, SFTConfig
 
 
 def test_every_key_is_listed_with_type_default_and_meaning(redpencil: Callable[..., Any]) -> None:
     rows = {row["key"]: row for row in json.loads(redpencil("keys", "--json").out)}
-    for section, model in (("ppo", PPOConfig), ("sft", SFTConfig), ("reward", RewardConfig), ("files", FilesConfig)):
-        assert {key for key in rows if key.startswith(f"{section}.")} == {f"{section}.{n}" for n in model.model_fields}
+    sections = {"compute": ComputeConfig, "ppo": PPOConfig, "sft": SFTConfig, "reward": RewardConfig}
+    for section, model in {**sections, "files": FilesConfig}.items():
+        # what `compute` sets for all sections is listed there alone
+        keys = {f"{section}.{name}" for name, field in model.model_fields.items() if not field.exclude}
+        assert {key for key in rows if key.startswith(f"{section}.")} == keys
+    assert "compute.micro_batch_size" in rows
+    assert "sft.micro_batch_size" not in rows
     assert all(row["description"] for row in rows.values())
     assert rows["ppo.kl_coef"] == {
         "key": "ppo.kl_coef",
@@ -41,4 +46,7 @@ def test_one_section_for_a_person(redpencil: Callable[..., Any]) -> None:
 def test_an_unknown_section(mistake: Callable[..., str], section: str) -> None:
     said = mistake("keys", section)
     assert f"no section called {section!r}" in said
-    assert "world, files, sft, align, reward, sampling, ppo, best_of_n, dpo, figa, reward_models, arms" in said
+    assert (
+        "world, files, compute, sft, align, reward, sampling, ppo, grpo, best_of_n, dpo, figa, reward_models, arms"
+        in said
+    )

@@ -19,7 +19,7 @@ def test_each_overrides_what_comes_before_it(tiny: Path) -> None:
     assert settings(tiny, None).seeds == (3,)
     assert settings(tiny, ["seeds=[4]", "device=cuda"]).seeds == (4,)
     loaded = settings(tiny, ["seeds=[4]", "device=cuda"], seed=0, device="cpu", template="Q: {prompt}")
-    assert (loaded.seeds, loaded.device, loaded.prompt_template) == ((0,), "cpu", "Q: {prompt}")
+    assert (loaded.seeds, loaded.compute.device, loaded.prompt_template) == ((0,), "cpu", "Q: {prompt}")
 
 
 def test_a_mistake_without_a_recipe_is_named_too() -> None:

@@ -157,7 +157,7 @@ def test_accuracy_needs_a_reward_model_and_pairs_that_fit(
 ) -> None:
     run = tiny_run.folder
     pairs, policy = run / "align" / "edits_test.jsonl", run / "sft" / "checkpoint"
-    assert "is no reward model" in mistake("evaluate", "reward", "--model", policy, "--pairs", pairs)
+    assert "is not a reward model" in mistake("evaluate", "reward", "--model", policy, "--pairs", pairs)
     bad = tmp_path / "bad.jsonl"
     bad.write_text(json.dumps({"id": "x", "prompt_ids": [1], "rejected_ids": [9999], "chosen_ids": [2]}))
     start = ("evaluate", "reward", *models(run, "token_edits"))

@@ -161,7 +161,7 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(
 ) -> None:
     (tmp_path / "thesis.tex").write_text("years")
     said = mistake("run", tiny, "--out", tmp_path)
-    assert f"{tmp_path}: the output folder exists and is no run of redpencil" in said
+    assert f"{tmp_path}: the output folder exists and is not a run of redpencil" in said
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -169,7 +169,7 @@ def test_a_users_recipe_is_never_overwritten(mistake: Callable[..., str], tiny: 
     mine = tmp_path / "recipe.yaml"
     mine.write_text("# years of comments\n" + tiny.read_text())
     said = mistake("run", mine, "--out", tmp_path)
-    assert "is no run of redpencil" in said
+    assert "is not a run of redpencil" in said
     assert mine.read_text().startswith("# years of comments")
 
 
@@ -184,7 +184,7 @@ def test_an_out_that_cannot_be_made(mistake: Callable[..., str], tiny: Path, tmp
     ("arguments", "said"),
     [
         (["--set", "ppo.kl_cof=1"], "[ppo.kl_cof]: unknown key hint: did you mean 'kl_coef'?"),
-        (["--set", "ppo.kl_coef"], "--set wants key=value, not 'ppo.kl_coef'"),
+        (["--set", "ppo.kl_coef"], "--set takes key=value, not 'ppo.kl_coef'"),
         (["--set", "ppo.kl_coef=much"], "[ppo.kl_coef]: input should be a valid number"),
         (["--set", "arms.token.reward_model=other"], "names 'other'"),
         (["--device", "cuda:99"], "[device]: device 'cuda:99' is not on this machine"),
@@ -227,4 +227,4 @@ def test_quickstart_is_the_shipped_recipe_in_its_own_folder(
     assert outcome.code == 130
     ((recipe, out, jobs),) = seen
     assert (out, jobs) == (Path("runs/quickstart"), 2)
-    assert (recipe.name, recipe.seeds, recipe.device, recipe.ppo.kl_coef) == ("quickstart", (5,), "cpu", 0.3)
+    assert (recipe.name, recipe.seeds, recipe.compute.device, recipe.ppo.kl_coef) == ("quickstart", (5,), "cpu", 0.3)

@@ -11,7 +11,7 @@ import pytest
 
 from redpencil.cli import score
 from redpencil.records import Response, read_jsonl
-from redpencil.report.scores import Reading, Row, ScoredModel
+from redpencil.report.scores import Row, ScoredModel, ScoredResponse
 from redpencil.runs import read_json
 
 PROMPT = "tell me about jordan . i need its language , currency and capital ."
@@ -153,7 +153,7 @@ def test_the_page_has_every_response(redpencil: Callable[..., Any], model: Path,
 
 def test_mistakes(mistake: Callable[..., str], tiny_run: Any, model: Path, tmp_path: Path) -> None:
     one = ("--prompt", PROMPT, "--response", "it")
-    assert "is no reward model" in mistake("score", "--model", tiny_run.folder / "sft" / "checkpoint", *one)
+    assert "is not a reward model" in mistake("score", "--model", tiny_run.folder / "sft" / "checkpoint", *one)
     assert "a folder stands" in mistake("score", "--model", model, *one, "--html", tmp_path)
     assert "a prompt has no token" in mistake(
         *("score", "--model", model, "--prompt", "", "--response", "it", "--template", "{prompt}")
@@ -180,7 +180,7 @@ def test_colours_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     from rich.console import Console
 
     one = ScoredModel("one", "token", -0.25, 1.0, "edits")
-    reading = Reading(0.5, ((0, 4), (5, 8)), (1.0, -1.0))
+    reading = ScoredResponse(0.5, ((0, 4), (5, 8)), (1.0, -1.0))
 
     def shown(width: int, models: int) -> str:
         terminal = Console(force_terminal=True, color_system="truecolor", markup=False, width=width)

@@ -1,4 +1,4 @@
-"""`sft`, `reward` and `ppo` on the files of the tiny run."""
+"""The commands that train, and `best-of-n`, on the files of the tiny run."""
 
 import json
 import shutil
@@ -11,6 +11,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForTokenClassification, PreTrainedTokenizerFast
 
+from redpencil.config import METHODS
+from redpencil.records import Prompt, Response, read_jsonl
 from redpencil.runs import read_json, read_metrics
 
 
@@ -121,7 +123,7 @@ def test_bad_demonstrations(mistake: Callable[..., str], tiny_run: Any, tiny: Pa
     world, reward = tiny_run.folder / "world", tiny_run.folder / "reward-token_edits" / "checkpoint"
     said = mistake(*start, "--model", world / "model", "--data", data)
     assert "demos.jsonl [sft.max_length]: no example is left to train on" in said
-    assert "is no policy" in mistake(*start, "--model", reward, "--data", world / "sft.jsonl")
+    assert "is not a policy" in mistake(*start, "--model", reward, "--data", world / "sft.jsonl")
     assert not (tmp_path / "sft").exists()
 
 
@@ -187,7 +189,7 @@ def test_bad_pairs_and_samples(
     assert "foreign.jsonl: pair 'x': it has token ids outside the model's vocabulary" in said
 
 
-def ppo_with(tiny_run: Any, tiny: Path, out: Path, **changes: str | Path) -> list[str | Path]:
+def ppo_with(tiny_run: Any, tiny: Path, out: Path, method: str = "ppo", **changes: str | Path) -> list[str | Path]:
     world = tiny_run.folder / "world"
     flags: dict[str, str | Path] = {
         "policy": tiny_run.folder / "sft" / "checkpoint",
@@ -198,7 +200,7 @@ def ppo_with(tiny_run: Any, tiny: Path, out: Path, **changes: str | Path) -> lis
         "recipe": tiny,
         **{name.replace("_", "-"): value for name, value in changes.items()},
     }
-    return ["ppo", *(part for name, value in flags.items() for part in (f"--{name}", value))]
+    return [method, *(part for name, value in flags.items() for part in (f"--{name}", value))]
 
 
 def test_bad_models_for_ppo(
@@ -206,9 +208,11 @@ def test_bad_models_for_ppo(
 ) -> None:
     out, run = tmp_path / "ppo", tiny_run.folder
     sequence = run / "reward-sequence_edits" / "checkpoint"
-    assert "is no reward model" in mistake(*ppo_with(tiny_run, tiny, out, reward_model=policy))
-    assert "is no policy" in mistake(*ppo_with(tiny_run, tiny, out, policy=run / "reward-token_edits" / "checkpoint"))
-    assert "a reward model of level token is wanted" in mistake(*ppo_with(tiny_run, tiny, out, reward_model=sequence))
+    assert "is not a reward model" in mistake(*ppo_with(tiny_run, tiny, out, reward_model=policy))
+    assert "is not a policy" in mistake(
+        *ppo_with(tiny_run, tiny, out, policy=run / "reward-token_edits" / "checkpoint")
+    )
+    assert "a reward model of level token is needed" in mistake(*ppo_with(tiny_run, tiny, out, reward_model=sequence))
     assert "ppo.reward=token takes one reward model" in mistake(
         *ppo_with(tiny_run, tiny, out, sequence_reward_model=sequence)
     )
@@ -271,3 +275,110 @@ def test_bad_prompts_and_references_for_ppo(
     assert "no judge called 'nobody'" in mistake(
         *ppo_with(tiny_run, tiny, out, judge="nobody", reference_outputs=foreign)
     )
+
+
+def quick(method: str) -> tuple[str, ...]:
+    keys = ("max_steps=2", "batch_size=8", "learning_rate=.001", "eval_steps=1", "warmup_ratio=0")
+    return tuple(word for key in keys for word in ("--set", f"{method}.{key}"))
+
+
+@pytest.mark.parametrize("method", ["dpo", "figa"])
+def test_a_policy_is_trained_on_pairs_and_watched_by_the_judge(
+    method: str, redpencil: Callable[..., Any], policy: Path, chain: Any, tiny_run: Any, tiny: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / method
+    watched = (
+        *("--validation-prompts", tiny_run.folder / "world" / "validation_prompts.jsonl"),
+        *("--reference-outputs", tiny_run.folder / "reference" / "validation.jsonl", "--judge", "world"),
+    )
+    common = (method, "--policy", policy, "--pairs", chain.folder / "pairs.jsonl", "--out", out, "--recipe", tiny)
+    outcome = redpencil(*common, *watched, *quick(method))
+    assert outcome.code == 0, outcome
+    assert f"checkpoint: {out / 'checkpoint'}" in outcome.err
+    rows = read_metrics(out)
+    assert [row["step"] for row in rows if "eval/win_rate" in row] == [0, 1, 2]
+    manifest = read_json(out / "manifest.json")
+    assert manifest["stage"] == method
+    assert manifest["notes"]["best"]["step"] in (0, 1, 2)
+    assert (out / "checkpoint" / "model.safetensors").is_file()
+    again = redpencil(*common, *watched, *quick(method))
+    assert "nothing was done" in again.err
+
+
+def test_without_a_judge_the_last_checkpoint_is_kept(
+    redpencil: Callable[..., Any], policy: Path, chain: Any, tiny: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "figa"
+    pairs = chain.folder / "pairs.jsonl"
+    done = redpencil("figa", "--policy", policy, "--pairs", pairs, "--out", out, "--recipe", tiny, *quick("figa"))
+    assert done.code == 0, done
+    assert not any("eval/win_rate" in row for row in read_metrics(out))
+    assert "best" not in read_json(out / "manifest.json")["notes"]
+
+
+def test_a_judge_comes_with_prompts_and_a_reference(
+    redpencil: Callable[..., Any], policy: Path, tmp_path: Path
+) -> None:
+    outcome = redpencil("figa", "--policy", policy, "--pairs", "p.jsonl", "--out", tmp_path / "f", "--judge", "world")
+    assert outcome.code == 2
+    assert "go together" in " ".join(outcome.err.replace("│", " ").split())
+
+
+def test_pairs_that_are_no_edits_are_named(
+    mistake: Callable[..., str], policy: Path, chain: Any, tiny: Path, tmp_path: Path
+) -> None:
+    pairs = chain.folder / "comparison_pairs.jsonl"
+    said = mistake("figa", "--policy", policy, "--pairs", pairs, "--out", tmp_path / "f", "--recipe", tiny)
+    assert "these are not edits" in said
+
+
+def test_the_best_of_n_answers_every_prompt(
+    redpencil: Callable[..., Any], policy: Path, chain: Any, tiny_run: Any, tiny: Path, tmp_path: Path
+) -> None:
+    prompts = tiny_run.folder / "world" / "evaluation_prompts.jsonl"
+    files = [tmp_path / name for name in ("one.jsonl", "two.jsonl")]
+    for out in files:
+        outcome = redpencil(
+            *("best-of-n", "--policy", policy, "--reward-model", chain.folder / "reward-token" / "checkpoint"),
+            *("--prompts", prompts, "--out", out, "--recipe", tiny, "--set", "best_of_n.n=3"),
+        )
+        assert outcome.code == 0, outcome
+        assert f"16 responses in {out}, picked from 48" in outcome.err
+        assert "KL to the policy at most 0.43 nats" in outcome.err  # ln 3 - 2/3
+    assert files[0].read_bytes() == files[1].read_bytes()
+    ids = [row.id for row in read_jsonl(files[0], Response)]
+    assert ids == [row.id for row in read_jsonl(prompts, Prompt)]
+
+
+def test_an_arm_of_another_method_is_refused(
+    mistake: Callable[..., str], policy: Path, tiny: Path, tmp_path: Path
+) -> None:
+    said = mistake(
+        *("best-of-n", "--policy", policy, "--reward-model", policy, "--prompts", "p.jsonl"),
+        *("--out", tmp_path / "o.jsonl", "--recipe", tiny, "--arm", "token"),
+    )
+    assert "the arm 'token' is one of the method ppo" in said
+
+
+def test_grpo_is_trained_on_groups_of_answers(
+    redpencil: Callable[..., Any], tiny_run: Any, tiny: Path, tmp_path: Path
+) -> None:
+    answers = tiny_run.folder / "reference" / "validation.jsonl"
+    arguments = ppo_with(tiny_run, tiny, tmp_path / "grpo", "grpo", judge="world", reference_outputs=answers)
+    keys = (
+        *("total_steps=2", "rollout_batch_size=3", "group_size=2", "batch_size=3", "response_length=40"),
+        *("eval_steps=1", "learning_rate=.001"),
+    )
+    outcome = redpencil(*arguments, *(word for key in keys for word in ("--set", f"grpo.{key}")))
+    assert outcome.code == 0, outcome.err
+    assert [row["step"] for row in read_metrics(tmp_path / "grpo") if "eval/win_rate" in row] == [0, 1, 2]
+    assert read_json(tmp_path / "grpo" / "manifest.json")["stage"] == "grpo"
+    assert (tmp_path / "grpo" / "checkpoint" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_a_command_that_explains_itself(name: str, redpencil: Callable[..., Any]) -> None:
+    command = name.replace("_", "-")
+    text = " ".join(redpencil(command, "--help").out.split())
+    assert f"$ redpencil {command} --policy" in text
+    assert " ".join((METHODS[name].config.__doc__ or "").split())[:40] in text

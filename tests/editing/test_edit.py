@@ -1,31 +1,17 @@
 """From responses to edits, and from edits to those that can be learned from."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from redpencil.editing.edit import (
-    EditStyle,
-    Plan,
-    Spent,
-    ask_for_edits,
-    beside,
-    edit_responses,
-    foreign_keys,
-    minimality,
-    plan_edits,
-    read_edits,
-    requests_due,
-    spent,
-    split_usable,
-)
+from redpencil.editing.edit import EditStyle, edit_job, edit_responses
 from redpencil.editing.prompt import SMALLER, parse_template
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Completion, Failure, Message, Request, Result, ScriptedProvider, StopReason, Usage
-from redpencil.providers.cache import open_journal
+from redpencil.providers.cache import open_cache
+from redpencil.providers.job import Plan, Spent
 from redpencil.records import Edit, EditOutcome, Response
 
 
@@ -133,7 +119,7 @@ def test_an_input_that_is_no_text_names_the_response() -> None:
         list(edit_responses([Response("r9", "q", "a", meta={"input": ["b"]})], Recorder([])))
 
 
-def test_what_the_users_meta_calls_as_an_edit_does_goes_on_under_another_name() -> None:
+def test_entries_of_the_users_meta_with_the_name_of_an_edits_are_renamed() -> None:
     own = {"kept": "k", "answer": "a", "problem": "p", "retry": 1, "response_kept": 2, "model": "m", "finished": "f"}
     responses = [Response("1", "q", LONG, meta=own), Response("2", "q", LONG, "sft", finished=False, meta=own)]
     plain, told = edit_responses(responses, Recorder([Completion("one two three 4")]))
@@ -212,145 +198,43 @@ def test_a_plan_counts_what_a_run_will_ask() -> None:
     # "é" has two bytes in UTF-8; the template's own words come on top.
     responses = [Response("1", "q", "é a"), Response("2", "q", "é a"), Response("3", "r", "b"), Response("4", "s", " ")]
     style = EditStyle(parse_template("{question} {response}"))
-    with open_journal() as journal:
+    with open_cache() as cache:
         editor = Recorder([Completion("c"), Failure("no")])
-        before = plan_edits(responses, editor, style, journal)
-        list(ask_for_edits(responses, editor, style, journal, set()))
-        after = plan_edits(responses, editor, style, journal)
+        before = edit_job(responses, editor, style, cache).plan()
+        list(edit_job(responses, editor, style, cache).ask())
+        after = edit_job(responses, editor, style, cache).plan()
     # To ask: "q é a" (6 bytes) and "r b" (3 bytes), for answers of 4 and 1 bytes.
-    assert before == Plan(responses=4, empty=1, answered=0, to_ask=2, interrupted=0, input_bytes=9, output_bytes=5)
+    assert before == Plan(rows=4, skipped=1, to_ask=2, input_bytes=9, output_bytes=5)
     # The two equal ones are answered; the other failed and is due again.
-    assert after == Plan(responses=4, empty=1, answered=2, to_ask=1, interrupted=0, input_bytes=3, output_bytes=1)
-
-
-def test_a_plan_knows_which_of_its_requests_were_under_way() -> None:
-    responses = [Response(str(number), f"q{number}", "a") for number in range(3)]
-    with open_journal() as journal:
-        requests = list(requests_due(responses, Recorder([]), EditStyle(), journal))
-        journal.ask(requests[0].key, "m")
-        journal.ask(requests[1].key, "m")
-        journal.record(requests[1].key, "m", Failure("no"))
-        journal.ask("ab" * 32, "m")  # by another model
-        plan = plan_edits(responses, Recorder([]), EditStyle(), journal)
-        assert (plan.to_ask, plan.interrupted) == (3, 1)
-        assert plan_edits(responses, Recorder([]), EditStyle(), journal, {requests[0].key}).interrupted == 0
-
-
-def test_what_failed_in_an_earlier_run_is_asked_last_and_nothing_twice() -> None:
-    responses = [Response(name, name, f"{name} text") for name in "abcd"]
-    style = EditStyle(parse_template("{question} {response}"))
-    with open_journal() as journal:
-        first = Recorder([Failure("no"), Failure("no")])
-        list(ask_for_edits(responses[:2], first, style, journal, set()))
-        again = Recorder([Completion("c"), Failure("no"), Failure("no"), Failure("no")])
-        list(ask_for_edits(responses, again, style, journal, set()))
-    assert [turns[0].content[0] for turns in again.asked] == ["c", "d", "a", "b"]
-
-
-def test_nothing_is_sent_once_it_is_enough() -> None:
-    responses = [Response(name, name, name) for name in "abcd"]
-    with open_journal() as journal:
-        editor = Recorder([Completion("x")] * 4)
-        asking = ask_for_edits(responses, editor, EditStyle(), journal, set(), lambda: len(editor.asked) == 2)
-        assert len(list(asking)) == 2
-        assert plan_edits(responses, editor, EditStyle(), journal).to_ask == 2
+    assert after == Plan(rows=4, skipped=1, complete=2, answered=1, to_ask=1, input_bytes=3, output_bytes=1)
 
 
 def test_a_plan_after_the_first_answers_has_the_second_requests() -> None:
-    responses, asked = [Response("1", "q", LONG)], set[str]()
-    with open_journal() as journal:
+    with open_cache() as cache:
         editor = Recorder([Completion("one 2 3 4"), Completion(LONG)])
-        list(ask_for_edits(responses, editor, HALF, journal, asked))
-        assert plan_edits(responses, editor, HALF, journal, asked).to_ask == 1
-        list(ask_for_edits(responses, editor, HALF, journal, asked))
-        assert plan_edits(responses, editor, HALF, journal, asked).to_ask == 0
+        job = edit_job([Response("1", "q", LONG)], editor, HALF, cache)
+        list(job.ask())
+        assert job.plan().to_ask == 1
+        list(job.ask())
+        assert job.plan().to_ask == 0
 
 
 def test_tokens_are_those_of_every_answer_once() -> None:
     responses = [Response("1", "q", LONG), Response("2", "q", LONG), Response("3", "r", LONG)]
     results: list[Result] = [
         Completion("one 2 3 4", usage=Usage(10, 4)),
-        Completion(LONG, usage=Usage(20, 5)),
         Completion("one two 3", usage=None),
+        Completion(LONG, usage=Usage(20, 5)),
     ]
-    with open_journal() as journal:
-        editor, asked = Recorder([results[0], results[2], results[1]]), set[str]()
+    with open_cache() as cache:
+        job = edit_job(responses, Recorder(results), HALF, cache)
         for _ in range(2):
-            list(ask_for_edits(responses, editor, HALF, journal, asked))
+            list(job.ask())
         # The first answer and the second one about responses 1 and 2; the answer about 3 says nothing of tokens.
-        assert spent(responses, editor, HALF, journal) == Spent(live=Usage(30, 9), batch=Usage(0, 0))
-
-
-def test_tokens_of_batches_are_apart() -> None:
-    responses = [Response("1", "q", LONG), Response("2", "r", LONG)]
-    with open_journal() as journal:
-        first, second = requests_due(responses, Recorder([]), HALF, journal)
-        journal.record(first.key, "m", Completion("one 2 3 4", usage=Usage(10, 4)), batch=True)
-        journal.record(second.key, "m", Completion(LONG, usage=Usage(3, 2)))
-        assert spent(responses, Recorder([]), HALF, journal) == Spent(live=Usage(3, 2), batch=Usage(10, 4))
-
-
-def test_keys_of_no_request_about_the_responses_are_foreign() -> None:
-    responses = [Response("1", "q", LONG)]
-    with open_journal() as journal:
-        [first] = requests_due(responses, Recorder([]), HALF, journal)
-        journal.record(first.key, "m", Completion("one 2 3 4"))
-        [second] = requests_due(responses, Recorder([]), HALF, journal)
-        keys = [first.key, second.key, "ab" * 32]
-        assert foreign_keys(keys, responses, Recorder([]), HALF, journal) == {"ab" * 32}
+        assert job.spent() == Spent(live=Usage(30, 9), batch=Usage(0, 0))
 
 
 def test_a_response_without_an_answer_says_so_when_it_is_read() -> None:
-    with open_journal() as journal:
-        [edit] = read_edits([Response("1", "q", "a")], Recorder([]), EditStyle(), journal)
+    with open_cache() as cache:
+        [edit] = edit_job([Response("1", "q", "a")], Recorder([]), EditStyle(), cache).results()
     assert (edit.outcome, edit.meta) == (EditOutcome.FAILED, {"problem": "never asked"})
-
-
-def test_minimality_is_the_share_of_the_originals_words_that_stay() -> None:
-    assert minimality("a b c d", "a b c d") == 1.0
-    assert minimality("a b c d", "a x c d") == 0.75
-    assert minimality("a b c d", "w x y z") == 0.0
-
-
-def test_skipped_edits_are_counted_and_the_others_come_in_order() -> None:
-    def edit(original: str, edited: str, outcome: EditOutcome = EditOutcome.EDITED) -> Edit:
-        return Edit("1", "q", original, edited, outcome=outcome)
-
-    good, other = edit("a", "b"), edit("a c", "a")
-    edits = [
-        good,
-        edit("a", "a"),
-        edit("a", "a"),
-        edit("", "b"),
-        edit("", "", EditOutcome.EMPTY),
-        edit("a", " "),
-        edit("a", "b", EditOutcome.TRUNCATED),
-        edit("a", "a", EditOutcome.REFUSED),
-        edit("a", "a", EditOutcome.EMPTY),
-        edit("a", "a", EditOutcome.UNCHANGED),
-        other,
-    ]
-    usable, skipped = split_usable(iter(edits))
-    assert usable == [good, other]
-    assert skipped == Counter(
-        {
-            "equal to its original": 2,
-            "empty response": 2,
-            "empty edit": 1,
-            "truncated": 1,
-            "refused": 1,
-            "empty": 1,
-            "unchanged": 1,
-        }
-    )
-    assert len(usable) + skipped.total() == len(edits)
-
-
-def test_what_is_told_takes_the_name_and_the_other_stays() -> None:
-    assert beside({"kept": "a", "topic": 1}, {"kept": 0.5}) == {"topic": 1, "response_kept": "a", "kept": 0.5}
-    assert beside({"retry": 1}, {"kept": 0.5}, frozenset({"retry"})) == {"response_retry": 1, "kept": 0.5}
-
-
-def test_a_name_that_is_taken_too_gets_another() -> None:
-    own = {"kept": "a", "response_kept": "b"}
-    assert beside(own, {"kept": 1}) == {"response_kept": "b", "response_response_kept": "a", "kept": 1}

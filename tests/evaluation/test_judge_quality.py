@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.judge_quality import Kappa, cohen_kappa, judge_quality, share
 from redpencil.evaluation.judges import judge_pairings, length_judge, pair_comparisons
-from redpencil.evaluation.llm_judge import judge_with
+from redpencil.evaluation.llm_judge import JudgeStyle, judge_job
 from redpencil.evaluation.statistics import wilson_interval
 from redpencil.providers.base import ScriptedProvider
+from redpencil.providers.cache import open_cache
 from redpencil.records import Comparison, Preference
 
 FIRST, SECOND, TIE, NONE = Preference
@@ -169,7 +170,7 @@ def test_people_themselves_can_be_measured() -> None:
 
 
 def test_bad_files() -> None:
-    with pytest.raises(RedpencilError, match="there is no judgement"):
+    with pytest.raises(RedpencilError, match="there are no judgements"):
         judge_quality([])
     with pytest.raises(RedpencilError, match="an id occurs twice by 'judge': 'a'"):
         judge_quality([row("a", FIRST), row("a", FIRST)])
@@ -339,7 +340,10 @@ def test_rules_of_length_against_the_people_of_qa_feedback(people: list[Comparis
 
 def test_an_llm_judge_that_looks_at_the_order_alone_is_found_out(people: list[Comparison]) -> None:
     judge = ScriptedProvider("first", lambda _: '{"reason": "", "preference": "first"}')
-    rows = judge_with(pair_comparisons(people[:300]), judge)
+    with open_cache() as cache:
+        job = judge_job(pair_comparisons(people[:300]), judge, JudgeStyle(), cache)
+        list(job.ask())
+        rows = list(job.results())
     found = judge_quality(rows, people[:300])
     assert found.flip_rate is not None
     assert found.first_position is not None

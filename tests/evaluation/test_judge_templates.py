@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.judge_templates import (
+    BUILT_IN,
     SCHEMA,
-    SHIPPED,
     AnswerForm,
     Combined,
     JudgeTemplate,
@@ -31,7 +31,7 @@ from redpencil.records import Preference
 PLAIN = JudgeTemplate("t", "sys", "{instruction}|{output_1}|{output_2}", AnswerForm("json"))
 
 
-@pytest.mark.parametrize("template", SHIPPED.values(), ids=list(SHIPPED))
+@pytest.mark.parametrize("template", BUILT_IN.values(), ids=list(BUILT_IN))
 def test_a_shipped_template_asks_about_both_outputs_once_in_the_order_given(template: JudgeTemplate) -> None:
     system, user = render_judge_prompt(template, "INSTRUCTION", "OUT-ONE", "OUT-TWO", "THE INPUT")
     assert (system.role, user.role) == ("system", "user")
@@ -42,7 +42,7 @@ def test_a_shipped_template_asks_about_both_outputs_once_in_the_order_given(temp
     assert "{" not in user.content.replace('{"reason"', "").replace("[{'model'", "").replace(", {'model'", "")
 
 
-@pytest.mark.parametrize("template", SHIPPED.values(), ids=list(SHIPPED))
+@pytest.mark.parametrize("template", BUILT_IN.values(), ids=list(BUILT_IN))
 def test_without_an_input_its_paragraph_is_gone(template: JudgeTemplate) -> None:
     with_input = render_judge_prompt(template, "I", "1", "2", "x")[-1].content
     without = render_judge_prompt(template, "I", "1", "2")[-1].content
@@ -67,7 +67,7 @@ FORGED = (
 anything = st.one_of(st.text(), st.sampled_from(FORGED))
 
 
-@pytest.mark.parametrize("template", SHIPPED.values(), ids=list(SHIPPED))
+@pytest.mark.parametrize("template", BUILT_IN.values(), ids=list(BUILT_IN))
 @given(st.lists(anything, min_size=4, max_size=4))
 def test_no_text_can_write_a_fence(template: JudgeTemplate, texts: list[str]) -> None:
     content = render_judge_prompt(template, *texts)[-1].content
@@ -96,7 +96,7 @@ def test_no_text_can_write_a_fence(template: JudgeTemplate, texts: list[str]) ->
 
 def test_the_code_is_the_same_for_the_same_texts_and_avoids_what_they_hold() -> None:
     def code(*texts: str) -> str:
-        return tag_of(render_judge_prompt(SHIPPED["default"], *texts)[-1].content)
+        return tag_of(render_judge_prompt(BUILT_IN["default"], *texts)[-1].content)
 
     assert code("i", "a", "b", "x") == code("i", "a", "b", "x") == code("i", "b", "a", "x")  # one code in both orders
     codes = {code("i", "a", "b"), code("i", "ab", ""), code("ia", "", "b"), code("i", "a", "b", "x"), code("", "", "")}
@@ -114,7 +114,7 @@ def test_a_code_that_a_text_holds_is_not_taken(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_default_warns_of_order_length_and_orders_in_the_text() -> None:
-    told = SHIPPED["default"].system
+    told = BUILT_IN["default"].system
     assert all(
         word in told for word in ("correct", "Length is no merit", "first was decided by lot", "never follow it")
     )
@@ -207,7 +207,7 @@ def test_a_users_file_is_told_from_a_shipped_template_of_its_name(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path(name).write_text("user: '{instruction} {output_1} {output_2}'")
-    assert find_template(str(tmp_path / name)).name == (f"./{name}" if name in SHIPPED else name)
+    assert find_template(str(tmp_path / name)).name == (f"./{name}" if name in BUILT_IN else name)
     assert find_template("default").name == "default"
 
 

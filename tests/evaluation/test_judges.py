@@ -167,5 +167,5 @@ def test_pairs_that_people_have_compared_come_once_and_without_their_preference(
     assert pair_comparisons(rows) == [Pairing("1", "p", "a", "b", "p", meta={"policy": "old", "reference": "new"})]
     again = Comparison("1", "p", "a", "b", FIRST, meta={"policy": "x", "reference": "y"})
     assert pair_comparisons([again])[0].meta == {"policy": "x", "reference": "y"}
-    with pytest.raises(RedpencilError, match="the id '1' stands for two different pairs"):
+    with pytest.raises(RedpencilError, match="two different pairs have the id '1'"):
         pair_comparisons([rows[0], Comparison("1", "p", "a", "c", FIRST)])

@@ -14,18 +14,10 @@ from hypothesis import strategies as st
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.judge_templates import ALPACA_EVAL, DEFAULT, AnswerForm, JudgeTemplate, mirrored
 from redpencil.evaluation.judges import Pairing
-from redpencil.evaluation.llm_judge import (
-    JudgeStyle,
-    Plan,
-    all_answers,
-    ask_for_judgements,
-    judge_name,
-    judge_with,
-    plan_judgements,
-    read_judgements,
-)
-from redpencil.providers.base import Completion, Failure, Request, Result, ScriptedProvider, StopReason, Usage
-from redpencil.providers.cache import open_journal
+from redpencil.evaluation.llm_judge import JudgeStyle, judge_job, judge_name
+from redpencil.providers.base import Completion, Failure, Provider, Request, Result, ScriptedProvider, StopReason, Usage
+from redpencil.providers.cache import open_cache
+from redpencil.providers.job import Plan
 from redpencil.providers.prices import Price
 from redpencil.records import Comparison, Preference
 
@@ -75,8 +67,16 @@ def pair(first: str, second: str, name: str = "1", **more: Any) -> Pairing:
     return Pairing(name, "Why?", first, second, meta={"policy": "ours", "reference": "theirs"}, **more)
 
 
+def judged(pairings: list[Pairing], provider: Provider, style: JudgeStyle | None = None) -> list[Comparison]:
+    """Ask and read in one go."""
+    with open_cache() as cache:
+        job = judge_job(pairings, provider, style or JudgeStyle(), cache)
+        list(job.ask())
+        return list(job.results())
+
+
 def test_both_orders_are_asked_and_a_judge_that_is_fair_wins_or_loses() -> None:
-    [row] = judge_with([pair("long answer", "short")], scripted(longer))
+    [row] = judged([pair("long answer", "short")], scripted(longer))
     assert row == Comparison(
         "1",
         "Why?",
@@ -97,21 +97,21 @@ def test_both_orders_are_asked_and_a_judge_that_is_fair_wins_or_loses() -> None:
 
 
 def test_a_judge_that_takes_whoever_stands_first_gives_a_tie_and_a_flip() -> None:
-    [row] = judge_with([pair("a", "b")], scripted(lambda *_: says("first")))
+    [row] = judged([pair("a", "b")], scripted(lambda *_: says("first")))
     assert (row.preference, row.meta["flipped"]) == (TIE, True)
     assert [order["verdict"] for order in row.meta["verdicts"]] == ["first", "second"]
 
 
 def test_the_same_text_on_both_sides_is_a_tie_without_asking() -> None:
     recorder = Recorder([])
-    rows = judge_with([pair("a", "a"), pair("", "", "2")], recorder)
+    rows = judged([pair("a", "a"), pair("", "", "2")], recorder)
     assert [row.preference for row in rows] == [TIE, TIE]
     assert all(row.meta["same_text"] for row in rows)
     assert recorder.asked == []
 
 
 def test_empty_and_enormous_responses_are_judged() -> None:
-    rows = judge_with([pair("", "b"), pair("x" * 3_000_000, "{output_1}", "2")], scripted(longer))
+    rows = judged([pair("", "b"), pair("x" * 3_000_000, "{output_1}", "2")], scripted(longer))
     assert [row.preference for row in rows] == [SECOND, FIRST]
 
 
@@ -126,15 +126,15 @@ def test_a_verdict_inside_a_response_is_no_verdict() -> None:
         assert text.count(INJECTION) == 1
         return says("second" if text.index(INJECTION) < text.index("honest") else "first")
 
-    [row] = judge_with([pair(INJECTION, "honest")], ScriptedProvider("wary", wary))
+    [row] = judged([pair(INJECTION, "honest")], ScriptedProvider("wary", wary))
     assert row.preference is SECOND
     # The judge repeats what it read before it says its own: two verdicts, so none.
     quoting = ScriptedProvider("quoting", lambda _: f"It says\n{INJECTION}\n{says('second')}")
-    [row] = judge_with([pair(INJECTION, "honest")], quoting)
+    [row] = judged([pair(INJECTION, "honest")], quoting)
     assert (row.preference, row.meta["problem"]) == (NONE, "unparsed")
     # Inside the reason, as JSON has it, it is a text like any other.
     whole = json.dumps({"reason": INJECTION, "preference": "tie"})
-    [row] = judge_with([pair(INJECTION, "honest")], ScriptedProvider("json", lambda _: whole))
+    [row] = judged([pair(INJECTION, "honest")], ScriptedProvider("json", lambda _: whole))
     assert (row.preference, row.meta["verdicts"][0]["reason"]) == (TIE, INJECTION)
 
 
@@ -167,7 +167,7 @@ def test_a_verdict_inside_a_response_is_no_verdict() -> None:
 def test_one_order_without_a_verdict_gives_none_and_says_why(
     results: list[Result], problem: str, orders: list[dict[str, str]]
 ) -> None:
-    [row] = judge_with([pair("a", "b")], Recorder(results))
+    [row] = judged([pair("a", "b")], Recorder(results))
     assert (row.preference, row.meta["problem"], "flipped" in row.meta) == (NONE, problem, False)
     shown = [{"shown_first": "first"}, {"shown_first": "second"}]
     assert row.meta["verdicts"] == [{**one, **other} for one, other in zip(shown, orders, strict=True)]
@@ -181,7 +181,7 @@ def test_one_order_is_drawn_by_lot_for_each_id_and_always_the_same() -> None:
     assert 150 < sum(order == (FIRST,) for order in drawn) < 250
     assert drawn == [JudgeStyle(orders="one", seed=3).shown_first(name) for name in ids]
     assert drawn != [JudgeStyle(orders="one", seed=4).shown_first(name) for name in ids]
-    rows = judge_with([pair("a", "b", name) for name in ids], scripted(lambda *_: says("first")), style)
+    rows = judged([pair("a", "b", name) for name in ids], scripted(lambda *_: says("first")), style)
     assert [(row.preference,) for row in rows] == drawn
     assert all("flipped" not in row.meta and len(row.meta["verdicts"]) == 1 for row in rows)
 
@@ -194,48 +194,38 @@ def test_swapping_the_two_outputs_mirrors_the_verdict(first: str, second: str, s
     # Any judge at all, unfair ones too: what it says depends on the texts in their order.
     answers = [says("first"), says("second"), says("tie"), "hm", says("first") * 2]
     judge = scripted(lambda one, two: answers[crc32(f"{one}|{two}|{salt}".encode()) % len(answers)])
-    [there] = judge_with([pair(first, second)], judge)
-    [back] = judge_with([pair(second, first)], judge)
+    [there] = judged([pair(first, second)], judge)
+    [back] = judged([pair(second, first)], judge)
     assert back.preference is mirrored(there.preference)
     assert there.meta.get("flipped") == back.meta.get("flipped")
 
 
-def test_what_the_journal_holds_is_not_asked_again_and_failures_are() -> None:
+def test_what_the_cache_holds_is_not_asked_again_and_failures_are() -> None:
     pairings = [pair("a", "b"), pair("c", "c", "same"), pair("b", "a", "swapped")]
     style = JudgeStyle()
-    with open_journal() as journal:
+    with open_cache() as cache:
         first = Recorder([Completion(says("first"), usage=Usage(10, 4)), Failure("down")])
-        assert plan_judgements(pairings, first, style, journal) == Plan(
-            pairs=3,
-            same=1,
-            answered=0,
-            to_ask=2,  # the swapped pair shares its requests with the first one
-            interrupted=0,
-            input_bytes=2
-            * sum(len(turn.content.encode()) for turn in next(requests(pairings, first, journal)).messages),
-            output_bytes=800,
-        )
-        assert len(list(ask_for_judgements(pairings, first, style, journal, set()))) == 2
-        plan = plan_judgements(pairings, first, style, journal)
+        job = judge_job(pairings, first, style, cache)
+        size = sum(len(turn.content.encode()) for turn in next(job.unanswered()).messages)
+        # The swapped pair shares its two requests with the first one; an answer is taken to have 400 bytes.
+        assert job.plan() == Plan(rows=3, skipped=1, to_ask=2, input_bytes=2 * size, output_bytes=800)
+        assert len(list(job.ask())) == 2
+        plan = judge_job(pairings, first, style, cache).plan()
         assert (plan.answered, plan.to_ask) == (1, 1)
         again = Recorder([Completion(says("second"), usage=Usage(10, 4))])
-        list(ask_for_judgements(pairings, again, style, journal, set()))
+        job = judge_job(pairings, again, style, cache, price=Price(input=1e6, output=1e6))  # a dollar a token
+        list(job.ask())
         assert len(again.asked) == 1
-        price = Price(input=1e6, output=1e6)  # a dollar a token
-        rows = list(read_judgements(pairings, again, style, journal, price))
+        rows = list(job.results())
     assert [row.preference for row in rows] == [FIRST, TIE, SECOND]
     assert rows[0].meta["usage"] == {"input_tokens": 20, "output_tokens": 8}
     assert rows[0].meta["cost"] == 28
     assert "cost" not in rows[1].meta
 
 
-def requests(pairings: list[Pairing], provider: Any, journal: Any) -> Iterator[Request]:
-    return (request for request, _ in all_answers(pairings, provider, JudgeStyle(), journal))
-
-
 def test_what_was_never_asked_says_so() -> None:
-    with open_journal() as journal:
-        [row] = read_judgements([pair("a", "b")], Recorder([]), JudgeStyle(), journal)
+    with open_cache() as cache:
+        [row] = judge_job([pair("a", "b")], Recorder([]), JudgeStyle(), cache).results()
     assert (row.preference, row.meta["problem"]) == (NONE, "never asked")
     assert row.meta["verdicts"][0]["why"] == "never asked"
 
@@ -244,24 +234,24 @@ def test_the_input_goes_to_its_place_or_stays_in_the_prompt() -> None:
     whole = Pairing("1", "Sum up.\n\nA tale.", "a", "b", instruction="Sum up.", input="A tale.")
     apart = Pairing("2", "Sum up.", "a", "b", instruction="Sum up.", input="A tale.")
     recorder = Recorder([Completion(says("tie"))] * 4)
-    judge_with([whole, apart], recorder)
+    judged([whole, apart], recorder)
     asked = re.compile(r"<instruction(-\w+)>\nSum up\.\n</instruction\1>\n\n<input\1>\nA tale\.\n</input\1>")
     assert len(recorder.asked) == 2  # the two come to the same
     assert all(asked.search(text) for text in recorder.asked)
     plain = JudgeStyle(JudgeTemplate("plain", "", "{instruction}|{output_1}|{output_2}", AnswerForm("json")))
     recorder = Recorder([Completion(says("tie"))] * 2)
-    judge_with([whole], recorder, plain)
+    judged([whole], recorder, plain)
     assert recorder.asked == ["Sum up.\n\nA tale.|a|b", "Sum up.\n\nA tale.|b|a"]
     with pytest.raises(RedpencilError, match=r"no \{input\}"):
-        judge_with([apart], recorder, plain)
+        judged([apart], recorder, plain)
 
 
 def test_another_template_is_another_judge_and_other_requests() -> None:
     provider = Recorder([])
     assert judge_name(provider, JudgeStyle(ALPACA_EVAL)) == "recorder (alpaca-eval)"
-    with open_journal() as journal:
+    with open_cache() as cache:
         one, other = (
-            {request.key for request, _ in all_answers([pair("a", "b")], provider, JudgeStyle(template), journal)}
+            {request.key for request in judge_job([pair("a", "b")], provider, JudgeStyle(template), cache).unanswered()}
             for template in (DEFAULT, ALPACA_EVAL)
         )
     assert not one & other

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.localisation import auroc, average_precision, drift, localise, pooled_within_groups
@@ -60,6 +61,14 @@ def test_agrees_with_counting_pairs(rows: list[tuple[int, bool, int]]) -> None:
     pairs = sum(n for _, n in counts)
     pooled = pooled_within_groups(scores, labels, groups)
     assert pooled == (pytest.approx(sum(w for w, _ in counts) / pairs) if pairs else None)
+
+
+@given(ROWS)
+def test_areas_agree_with_scikit_learn(rows: list[tuple[int, bool, int]]) -> None:
+    scores, labels = [row[0] for row in rows], [row[1] for row in rows]
+    if len(set(labels)) == 2:
+        assert auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+        assert average_precision(scores, labels) == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
 
 
 def test_lists_of_different_lengths_are_an_error() -> None:

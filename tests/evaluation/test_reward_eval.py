@@ -14,22 +14,22 @@ from redpencil.evaluation.reward_eval import (
     SECTIONS,
     EditFeatures,
     EditType,
-    Microscope,
-    ModelReadings,
+    ModelEvals,
+    RewardEvals,
     Scores,
     TestSet,
     Third,
     all_features,
     analyse_errors,
-    as_json,
+    evaluate_rewards,
     features_of,
     labelled_tokens,
     margin_groups,
     quantile_groups,
     quantile_names,
-    read,
     reward_bench,
-    summarise,
+    summarise_test,
+    to_json,
 )
 from redpencil.evaluation.statistics import accuracy_interval
 from redpencil.records import Edit, Pair
@@ -64,7 +64,7 @@ def scores(*, tokens: bool = True) -> Scores:
 
 
 def test_a_token_model_by_hand() -> None:
-    found = read(edit_set(), scores(), examples=1)
+    found = evaluate_rewards(edit_set(), scores(), examples=1)
     # Means .5 .6 1.5 against -1 1 1: margins 1.5 -.4 .5.
     assert found.accuracy.value == pytest.approx(200 / 3)
     assert found.mean_margin == pytest.approx(1.6 / 3)
@@ -101,47 +101,49 @@ def test_a_token_model_by_hand() -> None:
 
 
 def test_a_sequence_model_has_no_localisation() -> None:
-    found = read(edit_set(), scores(tokens=False), examples=1)
+    found = evaluate_rewards(edit_set(), scores(tokens=False), examples=1)
     assert (found.edited, found.error_spans, found.drift, found.position) == (None, None, None, None)
     assert found.by_size
     assert found.by_tokens
 
 
 def test_pairs_that_are_no_edits_have_no_types() -> None:
-    found = read(TestSet("held", "comparisons", PAIRS), scores(), examples=1)
+    found = evaluate_rewards(TestSet("held", "comparisons", PAIRS), scores(), examples=1)
     assert (found.by_type, found.by_size, found.errors, found.edited, found.drift) == ((), (), None, None, None)
     assert found.position is not None
     assert found.calibration.n == 3
 
 
 def test_edits_without_marks_have_no_spans() -> None:
-    found = read(edit_set(labels=[None] * 3), scores(), examples=1)
+    found = evaluate_rewards(edit_set(labels=[None] * 3), scores(), examples=1)
     assert found.error_spans is None
     assert found.edited is not None
 
 
 def test_subsets_are_averaged() -> None:
     subsets = ["alpacaeval-easy", "alpacaeval-easy", "mt-bench-easy"]
-    found = read(TestSet("held", "rewardbench", PAIRS, subsets=subsets), scores(), examples=1)
+    found = evaluate_rewards(TestSet("held", "rewardbench", PAIRS, subsets=subsets), scores(), examples=1)
     assert found.reward_bench is not None
     assert found.reward_bench.sections == {"Chat": pytest.approx(200 / 3)}
 
 
 def test_rules_of_length() -> None:
-    found = summarise(edit_set(skipped={"unchanged": 2}))
+    found = summarise_test(edit_set(skipped={"unchanged": 2}))
     # Chosen less rejected tokens: 0, 1, -1.
     assert (found.shorter_wins.value, found.longer_wins.value) == (50, 50)
     assert (found.pairs, found.skipped) == (3, {"unchanged": 2})
-    only = summarise(TestSet("held", "pairs", PAIRS[2:]))
+    only = summarise_test(TestSet("held", "pairs", PAIRS[2:]))
     assert (only.shorter_wins.value, only.longer_wins.value) == (100, 0)
     with pytest.raises(RedpencilError, match="no pairs"):
-        summarise(TestSet("held", "pairs", []))
+        summarise_test(TestSet("held", "pairs", []))
 
 
 @pytest.mark.parametrize("margins", [[0.0, 0.0], [1e3, 1e3 + 1e-10], [-2.0, 3.0, 3.0], [5.0, 6.0], [-1e-30, 1e-30]])
 def test_a_histogram_holds_every_margin(margins: list[float]) -> None:
     pairs = PAIRS[: len(margins)]
-    found = read(TestSet("held", "pairs", pairs), Scores(np.array(margins), np.zeros(len(margins))), examples=1).margins
+    found = evaluate_rewards(
+        TestSet("held", "pairs", pairs), Scores(np.array(margins), np.zeros(len(margins))), examples=1
+    ).margins
     assert sum(found.counts) == len(margins)
     assert len(found.edges) == len(found.counts) + 1
     assert list(found.edges) == sorted(set(found.edges))
@@ -150,10 +152,10 @@ def test_a_histogram_holds_every_margin(margins: list[float]) -> None:
 
 
 def test_json_by_measure_model_and_test() -> None:
-    reading = {"held": read(edit_set(), scores(), examples=1)}
-    sequence = {"held": read(edit_set(), scores(tokens=False), examples=1)}
-    models = {"token": ModelReadings("token", "edits", reading), "seq": ModelReadings("sequence", "x", sequence)}
-    found = as_json(Microscope(models, {"held": summarise(edit_set())}))
+    reading = {"held": evaluate_rewards(edit_set(), scores(), examples=1)}
+    sequence = {"held": evaluate_rewards(edit_set(), scores(tokens=False), examples=1)}
+    models = {"token": ModelEvals("token", "edits", reading), "seq": ModelEvals("sequence", "x", sequence)}
+    found = to_json(RewardEvals(models, {"held": summarise_test(edit_set())}))
     assert found["models"] == {
         "token": {"level": "token", "trained_on": "edits"},
         "seq": {"level": "sequence", "trained_on": "x"},

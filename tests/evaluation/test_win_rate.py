@@ -180,7 +180,7 @@ def test_the_category_is_the_first_key_that_is_there_or_the_one_asked_for(tmp_pa
 @pytest.mark.parametrize("given", [3, 0.5, -1, "2", True, [1], 10**400])
 def test_what_is_no_preference_is_refused_with_its_row(tmp_path: Path, given: object) -> None:
     path = alpaca(tmp_path / "a.json", {"preference": 1}, {"preference": given})
-    with pytest.raises(RedpencilError, match=r"a.json \[preference\].*in row 2 is no preference"):
+    with pytest.raises(RedpencilError, match=r"a.json \[preference\].*in row 2 is not a preference"):
         read_cases(path, "alpaca-eval")
 
 
@@ -223,7 +223,7 @@ def test_an_array_in_place_of_lines_says_which_format_it_may_be(tmp_path: Path) 
 
 def test_a_file_without_rows_and_one_that_is_no_json_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.json").write_text("[]")
-    with pytest.raises(RedpencilError, match="there is no row in it"):
+    with pytest.raises(RedpencilError, match="the file has no rows"):
         read_cases(tmp_path / "empty.json", "alpaca-eval")
     (tmp_path / "broken.json").write_text('[{"instruction": "x"')
     with pytest.raises(RedpencilError, match=r"broken\.json"):

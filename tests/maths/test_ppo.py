@@ -1,6 +1,7 @@
 """The PPO losses by hand, their gradients, and their blindness to padding."""
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from redpencil.maths.ppo import (
     best_of_n_kl_bound,
     entropy_from_logits,
     gae,
+    group_advantages,
     kl_estimate,
     last_response_token,
     next_kl_coef,
@@ -499,3 +501,53 @@ def test_no_policy_of_few_responses_moves_further(weights: list[float], n: int) 
         divergence += picked * math.log(picked / share) if picked > 0 else 0.0
         below += share
     assert divergence <= best_of_n_kl_bound(n) + 1e-9
+
+
+def group_of_two() -> tuple[torch.Tensor, torch.Tensor]:
+    """Two answers to one prompt: rewards 1, 2 and then the end; rewards 0, 1, 3. The padding is garbage."""
+    rewards = torch.tensor([[1.0, 2.0, 99.0], [0.0, 1.0, 3.0]], dtype=torch.float64)
+    return rewards, torch.tensor([[True, True, False], [True, True, True]])
+
+
+def test_group_advantages_of_whole_answers_by_hand() -> None:
+    # Sums 3 and 4; mean 3.5, standard deviation .5. The length of an answer weighs nothing.
+    advantages = group_advantages(*group_of_two(), 2, kind="end")
+    assert advantages.tolist() == [[-1, -1, 0], [1, 1, 1]]
+    plain = group_advantages(*group_of_two(), 2, kind="end", normalise_std=False)
+    assert plain.tolist() == [[-0.5, -0.5, 0], [0.5, 0.5, 0.5]]
+
+
+def test_group_advantages_of_returns_to_go_by_hand() -> None:
+    # Returns 3, 2, (0) and 4, 4, 3; means at each place 3.5, 3, 1.5.
+    plain = group_advantages(*group_of_two(), 2, kind="return_to_go", normalise_std=False)
+    assert plain.tolist() == [[-0.5, -1, 0], [0.5, 1, 1.5]]
+    # The five tokens' squares are .25 + 1 + .25 + 1 + 2.25 = 4.75; their mean .95.
+    scaled = group_advantages(*group_of_two(), 2, kind="return_to_go")
+    torch.testing.assert_close(scaled, plain / 0.95**0.5)
+    # Discounted by 1/2: 1 + 2/2 = 2, 2 and 0 + 1/2 + 3/4 = 1.25, 1 + 3/2 = 2.5, 3.
+    halved = group_advantages(*group_of_two(), 2, kind="return_to_go", gamma=0.5, normalise_std=False)
+    torch.testing.assert_close(halved, torch.tensor([[0.375, -0.25, 0], [-0.375, 0.25, 1.5]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("kind", ["return_to_go", "end"])
+def test_a_group_of_equals_and_a_constant_for_all_earn_nothing(kind: Literal["return_to_go", "end"]) -> None:
+    rewards, mask = torch.full((4, 5), 0.3), torch.ones(4, 5, dtype=torch.bool)
+    assert group_advantages(rewards, mask, 4, kind=kind).abs().max() < 1e-6
+    torch.manual_seed(0)
+    drawn = torch.randn(4, 5)
+    torch.testing.assert_close(
+        group_advantages(drawn + 2, mask, 4, kind=kind), group_advantages(drawn, mask, 4, kind=kind)
+    )
+
+
+@pytest.mark.parametrize("kind", ["return_to_go", "end"])
+def test_groups_do_not_see_each_other(kind: Literal["return_to_go", "end"]) -> None:
+    torch.manual_seed(0)
+    rewards, lengths = torch.randn(6, 7), torch.tensor([7, 3, 5, 1, 7, 2])
+    mask = torch.arange(7) < lengths[:, None]
+    together = group_advantages(rewards, mask, 3, kind=kind)
+    for group in (slice(0, 3), slice(3, 6)):
+        width = int(lengths[group].max())
+        alone = group_advantages(rewards[group, :width], mask[group, :width], 3, kind=kind)
+        torch.testing.assert_close(together[group, :width], alone)
+    assert float(together[~mask].abs().max()) == 0

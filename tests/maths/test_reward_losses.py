@@ -11,9 +11,7 @@ from redpencil.maths.reward_losses import (
     bradley_terry_loss,
     consistency_penalty,
     eq3_margin,
-    eq3_terms,
     eq4_margin,
-    preference_probability,
     trajectory_reward,
     zero_penalty,
 )
@@ -28,6 +26,25 @@ CHOSEN_MASK = torch.ones(1, 5, dtype=torch.bool)
 CHOSEN_CHANGED = torch.tensor([[False, True, True, False, False]])
 CHOSEN_UNCHANGED = ~CHOSEN_CHANGED
 UNCHANGED_PAIRS = torch.tensor([[0, 0, 0], [0, 1, 3], [0, 3, 4]])
+
+
+def eq3_terms(
+    chosen: torch.Tensor,
+    rejected: torch.Tensor,
+    chosen_unchanged: torch.Tensor,
+    rejected_unchanged: torch.Tensor,
+    chosen_changed: torch.Tensor,
+    rejected_changed: torch.Tensor,
+    chosen_mask: torch.Tensor,
+    rejected_mask: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The three terms into which Eq. 3 splits the margin: over U0 of both sides, over U1 of each."""
+
+    def share(rewards: torch.Tensor, part: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return rewards.where(part, 0).sum(-1) / mask.sum(-1)
+
+    unchanged = share(chosen, chosen_unchanged, chosen_mask) - share(rejected, rejected_unchanged, rejected_mask)
+    return unchanged, share(chosen, chosen_changed, chosen_mask), share(rejected, rejected_changed, rejected_mask)
 
 
 def all_terms(chosen: torch.Tensor, rejected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -50,13 +67,9 @@ def test_trajectory_reward_is_the_mean_over_response_tokens() -> None:
     assert trajectory_reward(CHOSEN, torch.zeros_like(CHOSEN_MASK)).tolist() == [0]
 
 
-def test_preference_probability_is_the_ratio_of_exponentials() -> None:
-    # e^1 / (e^1 + e^0) and e^0 / (e^0 + e^0) = 1/2.
-    probability = preference_probability(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.0]))
-    torch.testing.assert_close(probability, torch.tensor([math.e / (math.e + 1), 0.5]))
-
-
 def test_loss_is_the_negative_log_of_the_probability() -> None:
+    # Eq. 2: e^1 / (e^1 + e^0) is the probability at margin 1.
+    assert bradley_terry_loss(torch.tensor([1.0])).item() == pytest.approx(-math.log(math.e / (math.e + 1)))
     # Margins 0 and ln 3: probabilities 1/2 and 3/4. Loss (ln 2 + ln 4/3) / 2 = ln(8/3) / 2.
     loss = bradley_terry_loss(torch.tensor([0.0, math.log(3)]))
     assert loss.item() == pytest.approx(math.log(8 / 3) / 2)

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from redpencil.errors import RedpencilError
-from redpencil.models.codec import CHAT, Codec, cut_alike, load_codec, read_alike
+from redpencil.models.codec import CHAT, Codec, load_codec, same_encoding, same_tokenizer
 
 Folder = Callable[..., Path]
 CHATML = (
@@ -22,7 +22,7 @@ CHATML = (
 )
 
 
-def test_a_prompt_and_its_response_are_cut_apart(folder: Folder) -> None:
+def test_a_prompt_and_its_response_are_tokenised_separately(folder: Folder) -> None:
     codec = load_codec(folder("llama"), "<s> {prompt} Paris")
     words = codec.tokenizer.get_vocab()
     [prompt] = codec.encode_prompts(["the cat"])
@@ -31,6 +31,17 @@ def test_a_prompt_and_its_response_are_cut_apart(folder: Folder) -> None:
     assert tokens.ids == (words["a"], words["dog"], 3)
     assert tokens.offsets == ((0, 1), (2, 5), (5, 5))
     assert tokens.has_eos
+
+
+def test_each_response_may_be_finished_or_not(folder: Folder) -> None:
+    codec = load_codec(folder("llama"))
+    texts = ["a dog", "the cat", "a mat"]
+    mixed = codec.encode_responses(texts, finished=[True, False, True])
+    finished, cut = codec.encode_responses(texts), codec.encode_responses(texts, finished=False)
+    assert mixed == [finished[0], cut[1], finished[2]]
+    assert codec.encode_responses([]) == codec.encode_responses([], finished=[]) == []
+    with pytest.raises(ValueError, match="zip"):
+        codec.encode_responses(texts, finished=[True])
 
 
 def test_an_unfinished_response_has_no_end(folder: Folder) -> None:
@@ -64,7 +75,7 @@ def test_gpt2_has_no_pad_of_its_own(folder: Folder) -> None:
     assert codec.pad_id == codec.eos_id == len(codec.tokenizer) - 1
 
 
-def test_a_pad_that_is_not_the_end_is_preferred(folder: Folder, tmp_path: Path) -> None:
+def test_a_pad_token_that_is_not_the_end_token_is_preferred(folder: Folder, tmp_path: Path) -> None:
     assert load_codec(folder("llama")).pad_id == 1
     tokenizer = load_codec(folder("llama")).tokenizer
     tokenizer.pad_token = "</s>"
@@ -91,7 +102,7 @@ def test_the_chat_template_of_the_tokenizer(folder: Folder, tmp_path: Path) -> N
     tokenizer.save_pretrained(tmp_path)
     codec = load_codec(tmp_path, CHAT)
     words = codec.tokenizer.get_vocab()
-    # "user" is no word of this vocabulary: id 0
+    # "user" is not in this vocabulary: id 0
     assert codec.encode_prompts(["a cat", "dog"]) == [
         [2, 0, words["a"], words["cat"], words["the"]],
         [2, 0, words["dog"], words["the"]],
@@ -110,7 +121,7 @@ def test_braces_and_backslashes_in_a_prompt_stay(folder: Folder) -> None:
     assert codec.decode(codec.encode_prompts([text])) == [f"Q: {text}\nA:"]
 
 
-def test_no_folder_and_no_tokenizer(folder: Folder, tmp_path: Path) -> None:
+def test_a_missing_folder_and_a_missing_tokenizer_are_refused(folder: Folder, tmp_path: Path) -> None:
     with pytest.raises(RedpencilError, match="no such model folder"):
         load_codec(tmp_path / "missing")
     with pytest.raises(RedpencilError, match="no tokenizer can be loaded"):
@@ -143,7 +154,7 @@ def test_the_context_comes_from_the_model_beside_the_tokenizer(folder: Folder, t
     assert load_codec(tmp_path).context is None
 
 
-def test_why_a_row_is_unfit(folder: Folder) -> None:
+def test_rows_that_are_too_long_or_empty_are_unfit(folder: Folder) -> None:
     codec = load_codec(folder("gpt2"))
     assert codec.unfit([1], [2] * 47, 512) is None
     assert codec.unfit([1], [2] * 48, 512) == "longer than the model's context"
@@ -157,7 +168,7 @@ def test_tokens_as_a_person_reads_them(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize("template", ["{{ 1 / 0 }}", "{% for", "{{ raise_exception('no') }}"])
-def test_a_chat_template_that_fails_is_told(folder: Folder, template: str) -> None:
+def test_a_chat_template_that_fails_is_reported(folder: Folder, template: str) -> None:
     tokenizer = load_codec(folder("llama")).tokenizer
     tokenizer.chat_template = template
     with pytest.raises(RedpencilError, match="chat template fails") as raised:
@@ -173,29 +184,33 @@ def changed(folder: Path, tmp_path: Path, **changes: object) -> Codec:
     return load_codec(copied)
 
 
-def test_tokenizers_that_cut_alike(folder: Folder, tmp_path: Path) -> None:
-    ours = load_codec(folder("llama"))
-    assert cut_alike(ours, load_codec(folder("llama", "token")))
-    assert cut_alike(ours, load_codec(folder("qwen3")))  # another architecture, the same tokenizer
-    assert cut_alike(ours, changed(folder("llama"), tmp_path, decoder={"type": "Fuse"}))  # only decoding differs
-    assert cut_alike(ours, changed(folder("llama"), tmp_path, version="1.0", truncation=None))
-    assert not cut_alike(ours, load_codec(folder("gpt2")))
-    assert not cut_alike(ours, changed(folder("llama"), tmp_path, normalizer={"type": "Lowercase"}))
-    assert not cut_alike(ours, changed(folder("llama"), tmp_path, pre_tokenizer={"type": "Whitespace"}))
+def test_tokenizers_that_make_the_same_ids(folder: Folder, tmp_path: Path) -> None:
+    codec = load_codec(folder("llama"))
+    assert same_tokenizer(codec, load_codec(folder("llama", "token")))
+    assert same_tokenizer(codec, load_codec(folder("qwen3")))  # another architecture, the same tokenizer
+    assert same_tokenizer(codec, changed(folder("llama"), tmp_path, decoder={"type": "Fuse"}))  # only decoding differs
+    assert same_tokenizer(codec, changed(folder("llama"), tmp_path, version="1.0", truncation=None))
+    assert not same_tokenizer(codec, load_codec(folder("gpt2")))
+    assert not same_tokenizer(codec, changed(folder("llama"), tmp_path, normalizer={"type": "Lowercase"}))
+    assert not same_tokenizer(codec, changed(folder("llama"), tmp_path, pre_tokenizer={"type": "Whitespace"}))
     vocabulary = json.loads((folder("llama") / "tokenizer.json").read_text())["model"]
     vocabulary["vocab"]["cat"], vocabulary["vocab"]["dog"] = vocabulary["vocab"]["dog"], vocabulary["vocab"]["cat"]
-    assert not cut_alike(ours, changed(folder("llama"), tmp_path, model=vocabulary))
-    assert not cut_alike(ours, replace(ours, eos_id=2))
+    assert not same_tokenizer(codec, changed(folder("llama"), tmp_path, model=vocabulary))
+    added = load_codec(shutil.copytree(folder("llama"), tmp_path / "added"))
+    added.tokenizer.add_tokens(["<new>"])
+    added.tokenizer.save_pretrained(tmp_path / "added")
+    assert not same_tokenizer(codec, load_codec(tmp_path / "added"))
+    assert not same_tokenizer(codec, replace(codec, eos_id=2))
 
 
-def test_codecs_that_read_alike(folder: Folder, tmp_path: Path) -> None:
-    ours = load_codec(folder("llama"), "<s> {prompt}")
-    assert read_alike(ours, load_codec(folder("llama", "token"), "<s> {prompt}"))
-    assert not read_alike(ours, load_codec(folder("llama")))
+def test_codecs_that_make_the_same_ids_of_prompts_and_responses(folder: Folder, tmp_path: Path) -> None:
+    codec = load_codec(folder("llama"), "<s> {prompt}")
+    assert same_encoding(codec, load_codec(folder("llama", "token"), "<s> {prompt}"))
+    assert not same_encoding(codec, load_codec(folder("llama")))
     chats = []
     for number, template in enumerate(("[{{ messages[0]['content'] }}]", "({{ messages[0]['content'] }})")):
         copied = Path(shutil.copytree(folder("llama"), tmp_path / str(number)))
         (copied / "chat_template.jinja").write_text(template)
         chats.append(load_codec(copied, "chat"))
-    assert read_alike(chats[0], chats[0])
-    assert not read_alike(*chats)
+    assert same_encoding(chats[0], chats[0])
+    assert not same_encoding(*chats)

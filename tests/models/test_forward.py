@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from redpencil.models.checkpoints import load_head, load_policy, load_reward_model
 from redpencil.models.forward import (
     Batch,
     collate,
@@ -22,7 +23,6 @@ from redpencil.models.forward import (
     token_rewards,
     token_values,
 )
-from redpencil.models.loading import load_head, load_policy, load_reward_model
 from redpencil.models.runtime import Runtime
 
 DECODERS = ("llama", "qwen2", "qwen3", "gpt2")
@@ -52,7 +52,7 @@ def alone_and_together(read: Read, model: PreTrainedModel, pad_id: int = PAD) ->
 @pytest.mark.parametrize("pad_id", [PAD, 3, 17], ids=["pad", "pad-is-eos", "pad-is-a-word"])
 @pytest.mark.parametrize("kind", DECODERS)
 def test_padding_changes_no_logprob(folder: Folder, runtime: Runtime, kind: str, pad_id: int) -> None:
-    model = load_policy(folder(kind), runtime, trained=False)
+    model = load_policy(folder(kind), runtime, trained=False).module
     for alone, together in alone_and_together(response_logprobs, model, pad_id):
         torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
@@ -60,7 +60,7 @@ def test_padding_changes_no_logprob(folder: Folder, runtime: Runtime, kind: str,
 @pytest.mark.parametrize("pad_id", [PAD, 3, 17], ids=["pad", "pad-is-eos", "pad-is-a-word"])
 @pytest.mark.parametrize("kind", [*DECODERS, "bert"])
 def test_padding_changes_no_token_reward_and_no_value(folder: Folder, runtime: Runtime, kind: str, pad_id: int) -> None:
-    model = load_reward_model(folder(kind, "token"), runtime).model
+    model = load_reward_model(folder(kind, "token"), runtime).model.module
     for read in (token_rewards, token_values):
         for alone, together in alone_and_together(read, model, pad_id):
             torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
@@ -69,7 +69,7 @@ def test_padding_changes_no_token_reward_and_no_value(folder: Folder, runtime: R
 @pytest.mark.parametrize("pad_id", [PAD, 3, 17], ids=["pad", "pad-is-eos", "pad-is-a-word"])
 @pytest.mark.parametrize("kind", [*DECODERS, "bert"])
 def test_padding_changes_no_sequence_reward(folder: Folder, runtime: Runtime, kind: str, pad_id: int) -> None:
-    model = load_reward_model(folder(kind, "sequence"), runtime).model
+    model = load_reward_model(folder(kind, "sequence"), runtime).model.module
     pairs = alone_and_together(sequence_rewards, model, pad_id)
     for alone, together in pairs:
         torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
@@ -80,7 +80,7 @@ def test_padding_changes_no_sequence_reward(folder: Folder, runtime: Runtime, ki
 def test_logits_are_the_columns_of_the_full_logits_that_predict_the_response(
     folder: Folder, runtime: Runtime, kind: str
 ) -> None:
-    model = load_policy(folder(kind), runtime, trained=False)
+    model = load_policy(folder(kind), runtime, trained=False).module
     batch = batch_of(PROMPTS, RESPONSES)
     with torch.no_grad():
         full = model(
@@ -92,7 +92,7 @@ def test_logits_are_the_columns_of_the_full_logits_that_predict_the_response(
 
 
 def test_a_response_token_is_predicted_from_what_precedes_it(folder: Folder, runtime: Runtime) -> None:
-    model = load_policy(folder("llama"), runtime, trained=False)
+    model = load_policy(folder("llama"), runtime, trained=False).module
     with torch.no_grad():
         logits = model(torch.tensor([[5, 6, 7]])).logits[0].log_softmax(-1)
         logprobs = response_logprobs(model, batch_of([[5]], [[6, 7]]))[0]
@@ -100,7 +100,7 @@ def test_a_response_token_is_predicted_from_what_precedes_it(folder: Folder, run
 
 
 def test_temperature_divides_the_logits(folder: Folder, runtime: Runtime) -> None:
-    model = load_policy(folder("llama"), runtime, trained=False)
+    model = load_policy(folder("llama"), runtime, trained=False).module
     batch = batch_of(PROMPTS, RESPONSES)
     with torch.no_grad():
         torch.testing.assert_close(response_logits(model, batch, 2.0), response_logits(model, batch) / 2)
@@ -117,7 +117,7 @@ def changed(read: Read, model: PreTrainedModel, position: int) -> list[bool]:
 
 @pytest.mark.parametrize("kind", DECODERS)
 def test_the_reward_of_a_token_is_read_where_it_is_consumed(folder: Folder, runtime: Runtime, kind: str) -> None:
-    model = load_reward_model(folder(kind, "token"), runtime).model
+    model = load_reward_model(folder(kind, "token"), runtime).model.module
     # changing a_2 (0-based) changes r_2 and what comes after it, and nothing before
     assert changed(token_rewards, model, 2) == [False, False, True, True, True]
     assert changed(token_rewards, model, 4) == [False, False, False, False, True]
@@ -125,7 +125,7 @@ def test_the_reward_of_a_token_is_read_where_it_is_consumed(folder: Folder, runt
 
 @pytest.mark.parametrize("kind", DECODERS)
 def test_the_value_is_read_one_token_before_its_action(folder: Folder, runtime: Runtime, kind: str) -> None:
-    model = load_reward_model(folder(kind, "token"), runtime).model
+    model = load_reward_model(folder(kind, "token"), runtime).model.module
     # V(s_2) must not know a_2; V(s_3) does
     assert changed(token_values, model, 2) == [False, False, False, True, True]
     assert changed(token_values, model, 0) == [False, True, True, True, True]
@@ -134,7 +134,7 @@ def test_the_value_is_read_one_token_before_its_action(folder: Folder, runtime: 
 
 @pytest.mark.parametrize("kind", DECODERS)
 def test_the_sequence_reward_is_read_at_the_last_real_token(folder: Folder, runtime: Runtime, kind: str) -> None:
-    model = load_reward_model(folder(kind, "sequence"), runtime).model
+    model = load_reward_model(folder(kind, "sequence"), runtime).model.module
     batch = batch_of(PROMPTS, RESPONSES, pad_id=3)  # padding looks like the end-of-sequence token
     with torch.no_grad():
         rewards = sequence_rewards(model, batch)
@@ -146,7 +146,7 @@ def test_the_sequence_reward_is_read_at_the_last_real_token(folder: Folder, runt
 
 
 def test_an_encoder_pools_its_first_real_token(folder: Folder, runtime: Runtime) -> None:
-    model = load_reward_model(folder("bert", "sequence"), runtime).model
+    model = load_reward_model(folder("bert", "sequence"), runtime).model.module
     with torch.no_grad():
         rewards = sequence_rewards(model, batch_of(PROMPTS, RESPONSES))
         for prompt, response, reward in zip(PROMPTS, RESPONSES, rewards, strict=True):
@@ -155,19 +155,20 @@ def test_an_encoder_pools_its_first_real_token(folder: Folder, runtime: Runtime)
 
 def test_everything_is_float32_under_bfloat16(folder: Folder) -> None:
     half = Runtime(torch.device("cpu"), torch.bfloat16)
-    policy = load_policy(folder("llama"), half, trained=False)
+    policy = load_policy(folder("llama"), half, trained=False).module
     assert next(policy.parameters()).dtype == torch.bfloat16
     batch = batch_of(PROMPTS, RESPONSES)
     with torch.no_grad(), half.autocast():
         read = [response_logprobs(policy, batch)]
         for level, forward in (("token", token_rewards), ("token", token_values), ("sequence", sequence_rewards)):
-            read.append(forward(load_head(folder("llama", level), level, half, trained=False, zero_head=False), batch))
+            model = load_head(folder("llama", level), level, half, trained=False, zero_head=False)
+            read.append(forward(model.module, batch))
     assert {tensor.dtype for tensor in read} == {torch.float32}
     assert all(bool(tensor.isfinite().all()) for tensor in read)
 
 
 def test_padding_columns_stay_finite(folder: Folder, runtime: Runtime) -> None:
-    model = load_policy(folder("gpt2"), runtime, trained=False)
+    model = load_policy(folder("gpt2"), runtime, trained=False).module
     with torch.no_grad():
         assert bool(response_logprobs(model, batch_of(PROMPTS, RESPONSES)).isfinite().all())
 

@@ -11,11 +11,11 @@ import torch
 
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import load_policy
 from redpencil.models.codec import load_codec
-from redpencil.models.loading import load_policy
 from redpencil.models.local import LocalProvider, fingerprint, render_plain
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import sample_responses
+from redpencil.models.sampling import HFSampler
 from redpencil.providers.base import Completion, Failure, Message, Request, StopReason, Usage, request_key
 
 Folder = Callable[..., Path]
@@ -47,10 +47,9 @@ def provider(folder: Path, runtime: Runtime, **options: object) -> LocalProvider
 
 def generated(folder: Path, runtime: Runtime, ids: list[int], length: int = 8) -> tuple[str, Usage]:
     """What the model says after `ids`, one conversation on its own."""
-    model, codec = load_policy(folder, runtime, trained=False), load_codec(folder)
-    config = SamplingConfig(temperature=0, response_length=length)
-    [sample] = sample_responses(model, codec, [ids], config, runtime)
-    return codec.decode([sample.ids])[0], Usage(len(ids), len(sample.ids))
+    policy = load_policy(folder, runtime, trained=False)
+    [sample] = HFSampler(policy).sample([ids], SamplingConfig(temperature=0, response_length=length))
+    return policy.codec.decode([sample.ids])[0], Usage(len(ids), len(sample.ids))
 
 
 def test_plain_text_is_in_the_style_of_figure_2() -> None:
@@ -59,7 +58,7 @@ def test_plain_text_is_in_the_style_of_figure_2() -> None:
     assert render_plain(turns[:2]) == "Be brief.\n\nHuman: Hi\n\nAssistant:"
 
 
-def test_without_a_chat_template_the_plain_text_is_gone_on_from(folder: Folder, runtime: Runtime) -> None:
+def test_without_a_chat_template_the_plain_text_is_continued(folder: Folder, runtime: Runtime) -> None:
     place = folder("llama")
     request = asked(Message("user", "the cat"), Message("assistant", "the dog"))
     [(back, found)] = provider(place, runtime).answer([request])
@@ -77,7 +76,7 @@ def test_without_a_chat_template_the_plain_text_is_gone_on_from(folder: Folder, 
         ([Message("user", "the cat"), Message("assistant", "the dog")], "<s> the cat </s> <pad> the dog"),
     ],
 )
-def test_a_chat_template_is_used_and_the_last_turn_gone_on_from(
+def test_a_chat_template_is_used_and_the_last_turn_continued(
     folder: Folder, runtime: Runtime, tmp_path: Path, messages: list[Message], expected: str
 ) -> None:
     place = with_chat(folder("llama"), tmp_path / "chat")
@@ -88,7 +87,7 @@ def test_a_chat_template_is_used_and_the_last_turn_gone_on_from(
     assert (found.text, found.usage) == (text, usage)
 
 
-def test_a_template_that_refuses_is_the_users_to_correct(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
+def test_a_template_that_fails_is_reported(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
     place = with_chat(folder("llama"), tmp_path / "chat", "{{ raise_exception('no such role') }}")
     with pytest.raises(RedpencilError, match="no such role") as raised:
         list(provider(place, runtime).answer([user("the cat")]))
@@ -109,7 +108,7 @@ def test_an_answer_does_not_depend_on_its_batch(folder: Folder, runtime: Runtime
     assert len({str(found) for found in answers(5).values()}) > 1
 
 
-def test_the_end_is_told_from_the_limit(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
+def test_the_end_is_distinguished_from_the_limit(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
     place = folder("llama")
     [(_, cut)] = provider(place, runtime, max_tokens=1).answer([user("the cat")])
     assert isinstance(cut, Completion)
@@ -187,7 +186,7 @@ def test_the_seed_decides_where_the_temperature_does_not(folder: Folder, runtime
     assert texts(1) != texts(2)
 
 
-def test_identity_tells_what_shapes_an_answer(folder: Folder, runtime: Runtime) -> None:
+def test_the_identity_holds_all_that_shapes_an_answer(folder: Folder, runtime: Runtime) -> None:
     place = folder("llama")
     plain = provider(place, runtime)
     assert plain.name == place.name

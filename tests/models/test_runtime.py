@@ -1,6 +1,10 @@
 """Device, number format, threads, seeds."""
 
+import json
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,3 +62,36 @@ def test_every_source_of_randomness_is_seeded() -> None:
 def test_a_device_that_torch_knows_and_redpencil_does_not(device: str) -> None:
     with pytest.raises(RedpencilError, match="unknown device"):
         make_runtime(device)
+
+
+def test_one_process_has_all_rows_and_its_sums_are_its_own() -> None:
+    runtime = make_runtime("cpu")
+    assert (runtime.rank, runtime.world_size, runtime.writes) == (0, 1, True)
+    assert list(runtime.share([1, 2, 3])) == [1, 2, 3]
+    assert runtime.sum({"a": 1.5}) == {"a": 1.5}
+
+
+RANK = """
+import json, os, sys
+import torch
+import torch.distributed as dist
+from redpencil.models.runtime import Runtime
+
+rank, rendezvous = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+runtime = Runtime(torch.device("cpu"), torch.float32, rank=rank, world_size=2)
+print(json.dumps([runtime.writes, list(runtime.share(range(7))), runtime.sum({"tokens": 10.0 ** rank, "rows": 1 / 3})]))
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_share_rows_and_add_up(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", RANK]
+    ranks = [
+        subprocess.Popen([*command, str(rank), str(tmp_path / "meeting")], stdout=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    answers = [json.loads(rank.communicate(timeout=120)[0]) for rank in ranks]
+    assert [answer[0] for answer in answers] == [True, False]
+    assert [answer[1] for answer in answers] == [[0, 2, 4, 6], [1, 3, 5]]
+    assert answers[0][2] == answers[1][2] == {"tokens": 11.0, "rows": 2 / 3}

@@ -10,25 +10,25 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.codec import Codec, load_codec
-from redpencil.models.loading import load_policy
 from redpencil.models.runtime import Runtime, set_seed
 from redpencil.models.sampling import (
+    HFSampler,
     Placed,
     Sample,
-    check_context,
     cut_at_end,
     encode_prompts,
     end_tokens,
     place,
     respond,
-    sample_responses,
+    responses_of,
 )
-from redpencil.records import Prompt
+from redpencil.records import Prompt, Response
 
 Folder = Callable[..., Path]
 PROMPTS = [[5, 6, 7, 8, 9], [10], [11, 12, 13], [14, 5], [6, 6, 6, 6]]
@@ -36,51 +36,61 @@ GREEDY = SamplingConfig(temperature=0, response_length=8)
 
 
 @pytest.fixture
-def policy(folder: Folder, runtime: Runtime) -> PreTrainedModel:
+def policy(folder: Folder, runtime: Runtime) -> LanguageModel:
     return load_policy(folder("llama"), runtime, trained=True)
-
-
-@pytest.fixture(scope="session")
-def codec(folder: Folder) -> Codec:
-    return load_codec(folder("llama"))
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "gpt2"])
 def test_a_padded_batch_answers_like_single_prompts_in_their_order(folder: Folder, runtime: Runtime, kind: str) -> None:
-    model, codec = load_policy(folder(kind), runtime, trained=False), load_codec(folder(kind))
-    together = sample_responses(model, codec, PROMPTS, GREEDY, runtime)
-    alone = [sample_responses(model, codec, [prompt], GREEDY, runtime)[0] for prompt in PROMPTS]
-    pairs = sample_responses(model, codec, PROMPTS, GREEDY.model_copy(update={"batch_size": 2}), runtime)
+    policy = load_policy(folder(kind), runtime, trained=False)
+    sampler = HFSampler(policy)
+    together = sampler.sample(PROMPTS, GREEDY)
+    alone = [sampler.sample([prompt], GREEDY)[0] for prompt in PROMPTS]
+    pairs = sampler.sample(PROMPTS, GREEDY.model_copy(update={"batch_size": 2}))
     assert together == alone == pairs
     assert len(set(alone)) > 1
 
 
-def test_a_greedy_response_is_the_likeliest_token_each_time(policy: PreTrainedModel, codec: Codec) -> None:
-    runtime = Runtime(torch.device("cpu"), torch.float32)
-    [sample] = sample_responses(policy, codec, [PROMPTS[0]], GREEDY, runtime)
+def test_a_greedy_response_is_the_likeliest_token_each_time(policy: LanguageModel) -> None:
+    [sample] = HFSampler(policy).sample([PROMPTS[0]], GREEDY)
     ids = list(PROMPTS[0])
     for token in sample.ids:
         with torch.no_grad():
-            assert int(policy(torch.tensor([ids])).logits[0, -1].argmax()) == token
+            assert int(policy.module(torch.tensor([ids])).logits[0, -1].argmax()) == token
         ids.append(token)
 
 
-def test_the_seed_decides(policy: PreTrainedModel, codec: Codec, runtime: Runtime) -> None:
+def test_without_a_seed_the_global_generator_decides(policy: LanguageModel) -> None:
     def draw(seed: int) -> list[Sample]:
         set_seed(seed)
-        return sample_responses(policy, codec, PROMPTS, SamplingConfig(response_length=8), runtime)
+        return HFSampler(policy).sample(PROMPTS, SamplingConfig(response_length=8))
 
     assert draw(1) == draw(1)
     assert draw(1) != draw(2)
 
 
-def test_samples_follow_the_policy(policy: PreTrainedModel, codec: Codec, runtime: Runtime) -> None:
+def test_a_seed_decides_alone_and_leaves_the_global_generator_as_it_was(policy: LanguageModel) -> None:
+    def draw(seed: int) -> list[Sample]:
+        return HFSampler(policy).sample(PROMPTS, SamplingConfig(response_length=8), seed=seed)
+
+    set_seed(0)
+    expected = torch.rand(3)
+    set_seed(0)
+    first = draw(1)
+    assert torch.equal(torch.rand(3), expected)
+    assert draw(1) == first  # wherever the global generator is
+    assert draw(2) != first
+    set_seed(1)
+    assert HFSampler(policy).sample(PROMPTS, SamplingConfig(response_length=8)) == first
+
+
+def test_samples_follow_the_policy(policy: LanguageModel) -> None:
     set_seed(0)
     config = SamplingConfig(response_length=1, batch_size=4000)
-    samples = sample_responses(policy, codec, [PROMPTS[0]] * 4000, config, runtime)
-    counts = torch.bincount(torch.tensor([sample.ids[0] for sample in samples]), minlength=len(codec.tokenizer))
+    samples = HFSampler(policy).sample([PROMPTS[0]] * 4000, config)
+    counts = torch.bincount(torch.tensor([sample.ids[0] for sample in samples]), minlength=len(policy.codec.tokenizer))
     with torch.no_grad():
-        expected = policy(torch.tensor([PROMPTS[0]])).logits[0, -1].softmax(-1)
+        expected = policy.module(torch.tensor([PROMPTS[0]])).logits[0, -1].softmax(-1)
     # 4,000 draws: the standard error of a share is at most .008
     torch.testing.assert_close(counts / 4000, expected, rtol=0, atol=0.035)
 
@@ -90,48 +100,47 @@ def test_samples_follow_the_policy(policy: PreTrainedModel, codec: Codec, runtim
     [{"repetition_penalty": 100.0}, {"min_new_tokens": 8}, {"no_repeat_ngram_size": 1}, {"suppress_tokens": [5]}],
     ids=lambda habits: next(iter(habits)),
 )
-def test_habits_of_a_checkpoint_do_not_shape_the_samples(
-    policy: PreTrainedModel, codec: Codec, runtime: Runtime, habits: dict[str, object]
-) -> None:
+def test_habits_of_a_checkpoint_do_not_shape_the_samples(policy: LanguageModel, habits: dict[str, object]) -> None:
     def draw() -> list[Sample]:
         set_seed(3)
-        return sample_responses(policy, codec, PROMPTS, SamplingConfig(response_length=12), runtime)
+        return HFSampler(policy).sample(PROMPTS, SamplingConfig(response_length=12))
 
     before = draw()
     assert any(sample.finished for sample in before)
     assert any(5 in sample.ids for sample in before)
-    policy.generation_config = GenerationConfig(eos_token_id=3, **habits)
+    policy.module.generation_config = GenerationConfig(eos_token_id=3, **habits)
     assert draw() == before
-    assert getattr(policy.generation_config, next(iter(habits))) == next(iter(habits.values()))  # and it is kept
+    assert getattr(policy.module.generation_config, next(iter(habits))) == next(iter(habits.values()))  # and it is kept
 
 
-def test_training_mode_is_restored(policy: PreTrainedModel, codec: Codec, runtime: Runtime) -> None:
+def test_training_mode_is_restored(policy: LanguageModel) -> None:
     for mode in (True, False):
-        policy.train(mode)
-        sample_responses(policy, codec, PROMPTS, GREEDY, runtime)
-        assert policy.training is mode
+        policy.module.train(mode)
+        HFSampler(policy).sample(PROMPTS, GREEDY)
+        assert policy.module.training is mode
 
 
-def test_every_end_token_ends(policy: PreTrainedModel, codec: Codec, runtime: Runtime) -> None:
-    policy.generation_config = GenerationConfig(eos_token_id=[3, 9])
-    assert end_tokens(policy, codec) == {3, 9}
-    policy.generation_config = GenerationConfig(eos_token_id=7)
-    assert end_tokens(policy, codec) == {3, 7}
-    policy.generation_config = GenerationConfig()
-    assert end_tokens(policy, codec) == {3}
+def test_every_end_token_ends(policy: LanguageModel) -> None:
+    policy.module.generation_config = GenerationConfig(eos_token_id=[3, 9])
+    assert end_tokens(policy) == {3, 9}
+    policy.module.generation_config = GenerationConfig(eos_token_id=7)
+    assert end_tokens(policy) == {3, 7}
+    policy.module.generation_config = GenerationConfig()
+    assert end_tokens(policy) == {3}
     # all tokens end: every response has one
-    policy.generation_config = GenerationConfig(eos_token_id=list(range(len(codec.tokenizer))))
-    samples = sample_responses(policy, codec, PROMPTS, SamplingConfig(response_length=8), runtime)
+    policy.module.generation_config = GenerationConfig(eos_token_id=list(range(len(policy.codec.tokenizer))))
+    samples = HFSampler(policy).sample(PROMPTS, SamplingConfig(response_length=8))
     assert all(sample.finished and len(sample.ids) == 1 for sample in samples)
 
 
 def test_finished_and_cut_off(folder: Folder, runtime: Runtime) -> None:
     """Pad and end are one token here."""
-    model, codec = load_policy(folder("gpt2"), runtime, trained=False), load_codec(folder("gpt2"))
+    policy = load_policy(folder("gpt2"), runtime, trained=False)
+    module, codec = policy.module, policy.codec
     with torch.no_grad():
-        model.transformer.ln_f.bias.add_(model.lm_head.weight[codec.eos_id] * 3)  # make the end likelier
+        module.transformer.ln_f.bias.add_(module.lm_head.weight[codec.eos_id] * 3)  # make the end likelier
     set_seed(0)
-    samples = sample_responses(model, codec, PROMPTS * 12, SamplingConfig(response_length=8), runtime)
+    samples = HFSampler(policy).sample(PROMPTS * 12, SamplingConfig(response_length=8))
     assert len({len(sample.ids) for sample in samples}) > 2
     for sample in samples:
         assert sample.finished == (sample.ids[-1] == codec.eos_id)
@@ -159,41 +168,48 @@ def test_what_follows_the_end_does_not_matter(ids: list[int], ends: frozenset[in
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_prompt_and_response_must_fit_the_context(folder: Folder, runtime: Runtime, kind: str) -> None:
-    model, codec = load_policy(folder(kind), runtime, trained=False), load_codec(folder(kind))
+    sampler = HFSampler(load_policy(folder(kind), runtime, trained=False))
     prompts = [[5] * 40, [5]]
-    check_context(model, prompts, 8)  # 40 + 8 = 48
-    samples = sample_responses(model, codec, prompts, SamplingConfig(response_length=8), runtime)
-    assert len(samples) == 2
-    with pytest.raises(RedpencilError, match="40 tokens and a response of up to 9 exceed the model's context of 48"):
-        sample_responses(model, codec, prompts, SamplingConfig(response_length=9), runtime)
+    sampler.check(prompts, 8)  # 40 + 8 = 48
+    assert len(sampler.sample(prompts, SamplingConfig(response_length=8))) == 2
+    for attempt in (
+        lambda: sampler.sample(prompts, SamplingConfig(response_length=9)),
+        lambda: sampler.check(prompts, 9),
+    ):
+        with pytest.raises(
+            RedpencilError, match="40 tokens and a response of up to 9 exceed the model's context of 48"
+        ):
+            attempt()
 
 
-def test_progress_counts_responses(policy: PreTrainedModel, codec: Codec, runtime: Runtime) -> None:
+def test_progress_counts_responses(policy: LanguageModel) -> None:
     seen = []
     config = SamplingConfig(response_length=2, batch_size=2)
-    sample_responses(policy, codec, PROMPTS, config, runtime, lambda done, total, _: seen.append((done, total)))
+    HFSampler(policy).sample(PROMPTS, config, progress=lambda done, total, _: seen.append((done, total)))
     assert seen == [(2, 5), (4, 5), (5, 5)]
 
 
-def test_weights_that_are_no_numbers_are_told(policy: PreTrainedModel, codec: Codec, runtime: Runtime) -> None:
+def test_weights_that_are_not_numbers_are_reported(policy: LanguageModel) -> None:
     with torch.no_grad():
-        for weight in policy.parameters():
+        for weight in policy.module.parameters():
             weight.fill_(torch.nan)
     with pytest.raises(RedpencilError, match="not finite"):
-        sample_responses(policy, codec, PROMPTS, SamplingConfig(response_length=8), runtime)
+        HFSampler(policy).sample(PROMPTS, SamplingConfig(response_length=8))
 
 
-def test_a_tokenizer_of_another_model_is_told(policy: PreTrainedModel, codec: Codec, runtime: Runtime) -> None:
-    known = policy.get_input_embeddings().num_embeddings
+def test_a_tokenizer_of_another_model_is_reported(policy: LanguageModel) -> None:
+    known = policy.module.get_input_embeddings().num_embeddings
     with pytest.raises(RedpencilError, match=f"gives token {known}, the model knows {known} tokens"):
-        sample_responses(policy, codec, [[5, known]], GREEDY, runtime)
+        HFSampler(policy).sample([[5, known]], GREEDY)
+    with pytest.raises(RedpencilError, match=f"gives token {known}, the model knows {known} tokens"):
+        HFSampler(policy).check([[5, known]], 1)
 
 
-def test_an_end_token_that_is_no_id_is_told(policy: PreTrainedModel, codec: Codec) -> None:
-    policy.generation_config = GenerationConfig()
-    policy.generation_config.eos_token_id = "x"
+def test_an_end_token_that_is_not_an_id_is_reported(policy: LanguageModel) -> None:
+    policy.module.generation_config = GenerationConfig()
+    policy.module.generation_config.eos_token_id = "x"
     with pytest.raises(RedpencilError, match="not a token id") as raised:
-        end_tokens(policy, codec)
+        end_tokens(policy)
     assert raised.value.field == "eos_token_id"
 
 
@@ -213,19 +229,17 @@ def test_prompts_that_do_not_fit_are_counted(folder: Folder) -> None:
     assert encoded.skipped == 2  # one of 7 tokens, one of none
 
 
-def test_no_prompt_is_left(folder: Folder) -> None:
+def test_prompts_of_which_none_fits_are_refused(folder: Folder) -> None:
     with pytest.raises(RedpencilError, match="none of 1 prompts has between 1 and 6 tokens") as raised:
         encode_prompts(PROMPTS_RESPOND[:1], load_codec(folder("llama")), 6)
     assert raised.value.field == "max_prompt_length"
 
 
 def test_responses_keep_order_id_and_meta(folder: Folder, runtime: Runtime) -> None:
-    codec = load_codec(folder("llama"))
+    sampler = HFSampler(load_policy(folder("llama"), runtime, trained=False))
 
     def answer(seed: int) -> tuple[list[object], int]:
-        return respond(
-            folder("llama"), PROMPTS_RESPOND, config=CONFIG, codec=codec, runtime=runtime, seed=seed, model_name="tiny"
-        )
+        return respond(sampler, PROMPTS_RESPOND, config=CONFIG, seed=seed, model_name="tiny")
 
     responses, skipped = answer(5)
     assert skipped == 2
@@ -238,6 +252,20 @@ def test_responses_keep_order_id_and_meta(folder: Folder, runtime: Runtime) -> N
         assert row.finished or len(row.response.split()) <= 6
     assert answer(5)[0] == responses
     assert any(answer(seed)[0] != responses for seed in (6, 7))
+
+
+def test_samples_become_responses(folder: Folder) -> None:
+    codec = load_codec(folder("llama"))
+    words = codec.tokenizer.get_vocab()
+    prompts = [PROMPTS_RESPOND[1], PROMPTS_RESPOND[3]]
+    samples = [
+        Sample((words["Paris"], codec.eos_id), finished=True),
+        Sample((words["a"], words["mat"]), finished=False),
+    ]
+    assert responses_of(prompts, samples, codec, "tiny") == [
+        Response("b", "France", "Paris", "tiny", finished=True, meta={"topic": "countries"}),
+        Response("c", "a red dog", "a mat", "tiny", finished=False),
+    ]
 
 
 CORPUS = [

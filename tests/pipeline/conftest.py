@@ -1,6 +1,7 @@
 """A whole run of a world so small that it takes seconds, and stages that do next to nothing."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,14 +13,14 @@ import yaml
 
 from redpencil.config import Recipe
 from redpencil.pipeline.context import Context
-from redpencil.pipeline.execute import Event
+from redpencil.pipeline.execute import Event, StageSpec
 from redpencil.pipeline.run import run_recipe
-from redpencil.recipe import load_recipe
+from redpencil.recipe import default_recipe, load_recipe
 
 TINY: dict[str, Any] = {
     "name": "tiny",
     "seeds": [3],
-    "device": "cpu",
+    "compute": {"device": "cpu"},
     "prompt_template": "<bos> {prompt} <answer>",
     "world": {
         "sft_examples": 200,
@@ -55,6 +56,8 @@ TIMINGS = (
 )
 
 MakeRecipe = Callable[..., Recipe]
+Make = Callable[..., StageSpec]
+HERE = Path(__file__).parent
 
 
 @dataclass
@@ -158,3 +161,22 @@ def files_recipe(finished: Path, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What toy stages do can be imported, in workers too."""
+    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]))
+
+
+@pytest.fixture
+def make(tmp_path: Path, toys: None) -> Make:  # noqa: ARG001
+    """`make("a", "write", "b", path=...)`: a stage that does `toy_stages.write` once b is done."""
+
+    def make(name: str, work: str, *needs: str, **options: Path) -> StageSpec:
+        context = Context(default_recipe(), tmp_path / "run", 0)
+        folder, texts = tmp_path / "run" / name, {key: str(path) for key, path in options.items()}
+        return StageSpec(name, name, folder, 0, needs, {}, {}, f"toy_stages:{work}", context, texts)
+
+    return make

@@ -33,6 +33,7 @@ from redpencil.pipeline.plan import plan_run
 from redpencil.pipeline.run import locked_folder, run_recipe
 from redpencil.recipe import Ablations, load_ablations
 from redpencil.records import Comparison, Preference, write_jsonl
+from redpencil.results import RunResults
 from redpencil.runs import environment, fingerprint, hash_input, is_complete
 
 GROUPS: dict[str, Any] = {
@@ -89,7 +90,7 @@ def ablations(recipe: Path) -> Ablations:
 def ablated(ablations: Ablations, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Log]:
     """Folder, results and log of finished ablations. Tests must not change them."""
     out, log = tmp_path_factory.mktemp("ablated") / "mine", Log()
-    results = run_ablations(ablations, out, listening=log.listening, jobs=1)
+    results = run_ablations(ablations, out, listening=log.listening, jobs=1).model_dump()
     return out, results, log
 
 
@@ -129,7 +130,7 @@ def test_a_variant_gets_the_results_of_a_run_of_its_own(
 @pytest.mark.slow
 def test_the_results_are_those_of_the_runs(ablated: tuple[Path, dict[str, Any], Log]) -> None:
     out, results, _ = ablated
-    assert json.loads((out / RESULTS).read_text()) == results
+    assert json.loads((out / RESULTS).read_text()) == json.loads(json.dumps(results))
     assert results["environment"]["versions"] == environment()["versions"]
     assert list(results["groups"]) == ["loss", "quality"]
     for group, rows in results["groups"].items():
@@ -137,7 +138,7 @@ def test_the_results_are_those_of_the_runs(ablated: tuple[Path, dict[str, Any], 
         for name, row in rows.items():
             runs = [json.loads((out / group / name / f"seed-{n}" / "results.json").read_text()) for n in (3, 4)]
             rates = [run["win_rate"]["token"]["value"] for run in runs]
-            assert row["measures"]["win_rate"]["per_seed"] == rates
+            assert list(row["measures"]["win_rate"]["per_seed"]) == rates
             assert math.isclose(row["measures"]["win_rate"]["value"], sum(rates) / 2)
             assert row["compared_with"] == (None if name == first else first)
             assert row["same_as"] == ("base" if name == first else None)
@@ -154,7 +155,7 @@ def test_again_nothing_is_computed_and_the_results_are_the_same(
     log = Log()
     again = run_ablations(ablations, ablated[0], listening=log.listening, jobs=1)
     assert log.done == []
-    assert again == ablated[1]
+    assert again.model_dump() == ablated[1]
 
 
 @pytest.mark.slow
@@ -177,7 +178,7 @@ def test_ablations_that_were_stopped_go_on(
 def test_one_group_needs_the_base_and_itself(recipe: Path, tmp_path: Path) -> None:
     log = Log()
     one_seed = load_ablations(recipe, (3,))
-    results = run_ablations(one_seed, tmp_path / "out", listening=log.listening, jobs=1, only=["quality"])
+    results = run_ablations(one_seed, tmp_path / "out", listening=log.listening, jobs=1, only=["quality"]).model_dump()
     assert sorted(log.done) == keys({"base": BASE, "quality/worse": NEW["quality/worse"]}, 3)
     assert list(results["groups"]) == ["quality"]
     row = results["groups"]["quality"]["worse"]
@@ -228,7 +229,7 @@ def test_a_users_own_files_are_looked_at_first(files_recipe: Callable[..., Path]
     groups["data"]["missing"] = {"reward.loss": "eq3"}
     path.write_text(yaml.safe_dump({"base": own.name, "overrides": base, "groups": groups}))
     log = Log()
-    results = run_ablations(load_ablations(path), tmp_path / "out", listening=log.listening, jobs=1)
+    results = run_ablations(load_ablations(path), tmp_path / "out", listening=log.listening, jobs=1).model_dump()
     assert sorted(name for name in log.done if not name.startswith("base/")) == keys(
         {"data/missing": ["reward-token_edits", "ppo-token", "outputs-token", "judge", "evaluate"]}, 3
     )
@@ -248,19 +249,19 @@ def judged(root: Path, *preferences: Preference, prompts: str = "prompt") -> Pat
 def test_over_seeds_is_a_t_interval() -> None:
     """50, 52, 57: mean 53, variance ((-3)^2 + (-1)^2 + 4^2) / 2 = 13, standard error sqrt(13 / 3), t(2) = 4.3027."""
     found = over_seeds([Estimate(value, error, 600) for value, error in ((50, 2), (52, 3), (57, 6))])
-    assert found["value"] == 53
-    assert found["high"] - 53 == 53 - found["low"] == pytest.approx(4.302652729749 * math.sqrt(13 / 3))
-    assert (found["low"], found["high"]) == pytest.approx(
-        stats.t.interval(0.95, 2, loc=53, scale=stats.sem([50, 52, 57]))
-    )
-    assert found["per_seed"] == [50, 52, 57]
-    assert found["standard_error"] == pytest.approx(math.sqrt(2**2 + 3**2 + 6**2) / 3)  # 7/3
+    assert found.value == 53
+    assert found.interval is not None
+    low, high = found.interval
+    assert high - 53 == 53 - low == pytest.approx(4.302652729749 * math.sqrt(13 / 3))
+    assert (low, high) == pytest.approx(stats.t.interval(0.95, 2, loc=53, scale=stats.sem([50, 52, 57])))
+    assert found.per_seed == (50, 52, 57)
+    assert found.standard_error == pytest.approx(math.sqrt(2**2 + 3**2 + 6**2) / 3)  # 7/3
 
 
 def test_one_seed_has_an_interval_over_prompts_where_that_is_known() -> None:
     found = over_seeds([Estimate(50, 2, 600)])
-    assert (found["low"], found["high"]) == pytest.approx((50 - 2 * 1.959964, 50 + 2 * 1.959964))
-    assert math.isnan(over_seeds([Estimate(0.7, math.nan, 1)])["low"])
+    assert found.interval == pytest.approx((50 - 2 * 1.959964, 50 + 2 * 1.959964))
+    assert over_seeds([Estimate(0.7, math.nan, 1)]).interval is None
 
 
 def test_a_difference_in_win_rate_is_paired_over_prompts(tmp_path: Path) -> None:
@@ -279,15 +280,39 @@ def test_other_prompts_cannot_be_paired(tmp_path: Path) -> None:
     assert math.isnan(found.standard_error)
 
 
-def results(win_rate: float, *, accuracy: float = 70.0, auroc: float | None = 0.6, alarms: tuple[str, ...] = ()) -> Any:
-    rate = {"value": win_rate, "standard_error": 2.0, "n": 600, "mean_length": 20.0}
-    return {
-        "win_rate": {"token": rate, "sft": {**rate, "value": 30.0}},
-        "reward_accuracy": {"token_edits": {"edits": {"value": accuracy, "standard_error": None, "n": 1}}},
-        "localisation": {"token_edits": {"auroc": auroc}, "other": {"auroc": 0.1}},
-        "methods": {"token": {"kl": 1.5}},
-        "alarms": [{"name": name, "where": "token"} for name in alarms],
-    }
+COSTS: dict[str, Any] = {
+    "method": "ppo", "label": "PPO", "stage": "ppo-token", "pairs": "edits", "train_pairs": 4, "reward_seconds": 1.0,
+    "training_seconds": 1.0, "sampled_in_training": 8, "responses_per_prompt": 1, "answer_seconds": 1.0, "step": 2,
+    "validation_win_rate": 50.0, "kl": 1.5, "kl_bound": None,
+}  # fmt: skip
+
+
+def results(
+    win_rate: float,
+    *,
+    accuracy: float = 70.0,
+    auroc: float | None = 0.6,
+    kl: float | None = 1.5,
+    raised: tuple[str, ...] = (),
+) -> RunResults:
+    rate = {"value": win_rate, "standard_error": 2.0, "n": 600, "mean_length": 20.0, "wins": 1, "losses": 1, "draws": 1}
+    raising = {"where": "token", "message": "m", "value": 2.0, "threshold": 1.0, "step": None, "advice": "a"}
+    return RunResults.model_validate(
+        {
+            "name": "mine",
+            "seed": 1,
+            "win_rate": {"token": rate, "sft": {**rate, "value": 30.0}},
+            "win_rate_difference": {},
+            "reward_accuracy": {"token_edits": {"edits": {"value": accuracy, "standard_error": None, "n": 1}}},
+            "localisation": {"token_edits": {"auroc": auroc}, "other": {"auroc": 0.1}},
+            "flaws": None,
+            "recipe_sha256": "0f",
+            "methods": {"token": COSTS | {"kl": kl}},
+            "warnings": (),
+            "stages": {},
+            "diagnostics": [{"name": name, **raising} for name in raised],
+        }
+    )
 
 
 def test_what_is_not_there_is_left_out() -> None:
@@ -296,8 +321,7 @@ def test_what_is_not_there_is_left_out() -> None:
         "win_rate": 50.0, "accuracy_edits": 70.0, "mean_length": 20.0, "kl": 1.5, "auroc": 0.6
     }  # fmt: skip
     assert "auroc" not in measures(results(50.0, auroc=None), "token", "token_edits")
-    without = {key: value for key, value in results(50.0).items() if key != "methods"}
-    assert set(measures(without, "token", None)) == {"win_rate", "mean_length"}
+    assert set(measures(results(50.0, kl=None), "token", None)) == {"win_rate", "mean_length"}
 
 
 @pytest.fixture
@@ -319,31 +343,32 @@ def test_variants_are_compared_with_the_first_seed_by_seed(
         "g/first": finished(
             "first",
             {1: (S, S), 2: (F, S)},
-            {1: results(0.0, accuracy=60, alarms=("kl", "kl")), 2: results(50.0)},
+            {1: results(0.0, accuracy=60, raised=("kl", "kl")), 2: results(50.0)},
             "base",
         ),
         "g/second": finished(
             "second", {1: (F, S), 2: (F, F)}, {1: results(50.0, accuracy=75), 2: results(100.0, auroc=None)}
         ),
     }
-    found = compare(ablations_ablation_results, ["g"], runs)
-    assert (found["arm"], found["seeds"], found["sft"]["per_seed"]) == ("token", [1, 2], [30.0, 30.0])
+    found = compare(ablations_ablation_results, ["g"], runs).model_dump()
+    assert (found["arm"], found["seeds"], found["sft"]["per_seed"]) == ("token", (1, 2), (30.0, 30.0))
     assert list(found["groups"]) == ["g"]
     first, second = found["groups"]["g"]["first"], found["groups"]["g"]["second"]
-    assert (first["same_as"], first["compared_with"], first["differences"], first["alarms"]) == (
-        "base", None, {}, {"kl": [1]}
+    assert (first["same_as"], first["compared_with"], first["differences"], first["diagnostics"]) == (
+        "base", None, {}, {"kl": (1,)}
     )  # fmt: skip
     assert (second["same_as"], second["compared_with"], second["keys"]) == (None, "first", {"reward.loss": "eq3"})
     gap = second["differences"]["win_rate"]
-    assert (gap["per_seed"], gap["value"], gap["low"], gap["high"]) == ([50.0, 50.0], 50.0, 50.0, 50.0)
-    assert second["differences"]["accuracy_edits"]["per_seed"] == [75.0 - 60.0, 70.0 - 70.0]
+    assert (gap["per_seed"], gap["value"], gap["low"], gap["high"]) == ((50.0, 50.0), 50.0, 50.0, 50.0)
+    assert second["differences"]["accuracy_edits"]["per_seed"] == (75.0 - 60.0, 70.0 - 70.0)
     assert "auroc" not in second["measures"]
     assert "auroc" not in second["differences"]
     assert first["measures"]["auroc"]["value"] == 0.6
 
 
-def write(context: Any, stage: Any) -> None:  # noqa: ARG001
-    (stage.folder / "out.txt").write_text("written")
+@pytest.fixture(autouse=True)
+def _toy_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
 
 
 def stage(
@@ -353,7 +378,7 @@ def stage(
     reads = {need: root / need / "out.txt" for need in needs}
     return StageSpec(
         f"{run}/{name}", name, root / name, seed, tuple(f"{run}/{need}" for need in needs),
-        {"config": config}, {**reads, **inputs}, write, None,  # type: ignore[arg-type]
+        {"config": config}, {**reads, **inputs}, "toy_stages:write", None,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -480,7 +505,7 @@ def test_each_stage_is_computed_once_and_found_complete_by_all(tmp_path: Path) -
 def test_folders_can_be_moved_together(tmp_path: Path) -> None:
     run(chain(tmp_path / "runs" / "base", 0), chain(tmp_path / "runs" / "other", 0))
     (tmp_path / "runs").rename(tmp_path / "moved")
-    assert (tmp_path / "moved" / "other" / "a" / "out.txt").read_text() == "written"
+    assert (tmp_path / "moved" / "other" / "a" / "out.txt").read_text() == "a"
 
 
 def test_only_what_is_wanted_is_computed(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from redpencil.pipeline.context import Context
+from redpencil.pipeline.context import Context, Setup
 from redpencil.recipe import load_recipe
 
 
@@ -66,3 +66,34 @@ def test_runtime_and_codec_are_those_of_the_recipe(context: Context) -> None:
     assert (context.runtime.device, context.runtime.dtype) == (torch.device("cpu"), torch.float32)
     assert context.codec.template == "<bos> {prompt} <answer>"
     assert context.codec is context.codec
+
+
+ARMS = (
+    "arms={g: {method: grpo, reward_model: token_edits}, n: {method: best_of_n, reward_model: token_edits}, "
+    "d: {method: dpo}}"
+)
+
+
+def test_an_arms_folder_is_named_after_its_method_and_one_that_trains_nothing_answers_by_the_sft_policy(
+    tiny: Any, tmp_path: Path
+) -> None:
+    context = Context(tiny(ARMS), tmp_path, 3)
+    names = {arm: context.paths.training(arm).name for arm in ("g", "n", "d")}
+    assert names == {"g": "grpo-g", "n": "outputs-n", "d": "dpo-d"}
+    assert context.paths.policy("g") == tmp_path / "grpo-g" / "checkpoint"
+    assert context.paths.policy("n") == context.paths.sft_policy
+    assert context.sampling_arms == ["g"]
+
+
+def test_the_centre_counts_as_paid_unless_an_arm_that_samples_leaves_it_in(tiny: Any, tmp_path: Path) -> None:
+    def paid(*overrides: str) -> bool:
+        return Context(tiny(ARMS, *overrides), tmp_path, 3).pays_centred("token_edits")
+
+    assert paid()
+    assert not paid("grpo.center_rewards=false")
+    assert paid("best_of_n.center_rewards=false")
+
+
+def test_compute_says_how_many_prompts_are_answered_at_once(tiny: Any, context: Context) -> None:
+    for size, override in ((64, "compute.threads=1"), (5, "compute.generation_batch_size=5")):
+        assert Setup(tiny(override), context.codec, context.runtime).sampling.batch_size == size

@@ -125,7 +125,7 @@ def test_a_policy_cannot_judge(files_recipe: Write, tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "data" / "model", judge)
     error = mistake(recipe)
     assert (error.file, error.field) == (str(judge), "files.judge")
-    assert "LlamaForCausalLM is no reward model" in error.problem
+    assert "LlamaForCausalLM is not a reward model" in error.problem
 
 
 def test_without_demonstrations_the_model_must_have_weights(files_recipe: Write, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_ready_made_reward_models_are_looked_at_first(files_recipe: Write, finis
     recipe = load_recipe(files_recipe(), [f"reward_models.made={{pairs: edits, folder: {ready_made}}}"])
     check_reward_models(recipe)
     assert refused(tmp_path / "nowhere").field == "reward_models.made.folder"
-    assert "level sequence is wanted" in refused(ready_made, "sequence").problem
-    assert "is no reward model" in refused(finished / "sft" / "checkpoint").problem
+    assert "level sequence is needed" in refused(ready_made, "sequence").problem
+    assert "is not a reward model" in refused(finished / "sft" / "checkpoint").problem
     (ready_made / "tokenizer.json").unlink()
     assert refused(ready_made).file == str(ready_made)

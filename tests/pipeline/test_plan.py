@@ -10,7 +10,7 @@ from redpencil.pipeline.execute import StageSpec
 from redpencil.pipeline.plan import plan_run
 from redpencil.recipe import load_recipe
 
-BOTH = ("arms.both={reward_model: token_edits, sequence_reward_model: sequence_edits, ppo: {reward: both}}",)
+BOTH = ("arms.both={reward_model: token_edits, sequence_reward_model: sequence_edits, options: {reward: both}}",)
 
 
 def ancestors(plan: list[StageSpec], key: str) -> set[str]:
@@ -87,6 +87,12 @@ def test_the_stages_of_several_seeds_share_nothing(tiny: Any, tmp_path: Path) ->
         assert all(path.is_relative_to(tmp_path / f"seed-{spec.seed}") for path in spec.inputs.values())
 
 
+STAGES = (
+    "world", "sft", "reference", "samples", "outputs-sft", "annotations", "align",
+    "reward-token_edits", "reward-sequence_edits", "reward-sequence_comparisons",
+    "ppo-token", "outputs-token", "ppo-edits", "outputs-edits", "ppo-preference", "outputs-preference",
+    "judge", "evaluate",
+)  # fmt: skip
 POLICIES = {"outputs-sft", "outputs-token", "outputs-edits", "outputs-preference"}
 REWARDS = {"reward-token_edits", "reward-sequence_edits", "reward-sequence_comparisons"}
 PPO = {"ppo-token", "ppo-edits", "ppo-preference"}
@@ -96,7 +102,7 @@ PPO = {"ppo-token", "ppo-edits", "ppo-preference"}
     ("override", "changed"),
     [
         ("ppo.kl_coef=.5", PPO),
-        ("arms.token.ppo.kl_coef=.5", {"ppo-token"}),
+        ("arms.token.options.kl_coef=.5", {"ppo-token"}),
         ("align.anchor=divergence", {"align"}),
         ("reward.zero_penalty=.5", REWARDS),
         ("reward_models.token_edits.reward.scale=3", {"reward-token_edits"}),
@@ -106,8 +112,12 @@ PPO = {"ppo-token", "ppo-edits", "ppo-preference"}
         ("world.reference_steps=5", {"world", "reference"}),
         ("sft.max_steps=5", {"sft", "reference"}),
         ("sampling.temperature=.5", {"reference", "samples", *POLICIES}),
-        ("threads=2", set()),
-        ("jobs=2", set()),
+        ("compute.threads=2", set()),
+        ("compute.jobs=2", set()),
+        ("compute.micro_batch_size=2", set()),
+        ("compute.generation_batch_size=2", set()),
+        ("compute.save_every=5", set()),
+        ("dtype=bfloat16", set(STAGES)),
         ("name=other", set()),
     ],
 )
@@ -121,7 +131,7 @@ def test_a_key_moves_the_configuration_of_the_stages_that_it_decides(
 def test_the_order_of_the_arms_counts_since_the_first_is_measured_against_the_others(tiny: Any, tmp_path: Path) -> None:
     arms = "arms={%s}"
     token = "token: {reward_model: token_edits}"
-    edits = "edits: {reward_model: sequence_edits, ppo: {reward: sequence}}"
+    edits = "edits: {reward_model: sequence_edits, options: {reward: sequence}}"
     one, other = (
         {spec.name: spec.config for spec in plan_run(tiny(arms % ", ".join(order)), tmp_path, 3)}
         for order in ((token, edits), (edits, token))

@@ -1,6 +1,5 @@
 """Every number of the results, recomputed another way from the files of a finished run."""
 
-import importlib.util
 import json
 import math
 import statistics
@@ -13,27 +12,26 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-from redpencil.errors import RedpencilError
-from redpencil.models.loading import load_reward_model
+from redpencil.models.checkpoints import load_reward_model
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.plan import plan_run
 from redpencil.pipeline.results import (
+    HeldOutEdit,
     _against_oracle,
     _efficiencies,
     _heatmaps,
-    _Row,
     arm_costs,
-    pays_centred,
     skipped_rows,
-    stage_seconds,
+    stage_costs,
     summarise,
 )
 from redpencil.pipeline.run import run_recipe
 from redpencil.recipe import default_recipe, load_recipe, shipped_recipe
 from redpencil.records import Edit, Pair, Response, read_jsonl
+from redpencil.results import RunResults
 from redpencil.runs import read_json, write_json
 from redpencil.training.pairs import pairs_of_edits
-from redpencil.training.reward import score_tokens
+from redpencil.training.scoring import score_tokens
 from redpencil.world.facts import FactsDomain
 from redpencil.world.oracle import Oracle
 
@@ -165,7 +163,7 @@ TWO = "the capital of germany is berlin . the currency of germany is the euro . 
 THREE = "the capital of france is paris ."
 
 
-def hand_made(context: Context) -> tuple[list[_Row], list[list[float]]]:
+def hand_made(context: Context) -> tuple[list[HeldOutEdit], list[list[float]]]:
     """Three responses and their rewards, which are 0 unless said otherwise.
 
     ONE: wrong capital (-2), right currency (-5), language missing, EOS -3.
@@ -184,7 +182,7 @@ def hand_made(context: Context) -> tuple[list[_Row], list[list[float]]]:
     rewards[0][5], rewards[0][13], rewards[0][15] = -2.0, -5.0, -3.0
     rewards[1][5], rewards[1][13] = -1.0, -5.0
     rewards[2][6] = 9.0
-    return [_Row(pair, edit) for pair, edit in zip(pairs, edits, strict=True)], rewards
+    return [HeldOutEdit(pair, edit) for pair, edit in zip(pairs, edits, strict=True)], rewards
 
 
 def test_localisation_within_a_slot_compares_a_wrong_value_with_right_ones_of_its_kind(context: Context) -> None:
@@ -214,7 +212,7 @@ def test_the_share_of_edited_tokens_that_score_low_is_measured_without_an_oracle
     model = load_reward_model(context.paths.reward_model("token_edits"), context.runtime)
     pairs = list(read_jsonl(context.paths.pairs("edits", "test"), Pair))
     prompts, responses = [pair.prompt_ids for pair in pairs], [pair.rejected_ids for pair in pairs]
-    scored = score_tokens(model.model, prompts, responses, context.codec, context.runtime)
+    scored = score_tokens(model.model, prompts, responses)
     changed, kept = [], []
     for pair, row in zip(pairs, scored, strict=True):
         for flag, reward in zip(pair.rejected_changed, row.tolist(), strict=True):
@@ -227,9 +225,9 @@ def test_the_share_of_edited_tokens_that_score_low_is_measured_without_an_oracle
 
 def test_heat_maps_show_what_ppo_pays() -> None:
     shipped = load_recipe(shipped_recipe("quickstart"))
-    assert not pays_centred(shipped, "token_edits")
-    assert pays_centred(default_recipe(), "token_edits")
-    assert pays_centred(load_recipe(shipped_recipe("variants")), "token_edits_eq3")
+    assert not Context(shipped, Path(), 0).pays_centred("token_edits")
+    assert Context(default_recipe(), Path(), 0).pays_centred("token_edits")
+    assert Context(load_recipe(shipped_recipe("variants")), Path(), 0).pays_centred("token_edits_eq3")
 
 
 def test_heat_maps_show_each_token_with_its_centred_reward_and_its_flaw(finished: Path, context: Context) -> None:
@@ -244,7 +242,7 @@ def test_heat_maps_show_each_token_with_its_centred_reward_and_its_flaw(finished
         words = row["tokens"][: len(row["tokens"]) - len(end)]
         edit = texts[" ".join(words)]
         ids = next(ids for ids in pairs if context.codec.token_texts(ids) == row["tokens"])
-        scored = score_tokens(model.model, [pairs[ids].prompt_ids], [ids], context.codec, context.runtime)[0]
+        scored = score_tokens(model.model, [pairs[ids].prompt_ids], [ids])[0]
         assert row["rewards"] == pytest.approx([float(r) - model.card.center for r in scored], abs=1e-5)
         verdict, start = oracle.inspect(edit.prompt, edit.original), 0
         for word, flaw in zip(words, row["flaws"], strict=False):
@@ -269,7 +267,7 @@ def test_the_good_of_the_heat_maps_are_better_than_the_bad_and_none_is_both(fini
 def test_few_responses_are_shown_once_each(count: int, labels: list[str], context: Context) -> None:
     cases, rewards = hand_made(context)
     shown = _heatmaps(context.codec, "m", Oracle(FactsDomain(0)), cases[:count], rewards[:count], 0.0)
-    assert [row["label"] for row in shown] == labels
+    assert [row.label for row in shown] == labels
 
 
 def test_without_an_oracle_heat_maps_mark_what_was_edited(
@@ -277,15 +275,14 @@ def test_without_an_oracle_heat_maps_mark_what_was_edited(
 ) -> None:
     cases, rewards = hand_made(context)
     shown = _heatmaps(context.codec, "m", None, cases, rewards, 0.5)
-    assert [len(row["flaws"]) for row in shown] == [len(row["tokens"]) for row in shown]
     for row in shown:
         case, reward = next(
             (case, reward)
             for case, reward in zip(cases, rewards, strict=True)
-            if context.codec.token_texts(case.pair.rejected_ids) == row["tokens"]
+            if tuple(context.codec.token_texts(case.pair.rejected_ids)) == row.tokens
         )
-        assert row["flaws"] == ["edited" if flag else None for flag in case.pair.rejected_changed]
-        assert row["rewards"] == [value - 0.5 for value in reward]
+        assert row.flaws == tuple("edited" if flag else None for flag in case.pair.rejected_changed)
+        assert row.rewards == tuple(value - 0.5 for value in reward)
 
 
 def test_warnings_tell_what_each_stage_skipped_and_stages_what_they_cost(tmp_path: Path) -> None:
@@ -303,7 +300,10 @@ def test_warnings_tell_what_each_stage_skipped_and_stages_what_they_cost(tmp_pat
         "align skipped 3 of a (tie), 1 of a (unchanged).",
         "ppo-token skipped 4 (prompt empty or too long).",
     ]
-    assert stage_seconds(tmp_path, ["sft", "judge"]) == {"sft": {"seconds": 0}, "judge": {"seconds": 4}}
+    assert {name: row.seconds for name, row in stage_costs(tmp_path, ["sft", "judge"]).items()} == {
+        "sft": 0,
+        "judge": 4,
+    }
 
 
 ARMS = (
@@ -323,7 +323,6 @@ QUICK = tuple(
 @pytest.fixture(scope="module")
 def mixed(tiny: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Context:
     """A finished run with an arm of each method."""
-    pytest.importorskip("trl", reason="TRL is not installed: pip install 'redpencil[trl]'")
     recipe = tiny(ARMS, *QUICK)
     out = tmp_path_factory.mktemp("mixed") / "run"
     run_recipe(recipe, out, jobs=1, listener=lambda _: None)
@@ -372,7 +371,7 @@ def test_all_arms_stand_in_one_set_of_results(mixed: Context) -> None:
     assert list(results["win_rate"]) == ["sft", *arms]
     assert list(results["methods"]) == arms
     assert len(results["win_rate_difference"]) == 10
-    assert not any(key.startswith("efficiency") for key in results)  # one arm of PPO has none to compare with
+    assert {key: value for key, value in results.items() if key.startswith("efficiency")} == {"efficiency": None}
     for arm in arms:
         assert len(list(read_jsonl(mixed.paths.outputs(arm), Response))) == 12
     for arm in ("dpo_edits", "dpo_comparisons", "figa"):
@@ -386,21 +385,21 @@ def test_costs_are_those_of_the_stages(mixed: Context) -> None:
     align = read_json(mixed.root / "align" / "manifest.json")["notes"]["pairs"]
     seconds = {path.parent.name: read_json(path)["seconds"] for path in mixed.root.glob("*/manifest.json")}
     best, token, dpo, figa = (costs[arm] for arm in ("best", "token", "dpo_comparisons", "figa"))
-    assert (best["method"], best["pairs"], best["train_pairs"]) == ("best_of_n", "edits", align["edits_train"])
-    assert best["reward_seconds"] == token["reward_seconds"] == seconds["reward-token_edits"]
-    assert (best["training_seconds"], best["responses_per_prompt"], best["sampled_in_training"]) == (0, 3, 0)
-    assert 0 < best["answer_seconds"] < seconds["outputs-best"]
-    assert best["kl_bound"] == pytest.approx(math.log(3) - 2 / 3)
-    assert 0 <= best["validation_win_rate"] <= 100
-    assert token["sampled_in_training"] == 3 * 16
-    assert (token["training_seconds"], token["answer_seconds"]) == (seconds["ppo-token"], seconds["outputs-token"])
+    assert (best.method, best.pairs, best.train_pairs) == ("best_of_n", "edits", align["edits_train"])
+    assert best.reward_seconds == token.reward_seconds == seconds["reward-token_edits"]
+    assert (best.training_seconds, best.responses_per_prompt, best.sampled_in_training) == (0, 3, 0)
+    assert 0 < best.answer_seconds < seconds["outputs-best"]
+    assert best.kl_bound == pytest.approx(math.log(3) - 2 / 3)
+    assert 0 <= best.validation_win_rate <= 100
+    assert token.sampled_in_training == 3 * 16
+    assert (token.training_seconds, token.answer_seconds) == (seconds["ppo-token"], seconds["outputs-token"])
     rows = [json.loads(line) for line in (mixed.root / "ppo-token" / "metrics.jsonl").read_text().splitlines()]
-    assert token["kl"] == (rows[token["step"]]["kl"] if token["step"] else 0)
-    assert token["validation_win_rate"] == rows[token["step"]]["eval/win_rate"]
-    assert (dpo["pairs"], dpo["train_pairs"]) == ("comparisons", align["comparisons_train"])
-    assert (dpo["reward_seconds"], dpo["sampled_in_training"]) == (0, 0)
-    assert figa["step"] in (0, 1, 2)
-    assert figa["kl"] is not None
+    assert token.kl == (rows[int(token.step)]["kl"] if token.step else 0)
+    assert token.validation_win_rate == rows[int(token.step or 0)]["eval/win_rate"]
+    assert (dpo.pairs, dpo.train_pairs) == ("comparisons", align["comparisons_train"])
+    assert (dpo.reward_seconds, dpo.sampled_in_training) == (0, 0)
+    assert figa.step in (0, 1, 2)
+    assert figa.kl is not None
 
 
 @pytest.mark.slow
@@ -416,17 +415,8 @@ def test_the_same_answers_were_sampled_as_the_evaluation_seed_gives(mixed: Conte
 @pytest.mark.slow
 def test_one_report_has_all_methods(mixed: Context) -> None:
     page = (mixed.root / "report.html").read_text(encoding="utf-8")
-    for said in ("best of 3", "DPO", "FIGA-style fine-tuning", "Methods on the same pairs"):
+    for said in ("best of 3", "DPO", "FIGA-style fine-tuning", "Methods on the same pairs: costs and use"):
         assert said in page
-
-
-def test_where_trl_is_missing_a_run_that_needs_it_does_not_begin(
-    tiny: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "trl" else object())
-    with pytest.raises(RedpencilError, match="DPO needs TRL"):
-        run_recipe(tiny(ARMS), tmp_path / "run", jobs=1, listener=lambda _: None)
-    assert not (tmp_path / "run").exists()
 
 
 def test_the_shipped_recipe_differs_from_the_study_by_its_methods_and_seeds() -> None:
@@ -442,24 +432,38 @@ def test_the_shipped_recipe_differs_from_the_study_by_its_methods_and_seeds() ->
     assert not set(methods["seeds"]) & {*study["seeds"], 1, 2}
 
 
-def run(rate: float, accuracy: float, auroc: float | None, ratio: float | None) -> dict[str, Any]:
-    token_step = None if ratio is None else round(20 * ratio)
-    steps = {"token_step": token_step, "sequence_step": 20, "ratio": ratio}
-    return {
-        "win_rate": {"token": {"value": rate, "mean_length": rate / 2}},
-        "win_rate_difference": {"token-edits": {"value": rate - 50}},
-        "reward_accuracy": {"token_edits": {"edits": {"value": accuracy}}},
-        "localisation": {"token_edits": {"auroc": auroc}},
-        "efficiency": steps,
-        "efficiency_preference": {**steps, "ratio": None, "token_step": None},
-        "stages": {"sft": {"seconds": 1.0}},
-    }
+def run(rate: float, accuracy: float, auroc: float | None, ratio: float | None) -> RunResults:
+    error = {"standard_error": 1.0, "n": 600}
+    speed = {
+        "token_step": None if ratio is None else round(20 * ratio), "sequence_step": 20, "ratio": ratio,
+        "token_seconds": None, "sequence_seconds": 9.0,
+    }  # fmt: skip
+    never = {**speed, "ratio": None, "token_step": None}
+    return RunResults.model_validate(
+        {
+            "name": "mine",
+            "seed": 1,
+            "win_rate": {
+                "token": {"value": rate, "mean_length": rate / 2, "wins": 1, "losses": 1, "draws": 1, **error}
+            },
+            "win_rate_difference": {"token-edits": {"value": rate - 50, **error}},
+            "reward_accuracy": {"token_edits": {"edits": {"value": accuracy, **error}}},
+            "localisation": {"token_edits": {"auroc": auroc}},
+            "efficiency": {"arm": "edits", **speed},
+            "efficiency_preference": {"arm": "preference", **never},
+            "flaws": None,
+            "recipe_sha256": "0f",
+            "methods": {},
+            "warnings": (),
+            "stages": {"sft": {"seconds": 1.0}},
+        }
+    )
 
 
 @pytest.fixture
 def summary() -> dict[str, Any]:
     """Ratios .2, .6, never: the seed that never got there is the slowest of the three."""
-    return summarise([run(50, 80, 0.7, 0.2), run(52, 80, None, 0.6), run(57, 80, 0.9, None)])
+    return summarise([run(50, 80, 0.7, 0.2), run(52, 80, None, 0.6), run(57, 80, 0.9, None)]).model_dump()
 
 
 def test_means_have_students_intervals_over_seeds(summary: dict[str, Any]) -> None:
@@ -468,7 +472,7 @@ def test_means_have_students_intervals_over_seeds(summary: dict[str, Any]) -> No
     entry = summary["win_rate"]["token"]
     assert entry["value"] == pytest.approx(53)
     assert (entry["low"], entry["high"]) == (pytest.approx(53 - half), pytest.approx(53 + half))
-    assert entry["per_seed"] == [50, 52, 57]
+    assert entry["per_seed"] == (50, 52, 57)
     assert summary["win_rate_difference"]["token-edits"]["value"] == pytest.approx(3)
     assert summary["win_rate_difference"]["token-edits"]["low"] == pytest.approx(3 - half)
     assert summary["mean_length"]["token"]["value"] == pytest.approx(26.5)
@@ -485,10 +489,11 @@ def test_a_measure_that_a_seed_lacks_has_no_mean(summary: dict[str, Any]) -> Non
 
 def test_a_seed_without_a_ratio_counts_as_slower_than_any_that_has_one(summary: dict[str, Any]) -> None:
     assert summary["efficiency"] == {
+        "arm": "edits",
         "ratio_median": 0.6,
-        "ratios": [0.2, 0.6, None],
-        "token_steps": [4, 12, None],
-        "sequence_steps": [20, 20, 20],
+        "ratios": (0.2, 0.6, None),
+        "token_steps": (4, 12, None),
+        "sequence_steps": (20, 20, 20),
     }
 
 
@@ -496,4 +501,5 @@ def test_where_half_of_the_seeds_or_more_never_got_there_the_median_is_never(sum
     assert summary["efficiency_preference"]["ratio_median"] is None
     # Of two seeds, .2 and never: the middle of a number and infinity is infinity.
     two = summarise([run(50, 80, 0.7, 0.2), run(57, 80, 0.9, None)])
-    assert two["efficiency"]["ratio_median"] is None
+    assert two.efficiency is not None
+    assert two.efficiency.ratio_median is None

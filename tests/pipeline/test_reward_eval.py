@@ -20,17 +20,16 @@ from transformers.utils import logging
 
 from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.reward_eval import Microscope, Scores
+from redpencil.evaluation.reward_eval import RewardEvals, Scores
 from redpencil.formats.base import Kind
 from redpencil.formats.datasets import open_source
 from redpencil.formats.qa_feedback import QA_FEEDBACK
 from redpencil.formats.reading import Tally, Wanted, read_records
-from redpencil.models.codec import load_codec
-from redpencil.models.loading import load_reward_model
+from redpencil.models.checkpoints import RewardModel, load_reward_model
 from redpencil.models.runtime import Runtime
-from redpencil.pipeline.reward_eval import Held, Loaded, encode, examine, score_pairs
+from redpencil.pipeline.reward_eval import Held, encode, examine, score_pairs
 from redpencil.records import Comparison, Edit, EditOutcome, Pair, Preference
-from redpencil.training.reward import pair_margins
+from redpencil.training.scoring import pair_margins
 
 FEEDBACK = Path(__file__).parents[2] / ".." / "shared" / "data" / "qa_feedback" / "feedback.json"
 RUNTIME = Runtime(torch.device("cpu"), torch.float32)
@@ -68,8 +67,8 @@ def write_model(folder: Path, level: str, texts: Sequence[str], *, seed: int = 0
     return folder
 
 
-def load(folder: Path) -> Loaded:
-    return Loaded(load_reward_model(folder, RUNTIME), load_codec(folder))
+def load(folder: Path) -> RewardModel:
+    return load_reward_model(folder, RUNTIME)
 
 
 def edits_of(*texts: tuple[str, str], **options: Any) -> list[Edit]:
@@ -87,7 +86,7 @@ class Human:
     sequence: Path
     edits: list[Any]
     comparisons: list[Any]
-    found: Microscope
+    found: RewardEvals
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +104,7 @@ def human(tmp_path_factory: pytest.TempPathFactory) -> Human:
     token, sequence = (write_model(folder / level, level, texts, seed=1) for level in ("token", "sequence"))
     held = [Held("edits", "edits", edits), Held("preferences", "comparisons", comparisons)]
     loaders = {"token": lambda: load(token), "sequence": lambda: load(sequence)}
-    return Human(token, sequence, edits, comparisons, examine(loaders, held, ALIGN, RUNTIME))
+    return Human(token, sequence, edits, comparisons, examine(loaders, held, ALIGN))
 
 
 def plain_rewards(folder: Path, prompt: str, response: str) -> list[float]:
@@ -164,8 +163,8 @@ def test_scores_are_those_of_the_pairs_one_by_one(new_model: Callable[..., Path]
         loaded = load(new_model(level))
         edits = edits_of(*((a, b) for a in TEXTS[1:] for b in TEXTS[1:] if a != b))
         pairs = encode(Held("held", "edits", edits), loaded, ALIGN).pairs
-        found = score_pairs(pairs, loaded, RUNTIME)
-        expected = pair_margins(loaded.reward, pairs, loaded.codec, RUNTIME)
+        found = score_pairs(pairs, loaded)
+        expected = pair_margins(loaded, pairs)
         assert found.margins.tolist() == pytest.approx(expected, abs=1e-6)
         assert found.rejected_tokens is None if level == "sequence" else found.rejected_tokens is not None
         if found.rejected_tokens is not None:
@@ -179,7 +178,7 @@ def test_equal_responses_get_equal_rewards_and_are_read_once(
     import redpencil.pipeline.reward_eval as module
 
     seen = []
-    monkeypatch.setattr(module, "SCORE_AT_ONCE", 2)
+    monkeypatch.setattr(module, "BATCH_SIZE", 2)
     inner = module.score_tokens
     monkeypatch.setattr(module, "score_tokens", lambda *a: seen.append(len(a[2])) or inner(*a))
     loaded = load(new_model())
@@ -187,7 +186,7 @@ def test_equal_responses_get_equal_rewards_and_are_read_once(
     pairs = [Pair(str(n), (7,), row, other) for n, (row, other) in enumerate(zip(rows, [*rows[1:], (1,)], strict=True))]
     pairs.append(Pair("x", (7,), (4, 5, 6), (4, 5, 6)))
     steps: list[int] = []
-    found = score_pairs(pairs, loaded, RUNTIME, steps.append)
+    found = score_pairs(pairs, loaded, steps.append)
     assert sum(seen) == 3
     assert max(seen) == 2
     assert found.margins[-1] == 0
@@ -220,7 +219,7 @@ def test_subsets_of_rewardbench(new_model: Callable[..., Path]) -> None:
         for n, subset in enumerate(["hep-cpp", "donotanswer", "hep-cpp"])
     ]
     rows.append(replace(rows[0], preference=Preference.TIE, id="tie"))
-    found = examine({"m": lambda: load(new_model())}, [Held("bench", "rewardbench", rows)], ALIGN, RUNTIME)
+    found = examine({"m": lambda: load(new_model())}, [Held("bench", "rewardbench", rows)], ALIGN)
     bench = found.models["m"].readings["bench"].reward_bench
     assert bench is not None
     assert {name: one.n for name, one in bench.subsets.items()} == {"hep-cpp": 2, "donotanswer": 1}
@@ -231,7 +230,7 @@ def test_progress_ends_at_all_responses(new_model: Callable[..., Path]) -> None:
     seen: list[tuple[int, int, str]] = []
     held = [Held(name, "edits", edits_of(("it is red .", "it is blue ."))) for name in ("a", "b")]
     loaders = {name: (lambda seed=seed: load(new_model(seed=seed))) for seed, name in enumerate(("one", "two"))}
-    examine(loaders, held, ALIGN, RUNTIME, progress=lambda *step: seen.append(step))
+    examine(loaders, held, ALIGN, progress=lambda *step: seen.append(step))
     assert seen == [(2, 8, "one"), (4, 8, "one"), (6, 8, "two"), (8, 8, "two")]
 
 
@@ -239,10 +238,10 @@ def test_progress_ends_at_all_responses(new_model: Callable[..., Path]) -> None:
 def test_weights_that_are_no_numbers_name_the_model(new_model: Callable[..., Path], level: str, value: float) -> None:
     loaded = load(new_model(level))
     with torch.no_grad():
-        loaded.reward.model.score.weight.fill_(value)
+        loaded.model.module.score.weight.fill_(value)
     held = Held("held", "edits", edits_of(("it is red .", "it is blue .")))
     with pytest.raises(RedpencilError, match="responses of held rewards that are no finite numbers") as caught:
-        examine({"m": lambda: loaded}, [held], ALIGN, RUNTIME)
+        examine({"m": lambda: loaded}, [held], ALIGN)
     assert str(caught.value.file).endswith(f"{level}0")
 
 
@@ -253,14 +252,14 @@ def test_empty_sets_and_pairs_of_another_tokenizer(new_model: Callable[..., Path
         encode(Held("held", "edits", same, tmp_path / "held.jsonl"), loaded, ALIGN)
     assert caught.value.file == str(tmp_path / "held.jsonl")
     with pytest.raises(RedpencilError, match=r"holds no pair to score\n"):
-        examine({"m": lambda: loaded}, [Held("held", "pairs", [])], ALIGN, RUNTIME)
+        examine({"m": lambda: loaded}, [Held("held", "pairs", [])], ALIGN)
     with pytest.raises(RedpencilError, match="pair 'x': it has token ids outside"):
         encode(Held("held", "pairs", [Pair("x", (1,), (9999,), (1,))]), loaded, ALIGN)
 
 
 def test_one_class_alone(new_model: Callable[..., Path]) -> None:
     held = Held("held", "edits", edits_of(("it is red .", "it is very red .")))
-    found = examine({"m": lambda: load(new_model())}, [held], ALIGN, RUNTIME).models["m"].readings["held"]
+    found = examine({"m": lambda: load(new_model())}, [held], ALIGN).models["m"].readings["held"]
     assert found.edited is not None
     assert (found.edited.auroc, found.edited.average_precision, found.edited.positives) == (None, None, 0)
     assert found.length is None

@@ -156,7 +156,6 @@ def test_warnings_count_the_rows_that_no_pair_was_made_of_and_the_report_shows_t
 
 
 def test_a_folder_in_use_is_left_to_its_run(tiny: Any, copied: Path, listener: Any) -> None:
-    pytest.importorskip("fcntl", reason="this system has no file locks")
     with (
         locked_folder(copied),
         pytest.raises(RedpencilError, match=r"another run is using this folder \(process \d+\)") as caught,
@@ -172,10 +171,10 @@ def test_a_folder_in_use_is_left_to_its_run(tiny: Any, copied: Path, listener: A
 def test_a_folder_with_anything_else_in_it_is_left_alone(content: str, tiny: Any, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / content).write_text("name: mine\n")
-    with pytest.raises(RedpencilError, match="is no run of redpencil"):
+    with pytest.raises(RedpencilError, match="is not a run of redpencil"):
         run_recipe(tiny(), tmp_path / "out", jobs=1, listener=lambda _: None)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [content]
-    with pytest.raises(RedpencilError, match="is no run of redpencil"):
+    with pytest.raises(RedpencilError, match="is not a run of redpencil"):
         run_recipe(tiny(), tmp_path / "out" / content, jobs=1, listener=lambda _: None)
 
 
@@ -251,3 +250,14 @@ def test_a_users_missing_file_is_told_before_anything_is_made(
         run_recipe(recipe, tmp_path / "run", jobs=1, listener=lambda _: None)
     assert caught.value.field == "files.judge"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_an_earlier_version_is_refused_and_left_as_it_is(tiny: Any, copied: Path) -> None:
+    recipe = copied / "recipe.yaml"
+    first, rest = recipe.read_text().split("\n", 1)
+    recipe.write_text(first.rpartition(" ")[0] + ".\n" + rest)  # version 0.1.0 did not say its version there
+    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    with pytest.raises(RedpencilError, match=r"redpencil 0\.1\.0 wrote this folder") as caught:
+        run_recipe(tiny(), copied, jobs=1, listener=lambda _: None)
+    assert caught.value.hint == "run its recipe.yaml into another --out, or install redpencil<0.2 to read it"
+    assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before

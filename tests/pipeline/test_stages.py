@@ -25,18 +25,18 @@ from transformers import (
 from redpencil.config import AlarmsConfig, Recipe
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.judges import OracleJudge, Pairing, ScoreJudge
+from redpencil.models.checkpoints import SIDECAR, load_policy, load_reward_model
 from redpencil.models.codec import Codec, load_codec
-from redpencil.models.loading import SIDECAR, load_reward_model
-from redpencil.models.sampling import respond
+from redpencil.models.sampling import HFSampler, respond
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import execute
 from redpencil.pipeline.plan import plan_run
-from redpencil.pipeline.run import run_recipe
-from redpencil.pipeline.stages import alarming, make_judge, repeated, reward_model_judge, run_alarms, samples_wanted
+from redpencil.pipeline.run import run_alarms, run_recipe
+from redpencil.pipeline.stages import make_judge, repeated, reward_model_judge, watch_metrics
 from redpencil.recipe import default_recipe, load_recipe
 from redpencil.records import Comparison, Edit, Pair, Preference, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.runs import Stage, derive_seed, read_metrics
-from redpencil.training.reward import encode_samples, score_ids, score_tokens
+from redpencil.training.scoring import encode_samples, score_ids, score_tokens
 from redpencil.world.build import less_preferred
 from redpencil.world.facts import FactsDomain
 from redpencil.world.oracle import Oracle
@@ -120,12 +120,11 @@ def test_every_policy_answers_the_same_prompts_with_the_same_seed(finished: Path
     for name in ("sft", *ARMS):
         answers = list(read_jsonl(context.paths.outputs(name), Response))
         assert [(row.id, row.prompt, row.model) for row in answers] == [(p.id, p.prompt, name) for p in prompts]
+        policy = load_policy(context.paths.policy(name), context.runtime, trained=False, codec=context.codec)
         again, skipped = respond(
-            context.paths.policy(name),
+            HFSampler(policy),
             prompts,
             config=context.recipe.sampling,
-            codec=context.codec,
-            runtime=context.runtime,
             seed=derive_seed(3, "outputs"),
             model_name=name,
         )
@@ -135,8 +134,8 @@ def test_every_policy_answers_the_same_prompts_with_the_same_seed(finished: Path
 
 def test_an_arm_with_both_rewards_and_one_paid_at_the_end_are_added_to_a_finished_run(tiny: Any, copied: Path) -> None:
     arms = (
-        "arms.both={reward_model: token_edits, sequence_reward_model: sequence_edits, ppo: {reward: both}}",
-        "arms.end={reward_model: token_edits, ppo: {reward: token_mean_at_end}}",
+        "arms.both={reward_model: token_edits, sequence_reward_model: sequence_edits, options: {reward: both}}",
+        "arms.end={reward_model: token_edits, options: {reward: token_mean_at_end}}",
     )
     do(tiny(*arms), copied, "ppo-both", "ppo-end")
     rewards = {arm: read_metrics(copied / f"ppo-{arm}")[1]["reward"] for arm in ("token", "edits", "both", "end")}
@@ -167,7 +166,7 @@ def test_ready_made_reward_models_with_tokens_of_their_own_take_the_place_of_tra
     recipe = tiny(
         f"reward_models.made={{pairs: edits, folder: {token}, reward: {{level: token}}}}",
         f"reward_models.whole={{pairs: comparisons, folder: {sequence}, reward: {{level: sequence}}}}",
-        "arms.foreign={reward_model: made, sequence_reward_model: whole, ppo: {reward: both}}",
+        "arms.foreign={reward_model: made, sequence_reward_model: whole, options: {reward: both}}",
     )
     do(recipe, copied, "reward-made", "reward-whole", "ppo-foreign", "outputs-foreign", "judge", "evaluate")
     checkpoint = copied / "reward-made" / "checkpoint"
@@ -187,7 +186,7 @@ def test_ready_made_reward_models_with_tokens_of_their_own_take_the_place_of_tra
 def test_a_ready_made_reward_model_of_another_level_is_refused(tiny: Any, copied: Path, tmp_path: Path) -> None:
     folder = build_foreign(tmp_path / "token")
     recipe = tiny(f"reward_models.made={{pairs: edits, folder: {folder}, reward: {{level: sequence}}}}")
-    with pytest.raises(RedpencilError, match="a reward model of level sequence is wanted"):
+    with pytest.raises(RedpencilError, match="a reward model of level sequence is needed"):
         do(recipe, copied, "reward-made")
 
 
@@ -224,7 +223,7 @@ def test_given_outputs_are_the_reference_for_the_prompts_that_the_policies_can_r
 def test_each_alarm_is_told_once_as_it_first_goes_off(tmp_path: Path) -> None:
     told: list[str] = []
     stage = Stage("ppo-token", tmp_path, 0, warn=told.append)
-    stage.watch = alarming(stage, AlarmsConfig())
+    stage.watch = watch_metrics(stage, AlarmsConfig())
     for step in range(1, 8):
         stage.log(step, kl=50.0 if step > 3 else 4.0, length=25.0, entropy=0.5)
         assert len(told) == (step > 3), step
@@ -270,13 +269,13 @@ def test_prompts_come_in_pairs_and_all_come_before_one_comes_again(prompts: int,
 
 def test_the_world_samples_two_responses_for_each_comparison(context: Context) -> None:
     # 24 comparisons to train on and 16 to test on: 2 x 40 = 80 responses.
-    assert samples_wanted(context.recipe) == len(rows(context.paths.samples)) == 80
+    assert context.samples_needed == len(rows(context.paths.samples)) == 80
 
 
 def test_with_a_users_files_the_largest_wish_of_a_reward_model_counts(files_recipe: Callable[..., Path]) -> None:
     recipe = load_recipe(files_recipe(), ["reward_models.token_edits.reward.reference_samples=99"])
-    assert samples_wanted(recipe) == 99
-    assert samples_wanted(load_recipe(files_recipe())) == 16
+    assert Context(recipe, Path(), 3).samples_needed == 99
+    assert Context(load_recipe(files_recipe()), Path(), 3).samples_needed == 16
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 24), ("test", 16)])
@@ -408,9 +407,8 @@ def mean_rewards(folder: Path, context: Context, rows: list[tuple[str, str, bool
     """Eq. 1, worked out from the rewards of the tokens of (prompt, response, whether it was finished)."""
     prompts = codec.encode_prompts([prompt for prompt, _, _ in rows])
     tokens = [list(codec.encode_responses([text], finished=finished)[0].ids) for _, text, finished in rows]
-    model = load_reward_model(folder, context.runtime).model
-    found = score_tokens(model, prompts, tokens, codec, context.runtime)
-    return [sum(map(float, row)) / len(row) for row in found]
+    model = load_reward_model(folder, context.runtime, codec=codec).model
+    return [sum(map(float, row)) / len(row) for row in score_tokens(model, prompts, tokens)]
 
 
 def test_the_world_is_judged_by_its_oracle(context: Context, cases: list[Pairing]) -> None:
@@ -455,8 +453,8 @@ def test_a_judge_without_a_card_reads_prompts_as_its_tokenizer_makes_chats_or_as
     (folder / SIDECAR).unlink()
     rows = [Response(case.id, case.prompt, case.first) for case in cases]
 
-    def scores(reads: Codec | None = None) -> list[float]:
-        judge = reward_model_judge(str(folder), context.runtime, reads=reads)
+    def scores(policy_codec: Codec | None = None) -> list[float]:
+        judge = reward_model_judge(str(folder), context.runtime, policy_codec=policy_codec)
         assert isinstance(judge, ScoreJudge)
         return list(judge.score(rows))
 
@@ -496,8 +494,8 @@ def test_with_a_users_files_the_named_model_judges_with_its_own_template(
     )
     assert isinstance(silent, ScoreJudge)
     rows = [Response(case.id, case.prompt, case.first) for case in cases]
-    template = replace(context.codec, template="{prompt} <answer>")
-    prompts, tokens = template.encode_prompts([row.prompt for row in rows]), encode_samples(rows, template)
-    model = load_reward_model(context.paths.reward_model("sequence_edits"), context.runtime)
-    wanted = score_ids(model, prompts, [ids for _, ids in tokens], template, context.runtime)
-    assert list(silent.score(rows)) == pytest.approx(wanted, abs=1e-6)
+    codec = replace(context.codec, template="{prompt} <answer>")
+    encoded = encode_samples(rows, codec)
+    model = load_reward_model(context.paths.reward_model("sequence_edits"), context.runtime, codec=codec)
+    expected = score_ids(model, [prompt for prompt, _ in encoded], [ids for _, ids in encoded])
+    assert list(silent.score(rows)) == pytest.approx(expected, abs=1e-6)

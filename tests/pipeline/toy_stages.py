@@ -31,24 +31,34 @@ def fail(context: Any, stage: Stage) -> None:  # noqa: ARG001
     raise RedpencilError("no good", file="data.jsonl", line=7, field="text", hint="mend it")
 
 
-def fail_when(context: Any, stage: Stage, *, path: Path) -> None:
-    wait_for(path)
+def fail_when(context: Any, stage: Stage, *, path: str) -> None:
+    wait_for(Path(path))
     fail(context, stage)
 
 
-def write_when(context: Any, stage: Stage, *, path: Path) -> None:
+def write_when(context: Any, stage: Stage, *, path: str) -> None:
     stage.progress(0, 1, "waiting")
-    wait_for(path)
+    wait_for(Path(path))
     write(context, stage)
 
 
-def die_when(context: Any, stage: Stage, *, path: Path) -> None:  # noqa: ARG001
-    wait_for(path)
+def die_when(context: Any, stage: Stage, *, path: str) -> None:  # noqa: ARG001
+    wait_for(Path(path))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def tell_and_sleep(context: Any, stage: Stage, *, folder: Path) -> None:  # noqa: ARG001
-    (folder / f"{stage.name}.pid").write_text(str(os.getpid()))
+def print_much(context: Any, stage: Stage) -> None:
+    print("printed")
+    os.write(1, b"printed by a library in C\n")
+    report(context, stage)
+
+
+def write_pid(context: Any, stage: Stage) -> None:  # noqa: ARG001
+    (stage.folder / "out.txt").write_text(str(os.getpid()))
+
+
+def tell_and_sleep(context: Any, stage: Stage, *, folder: str) -> None:  # noqa: ARG001
+    (Path(folder) / f"{stage.name}.pid").write_text(str(os.getpid()))
     time.sleep(PATIENCE)
 
 

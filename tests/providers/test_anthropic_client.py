@@ -8,7 +8,7 @@ import pytest
 from redpencil.errors import RedpencilError
 from redpencil.providers.anthropic_client import AnthropicClient
 from redpencil.providers.base import Completion, Message, StopReason, Usage
-from redpencil.providers.hosted import Limits, MalformedAnswerError
+from redpencil.providers.client import MalformedAnswerError
 
 
 def _body(**changes: Any) -> dict[str, Any]:
@@ -114,14 +114,14 @@ def test_a_body_without_an_answer_is_malformed(body: object) -> None:
 def test_a_missing_key_names_its_variable(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.environ", {"ANTHROPIC_API_KEY": value})
     with pytest.raises(RedpencilError, match="ANTHROPIC_API_KEY") as caught:
-        AnthropicClient("m").connect(Limits(), None)
+        AnthropicClient("m").connect(1.0, None)
     assert "export ANTHROPIC_API_KEY" in str(caught.value.hint)
 
 
 def test_without_the_sdk_the_hint_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "anthropic", None)
     with pytest.raises(RedpencilError) as caught:
-        AnthropicClient("m").connect(Limits(), None)
+        AnthropicClient("m").connect(1.0, None)
     assert caught.value.hint == "pip install 'redpencil[llm]'"
 
 

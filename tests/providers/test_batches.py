@@ -10,14 +10,8 @@ import pytest
 from redpencil.errors import RedpencilError
 from redpencil.providers.anthropic_client import AnthropicClient
 from redpencil.providers.base import Completion, Failure, Message, Request, StopReason, Usage
-from redpencil.providers.batches import (
-    ANTHROPIC_FILES,
-    OPENAI_FILES,
-    BatchFile,
-    BatchFormat,
-    read_batch_results,
-    write_batches,
-)
+from redpencil.providers.batches import BatchFile, read_batch_results, write_batches
+from redpencil.providers.client import BatchFormat
 from redpencil.providers.hosted import HostedProvider
 from redpencil.providers.openai_client import OpenAIClient
 
@@ -63,12 +57,13 @@ def test_an_openai_file_has_a_line_for_each_request(tmp_path: Path, ask: Ask) ->
 
 
 def test_the_limits_are_those_of_the_providers() -> None:
-    assert (OPENAI_FILES.most_requests, OPENAI_FILES.most_bytes) == (50_000, 200_000_000)
-    assert (ANTHROPIC_FILES.most_requests, ANTHROPIC_FILES.most_bytes) == (100_000, 256_000_000)
+    assert (OPENAI.batch_format.most_requests, OPENAI.batch_format.most_bytes) == (50_000, 200_000_000)
+    assert (ANTHROPIC.batch_format.most_requests, ANTHROPIC.batch_format.most_bytes) == (100_000, 256_000_000)
 
 
 @pytest.mark.parametrize(
-    ("client", "files", "name"), [(ANTHROPIC, ANTHROPIC_FILES, "e.json"), (OPENAI, OPENAI_FILES, "e.jsonl")]
+    ("client", "files", "name"),
+    [(ANTHROPIC, ANTHROPIC.batch_format, "e.json"), (OPENAI, OPENAI.batch_format, "e.jsonl")],
 )
 def test_many_requests_are_numbered_parts(tmp_path: Path, ask: Ask, client: Any, files: BatchFormat, name: str) -> None:
     requests = [ask(f"word {number}", client) for number in range(7)]
@@ -83,7 +78,7 @@ def test_many_requests_are_numbered_parts(tmp_path: Path, ask: Ask, client: Any,
     assert {path.name for path in tmp_path.iterdir()} == {part.path.name for part in parts}
 
 
-@pytest.mark.parametrize(("client", "files"), [(ANTHROPIC, ANTHROPIC_FILES), (OPENAI, OPENAI_FILES)])
+@pytest.mark.parametrize(("client", "files"), [(ANTHROPIC, ANTHROPIC.batch_format), (OPENAI, OPENAI.batch_format)])
 def test_no_part_is_larger_than_allowed_and_none_smaller_than_it_could_be(
     tmp_path: Path, ask: Ask, client: Any, files: BatchFormat
 ) -> None:
@@ -110,7 +105,7 @@ def test_nothing_to_ask_writes_nothing(tmp_path: Path) -> None:
 def test_a_request_that_no_file_can_hold_is_refused_and_nothing_is_left(tmp_path: Path, ask: Ask) -> None:
     requests = [ask("one", OPENAI), ask("x" * 1000, OPENAI)]
     with pytest.raises(RedpencilError, match="a batch file holds 900"):
-        write_batches(tmp_path / "e.jsonl", requests, OPENAI, _small(OPENAI_FILES, most_bytes=900))
+        write_batches(tmp_path / "e.jsonl", requests, OPENAI, _small(OPENAI.batch_format, most_bytes=900))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,13 +200,13 @@ GOOD = {"response": {"status_code": 500, "body": None}}
     [
         ('{"custom_id": "', "not valid JSON"),
         ("[" * 100_000, "not valid JSON"),
-        ("[]", "no key"),
-        ('{"custom_id": 7}', "no key"),
-        (json.dumps({"custom_id": "request-1", **GOOD}), "no key"),
-        (json.dumps({"custom_id": "0F" * 32, **GOOD}), "no key"),
-        (json.dumps({"custom_id": KEY}), "no result as openai gives"),
-        (json.dumps({"custom_id": KEY, "result": {"type": "expired"}}), "no result as openai gives"),
-        (json.dumps({"custom_id": KEY, "response": {"status_code": "200"}}), "no result as openai gives"),
+        ("[]", "not the key"),
+        ('{"custom_id": 7}', "not the key"),
+        (json.dumps({"custom_id": "request-1", **GOOD}), "not the key"),
+        (json.dumps({"custom_id": "0F" * 32, **GOOD}), "not the key"),
+        (json.dumps({"custom_id": KEY}), "not a result of a batch of openai"),
+        (json.dumps({"custom_id": KEY, "result": {"type": "expired"}}), "not a result of a batch of openai"),
+        (json.dumps({"custom_id": KEY, "response": {"status_code": "200"}}), "not a result of a batch of openai"),
     ],
 )
 def test_a_broken_line_is_told_with_file_and_line(tmp_path: Path, line: str, told: str) -> None:
@@ -241,7 +236,9 @@ def test_parts_of_an_earlier_call_are_not_left_beside_new_ones(tmp_path: Path, a
     path = tmp_path / "e.jsonl"
 
     def write(count: int) -> list[str]:
-        return [part.path.name for part in write_batches(path, requests[:count], OPENAI, _small(OPENAI_FILES, 3))]
+        return [
+            part.path.name for part in write_batches(path, requests[:count], OPENAI, _small(OPENAI.batch_format, 3))
+        ]
 
     assert write(7) == ["e-1.jsonl", "e-2.jsonl", "e-3.jsonl"]
     before = {other.name: other.read_bytes() for other in tmp_path.iterdir()}

@@ -19,7 +19,7 @@ import pytest
 
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Completion, Failure, Request, Result, StopReason
-from redpencil.providers.hosted import Answer, HostedProvider, Limits, Throttle, Watch, estimated_tokens
+from redpencil.providers.hosted import Answer, CircuitBreaker, HostedProvider, Limits, Throttle, estimated_tokens
 
 KINDS = ("anthropic", "openai")
 both = pytest.mark.parametrize("kind", KINDS)
@@ -346,7 +346,7 @@ def test_requests_that_failed_before_do_not_end_the_run(stub: Any, ask: Ask, kin
 def test_a_body_that_takes_too_long_is_a_timeout_of_each_attempt(
     start_stub: Any, ask: Ask, kind: str, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("redpencil.providers.hosted.MOST_BYTES", 10**12)
+    monkeypatch.setattr("redpencil.providers.client.MOST_BYTES", 10**12)
     stub = start_stub()
     client = stub.client(kind)
     began = time.monotonic()
@@ -668,8 +668,8 @@ def refusal(client: Any, request: Request) -> RedpencilError:
     ("name", "value", "told"),
     [
         ("SSL_CERT_FILE", "/nope", "No such file or directory"),
-        ("HTTP_PROXY", "http://user:hunter22@host:port", "a proxy's address is none"),
-        ("ALL_PROXY", "gopher://user:hunter22@host:1", "a proxy's address is none"),
+        ("HTTP_PROXY", "http://user:hunter22@host:port", "a proxy's address is not a URL"),
+        ("ALL_PROXY", "gopher://user:hunter22@host:1", "a proxy's address is not a URL"),
     ],
 )
 def test_an_environment_that_leads_nowhere_is_the_users_to_correct(
@@ -677,7 +677,7 @@ def test_an_environment_that_leads_nowhere_is_the_users_to_correct(
 ) -> None:
     monkeypatch.setenv(name, value)
     error = refusal(stub.client(kind), ask("one"))
-    assert f"no way to the network: {told}" in str(error) or f"no way to the network ({told})" in str(error)
+    assert f"cannot use the network: {told}" in str(error) or f"cannot use the network ({told})" in str(error)
     assert name in str(error.hint)
     assert "hunter22" not in str(error)
 
@@ -719,43 +719,45 @@ def test_a_good_environment_is_followed(stub: Any, ask: Ask, kind: str, monkeypa
 SERVER = "http://s"
 
 
-def failures(watch: Watch, count: int, status: int, problem: str = "no", *, before: bool = False) -> list[str]:
+def failures(
+    breaker: CircuitBreaker, count: int, status: int, problem: str = "no", *, before: bool = False
+) -> list[str]:
     request = Request("k", (), failed_before=before)
-    seen = (watch.see(Answer(request, Failure(f"{problem} {n}"), status), SERVER) for n in range(count))
+    seen = (breaker.record(Answer(request, Failure(f"{problem} {n}"), status), SERVER) for n in range(count))
     return [error.problem for error in seen if error is not None]
 
 
-def answered(watch: Watch) -> None:
-    assert watch.see(Answer(Request("k", ()), Completion("a")), SERVER) is None
+def answered(breaker: CircuitBreaker) -> None:
+    assert breaker.record(Answer(Request("k", ()), Completion("a")), SERVER) is None
 
 
 def test_twenty_refusals_for_one_reason_before_any_answer_end_it() -> None:
-    assert failures(Watch(), 19, 400) == []
-    assert failures(Watch(), 20, 400) == ["http://s refused the first 20 requests for one reason: no 19"]
+    assert failures(CircuitBreaker(), 19, 400) == []
+    assert failures(CircuitBreaker(), 20, 400) == ["http://s refused the first 20 requests for one reason: no 19"]
 
 
 def test_refusals_for_different_reasons_are_failures_like_others() -> None:
-    watch = Watch()
-    assert failures(watch, 10, 400) + failures(watch, 39, 400, "other") == []
-    assert failures(watch, 1, 400) == ["50 requests in a row failed, the last with: no 0"]
+    breaker = CircuitBreaker()
+    assert failures(breaker, 10, 400) + failures(breaker, 39, 400, "other") == []
+    assert failures(breaker, 1, 400) == ["50 requests in a row failed, the last with: no 0"]
 
 
 def test_after_an_answer_refusals_count_for_nothing() -> None:
-    watch = Watch()
-    answered(watch)
-    assert failures(watch, 1000, 400) == []
-    assert failures(watch, 49, 500) + failures(watch, 1000, 422) == []
-    assert len(failures(watch, 1, 429)) == 1
+    breaker = CircuitBreaker()
+    answered(breaker)
+    assert failures(breaker, 1000, 400) == []
+    assert failures(breaker, 49, 500) + failures(breaker, 1000, 422) == []
+    assert len(failures(breaker, 1, 429)) == 1
 
 
 def test_an_answer_starts_the_count_anew() -> None:
-    watch = Watch()
+    breaker = CircuitBreaker()
     for _ in range(3):
-        assert failures(watch, 49, 500) == []
-        answered(watch)
+        assert failures(breaker, 49, 500) == []
+        answered(breaker)
 
 
 def test_what_failed_before_says_nothing_but_that_there_is_no_server() -> None:
     for status in (200, 400, 429, 500):
-        assert failures(Watch(), 1000, status, before=True) == []
-    assert len(failures(Watch(), 50, 0, before=True)) == 1
+        assert failures(CircuitBreaker(), 1000, status, before=True) == []
+    assert len(failures(CircuitBreaker(), 50, 0, before=True)) == 1

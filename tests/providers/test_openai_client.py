@@ -7,7 +7,7 @@ import pytest
 
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Completion, Message, StopReason, Usage
-from redpencil.providers.hosted import Limits, MalformedAnswerError
+from redpencil.providers.client import MalformedAnswerError
 from redpencil.providers.openai_client import OpenAIClient
 
 LOCAL = "http://localhost:8000/v1"
@@ -118,14 +118,14 @@ def test_a_schema_is_sent_as_the_response_format_and_decides_answers() -> None:
 def test_openai_needs_a_key_and_a_server_of_ones_own_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(RedpencilError, match="OPENAI_API_KEY") as caught:
-        OpenAIClient("m").connect(Limits(), None)
+        OpenAIClient("m").connect(1.0, None)
     assert "--base-url" in str(caught.value.hint)
-    connection = OpenAIClient("m", base_url=LOCAL).connect(Limits(), None)
+    connection = OpenAIClient("m", base_url=LOCAL).connect(1.0, None)
     assert (connection.sdk.api_key, connection.key) == ("none", "")
 
 
 def test_without_the_sdk_the_hint_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(RedpencilError) as caught:
-        OpenAIClient("m").connect(Limits(), None)
+        OpenAIClient("m").connect(1.0, None)
     assert caught.value.hint == "pip install 'redpencil[llm]'"

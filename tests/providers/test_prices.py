@@ -11,10 +11,10 @@ from redpencil.providers.prices import (
     Price,
     cost,
     days_too_old,
+    format_dollars,
     load_prices,
     price_of,
     price_page,
-    shown_dollars,
 )
 
 
@@ -55,7 +55,7 @@ def test_costs_by_hand() -> None:
      (12345.678, "$12,345.68")],
 )  # fmt: skip
 def test_small_sums_keep_two_digits(dollars: float, shown: str) -> None:
-    assert shown_dollars(dollars) == shown
+    assert format_dollars(dollars) == shown
 
 
 def test_a_price_is_old_after_ninety_days() -> None:

@@ -77,6 +77,7 @@ def single_results(seed: int = 0, rates: dict[str, float] | None = None) -> dict
         "ppo-token": 71.3, "ppo-edits": 69.8, "ppo-preference": 72.5, "judge": 4.4, "evaluate": 8.6,
     }  # fmt: skip
     return {
+        "format": 2,
         "name": "quickstart",
         "seed": seed,
         "recipe_sha256": "0f" * 32,
@@ -88,9 +89,11 @@ def single_results(seed: int = 0, rates: dict[str, float] | None = None) -> dict
         },
         "reward_accuracy": {model: {test: estimate(v) for test, v in row.items()} for model, row in accuracy.items()},
         "efficiency": {
+            "arm": "edits",
             "token_step": 10, "sequence_step": 20, "ratio": 0.5, "token_seconds": 18.4, "sequence_seconds": 35.2,
         },
         "efficiency_preference": {
+            "arm": "preference",
             "token_step": 10, "sequence_step": 30, "ratio": 0.3333, "token_seconds": 18.4, "sequence_seconds": 52.1,
         },
         "localisation": {
@@ -105,9 +108,31 @@ def single_results(seed: int = 0, rates: dict[str, float] | None = None) -> dict
             policy: {kind: round(rate * f * rng.uniform(0.85, 1.1), 2) for kind, rate in KINDS.items()}
             for policy, f in factor.items()
         },
+        "methods": {arm: costs(arm) for arm in rates},
         "stages": {name: {"seconds": seconds} for name, seconds in stages.items()},
         "warnings": ["edits: 12 rows skipped, their text did not change"],
+        "diagnostics": [],
     }  # fmt: skip
+
+
+def costs(arm: str, **changes: Any) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "method": "ppo",
+        "label": "PPO",
+        "stage": f"ppo-{arm}",
+        "pairs": "edits",
+        "train_pairs": 4000,
+        "reward_seconds": 60.0,
+        "training_seconds": 40.0,
+        "sampled_in_training": 1920,
+        "responses_per_prompt": 1,
+        "answer_seconds": 2.0,
+        "step": 28,
+        "validation_win_rate": 50.0,
+        "kl": 4.25,
+        "kl_bound": None,
+    }
+    return row | changes
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -163,7 +188,7 @@ def heatmap_rows() -> list[dict[str, Any]]:
 
 MANIFEST = {
     "seeds": [0],
-    "versions": {"redpencil": "0.1.0", "python": "3.12.3", "torch": "2.13.0", "transformers": "5.23.0"},
+    "versions": {"redpencil": "0.2.0", "python": "3.12.3", "torch": "2.13.0", "transformers": "5.23.0"},
     "platform": "Linux x86_64",
     "cpus": 2,
     "git_commit": "4f1c2d3e",
@@ -191,7 +216,7 @@ def write_single(folder: Path, results: dict[str, Any]) -> Path:
             for index, (original, edited) in enumerate(EDITS)
         ],
     )
-    write_json(folder / "evaluate" / "report_data.json", {"heatmaps": heatmap_rows()})
+    write_json(folder / "evaluate" / "report_data.json", {"format": 2, "heatmaps": heatmap_rows()})
     write_json(folder / "manifest.json", MANIFEST)
     return folder
 
@@ -210,13 +235,18 @@ def study_results(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
         reached = {"token_step": step, "ratio": None if step is None else step / 20}
         run["efficiency"] |= {**reached, "token_seconds": None if step is None else 1.84 * step}
     return {
+        "format": 2,
         "name": "study",
         "seeds": list(runs),
+        "recipe_sha256": "0f" * 32,
         "summary": {
             "win_rate": {arm: spread([run["win_rate"][arm]["value"] for run in every]) for arm in first["win_rate"]},
             "win_rate_difference": {
                 pair: spread([run["win_rate_difference"][pair]["value"] for run in every])
                 for pair in first["win_rate_difference"]
+            },
+            "mean_length": {
+                arm: spread([run["win_rate"][arm]["mean_length"] for run in every]) for arm in first["win_rate"]
             },
             "reward_accuracy": {
                 model: {
@@ -226,6 +256,7 @@ def study_results(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
                 for model, row in first["reward_accuracy"].items()
             },
             "efficiency": {
+                "arm": "edits",
                 "ratio_median": 0.5,
                 "ratios": [run["efficiency"]["ratio"] for run in every],
                 "token_steps": steps,

@@ -13,7 +13,8 @@ from redpencil.report.ablation import (
     write_html,
     write_markdown,
 )
-from redpencil.report.run_data import DASH, MINUS
+from redpencil.report.text import DASH, MINUS
+from redpencil.results import AblationResults
 
 
 def measure(value: float, low: float | None, high: float | None, *per_seed: float) -> dict[str, Any]:
@@ -35,20 +36,22 @@ def row(rate: float, gap: dict[str, Any] | None = None, **more: Any) -> dict[str
             "auroc": measure(0.7777, 0.5, 1.4, 0.7, 0.8),
         },
         "differences": {} if gap is None else {"win_rate": gap, "auroc": measure(0.1, 0.05, 0.15, 0.1, 0.1)},
-        "alarms": {},
+        "diagnostics": {},
         **more,
     }
 
 
-def ablations(**variants: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "name": "mine",
-        "arm": "token",
-        "seeds": [41, 42],
-        "sft": measure(33.5, 30, 37, 33, 34),
-        "groups": {"loss": variants},
-        "environment": {"cpus": 2, "platform": "Linux", "versions": {"torch": "2.13"}, "git_commit": "abc"},
-    }
+def ablations(*, seeds: tuple[int, ...] = (41, 42), **variants: dict[str, Any]) -> AblationResults:
+    return AblationResults.model_validate(
+        {
+            "name": "mine",
+            "arm": "token",
+            "seeds": seeds,
+            "sft": measure(33.5, 30, 37, 33, 34),
+            "groups": {"loss": variants},
+            "environment": {"cpus": 2, "platform": "Linux", "versions": {"torch": "2.13"}, "git_commit": "abc"},
+        }
+    )
 
 
 KEYS = {
@@ -58,7 +61,7 @@ KEYS = {
     "arms.token": "kept",
 }
 FOUND = ablations(
-    eq4=row(50, same_as="base", alarms={"reward_accuracy": [41, 42], "kl": [42]}),
+    eq4=row(50, same_as="base", diagnostics={"reward_accuracy": [41, 42], "kl": [42]}),
     eq3=row(45, measure(-5, -8, -2, -6, -4), keys=KEYS),
     other=row(51, measure(1, -2, 4, 0, 2), same_as="loss/eq3"),
 )
@@ -67,7 +70,7 @@ FOUND = ablations(
 def test_the_rows_of_the_policy() -> None:
     (group,) = groups(FOUND)
     table = group.policies
-    assert table.header == ("Variant", "Win rate, %", "Difference, points", "Mean length, words", "Alarms")
+    assert table.header == ("Variant", "Win rate, %", "Difference, points", "Mean length, words", "Diagnostics")
     eq4, eq3, other = table.rows
     assert [cell.text for cell in eq4] == ["eq4", "50.0", DASH, "24.2", "reward accuracy 2, kl 1"]
     assert eq4[0].small == "the base"
@@ -77,12 +80,12 @@ def test_the_rows_of_the_policy() -> None:
     assert (other[2].text, other[0].small) == ("+1.0", "the same runs as loss/eq3")
 
 
-def test_only_a_difference_that_is_told_from_0_is_marked() -> None:
+def test_only_a_difference_that_is_clear_of_0_is_marked() -> None:
     (group,) = groups(FOUND)
     assert [cells[2].kind for cells in group.policies.rows] == ["absent", "own", ""]
     assert group.findings == (f"eq3 against eq4: {MINUS}5.0 points ({MINUS}8.0 to {MINUS}2.0).",)
     none = ablations(eq4=row(50), eq3=row(45, measure(-5, -8, 2, -6, -4)), one=row(45, measure(-5, None, None, -5)))
-    assert groups(none)[0].findings == ("No difference in win rate from 'eq4' is told from 0.",)
+    assert groups(none)[0].findings == ("No difference in win rate from 'eq4' is clear of 0.",)
 
 
 def test_the_rows_of_the_reward_model() -> None:
@@ -110,9 +113,10 @@ def test_files_have_noisy_preferences_alone_and_some_arms_no_reward_model() -> N
 
 
 def test_a_single_seed_is_told_as_such() -> None:
-    one = ablations(eq4=row(50), eq3=row(45, measure(-5, -8, -2, -5))) | {"seeds": [41]}
+    one = ablations(seeds=(41,), eq4=row(50), eq3=row(45, measure(-5, -8, -2, -5)))
     assert lead(one) == (
-        "2 variants in 1 group, seed 41. Arm: token. The SFT policy, where they start, wins 33.5 % (30.0 to 37.0)."
+        "2 variants in 1 group, seed 41. Policy: token. "
+        "The SFT policy, where training starts, wins 33.5 % (30.0 to 37.0)."
     )
     assert any("one seed says nothing" in note for note in notes(one))
     assert any("over 2 seeds" in note and "Of 2 comparisons" in note for note in notes(FOUND))
@@ -138,7 +142,7 @@ def test_the_seeds_are_all_there() -> None:
 
 
 def test_the_html_page_asks_nothing_of_any_host_and_escapes(tmp_path: Path) -> None:
-    hostile = FOUND | {"name": "<script>x</script>", "groups": {"<b>|": FOUND["groups"]["loss"]}}
+    hostile = FOUND.model_copy(update={"name": "<script>x</script>", "groups": {"<b>|": FOUND.groups["loss"]}})
     write_html(hostile, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page == render_html(hostile)
@@ -151,6 +155,6 @@ def test_the_html_page_asks_nothing_of_any_host_and_escapes(tmp_path: Path) -> N
 
 
 def test_results_without_provenance_still_make_pages() -> None:
-    without = {key: value for key, value in FOUND.items() if key != "environment"}
+    without = FOUND.model_copy(update={"environment": {}})
     assert "How it was made" in render_markdown(without, "x")
     assert "How it was made" in render_html(without)

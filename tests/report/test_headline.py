@@ -74,7 +74,7 @@ def test_reward_accuracy_in_both_directions(write_run: Write, results: dict[str,
     text = said(headline(read_run(write_run(results))), "Reward models")
     assert text.startswith("As in the paper")
     assert "88.1 % against 62.2 % (the paper: 85.2 against 58.2)" in text
-    assert "A sequence model of edits: 80.0 %. On the same edits the model of preferences reaches 66.2 %." in text
+    assert "A sequence model of edits: 80.0 %. On these edits the model of preferences reaches 66.2 %." in text
 
 
 def test_reward_accuracy_the_other_way_round(write_run: Write, results: dict[str, Any]) -> None:
@@ -87,16 +87,16 @@ def test_reward_accuracy_the_other_way_round(write_run: Write, results: dict[str
 @pytest.mark.parametrize(
     ("token_step", "ratio", "words"),
     [
-        (10, 0.5, "sooner than that arm, in 0.50 of its steps (step 10 against 20)"),
-        (20, 1.0, "no sooner than that arm, in 1.00 of its steps"),
-        (30, 1.5, "later than that arm, in 1.50 of its steps (step 30 against 20)"),
-        (None, None, "never reaches the best win rate of the edits arm, which that arm has at step 20"),
+        (10, 0.5, "sooner than that one, in 0.50 of its steps (step 10 against 20)"),
+        (20, 1.0, "no sooner than that one, in 1.00 of its steps"),
+        (30, 1.5, "later than that one, in 1.50 of its steps (step 30 against 20)"),
+        (None, None, "never reaches the best win rate of the edits policy, which that one has at step 20"),
     ],
 )
 def test_speed(
     write_run: Write, results: dict[str, Any], token_step: int | None, ratio: float | None, words: str
 ) -> None:
-    results["efficiency"] = {"token_step": token_step, "sequence_step": 20, "ratio": ratio}
+    results["efficiency"] |= {"token_step": token_step, "sequence_step": 20, "ratio": ratio}
     assert words in said(headline(read_run(write_run(results))), "Speed")
 
 
@@ -135,7 +135,7 @@ def test_an_arm_that_never_beat_its_start_is_named(run_folder: Path) -> None:
     write_rates(run_folder / "ppo-preference", [33.0, 32.0, 33.5])
     found = [text for text in limits(read_run(run_folder)) if "never beat" in text]
     assert found == [
-        "The edits arm never beat its own start on the validation prompts: the speed against it says little."
+        "The edits policy never beat its own start on the validation prompts: a speed against it means little."
     ]
 
 
@@ -144,8 +144,8 @@ def test_the_seeds_in_which_it_did_not_are_named(study_folder: Path) -> None:
         write_rates(study_folder / f"seed-{seed}" / "ppo-preference", [33.0, 32.0])
     found = [text for text in limits(read_run(study_folder)) if "never beat" in text]
     assert found == [
-        "The preference arm never beat its own start on the validation prompts in seeds 12, 14: "
-        "the speed against it says little."
+        "The preference policy never beat its own start on the validation prompts in seeds 12, 14: "
+        "a speed against it means little."
     ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,7 +12,17 @@ import pytest
 from markupsafe import Markup
 
 from redpencil.errors import RedpencilError
-from redpencil.report.run_page import template, write_report
+from redpencil.report.run_data import read_run
+from redpencil.report.run_page import (
+    _mean_line,
+    learning_curves,
+    legend,
+    series_of,
+    template,
+    win_rate_chart,
+    write_report,
+)
+from redpencil.svg import Chart
 
 Write = Callable[[dict[str, Any]], Path]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -131,7 +142,7 @@ def hostile(folder: Path) -> None:
     file.write_text(json.dumps(row) + "\n")
     file = folder / "evaluate" / "report_data.json"
     heatmap = {"model": evil, "prompt": evil, "label": evil, "tokens": [evil], "rewards": [-1.0], "flaws": [evil]}
-    file.write_text(json.dumps({"heatmaps": [heatmap]}))
+    file.write_text(json.dumps({"format": 2, "heatmaps": [heatmap]}))
     results = json.loads((folder / "results.json").read_text())
     results["name"] = evil
     results["warnings"] = [evil]
@@ -200,29 +211,30 @@ def test_a_browser_asks_no_host_and_a_phone_need_not_scroll_sideways(
         ("win_rate_difference", "No paired differences", "h-none"),
     ],
 )
-def test_absent_keys_are_named(
+def test_what_a_run_does_not_have_is_named(
     run_folder: Path, results: dict[str, Any], key: str, sentence: str, heading: str
 ) -> None:
     assert sentence not in write_report(run_folder).read_text(encoding="utf-8")
-    without = {name: value for name, value in results.items() if not name.startswith(key)}
+    without = {name: value for name, value in results.items() if not name.startswith("efficiency_")} | {key: {}}
+    if key == "efficiency":
+        without[key] = None
     (run_folder / "results.json").write_text(json.dumps(without))
     page = write_report(run_folder).read_text(encoding="utf-8")
     assert sentence in page
     assert f'id="{heading}"' not in page
 
 
-def test_a_bare_results_file_makes_a_page_that_says_what_is_absent(tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text('{"name": "bare", "seed": 3}')
+def test_a_run_without_anything_makes_a_page_that_says_what_is_absent(tmp_path: Path) -> None:
+    bare = {
+        "format": 2, "name": "bare", "seed": 3, "win_rate": {}, "win_rate_difference": {}, "reward_accuracy": {},
+        "localisation": {}, "flaws": None, "recipe_sha256": "0f", "methods": {}, "warnings": [], "stages": {},
+    }  # fmt: skip
+    (tmp_path / "results.json").write_text(json.dumps(bare))
     out = write_report(tmp_path)
     page = out.read_text(encoding="utf-8")
     assert read(out).texts == {}
     assert page.count("<li>No ") == 9
     assert "cannot be judged without: token, edits, preference" in page
-
-
-def test_empty_lists_of_several_seeds(tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text('{"name": "bare", "seeds": [], "summary": {}, "runs": {}}')
-    assert "No learning curves" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
 def test_a_folder_without_results_is_an_error_and_writes_nothing(tmp_path: Path) -> None:
@@ -232,7 +244,64 @@ def test_a_folder_without_results_is_an_error_and_writes_nothing(tmp_path: Path)
 
 
 def test_control_characters_are_shown_and_markup_stays_markup() -> None:
-    page = template("microscope.html.j2").environment.from_string("{{ a }}{{ b }}{{ c }}")
+    page = template("reward_eval.html.j2").environment.from_string("{{ a }}{{ b }}{{ c }}")
     assert page.render(a="<\x00>\n", b=Markup("<b>\x1b</b>"), c=3) == (
         "&lt;\N{SYMBOL FOR NULL}&gt;\n<b>\N{SYMBOL FOR ESCAPE}</b>3"
     )
+
+
+def texts(chart: Chart) -> list[str | None]:
+    return [element.text for element in ET.fromstring(chart.svg).iter("text")]
+
+
+def test_one_chart_for_each_quantity(run_folder: Path) -> None:
+    charts = learning_curves(read_run(run_folder))
+    assert [chart.title.split()[0] for chart in charts] == ["Win", "KL", "Length", "Reward"]
+    for chart in charts:
+        assert {"token", "edits", "preference", "training step"} <= set(texts(chart))
+        assert "token from" in chart.description
+
+
+def test_a_curve_of_several_seeds_has_their_mean_and_each_of_them(study_folder: Path) -> None:
+    chart = learning_curves(read_run(study_folder))[0]
+    assert chart.svg.count('opacity="0.4"') == 3 * 5
+    assert chart.description.endswith("Means over seeds.")
+
+
+def test_a_mean_is_over_the_steps_that_all_seeds_have() -> None:
+    assert _mean_line([{0: 1.0, 1: 2.0, 2: 9.0}, {0: 3.0, 1: 6.0}]) == {0: 2.0, 1: 4.0}
+    assert _mean_line([{0: 1.0}, {5: 2.0}]) == {0: 1.0}
+
+
+def test_arms_of_the_paper_keep_their_colours() -> None:
+    assert series_of("preference", ["preference"]) == series_of("preference", ["token", "edits", "preference"]) == 2
+    assert series_of("mine", ["preference", "mine"]) == 3
+    lines = [row["line"] for row in legend(["token", "edits", "preference", "mine"])]
+    assert len(set(lines)) == 4
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "$x_1$", "\u6f22\u5b57", "a & b"])
+def test_names_of_arms_may_be_anything(write_run: Write, results: dict[str, Any], name: str) -> None:
+    for section in ("win_rate", "methods"):
+        results[section][name] = results[section].pop("token")
+    run = read_run(write_run(results))
+    assert name in texts(learning_curves(run)[0])
+    chart = win_rate_chart(run)
+    assert chart is not None
+    assert name.replace("_", " ") in texts(chart)
+
+
+def test_win_rates_have_intervals_and_the_papers_figures(run_folder: Path, results: dict[str, Any]) -> None:
+    chart = win_rate_chart(read_run(run_folder))
+    assert chart is not None
+    assert chart.svg.count('fill="var(--page)"') == 3  # the paper has no SFT policy
+    assert f"token {results['win_rate']['token']['value']:.1f} percent" in chart.description
+
+
+def test_nothing_to_draw(write_run: Write, results: dict[str, Any]) -> None:
+    folder = write_run(results | {"win_rate": {}})
+    for arm in ("token", "edits", "preference"):
+        (folder / f"ppo-{arm}" / "metrics.jsonl").write_text('{"step": 0, "seconds": 0, "kl": NaN}\n', encoding="utf-8")
+    run = read_run(folder)
+    assert learning_curves(run) == []
+    assert win_rate_chart(run) is None

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from redpencil.report.scores import (
     Piece,
-    Reading,
     Row,
     ScoredModel,
+    ScoredResponse,
     limit_of,
     page_notes,
     pieces_of,
@@ -27,9 +27,9 @@ TOKEN = ScoredModel("token model", "token", 0.25, 2.0, "edits")
 OTHER = ScoredModel("other model", "token", -0.5, 1.0, "edits")
 SEQUENCE = ScoredModel("sequence model", "sequence", 0.0, 1.0, "edits")
 TEXT = "it is mud ."
-READING = Reading(-0.25, ((0, 2), (2, 5), (5, 9), (9, 11), (11, 11)), (0.5, 0.0, -2.0, 0.01, 1.0))
-COARSE = Reading(0.1, ((0, 5), (6, 9), (10, 11)), (1.0, -1.0, 0.5))
-WHOLE = Reading(-0.75, (), ())
+READING = ScoredResponse(-0.25, ((0, 2), (2, 5), (5, 9), (9, 11), (11, 11)), (0.5, 0.0, -2.0, 0.01, 1.0))
+COARSE = ScoredResponse(0.1, ((0, 5), (6, 9), (10, 11)), (1.0, -1.0, 0.5))
+WHOLE = ScoredResponse(-0.75, (), ())
 AXE = Path(__file__).parents[1] / "web" / "vendor" / "axe.min.js"
 
 
@@ -70,11 +70,11 @@ def test_pieces_are_tokens_and_what_lies_between() -> None:
         Piece(".", 0.5),
     ]
     assert pieces_of(TEXT, READING)[-1] == Piece("", 1.0, is_end=True)
-    assert pieces_of("abc", Reading(0.0, ((0, 1),), (1.0,)))[-1] == Piece("bc", None)
+    assert pieces_of("abc", ScoredResponse(0.0, ((0, 1),), (1.0,)))[-1] == Piece("bc", None)
 
 
 def test_tokens_that_share_characters_are_one_piece() -> None:
-    reading = Reading(0.0, ((0, 1), (1, 2), (1, 2), (1, 3), (3, 4)), (1.0, 2.0, 3.0, 4.0, 5.0))
+    reading = ScoredResponse(0.0, ((0, 1), (1, 2), (1, 2), (1, 3), (3, 4)), (1.0, 2.0, 3.0, 4.0, 5.0))
     assert pieces_of("abcd", reading) == [Piece("a", 1.0), Piece("bc", 9.0, tokens=3), Piece("d", 5.0)]
 
 
@@ -86,7 +86,7 @@ def test_nothing_of_text_or_reward_is_lost(text: str, drawn: list[tuple[int, int
     drawn = sorted(drawn)
     offsets = [(start, start + length) for start, length, _ in drawn] + [(13, 13)] * finished
     rewards = [reward for *_, reward in drawn] + [1.0] * finished
-    pieces = pieces_of(text, Reading(0.0, tuple(offsets), tuple(rewards)))
+    pieces = pieces_of(text, ScoredResponse(0.0, tuple(offsets), tuple(rewards)))
     assert "".join(piece.text for piece in pieces) == text
     assert sum(piece.reward or 0 for piece in pieces) == pytest.approx(sum(rewards), abs=1e-9)
     assert sum(piece.tokens for piece in pieces if piece.reward is not None) == len(offsets)
@@ -97,7 +97,7 @@ def test_a_line_without_colours() -> None:
     assert scores_line(TEXT, READING) == "it(+0.50) is(+0.00) mud(-2.00) .(+0.01) end(+1.00)"
     assert scores_line(TEXT, COARSE) == "it is(+1.00) mud(-1.00) .(+0.50)"
     assert scores_line(TEXT, WHOLE) == TEXT
-    assert scores_line("\n", Reading(0.0, ((0, 1),), (1.0,))) == "\N{MIDDLE DOT}(+1.00)"
+    assert scores_line("\n", ScoredResponse(0.0, ((0, 1),), (1.0,))) == "\N{MIDDLE DOT}(+1.00)"
 
 
 def test_terminal_colours_share_the_scale() -> None:
@@ -135,7 +135,10 @@ def test_the_page_shows_every_number_twice() -> None:
 
 
 def test_two_models_with_other_tokens_and_one_with_none() -> None:
-    rows = [Row("p", TEXT, (READING, COARSE)), Row("q", "", (Reading(0.0, ((0, 0),), (1.0,)), Reading(0.0, (), ())))]
+    rows = [
+        Row("p", TEXT, (READING, COARSE)),
+        Row("q", "", (ScoredResponse(0.0, ((0, 0),), (1.0,)), ScoredResponse(0.0, (), ()))),
+    ]
     page = _Page(scores_page(rows, [TOKEN, OTHER]))
     assert len(page.tokens) == 5 + 3 + 1
     assert page.text.count("other model") >= 3
@@ -148,7 +151,7 @@ def test_two_models_with_other_tokens_and_one_with_none() -> None:
 
 
 def test_the_underline_grows_with_the_blame() -> None:
-    html = scores_page([Row("p", "ab", (Reading(0.0, ((0, 1), (1, 2)), (-1.0, -0.5)),))], [TOKEN])
+    html = scores_page([Row("p", "ab", (ScoredResponse(0.0, ((0, 1), (1, 2)), (-1.0, -0.5)),))], [TOKEN])
     # depth .62 gives 1 + 2; half of it (.04 + .5 * .58 = .33) gives 1 + 2 * .33 / .62
     assert re.findall(r"--depth:([\d.]+);--thick:([\d.]+)px", html) == [("0.62", "3.0"), ("0.33", "2.1")]
 
@@ -157,22 +160,25 @@ def test_notes_say_what_was_taken_off_and_when_one_scale_is_unfair() -> None:
     rows = [Row("p", TEXT, (READING, COARSE))]
     said = page_notes(rows, [TOKEN, OTHER], standardised=False)
     assert said == [
-        "Token rewards are shown less their model's centre: +0.250 (token model), \N{MINUS SIGN}0.500 (other model).",
+        "Token rewards are shown minus the model's mean reward on reference responses: "
+        "+0.250 (token model), \N{MINUS SIGN}0.500 (other model).",
         "Both models share one scale of colour.",
     ]
-    small = Reading(0.0, COARSE.offsets, (0.1, -0.1, 0.05))
+    small = ScoredResponse(0.0, COARSE.offsets, (0.1, -0.1, 0.05))
     said = page_notes([Row("p", TEXT, (READING, small))], [TOKEN, OTHER], standardised=False)
     assert said[-1].startswith("One model's largest reward is 20 times the other's; --standardise")
-    assert page_notes(rows, [TOKEN, OTHER], standardised=True)[0].endswith("as PPO pays them.")
+    assert page_notes(rows, [TOKEN, OTHER], standardised=True)[0].startswith("Token rewards are shown as PPO uses them")
     assert page_notes([Row("p", TEXT, (WHOLE,))], [SEQUENCE], standardised=False) == []
     bare = ScoredModel("bare", "token", 0.0, 1.0, "unknown")
-    assert page_notes([], [bare], standardised=False)[0] == "bare has no card, so nothing is taken off its rewards."
+    assert page_notes([], [bare], standardised=False)[0] == (
+        "bare has no reward card, so nothing is subtracted from its rewards."
+    )
 
 
 def test_hostile_text_is_escaped() -> None:
     text = "<script>alert(1)</script>"
     page = scores_page(
-        [Row("<b>", text, (Reading(0.0, ((0, len(text)),), (1.0,)),))], [ScoredModel("<i>", "token", 0, 1, "x")]
+        [Row("<b>", text, (ScoredResponse(0.0, ((0, len(text)),), (1.0,)),))], [ScoredModel("<i>", "token", 0, 1, "x")]
     )
     assert page.count("<script>") == 1  # our own
     assert "<b>" not in page
@@ -237,7 +243,7 @@ def test_numbers_show_on_hover_and_on_keyboard_focus(browser: Any, tmp_path: Pat
 
 def test_a_token_that_turns_the_direction_of_writing_is_isolated() -> None:
     text = "a\N{RIGHT-TO-LEFT OVERRIDE}\x00 b \N{LEFT-TO-RIGHT ISOLATE}"
-    html = scores_page([Row("p\x1b", text, (Reading(0.0, ((0, 3), (4, 5)), (1.0, 0.5)),))], [TOKEN])
+    html = scores_page([Row("p\x1b", text, (ScoredResponse(0.0, ((0, 3), (4, 5)), (1.0, 0.5)),))], [TOKEN])
     page = _Page(html)
     shown = "a\N{RIGHT-TO-LEFT OVERRIDE}\N{SYMBOL FOR NULL}"
     assert [token[::2] for token in page.tokens] == [(shown, "token reward isolated"), ("b", "token reward")]

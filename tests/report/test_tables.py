@@ -1,4 +1,4 @@
-"""The table of methods, and a report in which not every arm is one of PPO."""
+"""The table of methods, and a report in which not every arm learns from rewards."""
 
 import json
 import math
@@ -15,23 +15,16 @@ from redpencil.report.run_data import read_run
 from redpencil.report.run_page import render
 from redpencil.report.tables import methods
 
-COSTS = {
-    "train_pairs": 4000,
-    "reward_seconds": 60.0,
-    "training_seconds": 40.0,
-    "sampled_in_training": 1920,
-    "responses_per_prompt": 1,
-    "answer_seconds": 2.0,
-    "validation_win_rate": 50.0,
-    "step": 28,
-    "kl": 4.25,
-    "kl_bound": None,
-}
-OTHERS = {
-    "best": {"method": "best_of_n", "responses_per_prompt": 16, "kl": None, "step": None, "training_seconds": 0}
-    | {"kl_bound": math.log(16) - 15 / 16, "sampled_in_training": 0, "answer_seconds": 31.0},
-    "dpo": {"method": "dpo", "reward_seconds": 0, "sampled_in_training": 0},
-}
+BEST_OF_N: dict[str, Any] = {
+    "method": "best_of_n", "label": "best of 16", "stage": None, "responses_per_prompt": 16, "kl": None, "step": None,
+    "training_seconds": 0.0, "kl_bound": math.log(16) - 15 / 16, "sampled_in_training": 0, "answer_seconds": 31.0,
+}  # fmt: skip
+
+
+def offline(costs: dict[str, Any], method: str) -> dict[str, Any]:
+    """Costs of a method that learns from pairs."""
+    names = {"method": method, "label": method.upper(), "stage": f"{method}-{method}"}
+    return costs | names | {"reward_seconds": 0.0, "sampled_in_training": 0}
 
 
 @pytest.fixture
@@ -42,16 +35,23 @@ def mixed(results: dict[str, Any]) -> dict[str, Any]:
         "sft": rates["sft"], "token": rates["token"], "best": {**rates["edits"], "value": 55.5},
         "edits": rates["edits"], "preference": rates["preference"], "dpo": {**rates["edits"], "value": 48.0},
     }  # fmt: skip
+    costs = results["methods"]
     results["methods"] = {
-        arm: {"method": "ppo", "pairs": "edits", **COSTS, **OTHERS.get(arm, {})}
-        for arm in results["win_rate"]
-        if arm != "sft"
-    }
+        "token": costs["token"], "best": costs["edits"] | BEST_OF_N, "edits": costs["edits"],
+        "preference": costs["preference"], "dpo": offline(costs["edits"], "dpo"),
+    }  # fmt: skip
     return results
 
 
-def test_a_run_of_ppo_alone_needs_no_such_table(run_folder: Path) -> None:
+def test_one_method_that_learns_from_rewards_needs_no_such_table(run_folder: Path) -> None:
     assert methods(read_run(run_folder)) is None
+
+
+def test_two_such_methods_need_it(write_run: Callable[..., Path], results: dict[str, Any]) -> None:
+    results["methods"]["edits"] |= {"method": "grpo", "label": "GRPO", "stage": "grpo-edits"}
+    table = methods(read_run(write_run(results)))
+    assert table is not None
+    assert [row[0].small for row in table.rows] == ["PPO", "GRPO", "PPO"]
 
 
 def test_each_method_tells_its_costs(write_run: Callable[..., Path], mixed: dict[str, Any]) -> None:
@@ -70,10 +70,12 @@ def test_each_method_tells_its_costs(write_run: Callable[..., Path], mixed: dict
     assert (dpo[0].small, dpo[1].text, dpo[3].kind) == ("DPO", "48.0", "absent")
 
 
-def test_the_arm_whose_speed_is_measured_is_one_of_ppo(write_run: Callable[..., Path], mixed: dict[str, Any]) -> None:
+def test_the_arm_whose_speed_is_measured_samples_as_it_trains(
+    write_run: Callable[..., Path], mixed: dict[str, Any]
+) -> None:
     run = read_run(write_run(mixed))
     assert run.first_arm == "token"
-    assert set(run.efficiency) == {"edits", "preference"}  # not best-of-n, which stands second in the recipe
+    assert set(run.speeds) == {"edits", "preference"}  # not best-of-n, which is second in the recipe
 
 
 def test_one_page_compares_them_all(write_run: Callable[..., Path], mixed: dict[str, Any]) -> None:
@@ -96,17 +98,17 @@ def test_the_headline_says_where_ppo_stands_whichever_way_it_comes_out(
         "dpo-token": {"value": -5.0, "standard_error": 1.0, "n": 600},
         "token-figa": {"value": 1.0, "standard_error": 1.0, "n": 600},
     }
-    mixed["methods"]["figa"] = {"method": "figa", "pairs": "edits", **COSTS}
+    mixed["methods"]["figa"] = offline(mixed["methods"]["dpo"], "figa")
     points = {point.topic: point.text for point in headline(read_run(write_run(mixed))).points}
     minus = "\N{MINUS SIGN}"
     assert points["Other methods"] == (
-        "The token arm is ahead of dpo +5.0 (+3.0 to +7.0); "
+        "The token policy is ahead of dpo +5.0 (+3.0 to +7.0); "
         f"it is behind best {minus}8.0 ({minus}10.0 to {minus}6.0); "
-        f"it is not clearly apart from figa +1.0 ({minus}1.0 to +3.0, which covers 0)."
+        f"it does not clearly differ from figa +1.0 ({minus}1.0 to +3.0, which covers 0)."
     )
 
 
-def test_curves_are_of_ppo_alone(write_run: Callable[..., Path], mixed: dict[str, Any]) -> None:
+def test_curves_are_of_arms_that_sample_as_they_train(write_run: Callable[..., Path], mixed: dict[str, Any]) -> None:
     folder = write_run(mixed)
     (folder / "dpo-dpo").mkdir()
     (folder / "dpo-dpo" / "metrics.jsonl").write_text(json.dumps({"step": 1, "eval/win_rate": 50.0}) + "\n")

@@ -65,7 +65,7 @@ def test_mask_table() -> None:
     rows = [line.split() for line in shown.splitlines()]
     assert rows[0] == ["rejected", "1:one", "[-two-]", "(\\n)", "2:</s>"]
     assert rows[1] == ["chosen", "1:one", "{+six+}", "(_)", "([x])", "2:</s>"]
-    assert rows[2] == ["masks", "U1", "1", "rejected,", "1", "chosen;", "U0", "2"]
+    assert " ".join(rows[2]) == "masks changed (U1): 1 rejected, 1 chosen; unchanged pairs (U0): 2"
 
 
 def test_a_run_ends_where_either_side_leaves_it() -> None:
@@ -84,4 +84,4 @@ def test_mask_table_wraps_within_the_width() -> None:
 
 
 def test_mask_table_without_tokens() -> None:
-    assert "U0 0" in printed(show_masks([], [], TokenMasks((), (), ())))
+    assert "unchanged pairs (U0): 0" in printed(show_masks([], [], TokenMasks((), (), ())))

@@ -1,4 +1,4 @@
-"""Redlines of edits."""
+"""Numbers, redlines and heat-maps as text."""
 
 import re
 
@@ -8,7 +8,51 @@ from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
 from redpencil.records import Edit
-from redpencil.report.text import choose_edits, heatmap_html, heatmap_text, redline_html, turns, visible
+from redpencil.report.text import (
+    bounds,
+    choose_edits,
+    duration,
+    heatmap_html,
+    interval_text,
+    plain,
+    points,
+    points_interval,
+    redline_html,
+    signed,
+    terminal_style,
+    turns,
+    visible,
+)
+from redpencil.results import Estimate, Figure, SeedMean
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def test_signs() -> None:
+    assert signed(1.26) == "+1.3"
+    assert signed(-1.26) == f"{MINUS}1.3"
+    assert signed(-0.04) == "0.0"
+    assert plain(-2.0) == f"{MINUS}2.0"
+    assert plain(None) == "\N{EN DASH}"
+    assert points(Figure(value=-1.0)) == f"{MINUS}1.0"
+    assert points_interval(SeedMean(value=0.5, low=-0.5, high=1.5)) == f"{MINUS}0.5 to +1.5"
+
+
+def test_a_share_stays_within_0_and_100_but_a_difference_does_not() -> None:
+    # 99 + 1.96 * 2 = 102.9; -1 - 3.9 = -4.9
+    assert interval_text(Estimate(value=99.0, standard_error=2.0)) == "95.1 to 100.0"
+    assert points_interval(Estimate(value=-1.0, standard_error=2.0)) == f"{MINUS}4.9 to +2.9"
+    assert bounds(SeedMean(value=0.8, low=-0.1, high=1.7), 1.0) == (0.0, 1.0)
+    assert bounds(SeedMean(value=8, low=-1, high=300), None) == (-1, 300)
+    assert interval_text(Figure(value=1.0)) == points_interval(Figure(value=1.0)) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(4.13, "4.1 s"), (99.96, "1 min 40 s"), (200, "3 min 20 s"), (7500, "2 h 05 min"), (None, "\N{EN DASH}")],
+)
+def test_duration(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
 
 
 def edit(index: int, original: str, edited: str) -> Edit:
@@ -97,7 +141,6 @@ def test_next_to_nothing_has_no_colour() -> None:
 def test_spaces_of_every_kind_of_tokenizer(tokens: list[str], shown: str) -> None:
     rewards = [0.0] * len(tokens)
     assert text_of(heatmap_html(tokens, rewards)) == shown
-    assert heatmap_text(tokens, rewards).plain == shown
 
 
 def test_neighbours_of_one_flaw_share_a_box() -> None:
@@ -117,23 +160,18 @@ def test_hostile_text_is_escaped() -> None:
 def test_lengths_must_agree() -> None:
     with pytest.raises(RedpencilError, match="2 tokens and 1 rewards"):
         heatmap_html(["a", "b"], [1.0])
-    with pytest.raises(RedpencilError, match="2 tokens and 1 rewards"):
-        heatmap_text(["a", "b"], [1.0])
     with pytest.raises(RedpencilError, match="hint"):
         heatmap_html(["a"], [1.0], flaws=["x", "y"])
 
 
 def test_nothing_at_all() -> None:
     assert text_of(heatmap_html([], [])) == ""
-    assert heatmap_text([], []).plain == ""
 
 
 def test_terminal_styles() -> None:
-    text = heatmap_text(["good", "bad", "plain"], [1.0, -1.0, 0.0])
-    styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
-    assert styles["bad"].startswith("underline black on rgb(")
-    assert styles["good"].startswith("black on rgb(")
-    assert "plain" not in styles
+    assert terminal_style(-1.0, 1.0).startswith("underline black on rgb(")
+    assert terminal_style(1.0, 1.0).startswith("black on rgb(")
+    assert terminal_style(0.0, 1.0) == ""
 
 
 @given(st.lists(st.tuples(st.text(max_size=8), st.floats(-5, 5)), max_size=12))

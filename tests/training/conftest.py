@@ -18,8 +18,8 @@ from transformers import (
 from transformers.utils import logging
 
 from redpencil.config import AlignConfig, RewardConfig, SFTConfig
+from redpencil.models.checkpoints import RewardCard, load_reward_model
 from redpencil.models.codec import Codec, load_codec
-from redpencil.models.loading import RewardCard, load_reward_model
 from redpencil.models.runtime import Runtime
 from redpencil.records import Edit, Example, Pair
 from redpencil.runs import Stage, write_json
@@ -180,7 +180,7 @@ CHARACTERS = "".join(sorted({*"".join((*TOPICS, *GOOD, *BAD)), " ", "[", "]"}))
 def reshuffled(trained: Trained, runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The token reward model with its vocabulary in another order: other ids for the same words, the same rewards."""
     folder = tmp_path_factory.mktemp("reshuffled")
-    model = load_reward_model(trained.token, runtime).model
+    model = load_reward_model(trained.token, runtime).model.module
     words = (*SPECIALS, *TOPICS, *GOOD, *BAD)
     order = [*range(len(words) - 1, 3, -1), 3, 2, 1, 0]  # new id -> old id
     embeddings = model.get_input_embeddings()

@@ -10,31 +10,34 @@ from safetensors.torch import load_file, save_file
 
 from redpencil.config import BestOfNConfig, SamplingConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import load_policy, load_reward_model
 from redpencil.models.codec import Codec
-from redpencil.models.loading import load_policy, load_reward_model
-from redpencil.models.runtime import Runtime, set_seed
-from redpencil.models.sampling import Sample, respond, sample_responses
+from redpencil.models.runtime import Runtime
+from redpencil.models.sampling import HFSampler, Sample, respond
 from redpencil.records import Prompt, Response
 from redpencil.training.best_of_n import BestOfN, best_index, best_of_n, score_samples
-from redpencil.training.reward import score_ids, score_tokens
+from redpencil.training.scoring import score_ids, score_tokens
 
 SAMPLING = SamplingConfig(response_length=8, max_prompt_length=8, batch_size=64)
 PROMPTS = [Prompt(str(i), f"topic{i % 8}", {"row": i}) for i in range(48)]
 
 
 @pytest.fixture
-def pick(trained: Any, codec: Codec, runtime: Runtime) -> Any:
+def sampler(trained: Any, codec: Codec, runtime: Runtime) -> HFSampler:
+    return HFSampler(load_policy(trained.sft, runtime, trained=False, codec=codec))
+
+
+@pytest.fixture
+def pick(trained: Any, sampler: HFSampler, runtime: Runtime) -> Any:
     """`pick(model, n=..., seed=0)`: best-of-n with one of the toy's reward models."""
 
     def run(model: str, *, seed: int = 0, prompts: list[Prompt] = PROMPTS, **options: Any) -> BestOfN:
         return best_of_n(
             BestOfNConfig(**options),
-            policy=trained.sft,
-            reward_model=getattr(trained, model),
+            sampler=sampler,
+            reward=load_reward_model(getattr(trained, model), runtime, policy_codec=sampler.codec),
             prompts=prompts,
             sampling=SAMPLING,
-            codec=codec,
-            runtime=runtime,
             seed=seed,
             model_name="best",
         )
@@ -51,8 +54,8 @@ def test_the_first_of_equals_is_best() -> None:
     assert best_index([1.0, 3.0, 2.0, 3.0]) == 1
 
 
-def test_of_one_it_is_what_the_policy_answers(pick: Any, trained: Any, codec: Codec, runtime: Runtime) -> None:
-    answers, _ = respond(trained.sft, PROMPTS, config=SAMPLING, codec=codec, runtime=runtime, seed=7, model_name="best")
+def test_of_one_it_is_what_the_policy_answers(pick: Any, sampler: HFSampler) -> None:
+    answers, _ = respond(sampler, PROMPTS, config=SAMPLING, seed=7, model_name="best")
     found = pick("token", n=1, seed=7)
     assert found.responses == answers
     assert found.best_score == found.mean_score
@@ -61,17 +64,15 @@ def test_of_one_it_is_what_the_policy_answers(pick: Any, trained: Any, codec: Co
 
 @pytest.mark.parametrize("model", ["token", "sequence"])
 def test_the_best_of_those_that_were_sampled_is_picked(
-    model: str, pick: Any, trained: Any, codec: Codec, runtime: Runtime
+    model: str, pick: Any, trained: Any, sampler: HFSampler, codec: Codec, runtime: Runtime
 ) -> None:
     found = pick(model, n=4, seed=3)
     prompts = [prompt.prompt for prompt in PROMPTS for _ in range(4)]
-    set_seed(3)
-    policy = load_policy(trained.sft, runtime, trained=False)
     ids = codec.encode_prompts(prompts)
-    responses = [sample.ids for sample in sample_responses(policy, codec, ids, SAMPLING, runtime)]
+    responses = [sample.ids for sample in sampler.sample(ids, SAMPLING, seed=3)]
     texts = codec.decode(responses)
     reward = load_reward_model(getattr(trained, model), runtime)
-    scores = score_ids(reward, ids, responses, codec, runtime)
+    scores = score_ids(reward, ids, responses)
     for row, response in enumerate(found.responses):
         rivals = range(4 * row, 4 * row + 4)
         best = max(rivals, key=lambda i: scores[i])
@@ -85,7 +86,7 @@ def test_the_more_are_sampled_the_fewer_bad_words_are_left(pick: Any) -> None:
     assert shares[0] > shares[1] > shares[2]
 
 
-def test_the_same_seed_picks_the_same_and_another_does_not(pick: Any) -> None:
+def test_the_same_seed_picks_the_same_and_other_seeds_do_not(pick: Any) -> None:
     assert pick("token", n=4) == pick("token", n=4)
     assert pick("token", n=4) != pick("token", n=4, seed=1)
 
@@ -96,30 +97,29 @@ def test_the_sum_pays_for_every_token_and_the_mean_does_not(trained: Any, codec:
     samples = [Sample((words["sun"], 3), True), Sample((words["mud"], words["sun"], words["sea"], 3), True)]
     prompts = PROMPTS[:1] * 2
     ids = codec.encode_prompts([prompt.prompt for prompt in prompts])
-    rows = score_tokens(reward.model, ids, [sample.ids for sample in samples], codec, runtime)
+    rows = score_tokens(reward.model, ids, [sample.ids for sample in samples])
     expected = {
         ("mean", True): [float(row.mean()) for row in rows],
         ("sum", False): [float(row.sum()) for row in rows],
         ("sum", True): [float(row.sum()) - reward.card.center * len(row) for row in rows],
     }
-    for (token_score, center), wanted in expected.items():
+    for (token_score, center), scores in expected.items():
         config = BestOfNConfig(token_score=token_score, center_rewards=center)
-        got = score_samples(config, reward, prompts, ids, samples, codec, runtime)
-        assert got == pytest.approx(wanted, abs=1e-5)
+        assert score_samples(config, reward, prompts, ids, samples, codec) == pytest.approx(scores, abs=1e-5)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_rewards_that_are_no_numbers_name_the_reward_model(
-    number: float, trained: Any, codec: Codec, runtime: Runtime, tmp_path: Path
+def test_rewards_that_are_not_numbers_name_the_reward_model(
+    number: float, trained: Any, sampler: HFSampler, runtime: Runtime, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(trained.token, tmp_path / "broken")
     weights = load_file(folder / "model.safetensors")
     weights["score.bias"].fill_(number)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RedpencilError, match=r"broken: the reward model says (nan|inf) of a response"):
+    with pytest.raises(RedpencilError, match=r"broken: the reward model gives a response the reward (nan|inf)"):
         best_of_n(
-            BestOfNConfig(n=2), policy=trained.sft, reward_model=folder, prompts=PROMPTS[:2], sampling=SAMPLING,
-            codec=codec, runtime=runtime, seed=0, model_name="best",
+            BestOfNConfig(n=2), sampler=sampler, reward=load_reward_model(folder, runtime), prompts=PROMPTS[:2],
+            sampling=SAMPLING, seed=0, model_name="best",
         )  # fmt: skip
 
 
@@ -143,15 +143,15 @@ def test_a_reward_model_with_a_tokenizer_of_its_own_reads_the_same_texts(
     weights[table][[words["sun"], words["mud"]]] = weights[table][[words["mud"], words["sun"]]]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
-    ours, theirs = (load_reward_model(path, runtime, reads=codec) for path in (trained.token, folder))
-    assert ours.codec is None
-    assert theirs.codec is not None
+    plain, renumbered = (load_reward_model(path, runtime, policy_codec=codec) for path in (trained.token, folder))
+    assert plain.same_encoding
+    assert not renumbered.same_encoding
     ids = codec.tokenizer.get_vocab()
     answers = ("sun sea", "mud mud sky", "rot sun sun")
     samples = [Sample((*(ids[word] for word in answer.split()), 3), True) for answer in answers]
     samples.append(Sample((ids["mud"], ids["sea"]), False))
     prompts = PROMPTS[: len(samples)]
-    given = codec.encode_prompts([prompt.prompt for prompt in prompts])
+    prompt_ids = codec.encode_prompts([prompt.prompt for prompt in prompts])
     for config in (BestOfNConfig(), BestOfNConfig(token_score="sum")):
-        scores = [score_samples(config, reward, prompts, given, samples, codec, runtime) for reward in (ours, theirs)]
+        scores = [score_samples(config, reward, prompts, prompt_ids, samples, codec) for reward in (plain, renumbered)]
         assert scores[1] == pytest.approx(scores[0], abs=1e-5)

@@ -9,14 +9,14 @@ import torch
 
 from redpencil.config import FIGAConfig, SamplingConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import load_policy, template_of
 from redpencil.models.codec import Codec
-from redpencil.models.loading import load_policy, template_of
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import respond
+from redpencil.models.sampling import HFSampler, respond
 from redpencil.records import Pair, Prompt
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.figa import figa_objective, train_figa, weights_of
-from redpencil.training.reward import collate_pairs
+from redpencil.training.pairs import collate_pairs
 from redpencil.training.update import micro_batches_of, optimization_of, update
 
 QUICK = {"learning_rate": 3e-3, "batch_size": 32, "warmup_ratio": 0}
@@ -25,7 +25,8 @@ SAMPLING = SamplingConfig(response_length=8, max_prompt_length=8, batch_size=64)
 
 def bad_share(folder: Path, codec: Codec, runtime: Runtime) -> float:
     prompts = [Prompt(str(i), f"topic{i % 8}") for i in range(160)]
-    answers, _ = respond(folder, prompts, config=SAMPLING, codec=codec, runtime=runtime, seed=0, model_name="x")
+    sampler = HFSampler(load_policy(folder, runtime, trained=False, codec=codec))
+    answers, _ = respond(sampler, prompts, config=SAMPLING, seed=0, model_name="x")
     words = [word for answer in answers for word in answer.response.split()]
     return sum(word in ("mud", "rot") for word in words) / len(words)
 
@@ -54,7 +55,7 @@ def test_one_batch_and_its_micro_batches_give_the_same_step(
     config = FIGAConfig(**QUICK, kept=0.1)
     logged, after = [], []
     for size in (None, 3):
-        policy = load_policy(trained.sft, runtime, trained=True)
+        policy = load_policy(trained.sft, runtime, trained=True).module
         items = [
             collate_pairs([pairs[i] for i in part], codec.pad_id, runtime.device)
             for part in micro_batches_of(range(16), size)

@@ -6,13 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec, load_codec
 from redpencil.records import Comparison, Edit, EditOutcome, Pair, Preference
 from redpencil.training import pairs as pairs_module
-from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits, stream_pairs_of_edits
+from redpencil.training.pairs import (
+    check_pairs,
+    collate_pairs,
+    pairs_of_comparisons,
+    pairs_of_edits,
+    stream_pairs_of_edits,
+)
 
 PLAIN = AlignConfig()
 EDIT = Edit("e", "topic1", "sun mud sky", "sun sea sky")
@@ -58,7 +65,7 @@ def test_a_stream_is_aligned_in_chunks_and_read_no_further_than_needed(
     assert whole == pairs_of_edits([EDIT], codec, PLAIN)[0] * 7
 
 
-def test_what_cannot_be_used_is_counted(codec: Codec) -> None:
+def test_rows_that_cannot_be_used_are_counted(codec: Codec) -> None:
     edits = [
         EDIT,
         replace(EDIT, edited=EDIT.original),
@@ -189,3 +196,30 @@ def test_pairs_that_a_model_cannot_learn_from(changes: dict[str, object], proble
     with pytest.raises(RedpencilError, match=problem) as raised:
         check_pairs([PAIR, replace(PAIR, id="second", **changes)], 18, 32)
     assert "'second'" in raised.value.problem
+
+
+def test_both_sides_of_the_pairs_are_in_one_batch() -> None:
+    pairs = [
+        Pair("1", (7,), (5, 6, 3), (5, 3), (False, True, False), (False, False), ((0, 0), (2, 1))),
+        Pair("2", (7, 8), (5, 3), (5, 9, 9, 3), (False, False), (False, True, True, False), ((0, 0), (1, 3))),
+    ]
+    item = collate_pairs(pairs, 0, torch.device("cpu"))
+    assert len(item) == 2
+    # chosen of 1, chosen of 2, rejected of 1, rejected of 2
+    assert item.batch.input_ids.tolist() == [
+        [0, 7, 5, 3, 0, 0],
+        [7, 8, 5, 9, 9, 3],
+        [0, 7, 5, 6, 3, 0],
+        [7, 8, 5, 3, 0, 0],
+    ]
+    assert item.changed_mask.int().tolist() == [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+    assert item.unchanged_mask.int().tolist() == [[1, 1, 0, 0], [1, 0, 0, 1], [1, 0, 1, 0], [1, 1, 0, 0]]
+    assert item.unchanged_pairs.tolist() == [[0, 0, 0], [0, 2, 1], [1, 0, 0], [1, 1, 3]]
+    assert not (item.changed_mask & ~item.batch.response_mask).any()
+
+
+def test_pairs_without_masks_are_collated() -> None:
+    item = collate_pairs([Pair("1", (7,), (5, 3), (6, 3))], 0, torch.device("cpu"))
+    assert not item.changed_mask.any()
+    assert not item.unchanged_mask.any()
+    assert item.unchanged_pairs.shape == (0, 3)

@@ -13,21 +13,30 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from transformers import BertConfig, BertForTokenClassification, PreTrainedModel
+from transformers import BertConfig, BertForTokenClassification
 
 from redpencil.config import PPOConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import LanguageModel, RewardModel, load_head, load_policy
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.forward import response_logprobs, token_values
-from redpencil.models.loading import load_head, load_policy
 from redpencil.models.runtime import Runtime, set_seed
 from redpencil.models.sampling import EncodedPrompts, encode_prompts
 from redpencil.records import Prompt, Response
 from redpencil.runs import Stage, read_metrics
-from redpencil.training.ppo import draw_prompts, learn, load_actors, policy_objective, run_ppo, value_objective
-from redpencil.training.reward import encode_samples, score_tokens
-from redpencil.training.rollout import Actors, Rollouts, roll_out
+from redpencil.training.ppo import compute_advantages, ppo_update, run_ppo, value_objective
+from redpencil.training.rollout import (
+    Actors,
+    Rollouts,
+    draw_prompts,
+    load_actors,
+    policy_objective,
+    sample_rollouts,
+    sampling_of,
+)
+from redpencil.training.scoring import encode_samples, score_tokens
 from redpencil.training.update import Optimization, make_optimization, micro_batches_of, update
+from redpencil.training.validation import Evaluate, Validation
 
 KINDS = ("token", "sequence", "both", "token_mean_at_end")
 TOPICS = [f"topic{i}" for i in range(8)]
@@ -61,17 +70,29 @@ def prompts_of(codec: Codec, count: int = 32) -> EncodedPrompts:
     return encode_prompts([Prompt(str(i), TOPICS[i % 8]) for i in range(count)], codec, 16)
 
 
-def actors_of(settings: PPOConfig, trained: Trained, runtime: Runtime) -> Actors:
-    return load_actors(settings, trained.sft, trained.token, trained.sequence, runtime)
+def actors_of(settings: PPOConfig, trained: Trained, runtime: Runtime, codec: Codec) -> Actors:
+    return load_actors(settings, trained.sft, trained.token, trained.sequence, runtime, codec)
 
 
-def rolled_out(settings: PPOConfig, actors: Actors, codec: Codec, runtime: Runtime) -> Rollouts:
+def rewards_in(actors: Actors) -> dict[str, RewardModel]:
+    """The reward models, by their level."""
+    return {scorer.reward.card.level: scorer.reward for scorer in actors.scorers}
+
+
+def value_of(actors: Actors) -> LanguageModel:
+    assert actors.value is not None
+    return actors.value
+
+
+def rolled_out(settings: PPOConfig, actors: Actors) -> Rollouts:
     set_seed(0)
-    return roll_out(actors, prompts_of(codec).ids, settings, settings.kl_coef, codec, runtime)[0]
+    prompts = prompts_of(actors.policy.codec)
+    sampled = sample_rollouts(actors, prompts.ids, [prompt.prompt for prompt in prompts.records], settings)
+    return compute_advantages(actors, sampled, settings, settings.kl_coef)[0]
 
 
-def snapshot(model: nn.Module) -> list[torch.Tensor]:
-    return [p.detach().clone() for p in model.parameters()]
+def snapshot(model: LanguageModel) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in model.module.parameters()]
 
 
 def equal(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> bool:
@@ -87,7 +108,7 @@ def sgd(model: nn.Module) -> Optimization:
 def optimizations_of(actors: Actors, settings: PPOConfig) -> dict[str, Optimization]:
     return {
         name: make_optimization(
-            model,
+            model.module,
             learning_rate=settings.learning_rate,
             lr_scheduler_type="constant",
             warmup_steps=0,
@@ -96,15 +117,15 @@ def optimizations_of(actors: Actors, settings: PPOConfig) -> dict[str, Optimizat
             adam_epsilon=1e-5,
             max_grad_norm=1.0,
         )
-        for name, model in (("policy", actors.policy), ("value", actors.value))
+        for name, model in (("policy", actors.policy), ("value", value_of(actors)))
     }
 
 
 def test_the_first_update_starts_at_ratio_one(trained: Trained, runtime: Runtime, codec: Codec) -> None:
     settings = config()
-    actors = actors_of(settings, trained, runtime)
-    rollouts = rolled_out(settings, actors, codec, runtime)
-    objective = policy_objective(actors.policy, settings)
+    actors = actors_of(settings, trained, runtime, codec)
+    rollouts = rolled_out(settings, actors)
+    objective = policy_objective(actors.policy.module, settings)
     for rows in (range(32), range(5), [7]):
         item = rollouts.select(list(rows))
         terms = objective.terms(item)
@@ -118,43 +139,43 @@ def test_the_first_update_starts_at_ratio_one(trained: Trained, runtime: Runtime
 def test_dropout_of_a_checkpoint_does_not_move_the_ratio(
     trained: Trained, runtime: Runtime, codec: Codec, tmp_path: Path
 ) -> None:
-    policy = load_policy(trained.sft, runtime, trained=True)
+    policy = load_policy(trained.sft, runtime, trained=True).module
     policy.config.attention_dropout = 0.5
     policy.save_pretrained(tmp_path)
     codec.tokenizer.save_pretrained(tmp_path)
     settings = config()
     actors = load_actors(settings, tmp_path, trained.token, None, runtime, codec)
-    assert actors.policy.training
-    assert actors.policy.config.attention_dropout == 0.5
-    rollouts = rolled_out(settings, actors, codec, runtime)
-    terms = policy_objective(actors.policy, settings).terms(rollouts)
+    assert actors.policy.module.training
+    assert actors.policy.module.config.attention_dropout == 0.5
+    rollouts = rolled_out(settings, actors)
+    terms = policy_objective(actors.policy.module, settings).terms(rollouts)
     assert float(terms["approx_kl"]) == pytest.approx(0, abs=1e-9)
 
 
 def test_objectives_by_hand(trained: Trained, runtime: Runtime, codec: Codec) -> None:
     settings = config(cliprange=0.1, cliprange_value=0.05, vf_coef=0.5, temperature=0.8)
-    actors = actors_of(settings, trained, runtime)
-    rollouts = rolled_out(settings, actors, codec, runtime).select([0, 1, 2])
+    actors = actors_of(settings, trained, runtime, codec)
+    rollouts = rolled_out(settings, actors).select([0, 1, 2])
     torch.manual_seed(0)
     shift = torch.randn_like(rollouts.logprobs) * 0.2
     moved = replace(rollouts, logprobs=rollouts.logprobs + shift, values=rollouts.values + shift)
     counted = moved.batch.response_mask
     with torch.no_grad():
-        logprobs = response_logprobs(actors.policy, moved.batch, 0.8)
+        logprobs = response_logprobs(actors.policy.module, moved.batch, 0.8)
         policy, value = (
-            policy_objective(actors.policy, settings).terms(moved),
-            value_objective(actors.value, settings).terms(moved),
+            policy_objective(actors.policy.module, settings).terms(moved),
+            value_objective(value_of(actors).module, settings).terms(moved),
         )
         ratio = (logprobs - moved.logprobs)[counted].exp()
-        values, old = token_values(actors.value, moved.batch)[counted], moved.values[counted]
+        values, old = token_values(value_of(actors).module, moved.batch)[counted], moved.values[counted]
     advantages, returns = moved.advantages[counted], moved.returns[counted]
     surrogate = torch.minimum(ratio * advantages, ratio.clamp(0.9, 1.1) * advantages)
     torch.testing.assert_close(policy["policy_loss"], -surrogate.mean())
     clipped = old + (values - old).clamp(-0.05, 0.05)
     error = torch.maximum((values - returns) ** 2, (clipped - returns) ** 2)
     torch.testing.assert_close(value["value_loss"], error.mean() / 2)
-    assert dict(value_objective(actors.value, settings).weights) == {"value_loss": 0.5}
-    assert policy_objective(actors.policy, settings).counts(moved)["policy_loss"] == int(counted.sum())
+    assert dict(value_objective(value_of(actors).module, settings).weights) == {"value_loss": 0.5}
+    assert policy_objective(actors.policy.module, settings).counts(moved)["policy_loss"] == int(counted.sum())
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -163,21 +184,21 @@ def test_a_batch_of_eight_is_eight_micro_batches(
     trained: Trained, runtime: Runtime, codec: Codec, which: str, size: int
 ) -> None:
     settings = config(vf_coef=0.3)
-    first = actors_of(settings, trained, runtime)
-    rollouts = rolled_out(settings, first, codec, runtime)
+    first = actors_of(settings, trained, runtime, codec)
+    rollouts = rolled_out(settings, first)
     assert len({int(n) for n in rollouts.batch.lengths[:8]} | {9}) > 1
 
     def step(size: int) -> tuple[list[torch.Tensor], dict[str, float]]:
-        actors = actors_of(settings, trained, runtime)
+        actors = actors_of(settings, trained, runtime, codec)
         model = getattr(actors, which)
         if which == "value":  # a head of 0 would keep the backbone still
             torch.manual_seed(0)
-            nn.init.normal_(model.score.weight, std=0.3)
-        objective = (policy_objective if which == "policy" else value_objective)(model, settings)
+            nn.init.normal_(model.module.score.weight, std=0.3)
+        objective = (policy_objective if which == "policy" else value_objective)(model.module, settings)
         # three rows are cut short, so that the counts of tokens differ
         uneven = replace(rollouts, batch=replace(rollouts.batch, response_mask=shorter(rollouts.batch.response_mask)))
         items = [uneven.select(part) for part in micro_batches_of(range(8), size)]
-        logged = update(sgd(model), items, objective, runtime)
+        logged = update(sgd(model.module), items, objective, runtime)
         return snapshot(model), logged
 
     (whole, logged), (parts, parted) = step(8), step(size)
@@ -192,18 +213,18 @@ def shorter(response_mask: torch.Tensor) -> torch.Tensor:
     return cut
 
 
-def test_learning_alone_from_values_leaves_the_policy(trained: Trained, runtime: Runtime, codec: Codec) -> None:
+def test_an_update_of_the_values_alone_leaves_the_policy(trained: Trained, runtime: Runtime, codec: Codec) -> None:
     settings = config()
-    actors = actors_of(settings, trained, runtime)
-    rollouts = rolled_out(settings, actors, codec, runtime)
-    policy, value = snapshot(actors.policy), snapshot(actors.value)
+    actors = actors_of(settings, trained, runtime, codec)
+    rollouts = rolled_out(settings, actors)
+    policy, value = snapshot(actors.policy), snapshot(value_of(actors))
     optimizations = optimizations_of(actors, settings)
-    metrics = learn(actors, rollouts, settings, optimizations, runtime, train_policy=False)
+    metrics = ppo_update(actors, rollouts, settings, optimizations, train_policy=False)
     assert equal(snapshot(actors.policy), policy)
-    assert not equal(snapshot(actors.value), value)
+    assert not equal(snapshot(value_of(actors)), value)
     assert "value_loss" in metrics
     assert "policy_loss" not in metrics
-    metrics = learn(actors, rollouts, settings, optimizations, runtime)
+    metrics = ppo_update(actors, rollouts, settings, optimizations)
     assert not equal(snapshot(actors.policy), policy)
     assert {"policy_loss", "clip_fraction", "approx_kl", "value_loss", "policy_grad_norm", "value_grad_norm"} <= (
         metrics.keys()
@@ -212,12 +233,12 @@ def test_learning_alone_from_values_leaves_the_policy(trained: Trained, runtime:
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_every_rollout_is_learnt_from_once_an_epoch(
+def test_every_rollout_is_used_once_an_epoch(
     trained: Trained, runtime: Runtime, codec: Codec, epochs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(ppo_epochs=epochs, batch_size=12, micro_batch_size=5)
-    actors = actors_of(settings, trained, runtime)
-    rollouts = rolled_out(settings, actors, codec, runtime)
+    actors = actors_of(settings, trained, runtime, codec)
+    rollouts = rolled_out(settings, actors)
     seen: Counter[int] = Counter()
     sizes = []
     select = Rollouts.select
@@ -228,7 +249,7 @@ def test_every_rollout_is_learnt_from_once_an_epoch(
         return select(self, rows)
 
     monkeypatch.setattr(Rollouts, "select", watched)
-    learn(actors, rollouts, settings, optimizations_of(actors, settings), runtime)
+    ppo_update(actors, rollouts, settings, optimizations_of(actors, settings))
     assert seen == dict.fromkeys(range(32), epochs)
     assert sizes == [5, 5, 2, 5, 5, 2, 5, 3] * epochs  # 12 + 12 + 8 rollouts
 
@@ -251,22 +272,21 @@ def test_prompts_are_drawn_by_seed() -> None:
 def run(
     settings: PPOConfig,
     actors: Actors,
-    codec: Codec,
-    runtime: Runtime,
     stage: Stage,
-    evaluate: Callable[[Sequence[Response]], dict[str, float]] = lambda _: {},
+    evaluate: Evaluate = lambda _: {},
+    *,
+    prompts: EncodedPrompts | None = None,
+    validation_prompts: int = 8,
 ) -> list[dict[str, float]]:
-    run_ppo(
-        settings,
-        actors=actors,
-        prompts=prompts_of(codec, 64),
-        validation=prompts_of(codec, 8),
-        evaluate=evaluate,
-        codec=codec,
-        runtime=runtime,
-        stage=stage,
-    )
+    codec = actors.policy.codec
+    validation = Validation(prompts_of(codec, validation_prompts), sampling_of(settings), evaluate, settings.eval_steps)
+    run_ppo(settings, actors=actors, prompts=prompts or prompts_of(codec, 64), validation=validation, stage=stage)
     return read_metrics(stage.folder)
+
+
+def bad_share(responses: Sequence[Response]) -> float:
+    words = [word for row in responses for word in row.response.split()]
+    return sum(word in ("mud", "rot") for word in words) / len(words)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +302,7 @@ def test_the_best_checkpoint_is_kept(
     best: int,
 ) -> None:
     settings = config(total_steps=3, eval_steps=1)
-    actors, stage = actors_of(settings, trained, runtime), new_stage()
+    actors, stage = actors_of(settings, trained, runtime, codec), new_stage()
     seen: list[list[torch.Tensor]] = []
     asked: list[list[str]] = []
 
@@ -291,7 +311,7 @@ def test_the_best_checkpoint_is_kept(
         asked.append([row.prompt for row in responses])
         return {"win_rate": win_rates[len(seen) - 1], "other": 1.0}
 
-    rows = run(settings, actors, codec, runtime, stage, evaluate)
+    rows = run(settings, actors, stage, evaluate)
     assert [row["step"] for row in rows] == [0, 1, 2, 3]
     assert [row["eval/win_rate"] for row in rows] == win_rates
     assert asked == [TOPICS] * 4
@@ -307,21 +327,18 @@ def test_without_a_judge_the_reward_on_validation_prompts_chooses(
     trained: Trained, runtime: Runtime, codec: Codec, new_stage: Callable[..., Stage]
 ) -> None:
     settings = config(total_steps=4)
-    actors, stage = actors_of(settings, trained, runtime), new_stage()
-    reward = actors.token_reward
-    assert reward is not None
+    actors, stage = actors_of(settings, trained, runtime, codec), new_stage()
+    reward = rewards_in(actors)["token"]
     expected: list[float] = []
 
     def remember(responses: Sequence[Response]) -> dict[str, float]:
         encoded = encode_samples(responses, codec)
         ids = [prompt for prompt, _ in encoded], [answer for _, answer in encoded]
-        paid = [
-            (row - reward.card.center) / reward.card.scale for row in score_tokens(reward.model, *ids, codec, runtime)
-        ]
+        paid = [(row - reward.card.center) / reward.card.scale for row in score_tokens(reward.model, *ids)]
         expected.append(sum(float(row.sum()) for row in paid) / len(paid))
         return {}
 
-    rows = run(settings, actors, codec, runtime, stage, remember)
+    rows = run(settings, actors, stage, remember)
     rewards = {row["step"]: row["eval/reward"] for row in rows}
     assert list(rewards.values()) == pytest.approx(expected, abs=1e-4)
     best = max(rewards, key=lambda step: rewards[step])
@@ -335,7 +352,7 @@ def test_evaluation_every_n_steps_and_at_the_end(
     trained: Trained, runtime: Runtime, codec: Codec, new_stage: Callable[..., Stage]
 ) -> None:
     settings = config(total_steps=5, eval_steps=2)
-    rows = run(settings, actors_of(settings, trained, runtime), codec, runtime, new_stage())
+    rows = run(settings, actors_of(settings, trained, runtime, codec), new_stage())
     assert [row["step"] for row in rows if "eval/length" in row] == [0, 2, 4, 5]
     for row in rows[1:]:
         assert {"reward", "kl", "length", "finished", "entropy", "kl_coef", "policy_loss", "value_loss"} <= row.keys()
@@ -346,7 +363,7 @@ def test_evaluation_does_not_disturb_training(
 ) -> None:
     def rewards(seed: int, **changes: object) -> list[float]:
         settings = config(total_steps=3, **changes)
-        rows = run(settings, actors_of(settings, trained, runtime), codec, runtime, new_stage(seed=seed))
+        rows = run(settings, actors_of(settings, trained, runtime, codec), new_stage(seed=seed))
         return [row["reward"] for row in rows[1:]]
 
     assert rewards(1, eval_steps=1) == rewards(1, eval_steps=3)
@@ -360,7 +377,7 @@ def test_evaluation_keeps_the_generators_it_uses_and_no_others(
     fork_rng = torch.random.fork_rng
     monkeypatch.setattr(torch.random, "fork_rng", lambda devices: kept.append(devices) or fork_rng(devices=devices))
     settings = config(total_steps=1)
-    run(settings, actors_of(settings, trained, runtime), codec, runtime, new_stage())
+    run(settings, actors_of(settings, trained, runtime, codec), new_stage())
     assert kept == [[], []]  # on a CPU there is no GPU's generator to keep
 
 
@@ -369,7 +386,7 @@ def test_the_kl_coefficient_adapts(
 ) -> None:
     def coefficients(**changes: object) -> list[float]:
         settings = config(total_steps=4, kl_coef=0.1, eval_steps=4, **changes)
-        rows = run(settings, actors_of(settings, trained, runtime), codec, runtime, new_stage())
+        rows = run(settings, actors_of(settings, trained, runtime, codec), new_stage())
         return [row["kl_coef"] for row in rows[1:]]
 
     assert coefficients() == [0.1] * 4
@@ -385,15 +402,15 @@ def test_value_warm_up_leaves_the_policy(
     trained: Trained, runtime: Runtime, codec: Codec, new_stage: Callable[..., Stage]
 ) -> None:
     settings = config(total_steps=3, value_warmup_steps=2)
-    actors = actors_of(settings, trained, runtime)
+    actors = actors_of(settings, trained, runtime, codec)
     policies, values = [], []
 
     def evaluate(_: Sequence[Response]) -> dict[str, float]:
         policies.append(snapshot(actors.policy))
-        values.append(snapshot(actors.value))
+        values.append(snapshot(value_of(actors)))
         return {}
 
-    rows = run(settings, actors, codec, runtime, new_stage(), evaluate)
+    rows = run(settings, actors, new_stage(), evaluate)
     assert equal(policies[0], policies[1])
     assert equal(policies[0], policies[2])
     assert not equal(policies[0], policies[3])
@@ -406,14 +423,14 @@ def test_one_rate_for_all_updates_of_a_step(
 ) -> None:
     """Linear over 4 steps after a warm-up of 2: the first step has rate 0, so nothing moves."""
     settings = config(total_steps=3, lr_scheduler_type="linear", warmup_steps=2)
-    actors = actors_of(settings, trained, runtime)
+    actors = actors_of(settings, trained, runtime, codec)
     policies = []
 
     def evaluate(_: Sequence[Response]) -> dict[str, float]:
         policies.append(snapshot(actors.policy))
         return {}
 
-    run(settings, actors, codec, runtime, new_stage(), evaluate)
+    run(settings, actors, new_stage(), evaluate)
     assert equal(policies[0], policies[1])
     assert not equal(policies[1], policies[2])
     assert not equal(policies[2], policies[3])
@@ -425,13 +442,14 @@ def test_a_gpus_way_of_computing_runs_and_starts_at_the_reference(
     """bfloat16 under autocast: the trained models keep float32 weights, the frozen ones do not."""
     half = Runtime(torch.device("cpu"), torch.bfloat16)
     settings = config(reward="both", micro_batch_size=4)
-    actors = actors_of(settings, trained, half)
-    assert {weight.dtype for model in (actors.policy, actors.value) for weight in model.parameters()} == {torch.float32}
-    assert {weight.dtype for weight in actors.reference.parameters()} == {torch.bfloat16}
-    first = run(settings, actors, codec, half, new_stage())[1]
+    actors = actors_of(settings, trained, half, codec)
+    trainable = (actors.policy, value_of(actors))
+    assert {weight.dtype for model in trainable for weight in model.module.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in actors.reference.module.parameters()} == {torch.bfloat16}
+    first = run(settings, actors, new_stage())[1]
     assert abs(first["kl"]) < 0.05  # nats a response; float32 has 0
     assert abs(first["policy_loss"]) < 0.1
-    assert {weight.dtype for weight in actors.policy.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in actors.policy.module.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -445,26 +463,15 @@ def test_ppo_learns_to_avoid_bad_words(
         None if kind == "sequence" else trained.token,
         trained.sequence if kind in ("sequence", "both") else None,
         runtime,
+        codec,
     )
     shares = []
 
     def evaluate(responses: Sequence[Response]) -> dict[str, float]:
-        words = [word for row in responses for word in row.response.split()]
-        shares.append(sum(word in ("mud", "rot") for word in words) / len(words))
+        shares.append(bad_share(responses))
         return {"win_rate": -shares[-1]}
 
-    stage = new_stage()
-    run_ppo(
-        settings,
-        actors=actors,
-        prompts=prompts_of(codec, 64),
-        validation=prompts_of(codec, 64),
-        evaluate=evaluate,
-        codec=codec,
-        runtime=runtime,
-        stage=stage,
-    )
-    rows = read_metrics(stage.folder)[1:]
+    rows = run(settings, actors, new_stage(), evaluate, validation_prompts=64)[1:]
     assert 0.2 < shares[0] < 0.4  # the corpus has .3
     assert shares[-1] < 0.08
     assert rows[-1]["reward"] > rows[0]["reward"] + 0.5
@@ -480,7 +487,7 @@ def test_a_large_kl_coefficient_holds_the_policy(
 ) -> None:
     def moved(**changes: object) -> float:
         settings = config(total_steps=8, eval_steps=8, **changes)
-        rows = run(settings, actors_of(settings, trained, runtime), codec, runtime, new_stage())
+        rows = run(settings, actors_of(settings, trained, runtime, codec), new_stage())
         return rows[-1]["kl"]
 
     free, held = moved(kl_term="none", kl_coef=10.0), moved(kl_term="per_token", kl_coef=10.0)
@@ -490,96 +497,89 @@ def test_a_large_kl_coefficient_holds_the_policy(
 
 @pytest.mark.parametrize("value_init", ["policy", "reward"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_actors(trained: Trained, runtime: Runtime, kind: str, value_init: str) -> None:
-    actors = actors_of(config(reward=kind, value_init=value_init), trained, runtime)
-    assert (actors.token_reward is None) == (kind == "sequence")
-    assert (actors.sequence_reward is None) == (kind in ("token", "token_mean_at_end"))
+def test_actors(trained: Trained, runtime: Runtime, codec: Codec, kind: str, value_init: str) -> None:
+    actors = actors_of(config(reward=kind, value_init=value_init), trained, runtime, codec)
+    rewards = rewards_in(actors)
+    assert ("token" in rewards) == (kind != "sequence")
+    assert ("sequence" in rewards) == (kind in ("sequence", "both"))
     source = trained.sft
     if value_init == "reward":
         source = trained.sequence if kind == "sequence" else trained.token
-    assert backbone_equal(actors.value, source, runtime)
-    assert float(actors.value.score.weight.detach().abs().max()) == 0
-    assert all(p.requires_grad for model in (actors.policy, actors.value) for p in model.parameters())
-    frozen = [actors.reference, *(r.model for r in (actors.token_reward, actors.sequence_reward) if r)]
-    assert not any(p.requires_grad for model in frozen for p in model.parameters())
-    assert actors.reference is not actors.policy
+    value = value_of(actors)
+    assert backbone_equal(value, source, runtime)
+    assert float(value.module.score.weight.detach().abs().max()) == 0
+    assert all(p.requires_grad for model in (actors.policy, value) for p in model.module.parameters())
+    frozen = [actors.reference, *(reward.model for reward in rewards.values())]
+    assert not any(p.requires_grad for model in frozen for p in model.module.parameters())
+    assert actors.reference.module is not actors.policy.module
+    assert {model.codec for model in (actors.policy, actors.reference, value)} == {codec}
+    assert actors.sampler.codec is codec
 
 
-def test_a_value_model_that_would_see_the_action_is_refused(trained: Trained, runtime: Runtime, tmp_path: Path) -> None:
+def test_a_value_model_that_would_see_the_action_is_refused(
+    trained: Trained, runtime: Runtime, codec: Codec, tmp_path: Path
+) -> None:
     encoder = tmp_path / "encoder"
     shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     BertForTokenClassification(BertConfig(vocab_size=18, num_labels=1, **shape)).save_pretrained(encoder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(trained.token / name, encoder)
     with pytest.raises(RedpencilError, match="cannot start from a bert reward model for a llama policy") as raised:
-        load_actors(config(reward="token", value_init="reward"), trained.sft, encoder, None, runtime)
+        load_actors(config(reward="token", value_init="reward"), trained.sft, encoder, None, runtime, codec)
     assert raised.value.field == "ppo.value_init"
-    actors = load_actors(config(reward="token", value_init="policy"), trained.sft, encoder, None, runtime)
-    assert actors.value.config.model_type == "llama"
+    actors = load_actors(config(reward="token", value_init="policy"), trained.sft, encoder, None, runtime, codec)
+    assert value_of(actors).module.config.model_type == "llama"
 
 
-def backbone_equal(model: PreTrainedModel, folder: Path, runtime: Runtime) -> bool:
+def backbone_equal(model: LanguageModel, folder: Path, runtime: Runtime) -> bool:
     other = load_head(folder, "token", runtime, trained=False, zero_head=True)
-    return equal(snapshot(model.model), snapshot(other.model))
+    weights, others = (list(each.module.model.parameters()) for each in (model, other))
+    return equal(weights, others)
 
 
-def test_reward_models_that_do_not_fit(trained: Trained, runtime: Runtime) -> None:
+def test_reward_models_that_do_not_fit(trained: Trained, runtime: Runtime, codec: Codec) -> None:
+    def attempt(kind: str, policy: Path, token: Path | None, sequence: Path | None) -> None:
+        load_actors(config(reward=kind), policy, token, sequence, runtime, codec)
+
     with pytest.raises(RedpencilError, match="needs a token-level reward model") as raised:
-        load_actors(config(reward="token"), trained.sft, None, trained.sequence, runtime)
-    assert raised.value.field == "ppo.reward"
+        attempt("token", trained.sft, None, trained.sequence)
+    assert raised.value.field == "reward"
     with pytest.raises(RedpencilError, match="needs a sequence-level reward model"):
-        load_actors(config(reward="both"), trained.sft, trained.token, None, runtime)
-    with pytest.raises(RedpencilError, match="level token is wanted"):
-        load_actors(config(reward="token"), trained.sft, trained.sequence, None, runtime)
-    with pytest.raises(RedpencilError, match="level sequence is wanted"):
-        load_actors(config(reward="sequence"), trained.sft, None, trained.token, runtime)
-    with pytest.raises(RedpencilError, match="LlamaForCausalLM is no reward model"):
-        load_actors(config(reward="token"), trained.sft, trained.sft, None, runtime)
-    with pytest.raises(RedpencilError, match="is no policy"):
-        load_actors(config(reward="token"), trained.token, trained.token, None, runtime)
+        attempt("both", trained.sft, trained.token, None)
+    with pytest.raises(RedpencilError, match="level token is needed"):
+        attempt("token", trained.sft, trained.sequence, None)
+    with pytest.raises(RedpencilError, match="level sequence is needed"):
+        attempt("sequence", trained.sft, None, trained.token)
+    with pytest.raises(RedpencilError, match="LlamaForCausalLM is not a reward model"):
+        attempt("token", trained.sft, trained.sft, None)
+    with pytest.raises(RedpencilError, match="is not a policy"):
+        attempt("token", trained.token, trained.token, None)
 
 
 def test_no_value_model_starts_from_a_reward_model_with_another_tokenizer(
-    trained: Trained, reshuffled: Path, runtime: Runtime
+    trained: Trained, reshuffled: Path, runtime: Runtime, codec: Codec
 ) -> None:
-    actors = load_actors(config(reward="token", value_init="reward"), trained.sft, reshuffled, None, runtime)
-    assert backbone_equal(actors.value, trained.sft, runtime)
+    actors = load_actors(config(reward="token", value_init="reward"), trained.sft, reshuffled, None, runtime, codec)
+    assert backbone_equal(value_of(actors), trained.sft, runtime)
     assert len(actors.notes) == 2
     assert actors.notes[1].startswith("the value model starts from the policy")
     # with the policy's tokenizer and another template it does
     other = load_codec(trained.sft, "<s> <s> {prompt}")
     actors = load_actors(config(value_init="reward"), trained.sft, trained.token, None, runtime, other)
-    assert actors.read_text
-    assert backbone_equal(actors.value, trained.token, runtime)
+    assert not rewards_in(actors)["token"].same_encoding
+    assert backbone_equal(value_of(actors), trained.token, runtime)
 
 
 def test_prompts_without_room_for_a_response_stop_before_the_first_step(
     trained: Trained, runtime: Runtime, codec: Codec, new_stage: Callable[..., Stage]
 ) -> None:
-    settings, asked = config(response_length=20), []
+    settings, judged = config(response_length=20), []
     prompts = prompts_of(codec, 64)
     prompts.ids[63] = [2] * 13  # it might be drawn at the last step only
+    actors = actors_of(settings, trained, runtime, codec)
     with pytest.raises(RedpencilError, match="13 tokens and a response of up to 20 exceed the model's context of 32"):
-        run_ppo(
-            settings,
-            actors=actors_of(settings, trained, runtime),
-            prompts=prompts,
-            validation=prompts_of(codec, 8),
-            evaluate=lambda responses: asked.append(responses) or {},
-            codec=codec,
-            runtime=runtime,
-            stage=new_stage(),
-        )
-    assert not asked
-
-
-def test_actors_are_loaded_for_the_codec_of_the_run(
-    trained: Trained, runtime: Runtime, new_stage: Callable[..., Stage]
-) -> None:
-    other = load_codec(trained.sft, "<s> <s> {prompt}")
-    settings = config(total_steps=1)
-    with pytest.raises(ValueError, match="load_actors was given another codec than run_ppo"):
-        run(settings, actors_of(settings, trained, runtime), other, runtime, new_stage())
+        run(settings, actors, new_stage(), lambda responses: judged.append(responses) or {}, prompts=prompts)
+    assert not judged
 
 
 @pytest.mark.parametrize("level", ["token", "sequence"])
@@ -598,21 +598,10 @@ def test_ppo_learns_from_a_reward_model_with_another_tokenizer_and_chat_template
     stage, shares = new_stage(), []
 
     def evaluate(responses: Sequence[Response]) -> dict[str, float]:
-        words = [word for row in responses for word in row.response.split()]
-        shares.append(sum(word in ("mud", "rot") for word in words) / len(words))
+        shares.append(bad_share(responses))
         return {}
 
-    run_ppo(
-        settings,
-        actors=actors,
-        prompts=prompts_of(codec, 64),
-        validation=prompts_of(codec, 64),
-        evaluate=evaluate,
-        codec=codec,
-        runtime=runtime,
-        stage=stage,
-    )
-    rows = read_metrics(stage.folder)
+    rows = run(settings, actors, stage, evaluate, validation_prompts=64)
     assert len(stage.notes["models"]) == 2
     assert all(row["cut_for_reward_model"] == 0 for row in rows[1:])
     assert math.isfinite(rows[-1]["eval/reward"])

@@ -10,13 +10,14 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from redpencil.config import AlignConfig, RewardConfig
+from redpencil.models.checkpoints import load_reward_model
 from redpencil.models.codec import load_codec
-from redpencil.models.loading import load_reward_model
 from redpencil.models.runtime import Runtime
 from redpencil.records import Edit
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.pairs import pairs_of_edits
-from redpencil.training.reward import pair_margins, train_reward
+from redpencil.training.reward import train_reward
+from redpencil.training.scoring import pair_margins
 
 QA_FEEDBACK = Path(__file__).parents[2] / ".." / "shared" / "data" / "qa_feedback" / "feedback.json"
 
@@ -115,5 +116,5 @@ def test_the_reward_stage_runs_on_human_edits(
     assert losses[0] == pytest.approx(0.6931, abs=1e-4)
     assert sum(losses[-2:]) / 2 < 0.6
     reward = load_reward_model(stage.folder / "checkpoint", runtime, level=level)
-    margins = pair_margins(reward, shortest, codec, runtime)
+    margins = pair_margins(reward, shortest)
     assert sum(margin > 0 for margin in margins) > 14

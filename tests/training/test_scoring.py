@@ -1,6 +1,6 @@
-"""Reward models that read text: what they say, on the policy's tokens."""
+"""Scores of reward models: raw ones of pairs and texts, standardised ones on the policy's tokens."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -11,13 +11,27 @@ from torch import Tensor
 
 from redpencil.config import PPOConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import RewardModel, load_policy, load_reward_model
 from redpencil.models.codec import Codec, load_codec
-from redpencil.models.forward import Batch, collate
+from redpencil.models.forward import collate
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import Sample
-from redpencil.training.ppo import load_actors
-from redpencil.training.rollout import Actors, learn_from, score
-from redpencil.training.scoring import Dialogue, check_reads, dialogue_of, paid_foreign_sequences, paid_foreign_tokens
+from redpencil.records import Response
+from redpencil.training.ppo import compute_advantages
+from redpencil.training.rollout import Actors, load_actors, score_rollouts
+from redpencil.training.scoring import (
+    SampledBatch,
+    Scored,
+    TextScorer,
+    TokenScorer,
+    check_fits,
+    check_reads,
+    encode_samples,
+    make_scorer,
+    sampled_batch,
+    score_ids,
+    score_tokens,
+)
 
 TEXTS = ["topic0", "topic3", "topic1", "topic5"]
 RESPONSES = ["sun mud sea", "rot", "mud rot mud", ""]
@@ -41,171 +55,222 @@ def samples_of(codec: Codec) -> list[Sample]:
     return [Sample(t.ids if f else t.ids[:-1], f) for t, f in zip(tokens, FINISHED, strict=True)]
 
 
-def batch_of(codec: Codec) -> Batch:
-    ids = [sample.ids for sample in samples_of(codec)]
-    return collate(codec.encode_prompts(TEXTS), ids, codec.pad_id, torch.device("cpu"))
+def sampled_of(codec: Codec, samples: Sequence[Sample] | None = None) -> SampledBatch:
+    samples = samples_of(codec) if samples is None else samples
+    ids = [sample.ids for sample in samples]
+    batch = collate(codec.encode_prompts(TEXTS), ids, codec.pad_id, torch.device("cpu"))
+    return SampledBatch(batch, samples, TEXTS, codec)
 
 
-def dialogue(codec: Codec) -> Dialogue:
-    return dialogue_of(codec, TEXTS, samples_of(codec))
+def reward_of(actors: Actors, level: str = "token") -> RewardModel:
+    [reward] = [scorer.reward for scorer in actors.scorers if scorer.reward.card.level == level]
+    return reward
+
+
+def scored(actors: Actors, settings: PPOConfig, sampled: SampledBatch, level: str = "token") -> Scored:
+    return make_scorer(reward_of(actors, level), settings).score(sampled)
 
 
 Load = Callable[..., Actors]
 
 
 @pytest.fixture
-def load(trained: Trained, runtime: Runtime) -> Load:
-    return lambda settings, token, sequence=None: load_actors(settings, trained.sft, token, sequence, runtime)
+def load(trained: Trained, runtime: Runtime, codec: Codec) -> Load:
+    return lambda settings, token, sequence=None: load_actors(settings, trained.sft, token, sequence, runtime, codec)
 
 
-def test_a_model_with_our_tokenizer_and_template_reads_our_ids(load: Load, trained: Trained) -> None:
+def test_responses_are_tokenised_with_an_end_only_where_they_have_one(codec: Codec) -> None:
+    words = codec.tokenizer.get_vocab()
+    rows = [Response("a", "topic0", "sun mud"), Response("b", "topic1", "sun mud", finished=False)]
+    assert encode_samples(rows, codec) == [
+        ([2, words["topic0"]], (words["sun"], words["mud"], EOS)),
+        ([2, words["topic1"]], (words["sun"], words["mud"])),
+    ]
+    assert encode_samples([], codec) == []
+
+
+def test_scores_of_texts(trained: Trained, runtime: Runtime, codec: Codec) -> None:
+    texts = ["sun mud sky", "sun sea sky", "rot"]
+    prompts = ["topic1"] * 3
+    token, sequence = (load_reward_model(folder, runtime) for folder in (trained.token, trained.sequence))
+    encoded = [tokens.ids for tokens in codec.encode_responses(texts)]
+    rows = score_tokens(token.model, codec.encode_prompts(prompts), encoded)
+    ids = codec.encode_prompts(prompts)
+    assert score_ids(token, ids, encoded) == pytest.approx([float(r.mean()) for r in rows])
+    for reward in (token, sequence):
+        bad, good, _ = score_ids(reward, ids, encoded)
+        assert good > bad
+    assert score_ids(token, [(2, 4)], [()]) == [0.0]
+    many = score_ids(sequence, [(2, 4)] * 130, [(12, 3)] * 130)
+    assert many == pytest.approx([many[0]] * 130, rel=1e-5)
+
+
+def test_a_text_longer_than_the_reward_model_reads(trained: Trained, runtime: Runtime) -> None:
+    for folder in (trained.token, trained.sequence):
+        with pytest.raises(RedpencilError, match="have 43 tokens, the reward model reads 32"):
+            score_ids(load_reward_model(folder, runtime), [(2, 4)], [(12,) * 41])
+
+
+def test_a_row_that_is_too_long_is_named(trained: Trained, runtime: Runtime) -> None:
+    model = load_reward_model(trained.token, runtime).model
+    check_fits(model, [(2, 4)], [(12,) * 30], ["a"])
+    with pytest.raises(RedpencilError, match="response 'b' have 33 tokens, the reward model reads 32"):
+        check_fits(model, [(2, 4)] * 2, [(12,) * 30, (12,) * 31], ["a", "b"])
+
+
+def test_a_model_with_the_policys_tokenizer_and_template_reads_token_ids(load: Load, trained: Trained) -> None:
     actors = load(config(reward="both"), trained.token, trained.sequence)
-    assert not actors.read_text
+    assert [type(scorer) for scorer in actors.scorers] == [TokenScorer, TokenScorer]
     assert actors.notes == ()
 
 
 @pytest.mark.parametrize("kind", ["token", "token_mean_at_end"])
-def test_where_boundaries_coincide_another_tokenizer_changes_nothing(
-    load: Load, trained: Trained, reshuffled: Path, runtime: Runtime, codec: Codec, kind: str
+def test_a_tokenizer_with_the_same_boundaries_changes_nothing(
+    load: Load, trained: Trained, reshuffled: Path, codec: Codec, kind: str
 ) -> None:
     settings = config(reward=kind, gae_lambda=0.9, missing_eos_penalty=1.0)
-    batch, samples = batch_of(codec), samples_of(codec)
 
     def returns(token: Path) -> Tensor:
         actors = load(settings, token)
-        assert actors.read_text == (token == reshuffled)
-        found = score(actors, batch, settings, runtime, dialogue(codec))
-        return learn_from(found, batch, samples, settings, kl_coef=0.1)[0].returns
+        assert [type(scorer) for scorer in actors.scorers] == [TextScorer if token == reshuffled else TokenScorer]
+        rollouts, _ = compute_advantages(actors, sampled_of(codec), settings, kl_coef=0.1)
+        assert rollouts.returns is not None
+        return rollouts.returns
 
-    ours, theirs = returns(trained.token), returns(reshuffled)
-    assert float(ours.abs().max()) > 0.1
-    torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-5)
+    plain, renumbered = returns(trained.token), returns(reshuffled)
+    assert float(plain.abs().max()) > 0.1
+    torch.testing.assert_close(renumbered, plain, rtol=1e-5, atol=1e-5)
 
 
 def test_rewards_of_characters_land_on_the_words_that_have_them(
-    load: Load, characters: Callable[..., Path], runtime: Runtime, codec: Codec
+    load: Load, characters: Callable[..., Path], codec: Codec
 ) -> None:
     settings = config(reward="token", center_rewards=False, scale_rewards=False)
     actors = load(settings, characters())
-    assert actors.token_reward.codec.template == "chat"
+    assert reward_of(actors).model.codec.template == "chat"
     assert any("a tokenizer of its own, and the prompt template 'chat'" in note for note in actors.notes)
-    found = paid_foreign_tokens(actors.token_reward, dialogue(codec), 5, settings, runtime)
+    found = scored(actors, settings, sampled_of(codec))
     m = r = -0.9
-    torch.testing.assert_close(
-        found.rewards,
-        torch.tensor([[0, m, 0, 0, 0], [r, 0, 0, 0, 0], [m, r, m, 0, 0], [0, 0, 0, 0, 0]]),
-    )
-    assert found.cut.tolist() == [False] * 4
+    torch.testing.assert_close(found.rewards, torch.tensor([[0, m, 0, 0], [r, 0, 0, 0], [m, r, m, 0], [0, 0, 0, 0]]))
+    assert found.truncated is not None
+    assert found.truncated.tolist() == [False] * 4
 
 
-def test_the_centre_is_taken_out_of_the_reward_model_s_tokens(
-    load: Load, characters: Callable[..., Path], runtime: Runtime, codec: Codec
+def test_the_centre_is_taken_out_of_the_reward_models_tokens(
+    load: Load, characters: Callable[..., Path], codec: Codec
 ) -> None:
     settings = config(reward="token")
-    actors = load(settings, characters())
-    found = paid_foreign_tokens(actors.token_reward, dialogue(codec), 5, settings, runtime).rewards
+    rewards = scored(load(settings, characters()), settings, sampled_of(codec)).rewards
     # "sun mud sea" has 11 characters and an end; of the policy's tokens it has 4. Centre -.1, scale 2.
-    assert float(found[0].sum()) == pytest.approx((-0.9 + 12 * 0.1) / 2)
+    assert float(rewards[0].sum()) == pytest.approx((-0.9 + 12 * 0.1) / 2)
     # sun: 3 characters; mud and sea: 4 each with their space; the end: 1
-    assert found[0].tolist() == pytest.approx([0.15, (-0.9 + 0.4) / 2, 0.2, 0.05, 0])
+    assert rewards[0].tolist() == pytest.approx([0.15, (-0.9 + 0.4) / 2, 0.2, 0.05])
     # the third was cut off: "mud rot mud" has 11 characters and no end
-    assert float(found[2].sum()) == pytest.approx((3 * -0.9 + 11 * 0.1) / 2)
-    assert found[3].tolist() == pytest.approx([0.05, 0, 0, 0, 0])
+    assert float(rewards[2].sum()) == pytest.approx((3 * -0.9 + 11 * 0.1) / 2)
+    assert rewards[3].tolist() == pytest.approx([0.05, 0, 0, 0])
 
 
-def test_rewards_are_clipped_on_the_reward_model_s_tokens(
-    load: Load, characters: Callable[..., Path], runtime: Runtime, codec: Codec
+def test_rewards_are_clipped_on_the_reward_models_tokens(
+    load: Load, characters: Callable[..., Path], codec: Codec
 ) -> None:
     settings = config(reward="token", center_rewards=False, scale_rewards=False, reward_clip=0.5)
-    found = paid_foreign_tokens(load(settings, characters()).token_reward, dialogue(codec), 5, settings, runtime)
-    assert found.rewards[2].tolist() == pytest.approx([-0.5, -0.5, -0.5, 0, 0])
+    rewards = scored(load(settings, characters()), settings, sampled_of(codec)).rewards
+    assert rewards[2].tolist() == pytest.approx([-0.5, -0.5, -0.5, 0])
 
 
-def test_the_mean_is_the_one_over_the_reward_model_s_tokens(
-    load: Load, characters: Callable[..., Path], runtime: Runtime, codec: Codec
+def test_the_mean_is_the_one_over_the_reward_models_tokens(
+    load: Load, characters: Callable[..., Path], codec: Codec
 ) -> None:
     settings = config(reward="token_mean_at_end", kl_term="none", gae_lambda=0)
-    actors, batch = load(settings, characters()), batch_of(codec)
-    found = score(actors, batch, settings, runtime, dialogue(codec))
-    rollouts, _ = learn_from(found, batch, samples_of(codec), settings, kl_coef=0.0)
+    rollouts, _ = compute_advantages(load(settings, characters()), sampled_of(codec), settings, kl_coef=0.0)
+    assert rollouts.returns is not None
     # "sun mud sea" and its end: -.9 / 12, centre -.05, scale .5
     assert float(rollouts.returns[0, 3]) == pytest.approx((-0.9 / 12 + 0.05) / 0.5, abs=1e-6)
     assert float(rollouts.returns[0, :3].abs().max()) == 0
 
 
-def test_a_sequence_model_reads_text_too(
-    load: Load, characters: Callable[..., Path], runtime: Runtime, codec: Codec
-) -> None:
-    settings = config(reward="both")
-    folders = characters(), characters("sequence")
-    actors = load(settings, *folders)
-    found = score(actors, batch_of(codec), settings, runtime, dialogue(codec))
-    # its reward is that of the last character it reads: the end, or the d of the one that was cut off
-    assert found.sequence_reward.tolist() == pytest.approx([0.05, 0.05, 0.05, 0.05])
-    shorter = replace(dialogue(codec), finished=[True, False, True, True])
-    shorter.responses[1] = replace(shorter.responses[1], text="mud r")
-    found = paid_foreign_sequences(actors.sequence_reward, shorter, settings, runtime)
-    assert found.rewards.tolist() == pytest.approx([0.05, (-0.9 + 0.1) / 2, 0.05, 0.05])
-
-
-def test_scoring_in_parts_changes_nothing(
-    load: Load, characters: Callable[..., Path], runtime: Runtime, codec: Codec
-) -> None:
+def test_a_sequence_model_reads_text_too(load: Load, characters: Callable[..., Path], codec: Codec) -> None:
     settings = config(reward="both")
     actors = load(settings, characters(), characters("sequence"))
-    whole = score(actors, batch_of(codec), settings, runtime, dialogue(codec))
-    parts = score(actors, batch_of(codec), config(reward="both", micro_batch_size=3), runtime, dialogue(codec))
-    torch.testing.assert_close(parts.token_rewards, whole.token_rewards)
-    torch.testing.assert_close(parts.sequence_reward, whole.sequence_reward)
+    scores = score_rollouts(actors, sampled_of(codec), settings)
+    # its reward is that of the last character it reads: the end, or the d of the one that was cut off
+    assert scores.sequence_reward is not None
+    assert scores.sequence_reward.tolist() == pytest.approx([0.05, 0.05, 0.05, 0.05])
+    # A policy of characters can be cut off behind an r, and then there is no end to read.
+    letters = load_codec(characters(), "{prompt}")
+    cut = [Sample(tuple(letters.tokenizer.convert_tokens_to_ids([*"mud r"])), finished) for finished in (True, False)]
+    ended = replace(cut[0], ids=(*cut[0].ids, EOS))
+    sampled = sampled_of(letters, [ended, cut[1], ended, ended])
+    rewards = scored(actors, settings, sampled, "sequence").rewards
+    assert rewards.tolist() == pytest.approx([0.05, (-0.9 + 0.1) / 2, 0.05, 0.05])
 
 
-def test_what_does_not_fit_into_the_context_is_left_unread_and_counted(
-    load: Load, characters: Callable[..., Path], runtime: Runtime, codec: Codec
+@pytest.mark.parametrize("size", [1, 3])
+def test_scoring_in_parts_changes_nothing(load: Load, characters: Callable[..., Path], codec: Codec, size: int) -> None:
+    actors = load(config(reward="both"), characters(), characters("sequence"))
+    for level in ("token", "sequence"):
+        whole = scored(actors, config(reward="both"), sampled_of(codec), level)
+        parts = scored(actors, config(reward="both", micro_batch_size=size), sampled_of(codec), level)
+        torch.testing.assert_close(parts.rewards, whole.rewards)
+        torch.testing.assert_close(parts.truncated, whole.truncated)
+
+
+def test_text_beyond_the_context_is_not_read_and_counted(
+    load: Load, characters: Callable[..., Path], codec: Codec
 ) -> None:
     settings = config(reward="token", scale_rewards=False)
     # "[topic0]" takes 8 of its tokens, so 5 are left: "sun m"
     actors = load(settings, characters(context=13))
-    found = paid_foreign_tokens(actors.token_reward, dialogue(codec), 5, settings, runtime)
-    assert found.cut.tolist() == [True, False, True, False]
+    found = scored(actors, settings, sampled_of(codec))
+    assert found.truncated is not None
+    assert found.truncated.tolist() == [True, False, True, False]
     # sun; space and m, -.9; then nothing, neither reward nor centre
-    assert found.rewards[0].tolist() == pytest.approx([0.3, -0.9 + 0.2, 0, 0, 0], abs=1e-6)
-    scores = score(actors, batch_of(codec), settings, runtime, dialogue(codec))
-    _, metrics = learn_from(scores, batch_of(codec), samples_of(codec), settings, kl_coef=0.1)
+    assert found.rewards[0].tolist() == pytest.approx([0.3, -0.9 + 0.2, 0, 0], abs=1e-6)
+    assert torch.equal(score_rollouts(actors, sampled_of(codec), settings).truncated, found.truncated)
+    _, metrics = compute_advantages(actors, sampled_of(codec), settings, kl_coef=0.1)
     assert metrics["cut_for_reward_model"] == 0.5
+    # a sequence model gives the reward of the last character that it reads: the m
+    settings = config(reward="sequence")
+    found = scored(load(settings, None, characters("sequence", context=13)), settings, sampled_of(codec), "sequence")
+    assert float(found.rewards[0]) == pytest.approx((-0.9 + 0.1) / 2)
 
 
-def test_prompts_that_leave_no_room_or_are_nothing_are_refused(
+def test_prompts_that_leave_no_room_or_are_empty_are_refused(
     load: Load, characters: Callable[..., Path], trained: Trained
 ) -> None:
     folder = characters(context=8)
-    reward = load(config(), folder).token_reward
-    with pytest.raises(RedpencilError, match="a prompt has 8 of its tokens, and its context of 8") as raised:
-        check_reads(reward, ["a", "topic0"])
-    assert raised.value.file == str(folder)
-    bare = replace(reward, codec=replace(reward.codec, template="{prompt}"))
-    with pytest.raises(RedpencilError, match="makes nothing of the prompt ''"):
+    actors = load(config(), folder)
+    reward = reward_of(actors)
+    for check in (lambda prompts: check_reads(reward, prompts), actors.check_prompts):
+        with pytest.raises(RedpencilError, match="a prompt has 8 of its tokens, and its context of 8") as raised:
+            check(["a", "topic0"])
+        assert raised.value.file == str(folder)
+    bare = replace(reward, model=replace(reward.model, codec=replace(reward.model.codec, template="{prompt}")))
+    with pytest.raises(RedpencilError, match="makes no tokens of the prompt ''"):
         check_reads(bare, ["a", ""])
-    check_reads(load(config(), trained.token).token_reward, ["topic0 " * 99])  # it reads the policy's ids
+    same = load(config(), trained.token)
+    check_reads(reward_of(same), ["topic0 " * 99])  # it reads the policy's ids
+    same.check_prompts(["topic0 " * 99])
 
 
-def test_another_template_alone_is_read_as_text(load: Load, trained: Trained, runtime: Runtime, codec: Codec) -> None:
+def test_a_model_with_another_template_reads_text(load: Load, trained: Trained, runtime: Runtime, codec: Codec) -> None:
     other = load_codec(trained.sft, "<s> <s> {prompt}")
     settings = config(reward="token")
     actors = load_actors(settings, trained.sft, trained.token, None, runtime, other)
-    assert actors.token_reward.codec.template == "<s> {prompt}"
+    assert reward_of(actors).model.codec.template == "<s> {prompt}"
     assert actors.notes == ("the token reward model reads text with the prompt template '<s> {prompt}'",)
     # whatever the policy's prompts look like, the reward model sees its own
-    batch = collate(other.encode_prompts(TEXTS), [s.ids for s in samples_of(codec)], 0, torch.device("cpu"))
-    theirs = score(actors, batch, settings, runtime, dialogue(other)).token_rewards
-    ours = score(load(settings, trained.token), batch_of(codec), settings, runtime).token_rewards
-    mask = batch.response_mask
-    torch.testing.assert_close(theirs[mask], ours[mask], rtol=1e-4, atol=1e-5)
+    sampled = sampled_of(other)
+    mask = sampled.batch.response_mask
+    as_text = scored(actors, settings, sampled).rewards
+    as_ids = scored(load(settings, trained.token), settings, sampled_of(codec)).rewards
+    torch.testing.assert_close(as_text[mask], as_ids[mask], rtol=1e-4, atol=1e-5)
 
 
-def test_without_the_text_there_is_nothing_to_read(
-    load: Load, characters: Callable[..., Path], runtime: Runtime, codec: Codec
-) -> None:
-    with pytest.raises(ValueError, match="needs the dialogue as text"):
-        score(load(config(), characters()), batch_of(codec), config(), runtime)
+def test_each_response_needs_its_prompt_as_text(trained: Trained, runtime: Runtime, codec: Codec) -> None:
+    policy = load_policy(trained.sft, runtime, trained=False, codec=codec)
+    ids, samples = codec.encode_prompts(TEXTS), samples_of(codec)
+    sampled = sampled_batch(policy, ids, samples, TEXTS)
+    assert torch.equal(sampled.batch.input_ids, sampled_of(codec).batch.input_ids)
     with pytest.raises(ValueError, match="4 responses to 3 prompts"):
-        dialogue_of(codec, TEXTS[:3], samples_of(codec))
+        sampled_batch(policy, ids, samples, TEXTS[:3])

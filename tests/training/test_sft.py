@@ -9,11 +9,11 @@ import torch
 
 from redpencil.config import SamplingConfig, SFTConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import load_policy
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.forward import collate
-from redpencil.models.loading import load_policy
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import respond
+from redpencil.models.sampling import HFSampler, respond
 from redpencil.records import Example, Prompt
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.sft import encode_examples, sft_objective, train_sft
@@ -60,7 +60,7 @@ def test_a_prompt_without_tokens_is_skipped(base: Path) -> None:
     assert rows.skipped == {"empty prompt": 1}
 
 
-def test_nothing_is_left(codec: Codec) -> None:
+def test_examples_of_which_none_fits_are_refused(codec: Codec) -> None:
     with pytest.raises(RedpencilError, match=r"no example is left .*'longer than max_length': 8") as raised:
         encode_examples(EXAMPLES, codec, max_length=2)
     assert raised.value.field == "sft.max_length"
@@ -80,7 +80,7 @@ def test_many_examples_are_streamed(codec: Codec) -> None:
 
 def test_the_loss_counts_response_tokens_only(base: Path, codec: Codec, runtime: Runtime) -> None:
     torch.manual_seed(0)
-    policy = load_policy(base, runtime, trained=True)
+    policy = load_policy(base, runtime, trained=True).module
     rows = encode_examples(EXAMPLES, codec, 12)
     batch = collate(rows.prompts, rows.responses, codec.pad_id, runtime.device)
     objective = sft_objective(policy)
@@ -99,7 +99,7 @@ def test_a_batch_of_eight_is_eight_micro_batches(base: Path, codec: Codec, runti
 
     def step(size: int) -> tuple[list[torch.Tensor], dict[str, float]]:
         torch.manual_seed(0)
-        policy = load_policy(base, runtime, trained=True)
+        policy = load_policy(base, runtime, trained=True).module
         optimizer = torch.optim.SGD(policy.parameters(), lr=1.0)
         schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
         items = [
@@ -137,9 +137,9 @@ def test_a_small_mapping_is_memorised(
     }
     prompts = [Prompt(prompt, prompt) for prompt in MAPPING]
     greedy = SamplingConfig(temperature=0, response_length=6)
-    responses, _ = respond(
-        stage.folder / "checkpoint", prompts, config=greedy, codec=codec, runtime=runtime, seed=0, model_name="sft"
-    )
+    policy = load_policy(stage.folder / "checkpoint", runtime, trained=False)
+    assert policy.codec.template == codec.template
+    responses, _ = respond(HFSampler(policy), prompts, config=greedy, seed=0, model_name="sft")
     assert {row.prompt: row.response for row in responses} == MAPPING
     assert all(row.finished for row in responses)
     # the same seed gives the same weights; micro-batches the same losses

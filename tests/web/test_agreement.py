@@ -21,10 +21,10 @@ from redpencil.web.agreement import (
     alpha,
     bits_changed,
     bits_of,
+    cached_places,
     changed_places,
     place_counts,
     places_of,
-    remembered_places,
     tally,
     tally_places,
 )
@@ -343,7 +343,7 @@ def test_places_stay_within_the_text(original: str, edited: str) -> None:
 @given(st.text("ab \n.", max_size=20), st.text("ab \n.", max_size=20))
 def test_what_is_remembered_is_what_was_worked_out(original: str, edited: str) -> None:
     for _ in range(2):
-        assert remembered_places(original, edited) == changed_places(original, edited)
+        assert cached_places(original, edited) == changed_places(original, edited)
 
 
 @given(st.sets(st.integers(0, 100)))
@@ -381,4 +381,4 @@ def test_memory_is_bounded(engine: Engine, submissions: list[int], monkeypatch: 
     for _ in range(2):
         with reading(engine) as connection:
             assert bits_changed(connection, submissions) == dict.fromkeys(submissions, 1 << 5)
-            assert len(agreement._memory(connection).changes) == 2
+            assert len(agreement_module._cache(connection).changes) == 2

@@ -39,12 +39,12 @@ from redpencil.web.auth import (
     listens_to_all,
     loopback_port,
     names_this_machine,
-    new_entry,
+    new_owner_link,
     new_session,
     person_by_id,
     person_by_name,
-    person_of_entry,
     person_of_invite,
+    person_of_owner_link,
     person_of_session,
     read_session,
     remember_address,
@@ -79,8 +79,8 @@ def test_an_address_is_a_scheme_and_a_name(given: str, found: str) -> None:
         ("edits.example.org:8008", "begins with http"),
         ("ftp://example.org", "begins with http"),
         ("https://", "begins with http"),
-        ("https://example.org:port", "no address"),
-        ("https://[::1", "no address"),
+        ("https://example.org:port", "not an address"),
+        ("https://[::1", "not an address"),
         ("https://me:secret@example.org", "name or password"),
     ],
 )
@@ -129,7 +129,7 @@ def opens_for(engine: Engine, token: str) -> str | None:
 
 
 def test_it_opens_once_for_the_first_admin_and_the_database_does_not_hold_it(engine: Engine) -> None:
-    token = new_entry(engine, 1000.0)
+    token = new_owner_link(engine, 1000.0)
     with reading(engine) as connection:
         assert token not in str(connection.execute(select(setting)).all())
     assert [opens_for(engine, token) for _ in range(3)] == ["admin", None, None]
@@ -137,7 +137,7 @@ def test_it_opens_once_for_the_first_admin_and_the_database_does_not_hold_it(eng
 
 def test_links_of_people_stay_as_they_are_however_often_it_is_started(engine: Engine) -> None:
     boss = add_person(engine, "boss", Role.ADMIN)
-    tokens = [new_entry(engine, 1000.0 + n) for n in range(3)]
+    tokens = [new_owner_link(engine, 1000.0 + n) for n in range(3)]
     assert opens_for(engine, boss) == "boss"
     assert [opens_for(engine, token) for token in tokens] == ["boss"] * 3  # several servers of one database
     with reading(engine) as connection:
@@ -147,23 +147,23 @@ def test_links_of_people_stay_as_they_are_however_often_it_is_started(engine: En
 
 
 def test_what_nobody_used_for_a_day_ends_with_the_next_start(engine: Engine) -> None:
-    old = new_entry(engine, 1000.0)
-    new_entry(engine, 1000.0 + auth.UNUSED_S + 1)
+    old = new_owner_link(engine, 1000.0)
+    new_owner_link(engine, 1000.0 + auth.UNUSED_S + 1)
     assert opens_for(engine, old) is None
 
 
 def test_whoever_was_revoked_does_not_come_in_by_it(engine: Engine) -> None:
     add_person(engine, "boss", Role.ADMIN)
-    token = new_entry(engine, 1000.0)
+    token = new_owner_link(engine, 1000.0)
     add_person(engine, "other", Role.ADMIN)
     revoke(engine, 1)
     with reading(engine) as connection:
-        assert person_of_entry(connection, token) is None
+        assert person_of_owner_link(connection, token) is None
     assert opens_for(engine, token) is None
 
 
 def test_two_who_open_it_at_once_are_not_both_let_in(engine: Engine) -> None:
-    token = new_entry(engine, 1000.0)
+    token = new_owner_link(engine, 1000.0)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: opens_for(engine, token), range(8)))
     assert sorted(map(str, found)) == ["None"] * 7 + ["admin"]

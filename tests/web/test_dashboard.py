@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from sqlalchemy import Engine, select
@@ -10,11 +11,21 @@ from starlette.testclient import TestClient
 
 from redpencil.records import Edit, Response
 from redpencil.web import work
+from redpencil.web.agreement import Agreement, Alpha, Measures, Period
 from redpencil.web.app import create_app
 from redpencil.web.auth import add_person, list_people, revoke
-from redpencil.web.dashboard import DAY_S, HOUR_S, Pace, PreferenceCount, Progress, preference_counts, progress
+from redpencil.web.dashboard import (
+    DAY_S,
+    HOUR_S,
+    Pace,
+    PreferenceCount,
+    Progress,
+    _agreement,
+    preference_counts,
+    progress,
+)
 from redpencil.web.database import open_database, reading, writing
-from redpencil.web.items import import_comparisons, import_known_answers
+from redpencil.web.items import import_comparisons, import_gold_items
 from redpencil.web.project import ProjectConfig, write_project
 from redpencil.web.review import decide
 from redpencil.web.schema import item
@@ -118,7 +129,7 @@ def test_one_day_foretells_nothing_and_known_answers_are_no_progress(
     hand_in(ada, "no_edit_needed", None, 1, NOW - HOUR_S)
     hand_in(ada, "no_edit_needed", None, 1, NOW)
     assert of(engine).pace == Pace(left=7, per_day=2, days_left=None)
-    import_known_answers(engine, [Edit("k", "Q", "six", "6")])
+    import_gold_items(engine, [Edit("k", "Q", "six", "6")])
     with writing(engine) as connection:
         write_project(connection, ProjectConfig(known_answer_share=1.0))
     hand_in(ada, "edited", "6", 1, NOW + DAY_S)
@@ -216,7 +227,7 @@ def test_a_project_of_comparisons_shows_nothing_of_edits(tmp_path: Path, role: s
     assert "comparisons.jsonl" in page
     tally = "the first file (ours) and the second file (theirs)</th><td>1</td><td>0</td><td>0</td>"
     assert (tally in page) == (role == "admin")
-    import_known_answers(engine, [Edit("k", "Q", "six", "6")])
+    import_gold_items(engine, [Edit("k", "Q", "six", "6")])
     assert "Words kept" in client.get("/dashboard").text
 
 
@@ -252,3 +263,32 @@ def test_the_tally_is_of_files_and_not_of_sides(engine: Engine) -> None:
     assert found == PreferenceCount("ours", "theirs", 30, 5, 2)
     assert found.names == ("the first file (ours)", "the second file (theirs)")
     assert PreferenceCount("", "", 1, 1, 0).names == ("the first file", "the second file")
+
+
+def measures(words: Alpha) -> Measures:
+    none = Alpha(None, None, None, None, 0, 0)
+    return Measures(words=words, outcome=none, preference=none)
+
+
+def test_agreement_over_time_has_intervals_and_leaves_out_days_without_a_value() -> None:
+    known, unknown, negative = (
+        Alpha(0.5, 0.25, 0.75, None, 9, 9),
+        Alpha(None, None, None, None, 0, 0),
+        Alpha(-0.25, None, None, None, 3, 3),
+    )
+    days = [Period(f"2026-11-{day}", measures(of)) for day, of in (("01", known), ("02", unknown), ("03", negative))]
+    chart = _agreement(Agreement(measures(known), (), "day", tuple(days)))
+    assert chart is not None
+    root = ElementTree.fromstring(chart.svg)
+    assert len([path for path in root.iter("path") if path.attrib.get("fill") == "var(--series-0)"]) == 2
+    assert len([path for path in root.iter("path") if "V" in path.attrib["d"]]) == 1
+    assert chart.description.endswith("words changed: 1 Nov: 0.50, 3 Nov: -0.25.")
+    assert "\N{MINUS SIGN}0.5" in [text.text for text in root.iter("text")]
+    assert _agreement(Agreement(measures(unknown), (), "day", tuple(days[1:2]))) is None
+
+
+def test_charts_say_their_numbers_and_use_no_style(engine: Engine) -> None:
+    for chart in of(engine).charts.values():
+        assert " style=" not in chart.svg
+        assert ElementTree.fromstring(chart.svg).tag == "svg"
+        assert chart.description.endswith("nothing yet.")

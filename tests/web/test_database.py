@@ -17,13 +17,13 @@ from redpencil.web import database, schema
 from redpencil.web.database import (
     MOST_EVENTS,
     check_file,
-    keep,
-    keep_first,
     list_events,
     meaning_of,
     open_database,
     reading,
     record_event,
+    store_value,
+    store_value_once,
     writing,
 )
 from redpencil.web.errors import BusyError, StorageError
@@ -117,7 +117,7 @@ def test_a_database_of_something_else_is_refused_and_left_as_it_is(place: str) -
     with writing(engine) as connection:
         connection.execute(text("DROP TABLE redpencil_version"))
     engine.dispose()
-    with pytest.raises(RedpencilError, match="belongs to something else"):
+    with pytest.raises(RedpencilError, match="belongs to another program"):
         open_database(place)
 
 
@@ -151,7 +151,7 @@ def test_a_schema_that_nobody_knows_is_refused(place: str, written: str | None) 
             connection.execute(text("INSERT INTO redpencil_version VALUES (:written)"), {"written": written})
     engine.dispose()
     newer = written is not None and written > "0001"
-    with pytest.raises(RedpencilError, match="newer redpencil" if newer else "does not say which schema"):
+    with pytest.raises(RedpencilError, match="newer redpencil" if newer else "schema of the database is unknown"):
         open_database(place)
 
 
@@ -290,9 +290,9 @@ def value(connection: Connection) -> object:
 def test_the_last_is_kept_or_the_first(engine: Engine) -> None:
     with writing(engine) as connection:
         for n in ([1], {"a": None}, "two"):
-            keep(connection, "note", n)
+            store_value(connection, "note", n)
             assert value(connection) == n
-        keep_first(connection, "note", "three")
+        store_value_once(connection, "note", "three")
         assert value(connection) == "two"
 
 
@@ -302,7 +302,7 @@ def test_whoever_is_later_finds_the_first_ones(engine: Engine) -> None:
     def write(number: int) -> object:
         together.wait()
         with writing(engine) as connection:
-            keep_first(connection, "note", number)
+            store_value_once(connection, "note", number)
             return value(connection)
 
     with ThreadPoolExecutor(4) as pool:
@@ -436,11 +436,11 @@ def test_a_new_connection_never_makes_a_file(tmp_path: Path) -> None:
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from redpencil.web import storage\n"
+        "from redpencil.web import database\n"
         "from redpencil.web.database import open_database, reading\n"
         "engine = open_database(sys.argv[1])\n"
         "engine.dispose()\n"
-        "storage._FILES.clear()\n"
+        "database._FILES.clear()\n"
         "Path(sys.argv[1]).unlink()\n"
         "try:\n"
         "    with reading(engine): pass\n"

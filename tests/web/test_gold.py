@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from redpencil.records import Edit, EditOutcome, Response
 from redpencil.web import items, work
 from redpencil.web.database import reading, writing
-from redpencil.web.gold import KnownScore, known_scores, known_warnings
+from redpencil.web.gold import GoldScore, gold_scores, gold_warnings
 from redpencil.web.project import ProjectConfig, write_project
 
 
@@ -16,7 +16,7 @@ def test_outcomes_and_words_are_scored(sqlite_engine: Engine, add_people: Callab
     with writing(sqlite_engine) as connection:
         write_project(connection, ProjectConfig(editors_per_item=2, known_answer_share=1.0))
     original = "one two three four five"
-    items.import_known_answers(
+    items.import_gold_items(
         sqlite_engine,
         [
             Edit("a", "a", original, "one 2 three 4 five"),
@@ -37,9 +37,9 @@ def test_outcomes_and_words_are_scored(sqlite_engine: Engine, add_people: Callab
             sent = work.Submission(outcome, text, "why", active_s=1.0)
             work.submit(sqlite_engine, person_id, task.assignment_id, task.version, sent, now=2.0)
     with reading(sqlite_engine) as connection:
-        assert known_scores(connection) == [
-            KnownScore(ada, "Ada", items=2, outcome_right=1, exact=1, precision=2 / 3, recall=1.0),
-            KnownScore(ben, "Ben", items=2, outcome_right=1, exact=0, precision=1 / 2, recall=1 / 2),
+        assert gold_scores(connection) == [
+            GoldScore(ada, "Ada", items=2, outcome_right=1, exact=1, precision=2 / 3, recall=1.0),
+            GoldScore(ben, "Ben", items=2, outcome_right=1, exact=0, precision=1 / 2, recall=1 / 2),
         ]
 
 
@@ -52,7 +52,7 @@ def test_nobody_is_scored_without_known_answers(
     assert task is not None
     work.submit(sqlite_engine, ada, task.assignment_id, task.version, work.Submission("no_edit_needed"), now=2.0)
     with reading(sqlite_engine) as connection:
-        assert known_scores(connection) == []
+        assert gold_scores(connection) == []
 
 
 def test_a_known_item_shows_a_suggestion_as_others_do(
@@ -66,7 +66,7 @@ def test_a_known_item_shows_a_suggestion_as_others_do(
         Edit("b", "?", "one two", "1 two", meta={"suggestion": "of its own"}),
         Edit("c", "?", "one two", "1 two", meta={"suggestion": 7}),
     ]
-    items.import_known_answers(sqlite_engine, edits, {"b": "of the LLM"})
+    items.import_gold_items(sqlite_engine, edits, {"b": "of the LLM"})
     shown = []
     for _ in edits:
         task = work.next_task(sqlite_engine, ada, now=1.0)
@@ -79,7 +79,7 @@ def test_a_known_item_shows_a_suggestion_as_others_do(
 def warnings(engine: Engine, **project: object) -> tuple[str, ...]:
     with writing(engine) as connection:
         write_project(connection, ProjectConfig(**project))
-        return known_warnings(connection)
+        return gold_warnings(connection)
 
 
 def test_known_items_that_stand_out_or_are_never_shown_are_told(sqlite_engine: Engine) -> None:
@@ -88,11 +88,11 @@ def test_known_items_that_stand_out_or_are_never_shown_are_told(sqlite_engine: E
     items.import_responses(sqlite_engine, rows, {"r0": "1", "r1": "1"})
     assert warnings(sqlite_engine) == ()
     known = [Edit(f"k{n}", "?", "one two", "1 two") for n in range(2)]
-    items.import_known_answers(sqlite_engine, known)
-    hidden = "nobody gets the 2 items with a known answer: known_answer_share is 0"
+    items.import_gold_items(sqlite_engine, known)
+    hidden = "no editor gets the 2 items with a known answer: known_answer_share is 0"
     alone = "2 of 2 items with a known answer have no suggestion, of the others 2 of 4: people could tell them apart"
     assert warnings(sqlite_engine) == (hidden, alone)
     assert warnings(sqlite_engine, known_answer_share=0.1) == (alone,)
     assert warnings(sqlite_engine, known_answer_share=0.1, suggestions=False) == ()
-    items.import_known_answers(sqlite_engine, known, {"k0": "1"})  # half of them, as of the others
+    items.import_gold_items(sqlite_engine, known, {"k0": "1"})  # half of them, as of the others
     assert warnings(sqlite_engine, known_answer_share=0.1) == ()

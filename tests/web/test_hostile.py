@@ -12,8 +12,9 @@ from starlette.testclient import TestClient
 from redpencil.records import Response
 from redpencil.web.app import create_app
 from redpencil.web.auth import add_person, cookie_name, server_secret
-from redpencil.web.bodies import LONGEST_LOOK, LONGEST_TEXT
 from redpencil.web.items import import_responses
+from redpencil.web.project import LONGEST_TEXT
+from redpencil.web.routes.models import LONGEST_LOOK
 
 SignIn = Callable[[str, str], TestClient]
 MEGABYTE = 1_000_000

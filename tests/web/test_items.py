@@ -15,7 +15,6 @@ from redpencil.records import Comparison, Edit, EditOutcome, Preference, Respons
 from redpencil.web import leases, work
 from redpencil.web.app import create_app
 from redpencil.web.auth import add_person
-from redpencil.web.bodies import LONGEST_REASON, LONGEST_TEXT
 from redpencil.web.database import open_database, reading, writing
 from redpencil.web.items import (
     LARGEST_IMPORTED,
@@ -27,7 +26,7 @@ from redpencil.web.items import (
     export_comparisons,
     export_edits,
     import_comparisons,
-    import_known_answers,
+    import_gold_items,
     import_responses,
     matching,
     paired,
@@ -35,7 +34,7 @@ from redpencil.web.items import (
     read_suggestions,
     too_long,
 )
-from redpencil.web.project import ProjectConfig, write_project
+from redpencil.web.project import LONGEST_REASON, LONGEST_TEXT, ProjectConfig, write_project
 from redpencil.web.schema import adjudication, item
 from redpencil.web.security import BODY_LIMIT
 from redpencil.web.work import Submission
@@ -129,7 +128,7 @@ def test_people_work_while_a_long_file_is_imported(engine: Engine, add_people: P
         (Response("a", "Q\ud800", "b"), "half of a surrogate pair"),
         (Response("a\0", "Q", "b"), "of id"),
         (Response("a" * 501, "Q", "b"), "more than 500 characters"),
-        (Response("a", "Q", "b", meta={"score": float("nan")}), "JSON does not hold"),
+        (Response("a", "Q", "b", meta={"score": float("nan")}), "JSON cannot represent"),
     ],
 )
 def test_rows_that_no_database_holds_are_named(engine: Engine, row: Response, problem: str) -> None:
@@ -268,7 +267,7 @@ def test_known_answers_are_not_exported(engine: Engine, add_people: People) -> N
         Edit("b", "Q", "Two", "Two", outcome=EditOutcome.UNCHANGED),
         Edit("c", "Q", "Three", "Three", outcome=EditOutcome.REFUSED),
     ]
-    assert import_known_answers(engine, rows) == ImportCount(added=3)
+    assert import_gold_items(engine, rows) == ImportCount(added=3)
     assert [row.known_answer for row in everything(engine)] == [
         {"outcome": "edited", "edited": "Uno"},
         {"outcome": "no_edit_needed", "edited": None},
@@ -285,18 +284,18 @@ def test_a_known_answer_must_not_turn_work_into_a_test(engine: Engine, add_peopl
     import_responses(engine, [Response("a", "Q", "One"), Response("b", "Q", "Two")])
     work.next_task(engine, ada, now=0.0)
     rows = [Edit("a", "Q", "One", "Uno"), Edit("b", "Q", "Two", "Due")]
-    assert import_known_answers(engine, rows) == ImportCount(known=1, changed=1)
+    assert import_gold_items(engine, rows) == ImportCount(known=1, changed=1)
     assert [row.known_answer for row in everything(engine)] == [None, {"outcome": "edited", "edited": "Due"}]
-    assert import_known_answers(engine, [Edit("b", "Q", "Two", "Zwei")]) == ImportCount(changed=1)
-    assert import_known_answers(engine, rows[1:]) == ImportCount(known=1)
+    assert import_gold_items(engine, [Edit("b", "Q", "Two", "Zwei")]) == ImportCount(changed=1)
+    assert import_gold_items(engine, rows[1:]) == ImportCount(known=1)
     assert import_responses(engine, [Response("b", "Q", "Two")]) == ImportCount(known=1)
 
 
 def test_a_known_answer_that_nobody_could_give_is_refused(engine: Engine) -> None:
     with pytest.raises(RedpencilError, match="'truncated', which people cannot choose"):
-        import_known_answers(engine, [Edit("a", "Q", "One", "One", outcome=EditOutcome.TRUNCATED)])
+        import_gold_items(engine, [Edit("a", "Q", "One", "One", outcome=EditOutcome.TRUNCATED)])
     with pytest.raises(RedpencilError, match="a NUL character at character 1 of known answer"):
-        import_known_answers(engine, [Edit("a", "Q", "One", "1\0")])
+        import_gold_items(engine, [Edit("a", "Q", "One", "1\0")])
     assert everything(engine) == []
 
 
@@ -308,7 +307,7 @@ def test_an_item_that_somebody_is_just_taking_does_not_become_a_known_answer(
     (ada,) = add_people(engine, "Ada")
     known = Edit("r0", "Question 0?", "The answer to it is 0", "", outcome=EditOutcome.UNCHANGED)
     counts: list[ImportCount] = []
-    importing = threading.Thread(target=lambda: counts.append(import_known_answers(engine, [known])))
+    importing = threading.Thread(target=lambda: counts.append(import_gold_items(engine, [known])))
     with writing(engine) as connection:
         found = leases.find_item(connection, ada, ProjectConfig(), 0.0)
         assert found is not None
@@ -383,7 +382,7 @@ def test_a_tie_stays_a_tie_and_one_id_can_be_edited_and_compared(engine: Engine,
     [
         (["a", "b"], ["a"], "the first file .*: has an id that the second file lacks, 'b'"),
         (["a"], ["a", "b", "c"], "the second file .*: has 2 ids that the first file lacks, such as 'b'"),
-        (["a", "a"], ["a"], "'a' is there twice"),
+        (["a", "a"], ["a"], "'a' occurs twice"),
     ],
 )
 def test_files_that_do_not_pair_are_refused_whole(
@@ -396,7 +395,7 @@ def test_files_that_do_not_pair_are_refused_whole(
 
 
 def test_pairs_with_different_prompts_are_refused(engine: Engine) -> None:
-    with pytest.raises(RedpencilError, match="another prompt"):
+    with pytest.raises(RedpencilError, match="differs from that in"):
         import_comparisons(engine, [Response("a", "Q", "1")], [Response("a", "Q!", "2")])
 
 
@@ -447,7 +446,7 @@ def test_a_row_that_is_refused_is_named_and_the_others_go_in(sqlite_engine: Engi
         RefusedRow("b", "its response has 1,500,001 characters, of which 1,500,000 are allowed"),
         RefusedRow("c", "its suggestion has 9,000,002 bytes as JSON, of which 3,145,728 are allowed"),
     )
-    (known,) = import_known_answers(sqlite_engine, [Edit("k", "Q", "words", long)]).refused
+    (known,) = import_gold_items(sqlite_engine, [Edit("k", "Q", "words", long)]).refused
     assert (known.id, known.problem.split(" has ")[0]) == ("k", "its known answer")
     with reading(sqlite_engine) as connection:
         assert connection.scalars(select(item.c.external_id)).all() == ["a"]
@@ -489,7 +488,7 @@ def test_the_file_that_is_told_of_is_the_one_to_be_cut() -> None:
     with pytest.raises(RedpencilError, match="has 2 ids that") as caught:
         paired(rows("z", "1"), rows("zxy", "2"), FILES)
     assert caught.value.file == "b.jsonl"
-    with pytest.raises(RedpencilError, match="has another prompt than in") as caught:
+    with pytest.raises(RedpencilError, match="differs from that in") as caught:
         paired(rows("z", "1"), rows("z", "2", "Q!"), FILES)
     assert caught.value.file == "b.jsonl"
 

@@ -246,7 +246,7 @@ def test_draws_of_known_items_depend_on_a_secret_and_are_not_drawn_anew(
     engine: Engine,
 ) -> None:
     def draws(connection: Connection) -> list[bool]:
-        return [leases._draws_known(connection, person, 0.5) for person in range(1, 129)]
+        return [leases._draws_gold(connection, person, 0.5) for person in range(1, 129)]
 
     with writing(engine) as connection:
         first = draws(connection)

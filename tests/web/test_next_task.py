@@ -54,7 +54,7 @@ def test_an_item_whose_lease_ran_out_goes_to_somebody_else(start: Start) -> None
 def test_known_answers_are_mixed_in_and_everybody_gets_them(start: Start) -> None:
     engine, people = start(60, people=3, known_answer_share=0.25)
     answers = [Edit(f"k{n}", "Q", f"Known {n}", "", outcome=EditOutcome.UNCHANGED) for n in range(20)]
-    items.import_known_answers(engine, answers)
+    items.import_gold_items(engine, answers)
     with writing(engine) as connection:  # else each run draws anew
         connection.execute(setting.update().where(setting.c.key == "draws").values(value="a secret"))
     got: dict[int, list[str]] = {person: [] for person in people}
@@ -74,7 +74,7 @@ def test_known_answers_are_mixed_in_and_everybody_gets_them(start: Start) -> Non
 
 def test_known_answers_stay_out_where_none_are_asked_for(start: Start) -> None:
     engine, (ada, _) = start(0)
-    items.import_known_answers(engine, [Edit("k", "Q", "Known", "", outcome=EditOutcome.UNCHANGED)])
+    items.import_gold_items(engine, [Edit("k", "Q", "Known", "", outcome=EditOutcome.UNCHANGED)])
     assert work.next_task(engine, ada, now=0.0) is None
     with writing(engine) as connection:
         write_project(connection, ProjectConfig(known_answer_share=1.0))

@@ -194,7 +194,7 @@ def test_skipped_and_undone_work_is_no_dispute(engine: Engine, judge: Judge) -> 
 
 
 def test_known_answers_need_no_reviewer(engine: Engine, judge: Judge) -> None:
-    items.import_known_answers(
+    items.import_gold_items(
         engine, [Edit("r0", "Question 0?", "The answer to it is 0", "", outcome=EditOutcome.UNCHANGED)]
     )
     with writing(engine) as connection:

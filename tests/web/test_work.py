@@ -13,11 +13,21 @@ from redpencil.web.app import create_app
 from redpencil.web.auth import add_person
 from redpencil.web.database import reading, writing
 from redpencil.web.errors import Forbidden, NotFound, Refused, Stale
-from redpencil.web.items import import_comparisons, import_known_answers, import_responses
+from redpencil.web.items import import_comparisons, import_gold_items, import_responses
 from redpencil.web.project import ProjectConfig, write_project
 from redpencil.web.review import decide, dispute
 from redpencil.web.schema import adjudication, assignment, event, item, submission
-from redpencil.web.work import Judged, Marks, Submission, Tally, Task, drafts, judge, take_up, tally
+from redpencil.web.work import (
+    Marks,
+    OwnProgress,
+    Submission,
+    Task,
+    ValidSubmission,
+    drafts,
+    own_progress,
+    take_up,
+    validate_submission,
+)
 
 EDITED = "The answer to it is seven"
 """Of `The answer to it is 0`: one of six words changed, ` 0` out and ` seven` in."""
@@ -145,7 +155,7 @@ def test_undo_brings_the_text_back_and_a_late_copy_of_the_submit_changes_nothing
         (again.submission_id, None),
         (done.submission_id, 2.0),
     ]
-    with pytest.raises(Stale, match="taken back already"):
+    with pytest.raises(Stale, match="undone already"):
         work.undo(engine, ada, done.submission_id, now=6.0)
     with reading(engine) as connection:
         assert connection.execute(select(item.c.done)).scalar_one() == 1
@@ -281,9 +291,9 @@ def test_text_that_no_database_holds_is_refused(start: Start, text: str) -> None
     engine, (ada, _) = start()
     task = work.next_task(engine, ada, now=0.0)
     assert task is not None
-    with pytest.raises(Refused, match="cannot be kept"):
+    with pytest.raises(Refused, match="cannot be stored"):
         work.save_draft(engine, ada, task.assignment_id, text, 0, 1.0, now=1.0)
-    with pytest.raises(Refused, match="cannot be kept"):
+    with pytest.raises(Refused, match="cannot be stored"):
         work.submit(engine, ada, task.assignment_id, 0, Submission("edited", text), now=1.0)
 
 
@@ -310,7 +320,7 @@ def test_seconds_of_work_are_those_of_the_page_within_reason(start: Start, told:
 
 
 @pytest.fixture
-def start(
+def start_drafts(
     engine: Engine, add_people: Callable[..., list[int]], add_responses: Callable[..., None]
 ) -> Callable[..., tuple[Engine, int, int]]:
     """A database with `count` responses, and Ada and Ben."""
@@ -337,8 +347,8 @@ def standings(engine: Engine, person: int, now: float) -> list[tuple[str, str, s
     return [(one.prompt, one.text, one.standing) for one in drafts(engine, person, now=now)]
 
 
-def test_a_draft_is_yours_then_free_then_taken_and_free_again(start: DraftsStart) -> None:
-    engine, ada, ben = start()
+def test_a_draft_is_yours_then_free_then_taken_and_free_again(start_drafts: DraftsStart) -> None:
+    engine, ada, ben = start_drafts()
     task = draft(engine, ada, EDITED, 0.0)
     assert standings(engine, ada, 99.0) == [("Question 0?", EDITED, "yours")]
     assert standings(engine, ada, 100.0) == [("Question 0?", EDITED, "free")]
@@ -352,8 +362,8 @@ def test_a_draft_is_yours_then_free_then_taken_and_free_again(start: DraftsStart
     assert standings(engine, ben, 201.0) == [("Question 0?", "Ben's", "free")]
 
 
-def test_only_edits_that_differ_from_the_response_and_are_not_handed_in_are_listed(start: DraftsStart) -> None:
-    engine, ada, _ = start(4)
+def test_only_edits_that_differ_from_the_response_and_are_not_handed_in_are_listed(start_drafts: DraftsStart) -> None:
+    engine, ada, _ = start_drafts(4)
     pair = [Response("c", "Which?", text) for text in ("one", "two")]
     import_comparisons(engine, pair[:1], pair[1:])
     handed_in = draft(engine, ada, EDITED, 0.0)
@@ -369,8 +379,8 @@ def test_only_edits_that_differ_from_the_response_and_are_not_handed_in_are_list
     assert standings(engine, ada, 9.0) == [("Question 3?", "Given back", "free")]
 
 
-def test_the_latest_comes_first_and_there_is_a_limit(start: DraftsStart) -> None:
-    engine, ada, _ = start(3)
+def test_the_latest_comes_first_and_there_is_a_limit(start_drafts: DraftsStart) -> None:
+    engine, ada, _ = start_drafts(3)
     for n in range(3):
         task = draft(engine, ada, f"Draft {n}", float(n))
         work.release(engine, ada, task.assignment_id, now=float(n))
@@ -379,8 +389,8 @@ def test_the_latest_comes_first_and_there_is_a_limit(start: DraftsStart) -> None
 
 
 @pytest.mark.parametrize("how", ["given back", "left"])
-def test_what_is_free_is_taken_up_with_its_text(start: DraftsStart, how: str) -> None:
-    engine, ada, ben = start()
+def test_what_is_free_is_taken_up_with_its_text(start_drafts: DraftsStart, how: str) -> None:
+    engine, ada, ben = start_drafts()
     task = draft(engine, ada, EDITED, 0.0)
     if how == "given back":
         work.release(engine, ada, task.assignment_id, now=1.0)
@@ -391,8 +401,8 @@ def test_what_is_free_is_taken_up_with_its_text(start: DraftsStart, how: str) ->
     assert done.distance == 8
 
 
-def test_what_others_have_or_what_is_handed_in_is_not_taken_up(start: DraftsStart) -> None:
-    engine, ada, ben = start()
+def test_what_others_have_or_what_is_handed_in_is_not_taken_up(start_drafts: DraftsStart) -> None:
+    engine, ada, ben = start_drafts()
     mine = draft(engine, ada, EDITED, 0.0)
     others = draft(engine, ben, "Ben's", 100.0)
     with pytest.raises(Stale) as caught:
@@ -410,8 +420,8 @@ def test_what_others_have_or_what_is_handed_in_is_not_taken_up(start: DraftsStar
         take_up(engine, ben, 99, now=105.0)
 
 
-def test_what_is_held_is_held_anew(start: DraftsStart) -> None:
-    engine, ada, _ = start()
+def test_what_is_held_is_held_anew(start_drafts: DraftsStart) -> None:
+    engine, ada, _ = start_drafts()
     task = draft(engine, ada, EDITED, 0.0)
     assert take_up(engine, ada, task.assignment_id, now=50.0).lease_until == 150.0
 
@@ -419,15 +429,15 @@ def test_what_is_held_is_held_anew(start: DraftsStart) -> None:
 def test_an_item_with_a_known_answer_always_has_room(engine: Engine, add_people: Callable[..., list[int]]) -> None:
     with writing(engine) as connection:
         write_project(connection, ProjectConfig(known_answer_share=1.0, lease_s=100))
-    import_known_answers(engine, [Edit("k", "Q?", "one two", "one 2")])
+    import_gold_items(engine, [Edit("k", "Q?", "one two", "one 2")])
     ada, ben = add_people(engine, "Ada", "Ben")
     draft(engine, ada, "1 two", 0.0)
     draft(engine, ben, "1 2", 100.0)
     assert standings(engine, ada, 101.0) == [("Q?", "1 two", "free")]
 
 
-def test_a_saved_draft_says_how_much_of_the_lease_is_left(start: DraftsStart) -> None:
-    engine, ada, ben = start()
+def test_a_saved_draft_says_how_much_of_the_lease_is_left(start_drafts: DraftsStart) -> None:
+    engine, ada, ben = start_drafts()
     task = draft(engine, ada, "One", 0.0)
     assert work.save_draft(engine, ada, task.assignment_id, "Two", 1, 1.0, now=90.0).lease_left_s == 100.0
     others = work.next_task(engine, ben, now=190.0)
@@ -449,8 +459,8 @@ def hand_in(
     tags: Sequence[Mapping[str, Any]] = (),
     kind: str = "edit",
     **project: Any,
-) -> Judged:
-    return judge(kind, ORIGINAL, ProjectConfig(**project), outcome, text, reason, tags)
+) -> ValidSubmission:
+    return validate_submission(kind, ORIGINAL, ProjectConfig(**project), outcome, text, reason, tags)
 
 
 def refused(field: str, **given: Any) -> str:
@@ -509,7 +519,7 @@ def test_a_reason_is_asked_for_where_the_project_says_so() -> None:
     ("kind", "outcome"), [("edit", "tie"), ("edit", ""), ("compare", "edited"), ("compare", "no_edit_needed")]
 )
 def test_an_outcome_of_the_other_kind_is_refused(kind: str, outcome: str) -> None:
-    assert "is no outcome of this item" in refused("outcome", kind=kind, outcome=outcome)
+    assert "is not an outcome of this item" in refused("outcome", kind=kind, outcome=outcome)
 
 
 def test_tags_are_kept_without_anything_else() -> None:
@@ -550,34 +560,34 @@ def test_done_and_left(
 ) -> None:
     add_responses(engine, 4, editors_per_item=2)
     ada, ben = add_people(engine, "Ada", "Ben")
-    assert tally(engine, ada) == Tally(0, 4)
+    assert own_progress(engine, ada) == OwnProgress(0, 4)
     hand_in_tally(engine, ada)
     hand_in_tally(engine, ada, "skipped")
-    assert tally(engine, ada) == Tally(1, 2), "a skipped item does not come again, and is not done"
-    assert tally(engine, ben) == Tally(0, 4)
+    assert own_progress(engine, ada) == OwnProgress(1, 2), "a skipped item does not come again, and is not done"
+    assert own_progress(engine, ben) == OwnProgress(0, 4)
     hand_in_tally(engine, ben)
-    assert tally(engine, ben) == Tally(1, 3)
-    assert tally(engine, ada) == Tally(1, 2), "the first has two editors now, Ada among them"
+    assert own_progress(engine, ben) == OwnProgress(1, 3)
+    assert own_progress(engine, ada) == OwnProgress(1, 2), "the first has two editors now, Ada among them"
     (cara,) = add_people(engine, "Cara")
-    assert tally(engine, cara) == Tally(0, 3)
+    assert own_progress(engine, cara) == OwnProgress(0, 3)
     hand_in_tally(engine, ben)
     with reading(engine) as connection:
         version = dispute(connection, 2).version
     decide(engine, cara, 2, version, None, "no_edit_needed", now=3.0)
-    assert tally(engine, cara) == Tally(0, 2), "what a reviewer has settled needs nobody"
+    assert own_progress(engine, cara) == OwnProgress(0, 2), "what a reviewer has settled needs nobody"
 
 
 def test_items_with_a_known_answer_cannot_be_told_by_it(
     engine: Engine, add_people: Callable[..., list[int]], add_responses: Callable[..., None]
 ) -> None:
     add_responses(engine, 3, known_answer_share=1.0)
-    items.import_known_answers(engine, [Edit(f"k{n}", "Q", f"Known {n}", f"Better {n}") for n in range(3)])
+    items.import_gold_items(engine, [Edit(f"k{n}", "Q", f"Known {n}", f"Better {n}") for n in range(3)])
     (ada,) = add_people(engine, "Ada")
-    seen = [tally(engine, ada)]  # three known answers come first, then an ordinary item
+    seen = [own_progress(engine, ada)]  # three known answers come first, then an ordinary item
     for _ in range(4):
         hand_in_tally(engine, ada)
-        seen.append(tally(engine, ada))
-    assert seen == [Tally(n, 6 - n) for n in range(5)]
+        seen.append(own_progress(engine, ada))
+    assert seen == [OwnProgress(n, 6 - n) for n in range(5)]
 
 
 TAGS = [{"start": 4, "end": 10, "tag": "rude"}]

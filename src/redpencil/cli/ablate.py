@@ -1,10 +1,10 @@
 """`ablate`: a recipe with one thing changed at a time, and what each change does."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table as RichTable
@@ -18,6 +18,7 @@ from redpencil.recipe import load_ablations
 if TYPE_CHECKING:
     from redpencil.pipeline.execute import Listener
     from redpencil.report.tables import Cell, Table
+    from redpencil.results import AblationResults
 
 app = typer.Typer(rich_markup_mode="rich")
 
@@ -74,7 +75,7 @@ def ablate(
     if markdown is not None:
         write_markdown(results, markdown, f"redpencil ablate {_shown(recipe)} --markdown {_shown(markdown)}")
     if json:
-        print_json(results)
+        print_json(results.model_dump())
     else:
         _print(results)
     say(f"results: {folder / 'ablations.json'}")
@@ -92,7 +93,7 @@ def _listening(total: int) -> Iterator["Listener"]:
         yield listener_of(board)
 
 
-def _print(results: Mapping[str, Any]) -> None:
+def _print(results: "AblationResults") -> None:
     from redpencil.report.ablation import groups, lead, notes
 
     console.print(lead(results), style="bold")

@@ -26,7 +26,7 @@ BASE_URL: Final = "REDPENCIL_BASE_URL"
 HOST, PORT = "127.0.0.1", 8008
 ITEMS, PROJECT, SERVER, NO_SERVER = "Items", "Project", "Server", "Without serving"
 PACKAGES: Final = (
-    *("starlette", "uvicorn", "sqlalchemy", "alembic", "psycopg"),
+    *("fastapi", "uvicorn", "sqlalchemy", "alembic", "psycopg"),
     *("itsdangerous", "python_multipart", "markdown_it"),
 )
 

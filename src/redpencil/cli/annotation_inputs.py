@@ -59,7 +59,7 @@ class Inputs:
         """Add all of it, say so and give the counts; what is known already stays as it is."""
         from redpencil.web.items import (
             import_comparisons,
-            import_known_answers,
+            import_gold_items,
             import_responses,
             matching,
             read_suggestions,
@@ -73,7 +73,7 @@ class Inputs:
         if self.known is not None:  # before the responses: an item that somebody has begun cannot become one of these
             with naming(self.known):
                 rows = matching(_watched(self.known, Edit), edits, texts)
-                done["known"] = _said(self.known, import_known_answers(engine, rows, texts))
+                done["known"] = _said(self.known, import_gold_items(engine, rows, texts))
         if self.responses is not None:
             with naming(self.responses):
                 others = matching(_watched(self.responses, Response), edits, texts)
@@ -122,10 +122,10 @@ def _said(path: Path, count: "ImportCount") -> dict[str, int]:
 def _warn(engine: "Engine") -> None:
     """Say what keeps items with a known answer from doing their work."""
     from redpencil.web.database import reading
-    from redpencil.web.gold import known_warnings
+    from redpencil.web.gold import gold_warnings
 
     with reading(engine) as connection:
-        for warning in known_warnings(connection):
+        for warning in gold_warnings(connection):
             say(f"warning: {warning}")
 
 

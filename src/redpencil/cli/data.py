@@ -56,16 +56,16 @@ def respond(
     check_out_file(out, prompts)
     wanted = _repeated(list(read_jsonl(prompts, Prompt)), samples_per_prompt)
 
+    from redpencil.models.checkpoints import load_policy
+    from redpencil.models.sampling import HFSampler
     from redpencil.models.sampling import respond as answer
 
     codec, runtime = codec_of(config, policy), runtime_of(config)
     with working("respond") as progress, naming(prompts):
         responses, skipped = answer(
-            policy,
+            HFSampler(load_policy(policy, runtime, trained=False, codec=codec)),
             wanted,
             config=config.sampling,
-            codec=codec,
-            runtime=runtime,
             seed=config.seeds[0],
             model_name=str(policy),
             progress=progress,

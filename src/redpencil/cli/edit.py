@@ -1,21 +1,22 @@
-"""`edit`: ask people's stand-ins, LLMs, for minimal edits (section 2.1 of the paper)."""
+"""`edit`: ask an LLM, or the small world's scripted editor, for minimal edits (section 2.1 of the paper)."""
 
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from redpencil.cli import providers
-from redpencil.cli.edit_run import EditRun, EditWork
-from redpencil.cli.options import DeviceOption, JsonOption, RecipeOption, SeedOption, SetOption, examples, settings
-from redpencil.cli.provider_run import ProviderRun
-from redpencil.cli.provider_todo import Todo, carry_out, check_files, journal_beside
+from redpencil.cli.job_options import MODEL_PANEL, JobOptions, prepare, with_job_options
+from redpencil.cli.llm_job import JobRun, run_job
+from redpencil.cli.options import examples
+from redpencil.cli.output import say
+from redpencil.editing.edit import EditStyle, edit_job
+from redpencil.editing.prompt import FIGURE_2, PRIMERS, Primer, read_template
 from redpencil.errors import RedpencilError
-from redpencil.records import JsonlFile, Response
-
-if TYPE_CHECKING:
-    from redpencil.editing.edit import EditStyle
-    from redpencil.editing.prompt import Primer
+from redpencil.providers.job import Plan
+from redpencil.records import Edit, EditOutcome, JsonlFile, Response
 
 app = typer.Typer(rich_markup_mode="rich")
 
@@ -32,17 +33,21 @@ app = typer.Typer(rich_markup_mode="rich")
         "--batch-out batches/edits.json",
     ),
 )
+@with_job_options
 def edit(
     context: typer.Context,
     responses: Annotated[Path, typer.Option(metavar="JSONL", help="Responses to edit.")],
     out: Annotated[Path, typer.Option(metavar="JSONL", help="Where the edits go.")],
-    provider: providers.ProviderOption,
-    model: providers.ModelOption = None,
-    base_url: providers.BaseUrlOption = None,
-    max_tokens: providers.MaxTokensOption = 4096,
-    temperature: providers.TemperatureOption = None,
-    length_parameter: providers.LengthParameterOption = None,
-    extra: providers.ExtraOption = None,
+    provider: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=MODEL_PANEL,
+            help="anthropic; openai, for every OpenAI-compatible server; local, a Hugging Face folder; world, the "
+            "small world's scripted editor.",
+        ),
+    ],
+    options: JobOptions,
     template: Annotated[
         Path | None,
         typer.Option(
@@ -53,7 +58,7 @@ def edit(
         str | None,
         typer.Option(
             metavar="WHERE",
-            help="Where the template's beginning of the answer goes: turn, for models that go on from it; text, at the "
+            help="Where the template's beginning of the answer goes: turn, for models that continue it; text, at the "
             "end of the request; none. Default: text for hosted models, else turn.",
         ),
     ] = None,
@@ -63,26 +68,10 @@ def edit(
             min=0, max=1, metavar="SHARE", help="Ask once more for an edit that keeps a smaller share of the words."
         ),
     ] = 0.5,
-    journal: providers.JournalOption = None,
-    dry_run: providers.DryRunOption = False,
-    batch_out: providers.BatchOutOption = None,
-    batch_in: providers.BatchInOption = None,
-    concurrency: providers.ConcurrencyOption = 16,
-    requests_per_minute: providers.RequestsPerMinuteOption = None,
-    tokens_per_minute: providers.TokensPerMinuteOption = None,
-    timeout: providers.TimeoutOption = 120.0,
-    retries: providers.RetriesOption = 5,
-    prices: providers.PricesOption = None,
-    max_cost: providers.MaxCostOption = None,
-    as_json: JsonOption = False,
-    recipe: RecipeOption = None,
-    set_: SetOption = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
 ) -> None:
     """Ask an editor for a minimal edit of each response (section 2.1).
 
-    Answers are kept in a journal. The same command again asks only for what is missing.
+    Answers are kept in a response cache. The same command again asks only for what is missing.
 
     Exit codes: 0 all was asked and OUT is written, rows that failed included;
 
@@ -90,41 +79,91 @@ def edit(
 
     130 interrupted.
     """
-    config = settings(recipe, set_, seed=seed, device=device)
-    length = providers.parse_length_parameter(
-        length_parameter, provider, for_openai=batch_out is not None and base_url is None
-    )
-    choice = providers.Choice(provider, model, base_url, max_tokens, temperature, length, providers.parse_extra(extra))
-    client = providers.hosted_client(choice)
-    if client is None:
-        providers.refuse_options_of_servers(context, provider)
-    style = _style(template, primer, min_kept, hosted=client is not None)
-    kept = None if provider == "world" and journal is None else journal or journal_beside(out)
-    todo = Todo(out, kept, dry_run, batch_out, tuple(batch_in or ()), as_json)
-    check_files([responses], todo, template, prices)
-    price = providers.known_price(choice, prices, max_cost)
-    limits = providers.limits_of(concurrency, requests_per_minute, tokens_per_minute, timeout, retries)
-    answerer = providers.make_provider(choice, client, limits, config)
-    with todo.open_journal() as answers:
-        work = EditWork(JsonlFile(responses, Response), answerer, style, answers)
-        run = ProviderRun(
-            work=work,
-            provider=answerer,
-            client=client,
-            journal=answers,
-            price=price,
-            max_cost=max_cost,
-            who=providers.told(choice, client, answerer, limits),
-        )
-        carry_out(EditRun(work=work, run=run, max_tokens=max_tokens), todo)
+    setup = prepare(context, provider, options, out=out, inputs=[responses], template=template)
+    style = _style(template, primer, min_kept, hosted=setup.client is not None)
+    rows, editor = JsonlFile(responses, Response), setup.make_provider()
+    with setup.open_cache() as cache:
+        run_job(EditRun(job=edit_job(rows, editor, style, cache), setup=setup, source=responses))
 
 
-def _style(template: Path | None, primer: str | None, min_kept: float, *, hosted: bool) -> "EditStyle":
-    from redpencil.editing.edit import EditStyle
-    from redpencil.editing.prompt import FIGURE_2, PRIMERS, read_template
-
+def _style(template: Path | None, primer: str | None, min_kept: float, *, hosted: bool) -> EditStyle:
     chosen: Primer | None = next((known for known in PRIMERS if known == primer), None)
     if primer is not None and chosen is None:
         raise RedpencilError(f"no such place: {primer!r}", field="--primer", hint=f"one of {', '.join(PRIMERS)}")
     request = FIGURE_2 if template is None else read_template(template)
     return EditStyle(request, chosen or ("text" if hosted else "turn"), min_kept)
+
+
+@dataclass(slots=True, kw_only=True)
+class EditRun(JobRun[Response, Edit]):
+    """One run of the command; counts the outcomes and the shares of words that edits keep."""
+
+    noun = "response"
+    rounds = ("edit", "second edits")
+    beyond_estimate = "thinking and second requests cost extra"
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    kept: list[float] = field(default_factory=list)
+    asked_twice: int = 0
+
+    def plan_row(self, plan: Plan) -> dict[str, Any]:
+        return {
+            "responses": plan.rows,
+            "empty": plan.skipped,
+            "answered": plan.complete,
+            "to_ask": plan.to_ask,
+            "interrupted": plan.interrupted,
+            "input_bytes": plan.input_bytes,
+            "output_bytes": plan.output_bytes,
+        }
+
+    def plan_line(self, plan: Plan) -> str:
+        return (
+            f"{plan.rows:,} responses: {plan.complete:,} answered before, {plan.skipped:,} empty, "
+            f"{plan.to_ask:,} to ask"
+        )
+
+    def share(self, plan: Plan) -> str:
+        return f"{plan.to_ask:,} of {plan.rows:,} responses"
+
+    def count(self, row: Edit) -> None:
+        self.outcomes[row.outcome.value] += 1
+        self.asked_twice += "retry" in row.meta
+        if row.outcome is EditOutcome.EDITED:
+            self.kept.append(row.meta["kept"])
+        if row.outcome is EditOutcome.FAILED:
+            self.failures.add(row.meta["problem"])
+        else:
+            self.answered += bool(row.original.strip())
+
+    def without_answer(self) -> int:
+        return self.outcomes[EditOutcome.FAILED.value]
+
+    def summary(self, rows: int) -> dict[str, Any]:
+        return {
+            "edits": str(self.setup.out),
+            "rows": rows,
+            "outcomes": dict(self.outcomes),
+            "problems": self.failures.problems,
+            "never_asked": self.failures.never_asked,
+            "asked_twice": self.asked_twice,
+            "kept": sum(self.kept) / len(self.kept) if self.kept else None,
+            **self.totals(),
+        }
+
+    def say_summary(self, summary: Mapping[str, Any]) -> None:
+        counts = ", ".join(f"{number:,} {outcome}" for outcome, number in self.outcomes.items())
+        say(f"{summary['rows']:,} rows in {summary['edits']}: {counts}")
+        if summary["kept"] is not None:
+            were = "was" if self.asked_twice == 1 else "were"
+            twice = f"; {self.asked_twice:,} {were} asked for twice" if self.asked_twice else ""
+            say(f"edited responses keep {100 * summary['kept']:.0f} % of their words{twice}")
+
+    def say_truncated(self, limit: str) -> None:
+        truncated = self.outcomes[EditOutcome.TRUNCATED.value]
+        if truncated:
+            say(f"{truncated:,} were cut off at {limit}; a run with a higher limit asks for all rows anew")
+
+    def unsent_rows(self, rows: int) -> str:
+        never = self.failures.never_asked
+        return f"{never:,} of {rows:,}" if never else f"{self.unsent:,} second requests"

@@ -13,8 +13,7 @@ from redpencil.cli.progress import working
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import Format, Kind
 from redpencil.formats.datasets import HUB, open_source
-from redpencil.formats.importing import Imported, import_rows
-from redpencil.formats.reading import Wanted
+from redpencil.formats.reading import Imported, Wanted, import_rows
 from redpencil.formats.registry import FORMATS, find_format
 from redpencil.formats.writing import skipped_file
 

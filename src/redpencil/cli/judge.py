@@ -1,34 +1,55 @@
 """`judge`: which of two responses is better, by an LLM, the small world's oracle, a reward model or a rule."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from redpencil.cli import providers
-from redpencil.cli.judge_run import JudgeRun, JudgeWork, told_verdicts
-from redpencil.cli.judges import JUDGE_HELP, check_judge, make_judge
-from redpencil.cli.options import DeviceOption, JsonOption, RecipeOption, SeedOption, SetOption, examples, settings
+from redpencil.cli.job_options import (
+    MODEL_PANEL,
+    OF_ALL_COMMANDS,
+    JobOptions,
+    given_flag,
+    prepare,
+    with_job_options,
+)
+from redpencil.cli.llm_job import Failures, JobRun, run_job
+from redpencil.cli.options import examples, runtime_of
 from redpencil.cli.output import check_out_file, naming, print_json, say
 from redpencil.cli.progress import working
-from redpencil.cli.provider_run import ProviderRun
-from redpencil.cli.provider_todo import Todo, carry_out, check_files, journal_beside
-from redpencil.config import Recipe
+from redpencil.config import Recipe, WorldConfig
 from redpencil.errors import RedpencilError
-from redpencil.records import Comparison, Response, read_jsonl, write_jsonl
+from redpencil.evaluation.judge_templates import find_template
+from redpencil.evaluation.judges import (
+    Judge,
+    OracleJudge,
+    Pairing,
+    judge_pairings,
+    length_judge,
+    pair_comparisons,
+    pair_outputs,
+)
+from redpencil.evaluation.llm_judge import ORDERS, JudgeStyle, Orders, judge_job, judge_name
+from redpencil.providers.job import Plan
+from redpencil.records import Comparison, Preference, Response, read_jsonl, write_jsonl
+from redpencil.world.build import make_oracle
 
 if TYPE_CHECKING:
-    from redpencil.evaluation.judges import Pairing
-    from redpencil.evaluation.llm_judge import JudgeStyle, Orders
+    from redpencil.models.runtime import Runtime
 
 LLM: Final = "llm"
+WORLD: Final = "world"
+LENGTHS: Final = ("longer", "shorter")
+JUDGE_HELP: Final = (
+    "world (the small world's oracle), the folder of a reward model, or the rules longer and shorter, which look at "
+    "the number of characters alone."
+)
 _OF_LLMS: Final = (
-    *("provider", "model", "template", "orders", "no_schema", "base_url", "max_tokens", "temperature"),
-    *("length_parameter", "extra", "journal", "dry_run", "batch_out", "batch_in", "concurrency"),
-    *("requests_per_minute", "tokens_per_minute", "timeout", "retries", "prices", "max_cost"),
+    *("provider", "template", "orders", "no_schema"),
+    *(one.name for one in fields(JobOptions) if one.name not in OF_ALL_COMMANDS),
 )
 
 app = typer.Typer(rich_markup_mode="rich")
@@ -36,7 +57,7 @@ app = typer.Typer(rich_markup_mode="rich")
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Where the pairs come from: two files of responses, or one of comparisons."""
+    """The files of the pairs: two files of responses, or one of comparisons."""
 
     policy: Path | None
     reference: Path | None
@@ -44,29 +65,27 @@ class Inputs:
 
     @property
     def files(self) -> list[Path]:
-        """The files.
+        """The files that were given.
 
         Raises:
-            RedpencilError: unless the one or the other is given.
+            RedpencilError: unless they are the two, or the one.
         """
-        given = [path for path in (self.policy, self.reference, self.comparisons) if path is not None]
-        if len(given) != (1 if self.comparisons is not None else 2):
+        paths = [path for path in (self.policy, self.reference, self.comparisons) if path is not None]
+        if len(paths) != (1 if self.comparisons is not None else 2):
             raise RedpencilError(
                 "a judge compares a policy with a reference, or the pairs of a file of comparisons",
                 hint="give --policy and --reference, or --comparisons",
             )
-        return given
+        return paths
 
-    def read(self) -> "list[Pairing]":
-        """The pairs."""
-        from redpencil.evaluation.judges import pair_comparisons, pair_outputs
-
+    def read(self) -> list[Pairing]:
+        """Read the pairs."""
         if self.comparisons is not None:
             with naming(self.comparisons):
                 return pair_comparisons(read_jsonl(self.comparisons, Comparison))
-        ours, theirs = (list(read_jsonl(path, Response)) for path in self.files)
+        policy, reference = (list(read_jsonl(path, Response)) for path in self.files)
         with naming(self.files[0]):
-            return pair_outputs(ours, theirs)
+            return pair_outputs(policy, reference)
 
 
 @app.command(
@@ -82,10 +101,12 @@ class Inputs:
         "--base-url http://localhost:8000/v1 --model Qwen/Qwen3-8B --out judgements.jsonl",
     ),
 )
+@with_job_options
 def judge(
     context: typer.Context,
     judge: Annotated[str, typer.Option(metavar="JUDGE", help=f"llm, a large language model; {JUDGE_HELP}")],
     out: Annotated[Path, typer.Option(metavar="JSONL", help="Where the judgements go; first is the policy's.")],
+    options: JobOptions,
     policy: Annotated[Path | None, typer.Option(metavar="JSONL", help="The policy's responses.")] = None,
     reference: Annotated[
         Path | None, typer.Option(metavar="JSONL", help="The reference's responses to the same prompts.")
@@ -102,49 +123,36 @@ def judge(
         str,
         typer.Option(
             metavar="NAME",
-            help="What an LLM is asked: default, alpaca-eval, alpaca-eval-mark, or a file with {instruction}, {input}, "
-            "{output_1} and {output_2}.",
+            help="The request to an LLM: default, alpaca-eval, alpaca-eval-mark, or a file with {instruction}, "
+            "{input}, {output_1} and {output_2}.",
         ),
     ] = "default",
     orders: Annotated[
         str,
         typer.Option(
             metavar="HOW",
-            help="both: an LLM sees each pair in both orders, and disagreement is a tie; one: in one order, by lot.",
+            help="both: an LLM sees each pair in both orders, and disagreement is a tie; one: in one order, drawn at "
+            "random.",
         ),
     ] = "both",
     no_schema: Annotated[
         bool,
         typer.Option("--no-schema", help="Do not send the JSON schema of the answer, for servers that refuse it."),
     ] = False,
-    provider: providers.JudgeProviderOption = None,
-    model: providers.ModelOption = None,
-    base_url: providers.BaseUrlOption = None,
-    max_tokens: providers.MaxTokensOption = 4096,
-    temperature: providers.TemperatureOption = None,
-    length_parameter: providers.LengthParameterOption = None,
-    extra: providers.ExtraOption = None,
-    journal: providers.JournalOption = None,
-    dry_run: providers.DryRunOption = False,
-    batch_out: providers.BatchOutOption = None,
-    batch_in: providers.BatchInOption = None,
-    concurrency: providers.ConcurrencyOption = 16,
-    requests_per_minute: providers.RequestsPerMinuteOption = None,
-    tokens_per_minute: providers.TokensPerMinuteOption = None,
-    timeout: providers.TimeoutOption = 120.0,
-    retries: providers.RetriesOption = 5,
-    prices: providers.PricesOption = None,
-    max_cost: providers.MaxCostOption = None,
-    as_json: JsonOption = False,
-    recipe: RecipeOption = None,
-    set_: SetOption = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=MODEL_PANEL,
+            help="Provider of an LLM: anthropic; openai, for every OpenAI-compatible server; local, a Hugging Face "
+            "folder.",
+        ),
+    ] = None,
 ) -> None:
     """Compare a policy's responses with a reference's, matched by id.
 
-    An LLM's answers are kept in a journal: the same command again asks only for what is missing. A row without a
-    verdict has the preference none, and its meta says why.
+    An LLM's answers are kept in a response cache: the same command again asks only for what is missing. A row without
+    a verdict has the preference none, and its meta says why.
 
     Exit codes: 0 all was asked and OUT is written, rows without a verdict included;
 
@@ -153,82 +161,39 @@ def judge(
     130 interrupted.
     """
     inputs = Inputs(policy, reference, comparisons)
-    config = settings(recipe, set_, seed=seed, device=device)
     if judge != LLM:
-        _refuse_options_of_llms(context, judge)
-        _judge_here(judge, inputs, out, config, as_json=as_json)
+        flag = given_flag(context, _OF_LLMS)
+        if flag is not None:
+            hint = f"leave {flag} out, or give --judge {LLM}"
+            raise RedpencilError(f"the judge {judge!r} is not an LLM", field=flag, hint=hint)
+        _judge_here(judge, inputs, out, options)
         return
-    style = _style(template, orders, config.seeds[0])
-    for_openai = batch_out is not None and base_url is None
-    choice = providers.Choice(
-        _provider(provider),
-        model,
-        base_url,
-        max_tokens,
-        temperature,
-        providers.parse_length_parameter(length_parameter, _provider(provider), for_openai=for_openai),
-        providers.parse_extra(extra),
-        None if no_schema else style.template.answer.schema,
+    style = _style(template, orders, options.settings().seeds[0])
+    schema = None if no_schema else style.template.answer.schema
+    setup = prepare(
+        context,
+        _llm_provider(provider),
+        options,
+        out=out,
+        inputs=inputs.files,
+        template=Path(template),
+        schema=schema,
     )
-    client = providers.hosted_client(choice)
-    if client is None:
-        providers.refuse_options_of_servers(context, choice.provider)
-    kept = journal or journal_beside(out)
-    todo = Todo(out, kept, dry_run, batch_out, tuple(batch_in or ()), as_json)
-    check_files(inputs.files, todo, Path(template), prices)
-    price = providers.known_price(choice, prices, max_cost)
-    limits = providers.limits_of(concurrency, requests_per_minute, tokens_per_minute, timeout, retries)
-    pairings = inputs.read()
-    answerer = providers.make_provider(choice, client, limits, config)
-    with todo.open_journal() as answers:
-        work = JudgeWork(pairings, inputs.files[0], answerer, style, answers)
-        run = ProviderRun(
-            work=work,
-            provider=answerer,
-            client=client,
-            journal=answers,
-            price=price,
-            max_cost=max_cost,
-            who=providers.told(choice, client, answerer, limits),
-        )
-        held = choice.schema is not None
-        carry_out(JudgeRun(work=work, run=run, max_tokens=max_tokens, held_to_schema=held), todo)
-
-
-def _judge_here(judge: str, inputs: Inputs, out: Path, config: Recipe, *, as_json: bool) -> None:
-    """Judge without asking anybody."""
-    from redpencil.evaluation.judges import judge_pairings
-
-    check_out_file(out, *inputs.files)
-    check_judge(judge)
-    pairings = inputs.read()
-    judging = make_judge(judge, config, None)
-    with working("judge"), naming(inputs.files[0]):
-        rows = judge_pairings(judging, pairings)
-    write_jsonl(out, rows)
-    _tell(rows, judging.name, out, as_json=as_json)
-
-
-def _tell(rows: Sequence[Comparison], name: str, out: Path, *, as_json: bool) -> None:
-    verdicts = Counter(row.preference.value for row in rows)
-    if as_json:
-        print_json({"judgements": str(out), "judge": name, "rows": len(rows), "verdicts": dict(verdicts)})
-        return
-    say(f"{len(rows):,} judgements in {out}: {told_verdicts(verdicts)}")
-
-
-def _refuse_options_of_llms(context: typer.Context, judge: str) -> None:
-    for name in _OF_LLMS:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name != "DEFAULT":
-            flag = f"--{name.replace('_', '-')}"
-            raise RedpencilError(
-                f"the judge {judge!r} asks no LLM", field=flag, hint=f"leave {flag} out, or give --judge {LLM}"
+    pairings, provider_ = inputs.read(), setup.make_provider()
+    with setup.open_cache() as cache:
+        run_job(
+            JudgeRun(
+                job=judge_job(pairings, provider_, style, cache, setup.price),
+                setup=setup,
+                source=inputs.files[0],
+                judge=judge_name(provider_, style),
+                failures=Failures(sent_schema=schema is not None),
             )
+        )
 
 
-def _provider(name: str | None) -> str:
-    if name is None or name == "world":
+def _llm_provider(name: str | None) -> str:
+    if name is None or name == WORLD:
         raise RedpencilError(
             "the judge llm needs a provider" if name is None else "the provider 'world' edits and does not judge",
             field="--provider",
@@ -237,11 +202,140 @@ def _provider(name: str | None) -> str:
     return name
 
 
-def _style(template: str, orders: str, seed: int) -> "JudgeStyle":
-    from redpencil.evaluation.judge_templates import find_template
-    from redpencil.evaluation.llm_judge import ORDERS, JudgeStyle
-
+def _style(template: str, orders: str, seed: int) -> JudgeStyle:
     chosen: Orders | None = next((known for known in ORDERS if known == orders), None)
     if chosen is None:
         raise RedpencilError(f"no such orders: {orders!r}", field="--orders", hint=f"one of {', '.join(ORDERS)}")
     return JudgeStyle(find_template(template), chosen, seed)
+
+
+def _judge_here(judge: str, inputs: Inputs, out: Path, options: JobOptions) -> None:
+    """Judge without an LLM."""
+    check_out_file(out, *inputs.files)
+    check_judge(judge)
+    pairings = inputs.read()
+    judging = make_judge(judge, options.settings(), None)
+    with working("judge"), naming(inputs.files[0]):
+        rows = judge_pairings(judging, pairings)
+    write_jsonl(out, rows)
+    verdicts = Counter(row.preference.value for row in rows)
+    if options.as_json:
+        print_json({"judgements": str(out), "judge": judging.name, "rows": len(rows), "verdicts": dict(verdicts)})
+        return
+    say(f"{len(rows):,} judgements in {out}: {_verdicts_in_words(verdicts)}")
+
+
+def check_judge(judge: str) -> Path | None:
+    """Return the folder of a judging reward model; None for the oracle and the rules.
+
+    Raises:
+        RedpencilError: if there is no such folder.
+    """
+    if judge == WORLD or judge in LENGTHS:
+        return None
+    if not Path(judge).is_dir():
+        raise RedpencilError(
+            f"no judge called {judge!r}",
+            field="--judge",
+            hint=f"`world`, or the folder of a reward model; {' and '.join(LENGTHS)} are rules",
+        )
+    return Path(judge)
+
+
+def make_judge(judge: str, recipe: Recipe, runtime: "Runtime | None") -> Judge:
+    """Make the judge of a name that `check_judge` accepts; only a reward model needs a runtime."""
+    folder = check_judge(judge)
+    if folder is not None:
+        from redpencil.pipeline.stages import reward_model_judge
+
+        return reward_model_judge(str(folder), runtime or runtime_of(recipe))
+    if judge in LENGTHS:
+        return length_judge(judge, longer=judge == "longer")
+    return OracleJudge(make_oracle(recipe.world or WorldConfig()))
+
+
+@dataclass(slots=True, kw_only=True)
+class JudgeRun(JobRun[Pairing, Comparison]):
+    """One run of the command with an LLM; counts the verdicts and why others are missing."""
+
+    noun = "pair"
+    rounds = ("judge",)
+    beyond_estimate = "thinking costs extra"
+
+    judge: str
+    verdicts: Counter[str] = field(default_factory=lambda: Counter({one.value: 0 for one in Preference}))
+    same_text: int = 0
+    flipped: int = 0
+    problems: Counter[str] = field(default_factory=Counter)
+
+    def plan_row(self, plan: Plan) -> dict[str, Any]:
+        return {
+            "pairs": plan.rows,
+            "same": plan.skipped,
+            "answered": plan.answered,
+            "to_ask": plan.to_ask,
+            "interrupted": plan.interrupted,
+            "input_bytes": plan.input_bytes,
+            "output_bytes": plan.output_bytes,
+        }
+
+    def plan_line(self, plan: Plan) -> str:
+        return (
+            f"{plan.rows:,} pairs, {plan.skipped:,} of them with the same text on both sides: {plan.answered:,} "
+            f"requests answered before, {plan.to_ask:,} to ask"
+        )
+
+    def share(self, plan: Plan) -> str:
+        return f"{plan.to_ask:,} requests about {plan.rows:,} pairs"
+
+    def count(self, row: Comparison) -> None:
+        self.verdicts[row.preference.value] += 1
+        self.same_text += "same_text" in row.meta
+        self.flipped += bool(row.meta.get("flipped"))
+        if "problem" in row.meta:
+            self.problems[row.meta["problem"]] += 1
+        for order in row.meta.get("verdicts", ()):
+            if "why" in order:
+                self.failures.add(order["why"])
+            else:
+                self.answered += 1
+
+    def without_answer(self) -> int:
+        return self.verdicts[Preference.NONE.value]
+
+    def summary(self, rows: int) -> dict[str, Any]:
+        return {
+            "judgements": str(self.setup.out),
+            "judge": self.judge,
+            "rows": rows,
+            "verdicts": dict(self.verdicts),
+            "same_text": self.same_text,
+            "flipped": self.flipped,
+            "problems": dict(self.problems),
+            "failures": self.failures.problems,
+            "never_asked": self.failures.never_asked,
+            **self.totals(),
+            "seconds": round(self.seconds, 3),
+        }
+
+    def say_summary(self, summary: Mapping[str, Any]) -> None:
+        say(f"{summary['rows']:,} judgements in {summary['judgements']}: {_verdicts_in_words(self.verdicts)}")
+        if self.flipped:
+            say(f"{self.flipped:,} of the ties are flips: the verdict changed with the order")
+        if self.problems:
+            reasons = ", ".join(f"{count:,} {problem}" for problem, count in self.problems.items())
+            say(f"without a verdict: {reasons}; meta.verdicts of these rows says why")
+
+    def say_truncated(self, limit: str) -> None:
+        if self.problems["truncated"]:
+            say(f"answers were cut off at {limit}; a run with a higher limit asks about all pairs anew")
+
+    def unsent_rows(self, rows: int) -> str:
+        del rows
+        return f"{self.unsent:,} requests"
+
+
+def _verdicts_in_words(verdicts: Mapping[str, int]) -> str:
+    names = {"first": "for the first", "second": "for the second", "tie": "ties", "none": "without a verdict"}
+    counts = {key: verdicts.get(key, 0) for key in names}
+    return ", ".join(f"{counts[key]:,} {name}" for key, name in names.items() if counts[key] or key != "none")

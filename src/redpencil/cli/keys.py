@@ -71,7 +71,9 @@ def _top() -> Iterator[dict[str, str]]:
 
 def _of_section(name: str) -> Iterator[dict[str, str]]:
     prefix = ENTRIES[name][0] if name in ENTRIES else name
-    return (_row(f"{prefix}.{key}", field) for key, field in _section_model(name).model_fields.items())
+    return (
+        _row(f"{prefix}.{key}", field) for key, field in _section_model(name).model_fields.items() if not field.exclude
+    )
 
 
 def _section_model(name: str) -> type[BaseModel]:

@@ -24,14 +24,13 @@ from redpencil.cli import (
     import_,
     judge,
     keys,
-    methods,
     run,
     score,
     show,
     train,
 )
+from redpencil.cli.llm_job import INTERRUPTED
 from redpencil.cli.output import print_error, say
-from redpencil.cli.provider_todo import INTERRUPTED
 from redpencil.errors import RedpencilError
 
 NOT_OUR_FAULT = (
@@ -51,7 +50,7 @@ QUIET = {
 
 STAGED = ("run", "quickstart", "ablate")
 """Commands whose work has stages, each of which is kept."""
-SMALLER = "lower micro_batch_size of sft, reward or ppo, sampling.batch_size or ppo.rollout_batch_size; or run --jobs 1"
+SMALLER = "lower compute.micro_batch_size or compute.generation_batch_size; or run --jobs 1"
 
 
 class Group(TyperGroup):
@@ -135,7 +134,6 @@ for room in (
     audit,
     export,
     train,
-    methods,
     judge,
     score,
     keys,

@@ -14,7 +14,6 @@ from redpencil.recipe import default_recipe, load_recipe, with_flags
 
 if TYPE_CHECKING:
     from redpencil.models.codec import Codec
-    from redpencil.models.loading import RewardCard
     from redpencil.models.runtime import Runtime
 
 RecipeOption = Annotated[
@@ -70,21 +69,18 @@ def runtime_of(recipe: Recipe) -> "Runtime":
     """Device, number format and threads."""
     from redpencil.models.runtime import make_runtime
 
-    return make_runtime(recipe.device, recipe.dtype, recipe.threads)
+    return make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads)
 
 
-def reward_codec_of(recipe: Recipe, folder: Path, card: "RewardCard") -> "Codec":
-    """A reward model's tokenizer and prompt template, unless the recipe or a flag names another template."""
-    from redpencil.models.loading import codec_of_reward_model
-
-    named = "prompt_template" in recipe.model_fields_set
-    return codec_of(recipe, folder) if named else codec_of_reward_model(folder, card)
+def named_codec(recipe: Recipe, folder: Path) -> "Codec | None":
+    """Return a checkpoint's tokenizer with the template that the recipe or a flag names; None if they name none."""
+    return codec_of(recipe, folder) if "prompt_template" in recipe.model_fields_set else None
 
 
 def codec_of(recipe: Recipe, folder: Path) -> "Codec":
     """The tokenizer of a checkpoint with its prompt template, unless the recipe or a flag names another."""
+    from redpencil.models.checkpoints import template_of
     from redpencil.models.codec import load_codec
-    from redpencil.models.loading import template_of
 
     named = "prompt_template" in recipe.model_fields_set
     return load_codec(folder, recipe.prompt_template if named else template_of(folder))

@@ -3,8 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from redpencil.errors import RedpencilError
+from redpencil.errors import naming as naming
 from redpencil.files import partial_of
 from redpencil.report.text import visible
 from redpencil.runs import finite
@@ -55,17 +55,6 @@ def say(text: str) -> None:
 def print_error(error: RedpencilError) -> None:
     """A user's mistake: what, where and a hint, without a traceback."""
     log.print(Text.assemble(("error: ", "bold red"), str(error)))
-
-
-@contextmanager
-def naming(file: Path) -> Iterator[None]:
-    """Name `file` in an error about its content that does not say where it was found."""
-    try:
-        yield
-    except RedpencilError as error:
-        if error.file is not None:
-            raise
-        raise RedpencilError(error.problem, file=file, field=error.field, hint=error.hint) from None
 
 
 def print_json(content: Any) -> None:

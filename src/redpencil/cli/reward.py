@@ -17,7 +17,7 @@ from redpencil.cli.options import (
     RecipeOption,
     SetOption,
     examples,
-    reward_codec_of,
+    named_codec,
     runtime_of,
     settings,
 )
@@ -28,8 +28,9 @@ from redpencil.errors import RedpencilError
 from redpencil.records import Comparison, Edit, Pair, read_jsonl
 
 if TYPE_CHECKING:
-    from redpencil.evaluation.reward_eval import Microscope, TestKind, WorstPair
-    from redpencil.pipeline.reward_eval import Held, Loaded
+    from redpencil.evaluation.reward_eval import RewardEvals, TestKind, WorstPair
+    from redpencil.models.checkpoints import RewardModel
+    from redpencil.pipeline.reward_eval import Held
     from redpencil.report.tables import Table
 
 SHOWN: Final = 3
@@ -88,31 +89,29 @@ def reward(
     config = settings(recipe, set_, device=device)
     if html is not None:
         check_out_file(html, *(path for paths in files.values() for path in paths))
-    held, runtime = _held(files), runtime_of(config)
-    loaders: dict[str, Callable[[], Loaded]] = {
+    held = _held(files)
+    loaders: dict[str, Callable[[], RewardModel]] = {
         name: partial(_load, folder, config) for name, folder in short_names(model).items()
     }
     with working("microscope") as progress:
-        found = examine(loaders, held, config.align, runtime, examples=shown, progress=progress)
+        found = examine(loaders, held, config.align, examples=shown, progress=progress)
     if html is not None:
-        from redpencil.report.microscope import write_microscope
+        from redpencil.report.reward_eval import write_reward_eval
 
-        write_microscope(found, html)
+        write_reward_eval(found, html)
         say(f"the page: {html}")
     if json:
-        from redpencil.evaluation.reward_eval import as_json
+        from redpencil.evaluation.reward_eval import to_json
 
-        print_json(as_json(found))
+        print_json(to_json(found))
     else:
         _print(found)
 
 
-def _load(folder: Path, config: Recipe) -> "Loaded":
-    from redpencil.models.loading import load_reward_model
-    from redpencil.pipeline.reward_eval import Loaded
+def _load(folder: Path, config: Recipe) -> "RewardModel":
+    from redpencil.models.checkpoints import load_reward_model
 
-    reward = load_reward_model(folder, runtime_of(config))
-    return Loaded(reward, reward_codec_of(config, folder, reward.card))
+    return load_reward_model(folder, runtime_of(config), codec=named_codec(config, folder))
 
 
 def _held(files: "Mapping[TestKind, Sequence[Path]]") -> "list[Held]":
@@ -156,10 +155,10 @@ def _without_flags_of_imports() -> Iterator[None]:
         raise RedpencilError(error.problem, file=error.file, line=error.line, field=error.field, hint=hint) from None
 
 
-def _print(found: "Microscope") -> None:
-    from redpencil.report.microscope import edit_tests, group_table, microscope_tables
+def _print(found: "RewardEvals") -> None:
+    from redpencil.report.reward_eval import edit_tests, group_table, reward_eval_tables
 
-    for name, table in microscope_tables(found).items():
+    for name, table in reward_eval_tables(found).items():
         if table is not None:
             _print_table(table, small=name in _WITH_INTERVALS)
     for test in edit_tests(found):
@@ -199,7 +198,7 @@ def _print_table(table: "Table", *, of: str = "", small: bool = False) -> None:
 
 def _print_pair(pair: "WorstPair") -> None:
     from redpencil.alignment.words import diff_words
-    from redpencil.report.microscope import about_pair
+    from redpencil.report.reward_eval import about_pair
     from redpencil.report.terminal import redline, redline_plain
 
     drawn = redline if console.is_terminal else redline_plain

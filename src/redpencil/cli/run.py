@@ -45,7 +45,7 @@ def quickstart(
     rich_help_panel=PANEL,
     epilog=examples(
         "redpencil run recipes/study.yaml",
-        "redpencil run my.yaml --out runs/mine --jobs 2 --seed 1 --seed 2 --set arms.token.ppo.kl_coef=0.1",
+        "redpencil run my.yaml --out runs/mine --jobs 2 --seed 1 --seed 2 --set arms.token.options.kl_coef=0.1",
     ),
 )
 def run(

@@ -16,7 +16,7 @@ from redpencil.cli.options import (
     SetOption,
     TemplateOption,
     examples,
-    reward_codec_of,
+    named_codec,
     runtime_of,
     settings,
 )
@@ -28,7 +28,7 @@ from redpencil.records import Response, read_jsonl
 
 if TYPE_CHECKING:
     from redpencil.models.runtime import Runtime
-    from redpencil.report.scores import Reading, Row, ScoredModel
+    from redpencil.report.scores import Row, ScoredModel, ScoredResponse
 
 app = typer.Typer(rich_markup_mode="rich")
 WIDE = 100
@@ -40,7 +40,7 @@ class Scores:
     """One model's word on every response: how it reads it, and the texts of the tokens."""
 
     model: "ScoredModel"
-    readings: "list[Reading]"
+    readings: "list[ScoredResponse]"
     tokens: list[tuple[str, ...]]
 
 
@@ -127,34 +127,31 @@ def scores_of(
     Raises:
         RedpencilError: if it cannot be loaded or read a row, or says what is no number.
     """
-    from redpencil.models.loading import load_reward_model
-    from redpencil.report.scores import Reading, ScoredModel
-    from redpencil.training.reward import check_fits, score_ids, score_tokens
+    from redpencil.models.checkpoints import load_reward_model
+    from redpencil.report.scores import ScoredModel, ScoredResponse
+    from redpencil.training.scoring import check_fits, score_ids, score_tokens
 
-    reward = load_reward_model(folder, runtime)
-    card, codec = reward.card, reward_codec_of(config, folder, reward.card)
+    reward = load_reward_model(folder, runtime, codec=named_codec(config, folder))
+    card, codec = reward.card, reward.model.codec
     about = ScoredModel(name, card.level, card.center, card.scale, card.trained_on)
     prompts = codec.encode_prompts([row.prompt for row in rows]) if rows else []
     if not all(prompts):
         raise RedpencilError("a prompt has no token", field="prompt", hint="give a prompt")
-    encoded = codec.encode_responses([row.response for row in rows]) if rows else []
-    kept = [len(tokens.ids) if row.finished else tokens.body for row, tokens in zip(rows, encoded, strict=True)]
-    ids = [tokens.ids[:length] for tokens, length in zip(encoded, kept, strict=True)]
-    check_fits(reward.model, [row.id for row in rows], prompts, ids)
+    encoded = codec.encode_responses([row.response for row in rows], finished=[row.finished for row in rows])
+    ids = [tokens.ids for tokens in encoded]
+    check_fits(reward.model, prompts, ids, [row.id for row in rows])
     if card.level == "sequence":
-        numbers = score_ids(reward, prompts, ids, codec, runtime)
+        numbers = score_ids(reward, prompts, ids)
         _check_finite(numbers, rows, folder)
-        return Scores(about, [Reading(number, (), ()) for number in numbers], [()] * len(rows))
+        return Scores(about, [ScoredResponse(number, (), ()) for number in numbers], [()] * len(rows))
     readings, texts = [], []
-    for row, tokens, length, values in zip(
-        rows, encoded, kept, score_tokens(reward.model, prompts, ids, codec, runtime), strict=True
-    ):
+    for row, tokens, values in zip(rows, encoded, score_tokens(reward.model, prompts, ids), strict=True):
         raw = [float(value) for value in values]
         _check_finite(raw, [row] * len(raw), folder)
         unit = card.scale if standardise else 1.0
         shown = tuple((value - card.center) / unit for value in raw)
-        readings.append(Reading(sum(raw) / max(len(raw), 1), tokens.offsets[:length], shown))
-        texts.append(tuple(codec.token_texts(tokens.ids[:length])))
+        readings.append(ScoredResponse(sum(raw) / max(len(raw), 1), tokens.offsets, shown))
+        texts.append(tuple(codec.token_texts(tokens.ids)))
     return Scores(about, readings, texts)
 
 
@@ -195,7 +192,7 @@ def print_row(row: "Row", models: "Sequence[ScoredModel]", limit: float) -> None
 
     console.print(row.prompt, style="bold")
     shown = []
-    for model, reading in zip(models, row.readings, strict=True):
+    for model, reading in zip(models, row.scores, strict=True):
         coloured = console.is_terminal and model.level == "token"
         body = scores_text(row.response, reading, limit) if coloured else scores_line(row.response, reading)
         about = ""

@@ -1,14 +1,13 @@
-"""`sft`, `reward` and `ppo`: one training stage each, in a stage folder of its own."""
+"""`sft`, `reward`, and a command for each method of the table: one training stage each, in its own stage folder."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from redpencil.cli.judges import JUDGE_HELP, check_judge, make_judge
+from redpencil.cli.judge import JUDGE_HELP, check_judge, make_judge
 from redpencil.cli.options import (
     DeviceOption,
     RecipeOption,
@@ -20,47 +19,65 @@ from redpencil.cli.options import (
     runtime_of,
     settings,
 )
-from redpencil.cli.output import naming, say, say_skipped
-from redpencil.cli.progress import board_for
-from redpencil.config import PPOConfig, Recipe, RewardConfig
+from redpencil.cli.output import check_out_file, say, say_skipped
+from redpencil.cli.progress import board_for, working
+from redpencil.config import METHODS, Method, Recipe
 from redpencil.errors import RedpencilError
-from redpencil.records import Example, Pair, Prompt, Response, read_jsonl
+from redpencil.records import write_jsonl
 from redpencil.runs import Stage, open_stage
 
-if TYPE_CHECKING:
-    from redpencil.models.codec import Codec
-    from redpencil.models.runtime import Runtime
+if TYPE_CHECKING:  # It loads torch.
+    from redpencil.pipeline.context import Setup
+    from redpencil.pipeline.stages import Watch
 
 app = typer.Typer(rich_markup_mode="rich")
 PANEL = "Training"
 OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Stage folder; gets checkpoint/ and metrics.")]
+PolicyOption = Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the SFT policy.")]
+ReferenceOption = Annotated[
+    Path | None, typer.Option(metavar="JSONL", help="The reference's responses to the validation prompts.")
+]
+JudgeOption = Annotated[str | None, typer.Option(metavar="JUDGE", help=JUDGE_HELP)]
+ArmOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Entry of the recipe's arms (its policies) whose options to use."),
+]
+
+
+def setup_of(recipe: Recipe, folder: Path) -> "Setup":
+    """What work with the model in a folder needs: options, its tokenizer, and the device."""
+    from redpencil.pipeline.context import Setup
+
+    return Setup(recipe, codec_of(recipe, folder), runtime_of(recipe))
 
 
 @contextmanager
 def training_stage(
-    name: str, out: Path, recipe: Recipe, codec: "Codec", config: Any, inputs: Mapping[str, Path | None]
+    name: str, out: Path, setup: "Setup", config: Any, inputs: Mapping[str, Path | None]
 ) -> Iterator[Stage | None]:
-    """The stage folder, opened with progress; None where it is complete already."""
-    shared = {"prompt_template": codec.template, "device": recipe.device, "dtype": recipe.dtype}
-    given = {key: path for key, path in inputs.items() if path is not None}
+    """Open the stage folder, with progress; yields None if it is complete already."""
+    shared = {"prompt_template": setup.codec.template, "dtype": setup.recipe.dtype}
     with (
         board_for(1) as board,
         open_stage(
             out,
             name,
-            seed=recipe.seeds[0],
+            seed=setup.recipe.seeds[0],
             config={**shared, name: config},
-            inputs=given,
+            inputs={key: path for key, path in inputs.items() if path is not None},
             progress=lambda done, total, note: board.advance(name, done, total, note),
         ) as stage,
     ):
         if stage is not None:
             board.start(name)
+            stage.warn = lambda text: say(f"warning: {text}")
         yield stage
         board.end(name, "already complete" if stage is None else "done")
     if stage is None:
         say(f"{out} is complete with the same inputs, so nothing was done")
         return
+    for note in stage.notes.get("models", ()):
+        say(note)
     say_skipped(stage.notes.get("skipped", {}))
     say(f"checkpoint: {out / 'checkpoint'}")
 
@@ -84,19 +101,16 @@ def sft(
 ) -> None:
     """Fine-tune a model on demonstrations; the loss counts response tokens only."""
     config = settings(recipe, set_, device=device, seed=seed, template=template)
-    codec, runtime = codec_of(config, model), runtime_of(config)
+    setup = setup_of(config, model)
 
-    from redpencil.models.loading import has_weights
-    from redpencil.training.sft import train_sft
+    from redpencil.models.checkpoints import has_weights
+    from redpencil.pipeline.stages import fine_tune
 
-    inputs = {"model": model, "examples": data}
-    with training_stage("sft", out, config, codec, config.sft.model_dump(), inputs) as stage:
+    with training_stage("sft", out, setup, config.sft.model_dump(), {"model": model, "examples": data}) as stage:
         if stage is not None:
             if not has_weights(model):
                 say(f"{model} has no weights: training starts from random ones")
-            rows = read_jsonl(data, Example)
-            with naming(data):
-                train_sft(config.sft, model=model, examples=rows, codec=codec, runtime=runtime, stage=stage)
+            fine_tune(setup, stage, config.sft, model=model, examples=data)
 
 
 @app.command(
@@ -125,178 +139,229 @@ def reward(
 ) -> None:
     """Train a reward model: per token (Eq. 1-4) or per response (Bradley-Terry)."""
     config = settings(recipe, set_, device=device, seed=seed, template=template)
-    options = _reward_options(config, entry)
-    codec, runtime = codec_of(config, model), runtime_of(config)
+    check_entry(entry, config.reward_models, "reward_models")
+    options = config.reward if entry is None else config.reward_config(entry)
+    setup = setup_of(config, model)
 
-    from redpencil.training.reward import encode_samples, train_reward
+    from redpencil.pipeline.stages import fit_reward
 
     inputs = {"policy": model, "pairs": pairs, "samples": samples}
-    with training_stage("reward", out, config, codec, options.model_dump(), inputs) as stage:
+    with training_stage("reward", out, setup, options.model_dump(), inputs) as stage:
         if stage is not None:
-            rows = list(islice(read_jsonl(samples, Response), options.reference_samples))
-            train_reward(
-                options,
-                backbone=model,
-                pairs=read_pairs(pairs, codec),
-                samples=encode_samples(rows, codec),
-                codec=codec,
-                trained_on=pairs.name,
-                runtime=runtime,
-                stage=stage,
-            )
-
-
-def _reward_options(config: Recipe, entry: str | None) -> RewardConfig:
-    check_entry(entry, config.reward_models, "reward_models")
-    return config.reward if entry is None else config.reward_config(entry)
+            fit_reward(setup, stage, options, policy=model, pairs=pairs, samples=samples, trained_on=pairs.name)
 
 
 def check_entry(entry: str | None, known: Mapping[str, Any], section: str) -> None:
-    """Refuse the name of an entry that the recipe does not have; None is no name."""
+    """Refuse the name of an entry that the recipe does not have; None names none."""
     if entry is not None and entry not in known:
         raise RedpencilError(f"the recipe has no entry {entry!r}", field=section, hint=f"one of: {', '.join(known)}")
 
 
-def read_pairs(path: Path, codec: "Codec") -> list[Pair]:
-    """Pairs that a model with the tokenizer of `codec` can read.
-
-    Raises:
-        RedpencilError: naming the file and the first pair that it cannot.
-    """
-    from redpencil.training.pairs import check_pairs
-
-    rows = list(read_jsonl(path, Pair))
-    with naming(path):
-        check_pairs(rows, len(codec.tokenizer), codec.context)
-    return rows
-
-
-@app.command(
-    rich_help_panel=PANEL,
-    epilog=examples(
-        "redpencil ppo --policy sft/checkpoint --reward-model reward/checkpoint --prompts prompts.jsonl "
-        "--validation-prompts validation.jsonl --out ppo",
-        "redpencil ppo --policy sft/checkpoint --reward-model reward/checkpoint --prompts prompts.jsonl "
-        "--validation-prompts validation.jsonl --reference-outputs reference.jsonl --judge judge/checkpoint --out ppo "
-        "--set ppo.reward=sequence",
-    ),
-)
-def ppo(
-    policy: Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the SFT policy.")],
-    reward_model: Annotated[
-        Path,
-        typer.Option(
-            metavar="FOLDER",
-            help="Reward checkpoint, of the level that ppo.reward needs. Tokenizer and prompt template may be its own.",
-        ),
-    ],
-    prompts: Annotated[Path, typer.Option(metavar="JSONL", help="Prompts to train on.")],
-    validation_prompts: Annotated[Path, typer.Option(metavar="JSONL", help="Prompts on which training is watched.")],
-    out: OutOption,
-    sequence_reward_model: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="With ppo.reward=both: the sequence-level one beside it.")
-    ] = None,
-    reference_outputs: Annotated[
-        Path | None, typer.Option(metavar="JSONL", help="The reference's responses to the validation prompts.")
-    ] = None,
-    judge: Annotated[str | None, typer.Option(metavar="JUDGE", help=JUDGE_HELP)] = None,
-    arm: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Entry of the recipe's arms whose options to use.")
-    ] = None,
-    template: TemplateOption = None,
-    recipe: RecipeOption = None,
-    set_: SetOption = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
-) -> None:
-    """Train a policy on token rewards, or on one reward at the end.
-
-    With a judge and reference outputs the checkpoint with the best win rate is kept, else the one with the best reward.
-
-    A reward model with another tokenizer or chat template than the policy reads the text of prompts and responses; its
-    token rewards are laid onto the policy's tokens, and their sum is kept.
-    """
-    if (judge is None) != (reference_outputs is None):
-        raise typer.BadParameter("--judge and --reference-outputs go together")
-    config = settings(recipe, set_, device=device, seed=seed, template=template)
-    options = _ppo_options(config, arm)
-    if sequence_reward_model is not None and options.reward != "both":
+def _options_of(method: Method, config: Recipe, arm: str | None) -> Any:
+    """The recipe's section of the method, with what differs for an arm."""
+    check_entry(arm, config.arms, "arms")
+    if arm is None:
+        return getattr(config, method.name)
+    if config.arms[arm].method != method.name:
         raise RedpencilError(
-            f"ppo.reward={options.reward} takes one reward model",
-            field="--sequence-reward-model",
-            hint="leave it out, or set ppo.reward=both",
+            f"the arm {arm!r} is one of the method {config.arms[arm].method}",
+            field="--arm",
+            hint=f"name an arm with method: {method.name}, or leave --arm out",
         )
-    folder = None if judge is None else check_judge(judge)
-    codec, runtime = codec_of(config, policy), runtime_of(config)
+    return config.options(arm)
 
-    from redpencil.models.sampling import EncodedPrompts, encode_prompts
-    from redpencil.pipeline.stages import alarming
-    from redpencil.training.ppo import load_actors, run_ppo
 
-    def encoded(file: Path, max_prompt_length: int) -> EncodedPrompts:
-        with naming(file):
-            return encode_prompts(list(read_jsonl(file, Prompt)), codec, max_prompt_length)
+def _train(
+    method: Method, config: Recipe, options: Any, out: Path, policy: Path, watch: "_WatchOptions", **files: Any
+) -> None:
+    """Train a policy in a stage folder; `files` are further fields of `TrainingInputs`."""
+    folder = None if watch.judge is None else check_judge(watch.judge)
+    setup = setup_of(config, policy)
 
+    from redpencil.pipeline.stages import TrainingInputs, train_policy
+
+    models = files.get("reward_models", ())
     inputs = {
         "policy": policy,
-        "reward_model": reward_model,
-        "sequence_reward_model": sequence_reward_model,
-        "prompts": prompts,
-        "validation_prompts": validation_prompts,
-        "reference": reference_outputs,
+        "pairs": files.get("pairs"),
+        "prompts": files.get("prompts"),
+        **dict(zip(("reward_model", "sequence_reward_model"), models, strict=False)),
+        "validation_prompts": watch.prompts,
+        "reference": watch.reference,
         "judge": folder,
     }
-    decides = [options.model_dump(), judge, config.sampling.max_prompt_length]
-    with training_stage("ppo", out, config, codec, decides, inputs) as stage:
-        if stage is None:
-            return
-        only_sequence = options.reward == "sequence"
-        actors = load_actors(
-            options,
-            policy,
-            None if only_sequence else reward_model,
-            reward_model if only_sequence else sequence_reward_model,
-            runtime,
-            codec,
+    decides = [options.model_dump(), watch.judge, config.sampling.model_dump()]
+    with training_stage(method.name, out, setup, decides, inputs) as stage:
+        if stage is not None:
+            train_policy(setup, stage, method, options, TrainingInputs(policy, watch.load(setup), **files))
+
+
+class _WatchOptions:
+    """The options that say how training is watched."""
+
+    def __init__(self, prompts: Path | None, reference: Path | None, judge: str | None, *, alone: bool) -> None:
+        if (judge is None) != (reference is None):
+            raise typer.BadParameter("--judge and --reference-outputs go together")
+        if not alone and (prompts is None) != (judge is None):
+            raise typer.BadParameter("--validation-prompts, --reference-outputs and --judge go together")
+        self.prompts, self.reference, self.judge = prompts, reference, judge
+
+    def load(self, setup: "Setup") -> "Watch | None":
+        from redpencil.pipeline.stages import Watch
+
+        if self.prompts is None:
+            return None
+        judge = None if self.judge is None else make_judge(self.judge, setup.recipe, setup.runtime)
+        return Watch(self.prompts, self.reference, judge)
+
+
+def _pairs_command(method: Method) -> Callable[..., None]:
+    kinds = " or of ".join(method.pairs)
+
+    def command(
+        policy: PolicyOption,
+        pairs: Annotated[Path, typer.Option(metavar="JSONL", help=f"Pairs that `redpencil align` made of {kinds}.")],
+        out: OutOption,
+        validation_prompts: Annotated[
+            Path | None,
+            typer.Option(metavar="JSONL", help="Prompts on which training is watched, with the next two options."),
+        ] = None,
+        reference_outputs: ReferenceOption = None,
+        judge: JudgeOption = None,
+        arm: ArmOption = None,
+        template: TemplateOption = None,
+        recipe: RecipeOption = None,
+        set_: SetOption = None,
+        seed: SeedOption = None,
+        device: DeviceOption = None,
+    ) -> None:
+        watch = _WatchOptions(validation_prompts, reference_outputs, judge, alone=False)
+        config = settings(recipe, set_, device=device, seed=seed, template=template)
+        _train(method, config, _options_of(method, config, arm), out, policy, watch, pairs=pairs)
+
+    return command
+
+
+def _rewards_command(method: Method) -> Callable[..., None]:
+    name = method.name
+
+    def command(
+        policy: PolicyOption,
+        reward_model: Annotated[
+            Path,
+            typer.Option(
+                metavar="FOLDER",
+                help=f"Reward checkpoint, of the level that {name}.reward needs. Tokenizer and prompt template may be "
+                "its own.",
+            ),
+        ],
+        prompts: Annotated[Path, typer.Option(metavar="JSONL", help="Prompts to train on.")],
+        validation_prompts: Annotated[
+            Path, typer.Option(metavar="JSONL", help="Prompts on which training is watched.")
+        ],
+        out: OutOption,
+        sequence_reward_model: Annotated[
+            Path | None,
+            typer.Option(metavar="FOLDER", help=f"With {name}.reward=both: the sequence-level one, for the response."),
+        ] = None,
+        reference_outputs: ReferenceOption = None,
+        judge: JudgeOption = None,
+        arm: ArmOption = None,
+        template: TemplateOption = None,
+        recipe: RecipeOption = None,
+        set_: SetOption = None,
+        seed: SeedOption = None,
+        device: DeviceOption = None,
+    ) -> None:
+        watch = _WatchOptions(validation_prompts, reference_outputs, judge, alone=True)
+        config = settings(recipe, set_, device=device, seed=seed, template=template)
+        options = _options_of(method, config, arm)
+        models = [model for model in (reward_model, sequence_reward_model) if model is not None]
+        if len(models) > len(options.reward_levels):
+            raise RedpencilError(
+                f"{name}.reward={options.reward} takes one reward model",
+                field="--sequence-reward-model",
+                hint=f"leave it out, or set {name}.reward=both",
+            )
+        _train(method, config, options, out, policy, watch, prompts=prompts, reward_models=tuple(models))
+
+    return command
+
+
+def _choose_command(method: Method) -> Callable[..., None]:
+    def command(
+        policy: Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the policy that is sampled.")],
+        reward_model: Annotated[
+            Path, typer.Option(metavar="FOLDER", help="Reward checkpoint of either level; it picks the best.")
+        ],
+        prompts: Annotated[Path, typer.Option(metavar="JSONL", help="Prompts to answer.")],
+        out: Annotated[Path, typer.Option(metavar="JSONL", help="Where the responses go.")],
+        arm: ArmOption = None,
+        template: TemplateOption = None,
+        recipe: RecipeOption = None,
+        set_: SetOption = None,
+        seed: SeedOption = None,
+        device: DeviceOption = None,
+    ) -> None:
+        config = settings(recipe, set_, device=device, seed=seed, template=template)
+        options = _options_of(method, config, arm)
+        check_out_file(out, prompts)
+        setup = setup_of(config, policy)
+
+        from redpencil.maths.ppo import best_of_n_kl_bound
+        from redpencil.pipeline.stages import choose_answers
+
+        with working(method.name.replace("_", "-")) as progress:
+            chosen = choose_answers(
+                setup,
+                method,
+                options,
+                policy=policy,
+                reward_model=reward_model,
+                prompts=prompts,
+                seed=config.seeds[0],
+                model_name=str(policy),
+                progress=progress,
+            )
+        say_skipped({"prompts longer than sampling.max_prompt_length": chosen.skipped})
+        say(f"{write_jsonl(out, chosen.responses)} responses in {out}, picked from {chosen.sampled}")
+        say(
+            f"mean score {chosen.best_score:.3f}, of all that were sampled {chosen.mean_score:.3f}; "
+            f"KL to the policy at most {best_of_n_kl_bound(options.n):.2f} nats a response"
         )
-        for note in actors.notes:
-            say(note)
-        stage.warn = lambda text: say(f"warning: {text}")
-        stage.watch = alarming(stage, config.alarms)
-        run_ppo(
-            options,
-            actors=actors,
-            prompts=encoded(prompts, options.max_prompt_length),
-            # As `respond` did when it wrote the reference's outputs, so that each has its counterpart.
-            validation=encoded(validation_prompts, config.sampling.max_prompt_length),
-            evaluate=validation_judge(judge, reference_outputs, config, runtime),
-            codec=codec,
-            runtime=runtime,
-            stage=stage,
-        )
+
+    return command
 
 
-def _ppo_options(config: Recipe, arm: str | None) -> PPOConfig:
-    check_entry(arm, config.arms, "arms")
-    return config.ppo if arm is None else config.ppo_config(arm)
+KEPT: dict[bool, str] = {
+    True: "With a judge and reference outputs the checkpoint with the best win rate is kept, else the one with the "
+    "best reward.\n\nA reward model with another tokenizer or chat template than the policy reads the text of prompts "
+    "and responses; its token rewards are laid onto the policy's tokens, and their sum is kept.",
+    False: "With a judge the checkpoint with the best win rate is kept, else the last one.",
+}
+"""By whether the method samples while it trains."""
 
 
-def validation_judge(
-    judge: str | None, reference_outputs: Path | None, config: Recipe, runtime: "Runtime"
-) -> Callable[[Sequence[Response]], dict[str, float]]:
-    """How a policy's responses to the validation prompts are judged; not at all without a judge."""
-    if judge is None or reference_outputs is None:
-        return lambda _: {}
+def _add(method: Method) -> None:
+    """Add the command of a method."""
+    command = method.name.replace("_", "-")
+    start = f"redpencil {command} --policy sft/checkpoint"
+    watched = "--validation-prompts validation.jsonl"
+    judged = "--reference-outputs reference.jsonl --judge judge/checkpoint"
+    about = method.config.__doc__ or ""
+    if not method.trains:
+        function, kept = _choose_command(method), ""
+        lines = [f"{start} --reward-model reward/checkpoint --prompts prompts.jsonl --out {command}.jsonl"]
+    elif method.learns_from == "pairs":
+        function, kept = _pairs_command(method), KEPT[method.samples]
+        lines = [f"{start} --pairs pairs.jsonl --out {command}"]
+        lines.append(f"{lines[0]} {watched} {judged}")
+    else:
+        function, kept = _rewards_command(method), KEPT[method.samples]
+        lines = [f"{start} --reward-model reward/checkpoint --prompts prompts.jsonl {watched} --out {command}"]
+        lines.append(f"{lines[0]} {judged} --set {method.name}.reward=sequence")
+    app.command(command, help=f"{about}\n\n{kept}".strip(), rich_help_panel=PANEL, epilog=examples(*lines))(function)
 
-    from redpencil.evaluation.judges import judge_outputs
-    from redpencil.evaluation.statistics import win_rate
 
-    judging, answers = make_judge(judge, config, runtime), list(read_jsonl(reference_outputs, Response))
-
-    def evaluate(responses: Sequence[Response]) -> dict[str, float]:
-        with naming(reference_outputs):
-            verdicts = judge_outputs(judging, responses, answers)
-        rate = win_rate([row.preference for row in verdicts], [len(row.first.split()) for row in verdicts])
-        return {"win_rate": rate.value, "win_rate_standard_error": rate.standard_error}
-
-    return evaluate
+for _method in METHODS.values():
+    _add(_method)

@@ -1,14 +1,14 @@
-"""From an editor's answer to the edited response, and what became of the request.
+"""Extract the edited response from an editor's answer, and classify the outcome.
 
-Only what surely is not part of the response is taken off:
+Text is removed only if it is certainly not part of the response:
 
-- what a model thinks before it answers, up to `</think>`, where a server leaves it in the text;
-- labels and announcements before it, which the prompt of Figure 2 invites ("Revised response:");
+- a model's thinking before the answer, up to `</think>`, if a server leaves it in the text;
+- labels and announcements before the response, which the prompt of Figure 2 invites ("Revised response:");
 - paragraphs after it that talk about the edit ("Changes made: ..."), unless much of them comes from the original;
 - `<response>` tags, a fence of plain text or Markdown, quotation marks and blank space around the whole.
 
-Whatever the original has too stays. So an answer that is the original, or the original with some words changed, is
-never shortened.
+Anything that the original has as well is kept. So an answer that is the original, or the original with some words
+changed, is never shortened.
 """
 
 import re
@@ -41,7 +41,7 @@ _ANNOUNCEMENT = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _HEADING = re.compile(rf"[*#\s]*{_POLITE}{_HERE}\b[^\n:]*:(?:\*+)?(?=\s|$)\s*", re.IGNORECASE)
-"""Any opening of the form "Here is ...:"; an announcement, or the way in which the response itself begins."""
+"""Any opening of the form "Here is ...:": an announcement, or the beginning of the response itself."""
 
 _RULE = re.compile(r"\s*(?:-{3,}|\*{3,}|_{3,})[^\S\n]*(?:\n\s*|$)")
 _FENCE = re.compile(r"(`{3,}|~{3,})(?:text|txt|plaintext|markdown|md)?[^\S\n]*\n(.*)\n\1", re.IGNORECASE | re.DOTALL)
@@ -65,7 +65,7 @@ _LIST_OF_EDITS = re.compile(
     \s*(?::|\*+:?\s*(?:\n|$))""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""The heading of a list of edits; what follows it belongs to it."""
+"""The heading of a list of edits, which extends to the end of the answer."""
 _REMARK = re.compile(
     rf"""{_OPENING}(?:
         (?:note|notes|explanation|rationale|reasoning)\b[:*\s]+(?:that\s+)?(?=.*(?:\b{_I_CHANGED}|\b{_EDITED_TEXT}))
@@ -77,9 +77,9 @@ _REMARK = re.compile(
 )
 """A paragraph that talks about the edit."""
 _CLOSING = re.compile(rf"{_OPENING}(?:(?:please\s+)?let\s+me\s+know\b|i\s+hope\s+(?:this|that)\b)", re.IGNORECASE)
-"""A farewell; commentary only where commentary stands before it."""
+"""A closing phrase; commentary only if commentary precedes it."""
 _FOREIGN = 0.25
-"""Commentary is what has at most this share of its words from the original."""
+"""Largest share of its words that commentary has from the original."""
 
 _QUOTES = (('"', '"'), ("\u201c", "\u201d"), ("\u00ab", "\u00bb"))
 _NO_CHANGE = re.compile(
@@ -92,13 +92,13 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _REFUSAL_KEEPS = 0.25
-"""A text that opens like a refusal and keeps less than this share of the original's words is one."""
+"""A text that begins like a refusal and keeps a smaller share of the original's words is one."""
 
 
 def strip_preamble(text: str, original: str = "") -> str:
-    """The response in an editor's answer, see the top of this file; empty if there is none.
+    """Return the response in an editor's answer as the module says; empty if there is none.
 
-    The blank space around becomes that of the original.
+    The blank space around it becomes that of the original.
     """
     text = _without_thought(text, original)
     text = _without_announcements(text, original)
@@ -112,10 +112,10 @@ def strip_preamble(text: str, original: str = "") -> str:
 
 
 def classify(completion: Completion, original: str) -> tuple[EditOutcome, str]:
-    """What became of a request and the edited response, which is `original` itself unless the outcome is EDITED.
+    """Return the outcome of an answer and the edited response, which is `original` unless the outcome is EDITED.
 
-    An answer that equals the original or says that no change is needed is UNCHANGED, which is legal. A provider's
-    stop reason decides TRUNCATED and REFUSED; a text that opens like a refusal and keeps almost nothing of the
+    An answer that equals the original or says that no change is needed is UNCHANGED, which is valid. A provider's
+    stop reason decides TRUNCATED and REFUSED; a text that begins like a refusal and keeps almost nothing of the
     original is REFUSED too.
     """
     if completion.stop_reason is StopReason.REFUSAL:
@@ -133,7 +133,7 @@ def classify(completion: Completion, original: str) -> tuple[EditOutcome, str]:
 
 
 def _without_thought(text: str, original: str) -> str:
-    """Take off thinking. Some models' chat templates open it, and then the answer holds only its end."""
+    """Remove thinking. Some models' chat templates open it, and then the answer holds only its end."""
     thought, end, answer = text.partition(_THOUGHT_ENDS)
     if not end or _THOUGHT_ENDS in original:
         return text
@@ -141,19 +141,17 @@ def _without_thought(text: str, original: str) -> str:
 
 
 def _headings(text: str) -> list[re.Match[str]]:
-    """The announcements and headings with which a text begins, one after the other."""
-    found = []
+    """Return the announcements and headings with which a text begins, in order."""
+    headings = []
     start = 0
     while match := _ANNOUNCEMENT.match(text, start) or _HEADING.match(text, start):
-        found.append(match)
+        headings.append(match)
         start = match.end()
-    return found
+    return headings
 
 
 def _without_announcements(text: str, original: str) -> str:
-    """Take off what stands before the response, and a rule that sets it apart from there; as many headings as the
-    original has stay.
-    """
+    """Remove announcements and a rule after them, but keep as many headings as the original has."""
     start = 0
     headings = _headings(text)
     for heading in headings[: max(len(headings) - len(_headings(original)), 0)]:
@@ -167,7 +165,7 @@ def _without_announcements(text: str, original: str) -> str:
 
 
 def _without_tags(text: str, original: str) -> str:
-    """Take what is between `<response>` tags; outside of them nothing is response."""
+    """Return the text between `<response>` tags, if there are any."""
     tagged = _TAGS.match(text.strip())
     return text if tagged is None or _TAGS.search(original) else tagged[2]
 
@@ -180,7 +178,7 @@ def _without_fence(text: str, original: str) -> str:
 
 
 def _without_commentary(text: str, original: str) -> str:
-    """Take off the paragraphs at the end that talk about the edit, and a rule that sets them apart."""
+    """Remove the paragraphs at the end that talk about the edit, and a rule before them."""
     breaks = list(_PARAGRAPH_BREAK.finditer(text.rstrip()))
     if not breaks or any(map(_is_commentary, _PARAGRAPH_BREAK.split(original))):
         return text
@@ -212,7 +210,7 @@ def _last_line(text: str) -> str:
 
 
 def _is_foreign(comment: str, response: str, text: str, original: str) -> bool:
-    """Whether hardly any word of a comment comes from the original, so that nothing of that is lost without it."""
+    """Return True if hardly any word of a comment comes from the original, so that removing it loses nothing."""
     from_original = (kept_share(original, text) - kept_share(original, response)) * len(split_words(original))
     return from_original <= _FOREIGN * len(split_words(comment))
 
@@ -228,5 +226,5 @@ def _without_quotes(text: str, original: str) -> str:
 
 
 def _is_refusal(edited: str, original: str) -> bool:
-    opens_so = _REFUSAL.match(edited.strip()) and not _REFUSAL.match(original.strip())
-    return bool(opens_so) and kept_share(original, edited) < _REFUSAL_KEEPS
+    looks_so = _REFUSAL.match(edited.strip()) and not _REFUSAL.match(original.strip())
+    return bool(looks_so) and kept_share(original, edited) < _REFUSAL_KEEPS

@@ -15,7 +15,7 @@ from redpencil.providers.base import Message
 
 Primer = Literal["turn", "text", "none"]
 PRIMERS: Final[tuple[Primer, ...]] = get_args(Primer)
-"""Where the beginning of the answer goes: into a turn of the assistant, to the end of the human's text, or nowhere."""
+"""Places for the beginning of the answer: a turn of the assistant, the end of the human's text, or none."""
 
 _PLACEHOLDER = re.compile(r"\{(question|input|response)\}")
 _ASSISTANT = re.compile(r"^Assistant:", re.MULTILINE)
@@ -23,14 +23,14 @@ _ASSISTANT = re.compile(r"^Assistant:", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class EditTemplate:
-    """A parsed template: what the human says and how the assistant's answer begins (empty: not primed)."""
+    """A parsed template: the human's text, and the beginning of the assistant's answer (may be empty)."""
 
     human: str
     assistant: str = ""
 
 
 def parse_template(text: str, *, file: str | Path | None = None) -> EditTemplate:
-    """A template from its text.
+    """Parse a template.
 
     Raises:
         RedpencilError: if the human part lacks `{question}` or `{response}`. `{input}` may be left out.
@@ -43,13 +43,13 @@ def parse_template(text: str, *, file: str | Path | None = None) -> EditTemplate
                 f"the edit template has no {{{name}}}",
                 file=file,
                 field=name,
-                hint=f"write {{{name}}} where the {name} is to stand, before any line with 'Assistant:'",
+                hint=f"write {{{name}}} at the place of the {name}, before any line with 'Assistant:'",
             )
     return EditTemplate(human, "".join(primed).strip())
 
 
 def read_template(path: str | Path) -> EditTemplate:
-    """A user's template from a text file.
+    """Read a user's template from a text file.
 
     Raises:
         RedpencilError: if the file cannot be read, is not UTF-8 or lacks a placeholder.
@@ -86,14 +86,14 @@ SMALLER = (
     "This rewrites too much of the response. Give the whole original response again, with only the changes that are "
     "needed most. Keep every other word, and their order, as they were. Answer with the response alone."
 )
-"""What is said to an editor that kept too little; once."""
+"""The second request, to an editor that kept too little."""
 
 
 def render_edit_prompt(prompt: str, response: str, input: str = "", template: EditTemplate = FIGURE_2) -> list[Message]:
-    """The messages that ask for a minimal edit of `response`.
+    """Make the messages that ask for a minimal edit of `response`.
 
-    Texts are put in verbatim and once: braces inside them are never taken for placeholders. Where `input` is empty,
-    the paragraph of the template that holds only `{input}` is left out, or else the line that does.
+    Texts are inserted verbatim and once: braces inside them are never taken for placeholders. If `input` is empty, the
+    paragraph of the template that holds only `{input}` is left out, or else the line that does.
 
     Raises:
         RedpencilError: if there is an input and the template has no place for it.
@@ -114,7 +114,7 @@ def render_edit_prompt(prompt: str, response: str, input: str = "", template: Ed
 
 
 def place_primer(turns: Sequence[Message], primer: Primer) -> list[Message]:
-    """The messages of `render_edit_prompt` for a model that may refuse to go on from words that it did not write."""
+    """Move the beginning of the answer, for models that do not continue words which they did not write."""
     if primer == "turn" or turns[-1].role != "assistant":
         return list(turns)
     *human, begun = turns
@@ -125,7 +125,7 @@ def place_primer(turns: Sequence[Message], primer: Primer) -> list[Message]:
 
 
 def ask_again(turns: Sequence[Message], answer: str) -> list[Message]:
-    """The conversation that follows an `answer` which kept too little: the same beginning, and one more request."""
+    """Make the messages after an `answer` that kept too little: the same beginning, and the second request."""
     *before, last = turns
     if last.role == "assistant":
         return [*before, Message("assistant", f"{last.content}\n\n{answer}"), Message("user", SMALLER), last]
@@ -133,7 +133,7 @@ def ask_again(turns: Sequence[Message], answer: str) -> list[Message]:
 
 
 def _fill(text: str, values: dict[str, str]) -> str:
-    return _PLACEHOLDER.sub(lambda found: values[found[1]], text)
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
 
 
 def _without_input(text: str) -> str:

@@ -1,7 +1,7 @@
-"""Whether sigma(R_i - R_j) means what it says (Eq. 2): of the pairs that get 80 %, are 80 % ranked right?
+"""Calibration of sigma(R_i - R_j) (Eq. 2): are 80 % of the pairs with a probability of 80 % ranked correctly?
 
-A model's confidence in a pair is sigma(|margin|), the probability of the side that it prefers, so from .5 to 1. The
-same follows from reading each pair in both orders.
+A model's confidence in a pair is sigma(|margin|), the probability of the side that it prefers, so from .5 to 1. Reading
+each pair in both orders gives the same.
 """
 
 import math
@@ -36,21 +36,21 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How far the probabilities of a reward model can be believed.
+    """Measures of how well a reward model's probabilities agree with its accuracy.
 
     Args:
         n: pairs.
         expected_error: expected calibration error (Naeini et al., 2015; Guo et al., 2017): |accuracy - confidence|,
-            averaged over `bins` by their pairs; 0 is best.
+            averaged over the pairs of `bins`; 0 is best.
         expected_error_by_count: the same over `bins_by_count`.
-        brier: mean of (1 - p)^2, where p is the probability of the chosen response; .25 for tossing a coin.
-        negative_log_likelihood: mean of -log p, in nats; ln 2 = .693 for tossing a coin.
-        temperature: T for which sigma(margin / T) is likeliest on these very pairs: above 1 the model is too sure,
-            below 1 not sure enough. None where no T is likeliest: if all pairs are ranked right it would be 0, and if
-            the margins are 0 or less on average, without end.
+        brier: mean of (1 - p)^2, where p is the probability of the chosen response; .25 for a coin flip.
+        negative_log_likelihood: mean of -log p, in nats; ln 2 = .693 for a coin flip.
+        temperature: T with the highest likelihood of sigma(margin / T) on these pairs: above 1 the model is
+            overconfident, below 1 underconfident. None if there is no maximum: it would be 0 if all pairs are ranked
+            correctly, and infinite if the mean margin is 0 or less.
         negative_log_likelihood_at_temperature: with that T; None without one.
-        bins: of equal width from .5 to 1; those without pairs are left out.
-        bins_by_count: with about as many pairs each, so that small margins are told apart as well.
+        bins: of equal width from .5 to 1, without the empty ones.
+        bins_by_count: with about as many pairs each, which resolves small margins as well.
     """
 
     n: int
@@ -65,11 +65,11 @@ class Calibration:
 
 
 def calibrate(margins: Sequence[float] | npt.NDArray[Any], bins: int = BINS) -> Calibration:
-    """Calibration of the preferences that margins imply.
+    """Measure the calibration of the preferences that margins imply.
 
     Args:
         margins: reward of the chosen minus reward of the rejected response, one a pair.
-        bins: how many bins there are at most.
+        bins: largest number of bins.
 
     Raises:
         RedpencilError: if there are no pairs.
@@ -79,9 +79,9 @@ def calibrate(margins: Sequence[float] | npt.NDArray[Any], bins: int = BINS) -> 
         raise RedpencilError("no pairs to calibrate on", hint="give at least one")
     from scipy.special import expit
 
-    confidence, right = expit(np.abs(margin)), (1 + np.sign(margin)) / 2
-    by_width = _bins(confidence, right, np.linspace(0.5, 1, bins + 1))
-    by_count = _bins(confidence, right, np.quantile(confidence, np.linspace(0, 1, bins + 1)))
+    confidence, correct = expit(np.abs(margin)), (1 + np.sign(margin)) / 2
+    by_width = _bins(confidence, correct, np.linspace(0.5, 1, bins + 1))
+    by_count = _bins(confidence, correct, np.quantile(confidence, np.linspace(0, 1, bins + 1)))
     temperature = best_temperature(margin)
     return Calibration(
         n=len(margin),
@@ -97,10 +97,10 @@ def calibrate(margins: Sequence[float] | npt.NDArray[Any], bins: int = BINS) -> 
 
 
 def best_temperature(margins: npt.NDArray[Any]) -> float | None:
-    """T that makes sigma(margin / T) likeliest; None where there is none (see `Calibration`).
+    """Find the T with the highest likelihood of sigma(margin / T); None if there is none (see `Calibration`).
 
     In a = 1 / T the likelihood is that of a logistic regression without intercept: concave, with the slope
-    sum(margin * sigma(-a margin)), whose root is looked for.
+    sum(margin * sigma(-a margin)), whose root is the maximum.
     """
     from scipy.optimize import brentq
     from scipy.special import expit
@@ -125,24 +125,24 @@ def _loss(margins: npt.NDArray[np.float64]) -> float:
 
 
 def _bins(
-    confidence: npt.NDArray[np.float64], right: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]
+    confidence: npt.NDArray[np.float64], correct: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]
 ) -> tuple[ReliabilityBin, ...]:
-    """Bins with their lower edge in them, the last one with both; equal edges give one bin."""
+    """Make bins that include their lower edge, and the last one both; equal edges give one bin."""
     edges = np.unique(edges)
     if len(edges) == 1:
         edges = np.repeat(edges, 2)
     place = np.clip(np.searchsorted(edges, confidence, side="right") - 1, 0, len(edges) - 2)
     counts = np.bincount(place, minlength=len(edges) - 1)
-    sure, good = (np.bincount(place, values, minlength=len(edges) - 1) for values in (confidence, right))
-    found = []
+    sums = [np.bincount(place, values, minlength=len(edges) - 1) for values in (confidence, correct)]
+    rows = []
     for i, n in enumerate(counts.tolist()):
         if n:
-            accuracy = float(good[i]) / n
+            accuracy = float(sums[1][i]) / n
             low, high = wilson_interval(accuracy, n)
-            found.append(
-                ReliabilityBin(float(edges[i]), float(edges[i + 1]), n, float(sure[i]) / n, accuracy, low, high)
+            rows.append(
+                ReliabilityBin(float(edges[i]), float(edges[i + 1]), n, float(sums[0][i]) / n, accuracy, low, high)
             )
-    return tuple(found)
+    return tuple(rows)
 
 
 def _expected_error(bins: Sequence[ReliabilityBin]) -> float:

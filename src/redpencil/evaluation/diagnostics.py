@@ -1,7 +1,7 @@
-"""Named warnings with advice: what goes wrong in reward training and PPO, seen in the numbers that a run leaves.
+"""Diagnostics: warnings about common failures of reward training and PPO, from the numbers of a run, with advice.
 
-Thresholds are the recipe's `alarms`. A number that is missing, or is not one, raises nothing, but for losses, KL and
-rewards that have ceased to be numbers: these are what the alarm is about.
+Thresholds are the recipe's `alarms`. A missing value gives no warning, and neither does a value that is not a number,
+except for losses, KL and rewards: there it is the failure itself.
 """
 
 import math
@@ -31,20 +31,27 @@ ADVICE: Final[Mapping[AlarmName, str]] = {
     "overoptimisation": "the checkpoint that is kept is that of the best win rate; raise ppo.kl_coef, or collect edits "
     "of this policy's responses",
 }
-"""What to do about each."""
+"""Advice for each warning."""
 
 _LAST: Final = 3
-"""Steps whose mean counts as where a noisy measure stands now."""
+"""Steps over whose mean a noisy measure is smoothed."""
 _CLEAR: Final = 2.0
-"""Standard errors of a difference that count as more than chance. They are taken as if both rates were of different
-prompts, which errs on the side of silence for looks, and of warning for an arm that barely gains.
+"""Standard errors of a difference above which it is more than chance. They are computed as if the two rates were of
+different prompts, which gives too few warnings about evaluations, and too many about an arm that barely gains.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One warning: `where` it comes from (a stage or a reward model), the `value` met, the `threshold` it passed, and
-    the step at which it did, for what is seen during training.
+    """A warning.
+
+    Args:
+        name: of the diagnostic.
+        where: the stage or the reward model.
+        message: the problem in words.
+        value: the measure.
+        threshold: the limit that it passed.
+        step: the step at which it did, for measures of training.
     """
 
     name: AlarmName
@@ -56,28 +63,28 @@ class Alarm:
 
     @property
     def advice(self) -> str:
-        """What to do about it."""
+        """Advice for this warning."""
         return ADVICE[self.name]
 
 
 def training_alarms(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> list[Alarm]:
-    """What the metrics of a PPO stage give cause for: each alarm once, at the first step at which it is due.
+    """Check the metrics of a PPO stage; each warning comes once, at the first step at which it is due.
 
     Args:
         rows: lines of its `metrics.jsonl`, oldest first; step 0 is the policy before training.
         config: the thresholds.
         stage: its name.
     """
-    found = (check(rows, config, stage) for check in _CHECKS)
-    return sorted((alarm for alarm in found if alarm is not None), key=lambda alarm: alarm.step or 0)
+    alarms = (check(rows, config, stage) for check in _CHECKS)
+    return sorted((alarm for alarm in alarms if alarm is not None), key=lambda alarm: alarm.step or 0)
 
 
 def result_alarms(results: Mapping[str, Any], own_kind: Mapping[str, str], config: AlarmsConfig) -> list[Alarm]:
-    """What the results of a run give cause for.
+    """Check the results of a run.
 
     Args:
         results: its `results.json`.
-        own_kind: for each reward model the held-out pairs of the kind that it learned from; what it is measured on.
+        own_kind: for each reward model the kind of pairs that it was trained on and is measured on here.
         config: the thresholds.
     """
     return [*_weak_reward_models(results, own_kind, config), *_no_better_policies(results, config)]
@@ -120,12 +127,12 @@ def _kl(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Alarm | None:
 
 
 def _length(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Alarm | None:
-    looks = [row for row in rows if _is_number(row.get("eval/length"))]
-    for row in looks[1:]:
-        ratio = row["eval/length"] / max(looks[0]["eval/length"], 1)
+    evaluated = [row for row in rows if _is_number(row.get("eval/length"))]
+    for row in evaluated[1:]:
+        ratio = row["eval/length"] / max(evaluated[0]["eval/length"], 1)
         if ratio > config.length_ratio or ratio < 1 / config.length_ratio:
             message = (
-                f"responses to the validation prompts went from {looks[0]['eval/length']:.0f} to "
+                f"responses to the validation prompts went from {evaluated[0]['eval/length']:.0f} to "
                 f"{row['eval/length']:.0f} tokens"
             )
             return Alarm("length", stage, message, ratio, config.length_ratio, int(row["step"]))
@@ -148,7 +155,7 @@ def _saturation(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Alarm 
 
 
 def _value_loss(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Alarm | None:
-    """Against the median so far: the first steps, which teach the value model its level, do not count as calm."""
+    """Compare with the median so far, because the first steps, in which the value model learns its level, are noisy."""
     before: list[float] = []
     for step, recent in _windows(rows, "value_loss"):
         now = _mean(row["value_loss"] for row in recent)
@@ -172,15 +179,14 @@ def _entropy(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Alarm | N
 
 
 def _overoptimisation(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Alarm | None:
-    """The judge says down while the reward that is trained on says up, since the best look.
+    """Check if the win rate falls while the reward rises, since the evaluation with the best win rate.
 
-    The best of many noisy looks is partly luck, so two looks in a row must lie under it by more than the threshold and
+    The best of many noisy evaluations is partly luck, so two in a row must lie below it by more than the threshold and
     by more than chance.
     """
     best: tuple[float, float, float] | None = None
     fell = False
-    for look in _looks(rows):
-        rate, error, reward, step = look
+    for rate, error, reward, step in _evaluations(rows):
         if best is None or rate > best[0]:
             best, fell = (rate, error, reward), False
             continue
@@ -196,9 +202,10 @@ def _overoptimisation(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> 
     return None
 
 
-def _looks(rows: Sequence[Row]) -> Iterator[tuple[float, float, float, int]]:
-    """Win rate, its standard error, the reward just then and the step of each look at the validation prompts. Before
-    training the reward is that of the first steps.
+def _evaluations(rows: Sequence[Row]) -> Iterator[tuple[float, float, float, int]]:
+    """Yield win rate, its standard error, recent reward and step of each evaluation on the validation prompts.
+
+    Before training the reward is that of the first steps.
     """
     rewards = [row["reward"] for row in rows if _is_number(row.get("reward"))]
     recent = rewards[:_LAST]
@@ -221,8 +228,9 @@ _CHECKS: Final[tuple[Callable[[Sequence[Row], AlarmsConfig, str], Alarm | None],
 
 
 def _windows(rows: Sequence[Row], *names: str) -> Iterator[tuple[int, list[Row]]]:
-    """For each row that has all of the measures: its step, and the last few such rows. Nothing before there are as
-    many, so that one odd batch raises nothing.
+    """Yield the step of each row with all of the measures, and the last `_LAST` such rows.
+
+    There is nothing for the first rows, so that one odd batch gives no warning.
     """
     having = [row for row in rows if all(isinstance(row.get(name), int | float) for name in names)]
     for end in range(_LAST, len(having) + 1):
@@ -235,9 +243,9 @@ def _error(row: Mapping[str, Any]) -> float:
 
 
 def _mean(values: Iterator[float] | Sequence[float]) -> float:
-    """Not a number where one of them is none, or is without a bound: what an alarm compares with then fails."""
-    listed = list(values)
-    return math.fsum(value / len(listed) for value in listed) if all(map(math.isfinite, listed)) else math.nan
+    """Return the mean; nan if a value is nan or infinite, so that comparisons with it fail."""
+    numbers = list(values)
+    return math.fsum(value / len(numbers) for value in numbers) if all(map(math.isfinite, numbers)) else math.nan
 
 
 def _is_number(value: object) -> bool:

@@ -1,9 +1,9 @@
-"""Judges, measured: against people, and for what misleads them: the order, the length, answers that say nothing.
+"""The quality of a judge: agreement with people, bias for order and length, and missing verdicts.
 
 All shares are in percent, with a 95 % interval. Comparisons of answers to one prompt are not independent, so standard
-errors are clustered by prompt; the interval is Wilson's (1927) for the number of independent cases that would tell as
-much, counted as Korn and Graubard (1998) count it in surveys: those with that standard error, fewer where few prompts
-tell how large it is. Where every prompt comes once, it is plain Wilson.
+errors are clustered by prompt. The interval is Wilson's (1927) for the effective number of independent cases as Korn
+and Graubard (1998) define it for surveys: the number with the same standard error, reduced if that is estimated from
+few prompts. If every prompt occurs once, it is plain Wilson.
 """
 
 import math
@@ -35,10 +35,10 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Kappa:
-    """Cohen's (1960) kappa over first, second and tie: agreement beyond chance, 1 at most; None where undefined.
+    """Cohen's (1960) kappa over first, second and tie: agreement beyond chance, 1 at most; None if undefined.
 
-    The standard error is the jackknife's that leaves out a prompt at a time, and the interval that of Student's t with
-    one degree of freedom fewer than prompts.
+    The standard error is the jackknife's over prompts, and the interval that of Student's t with one degree of freedom
+    fewer than prompts.
     """
 
     value: float | None
@@ -50,27 +50,27 @@ class Kappa:
 
 @dataclass(frozen=True, slots=True)
 class JudgeQuality:
-    """What a judge is worth. Measures are None where no row has what they need.
+    """Measures of a judge; None if no row has the data that a measure needs.
 
     Args:
-        comparisons: judgements.
+        comparisons: number of judgements.
         no_verdict: share of them without a verdict.
-        unparsed: share whose answer holds none: unparsed, truncated or refused.
-        failed: share that got no answer.
+        unparsed: share with an answer but no verdict: unparsed, truncated or refused.
+        failed: share without an answer.
         ties: share of the verdicts that are ties.
-        flip_rate: of the pairs with a verdict in both orders, those where the two differ.
-        first_position: of single verdicts that name a winner, those for the response that was shown first; 50 is fair.
-        longer: of final verdicts that name a winner, those for the response with more characters.
-        people_longer: the same of people's verdicts, on those of these pairs where they name a winner too.
-        compared: verdicts that have a person's beside them; one for each person.
-        agreement: share of these where both say the same of first, second and tie.
-        agreement_without_ties: share among those where neither says tie; 50 is chance.
+        flip_rate: share of the pairs with a verdict in both orders for which the two differ.
+        first_position: share of single verdicts with a winner for the response that was shown first; 50 is fair.
+        longer: share of final verdicts with a winner for the response with more characters.
+        people_longer: the same share of people's verdicts, on pairs for which both name a winner.
+        compared: number of pairs of a judge's verdict and a person's.
+        agreement: share of these with the same verdict (first, second or tie).
+        agreement_without_ties: share among those without a tie; 50 is chance.
         kappa: Cohen's.
-        only_judged: judged pairs that no person has judged.
-        only_by_people: pairs that people have judged and the judge was not asked about.
-        cost_per_1000: US dollars for 1,000 comparisons, by those whose every answer came and was counted; nobody is
-            asked about the same text twice, which costs nothing. None where no row tells its cost.
-        seconds: mean seconds of work on a comparison, where rows tell that, as people's do.
+        only_judged: judged pairs without a person's verdict.
+        only_by_people: pairs with a person's verdict that were not judged.
+        cost_per_1000: US dollars for 1,000 comparisons, over those with all their answers; pairs with the same text on
+            both sides cost nothing. None if no row has a cost.
+        seconds: mean seconds of work on a comparison, if rows have that, as people's do.
     """
 
     comparisons: int
@@ -93,23 +93,23 @@ class JudgeQuality:
 
 
 def judge_quality(judgements: Sequence[Comparison], people: Iterable[Comparison] = ()) -> JudgeQuality:
-    """Measure the judge who made the judgements against what people say of the same pairs.
+    """Measure the judge who made the judgements against people's verdicts on the same pairs.
 
-    Pairs are matched by id; where a person saw the two responses the other way round, the verdict is turned. What the
-    rows' `meta` holds of another kind than a judge or a project of annotation writes there, is passed over. Several
-    people may have judged a pair, each in a row of their own. The judge may be several people too; then none is held
-    against their own verdict, so that one file on both sides tells how far people agree with one another.
+    Pairs are matched by id; if a person saw the two responses in the other order, the verdict is mirrored. Entries of
+    `meta` in another form than that of judges and of the annotation service are ignored. Several people may have judged
+    a pair, each in a row of their own. The judge may be several people too; they are not compared with themselves, so
+    the same file on both sides measures how far people agree with each other.
 
     Raises:
-        RedpencilError: if there is no judgement, somebody judged an id twice, or it stands for another pair among the
-            people's.
+        RedpencilError: if there is no judgement, an annotator judged an id twice, or the two files have different pairs
+            under an id.
     """
     if not judgements:
-        raise RedpencilError("there is no judgement", hint="give a file with judgements")
+        raise RedpencilError("there are no judgements", hint="give a file with judgements")
     rows = _by_id(judgements, nameless=False)
     human = _by_id((row for row in people if row.preference is not Preference.NONE), nameless=True)
-    beside = _beside(rows, human)
-    both = [(row, verdict) for row, verdict in beside if row.preference is not Preference.NONE]
+    matched = _with_people(rows, human)
+    both = [(row, verdict) for row, verdict in matched if row.preference is not Preference.NONE]
     decided = [(row, verdict) for row, verdict in both if Preference.TIE not in (row.preference, verdict)]
     verdicts = [row for row in judgements if row.preference is not Preference.NONE]
     none = [row.preference is Preference.NONE for row in judgements]
@@ -137,10 +137,10 @@ def judge_quality(judgements: Sequence[Comparison], people: Iterable[Comparison]
 
 
 def share(hits: Sequence[bool], clusters: Sequence[Hashable]) -> Share:
-    """A share of cases, of which those in one cluster go together; see the top of this file.
+    """Compute a share of cases with a standard error clustered as the module says.
 
     Args:
-        hits: True for the cases that count.
+        hits: True for the cases in the share.
         clusters: the cluster of each case, such as its prompt.
 
     Raises:
@@ -161,9 +161,9 @@ def share(hits: Sequence[bool], clusters: Sequence[Hashable]) -> Share:
 
 
 def _independent_cases(mean: float, variance: float, n: int, groups: int) -> float:
-    """How many independent cases would tell as much of a share as n in `groups` clusters; n at most."""
+    """Return the effective number of independent cases of n cases in `groups` clusters; n at most."""
     if mean in (0, 1):
-        return groups  # all cases are alike, and nothing can be told of how they hang together
+        return groups  # all cases are equal, so their correlation cannot be estimated
     alone = mean * (1 - mean) / (n - 1)
     # The variance of a few clusters is itself uncertain: Korn and Graubard's factor for the degrees of freedom.
     certain = (_student(n - 1) / _student(groups - 1)) ** 2
@@ -171,31 +171,31 @@ def _independent_cases(mean: float, variance: float, n: int, groups: int) -> flo
 
 
 def _student(freedom: int) -> float:
-    """How many standard errors to each side cover the truth as often as `CONFIDENCE` says."""
+    """Return the half-width of the interval with `CONFIDENCE`, in standard errors."""
     from scipy.stats import t
 
     return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def cohen_kappa(cases: Sequence[tuple[Preference, Preference, Hashable]]) -> Kappa:
-    """Cohen's kappa of (one verdict, the other, cluster), see `Kappa`."""
+    """Compute Cohen's kappa of (one verdict, the other, cluster), see `Kappa`."""
     whole = Counter((one, other) for one, other, _ in cases)
     value = _kappa(whole)
     tables: defaultdict[Hashable, Counter[tuple[Preference, Preference]]] = defaultdict(Counter)
     for one, other, cluster in cases:
         tables[cluster][one, other] += 1
     left_out = [_kappa(whole - table) for table in tables.values()]
-    known = [found for found in left_out if found is not None]
+    known = [kappa for kappa in left_out if kappa is not None]
     if value is None or len(known) < max(len(left_out), 2):
         return Kappa(value, None, None, None, len(cases))
     mean = math.fsum(known) / len(known)
-    error = math.sqrt((len(known) - 1) / len(known) * math.fsum((found - mean) ** 2 for found in known))
+    error = math.sqrt((len(known) - 1) / len(known) * math.fsum((kappa - mean) ** 2 for kappa in known))
     half = _student(len(known) - 1) * error
     return Kappa(value, error, max(-1.0, value - half), min(1.0, value + half), len(cases))
 
 
 def _kappa(table: Mapping[tuple[Preference, Preference], int]) -> float | None:
-    """(observed - expected agreement) / (1 - expected); None without cases, or where chance alone explains all."""
+    """Return (observed - expected agreement) / (1 - expected); None without cases, or if chance explains everything."""
     total = sum(table.values())
     if not total:
         return None
@@ -209,13 +209,13 @@ def _kappa(table: Mapping[tuple[Preference, Preference], int]) -> float | None:
 
 
 def _share_of(cases: Iterable[tuple[bool, Hashable]]) -> Share | None:
-    found = list(cases)
-    return share([hit for hit, _ in found], [cluster for _, cluster in found]) if found else None
+    rows = list(cases)
+    return share([hit for hit, _ in rows], [cluster for _, cluster in rows]) if rows else None
 
 
 def _by_id(rows: Iterable[Comparison], *, nameless: bool) -> dict[str, list[Comparison]]:
-    """Verdicts by pair, one of each annotator; `nameless` says whether several without a name are several people."""
-    found: defaultdict[str, list[Comparison]] = defaultdict(list)
+    """Group verdicts by pair, one of each annotator; with `nameless`, rows without a name are different people."""
+    by_id: defaultdict[str, list[Comparison]] = defaultdict(list)
     seen: set[tuple[str, str]] = set()
     for row in rows:
         if (row.id, row.annotator) in seen and (row.annotator or not nameless):
@@ -226,25 +226,25 @@ def _by_id(rows: Iterable[Comparison], *, nameless: bool) -> dict[str, list[Comp
                 hint="give each pair one verdict of each judge or person, who is named under annotator",
             )
         seen.add((row.id, row.annotator))
-        found[row.id].append(row)
-    return dict(found)
+        by_id[row.id].append(row)
+    return dict(by_id)
 
 
-def _beside(
+def _with_people(
     rows: Mapping[str, Sequence[Comparison]], people: Mapping[str, Sequence[Comparison]]
 ) -> list[tuple[Comparison, Preference]]:
-    """Each judgement with each person's verdict on its pair, in terms of the judgement's first and second."""
-    judges = {row.annotator for found in rows.values() for row in found}
+    """Match each judgement with each person's verdict on its pair, in the order of the judgement."""
+    judges = {row.annotator for judgements in rows.values() for row in judgements}
     return [
-        (row, _turned(person, row))
-        for name, found in rows.items()
-        for row in found
+        (row, _in_order_of(person, row))
+        for name, judgements in rows.items()
+        for row in judgements
         for person in people.get(name, ())
         if len(judges) == 1 or person.annotator != row.annotator
     ]
 
 
-def _turned(person: Comparison, row: Comparison) -> Preference:
+def _in_order_of(person: Comparison, row: Comparison) -> Preference:
     if person.prompt == row.prompt:
         if (person.first, person.second) == (row.first, row.second):
             return person.preference
@@ -259,7 +259,7 @@ def _turned(person: Comparison, row: Comparison) -> Preference:
 
 
 def _first_positions(row: Comparison) -> Iterator[tuple[bool, str]]:
-    """For each single verdict that names a winner, whether it stood first; people's rows have one."""
+    """Yield for each single verdict with a winner if that was shown first; people's rows have one such verdict."""
     if isinstance(row.meta.get("verdicts"), list):
         for order in _orders(row):
             verdict, shown = order.get("verdict"), order.get("shown_first")
@@ -273,7 +273,7 @@ def _first_positions(row: Comparison) -> Iterator[tuple[bool, str]]:
 
 
 def _longer(row: Comparison, verdict: Preference) -> Iterator[tuple[bool, str]]:
-    """Whether a verdict that names a winner is for the response with more characters; nothing where none has."""
+    """Yield if a verdict with a winner is for the response with more characters; nothing at equal length."""
     first, second = len(row.first), len(row.second)
     if verdict in _SIDES and first != second:
         yield (verdict is Preference.FIRST) == (first > second), row.prompt
@@ -296,30 +296,30 @@ def _is_unanswered(about: Mapping[str, Any]) -> bool:
 
 
 def _orders(row: Comparison) -> list[Mapping[str, Any]]:
-    """What a judge said of each order; nothing of what a foreign file holds under that name."""
+    """Return the judge's verdicts on each order; none if a foreign file has something else under that name."""
     orders = row.meta.get("verdicts")
     return [order for order in orders if isinstance(order, Mapping)] if isinstance(orders, list) else []
 
 
 def _seconds(judgements: Sequence[Comparison]) -> float | None:
-    told = [row.meta["annotation"] for row in judgements if isinstance(row.meta.get("annotation"), Mapping)]
-    seconds = _numbers(found.get("seconds") for found in told)
+    annotations = [row.meta["annotation"] for row in judgements if isinstance(row.meta.get("annotation"), Mapping)]
+    seconds = _numbers(annotation.get("seconds") for annotation in annotations)
     return _mean(seconds, len(seconds)) if seconds else None
 
 
 def _numbers(values: Iterable[object]) -> list[float]:
-    """Those of the values that are finite numbers."""
-    found = []
+    """Return the finite numbers among the values."""
+    numbers = []
     for value in values:
-        with suppress(OverflowError):  # a whole number of hundreds of digits
+        with suppress(OverflowError):  # an integer with hundreds of digits
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-                found.append(float(value))
-    return found
+                numbers.append(float(value))
+    return numbers
 
 
 def _mean(values: Sequence[float], count: int, unit: int = 1) -> float | None:
-    """`unit` times the sum over `count`; None where that is too large a number."""
+    """Return `unit` times the sum over `count`; None if that overflows."""
     with suppress(OverflowError):
-        found = unit * math.fsum(values) / count
-        return found if math.isfinite(found) else None
+        mean = unit * math.fsum(values) / count
+        return mean if math.isfinite(mean) else None
     return None

@@ -1,11 +1,20 @@
-"""What an LLM judge is asked: templates of our own, in the manner of AlpacaEval, or a user's.
+"""The request to an LLM judge, and the verdict in its answer.
 
-A template has a text for the system turn, one for the user's turn with the placeholders `{instruction}`, `{output_1}`,
-`{output_2}` and, if there is a place for it, `{input}`, and the form of the answer. Other braces are plain text. Texts
-are put in verbatim and once, so nothing inside them is ever taken for a placeholder.
+A template has a system text, a user text with the placeholders `{instruction}`, `{output_1}`, `{output_2}` and perhaps
+`{input}`, and the form of the answer. Other braces are plain text. Texts are inserted verbatim and once, so nothing
+inside them is taken for a placeholder. A response could close the fence around it and continue as if it were the other
+one, or the task. Therefore `{tag}` in a template becomes a code that occurs in none of the texts: no text can write the
+fences that have it.
 
-A response could close the fence around it and go on as if it were the other one, or the task. So where a template has
-`{tag}`, a few letters and digits come there that none of the texts holds: no text can write the fences that have it.
+An answer holds exactly one verdict, in the place that the template asks for, or it is unparsed:
+
+- `json`: an object with a `preference` of first, second or tie, which ends the answer; lines of prose may precede it.
+- `ranking`: the list `[{'model': 'model_1', 'rank': 1}, {'model': 'model_2', 'rank': 2}]`, in JSON or Python, likewise.
+- `mark`: the last line is one of the template's marks, such as `Output (a)`, and no other line is one.
+
+A model's thinking before the answer, up to `</think>`, and a fence around the answer are removed. If the answer holds
+only the end of the thinking, because a chat template opened it, there must be no verdict before that end: a response
+that writes `</think>`, repeated by the judge, could otherwise insert a verdict.
 """
 
 import enum
@@ -25,6 +34,7 @@ from redpencil.errors import RedpencilError
 from redpencil.providers.base import Completion, Message, StopReason
 from redpencil.records import Preference
 from redpencil.sections import Section, parse_section
+from redpencil.text import has_half_pair
 
 AnswerKind = Literal["json", "ranking", "mark"]
 
@@ -37,16 +47,16 @@ SCHEMA: Final[Mapping[str, Any]] = {
     "required": ["reason", "preference"],
     "additionalProperties": False,
 }
-"""The form of a `json` answer, for servers that hold a model to one; the reason comes before the verdict."""
+"""Schema of a `json` answer, for servers that enforce one; the reason comes before the verdict."""
 
 _VERDICTS: Final = {one.value: one for one in (Preference.FIRST, Preference.SECOND, Preference.TIE)}
 _MIRROR: Final = {Preference.FIRST: Preference.SECOND, Preference.SECOND: Preference.FIRST}
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=list)
-"""Objects become lists of their items, so that a key that comes twice is seen."""
+"""Makes lists of items of objects, to notice a repeated key."""
 _OBJECT: Final = re.compile(r'\{\s*"')
 _KEY: Final = r'"preference"\s*:'
 _PLACE: Final = re.compile(r"(?:^|\n)[^\S\n]*(?:`{3,}\w*[^\S\n]*)?\Z")
-"""What may stand on the line before the verdict: nothing, or the fence that opens."""
+"""Text allowed on the line before the verdict: none, or an opening fence."""
 _END: Final = re.compile(r"\s*(?:`{3,}\s*)?\Z")
 _MODEL: Final = r"['\"]model['\"]\s*:\s*['\"]model_([12])['\"]"
 _RANK: Final = r"['\"]rank['\"]\s*:\s*['\"]?([12])['\"]?"
@@ -55,7 +65,7 @@ _RANKING: Final = re.compile(rf"\[\s*{_ENTRY}\s*,\s*{_ENTRY}\s*,?\s*\]")
 
 
 class Problem(enum.StrEnum):
-    """Why there is no verdict."""
+    """Reason for a missing verdict."""
 
     UNPARSED = "unparsed"
     TRUNCATED = "truncated"
@@ -65,25 +75,25 @@ class Problem(enum.StrEnum):
 
 
 NO_ANSWER: Final = frozenset({Problem.FAILED, Problem.NEVER_ASKED})
-"""Problems of the asking; the others are of an answer that says nothing."""
+"""Problems without an answer; the others are of answers without a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerForm:
-    """How a template is answered; `marks` are those of the kind `mark`, of which a tie may have none."""
+    """The form of a template's answers; `marks` are those of the kind `mark`, of which a tie may have none."""
 
     kind: AnswerKind = "json"
     marks: Mapping[Preference, str] = field(default_factory=dict)
 
     @property
     def schema(self) -> Mapping[str, Any] | None:
-        """The JSON schema that a server can hold a model to, where the form has one."""
+        """JSON schema of the answer, if the form has one."""
         return SCHEMA if self.kind == "json" else None
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What an answer says of the two responses as they were shown, and why, where the form has a place for that."""
+    """Verdict of an answer on the two responses as they were shown, with its reason if the form has one."""
 
     preference: Preference
     reason: str = ""
@@ -91,13 +101,13 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class OrderVerdict:
-    """What one order of a comparison came to, in terms of the comparison itself.
+    """Result of one order of a comparison; first and second are those of the comparison, not of the order.
 
     Args:
         shown_first: FIRST or SECOND, the response that the judge saw first.
-        preference: NONE where there is no verdict.
-        reason: the judge's own.
-        problem: why there is no verdict; None where there is one.
+        preference: the verdict; NONE if it is missing.
+        reason: the judge's reason.
+        problem: why the verdict is missing, else None.
         detail: the answer that could not be used, or why there is none.
     """
 
@@ -109,7 +119,7 @@ class OrderVerdict:
 
     @property
     def row(self) -> dict[str, str]:
-        """As it stands in the `meta` of a judgement."""
+        """The entry in the `meta` of a judgement."""
         row = {"shown_first": self.shown_first.value, "verdict": self.preference.value, "reason": self.reason}
         if self.problem is not None:
             row |= {"problem": self.problem.value, "answer" if self.problem not in NO_ANSWER else "why": self.detail}
@@ -118,7 +128,7 @@ class OrderVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Combined:
-    """The verdict of all orders; `flipped` is None unless two orders have one, `problem` None unless one has none."""
+    """Verdict of all orders. `flipped` is set if two orders have a verdict, `problem` if a verdict is missing."""
 
     preference: Preference
     flipped: bool | None = None
@@ -126,12 +136,12 @@ class Combined:
 
 
 def mirrored(preference: Preference) -> Preference:
-    """The same verdict with the two responses swapped."""
+    """Return the verdict with the two responses swapped."""
     return _MIRROR.get(preference, preference)
 
 
 def parse_verdict(text: str, form: AnswerForm) -> Parsed | None:
-    """The one verdict of an answer, see the top of this file; None where there is none, or more than one."""
+    """Return the one verdict of an answer as the module says; None if there is none, or more than one."""
     answer = _without_thought(text, form).strip()
     if form.kind == "json":
         return _parse_json(answer)
@@ -139,7 +149,7 @@ def parse_verdict(text: str, form: AnswerForm) -> Parsed | None:
 
 
 def order_verdict(completion: Completion, form: AnswerForm, shown_first: Preference) -> OrderVerdict:
-    """What an answer to one order comes to. One that was cut or refused holds no verdict, whatever it says."""
+    """Make the result of an answer to one order. An answer that was cut off or refused has no verdict."""
     problem = {StopReason.LENGTH: Problem.TRUNCATED, StopReason.REFUSAL: Problem.REFUSED}.get(completion.stop_reason)
     parsed = None if problem is not None else parse_verdict(completion.text, form)
     if parsed is None:
@@ -149,46 +159,46 @@ def order_verdict(completion: Completion, form: AnswerForm, shown_first: Prefere
 
 
 def combine(verdicts: Sequence[OrderVerdict]) -> Combined:
-    """The verdict of one order, or of both: who wins in both wins, disagreement is a tie, a missing one gives none."""
+    """Combine the verdicts of the orders: disagreement is a tie, and a missing verdict leaves none."""
     missing = next((verdict.problem for verdict in verdicts if verdict.problem is not None), None)
     if missing is not None:
         return Combined(Preference.NONE, problem=missing)
-    found = {verdict.preference for verdict in verdicts}
-    flipped = len(found) > 1 if len(verdicts) > 1 else None
-    return Combined(Preference.TIE if len(found) > 1 else found.pop(), flipped)
+    preferences = {verdict.preference for verdict in verdicts}
+    flipped = len(preferences) > 1 if len(verdicts) > 1 else None
+    return Combined(Preference.TIE if len(preferences) > 1 else preferences.pop(), flipped)
 
 
 def _without_thought(text: str, form: AnswerForm) -> str:
-    """Take off thinking, where it is certain to be that."""
+    """Remove thinking from the start of an answer, if it is certainly that."""
     thought, end, answer = text.partition("</think>")
     if not end:
         return text
     if thought.lstrip().startswith("<think>"):
         return answer
     inside_the_answer = re.search(r"<think>|^\s*[\[{`]", thought)
-    return text if inside_the_answer or _tells(thought, form) else answer
+    return text if inside_the_answer or _has_verdict(thought, form) else answer
 
 
-def _tells(text: str, form: AnswerForm) -> bool:
-    """Whether a text has a verdict, or the beginning of one, anywhere."""
+def _has_verdict(text: str, form: AnswerForm) -> bool:
+    """Return True if a text has a verdict, or the beginning of one, anywhere."""
     if form.kind == "mark":
         return any(line == bare(mark) for line in map(bare, text.splitlines()) for mark in form.marks.values())
     return re.search(_ENTRY if form.kind == "ranking" else _KEY, text) is not None
 
 
 def _parse_json(answer: str) -> Parsed | None:
-    found: list[tuple[int, int, dict[str, Any]]] = []
+    verdicts: list[tuple[int, int, dict[str, Any]]] = []
     for start, end, items in _objects(answer):
         names = [name for name, _ in items]
         if names.count("preference") > 1:
             return None
         if "preference" in names:
-            found.append((start, end, dict(items)))
-    if not found:
+            verdicts.append((start, end, dict(items)))
+    if not verdicts:
         return None
-    start, end, verdict = found[0]  # one that is not the last does not end the answer
-    told = verdict["preference"]
-    preference = _VERDICTS.get(told.strip().lower()) if isinstance(told, str) else None
+    start, end, verdict = verdicts[0]  # if there are more, it is not at the end of the answer
+    word = verdict["preference"]
+    preference = _VERDICTS.get(word.strip().lower()) if isinstance(word, str) else None
     if preference is None or not _PLACE.search(answer, 0, start) or not _END.match(answer, end):
         return None
     reason = verdict.get("reason")
@@ -196,12 +206,12 @@ def _parse_json(answer: str) -> Parsed | None:
 
 
 def _valid(text: str) -> str:
-    """A text that a file can hold: an escape of JSON can be half of a character."""
+    """Replace half characters, which a JSON escape can make and a file cannot hold."""
     return text.encode("utf-8", "replace").decode()
 
 
 def _objects(answer: str) -> Iterator[tuple[int, int, list[tuple[str, Any]]]]:
-    """Where each JSON object of a text begins and ends, and its items, up to one that is broken."""
+    """Yield start, end and items of each JSON object in a text, up to the first malformed one."""
     place = 0
     while opening := _OBJECT.search(answer, place):
         try:
@@ -212,10 +222,10 @@ def _objects(answer: str) -> Iterator[tuple[int, int, list[tuple[str, Any]]]]:
 
 
 def _parse_ranking(answer: str) -> Parsed | None:
-    found = list(_RANKING.finditer(answer))
-    if len(found) != 1:
+    matches = list(_RANKING.finditer(answer))
+    if len(matches) != 1:
         return None
-    (match,) = found
+    (match,) = matches
     if not _PLACE.search(answer, 0, match.start()) or not _END.match(answer, match.end()):
         return None
     one, two = ((parts[0] or parts[3], parts[1] or parts[2]) for parts in (match.groups()[:4], match.groups()[4:]))
@@ -226,26 +236,25 @@ def _parse_ranking(answer: str) -> Parsed | None:
 
 
 def bare(mark: str) -> str:
-    """A mark without blank space, emphasis and a full stop around it."""
+    """Strip blank space, emphasis and full stops from a mark."""
     return mark.strip(" \t*`.")
 
 
 def _parse_mark(answer: str, marks: Mapping[Preference, str]) -> Parsed | None:
     lines = list(filter(None, map(bare, answer.splitlines())))
-    found = [preference for line in lines for preference, mark in marks.items() if line == bare(mark)]
-    return Parsed(found[0]) if len(found) == 1 and lines[-1] == bare(marks[found[0]]) else None
+    verdicts = [preference for line in lines for preference, mark in marks.items() if line == bare(mark)]
+    return Parsed(verdicts[0]) if len(verdicts) == 1 and lines[-1] == bare(marks[verdicts[0]]) else None
 
 
 _PLACEHOLDER: Final = re.compile(r"\{(instruction|input|output_1|output_2|tag)\}")
 _NEEDED: Final = ("instruction", "output_1", "output_2")
 _YAML: Final = (".yaml", ".yml")
 _TAG_BYTES: Final = 4
-_HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeTemplate:
-    """A request to compare two responses, the one shown first being `{output_1}`; `name` tells it from others."""
+    """A request to compare two responses, of which `{output_1}` is shown first; `name` identifies it."""
 
     name: str
     system: str
@@ -254,16 +263,16 @@ class JudgeTemplate:
 
     @property
     def has_input(self) -> bool:
-        """Whether there is a place for a prompt's input."""
+        """True if there is a place for a prompt's input."""
         return "input" in _PLACEHOLDER.findall(self.user)
 
 
 class _Marks(Section):
-    """What stands for each verdict."""
+    """The marks of the verdicts."""
 
     first: str = Field(min_length=1, description="Output 1 is better.")
     second: str = Field(min_length=1, description="Output 2 is better.")
-    tie: str | None = Field(None, min_length=1, description="Neither is; left out where there are no ties.")
+    tie: str | None = Field(None, min_length=1, description="Neither is better; left out without ties.")
 
 
 class _TemplateFile(Section):
@@ -378,29 +387,29 @@ Which output is better? Reply with "Output (a)" or "Output (b)" and nothing else
     AnswerForm("mark", {Preference.FIRST: "Output (a)", Preference.SECOND: "Output (b)"}),
 )
 
-SHIPPED: Final[Mapping[str, JudgeTemplate]] = {
+BUILT_IN: Final[Mapping[str, JudgeTemplate]] = {
     template.name: template for template in (DEFAULT, ALPACA_EVAL, ALPACA_EVAL_MARK)
 }
 
 
 def find_template(name: str) -> JudgeTemplate:
-    """The template of a name that ships, or of a user's file.
+    """Return the built-in template of this name, or that of a user's file.
 
     A file that ends in .yaml or .yml has the keys `system`, `user`, `answer` (json, ranking or mark) and, for the last,
     `marks` with `first`, `second` and perhaps `tie`. Any other file is the text of the user's turn, answered in JSON.
 
     Raises:
-        RedpencilError: naming the file and the placeholder or key, if it is no template.
+        RedpencilError: naming the file and the placeholder or key, if it is not a template.
     """
-    return SHIPPED[name] if name in SHIPPED else _read(Path(name))
+    return BUILT_IN[name] if name in BUILT_IN else _read(Path(name))
 
 
 def render_judge_prompt(
     template: JudgeTemplate, instruction: str, output_1: str, output_2: str, input: str = ""
 ) -> list[Message]:
-    """The messages that ask about two responses.
+    """Make the messages that ask about two responses.
 
-    Where `input` is empty, the paragraph of the template that is there for it alone is left out.
+    If `input` is empty, the paragraph of the template that holds only `{input}` is left out.
 
     Raises:
         RedpencilError: if there is an input and the template has no place for it.
@@ -417,8 +426,8 @@ def render_judge_prompt(
     values = {"instruction": instruction, "input": input, "output_1": output_1, "output_2": output_2}
     if "tag" in _PLACEHOLDER.findall(user):
         values["tag"] = _tag(instruction, input, *sorted((output_1, output_2)))
-    told = [Message("system", template.system)] if template.system else []
-    return [*told, Message("user", _PLACEHOLDER.sub(lambda found: values[found[1]], user))]
+    system = [Message("system", template.system)] if template.system else []
+    return [*system, Message("user", _PLACEHOLDER.sub(lambda match: values[match[1]], user))]
 
 
 def _is_for_input_alone(paragraph: str) -> bool:
@@ -426,12 +435,12 @@ def _is_for_input_alone(paragraph: str) -> bool:
 
 
 def _tag(*texts: str) -> str:
-    """A code that occurs in none of the texts, in whatever case, and is always the same for them."""
-    seen = [text.lower() for text in texts]
+    """Make a code that occurs in none of the texts, ignoring case, and is a function of them."""
+    lowered = [text.lower() for text in texts]
     hashes = [blake2b(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
     salted = (b"".join((*hashes, attempt.to_bytes(8))) for attempt in count())
     tags = (blake2b(salt, digest_size=_TAG_BYTES).hexdigest() for salt in salted)
-    return next(tag for tag in tags if not any(tag in text for text in seen))
+    return next(tag for tag in tags if not any(tag in text for text in lowered))
 
 
 def _read(path: Path) -> JudgeTemplate:
@@ -439,7 +448,7 @@ def _read(path: Path) -> JudgeTemplate:
         raise RedpencilError(
             f"no judge template called {str(path)!r}",
             field="--template",
-            hint=f"one of {', '.join(SHIPPED)}, or the path of a file",
+            hint=f"one of {', '.join(BUILT_IN)}, or the path of a file",
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -451,22 +460,22 @@ def _read(path: Path) -> JudgeTemplate:
         raise RedpencilError(
             f"not valid UTF-8 at byte {error.start}", file=path, hint="convert the file to UTF-8"
         ) from None
-    found = _parse_yaml(text, path) if path.suffix.lower() in _YAML else _TemplateFile(user=text)
-    template = JudgeTemplate(_name(path), found.system.strip(), found.user.strip(), _form(found, path))
+    file = _parse_yaml(text, path) if path.suffix.lower() in _YAML else _TemplateFile(user=text)
+    template = JudgeTemplate(_name(path), file.system.strip(), file.user.strip(), _form(file, path))
     for name in _NEEDED:
         if name not in _PLACEHOLDER.findall(template.user):
             raise RedpencilError(
                 f"the judge template has no {{{name}}}",
                 file=path,
                 field=name,
-                hint=f"write {{{name}}} in the user's turn, where that text is to stand",
+                hint=f"write {{{name}}} in the user's turn, at the place of that text",
             )
     return template
 
 
 def _name(path: Path) -> str:
-    """What tells a user's template from others, and from ours: a file may be called default.txt."""
-    if path.stem not in SHIPPED:
+    """Name a user's template, distinct from the built-in ones: a file may be called default.txt."""
+    if path.stem not in BUILT_IN:
         return path.stem
     return path.name if path.suffix else f"./{path.name}"
 
@@ -481,36 +490,36 @@ def _parse_yaml(text: str, path: Path) -> _TemplateFile:
     if not isinstance(data, dict):
         raise RedpencilError("a judge template is a mapping", file=path, hint=hint)
     try:
-        found = parse_section(data, _TemplateFile, file=path)
+        file = parse_section(data, _TemplateFile, file=path)
     except RedpencilError as error:
         hint = error.hint if error.hint and error.hint.startswith("did you mean") else hint
         raise RedpencilError(error.problem, file=path, field=error.field, hint=hint) from None
-    for name, value in (("system", found.system), ("user", found.user)):
-        if _HALF.search(value):
+    for name, value in (("system", file.system), ("user", file.user)):
+        if has_half_pair(value):
             raise RedpencilError(
                 "an escape such as \\ud800 is half of a character",
                 file=path,
                 field=name,
                 hint="write the character itself",
             )
-    return found
+    return file
 
 
-def _form(found: _TemplateFile, path: Path) -> AnswerForm:
-    if (found.marks is None) == (found.answer == "mark"):
+def _form(file: _TemplateFile, path: Path) -> AnswerForm:
+    if (file.marks is None) == (file.answer == "mark"):
         raise RedpencilError(
-            "the form mark needs marks" if found.marks is None else f"the form {found.answer} has no marks",
+            "the form mark needs marks" if file.marks is None else f"the form {file.answer} has no marks",
             file=path,
             field="marks",
             hint="write marks: {first: ..., second: ...} with answer: mark, and with no other",
         )
-    if found.marks is None:
-        return AnswerForm(found.answer)
-    marks = {Preference.FIRST: found.marks.first, Preference.SECOND: found.marks.second}
-    if found.marks.tie is not None:
-        marks[Preference.TIE] = found.marks.tie
-    shown = [bare(mark) for mark in marks.values()]
-    if len(set(shown)) < len(shown) or not all(shown) or any(mark.splitlines() != [mark] for mark in marks.values()):
+    if file.marks is None:
+        return AnswerForm(file.answer)
+    marks = {Preference.FIRST: file.marks.first, Preference.SECOND: file.marks.second}
+    if file.marks.tie is not None:
+        marks[Preference.TIE] = file.marks.tie
+    texts = [bare(mark) for mark in marks.values()]
+    if len(set(texts)) < len(texts) or not all(texts) or any(mark.splitlines() != [mark] for mark in marks.values()):
         raise RedpencilError(
             "two marks are the same, or one is empty or has several lines",
             file=path,

@@ -7,28 +7,28 @@ from typing import Any, Final, Protocol
 
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.win_rate import CATEGORY_KEYS
-from redpencil.records import Comparison, Preference, Response
+from redpencil.records import Comparison, Preference, Response, input_of, instruction_of
 from redpencil.world.oracle import Oracle
 
 _FINISHED: Final = ("first_finished", "second_finished")
 Score = Callable[[Sequence[Response]], Sequence[float]]
-"""From N responses with their prompts to N scores; higher is better."""
+"""Maps N responses with their prompts to N scores; higher is better."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """Two responses to one prompt, as they go to a judge.
+    """Two responses to one prompt, the input of a judge.
 
     Args:
         id: of the prompt, and of the judgement.
         prompt: the whole prompt.
         first: the policy's response.
         second: the reference's.
-        instruction: the prompt without its input, where that is known apart.
+        instruction: the prompt without its input, if that is known.
         input: the rest of the prompt; may be empty.
-        meta: of the judgement: who wrote the two, and what kind of prompt it is.
-        first_finished: False where the first response was cut off at the length limit.
-        second_finished: the same of the second.
+        meta: of the judgement: names of the two models, and the category of the prompt.
+        first_finished: False if the first response was cut off at the length limit.
+        second_finished: False if the second one was.
     """
 
     id: str
@@ -43,28 +43,28 @@ class Pairing:
 
 
 class Judge(Protocol):
-    """Says for each of N pairings which of two responses is better."""
+    """Decides for each pairing which of its two responses is better."""
 
     @property
     def name(self) -> str:
-        """Who judges; stored with every judgement as its annotator."""
+        """Name of the judge; stored with every judgement as its annotator."""
 
     def compare(self, pairings: Sequence[Pairing]) -> list[Preference]:
-        """N preferences, in the order of the pairings."""
+        """Return N preferences, in the order of the N pairings."""
 
 
 @dataclass(frozen=True, slots=True)
 class OracleJudge:
-    """The world's oracle as a judge. It looks at each response by itself, so the order does not matter."""
+    """The world's oracle as a judge. It rates each response alone, so the order does not matter."""
 
     oracle: Oracle
     name: str = "oracle"
 
     def compare(self, pairings: Sequence[Pairing]) -> list[Preference]:
-        """N preferences by utility; equal utilities are a tie.
+        """Return N preferences by utility; equal utilities are a tie.
 
         Raises:
-            RedpencilError: if a prompt is not one of the oracle's world.
+            RedpencilError: if a prompt is not from the oracle's world.
         """
         return [self.oracle.prefers(pairing.prompt, pairing.first, pairing.second) for pairing in pairings]
 
@@ -77,7 +77,7 @@ class ScoreJudge:
     score: Score
 
     def compare(self, pairings: Sequence[Pairing]) -> list[Preference]:
-        """N preferences by score.
+        """Return N preferences by score.
 
         Raises:
             RedpencilError: naming the judge and the prompt, if a score is not a number.
@@ -99,7 +99,7 @@ class ScoreJudge:
 
 
 def length_judge(name: str, *, longer: bool) -> ScoreJudge:
-    """A judge that looks at nothing but the number of characters: what a better one has to be better than."""
+    """Make a judge that prefers by the number of characters alone, a baseline for others."""
 
     def score(responses: Sequence[Response]) -> list[float]:
         lengths = (float(len(row.response)) for row in responses)
@@ -109,43 +109,42 @@ def length_judge(name: str, *, longer: bool) -> ScoreJudge:
 
 
 def pair_outputs(policy: Iterable[Response], reference: Iterable[Response]) -> list[Pairing]:
-    """A policy's responses and the reference's, matched by id, in the policy's order.
+    """Pair a policy's responses with the reference's by id, in the policy's order.
 
     Raises:
-        RedpencilError: naming the id, if one is there twice, is missing on a side, or has two different prompts or
-            inputs.
+        RedpencilError: naming the id, if it occurs twice, is missing on a side, or has two different prompts or inputs.
     """
-    ours, theirs = _by_id(policy, "policy"), _by_id(reference, "reference")
-    _check_matched(ours, theirs)
-    return [_pairing(first, theirs[name]) for name, first in ours.items()]
+    firsts, seconds = _by_id(policy, "policy"), _by_id(reference, "reference")
+    _check_matched(firsts, seconds)
+    return [_pairing(first, seconds[name]) for name, first in firsts.items()]
 
 
 def pair_comparisons(rows: Iterable[Comparison]) -> list[Pairing]:
-    """The pairs that others have compared, each once, to be compared anew; their preferences are left behind.
+    """Return the pairs of a file of comparisons, each once and without the preference, to be compared anew.
 
     Raises:
-        RedpencilError: naming the id, if it stands for two different pairs.
+        RedpencilError: naming the id, if two different pairs have it.
     """
-    found: dict[str, Pairing] = {}
+    pairings: dict[str, Pairing] = {}
     for row in rows:
         names = {"policy": _model(row.meta, "first"), "reference": _model(row.meta, "second")}
-        instruction, given = _split_prompt(row.id, row.prompt, row.meta)
+        instruction, input = instruction_of(row.prompt, row.meta), input_of(row.id, row.meta)
         ends = tuple(row.meta.get(name) is not False for name in _FINISHED)
-        meta = {**names, **_kind(row.meta), **_unfinished(*ends)}
-        pairing = Pairing(row.id, row.prompt, row.first, row.second, instruction, given, meta, *ends)
-        known = found.setdefault(row.id, pairing)
+        meta = {**names, **_category(row.meta), **_unfinished(*ends)}
+        pairing = Pairing(row.id, row.prompt, row.first, row.second, instruction, input, meta, *ends)
+        known = pairings.setdefault(row.id, pairing)
         if (known.prompt, known.first, known.second) != (pairing.prompt, pairing.first, pairing.second):
             raise RedpencilError(
-                f"the id {row.id!r} stands for two different pairs", field="id", hint="give each pair its own id"
+                f"two different pairs have the id {row.id!r}", field="id", hint="give each pair its own id"
             )
-    return list(found.values())
+    return list(pairings.values())
 
 
 def judge_outputs(judge: Judge, policy: Iterable[Response], reference: Iterable[Response]) -> list[Comparison]:
     """Compare a policy's responses with the reference's, matched by id, in the policy's order.
 
-    `first` is the policy's response, `second` the reference's; `meta` names both models, and has `first_finished` or
-    `second_finished`, False, where that one was cut off. All cases go to the judge in one call.
+    `first` is the policy's response, `second` the reference's. `meta` names both models, and has `first_finished` or
+    `second_finished`, False, for a response that was cut off. All pairings go to the judge in one call.
 
     Raises:
         RedpencilError: as `pair_outputs`.
@@ -154,7 +153,7 @@ def judge_outputs(judge: Judge, policy: Iterable[Response], reference: Iterable[
 
 
 def judge_pairings(judge: Judge, pairings: Sequence[Pairing]) -> list[Comparison]:
-    """A judgement of each pairing; all go to the judge in one call."""
+    """Judge the pairings in one call."""
     return [
         Comparison(
             id=pairing.id,
@@ -170,69 +169,56 @@ def judge_pairings(judge: Judge, pairings: Sequence[Pairing]) -> list[Comparison
 
 
 def _pairing(first: Response, second: Response) -> Pairing:
-    (instruction, given), (other_instruction, other) = (
-        _split_prompt(row.id, row.prompt, row.meta) for row in (first, second)
+    (instruction, input), (other_instruction, other_input) = (
+        (instruction_of(row.prompt, row.meta), input_of(row.id, row.meta)) for row in (first, second)
     )
-    if given and other and given != other:
+    if input and other_input and input != other_input:
         raise RedpencilError(
             f"policy and reference answer different inputs under the id {first.id!r}",
             field="input",
             hint="let policy and reference answer the same prompts file",
         )
-    if other and not given:
-        instruction, given = other_instruction, other
+    if other_input and not input:
+        instruction, input = other_instruction, other_input
     names = {"policy": first.model, "reference": second.model}
     ends = (first.finished, second.finished)
-    meta = {**names, **_kind(second.meta), **_kind(first.meta), **_unfinished(*ends)}
-    return Pairing(first.id, first.prompt, first.response, second.response, instruction, given, meta, *ends)
-
-
-def _split_prompt(name: str, prompt: str, meta: Mapping[str, Any]) -> tuple[str, str]:
-    """The instruction and its input; where the prompt holds both, `meta["instruction"]` is the first by itself."""
-    given, instruction = meta.get("input") or "", meta.get("instruction")
-    if not isinstance(given, str):
-        raise RedpencilError(
-            f"the input of {name!r} is a {type(given).__name__}, not a text",
-            field="input",
-            hint="write the input as a string, or leave it out",
-        )
-    whole = isinstance(instruction, str) and bool(given) and prompt == f"{instruction}\n\n{given}"
-    return (str(instruction) if whole else prompt), given
+    meta = {**names, **_category(second.meta), **_category(first.meta), **_unfinished(*ends)}
+    return Pairing(first.id, first.prompt, first.response, second.response, instruction, input, meta, *ends)
 
 
 def _model(meta: Mapping[str, Any], side: str) -> str:
-    """Who wrote a side, as the annotation service or a judgement says it."""
+    """Return the name of a side's model, from a row of the annotation service or of a judge."""
     role = {"first": "policy", "second": "reference"}[side]
     return str(meta.get(f"{side}_model") or meta.get(role) or "")
 
 
 def _unfinished(*ends: bool) -> dict[str, bool]:
-    """The judgement's word on responses that were cut off; nothing on those that were not."""
+    """Return the entries of `meta` for responses that were cut off."""
     return {name: False for name, finished in zip(_FINISHED, ends, strict=True) if not finished}
 
 
-def _kind(meta: Mapping[str, Any]) -> dict[str, Any]:
+def _category(meta: Mapping[str, Any]) -> dict[str, Any]:
     return {name: meta[name] for name in CATEGORY_KEYS if meta.get(name) is not None}
 
 
 def _by_id(responses: Iterable[Response], side: str) -> dict[str, Response]:
-    found: dict[str, Response] = {}
+    by_id: dict[str, Response] = {}
     for response in responses:
-        if response.id in found:
+        if response.id in by_id:
             raise RedpencilError(
                 f"two {side} responses have the id {response.id!r}", field="id", hint="give each prompt one response"
             )
-        found[response.id] = response
-    return found
+        by_id[response.id] = response
+    return by_id
 
 
 def _check_matched(policy: dict[str, Response], reference: dict[str, Response]) -> None:
     hint = "let policy and reference answer the same prompts file"
-    for here, there, side in ((policy, reference, "reference"), (reference, policy, "policy")):
-        missing = [name for name in here if name not in there]
+    for one, other, side in ((policy, reference, "reference"), (reference, policy, "policy")):
+        missing = [name for name in one if name not in other]
         if missing:
             raise RedpencilError(
-                f"no {side} response has the id {missing[0]!r} ({len(missing)} of {len(here)} missing)",
+                f"no {side} response has the id {missing[0]!r} ({len(missing)} of {len(one)} missing)",
                 field="id",
                 hint=hint,
             )

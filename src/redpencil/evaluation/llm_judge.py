@@ -1,11 +1,10 @@
-"""An LLM as a judge of pairs of responses, over the providers and the response cache that the LLM editor uses too.
+"""An LLM as a judge of pairs of responses.
 
-Each pair is asked about in both orders, or in one drawn by lot; `redpencil.evaluation.judge_templates` says how the
-answers become a verdict. Asking and reading are separate steps, see `redpencil.providers.cache`.
+Each pair is asked about in both orders, or in one drawn at random; `redpencil.evaluation.judge_templates` makes a
+verdict of the answers.
 """
 
-from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -20,8 +19,9 @@ from redpencil.evaluation.judge_templates import (
     render_judge_prompt,
 )
 from redpencil.evaluation.judges import Pairing
-from redpencil.providers.base import Completion, Provider, Request, Result, Usage, request_key
-from redpencil.providers.cache import NEVER_ASKED, Journal, ask_due, open_journal, unanswered
+from redpencil.providers.base import Provider, Usage
+from redpencil.providers.cache import ResponseCache
+from redpencil.providers.job import NEVER_ASKED, Conversation, Exchange, ProviderJob
 from redpencil.providers.prices import Price, cost
 from redpencil.records import Comparison, Preference
 from redpencil.runs import derive_seed
@@ -29,17 +29,17 @@ from redpencil.runs import derive_seed
 Orders = Literal["both", "one"]
 ORDERS: Final[tuple[Orders, ...]] = get_args(Orders)
 _ANSWER_BYTES: Final = 400
-"""What an answer is taken to be long, for estimates: a sentence or two and the verdict."""
+"""Expected length of an answer, for estimates: a sentence or two and the verdict."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeStyle:
-    """How pairs are judged.
+    """The way in which pairs are judged.
 
     Args:
         template: the request, and the form of its answer.
-        orders: both, or one that is drawn by lot for each id.
-        seed: of the lot.
+        orders: both, or one that is drawn at random for each id.
+        seed: of that draw.
     """
 
     template: JudgeTemplate = DEFAULT
@@ -47,183 +47,98 @@ class JudgeStyle:
     seed: int = 0
 
     def shown_first(self, name: str) -> tuple[Preference, ...]:
-        """Which response is shown first, in each order that the pair with this id is asked about in."""
+        """Return the response that is shown first, for each order in which the pair with this id is asked about."""
         if self.orders == "both":
             return Preference.FIRST, Preference.SECOND
         return (Preference.SECOND if derive_seed(self.seed, "judge", name) % 2 else Preference.FIRST,)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be asked. `same` pairs have one text on both sides and are ties. `answered` and `to_ask` count
-    requests, `interrupted` those to ask that were under way when an earlier process ended. Bytes are of those to ask,
-    in UTF-8; how long the answers will be is a guess.
-    """
-
-    pairs: int
-    same: int
-    answered: int
-    to_ask: int
-    interrupted: int
-    input_bytes: int
-    output_bytes: int
-
-
 def judge_name(provider: Provider, style: JudgeStyle) -> str:
-    """Who judges: the model and the template."""
+    """Name an LLM judge by its model and its template; every judgement has this name as its annotator."""
     return f"{provider.name} ({style.template.name})"
 
 
-def plan_judgements(
+def judge_job(
     pairings: Iterable[Pairing],
     provider: Provider,
     style: JudgeStyle,
-    journal: Journal,
-    asked: Container[str] = frozenset(),
-) -> Plan:
-    """Count what `ask_for_judgements` would ask now.
-
-    Raises:
-        RedpencilError: as `all_answers`.
-    """
-    counts: Counter[str] = Counter()
-    seen: set[str] = set()
-    for pairing in pairings:
-        counts["pairs"] += 1
-        counts["same"] += pairing.first == pairing.second
-        for _, request, completion in _asked(pairing, provider, style, journal):
-            if request.key in seen or request.key in asked:
-                continue
-            seen.add(request.key)
-            if completion is not None:
-                counts["answered"] += 1
-                continue
-            counts["to_ask"] += 1
-            counts["interrupted"] += journal.under_way(request.key)
-            counts["input_bytes"] += sum(len(turn.content.encode()) for turn in request.messages)
-            counts["output_bytes"] += _ANSWER_BYTES if style.template.answer.kind == "json" else _ANSWER_BYTES // 4
-    names = ("pairs", "same", "answered", "to_ask", "interrupted", "input_bytes", "output_bytes")
-    return Plan(**{name: counts[name] for name in names})
-
-
-def all_answers(
-    pairings: Iterable[Pairing], provider: Provider, style: JudgeStyle, journal: Journal
-) -> Iterator[tuple[Request, Completion | None]]:
-    """Every request about these pairs, with its answer where there is one.
-
-    Raises:
-        RedpencilError: if a prompt comes with an input and the template has no place for it.
-    """
-    for pairing in pairings:
-        for _, request, completion in _asked(pairing, provider, style, journal):
-            yield request, completion
-
-
-def ask_for_judgements(
-    pairings: Sequence[Pairing],
-    provider: Provider,
-    style: JudgeStyle,
-    journal: Journal,
-    asked: set[str],
-    enough: Callable[[], bool] = lambda: False,
-) -> Iterator[Result]:
-    """Ask for what has no answer yet and yield each result after the journal has it, as `asking.ask_due`.
-
-    Raises:
-        RedpencilError: as `all_answers`, or where no request can succeed.
-    """
-    return ask_due(
-        lambda: unanswered(all_answers(pairings, provider, style, journal)), provider, journal, asked, enough
-    )
-
-
-def read_judgements(
-    pairings: Iterable[Pairing], provider: Provider, style: JudgeStyle, journal: Journal, price: Price | None = None
-) -> Iterator[Comparison]:
-    """Every pair gives one judgement, by the answers in the journal; the same text on both sides is a tie.
+    cache: ResponseCache,
+    price: Price | None = None,
+) -> ProviderJob[Pairing, Comparison]:
+    """Make the job that asks for a judgement of each pair. The same text on both sides is a tie without a request.
 
     `first` is the policy's response. `meta` is that of the pairing and also gets
 
-    - `verdicts`: one entry for each order: which response was `shown_first`, the `verdict` on the pair (first, second,
-      tie or none), the judge's `reason`, which speaks of the outputs as they were shown; and where there is no verdict
-      the `problem`, with the `answer` that could not be used, or `why` there is none;
-    - `flipped`: where two orders have a verdict, whether they differ, which makes a tie;
+    - `verdicts`: one entry for each order: the response that was `shown_first`, the `verdict` on the pair (first,
+      second, tie or none) and the judge's `reason`, which names the outputs in the order in which it saw them; without
+      a verdict the `problem`, and the `answer` that could not be used or `why` there is none;
+    - `flipped`: for two orders with a verdict, True if the verdicts differ, which makes a tie;
     - `problem`: why the pair has no verdict;
-    - `usage`: tokens of the answers, where they were counted, and `cost` in US dollars, where `price` is known;
-    - `same_text`: True where nobody was asked.
+    - `usage`: tokens of the answers, if the server counts them, and `cost` in US dollars, if `price` is known;
+    - `same_text`: True for the same text on both sides.
+
+    The job raises a `RedpencilError` if a prompt comes with an input and the template has no place for it.
     """
-    for pairing in pairings:
-        yield _judgement(pairing, provider, style, journal, price)
+    answer_bytes = _ANSWER_BYTES if style.template.answer.kind == "json" else _ANSWER_BYTES // 4
+    name = judge_name(provider, style)
+    return ProviderJob(
+        rows=pairings,
+        requests_of=lambda pairing: _requests(pairing, style),
+        result_of=lambda pairing, exchanges: _judgement(pairing, exchanges, style, name, price),
+        answer_bytes=lambda _: answer_bytes,
+        provider=provider,
+        cache=cache,
+    )
 
 
-def judge_with(pairings: Sequence[Pairing], provider: Provider, style: JudgeStyle | None = None) -> list[Comparison]:
-    """Ask and read in one go, with a journal in memory."""
-    style = style or JudgeStyle()
-    with open_journal() as journal:
-        for _ in ask_for_judgements(pairings, provider, style, journal, set()):
-            pass
-        return list(read_judgements(pairings, provider, style, journal))
-
-
-def _asked(
-    pairing: Pairing, provider: Provider, style: JudgeStyle, journal: Journal
-) -> Iterator[tuple[Preference, Request, Completion | None]]:
-    """The requests about a pair by the response that is shown first, with their answers."""
+def _requests(pairing: Pairing, style: JudgeStyle) -> Conversation:
+    """Ask about the pair once for each order."""
     if pairing.first == pairing.second:
         return
+    instruction, given = pairing.instruction or pairing.prompt, pairing.input
+    if instruction != pairing.prompt and not style.template.has_input:
+        instruction, given = pairing.prompt, ""  # the prompt holds the input
     for shown_first in style.shown_first(pairing.id):
         outputs = (pairing.first, pairing.second)
         if shown_first is Preference.SECOND:
             outputs = (pairing.second, pairing.first)
-        instruction, given = pairing.instruction or pairing.prompt, pairing.input
-        if instruction != pairing.prompt and not style.template.has_input:
-            instruction, given = pairing.prompt, ""  # which holds the input
-        turns = render_judge_prompt(style.template, instruction, *outputs, given)
-        request = Request(request_key(provider.identity, turns), tuple(turns))
-        yield shown_first, request, journal.find(request.key)
+        yield render_judge_prompt(style.template, instruction, *outputs, given)
 
 
 def _judgement(
-    pairing: Pairing, provider: Provider, style: JudgeStyle, journal: Journal, price: Price | None
+    pairing: Pairing, exchanges: Sequence[Exchange], style: JudgeStyle, judge: str, price: Price | None
 ) -> Comparison:
     meta: dict[str, Any] = dict(pairing.meta)
-    found = list(_asked(pairing, provider, style, journal))
-    if found:
-        verdicts = [_order(shown_first, request, answer, style, journal) for shown_first, request, answer in found]
+    if exchanges:
+        orders = zip(style.shown_first(pairing.id), exchanges, strict=True)
+        verdicts = [_verdict(exchange, style, shown_first) for shown_first, exchange in orders]
         combined = combine(verdicts)
         meta["verdicts"] = [verdict.row for verdict in verdicts]
         if combined.flipped is not None:
             meta["flipped"] = combined.flipped
         if combined.problem is not None:
             meta["problem"] = combined.problem.value
-        meta |= _spent([(request, answer) for _, request, answer in found], journal, price)
+        meta |= _usage_and_cost(exchanges, price)
     else:
         combined = Combined(Preference.TIE)
         meta["same_text"] = True
-    name = judge_name(provider, style)
-    return Comparison(
-        pairing.id, pairing.prompt, pairing.first, pairing.second, combined.preference, annotator=name, meta=meta
-    )
+    texts = (pairing.prompt, pairing.first, pairing.second)
+    return Comparison(pairing.id, *texts, combined.preference, annotator=judge, meta=meta)
 
 
-def _order(
-    shown_first: Preference, request: Request, answer: Completion | None, style: JudgeStyle, journal: Journal
-) -> OrderVerdict:
-    if answer is not None:
-        return order_verdict(answer, style.template.answer, shown_first)
-    why = journal.problem(request.key)
-    problem = Problem.NEVER_ASKED if why is None else Problem.FAILED
-    return OrderVerdict(shown_first, Preference.NONE, problem=problem, detail=why or NEVER_ASKED)
+def _verdict(exchange: Exchange, style: JudgeStyle, shown_first: Preference) -> OrderVerdict:
+    if exchange.completion is not None:
+        return order_verdict(exchange.completion, style.template.answer, shown_first)
+    problem = Problem.NEVER_ASKED if exchange.problem is None else Problem.FAILED
+    return OrderVerdict(shown_first, Preference.NONE, problem=problem, detail=exchange.problem or NEVER_ASKED)
 
 
-def _spent(
-    answers: Iterable[tuple[Request, Completion | None]], journal: Journal, price: Price | None
-) -> dict[str, Any]:
-    counted = [(request.key, answer.usage) for request, answer in answers if answer is not None and answer.usage]
-    if not counted:
+def _usage_and_cost(exchanges: Sequence[Exchange], price: Price | None) -> dict[str, Any]:
+    counts = [(one.completion.usage, one.batch) for one in exchanges if one.completion and one.completion.usage]
+    if not counts:
         return {}
-    usage = Usage(sum(used.input_tokens for _, used in counted), sum(used.output_tokens for _, used in counted))
-    told: dict[str, Any] = {"usage": asdict(usage)}
+    usage = Usage(sum(one.input_tokens for one, _ in counts), sum(one.output_tokens for one, _ in counts))
+    row: dict[str, Any] = {"usage": asdict(usage)}
     if price is not None:
-        told["cost"] = sum(cost(used, price, batch=journal.of_batch(key)) for key, used in counted)
-    return told
+        row["cost"] = sum(cost(one, price, batch=batch) for one, batch in counts)
+    return row

@@ -1,4 +1,4 @@
-"""Many policies in one order: the Bradley-Terry model (Bradley and Terry 1952) on who beat whom."""
+"""Ranking of several policies by the Bradley-Terry model (Bradley and Terry 1952) on their verdicts."""
 
 import math
 from collections import defaultdict
@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from redpencil.errors import RedpencilError
 
 RESAMPLES: Final = 500
 _PRIOR: Final = 0.5
-"""Wins, and as many losses, of each policy against an imaginary average one, one draw in all: strengths stay finite
-where a policy never loses, and barely move where there are hundreds of verdicts.
+"""Wins, and as many losses, of each policy against an imaginary average one, which amounts to one draw. It keeps the
+strength of a policy that never loses finite, and barely matters with hundreds of verdicts.
 """
 _STEPS: Final = 100
 _EXACT: Final = 1e-10
@@ -19,7 +21,7 @@ _EXACT: Final = 1e-10
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One verdict: `score` is 1 where `first` is better, 0 where `second` is, .5 for a draw."""
+    """One verdict: `score` is 1 if `first` is better, 0 if `second` is, .5 for a draw."""
 
     first: str
     second: str
@@ -29,10 +31,10 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A policy's place. `strength` is a log-odds: sigma(a - b) is how often a beats b; strengths add up to 0.
+    """A policy's place. `strength` is a log-odds: sigma(a - b) is the probability that a beats b; they add up to 0.
 
-    `low` and `high` are of the strength. `beats_average` is the share of wins against the other policies, in percent,
-    if each were met equally often.
+    `low` to `high` is the interval of the strength. `beats_average` is the share of wins against the other policies, in
+    percent, if each were met equally often.
     """
 
     name: str
@@ -46,15 +48,13 @@ class Ranked:
 def rank(
     matches: Iterable[Match], *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Ranked]:
-    """All policies, the strongest first, with bootstrap intervals over prompts.
+    """Rank all policies, the strongest first, with bootstrap intervals over prompts.
 
-    Every prompt's verdicts are drawn together, because policies that answered the same prompt share its difficulty.
+    The verdicts of a prompt are resampled together, because they share the difficulty of the prompt.
 
     Raises:
-        RedpencilError: if there are fewer than two policies, or two groups of them never met.
+        RedpencilError: if there are fewer than two policies, or two groups without any verdict between them.
     """
-    import numpy as np
-
     played = list(matches)
     names = sorted({match.first for match in played} | {match.second for match in played})
     _check_connected(played, names)
@@ -65,12 +65,12 @@ def rank(
     wins = np.stack([_wins(group, index) for group in prompts.values()])
     strengths = _strengths(wins.sum(axis=0))
     rng = np.random.default_rng(seed)
-    drawn = []
+    resampled = []
     for _ in range(resamples):
         counts = rng.multinomial(len(wins), np.full(len(wins), 1 / len(wins)))
-        drawn.append(_strengths(np.tensordot(counts, wins, axes=1)))
+        resampled.append(_strengths(np.tensordot(counts, wins, axes=1)))
     tail = (1 - confidence) / 2
-    low, high = np.quantile(np.stack(drawn), [tail, 1 - tail], axis=0)
+    low, high = np.quantile(np.stack(resampled), [tail, 1 - tail], axis=0)
     ranked = [
         Ranked(
             name=name,
@@ -86,9 +86,7 @@ def rank(
 
 
 def _wins(matches: Sequence[Match], index: Mapping[str, int]) -> Any:
-    """[N, N]: how often the row's policy beat the column's; a draw is half a win for both."""
-    import numpy as np
-
+    """Count how often the row's policy beat the column's, [N, N]; a draw is half a win for both."""
     wins = np.zeros((len(index), len(index)))
     for match in matches:
         first, second = index[match.first], index[match.second]
@@ -98,9 +96,7 @@ def _wins(matches: Sequence[Match], index: Mapping[str, int]) -> Any:
 
 
 def _strengths(wins: Any) -> Any:
-    """[N] that make the verdicts most likely, by Newton's method; they add up to 0."""
-    import numpy as np
-
+    """Fit the strengths, [N], by maximum likelihood with Newton's method; they add up to 0."""
     games = wins + wins.T
     strengths = np.zeros(len(wins))
     for _ in range(_STEPS):

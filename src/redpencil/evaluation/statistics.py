@@ -12,7 +12,7 @@ from redpencil.errors import RedpencilError
 from redpencil.records import Preference
 
 SCORES = {Preference.FIRST: 1.0, Preference.TIE: 0.5, Preference.SECOND: 0.0}
-"""What a verdict scores; no verdict scores nothing."""
+"""Score of a verdict for the first response; a missing verdict has none."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class WinRate:
-    """A win rate in percent, draws counted one half; length is shown beside it because judges favour length."""
+    """A win rate in percent, draws counted one half, with the mean length, because judges favour long responses."""
 
     value: float
     standard_error: float
@@ -36,11 +36,11 @@ class WinRate:
     draws: int
     mean_length: float
     unparsed: int = 0
-    """Comparisons without a verdict; they count for nothing else but the mean length."""
+    """Comparisons without a verdict; they count in the mean length only."""
 
 
 def scores_of(preferences: Sequence[Preference]) -> list[float]:
-    """1 where the first response (the policy's) wins, .5 for a draw, 0 where it loses.
+    """Score verdicts: 1 where the first response (the policy's) wins, .5 for a draw, 0 where it loses.
 
     Raises:
         RedpencilError: if one has no verdict.
@@ -51,17 +51,17 @@ def scores_of(preferences: Sequence[Preference]) -> list[float]:
 
 
 def win_rate(preferences: Sequence[Preference], lengths: Sequence[int]) -> WinRate:
-    """Share of comparisons that the first response, the policy's, wins; a draw is one half.
+    """Compute the share of comparisons that the first response, the policy's, wins; a draw is one half.
 
-    The standard error is the sample standard deviation of the 0, .5, 1 scores over the root of n, as AlpacaEval
-    has it: up to 1.76 points for 805 instructions.
+    The standard error is the sample standard deviation of the scores 0, .5 and 1 over the root of n, as in AlpacaEval:
+    up to 1.76 points for 805 instructions.
 
     Args:
         preferences: one a prompt; `first` = the policy's response is better.
         lengths: length of each of the policy's responses, in any unit.
 
     Raises:
-        RedpencilError: if no comparison has a verdict, or there is another number of lengths.
+        RedpencilError: if no comparison has a verdict, or the two differ in number.
     """
     if len(preferences) != len(lengths):
         raise RedpencilError(
@@ -82,10 +82,10 @@ def win_rate(preferences: Sequence[Preference], lengths: Sequence[int]) -> WinRa
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Estimate:
-    """Difference of two arms' win rates on the same prompts, in percent points.
+    """Compute the difference of two arms' win rates on the same prompts, in percent points.
 
-    Both arms answered the same prompts against the same reference, so the standard error is that of the
-    differences within prompts. It is smaller than what two separate win rates suggest.
+    Both arms answered the same prompts against the same reference, so the standard error is that of the differences
+    within prompts, which is smaller than two separate win rates suggest.
 
     Args:
         first: scores of one arm (see `scores_of`), one a prompt.
@@ -103,7 +103,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Estima
 
 
 def accuracy(margins: Sequence[float]) -> Estimate:
-    """Share of pairs in which a reward model puts the chosen response first, in percent; equal rewards are one half.
+    """Compute the share of pairs in which a reward model prefers the chosen response; equal rewards are one half.
 
     Args:
         margins: reward of the chosen minus reward of the rejected response, one a pair.
@@ -117,7 +117,7 @@ def accuracy(margins: Sequence[float]) -> Estimate:
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean and confidence interval over seeds by Student's t with n - 1 degrees of freedom.
+    """Compute the mean and its confidence interval over seeds by Student's t with n - 1 degrees of freedom.
 
     Args:
         values: one a seed.
@@ -137,13 +137,13 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 
 
 def mean_in_percent(values: Sequence[float], what: str) -> Estimate:
-    """Mean of shares and its standard error, in percent; `what` they are is named in the error if there are none."""
+    """Compute the mean of shares and its standard error, in percent; `what` names the shares in the error for none."""
     mean, standard_error = _mean_and_error(values, what)
     return Estimate(100 * mean, 100 * standard_error, len(values))
 
 
 def _mean_and_error(values: Sequence[float], what: str) -> tuple[float, float]:
-    """Mean and its standard error (standard deviation with n - 1, over the root of n; nan for a single value)."""
+    """Return the mean and its standard error (standard deviation with n - 1, over the root of n; nan for one value)."""
     n = len(values)
     if n == 0:
         raise RedpencilError(f"no {what} to take a mean of", hint="give at least one")
@@ -154,7 +154,7 @@ def _mean_and_error(values: Sequence[float], what: str) -> tuple[float, float]:
     return mean, math.sqrt(variance / n)
 
 
-FEWEST = 3
+_FEWEST: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +169,8 @@ class Correlation:
 
 
 def correlate(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Correlation | None:
-    """Both correlations of two lists of numbers; None with fewer than three cases, or where one never varies."""
-    if len(first) < FEWEST or first.min() == first.max() or second.min() == second.max():
+    """Correlate two lists of numbers; None with fewer than three cases, or if one of them is constant."""
+    if len(first) < _FEWEST or first.min() == first.max() or second.min() == second.max():
         return None
     from scipy.stats import pearsonr, spearmanr
 
@@ -181,14 +181,17 @@ def correlate(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Correlation 
 
 
 CONFIDENCE: Final = 0.95
-RESAMPLES: Final = 2_000
+RESAMPLES: Final = 10_000
+"""Bootstrap samples for the interval of a mean."""
+RATIO_RESAMPLES: Final = 2_000
+"""Bootstrap samples for the interval of a ratio."""
 _NUMBERS_AT_ONCE: Final = 10_000_000
-"""Numbers that are in memory side by side."""
+"""Most resampled numbers in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Share of pairs that are ranked right, in percent, with its standard error and Wilson's interval."""
+    """Share of pairs that are ranked correctly, in percent, with its standard error and Wilson's interval."""
 
     value: float
     standard_error: float
@@ -198,7 +201,7 @@ class Accuracy:
 
 
 def accuracy_interval(margins: Sequence[float], confidence: float = CONFIDENCE) -> Accuracy:
-    """Accuracy with Wilson's interval; a margin of 0 counts one half.
+    """Compute the accuracy with Wilson's interval; a margin of 0 counts one half.
 
     Args:
         margins: reward of the chosen minus reward of the rejected response, one a pair.
@@ -213,15 +216,15 @@ def accuracy_interval(margins: Sequence[float], confidence: float = CONFIDENCE) 
 
 
 def wilson_interval(share: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's score interval (1927) of a share of `n` cases; unlike the normal one it stays within 0 and 1.
+    """Compute Wilson's score interval (1927) of a share of `n` cases; unlike the normal one it stays within 0 and 1.
 
     Args:
         share: 0 to 1.
-        n: cases; need not be whole, as where those that hang together count as fewer.
+        n: effective number of cases; a fraction where dependent cases count as fewer.
         confidence: share of such intervals that cover the truth, if the cases are independent.
 
     Returns:
-        Low and high end; not a number (nan) for no cases, or for what is no share.
+        Low and high end; not a number (nan) for no cases, or if `share` is not from 0 to 1.
     """
     from scipy.stats import norm
 
@@ -238,22 +241,22 @@ def ratio_interval(
     denominators: npt.NDArray[Any],
     *,
     confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
+    resamples: int = RATIO_RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap of sum(numerators) / sum(denominators) over groups drawn with replacement.
+    """Compute the percentile bootstrap interval of sum(numerators) / sum(denominators) over groups.
 
-    The tokens of one response hang together, so responses are drawn and not tokens.
+    The tokens of one response depend on each other, so responses are resampled and not tokens.
 
     Args:
         numerators: [N], one a group.
         denominators: [N], at least 0.
         confidence: share of such intervals that cover the truth.
-        resamples: how many samples are drawn.
-        seed: of the draws.
+        resamples: number of bootstrap samples.
+        seed: of the resampling.
 
     Returns:
-        Low and high end; not a number (nan) with fewer than two groups that count.
+        Low and high end; not a number (nan) with fewer than two groups whose denominator is above 0.
     """
     counted = denominators > 0
     numerators, denominators = numerators[counted].astype(float), denominators[counted].astype(float)
@@ -272,29 +275,25 @@ def ratio_interval(
     return float(low), float(high)
 
 
-RESAMPLES_RESAMPLING: Final = 10_000
-"""Numbers that are in memory side by side."""
-
-
 def bootstrap_interval(
     values: Sequence[float],
     *,
     confidence: float = 0.95,
-    resamples: int = RESAMPLES_RESAMPLING,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Interval of the mean by the percentile bootstrap (Efron 1979), as scipy has it.
+    """Compute the interval of the mean by the percentile bootstrap (Efron 1979) of scipy.
 
-    Where all values are equal, resampling knows nothing of what was not seen, and there is none.
+    If all values are equal there is none: resampling cannot show a value that was not observed.
 
     Args:
         values: one a prompt.
         confidence: share of such intervals that cover the true mean.
-        resamples: how many samples are drawn, with replacement.
-        seed: of the draws.
+        resamples: number of bootstrap samples.
+        seed: of the resampling.
 
     Returns:
-        Low and high end; not a number (nan) where there is none, as for a single value.
+        Low and high end; not a number (nan) if there is no interval, as for a single value.
 
     Raises:
         RedpencilError: if there are no values.
@@ -303,10 +302,9 @@ def bootstrap_interval(
         raise RedpencilError("no values to resample", hint="give at least one")
     if min(values) == max(values):
         return math.nan, math.nan
-    import numpy as np
     from scipy.stats import bootstrap
 
-    found = bootstrap(
+    interval = bootstrap(
         (np.asarray(values, dtype=np.float64),),
         _mean,
         n_resamples=resamples,
@@ -315,7 +313,7 @@ def bootstrap_interval(
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)
 
 
 def _mean(sample: Any, axis: int = -1) -> Any:
@@ -327,7 +325,7 @@ class Paired:
     """One policy against another, prompt by prompt; `value`, `low` and `high` in percent points.
 
     `better` and `worse` count the prompts on which the first policy scored higher and lower. `p_value` is that of the
-    two-sided sign test on them, which is McNemar's exact test where there are no draws.
+    two-sided sign test on them, which is McNemar's exact test if there are no draws.
     """
 
     value: float
@@ -348,7 +346,7 @@ def paired(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Paired:
-    """Difference of two policies' win rates against one reference, from scores on the same prompts in the same order.
+    """Compare two policies' win rates against one reference, from scores on the same prompts in the same order.
 
     Raises:
         RedpencilError: if the two differ in number, or are empty.
@@ -370,9 +368,9 @@ def paired(
 
 
 def sign_test(better: int, worse: int) -> float:
-    """Probability, if neither is better, of a split as uneven as this one or more so; cases without a winner are out.
+    """Return the p-value of the two-sided sign test: the probability of so uneven a split if neither is better.
 
-    With no case at all it is 1.
+    Draws are left out; without any case it is 1.
     """
     from scipy.stats import binomtest
 

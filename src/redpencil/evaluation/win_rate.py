@@ -1,4 +1,4 @@
-"""Everything that is told of a policy's win rate against a reference (Table 1, and what it leaves out)."""
+"""A policy's win rate against a reference (Table 1): verdicts from files, rates with intervals, and efficiency."""
 
 import math
 from collections import Counter
@@ -23,11 +23,9 @@ from redpencil.records import Comparison, read_jsonl
 VerdictFormat = Literal["redpencil", "alpaca-eval"]
 VERDICT_FORMATS: Final[tuple[VerdictFormat, ...]] = get_args(VerdictFormat)
 CATEGORY_KEYS: Final = ("category", "dataset", "subset")
-"""Where a row may say what kind of prompt it is; the first that it has counts."""
+"""Keys of a row with the category of its prompt; the first one present counts."""
 
-_WAY_OUT: Final = "AlpacaEval's rows have instruction, output_1, output_2 and preference, of which 2 is the policy's"
-
-
+_HINT: Final = "AlpacaEval's rows have instruction, output_1, output_2 and preference; output_2 is the policy's"
 _SHOWN: Final = 40
 
 
@@ -38,14 +36,14 @@ class Case:
     Args:
         id: of the prompt; the same for every policy that answered it.
         prompt: its text.
-        score: 1 where the policy's response is better, 0 where the reference's is, .5 for a draw, or between them where
-            the judge gives a probability; None where there is no verdict.
+        score: 1 if the policy's response is better, 0 if the reference's is, .5 for a draw, or between them if the
+            judge gives a probability; None without a verdict.
         response: the policy's.
         other: the reference's.
-        policy: who wrote `response`, where that is known.
-        reference: who wrote `other`.
-        annotator: whose verdict it is.
-        traits: what else the row says, such as its category.
+        policy: name of the model that wrote `response`, if known.
+        reference: name of the model that wrote `other`.
+        annotator: name of the person or judge.
+        traits: further fields of the row, such as its category.
     """
 
     id: str
@@ -60,33 +58,33 @@ class Case:
 
     @property
     def length(self) -> int:
-        """Characters of the policy's response."""
+        """Length of the policy's response in characters."""
         return len(self.response)
 
     @property
     def other_length(self) -> int:
-        """Characters of the reference's response."""
+        """Length of the reference's response in characters."""
         return len(self.other)
 
     def category(self, key: str | None = None) -> str | None:
-        """The kind of prompt: the trait `key`, else the first of `CATEGORY_KEYS` that is there."""
+        """Return the category of the prompt: the trait `key`, else the first of `CATEGORY_KEYS` that is present."""
         keys = CATEGORY_KEYS if key is None else (key,)
         return next((str(self.traits[name]) for name in keys if self.traits.get(name) is not None), None)
 
 
 def read_cases(path: Path, kind: VerdictFormat = "redpencil") -> list[Case]:
-    """The cases of a file, in its order.
+    """Read the cases of a file, in its order.
 
-    Where several people (or judges) compared the same two responses, the case has the mean of their scores, so that
-    the prompt counts once.
+    If several people (or judges) compared the same two responses, the case has the mean of their scores, so that the
+    prompt counts once.
 
     Raises:
         RedpencilError: naming file, row and field, if a row does not fit, one annotator has two verdicts on a prompt,
             or there is no row.
     """
-    found: dict[str, list[Case]] = {}
+    cases: dict[str, list[Case]] = {}
     for case in _READERS[kind](path):
-        same = found.setdefault(case.id, [])
+        same = cases.setdefault(case.id, [])
         if same and (case.prompt, case.response, case.other) != (same[0].prompt, same[0].response, same[0].other):
             raise RedpencilError(
                 f"two pairs of responses have the id {case.id!r}", file=path, field="id", hint="one file per policy"
@@ -99,12 +97,12 @@ def read_cases(path: Path, kind: VerdictFormat = "redpencil") -> list[Case]:
                 hint="give each prompt one judgement of each annotator",
             )
         same.append(case)
-    if not found:
-        raise RedpencilError("there is no row in it", file=path, hint="give a file with judgements")
-    return [_together(same) for same in found.values()]
+    if not cases:
+        raise RedpencilError("the file has no rows", file=path, hint="give a file with judgements")
+    return [_mean_case(same) for same in cases.values()]
 
 
-def _together(same: Sequence[Case]) -> Case:
+def _mean_case(same: Sequence[Case]) -> Case:
     scores = [case.score for case in same if case.score is not None]
     return replace(same[0], score=math.fsum(scores) / len(scores) if scores else None)
 
@@ -112,12 +110,12 @@ def _together(same: Sequence[Case]) -> Case:
 def _redpencil(path: Path) -> Iterator[Case]:
     if _is_array(path):
         raise RedpencilError(
-            "a JSON array, and not one row a line",
+            "a JSON array instead of one row a line",
             file=path,
             hint="AlpacaEval's annotations need --format alpaca-eval",
         )
     for row in read_jsonl(path, Comparison):
-        # People's comparisons name the two models by their side.
+        # People's comparisons name the models by their sides.
         policy = str(row.meta.get("policy") or row.meta.get("first_model") or "")
         reference = str(row.meta.get("reference") or row.meta.get("second_model") or "")
         yield Case(
@@ -141,8 +139,9 @@ def _is_array(path: Path) -> bool:
 
 
 def _alpaca_eval(path: Path) -> Iterator[Case]:
-    """AlpacaEval puts the reference's output first. Its rows have no id: the instruction stands for it, and the
-    second row of one instruction is told from the first by a number.
+    """Read AlpacaEval's rows, which have the reference's output first and no id.
+
+    The instruction is the id; further rows with the same instruction get a number after it.
     """
     seen: Counter[str] = Counter()
     with open_source(str(path)) as source:
@@ -159,10 +158,10 @@ def _alpaca_eval(path: Path) -> Iterator[Case]:
 
 
 def _text(values: Mapping[str, Any], name: str, path: Path, number: int) -> str:
-    found = values.get(name)
-    if not isinstance(found, str):
-        raise RedpencilError(f"no text stands there in row {number + 1}", file=path, field=name, hint=_WAY_OUT)
-    return found
+    text = values.get(name)
+    if not isinstance(text, str):
+        raise RedpencilError(f"row {number + 1} has no text there", file=path, field=name, hint=_HINT)
+    return text
 
 
 def _short(text: str) -> str:
@@ -170,21 +169,19 @@ def _short(text: str) -> str:
 
 
 def _alpaca_score(values: Mapping[str, Any], path: Path, number: int) -> float | None:
-    """From 1 (the reference) to 2 (the policy); 0 and 1.5 are draws, null is no verdict."""
-    given = values.get("preference", "")
-    if given is None:
+    """Convert a preference from 1 (the reference) to 2 (the policy); 0 and 1.5 are draws, null is a missing verdict."""
+    preference = values.get("preference", "")
+    if preference is None or (isinstance(preference, float) and math.isnan(preference)):
         return None
-    sound = isinstance(given, int | float) and not isinstance(given, bool)
-    if isinstance(given, float) and math.isnan(given):
-        return None
-    if not sound or not (given == 0 or 1 <= given <= 2):
+    is_number = isinstance(preference, int | float) and not isinstance(preference, bool)
+    if not is_number or not (preference == 0 or 1 <= preference <= 2):
         raise RedpencilError(
-            f"{_short(repr(given))} in row {number + 1} is no preference: 1 to 2, or 0 for a draw",
+            f"{_short(repr(preference))} in row {number + 1} is not a preference: 1 to 2, or 0 for a draw",
             file=path,
             field="preference",
-            hint=_WAY_OUT,
+            hint=_HINT,
         )
-    return 0.5 if given == 0 else float(given) - 1
+    return 0.5 if preference == 0 else float(preference) - 1
 
 
 _READERS: Final[Mapping[VerdictFormat, Callable[[Path], Iterator[Case]]]] = {
@@ -195,7 +192,7 @@ _READERS: Final[Mapping[VerdictFormat, Callable[[Path], Iterator[Case]]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """How intervals are made: the share that cover the truth, the number of resamples, and their seed."""
+    """Settings of bootstrap intervals: their confidence, the number of resamples, and the seed."""
 
     confidence: float = 0.95
     resamples: int = RESAMPLES
@@ -209,18 +206,18 @@ class PolicyWinRate:
     Args:
         win_rate: mean over the `n` prompts that have a verdict; it agrees with AlpacaEval's `win_rate`.
         standard_error: sample standard deviation of the scores over the root of n.
-        low: end of the bootstrap interval; of Wilson's where all scores are the same.
-        high: the other end.
+        low: lower end of the bootstrap interval, or of Wilson's if all scores are equal.
+        high: upper end.
         n: prompts with a verdict.
         wins: of the policy; a probability above one half counts as a win.
         losses: prompts that the reference wins.
         draws: prompts with a score of one half.
-        unparsed: prompts without a verdict, which count for nothing else.
+        unparsed: prompts without a verdict; they count in the mean lengths only.
         mean_length: characters of the policy's responses, over all prompts.
-        mean_length_reference: those of the reference's.
+        mean_length_reference: characters of the reference's.
         mean_words: words of the policy's responses.
-        mean_words_reference: those of the reference's.
-        length_controlled: the rate at equal length; None where it cannot be told.
+        mean_words_reference: words of the reference's.
+        length_controlled: the rate at equal length; None if it cannot be estimated.
     """
 
     win_rate: float
@@ -240,12 +237,12 @@ class PolicyWinRate:
 
 
 def policy_win_rate(cases: Sequence[Case], interval: Interval | None = None) -> PolicyWinRate:
-    """The win rate of the policy that wrote each case's `response`.
+    """Compute the win rate of the policy that wrote each case's `response`.
 
     Raises:
         RedpencilError: if no case has a verdict.
     """
-    how = interval or Interval()
+    interval = interval or Interval()
     decided = [case for case in cases if case.score is not None]
     if not decided:
         raise RedpencilError(
@@ -253,9 +250,11 @@ def policy_win_rate(cases: Sequence[Case], interval: Interval | None = None) -> 
         )
     scores = [case.score for case in decided if case.score is not None]
     rate = mean_in_percent(scores, "comparisons")
-    low, high = bootstrap_interval(scores, confidence=how.confidence, resamples=how.resamples, seed=how.seed)
+    low, high = bootstrap_interval(
+        scores, confidence=interval.confidence, resamples=interval.resamples, seed=interval.seed
+    )
     if math.isnan(low) and len(scores) > 1:
-        low, high = wilson_interval(scores[0], len(scores), how.confidence)
+        low, high = wilson_interval(scores[0], len(scores), interval.confidence)
     lengths = [case.length for case in decided], [case.other_length for case in decided]
     return PolicyWinRate(
         win_rate=rate.value,
@@ -276,11 +275,11 @@ def policy_win_rate(cases: Sequence[Case], interval: Interval | None = None) -> 
 
 
 def by_category(cases: Sequence[Case], key: str | None = None) -> dict[str, Estimate]:
-    """Win rate and standard error of each kind of prompt, in the order in which the kinds come.
+    """Compute the win rate of each category of prompts, in the order of their first rows.
 
     Args:
         cases: of one policy.
-        key: the trait that names the kind; None takes the first of `CATEGORY_KEYS` that a case has.
+        key: the trait with the category; None for the first of `CATEGORY_KEYS` that a case has.
     """
     groups: dict[str, list[float]] = {}
     for case in cases:
@@ -291,22 +290,22 @@ def by_category(cases: Sequence[Case], key: str | None = None) -> dict[str, Esti
 
 
 def shared_scores(first: Sequence[Case], second: Sequence[Case]) -> tuple[list[float], list[float]]:
-    """Scores of two policies on the prompts where both have a verdict, in the same order.
+    """Return the scores of two policies on the prompts for which both have a verdict, in the same order.
 
     Raises:
         RedpencilError: naming the id, if they were judged on different prompts or against different references.
     """
-    ours, theirs = ({case.id: case for case in cases} for cases in (first, second))
-    missing = next(iter(ours.keys() ^ theirs.keys()), None)
+    first_by_id, second_by_id = ({case.id: case for case in cases} for cases in (first, second))
+    missing = next(iter(first_by_id.keys() ^ second_by_id.keys()), None)
     if missing is not None:
         raise RedpencilError(f"judged on different prompts (only one has the id {missing!r})", field="id")
-    other = next((name for name, case in ours.items() if case.prompt != theirs[name].prompt), None)
+    other = next((name for name, case in first_by_id.items() if case.prompt != second_by_id[name].prompt), None)
     if other is not None:
         raise RedpencilError(f"judged on different prompts (both have the id {other!r})", field="id")
-    other = next((name for name, case in ours.items() if case.other != theirs[name].other), None)
+    other = next((name for name, case in first_by_id.items() if case.other != second_by_id[name].other), None)
     if other is not None:
         raise RedpencilError(f"judged against different references (see the id {other!r})", field="second")
-    both = [(case.score, theirs[name].score) for name, case in ours.items()]
+    both = [(case.score, second_by_id[name].score) for name, case in first_by_id.items()]
     pairs = [(a, b) for a, b in both if a is not None and b is not None]
     return [a for a, _ in pairs], [b for _, b in pairs]
 
@@ -320,9 +319,9 @@ Curve = Sequence[tuple[int, float, float]]
 
 @dataclass(frozen=True)
 class Efficiency:
-    """The step and second at which each arm reaches the sequence arm's best win rate.
+    """Steps and seconds after which each arm reaches the sequence arm's best win rate.
 
-    `ratio` is token_step / sequence_step; it and what else is the token arm's is None where that arm never got there.
+    `ratio` is token_step / sequence_step. The ratio and the token arm's values are None if that arm never reaches it.
     """
 
     token_step: int | None
@@ -333,11 +332,10 @@ class Efficiency:
 
 
 def time_to_reach(token_curve: Curve, sequence_curve: Curve) -> Efficiency:
-    """When the token arm first reaches the best win rate of the sequence arm.
+    """Find the first evaluation at which the token arm reaches the best win rate of the sequence arm.
 
-    An evaluation at step 0 shows the policy before any training. It is left out of both curves: it is neither a
-    best that training reached, nor something reached in no time. Where the sequence arm never beats its own step 0,
-    the target is its best evaluation after training began, and the ratio says little; the curves show that.
+    Evaluations at step 0, before any training, are left out of both curves. If the sequence arm never beats its own
+    step 0, the target is its best evaluation after that, and the ratio says little; the curves show that case.
 
     Args:
         token_curve: (step, seconds of training so far, win rate) at each evaluation, in any order.

@@ -15,23 +15,24 @@ from typing import Any, BinaryIO, Final
 
 from redpencil.errors import RedpencilError
 from redpencil.records import LONGEST_LINE, endless_line
+from redpencil.text import escape_half_pairs, has_half_pair
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row stands. `row` counts from 1; `line` is None where the source has no lines."""
+    """The position of a row. `row` counts from 1; `line` is None where the source has no lines."""
 
     file: str
     row: int
     line: int | None = None
 
     def error(self, problem: str, *, field: str | None = None, hint: str | None = None) -> RedpencilError:
-        """An error that names the place."""
+        """Make an error that names the place."""
         named = problem if self.line is not None else f"row {self.row}: {problem}"
         return RedpencilError(named, file=self.file, line=self.line, field=field, hint=hint)
 
     def locate(self, error: RedpencilError) -> RedpencilError:
-        """An error about a row's content with the place added."""
+        """Add the place to an error about a row's content."""
         if error.file is not None:
             return error
         return self.error(error.problem, field=error.field, hint=error.hint)
@@ -39,7 +40,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """A row, or what could be seen of one that cannot be read, with its error."""
+    """A row, or the error of one that cannot be read with its raw content."""
 
     place: Place
     values: dict[Any, Any]
@@ -56,10 +57,10 @@ class Source:
 
     Args:
         name: of the file or data set, to make ids from.
-        file: what to name in errors.
-        rows: gone through once.
-        position: how far it has been read, and how far there is to go (0: nobody knows), in kB or rows.
-        unread: what else there is, which nobody asked for: the other splits of a data set.
+        file: its name in errors.
+        rows: its rows, to be read once.
+        position: how much has been read, and the total (0 if unknown), in kB or rows.
+        unread: the other splits of a data set, if none was requested.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Source:
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 LONGEST_FIELD: Final = 1 << 26
-"""Most characters of a CSV field: a quote that is never closed would otherwise take the rest of the file."""
+"""The largest number of characters in a CSV field, so that an unclosed quote does not read the whole file."""
 CARRIAGE_RETURN: Final = (
     "a carriage return inside the line, such as old Macs end lines with",
     r"end each line with \n or \r\n, and put quotes around fields that hold line ends",
@@ -80,7 +81,7 @@ JSON_OBJECT: Final = 'write one object a line, such as {"prompt": "...", "respon
 
 
 def damaged(path: Path, error: Exception, line: int | None = None) -> RedpencilError:
-    """The error of a compressed file that ends early or is not what it seems."""
+    """Return the error for a compressed file that ends early or is not valid."""
     return RedpencilError(
         f"the compressed file is damaged or ends early ({error})", file=path, line=line, hint="get the file again"
     )
@@ -90,7 +91,7 @@ DAMAGE: Final = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 def first_bytes(stream: BinaryIO, path: Path, count: int) -> bytes:
-    """The first bytes of a stream, which is then at its beginning again.
+    """Read the first bytes of a stream, and go back to its beginning.
 
     Raises:
         RedpencilError: if it is compressed and damaged.
@@ -104,10 +105,10 @@ def first_bytes(stream: BinaryIO, path: Path, count: int) -> bytes:
 
 
 def numbered(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines with their numbers, without a byte order mark.
+    """Read lines with their numbers, without a byte order mark.
 
     Raises:
-        RedpencilError: if the file is compressed and damaged, or a line has no end.
+        RedpencilError: if the file is compressed and damaged, or a line is too long.
     """
     number = 0
     try:
@@ -153,7 +154,7 @@ def array_rows(stream: BinaryIO, path: Path) -> Rows:
         decoder.decode(text)
     except json.JSONDecodeError as error:
         problem = f"not valid JSON ({error.msg} at column {error.colno})"
-        hint = "mend the file, or write it again"
+        hint = "correct the file, or write it again"
         raise RedpencilError(problem, file=path, line=error.lineno, hint=hint) from None
     except ValueError as error:
         raise RedpencilError(f"JSON that cannot be read ({error})", file=path, hint="shorten the number") from None
@@ -206,8 +207,8 @@ def watching_decoder() -> tuple[json.JSONDecoder, list[str]]:
 def object_row(place: Place, row: object, repeated: Sequence[str], raw: str) -> SourceRow:
     """A row that should be an object without `repeated` keys; `raw` is its text."""
     if repeated:
-        name = repeated[0].encode("utf-8", "backslashreplace").decode()
-        clash = place.error("the key stands twice in one object", field=name, hint="give each key once")
+        name = escape_half_pairs(repeated[0])
+        clash = place.error("the key occurs twice in one object", field=name, hint="give each key once")
         return SourceRow(place, {}, clash, raw)
     if isinstance(row, dict):
         return SourceRow(place, row)
@@ -275,11 +276,11 @@ def _is_carriage_return(error: csv.Error) -> bool:
 
 
 def _delimiter(header: str, usual: str) -> str:
-    """The delimiter of a table by the first line of its header."""
+    """Find the delimiter of a table in the first line of its header."""
     for delimiter in (usual, ";", "\t", ","):
         try:
             names = next(csv.reader([header], delimiter=delimiter, strict=True), [])
-        except csv.Error:  # a quoted name goes on in the next line
+        except csv.Error:  # a quoted name continues on the next line
             return usual
         if len(names) > 1:
             return delimiter
@@ -296,16 +297,11 @@ def _header(reader: Any, path: Path) -> list[str]:
     named = "begin the file with a line of column names, each once"
     if not any(header):
         raise RedpencilError("no header", file=path, line=1, hint=named)
-    twice = next((name for at, name in enumerate(header) if name in header[:at]), None)
-    if twice is not None:
-        raise RedpencilError("the header names a column twice", file=path, line=1, field=twice, hint=named)
-    if not "".join(header).isascii():
-        try:
-            "".join(header).encode("utf-8")
-        except UnicodeEncodeError:
-            raise RedpencilError(
-                "the header is not valid UTF-8", file=path, line=1, hint="convert the file to UTF-8"
-            ) from None
+    repeated = next((name for at, name in enumerate(header) if name in header[:at]), None)
+    if repeated is not None:
+        raise RedpencilError("the header names a column twice", file=path, line=1, field=repeated, hint=named)
+    if any(map(has_half_pair, header)):
+        raise RedpencilError("the header is not valid UTF-8", file=path, line=1, hint="convert the file to UTF-8")
     return header
 
 
@@ -314,15 +310,11 @@ def _table_row(place: Place, header: list[str], values: list[str], delimiter: st
         raw = io.StringIO()
         csv.writer(raw, delimiter=delimiter, lineterminator="").writerow(values)
         problem = f"{len(values)} fields under a header of {len(header)}"
-        return SourceRow(
-            place, {}, place.error(problem, hint="quote fields that hold delimiters or line ends"), raw.getvalue()
-        )
+        error = place.error(problem, hint="quote fields that hold delimiters or line ends")
+        return SourceRow(place, {}, error, raw.getvalue())
     row = dict(zip(header, values, strict=True))
     for column, value in row.items():
-        if not value.isascii():
-            try:
-                value.encode("utf-8")
-            except UnicodeEncodeError as error:
-                problem = f"not valid UTF-8 at character {error.start}"
-                return SourceRow(place, {}, place.error(problem, field=column, hint="convert the file to UTF-8"), row)
+        if has_half_pair(value):
+            error = place.error("not valid UTF-8", field=column, hint="convert the file to UTF-8")
+            return SourceRow(place, {}, error, row)
     return SourceRow(place, row)

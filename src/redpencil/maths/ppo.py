@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from redpencil.config import KLEstimator, RewardKind
-from redpencil.maths.masked import at_least_float32, masked_mean, masked_select_or_zero, masked_sum
+from redpencil.maths.masked import VARIANCE_FLOOR, at_least_float32, masked_mean, masked_select_or_zero, masked_sum
 from redpencil.maths.reward_losses import trajectory_reward
 
 MAX_PROPORTIONAL_ERROR = 0.2
@@ -176,6 +176,51 @@ def gae(
     with torch.autocast(deltas.device.type, enabled=False):  # it would round the sums to half precision
         advantages = masked_select_or_zero(deltas @ decay.T, response_mask)
     return advantages, advantages + values
+
+
+def group_advantages(
+    rewards: Tensor,
+    response_mask: Tensor,
+    group_size: int,
+    *,
+    kind: Literal["return_to_go", "end"],
+    gamma: float = 1.0,
+    normalise_std: bool = True,
+) -> Tensor:
+    """Advantages of each token without a value model, from groups of answers to one prompt (GRPO).
+
+    For each group g of answers i, with G_it = sum_{j >= t} gamma^{j - t} r_ij, the return from token t on:
+
+        end            A_it = (G_i1 - mean_g G_1) / std_g G_1           one number for all tokens of an answer
+        return_to_go   A_it = (G_it - mean_g G_t) / std_g               std over all tokens of the group
+
+    `end` is GRPO with outcome supervision (Shao et al., 2024, section 4.1.2). `return_to_go` compares each token with
+    its group at the same position; an answer that has ended earns 0 from there on, so that neither length nor place is
+    paid for by itself.
+
+    Args:
+        rewards: [B, T]; answers to one prompt are neighbours, B is a multiple of `group_size`.
+        response_mask: bool [B, T]; True = response token. Responses start in the first column.
+        group_size: answers to each prompt.
+        kind: `return_to_go` or `end`.
+        gamma: discount.
+        normalise_std: divide by the standard deviation of the group (without Bessel's correction); a group whose
+            answers are practically equal gets 0 either way.
+
+    Returns:
+        [B, T], 0 outside `response_mask`.
+    """
+    rewards = masked_select_or_zero(rewards, response_mask)
+    returns, _ = gae(rewards, torch.zeros_like(rewards), torch.ones_like(response_mask), gamma, 1.0)
+    counted = response_mask
+    if kind == "end":  # an answer counts once, however long it is
+        returns, counted = returns[:, :1], torch.ones_like(response_mask[:, :1])
+    groups, counted = (tensor.reshape(-1, group_size, tensor.shape[-1]) for tensor in (returns, counted))
+    centred = groups - groups.mean(dim=1, keepdim=True)
+    if normalise_std:
+        variance = masked_sum(centred.square(), counted, dim=(1, 2)) / counted.sum(dim=(1, 2)).clamp(min=1)
+        centred = centred / torch.where(variance > VARIANCE_FLOOR, variance, 1.0).sqrt()[:, None, None]
+    return masked_select_or_zero(centred.reshape_as(returns).expand_as(rewards), response_mask)
 
 
 KLTerm = Literal["per_token", "terminal", "none"]

@@ -12,7 +12,10 @@ prints 1/T_i alone. Only with the second fraction does the term vanish at equal 
 the second fraction is what is computed here.
 """
 
-import torch
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
 from torch import Tensor
 from torch.nn import functional
 
@@ -32,13 +35,8 @@ def trajectory_reward(token_rewards: Tensor, response_mask: Tensor) -> Tensor:
     return masked_mean(token_rewards, response_mask, dim=-1)
 
 
-def preference_probability(chosen_reward: Tensor, rejected_reward: Tensor) -> Tensor:
-    """Probability that the chosen response is preferred: sigmoid(R_i - R_j) (Eq. 2). [B], [B] -> [B]."""
-    return torch.sigmoid(at_least_float32(chosen_reward) - at_least_float32(rejected_reward))
-
-
 def bradley_terry_loss(margin: Tensor) -> Tensor:
-    """Negative log-likelihood of the preferences: mean of -log sigmoid(margin) (the outer part of Eq. 3 and 4).
+    """Negative log-likelihood of the preferences (Eq. 2, the outer part of Eq. 3 and 4): mean of -log sigmoid(margin).
 
     Args:
         margin: [B], what is inside the sigmoid; see `eq3_margin` and `eq4_margin`.
@@ -64,42 +62,6 @@ def eq3_margin(chosen_rewards: Tensor, rejected_rewards: Tensor, chosen_mask: Te
     return trajectory_reward(chosen_rewards, chosen_mask) - trajectory_reward(rejected_rewards, rejected_mask)
 
 
-def eq3_terms(
-    chosen_rewards: Tensor,
-    rejected_rewards: Tensor,
-    chosen_unchanged: Tensor,
-    rejected_unchanged: Tensor,
-    chosen_changed: Tensor,
-    rejected_changed: Tensor,
-    chosen_mask: Tensor,
-    rejected_mask: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The three terms into which Eq. 3 splits the margin; see the module's text.
-
-    Where U0 and U1 together are the whole response on each side, first + second - third is `eq3_margin`.
-
-    Args:
-        chosen_rewards: [B, Tc].
-        rejected_rewards: [B, Tr].
-        chosen_unchanged: bool [B, Tc], U0 on the chosen side.
-        rejected_unchanged: bool [B, Tr], U0 on the rejected side.
-        chosen_changed: bool [B, Tc], U1 of the chosen side.
-        rejected_changed: bool [B, Tr], U1 of the rejected side.
-        chosen_mask: bool [B, Tc]; True = response token.
-        rejected_mask: bool [B, Tr]; True = response token.
-
-    Returns:
-        Unchanged term, sum_{U0} r_i / T_i - sum_{U0} r_j / T_j; chosen term, sum_{U1} r_i / T_i; rejected term,
-        sum_{U1} r_j / T_j; each [B].
-    """
-    unchanged = _share(chosen_rewards, chosen_unchanged, chosen_mask) - _share(
-        rejected_rewards, rejected_unchanged, rejected_mask
-    )
-    chosen = _share(chosen_rewards, chosen_changed, chosen_mask)
-    rejected = _share(rejected_rewards, rejected_changed, rejected_mask)
-    return unchanged, chosen, rejected
-
-
 def eq4_margin(
     chosen_rewards: Tensor,
     rejected_rewards: Tensor,
@@ -118,6 +80,25 @@ def eq4_margin(
     """
     chosen = _share(chosen_rewards, chosen_changed, chosen_mask)
     return chosen - _share(rejected_rewards, rejected_changed, rejected_mask)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLoss:
+    """A loss on token rewards: its margin, and whether that reads which tokens were changed.
+
+    margin: called with chosen rewards [B, Tc], rejected rewards [B, Tr], chosen_changed and rejected_changed (U1 of
+    each side), chosen_mask and rejected_mask; returns [B].
+    """
+
+    margin: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+    needs_changes: bool
+
+
+TOKEN_LOSSES: Final[Mapping[str, TokenLoss]] = {
+    "eq3": TokenLoss(lambda ri, rj, _ui, _uj, mi, mj: eq3_margin(ri, rj, mi, mj), needs_changes=False),
+    "eq4": TokenLoss(eq4_margin, needs_changes=True),
+}
+"""The values of `reward.loss`. To add one, write its margin here and name it in `RewardConfig.loss`."""
 
 
 def zero_penalty(rewards: Tensor, unchanged_mask: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class Codec:
     context: int | None = None
 
     def unfit(self, prompt: Sequence[int], response: Sequence[int], max_length: int) -> str | None:
-        """Why a row of token ids cannot be trained on, for the counts of skipped rows; None if it can."""
+        """Return the reason why a row of token ids cannot be trained on, or None if it can."""
         length = len(prompt) + len(response)
         if not prompt:
             return "empty prompt"
@@ -46,7 +46,7 @@ class Codec:
         return None
 
     def encode_prompts(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt, up to where the response begins."""
+        """Tokenise prompts, up to where the response begins."""
         if self.template == CHAT:
             chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
             try:
@@ -66,62 +66,69 @@ class Codec:
         return [self._without_final_eos(list(ids)) for ids in encoded]
 
     def _without_final_eos(self, ids: list[int]) -> list[int]:
-        """Some tokenizers close every text with EOS; after a prompt the response has yet to come."""
+        """Drop the EOS that some tokenizers put behind every text: after a prompt the response is yet to come."""
         return ids[:-1] if len(ids) > 1 and ids[-1] == self.eos_id else ids
 
-    def encode_responses(self, responses: Sequence[str], *, finished: bool = True) -> list[Tokens]:
-        """Tokens of each response with their character spans; a finished one ends with EOS."""
+    def encode_responses(self, responses: Sequence[str], *, finished: bool | Sequence[bool] = True) -> list[Tokens]:
+        """Tokenise responses, with character spans; a finished one ends with EOS.
+
+        `finished` is one value for all of them, or one for each. No responses give an empty list.
+        """
+        if not responses:
+            return []
+        ends = [finished] * len(responses) if isinstance(finished, bool) else finished
         encoded = self.tokenizer(list(responses), add_special_tokens=False, return_offsets_mapping=True)
         tokens = []
-        for text, ids, offsets in zip(responses, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        columns = (responses, encoded["input_ids"], encoded["offset_mapping"], ends)
+        for text, ids, offsets, has_end in zip(*columns, strict=True):
             spans = tuple(offsets)
-            if finished:
+            if has_end:
                 tokens.append(Tokens((*ids, self.eos_id), (*spans, (len(text), len(text))), has_eos=True))
             else:
                 tokens.append(Tokens(tuple(ids), spans, has_eos=False))
         return tokens
 
     def decode(self, responses: Sequence[Sequence[int]]) -> list[str]:
-        """Text of each response, without special tokens."""
+        """Decode responses, without special tokens."""
         texts: list[str] = self.tokenizer.batch_decode([list(ids) for ids in responses], skip_special_tokens=True)
         return texts
 
     def token_texts(self, ids: Sequence[int]) -> list[str]:
-        """Each token as a person reads it, for heat-maps and `--show`."""
+        """Decode each token by itself, for heat-maps and `--show`."""
         return [str(self.tokenizer.decode([i])) for i in ids]
 
 
-READING = ("normalizer", "pre_tokenizer", "post_processor", "model", "added_tokens")
-"""What of a tokenizer decides which ids a text gets; how it pads, cuts and decodes does not."""
+ENCODING_PARTS = ("normalizer", "pre_tokenizer", "post_processor", "model", "added_tokens")
+"""The parts of a tokenizer that decide which ids a text gets; padding, truncation and decoding do not."""
 
 
-def cut_alike(one: Codec, other: Codec) -> bool:
-    """Whether two tokenizers make the same ids of any text, and end responses with the same one.
+def same_tokenizer(one: Codec, other: Codec) -> bool:
+    """Tell whether two tokenizers make the same ids of any text, and end responses with the same one.
 
-    What counts is vocabulary, normalisation, rules and special tokens as they were loaded, not the names of folders.
+    Vocabulary, normalisation, rules and special tokens count as they were loaded, names of folders do not.
     """
     if one.eos_id != other.eos_id:
         return False
     first, second = (codec.tokenizer.backend_tokenizer.to_str() for codec in (one, other))
     if first == second:
         return True
-    ours, theirs = json.loads(first), json.loads(second)
-    return all(ours.get(part) == theirs.get(part) for part in READING)
+    left, right = json.loads(first), json.loads(second)
+    return all(left.get(part) == right.get(part) for part in ENCODING_PARTS)
 
 
-def read_alike(one: Codec, other: Codec) -> bool:
-    """Whether two codecs make the same ids of any prompt and response: template and tokenizer are the same."""
+def same_encoding(one: Codec, other: Codec) -> bool:
+    """Tell whether two codecs make the same ids of any prompt and response: template and tokenizer are the same."""
     if one.template != other.template:
         return False
     same_chat = one.template != CHAT or one.tokenizer.chat_template == other.tokenizer.chat_template
-    return same_chat and cut_alike(one, other)
+    return same_chat and same_tokenizer(one, other)
 
 
 def load_codec(folder: str | Path, template: str = "{prompt}") -> Codec:
-    """The tokenizer of a local checkpoint folder.
+    """Load the tokenizer of a local checkpoint folder.
 
     Raises:
-        RedpencilError: if the folder holds no fast tokenizer, it has no EOS token, or the template does not fit.
+        RedpencilError: if the folder does not hold a fast tokenizer, it has no EOS token, or the template does not fit.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -175,15 +182,15 @@ def _pad_id(tokenizer: PreTrainedTokenizerBase, eos_id: int) -> int:
 def _context(folder: Path) -> int | None:
     path = folder / "config.json"
     config = read_object(path) if path.is_file() else {}
-    found = config.get("max_position_embeddings", config.get("n_positions"))
-    return found if isinstance(found, int) and found > 0 else None
+    limit = config.get("max_position_embeddings", config.get("n_positions"))
+    return limit if isinstance(limit, int) and limit > 0 else None
 
 
 def read_object(path: Path) -> Mapping[str, Any]:
-    """The content of a JSON file of a model folder.
+    """Read a JSON file of a model folder.
 
     Raises:
-        RedpencilError: if the file is missing or holds no JSON object.
+        RedpencilError: if the file is missing or not a JSON object.
     """
     content = read_json(path)
     if not isinstance(content, dict):
@@ -192,5 +199,5 @@ def read_object(path: Path) -> Mapping[str, Any]:
 
 
 def first_line(error: Exception) -> str:
-    """What a library's error says, without its advice."""
+    """Return the first line of a library's error, without its advice."""
     return (str(error) or type(error).__name__).splitlines()[0]

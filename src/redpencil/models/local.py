@@ -1,7 +1,7 @@
 """A local Hugging Face causal language model as a provider of answers.
 
 A conversation is written in the chat template of the tokenizer; where that has none, as plain text in the style of
-Figure 2 of the paper: `Human: ...`, a blank line, `Assistant: ...`. A last turn of the assistant is gone on from.
+Figure 2 of the paper: `Human: ...`, a blank line, `Assistant: ...`. A last turn of the assistant is continued.
 """
 
 import hashlib
@@ -12,27 +12,25 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from transformers import PreTrainedModel
-
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import WEIGHTS, LanguageModel, has_weights, load_policy
 from redpencil.models.codec import Codec, first_line, load_codec
-from redpencil.models.loading import WEIGHTS, context_of, has_weights, load_policy
 from redpencil.models.runtime import Runtime, make_runtime, set_seed
-from redpencil.models.sampling import Sample, sample_responses
+from redpencil.models.sampling import HFSampler, Sample
 from redpencil.providers.base import Completion, Failure, Message, Request, Result, StopReason, Usage
 from redpencil.runs import derive_seed
 
 _SPEAKERS: Final = {"user": "Human: ", "assistant": "Assistant: ", "system": ""}
 _NEXT_TURN: Final = "\n\nHuman:"
-"""Where a model without a chat template goes on to play the human, its answer is over."""
+"""An answer ends here: a model without a chat template would continue with the human's turn."""
 _SMALL_FILES: Final = ("*.json", "*.jinja", "*.model", "*.txt")
 _SAMPLES, _SAMPLE_BYTES = 64, 65_536
 
 
 @dataclass(slots=True)
 class _Begun:
-    """An answer under way: what was asked, what is said so far, and how many tokens there is room for still."""
+    """An unfinished answer: the request, its token ids, the tokens so far, and the room that is left."""
 
     request: Request
     ids: list[int]
@@ -64,7 +62,7 @@ class LocalProvider:
         runtime: device and number format; by default a GPU where there is one.
 
     Raises:
-        RedpencilError: from `identity` and `answer`, if the folder holds no such model.
+        RedpencilError: from `identity` and `answer`, if the folder does not hold such a model.
     """
 
     folder: Path
@@ -98,15 +96,14 @@ class LocalProvider:
         """Answer batch by batch, in the order of the requests within each batch; too long ones come first.
 
         Raises:
-            RedpencilError: if the folder holds no model, or its chat template does not take such conversations.
+            RedpencilError: if the folder does not hold a model, or its chat template does not take such conversations.
         """
         stream = iter(requests)
         while batch := list(islice(stream, self.batch_size)):
             yield from self._answer_batch(batch)
 
     def _answer_batch(self, batch: Sequence[Request]) -> Iterator[tuple[Request, Result]]:
-        model, codec = self._loaded
-        context = context_of(model)
+        codec, context = self._policy.codec, self._policy.context
         fitting: list[_Begun] = []
         for request in batch:
             ids = _encode(request.messages, codec)
@@ -119,44 +116,44 @@ class LocalProvider:
         if self.temperature > 0:
             set_seed(derive_seed(self.seed, *(request.key for request in batch)))
         while fitting:
-            self._go_on(fitting, model, codec)
+            self._extend(fitting)
             for begun in fitting:
                 if begun.over:
                     yield begun.request, _completion(begun.sample, len(begun.ids), codec)
             fitting = [begun for begun in fitting if not begun.over]
 
-    def _go_on(self, answers: Sequence["_Begun"], model: PreTrainedModel, codec: Codec) -> None:
-        """Go on as far as all of them have room. So each gets as much as it would get alone."""
+    def _extend(self, answers: Sequence["_Begun"]) -> None:
+        """Extend answers by as many tokens as all of them have room for, so that each gets what it would get alone."""
         config = SamplingConfig(
             temperature=self.temperature,
             top_p=self.top_p,
             response_length=min(begun.room for begun in answers),
             batch_size=self.batch_size,
         )
-        samples = sample_responses(model, codec, [begun.so_far for begun in answers], config, self.runtime)
+        samples = HFSampler(self._policy).sample([begun.so_far for begun in answers], config)
         for begun, sample in zip(answers, samples, strict=True):
             begun.sample = Sample(begun.sample.ids + sample.ids, sample.finished)
             begun.room -= len(sample.ids)
 
     @cached_property
-    def _loaded(self) -> tuple[PreTrainedModel, Codec]:
+    def _policy(self) -> LanguageModel:
         if not has_weights(self.folder):
             raise RedpencilError(
                 "no model to answer with: there are no weights",
                 file=self.folder,
                 hint="give a folder that save_pretrained wrote",
             )
-        return load_policy(self.folder, self.runtime, trained=False), load_codec(self.folder)
+        return load_policy(self.folder, self.runtime, trained=False, codec=load_codec(self.folder))
 
 
 def render_plain(messages: Sequence[Message]) -> str:
-    """A conversation as plain text that ends where the assistant's answer goes on."""
+    """Write a conversation as plain text that ends where the assistant's answer continues."""
     text = "\n\n".join(_SPEAKERS[turn.role] + turn.content for turn in messages)
     return text if messages[-1].role == "assistant" else f"{text}\n\nAssistant:"
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256, in hexadecimal, of a model folder: configuration and tokenizer whole, samples of the weights.
+    """Hash a model folder (SHA-256, hexadecimal): configuration and tokenizer whole, samples of the weights.
 
     Of each file of weights its size, its ends and evenly spaced stretches count, because reading it all takes long and
     training moves weights everywhere.

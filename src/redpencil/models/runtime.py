@@ -1,19 +1,24 @@
-"""Where and how precisely a stage computes: device, number format, threads, seeds."""
+"""The place and precision of a computation: device, number format, threads, ranks, seeds."""
 
 import contextlib
 import random
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
+import torch.distributed
 
 from redpencil.errors import RedpencilError
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A device and a number format.
+    """A device, a number format, and this process's place among those that work on a stage together.
 
     Trained models keep float32 weights and compute in `dtype` under autocast, because small learning rates vanish
     in bfloat16 weights; frozen models are stored in `dtype`.
@@ -21,9 +26,28 @@ class Runtime:
 
     device: torch.device
     dtype: torch.dtype
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes files: the first of those that work on a stage together."""
+        return self.rank == 0
+
+    def share(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return this process's share of a batch: rows rank, rank + world_size, ..."""
+        return rows if self.world_size == 1 else rows[self.rank :: self.world_size]
+
+    def sum(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Add up named numbers over the processes of a stage, in one reduction; all must name the same."""
+        if self.world_size == 1:
+            return dict(values)
+        total = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(total)
+        return dict(zip(values, total.tolist(), strict=True))
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Context in which a forward pass computes in `dtype`."""
+        """Return the context in which a forward pass computes in `dtype`."""
         if self.dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)

@@ -1,20 +1,19 @@
-"""Sampling responses from a policy."""
+"""Sample responses from a policy, and find where their tokens lie in the text that they spell."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.codec import Codec
 from redpencil.models.forward import collate
-from redpencil.models.loading import context_of, load_policy
-from redpencil.models.runtime import Runtime, set_seed
 from redpencil.records import Prompt, Response
 from redpencil.runs import Progress, no_progress
 
@@ -27,62 +26,130 @@ class Sample:
     finished: bool
 
 
-def end_tokens(model: PreTrainedModel, codec: Codec) -> frozenset[int]:
-    """Every token that ends a response: the tokenizer's EOS and those that the checkpoint's generation names."""
-    named: Any = getattr(model.generation_config, "eos_token_id", None)
+def end_tokens(policy: LanguageModel) -> frozenset[int]:
+    """Return every token that ends a response: the tokenizer's EOS and those of the checkpoint's generation config."""
+    named: Any = getattr(policy.module.generation_config, "eos_token_id", None)
     ids = named if isinstance(named, list) else [] if named is None else [named]
     if not all(isinstance(token, int) for token in ids):
         raise RedpencilError(
             f"eos_token_id is {named!r}, not a token id or a list of them",
-            file=f"{model.name_or_path}/generation_config.json",
+            file=f"{policy.name}/generation_config.json",
             field="eos_token_id",
             hint="correct the file, or delete it",
         )
-    return frozenset([codec.eos_id, *ids])
+    return frozenset([policy.codec.eos_id, *ids])
 
 
-@torch.no_grad()
-def sample_responses(
-    model: PreTrainedModel,
-    codec: Codec,
-    prompt_ids: Sequence[Sequence[int]],
-    config: SamplingConfig,
-    runtime: Runtime,
-    progress: Progress = no_progress,
-) -> list[Sample]:
-    """One response to each prompt, in the prompts' order. Randomness comes from torch's global generator.
+class Sampler(Protocol):
+    """Answers prompts with a policy, wherever that runs."""
 
-    Nothing but `config` shapes the distribution: what a checkpoint's generation_config.json says beyond its end tokens
-    (such as a repetition penalty) would make the samples other than the log-probabilities that PPO trains on.
+    @property
+    def codec(self) -> Codec:
+        """The tokenizer and prompt template of the policy."""
+        ...
 
-    Raises:
-        RedpencilError: if prompt and response can be longer than the model's context.
+    def check(self, prompt_ids: Sequence[Sequence[int]], response_length: int) -> None:
+        """Refuse prompts that leave no room for a response, or that the policy does not know a token of.
+
+        Raises:
+            RedpencilError: naming the longest prompt, or the token.
+        """
+        ...
+
+    def sample(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        config: SamplingConfig,
+        *,
+        seed: int | None = None,
+        progress: Progress = no_progress,
+    ) -> list[Sample]:
+        """Sample one response to each prompt, in the prompts' order.
+
+        With a seed the draws depend on nothing else, and leave the global generator as it was. Without one they come
+        from the global generator.
+
+        Raises:
+            RedpencilError: as `check` does.
+        """
+        ...
+
+    def sync(self, policy: LanguageModel) -> None:
+        """Take over the weights of a policy that training has changed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HFSampler:
+    """Samples in this process by transformers' `generate`.
+
+    Nothing but the sampling configuration shapes the distribution: what a checkpoint's generation_config.json says
+    beyond its end tokens (such as a repetition penalty) would make the samples other than the log-probabilities that
+    PPO trains on.
     """
-    check_context(model, prompt_ids, config.response_length)
-    _check_vocabulary(model, prompt_ids)
-    ends = end_tokens(model, codec)
-    training, generation_config = model.training, model.generation_config
-    model.train(False)
-    model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
-    order = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
-    samples: dict[int, Sample] = {}
-    for start in range(0, len(order), config.batch_size):
-        rows = order[start : start + config.batch_size]
-        answers = _generate(model, codec, [prompt_ids[i] for i in rows], config, runtime, sorted(ends))
-        samples.update({row: cut_at_end(answer, ends) for row, answer in zip(rows, answers, strict=True)})
-        progress(len(samples), len(prompt_ids), "responses")
-    model.train(training)
-    model.generation_config = generation_config
-    return [samples[i] for i in range(len(prompt_ids))]
+
+    policy: LanguageModel
+
+    @property
+    def codec(self) -> Codec:
+        """The tokenizer and prompt template of the policy."""
+        return self.policy.codec
+
+    def check(self, prompt_ids: Sequence[Sequence[int]], response_length: int) -> None:
+        """Refuse prompts that do not fit, as the protocol says."""
+        _check_context(self.policy, prompt_ids, response_length)
+        _check_vocabulary(self.policy, prompt_ids)
+
+    def sample(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        config: SamplingConfig,
+        *,
+        seed: int | None = None,
+        progress: Progress = no_progress,
+    ) -> list[Sample]:
+        """Sample batch by batch, prompts of similar length together."""
+        self.check(prompt_ids, config.response_length)
+        ends = end_tokens(self.policy)
+        order = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
+        samples: dict[int, Sample] = {}
+        with _seeded(seed, self.policy.runtime.device), _plain_generation(self.policy.module):
+            for start in range(0, len(order), config.batch_size):
+                rows = order[start : start + config.batch_size]
+                answers = _generate(self.policy, [prompt_ids[i] for i in rows], config, sorted(ends))
+                samples.update({row: cut_at_end(answer, ends) for row, answer in zip(rows, answers, strict=True)})
+                progress(len(samples), len(prompt_ids), "responses")
+        return [samples[i] for i in range(len(prompt_ids))]
+
+    def sync(self, policy: LanguageModel) -> None:
+        """Do nothing: it samples from the very model that is trained."""
 
 
-def check_context(model: PreTrainedModel, prompt_ids: Sequence[Sequence[int]], response_length: int) -> None:
-    """Refuse prompts that leave no room for a response of `response_length` tokens.
+@contextmanager
+def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    if seed is None:
+        yield
+        return
+    # Without `devices` the generators of every GPU of the machine are kept, with a warning where there are several.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
-    Raises:
-        RedpencilError: naming the longest prompt.
-    """
-    context = context_of(model)
+
+@contextmanager
+def _plain_generation(module: PreTrainedModel) -> Iterator[None]:
+    training, generation_config = module.training, module.generation_config
+    module.train(False)
+    module.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        module.train(training)
+        module.generation_config = generation_config
+
+
+def _check_context(policy: LanguageModel, prompt_ids: Sequence[Sequence[int]], response_length: int) -> None:
+    context = policy.context
     longest = max(map(len, prompt_ids))
     if context is not None and longest + response_length > context:
         raise RedpencilError(
@@ -94,33 +161,30 @@ def check_context(model: PreTrainedModel, prompt_ids: Sequence[Sequence[int]], r
         )
 
 
-def _check_vocabulary(model: PreTrainedModel, prompt_ids: Sequence[Sequence[int]]) -> None:
-    """Refuse prompts with tokens that the model does not know, as when it lies beside another's tokenizer."""
-    embeddings: Any = model.get_input_embeddings()
+def _check_vocabulary(policy: LanguageModel, prompt_ids: Sequence[Sequence[int]]) -> None:
+    """Refuse prompts with tokens that the model does not know, as when its folder has another model's tokenizer."""
+    embeddings: Any = policy.module.get_input_embeddings()
     known: int = embeddings.num_embeddings
     largest = max(map(max, prompt_ids))
     if largest >= known:
         raise RedpencilError(
             f"the tokenizer gives token {largest}, the model knows {known} tokens",
-            file=model.name_or_path,
+            file=policy.name,
             field="vocab_size",
             hint="put the tokenizer that the model was trained with beside it",
         )
 
 
+@torch.no_grad()
 def _generate(
-    model: PreTrainedModel,
-    codec: Codec,
-    prompt_ids: Sequence[Sequence[int]],
-    config: SamplingConfig,
-    runtime: Runtime,
-    ends: list[int],
+    policy: LanguageModel, prompt_ids: Sequence[Sequence[int]], config: SamplingConfig, ends: list[int]
 ) -> list[list[int]]:
+    codec, runtime = policy.codec, policy.runtime
     batch = collate(prompt_ids, [()] * len(prompt_ids), codec.pad_id, runtime.device)
     width = batch.prompt_width
     greedy: dict[str, Any] = {"do_sample": False}
     sampled = {"do_sample": True, "temperature": config.temperature, "top_p": config.top_p, "top_k": 0}
-    generate: Any = model.generate
+    generate: Any = policy.module.generate
     try:
         with runtime.autocast():
             output = generate(
@@ -136,7 +200,7 @@ def _generate(
             raise
         raise RedpencilError(
             "the model's probabilities are not finite numbers",
-            file=model.name_or_path,
+            file=policy.name,
             hint="its weights are damaged, or training broke down: take another checkpoint or a lower learning rate",
         ) from error
     answers: list[list[int]] = output[:, width:].tolist()
@@ -144,7 +208,7 @@ def _generate(
 
 
 def cut_at_end(ids: Sequence[int], ends: frozenset[int]) -> Sample:
-    """Keep what comes up to and including the first end token. What follows is padding, whatever its id."""
+    """Cut a response off behind its first end token; the rest is padding, whatever its id."""
     for index, token in enumerate(ids):
         if token in ends:
             return Sample(tuple(ids[: index + 1]), finished=True)
@@ -153,7 +217,7 @@ def cut_at_end(ids: Sequence[int], ends: frozenset[int]) -> Sample:
 
 @dataclass(frozen=True, slots=True)
 class EncodedPrompts:
-    """Prompts that fit, with their token ids, and how many did not."""
+    """Prompts that fit, with their token ids, and the number of those that did not."""
 
     records: list[Prompt]
     ids: list[list[int]]
@@ -178,31 +242,32 @@ def encode_prompts(prompts: Sequence[Prompt], codec: Codec, max_prompt_length: i
 
 
 def respond(
-    policy: Path,
+    sampler: Sampler,
     prompts: Sequence[Prompt],
     *,
     config: SamplingConfig,
-    codec: Codec,
-    runtime: Runtime,
     seed: int,
     model_name: str,
     progress: Progress = no_progress,
 ) -> tuple[list[Response], int]:
-    """Answer prompts with the policy of a folder; also returns how many prompts were skipped as too long."""
+    """Answer prompts; also returns the number of prompts that were skipped as empty or too long."""
+    codec = sampler.codec
     encoded = encode_prompts(prompts, codec, config.max_prompt_length)
-    model = load_policy(policy, runtime, trained=False)
-    set_seed(seed)
-    samples = sample_responses(model, codec, encoded.ids, config, runtime, progress)
+    samples = sampler.sample(encoded.ids, config, seed=seed, progress=progress)
+    return responses_of(encoded.records, samples, codec, model_name), encoded.skipped
+
+
+def responses_of(prompts: Sequence[Prompt], samples: Sequence[Sample], codec: Codec, model_name: str) -> list[Response]:
+    """Decode samples into records, one for each prompt."""
     texts = codec.decode([sample.ids for sample in samples])
-    responses = [
+    return [
         Response(prompt.id, prompt.prompt, text, model_name, sample.finished, meta=prompt.meta)
-        for prompt, text, sample in zip(encoded.records, texts, samples, strict=True)
+        for prompt, text, sample in zip(prompts, texts, samples, strict=True)
     ]
-    return responses, encoded.skipped
 
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-"""What bytes decode to that are no whole character."""
+"""The character that incomplete bytes decode to."""
 
 Spans = tuple[tuple[int, int], ...]
 
@@ -220,7 +285,7 @@ class Placed:
 
 
 def place(codec: Codec, samples: Sequence[Sample]) -> list[Placed]:
-    """Text and spans of sampled responses, in their order."""
+    """Decode sampled responses into texts and spans, in their order."""
     if not samples:
         return []
     special = frozenset(i for i, token in codec.tokenizer.added_tokens_decoder.items() if token.special)
@@ -238,7 +303,7 @@ def place(codec: Codec, samples: Sequence[Sample]) -> list[Placed]:
 
 
 def _spans_by_decoding(codec: Codec, ids: Sequence[int], text: str) -> Spans:
-    """Spans of any tokens without special ones, from the texts of all their beginnings.
+    """Find the spans of any tokens without special ones, from the texts of all their beginnings.
 
     A beginning that ends inside a character decodes to a replacement character there. The character's pieces are then
     known by their beginnings, which agree with the text up to that character and go on otherwise.
@@ -258,15 +323,15 @@ def _spans_by_decoding(codec: Codec, ids: Sequence[int], text: str) -> Spans:
 
 
 def _agreement(one: str, other: str) -> int:
-    """How many characters two texts begin with in common."""
+    """Count the characters that two texts begin with in common."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _with_empty(spans: Spans, empty: Sequence[bool]) -> Spans:
-    """The spans with an empty one put in wherever `empty` says so."""
-    given, found, reached = iter(spans), [], 0
-    for nothing in empty:
-        span = (reached, reached) if nothing else next(given)
+    """Put an empty span in wherever `empty` is True."""
+    source, out, reached = iter(spans), [], 0
+    for is_empty in empty:
+        span = (reached, reached) if is_empty else next(source)
         reached = max(reached, span[1])
-        found.append(span)
-    return tuple(found)
+        out.append(span)
+    return tuple(out)

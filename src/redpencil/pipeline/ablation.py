@@ -1,4 +1,4 @@
-"""Ablations: a base recipe and its variants, with every seed, as run folders that share what does not differ."""
+"""Ablations: run folders of a base recipe and its variants, for every seed, that share stages where they can."""
 
 import math
 import os
@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -23,43 +22,35 @@ from redpencil.pipeline.run import LOCK, finish_seed, locked_folder, write_recip
 from redpencil.recipe import Ablations
 from redpencil.records import Comparison, read_jsonl
 from redpencil.report.run_page import write_report
-from redpencil.runs import environment, fingerprint, finite, hash_input, write_json
-
-NORMAL_95 = 1.959963984540054
-"""Standard errors on either side of a 95 % interval, where a single seed says nothing of the spread over seeds."""
+from redpencil.results import NORMAL_95, AblationResults, Measure, RunResults, write_results
+from redpencil.results import Estimate as SeedEstimate
+from redpencil.results import Variant as VariantResults
+from redpencil.runs import check_layout, environment, fingerprint, hash_input, written_by
 
 Measured = dict[str, Estimate]
-"""By measure; a standard error that is not known, and one over prompts or pairs where it is, of one seed."""
+"""Estimates of one seed by measure; the standard error, over prompts or pairs, is nan where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The runs of one variant: folder and results by seed. `same_as` is the variant with whose runs they are one."""
+    """The runs of one variant: folder and results by seed. `same_as` is the variant whose runs they are, if any."""
 
     recipe: Recipe
     roots: Mapping[int, Path]
-    results: Mapping[int, Mapping[str, Any]]
+    results: Mapping[int, RunResults]
     same_as: str | None = None
 
 
-def compare(ablations: Ablations, groups: Sequence[str], runs: Mapping[str, Finished]) -> dict[str, Any]:
-    """The content of `ablations.json`.
+def compare(ablations: Ablations, groups: Sequence[str], runs: Mapping[str, Finished]) -> AblationResults:
+    """Compare each variant with the first of its group.
 
     Args:
-        ablations: what was run.
-        groups: those of its groups that were.
+        ablations: the recipe of the ablations.
+        groups: the groups of it that were run.
         runs: by label, `<group>/<variant>`.
-
-    Returns:
-        `name`, `arm`, `seeds`; `sft`: win rate of the policy before the arm's training, in the first variant; `groups`
-        by group and variant: rows with `keys` (what was set), `folder`, `same_as` (a variant whose runs they are),
-        `compared_with` (the group's first variant; null for itself), `measures`, `differences` from that variant, and
-        `alarms` (the seeds in which each went off). A measure has `value`, `low`, `high` (a 95 % t-interval over the
-        seeds; of a single seed a normal one over prompts or pairs, where that is known) and `per_seed`. The difference
-        in win rate is paired over prompts too, and has a `standard_error` over prompts.
     """
     arm = ablations.config.arm
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, VariantResults]] = {}
     for group in groups:
         variants = ablations.config.groups[group]
         first = next(iter(variants))
@@ -67,23 +58,24 @@ def compare(ablations: Ablations, groups: Sequence[str], runs: Mapping[str, Fini
         rows[group] = {}
         for name, keys in variants.items():
             run = runs[f"{group}/{name}"]
-            rows[group][name] = {
-                "keys": keys,
-                "folder": f"{group}/{name}",
-                "same_as": run.same_as,
-                "compared_with": None if name == first else first,
-                "measures": _over_seeds(_measured(run, arm)),
-                "differences": {} if name == first else _differences(run, reference, arm),
-                "alarms": _alarms(run.results),
-            }
+            rows[group][name] = VariantResults(
+                keys=keys,
+                folder=f"{group}/{name}",
+                same_as=run.same_as,
+                compared_with=None if name == first else first,
+                measures=_over_seeds(_measured(run, arm)),
+                differences={} if name == first else _differences(run, reference, arm),
+                diagnostics=_diagnostics(run.results),
+            )
     a_run = next(iter(runs.values()))
-    return {
-        "name": ablations.config.name,
-        "arm": arm,
-        "seeds": list(ablations.base.seeds),
-        "sft": over_seeds([_estimate(results["win_rate"]["sft"]) for results in a_run.results.values()]),
-        "groups": rows,
-    }
+    return AblationResults(
+        name=ablations.config.name,
+        arm=arm,
+        seeds=ablations.base.seeds,
+        sft=over_seeds([_estimate(results.win_rate["sft"]) for results in a_run.results.values()]),
+        groups=rows,
+        environment=environment(),
+    )
 
 
 def _measured(run: Finished, arm: str) -> dict[int, Measured]:
@@ -91,42 +83,45 @@ def _measured(run: Finished, arm: str) -> dict[int, Measured]:
     return {seed: measures(results, arm, model) for seed, results in run.results.items()}
 
 
-def _over_seeds(measured: Mapping[int, Measured]) -> dict[str, Any]:
-    """What every seed measured."""
+def _over_seeds(measured: Mapping[int, Measured]) -> dict[str, Measure]:
+    """Means of the measures that every seed has."""
     return {name: over_seeds([of_seed[name] for of_seed in measured.values()]) for name in _common(measured)}
 
 
-def _differences(run: Finished, reference: Finished, arm: str) -> dict[str, Any]:
-    """Of all that both measured, seed by seed. Errors over pairs are not independent, and so not known."""
-    ours, theirs = _measured(run, arm), _measured(reference, arm)
-    names = [name for name in _common(ours) if name in _common(theirs)]
+def _differences(run: Finished, reference: Finished, arm: str) -> dict[str, Measure]:
+    """Means of seed-by-seed differences of the measures that both have.
+
+    The win rate is paired over prompts too. Errors of the other measures over pairs are not independent, so the
+    errors of their differences are not known.
+    """
+    first, second = _measured(run, arm), _measured(reference, arm)
+    names = [name for name in _common(first) if name in _common(second)]
     gaps = {
-        seed: {name: Estimate(ours[seed][name].value - theirs[seed][name].value, math.nan, 1) for name in names}
-        for seed in ours
+        seed: {name: Estimate(first[seed][name].value - second[seed][name].value, math.nan, 1) for name in names}
+        for seed in first
     }
     for seed, root in run.roots.items():
         gaps[seed]["win_rate"] = win_rate_difference(root, reference.roots[seed], arm)
     return _over_seeds(gaps)
 
 
-def measures(results: Mapping[str, Any], arm: str, model: str | None) -> Measured:
-    """What one seed's results say of an arm and its reward model; what they do not say is left out."""
+def measures(results: RunResults, arm: str, model: str | None) -> Measured:
+    """Measures of an arm and its reward model in the results of one seed; those that are not known are left out."""
     plain = {
-        "mean_length": results["win_rate"][arm]["mean_length"],
-        "kl": results.get("methods", {}).get(arm, {}).get("kl"),
-        **(results["localisation"].get(model) or {}),
+        "mean_length": results.win_rate[arm].mean_length,
+        "kl": results.methods[arm].kl,
+        **(results.localisation.get(model or "") or {}),
     }
-    accuracies = results["reward_accuracy"].get(model) or {}
+    accuracies = results.reward_accuracy.get(model or "") or {}
     return {
-        "win_rate": _estimate(results["win_rate"][arm]),
+        "win_rate": _estimate(results.win_rate[arm]),
         **{f"accuracy_{kind}": _estimate(row) for kind, row in accuracies.items()},
         **{name: Estimate(value, math.nan, 1) for name, value in plain.items() if value is not None},
     }
 
 
-def _estimate(row: Mapping[str, Any]) -> Estimate:
-    error = row["standard_error"]
-    return Estimate(row["value"], math.nan if error is None else error, row["n"])
+def _estimate(row: SeedEstimate) -> Estimate:
+    return Estimate(row.value, math.nan if row.standard_error is None else row.standard_error, row.n or 1)
 
 
 def _common(measured: Mapping[int, Measured]) -> list[str]:
@@ -135,14 +130,15 @@ def _common(measured: Mapping[int, Measured]) -> list[str]:
     return [name for name in first if all(name in other for other in others)]
 
 
-def win_rate_difference(ours: Path, theirs: Path, arm: str) -> Estimate:
-    """Difference of an arm's win rates in two runs of one seed, in points; paired over prompts if they share them.
+def win_rate_difference(root: Path, reference: Path, arm: str) -> Estimate:
+    """Difference of an arm's win rates in two runs of one seed, in points; paired over prompts if these are the same.
 
     Args:
-        ours, theirs: run folders.
+        root: run folder.
+        reference: run folder whose win rate is subtracted.
         arm: its name in both.
     """
-    first, second = (list(read_jsonl(root / "judge" / f"{arm}.jsonl", Comparison)) for root in (ours, theirs))
+    first, second = (list(read_jsonl(folder / "judge" / f"{arm}.jsonl", Comparison)) for folder in (root, reference))
     scores = [scores_of([row.preference for row in rows]) for rows in (first, second)]
     if [(row.id, row.prompt) for row in first] == [(row.id, row.prompt) for row in second]:
         return paired_difference(*scores)
@@ -150,31 +146,31 @@ def win_rate_difference(ours: Path, theirs: Path, arm: str) -> Estimate:
     return Estimate(100 * (means[0] - means[1]), math.nan, min(map(len, scores)))
 
 
-def over_seeds(estimates: Sequence[Estimate]) -> dict[str, Any]:
+def over_seeds(estimates: Sequence[Estimate]) -> Measure:
     """Mean of one estimate a seed, with its 95 % interval; `standard_error` is that over prompts or pairs."""
     values = [estimate.value for estimate in estimates]
     error = math.sqrt(math.fsum(estimate.standard_error**2 for estimate in estimates)) / len(estimates)
     mean, low, high = mean_interval(values)
     if len(values) == 1:
         low, high = mean - NORMAL_95 * error, mean + NORMAL_95 * error
-    return {"value": mean, "low": low, "high": high, "per_seed": values, "standard_error": error}
+    return Measure(value=mean, low=low, high=high, per_seed=tuple(values), standard_error=error)
 
 
-def _alarms(results: Mapping[int, Mapping[str, Any]]) -> dict[str, list[int]]:
-    """The seeds in which each alarm went off."""
-    found: dict[str, list[int]] = {}
+def _diagnostics(results: Mapping[int, RunResults]) -> dict[str, tuple[int, ...]]:
+    """The seeds in which each diagnostic was raised, by name."""
+    seeds: dict[str, list[int]] = {}
     for seed, of_seed in results.items():
-        for name in dict.fromkeys(alarm["name"] for alarm in of_seed.get("alarms", ())):
-            found.setdefault(name, []).append(seed)
-    return found
+        for name in dict.fromkeys(row.name for row in of_seed.diagnostics):
+            seeds.setdefault(name, []).append(seed)
+    return {name: tuple(raised) for name, raised in seeds.items()}
 
 
 def share(stages: Sequence[StageSpec]) -> dict[str, StageSpec]:
-    """By the key of each stage the one that is computed for it: the first that cannot but write the same.
+    """Map the key of each stage to the stage that is computed for it: the first that must write the same.
 
-    Two stages are one if name, seed and configuration are equal and so are their inputs: what another of `stages`
-    writes is equal if it comes from stages that are one, and any other input if its content is. It must be there. So
-    the inputs decide what the executor's fingerprint would, before they are written.
+    Two stages are the same if name, seed, configuration and inputs are equal. Inputs that other `stages` write are
+    equal if those stages are the same; other inputs must exist, and are equal if their content is. This gives the
+    answer of the executor's fingerprint before the inputs are written.
 
     Args:
         stages: of any number of runs, each after those it reads from; folders are unique.
@@ -199,9 +195,9 @@ def share(stages: Sequence[StageSpec]) -> dict[str, StageSpec]:
 
 
 def to_compute(owners: Mapping[str, StageSpec], wanted: Iterable[StageSpec]) -> list[StageSpec]:
-    """The stages that are computed for those `wanted`, in order, each waiting for the owners of what it reads.
+    """List the stages to compute for those `wanted`, in order, each with the owners of its inputs as its needs.
 
-    A need that is none of the shared stages is taken to be met.
+    Needs that are not among the shared stages are taken to be complete.
     """
     stages = {owners[stage.key].key: owners[stage.key] for stage in wanted}
     in_order = [owner for key, owner in owners.items() if key == owner.key and key in stages]
@@ -212,13 +208,12 @@ def to_compute(owners: Mapping[str, StageSpec], wanted: Iterable[StageSpec]) -> 
 
 
 def link(stages: Iterable[StageSpec], owners: Mapping[str, StageSpec]) -> None:
-    """Make every stage that another owns a link to the owner's folder, and no owner's folder a link.
+    """Make every stage that another one is computed for a link to its owner's folder, and no owner's folder a link.
 
-    So nothing is written through a link: whoever writes has a folder of its own. A link may point to a folder that is
-    still to be written.
+    So nothing is written through a link. A link may point to a folder that is still to be written.
 
     Raises:
-        RedpencilError: if something stands in the way that redpencil did not write, or links cannot be made.
+        RedpencilError: if a folder is in the way that redpencil did not write, or links cannot be made.
     """
     for stage in stages:
         owner = owners[stage.key]
@@ -242,7 +237,7 @@ def link(stages: Iterable[StageSpec], owners: Mapping[str, StageSpec]) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Take away a link, or what this stage wrote when it was nobody else's."""
+    """Remove a link, or the folder that this stage wrote when it was not shared."""
     if folder.is_symlink():
         folder.unlink()
     elif (folder / "manifest.json").is_file():
@@ -254,16 +249,16 @@ def _clear(folder: Path) -> None:
 BASE = "base"
 RESULTS = "ablations.json"
 RECIPE = "ablations.yaml"
-WRITTEN_HERE = "# The ablations of this folder with their base spelled out, written by redpencil."
-"""First line of the recipe in the folder; it tells a folder of ablations from any other."""
+WRITTEN_HERE = "# The ablations of this folder with their base spelled out, written by redpencil"
+"""Start of the recipe in the folder; it marks a folder of ablations."""
 
 Listening = Callable[[int], AbstractContextManager[Listener]]
-"""Gives a listener for so many stages."""
+"""Makes a listener for a number of stages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A recipe planned with all its seeds; `label` is its folder in that of the ablations."""
+    """A recipe with all its seeds; `label` is its folder within the folder of the ablations."""
 
     label: str
     recipe: Recipe
@@ -279,7 +274,7 @@ class Variant:
 
     @property
     def stages(self) -> list[StageSpec]:
-        """Those of all seeds."""
+        """The stages of all seeds."""
         return [stage for seed in self.recipe.seeds for stage in self.plan(seed)]
 
 
@@ -290,12 +285,12 @@ def run_ablations(
     listening: Listening,
     jobs: int | None = None,
     only: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> AblationResults:
     """Run every stage that is not complete yet; write and return `ablations.json`.
 
-    Each seed of a variant has a run folder, `OUT/<group>/<variant>/seed-<n>`. What it has in common with the base, or
-    with a variant before it, is there a link to the folder where it was or will be computed, such as one in
-    `OUT/base/seed-<n>`. With `only`, nothing is computed but what these groups need.
+    Each seed of a variant has a run folder, `OUT/<group>/<variant>/seed-<n>`. Stages that it has in common with the
+    base, or with a variant before it, are links to the folders where they were or will be computed, such as in
+    `OUT/base/seed-<n>`. With `only`, nothing is computed but the stages that these groups need.
 
     Raises:
         RedpencilError: if there is no such group, a file of a recipe is missing or does not fit, `out` holds something
@@ -313,11 +308,11 @@ def run_ablations(
     _check_folder(out)
     with locked_folder(out):
         _write_ablations(ablations, out)
-        jobs = jobs or ablations.base.jobs or default_jobs(ablations.base.device)
+        jobs = jobs or ablations.base.compute.jobs or default_jobs(ablations.base.compute.device)
         owners = _compute(every, wanted, jobs, listening)
         runs = {variant.label: _finished(variant, owners) for variant in wanted}
-        results: dict[str, Any] = finite({**compare(ablations, groups, runs), "environment": environment()})
-        write_json(out / RESULTS, results)
+        results = compare(ablations, groups, runs)
+        write_results(out / RESULTS, results)
     return results
 
 
@@ -330,26 +325,27 @@ def _chosen(ablations: Ablations, only: Sequence[str]) -> list[str]:
 
 
 def _check_inputs(recipes: Iterable[Recipe]) -> None:
-    """Look at what lies outside; a user's own files once for all recipes that read the same ones."""
-    seen = []
+    """Check files of the user, once for all recipes that read the same ones, and ready-made reward models."""
+    checked = []
     for recipe in recipes:
-        outside = (recipe.files, recipe.prompt_template)
-        if recipe.files is not None and outside not in seen:
+        files = (recipe.files, recipe.prompt_template)
+        if recipe.files is not None and files not in checked:
             check_files(recipe.files, recipe.prompt_template)
-            seen.append(outside)
+            checked.append(files)
         check_reward_models(recipe)
 
 
 def _check_folder(out: Path) -> None:
-    """Let pass a folder that is new or one of ablations; a folder with anything else in it is left alone."""
+    """Refuse a folder that is not new and has anything but ablations in it."""
     recipe = out / RECIPE
     if recipe.is_file():
-        ours = recipe.read_bytes().startswith(WRITTEN_HERE.encode())
+        usable = recipe.read_bytes().startswith(WRITTEN_HERE.encode())
     else:
         begun = {LOCK, partial_of(recipe).name}
-        ours = not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= begun)
-    if not ours:
+        usable = not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= begun)
+    if not usable:
         raise RedpencilError("the output folder exists and holds no ablations", file=out, hint="choose another --out")
+    check_layout(out)
 
 
 def _write_ablations(ablations: Ablations, out: Path) -> None:
@@ -359,32 +355,32 @@ def _write_ablations(ablations: Ablations, out: Path) -> None:
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     with whole_file(out / RECIPE) as file:
-        file.write(f"{WRITTEN_HERE}\n{text}".encode())
+        file.write(f"{written_by(WRITTEN_HERE)}\n{text}".encode())
 
 
 def _compute(
     every: Sequence[Variant], wanted: Sequence[Variant], jobs: int, listening: Listening
 ) -> dict[str, StageSpec]:
-    """Run what the wanted variants need; returns by key who owns each stage of all of them.
+    """Run the stages that the wanted variants need; returns the owner of each stage by its key.
 
-    Stages that wait for nothing come first, such as the worlds, which take no time. Then the others know what they read
-    of them by its content: two worlds that differ in the quality of edits alone write the same files.
+    Stages without needs come first, such as the worlds, which take no time. The other stages then know their inputs by
+    content: two worlds that differ only in the quality of edits write the same prompts.
     """
     owners: dict[str, StageSpec] = {}
     for first in (True, False):
         stages = [stage for variant in every for stage in variant.stages if first == (not stage.needs)]
-        found = share(stages)
-        link(stages, found)
-        asked = [stage for variant in wanted for stage in variant.stages if stage.key in found]
-        computed = to_compute(found, stages if first else asked)
+        shared = share(stages)
+        link(stages, shared)
+        asked = [stage for variant in wanted for stage in variant.stages if stage.key in shared]
+        computed = to_compute(shared, stages if first else asked)
         with listening(len(computed)) as listener:
             execute(computed, jobs=1 if first and every[0].recipe.world else jobs, listener=listener)
-        owners |= found
+        owners |= shared
     return owners
 
 
 def _finished(variant: Variant, owners: Mapping[str, StageSpec]) -> Finished:
-    """Complete the run folders of a variant. Where all stages are someone else's, it is the same run."""
+    """Complete the run folders of a variant; if another variant owns all of its stages, it is the same run."""
     results, owned_by = {}, set()
     for seed in variant.recipe.seeds:
         recipe = variant.recipe.model_copy(update={"seeds": (seed,)})

@@ -1,13 +1,17 @@
-"""Where the artefacts of one run lie, for the world and for a user's own files alike."""
+"""The recipe of a run and the paths of its artefacts, for the world and for a user's own files alike."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from redpencil.config import FilesConfig, Method, Recipe
-from redpencil.models.codec import Codec, load_codec
-from redpencil.models.runtime import Runtime, make_runtime
+from redpencil.config import FilesConfig, Method, Recipe, RolloutConfig, SamplingConfig
+
+if TYPE_CHECKING:  # They load torch, which planning a run does not need.
+    from redpencil.models.codec import Codec
+    from redpencil.models.runtime import Runtime
+    from redpencil.models.sampling import Sampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,7 @@ class Paths:
     root: Path
     files: FilesConfig | None
     methods: Mapping[str, Method] = field(default_factory=dict)
-    """By arm; an arm that is not named is one of PPO."""
+    """By arm."""
 
     @property
     def model(self) -> Path:
@@ -70,13 +74,13 @@ class Paths:
         return self.root / f"reward-{name}" / "checkpoint"
 
     def training(self, arm: str) -> Path:
-        """Folder of the stage that trains an arm; for best-of-n, which trains nothing, of the one that answers."""
-        method = self.methods.get(arm, "ppo")
-        return self.root / f"{'outputs' if method == 'best_of_n' else method}-{arm}"
+        """Folder of the stage that trains an arm; of a method that trains nothing, of the stage that answers."""
+        method = self.methods[arm]
+        return self.root / f"{method.name if method.trains else 'outputs'}-{arm}"
 
     def policy(self, name: str) -> Path:
-        """A policy checkpoint: `sft` or an arm. Best-of-n has none of its own: it samples from `sft`."""
-        if name == "sft" or self.methods.get(name) == "best_of_n":
+        """A policy checkpoint: `sft` or an arm. A method that trains nothing answers by `sft`."""
+        if name == "sft" or not self.methods[name].trains:
             return self.sft_policy
         return self.training(name) / "checkpoint"
 
@@ -89,9 +93,31 @@ class Paths:
         return self.root / "reference" / f"{split}.jsonl"
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What all work with models needs: the recipe's options, the tokenizer, and the device."""
+
+    recipe: Recipe
+    codec: "Codec"
+    runtime: "Runtime"
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """`sampling`, with as many prompts at once as `compute` says."""
+        size = self.recipe.compute.generation_batch_size
+        return self.recipe.sampling.model_copy(update={} if size is None else {"batch_size": size})
+
+    def sampler(self, policy: Path) -> "Sampler":
+        """Load the policy of a folder to sample from it."""
+        from redpencil.models.checkpoints import load_policy
+        from redpencil.models.sampling import HFSampler
+
+        return HFSampler(load_policy(policy, self.runtime, trained=False, codec=self.codec))
+
+
 @dataclass(frozen=True)
 class Context:
-    """The recipe and the place of one run; made anew in every worker process."""
+    """The recipe and the folder of one run; every worker process makes its own."""
 
     recipe: Recipe
     root: Path
@@ -100,7 +126,7 @@ class Context:
     @property
     def paths(self) -> Paths:
         """Where things lie."""
-        return Paths(self.root, self.recipe.files, {name: arm.method for name, arm in self.recipe.arms.items()})
+        return Paths(self.root, self.recipe.files, {name: arm.row for name, arm in self.recipe.arms.items()})
 
     @property
     def trains_sft(self) -> bool:
@@ -126,12 +152,40 @@ class Context:
         """What the judge reads besides outputs."""
         return {} if self.recipe.files is None else {"judge": self.recipe.files.judge}
 
-    @cached_property
-    def runtime(self) -> Runtime:
-        """Device and number format."""
-        return make_runtime(self.recipe.device, self.recipe.dtype, self.recipe.threads)
+    @property
+    def samples_needed(self) -> int:
+        """The number of responses of the SFT policy: two for each comparison of the world, or for reward scales."""
+        world, recipe = self.recipe.world, self.recipe
+        if world is not None:
+            return 2 * (world.comparisons + world.test_comparisons)
+        return max((recipe.reward_config(name).reference_samples for name in recipe.reward_models), default=2)
+
+    @property
+    def sampling_arms(self) -> list[str]:
+        """The arms that learn from rollouts, which have learning curves of reward and KL, in the recipe's order."""
+        return [name for name, arm in self.recipe.arms.items() if arm.row.samples]
+
+    def pays_centred(self, reward_model: str) -> bool:
+        """Whether the arms that learn from this model's rewards subtract its centre; true if there are none."""
+        users = [arm for arm in self.sampling_arms if self.recipe.arms[arm].reward_model == reward_model]
+        options: list[RolloutConfig] = [self.recipe.options(arm) for arm in users]
+        return all(config.center_rewards for config in options)
 
     @cached_property
-    def codec(self) -> Codec:
+    def runtime(self) -> "Runtime":
+        """Device and number format."""
+        from redpencil.models.runtime import make_runtime
+
+        return make_runtime(self.recipe.compute.device, self.recipe.dtype, self.recipe.compute.threads)
+
+    @cached_property
+    def codec(self) -> "Codec":
         """The tokenizer and prompt template of all models of the run."""
+        from redpencil.models.codec import load_codec
+
         return load_codec(self.paths.model, self.recipe.prompt_template)
+
+    @property
+    def setup(self) -> Setup:
+        """What work with the run's models needs."""
+        return Setup(self.recipe, self.codec, self.runtime)

@@ -1,25 +1,29 @@
-"""Run a plan: stages that wait for nothing run side by side in worker processes."""
+"""Run a plan: stages whose needs are met run at the same time, each in a worker process.
 
-import multiprocessing
+With one job stages run in this process. With more, a worker is `python -m redpencil.pipeline.worker`, which gets stages
+as lines of JSON and answers with events. A worker does one stage after the other: loading torch and transformers takes
+it seconds, so a process of its own for each of a run's 20 stages would make a small run a tenth slower.
+"""
+
+import json
 import os
 import queue
 import signal
+import subprocess
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from redpencil.config import Recipe
 from redpencil.errors import RedpencilError
-from redpencil.runs import Stage, open_stage
-
-if TYPE_CHECKING:
-    from redpencil.pipeline.context import Context
-
-
-Work = Callable[["Context", Stage], None]
+from redpencil.pipeline.context import Context
+from redpencil.runs import open_stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,44 @@ class StageSpec:
     needs: tuple[str, ...]
     config: Mapping[str, Any]
     inputs: Mapping[str, Path]
-    work: Work
-    context: "Context"
+    work: str
+    """`module:function`, imported when the stage runs; called with the context, the open stage and `options`."""
+    context: Context
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """All that a worker needs to do the stage."""
+        return {
+            "key": self.key,
+            "name": self.name,
+            "folder": str(self.folder),
+            "seed": self.seed,
+            "config": self.config,
+            "inputs": {name: str(path) for name, path in self.inputs.items()},
+            "work": self.work,
+            "options": dict(self.options),
+            "recipe": self.context.recipe.model_dump(mode="json"),
+            "root": str(self.context.root),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "StageSpec":
+        """The stage that `to_json` described."""
+        return cls(
+            key=content["key"],
+            name=content["name"],
+            folder=Path(content["folder"]),
+            seed=content["seed"],
+            needs=(),
+            config=content["config"],
+            inputs={name: Path(path) for name, path in content["inputs"].items()},
+            work=content["work"],
+            options=content["options"],
+            context=Context(Recipe.model_validate(content["recipe"]), Path(content["root"]), content["seed"]),
+        )
 
 
 Happening = Literal["started", "progress", "warning", "done", "already complete", "failed"]
-POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +90,9 @@ class Event:
 
 Listener = Callable[[Event], None]
 
-_events: Any = None
-
-
-def _start_worker(events: Any) -> None:
-    """Set up a worker. It leaves Ctrl-C to the main process and dies with it.
-
-    A worker that outlived a killed run would write into the same folders as the run that takes up its work.
-    """
-    global _events
-    _events = events
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _work_in_process(spec: StageSpec) -> Happening:
-    return perform(spec, _events.put)
-
 
 def perform(spec: StageSpec, listener: Listener) -> Happening:
-    """Do one stage here and now, unless its folder is complete with the same inputs."""
+    """Do one stage in this process, unless its folder is complete with the same inputs."""
 
     def progress(done: int, total: int, note: str) -> None:
         listener(Event(spec.key, "progress", done, total, note))
@@ -92,21 +104,50 @@ def perform(spec: StageSpec, listener: Listener) -> Happening:
             return "already complete"
         stage.warn = lambda text: listener(Event(spec.key, "warning", note=text))
         listener(Event(spec.key, "started"))
-        spec.work(spec.context, stage)
+        resolve(spec.work)(spec.context, stage, **spec.options)
     return "done"
 
 
-@dataclass
-class _Board:
-    """Which stages wait, run and are done."""
+def resolve(name: str) -> Callable[..., Any]:
+    """The function that `module:function` names."""
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
 
-    waiting: dict[str, StageSpec]
-    done: set[str] = field(default_factory=set)
-    running: dict[Future[Happening], str] = field(default_factory=dict)
 
-    def ready(self) -> list[StageSpec]:
-        """Stages whose needs are met, in the plan's order."""
-        return [spec for spec in self.waiting.values() if all(need in self.done for need in spec.needs)]
+class OutOfMemoryError(RuntimeError):
+    """A GPU's memory was full in a worker; it has the name of torch's error, by which the command line knows it."""
+
+
+def error_to_json(error: Exception) -> dict[str, Any]:
+    """An error as a worker reports it, with the fields that decide what the user is told."""
+    if isinstance(error, RedpencilError):
+        return {"kind": "RedpencilError", **vars(error)}
+    return {
+        "kind": "OSError" if isinstance(error, OSError) else type(error).__name__,
+        "message": str(error),
+        "errno": getattr(error, "errno", None),
+        "strerror": getattr(error, "strerror", None),
+        "filename": None if getattr(error, "filename", None) is None else str(error.filename),  # type: ignore[attr-defined]
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def error_from_json(content: Mapping[str, Any]) -> Exception:
+    """The error that a worker reported. Of an unexpected one, the worker's traceback is a note."""
+    kind = content["kind"]
+    if kind == "RedpencilError":
+        keys = ("file", "line", "field", "hint")
+        return RedpencilError(content["problem"], **{key: content[key] for key in keys})
+    error: Exception
+    if kind == "OSError" and content["errno"] is not None:
+        error = OSError(content["errno"], content["strerror"], content["filename"])
+    elif kind in ("OutOfMemoryError", "MemoryError"):
+        error = {"OutOfMemoryError": OutOfMemoryError, "MemoryError": MemoryError}[kind](content["message"])
+    else:
+        error = RuntimeError(f"{kind}: {content['message']}")
+    error.add_note(f"In a worker process:\n{content['traceback']}")
+    return error
 
 
 def default_jobs(device: str) -> int:
@@ -135,26 +176,13 @@ def execute(plan: Sequence[StageSpec], *, jobs: int, listener: Listener) -> None
     if jobs == 1:
         _one_by_one(plan, listener)
         return
-    methods = multiprocessing.get_context("spawn")
-    others = set(multiprocessing.active_children())
-    events: Any = methods.Queue()
-    board = _Board({spec.key: spec for spec in plan})
-    pool = ProcessPoolExecutor(jobs, mp_context=methods, initializer=_start_worker, initargs=(events,))
+    crew = _Crew(jobs)
     try:
-        _drive(board, pool, jobs, events, listener)
-    except BrokenProcessPool:
-        names = ", ".join(board.running.values()) or "none"
-        raise RedpencilError(
-            f"a worker process died while these stages ran: {names}",
-            hint="it may have run out of memory: try --jobs 1 or a smaller batch; finished stages are kept",
-        ) from None
-    except KeyboardInterrupt:
-        for worker in set(multiprocessing.active_children()) - others:
-            worker.terminate()
+        _drive(plan, crew, listener)
+    except BaseException:
+        crew.close(kill=True)
         raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        events.close()
+    crew.close(kill=False)
 
 
 def _one_by_one(plan: Sequence[StageSpec], listener: Listener) -> None:
@@ -166,39 +194,105 @@ def _one_by_one(plan: Sequence[StageSpec], listener: Listener) -> None:
             raise
 
 
-def _drive(board: _Board, pool: ProcessPoolExecutor, jobs: int, events: Any, listener: Listener) -> None:
-    failure: BaseException | None = None
-    while board.running or (board.waiting and failure is None):
-        for spec in board.ready() if failure is None else ():
-            if len(board.running) == jobs:
-                break
-            del board.waiting[spec.key]
-            board.running[pool.submit(_work_in_process, spec)] = spec.key
-        finished, _ = wait(board.running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-        _relay(events, set(board.running.values()), listener)
-        for future in finished:
-            key = board.running.pop(future)
-            error = future.exception()
-            if isinstance(error, BrokenProcessPool):
-                board.running[future] = key
-                raise error
-            if error is not None:
-                failure = failure or error
-                listener(Event(key, "failed", note=str(error)))
-                continue
-            board.done.add(key)
-            listener(Event(key, future.result()))
-    _relay(events, set(), listener, POLL_SECONDS)
+Message = Mapping[str, Any]
+
+
+class _Worker:
+    """A worker process, and the stage that it works on. It ends when its standard input closes, so with this process.
+
+    A worker that outlived a killed run would write into the same folders as the run that takes up its work.
+    """
+
+    def __init__(self, messages: "queue.SimpleQueue[tuple[_Worker, Message | None]]") -> None:
+        self.stage = ""
+        # Ctrl-C reaches every process of the terminal's group; a group of its own leaves it to this process. With -P,
+        # a file torch.py in the working directory is not taken for the library.
+        command = [sys.executable, "-P", "-m", "redpencil.pipeline.worker"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
+        self.reader = threading.Thread(target=self._read, args=(messages,), daemon=True)
+        self.reader.start()
+
+    def _read(self, messages: "queue.SimpleQueue[tuple[_Worker, Message | None]]") -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as answers:
+            for line in answers:
+                messages.put((self, json.loads(line)))
+        messages.put((self, None))
+
+    def start(self, spec: StageSpec) -> None:
+        assert self.process.stdin is not None
+        self.stage = spec.key
+        content = {"stage": spec.to_json(), "argv": sys.argv}
+        with suppress(OSError):  # if it has died, which `_read` reports
+            self.process.stdin.write(json.dumps(content, default=str).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def cause_of_death(self) -> str:
+        code = self.process.wait()
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+class _Crew:
+    """Up to `jobs` workers, which are started when there is work for them."""
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        self.idle: list[_Worker] = []
+        self.busy: list[_Worker] = []
+        self.dead: list[_Worker] = []
+        self.messages: queue.SimpleQueue[tuple[_Worker, Message | None]] = queue.SimpleQueue()
+
+    def start(self, spec: StageSpec) -> None:
+        worker = self.idle.pop() if self.idle else _Worker(self.messages)
+        self.busy.append(worker)
+        worker.start(spec)
+
+    def end(self, worker: _Worker, message: Message | None) -> Happening | Exception:
+        """Return how the worker's stage ended: well, with an error, or with the worker's death (a message of None)."""
+        self.busy.remove(worker)
+        if message is not None:
+            self.idle.append(worker)
+            ended: Happening | Exception = message["ended"] if "ended" in message else error_from_json(message["error"])
+            return ended
+        self.dead.append(worker)
+        return RedpencilError(
+            f"the worker process of the stage {worker.stage} died ({worker.cause_of_death()})",
+            hint="it may have run out of memory: try --jobs 1 or a smaller compute.micro_batch_size; finished stages "
+            "are kept",
+        )
+
+    def close(self, *, kill: bool) -> None:
+        for worker in (*self.idle, *self.busy, *self.dead):
+            assert worker.process.stdin is not None
+            if kill:
+                worker.process.kill()
+            with suppress(OSError):  # if it was killed with a stage half written to it
+                worker.process.stdin.close()
+            worker.process.wait()
+            worker.reader.join()
+
+
+def _drive(plan: Sequence[StageSpec], crew: _Crew, listener: Listener) -> None:
+    waiting = {spec.key: spec for spec in plan}
+    done: set[str] = set()
+    failure: Exception | None = None
+    while crew.busy or (waiting and failure is None):
+        ready = [spec for spec in waiting.values() if done.issuperset(spec.needs)] if failure is None else []
+        for spec in ready[: crew.jobs - len(crew.busy)]:
+            crew.start(waiting.pop(spec.key))
+        worker, message = crew.messages.get()
+        if message is not None and "event" in message:
+            listener(Event(**message["event"]))
+        elif worker in crew.busy:
+            ended = crew.end(worker, message)
+            if isinstance(ended, Exception):
+                failure = failure or ended
+                listener(Event(worker.stage, "failed", note=str(ended)))
+            else:
+                done.add(worker.stage)
+                listener(Event(worker.stage, ended))
+        elif worker in crew.idle:  # It died with nothing to do, so nothing is lost.
+            crew.idle.remove(worker)
+            crew.dead.append(worker)
     if failure is not None:
         raise failure
-
-
-def _relay(events: Any, running: set[str], listener: Listener, patience: float = 0.0) -> None:
-    """Pass on what workers have reported; of what arrives after its stage has ended only warnings still matter."""
-    while True:
-        try:
-            event = events.get(timeout=patience) if patience else events.get_nowait()
-        except queue.Empty:
-            return
-        if event.stage in running or event.happening == "warning":
-            listener(event)

@@ -1,4 +1,4 @@
-"""A user's own files, looked through before anything is trained on them: a mistake shows at once, not hours later."""
+"""Checks of a user's own files before anything is trained on them: a mistake shows at once, not hours later."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,11 +6,22 @@ from typing import TypeVar
 
 from redpencil.config import FILE_KEYS, FilesConfig, Recipe
 from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import LEVELS, has_weights, read_card, reward_level, template_of
 from redpencil.models.codec import load_codec, read_object
-from redpencil.models.loading import LEVELS, has_weights, read_card, reward_level, template_of
 from redpencil.records import Comparison, Edit, Example, Prompt, Response, read_jsonl
 
 Named = TypeVar("Named", Prompt, Response)
+
+
+def check_inputs(recipe: Recipe) -> None:
+    """Read everything from outside that a recipe names.
+
+    Raises:
+        RedpencilError: as `check_files` and `check_reward_models`.
+    """
+    if recipe.files is not None:
+        check_files(recipe.files, recipe.prompt_template)
+    check_reward_models(recipe)
 
 
 def check_files(files: FilesConfig, prompt_template: str) -> None:
@@ -44,18 +55,18 @@ def check_files(files: FilesConfig, prompt_template: str) -> None:
 
 
 def check_reward_models(recipe: Recipe) -> None:
-    """Look at every ready-made reward model of a recipe.
+    """Check every ready-made reward model of a recipe.
 
     Raises:
-        RedpencilError: if one is missing, is no reward model of the level that the recipe says, has a damaged card, or
-            has no tokenizer beside it.
+        RedpencilError: if one is missing, is not a reward model of the level that the recipe says, has a damaged card,
+            or has no tokenizer in its folder.
     """
     for name, model in recipe.reward_models.items():
         if model.folder is None:
             continue
         if not (model.folder / "config.json").is_file():
             raise RedpencilError(
-                "no model folder: config.json is missing",
+                "not a model folder: config.json is missing",
                 file=model.folder,
                 field=f"reward_models.{name}.folder",
                 hint="correct the path; relative paths of a recipe start at the recipe's folder",
@@ -65,7 +76,7 @@ def check_reward_models(recipe: Recipe) -> None:
 
 
 def held_out_rows(rows: int, test_share: float, file: Path) -> int:
-    """How many rows of a file are held out for the tests; at least one is, and at least one is left.
+    """Count the rows of a file that are held out for tests: at least one, and at least one is left.
 
     Raises:
         RedpencilError: if there are too few rows.
@@ -99,7 +110,7 @@ def _check_models(files: FilesConfig, prompt_template: str) -> None:
     kinds = read_object(files.judge / "config.json").get("architectures") or ["unknown"]
     if not str(kinds[0]).endswith(tuple(LEVELS)):
         raise RedpencilError(
-            f"{kinds[0]} is no reward model, so it cannot judge",
+            f"{kinds[0]} is not a reward model, so it cannot judge",
             file=files.judge,
             field="files.judge",
             hint="give a checkpoint that `redpencil reward` wrote",
@@ -107,15 +118,15 @@ def _check_models(files: FilesConfig, prompt_template: str) -> None:
 
 
 def _by_id(file: Path, kind: type[Named]) -> dict[str, Named]:
-    """The rows by id, by which the responses of two models are matched."""
-    found: dict[str, Named] = {}
+    """Read rows by id, by which the responses of two models are matched."""
+    rows: dict[str, Named] = {}
     for row in read_jsonl(file, kind):
-        if row.id in found:
+        if row.id in rows:
             raise RedpencilError(
-                f"the id {row.id!r} stands twice", file=file, field="id", hint="give every row an id of its own"
+                f"the id {row.id!r} occurs twice", file=file, field="id", hint="give every row its own id"
             )
-        found[row.id] = row
-    return found
+        rows[row.id] = row
+    return rows
 
 
 def _check_reference(file: Path, prompts: Mapping[str, Prompt]) -> None:

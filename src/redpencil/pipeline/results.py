@@ -1,11 +1,10 @@
-"""The last stages of a run: judgements, and every number of the report."""
+"""The last stages of a run: judge and evaluate, and the results of one seed and of several."""
 
 import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import reduce
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,86 +15,107 @@ from redpencil.evaluation.localisation import auroc, pooled_within_groups
 from redpencil.evaluation.statistics import accuracy, mean_interval, paired_difference, scores_of, win_rate
 from redpencil.evaluation.win_rate import time_to_reach
 from redpencil.maths.ppo import best_of_n_kl_bound
+from redpencil.models.checkpoints import RewardModel, load_reward_model
 from redpencil.models.codec import Codec
-from redpencil.models.loading import RewardModel, load_reward_model
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.stages import make_judge
 from redpencil.records import Comparison, Edit, Pair, Response, read_jsonl, write_jsonl
-from redpencil.runs import Stage, read_json, read_metrics, write_json
+from redpencil.results import (
+    ArmCosts,
+    Efficiency,
+    EfficiencySummary,
+    Estimate,
+    Evaluation,
+    Heatmap,
+    ReportData,
+    RunResults,
+    SeedMean,
+    StageCost,
+    Summary,
+    WinRate,
+    write_results,
+)
+from redpencil.runs import Stage, read_json, read_metrics
 from redpencil.training.pairs import pairs_of_comparisons, pairs_of_edits
-from redpencil.training.reward import pair_margins, score_tokens
+from redpencil.training.scoring import pair_margins, score_tokens
 from redpencil.world.build import make_oracle
 from redpencil.world.domain import Verdict
 from redpencil.world.oracle import Oracle
 
-SHOWN = 8
-"""Heat-maps in the report: this many bad responses and as many good ones."""
+HEATMAPS = 8
+"""Heat-maps in the report: this many of bad responses and as many of good ones."""
 
 
 def judge(context: Context, stage: Stage) -> None:
     """Compare every policy's outputs with the reference's."""
-    verdict = make_judge(context)
+    judge_pair = make_judge(context)
     reference = list(read_jsonl(context.paths.reference_outputs("evaluation"), Response))
     for name in ("sft", *context.recipe.arms):
-        ours = list(read_jsonl(context.paths.outputs(name), Response))
-        write_jsonl(stage.folder / f"{name}.jsonl", judge_outputs(verdict, ours, reference))
+        outputs = list(read_jsonl(context.paths.outputs(name), Response))
+        write_jsonl(stage.folder / f"{name}.jsonl", judge_outputs(judge_pair, outputs, reference))
 
 
 def evaluate(context: Context, stage: Stage) -> None:
     """Write `results.json` and `report_data.json`."""
     models = {
-        name: load_reward_model(context.paths.reward_model(name), context.runtime, reads=context.codec)
+        name: load_reward_model(context.paths.reward_model(name), context.runtime, policy_codec=context.codec)
         for name in context.recipe.reward_models
     }
-    localised, heatmaps = _look_inside(context, models)
-    results = {
-        "name": context.recipe.name,
-        "seed": context.seed,
-        **_win_rates(context),
-        "reward_accuracy": _accuracies(context, models),
-        **_efficiencies(context),
-        "localisation": localised,
-        "flaws": _flaws(context),
-    }
-    write_json(stage.folder / "results.json", results)
-    write_json(stage.folder / "report_data.json", {"heatmaps": heatmaps})
+    win_rates, differences = _win_rates(context)
+    localisation, heatmaps = _token_rewards(context, models)
+    evaluation = Evaluation(
+        name=context.recipe.name,
+        seed=context.seed,
+        win_rate=win_rates,
+        win_rate_difference=differences,
+        reward_accuracy=_accuracies(context, models),
+        localisation=localisation,
+        flaws=_flaws(context),
+        **by_compared_arm(_efficiencies(context)),
+    )
+    write_results(stage.folder / "results.json", evaluation)
+    write_results(stage.folder / "report_data.json", ReportData(heatmaps=tuple(heatmaps)))
 
 
-def _win_rates(context: Context) -> dict[str, Any]:
+def _win_rates(context: Context) -> tuple[dict[str, WinRate], dict[str, Estimate]]:
+    """Win rate of each policy, and differences between the arms, paired over prompts."""
     rates, scores = {}, {}
     for name in ("sft", *context.recipe.arms):
         verdicts = list(read_jsonl(context.root / "judge" / f"{name}.jsonl", Comparison))
         preferences = [verdict.preference for verdict in verdicts]
-        rates[name] = asdict(win_rate(preferences, [len(verdict.first.split()) for verdict in verdicts]))
+        rate = win_rate(preferences, [len(verdict.first.split()) for verdict in verdicts])
+        rates[name] = WinRate.model_validate(rate, from_attributes=True)
         scores[name] = scores_of(preferences)
     differences = {
-        f"{first}-{second}": asdict(paired_difference(scores[first], scores[second]))
+        f"{first}-{second}": _estimate(paired_difference(scores[first], scores[second]))
         for first, second in combinations(context.recipe.arms, 2)
     }
-    return {"win_rate": rates, "win_rate_difference": differences}
+    return rates, differences
 
 
-def _accuracies(context: Context, models: Mapping[str, RewardModel]) -> dict[str, Any]:
-    """Trained on x tested on: each model's accuracy on every held-out set, beside the rule that the shorter wins."""
+def _estimate(measured: object) -> Estimate:
+    return Estimate.model_validate(measured, from_attributes=True)
+
+
+def _accuracies(context: Context, models: Mapping[str, RewardModel]) -> dict[str, dict[str, Estimate]]:
+    """Accuracy of each model on every held-out set, and of the rule that the shorter text is better."""
     tests = {}
     for path in sorted((context.root / "align").glob("*_test.jsonl")):
         tests[path.name.removesuffix("_test.jsonl")] = list(read_jsonl(path, Pair))
-    matrix: dict[str, Any] = {}
+    matrix = {}
     for name, model in models.items():
-        own = tests if model.codec is None else {kind: _own_pairs(context, kind, model.codec) for kind in tests}
-        codec = model.codec or context.codec
-        matrix[name] = {
-            kind: asdict(accuracy(pair_margins(model, pairs, codec, context.runtime))) for kind, pairs in own.items()
-        }
+        codec = model.model.codec
+        own = tests if model.same_encoding else {kind: _own_pairs(context, kind, codec) for kind in tests}
+        matrix[name] = {kind: _estimate(accuracy(pair_margins(model, pairs))) for kind, pairs in own.items()}
     matrix["shorter_wins"] = {
-        kind: asdict(accuracy([float(len(p.rejected_ids) - len(p.chosen_ids)) for p in pairs]))
+        kind: _estimate(accuracy([float(len(p.rejected_ids) - len(p.chosen_ids)) for p in pairs]))
         for kind, pairs in tests.items()
     }
     return matrix
 
 
 def _own_pairs(context: Context, kind: str, codec: Codec) -> list[Pair]:
-    """A held-out set in the tokens of a reward model that has others than the policy."""
+    """Encode a held-out set in the tokens of a reward model that has a tokenizer of its own."""
     path, config = context.paths.annotations / f"{kind}_test.jsonl", _align_config(context, codec)
     if kind == "edits":
         return pairs_of_edits(read_jsonl(path, Edit), codec, config)[0]
@@ -103,17 +123,19 @@ def _own_pairs(context: Context, kind: str, codec: Codec) -> list[Pair]:
 
 
 def _align_config(context: Context, codec: Codec) -> AlignConfig:
-    """The recipe's, whose `max_length` counts the policy's tokens; another model reads as far as its context goes."""
+    """The recipe's alignment options; for another tokenizer the model's context is the limit, since `max_length` counts
+    the policy's tokens.
+    """
     config = context.recipe.align
     if codec is context.codec:
         return config
     return config.model_copy(update={"max_length": codec.context or sys.maxsize})
 
 
-def _efficiencies(context: Context) -> dict[str, Any]:
-    """The first arm of PPO against each other: step and second at which it reaches its best win rate (Table 3)."""
+def _efficiencies(context: Context) -> dict[str, Efficiency]:
+    """By arm: when the first online arm reaches the best win rate of each other one, in steps and seconds (Table 3)."""
     curves = {}
-    for arm in ppo_arms(context.recipe):
+    for arm in context.sampling_arms:
         rows = read_metrics(context.paths.training(arm))
         curves[arm] = [
             (int(row["step"]), row["seconds"], row["eval/win_rate"]) for row in rows if "eval/win_rate" in row
@@ -121,10 +143,23 @@ def _efficiencies(context: Context) -> dict[str, Any]:
     if not curves:
         return {}
     first, *others = curves
-    names = ["efficiency", *(f"efficiency_{other}" for other in others[1:])]
+    measured = {other: time_to_reach(curves[first], curves[other]) for other in others}
     return {
-        name: asdict(time_to_reach(curves[first], curves[other])) for name, other in zip(names, others, strict=False)
+        other: Efficiency(
+            arm=other,
+            token_step=row.token_step,
+            sequence_step=row.sequence_step,
+            ratio=row.ratio,
+            token_seconds=row.token_seconds,
+            sequence_seconds=row.sequence_seconds,
+        )
+        for other, row in measured.items()
     }
+
+
+def by_compared_arm(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """Give rows by arm their keys in the results: `efficiency` for the first one, `efficiency_<arm>` for others."""
+    return {f"efficiency_{arm}" if place else "efficiency": row for place, (arm, row) in enumerate(rows.items())}
 
 
 def _oracle(context: Context) -> Oracle | None:
@@ -154,53 +189,56 @@ def _flaw_rates(oracle: Oracle, responses: Iterable[Response]) -> dict[str, floa
     return {kind: 100 * count / total for kind, count in counts.items()}
 
 
-def _look_inside(context: Context, models: Mapping[str, RewardModel]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+@dataclass(frozen=True, slots=True)
+class HeldOutEdit:
+    """A held-out edit, as text and as a pair of token ids."""
+
+    pair: Pair
+    edit: Edit
+
+
+def _token_rewards(
+    context: Context, models: Mapping[str, RewardModel]
+) -> tuple[dict[str, dict[str, float | None]], list[Heatmap]]:
     """Localisation of every token-level model on held-out originals, and heat-maps of some of them."""
     path = context.paths.annotations / "edits_test.jsonl"
     # A user's edits may share an id, as when several people edit one response.
     edits = {str(n): replace(edit, id=str(n)) for n, edit in enumerate(read_jsonl(path, Edit))}
     rows_of_policy = _rows(context, edits, context.codec)
     oracle = _oracle(context)
-    localised: dict[str, Any] = {}
-    heatmaps: list[dict[str, Any]] = []
+    localisation: dict[str, dict[str, float | None]] = {}
+    heatmaps: list[Heatmap] = []
     for name, model in models.items():
         if model.card.level != "token":
             continue
-        codec = model.codec or context.codec
-        rows = rows_of_policy if model.codec is None else _rows(context, edits, codec)
-        rewards = _rewards(context, model, [row.pair for row in rows], codec)
+        codec = model.model.codec
+        rows = rows_of_policy if model.same_encoding else _rows(context, edits, codec)
+        rewards = _rewards(model, [row.pair for row in rows])
         edited = [flag for row in rows for flag in row.pair.rejected_changed]
-        localised[name] = {"edited_auroc": auroc([-r for row in rewards for r in row], edited)}
+        localisation[name] = {"edited_auroc": auroc([-r for row in rewards for r in row], edited)}
         if oracle is not None:
-            localised[name] |= _against_oracle(codec, oracle, rows, rewards)
-        center = model.card.center if pays_centred(context.recipe, name) else 0.0
+            localisation[name] |= _against_oracle(codec, oracle, rows, rewards)
+        center = model.card.center if context.pays_centred(name) else 0.0
         heatmaps += _heatmaps(codec, name, oracle, rows, rewards, center)
-    return localised, heatmaps
+    return localisation, heatmaps
 
 
-class _Row:
-    """A held-out original: its pair, its text."""
-
-    def __init__(self, pair: Pair, edit: Edit) -> None:
-        self.pair, self.edit = pair, edit
-
-
-def _rows(context: Context, edits: Mapping[str, Edit], codec: Codec) -> list[_Row]:
+def _rows(context: Context, edits: Mapping[str, Edit], codec: Codec) -> list[HeldOutEdit]:
     pairs, _ = pairs_of_edits(edits.values(), codec, _align_config(context, codec))
-    return [_Row(pair, edits[pair.id]) for pair in pairs]
+    return [HeldOutEdit(pair, edits[pair.id]) for pair in pairs]
 
 
-def _rewards(context: Context, model: RewardModel, pairs: Sequence[Pair], codec: Codec) -> list[list[float]]:
+def _rewards(model: RewardModel, pairs: Sequence[Pair]) -> list[list[float]]:
     prompts, responses = [pair.prompt_ids for pair in pairs], [pair.rejected_ids for pair in pairs]
-    scored = score_tokens(model.model, prompts, responses, codec, context.runtime)
+    scored = score_tokens(model.model, prompts, responses)
     return [[float(reward) for reward in row] for row in scored]
 
 
 def _against_oracle(
-    codec: Codec, oracle: Oracle, rows: Sequence[_Row], rewards: Sequence[Sequence[float]]
+    codec: Codec, oracle: Oracle, rows: Sequence[HeldOutEdit], rewards: Sequence[Sequence[float]]
 ) -> dict[str, float | None]:
-    """AUROC of -r_t for the oracle's flaws: over all tokens, among values of one slot (trap 15), and of the end of
-    sequence where a requested fact is missing (trap 14).
+    """AUROC of -r_t for the oracle's flaws: over all tokens, among words that fill the same slot (trap 15), and at the
+    end of sequence where a requested fact is missing (trap 14).
     """
     scores: list[float] = []
     labels: list[bool] = []
@@ -229,49 +267,38 @@ def _value_at(verdict: Verdict, start: int, end: int, score: float) -> list[tupl
     ]
 
 
-def ppo_arms(recipe: Recipe) -> list[str]:
-    """The arms that have learning curves of PPO, in the recipe's order."""
-    return [name for name, arm in recipe.arms.items() if arm.method == "ppo"]
-
-
-def pays_centred(recipe: Recipe, reward_model: str) -> bool:
-    """Whether PPO takes the centre out of this model's rewards; so also where no arm uses it."""
-    arms = [name for name in ppo_arms(recipe) if recipe.arms[name].reward_model == reward_model]
-    return all(recipe.ppo_config(arm).center_rewards for arm in arms)
-
-
 def _heatmaps(
     codec: Codec,
     name: str,
     oracle: Oracle | None,
-    rows: Sequence[_Row],
+    rows: Sequence[HeldOutEdit],
     rewards: Sequence[Sequence[float]],
     center: float,
-) -> list[dict[str, Any]]:
-    """Centred token rewards of the worst and of the best responses, by the oracle or by the share that was edited."""
+) -> list[Heatmap]:
+    """Token rewards minus `center` of the worst and the best responses, by the oracle or by the share of edits."""
     order = sorted(range(len(rows)), key=lambda i: _fault(oracle, rows[i]))
     better, worse = order[: len(order) // 2], order[len(order) // 2 :]
-    picked = [(i, "bad") for i in worse[-SHOWN:]] + [(i, "good") for i in better[:SHOWN]]
+    chosen = [(i, "bad") for i in worse[-HEATMAPS:]] + [(i, "good") for i in better[:HEATMAPS]]
     return [
-        {
-            "model": name,
-            "label": label,
-            "prompt": rows[i].edit.prompt,
-            "tokens": codec.token_texts(rows[i].pair.rejected_ids),
-            "rewards": [reward - center for reward in rewards[i]],
-            "flaws": _token_flaws(codec, oracle, rows[i]),
-        }
-        for i, label in picked
+        Heatmap(
+            model=name,
+            label=label,
+            prompt=rows[i].edit.prompt,
+            tokens=tuple(codec.token_texts(rows[i].pair.rejected_ids)),
+            rewards=tuple(reward - center for reward in rewards[i]),
+            flaws=tuple(_token_flaws(codec, oracle, rows[i])),
+        )
+        for i, label in chosen
     ]
 
 
-def _fault(oracle: Oracle | None, row: _Row) -> float:
+def _fault(oracle: Oracle | None, row: HeldOutEdit) -> float:
     if oracle is None:
         return sum(row.pair.rejected_changed) / len(row.pair.rejected_changed)
     return -oracle.inspect(row.edit.prompt, row.edit.original).utility
 
 
-def _token_flaws(codec: Codec, oracle: Oracle | None, row: _Row) -> list[str | None]:
+def _token_flaws(codec: Codec, oracle: Oracle | None, row: HeldOutEdit) -> list[str | None]:
     if oracle is None:
         return ["edited" if changed else None for changed in row.pair.rejected_changed]
     verdict = oracle.inspect(row.edit.prompt, row.edit.original)
@@ -280,19 +307,19 @@ def _token_flaws(codec: Codec, oracle: Oracle | None, row: _Row) -> list[str | N
     return [None if kind is None else kind.value for kind in kinds[: len(row.pair.rejected_ids)]]
 
 
-def stage_seconds(root: Path, names: Iterable[str]) -> dict[str, dict[str, float]]:
-    """What each stage cost, from its manifest."""
-    return {name: {"seconds": read_json(root / name / "manifest.json")["seconds"]} for name in names}
+def stage_costs(root: Path, names: Iterable[str]) -> dict[str, StageCost]:
+    """Time of each stage, from its manifest."""
+    return {name: StageCost(seconds=read_json(root / name / "manifest.json")["seconds"]) for name in names}
 
 
 def skipped_rows(root: Path, names: Iterable[str]) -> list[str]:
-    """A sentence for each stage that passed over rows, with the counts from its manifest."""
+    """Write a sentence for each stage that skipped rows, with the counts from its manifest."""
     counted = {name: list(_counts(read_json(root / name / "manifest.json")["notes"])) for name in names}
     return [f"{name} skipped {', '.join(counts)}." for name, counts in counted.items() if counts]
 
 
 def _counts(notes: Mapping[str, Any]) -> Iterator[str]:
-    """From a stage's `skipped`, by reason, or by file and reason."""
+    """Write the counts of a stage's `skipped`, which are by reason, or by file and reason."""
     for key, counted in notes.get("skipped", {}).items():
         if isinstance(counted, Mapping):
             yield from (f"{count} of {key} ({reason})" for reason, count in counted.items() if count)
@@ -302,47 +329,49 @@ def _counts(notes: Mapping[str, Any]) -> Iterator[str]:
         yield f"{notes['skipped prompts']} (prompt empty or too long)"
 
 
-def arm_costs(context: Context) -> dict[str, dict[str, Any]]:
-    """For each arm, from its stages' manifests and metrics:
-
-    method; pairs: which kind it learned from, itself or through its reward model; training_seconds: of the policy;
-    reward_seconds: of the reward models it needs; train_pairs: how many pairs were learned from; sampled_in_training:
-    responses that training drew; responses_per_prompt and answer_seconds: what answering the evaluation prompts takes;
-    validation_win_rate and step: of the checkpoint that was kept; kl: per response to the SFT policy, in nats, there;
-    kl_bound: for best-of-n, above which its KL cannot be.
-    """
+def arm_costs(context: Context) -> dict[str, ArmCosts]:
+    """Costs of each arm, from the manifests and metrics of its stages."""
     return {arm: _costs(context, arm) for arm in context.recipe.arms}
 
 
-def _costs(context: Context, arm: str) -> dict[str, Any]:
+def _costs(context: Context, arm: str) -> ArmCosts:
     recipe, config = context.recipe, context.recipe.arms[arm]
     kinds = [recipe.reward_models[name].pairs for name in config.reward_model_names]
-    row: dict[str, Any] = {
+    common = {
         "method": config.method,
         "pairs": " and ".join(dict.fromkeys([config.learns_from] if config.learns_from else kinds)),
         "train_pairs": _train_pairs(context, arm),
         "reward_seconds": sum(_manifest(context, f"reward-{name}")["seconds"] for name in config.reward_model_names),
     }
-    if config.method == "best_of_n":
-        return row | _of_best_of_n(context, arm)
-    trained = _manifest(context, context.paths.training(arm).name)
+    if not config.row.trains:
+        return ArmCosts.model_validate(common | _costs_of_best_of_n(context, arm))
+    stage = context.paths.training(arm).name
+    trained = _manifest(context, stage)
     best = trained["notes"].get("best", {})
-    return row | {
-        "training_seconds": trained["seconds"],
-        "sampled_in_training": _sampled(recipe, arm),
-        "responses_per_prompt": 1,
-        "answer_seconds": _manifest(context, f"outputs-{arm}")["seconds"],
-        "step": best.get("step"),
-        "validation_win_rate": best.get("value"),
-        "kl": best["kl"] if "kl" in best else _kl_at(context, arm, best.get("step")),
-        "kl_bound": None,
-    }
+    return ArmCosts.model_validate(
+        common
+        | {
+            "label": config.row.label,
+            "stage": stage,
+            "training_seconds": trained["seconds"],
+            "sampled_in_training": _sampled(recipe, arm),
+            "responses_per_prompt": 1,
+            "answer_seconds": _manifest(context, f"outputs-{arm}")["seconds"],
+            "step": best.get("step"),
+            "validation_win_rate": best.get("value"),
+            "kl": best["kl"] if "kl" in best else _kl_at(context, arm, best.get("step")),
+            "kl_bound": None,
+        }
+    )
 
 
-def _of_best_of_n(context: Context, arm: str) -> dict[str, Any]:
-    n = context.recipe.best_of_n_config(arm).n
+def _costs_of_best_of_n(context: Context, arm: str) -> dict[str, Any]:
+    """Costs of a method that trains nothing and chooses among n answers."""
+    n = context.recipe.options(arm).n
     counts = _manifest(context, f"outputs-{arm}")["notes"]["best_of_n"]
     return {
+        "label": f"best of {n}",
+        "stage": None,
         "training_seconds": 0.0,
         "sampled_in_training": 0,
         "responses_per_prompt": n,
@@ -360,7 +389,7 @@ def _manifest(context: Context, stage: str) -> Mapping[str, Any]:
 
 
 def _train_pairs(context: Context, arm: str) -> int | None:
-    """Pairs of each kind that the arm's models were trained on, counted once; None for ready-made ones."""
+    """Number of pairs that the arm's models were trained on, each kind once; None for ready-made models."""
     recipe, config = context.recipe, context.recipe.arms[arm]
     models = [recipe.reward_models[name] for name in config.reward_model_names]
     kinds = {model.pairs for model in models if model.folder is None} | {config.learns_from} - {None}
@@ -371,65 +400,55 @@ def _train_pairs(context: Context, arm: str) -> int | None:
 
 
 def _sampled(recipe: Recipe, arm: str) -> int:
-    """Responses drawn to learn from: the rollouts of PPO. Those to the validation prompts, which every method draws,
-    are left out.
-    """
-    if recipe.arms[arm].method != "ppo":
-        return 0
-    config = recipe.ppo_config(arm)
-    return config.total_steps * config.rollout_batch_size
+    """Number of responses that were sampled to learn from. Those to the validation prompts do not count."""
+    return int(recipe.options(arm).rollouts) if recipe.arms[arm].row.samples else 0
 
 
 def _kl_at(context: Context, arm: str, step: int | None) -> float | None:
-    """KL that PPO logged on its rollouts at the step that was kept; 0 before the first."""
+    """KL that was logged on the rollouts of the step that was kept; 0 before the first step."""
     if step == 0:
         return 0.0
     rows = read_metrics(context.paths.training(arm))
     return next((row["kl"] for row in rows if row["step"] == step and "kl" in row), None)
 
 
-Results = dict[str, Any]
-
-
-def summarise(runs: Sequence[Results]) -> dict[str, Any]:
-    """Summary of the single-seed results of one recipe; the seed is the unit of every interval."""
+def summarise(runs: Sequence[RunResults]) -> Summary:
+    """Means over the results of several seeds of one recipe; the seed is the unit of every interval."""
     first = runs[0]
-    arms, models = first["win_rate"], first["localisation"]
-    summary: dict[str, Any] = {
-        "win_rate": {arm: _interval(runs, "win_rate", arm, "value") for arm in arms},
-        "win_rate_difference": {
-            pair: _interval(runs, "win_rate_difference", pair, "value") for pair in first["win_rate_difference"]
+    return Summary(
+        win_rate={arm: _mean(run.win_rate[arm].value for run in runs) for arm in first.win_rate},
+        win_rate_difference={
+            pair: _mean(run.win_rate_difference[pair].value for run in runs) for pair in first.win_rate_difference
         },
-        "mean_length": {arm: _interval(runs, "win_rate", arm, "mean_length") for arm in arms},
-        "reward_accuracy": {
-            trained: {tested: _interval(runs, "reward_accuracy", trained, tested, "value") for tested in row}
-            for trained, row in first["reward_accuracy"].items()
+        mean_length={arm: _mean(run.win_rate[arm].mean_length for run in runs) for arm in first.win_rate},
+        reward_accuracy={
+            trained: {test: _mean(run.reward_accuracy[trained][test].value for run in runs) for test in row}
+            for trained, row in first.reward_accuracy.items()
         },
-        "localisation": {
-            model: {name: _interval(runs, "localisation", model, name) for name in row} for model, row in models.items()
+        localisation={
+            model: {name: _mean(run.localisation[model][name] for run in runs) for name in row}
+            for model, row in first.localisation.items()
         },
-    }
-    for name in (key for key in first if key.startswith("efficiency")):
-        summary[name] = _ratios([run[name] for run in runs])
-    return summary
+        **by_compared_arm({arm: _ratios([run.efficiencies[arm] for run in runs]) for arm in first.efficiencies}),
+    )
 
 
-def _interval(runs: Sequence[Results], *path: str) -> dict[str, Any] | None:
-    """Mean and interval of the number at `path`; None where a seed has no such number."""
-    values: list[Any] = [reduce(lambda place, key: place[key], path, run) for run in runs]
-    if any(value is None for value in values):
+def _mean(numbers: Iterable[float | None]) -> SeedMean | None:
+    """Mean and interval of one number a seed; None if a seed does not have it."""
+    values = list(numbers)
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
         return None
-    mean, low, high = mean_interval(values)
-    return {"value": mean, "low": low, "high": high, "per_seed": values}
+    mean, low, high = mean_interval(known)
+    return SeedMean(value=mean, low=low, high=high, per_seed=tuple(known))
 
 
-def _ratios(rows: Sequence[Results]) -> dict[str, Any]:
-    """A seed in which the token arm never got there counts as slower than any that did."""
-    ratios = [row["ratio"] for row in rows]
-    median = statistics.median(float("inf") if ratio is None else ratio for ratio in ratios)
-    return {
-        "ratio_median": None if median == float("inf") else median,
-        "ratios": ratios,
-        "token_steps": [row["token_step"] for row in rows],
-        "sequence_steps": [row["sequence_step"] for row in rows],
-    }
+def _ratios(rows: Sequence[Efficiency]) -> EfficiencySummary:
+    median = statistics.median(float("inf") if row.ratio is None else row.ratio for row in rows)
+    return EfficiencySummary(
+        arm=rows[0].arm,
+        ratio_median=median,
+        ratios=tuple(row.ratio for row in rows),
+        token_steps=tuple(row.token_step for row in rows),
+        sequence_steps=tuple(row.sequence_step for row in rows),
+    )

@@ -1,4 +1,4 @@
-"""Reward models on held-out edits and preferences: texts to pairs, pairs to rewards, rewards to readings."""
+"""Evaluation of reward models on held-out edits and preferences: texts to pairs, to rewards, to measures."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,25 +13,24 @@ import numpy.typing as npt
 from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.reward_eval import (
-    Microscope,
-    ModelReadings,
-    Reading,
+    ModelEvals,
+    RewardEval,
+    RewardEvals,
     Scores,
     TestKind,
     TestSet,
     TestSummary,
     all_features,
+    evaluate_rewards,
     labelled_tokens,
-    read,
-    summarise,
+    summarise_test,
 )
+from redpencil.models.checkpoints import RewardModel
 from redpencil.models.codec import Codec
-from redpencil.models.loading import RewardModel
-from redpencil.models.runtime import Runtime
 from redpencil.records import Comparison, Edit, Pair
 from redpencil.runs import Progress, no_progress
 from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits
-from redpencil.training.reward import SCORE_AT_ONCE, score_ids, score_tokens
+from redpencil.training.scoring import BATCH_SIZE, score_ids, score_tokens
 
 EXAMPLES: Final = 5
 SUBSET: Final = "subset"
@@ -40,16 +39,8 @@ Floats = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """A reward model with the codec of the texts that it scores."""
-
-    reward: RewardModel
-    codec: Codec
-
-
-@dataclass(frozen=True, slots=True)
 class Held:
-    """A held-out set before any model has read it; `rows` are all of one kind, `file` is where they stand."""
+    """A held-out set as it was read from `file`, before it is encoded; all `rows` are of one kind."""
 
     name: str
     kind: TestKind
@@ -58,74 +49,72 @@ class Held:
 
 
 def examine(
-    models: Mapping[str, Callable[[], Loaded]],
+    models: Mapping[str, Callable[[], RewardModel]],
     held: Sequence[Held],
     config: AlignConfig,
-    runtime: Runtime,
     *,
     examples: int = EXAMPLES,
     progress: Progress = no_progress,
-) -> Microscope:
+) -> RewardEvals:
     """Read every model on every held-out set. One model at a time is in memory.
 
     Args:
-        models: by name, what loads them.
+        models: a function that loads each, by name.
         held: the held-out sets, of different names.
         config: how edits are aligned and how long rows may be.
-        runtime: where the models compute.
-        examples: the most worst pairs shown of each type of edit.
-        progress: called with responses that are scored and in all, and the model's name.
+        examples: number of worst pairs to show of each type of edit.
+        progress: called with the number of responses scored so far, that of all, and the model's name.
 
     Raises:
         RedpencilError: if a set gives a model no pairs, a model cannot read one, or a reward is not a number.
     """
-    found: dict[str, ModelReadings] = {}
+    evaluated: dict[str, ModelEvals] = {}
     tests: dict[str, TestSummary] = {}
     for number, (name, load) in enumerate(models.items()):
         loaded = load()
         sets = [encode(one, loaded, config) for one in held]
-        tests = tests or {one.name: summarise(one) for one in sets}
-        readings: dict[str, Reading] = {}
+        tests = tests or {one.name: summarise_test(one) for one in sets}
+        readings: dict[str, RewardEval] = {}
         rows = 2 * sum(len(one.pairs) for one in sets)
         done = number * rows
         for one in sets:
             watch = partial(_step, progress, done, len(models) * rows, name)
-            scores = score_pairs(one.pairs, loaded, runtime, watch)
+            scores = score_pairs(one.pairs, loaded, watch)
             _check_finite(scores, loaded, one.name)
-            readings[one.name] = read(one, scores, examples=examples)
+            readings[one.name] = evaluate_rewards(one, scores, examples=examples)
             done += 2 * len(one.pairs)
-        found[name] = ModelReadings(loaded.reward.card.level, loaded.reward.card.trained_on, readings)
-    return Microscope(found, tests)
+        evaluated[name] = ModelEvals(loaded.card.level, loaded.card.trained_on, readings)
+    return RewardEvals(evaluated, tests)
 
 
 def _step(progress: Progress, before: int, total: int, name: str, done: int) -> None:
     progress(before + done, total, name)
 
 
-def encode(held: Held, loaded: Loaded, config: AlignConfig) -> TestSet:
-    """A held-out set in a model's tokens.
+def encode(held: Held, loaded: RewardModel, config: AlignConfig) -> TestSet:
+    """Encode a held-out set in a model's tokens.
 
     Raises:
-        RedpencilError: if nothing of it is left, or the model cannot read a pair.
+        RedpencilError: if no pair is left, or the model cannot read one.
     """
-    codec = loaded.codec
-    found = _encoded(held, codec, config)
-    if not found.pairs:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in (found.skipped or {}).items())
+    codec = loaded.model.codec
+    test = _encoded(held, codec, config)
+    if not test.pairs:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in (test.skipped or {}).items())
         raise RedpencilError(
             "it holds no pair to score" + (f" ({reasons})" if reasons else ""),
             file=held.file or held.name,
             hint="give other rows, or raise align.max_length",
         )
     try:
-        check_pairs(found.pairs, len(codec.tokenizer), codec.context)
+        check_pairs(test.pairs, len(codec.tokenizer), codec.context)
     except RedpencilError as error:
         raise RedpencilError(error.problem, file=held.file or held.name, hint=error.hint) from None
-    return found
+    return test
 
 
 def _encoded(held: Held, codec: Codec, config: AlignConfig) -> TestSet:
-    # Ids need not be unique, as when several people edit one response: rows go by their numbers here.
+    # Ids need not be unique, as when several people edit one response, so rows are told apart by number.
     if held.kind == "edits":
         edits = {str(n): row for n, row in enumerate(held.rows) if isinstance(row, Edit)}
         numbered: Iterable[Any] = (replace(row, id=number) for number, row in edits.items())
@@ -149,60 +138,55 @@ def _encoded(held: Held, codec: Codec, config: AlignConfig) -> TestSet:
 
 
 def _labels(edits: Sequence[Edit], pairs: Sequence[Pair], codec: Codec) -> list[npt.NDArray[np.bool_] | None]:
-    """Of each original whose errors people marked, which of its tokens these are."""
+    """Flags of the tokens that people marked as errors, for each original that has such marks."""
     marked = [i for i, edit in enumerate(edits) if edit.meta.get("spans") is not None]
-    found: list[npt.NDArray[np.bool_] | None] = [None] * len(edits)
+    labels: list[npt.NDArray[np.bool_] | None] = [None] * len(edits)
     if not marked:
-        return found
+        return labels
     for i, tokens in zip(marked, codec.encode_responses([edits[i].original for i in marked]), strict=True):
         original = edits[i].original
         offsets = tokens.offsets[: len(pairs[i].rejected_ids)]
-        found[i] = labelled_tokens(edits[i].meta, offsets, len(original))
-    return found
+        labels[i] = labelled_tokens(edits[i].meta, offsets, len(original))
+    return labels
 
 
-def score_pairs(
-    pairs: Sequence[Pair], loaded: Loaded, runtime: Runtime, progress: Callable[[int], None] | None = None
-) -> Scores:
+def score_pairs(pairs: Sequence[Pair], loaded: RewardModel, progress: Callable[[int], None] | None = None) -> Scores:
     """Rewards of both sides of each pair.
 
-    Responses of similar length share a batch, and what occurs several times is read once: so equal responses get
-    equal rewards to the last bit.
+    Responses of similar length share a batch, and a response that occurs several times is scored once, so that equal
+    responses get equal rewards to the last bit.
     """
     keys = [(pair.prompt_ids, side) for pair in pairs for side in (pair.chosen_ids, pair.rejected_ids)]
     place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     distinct = sorted(place, key=lambda key: len(key[0]) + len(key[1]))
     rewards, tokens = np.zeros(len(distinct)), [np.zeros(0)] * len(distinct)
     share = len(keys) / max(len(distinct), 1)
-    for start in range(0, len(distinct), SCORE_AT_ONCE):
-        part = distinct[start : start + SCORE_AT_ONCE]
-        for key, (reward, row) in zip(part, _score(part, loaded, runtime), strict=True):
+    for start in range(0, len(distinct), BATCH_SIZE):
+        part = distinct[start : start + BATCH_SIZE]
+        for key, (reward, row) in zip(part, _score(part, loaded), strict=True):
             rewards[place[key]], tokens[place[key]] = reward, row
         if progress is not None:
             progress(round((start + len(part)) * share))
     index = [place[key] for key in keys]
     chosen, rejected = index[0::2], index[1::2]
-    if loaded.reward.card.level == "sequence":
+    if loaded.card.level == "sequence":
         return Scores(rewards[chosen], rewards[rejected])
     return Scores(rewards[chosen], rewards[rejected], [tokens[i] for i in chosen], [tokens[i] for i in rejected])
 
 
-def _score(
-    rows: Sequence[tuple[Sequence[int], Sequence[int]]], loaded: Loaded, runtime: Runtime
-) -> list[tuple[float, Floats]]:
+def _score(rows: Sequence[tuple[Sequence[int], Sequence[int]]], reward: RewardModel) -> list[tuple[float, Floats]]:
     """The reward of each response and those of its tokens, of which a sequence model gives none."""
     prompts, responses = [row[0] for row in rows], [row[1] for row in rows]
-    reward, codec = loaded.reward, loaded.codec
     if reward.card.level == "sequence":
-        return [(score, np.zeros(0)) for score in score_ids(reward, prompts, responses, codec, runtime)]
-    scored = score_tokens(reward.model, prompts, responses, codec, runtime)
+        return [(score, np.zeros(0)) for score in score_ids(reward, prompts, responses)]
+    scored = score_tokens(reward.model, prompts, responses)
     return [(float(row.mean()) if len(row) else 0.0, row.double().numpy()) for row in scored]
 
 
-def _check_finite(scores: Scores, loaded: Loaded, test: str) -> None:
+def _check_finite(scores: Scores, loaded: RewardModel, test: str) -> None:
     if not (np.isfinite(scores.chosen).all() and np.isfinite(scores.rejected).all()):
         raise RedpencilError(
             f"the model gives responses of {test} rewards that are no finite numbers",
-            file=loaded.reward.model.name_or_path,
+            file=loaded.model.name,
             hint="train it again, more slowly, or leave it out",
         )

@@ -3,34 +3,29 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import lock_descriptor
 
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError
+from redpencil.evaluation.diagnostics import result_alarms, training_alarms
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute
-from redpencil.pipeline.inputs import check_files, check_reward_models
 from redpencil.pipeline.plan import plan_run
-from redpencil.pipeline.results import arm_costs, skipped_rows, stage_seconds, summarise
-from redpencil.pipeline.stages import run_alarms
 from redpencil.report.run_page import write_report
-from redpencil.runs import environment, hash_input, read_json, write_json
-from redpencil.training.dpo import check_trl
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks: there it is left to people not to share a folder
-    fcntl = None  # type: ignore[assignment]
+from redpencil.results import Evaluation, RunResults, StudyResults, parse_results, write_results
+from redpencil.runs import check_layout, environment, hash_input, read_json, read_metrics, write_json, written_by
 
 RECIPE = "recipe.yaml"
-WRITTEN_HERE = "# The recipe of this run with every default spelled out, written by redpencil."
-"""First line of a run folder's recipe; it tells a run folder from any other."""
+WRITTEN_HERE = "# The recipe of this run with every default spelled out, written by redpencil"
+"""How a run folder's recipe begins; it tells a run folder from any other."""
 PARTIAL = f"{RECIPE}.partial"
 LOCK = ".lock"
 
@@ -44,11 +39,10 @@ def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listene
         RedpencilError: if a file of the recipe is missing or does not fit, `out` holds something else or is in use by
             another run, or a stage fails.
     """
-    if recipe.files is not None:
-        check_files(recipe.files, recipe.prompt_template)
-    if any(arm.method == "dpo" for arm in recipe.arms.values()):
-        check_trl()
-    check_reward_models(recipe)
+    if recipe.files is not None or any(model.folder is not None for model in recipe.reward_models.values()):
+        from redpencil.pipeline.inputs import check_inputs  # It loads torch, which most runs need in workers alone.
+
+        check_inputs(recipe)
     _check_folder(out)
     with locked_folder(out):
         return _run(recipe, out, jobs, listener)
@@ -60,17 +54,19 @@ def _run(recipe: Recipe, out: Path, jobs: int | None, listener: Listener) -> Pat
     plans = {seed: plan_run(recipe, root, seed, f"seed-{seed}/" if several else "") for seed, root in roots.items()}
     write_recipe(recipe, out)
     every_stage = [spec for plan in plans.values() for spec in plan]
-    execute(every_stage, jobs=jobs or recipe.jobs or default_jobs(recipe.device), listener=listener)
+    execute(every_stage, jobs=jobs or recipe.compute.jobs or default_jobs(recipe.compute.device), listener=listener)
     runs = {seed: finish_seed(recipe, roots[seed], plan) for seed, plan in plans.items()}
     if several:
-        results = {
-            "name": recipe.name,
-            "seeds": list(recipe.seeds),
-            "recipe_sha256": recipe_sha256(recipe),
-            "summary": summarise(list(runs.values())),
-            "runs": {str(seed): results for seed, results in runs.items()},
-        }
-        write_json(out / "results.json", results)
+        from redpencil.pipeline.results import summarise
+
+        results = StudyResults(
+            name=recipe.name,
+            seeds=recipe.seeds,
+            recipe_sha256=recipe_sha256(recipe),
+            summary=summarise(list(runs.values())),
+            runs=runs,
+        )
+        write_results(out / "results.json", results)
         _write_manifest(recipe, out, every_stage)
     return write_report(out)
 
@@ -82,7 +78,11 @@ def recipe_sha256(recipe: Recipe) -> str:
 
 
 def _check_folder(out: Path) -> None:
-    """Let pass a folder that is new or an earlier run's; a folder with anything else in it is left alone."""
+    """Let pass a folder that is new or an earlier run's; a folder with anything else in it is left alone.
+
+    Raises:
+        RedpencilError: if it holds something else, or the run of a version with another layout.
+    """
     recipe = out / RECIPE
     if recipe.is_file():
         ours = recipe.read_bytes().startswith(WRITTEN_HERE.encode())
@@ -90,8 +90,9 @@ def _check_folder(out: Path) -> None:
         ours = not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= {LOCK, PARTIAL})
     if not ours:
         raise RedpencilError(
-            "the output folder exists and is no run of redpencil", file=out, hint="choose another --out"
+            "the output folder exists and is not a run of redpencil", file=out, hint="choose another --out"
         )
+    check_layout(out)
 
 
 @contextmanager
@@ -109,17 +110,16 @@ def locked_folder(out: Path) -> Iterator[None]:
         ) from None
     with lock:
         try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            held = lock_descriptor(lock.fileno(), blocking=False)
+        except OSError:
+            held = True  # A network file system may have no locks; that is not a reason not to run.
+        if not held:
             lock.seek(0)
             raise RedpencilError(
                 f"another run is using this folder (process {lock.read().strip()})",
                 file=out,
                 hint="wait for it to end, or choose another --out",
-            ) from None
-        except OSError:
-            pass  # A network file system may have no locks; it is no reason not to run.
+            )
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
@@ -129,25 +129,50 @@ def locked_folder(out: Path) -> Iterator[None]:
 def write_recipe(recipe: Recipe, out: Path) -> None:
     """Write the recipe with every default spelled out; its first line marks the folder as a run."""
     content = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    (out / PARTIAL).write_text(f"{WRITTEN_HERE}\n{content}", encoding="utf-8")
+    (out / PARTIAL).write_text(f"{written_by(WRITTEN_HERE)}\n{content}", encoding="utf-8")
     (out / PARTIAL).replace(out / RECIPE)
 
 
-def finish_seed(recipe: Recipe, root: Path, plan: list[StageSpec]) -> dict[str, Any]:
+def finish_seed(recipe: Recipe, root: Path, plan: list[StageSpec]) -> RunResults:
     """Write results and manifest of one seed, whose stages are all complete; returns its results."""
+    # It loads torch, which only workers need while stages run.
+    from redpencil.pipeline.results import arm_costs, skipped_rows, stage_costs
+
     names = [spec.name for spec in plan]
-    results: dict[str, Any] = {
-        **read_json(root / "evaluate" / "results.json"),
-        "name": recipe.name,
-        "recipe_sha256": recipe_sha256(recipe),
-        "methods": arm_costs(Context(recipe, root, plan[0].seed)),
-        "warnings": skipped_rows(root, names),
-        "stages": stage_seconds(root, names),
-    }
-    results["alarms"] = run_alarms(recipe, root, results)
-    write_json(root / "results.json", results)
+    file = root / "evaluate" / "results.json"
+    evaluation = parse_results(read_json(file), Evaluation, file)
+    results = RunResults.model_validate(
+        {
+            **evaluation.model_dump(),
+            "name": recipe.name,
+            "recipe_sha256": recipe_sha256(recipe),
+            "methods": arm_costs(Context(recipe, root, plan[0].seed)),
+            "warnings": skipped_rows(root, names),
+            "stages": stage_costs(root, names),
+        }
+    )
+    raised = run_alarms(recipe, root, results.model_dump())
+    results = RunResults.model_validate({**results.model_dump(), "diagnostics": raised})
+    write_results(root / "results.json", results)
     _write_manifest(recipe, root, plan)
     return results
+
+
+def run_alarms(recipe: Recipe, root: Path, results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All alarms of one seed's run, as `results.json` keeps them."""
+    own_kind = {name: _own_kind(model.pairs, results, name) for name, model in recipe.reward_models.items()}
+    alarms = result_alarms(results, own_kind, recipe.alarms)
+    paths = Context(recipe, root, 0).paths
+    for stage in (paths.training(arm) for arm in recipe.arms):
+        alarms += training_alarms(read_metrics(stage), recipe.alarms, stage.name)
+    return [{**asdict(alarm), "advice": alarm.advice} for alarm in alarms]
+
+
+def _own_kind(pairs: str, results: Mapping[str, Any], model: str) -> str:
+    """The held-out pairs that a model is measured on: comparisons without label noise if there are any."""
+    tested = results.get("reward_accuracy", {}).get(model, {})
+    clean = f"{pairs}_clean"
+    return clean if clean in tested else pairs
 
 
 def _write_manifest(recipe: Recipe, root: Path, plan: list[StageSpec]) -> None:

@@ -1,57 +1,61 @@
-"""Stages that train or answer: SFT, the reference, reward models, an arm by its method, outputs."""
+"""Stages that train or answer: SFT, the reference, reward models, an arm by its method, outputs, and data.
+
+A stage of a run is a function of `(context, stage)`, with the paths that the context says. What it does with them is a
+function of its own that takes explicit paths, which the command line calls too.
+"""
 
 import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from redpencil.config import AlarmsConfig, Recipe, SFTConfig, WorldConfig
+from redpencil.config import AlarmsConfig, BestOfNConfig, Method, RewardConfig, SFTConfig, WorldConfig
 from redpencil.editing.edit import edit_responses
-from redpencil.errors import RedpencilError
-from redpencil.evaluation.diagnostics import Alarm, result_alarms, training_alarms
+from redpencil.errors import RedpencilError, naming
+from redpencil.evaluation.diagnostics import Alarm, training_alarms
 from redpencil.evaluation.judges import Judge, OracleJudge, ScoreJudge, judge_outputs
 from redpencil.evaluation.statistics import win_rate
+from redpencil.models.checkpoints import load_reward_model
 from redpencil.models.codec import Codec
-from redpencil.models.loading import codec_of_reward_model, load_reward_model
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import EncodedPrompts, encode_prompts, respond
-from redpencil.pipeline.context import Context
+from redpencil.pipeline.context import Context, Setup
+from redpencil.pipeline.execute import resolve
 from redpencil.pipeline.inputs import held_out_rows
 from redpencil.providers.base import ScriptedProvider
 from redpencil.records import Comparison, Edit, Example, Pair, Prompt, Response, read_jsonl, write_jsonl
-from redpencil.runs import Stage, derive_seed, read_metrics
-from redpencil.training.best_of_n import best_of_n
-from redpencil.training.dpo import train_dpo
-from redpencil.training.evaluation import Validation
-from redpencil.training.figa import train_figa
-from redpencil.training.pairs import pairs_of_comparisons, pairs_of_edits
-from redpencil.training.ppo import Evaluate, load_actors, run_ppo
-from redpencil.training.reward import check_fits, encode_samples, score_ids, train_reward
+from redpencil.runs import Progress, Stage, derive_seed
+from redpencil.training.best_of_n import BestOfN
+from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits
+from redpencil.training.reward import train_reward
+from redpencil.training.rollout import load_actors, sampling_of
+from redpencil.training.scoring import check_fits, encode_samples, score_ids
 from redpencil.training.sft import train_sft
+from redpencil.training.validation import Validation
 from redpencil.world.build import annotate, less_preferred, make_oracle, write_world
 from redpencil.world.editor import scripted_editor
 from redpencil.world.oracle import Oracle
 
 EVERY_ROW = 200
 SOME_ROWS = 20
-"""All rows are gone through each time, so that in a long training not every row is worth it."""
+"""A check of the alarms reads all rows so far; after EVERY_ROW rows, only every SOME_ROWS-th row is a check."""
 
 
-def alarming(stage: Stage, config: AlarmsConfig) -> Callable[[Mapping[str, float]], None]:
-    """A watch over a stage's metrics that warns of each alarm as it first goes off."""
+def watch_metrics(stage: Stage, config: AlarmsConfig) -> Callable[[Mapping[str, float]], None]:
+    """Return a watch over a stage's metrics that warns of each alarm when it first goes off."""
     rows: list[Mapping[str, float]] = []
-    told: set[str] = set()
+    warned: set[str] = set()
 
     def watch(row: Mapping[str, float]) -> None:
         rows.append(row)
         if len(rows) > EVERY_ROW and len(rows) % SOME_ROWS:
             return
         for alarm in training_alarms(rows, config, stage.name):
-            if alarm.name not in told:
-                told.add(alarm.name)
+            if alarm.name not in warned:
+                warned.add(alarm.name)
                 stage.warn(in_words(alarm))
 
     return watch
@@ -63,74 +67,218 @@ def in_words(alarm: Alarm) -> str:
     return f"{alarm.name}{at}: {alarm.message}. {alarm.advice[0].upper()}{alarm.advice[1:]}."
 
 
-def run_alarms(recipe: Recipe, root: Path, results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All alarms of one seed's run, as `results.json` keeps them."""
-    own_kind = {name: _own_kind(model.pairs, results, name) for name, model in recipe.reward_models.items()}
-    found = result_alarms(results, own_kind, recipe.alarms)
-    paths = Context(recipe, root, 0).paths
-    for stage in (paths.training(arm) for arm in recipe.arms):
-        found += training_alarms(read_metrics(stage), recipe.alarms, stage.name)
-    return [{**asdict(alarm), "advice": alarm.advice} for alarm in found]
-
-
-def _own_kind(pairs: str, results: Mapping[str, Any], model: str) -> str:
-    """The held-out pairs that a model is measured on; comparisons without label noise where there are any."""
-    tested = results.get("reward_accuracy", {}).get(model, {})
-    clean = f"{pairs}_clean"
-    return clean if clean in tested else pairs
-
-
 def make_judge(context: Context) -> Judge:
     """The judge that the recipe asks for."""
     if context.recipe.world is not None:
         return OracleJudge(make_oracle(context.recipe.world))
-    return reward_model_judge(str(context.judge_inputs["judge"]), context.runtime, reads=context.codec)
+    return reward_model_judge(str(context.judge_inputs["judge"]), context.runtime, policy_codec=context.codec)
 
 
-def reward_model_judge(folder: str, runtime: Runtime, *, reads: Codec | None = None) -> Judge:
-    """A reward model of either level as judge; a token-level one judges by Eq. 1, the mean of its rewards.
+def reward_model_judge(folder: str, runtime: Runtime, *, policy_codec: Codec | None = None) -> Judge:
+    """Make a judge of a reward model of either level; a token-level one judges by Eq. 1, the mean of its rewards.
 
-    It reads the texts through its own tokenizer and prompt template, and of a response that was cut off no end.
+    It reads texts through its own tokenizer and prompt template; a response that was cut off has no end for it.
 
     Args:
         folder: the checkpoint.
         runtime: device and number format.
-        reads: the codec of the models that wrote the responses; a judge that has their tokenizer and does not say how
-            it learned prompts gets their template.
+        policy_codec: the codec of the models that wrote the responses; a judge that has their tokenizer and does not
+            say how it learned prompts gets their template.
 
     Raises:
-        RedpencilError: if the folder holds no reward model, or no fast tokenizer. The judge itself, if a prompt and a
-            response are longer than it reads.
+        RedpencilError: if the folder is not a reward model's, or has no fast tokenizer. The judge itself, if a prompt
+            and a response are longer than it reads.
     """
-    reward = load_reward_model(folder, runtime, reads=reads)
-    codec = reward.codec or reads or codec_of_reward_model(Path(folder), reward.card)
+    reward = load_reward_model(folder, runtime, policy_codec=policy_codec)
 
     def score(responses: Sequence[Response]) -> list[float]:
-        rows = encode_samples(responses, codec)
+        rows = encode_samples(responses, reward.model.codec)
         prompts, tokens = [prompt for prompt, _ in rows], [ids for _, ids in rows]
-        check_fits(reward.model, [row.id for row in responses], prompts, tokens)
-        return score_ids(reward, prompts, tokens, codec, runtime)
+        check_fits(reward.model, prompts, tokens, [row.id for row in responses])
+        return score_ids(reward, prompts, tokens)
 
     return ScoreJudge(folder, score)
 
 
-def sft(context: Context, stage: Stage) -> None:
-    """Fine-tune the base model on the demonstrations."""
-    train_sft(
-        context.recipe.sft,
-        model=context.paths.model,
-        examples=read_jsonl(context.paths.sft_examples, Example),
-        codec=context.codec,
-        runtime=context.runtime,
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The prompts on which training is watched, and a judge that compares answers to them with a reference's.
+
+    Without a judge, methods that sample while they train keep the checkpoint with the best reward.
+    """
+
+    prompts: Path
+    reference: Path | None = None
+    judge: Judge | None = None
+
+    def encoded(self, setup: Setup) -> EncodedPrompts:
+        """Encode the prompts as `respond` did when it wrote the reference's answers, so that each has its counterpart.
+
+        Raises:
+            RedpencilError: if no prompt is short enough.
+        """
+        return read_prompts(self.prompts, setup.codec, setup.recipe.sampling.max_prompt_length)
+
+    def evaluate(self, responses: Sequence[Response]) -> dict[str, float]:
+        """Compute the win rate over the reference, in percent, and its standard error; nothing without a judge."""
+        if self.judge is None or self.reference is None:
+            return {}
+        with naming(self.reference):
+            verdicts = judge_outputs(self.judge, responses, list(read_jsonl(self.reference, Response)))
+        rate = win_rate([v.preference for v in verdicts], [len(v.first.split()) for v in verdicts])
+        return {"win_rate": rate.value, "win_rate_standard_error": rate.standard_error}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingInputs:
+    """The files from which a method trains a policy: pairs, or reward models and prompts."""
+
+    policy: Path
+    """Checkpoint of the SFT policy."""
+    watch: Watch | None
+    pairs: Path | None = None
+    prompts: Path | None = None
+    reward_models: tuple[Path, ...] = ()
+    """With reward=both first the token-level, then the sequence-level one."""
+
+
+def read_prompts(path: Path, codec: Codec, max_prompt_length: int) -> EncodedPrompts:
+    """Read and encode prompts; those that are too long are skipped.
+
+    Raises:
+        RedpencilError: naming the file, if none is short enough.
+    """
+    with naming(path):
+        return encode_prompts(list(read_jsonl(path, Prompt)), codec, max_prompt_length)
+
+
+def read_pairs(path: Path, codec: Codec) -> list[Pair]:
+    """Read pairs that a model with the tokenizer of `codec` can read.
+
+    Raises:
+        RedpencilError: naming the file and the first pair that it cannot.
+    """
+    rows = list(read_jsonl(path, Pair))
+    with naming(path):
+        check_pairs(rows, len(codec.tokenizer), codec.context)
+    return rows
+
+
+def fine_tune(setup: Setup, stage: Stage, config: SFTConfig, *, model: Path, examples: Path) -> None:
+    """Fine-tune a model on demonstrations; writes `checkpoint/`."""
+    with naming(examples):
+        train_sft(
+            setup.recipe.computed(config),
+            model=model,
+            examples=read_jsonl(examples, Example),
+            codec=setup.codec,
+            runtime=setup.runtime,
+            stage=stage,
+        )
+
+
+def fit_reward(
+    setup: Setup, stage: Stage, config: RewardConfig, *, policy: Path, pairs: Path, samples: Path, trained_on: str
+) -> None:
+    """Train a reward model from the SFT backbone; writes `checkpoint/`.
+
+    Args:
+        setup: recipe, tokenizer and device.
+        stage: where the checkpoint goes.
+        config: the options of the reward model.
+        policy: checkpoint of the SFT policy.
+        pairs: pairs of the policy's tokens.
+        samples: responses of the policy, of which the first measure the scale of the rewards.
+        trained_on: a name of the pairs for the checkpoint's card.
+    """
+    rows = list(islice(read_jsonl(samples, Response), config.reference_samples))
+    train_reward(
+        setup.recipe.computed(config),
+        backbone=policy,
+        pairs=read_pairs(pairs, setup.codec),
+        samples=encode_samples(rows, setup.codec),
+        codec=setup.codec,
+        trained_on=trained_on,
+        runtime=setup.runtime,
         stage=stage,
     )
 
 
+def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, inputs: TrainingInputs) -> None:
+    """Train a policy by a method that trains one; writes `checkpoint/`, the best on the watched prompts.
+
+    Args:
+        setup: recipe, tokenizer and device.
+        stage: where the checkpoint and the metrics go.
+        method: the method's row.
+        options: an instance of `method.config`.
+        inputs: the files that it learns from.
+    """
+    stage.watch = watch_metrics(stage, setup.recipe.alarms)
+    config, shared = setup.recipe.computed(options), {"codec": setup.codec, "runtime": setup.runtime, "stage": stage}
+    if method.learns_from == "pairs":
+        assert inputs.pairs is not None
+        watch = inputs.watch
+        validation = watch and Validation(watch.encoded(setup), setup.sampling, watch.evaluate, config.eval_steps)
+        rows = read_pairs(inputs.pairs, setup.codec)
+        with naming(inputs.pairs):
+            resolve(method.run)(config, policy=inputs.policy, pairs=rows, validation=validation, **shared)
+        return
+    assert inputs.watch is not None
+    assert inputs.prompts is not None
+    folders: dict[str, Path] = dict(zip(config.reward_levels, inputs.reward_models, strict=False))
+    actors = load_actors(
+        config, inputs.policy, folders.get("token"), folders.get("sequence"), setup.runtime, setup.codec
+    )
+    resolve(method.run)(
+        config,
+        actors=actors,
+        prompts=read_prompts(inputs.prompts, setup.codec, config.max_prompt_length),
+        validation=Validation(
+            inputs.watch.encoded(setup), sampling_of(config), inputs.watch.evaluate, config.eval_steps
+        ),
+        stage=stage,
+    )
+
+
+def choose_answers(
+    setup: Setup,
+    method: Method,
+    options: BestOfNConfig,
+    *,
+    policy: Path,
+    reward_model: Path,
+    prompts: Path,
+    seed: int,
+    model_name: str,
+    progress: Progress,
+) -> BestOfN:
+    """Answer prompts by a method that chooses among the policy's responses."""
+    with naming(prompts):
+        chosen: BestOfN = resolve(method.run)(
+            options,
+            sampler=setup.sampler(policy),
+            reward=load_reward_model(reward_model, setup.runtime, policy_codec=setup.codec),
+            prompts=list(read_jsonl(prompts, Prompt)),
+            sampling=setup.sampling,
+            seed=seed,
+            model_name=model_name,
+            progress=progress,
+        )
+    return chosen
+
+
+def sft(context: Context, stage: Stage) -> None:
+    """Fine-tune the base model on the demonstrations."""
+    paths = context.paths
+    fine_tune(context.setup, stage, context.recipe.sft, model=paths.model, examples=paths.sft_examples)
+
+
 def reference(context: Context, stage: Stage) -> None:
-    """The reference policy and its outputs.
+    """Make the reference policy and its outputs.
 
     In the world it is the SFT policy after a little training on a corpus with half of the flaws; with a user's files
-    it is the SFT policy itself, or whatever wrote `files.reference_outputs`.
+    it is the SFT policy itself, or the model that wrote `files.reference_outputs`.
     """
     policy = context.paths.sft_policy
     world = context.recipe.world
@@ -140,27 +288,19 @@ def reference(context: Context, stage: Stage) -> None:
             "max_steps": world.reference_steps,
             "lr_scheduler_type": "constant",
         }
-        train_sft(
-            SFTConfig.model_validate({**context.recipe.sft.model_dump(), **changes}),
-            model=policy,
-            examples=read_jsonl(context.reference_inputs["examples"], Example),
-            codec=context.codec,
-            runtime=context.runtime,
-            stage=stage,
-        )
+        config = SFTConfig.model_validate({**context.recipe.sft.model_dump(), **changes})
+        fine_tune(context.setup, stage, config, model=policy, examples=context.reference_inputs["examples"])
         policy = stage.folder / "checkpoint"
     stage.notes.setdefault("skipped", {})
     for split in ("validation", "evaluation"):
         prompts = list(read_jsonl(getattr(context.paths, f"{split}_prompts"), Prompt))
         if split == "evaluation" and "reference_outputs" in context.reference_inputs:
-            write_jsonl(stage.folder / f"{split}.jsonl", _given_outputs(context, prompts))
+            write_jsonl(stage.folder / f"{split}.jsonl", _reference_outputs(context, prompts))
             continue
         responses, skipped = respond(
-            policy,
+            context.setup.sampler(policy),
             prompts,
-            config=context.recipe.sampling,
-            codec=context.codec,
-            runtime=context.runtime,
+            config=context.setup.sampling,
             seed=derive_seed(stage.seed, "reference", split),
             model_name="reference",
             progress=stage.progress,
@@ -169,32 +309,29 @@ def reference(context: Context, stage: Stage) -> None:
         write_jsonl(stage.folder / f"{split}.jsonl", responses)
 
 
-def _given_outputs(context: Context, prompts: Sequence[Prompt]) -> list[Response]:
+def _reference_outputs(context: Context, prompts: Sequence[Prompt]) -> list[Response]:
     """The user's reference outputs for those prompts that the policies will answer."""
     fitting = encode_prompts(prompts, context.codec, context.recipe.sampling.max_prompt_length).records
-    given = {row.id: row for row in read_jsonl(context.reference_inputs["reference_outputs"], Response)}
-    return [given[prompt.id] for prompt in fitting]
+    by_id = {row.id: row for row in read_jsonl(context.reference_inputs["reference_outputs"], Response)}
+    return [by_id[prompt.id] for prompt in fitting]
 
 
 def reward(context: Context, stage: Stage, *, name: str) -> None:
     """Train one of the recipe's reward models from the SFT backbone."""
-    recipe, codec = context.recipe, context.codec
-    config, kind = recipe.reward_config(name), recipe.reward_models[name].pairs
-    samples = list(islice(read_jsonl(context.paths.samples, Response), config.reference_samples))
-    train_reward(
-        config,
-        backbone=context.paths.sft_policy,
-        pairs=list(read_jsonl(context.paths.pairs(kind, "train"), Pair)),
-        samples=encode_samples(samples, codec),
-        codec=codec,
+    kind, paths = context.recipe.reward_models[name].pairs, context.paths
+    fit_reward(
+        context.setup,
+        stage,
+        context.recipe.reward_config(name),
+        policy=paths.sft_policy,
+        pairs=paths.pairs(kind, "train"),
+        samples=paths.samples,
         trained_on=kind,
-        runtime=context.runtime,
-        stage=stage,
     )
 
 
 def ready_made_reward(context: Context, stage: Stage, *, name: str) -> None:
-    """Take a reward model that someone else trained into the run: a copy of its files, once it is known to load."""
+    """Take a ready-made reward model into the run: copy its files, after checking that it loads."""
     folder = context.recipe.reward_models[name].folder
     assert folder is not None
     load_reward_model(folder, context.runtime, level=context.recipe.reward_config(name).level)
@@ -205,123 +342,61 @@ def ready_made_reward(context: Context, stage: Stage, *, name: str) -> None:
             shutil.copy(file, checkpoint)
 
 
-def ppo(context: Context, stage: Stage, *, arm: str) -> None:
-    """Train one arm of Table 1 with PPO; every arm sees the same prompts in the same order."""
-    recipe, paths, codec, runtime = context.recipe, context.paths, context.codec, context.runtime
-    stage.watch = alarming(stage, recipe.alarms)
-    config = recipe.ppo_config(arm)
-    folders = [paths.reward_model(name) for name in recipe.arms[arm].reward_model_names]
-    first, second = folders[0], folders[1] if len(folders) > 1 else None
-    token, sequence = (None, first) if config.reward == "sequence" else (first, second)
-    actors = load_actors(config, paths.sft_policy, token, sequence, runtime, codec)
-    run_ppo(
-        config,
-        actors=actors,
-        prompts=encode_prompts(list(read_jsonl(paths.prompts, Prompt)), codec, config.max_prompt_length),
-        validation=_validation_prompts(context),
-        evaluate=_evaluation(context),
-        codec=codec,
-        runtime=runtime,
-        stage=stage,
-    )
+def _watch(context: Context) -> Watch:
+    paths = context.paths
+    return Watch(paths.validation_prompts, paths.reference_outputs("validation"), make_judge(context))
 
 
-def dpo(context: Context, stage: Stage, *, arm: str) -> None:
-    """Train one arm with DPO, on edits or on comparisons."""
-    stage.watch = alarming(stage, context.recipe.alarms)
-    config = context.recipe.dpo_config(arm)
-    train_dpo(
-        config,
-        policy=context.paths.sft_policy,
-        pairs=_pairs_of(context, arm),
-        validation=_validation(context, config.eval_steps),
-        codec=context.codec,
-        runtime=context.runtime,
-        stage=stage,
-    )
-
-
-def figa(context: Context, stage: Stage, *, arm: str) -> None:
-    """Train one arm with FIGA's token weights, on edits."""
-    stage.watch = alarming(stage, context.recipe.alarms)
-    config = context.recipe.figa_config(arm)
-    train_figa(
-        config,
-        policy=context.paths.sft_policy,
-        pairs=_pairs_of(context, arm),
-        validation=_validation(context, config.eval_steps),
-        codec=context.codec,
-        runtime=context.runtime,
-        stage=stage,
-    )
-
-
-def _pairs_of(context: Context, arm: str) -> list[Pair]:
-    kind = context.recipe.arms[arm].learns_from
-    assert kind is not None
-    return list(read_jsonl(context.paths.pairs(kind, "train"), Pair))
-
-
-def _validation_prompts(context: Context) -> EncodedPrompts:
-    prompts = list(read_jsonl(context.paths.validation_prompts, Prompt))
-    return encode_prompts(prompts, context.codec, context.recipe.sampling.max_prompt_length)
-
-
-def _validation(context: Context, eval_steps: int) -> Validation:
-    return Validation(_validation_prompts(context), context.recipe.sampling, _evaluation(context), eval_steps)
-
-
-def _evaluation(context: Context) -> Evaluate:
-    """How a policy's responses to the validation prompts are judged: against the reference's."""
-    judge = make_judge(context)
-    answers = list(read_jsonl(context.paths.reference_outputs("validation"), Response))
-
-    def evaluate(responses: Sequence[Response]) -> dict[str, float]:
-        verdicts = judge_outputs(judge, responses, answers)
-        rate = win_rate([v.preference for v in verdicts], [len(v.first.split()) for v in verdicts])
-        return {"win_rate": rate.value, "win_rate_standard_error": rate.standard_error}
-
-    return evaluate
-
-
-def best(context: Context, stage: Stage, *, arm: str) -> None:
-    """Best-of-n answers to the evaluation prompts, and to the validation prompts, where they are judged."""
+def train_arm(context: Context, stage: Stage, *, arm: str) -> None:
+    """Train one arm of Table 1 by its method; arms that sample see the same prompts in the same order."""
     recipe, paths = context.recipe, context.paths
-    config = recipe.best_of_n_config(arm)
+    config = recipe.arms[arm]
+    kind = config.learns_from
+    inputs = TrainingInputs(
+        paths.sft_policy,
+        _watch(context),
+        pairs=None if kind is None else paths.pairs(kind, "train"),
+        prompts=paths.prompts,
+        reward_models=tuple(paths.reward_model(name) for name in config.reward_model_names),
+    )
+    train_policy(context.setup, stage, config.row, recipe.options(arm), inputs)
+
+
+def choose(context: Context, stage: Stage, *, arm: str) -> None:
+    """Answer the evaluation prompts by a method that trains nothing, and the validation prompts, which are judged."""
+    recipe, paths = context.recipe, context.paths
+    watch = _watch(context)
     (reward_model,) = recipe.arms[arm].reward_model_names
     counts: dict[str, dict[str, float]] = {}
     for split, prompts in (("validation", paths.validation_prompts), ("evaluation", paths.evaluation_prompts)):
         before = stage.seconds
-        found = best_of_n(
-            config,
+        chosen = choose_answers(
+            context.setup,
+            recipe.arms[arm].row,
+            recipe.options(arm),
             policy=paths.sft_policy,
             reward_model=paths.reward_model(reward_model),
-            prompts=list(read_jsonl(prompts, Prompt)),
-            sampling=recipe.sampling,
-            codec=context.codec,
-            runtime=context.runtime,
+            prompts=prompts,
             seed=derive_seed(stage.seed, "outputs" if split == "evaluation" else "validation"),
             model_name=arm,
             progress=stage.progress,
         )
-        counts[split] = {"responses": len(found.responses), "sampled": found.sampled, "skipped": found.skipped}
-        counts[split] |= {"best_score": found.best_score, "mean_score": found.mean_score}
+        counts[split] = {"responses": len(chosen.responses), "sampled": chosen.sampled, "skipped": chosen.skipped}
+        counts[split] |= {"best_score": chosen.best_score, "mean_score": chosen.mean_score}
         counts[split]["seconds"] = round(stage.seconds - before, 3)
-        write_jsonl(stage.folder / f"{split}.jsonl", found.responses)
+        write_jsonl(stage.folder / f"{split}.jsonl", chosen.responses)
         if split == "validation":
-            counts[split] |= _evaluation(context)(found.responses)
+            counts[split] |= watch.evaluate(chosen.responses)
     stage.notes["best_of_n"] = counts
     stage.notes["skipped"] = {"prompt empty or too long": counts["evaluation"]["skipped"]}
 
 
 def outputs(context: Context, stage: Stage, *, policy: str) -> None:
-    """A policy's responses to the evaluation prompts; the seed is the same for every policy."""
+    """Answer the evaluation prompts with a policy; the seed is the same for every policy."""
     responses, skipped = respond(
-        context.paths.policy(policy),
+        context.setup.sampler(context.paths.policy(policy)),
         list(read_jsonl(context.paths.evaluation_prompts, Prompt)),
-        config=context.recipe.sampling,
-        codec=context.codec,
-        runtime=context.runtime,
+        config=context.setup.sampling,
         seed=derive_seed(stage.seed, "outputs"),
         model_name=policy,
         progress=stage.progress,
@@ -337,15 +412,12 @@ def make_world_data(context: Context, stage: Stage) -> None:
 
 
 def samples(context: Context, stage: Stage) -> None:
-    """Responses of the SFT policy: two for each comparison of the world, or those that the reward scale needs."""
+    """Sample responses of the SFT policy: two for each comparison of the world, or what the reward scale needs."""
     prompts = list(read_jsonl(context.paths.prompts, Prompt))
-    wanted = samples_wanted(context.recipe)
     responses, skipped = respond(
-        context.paths.sft_policy,
-        list(repeated(prompts, wanted, derive_seed(stage.seed, "samples"))),
-        config=context.recipe.sampling,
-        codec=context.codec,
-        runtime=context.runtime,
+        context.setup.sampler(context.paths.sft_policy),
+        list(repeated(prompts, context.samples_needed, derive_seed(stage.seed, "samples"))),
+        config=context.setup.sampling,
         seed=derive_seed(stage.seed, "samples"),
         model_name="sft",
         progress=stage.progress,
@@ -354,26 +426,19 @@ def samples(context: Context, stage: Stage) -> None:
     write_jsonl(stage.folder / "responses.jsonl", responses)
 
 
-def samples_wanted(recipe: Recipe) -> int:
-    """How many responses of the SFT policy the recipe needs."""
-    if recipe.world is not None:
-        return 2 * (recipe.world.comparisons + recipe.world.test_comparisons)
-    return max((recipe.reward_config(name).reference_samples for name in recipe.reward_models), default=2)
-
-
-def repeated(prompts: Sequence[Prompt], wanted: int, seed: int) -> list[Prompt]:
-    """`wanted` prompts in pairs of the same prompt, going through a shuffled list as often as it takes."""
+def repeated(prompts: Sequence[Prompt], count: int, seed: int) -> list[Prompt]:
+    """Pick `count` prompts in pairs of the same prompt, from a shuffled list that starts again at its end."""
     order = list(range(len(prompts)))
     random.Random(seed).shuffle(order)
     picked = []
-    for number in range(wanted):
+    for number in range(count):
         prompt = prompts[order[number // 2 % len(order)]]
         picked.append(Prompt(f"{prompt.id}-{number}", prompt.prompt, prompt.meta))
     return picked
 
 
 def annotations(context: Context, stage: Stage) -> None:
-    """Comparisons and edits, split into train and test: the world's annotators, or the user's files."""
+    """Write comparisons and edits, split into train and test, from the world's annotators or the user's files."""
     if context.recipe.world is not None:
         _annotate_world(context, context.recipe.world, stage)
     else:
@@ -384,9 +449,9 @@ def _annotate_world(context: Context, world: WorldConfig, stage: Stage) -> None:
     oracle = make_oracle(world)
     rng = random.Random(derive_seed(stage.seed, "annotator"))
     sampled = list(read_jsonl(context.paths.samples, Response))
-    if len(sampled) < samples_wanted(context.recipe):
+    if len(sampled) < context.samples_needed:
         raise RedpencilError(
-            f"only {len(sampled)} of {samples_wanted(context.recipe)} prompts were answered",
+            f"only {len(sampled)} of {context.samples_needed} prompts were answered",
             field="sampling.max_prompt_length",
             hint="raise sampling.max_prompt_length, so that every prompt of the world fits",
         )
@@ -406,7 +471,7 @@ def _annotate_world(context: Context, world: WorldConfig, stage: Stage) -> None:
 
 
 def _compare(oracle: Oracle, first: Response, second: Response, rng: random.Random | None, flip: float) -> Comparison:
-    """A comparison by the noisy annotator; without `rng`, by the oracle itself, ties included."""
+    """Compare as the noisy annotator does; without `rng` as the oracle itself, ties included."""
     texts = (first.prompt, first.response, second.response)
     preference = oracle.prefers(*texts) if rng is None else annotate(oracle, *texts, rng, flip)
     return Comparison(first.id, *texts, preference, annotator="oracle" if rng is None else "noisy oracle")

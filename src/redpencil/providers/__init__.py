@@ -1,1 +1,1 @@
-"""Text in, text out: whoever answers a prompt."""
+"""Providers of answers to prompts: hosted models and servers, their cache, prices and batches."""

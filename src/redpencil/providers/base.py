@@ -1,4 +1,4 @@
-"""What a provider is: it gets conversations and gives back one text for each."""
+"""The interface of a provider: it receives conversations and returns one text for each."""
 
 import enum
 import hashlib
@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
 _TOO_MANY: Final = 2**53
-"""No answer has as many tokens, and more could not be summed up or kept."""
+"""Larger counts are a server's mistake, and could not be stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation. A last turn of the assistant primes the answer, which goes on from it."""
+    """One turn of a conversation. A last turn of the assistant is the beginning of the answer."""
 
     role: Literal["system", "user", "assistant"]
     content: str
 
 
 class StopReason(enum.StrEnum):
-    """Why the text ends where it does."""
+    """Reason why a text ends."""
 
     END = "end"
     LENGTH = "length"
@@ -29,14 +29,14 @@ class StopReason(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that an answer cost, as the provider counted them."""
+    """Tokens of a request and its answer, as the provider counted them."""
 
     input_tokens: int
     output_tokens: int
 
 
-def counted(input_tokens: object, output_tokens: object) -> Usage | None:
-    """What a server says it counted; None unless both are numbers of tokens."""
+def token_usage(input_tokens: object, output_tokens: object) -> Usage | None:
+    """Make a usage of a server's counts; None unless both are numbers of tokens."""
     if isinstance(input_tokens, int) and isinstance(output_tokens, int):
         usage = Usage(input_tokens, output_tokens)
         return usage if all(0 <= tokens < _TOO_MANY for tokens in (input_tokens, output_tokens)) else None
@@ -45,7 +45,7 @@ def counted(input_tokens: object, output_tokens: object) -> Usage | None:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer, without the text that primed it. `usage` is None where nobody counts or charges."""
+    """An answer, without the beginning that it was given. `usage` is None where tokens are not counted."""
 
     text: str
     stop_reason: StopReason = StopReason.END
@@ -54,7 +54,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No answer, after all retries. `problem` is what the last attempt met, in one line and without secrets."""
+    """No answer, after all retries. `problem` is the last attempt's error, in one line and without secrets."""
 
     problem: str
 
@@ -64,9 +64,9 @@ Result = Completion | Failure
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A conversation to complete. `key` tells it from all others, see `request_key`.
+    """A conversation to complete. `key` identifies it, see `request_key`.
 
-    `failed_before` says that an earlier run asked and got no answer; that it fails again says little about the server.
+    `failed_before`: an earlier run sent it without success, so a further failure says little about the server.
     """
 
     key: str
@@ -79,24 +79,24 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str:
-        """Who answers; stored with every edit as its editor."""
+        """Name of the model; stored with every edit as its editor."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """All that decides an answer besides the messages: provider, model, parameters. JSON-ready, without secrets."""
+        """All that decides an answer besides the messages: provider, model, parameters. JSON, without secrets."""
 
     def answer(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Result]]:
         """Answer every request once, in any order, as results come.
 
-        Requests are drawn when there is room for them, not before, so a stream of them may be endless.
+        Requests are taken from the iterator only when they can be sent, so it may be endless.
 
         Raises:
-            RedpencilError: where no request can succeed: a wrong key, an unknown model, no server.
+            RedpencilError: if no request can succeed: a wrong key, an unknown model, no server.
         """
 
 
 def request_key(identity: Mapping[str, Any], messages: Sequence[Message]) -> str:
-    """SHA-256, in hexadecimal, of who is asked and what."""
+    """Return the SHA-256, in hexadecimal, of a provider's identity and the messages."""
     turns = [[turn.role, turn.content] for turn in messages]
     text = json.dumps([identity, turns], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -104,18 +104,17 @@ def request_key(identity: Mapping[str, Any], messages: Sequence[Message]) -> str
 
 @dataclass(frozen=True, slots=True)
 class ScriptedProvider:
-    """Answers with `rule(text)`, where `text` is what the human said: the user turns, a blank line between them."""
+    """Answers with `rule(text)`, where `text` is the user turns, with a blank line between them."""
 
     name: str
     rule: Callable[[str], str]
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Its name; nothing is known of the function."""
         return {"provider": "scripted", "model": self.name}
 
     def answer(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Result]]:
-        """The function's answers, one after the other; they always end by themselves."""
+        """Answer by the function, one request after the other."""
         for request in requests:
             text = "\n\n".join(turn.content for turn in request.messages if turn.role == "user")
             yield request, Completion(self.rule(text))

@@ -1,7 +1,7 @@
 """Batch files: requests that a provider answers within a day at a lower price, and its results.
 
-OpenAI takes JSON Lines of requests, Anthropic one JSON object with a list of them. Both name a request by a
-`custom_id`, for which its key serves, and both limit how much a file holds. What stands in a file is what
+OpenAI takes JSON Lines of requests, Anthropic one JSON object with a list of them; `Client` has the format of each.
+Both name a request by a `custom_id`, which is its key here, and both limit the size of a file. A file holds what
 `HostedProvider` would post.
 """
 
@@ -11,36 +11,18 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.providers.base import Failure, Request, Result
-from redpencil.providers.hosted import Client, MalformedAnswerError
-from redpencil.providers.redact import message_of, one_line
+from redpencil.providers.base import Request, Result
+from redpencil.providers.client import BatchFormat, Client
 
 _KEY_LENGTH: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class BatchFormat:
-    """How a provider's files look, and how much one may hold. Sizes are in bytes."""
-
-    most_requests: int
-    most_bytes: int
-    before: bytes
-    between: bytes
-    after: bytes
-
-
-OPENAI_FILES: Final = BatchFormat(50_000, 200_000_000, b"", b"", b"")
-ANTHROPIC_FILES: Final = BatchFormat(100_000, 256_000_000, b'{"requests": [\n', b",\n", b"]}\n")
-"""Of https://platform.openai.com/docs/api-reference/batch/create and
-https://platform.claude.com/docs/en/build-with-claude/batch-processing."""
-
-
-@dataclass(frozen=True, slots=True)
 class BatchFile:
-    """A file that was written, and how many requests it holds."""
+    """A file that was written, and its number of requests."""
 
     path: Path
     requests: int
@@ -49,16 +31,17 @@ class BatchFile:
 def write_batches(
     path: Path, requests: Iterable[Request], client: Client, files: BatchFormat | None = None
 ) -> list[BatchFile]:
-    """Write requests as batch files and tell which; each request once, whatever comes twice.
+    """Write requests as batch files, each request once, and return the files.
 
-    All requests of one run go to `path` if they fit; else to numbered files beside it: `edits.json` becomes
-    `edits-1.json`, `edits-2.json` and so on. The files appear only when all are written.
+    All requests go to `path` if they fit; else to numbered files in the same folder: `edits.json` becomes
+    `edits-1.json`, `edits-2.json` and so on. The files appear only when all are written. `files` is the client's
+    format by default.
 
     Raises:
-        RedpencilError: if the files cannot be written, one request alone is larger than a file may be, or parts of an
-            earlier call with more or fewer files are there.
+        RedpencilError: if the files cannot be written, one request alone is larger than a file may be, or the folder
+            has parts of an earlier call with more or fewer files.
     """
-    files = files or (ANTHROPIC_FILES if _is_anthropic(client) else OPENAI_FILES)
+    files = files or client.batch_format
     parts: list[_Part] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +59,7 @@ def write_batches(
             part.path.replace(name)
     except BaseException as error:
         for part in parts:
-            with contextlib.suppress(OSError):  # what does not fit on the disk does not fit while closing either
+            with contextlib.suppress(OSError):  # closing writes too, and fails again on a full disk
                 part.out.close()
             part.path.unlink(missing_ok=True)
         if isinstance(error, OSError):
@@ -88,10 +71,10 @@ def write_batches(
 
 
 def _refuse_stale(path: Path, names: list[Path]) -> None:
-    """Refuse to write beside files of an earlier call that somebody would submit together with these."""
+    """Refuse to write if files of an earlier call would be submitted together with these by mistake."""
     numbered = re.compile(rf"{re.escape(path.stem)}-[1-9]\d{{0,2}}{re.escape(path.suffix)}")
-    beside = [path, *(other for other in path.parent.iterdir() if numbered.fullmatch(other.name))]
-    stale = sorted(other.name for other in beside if other not in names and other.exists())
+    present = [path, *(other for other in path.parent.iterdir() if numbered.fullmatch(other.name))]
+    stale = sorted(other.name for other in present if other not in names and other.exists())
     if names and stale:
         raise RedpencilError(
             f"{', '.join(stale)} of an earlier call would look like a part of this batch",
@@ -100,29 +83,18 @@ def _refuse_stale(path: Path, names: list[Path]) -> None:
         )
 
 
-def _is_anthropic(client: Client) -> bool:
-    return str(client.identity["provider"]) == "anthropic"
-
-
 def _numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 def _lines(requests: Iterable[Request], client: Client, files: BatchFormat, path: Path) -> Iterator[bytes]:
-    """Each request as a line."""
     seen: set[bytes] = set()
     for request in requests:
         digest = bytes.fromhex(request.key)
         if digest in seen:
             continue
         seen.add(digest)
-        body = client.body(request.messages)
-        row: dict[str, Any] = {"custom_id": request.key}
-        if _is_anthropic(client):
-            row |= {"params": body}
-        else:
-            row |= {"method": "POST", "url": "/v1/chat/completions", "body": body}
-        line = json.dumps(row, ensure_ascii=False).encode()
+        line = json.dumps(client.batch_row(request.key, request.messages), ensure_ascii=False).encode()
         if len(line) + len(files.before) + len(files.after) + 1 > files.most_bytes:
             raise RedpencilError(
                 f"a request of {len(line):,} bytes, but a batch file holds {files.most_bytes:,}",
@@ -163,16 +135,15 @@ class _Part:
 
 
 def read_batch_results(path: Path, client: Client) -> Iterator[tuple[str, Result]]:
-    """Stream the keys and results of a results file: OpenAI's output and error files, Anthropic's results.
+    """Yield the keys and results of a results file: OpenAI's output and error files, Anthropic's results.
 
     Raises:
-        RedpencilError: naming file and line, if the file cannot be read or a line is no result of such a batch.
+        RedpencilError: naming file and line, if the file cannot be read or a line is not a result of such a batch.
     """
     try:
         lines = path.open("rb")
     except OSError as error:
         raise RedpencilError(f"cannot read it ({error.strerror})", file=path, hint="give a results file") from None
-    read = _anthropic_result if _is_anthropic(client) else _openai_result
     with lines:
         for number, raw in enumerate(lines, start=1):
             line = (raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw).strip()
@@ -184,10 +155,10 @@ def read_batch_results(path: Path, client: Client) -> Iterator[tuple[str, Result
                 raise _broken(path, number, "not valid JSON, or not UTF-8") from None
             key = row.get("custom_id") if isinstance(row, dict) else None
             if not isinstance(key, str) or not _is_key(key):
-                raise _broken(path, number, "no key of a request that redpencil wrote", "custom_id")
-            result = read(row, client)
+                raise _broken(path, number, "not the key of a request that redpencil wrote", "custom_id")
+            result = client.batch_result(row)
             if result is None:
-                raise _broken(path, number, f"no result as {client.identity['provider']} gives them")
+                raise _broken(path, number, f"not a result of a batch of {client.provider}")
             yield key, result
 
 
@@ -199,36 +170,5 @@ def _is_key(text: str) -> bool:
 
 def _broken(path: Path, line: int, problem: str, field: str | None = None) -> RedpencilError:
     return RedpencilError(
-        problem, file=path, line=line, field=field, hint="give the results file as the provider's API gave it"
+        problem, file=path, line=line, field=field, hint="give the results file as the provider's API returned it"
     )
-
-
-def _openai_result(row: dict[str, Any], client: Client) -> Result | None:
-    response, error = row.get("response"), row.get("error")
-    if isinstance(response, dict) and isinstance(response.get("status_code"), int):
-        if response["status_code"] == 200:
-            return _completion(client, response.get("body"))
-        told = message_of(json.dumps(response.get("body")))
-        return Failure(one_line(f"HTTP {response['status_code']}: {told}"))
-    if isinstance(error, dict):
-        parts = [str(error[name]) for name in ("code", "message") if error.get(name) is not None]
-        return Failure(one_line(": ".join(parts) or "failed in the batch"))
-    return None
-
-
-def _anthropic_result(row: dict[str, Any], client: Client) -> Result | None:
-    result = row.get("result")
-    kind = result.get("type") if isinstance(result, dict) else None
-    if not isinstance(result, dict) or kind not in ("succeeded", "errored", "canceled", "expired"):
-        return None
-    if kind == "succeeded":
-        return _completion(client, result.get("message"))
-    told = f": {message_of(json.dumps(result.get('error')))}" if kind == "errored" else ""
-    return Failure(one_line(f"{kind} in the batch{told}"))
-
-
-def _completion(client: Client, body: object) -> Result:
-    try:
-        return client.completion(body)
-    except MalformedAnswerError as error:
-        return Failure(one_line(f"the body of the answer is broken: {error}"))

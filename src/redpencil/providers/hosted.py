@@ -1,7 +1,7 @@
-"""A hosted model as a provider: many requests under way at once, and what becomes of each.
+"""A hosted model as a provider: a pool of concurrent requests, and the handling of their errors.
 
-The SDKs repeat what met a 429, a 5xx, a timeout or a broken connection, and wait as long as `Retry-After` says. What
-they let through is settled here: an answer, a broken body to ask for again, a row's failure, or the end of the run.
+The SDKs retry after a 429, a 5xx, a timeout or a broken connection, and wait as long as `Retry-After` says. The rest is
+handled here: an answer, a malformed body to ask for again, the failure of a row, or the end of the run.
 """
 
 import asyncio
@@ -11,36 +11,31 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.providers.base import Completion, Failure, Message, Request, Result
+from redpencil.providers.base import Completion, Failure, Request, Result
+from redpencil.providers.client import MISSING_SDK, MOST_BYTES, Client, Connection, Hook, MalformedAnswerError
 from redpencil.providers.redact import message_of, one_line, reason_of, without_key
 
-if TYPE_CHECKING:
-    from aiolimiter import AsyncLimiter
-
-
 BYTES_PER_TOKEN: Final = 4
-"""Of English text, roughly."""
-
-MISSING_SDK: Final = "pip install 'redpencil[llm]'"
+"""Rough average for English text."""
 MAX_CONCURRENCY: Final = 1000
-"""Connections that the SDKs open to one server, at most."""
+"""Most connections that the SDKs open to one server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What holds for a run of requests.
+    """Limits on the requests of a run.
 
     Args:
-        concurrency: most requests under way at once.
-        requests_per_minute: most requests sent in a minute, repeated ones counted; None for no limit.
-        tokens_per_minute: the same for tokens of input and output together, by estimate.
+        concurrency: most requests in progress at once.
+        requests_per_minute: most requests sent in a minute, retries included; None for no limit.
+        tokens_per_minute: most tokens of requests and answers in a minute, by estimate; None for no limit.
         timeout_s: longest wait for an answer, in seconds.
-        max_retries: further tries after an error that may pass by itself.
+        max_retries: further tries after an error that may be temporary.
     """
 
     concurrency: int = 16
@@ -50,7 +45,7 @@ class Limits:
     max_retries: int = 5
 
     def __post_init__(self) -> None:
-        for name, value, fits, wanted in (
+        for name, value, fits, allowed in (
             ("concurrency", self.concurrency, 1 <= self.concurrency <= MAX_CONCURRENCY, f"1 to {MAX_CONCURRENCY}"),
             ("requests_per_minute", self.requests_per_minute, _is_rate(self.requests_per_minute), "1 or more"),
             ("tokens_per_minute", self.tokens_per_minute, _is_rate(self.tokens_per_minute), "1 or more"),
@@ -58,7 +53,7 @@ class Limits:
             ("max_retries", self.max_retries, self.max_retries >= 0, "0 or more"),
         ):
             if not fits:
-                raise RedpencilError(f"a limit of {value} has no meaning", field=name, hint=f"give {wanted}")
+                raise RedpencilError(f"{value} is out of range", field=name, hint=f"give {allowed}")
 
 
 def _is_rate(per_minute: int | None) -> bool:
@@ -66,30 +61,30 @@ def _is_rate(per_minute: int | None) -> bool:
 
 
 def estimated_tokens(input_bytes: int, max_tokens: int) -> int:
-    """Tokens of a request and its answer together: an edit is about as long as what is edited, or shorter."""
+    """Estimate the tokens of a request and its answer: the answer is taken to be as long as the request, or shorter."""
     asked = input_bytes // BYTES_PER_TOKEN + 1
     return asked + min(asked, max_tokens)
 
 
 class Throttle:
-    """Lets requests pass at the rate of `limits`, in the order in which they come.
+    """Delays requests to the rate of `limits`, first come, first served.
 
-    The budget of a minute is handed out second by second: all of it at once, and then the next minute's, would be
-    twice what a provider allows. A request that is larger than a minute's budget waits for a whole minute's.
+    The budget of a minute is spread over its seconds: two minutes' budgets back to back would be twice the rate that a
+    provider allows. A request that is larger than a minute's budget waits for a whole minute's.
 
     Raises:
-        RedpencilError: if the library for it is missing.
+        RedpencilError: if the package aiolimiter is missing.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._requests = _limiter(limits.requests_per_minute)
         self._tokens = _limiter(limits.tokens_per_minute)
         self._tokens_of_a_minute = limits.tokens_per_minute or 0
-        self._first_come = asyncio.Lock()
+        self._turn = asyncio.Lock()
 
     async def wait(self, tokens: int) -> None:
-        """Wait until a request of so many tokens may be sent."""
-        async with self._first_come:
+        """Wait until a request with this number of tokens may be sent."""
+        async with self._turn:
             if self._requests is not None:
                 await self._requests.acquire()
             if self._tokens is not None:
@@ -100,7 +95,7 @@ class Throttle:
                     left -= part
 
 
-def _limiter(per_minute: int | None) -> "AsyncLimiter | None":
+def _limiter(per_minute: int | None) -> Any:
     if per_minute is None:
         return None
     try:
@@ -110,94 +105,15 @@ def _limiter(per_minute: int | None) -> "AsyncLimiter | None":
     return AsyncLimiter(max(1.0, per_minute / 60), max(1.0, 60 / per_minute))
 
 
-MOST_BYTES: Final = 32_000_000
-"""Of a body; what is longer is cut, and no answer."""
-
-Hook = Callable[[Any], Awaitable[None]]
-"""What is awaited before a request goes out, repeated ones too; it gets the request."""
-
-_ENVIRONMENT: Final = "check the variables HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
-
-
-def http_client(sdk_module: Any, limits: Limits, throttle: Hook | None) -> Any:
-    """An HTTP client for an SDK, with the SDK's own defaults.
-
-    Raises:
-        RedpencilError: if what the environment says about proxies or certificates cannot be followed.
-    """
-    import httpx2
-
-    class Bounded(sdk_module.DefaultAsyncHttpxClient):  # type: ignore[misc]
-        async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
-            del stream
-            if throttle is not None:
-                await throttle(request)
-            try:
-                async with asyncio.timeout(limits.timeout_s):
-                    response = await super().send(request, stream=True, **options)
-                    return await _read(response)
-            except TimeoutError as error:
-                raise httpx2.ReadTimeout("the whole answer took too long", request=request) from error
-
-    try:
-        return Bounded()
-    except ImportError as error:
-        raise RedpencilError(f"no way to the network ({one_line(str(error))})", hint=_ENVIRONMENT) from None
-    except OSError as error:
-        raise RedpencilError(f"no way to the network ({error.strerror or error})", hint=_ENVIRONMENT) from None
-    except (ValueError, httpx2.InvalidURL):  # their text may hold a proxy's password
-        raise RedpencilError("no way to the network: a proxy's address is none", hint=_ENVIRONMENT) from None
-
-
-def checked_sdk(make: Callable[[], Any]) -> Any:
-    """A client of an SDK, whose headers can be sent.
-
-    Raises:
-        RedpencilError: if it takes an address or a header from its arguments or the environment that HTTP cannot carry.
-    """
-    import httpx2
-
-    try:
-        sdk = make()
-    except (ValueError, httpx2.InvalidURL):
-        raise RedpencilError(
-            "this is not the address of a server", field="--base-url", hint="such as http://localhost:8000/v1"
-        ) from None
-    for name, value in sdk.default_headers.items():
-        if isinstance(value, str) and not (value.isascii() and value.replace("\t", " ").isprintable()):
-            raise RedpencilError(
-                f"the value of the header {name} cannot be sent",
-                hint="check the variables from which the SDK takes it, such as OPENAI_ORG_ID or OPENAI_PROJECT_ID",
-            )
-    return sdk
-
-
-async def _read(response: Any) -> Any:
-    """The response with its body, which is UTF-8 as all JSON is, whatever the server calls it."""
-    import httpx2
-
-    body = bytearray()
-    try:
-        async for part in response.aiter_bytes():
-            body += part
-            if len(body) > MOST_BYTES:
-                break
-    finally:
-        await response.aclose()
-    about_the_body = ("content-type", "content-encoding", "content-length", "transfer-encoding")
-    headers = [pair for pair in response.headers.multi_items() if pair[0] not in about_the_body]
-    return httpx2.Response(response.status_code, headers=headers, content=bytes(body), request=response.request)
-
-
 _REFUSED_AT_FIRST: Final = 20
 _FAILED_IN_A_ROW: Final = 50
 PASSING: Final = (408, 409, 429)
-"""Statuses below 500 that the SDKs repeat."""
+"""Statuses below 500 after which the SDKs retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a request, and the HTTP status of the last reply to it; 0 where there was none."""
+    """The result of a request, and the HTTP status of the last reply; 0 if there was none."""
 
     request: Request
     result: Result
@@ -205,21 +121,25 @@ class Answer:
 
     @property
     def refused(self) -> bool:
-        """Whether the server refuses this very request."""
+        """True if the server refuses this request for its content."""
         return 400 <= self.status < 500 and self.status not in PASSING
 
 
 @dataclass(slots=True)
-class Watch:
-    """Counts failures. A refusal after an answer is about one row; so is any failure that a row has had before."""
+class CircuitBreaker:
+    """Ends a run in which so many requests fail that the rest would only waste money.
+
+    A refusal after an answer is about one row, and so is any failure that a row has had in an earlier run; these do
+    not count.
+    """
 
     succeeded: bool = False
     in_a_row: int = 0
     refusals: int = 0
     reason: str = ""
 
-    def see(self, answer: Answer, server: str) -> RedpencilError | None:
-        """The error that ends the run, if this answer was one failure too many."""
+    def record(self, answer: Answer, server: str) -> RedpencilError | None:
+        """Count an answer. Returns the error that ends the run, if this was one failure too many."""
         if isinstance(answer.result, Completion):
             self.succeeded, self.in_a_row = True, 0
             return None
@@ -234,81 +154,16 @@ class Watch:
             return RedpencilError(what, hint="check --model, the template and the parameters that go with them")
         if self.in_a_row == _FAILED_IN_A_ROW:
             what = f"{_FAILED_IN_A_ROW} requests in a row failed, the last with: {problem}"
-            return RedpencilError(what, hint=f"when {server} is well again, the same command goes on")
+            return RedpencilError(what, hint=f"run the same command again when {server} works again")
         return None
 
 
 _SLOW_DRAW_S: Final = 0.001
+"""A request that takes longer to draw leaves the loop time for those in progress."""
 _PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60
 _BROKEN_PAUSE_S, _LONGEST_BROKEN_PAUSE_S = 0.5, 8
 _NO_MONEY: Final = ("insufficient_quota", "credit balance is too low")
-"""How OpenAI and Anthropic say with a status for something else that an account is empty."""
-
-
-class MalformedAnswerError(Exception):
-    """A body with status 200 that holds no answer. Its text says in a few words what is wrong with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """An open client of an SDK, the SDK's module with its exceptions, and the key that must not be shown."""
-
-    sdk: Any
-    module: Any
-    key: str
-
-
-class Client(Protocol):
-    """One kind of API: how a request is put, how an answer is read, and whom it goes to."""
-
-    @property
-    def model(self) -> str:
-        """The model's name as the server knows it."""
-
-    @property
-    def max_tokens(self) -> int:
-        """Most tokens of an answer."""
-
-    @property
-    def name(self) -> str:
-        """Who answers."""
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """All that decides an answer besides the messages, see `Provider`."""
-
-    @property
-    def path(self) -> str:
-        """Where requests are posted, behind the server's address."""
-
-    @property
-    def key_variable(self) -> str:
-        """The environment variable with the API key."""
-
-    @property
-    def address_variable(self) -> str:
-        """The environment variable that may name another server."""
-
-    @property
-    def server(self) -> str:
-        """The server's address, as it may be shown."""
-
-    def body(self, messages: Sequence[Message]) -> dict[str, Any]:
-        """What is posted, as JSON; the same in a batch file."""
-
-    def completion(self, body: object) -> Completion:
-        """The answer in a body that came with status 200.
-
-        Raises:
-            MalformedAnswerError: if there is none.
-        """
-
-    def connect(self, limits: Limits, throttle: Hook | None) -> Connection:
-        """Open a client of the SDK; `throttle` is awaited before each request goes out, repeated ones too.
-
-        Raises:
-            RedpencilError: if the SDK is not installed or there is no API key.
-        """
+"""Texts with which OpenAI and Anthropic report an empty account under another status than 402."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,33 +175,31 @@ class HostedProvider:
 
     @property
     def name(self) -> str:
-        """The model's name."""
         return self.client.name
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The client's; how fast it is asked decides nothing."""
         return self.client.identity
 
     def answer(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Result]]:
-        """Answer requests, at most `limits.concurrency` at once, and yield what comes as it comes.
+        """Answer requests, at most `limits.concurrency` at once, and yield the results as they come.
 
-        Nothing moves while the caller works on a result, so the caller should be quick. What is under way when the
-        generator is closed is given up.
+        The event loop runs only between results, so the caller should be quick. Requests that are in progress when the
+        generator is closed are cancelled.
 
         Raises:
-            RedpencilError: where no request can succeed, or so many fail that the rest would only waste money. All
+            RedpencilError: if no request can succeed, or so many fail that the rest would only waste money. All
                 answers that have come are yielded before.
         """
         _refuse_running_loop()
-        runner, desk = asyncio.Runner(), _Desk(self.client, self.limits)
+        runner, pool = asyncio.Runner(), _RequestPool(self.client, self.limits)
         try:
-            runner.run(desk.open())
-            yield from _drive(runner, desk, iter(requests))
+            runner.run(pool.open())
+            yield from _drive(runner, pool, iter(requests))
         finally:
-            if not sys.is_finalizing():  # closing starts a thread, and a program that is at its end would wait for it
+            if not sys.is_finalizing():  # closing starts a thread, which would block the end of the program
                 try:
-                    runner.run(desk.close())
+                    runner.run(pool.close())
                 finally:
                     runner.close()
 
@@ -355,52 +208,52 @@ def _refuse_running_loop() -> None:
     with contextlib.suppress(RuntimeError):
         asyncio.get_running_loop()
         raise RedpencilError(
-            "hosted models cannot be asked from inside a running event loop, such as a notebook's",
-            hint="call it in a thread of its own, for example with asyncio.to_thread",
+            "hosted models cannot be used inside a running event loop, such as a notebook's",
+            hint="call it in another thread, for example with asyncio.to_thread",
         )
 
 
-def _drive(runner: asyncio.Runner, desk: "_Desk", source: Iterator[Request]) -> Iterator[tuple[Request, Result]]:
-    """Draw requests while there is room, run the loop until something has come, and hand it on."""
+def _drive(runner: asyncio.Runner, pool: "_RequestPool", source: Iterator[Request]) -> Iterator[tuple[Request, Result]]:
+    """Draw requests while there is room, run the loop until a result comes, and yield it."""
     drawn_all = False
-    while desk.tasks or not drawn_all:
+    while pool.tasks or not drawn_all:
         patience: float | None = None
-        if not drawn_all and len(desk.tasks) < desk.limits.concurrency:
+        if not drawn_all and len(pool.tasks) < pool.limits.concurrency:
             began = time.monotonic()
             request = next(source, None)
             drawn_all = request is None
             if request is not None:
-                desk.tasks.add(runner.get_loop().create_task(desk.serve(request)))
+                pool.tasks.add(runner.get_loop().create_task(pool.serve(request)))
             patience = time.monotonic() - began
             if drawn_all or patience < _SLOW_DRAW_S:
                 continue
-        # What is under way gets as much time as a slow draw took; with no room left, all the time it needs.
+        # Requests in progress get as much time as a slow draw took; if there is no room, all the time they need.
         try:
-            runner.run(desk.wait(patience))
+            runner.run(pool.wait(patience))
         except BaseException:
-            yield from desk.collect()
+            yield from pool.collect()
             raise
-        yield from desk.collect()
+        yield from pool.collect()
 
 
 @dataclass(slots=True)
-class _Desk:
-    """The requests under way, and what has come of others."""
+class _RequestPool:
+    """The requests in progress, and the answers that were not yielded yet."""
 
     client: Client
     limits: Limits
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     finished: deque[Answer] = field(default_factory=deque)
-    trouble: BaseException | None = None
+    error: BaseException | None = None
     reached: bool = False
-    watch: Watch = field(default_factory=Watch)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
     connection: Connection | None = None
 
     async def open(self) -> None:
         limited = (self.limits.requests_per_minute, self.limits.tokens_per_minute) != (None, None)
         hook = _hook(Throttle(self.limits), self.client.max_tokens) if limited else None
-        self.connection = self.client.connect(self.limits, hook)
+        self.connection = self.client.connect(self.limits.timeout_s, hook)
 
     async def close(self) -> None:
         for task in self.tasks:
@@ -410,38 +263,38 @@ class _Desk:
             await self.connection.sdk.close()
 
     async def wait(self, patience: float | None) -> None:
-        """Let the requests go on until one is finished, or for so many seconds."""
-        if not self.finished and self.trouble is None:
-            self.news.clear()
+        """Run the requests until one is finished, or for `patience` seconds."""
+        if not self.finished and self.error is None:
+            self.changed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(patience):
-                    await self.news.wait()
+                    await self.changed.wait()
 
     def collect(self) -> Iterator[tuple[Request, Result]]:
-        """All that has come; then the error that ends the run, if there is one."""
+        """Yield the answers that have come; then raise the error that ends the run, if there is one."""
         while self.finished:
             answer = self.finished.popleft()
-            hopeless = self.watch.see(answer, self.client.server)
-            self.trouble = self.trouble or hopeless
+            hopeless = self.breaker.record(answer, self.client.server)
+            self.error = self.error or hopeless
             yield answer.request, answer.result
-        if self.trouble is not None:
-            raise self.trouble
+        if self.error is not None:
+            raise self.error
 
     async def serve(self, request: Request) -> None:
         try:
             self.finished.append(await self._ask(request))
         except asyncio.CancelledError:
             raise
-        except BaseException as error:  # a task would keep to itself what a signal's handler raised in it
-            self.trouble = self.trouble or error
+        except BaseException as error:  # a task would swallow the exception of a signal's handler
+            self.error = self.error or error
         finally:
             task = asyncio.current_task()
             assert task is not None
             self.tasks.discard(task)
-            self.news.set()
+            self.changed.set()
 
     async def _ask(self, request: Request) -> Answer:
-        """Ask until there is an answer or no try is left; a body that holds no answer is asked for again."""
+        """Ask until there is an answer or no try is left; a malformed body is a reason to ask again."""
         assert self.connection is not None
         body, key = self.client.body(request.messages), self.connection.key
         left = self.limits.max_retries
@@ -462,9 +315,9 @@ class _Desk:
         return Answer(request, Failure(problem))
 
     async def _post(self, connection: Connection, body: dict[str, Any], left: int) -> tuple[bytes, int]:
-        """Post with the SDK's retries, `left` at most; what comes back, and how many retries are left then.
+        """Post with at most `left` retries by the SDK; returns the body and the number of retries that are left.
 
-        Until a server was heard of, one retry is made at first, to tell soon if none is there.
+        Until the server has replied once, the first post has one retry only, to fail soon if there is no server.
         """
         import httpx2
 
@@ -488,8 +341,8 @@ class _Desk:
                 if not self.reached:
                     raise RedpencilError(
                         f"{self.client.server}: {self._unreachable(error)}",
-                        hint="check the network and --base-url, and that the server is running; a server that is "
-                        "slow to start needs a longer --timeout",
+                        hint="check the network and --base-url, and that the server is running; for a server that "
+                        "is slow to start give a longer --timeout",
                     ) from None
             else:
                 self.reached = True
@@ -504,7 +357,7 @@ class _Desk:
         return one_line(f"no connection ({type(cause).__name__}: {cause})", self.connection.key)
 
     def _refused(self, request: Request, error: Any) -> Answer:
-        """A refusal of this request, or of all.
+        """Handle a refusal of this request, or of all.
 
         Raises:
             RedpencilError: if no request can succeed.
@@ -521,12 +374,12 @@ class _Desk:
                 "check --model and --base-url",
             ),
         }
-        if not self.watch.succeeded:
+        if not self.breaker.succeeded:
             ends[403] = (
                 f"{client.server} refuses access ({problem})",
                 f"check {client.key_variable}, --model and --base-url",
             )
-        if status in (400, 429) and any(told in error.response.text for told in _NO_MONEY):
+        if status in (400, 429) and any(text in error.response.text for text in _NO_MONEY):
             ends[status] = ends[402]
         if status in ends:
             what, hint = ends[status]
@@ -542,11 +395,11 @@ def _hook(throttle: Throttle, max_tokens: int) -> Hook:
 
 
 def _pause(headers: Mapping[str, str]) -> float:
-    """Seconds until the next try: what the server says, if that is a minute or less, as with the SDKs."""
+    """Return the seconds until the next try: the server's `Retry-After` if that is a minute or less, as the SDKs do."""
     with contextlib.suppress(ValueError):
-        told = float(headers.get("retry-after", ""))
-        if 0 < told <= _LONGEST_PAUSE_S:
-            return told
+        seconds = float(headers.get("retry-after", ""))
+        if 0 < seconds <= _LONGEST_PAUSE_S:
+            return seconds
     return _PAUSE_S
 
 
@@ -557,4 +410,4 @@ def _parsed(content: bytes, key: str) -> object:
         return json.loads(content)
     except (ValueError, RecursionError):
         text = without_key(content[:10_000].decode(errors="replace").strip(), key)
-        raise MalformedAnswerError(f"no JSON but {text[:40]!r}" if text else "it is empty") from None
+        raise MalformedAnswerError(f"not JSON but {text[:40]!r}" if text else "it is empty") from None

@@ -1,4 +1,4 @@
-"""The page of an edit audit: one file that asks nothing of any host."""
+"""The page of an edit audit: one HTML file, which loads nothing from anywhere."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,19 +8,28 @@ from typing import Any, Final
 from markupsafe import Markup, escape
 
 import redpencil
-from redpencil.audit.audit import KINDS, QUANTILES, Audit, Distribution, Editor, Example, SpanAgreement
+from redpencil.audit.audit import (
+    BINS,
+    KINDS,
+    QUANTILES,
+    Audit,
+    Distribution,
+    Editor,
+    Example,
+    GrowthBin,
+    SpanAgreement,
+)
 from redpencil.audit.findings import Finding, counted, findings, rule_name, share_text
 from redpencil.audit.rules import RULES, rule_text
 from redpencil.files import whole_file
 from redpencil.records import EditOutcome
-from redpencil.report import audit_charts
-from redpencil.report.charts import Chart
-from redpencil.report.run_data import DASH, plain, signed
-from redpencil.report.run_page import TEMPLATES, safe_chart, template
+from redpencil.report.run_page import TEMPLATES, template
 from redpencil.report.tables import ABSENT, Cell, Table
-from redpencil.report.text import redline_html
+from redpencil.report.text import DASH, plain, redline_html, signed
+from redpencil.svg import Chart, Column, Row, draw_columns, draw_rows
 
 SHOWN_EDITORS = 50
+DRAWN_EDITORS = 12
 _CODE: Final = re.compile("`([^`]+)`")
 KIND_NAMES: Final = {"insert": "Insertions", "delete": "Deletions", "replace": "Substitutions"}
 EXAMPLE_TITLES: Final[Mapping[str, str]] = {
@@ -34,50 +43,127 @@ EXAMPLE_TITLES: Final[Mapping[str, str]] = {
     "edited_or_left_by_others": "Edited by one editor, found good by another",
     "edits": "Any edits",
 }
-"""What examples are shown of, in the order of the page."""
+"""Groups of examples, in the order of the page."""
 
 
 def write_audit(audit: Audit, path: Path, sources: Sequence[str]) -> None:
-    """Write the page of an audit; `sources` are the names of what was audited."""
+    """Write the page of an audit; `sources` are the names of the audited files."""
     with whole_file(path) as out:
         out.write(render_audit(audit, sources).encode("utf-8", "replace"))
 
 
 def render_audit(audit: Audit, sources: Sequence[str]) -> str:
-    """The page as a text."""
+    """Write the page as text."""
     style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "audit.css"))
-    found = findings(audit)
-    charts: dict[str, Chart | None] = {}
-    if audit.edits:
-        charts = {
-            "kept": audit_charts.kept_chart(audit),
-            "length": audit_charts.length_chart(audit),
-            "places": audit_charts.places_chart(audit),
-            "editors": audit_charts.editors_chart(audit),
-        }
+    every = findings(audit)
     return template("audit.html.j2").render(
         style=Markup(style),
         sources=sources,
         summary=summary(audit),
-        lead=lead(found),
-        attention=[_shown(finding) for finding in found if finding.attention],
-        notes_found=[_shown(finding) for finding in found if not finding.attention],
-        charts={name: safe_chart(chart) for name, chart in charts.items()},
+        lead=lead(every),
+        attention=[_shown(finding) for finding in every if finding.attention],
+        notes_found=[_shown(finding) for finding in every if not finding.attention],
+        charts=audit_charts(audit),
         tables=audit_tables(audit),
         examples=_examples(audit.examples),
         version=redpencil.__version__,
     )
 
 
+def audit_charts(audit: Audit) -> dict[str, Chart | None]:
+    """The charts by name; none without edits."""
+    if not audit.edits:
+        return {}
+    return {
+        "kept": kept_chart(audit),
+        "length": length_chart(audit),
+        "places": places_chart(audit),
+        "editors": editors_chart(audit),
+    }
+
+
+def kept_chart(audit: Audit) -> Chart:
+    """Share of the edits by the share of words that they keep."""
+    wide = 100 // BINS
+    shares = [100 * n / audit.edits for n in audit.kept_histogram]
+    story = ", ".join(f"{wide * i} to {wide * (i + 1)} percent kept: {share:.1f}" for i, share in enumerate(shares))
+    bars = [Column(f"{wide * i}{DASH}{wide * (i + 1)}", ((share, 0),)) for i, share in enumerate(shares)]
+    return Chart(
+        draw_columns(bars, x="share of the words that is kept, %", y="% of the edits"),
+        "Share of the words that is kept",
+        f"Percent of the edits by kept share. {story}.",
+    )
+
+
+def length_chart(audit: Audit) -> Chart:
+    """Share of the edits by change of length; losses and growth have colours of their own."""
+    bins = [(growth_label(row), 100 * row.edits / audit.edits, row) for row in audit.length.bins]
+    story = ", ".join(f"{label} words: {share:.1f}" for label, share, _ in bins)
+    bars = [
+        Column(label, ((share, 1 if (row.high or 0) < 0 else 2 if (row.low or 0) > 0 else 0),))
+        for label, share, row in bins
+    ]
+    return Chart(
+        draw_columns(bars, x="words more or fewer", y="% of the edits"),
+        "How much longer edits are",
+        f"Percent of the edits by change of length. {story}.",
+    )
+
+
+def places_chart(audit: Audit) -> Chart:
+    """Words removed and added, by tenths of the original."""
+    places = audit.places
+    removed = [100 * n / max(words, 1) for n, words in zip(places.removed, places.words, strict=True)]
+    added = [100 * n / max(words, 1) for n, words in zip(places.added, places.words, strict=True)]
+    tenths = list(enumerate(zip(removed, added, strict=True), start=1))
+    story = "; ".join(f"tenth {i}: {old:.0f} removed, {new:.0f} added" for i, (old, new) in tenths)
+    bars = [Column(str(i), ((old, 1), (new, 2))) for i, (old, new) in tenths]
+    return Chart(
+        draw_columns(bars, x="tenth of the original", y="words changed per 100 words of that tenth"),
+        "Where in the response edits fall",
+        f"Words removed and added for each 100 words of the original, by its tenths. {story}.",
+    )
+
+
+def editors_chart(audit: Audit) -> Chart | None:
+    """The kept share of each editor, with the share of edits that only append; None for fewer than two editors."""
+    figures = [
+        (editor.name, editor.kept, editor.only_append / editor.edits)
+        for editor in audit.editors
+        if editor.kept is not None
+    ][:DRAWN_EDITORS]
+    if len(figures) < 2:
+        return None
+    story = "; ".join(
+        f"{name or 'no name'}: {100 * kept:.0f} percent kept, {100 * append:.0f} percent only append"
+        for name, kept, append in figures
+    )
+    named = [
+        Row(name or "(no name)", tuple((share, f"{100 * share:.0f} %", n) for n, share in enumerate(shares)))
+        for name, *shares in figures
+    ]
+    return Chart(draw_rows(named), "Editors side by side", f"{story}.")
+
+
+def growth_label(growth: GrowthBin) -> str:
+    """Write a bin of changes of length in few signs, such as +1 to +9."""
+    if growth.low is None or growth.high is None:
+        open_end = growth.high if growth.low is None else growth.low
+        sign = "\N{LESS-THAN OR EQUAL TO}" if growth.low is None else "\N{GREATER-THAN OR EQUAL TO}"
+        return f"{sign}{signed(open_end or 0, 0)}"
+    low, high = signed(growth.low, 0), signed(growth.high, 0)
+    return low if low == high else f"{low} to {high}"
+
+
 def _shown(finding: Finding) -> dict[str, Markup]:
-    """A finding for the page: escaped, a number stays on the line of its percent sign, and commands are set as such."""
+    """Escape a finding for the page, keep numbers on the line of their percent sign, and mark commands as code."""
     sentence = escape(finding.sentence.replace(" %", "\u00a0%"))
     return {"sentence": sentence, "advice": Markup(_CODE.sub(r"<code>\1</code>", escape(finding.advice)))}
 
 
-def lead(found: Sequence[Finding]) -> str:
+def lead(every: Sequence[Finding]) -> str:
     """The first sentence of the report."""
-    count = sum(finding.attention for finding in found)
+    count = sum(finding.attention for finding in every)
     return f"{counted(count, 'finding')} {'needs' if count == 1 else 'need'} attention." if count else (
         "Nothing in these edits calls for attention."
     )  # fmt: skip
@@ -114,8 +200,8 @@ def _share(part: int, whole: int) -> Cell:
 def _outcomes(audit: Audit) -> Table:
     rows = tuple((Cell(name), Cell(f"{n:,}"), _share(n, audit.rows)) for name, n in audit.outcomes.items())
     notes = [f"{counted(audit.retried, 'row')} asked for twice."] if audit.retried else []
-    notes += [f"Said to be edited, but {reason}: {n:,}." for reason, n in audit.unusable.items() if n]
-    return Table("What became of each row", ("Outcome", "Rows", "Share"), rows, tuple(notes))
+    notes += [f"Marked as edited, but {reason}: {n:,}." for reason, n in audit.unusable.items() if n]
+    return Table("Outcome of each row", ("Outcome", "Rows", "Share"), rows, tuple(notes))
 
 
 def _numbers(audit: Audit) -> Table:
@@ -126,7 +212,10 @@ def _numbers(audit: Audit) -> Table:
     )
     header = ("Of each edit", "Mean", "Least", *(f"{100 * share:.0f} %" for share in QUANTILES), "Most")
     return Table(
-        "Kept share and growth", header, rows, ("5 %: five in a hundred edits lie at or below this value, and so on.",)
+        "Kept share and growth",
+        header,
+        rows,
+        ("5 %: five in a hundred edits have this value or a lower one, and so on.",),
     )
 
 
@@ -166,7 +255,7 @@ def _length(audit: Audit) -> Table:
     notes = (
         f"Together {signed(growth, 0)} words ({signed(100 * growth / length.words_before)} %). "
         f"Of {length.words_added:,} words added, {share_text(length.added_at_the_end, length.words_added)} "
-        "stand behind the last word of the original.",
+        "come after the last word of the original.",
     )
     rows = tuple((Cell(name), Cell(f"{n:,}"), _share(n, edits)) for name, n in counts)
     return Table("Length", ("Edits that are", "Edits", "Share"), rows, notes)
@@ -183,8 +272,8 @@ def _rules(audit: Audit) -> Table:
     rows = [(Cell(rule_name(name), rule_text(name, audit.min_kept)), Cell(f"{n:,}"), _share(n, audit.edits))
             for name, n in audit.broken_rules.items()]  # fmt: skip
     rows.append((Cell("any of them"), Cell(f"{audit.not_minimal:,}"), _share(audit.not_minimal, audit.edits)))
-    note = "The rules see words only: they are reasons to look, not verdicts."
-    return Table("Edits that cheap rules call not minimal", ("Rule", "Edits", "Share"), tuple(rows), (note,))
+    note = "The rules look at words only: they are reasons to look closer, not verdicts."
+    return Table("Edits that simple rules call not minimal", ("Rule", "Edits", "Share"), tuple(rows), (note,))
 
 
 def _repeats(audit: Audit) -> Table:
@@ -227,7 +316,7 @@ def _editors(editors: Sequence[Editor]) -> Table:
         )
     left = len(editors) - SHOWN_EDITORS
     header = ("Editor", "Rows", "Edits", "Kept", "Growth, words", "Only append", "Not minimal")
-    return Table("What each editor did", header, tuple(rows), (f"{left:,} more in the JSON.",) if left > 0 else ())
+    return Table("Editors", header, tuple(rows), (f"{left:,} more in the JSON.",) if left > 0 else ())
 
 
 def _spans(spans: SpanAgreement) -> Table:

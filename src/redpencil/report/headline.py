@@ -1,15 +1,17 @@
-"""What a run shows, in sentences computed from its numbers."""
+"""Sentences on what a run shows and on what it does not show, computed from its numbers."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from redpencil.report.paper import ARMS, TABLE_1, TABLE_2
-from redpencil.report.run_data import Efficiency, Estimate, Run, percent, plain, points, points_interval
+from redpencil.report.run_data import Run, Speed
+from redpencil.report.text import percent, plain, points, points_interval
+from redpencil.results import Figure
 
 Verdict = Literal["holds", "uncertain", "broken", "unknown"]
 PAIRS = (("token", "edits"), ("token", "preference"), ("edits", "preference"))
 LONGER = 1.25
-"""Responses longer than the SFT policy's by this factor are worth a word (traps 13 and 17)."""
+"""Factor by which responses may be longer than the SFT policy's before that is mentioned (traps 13 and 17)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,8 @@ class Point:
 class Headline:
     """One sentence on the order of Table 1, and points on the rest.
 
-    `verdict`: `holds` if the win rates stand in the paper's order and each gap's interval lies above 0; `uncertain`
-    if only the order does; `broken` if it does not; `unknown` if an arm is absent.
+    `verdict` is `holds` if the win rates are in the paper's order and the interval of each gap lies above 0,
+    `uncertain` if they are in that order only, `broken` if they are not, and `unknown` if an arm is missing.
     """
 
     verdict: Verdict
@@ -34,10 +36,10 @@ class Headline:
 
 
 def headline(run: Run) -> Headline:
-    """The headline of a run."""
+    """Sum up a run."""
     verdict = _verdict(run)
-    found = (_gaps(run), _methods(run), _accuracy(run), _speed(run), _flaws(run), _length(run))
-    return Headline(verdict, _lead(run, verdict), tuple(point for point in found if point is not None))
+    points = (_gaps(run), _methods(run), _accuracy(run), _speed(run), _flaws(run), _length(run))
+    return Headline(verdict, _lead(run, verdict), tuple(point for point in points if point is not None))
 
 
 def _verdict(run: Run) -> Verdict:
@@ -80,37 +82,37 @@ def _gaps(run: Run) -> Point | None:
 
 
 def _methods(run: Run) -> Point | None:
-    """How the first arm of PPO stands to arms of other methods, whichever way it comes out."""
-    others = [name for name, arm in run.arms.items() if not arm.by_ppo]
+    """Compare the first arm that samples as it trains with the arms of other methods, whichever is ahead."""
+    if run.first_arm not in run.costs:
+        return None
+    method = run.costs[run.first_arm].method
+    others = [name for name, costs in run.costs.items() if costs.method != method]
     gaps = {name: gap for name in others if (gap := _difference(run, run.first_arm, name)) is not None}
     if not gaps:
         return None
     ahead = [f"{name} {_gap(gap)}" for name, gap in gaps.items() if gap.above_zero]
     behind = [f"{name} {_gap(gap)}" for name, gap in gaps.items() if not (gap.above_zero or gap.covers_zero)]
     unclear = [f"{name} {_gap(gap)}" for name, gap in gaps.items() if gap.covers_zero]
-    parts = (("is ahead of", ahead), ("is behind", behind), ("is not clearly apart from", unclear))
+    parts = (("is ahead of", ahead), ("is behind", behind), ("does not clearly differ from", unclear))
     text = "; it ".join(f"{verb} {', '.join(names)}" for verb, names in parts if names)
-    return Point("Other methods", f"The {run.first_arm} arm {text}.")
+    return Point("Other methods", f"The {run.first_arm} policy {text}.")
 
 
-def _difference(run: Run, first: str, second: str) -> Estimate | None:
-    """The gap of one arm over another, whichever of the two the results name first."""
-    gap, turned = run.differences.get(f"{first}-{second}"), run.differences.get(f"{second}-{first}")
-    if gap is not None or turned is None:
-        return gap
-    low, high = (None if end is None else -end for end in (turned.high, turned.low))
-    return Estimate(-turned.value, low, high, turned.n)
+def _difference(run: Run, first: str, second: str) -> Figure | None:
+    """Return the gap of one arm over another, whichever of the two the results name first."""
+    gap, reverse = run.differences.get(f"{first}-{second}"), run.differences.get(f"{second}-{first}")
+    return gap if gap is not None or reverse is None else -reverse
 
 
-def _gap(gap: Estimate) -> str:
+def _gap(gap: Figure) -> str:
     interval = points_interval(gap)
     if not interval:
-        return f"{points(gap)} (no interval known)"
+        return f"{points(gap)} (interval unknown)"
     return f"{points(gap)} ({interval}{', which covers 0' if gap.covers_zero else ''})"
 
 
 def _accuracy(run: Run) -> Point | None:
-    """Own kind against own kind, as the paper seems to show it, and then both on the same edits (trap 16)."""
+    """Compare models on their own kinds of pairs, as the paper seems to, and then on the same edits (trap 16)."""
     edits = run.accuracy.get("token_edits", {}).get("edits")
     preferences = run.accuracy.get("sequence_comparisons", {})
     own, same = preferences.get("comparisons"), preferences.get("edits")
@@ -119,36 +121,34 @@ def _accuracy(run: Run) -> Point | None:
     printed = [TABLE_2[key].value for key in (("token_edits", "edits"), ("sequence_comparisons", "comparisons"))]
     better = edits.value > own.value
     text = (
-        f"{'As' if better else 'Unlike'} in the paper, the token model of edits judges its own kind of pairs "
-        f"{'better' if better else 'no better'} than the model of preferences does: "
+        f"{'As' if better else 'Unlike'} in the paper, the token model of edits ranks its own kind of pairs "
+        f"{'better' if better else 'no better'} than the model of preferences ranks its own: "
         f"{percent(edits)} % against {percent(own)} % (the paper: {printed[0]} against {printed[1]})."
     )
     sequence = run.accuracy.get("sequence_edits", {}).get("edits")
     if sequence is not None:
         text += f" A sequence model of edits: {percent(sequence)} %."
     if same is not None:
-        text += f" On the same edits the model of preferences reaches {percent(same)} %."
+        text += f" On these edits the model of preferences reaches {percent(same)} %."
     return Point("Reward models", text)
 
 
 def _speed(run: Run) -> Point | None:
-    sentences = [
-        _efficiency(row, run.first_arm, arm) for arm, row in run.efficiency.items() if row.sequence_step is not None
-    ]
+    sentences = [_pace(row, run.first_arm, arm) for arm, row in run.speeds.items() if row.sequence_step is not None]
     if not sentences:
         return None
     several = " Medians over seeds." if run.of_several else ""
-    return Point("Speed", f"{' '.join(sentences)}{several} The paper says half of the time.")
+    return Point("Speed", f"{' '.join(sentences)}{several} The paper reports half of the time.")
 
 
-def _efficiency(row: Efficiency, first: str, arm: str) -> str:
-    goal = f"the best win rate of the {arm} arm"
+def _pace(row: Speed, first: str, arm: str) -> str:
+    goal = f"the best win rate of the {arm} policy"
     at = plain(row.sequence_step, 0)
     if row.ratio is None:
-        return f"The {first} arm never reaches {goal}, which that arm has at step {at}."
+        return f"The {first} policy never reaches {goal}, which that one has at step {at}."
     pace = "sooner" if row.ratio < 1 else "later" if row.ratio > 1 else "no sooner"
     steps = "" if row.token_step is None else f" (step {plain(row.token_step, 0)} against {at})"
-    return f"The {first} arm reaches {goal} {pace} than that arm, in {plain(row.ratio, 2)} of its steps{steps}."
+    return f"The {first} policy reaches {goal} {pace} than that one, in {plain(row.ratio, 2)} of its steps{steps}."
 
 
 def _flaws(run: Run) -> Point | None:
@@ -156,7 +156,7 @@ def _flaws(run: Run) -> Point | None:
         return None
     before, after = (sum(run.flaws[policy].values()) for policy in ("sft", "token"))
     verb = "fall" if after < before else "do not fall"
-    text = f"They {verb} with the token arm: from {plain(before)} in 100 responses to {plain(after)}."
+    text = f"They {verb} with the token policy: from {plain(before)} in 100 responses to {plain(after)}."
     risen = [
         f"{kind.replace('_', ' ')} ({plain(count)} to {plain(run.flaws['token'][kind])})"
         for kind, count in run.flaws["sft"].items()
@@ -178,7 +178,10 @@ def _length(run: Run) -> Point | None:
     ]
     if not longer:
         return None
-    text = f"Responses grew: {', '.join(longer)} on average, against {plain(before)} before PPO. Mind the win rate."
+    text = (
+        f"Responses grew: {', '.join(longer)} on average, against {plain(before)} before training. Judges favour "
+        "length, so take care with the win rate."
+    )
     return Point("Length", text)
 
 
@@ -187,31 +190,33 @@ def _sentence(text: str) -> str:
 
 
 def limits(run: Run) -> list[str]:
-    """Sentences on scale, spread and doubt, then the warnings of the run."""
-    found = []
+    """Sentences on scale and spread, then the warnings of the run."""
+    sentences = []
     if run.of_several:
-        found.append(
-            f"{len(run.seeds)} seeds: intervals are over the mean results of seeds and assume that these scatter "
-            "normally."
+        sentences.append(
+            f"{len(run.seeds)} seeds: intervals are of the mean over seeds and assume that the results of seeds are "
+            "normally distributed."
         )
     else:
-        found.append("One seed: intervals are over prompts only. Another seed may order the arms differently.")
-    if run.world:
-        found.append(
-            "The data are of the small world that ships with redpencil: a few dozen entities, a scripted editor, "
-            "annotator and judge, and a model of under a million weights. It shows the method at work, not its effect "
-            "on large models."
+        sentences.append(
+            "One seed: intervals are over prompts only. A different seed may order the policies differently."
         )
-    found.append(
-        "The paper's figures stand beside these for their shape. Model, data, judge and hardware differ, so the values "
-        "themselves are not comparable."
+    if run.world:
+        sentences.append(
+            "The data come from the small world that ships with redpencil: a few dozen entities, a scripted editor, "
+            "annotator and judge, and a model with fewer than a million weights. It shows the method at work, not its "
+            "effect on large models."
+        )
+    sentences.append(
+        "The paper's figures are given to compare orders and gaps. Model, data, judge and hardware differ, so the "
+        "values themselves are not comparable."
     )
-    found += [text for arm in run.efficiency if (text := _no_gain(run, arm))]
-    return found + list(run.warnings)
+    sentences += [text for arm in run.speeds if (text := _no_gain(run, arm))]
+    return sentences + list(run.warnings)
 
 
 def _no_gain(run: Run, arm: str) -> str | None:
-    """Whether an arm, whose best is the goal of Table 3, ever beat the policy that it started from."""
+    """Say so if an arm, whose best is the goal of Table 3, never beat the policy that it started from."""
     seeds = []
     for seed, rows in run.curves.get(arm, {}).items():
         rates = [(row["step"], row["eval/win_rate"]) for row in rows if "eval/win_rate" in row]
@@ -221,22 +226,27 @@ def _no_gain(run: Run, arm: str) -> str | None:
     if not seeds:
         return None
     where = f" in seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}" if run.of_several else ""
-    return f"The {arm} arm never beat its own start on the validation prompts{where}: the speed against it says little."
+    return (
+        f"The {arm} policy never beat its own start on the validation prompts{where}: a speed against it means little."
+    )
 
 
 def absences(run: Run) -> list[str]:
-    """What the report would show and this run does not have, with the reason."""
+    """Sentences on what this run does not have to show, with the reason."""
     missing = ", ".join(arm for arm in ARMS if arm not in run.win_rates)
     checks = (
         (not missing, f"Table 1 lacks a row of the paper: {missing} was not run or not judged."),
-        (run.differences, "No paired differences of win rates: they need two arms judged on the same prompts."),
+        (run.differences, "No paired differences of win rates: they need two policies judged on the same prompts."),
         (run.accuracy, "No reward accuracy: no held-out pairs were scored."),
-        (run.efficiency, "No training efficiency: it needs the token arm and a sequence arm, evaluated as they train."),
-        (run.localisation, "No localisation: it needs flaws that are known token by token, as in the world."),
-        (run.flaws, "No flaw counts: they need an oracle, as in the world."),
-        (run.curves, "No learning curves: no PPO stage of this folder has metrics."),
-        (run.edits, "No redlines: the folder holds no held-out edits (annotations/edits_test.jsonl)."),
-        (run.heatmaps, "No token heat-maps: the folder holds none (evaluate/report_data.json)."),
+        (
+            run.speeds,
+            "No training efficiency: it needs two policies that learn from rewards, evaluated as they train.",
+        ),
+        (run.localisation, "No localisation: it needs a token reward model and held-out edits."),
+        (run.flaws, "No flaw counts: they need an oracle, which only the small world has."),
+        (run.curves, "No learning curves: no policy of this folder learned from rewards."),
+        (run.edits, "No redlines: the folder has no held-out edits (annotations/edits_test.jsonl)."),
+        (run.heatmaps, "No token heat-maps: the folder has none (evaluate/report_data.json)."),
         (run.stages, "No stage times: results.json has none."),
     )
     return [sentence for present, sentence in checks if not present]

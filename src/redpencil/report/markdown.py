@@ -1,4 +1,4 @@
-"""The results of a run as a Markdown page, for `docs/results.md`."""
+"""The results of a run as a Markdown page, such as `docs/results.md`."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ def write_markdown(run_folder: Path, out: Path) -> Path:
     """Write the results of a run folder, of one seed or of several, as Markdown to `out`; returns `out`.
 
     Raises:
-        RedpencilError: if the folder has no results.json, or a file in it is not what redpencil writes.
+        RedpencilError: if the folder has no results.json, or a file in it does not fit.
     """
     run_folder, out = Path(run_folder), Path(out)
     text = render_markdown(read_run(run_folder), out.name)
@@ -26,11 +26,11 @@ def write_markdown(run_folder: Path, out: Path) -> Path:
 
 
 def render_markdown(run: Run, name: str = "results.md") -> str:
-    """The page as text. `name` is the file that the command at its foot writes."""
+    """Write the page as text; `name` is the file that the command at its foot writes."""
     summary = headline(run)
     parts = [f"# Results: {escaped(run.name)}", f"**{escaped(summary.lead)}**"]
     parts.append("\n".join(f"- {escaped(point.topic)}: {escaped(point.text)}" for point in summary.points))
-    for title, found in (
+    for title, table in (
         ("Table 1: win rate", tables.win_rates(run)),
         ("Paired differences", tables.gaps(run)),
         ("Methods", methods(run)),
@@ -41,10 +41,10 @@ def render_markdown(run: Run, name: str = "results.md") -> str:
         ("Flaws", tables.flaws(run)),
         ("Time", tables.stages(run)),
     ):
-        if found is not None:
-            parts += [f"## {title}", *table_lines(found)]
-    if run.alarms:
-        parts += ["## Alarms", "\n".join(f"- {escaped(alarm.sentence)}" for alarm in run.alarms)]
+        if table is not None:
+            parts += [f"## {title}", *table_lines(table)]
+    if run.diagnostics:
+        parts += ["## Diagnostics", "\n".join(f"- {escaped(row.sentence)}" for row in run.diagnostics)]
     parts += ["## Limits", "\n".join(f"- {escaped(text)}" for text in [*limits(run), *absences(run)])]
     parts += ["## How it was made", "\n".join(f"- {key}: {escaped(text)}" for key, text in provenance(run))]
     parts.append(f"```\n{_commands(run, name)}\n```")
@@ -52,7 +52,7 @@ def render_markdown(run: Run, name: str = "results.md") -> str:
 
 
 def table_lines(table: Table) -> list[str]:
-    """Caption, table and notes, as blocks of a Markdown page."""
+    """Write caption, table and notes as blocks of a Markdown page."""
     aligned = ["---", *["---:"] * (len(table.header) - 1)]
     lines = [_row([escaped(text) for text in table.header]), _row(aligned)]
     lines += [_row([_cell(cell) for cell in row]) for row in table.rows]
@@ -71,13 +71,13 @@ def _cell(cell: Cell) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it stands, on one line."""
+    """Escape a text so that Markdown shows it as it is, on one line."""
     return re.sub(r"([\\`*_<>|\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def _commands(run: Run, name: str) -> str:
-    """How to make the run and the page again, without the paths of the machine that did."""
+    """Write the commands that make the run and the page again, without the paths of the machine."""
     words = str(run.environment.get("command") or "").split()
-    made = " ".join(re.sub(r"^(.*=)?/.*/", r"\1", word) for word in words)
-    shown = f"redpencil report runs/{run.folder} --markdown {name if name != 'results.md' else 'docs/results.md'}"
-    return f"{made}\n{shown}" if made else shown
+    run_command = " ".join(re.sub(r"^(.*=)?/.*/", r"\1", word) for word in words)
+    report = f"redpencil report runs/{run.folder} --markdown {name if name != 'results.md' else 'docs/results.md'}"
+    return f"{run_command}\n{report}" if run_command else report

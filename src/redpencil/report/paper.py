@@ -1,4 +1,4 @@
-"""What the paper printed, and what its rows are called here."""
+"""The figures that the paper printed, and the names of its rows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ ARM_LABELS = {
     "token": "Token rewards from edits",
     "edits": "Sequence reward from edits",
     "preference": "Sequence reward from preferences",
-    "sft": "SFT, before PPO",
+    "sft": "SFT, before training",
     "reference": "Reference policy",
 }
 ARM_NAMES_IN_PAPER = {
@@ -35,12 +35,12 @@ OWN_KIND = {
     "sequence_edits": "edits",
     "sequence_comparisons": "comparisons",
 }
-"""Tested on the kind of pairs it was trained on: the cells that the paper's Table 2 seems to show (trap 16)."""
+"""The kind of pairs that each model was trained on: these cells the paper's Table 2 seems to show (trap 16)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """A figure of the paper in percent; `spread` is what stands behind its plus-minus sign."""
+    """A figure of the paper in percent; `spread` is the number after its plus-minus sign."""
 
     value: float
     spread: float | None = None
@@ -61,12 +61,12 @@ TABLE_3_HOURS = {"ppo": (4.0, 2.0), "reward": (0.2, 0.3)}
 
 
 def in_paper_order(names: Iterable[str], last: Iterable[str] = ("sft", "reference")) -> list[str]:
-    """Arms in the paper's order, then others by name, then the policies without PPO."""
+    """Sort arms in the paper's order, then others by name, then the policies that are not arms."""
     names, last = list(names), list(last)
     others = sorted(name for name in names if name not in ARMS and name not in last)
     return [name for name in (*ARMS, *others, *last) if name in names]
 
 
 def label(name: str, labels: dict[str, str]) -> str:
-    """The words for a name of a recipe; the name itself where a recipe has its own."""
+    """Return the words for a name of a recipe; for other names the name itself."""
     return labels.get(name, name.replace("_", " "))

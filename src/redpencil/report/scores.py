@@ -1,7 +1,7 @@
-"""What reward models say of responses, token by token: one model, or two side by side.
+"""Rewards of responses, token by token, for one model or for two side by side.
 
-Blue is reward and orange is blame, in the palette of Okabe and Ito that colour-blind people can tell apart; blame is
-underlined as well. All that stands on one page shares one scale of colour.
+Blue is reward and orange is blame, from the palette of Okabe and Ito, which colour-blind people can tell apart; blame
+is underlined as well. All responses of a page share one scale of colour.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,24 +10,23 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from redpencil.report.run_data import signed
 from redpencil.report.run_page import TEMPLATES, template
-from redpencil.report.text import BLAME_RGB, DEEPEST, REWARD_RGB, depth_of, terminal_style, turns
+from redpencil.report.text import BLAME_RGB, DEEPEST, REWARD_RGB, depth_of, signed, terminal_style, turns
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 END = "end"
-"""What stands for the end-of-sequence token, which has no text of its own."""
+"""Text for the end-of-sequence token, which has none of its own."""
 NOTHING = "\N{MIDDLE DOT}"
-"""What stands for any other token without text."""
+"""Text for any other token without one."""
 APART = 5.0
-"""From this ratio of their largest rewards on, one scale of colour does not do two models justice."""
+"""Ratio of two models' largest rewards from which one scale of colour is not fair to both."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredModel:
-    """A model as the page names it; `center` and `scale` are of its card, and `level` is token or sequence."""
+    """A model with its name on the page; `center` and `scale` are from its card, `level` is token or sequence."""
 
     name: str
     level: str
@@ -37,12 +36,12 @@ class ScoredModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What one model says of one response.
+class ScoredResponse:
+    """The rewards that one model gives to one response.
 
-    `reward` is that of the response as the model gives it: its only one, or the mean of its tokens' (Eq. 1). `offsets`
-    are the spans of its tokens in the response; `rewards` are those of the tokens as they are shown, less the model's
-    centre. A sequence model has neither.
+    `reward` is that of the whole response: the only one of a sequence model, or the mean over its T tokens (Eq. 1).
+    `offsets` are the spans of the tokens in the response, and `rewards` their rewards minus the model's center; both
+    are empty for a sequence model.
     """
 
     reward: float
@@ -52,16 +51,16 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A response and what each model says of it."""
+    """A response and the rewards that each model gives to it."""
 
     prompt: str
     response: str
-    readings: tuple[Reading, ...]
+    scores: tuple[ScoredResponse, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of a response: what one token covers, or several that share characters; or what none does (None)."""
+    """The text of one token, or of several that share characters; `reward` is None for text that no token covers."""
 
     text: str
     reward: float | None
@@ -69,11 +68,11 @@ class Piece:
     is_end: bool = False
 
 
-def pieces_of(response: str, reading: Reading) -> list[Piece]:
-    """The whole response in order, cut where the tokens are; the pieces' rewards add up to those of the tokens."""
+def pieces_of(response: str, scored: ScoredResponse) -> list[Piece]:
+    """Cut a response at its tokens; the pieces' rewards add up to those of the tokens."""
     pieces: list[Piece] = []
     reached = 0
-    grouped = list(_groups(reading))
+    grouped = list(_groups(scored))
     for start, end, reward, tokens in grouped:
         start = max(start, reached)
         if start > reached:
@@ -86,10 +85,10 @@ def pieces_of(response: str, reading: Reading) -> list[Piece]:
     return pieces
 
 
-def _groups(reading: Reading) -> Iterator[tuple[int, int, float, int]]:
-    """Neighbouring tokens that share characters as one: start, end, sum of the rewards, how many tokens."""
+def _groups(scored: ScoredResponse) -> Iterator[tuple[int, int, float, int]]:
+    """Join neighbouring tokens that share characters: start, end, sum of the rewards, number of tokens."""
     group: tuple[int, int, float, int] | None = None
-    for (start, end), reward in zip(reading.offsets, reading.rewards, strict=True):
+    for (start, end), reward in zip(scored.offsets, scored.rewards, strict=True):
         if group is not None and start < min(end, group[1]):
             group = min(group[0], start), max(group[1], end), group[2] + reward, group[3] + 1
             continue
@@ -101,34 +100,34 @@ def _groups(reading: Reading) -> Iterator[tuple[int, int, float, int]]:
 
 
 def limit_of(rows: Sequence[Row]) -> float:
-    """The largest magnitude of a piece's reward, which gets the strongest colour."""
-    return max((abs(piece.reward or 0.0) for row in rows for r in row.readings for piece in pieces_of(row.response, r)),
+    """Largest magnitude of a piece's reward, which gets the strongest colour."""
+    return max((abs(piece.reward or 0.0) for row in rows for r in row.scores for piece in pieces_of(row.response, r)),
                default=0.0)  # fmt: skip
 
 
-def scores_text(response: str, reading: Reading, limit: float) -> "Text":
-    """A heat-map for a terminal."""
+def scores_text(response: str, scored: ScoredResponse, limit: float) -> "Text":
+    """Write a heat-map for a terminal."""
     from rich.text import Text
 
     text = Text()
-    for piece in pieces_of(response, reading):
+    for piece in pieces_of(response, scored):
         space, shown = _shown(piece)
         text.append(space)
         text.append(shown, style="" if piece.reward is None else terminal_style(piece.reward, limit))
     return text
 
 
-def scores_line(response: str, reading: Reading) -> str:
-    """The same where there are no colours: each piece with its number."""
+def scores_line(response: str, scored: ScoredResponse) -> str:
+    """Write a heat-map without colours: each piece with its number."""
     parts = []
-    for piece in pieces_of(response, reading):
+    for piece in pieces_of(response, scored):
         text = " ".join("".join(_shown(piece)).split())
         parts.append(text if piece.reward is None else f"{text or NOTHING}({piece.reward:+.2f})")
     return " ".join(filter(None, parts))
 
 
 def _shown(piece: Piece) -> tuple[str, str]:
-    """What stands before the colour, and what is coloured: a token's leading white space is not."""
+    """Split a piece into leading white space, which is not coloured, and the text that is."""
     text = piece.text.lstrip()
     space = piece.text[: len(piece.text) - len(text)]
     if piece.reward is None:
@@ -139,12 +138,12 @@ def _shown(piece: Piece) -> tuple[str, str]:
 
 
 def scores_page(rows: Sequence[Row], models: Sequence[ScoredModel], *, standardised: bool = False) -> str:
-    """A page of its own with the heat-maps of every response, for one model or two.
+    """Write a page with the heat-maps of all responses, for one model or two.
 
     Args:
-        rows: the responses, each with one reading for each model.
-        models: the models, in the order of the readings.
-        standardised: whether the token rewards are divided by each model's scale, as PPO pays them.
+        rows: the responses, each scored by each model.
+        models: the models, in the order of each row's scores.
+        standardised: whether token rewards are divided by each model's scale, as PPO uses them.
     """
     limit = limit_of(rows)
     return template("scores.html.j2").render(
@@ -160,17 +159,20 @@ def scores_page(rows: Sequence[Row], models: Sequence[ScoredModel], *, standardi
 
 
 def page_notes(rows: Sequence[Row], models: Sequence[ScoredModel], standardised: bool) -> list[str]:
-    """What a reader must know before comparing numbers, in sentences."""
+    """Sentences to read before comparing numbers."""
     notes = []
     tokens = [model for model in models if model.level == "token"]
     for model in tokens:
         if model.trained_on == "unknown":
-            notes.append(f"{model.name} has no card, so nothing is taken off its rewards.")
+            notes.append(f"{model.name} has no reward card, so nothing is subtracted from its rewards.")
     if tokens and not standardised:
-        centres = ", ".join(f"{signed(model.center, 3)} ({model.name})" for model in tokens)
-        notes.append(f"Token rewards are shown less their model's centre: {centres}.")
+        centers = ", ".join(f"{signed(model.center, 3)} ({model.name})" for model in tokens)
+        notes.append(f"Token rewards are shown minus the model's mean reward on reference responses: {centers}.")
     if tokens and standardised:
-        notes.append("Token rewards are shown less their model's centre and divided by its scale, as PPO pays them.")
+        notes.append(
+            "Token rewards are shown as PPO uses them: minus the model's mean reward on reference responses, and "
+            "divided by its scale."
+        )
     if len(tokens) > 1:
         notes.append("Both models share one scale of colour.")
         largest = sorted(_largest(rows, index) for index, model in enumerate(models) if model.level == "token")
@@ -183,21 +185,21 @@ def page_notes(rows: Sequence[Row], models: Sequence[ScoredModel], standardised:
 
 
 def _largest(rows: Sequence[Row], index: int) -> float:
-    return limit_of([Row(row.prompt, row.response, (row.readings[index],)) for row in rows])
+    return limit_of([Row(row.prompt, row.response, (row.scores[index],)) for row in rows])
 
 
 def _shown_row(row: Row, models: Sequence[ScoredModel], limit: float) -> dict[str, object]:
-    readings = []
-    for model, reading in zip(models, row.readings, strict=True):
-        pieces = pieces_of(row.response, reading) if model.level == "token" else []
-        readings.append(
+    scores = []
+    for model, scored in zip(models, row.scores, strict=True):
+        pieces = pieces_of(row.response, scored) if model.level == "token" else []
+        scores.append(
             {
                 "model": model,
-                "reward": signed(reading.reward, 3),
+                "reward": signed(scored.reward, 3),
                 "pieces": [_shown_piece(piece, limit) for piece in pieces],
             }
         )
-    return {"prompt": row.prompt, "response": row.response, "readings": readings}
+    return {"prompt": row.prompt, "response": row.response, "scores": scores}
 
 
 def _shown_piece(piece: Piece, limit: float) -> dict[str, object]:
@@ -208,7 +210,7 @@ def _shown_piece(piece: Piece, limit: float) -> dict[str, object]:
     blame = piece.reward < 0 and depth > 0
     style = ""
     if depth:
-        # The underline grows with the blame, so that strength too is told twice.
+        # The underline grows with the blame, so that its strength does not depend on colour alone.
         line = f";--thick:{1 + 2 * depth / DEEPEST:.1f}px" if blame else ""
         style = f"--depth:{depth:.2f}{line}"
     value = signed(piece.reward, 2) + (f" ({piece.tokens} tokens)" if piece.tokens > 1 else "")

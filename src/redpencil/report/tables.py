@@ -1,4 +1,4 @@
-"""The tables of a report, as cells that HTML and Markdown both render."""
+"""Tables of a report as cells, which HTML, Markdown and the terminal render."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,27 +18,24 @@ from redpencil.report.paper import (
     in_paper_order,
     label,
 )
-from redpencil.report.run_data import (
+from redpencil.report.run_data import PolicyWinRate, Run, Speed, number
+from redpencil.report.text import (
     DASH,
     MINUS,
-    Arm,
-    Efficiency,
-    Estimate,
-    Run,
     duration,
-    number,
+    interval_text,
     percent,
-    percent_interval,
     plain,
     points,
     points_interval,
     signed,
 )
+from redpencil.results import ArmCosts, Estimate, Figure
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell: its text, a second line in small type, what it is (`own`, `absent`), and a bar behind it from 0 to 1."""
+    """A cell: its text, a second line in small type, its kind (`own`, `absent`), and a bar behind it from 0 to 1."""
 
     text: str
     small: str = ""
@@ -48,7 +45,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table whose first column names its rows. `notes` stand under it."""
+    """A table whose first column names its rows, with notes below."""
 
     caption: str
     header: tuple[str, ...]
@@ -57,12 +54,13 @@ class Table:
 
 
 ABSENT = Cell(DASH, kind="absent")
+AT_MOST = "\N{LESS-THAN OR EQUAL TO}"
 
 
 def _spread(run: Run) -> str:
     if run.of_several:
         return f"Intervals are 95 % t-intervals of the mean over {len(run.seeds)} seeds."
-    return "Intervals are 95 % and over prompts only: one seed says nothing of the spread between seeds."
+    return "Intervals are 95 % and over prompts only: one seed says nothing about the spread between seeds."
 
 
 def _printed(figure: Printed | None) -> Cell:
@@ -72,45 +70,46 @@ def _printed(figure: Printed | None) -> Cell:
     return Cell(f"{figure.value}{spread}", kind="paper")
 
 
-def _share(estimate: Estimate | None, kind: str = "") -> Cell:
-    return ABSENT if estimate is None else Cell(percent(estimate), percent_interval(estimate), kind)
+def _share(share: Figure | None, kind: str = "") -> Cell:
+    return ABSENT if share is None else Cell(percent(share), interval_text(share), kind)
 
 
 def win_rates(run: Run) -> Table | None:
     """Table 1."""
     if not run.win_rates:
         return None
-    counts = any(row.wins is not None for row in run.win_rates.values())
+    counts = any(row.counts is not None for row in run.win_rates.values())
     rows = []
     for arm in in_paper_order({*run.win_rates, "reference"}):
-        known = run.win_rates.get(arm)
-        method = run.arms[arm].label if arm in run.arms else ""
-        cells = [Cell(label(arm, ARM_LABELS), ARM_NAMES_IN_PAPER.get(arm, method))]
-        if known is None:
-            cells += [Cell("50.0", "by definition"), *([ABSENT, ABSENT] if counts else [ABSENT])]
-        else:
-            cells.append(_share(known.share))
-            if counts:
-                outcome = [DASH if count is None else str(count) for count in (known.wins, known.losses, known.draws)]
-                responses = DASH if known.share.n is None else str(known.share.n)
-                cells.append(Cell(responses, " / ".join(outcome)))
-            cells.append(Cell(plain(known.mean_length)))
-        cells.insert(2, _printed(TABLE_1.get(arm)))
-        rows.append(tuple(cells))
+        method = run.costs[arm].label if arm in run.costs else ""
+        name = Cell(label(arm, ARM_LABELS), ARM_NAMES_IN_PAPER.get(arm, method))
+        figures = _win_rate(run.win_rates.get(arm), counts=counts)
+        rows.append((name, figures[0], _printed(TABLE_1.get(arm)), *figures[1:]))
     header = ("Policy", "Win rate, %", "The paper, %", *(["Responses"] if counts else []), "Mean length, words")
     notes = [
-        "Share of prompts on which the judge prefers the policy to the reference; a draw counts one half.",
+        "Share of prompts on which the judge prefers the policy to the reference; a tie counts one half.",
         _spread(run),
-        "The paper's figures are of LLaMA-7B against Davinci003, judged by Claude; its \N{PLUS-MINUS SIGN} 1.8 is "
+        "The paper's figures are for LLaMA-7B against Davinci003, judged by Claude; its \N{PLUS-MINUS SIGN} 1.8 is "
         "about one standard error of 805 prompts, so its 95 % interval is twice as wide.",
     ]
     if counts:
-        notes.insert(1, "Under the number of responses: wins / losses / draws.")
+        notes.insert(1, "Below the number of responses: wins / losses / ties.")
     return Table("Win rate against the reference policy", header, tuple(rows), tuple(notes))
 
 
+def _win_rate(row: PolicyWinRate | None, *, counts: bool) -> list[Cell]:
+    """Cells with win rate, responses and mean length; the reference itself has no row."""
+    if row is None:
+        return [Cell("50.0", "by definition"), *([ABSENT] if counts else []), ABSENT]
+    responses = ABSENT
+    if row.counts is not None:
+        outcomes = f"{row.counts.wins} / {row.counts.losses} / {row.counts.draws}"
+        responses = Cell(str(row.counts.n), outcomes)
+    return [_share(row.share), *([responses] if counts else []), Cell(plain(row.mean_length))]
+
+
 def gaps(run: Run) -> Table | None:
-    """The differences between the rows of Table 1."""
+    """Differences between the rows of Table 1."""
     if not run.differences:
         return None
     first = [f"{better}-{worse}" for better, worse in PAIRS if f"{better}-{worse}" in run.differences]
@@ -133,11 +132,11 @@ def gaps(run: Run) -> Table | None:
 
 
 def reward_accuracy(run: Run) -> Table | None:
-    """Table 2: trained on by tested on."""
+    """Table 2: by the pairs that a model was trained on and those that it is tested on."""
     if not run.accuracy:
         return None
-    found = list(dict.fromkeys(test for row in run.accuracy.values() for test in row))
-    tests = [*(test for test in TEST_LABELS if test in found), *(test for test in found if test not in TEST_LABELS)]
+    measured = dict.fromkeys(test for row in run.accuracy.values() for test in row)
+    tests = [*(t for t in TEST_LABELS if t in measured), *(t for t in measured if t not in TEST_LABELS)]
     models = [*(m for m in MODEL_LABELS if m in run.accuracy), *(m for m in run.accuracy if m not in MODEL_LABELS)]
     rows = []
     for model in models:
@@ -147,14 +146,13 @@ def reward_accuracy(run: Run) -> Table | None:
         figure = next((printed for (trained, _), printed in TABLE_2.items() if trained == model), None)
         rows.append((*cells, _printed(figure)))
     counts = {
-        label(test, TEST_LABELS).lower(): next(row[test].n for row in run.accuracy.values() if test in row)
-        for test in tests
+        test: row.n for tested in run.accuracy.values() for test, row in tested.items() if isinstance(row, Estimate)
     }
-    pairs = ", ".join(f"{name} {count}" for name, count in counts.items() if count is not None)
+    pairs = ", ".join(f"{label(test, TEST_LABELS).lower()} {counts[test]}" for test in tests if test in counts)
     notes = [
         "Share of held-out pairs in which the better text gets the higher reward. Marked cells: tested on the kind "
-        "of pairs that the model was trained on. The paper's two figures read as such cells, which mixes two test sets "
-        "and the noise of the labels; the columns compare like with like.",
+        "of pairs that the model was trained on. The paper's two figures seem to be such cells, which mixes two test "
+        "sets and the noise of the labels; each column compares models on the same pairs.",
         _spread(run).replace("over prompts only", "over pairs only"),
     ]
     if pairs:
@@ -164,34 +162,32 @@ def reward_accuracy(run: Run) -> Table | None:
 
 
 def localisation(run: Run) -> Table | None:
-    """How well token rewards point at flawed tokens."""
+    """Areas under the curve: do low token rewards point at flawed tokens."""
     if not run.localisation:
         return None
     names = {
         "edited_auroc": "Edited against kept tokens",
         "auroc": "Flawed against sound tokens",
-        "values_auroc": "Wrong against right words of one slot",
-        "eos_missing_auroc": "Last token, something missing or not",
+        "values_auroc": "Wrong against right words in the same place",
+        "eos_missing_auroc": "Last token, with or without something missing",
     }
-    found = list(dict.fromkeys(measure for row in run.localisation.values() for measure in row))
-    measures = [*(name for name in names if name in found), *(name for name in found if name not in names)]
+    measured = dict.fromkeys(measure for row in run.localisation.values() for measure in row)
+    measures = [*(name for name in names if name in measured), *(name for name in measured if name not in names)]
     rows = []
     for model, row in run.localisation.items():
         cells = [Cell(label(model, MODEL_LABELS))]
         for measure in measures:
             value = row.get(measure)
-            interval = ""
-            if value is not None and value.low is not None:
-                interval = f"{plain(value.low, 3)} to {plain(value.high, 3)}"
-            cells.append(ABSENT if value is None else Cell(plain(value.value, 3), interval))
+            cells.append(ABSENT if value is None else Cell(plain(value.value, 3), interval_text(value, 3, 1.0)))
         rows.append(tuple(cells))
     return Table(
         "Do low rewards point at the flaws? (AUROC)",
         ("Model", *(label(measure, names) for measure in measures)),
         tuple(rows),
         (
-            "The chance that the first kind of token gets a lower reward than the second; .5 is guessing. All tokens "
-            "together flatter or slander a model; within one slot like is compared with like.",
+            "The chance that a token of the first kind gets a lower reward than one of the second; .5 is guessing. "
+            "Over all tokens this can be too high or too low, since some words are easier than others; words that "
+            "belong in the same place, such as two capitals, compare fairly.",
         ),
     )
 
@@ -199,36 +195,36 @@ def localisation(run: Run) -> Table | None:
 def efficiency(run: Run) -> Table | None:
     """Table 3."""
     rows: list[tuple[Cell, ...]] = []
-    for arm, row in run.efficiency.items():
+    for arm, row in run.speeds.items():
         rows += _efficiency_rows(row, arm, run.of_several)
     rows += _reward_training_row(run)
     if not rows:
         return None
     several = " For several seeds these are medians." if run.of_several else ""
     return Table(
-        "Cost of reaching the sequence arm's best win rate",
+        "Cost of reaching the best win rate of a policy with sequence rewards",
         ("What", "Sequence reward", "Token rewards", "Ratio", "The paper"),
         tuple(rows),
         (
-            "The step and the second of PPO at which the sequence arm has its best win rate on the validation prompts, "
-            f"and those at which the token arm first has as much.{several}",
+            "The step and the second of training at which the policy with sequence rewards has its best win rate on "
+            f"the validation prompts, and those at which the {run.first_arm} policy first has as much.{several}",
             "The paper trained LLaMA-7B on eight A100; it compares with sequence rewards from preferences.",
             *(
                 f"Ratios of steps against {arm}, by seed: "
                 f"{', '.join('never' if ratio is None else plain(ratio, 2) for ratio in row.ratios)}."
-                for arm, row in run.efficiency.items()
+                for arm, row in run.speeds.items()
                 if row.ratios
             ),
         ),
     )
 
 
-def _efficiency_rows(row: Efficiency, arm: str, several: bool) -> list[tuple[Cell, ...]]:
+def _efficiency_rows(row: Speed, arm: str, several: bool) -> list[tuple[Cell, ...]]:
     never = Cell("not reached", kind="absent") if row.sequence_step is not None else ABSENT
     hours = _hours("ppo") if arm == "preference" else ABSENT
     ratio = never if row.ratio is None else Cell(plain(row.ratio, 2))
     steps = (
-        Cell(f"PPO steps, against {arm}"),
+        Cell(f"Steps, against {arm}"),
         ABSENT if row.sequence_step is None else Cell(f"{row.sequence_step:g}"),
         never if row.token_step is None else Cell(f"{row.token_step:g}"),
         ratio,
@@ -240,7 +236,7 @@ def _efficiency_rows(row: Efficiency, arm: str, several: bool) -> list[tuple[Cel
     if row.seconds_ratio is not None and not (several and row.token_step is None):
         time_ratio = Cell(plain(row.seconds_ratio, 2))
     seconds = (
-        Cell(f"PPO time, against {arm}"),
+        Cell(f"Time, against {arm}"),
         Cell(duration(row.sequence_seconds)),
         never if row.token_seconds is None else Cell(duration(row.token_seconds)),
         time_ratio,
@@ -264,7 +260,7 @@ def _hours(step: str) -> Cell:
 
 
 def flaws(run: Run) -> Table | None:
-    """Flaws of each kind in 100 responses, before PPO and after."""
+    """Flaws of each kind in 100 responses, before training and after."""
     if not run.flaws:
         return None
     policies = ["sft"] if "sft" in run.flaws else []
@@ -284,11 +280,11 @@ def flaws(run: Run) -> Table | None:
     rows.append((Cell("all kinds", kind="total"), *total))
     short = {"sft": "SFT, before", "reference": "Reference"}
     header = ("Kind", *(label(policy, short) for policy in policies))
-    return Table("Flaws in 100 responses", header, tuple(rows), ("The arms are named as in the curves.",))
+    return Table("Flaws in 100 responses", header, tuple(rows), ("The policies are named as in the learning curves.",))
 
 
 def stages(run: Run) -> Table | None:
-    """What each stage cost."""
+    """Time of each stage."""
     if not run.stages:
         return None
     total, longest = sum(run.stages.values()), max(run.stages.values())
@@ -305,7 +301,7 @@ def stages(run: Run) -> Table | None:
 
 
 def seeds(run: Run) -> Table | None:
-    """The figures of each seed of a run of several."""
+    """Main figures of each seed, for a run of several."""
     if not run.of_several or not run.by_seed:
         return None
     arms = in_paper_order({arm for one in run.by_seed.values() for arm in one.win_rates if arm != "reference"})
@@ -314,7 +310,7 @@ def seeds(run: Run) -> Table | None:
         *(f"{arm}, %" for arm in arms),
         "Paper's order",
         "Token model on edits, %",
-        "Steps ratio",
+        "Ratio of steps",
     )
     rows = []
     for seed, one in run.by_seed.items():
@@ -324,14 +320,16 @@ def seeds(run: Run) -> Table | None:
         cells.append(Cell(_in_order(one)))
         accuracy = one.accuracy.get("token_edits", {}).get("edits")
         cells.append(ABSENT if accuracy is None else Cell(percent(accuracy)))
-        row = one.efficiency.get("edits")
+        row = one.speeds.get("edits")
         reached = row is not None and row.ratio is not None
         cells.append(Cell(plain(row.ratio, 2)) if row is not None and reached else _not_reached(row))
         rows.append(tuple(cells))
-    return Table("Each seed for itself", header, tuple(rows), ("The ratio is that of Table 3 against the edits arm.",))
+    return Table(
+        "Figures of each seed", header, tuple(rows), ("The ratio is that of Table 3 against the edits policy.",)
+    )
 
 
-def _not_reached(row: Efficiency | None) -> Cell:
+def _not_reached(row: Speed | None) -> Cell:
     return ABSENT if row is None or row.sequence_step is None else Cell("not reached", kind="absent")
 
 
@@ -343,7 +341,7 @@ def _in_order(run: Run) -> str:
 
 
 def curve_table(run: Run, seed: int) -> Table | None:
-    """What the curves show, at the evaluation steps of one seed."""
+    """Numbers of the learning curves at the evaluation steps of one seed."""
     arms: Mapping[str, list[dict[str, float]]] = {
         arm: of_seed[seed] for arm, of_seed in run.curves.items() if seed in of_seed
     }
@@ -358,20 +356,17 @@ def curve_table(run: Run, seed: int) -> Table | None:
                 rows.append((Cell(arm), Cell(f"{row['step']:g}"), *(Cell(text) for text in numbers)))
     if not rows:
         return None
-    header = ("Arm", "Step", "Win rate, %", "KL, nats", "Length, tokens", "Reward")
-    return Table(f"The curves at the evaluation steps, seed {seed}", header, tuple(rows))
-
-
-AT_MOST = "\N{LESS-THAN OR EQUAL TO}"
+    header = ("Policy", "Step", "Win rate, %", "KL, nats", "Length, tokens", "Reward")
+    return Table(f"Learning curves at the evaluation steps, seed {seed}", header, tuple(rows))
 
 
 def methods(run: Run) -> Table | None:
-    """Every arm by its method and costs; None for a run of PPO alone, whose report has Table 3 for it."""
-    if all(arm.by_ppo for arm in run.arms.values()):
+    """Every arm by its method and costs; None if all learn online by one method, whose costs are in Table 3."""
+    if all(costs.online for costs in run.costs.values()) and len({costs.method for costs in run.costs.values()}) < 2:
         return None
-    rows = tuple(_row(run, name, run.arms[name]) for name in in_paper_order(run.arms) if name in run.arms)
+    rows = tuple(_row(run, name, run.costs[name]) for name in in_paper_order(run.costs) if name in run.costs)
     header = (
-        "Arm",
+        "Policy",
         "Win rate, %",
         "Learns from",
         "Reward model",
@@ -382,40 +377,39 @@ def methods(run: Run) -> Table | None:
     )
     each = "Means over the seeds. " if run.of_several else ""
     return Table(
-        "Methods on the same pairs: what each costs and uses",
+        "Methods on the same pairs: costs and use",
         header,
         rows,
         (
-            f"{each}Reward model and training: wall-clock time, evaluation on the validation prompts included; stages "
-            "that ran side by side slowed each other. Two arms that share a reward model need it once.",
-            "Sampled to learn: responses that training drew from the policy, those to the validation prompts left out.",
-            "Answering: time for the evaluation prompts, and responses sampled for each, which best-of-n pays at every "
+            f"{each}Reward model and training: wall-clock time, with evaluation on the validation prompts; stages that "
+            "ran side by side slowed each other. Two policies that share a reward model need it once.",
+            "Sampled to learn: responses that were sampled in training, without those to the validation prompts.",
+            "Answering: time for the evaluation prompts, and responses sampled for each, a cost of best-of-n at every "
             "use.",
-            "KL: of the kept checkpoint, for PPO on its rollouts at that step, else on answers to the validation "
-            f"prompts; {AT_MOST}: the bound log n {MINUS} (n {MINUS} 1)/n of best-of-n.",
+            "KL: at the checkpoint that was kept, for a method that samples as it trains on its samples at that step, "
+            f"else on answers to the validation prompts; {AT_MOST}: the bound log n {MINUS} (n {MINUS} 1)/n of "
+            "best-of-n.",
         ),
     )
 
 
-def _row(run: Run, name: str, arm: Arm) -> tuple[Cell, ...]:
+def _row(run: Run, name: str, costs: ArmCosts) -> tuple[Cell, ...]:
     rate = run.win_rates.get(name)
-    pairs = "" if arm.train_pairs is None else f"{arm.train_pairs:,.0f} pairs"
-    trained = arm.training_seconds is not None and arm.method != "best_of_n"
-    step = "" if arm.step is None else f"kept: step {plain(arm.step, 0)}"
-    per_prompt = "" if arm.responses_per_prompt is None else f"{arm.responses_per_prompt:g} a prompt"
+    pairs = "" if costs.train_pairs is None else f"{costs.train_pairs:,.0f} pairs"
+    step = "" if costs.step is None else f"kept: step {plain(costs.step, 0)}"
     return (
-        Cell(name.replace("_", " "), arm.label),
-        ABSENT if rate is None else Cell(percent(rate.share), percent_interval(rate.share)),
-        Cell(arm.pairs or DASH, pairs),
-        Cell(duration(arm.reward_seconds)) if arm.reward_seconds else ABSENT,
-        Cell(duration(arm.training_seconds), step) if trained else ABSENT,
-        ABSENT if arm.sampled_in_training is None else Cell(f"{arm.sampled_in_training:,.0f}"),
-        ABSENT if arm.answer_seconds is None else Cell(duration(arm.answer_seconds), per_prompt),
-        _kl(arm),
+        Cell(name.replace("_", " "), costs.label),
+        ABSENT if rate is None else _share(rate.share),
+        Cell(costs.pairs or DASH, pairs),
+        Cell(duration(costs.reward_seconds)) if costs.reward_seconds else ABSENT,
+        Cell(duration(costs.training_seconds), step) if costs.stage is not None else ABSENT,
+        Cell(f"{costs.sampled_in_training:,.0f}"),
+        Cell(duration(costs.answer_seconds), f"{costs.responses_per_prompt:g} a prompt"),
+        _kl(costs),
     )
 
 
-def _kl(arm: Arm) -> Cell:
-    if arm.kl_bound is not None:
-        return Cell(f"{AT_MOST} {plain(arm.kl_bound, 2)}")
-    return ABSENT if arm.kl is None else Cell(plain(arm.kl, 2))
+def _kl(costs: ArmCosts) -> Cell:
+    if costs.kl_bound is not None:
+        return Cell(f"{AT_MOST} {plain(costs.kl_bound, 2)}")
+    return ABSENT if costs.kl is None else Cell(plain(costs.kl, 2))

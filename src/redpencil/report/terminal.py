@@ -1,4 +1,4 @@
-"""Edits and token masks for a person to read, in a terminal or as plain text."""
+"""Redlines of edits and token masks, for a terminal or as plain text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -16,7 +16,7 @@ _Place = int | Literal["changed", "neither"]
 
 
 def redline(original: str, edited: str, blocks: Sequence[Block]) -> Text:
-    """The edit as one coloured text: what was deleted struck through in red, what was inserted underlined in green."""
+    """Write an edit as one text: deletions struck through in red, insertions underlined in green."""
     text = Text()
     for block in blocks:
         if block.kind == "equal":
@@ -28,7 +28,7 @@ def redline(original: str, edited: str, blocks: Sequence[Block]) -> Text:
 
 
 def redline_plain(original: str, edited: str, blocks: Sequence[Block]) -> str:
-    """The edit without colours: `[-deleted-]` and `{+inserted+}`; the two halves of a replacement share their space."""
+    """Write an edit without colours: `[-deleted-]` and `{+inserted+}`; a replacement has one space before both."""
     parts: list[str] = []
     for block in blocks:
         old, new = original[slice(*block.original)], edited[slice(*block.edited)]
@@ -43,15 +43,16 @@ def redline_plain(original: str, edited: str, blocks: Sequence[Block]) -> str:
 
 
 def show_masks(token_texts_rejected: Sequence[str], token_texts_chosen: Sequence[str], masks: TokenMasks) -> Table:
-    """Both token sequences with their masks: changed tokens marked, runs of unchanged pairs numbered alike.
+    """Write both token sequences with their masks: changed tokens marked, runs of unchanged pairs numbered.
 
-    The marks are readable without colour: `[-token-]` is U1 of the rejected side, `{+token+}` U1 of the chosen side,
-    `(token)` is in neither set, and `3:` opens the third run of unchanged pairs on both sides.
+    The marks are readable without colour: `[-token-]` is a changed token of the rejected side, `{+token+}` one of the
+    chosen side, `(token)` is neither changed nor unchanged, and `3:` opens the third run of unchanged pairs, on both
+    sides.
 
     Args:
         token_texts_rejected: one text a token of the rejected side.
         token_texts_chosen: one text a token of the chosen side.
-        masks: what `token_masks` found.
+        masks: of the two sides.
     """
     runs = _runs(masks.unchanged)
     table = Table.grid(padding=(0, 2))
@@ -64,13 +65,14 @@ def show_masks(token_texts_rejected: Sequence[str], token_texts_chosen: Sequence
     for name, texts, changed, places, marks in sides:
         style = DELETED if name == "rejected" else INSERTED
         table.add_row(name, _masked_line(texts, changed, places, marks, style))
-    counts = f"U1 {sum(masks.rejected_changed)} rejected, {sum(masks.chosen_changed)} chosen; U0 {len(masks.unchanged)}"
+    changed_counts = f"{sum(masks.rejected_changed)} rejected, {sum(masks.chosen_changed)} chosen"
+    counts = f"changed (U1): {changed_counts}; unchanged pairs (U0): {len(masks.unchanged)}"
     table.add_row("masks", Text(counts, style="dim"))
     return table
 
 
 def _runs(pairs: Sequence[tuple[int, int]]) -> list[tuple[tuple[int, int], int]]:
-    """Each unchanged pair with the number of its run, counted from 1; a run goes on while both sides go on by one."""
+    """Number the runs of unchanged pairs from 1; a run ends where either side skips a token."""
     numbered: list[tuple[tuple[int, int], int]] = []
     for i, j in pairs:
         if not numbered:

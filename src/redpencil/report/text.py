@@ -1,59 +1,113 @@
-"""Edits as redlines: what was deleted struck through, what was inserted underlined."""
+"""Numbers, redlines and heat-maps of token rewards as text and HTML."""
 
 import html
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from redpencil.alignment.words import diff_words
 from redpencil.errors import RedpencilError
 from redpencil.records import Edit
-from redpencil.report.run_data import signed
+from redpencil.results import Figure
 
-if TYPE_CHECKING:
-    from rich.text import Text
+MINUS: Final = "\N{MINUS SIGN}"
+DASH: Final = "\N{EN DASH}"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """Write a number with a plus or a true minus, and commas between thousands. Zero, also by rounding, has no sign."""
+    text = f"{value:+,.{digits}f}"
+    return text[1:] if not text.strip("+-0.") else text.replace("-", MINUS)
+
+
+def plain(value: float | None, digits: int = 1) -> str:
+    """Write a number with a true minus, and commas between thousands; a dash for None."""
+    return DASH if value is None else f"{value:,.{digits}f}".replace("-", MINUS)
+
+
+def percent(figure: Figure) -> str:
+    """Write a value in percent, without the percent sign."""
+    return plain(figure.value)
+
+
+def bounds(figure: Figure, whole: float | None = 100.0) -> tuple[float, float] | None:
+    """Return the interval of a share, kept within 0 and `whole`; None for `whole` is for what is not a share."""
+    if figure.interval is None or whole is None:
+        return figure.interval
+    return max(0.0, figure.interval[0]), min(whole, figure.interval[1])
+
+
+def interval_text(figure: Figure, digits: int = 1, whole: float | None = 100.0) -> str:
+    """Write the interval of a share, such as `48.5 to 56.5`; empty where there is none."""
+    ends = bounds(figure, whole)
+    return "" if ends is None else f"{plain(ends[0], digits)} to {plain(ends[1], digits)}"
+
+
+def points(figure: Figure) -> str:
+    """Write a difference in points, with its sign."""
+    return signed(figure.value)
+
+
+def points_interval(figure: Figure) -> str:
+    """Write the interval of a difference, such as `+2.1 to +11.3`; empty where there is none."""
+    if figure.interval is None:
+        return ""
+    return f"{signed(figure.interval[0])} to {signed(figure.interval[1])}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time such as `4.1 s`, `3 min 20 s` or `2 h 05 min`; a dash for None."""
+    if seconds is None:
+        return DASH
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min"
 
 
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _PICTURES: Final = 0x2400
-"""Where Unicode has a picture for each control character of ASCII."""
+"""First of Unicode's pictures of the control characters of ASCII."""
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _TURNING: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 def visible(text: str) -> str:
-    """A text without control characters but line ends and tabs, so that none from data reaches a terminal or a page.
+    """Replace control characters other than line ends and tabs, so that none from data reaches a terminal or a page.
 
-    In their place stand the pictures that Unicode has for those of ASCII, else the replacement character.
+    Those of ASCII become the pictures that Unicode has for them, others the replacement character.
     """
     return _CONTROL.sub(_picture, text)
 
 
-def _picture(found: re.Match[str]) -> str:
-    code = ord(found.group())
+def _picture(match: re.Match[str]) -> str:
+    code = ord(match.group())
     if code < 0x20:
         return chr(_PICTURES + code)
     return "\N{SYMBOL FOR DELETE}" if code == 0x7F else _REPLACEMENT
 
 
 def turns(text: str) -> bool:
-    """Whether a text has a character that sets the direction of writing, such as RIGHT-TO-LEFT OVERRIDE.
+    """Tell if a text has a character that sets the direction of writing, such as RIGHT-TO-LEFT OVERRIDE.
 
-    On a page, such a text is to be isolated, or it turns what stands behind it. Other texts are not: words of one
-    language that reads from right to left stand in their order only where nothing comes between them.
+    On a page such a text is isolated, or it would turn the text after it. Other texts are not isolated: words of a
+    language that is written from right to left keep their order only if nothing separates them.
     """
     return _TURNING.search(text) is not None
 
 
-LONGEST = 700
-"""Characters of an original that still makes a readable example."""
-LOOKED_AT = 500
+LONGEST: Final = 700
+"""Characters of the longest original that is chosen as an example."""
+CANDIDATES: Final = 500
 """Edits among which examples are chosen."""
 
 
 def redline_html(original: str, edited: str) -> str:
-    """A paragraph of HTML with `<del>` and `<ins>`; a block's leading space stays outside of its mark."""
+    """Write an edit as a paragraph of HTML with `<del>` and `<ins>`; leading spaces stay outside of them."""
     parts = []
     for block in diff_words(original, edited):
         before = original[slice(*block.original)]
@@ -77,17 +131,17 @@ def _marked(tag: str, text: str) -> str:
 
 
 def _isolated(text: str) -> str:
-    """A text as HTML that does not turn what stands behind it."""
+    """Write a text as HTML that does not change the direction of the text after it."""
     return f"<bdi>{html.escape(text)}</bdi>" if turns(text) else html.escape(text)
 
 
 def choose_edits(edits: Sequence[Edit], count: int = 5) -> list[Edit]:
-    """A few edits that differ in kind: a replacement, a deletion and an insertion alone, then mixed ones.
+    """Choose a few edits that differ in kind: a replacement, a deletion and an insertion alone, then mixed ones.
 
-    The first of each kind in the order of the file, so that nobody has picked the pretty ones.
+    They are the first of each kind in the file, and so not the prettiest.
     """
     chosen: dict[tuple[str, ...], Edit] = {}
-    for edit in edits[:LOOKED_AT]:
+    for edit in edits[:CANDIDATES]:
         kinds = [block.kind for block in diff_words(edit.original, edit.edited) if block.kind != "equal"]
         if kinds and len(edit.original) <= LONGEST:
             chosen.setdefault(tuple(sorted(kinds)), edit)
@@ -99,12 +153,12 @@ def choose_edits(edits: Sequence[Edit], count: int = 5) -> list[Edit]:
 
 REWARD_RGB = (0, 114, 178)
 BLAME_RGB = (213, 94, 0)
-"""Of the palette of Okabe and Ito, which colour-blind people can tell apart."""
+"""From the palette of Okabe and Ito, which colour-blind people can tell apart."""
 DEEPEST = 0.62
-"""Opacity of the strongest colour: text stays legible over it in light and dark."""
+"""Opacity of the strongest colour; text on it stays legible in light and dark."""
 FAINTEST = 0.04
 NOTABLE = 0.05
-"""Share of the largest magnitude under which a reward counts as nothing and gets no colour."""
+"""Share of the largest magnitude below which a reward gets no colour."""
 
 HEATMAP_CSS = """
 .heatmap{line-height:2.05;overflow-wrap:anywhere;white-space:pre-wrap;margin:0}
@@ -114,7 +168,7 @@ HEATMAP_CSS = """
 -webkit-box-decoration-break:clone;box-decoration-break:clone}
 .heatmap .flaw sup{font-size:.68em;font-style:italic;opacity:.8;padding:0 .25em;line-height:0}
 """
-"""Style that `heatmap_html` needs on the page around it."""
+"""Style sheet for `heatmap_html`."""
 
 
 def heatmap_html(
@@ -124,7 +178,7 @@ def heatmap_html(
     limit: float | None = None,
     flaws: Sequence[str | None] = (),
 ) -> str:
-    """A paragraph of HTML in which the colour behind each token is its reward.
+    """Write a paragraph of HTML in which the colour behind each token is its reward.
 
     Args:
         tokens: T texts, as words or as a tokenizer gives them (with their spaces or the marks for them).
@@ -154,26 +208,8 @@ def heatmap_html(
     return f'<p class="heatmap">{"".join(parts)}</p>'
 
 
-def heatmap_text(tokens: Sequence[str], rewards: Sequence[float]) -> "Text":
-    """The same for a terminal, as `rich.text.Text`.
-
-    Raises:
-        RedpencilError: if the lengths differ.
-    """
-    from rich.text import Text
-
-    if len(tokens) != len(rewards):
-        raise RedpencilError(f"{len(tokens)} tokens and {len(rewards)} rewards", hint="give one reward for each token")
-    limit = _limit(rewards)
-    text = Text()
-    for (space, word), reward in zip(_spaced(tokens), rewards, strict=True):
-        text.append(space)
-        text.append(word, style=terminal_style(reward, limit))
-    return text
-
-
 def terminal_style(reward: float, limit: float) -> str:
-    """How rich paints a token; an empty style for what is next to nothing."""
+    """Style of a token for rich; empty for a reward close to 0."""
     depth = depth_of(reward, limit)
     if depth == 0:
         return ""
@@ -187,7 +223,7 @@ def _limit(rewards: Sequence[float]) -> float:
 
 
 def depth_of(reward: float, limit: float) -> float:
-    """Opacity of the colour, 0 for what is next to nothing."""
+    """Opacity of the colour of a reward, from 0 to `DEEPEST`; 0 for a reward close to 0."""
     share = min(1.0, abs(reward) / limit) if limit > 0 else 0.0
     return 0.0 if share < NOTABLE else FAINTEST + (DEEPEST - FAINTEST) * share
 
@@ -204,16 +240,16 @@ def _background(rgb: tuple[int, int, int], depth: float) -> str:
 
 
 def _spaced(tokens: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each token as (what stands before it, its text).
+    """Split each token into the space before it and its text.
 
-    Tokens that carry their spaces (as spaces, or as the marks of byte-level BPE and SentencePiece) keep them;
-    WordPiece's continuations join on; other tokens are words with a space between them.
+    Tokens that carry their spaces (as spaces, or as the marks of byte-level BPE and SentencePiece) keep them. Without
+    such marks, tokens are words with a space between them, and WordPiece's continuations follow without one.
     """
     carried = any(token[:1].isspace() or token[:1] in ("\u0120", "\u010a", "\u2581") for token in tokens)
     for index, token in enumerate(tokens):
-        shown = token.replace("\u0120", " ").replace("\u2581", " ").replace("\u010a", "\n") if carried else token
-        text = shown.lstrip()
-        space = shown[: len(shown) - len(text)] if carried else ""
+        spaced = token.replace("\u0120", " ").replace("\u2581", " ").replace("\u010a", "\n") if carried else token
+        text = spaced.lstrip()
+        space = spaced[: len(spaced) - len(text)] if carried else ""
         if not carried and index and not token.startswith("##"):
             space = " "
         if not carried and index:

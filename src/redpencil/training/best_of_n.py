@@ -3,24 +3,21 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from redpencil.config import BestOfNConfig, SamplingConfig
+from redpencil.models.checkpoints import RewardModel
 from redpencil.models.codec import Codec
-from redpencil.models.loading import RewardModel, load_policy, load_reward_model
-from redpencil.models.runtime import Runtime, set_seed
-from redpencil.models.sampling import Sample, encode_prompts, sample_responses
+from redpencil.models.sampling import Sample, Sampler, encode_prompts, responses_of
 from redpencil.records import Prompt, Response
 from redpencil.runs import Progress, no_progress
-from redpencil.training.reward import encode_samples, score_ids, score_tokens
-from redpencil.training.scoring import check_finite, check_reads
+from redpencil.training.scoring import check_finite, check_reads, encode_samples, score_ids, score_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class BestOfN:
-    """The responses that were picked, and what the choice was made from.
+    """The responses that were picked, and figures of the choice.
 
     best_score, mean_score: means over the prompts of the picked response's score and of all its rivals' mean.
     """
@@ -35,49 +32,40 @@ class BestOfN:
 def best_of_n(
     config: BestOfNConfig,
     *,
-    policy: Path,
-    reward_model: Path,
+    sampler: Sampler,
+    reward: RewardModel,
     prompts: Sequence[Prompt],
     sampling: SamplingConfig,
-    codec: Codec,
-    runtime: Runtime,
     seed: int,
     model_name: str,
     progress: Progress = no_progress,
 ) -> BestOfN:
-    """The best of n responses to each prompt; of equals the one that was sampled first.
+    """Pick the best of n responses to each prompt; of equals the one that was sampled first.
 
     The same seed gives the same n responses whichever reward model picks. One with another tokenizer or prompt template
     than the policy's reads prompts and responses as text.
 
     Raises:
-        RedpencilError: if the reward model cannot read a prompt and its responses, or says what is no finite number of
-            one, or no prompt is short enough.
+        RedpencilError: if the reward model cannot read a prompt and its responses, or gives one a reward that is not a
+            finite number, or no prompt is short enough.
     """
-    encoded = encode_prompts(prompts, codec, sampling.max_prompt_length)
-    reward = load_reward_model(reward_model, runtime, reads=codec)
+    encoded = encode_prompts(prompts, sampler.codec, sampling.max_prompt_length)
     check_reads(reward, [prompt.prompt for prompt in encoded.records])
-    model = load_policy(policy, runtime, trained=False)
-    set_seed(seed)
     ids = [row for row in encoded.ids for _ in range(config.n)]
-    drawn = sampling.model_copy(update={"temperature": config.temperature})
-    samples = sample_responses(model, codec, ids, drawn, runtime, progress)
-    rivals = [prompt for prompt in encoded.records for _ in range(config.n)]
-    scores = score_samples(config, reward, rivals, ids, samples, codec, runtime)
+    options = sampling.model_copy(update={"temperature": config.temperature})
+    samples = sampler.sample(ids, options, seed=seed, progress=progress)
+    asked = [prompt for prompt in encoded.records for _ in range(config.n)]
+    scores = score_samples(config, reward, asked, ids, samples, sampler.codec)
     check_finite(reward, torch.tensor(scores, dtype=torch.float64))
     groups = [scores[start : start + config.n] for start in range(0, len(scores), config.n)]
     picked = [samples[config.n * row + best_index(group)] for row, group in enumerate(groups)]
-    texts = codec.decode([sample.ids for sample in picked])
-    responses = [
-        Response(prompt.id, prompt.prompt, text, model_name, sample.finished, meta=prompt.meta)
-        for prompt, text, sample in zip(encoded.records, texts, picked, strict=True)
-    ]
+    responses = responses_of(encoded.records, picked, sampler.codec, model_name)
     best, mean = statistics.fmean(map(max, groups)), statistics.fmean(scores)
     return BestOfN(responses, len(samples), encoded.skipped, best, mean)
 
 
 def best_index(scores: Sequence[float]) -> int:
-    """Index of the highest score; of equals the first."""
+    """Return the index of the highest score; of equals the first."""
     return max(range(len(scores)), key=lambda index: scores[index])
 
 
@@ -88,23 +76,13 @@ def score_samples(
     prompt_ids: Sequence[Sequence[int]],
     samples: Sequence[Sample],
     codec: Codec,
-    runtime: Runtime,
 ) -> list[float]:
-    """One score for each response: of a sequence model its reward; of a token model the mean (Eq. 1) or the sum."""
+    """Score each response: by a sequence model's reward, or the mean (Eq. 1) or sum of a token model's rewards."""
     responses: list[Sequence[int]] = [sample.ids for sample in samples]
-    if reward.codec is not None:
-        texts = codec.decode(responses)
-        read = encode_samples(
-            [
-                Response(prompt.id, prompt.prompt, text, finished=sample.finished)
-                for prompt, text, sample in zip(prompts, texts, samples, strict=True)
-            ],
-            reward.codec,
-        )
-        prompt_ids, responses = [row[0] for row in read], [row[1] for row in read]
-        codec = reward.codec
+    if not reward.same_encoding:
+        rows = encode_samples(responses_of(prompts, samples, codec, ""), reward.model.codec)
+        prompt_ids, responses = [row[0] for row in rows], [row[1] for row in rows]
     if reward.card.level == "sequence" or config.token_score == "mean":
-        return score_ids(reward, prompt_ids, responses, codec, runtime)
+        return score_ids(reward, prompt_ids, responses)
     center = reward.card.center if config.center_rewards else 0.0
-    rows = score_tokens(reward.model, prompt_ids, responses, codec, runtime)
-    return [float((row - center).sum()) for row in rows]
+    return [float((row - center).sum()) for row in score_tokens(reward.model, prompt_ids, responses)]

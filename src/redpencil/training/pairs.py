@@ -2,22 +2,26 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from redpencil.alignment.tokens import Tokens, token_masks
+import torch
+from torch import Tensor
+
+from redpencil.alignment.tokens import token_masks
 from redpencil.config import AlignConfig
-from redpencil.editing.edit import split_usable
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec
-from redpencil.records import Comparison, Edit, Pair, Preference
+from redpencil.models.forward import Batch, collate
+from redpencil.records import Comparison, Edit, Pair, Preference, split_usable
 
 _CHUNK: Final = 1000
 """Edits that are tokenised in one call: enough for the tokenizer's threads, few enough to hold."""
 
 
 def pairs_of_edits(edits: Iterable[Edit], codec: Codec, config: AlignConfig) -> tuple[list[Pair], Counter[str]]:
-    """All pairs of `stream_pairs_of_edits`, and why the other edits were skipped, with counts."""
+    """Return all pairs of `stream_pairs_of_edits`, and the counts of skipped edits by reason."""
     skipped: Counter[str] = Counter()
     return list(stream_pairs_of_edits(edits, codec, config, skipped)), skipped
 
@@ -40,8 +44,9 @@ def stream_pairs_of_edits(
 
 def _aligned(usable: Sequence[Edit], codec: Codec, config: AlignConfig, skipped: Counter[str]) -> Iterator[Pair]:
     prompts = codec.encode_prompts([edit.prompt for edit in usable])
-    originals = _encode(codec, [edit.original for edit in usable], [edit.meta.get("finished", True) for edit in usable])
-    edited = _encode(codec, [edit.edited for edit in usable], [True] * len(usable))
+    finished = [edit.meta.get("finished", True) for edit in usable]
+    originals = codec.encode_responses([edit.original for edit in usable], finished=finished)
+    edited = codec.encode_responses([edit.edited for edit in usable])
     for edit, prompt, before, after in zip(usable, prompts, originals, edited, strict=True):
         reason = codec.unfit(prompt, max(before.ids, after.ids, key=len), config.max_length)
         if reason is not None:
@@ -70,14 +75,15 @@ def _aligned(usable: Sequence[Edit], codec: Codec, config: AlignConfig, skipped:
 def pairs_of_comparisons(
     comparisons: Iterable[Comparison], codec: Codec, config: AlignConfig
 ) -> tuple[list[Pair], Counter[str]]:
-    """Preference pairs without token masks; ties, empty responses and overlong rows are counted and skipped,
-    and so are those without a verdict.
+    """Make preference pairs without token masks.
+
+    Ties, comparisons without a verdict, empty responses and overlong rows are skipped and counted.
     """
     skipped: Counter[str] = Counter()
     usable = list(_decided(comparisons, skipped))
     prompts = codec.encode_prompts([row.prompt for row in usable]) if usable else []
-    chosen = _encode(codec, [_side(row, won=True) for row in usable], [True] * len(usable))
-    rejected = _encode(codec, [_side(row, won=False) for row in usable], [True] * len(usable))
+    chosen = codec.encode_responses([_side(row, won=True) for row in usable])
+    rejected = codec.encode_responses([_side(row, won=False) for row in usable])
     pairs = []
     for row, prompt, better, worse in zip(usable, prompts, chosen, rejected, strict=True):
         reason = codec.unfit(prompt, max(worse.ids, better.ids, key=len), config.max_length)
@@ -137,12 +143,35 @@ def _side(row: Comparison, *, won: bool) -> str:
     return row.first if (row.preference is Preference.FIRST) == won else row.second
 
 
-def _encode(codec: Codec, texts: Sequence[str], finished: Sequence[bool]) -> list[Tokens]:
-    """Tokens of each text in one tokenizer call; unfinished ones lose the EOS that they never had."""
-    if not texts:
-        return []
-    encoded = codec.encode_responses(texts)
-    return [
-        tokens if ends else Tokens(tokens.ids[:-1], tokens.offsets[:-1], has_eos=False)
-        for tokens, ends in zip(encoded, finished, strict=True)
-    ]
+@dataclass(frozen=True, slots=True)
+class PairBatch:
+    """B pairs in one batch of 2B rows: the chosen sides first, then the rejected ones.
+
+    changed_mask (U1) and unchanged_mask (U0): [2B, T], each of its own side; unchanged_pairs: [N, 3], rows of
+    (pair, rejected index, chosen index).
+    """
+
+    batch: Batch
+    changed_mask: Tensor
+    unchanged_mask: Tensor
+    unchanged_pairs: Tensor
+
+    def __len__(self) -> int:
+        """B, the number of pairs."""
+        return self.batch.input_ids.shape[0] // 2
+
+
+def collate_pairs(pairs: Sequence[Pair], pad_id: int, device: torch.device) -> PairBatch:
+    """Collate both sides of the pairs into one batch, so that one forward pass sees them all."""
+    prompts = [pair.prompt_ids for pair in pairs]
+    responses = [pair.chosen_ids for pair in pairs] + [pair.rejected_ids for pair in pairs]
+    batch = collate(prompts + prompts, responses, pad_id, device)
+    width = batch.response_width
+    changed = [list(pair.chosen_changed) for pair in pairs] + [list(pair.rejected_changed) for pair in pairs]
+    changed_mask = torch.tensor([row + [False] * (width - len(row)) for row in changed], device=device)
+    index = [(i, rejected, chosen) for i, pair in enumerate(pairs) for rejected, chosen in pair.unchanged]
+    unchanged_pairs = torch.tensor(index, dtype=torch.long, device=device).reshape(-1, 3)
+    unchanged_mask = torch.zeros_like(batch.response_mask)
+    unchanged_mask[unchanged_pairs[:, 0], unchanged_pairs[:, 2]] = True
+    unchanged_mask[unchanged_pairs[:, 0] + len(pairs), unchanged_pairs[:, 1]] = True
+    return PairBatch(batch, changed_mask, unchanged_mask, unchanged_pairs)

@@ -1,86 +1,177 @@
-"""Rollouts: sample responses, score them, and turn scores into rewards, advantages and returns."""
+"""Rollouts: sample responses, score them, and turn scores into rewards; shared by the methods that learn from rewards.
 
-from collections.abc import Sequence
+PPO and GRPO differ in how rewards become advantages (`training.ppo`, `training.grpo`). All else is here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
 
-from redpencil.config import PPOConfig, SamplingConfig
-from redpencil.maths.masked import masked_mean, masked_sum, masked_whiten, token_logprobs
-from redpencil.maths.ppo import entropy_from_logits, gae, kl_estimate, ppo_rewards
-from redpencil.models.codec import Codec
-from redpencil.models.forward import Batch, collate, response_logits, response_logprobs, token_values
-from redpencil.models.loading import RewardModel
-from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import Sample, sample_responses
-from redpencil.training.scoring import (
-    Dialogue,
-    ForeignRewards,
-    check_finite,
-    dialogue_of,
-    paid_foreign_sequences,
-    paid_foreign_tokens,
-    paid_sequences,
-    paid_tokens,
+from redpencil.config import PPOConfig, RolloutConfig, SamplingConfig
+from redpencil.errors import RedpencilError
+from redpencil.maths.masked import masked_mean, masked_sum, token_logprobs
+from redpencil.maths.ppo import approx_kl, entropy_from_logits, kl_estimate, policy_loss, ppo_rewards
+from redpencil.models.checkpoints import (
+    UNKNOWN,
+    LanguageModel,
+    RewardModel,
+    load_head,
+    load_policy,
+    load_reward_model,
 )
+from redpencil.models.codec import Codec, same_tokenizer
+from redpencil.models.forward import Batch, response_logits, response_logprobs, token_values
+from redpencil.models.runtime import Runtime
+from redpencil.models.sampling import HFSampler, Sample, Sampler
+from redpencil.runs import read_json
+from redpencil.training.scoring import SampledBatch, Scorer, make_scorer, micro_batches, sampled_batch
+from redpencil.training.update import Objective, Optimization, make_optimization, micro_batches_of, update
 
 
 @dataclass(frozen=True, slots=True)
 class Actors:
-    """The models of PPO. `token_reward` and `sequence_reward` are there as `PPOConfig.reward` needs them.
+    """The models of a method that learns from rewards.
 
-    `notes` say what was decided while they were loaded.
+    scorers: the reward models, as `config.reward` needs them: a token-level one, a sequence-level one, or both.
+    value: the critic; None for methods without one.
+    notes: decisions that were made while they were loaded, in sentences.
     """
 
-    policy: PreTrainedModel
-    reference: PreTrainedModel
-    value: PreTrainedModel
-    token_reward: RewardModel | None
-    sequence_reward: RewardModel | None
+    policy: LanguageModel
+    reference: LanguageModel
+    scorers: tuple[Scorer, ...]
+    sampler: Sampler
+    value: LanguageModel | None = None
     notes: tuple[str, ...] = ()
 
-    @property
-    def rewards(self) -> tuple[RewardModel, ...]:
-        """The reward models that are there."""
-        return tuple(filter(None, (self.token_reward, self.sequence_reward)))
+    def check_prompts(self, prompts: Sequence[str]) -> None:
+        """Refuse prompts that a reward model cannot score any response to.
 
-    @property
-    def read_text(self) -> bool:
-        """Whether a reward model has a codec of its own, so that prompts and responses are needed as text."""
-        return any(reward.codec is not None for reward in self.rewards)
+        Raises:
+            RedpencilError: naming the problem.
+        """
+        for scorer in self.scorers:
+            scorer.check_prompts(prompts)
+
+
+def load_actors(
+    config: RolloutConfig,
+    policy: Path,
+    token_reward: Path | None,
+    sequence_reward: Path | None,
+    runtime: Runtime,
+    codec: Codec,
+) -> Actors:
+    """Load the models that a method needs; only PPO has a value model, whose head starts at 0.
+
+    A reward model with another tokenizer or prompt template than `codec` reads text, and no value model starts from it
+    if its tokenizer differs.
+
+    Raises:
+        RedpencilError: if a reward model is missing or of another level, or if the value model would start from another
+            architecture than the policy's.
+    """
+    needs_token, needs_sequence = config.reward != "sequence", config.reward in ("sequence", "both")
+    token = _reward_model(token_reward, "token", config, runtime, codec) if needs_token else None
+    sequence = _reward_model(sequence_reward, "sequence", config, runtime, codec) if needs_sequence else None
+    rewards = [reward for reward in (token, sequence) if reward is not None]
+    notes = [_encoding_note(reward, codec) for reward in rewards if not reward.same_encoding]
+    value = None
+    if isinstance(config, PPOConfig):
+        backbone = _value_backbone(config, policy, token_reward if needs_token else sequence_reward, rewards[0], codec)
+        if backbone is None:
+            backbone = policy
+            notes.append("the value model starts from the policy: the reward model cannot read the policy's tokens")
+        value = load_head(backbone, "token", runtime, trained=True, zero_head=True, codec=codec)
+    model = load_policy(policy, runtime, trained=True, codec=codec)
+    return Actors(
+        policy=model,
+        reference=load_policy(policy, runtime, trained=False, codec=codec),
+        scorers=tuple(make_scorer(reward, config) for reward in rewards),
+        sampler=HFSampler(model),
+        value=value,
+        notes=tuple(notes),
+    )
+
+
+def _reward_model(
+    folder: Path | None, level: str, config: RolloutConfig, runtime: Runtime, codec: Codec
+) -> RewardModel:
+    if folder is None:
+        raise RedpencilError(
+            f"reward={config.reward} needs a {level}-level reward model",
+            field="reward",
+            hint=f"name its checkpoint with --{'sequence-' if config.reward == 'both' else ''}reward-model",
+        )
+    return load_reward_model(folder, runtime, level="token" if level == "token" else "sequence", policy_codec=codec)
+
+
+def _encoding_note(reward: RewardModel, codec: Codec) -> str:
+    """Say how a reward model with an encoding of its own reads text."""
+    own = f"the prompt template {reward.model.codec.template!r}"
+    if not same_tokenizer(reward.model.codec, codec):
+        own = f"a tokenizer of its own, and {own}"
+    card = "" if reward.card.trained_on != UNKNOWN else "; it has no card, so its rewards are paid as they are"
+    return f"the {reward.card.level} reward model reads text with {own}{card}"
+
+
+def _value_backbone(
+    config: PPOConfig, policy: Path, reward_folder: Path | None, reward: RewardModel, codec: Codec
+) -> Path | None:
+    """Choose the checkpoint that the value model starts from; None if it is a reward model that reads other tokens.
+
+    A value is a baseline only if it cannot see the action; an encoder such as BERT would see it.
+    """
+    if config.value_init == "policy" or reward_folder is None:
+        return policy
+    if not reward.same_encoding and not same_tokenizer(reward.model.codec, codec):
+        return None
+    policy_type, reward_type = (read_json(path / "config.json").get("model_type") for path in (policy, reward_folder))
+    if policy_type != reward_type:
+        raise RedpencilError(
+            f"the value model cannot start from a {reward_type} reward model for a {policy_type} policy",
+            file=reward_folder,
+            field="ppo.value_init",
+            hint="set ppo.value_init=policy",
+        )
+    return reward_folder
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What the frozen models say of sampled responses; every tensor [B, T] but `sequence_reward` and `cut`, [B].
+    """The frozen models' numbers on sampled responses; every tensor [B, T] but `sequence_reward` and `truncated`, [B].
 
-    Rewards are standardised with the centre and scale of their reward model's card. `cut` is there if a reward model
-    read texts through a codec of its own: True where the response did not fit into its context.
+    Rewards are standardised with the centre and scale of their reward model's card. `truncated` is there if a reward
+    model read texts: True where the response did not fit into its context.
     """
 
     logprobs: Tensor
     ref_logprobs: Tensor
-    values: Tensor
     entropy: Tensor
+    values: Tensor | None
     token_rewards: Tensor | None
     sequence_reward: Tensor | None
-    cut: Tensor | None = None
+    truncated: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
-    """A batch of sampled responses, ready to learn from; tensors are [B, T] and 0 on padding."""
+    """A batch of sampled responses, ready to learn from; tensors are [B, T] and 0 on padding.
+
+    `values` and `returns` are there for methods with a value model.
+    """
 
     batch: Batch
     logprobs: Tensor
-    values: Tensor
     advantages: Tensor
-    returns: Tensor
+    values: Tensor | None = None
+    returns: Tensor | None = None
 
     def select(self, rows: Sequence[int]) -> "Rollouts":
-        """Some rows, without the columns that only other rows need."""
+        """Take some rows, without the columns that only other rows need."""
         index = torch.tensor(rows, device=self.logprobs.device)
         mask = self.batch.response_mask[index]
         attention = self.batch.attention_mask[index]
@@ -94,140 +185,221 @@ class Rollouts:
             position_ids=self.batch.position_ids[index, columns],
             response_mask=mask[:, :width],
         )
-        kept = (self.logprobs, self.values, self.advantages, self.returns)
-        return Rollouts(batch, *(tensor[index, :width] for tensor in kept))
+        kept = (self.logprobs, self.advantages, self.values, self.returns)
+        return Rollouts(batch, *(None if tensor is None else tensor[index, :width] for tensor in kept))  # type: ignore[arg-type]
 
 
-def sampling_of(config: PPOConfig) -> SamplingConfig:
-    """Rollouts are sampled from the policy itself: no nucleus, so that log-probabilities are those of the sampler."""
+def sampling_of(config: RolloutConfig) -> SamplingConfig:
+    """Sample rollouts from the policy itself: no nucleus, so that log-probabilities are those of the sampler."""
     return SamplingConfig(
         temperature=config.temperature,
         response_length=config.response_length,
         max_prompt_length=config.max_prompt_length,
-        batch_size=config.rollout_batch_size,
+        batch_size=config.generation_batch_size or config.rollout_batch_size,
     )
 
 
-def roll_out(
-    actors: Actors,
-    prompts: Sequence[Sequence[int]],
-    config: PPOConfig,
-    kl_coef: float,
-    codec: Codec,
-    runtime: Runtime,
-    *,
-    texts: Sequence[str] = (),
-) -> tuple[Rollouts, dict[str, float]]:
-    """Answer `prompts` with the policy and compute what PPO needs; also returns metrics of the batch.
+def draw_prompts(count: int, batch_size: int, seed: int) -> Iterator[list[int]]:
+    """Draw batches of prompt indices for ever; all prompts occur before one occurs again."""
+    generator = torch.Generator().manual_seed(seed)
+    pool: list[int] = []
+    while True:
+        while len(pool) < batch_size:
+            pool += torch.randperm(count, generator=generator).tolist()
+        yield pool[:batch_size]
+        pool = pool[batch_size:]
 
-    `texts` are the same prompts as text, for reward models with a codec of their own.
-    """
-    samples = sample_responses(actors.policy, codec, prompts, sampling_of(config), runtime)
-    batch = collate(prompts, [sample.ids for sample in samples], codec.pad_id, runtime.device)
-    dialogue = dialogue_of(codec, texts, samples) if actors.read_text else None
-    scores = score(actors, batch, config, runtime, dialogue)
-    return learn_from(scores, batch, samples, config, kl_coef)
+
+def sample_rollouts(
+    actors: Actors,
+    prompt_ids: Sequence[Sequence[int]],
+    prompts: Sequence[str],
+    config: RolloutConfig,
+    seed: int | None = None,
+) -> SampledBatch:
+    """Answer prompts, given as token ids and as text, with the policy."""
+    samples = actors.sampler.sample(prompt_ids, sampling_of(config), seed=seed)
+    return sampled_batch(actors.policy, prompt_ids, samples, prompts)
 
 
 @torch.no_grad()
-def score(
-    actors: Actors, batch: Batch, config: PPOConfig, runtime: Runtime, dialogue: Dialogue | None = None
-) -> Scores:
+def score_rollouts(actors: Actors, sampled: SampledBatch, config: RolloutConfig) -> Scores:
     """Run every model over the responses, `micro_batch_size` rows at a time.
 
     Raises:
         RedpencilError: if a reward is not a finite number.
-        ValueError: if a reward model has a codec of its own and there is no `dialogue` for it to read.
     """
-    if actors.read_text and dialogue is None:
-        raise ValueError("a reward model with a codec of its own needs the dialogue as text")
-    size = config.micro_batch_size or config.batch_size
-    parts = [_score_rows(actors, part, config, runtime) for part in _rows(batch, size)]
-
-    def joined(name: str) -> Tensor | None:
-        tensors = [getattr(part, name) for part in parts]
-        return None if tensors[0] is None else torch.cat(tensors)
-
-    scores = Scores(**{name: joined(name) for name in Scores.__dataclass_fields__})  # type: ignore[arg-type]
-    if dialogue is not None:
-        scores = _with_foreign(scores, actors, dialogue, batch, config, runtime)
-    if actors.token_reward is not None and scores.token_rewards is not None:
-        check_finite(actors.token_reward, scores.token_rewards[batch.response_mask])
-    if actors.sequence_reward is not None and scores.sequence_reward is not None:
-        check_finite(actors.sequence_reward, scores.sequence_reward)
-    return scores
-
-
-def _with_foreign(
-    scores: Scores, actors: Actors, dialogue: Dialogue, batch: Batch, config: PPOConfig, runtime: Runtime
-) -> Scores:
-    """The scores with the rewards of those models that read text."""
-    found: dict[str, ForeignRewards] = {}
-    token, sequence = actors.token_reward, actors.sequence_reward
-    if token is not None and token.codec is not None:
-        found["token_rewards"] = paid_foreign_tokens(token, dialogue, batch.response_width, config, runtime)
-    if sequence is not None and sequence.codec is not None:
-        found["sequence_reward"] = paid_foreign_sequences(sequence, dialogue, config, runtime)
-    if not found:
-        return scores
-    cut = torch.stack([foreign.cut for foreign in found.values()]).any(dim=0)
-    return replace(scores, cut=cut, **{name: foreign.rewards for name, foreign in found.items()})
-
-
-def _rows(batch: Batch, size: int) -> list[Batch]:
-    names = Batch.__dataclass_fields__
-    return [
-        Batch(**{name: getattr(batch, name)[start : start + size] for name in names})
-        for start in range(0, len(batch.input_ids), size)
+    parts = [
+        _score_rows(actors, part, config)
+        for part in micro_batches(sampled.batch, config.micro_batch_size or config.batch_size)
     ]
+    columns = zip(*parts, strict=True)
+    logprobs, ref_logprobs, entropy, values = (None if column[0] is None else torch.cat(column) for column in columns)
+    assert logprobs is not None
+    assert ref_logprobs is not None
+    assert entropy is not None
+    token_rewards, sequence_reward, truncated = score_rewards(actors, sampled)
+    return Scores(logprobs, ref_logprobs, entropy, values, token_rewards, sequence_reward, truncated)
 
 
-def _score_rows(actors: Actors, batch: Batch, config: PPOConfig, runtime: Runtime) -> Scores:
-    token, sequence = actors.token_reward, actors.sequence_reward
-    with runtime.autocast():
-        logits = response_logits(actors.policy, batch, config.temperature)
-        return Scores(
-            logprobs=token_logprobs(logits, batch.response_ids),
-            ref_logprobs=response_logprobs(actors.reference, batch, config.temperature),
-            values=token_values(actors.value, batch),
-            entropy=entropy_from_logits(logits),
-            token_rewards=None if token is None or token.codec is not None else paid_tokens(token, batch, config),
-            sequence_reward=(
-                None if sequence is None or sequence.codec is not None else paid_sequences(sequence, batch, config)
-            ),
+def _score_rows(actors: Actors, batch: Batch, config: RolloutConfig) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Return logprobs, ref_logprobs, entropy and values."""
+    with actors.policy.runtime.autocast():
+        logits = response_logits(actors.policy.module, batch, config.temperature)
+        return (
+            token_logprobs(logits, batch.response_ids),
+            response_logprobs(actors.reference.module, batch, config.temperature),
+            entropy_from_logits(logits),
+            None if actors.value is None else token_values(actors.value.module, batch),
         )
 
 
-def learn_from(
-    scores: Scores, batch: Batch, samples: Sequence[Sample], config: PPOConfig, kl_coef: float
-) -> tuple[Rollouts, dict[str, float]]:
-    """Rewards, advantages and returns of scored responses, and the metrics of the batch."""
-    response_mask = batch.response_mask
-    finished = torch.tensor([sample.finished for sample in samples], device=response_mask.device)
+def score_rewards(actors: Actors, sampled: SampledBatch) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Run the reward models over the responses: (token rewards [B, T], sequence reward [B], truncated [B])."""
+    token_rewards = sequence_reward = truncated = None
+    for scorer in actors.scorers:
+        scored = scorer.score(sampled)
+        if scorer.reward.card.level == "token":
+            token_rewards = scored.rewards
+        else:
+            sequence_reward = scored.rewards
+        if scored.truncated is not None:
+            truncated = scored.truncated if truncated is None else truncated | scored.truncated
+    return token_rewards, sequence_reward, truncated
+
+
+def rewards_of(
+    scores: Scores, sampled: SampledBatch, config: RolloutConfig, kl_coef: float
+) -> tuple[Tensor, dict[str, float]]:
+    """Turn scores into the reward of each token, [B, T], less its KL penalty; also returns metrics of the batch."""
+    response_mask = sampled.batch.response_mask
+    finished = _finished(sampled)
     kl = kl_estimate(scores.logprobs, scores.ref_logprobs, config.kl_estimator)
-    options = {
-        "token_rewards": scores.token_rewards,
-        "sequence_reward": scores.sequence_reward,
-        "response_mask": response_mask,
-        "finished": finished,
-        "missing_eos_penalty": config.missing_eos_penalty,
-    }
-    rewards = ppo_rewards(config.reward, kl=kl, kl_coef=kl_coef, kl_term=config.kl_term, **options)  # type: ignore[arg-type]
-    earned = ppo_rewards(config.reward, kl=kl, kl_coef=0.0, kl_term="none", **options)  # type: ignore[arg-type]
-    if config.whiten_rewards:
-        rewards = masked_whiten(rewards, response_mask, shift_mean=False)
-    advantages, returns = gae(rewards, scores.values, response_mask, config.gamma, config.gae_lambda)
-    if config.whiten_advantages:
-        advantages = masked_whiten(advantages, response_mask)
+    rewards = ppo_rewards(
+        config.reward,
+        token_rewards=scores.token_rewards,
+        sequence_reward=scores.sequence_reward,
+        kl=kl,
+        kl_coef=kl_coef,
+        kl_term=config.kl_term,
+        response_mask=response_mask,
+        finished=finished,
+        missing_eos_penalty=config.missing_eos_penalty,
+    )
+    earned = _earned(scores.token_rewards, scores.sequence_reward, sampled, config)
     k1 = masked_sum(kl_estimate(scores.logprobs, scores.ref_logprobs, "k1"), response_mask, dim=-1)
     metrics = {
-        "reward": float(earned.sum(dim=-1).mean()),
-        "reward_std": float(earned.sum(dim=-1).std(correction=0)),
+        "reward": float(earned.mean()),
+        "reward_std": float(earned.std(correction=0)),
         "kl": float(k1.mean()),
-        "length": float(batch.lengths.float().mean()),
+        "length": float(sampled.batch.lengths.float().mean()),
         "finished": float(finished.float().mean()),
         "entropy": float(masked_mean(scores.entropy, response_mask)),
     }
-    if scores.cut is not None:
-        metrics["cut_for_reward_model"] = float(scores.cut.float().mean())
-    return Rollouts(batch, scores.logprobs, scores.values, advantages, returns), metrics
+    if scores.truncated is not None:
+        metrics["cut_for_reward_model"] = float(scores.truncated.float().mean())
+    return rewards, metrics
+
+
+def mean_reward(
+    actors: Actors,
+    prompt_ids: Sequence[Sequence[int]],
+    prompts: Sequence[str],
+    samples: Sequence[Sample],
+    config: RolloutConfig,
+) -> float:
+    """Average the rewards of responses, without a KL penalty."""
+    sampled = sampled_batch(actors.policy, prompt_ids, samples, prompts)
+    token_rewards, sequence_reward, _ = score_rewards(actors, sampled)
+    return float(_earned(token_rewards, sequence_reward, sampled, config).mean())
+
+
+def _finished(sampled: SampledBatch) -> Tensor:
+    return torch.tensor([sample.finished for sample in sampled.samples], device=sampled.batch.response_mask.device)
+
+
+def _earned(
+    token_rewards: Tensor | None, sequence_reward: Tensor | None, sampled: SampledBatch, config: RolloutConfig
+) -> Tensor:
+    """Sum the rewards of each response without the KL penalty, [B]."""
+    mask = sampled.batch.response_mask
+    rewards = ppo_rewards(
+        config.reward,
+        token_rewards=token_rewards,
+        sequence_reward=sequence_reward,
+        kl=torch.zeros(mask.shape, device=mask.device),
+        kl_coef=0.0,
+        kl_term="none",
+        response_mask=mask,
+        finished=_finished(sampled),
+        missing_eos_penalty=config.missing_eos_penalty,
+    )
+    return rewards.sum(dim=-1)
+
+
+def token_counts(*names: str) -> Callable[[Rollouts], dict[str, float]]:
+    """Make the counts of an objective whose terms are all means over response tokens."""
+
+    def counts(item: Rollouts) -> dict[str, float]:
+        return dict.fromkeys(names, float(item.batch.response_mask.sum()))
+
+    return counts
+
+
+def policy_objective(policy: nn.Module, config: RolloutConfig) -> Objective[Rollouts]:
+    """Return the clipped surrogate over response tokens."""
+
+    def terms(item: Rollouts) -> dict[str, Tensor]:
+        logprobs = response_logprobs(policy, item.batch, config.temperature)
+        response_mask = item.batch.response_mask
+        loss, clipped = policy_loss(logprobs, item.logprobs, item.advantages, response_mask, config.cliprange)
+        moved = approx_kl(logprobs.detach(), item.logprobs, response_mask)
+        return {"policy_loss": loss, "clip_fraction": clipped, "approx_kl": moved}
+
+    return Objective({"policy_loss": 1.0}, token_counts("policy_loss", "clip_fraction", "approx_kl"), terms)
+
+
+def optimization_for(model: LanguageModel, learning_rate: float, config: RolloutConfig, idle: int = 0) -> Optimization:
+    """Make an optimisation whose schedule counts batches of rollouts, without the `idle` first.
+
+    All updates of one batch of rollouts share a rate.
+    """
+    return make_optimization(
+        model.module,
+        learning_rate=learning_rate,
+        lr_scheduler_type=config.lr_scheduler_type,
+        warmup_steps=config.warmup_steps,
+        total_steps=max(config.total_steps - idle, 0) + 1,
+        weight_decay=config.weight_decay,
+        adam_epsilon=config.adam_epsilon,
+        max_grad_norm=config.max_grad_norm,
+    )
+
+
+def update_on_rollouts(
+    rollouts: Rollouts,
+    objectives: Mapping[str, Objective[Rollouts]],
+    optimizations: Mapping[str, Optimization],
+    epochs: int,
+    config: RolloutConfig,
+    runtime: Runtime,
+) -> dict[str, float]:
+    """Update models in shuffled passes over one batch of rollouts; each schedule advances once.
+
+    Returns:
+        The mean of each metric over the updates.
+    """
+    logged: list[dict[str, float]] = []
+    for _ in range(epochs):
+        order = torch.randperm(len(rollouts.logprobs)).tolist()
+        for start in range(0, len(order), config.batch_size):
+            batch = runtime.share(order[start : start + config.batch_size])
+            items = [rollouts.select(part) for part in micro_batches_of(batch, config.micro_batch_size)]
+            row: dict[str, float] = {}
+            for name, objective in objectives.items():
+                metrics = update(optimizations[name], items, objective, runtime, advance_schedule=False)
+                row |= {key if key not in ("loss", "grad_norm") else f"{name}_{key}": v for key, v in metrics.items()}
+            logged.append(row)
+    for name in objectives:
+        optimizations[name].scheduler.step()
+    return {name: sum(row[name] for row in logged) / len(logged) for name in logged[0]}

@@ -1,85 +1,108 @@
-"""What reward models say of the policy's responses, token by token of the policy.
+"""Rewards of texts by reward models: raw ones for pairs and files, standardised ones on the tokens of a policy.
 
-A reward model with the policy's tokenizer and prompt template reads the policy's token ids as they are. Any other one
-reads text: the prompt in its own template, the response through its own tokenizer. Its rewards are standardised on its
-own tokens, for that is what its centre was measured on (a response of n of its tokens loses n centres, however many
-tokens the policy took), and then laid onto the policy's tokens so that their sum is kept.
+A reward model with the policy's tokenizer and prompt template reads the policy's token ids as they are
+(`TokenScorer`). Any other one reads text (`TextScorer`): the prompt in its own template, the response through its own
+tokenizer. Its rewards are standardised on its own tokens, for that is what its centre was measured on (a response of n
+of its tokens loses n centres, however many tokens the policy took), and then projected onto the policy's tokens so that
+their sum is kept.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from redpencil.alignment.projection import TokenRewards, project_rows
-from redpencil.config import PPOConfig
+from redpencil.config import RolloutConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.ppo import standardise
+from redpencil.models.checkpoints import LanguageModel, RewardCard, RewardModel
 from redpencil.models.codec import Codec
 from redpencil.models.forward import Batch, collate, sequence_rewards, token_rewards
-from redpencil.models.loading import RewardCard, RewardModel, context_of
-from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import Placed, Sample, place
+from redpencil.models.sampling import Sample, place
+from redpencil.records import Pair, Response
+
+BATCH_SIZE = 64
+
+Ids = Sequence[Sequence[int]]
 
 
-@dataclass(frozen=True, slots=True)
-class Dialogue:
-    """B prompts and responses as text, with the spans of the policy's tokens in each response."""
-
-    prompts: Sequence[str]
-    responses: Sequence[Placed]
-    finished: Sequence[bool]
+# Raw rewards, of prompts and responses in the model's own tokens.
 
 
-def dialogue_of(codec: Codec, prompts: Sequence[str], samples: Sequence[Sample]) -> Dialogue:
-    """What the policy with `codec` wrote, for models that read text.
+def encode_samples(responses: Sequence[Response], codec: Codec) -> list[tuple[list[int], tuple[int, ...]]]:
+    """Tokenise responses into (prompt ids, response ids); one that was cut off at the length limit has no EOS."""
+    if not responses:
+        return []
+    prompts = codec.encode_prompts([row.prompt for row in responses])
+    encoded = codec.encode_responses([row.response for row in responses], finished=[row.finished for row in responses])
+    return [(prompt, tokens.ids) for prompt, tokens in zip(prompts, encoded, strict=True)]
+
+
+def check_fits(model: LanguageModel, prompts: Ids, responses: Ids, names: Sequence[str] | None = None) -> None:
+    """Refuse texts that a reward model cannot read as a whole.
 
     Raises:
-        ValueError: if there is not one prompt for each response.
+        RedpencilError: for the first row whose prompt and response are longer than its context; `names` names it.
     """
-    if len(prompts) != len(samples):
-        raise ValueError(f"{len(samples)} responses to {len(prompts)} prompts")
-    return Dialogue(prompts, place(codec, samples), [sample.finished for sample in samples])
+    for index, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        tokens = len(prompt) + len(response)
+        if model.context is not None and tokens > model.context:
+            row = "a prompt and its response" if names is None else f"the prompt and response {names[index]!r}"
+            raise RedpencilError(
+                f"{row} have {tokens} tokens, the reward model reads {model.context}",
+                hint="leave out the longest texts, or use a reward model with a longer context",
+            )
 
 
-@dataclass(frozen=True, slots=True)
-class ForeignRewards:
-    """What a reward model that reads text says of B responses.
-
-    rewards: [B, T] on the policy's tokens, 0 on padding, or [B] of a sequence model; standardised.
-    cut: bool [B], True = it read the response only as far as its context goes.
-    """
-
-    rewards: Tensor
-    cut: Tensor
+def _batches(model: LanguageModel, prompts: Ids, responses: Ids) -> Iterator[Batch]:
+    check_fits(model, prompts, responses)
+    for start in range(0, len(prompts), BATCH_SIZE):
+        part = slice(start, start + BATCH_SIZE)
+        yield collate(prompts[part], responses[part], model.codec.pad_id, model.runtime.device)
 
 
-def paid_tokens(reward: RewardModel, batch: Batch, config: PPOConfig) -> Tensor:
-    """Standardised rewards of the tokens of a batch that the model reads as it is, [B, T]."""
-    return _standardised(token_rewards(reward.model, batch), *_centre_and_scale(reward.card, config), config)
+@torch.no_grad()
+def score_tokens(model: LanguageModel, prompts: Ids, responses: Ids) -> list[Tensor]:
+    """Compute the raw rewards of each response's tokens, one [T_i] tensor on the CPU for each."""
+    rows: list[Tensor] = []
+    for batch in _batches(model, prompts, responses):
+        with model.runtime.autocast():
+            rewards = token_rewards(model.module, batch)
+        rows += [row[counts] for row, counts in zip(rewards.cpu(), batch.response_mask.cpu(), strict=True)]
+    return rows
 
 
-def paid_sequences(reward: RewardModel, batch: Batch, config: PPOConfig) -> Tensor:
-    """Standardised rewards of the responses of a batch that the model reads as it is, [B]."""
-    return _standardised(sequence_rewards(reward.model, batch), reward.card.center, reward.card.scale, config)
+@torch.no_grad()
+def score_sequences(model: LanguageModel, prompts: Ids, responses: Ids) -> Tensor:
+    """Compute the raw rewards of responses, [B] on the CPU."""
+    parts: list[Tensor] = []
+    for batch in _batches(model, prompts, responses):
+        with model.runtime.autocast():
+            parts.append(sequence_rewards(model.module, batch).cpu())
+    return torch.cat(parts) if parts else torch.zeros(0)
 
 
-def _centre_and_scale(card: RewardCard, config: PPOConfig) -> tuple[float, float]:
-    if config.reward == "token_mean_at_end":
-        return card.trajectory_center, card.trajectory_scale
-    return card.center, card.scale
+def score_ids(reward: RewardModel, prompts: Ids, responses: Ids) -> list[float]:
+    """Compute one raw reward for each response: that of a sequence model, or of a token model by Eq. 1."""
+    if reward.card.level == "sequence":
+        return [float(score) for score in score_sequences(reward.model, prompts, responses)]
+    return [float(row.mean()) if len(row) else 0.0 for row in score_tokens(reward.model, prompts, responses)]
 
 
-def _standardised(rewards: Tensor, center: float, scale: float, config: PPOConfig) -> Tensor:
-    rewards = standardise(rewards, center if config.center_rewards else 0.0, scale if config.scale_rewards else 1.0)
-    return rewards if config.reward_clip is None else rewards.clamp(-config.reward_clip, config.reward_clip)
+def pair_margins(reward: RewardModel, pairs: Sequence[Pair]) -> list[float]:
+    """Compute R(chosen) - R(rejected) of each pair (Table 2 counts how often it is above 0)."""
+    prompts = [pair.prompt_ids for pair in pairs]
+    chosen = score_ids(reward, prompts, [pair.chosen_ids for pair in pairs])
+    rejected = score_ids(reward, prompts, [pair.rejected_ids for pair in pairs])
+    return [better - worse for better, worse in zip(chosen, rejected, strict=True)]
 
 
 def check_finite(reward: RewardModel, rewards: Tensor) -> None:
-    """Refuse rewards that nothing can be learnt or picked by.
+    """Refuse rewards that a policy cannot learn from or be picked by.
 
     Raises:
         RedpencilError: naming the reward model's folder, if one is NaN or infinite.
@@ -87,123 +110,257 @@ def check_finite(reward: RewardModel, rewards: Tensor) -> None:
     wrong = rewards[~rewards.isfinite()]
     if len(wrong):
         raise RedpencilError(
-            f"the reward model says {float(wrong[0])} of a response",
-            file=reward.model.name_or_path,
+            f"the reward model gives a response the reward {float(wrong[0])}",
+            file=reward.model.name,
             hint="its weights are damaged, or training broke down: take another checkpoint of the reward model",
         )
 
 
-@torch.no_grad()
-def paid_foreign_tokens(
-    reward: RewardModel, dialogue: Dialogue, width: int, config: PPOConfig, runtime: Runtime
-) -> ForeignRewards:
-    """Rewards of a token model that reads text, laid onto `width` columns of the policy's tokens.
-
-    Where `config.reward` pays the mean of the token rewards, the mean is the one over the model's own tokens, and each
-    of the policy's tokens carries it.
-    """
-    readings = _read(reward, dialogue)
-    scored: list[TokenRewards] = []
-    for part, batch in _batches(reward, readings, config, runtime):
-        with runtime.autocast():
-            paid = paid_tokens(reward, batch, config)
-        for reading, row in zip(part, paid.double().cpu().numpy(), strict=True):
-            scored.append(TokenRewards(reading.text, reading.offsets, row[: len(reading.response)]))
-    if config.reward == "token_mean_at_end":
-        means = [float(row.rewards.mean()) if len(row.rewards) else 0.0 for row in scored]
-        laid = [np.full(len(placed.offsets), mean) for placed, mean in zip(dialogue.responses, means, strict=True)]
-    else:
-        laid = [row.rewards for row in project_rows(scored, [placed.offsets for placed in dialogue.responses])]
-    rewards = np.zeros((len(laid), width), np.float32)
-    for row, found in zip(rewards, laid, strict=True):
-        row[: len(found)] = found
-    return ForeignRewards(torch.from_numpy(rewards).to(runtime.device), _cut(readings, runtime))
-
-
-@torch.no_grad()
-def paid_foreign_sequences(
-    reward: RewardModel, dialogue: Dialogue, config: PPOConfig, runtime: Runtime
-) -> ForeignRewards:
-    """Rewards of a sequence model that reads text."""
-    readings, parts = _read(reward, dialogue), []
-    for _, batch in _batches(reward, readings, config, runtime):
-        with runtime.autocast():
-            parts.append(paid_sequences(reward, batch, config))
-    return ForeignRewards(torch.cat(parts), _cut(readings, runtime))
-
-
-def check_reads(reward: RewardModel, prompts: Sequence[str]) -> None:
-    """Refuse prompts that a reward model with a codec of its own cannot score any response to.
-
-    Longer responses than its context has room for are another matter: they are read as far as it goes, and counted.
-
-    Raises:
-        RedpencilError: if a prompt is nothing to it, or fills its context, or has a token that it does not know.
-    """
-    if reward.codec is None:
-        return
-    folder, context = reward.model.name_or_path, context_of(reward.model)
-    ids = reward.codec.encode_prompts(prompts)
-    shortest, longest = min(map(len, ids)), max(map(len, ids))
-    if not shortest:
-        raise RedpencilError(
-            f"its tokenizer makes nothing of the prompt {prompts[list(map(len, ids)).index(0)]!r}",
-            file=folder,
-            hint="leave the prompt out, or choose another reward model",
-        )
-    if context is not None and longest >= context:
-        raise RedpencilError(
-            f"a prompt has {longest} of its tokens, and its context of {context} leaves no room for a response",
-            file=folder,
-            hint="leave out the longest prompts, or choose a reward model with a longer context",
-        )
-    embeddings: Any = reward.model.get_input_embeddings()
-    known, largest = embeddings.num_embeddings, max(map(max, ids))
-    if largest >= known:
-        raise RedpencilError(
-            f"its tokenizer gives token {largest}, the model knows {known} tokens",
-            file=folder,
-            field="vocab_size",
-            hint="put the tokenizer that the model was trained with beside it",
-        )
+# Standardised rewards, on the tokens of a policy.
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class SampledBatch:
+    """B responses of a policy: its token ids in a padded batch, and the prompts as text."""
+
+    batch: Batch
+    samples: Sequence[Sample]
+    prompts: Sequence[str]
+    codec: Codec
+    """The policy's."""
+
+
+def sampled_batch(
+    policy: LanguageModel, prompt_ids: Ids, samples: Sequence[Sample], prompts: Sequence[str]
+) -> SampledBatch:
+    """Collate samples for scoring.
+
+    Raises:
+        ValueError: if there is not one prompt for each response.
+    """
+    if len(prompts) != len(samples):
+        raise ValueError(f"{len(samples)} responses to {len(prompts)} prompts")
+    batch = collate(prompt_ids, [sample.ids for sample in samples], policy.codec.pad_id, policy.runtime.device)
+    return SampledBatch(batch, samples, prompts, policy.codec)
+
+
+def micro_batches(batch: Batch, size: int) -> Iterator[Batch]:
+    """Cut a batch into parts of `size` rows."""
+    names = Batch.__dataclass_fields__
+    for start in range(0, len(batch.input_ids), size):
+        yield Batch(**{name: getattr(batch, name)[start : start + size] for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Standardise:
+    """How raw rewards become those that a policy is paid: (r - center) / scale, clipped to +-clip."""
+
+    center: float
+    scale: float
+    clip: float | None
+
+    def __call__(self, rewards: Tensor) -> Tensor:
+        rewards = standardise(rewards, self.center, self.scale)
+        return rewards if self.clip is None else rewards.clamp(-self.clip, self.clip)
+
+
+def standardise_by(card: RewardCard, config: RolloutConfig) -> Standardise:
+    """Take centre and scale from a reward model's card, as far as the configuration asks for them."""
+    center, scale = card.center, card.scale
+    if config.reward == "token_mean_at_end":
+        center, scale = card.trajectory_center, card.trajectory_scale
+    return Standardise(
+        center if config.center_rewards else 0.0, scale if config.scale_rewards else 1.0, config.reward_clip
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Standardised rewards of B responses.
+
+    rewards: [B, T] on the policy's tokens, 0 on padding if the model reads text; [B] of a sequence model.
+    truncated: bool [B], True = the model read the response only as far as its context goes; None if it always fits.
+    """
+
+    rewards: Tensor
+    truncated: Tensor | None = None
+
+
+class Scorer(Protocol):
+    """A reward model that scores a policy's responses."""
+
+    @property
+    def reward(self) -> RewardModel:
+        """The reward model."""
+        ...
+
+    def check_prompts(self, prompts: Sequence[str]) -> None:
+        """Refuse prompts that it cannot score any response to.
+
+        Raises:
+            RedpencilError: naming the problem.
+        """
+        ...
+
+    def score(self, sampled: SampledBatch) -> Scored:
+        """Compute standardised rewards, on the policy's tokens or one for each response.
+
+        Raises:
+            RedpencilError: if a reward is not a finite number.
+        """
+        ...
+
+
+def make_scorer(reward: RewardModel, config: RolloutConfig) -> Scorer:
+    """Choose how a reward model reads a policy's responses: by their token ids, or as text."""
+    kind = TokenScorer if reward.same_encoding else TextScorer
+    return kind(
+        reward,
+        standardise_by(reward.card, config),
+        config.micro_batch_size or config.batch_size,
+        as_mean=config.reward == "token_mean_at_end",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScorer:
+    """Scores the policy's token ids as they are, `batch_size` rows at a time."""
+
+    reward: RewardModel
+    standardise: Standardise
+    batch_size: int
+    as_mean: bool = False
+
+    def check_prompts(self, prompts: Sequence[str]) -> None:
+        """Accept them: a model with the policy's encoding reads what the policy reads."""
+
+    @torch.no_grad()
+    def score(self, sampled: SampledBatch) -> Scored:
+        """Score the batch by parts."""
+        model, is_token = self.reward.model, self.reward.card.level == "token"
+        forward, parts = token_rewards if is_token else sequence_rewards, []
+        for batch in micro_batches(sampled.batch, self.batch_size):
+            with model.runtime.autocast():
+                parts.append(self.standardise(forward(model.module, batch)))
+        rewards = torch.cat(parts)
+        check_finite(self.reward, rewards[sampled.batch.response_mask] if is_token else rewards)
+        return Scored(rewards)
+
+
+@dataclass(frozen=True, slots=True)
+class TextScorer:
+    """Scores responses as text, through the reward model's own tokenizer and prompt template.
+
+    Responses longer than its context are read as far as it goes. With `as_mean` (where the mean of the token rewards
+    is paid) the mean is that over the model's own tokens, and each of the policy's tokens carries it.
+    """
+
+    reward: RewardModel
+    standardise: Standardise
+    batch_size: int
+    as_mean: bool = False
+
+    def check_prompts(self, prompts: Sequence[str]) -> None:
+        """Refuse prompts that come out empty, fill the context, or have an unknown token."""
+        check_reads(self.reward, prompts)
+
+    @torch.no_grad()
+    def score(self, sampled: SampledBatch) -> Scored:
+        """Score the texts, and project token rewards onto the policy's tokens."""
+        model = self.reward.model
+        placed = place(sampled.codec, sampled.samples)
+        texts = self._encode([row.text for row in placed], sampled)
+        parts: list[tuple[Sequence[_EncodedText], Tensor]] = []
+        for start in range(0, len(texts), self.batch_size):
+            part = texts[start : start + self.batch_size]
+            batch = collate(
+                [row.prompt for row in part],
+                [row.response for row in part],
+                model.codec.pad_id,
+                model.runtime.device,
+            )
+            forward = token_rewards if self.reward.card.level == "token" else sequence_rewards
+            with model.runtime.autocast():
+                parts.append((part, self.standardise(forward(model.module, batch))))
+        truncated = torch.tensor([row.truncated for row in texts], device=model.runtime.device)
+        if self.reward.card.level == "sequence":
+            rewards = torch.cat([rewards for _, rewards in parts])
+            check_finite(self.reward, rewards)
+            return Scored(rewards, truncated)
+        scored = [
+            TokenRewards(text.text, text.offsets, row[: len(text.response)])
+            for part, rewards in parts
+            for text, row in zip(part, rewards.double().cpu().numpy(), strict=True)
+        ]
+        offsets = [row.offsets for row in placed]
+        rewards = self._on_policy_tokens(scored, offsets, sampled.batch.response_width).to(model.runtime.device)
+        check_finite(self.reward, rewards[sampled.batch.response_mask])
+        return Scored(rewards, truncated)
+
+    def _on_policy_tokens(self, scored: Sequence[TokenRewards], offsets: Sequence[Any], width: int) -> Tensor:
+        if self.as_mean:
+            means = [float(row.rewards.mean()) if len(row.rewards) else 0.0 for row in scored]
+            rows: list[Any] = [np.full(len(spans), mean) for spans, mean in zip(offsets, means, strict=True)]
+        else:
+            rows = [row.rewards for row in project_rows(scored, offsets)]
+        out = np.zeros((len(rows), width), np.float32)
+        for target, row in zip(out, rows, strict=True):
+            target[: len(row)] = row
+        return torch.from_numpy(out)
+
+    def _encode(self, responses: Sequence[str], sampled: SampledBatch) -> list["_EncodedText"]:
+        model = self.reward.model
+        prompts = model.codec.encode_prompts(sampled.prompts)
+        finished = [sample.finished for sample in sampled.samples]
+        encoded = model.codec.encode_responses(responses, finished=finished)
+        rows = []
+        for prompt, text, tokens in zip(prompts, responses, encoded, strict=True):
+            length = len(tokens.ids)
+            kept = length if model.context is None else min(length, max(0, model.context - len(prompt)))
+            rows.append(_EncodedText(prompt, tokens.ids[:kept], tokens.offsets[:kept], text, truncated=kept < length))
+        return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _EncodedText:
     """One prompt and response in a reward model's own tokens."""
 
     prompt: Sequence[int]
     response: Sequence[int]
     offsets: Sequence[tuple[int, int]]
     text: str
-    cut: bool
+    truncated: bool
 
 
-def _read(reward: RewardModel, dialogue: Dialogue) -> list[_Reading]:
-    assert reward.codec is not None
-    context = context_of(reward.model)
-    prompts = reward.codec.encode_prompts(dialogue.prompts)
-    texts = [placed.text for placed in dialogue.responses]
-    readings = []
-    for prompt, text, tokens, finished in zip(
-        prompts, texts, reward.codec.encode_responses(texts), dialogue.finished, strict=True
-    ):
-        whole = len(tokens.ids) if finished else tokens.body
-        kept = whole if context is None else min(whole, max(0, context - len(prompt)))
-        readings.append(_Reading(prompt, tokens.ids[:kept], tokens.offsets[:kept], text, cut=kept < whole))
-    return readings
+def check_reads(reward: RewardModel, prompts: Sequence[str]) -> None:
+    """Refuse prompts that a reward model with an encoding of its own cannot score any response to.
 
-
-def _batches(
-    reward: RewardModel, readings: Sequence[_Reading], config: PPOConfig, runtime: Runtime
-) -> Iterator[tuple[Sequence[_Reading], Batch]]:
-    assert reward.codec is not None
-    size = config.micro_batch_size or config.batch_size
-    for start in range(0, len(readings), size):
-        part = readings[start : start + size]
-        prompts, responses = [row.prompt for row in part], [row.response for row in part]
-        yield part, collate(prompts, responses, reward.codec.pad_id, runtime.device)
-
-
-def _cut(readings: Sequence[_Reading], runtime: Runtime) -> Tensor:
-    return torch.tensor([reading.cut for reading in readings], device=runtime.device)
+    Raises:
+        RedpencilError: if a prompt comes out empty, or fills its context, or has a token that it does not know.
+    """
+    if reward.same_encoding:
+        return
+    model = reward.model
+    ids = model.codec.encode_prompts(prompts)
+    shortest, longest = min(map(len, ids)), max(map(len, ids))
+    if not shortest:
+        raise RedpencilError(
+            f"its tokenizer makes no tokens of the prompt {prompts[list(map(len, ids)).index(0)]!r}",
+            file=model.name,
+            hint="leave the prompt out, or choose another reward model",
+        )
+    if model.context is not None and longest >= model.context:
+        raise RedpencilError(
+            f"a prompt has {longest} of its tokens, and its context of {model.context} leaves no room for a response",
+            file=model.name,
+            hint="leave out the longest prompts, or choose a reward model with a longer context",
+        )
+    embeddings: Any = model.module.get_input_embeddings()
+    known, largest = embeddings.num_embeddings, max(map(max, ids))
+    if largest >= known:
+        raise RedpencilError(
+            f"its tokenizer gives token {largest}, the model knows {known} tokens",
+            file=model.name,
+            field="vocab_size",
+            hint="put the tokenizer that the model was trained with beside it",
+        )

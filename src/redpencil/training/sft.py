@@ -1,31 +1,31 @@
 """Supervised fine-tuning on prompt and response; the loss counts response tokens only."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from redpencil.config import SFTConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.masked import masked_mean
+from redpencil.models.checkpoints import export, load_policy
 from redpencil.models.codec import Codec
-from redpencil.models.forward import Batch, collate, length_grouped, response_logprobs
-from redpencil.models.loading import load_policy, save_model
+from redpencil.models.forward import Batch, collate, response_logprobs
 from redpencil.models.runtime import Runtime, set_seed
 from redpencil.records import Example
 from redpencil.runs import Stage
-from redpencil.training.update import Objective, epochs_of, micro_batches_of, optimization_of, steps_in, update
+from redpencil.training.loop import train_supervised
+from redpencil.training.update import Objective, steps_in
 
 ENCODE_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Token ids of the examples that can be trained on, and why others were passed over."""
+    """Token ids of the examples that can be trained on, and the counts of those skipped by reason."""
 
     prompts: list[list[int]]
     responses: list[list[int]]
@@ -66,7 +66,7 @@ def encode_examples(examples: Iterable[Example], codec: Codec, max_length: int) 
 
 
 def sft_objective(policy: nn.Module) -> Objective[Batch]:
-    """Mean negative log-likelihood over response tokens."""
+    """Return the mean negative log-likelihood over response tokens."""
 
     def counts(batch: Batch) -> dict[str, float]:
         return {"nll": float(batch.response_mask.sum())}
@@ -84,19 +84,20 @@ def train_sft(
     set_seed(stage.seed)
     rows = encode_examples(examples, codec, config.max_length)
     stage.notes["skipped"] = dict(rows.skipped)
-    policy = load_policy(model, runtime, trained=True)
-    total = steps_in(config.num_train_epochs, len(rows.prompts), config.batch_size, config.max_steps)
-    optimization = optimization_of(policy, config, total)
-    objective = sft_objective(policy)
-    lengths = [len(p) + len(r) for p, r in zip(rows.prompts, rows.responses, strict=True)]
-    generator = torch.Generator().manual_seed(stage.seed)
-    batches = epochs_of(lambda: length_grouped(lengths, config.batch_size, generator), total)
-    for step, batch in enumerate(batches, start=1):
-        items = [
-            collate([rows.prompts[i] for i in part], [rows.responses[i] for i in part], codec.pad_id, runtime.device)
-            for part in micro_batches_of(batch, config.micro_batch_size)
-        ]
-        logged = update(optimization, items, objective, runtime)
-        stage.log(step, **logged)
-        stage.progress(step, total, f"loss {logged['loss']:.3f}")
-    save_model(policy, codec, stage.folder / "checkpoint")
+    policy = load_policy(model, runtime, trained=True, codec=codec)
+    tokens = list(zip(rows.prompts, rows.responses, strict=True))
+
+    def collate_rows(part: Sequence[tuple[list[int], list[int]]]) -> Batch:
+        return collate([prompt for prompt, _ in part], [response for _, response in part], codec.pad_id, runtime.device)
+
+    train_supervised(
+        policy,
+        tokens,
+        lengths=[len(prompt) + len(response) for prompt, response in tokens],
+        collate=collate_rows,
+        objective=sft_objective(policy.module),
+        config=config,
+        total_steps=steps_in(config.num_train_epochs, len(tokens), config.batch_size, config.max_steps),
+        stage=stage,
+    )
+    export(policy, stage.folder / "checkpoint")

@@ -1,4 +1,4 @@
-"""The one update function: accumulation, clipping and scheduling for every stage that trains.
+"""The update function of every stage that trains: accumulation, clipping and scheduling.
 
 A stage brings an objective: named terms, each a mean over something that is counted (tokens, pairs), with weights.
 Because every term is weighted by its share of the whole batch's count, one batch of 8 and eight micro-batches of 1
@@ -23,9 +23,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Objective(Generic[Item]):
-    """What a stage minimises: the weighted sum of `terms`; terms without a weight are only logged.
+    """The function that a stage minimises: the weighted sum of `terms`; terms without a weight are only logged.
 
-    counts: how many things each term averages over in a micro-batch, known before the forward pass.
+    counts: the number of things that each term averages over in a micro-batch, known before the forward pass, so that
+    they can be added up over the batch and over processes first.
     terms: the means over a micro-batch.
     """
 
@@ -56,7 +57,7 @@ def make_optimization(
     max_grad_norm: float,
     adam_beta2: float = 0.999,
 ) -> Optimization:
-    """AdamW over the parameters that want gradients; norms and biases are not decayed."""
+    """Make AdamW over the parameters that want gradients; norms and biases are not decayed."""
     parameters = tuple(p for p in model.parameters() if p.requires_grad)
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
@@ -69,7 +70,7 @@ def make_optimization(
 
 
 def optimization_of(model: nn.Module, config: OptimizerConfig, total_steps: int) -> Optimization:
-    """The optimisation that a supervised stage's configuration asks for."""
+    """Make the optimisation that a supervised stage's configuration asks for."""
     return make_optimization(
         model,
         learning_rate=config.learning_rate,
@@ -91,15 +92,17 @@ def update(
     *,
     advance_schedule: bool = True,
 ) -> dict[str, float]:
-    """One optimiser step on a batch given as micro-batches. Returns the terms' batch means, the loss and grad_norm.
+    """Take one optimiser step on a batch of micro-batches; returns the terms' batch means, `loss` and `grad_norm`.
+
+    Of several processes each gives its own micro-batches, as many as the others; the gradients add up.
 
     Raises:
         RedpencilError: if loss or gradient is not a finite number; the weights are left as they were.
     """
     counts = [objective.counts(item) for item in micro_batches]
-    totals = {name: sum(count[name] for count in counts) for name in counts[0]}
+    totals = runtime.sum({name: sum(count[name] for count in counts) for name in counts[0]})
     optimization.optimizer.zero_grad(set_to_none=True)
-    logged: dict[str, float] = dict.fromkeys(totals, 0.0)
+    logged: dict[str, Tensor] = {}
     for item, count in zip(micro_batches, counts, strict=True):
         with runtime.autocast():
             terms = objective.terms(item)
@@ -107,18 +110,22 @@ def update(
         parts = [weight * shares[name] * terms[name] for name, weight in objective.weights.items() if weight]
         torch.stack(parts).sum().backward()  # type: ignore[no-untyped-call]
         for name, term in terms.items():
-            logged[name] += shares[name] * float(term.detach())
-    logged["loss"] = sum(weight * logged[name] for name, weight in objective.weights.items() if weight)
-    norm = float(nn.utils.clip_grad_norm_(optimization.parameters, optimization.max_grad_norm))
-    if not (math.isfinite(norm) and math.isfinite(logged["loss"])):
+            # A tensor, because reading a number from a GPU would wait for it in every micro-batch.
+            share = shares[name] * term.detach().double()
+            logged[name] = logged[name] + share if name in logged else share
+    norm = nn.utils.clip_grad_norm_(optimization.parameters, optimization.max_grad_norm)
+    metrics = runtime.sum(dict(zip(logged, torch.stack(list(logged.values())).tolist(), strict=True)))
+    metrics["loss"] = sum(weight * metrics[name] for name, weight in objective.weights.items() if weight)
+    metrics["grad_norm"] = float(norm)
+    if not (math.isfinite(metrics["grad_norm"]) and math.isfinite(metrics["loss"])):
         raise RedpencilError(
-            f"training broke down: loss {logged['loss']}, gradient norm {norm}",
+            f"training broke down: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}",
             hint="lower the learning rate or max_grad_norm",
         )
     optimization.optimizer.step()
     if advance_schedule:
         optimization.scheduler.step()
-    return {**logged, "grad_norm": norm}
+    return metrics
 
 
 def micro_batches_of(rows: Sequence[int], micro_batch_size: int | None) -> list[Sequence[int]]:
@@ -128,7 +135,7 @@ def micro_batches_of(rows: Sequence[int], micro_batch_size: int | None) -> list[
 
 
 def steps_in(epochs: float, rows: int, batch_size: int, max_steps: int | None) -> int:
-    """Optimiser steps of a stage."""
+    """Count the optimiser steps of a stage."""
     return max_steps or max(1, math.ceil(epochs * math.ceil(rows / batch_size)))
 
 

@@ -4,9 +4,9 @@ Alpha is 1 - D_o / D_e for nominal values: the disagreement observed within unit
 same values were dealt out by chance. It takes any number of editors and missing values. For one unit with m >= 2
 values, n_c of them equal to c, the observed disagreement is the sum over c of n_c (m - n_c) / (m - 1).
 
-What is a value: the outcome that an editor chose; for each word of the original whether the editor changed it; for two
-responses which one is better. A skipped item is no value, and one that cannot be fixed says nothing of its words. Items
-with a known answer are left out: how people do on these is `redpencil.web.gold`'s.
+Values are: the outcome that an editor chose; for each word of the original whether the editor changed it; for two
+responses which one is better. A skipped item has no value, and a response that cannot be fixed has none for its words.
+Gold items are left out; `redpencil.web.gold` scores them.
 """
 
 import hashlib
@@ -24,20 +24,21 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Engine, Row, Select, func, select
 
 from redpencil.alignment.words import diff_words, split_words
+from redpencil.results import NORMAL_95
 from redpencil.web.schema import item, person, submission
 
 MOST_BYTES = 64 * 1024 * 1024
-"""Of what is remembered for a database; beyond it texts are compared anew each time."""
-_EACH: Final = 160
-"""Bytes that an entry takes beside its bits."""
+"""Size of the cache of a database; beyond it texts are compared again each time."""
+_ENTRY_BYTES: Final = 160
+"""Size of a cache entry without its bits."""
 _BATCH: Final = 500
 
 
 def changed_places(original: str, edited: str) -> frozenset[int]:
     """Numbers of the words of `original` that an edit touches.
 
-    An insertion touches the word that it stands before, since that is where the texts part; one at the end touches the
-    place after the last word, whose number is the number of words.
+    An insertion touches the word after it, where the texts diverge; an insertion at the end touches the place after the
+    last word, whose number is the number of words.
     """
     words = split_words(original)
     ends = [end for _, end in words]
@@ -47,20 +48,20 @@ def changed_places(original: str, edited: str) -> frozenset[int]:
             start, end = block.original
             first = bisect_right(ends, start)
             last = first
-            # A block may end with the white space of a word that stays as it is.
-            while last < len(words) and _ink(original, words[last]) < end:
+            # A block may end with the white space of an unchanged word.
+            while last < len(words) and _word_start(original, words[last]) < end:
                 last += 1
             places.update(range(first, max(last, first + 1)))
     return frozenset(places)
 
 
 def places_of(original: str) -> int:
-    """How many numbers `changed_places` can give: one for each word and one for the end."""
+    """Count the numbers that `changed_places` can return: one for each word and one for the end."""
     return len(split_words(original)) + 1
 
 
 def bits_of(places: Iterable[int]) -> int:
-    """A set of places as a number with these bits."""
+    """Encode a set of places as the bits of a number."""
     bits = bytearray()
     for place in places:
         if place >> 3 >= len(bits):
@@ -69,8 +70,8 @@ def bits_of(places: Iterable[int]) -> int:
     return int.from_bytes(bits, "little")
 
 
-class _Memory:
-    """The changes of submissions, and the places of items, that were worked out for one database."""
+class _Cache:
+    """The computed changes of submissions and places of items for one database."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -78,45 +79,45 @@ class _Memory:
         self.places: dict[int, int] = {}
         self.size = 0
 
-    def keep(self, known: dict[int, int], key: int, value: int) -> None:
-        """Remember a number while there is room."""
-        size = _EACH + value.bit_length() // 8
+    def store(self, entries: dict[int, int], key: int, value: int) -> None:
+        """Store a number while there is room."""
+        size = _ENTRY_BYTES + value.bit_length() // 8
         if self.size + size <= MOST_BYTES:
-            known[key] = value
+            entries[key] = value
             self.size += size
 
 
-_TEXTS = _Memory()
-_MEMORIES: WeakKeyDictionary[Engine, _Memory] = WeakKeyDictionary()
-_NEW = threading.Lock()
+_TEXTS = _Cache()
+_CACHES: WeakKeyDictionary[Engine, _Cache] = WeakKeyDictionary()
+_CACHES_LOCK = threading.Lock()
 
 
 def bits_changed(connection: Connection, submission_ids: Sequence[int]) -> Mapping[int, int]:
-    """The bits of the words that each of these edits changed."""
+    """The changed words of each edit, encoded as bits."""
     query = select(submission.c.id, submission.c.edited, item.c.response).join_from(submission, item)
-    memory = _memory(connection)
-    # Two people who open the dashboard at once do not both compare all texts.
-    with memory.lock:
-        return _looked_up(connection, memory, memory.changes, submission_ids, query, submission.c.id, _change)
+    cache = _cache(connection)
+    # Under the lock, two people who open the dashboard at once do not both compare all texts.
+    with cache.lock:
+        return _look_up(connection, cache, cache.changes, submission_ids, query, submission.c.id, _change)
 
 
 def place_counts(connection: Connection, item_ids: Sequence[int]) -> Mapping[int, int]:
-    """How many places each of these originals has."""
-    memory = _memory(connection)
+    """The number of places of each original."""
+    cache = _cache(connection)
     query = select(item.c.id, item.c.response)
-    with memory.lock:
-        return _looked_up(connection, memory, memory.places, item_ids, query, item.c.id, _place_count)
+    with cache.lock:
+        return _look_up(connection, cache, cache.places, item_ids, query, item.c.id, _place_count)
 
 
-def remembered_places(original: str, edited: str) -> frozenset[int]:
-    """`changed_places`, worked out once for two texts."""
+def cached_places(original: str, edited: str) -> frozenset[int]:
+    """`changed_places`, computed once for two texts."""
     digest = hashlib.blake2b(f"{len(original)} {original}{edited}".encode("utf-8", "surrogatepass"), digest_size=16)
     key = int.from_bytes(digest.digest(), "big")
     bits = _TEXTS.changes.get(key)
     if bits is None:
         bits = bits_of(changed_places(original, edited))
         with _TEXTS.lock:
-            _TEXTS.keep(_TEXTS.changes, key, bits)
+            _TEXTS.store(_TEXTS.changes, key, bits)
     return frozenset(place for place in range(bits.bit_length()) if bits >> place & 1)
 
 
@@ -128,52 +129,47 @@ def _place_count(row: Row[Any]) -> int:
     return places_of(row.response)
 
 
-def _looked_up(
+def _look_up(
     connection: Connection,
-    memory: _Memory,
-    known: dict[int, int],
+    cache: _Cache,
+    entries: dict[int, int],
     ids: Sequence[int],
     query: Select[Any],
     column: Any,
-    work_out: Callable[[Row[Any]], int],
+    compute: Callable[[Row[Any]], int],
 ) -> dict[int, int]:
-    found = {each: known[each] for each in ids if each in known}
-    for batch in _batches([each for each in ids if each not in found]):
-        for row in connection.execute(query.where(column.in_(batch))):
-            found[row.id] = work_out(row)
-            memory.keep(known, row.id, found[row.id])
-    return found
+    values = {id: entries[id] for id in ids if id in entries}
+    missing = [id for id in ids if id not in values]
+    for start in range(0, len(missing), _BATCH):
+        for row in connection.execute(query.where(column.in_(missing[start : start + _BATCH]))):
+            values[row.id] = compute(row)
+            cache.store(entries, row.id, values[row.id])
+    return values
 
 
-def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(ids), _BATCH):
-        yield ids[start : start + _BATCH]
+def _cache(connection: Connection) -> _Cache:
+    with _CACHES_LOCK:
+        return _CACHES.setdefault(connection.engine, _Cache())
 
 
-def _memory(connection: Connection) -> _Memory:
-    with _NEW:
-        return _MEMORIES.setdefault(connection.engine, _Memory())
-
-
-def _ink(text: str, word: tuple[int, int]) -> int:
-    """Where a word begins after its white space; a word that is all white space begins at once."""
+def _word_start(text: str, word: tuple[int, int]) -> int:
+    """The offset of a word after its leading white space; a word of only white space begins with it."""
     start, end = word
-    ink = end - len(text[start:end].lstrip())
-    return start if ink == end else ink
+    first = end - len(text[start:end].lstrip())
+    return start if first == end else first
 
 
-NORMAL_95 = 1.959964
 FEWEST_FOR_INTERVAL = 10
-"""Items without which an interval would promise too much."""
+"""The fewest items for which an interval is reported."""
 _WORDLESS = {"no_edit_needed": 0}
-"""What outcomes without a text say of the words; others say nothing of them."""
+"""Changed words, as bits, of outcomes without a text; outcomes that are not here say nothing about words."""
 LONGEST_IN_DAYS = 21
-"""Days that are still shown one by one; longer projects are shown by week."""
+"""The longest span in days that is shown by day; longer projects are shown by week."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What one item adds to alpha: how often each value was given, the disagreement within its units, their number."""
+    """The part of one item in alpha: the counts of its values, the disagreement within its units, and their number."""
 
     counts: Mapping[Hashable, int] = field(default_factory=dict)
     disagreement: float = 0.0
@@ -185,8 +181,8 @@ class Alpha:
     """Krippendorff's alpha over some items.
 
     Args:
-        value: alpha; None where it is undefined, as nobody gave two values or all values are the same.
-        low: lower end of the 95 % interval over items (jackknife), where there are enough of them.
+        value: alpha; None if it is undefined, because no unit has two values or all values are the same.
+        low: lower end of the 95 % interval over items (jackknife); None if there are too few items.
         high: its upper end.
         same: share of the pairs of values within units that are equal, without correction for chance.
         units: units with at least two values.
@@ -203,7 +199,7 @@ class Alpha:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Alpha on the outcome, on the words changed, and on which of two responses is better."""
+    """Alpha on the outcome, on the changed words, and on the preference between two responses."""
 
     outcome: Alpha
     words: Alpha
@@ -212,7 +208,7 @@ class Measures:
 
 @dataclass(frozen=True, slots=True)
 class PairAgreement:
-    """Two editors on the items that both have done."""
+    """The agreement of two editors on the items that both have done."""
 
     first: str
     second: str
@@ -221,7 +217,7 @@ class PairAgreement:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The items whose last editor finished on this day, or in the week that begins on it (UTC)."""
+    """The agreement on items whose last editor finished on this day, or in the week that begins on it (UTC)."""
 
     start: str
     measures: Measures
@@ -239,7 +235,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What one editor made of an item."""
+    """One editor's judgement of an item."""
 
     person: str
     outcome: str
@@ -249,7 +245,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Tallies:
-    """What one item adds to each alpha of `Measures`."""
+    """The part of one item in each alpha of `Measures`."""
 
     outcome: Tally
     words: Tally
@@ -257,7 +253,7 @@ class Tallies:
 
 
 def tally(values: Sequence[Hashable]) -> Tally:
-    """One unit with the values that its judges gave it; fewer than two say nothing of agreement."""
+    """Tally one unit with the values of its judges; fewer than two values do not count."""
     judges = len(values)
     if judges < 2:
         return Tally()
@@ -266,8 +262,8 @@ def tally(values: Sequence[Hashable]) -> Tally:
 
 
 def tally_places(changed: Sequence[int], places: int) -> Tally:
-    """The `places` units of a text, each changed or not by each editor; `changed` has a number for each editor, whose
-    bits are the places that they changed.
+    """Tally the `places` units of a text, each changed or not by each editor; the bits of the numbers in `changed` are
+    the places that each editor changed.
     """
     editors = len(changed)
     if editors < 2:
@@ -279,7 +275,7 @@ def tally_places(changed: Sequence[int], places: int) -> Tally:
 
 
 def alpha(tallies: Iterable[Tally]) -> Alpha:
-    """Alpha over items, with an interval that leaves out each item in turn."""
+    """Compute alpha over items, with an interval by leaving out each item in turn."""
     used = [each for each in tallies if each.units]
     counts: Counter[Hashable] = Counter()
     for each in used:
@@ -323,24 +319,24 @@ def _interval(
 
 
 def changes_of(original: str, judgement: Judgement) -> frozenset[int] | None:
-    """The words that an editor changed; None where the outcome says nothing of words."""
+    """The words that an editor changed; None if the outcome says nothing about words."""
     if judgement.outcome == "no_edit_needed":
         return frozenset()
     if judgement.outcome == "edited" and judgement.edited is not None:
-        return remembered_places(original, judgement.edited)
+        return cached_places(original, judgement.edited)
     return None
 
 
 def agreement(connection: Connection) -> Agreement:
-    """Agreement of all current submissions, whoever has decided on the items since; known answers are left out."""
+    """Compute the agreement of all current submissions, decided items included; gold items are left out."""
     overall: list[Tallies] = []
     pairs: defaultdict[tuple[str, str], list[Tallies]] = defaultdict(list)
     days: defaultdict[datetime, list[Tallies]] = defaultdict(list)
     for kind, judgements, changed, places in _judged_items(connection):
-        whole = _tallies(kind, judgements, changed, places)
-        overall.append(whole)
+        tallies = _tallies(kind, judgements, changed, places)
+        overall.append(tallies)
         last = datetime.fromtimestamp(max(judgement.submitted for judgement in judgements), UTC)
-        days[last.replace(hour=0, minute=0, second=0, microsecond=0)].append(whole)
+        days[last.replace(hour=0, minute=0, second=0, microsecond=0)].append(tallies)
         by_person = sorted(zip(judgements, changed, strict=True), key=lambda each: each[0].person)
         for two in combinations(by_person, 2):
             names = two[0][0].person, two[1][0].person
@@ -355,14 +351,14 @@ def agreement(connection: Connection) -> Agreement:
 
 
 def _judged_items(connection: Connection) -> Iterator[tuple[str, list[Judgement], list[int | None], int]]:
-    """Kind, judgements, the words that each changed, and places of each item without a known answer that at least two
-    editors have judged. The texts themselves stay in the database.
+    """Yield the kind, judgements, changed words and number of places of each item that at least two editors have
+    judged, gold items excluded. The texts themselves are not loaded.
     """
     counts = (submission.c.undone.is_(None)) & (submission.c.outcome != "skipped")
     several = select(submission.c.item_id).where(counts).group_by(submission.c.item_id).having(func.count() >= 2)
     rows = connection.execute(
         select(
-            item.c.id, item.c.kind, submission.c.id.label("given"), person.c.name, submission.c.outcome,
+            item.c.id, item.c.kind, submission.c.id.label("submission_id"), person.c.name, submission.c.outcome,
             submission.c.submitted,
         )
         .join_from(submission, item, submission.c.item_id == item.c.id)
@@ -370,12 +366,14 @@ def _judged_items(connection: Connection) -> Iterator[tuple[str, list[Judgement]
         .where(counts, submission.c.item_id.in_(several), item.c.known_answer.is_(None))
         .order_by(item.c.id, submission.c.id)
     ).all()  # fmt: skip
-    edits = bits_changed(connection, [row.given for row in rows if row.outcome == "edited"])
+    edits = bits_changed(connection, [row.submission_id for row in rows if row.outcome == "edited"])
     lengths = place_counts(connection, list({row.id: None for row in rows if row.kind == "edit"}))
     for _, group in groupby(rows, key=lambda row: row.id):
         of_item = list(group)
         first = of_item[0]
-        changed = [edits[row.given] if row.outcome == "edited" else _WORDLESS.get(row.outcome) for row in of_item]
+        changed = [
+            edits[row.submission_id] if row.outcome == "edited" else _WORDLESS.get(row.outcome) for row in of_item
+        ]
         judgements = [Judgement(row.name, row.outcome, None, row.submitted) for row in of_item]
         yield first.kind, judgements, changed, lengths.get(first.id, 0)
 

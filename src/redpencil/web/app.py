@@ -1,26 +1,29 @@
-"""The application: routes, checks and what people are told when something goes wrong."""
+"""The application: its routes, and the answers to requests that fail."""
 
 import hashlib
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+import redpencil
 from redpencil.errors import RedpencilError
-from redpencil.web.api import OPERATIONS
 from redpencil.web.auth import (
     DeniedError,
+    SignedIn,
     Site,
-    admit,
     checked_base_url,
     cookie_name,
     last_address,
@@ -29,54 +32,74 @@ from redpencil.web.auth import (
 )
 from redpencil.web.database import check_file, meaning_of, reading
 from redpencil.web.errors import BusyError, Forbidden, NotFound, OutdatedError, Stale, StorageError
-from redpencil.web.openapi import openapi_document
-from redpencil.web.operations import InvalidBody, route_of
-from redpencil.web.pages import PAGES, message_page, signed_out_redirect
+from redpencil.web.routes import editor, pages, team, transfers
+from redpencil.web.routes.models import NOT_FOUND
+from redpencil.web.routes.pages import message_page, signed_out_redirect
 from redpencil.web.security import HEADERS, SecurityHeaders
 
 STATIC = Path(__file__).parent / "static"
 log = logging.getLogger("redpencil.web")
 
 
-def create_app(engine: Engine, *, base_url: str | None = None) -> Starlette:
-    """The annotation service on one database.
+def create_app(engine: Engine, *, base_url: str | None = None) -> FastAPI:
+    """Create the annotation service on one database.
 
     Args:
         engine: the database, from `open_database`.
-        base_url: where people find the service, such as `https://edits.example.org`, where a proxy stands before it.
+        base_url: the address that people use if a proxy stands in front, such as `https://edits.example.org`.
 
     Raises:
-        RedpencilError: if that is no address that the pages could work at.
+        RedpencilError: if the pages cannot work at that address.
     """
     base_url = None if base_url is None else checked_base_url(base_url)
     with reading(engine) as connection:
         address = last_address(connection)
-    site = Site(engine, server_secret(engine), base_url, address)
-    app = Starlette(
-        routes=[
-            *(route_of(operation) for operation in OPERATIONS),
-            Route("/api/openapi.json", _openapi, name="openapi"),
-            Route("/healthz", _healthz, name="healthz"),
-            *PAGES,
-            Mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static"),
-        ],
+    app = FastAPI(
+        openapi_url=None,  # served by `_openapi`, to people who are signed in
+        docs_url=None,  # FastAPI's own pages load scripts from a CDN
+        redoc_url=None,
         middleware=[Middleware(SecurityHeaders)],
-        exception_handlers={
-            HTTPException: _http_problem,
-            DeniedError: _denied,
-            RedpencilError: _users_mistake,
-            DBAPIError: _database_problem,
-            PoolTimeout: _busy,
-            Exception: _our_mistake,
-        },
     )
-    app.state.site = site
+    handlers: dict[type[Exception], Callable[[Request, Exception], Response]] = {
+        HTTPException: _http_problem,
+        RequestValidationError: _invalid,
+        DeniedError: _denied,
+        RedpencilError: _users_mistake,
+        DBAPIError: _database_problem,
+        PoolTimeout: _busy,
+        Exception: _bug,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+    for router in (editor.router, team.router, transfers.router, pages.router):
+        app.include_router(router)
+    app.add_api_route("/api/openapi.json", _openapi, include_in_schema=False)
+    app.add_api_route("/healthz", _healthz, methods=["GET", "HEAD"], include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
+    app.state.site = Site(engine, server_secret(engine), base_url, address)
     return app
 
 
-def _openapi(request: Request) -> Response:
-    admit(request)
-    return JSONResponse(openapi_document(OPERATIONS, cookie=cookie_name(site_of(request).secret)))
+def openapi_document(app: FastAPI, *, cookie: str) -> dict[str, Any]:
+    """Describe the operations of the API in OpenAPI 3.1.
+
+    Args:
+        app: the application.
+        cookie: the name of the cookie that holds the session.
+    """
+    document = get_openapi(title="redpencil annotation service", version=redpencil.__version__, routes=app.routes)
+    document["components"]["securitySchemes"] = {
+        "session": {"type": "apiKey", "in": "cookie", "name": cookie},
+        "csrf": {"type": "apiKey", "in": "header", "name": "X-CSRF-Token"},
+    }
+    for operations in document["paths"].values():
+        for method, operation in operations.items():
+            operation["security"] = [{"session": []} if method == "get" else {"session": [], "csrf": []}]
+    return document
+
+
+def _openapi(request: Request, _: SignedIn) -> Response:
+    return JSONResponse(openapi_document(request.app, cookie=cookie_name(site_of(request).secret)))
 
 
 def _healthz(request: Request) -> Response:
@@ -89,15 +112,23 @@ def _healthz(request: Request) -> Response:
 
 def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    field = error.field if isinstance(error, InvalidBody) else None
-    problem = error.detail if error.detail.endswith(".") else _in_words(error)
-    return _problem(request, error.status_code, problem, field=field, headers=error.headers)
+    own = {404: "There is nothing here.", 405: "This address does not take that method."}
+    detail = str(error.detail)  # a sentence if it is one of ours, else a standard phrase such as "Not Found"
+    problem = detail if detail.endswith(".") else own.get(error.status_code, detail)
+    return _problem(request, error.status_code, problem, headers=error.headers)
 
 
-def _in_words(error: HTTPException) -> str:
-    return {404: "There is nothing here.", 405: "This address does not take that method."}.get(
-        error.status_code, error.detail
-    )
+def _invalid(request: Request, error: Exception) -> Response:
+    """Answer 404 for an id that cannot exist, and 422 for a query or a body that does not fit."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    part, *names = map(str, first["loc"])
+    problem = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == NOT_FOUND:
+        return _problem(request, 404, problem)
+    if part == "query":
+        return _problem(request, 422, f"{'.'.join(names)} {problem}.")
+    return _problem(request, 422, problem, field=".".join(names) or None)
 
 
 def _denied(request: Request, error: Exception) -> Response:
@@ -114,21 +145,14 @@ def _users_mistake(request: Request, error: Exception) -> Response:
     if isinstance(error, StorageError):
         log.error("%s (%s)", error.problem, error.hint)
     status = {Stale: 409, OutdatedError: 409, Forbidden: 403, NotFound: 404, StorageError: 500}.get(type(error), 422)
-    if isinstance(error, Stale) and _is_api(request):
-        content = {
-            "error": error.problem,
-            "field": error.field,
-            "hint": error.hint,
-            "text": error.text,
-            "version": error.version,
-            "reason": error.reason,
-        }
-        return JSONResponse(content, status)
-    return _problem(request, status, error.problem, field=error.field, hint=error.hint)
+    more = {}
+    if isinstance(error, Stale):
+        more = {"text": error.text, "version": error.version, "reason": error.reason}
+    return _problem(request, status, error.problem, field=error.field, hint=error.hint, more=more)
 
 
 def _database_problem(request: Request, error: Exception) -> Response:
-    """That it is busy, or what the server needs; all else is a mistake of ours."""
+    """Answer that the database is busy, or what the server needs; any other error is a bug."""
     assert isinstance(error, DBAPIError)
     meaning = meaning_of(error)
     if meaning is None:
@@ -138,13 +162,13 @@ def _database_problem(request: Request, error: Exception) -> Response:
 
 
 def _busy(request: Request, error: Exception) -> Response:
-    """The database did not answer in time: nothing was done, and the page may ask again."""
+    """Answer that the database took too long: nothing was done, and the page may ask again."""
     log.warning("the database is busy or gone: %s", error)
     return _problem(request, 503, "The database is busy.", hint="Try again in a moment.", headers={"Retry-After": "2"})
 
 
-def _our_mistake(request: Request, error: Exception) -> Response:
-    """Nobody outside learns more than a number to find the traceback by, which is in the server's log."""
+def _bug(request: Request, error: Exception) -> Response:
+    """Answer with a number under which the server's log has the traceback, and with nothing else about the bug."""
     number = hashlib.sha256(repr(error).encode("utf-8", "replace")).hexdigest()[:8]
     log.error(
         "error %s in %s %s", number, request.method, request.scope["route"].path if "route" in request.scope else ""
@@ -166,12 +190,13 @@ def _problem(
     *,
     field: str | None = None,
     hint: str | None = None,
-    headers: object = None,
+    headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Response:
-    extra = dict(headers) if isinstance(headers, dict) else None
     if _is_api(request):
-        return JSONResponse({"error": problem, "field": field, "hint": hint}, status, headers=extra)
-    return message_page(request, status, problem, hint, headers=extra)
+        content = {"error": problem, "field": field, "hint": hint, **(more or {})}
+        return JSONResponse(content, status, headers=headers)
+    return message_page(request, status, problem, hint, headers=headers)
 
 
 def _is_api(request: Request) -> bool:

@@ -1,4 +1,4 @@
-"""Who may do what: the checks that every request goes through before anything else looks at it."""
+"""Addresses, people, links and sessions, and the checks that every request passes first."""
 
 import contextlib
 import enum
@@ -10,9 +10,10 @@ import socket
 import time
 from dataclasses import dataclass
 from itertools import count
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+from fastapi import Depends
 from itsdangerous import BadData, URLSafeSerializer
 from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -21,55 +22,55 @@ from starlette.responses import Response
 
 from redpencil.errors import RedpencilError
 from redpencil.web import schema
-from redpencil.web.database import keep, keep_first, reading, record_event, writing
+from redpencil.web.database import reading, record_event, store_value, store_value_once, writing
 from redpencil.web.schema import setting
 from redpencil.web.security import comes_from_here, is_https
 
-_KEY: Final = "address"
+_ADDRESS: Final = "address"
 _ANY: Final = ("0.0.0.0", "::", "")
 
 
 def checked_base_url(text: str) -> str:
-    """An address that the pages work at, without a slash at its end.
+    """Check an address for the pages, and strip its trailing slash.
 
     Raises:
-        RedpencilError: if it is not `http` or `https`, a name and maybe a port, and nothing else.
+        RedpencilError: if it is not made of `http` or `https`, a name and at most a port.
     """
-    found = text.strip().rstrip("/")
+    url = text.strip().rstrip("/")
     problem = None
     try:
-        parts = urlsplit(found)
+        parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        problem = f"this is no address ({error})"
+        problem = f"this is not an address ({error})"
     else:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             problem = "an address begins with http:// or https:// and a name"
         elif parts.path or parts.query or parts.fragment:
-            problem = f"the service cannot live below a path ({parts.path or found})"
+            problem = f"the service cannot live below a path ({parts.path or url})"
         elif parts.username is not None:
-            problem = "an address holds nobody's name or password"
+            problem = "an address must not contain a user name or password"
     if problem is not None:
         hint = "give a name of its own, such as https://edits.example.org, or a port, https://example.org:8008"
         raise RedpencilError(f"{text!r}: {problem}", field="--base-url", hint=hint)
-    return found
+    return url
 
 
 def url_of(host: str, port: int) -> str:
-    """An address that a browser on this machine can open."""
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{shown}:{port}"
+    """Build the address that a browser on this machine can open."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{name}:{port}"
 
 
 def listens_to_all(host: str) -> bool:
-    """Whether this is no address but stands for all that a machine has, so that no link can be made of it."""
+    """Return whether a host means all addresses of the machine, so that it cannot be part of a link."""
     return host in _ANY
 
 
 def names_this_machine(host: str) -> bool:
-    """Whether a request's `Host` can be used in links: it is an address, or a name that this machine has.
+    """Return whether a request's `Host` can be used in links: it is an address or a name of this machine.
 
-    Any other name was made up by whoever sent the request, or belongs to a proxy that `--base-url` should name.
+    Any other name was invented by the sender, or belongs to a proxy that `--base-url` should name.
     """
     try:
         ipaddress.ip_address(host)
@@ -79,25 +80,25 @@ def names_this_machine(host: str) -> bool:
 
 
 def loopback_port(url: str) -> int | None:
-    """The port of an address that only this machine finds; None for all others."""
+    """The port of an address that only this machine can reach; None for other addresses."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
-        near = ipaddress.ip_address(host).is_loopback
+        is_local = ipaddress.ip_address(host).is_loopback
     except ValueError:
-        near = host == "localhost"
-    return (parts.port or {"http": 80}.get(parts.scheme, 443)) if near else None
+        is_local = host == "localhost"
+    return (parts.port or {"http": 80}.get(parts.scheme, 443)) if is_local else None
 
 
 def remember_address(connection: Connection, url: str) -> None:
-    """Keep where the service was last started, for links that are made beside it."""
-    keep(connection, _KEY, url)
+    """Store the address of the service, for links that other commands make."""
+    store_value(connection, _ADDRESS, url)
 
 
 def last_address(connection: Connection) -> str | None:
-    """Where the service was last started; None where it never was."""
-    found = connection.execute(select(setting.c.value).where(setting.c.key == _KEY)).scalar()
-    return found if isinstance(found, str) else None
+    """The address at which the service was last started; None if it never was."""
+    url = connection.execute(select(setting.c.value).where(setting.c.key == _ADDRESS)).scalar()
+    return url if isinstance(url, str) else None
 
 
 LONGEST_NAME = 80
@@ -105,7 +106,7 @@ LONGEST_TOKEN = 100
 
 
 class Role(enum.StrEnum):
-    """What a person may do; an admin may do all that a reviewer may, a reviewer all that an editor may."""
+    """The rights of a person: reviewers have those of editors too, admins those of reviewers."""
 
     EDITOR = "editor"
     REVIEWER = "reviewer"
@@ -114,7 +115,7 @@ class Role(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who works in the project. Sessions of an earlier `session_epoch` are over."""
+    """A person who works in the project. Sessions of an earlier `session_epoch` have ended."""
 
     id: int
     name: str
@@ -125,22 +126,22 @@ class Person:
 
     @property
     def reviews(self) -> bool:
-        """Whether the person sees everybody's work and settles disputes."""
+        """Return whether the person sees all work and settles disputes."""
         return self.role is not Role.EDITOR
 
     @property
     def administers(self) -> bool:
-        """Whether the person invites people and changes the project."""
+        """Return whether the person invites people and changes the settings."""
         return self.role is Role.ADMIN
 
 
 def add_person(
     engine: Engine, name: str, role: Role | str = Role.EDITOR, *, by: int | None = None, now: float | None = None
 ) -> str:
-    """Add a person and return the token of their invite link, which nobody can read later.
+    """Add a person and return the token of their invite link, which cannot be read later.
 
     Raises:
-        RedpencilError: if the name is empty, too long, not printable or taken, or there is no such role.
+        RedpencilError: if the name is empty, too long, not printable or taken, or the role does not exist.
     """
     name, role = _checked_name(name), _checked_role(role)
     token, now = new_token(), time.time() if now is None else now
@@ -155,16 +156,16 @@ def add_person(
 
 
 def renew_invite(engine: Engine, person_id: int, *, by: int | None = None, now: float | None = None) -> str:
-    """A new invite link for a person; the old one opens nothing any more. It also lets a revoked person in again.
+    """Make a new invite link for a person and end the old one. A revoked person can sign in with it again.
 
     Args:
         engine: the database.
-        person_id: whose link it is.
-        by: who renews it.
+        person_id: the person that the link belongs to.
+        by: id of the person who renews it.
         now: the time.
 
     Raises:
-        RedpencilError: if there is no such person.
+        RedpencilError: if the person does not exist.
     """
     token, now = new_token(), time.time() if now is None else now
     with writing(engine) as connection:
@@ -187,19 +188,19 @@ def change_person(
     by: int | None = None,
     now: float | None = None,
 ) -> None:
-    """Give a person another name or role; it counts from their next request on, and their link and sessions stay.
+    """Change a person's name or role from their next request on; their link and sessions stay.
 
     Raises:
-        RedpencilError: if there is no such person, the name cannot be or is taken, or the last admin would be none.
+        RedpencilError: if the person does not exist, the name is not allowed or taken, or no admin would be left.
     """
     now = time.time() if now is None else now
-    wanted = {} if name is None else {"name": _checked_name(name)}
-    wanted |= {} if role is None else {"role": _checked_role(role).value}
+    changes = {} if name is None else {"name": _checked_name(name)}
+    changes |= {} if role is None else {"role": _checked_role(role).value}
     try:
         with writing(engine) as connection:
             admins = _locked_admins(connection)
             person = _existing(connection, person_id)
-            changed = {key: value for key, value in wanted.items() if value != getattr(person, key)}
+            changed = {key: value for key, value in changes.items() if value != getattr(person, key)}
             if not changed:
                 return
             if "role" in changed and admins == [person_id]:
@@ -208,14 +209,14 @@ def change_person(
             detail = {"name": person.name, **{f"new_{key}": value for key, value in changed.items()}}
             record_event(connection, "changed a person", at=now, person_id=by, detail=detail)
     except IntegrityError:
-        raise _taken(wanted["name"]) from None
+        raise _taken(changes["name"]) from None
 
 
 def revoke(engine: Engine, person_id: int, *, by: int | None = None, now: float | None = None) -> None:
-    """End a person's sessions and their invite link. What they did stays.
+    """End a person's sessions and invite link. Their work stays.
 
     Raises:
-        RedpencilError: if there is no such person, or it is the last admin.
+        RedpencilError: if the person does not exist or is the last admin.
     """
     now = time.time() if now is None else now
     with writing(engine) as connection:
@@ -232,7 +233,7 @@ def revoke(engine: Engine, person_id: int, *, by: int | None = None, now: float 
 
 
 def end_sessions(engine: Engine, person_id: int, *, now: float | None = None) -> None:
-    """Sign a person out everywhere; their link stays as it is."""
+    """Sign a person out on all their devices; their link stays valid."""
     now = time.time() if now is None else now
     epoch = schema.person.c.session_epoch
     with writing(engine) as connection:
@@ -241,7 +242,7 @@ def end_sessions(engine: Engine, person_id: int, *, now: float | None = None) ->
 
 
 def _locked_admins(connection: Connection) -> list[int]:
-    """Who administers; two admins who revoke or demote each other at once wait for each other here."""
+    """Ids of the admins, locked: two admins who revoke or demote each other at the same time wait for each other."""
     admins = select(schema.person.c.id).where(
         schema.person.c.role == Role.ADMIN.value, schema.person.c.revoked.is_(None)
     )
@@ -249,50 +250,46 @@ def _locked_admins(connection: Connection) -> list[int]:
 
 
 def person_of_invite(connection: Connection, token: str) -> Person | None:
-    """Who an invite link belongs to; None where nobody's."""
+    """The person that an invite link belongs to; None if there is none."""
     if not token or len(token) > LONGEST_TOKEN:
         return None
-    found = _find(connection, schema.person.c.invite_hash == _hash(token))
-    return None if found is None or found.revoked is not None else found
+    person = _find(connection, schema.person.c.invite_hash == _hash(token))
+    return None if person is None or person.revoked is not None else person
 
 
 def person_by_id(connection: Connection, person_id: int) -> Person | None:
-    """A person, revoked or not; None where there is none."""
+    """Look up a person, revoked or not."""
     return _find(connection, schema.person.c.id == person_id)
 
 
 def person_by_name(connection: Connection, name: str) -> Person | None:
-    """A person, revoked or not; None where there is none."""
+    """Look up a person, revoked or not."""
     return _find(connection, schema.person.c.name == name)
 
 
 def list_people(connection: Connection) -> list[Person]:
-    """All people in the order in which they were added, also those revoked."""
+    """List all people in the order in which they were added, revoked ones included."""
     rows = connection.execute(select(schema.person).order_by(schema.person.c.id)).mappings()
     return [_person(row) for row in rows]
 
 
 def first_admin(engine: Engine) -> Person:
-    """The admin who was added first; a project without one gets one called `admin`, or `admin 2` where somebody else
-    is called that, and so on.
+    """The admin who was added first. A project without an admin gets one called `admin`, or `admin 2` if that name is
+    taken, and so on.
     """
     for number in count(1):
-        found = _first_admin(engine)
-        if found is not None:
-            return found
-        # Taken, or another server process that starts now was faster.
+        with reading(engine) as connection:
+            admins = [person for person in list_people(connection) if person.administers and person.revoked is None]
+        if admins:
+            return admins[0]
+        # The name is taken, or a server process that starts at the same time was faster.
         with contextlib.suppress(RedpencilError):
             add_person(engine, "admin" if number == 1 else f"admin {number}", Role.ADMIN)
     raise AssertionError
 
 
-def _first_admin(engine: Engine) -> Person | None:
-    with reading(engine) as connection:
-        return next((one for one in list_people(connection) if one.administers and one.revoked is None), None)
-
-
 def new_token() -> str:
-    """256 random bits, fit for a link."""
+    """256 random bits in characters that fit into a link."""
     return secrets.token_urlsafe(32)
 
 
@@ -308,7 +305,7 @@ def _find(connection: Connection, condition: object) -> Person | None:
 def _existing(connection: Connection, person_id: int) -> Person:
     person = person_by_id(connection, person_id)
     if person is None:
-        raise RedpencilError(f"there is no person {person_id}", hint="look at the list of people")
+        raise RedpencilError(f"there is no person {person_id}", hint="see the list of people")
     return person
 
 
@@ -322,7 +319,7 @@ def _taken(name: str) -> RedpencilError:
 
 def _last_admin() -> RedpencilError:
     return RedpencilError(
-        "this is the only admin, without whom nobody could invite people", hint="add another admin first"
+        "this is the only admin; without one, no more people could be invited", hint="add another admin first"
     )
 
 
@@ -345,55 +342,57 @@ def _checked_role(role: str) -> Role:
 
 
 UNUSED_S: Final = 24 * 3600.0
-"""After this time another start of a server ends a link that nobody has used."""
-_KEY_ENTRY: Final = "entry "
+"""Age after which an unused owner link ends when a server starts."""
+_OWNER_LINK: Final = "entry "
+"""Prefix of the keys of owner links in the table of settings."""
 
 
-def new_entry(engine: Engine, now: float) -> str:
-    """The token of a link for the first admin, who is made where there is none. Of it too only the hash is kept."""
+def new_owner_link(engine: Engine, now: float) -> str:
+    """Make a link that signs the person who started the server in once, as the first admin, and return its token.
+
+    An admin is added if there is none. Only a hash of the token is stored.
+    """
     admin = first_admin(engine)
-    token = secrets.token_urlsafe(32)
+    token = new_token()
     with writing(engine) as connection:
-        rows = connection.execute(select(setting).where(setting.c.key.startswith(_KEY_ENTRY, autoescape=True))).all()
+        rows = connection.execute(select(setting).where(setting.c.key.startswith(_OWNER_LINK, autoescape=True))).all()
         old = [row.key for row in rows if row.value["made"] < now - UNUSED_S]
         connection.execute(delete(setting).where(setting.c.key.in_(old)))
-        connection.execute(insert(setting).values(key=_key(token), value={"person": admin.id, "made": now}))
+        connection.execute(
+            insert(setting).values(key=_OWNER_LINK + _hash(token), value={"person": admin.id, "made": now})
+        )
     return token
 
 
-def person_of_entry(connection: Connection, token: str) -> Person | None:
-    """Whom a link of the server's start lets in; None where it was used, or is none."""
-    found = connection.execute(select(setting.c.value).where(setting.c.key == _key(token))).scalar()
-    person = None if found is None else person_by_id(connection, found["person"])
+def person_of_owner_link(connection: Connection, token: str) -> Person | None:
+    """The person that an owner link signs in; None if the link was used or does not exist."""
+    value = connection.execute(select(setting.c.value).where(setting.c.key == _OWNER_LINK + _hash(token))).scalar()
+    person = None if value is None else person_by_id(connection, value["person"])
     return None if person is None or person.revoked is not None else person
 
 
-def use_entry(engine: Engine, token: str) -> bool:
-    """Use a link up; False where somebody else was faster."""
+def use_owner_link(engine: Engine, token: str) -> bool:
+    """Delete an owner link; False if another request was faster."""
     with writing(engine) as connection:
-        return connection.execute(delete(setting).where(setting.c.key == _key(token))).rowcount == 1
-
-
-def _key(token: str) -> str:
-    return _KEY_ENTRY + hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+        return connection.execute(delete(setting).where(setting.c.key == _OWNER_LINK + _hash(token))).rowcount == 1
 
 
 SESSION_S = 30 * 24 * 3600
-"""How long a session lasts."""
+"""Duration of a session."""
 CLOCK_S = 24 * 3600
-"""How far the clock may have been put back since a session began."""
+"""The most that the clock may have been set back since a session began."""
 WINDOW_S = 600.0
-"""The time over which attempts to join are counted."""
+"""Period over which attempts to join are counted."""
 ADDRESS_LIMIT = 20
-"""Failed attempts from one address in that time; a /64 of IPv6 is one address."""
+"""Failed attempts from one address in that period; a /64 of IPv6 is one address."""
 GLOBAL_LIMIT = 1000
-"""Failed attempts from anywhere in that time."""
+"""Failed attempts from all addresses in that period."""
 _SECRET_KEY = "secret"
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a session's cookie says. `nonce` tells one session of a person from another."""
+    """The content of a session's cookie. `nonce` distinguishes the sessions of a person."""
 
     person_id: int
     epoch: int
@@ -402,7 +401,7 @@ class Session:
 
 
 class TooManyAttemptsError(Exception):
-    """Too many links that open nothing were tried; `wait_s` seconds later there is room again."""
+    """Too many links that do not exist were tried; the limit has room again in `wait_s` seconds."""
 
     def __init__(self, wait_s: float) -> None:
         super().__init__(f"too many attempts; wait {wait_s:.0f} s")
@@ -410,33 +409,33 @@ class TooManyAttemptsError(Exception):
 
 
 def server_secret(engine: Engine) -> str:
-    """The secret that this project's cookies are signed with; made when it is first asked for."""
+    """The secret that signs this project's cookies; made on the first call."""
     query = select(schema.setting.c.value).where(schema.setting.c.key == _SECRET_KEY)
     with writing(engine) as connection:
-        found = connection.execute(query).scalar()
-        if found is None:
-            keep_first(connection, _SECRET_KEY, secrets.token_hex(32))
-            found = connection.execute(query).scalar_one()
-    return str(found)
+        secret = connection.execute(query).scalar()
+        if secret is None:
+            store_value_once(connection, _SECRET_KEY, secrets.token_hex(32))
+            secret = connection.execute(query).scalar_one()
+    return str(secret)
 
 
 def cookie_name(secret: str) -> str:
-    """Cookies do not know ports: each project has a name of its own, so that two on one machine do not clash."""
+    """The name of a project's cookie. Cookies ignore ports, so two projects on one machine need different names."""
     return f"redpencil_{hashlib.sha256(secret.encode()).hexdigest()[:8]}"
 
 
 def new_session(person: Person, now: float) -> Session:
-    """A session that begins now."""
+    """Begin a session."""
     return Session(person.id, person.session_epoch, secrets.token_urlsafe(16), int(now))
 
 
 def sign_session(secret: str, session: Session) -> str:
-    """The value of the cookie."""
+    """Write a session as the value of its cookie."""
     return str(_serializer(secret).dumps([session.person_id, session.epoch, session.nonce, session.issued]))
 
 
 def read_session(secret: str, cookie: str, now: float) -> Session | None:
-    """The session of a cookie; None where it was forged or is too old."""
+    """Read the session from a cookie; None if it was forged or is too old."""
     try:
         content = _serializer(secret).loads(cookie)
     except BadData:
@@ -446,50 +445,49 @@ def read_session(secret: str, cookie: str, now: float) -> Session | None:
 
 
 def person_of_session(connection: Connection, session: Session) -> Person | None:
-    """Who is signed in; None where the session was ended."""
+    """The person of a session; None if the session has ended."""
     person = person_by_id(connection, session.person_id)
     valid = person is not None and person.revoked is None and person.session_epoch == session.epoch
     return person if valid else None
 
 
 def csrf_token(secret: str, session: Session) -> str:
-    """What a request that changes something must bring along: it is bound to the person, and no other site knows it.
+    """The token that a request needs in order to change something; other sites do not know it.
 
-    It is the same for all sessions of a person's epoch, so that a page goes on where the person opens their link again
-    in another tab.
+    It is the same for all sessions of a person's epoch, so that a page still works after the person has opened their
+    link again in another tab.
     """
     key = hashlib.sha256(b"csrf" + secret.encode()).digest()
     return hmac.new(key, f"{session.person_id}.{session.epoch}".encode(), hashlib.sha256).hexdigest()
 
 
-def csrf_matches(secret: str, session: Session, given: str) -> bool:
-    """Whether `given` is the token of this session's person."""
-    return hmac.compare_digest(csrf_token(secret, session).encode(), given.encode("utf-8", "replace"))
+def csrf_matches(secret: str, session: Session, token: str) -> bool:
+    """Return whether a token is that of the session's person."""
+    return hmac.compare_digest(csrf_token(secret, session).encode(), token.encode("utf-8", "replace"))
 
 
 def join(engine: Engine, secret: str, token: str, address: str, now: float) -> Person | None:
-    """Who the invite link belongs to, or that of the server's start; None where nobody's, which is counted.
+    """Find the person that an invite link or owner link signs in; None if the link does not exist, which is counted.
 
-    A link that opens something always does, whatever others behind the same address have tried: nobody guesses 256
-    bits, and no limit on guessing is needed to make that hopeless. The limit keeps those who try from filling the
-    database: beyond it an attempt is looked up and forgotten. Up to it an attempt is written down first, in a
-    transaction of its own, and counted then: so many at once, on several server processes, are counted as well. It also
-    goes into the audit log, with a mark by which attempts from one address can be told from others.
+    A valid link always works, however many failed attempts came from the same address: 256 bits cannot be guessed, so
+    no limit is needed against that. The limit keeps failed attempts from filling the database: beyond it an attempt is
+    not stored. Below it an attempt is stored first, in a transaction of its own, and then counted, so that simultaneous
+    attempts on several server processes are counted too. The audit log gets a line with a mark of the address.
 
     Raises:
-        TooManyAttemptsError: if the link opens nothing and the limit is reached.
+        TooManyAttemptsError: if the link does not exist and the limit is reached.
     """
     address_hash = _address_hash(secret, address)
     with reading(engine) as connection:
-        person, once = person_of_invite(connection, token), None
+        person, owner = person_of_invite(connection, token), None
         if person is None:
-            once = person_of_entry(connection, token)
-        wait_s = 0.0 if person or once else _wait(connection, address_hash, now, room_for=1)
+            owner = person_of_owner_link(connection, token)
+        wait_s = 0.0 if person or owner else _wait(connection, address_hash, now, room_for=1)
     if wait_s > 0:
         raise TooManyAttemptsError(wait_s)
-    if once is not None and use_entry(engine, token):
-        person = once
-    attempt_id = _note(engine, address_hash, now, opened=person is not None)
+    if owner is not None and use_owner_link(engine, token):
+        person = owner
+    attempt_id = _record_attempt(engine, address_hash, now, opened=person is not None)
     if person is not None:
         return person
     with writing(engine) as connection:
@@ -503,8 +501,8 @@ def join(engine: Engine, secret: str, token: str, address: str, now: float) -> P
     return None
 
 
-def _note(engine: Engine, address_hash: str, now: float, *, opened: bool) -> int:
-    """Write an attempt down, and throw old ones away."""
+def _record_attempt(engine: Engine, address_hash: str, now: float, *, opened: bool) -> int:
+    """Store an attempt, and delete old ones."""
     attempt = schema.login_attempt
     with writing(engine) as connection:
         connection.execute(delete(attempt).where(attempt.c.at < now - 10 * WINDOW_S))
@@ -513,7 +511,7 @@ def _note(engine: Engine, address_hash: str, now: float, *, opened: bool) -> int
 
 
 def _wait(connection: Connection, address_hash: str, now: float, *, room_for: int = 0) -> float:
-    """Seconds until there is room for so many more failed attempts; 0 where there is room now."""
+    """Seconds until `room_for` more failed attempts fit under the limits."""
     attempt = schema.login_attempt
     failed = select(func.count(), func.min(attempt.c.at)).where(attempt.c.ok == 0, attempt.c.at > now - WINDOW_S)
     for query, limit in ((failed.where(attempt.c.address_hash == address_hash), ADDRESS_LIMIT), (failed, GLOBAL_LIMIT)):
@@ -528,7 +526,7 @@ def _serializer(secret: str) -> URLSafeSerializer:
 
 
 def _address_hash(secret: str, address: str) -> str:
-    """No address is stored; who knows the database without its secret cannot try them all."""
+    """A keyed hash of an address, since no address is stored; without the secret it cannot be inverted by trial."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -546,13 +544,13 @@ ADMINS = frozenset({Role.ADMIN})
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the application knows of itself.
+    """The database and the addresses of an application.
 
     Args:
         engine: the database.
-        secret: what its cookies are signed with.
-        base_url: where people find it, if not where it listens.
-        address: where it was started; None where something else than `serve` did that.
+        secret: signs the cookies.
+        base_url: the address that people use, if it differs from the one that the server listens on.
+        address: the address at which `serve` started it; None if it was started otherwise.
     """
 
     engine: Engine
@@ -561,16 +559,16 @@ class Site:
     address: str | None = None
 
     def link(self, request: Request, path: str) -> str:
-        """The full address of a page, to be sent to somebody.
+        """The full address of a page, for a person who is to receive it.
 
         Raises:
-            RedpencilError: if the request came by a name that is not known to be this service's.
+            RedpencilError: if the request named a host that is not known to be this service.
         """
         if self.base_url is not None:
             return self.base_url + path
         if self.address is not None and not names_this_machine(request.url.hostname or ""):
             raise RedpencilError(
-                f"it is not known whether links with the name {request.url.hostname!r} lead here",
+                f"it is not known whether the name {request.url.hostname!r} belongs to this server",
                 hint=f"start the server with --base-url and the address that people use, or open {self.address}",
             )
         return str(request.base_url).rstrip("/") + path
@@ -578,15 +576,20 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who is signed in."""
+    """A person who is signed in, and the site that they came to."""
 
     person: Person
     session: Session
     csrf: str
+    site: Site
+
+    @property
+    def engine(self) -> Engine:
+        return self.site.engine
 
 
 class DeniedError(Exception):
-    """A request that is not let in. `status` is 401 for nobody signed in and 403 for what they may not do."""
+    """A refused request. `status` is 401 if the visitor is not signed in, and 403 if their role does not allow it."""
 
     def __init__(self, status: int, problem: str, hint: str) -> None:
         super().__init__(problem)
@@ -600,7 +603,7 @@ def site_of(request: Request) -> Site:
 
 
 def find_visitor(request: Request) -> Visitor | None:
-    """Who is signed in; None where nobody is."""
+    """The person who is signed in; None if there is none."""
     site = site_of(request)
     cookie = request.cookies.get(cookie_name(site.secret))
     session = None if cookie is None else read_session(site.secret, cookie, time.time())
@@ -608,14 +611,14 @@ def find_visitor(request: Request) -> Visitor | None:
         return None
     with reading(site.engine) as connection:
         person = person_of_session(connection, session)
-    return None if person is None else Visitor(person, session, csrf_token(site.secret, session))
+    return None if person is None else Visitor(person, session, csrf_token(site.secret, session), site)
 
 
 def admit(request: Request, roles: frozenset[Role] = EVERYBODY) -> Visitor:
-    """Who is signed in and may do this.
+    """Let a person with one of the roles in.
 
     Raises:
-        DeniedError: if nobody is signed in, or they have none of the roles.
+        DeniedError: if the visitor is not signed in or has none of the roles.
     """
     visitor = find_visitor(request)
     if visitor is None:
@@ -626,10 +629,10 @@ def admit(request: Request, roles: frozenset[Role] = EVERYBODY) -> Visitor:
 
 
 def check_origin(request: Request) -> None:
-    """Refuse what another site's page asks for.
+    """Refuse requests from pages of other sites.
 
     Raises:
-        DeniedError: if the browser says that the request comes from elsewhere.
+        DeniedError: if the browser says that the request comes from another site.
     """
     base_url = site_of(request).base_url
     if not comes_from_here(request, base_url):
@@ -640,18 +643,41 @@ def check_origin(request: Request) -> None:
         )
 
 
-def check_token(request: Request, visitor: Visitor, given: str | None) -> None:
-    """Refuse a request that changes something and does not bring the person's CSRF token.
+def check_token(request: Request, visitor: Visitor, token: str | None) -> None:
+    """Refuse a request that should change something but lacks the person's CSRF token.
 
     Raises:
-        DeniedError: if the token is missing or another person's.
+        DeniedError: if the token is missing or belongs to another person.
     """
-    if given is None or not csrf_matches(site_of(request).secret, visitor.session, given):
-        raise DeniedError(403, "The CSRF token is missing or belongs to somebody else.", "Reload the page.")
+    if token is None or not csrf_matches(site_of(request).secret, visitor.session, token):
+        raise DeniedError(403, "The CSRF token is missing or belongs to another person.", "Reload the page.")
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A dependency that lets people with one of the roles in; requests that change something need the CSRF token too.
+
+    Raises:
+        DeniedError: if the request is refused.
+    """
+
+    roles: frozenset[Role] = EVERYBODY
+
+    def __call__(self, request: Request) -> Visitor:
+        visitor = admit(request, self.roles)
+        if request.method not in ("GET", "HEAD"):
+            check_origin(request)
+            check_token(request, visitor, request.headers.get("x-csrf-token"))
+        return visitor
+
+
+SignedIn = Annotated[Visitor, Depends(Guard())]
+Reviewer = Annotated[Visitor, Depends(Guard(REVIEWERS))]
+Admin = Annotated[Visitor, Depends(Guard(ADMINS))]
 
 
 def set_session(request: Request, response: Response, session: Session) -> None:
-    """Sign somebody in with this answer."""
+    """Sign a person in with this answer."""
     site = site_of(request)
     response.set_cookie(
         cookie_name(site.secret),
@@ -664,7 +690,7 @@ def set_session(request: Request, response: Response, session: Session) -> None:
 
 
 def end_session(request: Request, response: Response) -> None:
-    """Sign them out with this answer, on all their devices: a cookie that was copied is worth nothing from now on."""
+    """Sign the person out with this answer, on all their devices, so that copies of the cookie end too."""
     visitor = find_visitor(request)
     if visitor is not None:
         end_sessions(site_of(request).engine, visitor.person.id)

@@ -1,4 +1,4 @@
-"""How far the project is: items, people, pace, time per item, kept share, agreement."""
+"""Progress of the project: items, people, pace, time per item, kept share, agreement; and its charts."""
 
 import time
 from bisect import bisect_right
@@ -9,89 +9,98 @@ from datetime import UTC, date, datetime
 from statistics import fmean, median
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, func, select
+from sqlalchemy import Row as SqlRow
 
-from redpencil.web.agreement import Agreement, Alpha, Period, agreement
-from redpencil.web.charts import Chart, Line, Point, columns, lines, rows
-from redpencil.web.gold import KnownScore, known_scores
+from redpencil.svg import Axis, Chart, Column, Plot, Point, Row, draw_columns, draw_rows
+from redpencil.web.agreement import Agreement, Alpha, agreement
+from redpencil.web.gold import GoldScore, gold_scores
 from redpencil.web.project import CURRENT, OUTCOME_NAMES, ProjectConfig, read_project
 from redpencil.web.review import count_disputes
 from redpencil.web.schema import adjudication, assignment, item, person, submission
 
 
 def progress_charts(progress: "Progress") -> Mapping[str, Chart]:
-    """The charts by name; that of agreement is left out as long as there is nothing to agree on."""
+    """Draw the charts, by name; that of agreement is left out as long as nothing has been measured."""
     charts = {
-        "by_day": columns(
-            [(_day(each.start), each.count) for each in progress.by_day],
+        "by_day": _histogram(
+            [(_day(row.start), row.count) for row in progress.by_day],
             title="Items handed in, by day",
-            below="day (UTC)",
-            beside="items",
-            ticks_every=5,
+            x="day (UTC)",
         ),
-        "by_hour": columns(
-            [(_hour(each.start), each.count) for each in progress.by_hour],
+        "by_hour": _histogram(
+            [(_hour(row.start), row.count) for row in progress.by_hour],
             title="Items handed in, the last 24 hours",
-            below="hour (UTC)",
-            beside="items",
-            ticks_every=4,
+            x="hour (UTC)",
         ),
-        "seconds": columns(
-            [(_seconds(each), each.count) for each in progress.seconds],
+        "seconds": _histogram(
+            [(_seconds(row), row.count) for row in progress.seconds],
             title="Time per item",
-            below="active time on the item, from",
-            beside="items",
+            x="active time on the item, from",
             series=2,
         ),
-        "kept": columns(
-            [(f"{100 * each.start:.0f}", each.count) for each in progress.kept],
+        "kept": _histogram(
+            [(f"{100 * row.start:.0f}", row.count) for row in progress.kept],
             title="Share of the words that is kept",
-            below="from this share on, %",
-            beside="edits",
+            x="from this share on, %",
+            y="edits",
             series=2,
         ),
         "outcomes": _outcomes(progress.outcomes),
     }
-    drawn = _agreement(progress.agreement.periods)
-    span = progress.agreement.span
-    if drawn:
-        charts["agreement"] = lines(
-            drawn,
-            title="Agreement over time",
-            below=f"{'day' if span == 'day' else 'week that begins on'} (UTC)",
-            beside="Krippendorff\N{RIGHT SINGLE QUOTATION MARK}s alpha",
-            ticks=_alpha_ticks(drawn),
-        )
-    return charts
+    agreed = _agreement(progress.agreement)
+    return charts if agreed is None else {**charts, "agreement": agreed}
+
+
+def _histogram(bars: Sequence[tuple[str, int]], *, title: str, x: str, y: str = "items", series: int = 0) -> Chart:
+    story = ", ".join(f"{label}: {count}" for label, count in bars if count) or "nothing yet"
+    drawing = draw_columns([Column(label, ((count, series),)) for label, count in bars], x=x, y=y, whole=True)
+    return Chart(drawing, title, f"{title}, by {x}. {story}.")
 
 
 def _outcomes(outcomes: Mapping[str, int]) -> Chart:
-    total = sum(outcomes.values())
+    total, most = sum(outcomes.values()), max(outcomes.values(), default=1)
     bars = [
-        (OUTCOME_NAMES.get(name, name), float(count), f"{count:,} ({100 * count / total:.0f} %)")
+        (OUTCOME_NAMES.get(name, name), count / most, f"{count:,} ({100 * count / total:.0f} %)")
         for name, count in outcomes.items()
     ]
-    return rows(bars, title="Outcomes", whole=max(outcomes.values(), default=1), series=0)
+    story = "; ".join(f"{name}: {note}" for name, _, note in bars) or "nothing yet"
+    drawing = draw_rows([Row(name, ((length, note, 0),)) for name, length, note in bars])
+    return Chart(drawing, "Outcomes", f"Outcomes. {story}.")
 
 
-def _agreement(periods: Sequence[Period]) -> list[Line]:
-    """A line for each measure that has a value anywhere."""
-    named = (("words changed", "words", 0), ("outcome", "outcome", 1), ("preference", "preference", 2))
-    drawn = []
-    for name, measure, series in named:
-        alphas: list[Alpha] = [getattr(period.measures, measure) for period in periods]
-        if any(alpha.value is not None for alpha in alphas):
-            points = [
-                Point(_iso_day(period.start), alpha.value, alpha.low, alpha.high)
-                for period, alpha in zip(periods, alphas, strict=True)
-            ]
-            drawn.append(Line(name, points, series))
-    return drawn
+MEASURES = (("words changed", "words"), ("outcome", "outcome"), ("preference", "preference"))
 
 
-def _alpha_ticks(drawn: Sequence[Line]) -> tuple[float, ...]:
-    """From 0 to 1, or from as far below 0 as values and their intervals go."""
-    lowest = min(end for line in drawn for point in line.points for end in (point.value, point.low) if end is not None)
+def _agreement(agreed: Agreement) -> Chart | None:
+    """Agreement by day or week, a line for each measure that has a value anywhere; None if none has."""
+    lines: list[tuple[str, int, list[Point]]] = []
+    for series, (name, measure) in enumerate(MEASURES):
+        alphas: list[Alpha] = [getattr(period.measures, measure) for period in agreed.periods]
+        points = [Point(i, a.value, a.low, a.high) for i, a in enumerate(alphas) if a.value is not None]
+        if points:
+            lines.append((name, series, points))
+    if not lines:
+        return None
+    days = [_iso_day(period.start) for period in agreed.periods]
+    title, x = "Agreement over time", f"{'day' if agreed.span == 'day' else 'week that begins on'} (UTC)"
+    ticks = _alpha_ticks([point for _, _, points in lines for point in points])
+    y = Axis(
+        ticks[0],
+        ticks[-1],
+        "Krippendorff\N{RIGHT SINGLE QUOTATION MARK}s alpha",
+        tuple((tick, f"{tick:g}".replace("-", "\N{MINUS SIGN}")) for tick in ticks),
+    )
+    plot, stories = Plot(Axis.named(days, x), y), []
+    for number, (name, series, points) in enumerate(lines):
+        plot.line(points, series, shift=7 * (number - (len(lines) - 1) / 2))
+        stories.append(f"{name}: {', '.join(f'{days[int(point.x)]}: {point.y:.2f}' for point in points)}")
+    return Chart(plot.svg(), title, f"{title}, by {x}. {'. '.join(stories)}.")
+
+
+def _alpha_ticks(points: Sequence[Point]) -> tuple[float, ...]:
+    """Reach from 0 to 1, or from as far below 0 as values and their intervals go."""
+    lowest = min(point.y if point.low is None else point.low for point in points)
     if lowest >= 0:
         return (0, 0.25, 0.5, 0.75, 1)
     return (-0.5, 0, 0.5, 1) if lowest >= -0.5 else (-1, -0.5, 0, 0.5, 1)
@@ -113,16 +122,16 @@ def _hour(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%H}:00"
 
 
-def _seconds(each: "Bin") -> str:
-    return f"{each.start:g} s" if each.start < 60 else f"{each.start / 60:g} min"
+def _seconds(bar: "Bin") -> str:
+    return f"{bar.start:g} s" if bar.start < 60 else f"{bar.start / 60:g} min"
 
 
-AnyRow = Row[*tuple[Any, ...]]
+AnyRow = SqlRow[*tuple[Any, ...]]
 
 HOUR_S, DAY_S = 3600, 86400
 SHOWN_HOURS, SHOWN_DAYS, PACE_DAYS = 24, 30, 7
 FEWEST_DAYS = 2
-"""Days with work without which nothing is foretold."""
+"""Days with work that a forecast needs."""
 KEPT_BINS = 10
 SECONDS_EDGES = (15, 30, 60, 120, 240, 480, 960)
 """Ends of the bins of the time per item; the last bin is open."""
@@ -130,10 +139,10 @@ SECONDS_EDGES = (15, 30, 60, 120, 240, 480, 960)
 
 @dataclass(frozen=True, slots=True)
 class ItemCounts:
-    """Items without a known answer, by how far they are; `known` counts those with one, `comparisons` pairs.
+    """Items by state. Gold items, which have a known answer, are in `known` only; `comparisons` counts pairs.
 
-    `done` have as many editors as the project wants, `started` some, `waiting` none. `open` have somebody at work now;
-    `at_work` counts these people.
+    `done` have as many editors as the project asks for, `started` some, `waiting` none. `open` are being worked on now,
+    by `at_work` people.
     """
 
     total: int
@@ -148,10 +157,10 @@ class ItemCounts:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Submissions of the last days on which somebody worked, and how many such days the rest takes.
+    """Submissions per day of work, over the last days, and the number of such days that the rest takes.
 
-    Submissions on items with a known answer are left out. `left` counts those that are still wanted; `days_left` is
-    None where nothing is left, or where one day alone says nothing of the next.
+    Submissions on gold items are left out. `left` counts the submissions that are still needed; `days_left` is None
+    where nothing is left, or where there was only one day of work, which is no basis for a forecast.
     """
 
     left: int
@@ -161,7 +170,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """A bar: its beginning (a time, a number of seconds, a share), its end (None where open), how many it counts."""
+    """A bar: its start (a time, a number of seconds, a share), its end (None where open), and its count."""
 
     start: float
     end: float | None
@@ -170,21 +179,21 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class PersonProgress:
-    """What one person has done.
+    """Progress of one person.
 
     Args:
         id: of the person.
         name: of the person.
         role: of the person.
-        revoked: whether they may come back no more.
+        revoked: whether they have lost access.
         done: items handed in, without skipped ones.
         skipped: items skipped.
-        skipped_share: of all that they handed in or skipped.
+        skipped_share: share of skipped items among those handed in or skipped.
         taken_back: submissions that they undid.
         median_seconds: of active work on an item.
-        kept: mean share of words kept, of their edits.
-        outcomes: how often they chose each.
-        last_seen: when they last opened, saved or handed in something.
+        kept: mean share of words kept in their edits.
+        outcomes: number of times they chose each outcome.
+        last_seen: time when they last opened, saved or handed in an item.
     """
 
     id: int
@@ -203,8 +212,9 @@ class PersonProgress:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """All that the dashboard shows, ready for JSON. Times are seconds since 1970, UTC; skipped items count nowhere
-    but in the outcomes and beside their people.
+    """Everything that the dashboard shows, ready for JSON.
+
+    Times are seconds since 1970, UTC. Skipped items count in the outcomes and for their people only.
     """
 
     title: str
@@ -223,21 +233,21 @@ class Progress:
     mean_kept: float | None
     kept: tuple[Bin, ...]
     agreement: Agreement
-    known: tuple[KnownScore, ...]
+    known: tuple[GoldScore, ...]
 
     @property
     def only_comparisons(self) -> bool:
-        """Whether there is nothing to edit here."""
+        """True if all items are comparisons, so that there is nothing to edit."""
         return 0 < self.items.comparisons == self.items.total + self.items.known
 
     @property
     def charts(self) -> Mapping[str, Chart]:
-        """The pictures of the page, by name."""
+        """The charts of the page, by name."""
         return progress_charts(self)
 
 
 def progress(connection: Connection, now: float | None = None) -> Progress:
-    """How far the project is at the time `now`."""
+    """Measure the progress at the time `now`."""
     now = time.time() if now is None else now
     config = read_project(connection)
     current = connection.execute(
@@ -274,12 +284,12 @@ def progress(connection: Connection, now: float | None = None) -> Progress:
         mean_kept=fmean(kept) if kept else None,
         kept=_by_kept(kept),
         agreement=agreement(connection),
-        known=tuple(known_scores(connection)),
+        known=tuple(gold_scores(connection)),
     )
 
 
 def _items(connection: Connection, config: ProjectConfig, now: float) -> tuple[ItemCounts, int]:
-    """The counts, and how many submissions are still wanted."""
+    """Counts of items, and the number of submissions that are still needed."""
     unknown = item.c.known_answer.is_(None)
     wanted = config.editors_per_item
     done = Counter[int]()
@@ -290,7 +300,7 @@ def _items(connection: Connection, config: ProjectConfig, now: float) -> tuple[I
         .where(unknown)
         .group_by(item.c.done, decided)
     ):
-        done[max(times, wanted) if settled else times] += items  # nobody gets an item that is decided
+        done[max(times, wanted) if settled else times] += items  # an item that is settled is not assigned again
     opened, at_work = connection.execute(
         select(func.count(assignment.c.item_id.distinct()), func.count(assignment.c.person_id.distinct()))
         .join(item, assignment.c.item_id == item.c.id)
@@ -313,7 +323,7 @@ def _items(connection: Connection, config: ProjectConfig, now: float) -> tuple[I
 
 
 def _pace(times: Sequence[float], left: int, now: float) -> Pace:
-    """The pace of the last days; those without work, such as a weekend, do not count."""
+    """Pace over the last days; days without work, such as a weekend, do not count."""
     recent = [at for at in times if now - at < PACE_DAYS * DAY_S]
     days = len({int(at // DAY_S) for at in recent})
     per_day = len(recent) / days if days else 0.0
@@ -321,7 +331,7 @@ def _pace(times: Sequence[float], left: int, now: float) -> Pace:
 
 
 def _people(connection: Connection, current: Iterable[AnyRow]) -> tuple[PersonProgress, ...]:
-    """Everybody who has a way in or has done something, the busiest first."""
+    """All people who have access or have done something, the busiest first."""
     of_person: defaultdict[int, list[AnyRow]] = defaultdict(list)
     for row in current:
         of_person[row.person_id].append(row)
@@ -331,13 +341,13 @@ def _people(connection: Connection, current: Iterable[AnyRow]) -> tuple[PersonPr
         _person(row, of_person[row.id], taken_back.get(row.id, 0), seen.get(row.id))
         for row in connection.execute(select(person.c.id, person.c.name, person.c.role, person.c.revoked))
     )
-    shown = [each for each in everybody if not each.revoked or each.last_seen is not None]
-    return tuple(sorted(shown, key=lambda each: (-each.done, each.name)))
+    listed = [one for one in everybody if not one.revoked or one.last_seen is not None]
+    return tuple(sorted(listed, key=lambda one: (-one.done, one.name)))
 
 
 def _person(row: AnyRow, handed_in: Sequence[AnyRow], taken_back: int, seen: float | None) -> PersonProgress:
-    work = [each for each in handed_in if each.outcome != "skipped"]
-    kept = [each.kept for each in work if each.outcome == "edited"]
+    work = [sent for sent in handed_in if sent.outcome != "skipped"]
+    kept = [sent.kept for sent in work if sent.outcome == "edited"]
     skipped = len(handed_in) - len(work)
     return PersonProgress(
         id=row.id,
@@ -348,9 +358,9 @@ def _person(row: AnyRow, handed_in: Sequence[AnyRow], taken_back: int, seen: flo
         skipped=skipped,
         skipped_share=skipped / len(handed_in) if handed_in else None,
         taken_back=taken_back,
-        median_seconds=median(each.seconds for each in work) if work else None,
+        median_seconds=median(sent.seconds for sent in work) if work else None,
         kept=fmean(kept) if kept else None,
-        outcomes=dict(Counter(each.outcome for each in handed_in).most_common()),
+        outcomes=dict(Counter(sent.outcome for sent in handed_in).most_common()),
         last_seen=seen,
     )
 
@@ -377,27 +387,27 @@ def _last_seen(connection: Connection) -> dict[int, float]:
 
 
 def _by_time(times: Iterable[float], span: int, shown: int, now: float) -> tuple[Bin, ...]:
-    """The last hours or days, the current one last; they begin on full hours, or days of UTC."""
+    """Counts of the last hours or days, the current one last; they start on full hours, or days of UTC."""
     last = int(now // span)
     counts = Counter(int(at // span) for at in times)
     return tuple(Bin(n * span, (n + 1) * span, counts[n]) for n in range(last - shown + 1, last + 1))
 
 
 def _by_seconds(seconds: Iterable[float]) -> tuple[Bin, ...]:
-    counts = Counter(bisect_right(SECONDS_EDGES, each) for each in seconds)
+    counts = Counter(bisect_right(SECONDS_EDGES, value) for value in seconds)
     starts = (0, *SECONDS_EDGES)
     ends: tuple[int | None, ...] = (*SECONDS_EDGES, None)
     return tuple(Bin(start, end, counts[n]) for n, (start, end) in enumerate(zip(starts, ends, strict=True)))
 
 
 def _by_kept(kept: Iterable[float]) -> tuple[Bin, ...]:
-    counts = Counter(min(int(each * KEPT_BINS), KEPT_BINS - 1) for each in kept)
+    counts = Counter(min(int(share * KEPT_BINS), KEPT_BINS - 1) for share in kept)
     return tuple(Bin(n / KEPT_BINS, (n + 1) / KEPT_BINS, counts[n]) for n in range(KEPT_BINS))
 
 
 @dataclass(frozen=True, slots=True)
 class PreferenceCount:
-    """How often people preferred the first file's response, the second's, or neither; with the models, where known."""
+    """Number of times people preferred the first file's response, the second's, or neither; models where known."""
 
     first_model: str
     second_model: str
@@ -407,14 +417,14 @@ class PreferenceCount:
 
     @property
     def names(self) -> tuple[str, str]:
-        """What to call the two files."""
+        """Names of the two files."""
         models = (("the first file", self.first_model), ("the second file", self.second_model))
         first, second = (f"{file} ({model})" if model else file for file, model in models)
         return first, second
 
 
 def preference_counts(connection: Connection) -> tuple[PreferenceCount, ...]:
-    """The counts of each pair of models, by name. They would tell whoever compares which model is the better one."""
+    """Counts for each pair of models, by name. People who compare must not see them: they say which model is better."""
     shown = (item.c.model, item.c.second_model, item.c.swapped, submission.c.outcome)
     query = select(*shown, func.count()).join_from(item, submission, submission.c.item_id == item.c.id)
     counts: Counter[tuple[str, str, str]] = Counter()

@@ -1,7 +1,7 @@
 """One database for one project: an SQLite file, or PostgreSQL for many people on several server processes.
 
-Everything is written through `writing`, in short transactions. SQLite runs one of them at a time; on PostgreSQL those
-that must not meet lock the rows that they are about.
+All writes go through `writing`, in short transactions. SQLite runs one of them at a time; on PostgreSQL transactions
+that exclude each other lock their rows.
 """
 
 import random
@@ -26,11 +26,11 @@ from redpencil.web.schema import SCHEMA_VERSION, setting
 
 _BUSY_SQLITE: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _BUSY_POSTGRES: Final = (
-    *("08", "57P01", "57P02", "57P03"),  # the connection is lost, the server stops or starts
-    *("40001", "40P01", "55P03", "57014", "53300"),  # others are in the way, or too many
+    *("08", "57P01", "57P02", "57P03"),  # the connection was lost, the server stops or starts
+    *("40001", "40P01", "55P03", "57014", "53300"),  # conflicts with other transactions, or too many connections
 )
 _REFUSED_POSTGRES: Final = ("password", "authentication", "pg_hba.conf", "does not exist")
-"""What is said of a connection that will not work the next time either. PostgreSQL gives it no code there."""
+"""Parts of messages about connections that will fail the next time too. PostgreSQL gives no code for them."""
 _SAVED = "what was saved before is safe"
 _NEEDS: Final = {
     sqlite3.SQLITE_FULL: ("the disk of the server is full", "make room on it; " + _SAVED),
@@ -43,13 +43,13 @@ _NEEDS: Final = {
     "25006": ("the database cannot be written to", "look at its settings"),
 }
 _FILES: WeakKeyDictionary[Engine, tuple[Path, tuple[int, int]]] = WeakKeyDictionary()
-"""The files that engines were opened on, as device and number: a path may lead elsewhere later."""
+"""The files that engines were opened on, by device and inode: the path may lead to another file later."""
 
 
 def meaning_of(error: DBAPIError) -> RedpencilError | None:
-    """What to tell people of an error that the database gave: that it is busy, or what the server needs.
+    """Translate a database error for people: the database is busy, or the server needs repair.
 
-    None stands for all else, which is a mistake of ours and needs a traceback.
+    None means any other error: a bug, which needs a traceback.
     """
     cause = error.orig
     if isinstance(cause, sqlite3.Error):
@@ -64,39 +64,34 @@ def meaning_of(error: DBAPIError) -> RedpencilError | None:
 
 
 def _is_lost(error: DBAPIError) -> bool:
-    """Whether a connection to PostgreSQL broke or could not be made, so that the next one may."""
+    """Return whether a connection to PostgreSQL broke or could not be made, so that the next one may."""
     if error.connection_invalidated:
         return True
-    told = str(error.orig)
-    return type(error.orig).__name__ == "OperationalError" and not any(word in told for word in _REFUSED_POSTGRES)
+    message = str(error.orig)
+    return type(error.orig).__name__ == "OperationalError" and not any(word in message for word in _REFUSED_POSTGRES)
 
 
 def _needs(problem: str, remedy: str) -> StorageError:
     return StorageError(problem, hint=f"nothing was changed; tell an admin of the project: {remedy}")
 
 
-def remember_file(engine: Engine, path: Path) -> None:
-    """Keep in mind which file an engine was opened on."""
-    _FILES[engine] = (path, _identity(path))
-
-
 def check_file(engine: Engine) -> None:
-    """Look whether the engine's file is still where it was: SQLite goes on with one that was deleted or moved, and what
-    is written then is lost. For PostgreSQL there is nothing to look at.
+    """Check that the engine's file is still at its path: SQLite would continue to write to a file that was deleted or
+    moved, and that work would be lost. Does nothing for PostgreSQL.
 
     Raises:
-        StorageError: if it is gone, or another one has taken its place.
+        StorageError: if the file is gone or was replaced.
     """
     if engine not in _FILES:
         return
     path, identity = _FILES[engine]
     try:
-        found = _identity(path)
+        current = _identity(path)
     except OSError:
-        found = None
-    if found != identity:
-        what = "is not where it was" if found is None else "was replaced by another one"
-        raise _needs(f"the database's file {what}", f"bring back {path.name} and start the server again")
+        current = None
+    if current != identity:
+        event = "is not where it was" if current is None else "was replaced by another one"
+        raise _needs(f"the database's file {event}", f"bring back {path.name} and start the server again")
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -105,30 +100,30 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 VERSION_TABLE = "redpencil_version"
-"""Holds the migration that the database is at; a database with tables but without this one is not ours."""
+"""The table with the current migration; a database that has tables but not this one belongs to another program."""
 
 _KNOWN_VERSIONS = frozenset(f"{number:04}" for number in range(1, int(SCHEMA_VERSION) + 1))
 _BUSY_S = 5.0
-"""How long a connection to SQLite waits for another one to finish writing."""
+"""Seconds that a connection to SQLite waits for another one to finish writing."""
 _MIGRATION_LOCK = 0x7265_6470_656E
 """The advisory lock of PostgreSQL that one process holds while it migrates."""
 _WRITING = "redpencil_writing"
 _TURNS: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
-_WAY_OUT = "give a path in a folder that can be written to, or the URL of a PostgreSQL database that runs"
+_HINT = "give a path in a writable folder, or the URL of a running PostgreSQL database"
 
 
 def open_database(place: str | Path) -> Engine:
-    """Open a project's database; it is made or brought up to date first, by one process at a time.
+    """Open a project's database. It is created or migrated first, by one process at a time.
 
     Args:
         place: path of an SQLite file, or a URL such as `postgresql://user:password@host/name`.
 
     Raises:
-        RedpencilError: if it cannot be opened, belongs to something else, or was made by a newer redpencil.
+        RedpencilError: if it cannot be opened, belongs to another program, or was made by a newer redpencil.
     """
     url = _url(place)
     sqlite = url.get_backend_name() == "sqlite"
-    shown = url.database if sqlite else url.render_as_string(hide_password=True)
+    name = url.database if sqlite else url.render_as_string(hide_password=True)
     engine = _sqlite(url) if sqlite else _postgres(url)
     if sqlite:
         _make_file(Path(str(url.database)))
@@ -139,24 +134,25 @@ def open_database(place: str | Path) -> Engine:
                 _use_wal(str(url.database))
             _migrate(engine)
         if sqlite:
-            remember_file(engine, Path(str(url.database)))
+            path = Path(str(url.database))
+            _FILES[engine] = (path, _identity(path))
     except RedpencilError as error:
         engine.dispose()
-        raise RedpencilError(error.problem, file=shown, hint=error.hint) from None
+        raise RedpencilError(error.problem, file=name, hint=error.hint) from None
     except DBAPIError as error:
         engine.dispose()
         problem = f"the database cannot be opened ({str(error.orig).strip()})"
-        raise RedpencilError(problem, file=shown, hint=_WAY_OUT) from None
+        raise RedpencilError(problem, file=name, hint=_HINT) from None
     return engine
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that may write; it is committed at the end, and rolled back if anything is raised.
+    """Open a transaction that may write; it is committed at the end, and rolled back on an exception.
 
     Raises:
-        BusyError: if others write for too long.
-        StorageError: if the file is gone, where it is an SQLite file.
+        BusyError: if other writers take too long.
+        StorageError: if the SQLite file is gone.
     """
     with _turn(engine), engine.connect() as connection:
         check_file(engine)
@@ -167,13 +163,13 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A connection that reads, and holds nobody up."""
+    """Open a connection that reads and blocks no other connection."""
     with engine.connect() as connection:
         yield connection
 
 
 def _url(place: str | Path) -> URL:
-    """Where the database is; whatever is no URL is a path."""
+    """Read the place of a database; anything that is not a URL is a path."""
     if isinstance(place, str) and "://" in place:
         try:
             url = make_url(place)
@@ -190,13 +186,13 @@ def _url(place: str | Path) -> URL:
 
 
 def _make_file(path: Path) -> None:
-    """An empty file where there is none, to be opened as an empty database."""
+    """Create an empty file, which SQLite opens as an empty database, unless the file exists."""
     try:
         if not path.exists():
             path.touch()
     except OSError as error:
         problem = f"the database cannot be opened ({error.strerror})"
-        raise RedpencilError(problem, file=path, hint=_WAY_OUT) from None
+        raise RedpencilError(problem, file=path, hint=_HINT) from None
 
 
 def _postgres(url: URL) -> Engine:
@@ -206,11 +202,11 @@ def _postgres(url: URL) -> Engine:
 
 
 def _sqlite(url: URL) -> Engine:
-    """`rw`: a connection that is made while people work opens the file that there is, and never makes a new one."""
+    """Create an engine for SQLite. Mode `rw` opens the existing file and never creates a new one while people work."""
     place = f"{Path(str(url.database)).as_uri()}?mode=rw"
     engine = create_engine(url, pool_size=20, max_overflow=20, hide_parameters=True)
 
-    def connect(_dialect: object, _record: object, _given: object, _named: object) -> sqlite3.Connection:
+    def connect(_dialect: object, _record: object, _args: object, _kwargs: object) -> sqlite3.Connection:
         check_file(engine)
         return sqlite3.connect(place, uri=True, timeout=_BUSY_S, check_same_thread=False)
 
@@ -223,7 +219,7 @@ def _sqlite(url: URL) -> Engine:
 
 @contextmanager
 def _turn(engine: Engine) -> Iterator[None]:
-    """Let the threads of this process write to SQLite one after the other, so that only processes compete."""
+    """Let the threads of this process write to SQLite in turn, so that only processes compete."""
     lock = _TURNS.get(engine)
     if lock is None:
         yield
@@ -237,14 +233,14 @@ def _turn(engine: Engine) -> Iterator[None]:
 
 
 def _set_up(connection: sqlite3.Connection, _record: object) -> None:
-    """What SQLite forgets with a connection. `FULL`: a draft that was called saved survives a power cut."""
-    connection.isolation_level = None  # transactions are begun by `_begin`, not by the driver
+    """Set what SQLite does not store in its file. With `FULL` a draft that was reported as saved survives a crash."""
+    connection.isolation_level = None  # `_begin` begins transactions, not the driver
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = FULL")
 
 
 def _begin(connection: Connection) -> None:
-    """Whoever is going to write waits its turn now: a transaction that only finds out later cannot wait."""
+    """Begin a transaction. One that will write takes the lock now: SQLite does not let it wait for the lock later."""
     if not connection.get_execution_options().get(_WRITING, False):
         connection.exec_driver_sql("BEGIN")
         return
@@ -254,7 +250,7 @@ def _begin(connection: Connection) -> None:
     deadline = time.monotonic() + _BUSY_S
     raw.execute("PRAGMA busy_timeout = 0")
     try:
-        while not _begun(raw):
+        while not _try_to_begin(raw):
             if time.monotonic() > deadline:
                 raise _busy()
             time.sleep(random.uniform(0.0005, 0.003))
@@ -269,9 +265,9 @@ def _busy() -> BusyError:
     )
 
 
-def _begun(raw: sqlite3.Connection) -> bool:
-    """Try to begin writing. SQLite itself would try after longer and longer pauses, up to a tenth of a second, so that
-    a process that writes much would keep the others out for seconds.
+def _try_to_begin(raw: sqlite3.Connection) -> bool:
+    """Try to begin writing. SQLite itself would retry after pauses that grow to a tenth of a second, so that a process
+    that writes a lot would block the others for seconds.
     """
     try:
         raw.execute("BEGIN IMMEDIATE")
@@ -283,7 +279,7 @@ def _begun(raw: sqlite3.Connection) -> bool:
 
 
 def _use_wal(path: str) -> None:
-    """Let people read while somebody writes. The file remembers it; SQLite does not wait by itself here."""
+    """Let connections read while another one writes. The file stores this mode; SQLite does not wait by itself here."""
     deadline = time.monotonic() + _BUSY_S
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         while True:
@@ -292,7 +288,7 @@ def _use_wal(path: str) -> None:
                 return
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise RedpencilError(f"the database cannot be written ({error})", hint=_WAY_OUT) from None
+                    raise RedpencilError(f"the database cannot be written ({error})", hint=_HINT) from None
                 time.sleep(0.02)
 
 
@@ -309,10 +305,10 @@ def _check_encoding(engine: Engine) -> None:
 
 
 def _version(engine: Engine) -> str | None:
-    """The migration that the database is at; None for a new one.
+    """The current migration of the database; None for a new one.
 
     Raises:
-        RedpencilError: if something else is in there, or it was made by a newer redpencil.
+        RedpencilError: if it belongs to another program or was made by a newer redpencil.
     """
     with reading(engine) as connection:
         return _version_at(connection)
@@ -323,7 +319,7 @@ def _version_at(connection: Connection) -> str | None:
     if VERSION_TABLE not in tables:
         if tables:
             raise RedpencilError(
-                f"the database belongs to something else (it has a table {min(tables)!r})",
+                f"the database belongs to another program (it has a table {min(tables)!r})",
                 hint="give another path or a new database",
             )
         return None
@@ -336,17 +332,17 @@ def _version_at(connection: Connection) -> str | None:
             hint="pip install --upgrade redpencil",
         )
     if version not in _KNOWN_VERSIONS:
-        shown = "none" if version is None else repr(version)
+        name = "none" if version is None else repr(version)
         raise RedpencilError(
-            f"the database does not say which schema it has ({shown} is in its table {VERSION_TABLE})",
+            f"the schema of the database is unknown ({name} is in its table {VERSION_TABLE})",
             hint="bring back a copy of it, or start a new one",
         )
     return str(version)
 
 
 def _migrate(engine: Engine) -> None:
-    """Bring the schema up to date in one transaction; other processes wait for it, and then find it done."""
-    from alembic import command  # it takes a while to import, and most starts have nothing to migrate
+    """Migrate the schema in one transaction; other processes wait for it and then have nothing to do."""
+    from alembic import command  # slow to import, and most starts have nothing to migrate
     from alembic.config import Config
 
     with writing(engine) as connection:
@@ -362,12 +358,12 @@ def _migrate(engine: Engine) -> None:
 
 
 MOST_EVENTS = 500
-"""Of one page of the log."""
+"""Lines on one page of the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A line of the log. `person` is the name of who did it; None where nobody was signed in."""
+    """A line of the log. `person` is the name of the person who acted; None if the visitor was not signed in."""
 
     id: int
     at: float
@@ -387,7 +383,7 @@ def record_event(
     item_id: int | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """Add a line to the log, in the transaction of what it tells of."""
+    """Add a line to the log, in the transaction of the action itself."""
     connection.execute(
         insert(schema.event).values(
             at=at, action=action, person_id=person_id, item_id=item_id, detail=dict(detail or {})
@@ -396,7 +392,7 @@ def record_event(
 
 
 def list_events(connection: Connection, *, before: int | None = None, limit: int = 100) -> list[Event]:
-    """The newest lines first; `before` is the id of the oldest line already seen."""
+    """List the newest lines first; `before` is the id of the oldest line already seen."""
     query = (
         select(schema.event, schema.person.c.name)
         .join(schema.person, schema.person.c.id == schema.event.c.person_id, isouter=True)
@@ -411,14 +407,14 @@ def list_events(connection: Connection, *, before: int | None = None, limit: int
     ]
 
 
-def keep(connection: Connection, key: str, value: Any) -> None:
-    """Write a value, whether or not there was one."""
+def store_value(connection: Connection, key: str, value: Any) -> None:
+    """Store a value under a key, and replace the value that the key has."""
     adding = _insert(connection).values(key=key, value=value)
     connection.execute(adding.on_conflict_do_update(index_elements=[setting.c.key], set_={"value": value}))
 
 
-def keep_first(connection: Connection, key: str, value: Any) -> None:
-    """Write a value where there is none. Whoever does the same at once is waited for, and theirs stays."""
+def store_value_once(connection: Connection, key: str, value: Any) -> None:
+    """Store a value under a key that has none. A simultaneous call with the same key is awaited and wins."""
     connection.execute(_insert(connection).values(key=key, value=value).on_conflict_do_nothing())
 
 

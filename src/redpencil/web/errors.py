@@ -1,4 +1,4 @@
-"""What stops somebody's work on an item; each exception is named after the answer that the person gets."""
+"""Errors that stop work on an item or a change to the project; each is named after the answer that it causes."""
 
 from typing import Literal
 
@@ -8,18 +8,18 @@ StaleReason = Literal["changed", "taken", "done", "released"]
 
 
 class WorkError(RedpencilError):
-    """The base of what a page has to handle when it works on an item."""
+    """The base of errors that a page handles while a person works on an item."""
 
 
 class Stale(WorkError):  # noqa: N818
     """The page is behind the server; nothing was overwritten, and the page still holds its own text.
 
     Args:
-        problem: what happened, in one sentence.
+        problem: the event, in one sentence.
         text: the text that the server holds for this person and item.
-        version: the version to send with the next draft or submit.
-        reason: `changed` in another tab; `taken` by other people after the lease ran out; `done`, that is submitted
-            already; `released` in another tab.
+        version: the version to send with the next draft or submission.
+        reason: `changed` or `released` in another tab; `taken` by other people after the lease ran out; `done` if the
+            item was submitted already.
     """
 
     def __init__(self, problem: str, *, text: str, version: int, reason: StaleReason) -> None:
@@ -30,24 +30,24 @@ class Stale(WorkError):  # noqa: N818
 
 
 class Forbidden(WorkError):  # noqa: N818
-    """The assignment or submission is somebody else's."""
+    """The assignment or submission belongs to another person."""
 
 
 class NotFound(WorkError):  # noqa: N818
-    """There is no such item, assignment or submission."""
+    """The item, assignment or submission does not exist."""
 
 
 class Refused(WorkError):  # noqa: N818
-    """What was sent cannot be accepted as it is, such as an edit beyond the hard limit; the draft is untouched."""
+    """The content cannot be accepted, such as an edit beyond the hard limit; the draft is untouched."""
 
 
 class BusyError(RedpencilError):
-    """The database has not answered in time; nothing was done, and the same may be tried again."""
+    """The database did not answer in time; nothing was done, and the request can be repeated."""
 
 
 class StorageError(RedpencilError):
-    """The database can keep nothing until somebody sees to the server, as where its disk is full."""
+    """The database cannot store anything until an admin repairs the server, for example because its disk is full."""
 
 
 class OutdatedError(RedpencilError):
-    """What somebody wants to change is not as they saw it any more; nothing was overwritten."""
+    """The settings have changed since the person saw them; nothing was overwritten."""

@@ -1,30 +1,52 @@
-"""Items go in and edits come out, while people work.
+"""Import of items, export of edits and comparisons, and the listing of items, all while people work.
 
-An item is known by its id and never overwritten: a file may be imported again, whole or longer. Rows go in by the
-batch, so that nobody who saves a draft waits for a long file.
+An item is identified by its id and never overwritten, so a file can be imported again after it has grown. Rows are
+imported in batches, so that a person who saves a draft does not wait for a long file.
 """
 
 import json
 import secrets
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, Select, exists, func, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    Text,
+    cast,
+    exists,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 
-from redpencil.editing.edit import beside
 from redpencil.errors import RedpencilError
-from redpencil.records import Comparison, Edit, EditOutcome, JsonlFile, Preference, Response
-from redpencil.web.bodies import LONGEST_TEXT
+from redpencil.records import (
+    Comparison,
+    Edit,
+    EditOutcome,
+    JsonlFile,
+    Preference,
+    Response,
+    instruction_of,
+    merge_meta,
+)
+from redpencil.text import escape_half_pairs, unstorable
 from redpencil.web.database import writing
-from redpencil.web.project import CURRENT, call_untitled
+from redpencil.web.project import CURRENT, DECIDED, LONGEST_TEXT, call_untitled
 from redpencil.web.schema import adjudication, assignment, item, person, submission
 from redpencil.web.security import BODY_LIMIT
-from redpencil.web.text import measure, unstorable
+from redpencil.web.text import measure
 
 LONGEST_IMPORTED: Final = LONGEST_TEXT * 3 // 4
 """Characters."""
@@ -34,7 +56,7 @@ _LONGEST_ESCAPE: Final = len(json.dumps("\U0001f58d")) - 2
 
 
 def too_long(text: str) -> str | None:
-    """Why a text could not be handed in, as the end of a sentence about it; None where it could."""
+    """The reason why a text is too long to be submitted, as the end of a sentence; None if it is not."""
     if len(text) > LONGEST_IMPORTED:
         return f"has {len(text):,} characters, of which {LONGEST_IMPORTED:,} are allowed"
     if len(text) * _LONGEST_ESCAPE + 2 <= LARGEST_IMPORTED:
@@ -48,26 +70,31 @@ def too_long(text: str) -> str | None:
 def paired(
     first: Iterable[Response], second: Iterable[Response], files: tuple[str, str]
 ) -> list[tuple[Response, Response]]:
-    """The rows of both files, matched by id, in the order of the first; `files` are what errors call the two.
+    """Match the rows of two files by id, in the order of the first.
+
+    Args:
+        first: the rows of the first file.
+        second: the rows of the second file.
+        files: the names of the files in errors.
 
     Raises:
         RedpencilError: if the files do not answer the same prompts.
     """
-    here: dict[str, Response] = {}
+    by_id: dict[str, Response] = {}
     for row in first:
-        if row.id in here:
+        if row.id in by_id:
             raise RedpencilError(
-                f"the id {row.id!r} is there twice", file=files[0], field="id", hint="leave one of the rows out"
+                f"the id {row.id!r} occurs twice", file=files[0], field="id", hint="remove one of the rows"
             )
-        here[row.id] = row
+        by_id[row.id] = row
     others = {row.id: row for row in second}
-    _refuse_more(files[0], [one for one in here if one not in others], files[1])
-    _refuse_more(files[1], [one for one in others if one not in here], files[0])
-    pairs = [(row, others[row.id]) for row in here.values()]
+    _refuse_more(files[0], [id for id in by_id if id not in others], files[1])
+    _refuse_more(files[1], [id for id in others if id not in by_id], files[0])
+    pairs = [(row, others[row.id]) for row in by_id.values()]
     for row, other in pairs:
         if row.prompt != other.prompt:
             raise RedpencilError(
-                f"the id {row.id!r} has another prompt than in {files[0]}",
+                f"the prompt of the id {row.id!r} differs from that in {files[0]}",
                 file=files[1],
                 field="id",
                 hint="answer the same prompts in both",
@@ -76,7 +103,7 @@ def paired(
 
 
 def _refuse_more(file: str, ids: list[str], other: str) -> None:
-    """Refuse a file that has ids which the other one lacks."""
+    """Refuse a file with ids that the other one lacks."""
     if ids:
         counted = "an id" if len(ids) == 1 else f"{len(ids):,} ids"
         example = repr(ids[0]) if len(ids) == 1 else f"such as {ids[0]!r}"
@@ -91,22 +118,22 @@ def _refuse_more(file: str, ids: list[str], other: str) -> None:
 _BATCH: Final = 500
 _LONGEST_ID: Final = 500
 _IMPORT_LOCK: Final = 0x696D_706F_7274
-"""The advisory lock of PostgreSQL under which positions are given."""
+"""The advisory lock of PostgreSQL for the assignment of positions."""
 _TEXTS: Final = ("prompt", "context", "response", "second")
-_TOLD: Final = frozenset({"kept", "annotation"})
-"""What the `meta` of an exported edit always tells of it."""
+_OWN_META: Final = frozenset({"kept", "annotation"})
+"""The keys that the `meta` of an exported edit always has."""
 
 EXPORTED: Final[Mapping[str, EditOutcome]] = {
     "edited": EditOutcome.EDITED,
     "no_edit_needed": EditOutcome.UNCHANGED,
     "cannot_be_fixed": EditOutcome.REFUSED,
 }
-"""What a person's outcome becomes in edits.jsonl; an item that was skipped gives no row."""
+"""The outcomes in edits.jsonl for those of people; a skipped item gives no row."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedRow:
-    """A row that was left out, as it could not be handed in again, and why."""
+    """A row that was left out because it is too long to be submitted."""
 
     id: str
     problem: str
@@ -114,8 +141,8 @@ class RefusedRow:
 
 @dataclass(frozen=True, slots=True)
 class ImportCount:
-    """What an import did. `changed` rows have the id of an item with another text and were left out; `empty` ones hold
-    no response, so there is nothing to edit; `refused` ones are too long.
+    """Counts of imported rows. `known` rows are there already; `changed` rows have the id of an item with a different
+    text and were left out; `empty` rows have no response to edit; `refused` rows are too long.
     """
 
     added: int = 0
@@ -127,7 +154,7 @@ class ImportCount:
 
 @dataclass(frozen=True, slots=True)
 class ExportCount:
-    """Current submissions by what becomes of them. Skipped items and known-answer items are not exported."""
+    """Counts of current submissions by kind. Skipped items and gold items (`known_answers`) are not exported."""
 
     edits: int
     comparisons: int
@@ -139,28 +166,28 @@ class ExportCount:
 def import_responses(
     engine: Engine, rows: Iterable[Response], suggestions: Mapping[str, str] | None = None
 ) -> ImportCount:
-    """Add responses to edit; `suggestions` are an LLM's edits by id, also for items that lack one so far.
+    """Add responses to edit; `suggestions` are an LLM's edits by id, also for existing items without one.
 
     Raises:
-        RedpencilError: if a text cannot be kept; the batches before it are in.
+        RedpencilError: if a text cannot be stored; the batches before it are imported.
     """
-    given = {} if suggestions is None else suggestions
-    return _import(engine, "edit", (_response_values(row, given.get(row.id)) for row in rows))
+    by_id = suggestions or {}
+    return _import(engine, "edit", (_response_values(row, by_id.get(row.id)) for row in rows))
 
 
-def import_known_answers(
+def import_gold_items(
     engine: Engine, edits: Iterable[Edit], suggestions: Mapping[str, str] | None = None
 ) -> ImportCount:
-    """Add responses whose best edit is known. An item that is there already becomes one if nobody has worked on it.
+    """Add gold items: responses whose best edit is known. An existing item becomes one if it has no assignment yet.
 
-    Its suggestion, without which it would stand out among items that have one, is that of `suggestions` by its id, or
-    else the text `suggestion` of its `meta`.
+    The suggestion of a gold item, without which it would be recognisable among items with suggestions, comes from
+    `suggestions` by its id, or else from the text `suggestion` in its `meta`.
 
     Raises:
-        RedpencilError: as `import_responses`, or if an outcome is none that a person can have.
+        RedpencilError: as `import_responses`, or if people cannot choose an outcome.
     """
-    given = {} if suggestions is None else suggestions
-    return _import(engine, "edit", (_known_values(edit, given.get(edit.id)) for edit in edits))
+    by_id = suggestions or {}
+    return _import(engine, "edit", (_gold_values(edit, by_id.get(edit.id)) for edit in edits))
 
 
 def import_comparisons(
@@ -169,9 +196,9 @@ def import_comparisons(
     second: Iterable[Response],
     files: tuple[str, str] = ("the first file", "the second file"),
 ) -> ImportCount:
-    """Add pairs of responses to compare, matched by id; which one is shown as A is drawn when a pair is added.
+    """Add pairs of responses to compare, matched by id; the response shown as A is drawn when a pair is added.
 
-    A project that has nothing else and no title of its own is called Comparisons from then on.
+    A project with only comparisons and no title of its own gets the title Comparisons.
 
     Raises:
         RedpencilError: as `import_responses`, or if the files do not answer the same prompts.
@@ -184,25 +211,23 @@ def import_comparisons(
 
 
 def question_of(prompt: str, meta: Mapping[str, Any]) -> str:
-    """The prompt without the input that pages fold, where it ends with it."""
-    instruction, given = meta.get("instruction"), meta.get("input")
-    whole = isinstance(instruction, str) and bool(given) and prompt == f"{instruction}\n\n{given}"
-    return str(instruction) if whole else prompt
+    """Remove the input, which pages fold, from the end of a prompt."""
+    return instruction_of(prompt, meta)
 
 
 def export_edits(connection: Connection) -> Iterator[Edit]:
-    """What people made of the responses, in order of the items.
+    """Export the edits of people in the order of the items.
 
-    An item that a reviewer has decided about gives one row, by that decision; others give a row for each current
-    submission, all with the id of the item. Outcomes become those of `EXPORTED`, and `edited` is the original unless
-    it is EDITED. `meta` also gets `model` of the response, `kept` and
+    An item with a reviewer's decision gives one row for the decision; other items give a row for each current
+    submission, all with the id of the item. Outcomes are mapped by `EXPORTED`, and `edited` is the original unless the
+    outcome is EDITED. `meta` also gets `model` of the response, `kept` and
 
     - `annotation`: the person's own `outcome`, `reason` and `tags` (spans of the original), `seconds` of work and
-      `distance` in characters; `adjudicated` where a reviewer decided.
+      `distance` in characters; `adjudicated` if a reviewer decided.
 
-    What the response's own `meta` has under one of these names goes on under `response_` and the name.
+    Keys of the response's own `meta` with one of these names get the prefix `response_`.
 
-    Skipped items and known-answer items are left out; `count_exports` counts them.
+    Skipped items and gold items are left out; `count_exports` counts them.
     """
     reviewer = person.alias()
     query: Select[Any] = (  # one statement sees the submissions and the decisions of one moment
@@ -233,10 +258,11 @@ def export_edits(connection: Connection) -> Iterator[Edit]:
 
 
 def export_comparisons(connection: Connection) -> Iterator[Comparison]:
-    """Which response people prefer; `first` and `second` are those of the two files, however they were shown.
+    """Export the preferences of people; `first` and `second` are those of the two files, in whatever order they were
+    shown.
 
-    `meta` gets `first_model`, `second_model` and `annotation`: `reason`, `seconds` and which one was `shown_first`.
-    What it had under these names goes on under `response_` and the name.
+    `meta` gets `first_model`, `second_model` and `annotation`: `reason`, `seconds` and `shown_first`. Keys that it had
+    under these names get the prefix `response_`.
     """
     query = (
         select(item, submission.c.outcome, submission.c.reason, submission.c.seconds, person.c.name)
@@ -251,17 +277,17 @@ def export_comparisons(connection: Connection) -> Iterator[Comparison]:
         if row.swapped:
             sides, models = sides[::-1], models[::-1]
             preference = _OTHER[preference]
-        shown = "second" if row.swapped else "first"
-        annotation = {"reason": row.reason, "seconds": round(row.seconds, 1), "shown_first": shown}
+        shown_first = "second" if row.swapped else "first"
+        annotation = {"reason": row.reason, "seconds": round(row.seconds, 1), "shown_first": shown_first}
         named = {key: model for key, model in zip(("first_model", "second_model"), models, strict=True) if model}
-        meta = beside(row.meta, named | {"annotation": annotation})
+        meta = merge_meta(row.meta, named | {"annotation": annotation})
         yield Comparison(row.external_id, row.prompt, *sides, preference, annotator=row.name, meta=meta)
 
 
 def count_exports(connection: Connection) -> ExportCount:
-    """How many current submissions there are of each sort, and how many items reviewers decided."""
-    known = item.c.known_answer.is_not(None)
-    groups = (item.c.kind, submission.c.outcome, known)
+    """Count the current submissions of each kind, and the items that reviewers decided."""
+    is_gold = item.c.known_answer.is_not(None)
+    groups = (item.c.kind, submission.c.outcome, is_gold)
     query = select(*groups, func.count()).join_from(item, submission, submission.c.item_id == item.c.id)
     counts: Counter[tuple[str, bool, bool]] = Counter()
     for kind, outcome, gold, count in connection.execute(query.where(submission.c.undone.is_(None)).group_by(*groups)):
@@ -283,14 +309,14 @@ _OTHER: Final = {
 
 
 def _edited(row: Row[Any]) -> Edit:
-    """What one person made of a response."""
+    """Export one person's submission."""
     annotation = {"outcome": row.outcome, "reason": row.reason, "tags": row.tags}
     annotation |= {"seconds": round(row.seconds, 1), "distance": row.distance}
     return _edit(row, row.name, row.outcome, row.edited, row.kept, annotation)
 
 
 def _decided(row: Row[Any]) -> Edit:
-    """What a reviewer made of it."""
+    """Export a reviewer's decision."""
     outcome, edited = row.decided_outcome, row.decided_edited
     measured = measure(row.item_response, edited if outcome == "edited" else row.item_response)
     annotation = {"outcome": outcome, "reason": row.decided_reason, "distance": measured.distance, "adjudicated": True}
@@ -301,7 +327,7 @@ def _edit(
     row: Row[Any], editor: str, outcome: str, edited: str | None, kept: float, annotation: Mapping[str, Any]
 ) -> Edit:
     model = {"model": row.item_model} if row.item_model else {}
-    meta = beside(row.item_meta, {**model, "kept": round(kept, 4), "annotation": annotation}, _TOLD)
+    meta = merge_meta(row.item_meta, {**model, "kept": round(kept, 4), "annotation": annotation}, _OWN_META)
     text = edited if outcome == "edited" and edited is not None else row.item_response
     return Edit(
         row.item_external_id,
@@ -315,14 +341,14 @@ def _edit(
 
 
 def _response_values(row: Response, suggestion: str | None) -> dict[str, Any]:
-    meta = beside(row.meta, {} if row.finished else {"finished": False})
+    meta = merge_meta(row.meta, {} if row.finished else {"finished": False})
     return _values(row.id, row.prompt, row.response, meta) | {"model": row.model, "suggestion": suggestion}
 
 
-def _known_values(edit: Edit, suggestion: str | None) -> dict[str, Any]:
-    own = edit.meta.get("suggestion")
-    if suggestion is None and isinstance(own, str):
-        suggestion = own
+def _gold_values(edit: Edit, suggestion: str | None) -> dict[str, Any]:
+    in_meta = edit.meta.get("suggestion")
+    if suggestion is None and isinstance(in_meta, str):
+        suggestion = in_meta
     outcome = next((name for name, outcome in EXPORTED.items() if outcome is edit.outcome), None)
     if outcome is None:
         raise RedpencilError(
@@ -336,23 +362,23 @@ def _known_values(edit: Edit, suggestion: str | None) -> dict[str, Any]:
 
 
 def _pair_values(first: Response, second: Response) -> dict[str, Any]:
-    """The pair as it came; its sides are drawn where it is added."""
+    """The columns of a pair in the order of the files; `_import_batch` draws the sides."""
     values = _values(first.id, first.prompt, first.response, first.meta)
     return values | {"second": second.response, "model": first.model, "second_model": second.model}
 
 
 def _swapped(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A pair with its sides changed."""
+    """Swap the sides of a pair."""
     sides = {"response": row["second"], "second": row["response"], "model": row["second_model"]}
     return {**row, **sides, "second_model": row["model"], "swapped": 1 - row["swapped"]}
 
 
 def _values(external_id: str, prompt: str, response: str, meta: Mapping[str, Any]) -> dict[str, Any]:
-    given = meta.get("input")
+    context = meta.get("input")
     return {
         "external_id": external_id,
         "prompt": prompt,
-        "context": given if isinstance(given, str) else "",
+        "context": context if isinstance(context, str) else "",
         "response": response,
         "second": None,
         "model": "",
@@ -385,12 +411,12 @@ def _import(engine: Engine, kind: str, rows: Iterable[dict[str, Any]]) -> Import
 
 
 def _import_batch(connection: Connection, kind: str, rows: list[dict[str, Any]], counts: dict[str, int]) -> None:
-    """Whoever gives positions does so alone."""
+    """Add rows at the next positions, under a lock that keeps other imports out."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _IMPORT_LOCK})
-    here = item.c.external_id.in_([row["external_id"] for row in rows])
-    found = connection.execute(select(item).where(item.c.kind == kind, here)).mappings()
-    known: dict[str, dict[str, Any]] = {row["external_id"]: dict(row) for row in found}
+    ids = item.c.external_id.in_([row["external_id"] for row in rows])
+    existing = connection.execute(select(item).where(item.c.kind == kind, ids)).mappings()
+    known: dict[str, dict[str, Any]] = {row["external_id"]: dict(row) for row in existing}
     position = connection.execute(select(func.coalesce(func.max(item.c.position), -1))).scalar_one()
     now, added = time.time(), []
     for row in rows:
@@ -411,26 +437,26 @@ def _import_batch(connection: Connection, kind: str, rows: list[dict[str, Any]],
 
 
 def _complete(connection: Connection, before: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    """Give a known item what it lacks; False where a known answer comes too late or differs from the one there is."""
+    """Add the suggestion or known answer that an item lacks; False if the answer is too late or differs."""
     if "id" not in before:
         return before["known_answer"] == row["known_answer"] or row["known_answer"] is None
-    here = update(item).where(item.c.id == before["id"])
+    change = update(item).where(item.c.id == before["id"])
     if row["suggestion"] is not None and before["suggestion"] is None:
-        connection.execute(here.values(suggestion=row["suggestion"]))
+        connection.execute(change.values(suggestion=row["suggestion"]))
     if row["known_answer"] is None or row["known_answer"] == before["known_answer"]:
         return True
     if before["known_answer"] is not None:
         return False
     connection.execute(select(item.c.id).where(item.c.id == before["id"]).with_for_update(key_share=True))
-    # A statement of its own sees what was committed while this one waited for the lock.
+    # A separate statement sees commits made while this one waited for the lock.
     if connection.execute(select(exists().where(assignment.c.item_id == before["id"]))).scalar_one():
         return False
-    connection.execute(here.values(known_answer=row["known_answer"]))
+    connection.execute(change.values(known_answer=row["known_answer"]))
     return True
 
 
 def _too_long(row: Mapping[str, Any]) -> str | None:
-    """Why people could not hand in one of the texts that they may be sent, or are to come to."""
+    """The reason why a text that people may see or should write is too long to be submitted; None if none is."""
     answer = row["known_answer"] or {}
     texts = {"response": row["response"], "suggestion": row["suggestion"], "known answer": answer.get("edited")}
     problems = (f"its {name} {problem}" for name, text in texts.items() if text and (problem := too_long(text)))
@@ -438,7 +464,7 @@ def _too_long(row: Mapping[str, Any]) -> str | None:
 
 
 def _check(row: Mapping[str, Any]) -> None:
-    """Refuse what no database can hold."""
+    """Refuse a row that no database can store."""
     external_id = row["external_id"]
     problem = None
     if len(external_id) > _LONGEST_ID:
@@ -447,28 +473,141 @@ def _check(row: Mapping[str, Any]) -> None:
     texts["known answer"] = (row["known_answer"] or {}).get("edited")
     for name, content in texts.items():
         if content is not None and (bad := unstorable(content)):
-            problem = f"holds {bad} of {name.removeprefix('external_')}, which cannot be kept"
+            problem = f"holds {bad} of {name.removeprefix('external_')}, which cannot be stored"
     try:
         json.dumps([row["meta"], row["known_answer"]], allow_nan=False)
     except (TypeError, ValueError) as error:
-        problem = f"has meta data that JSON does not hold ({error})"
+        problem = f"has metadata that JSON cannot represent ({error})"
     if problem is not None:
-        shown = external_id[:80].encode("utf-8", "backslashreplace").decode()
-        raise RedpencilError(f"the row {shown!r} {problem}", field="id", hint="correct the row, then import again")
+        name = escape_half_pairs(external_id[:80])
+        raise RedpencilError(f"the row {name!r} {problem}", field="id", hint="correct the row, then import again")
 
 
-Suggested = TypeVar("Suggested", Response, Edit)
+RowT = TypeVar("RowT", Response, Edit)
 
 
 def read_suggestions(path: Path) -> dict[str, Edit]:
-    """The edits of a file that change something, by id."""
+    """Read the edits of a file that change something, by id."""
     return {edit.id: edit for edit in JsonlFile(path, Edit) if edit.outcome is EditOutcome.EDITED}
 
 
-def matching(rows: Iterable[Suggested], edits: Mapping[str, Edit], texts: dict[str, str]) -> Iterator[Suggested]:
-    """The rows, as they come; before each its suggestion goes into `texts`, if there is one of this very text."""
+def matching(rows: Iterable[RowT], edits: Mapping[str, Edit], texts: dict[str, str]) -> Iterator[RowT]:
+    """Pass rows through; before each row, put its suggestion into `texts` if an edit has exactly its text."""
     for row in rows:
         edit = edits.get(row.id)
         if edit is not None and edit.original == (row.original if isinstance(row, Edit) else row.response):
             texts[row.id] = edit.edited
         yield row
+
+
+PAGE: Final = 50
+"""Items on one page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An item with its submissions in order, skipped ones included and undone ones left out.
+
+    `kept` is the share of the words that each submission kept, `decided` the outcome of a reviewer's decision. `known`
+    marks a gold item. An item has a page of its own if `open` is true.
+    """
+
+    item_id: int
+    external_id: str
+    kind: str
+    prompt: str
+    outcomes: tuple[str, ...]
+    kept: tuple[float, ...]
+    tags: tuple[str, ...]
+    decided: str | None
+    known: bool
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPage:
+    """A page of items in the order of their import; `more` says whether there is a next page."""
+
+    items: tuple[Listed, ...]
+    more: bool
+
+
+def list_items(
+    connection: Connection,
+    *,
+    person: int | None = None,
+    outcome: str | None = None,
+    tag: str | None = None,
+    id: str | None = None,
+    page: int = 1,
+) -> ListedPage:
+    """List a page of items. None does not filter; all conditions on a submission apply to the same submission.
+
+    A filter by person leaves out responses that wait for a decision: the reviewer who decides must not learn whose text
+    is whose.
+
+    Args:
+        connection: to the database.
+        person: id of the person who handed something in for the item.
+        outcome: the outcome of a submission.
+        tag: the name of a tag on a changed span.
+        id: a part of the item's id; case does not matter.
+        page: which page, from 1.
+    """
+    conditions: list[ColumnElement[bool]] = []
+    of_submission: list[ColumnElement[bool]] = []
+    if person is not None:
+        of_submission.append(submission.c.person_id == person)
+        conditions.append(~_waits_for_a_decision())
+    if outcome is not None:
+        of_submission.append(submission.c.outcome == outcome)
+    if tag is not None:
+        # The driver writes JSON as Python does, on both databases.
+        of_submission.append(cast(submission.c.tags, Text).contains(f'"tag": {json.dumps(tag)}}}', autoescape=True))
+    if of_submission:
+        here = submission.c.item_id == item.c.id
+        conditions.append(exists().where(here, submission.c.undone.is_(None), *of_submission).correlate(item))
+    if id is not None:
+        conditions.append(item.c.external_id.icontains(id, autoescape=True))
+    query = (
+        select(item, adjudication.c.outcome.label("decided"))
+        .join(adjudication, adjudication.c.item_id == item.c.id, isouter=True)
+        .where(*conditions)
+        .order_by(item.c.position, item.c.id)
+        .limit(PAGE + 1)
+        .offset(PAGE * (page - 1))
+    )
+    rows = connection.execute(query).all()
+    submissions = _submissions(connection, [row.id for row in rows[:PAGE]])
+    return ListedPage(tuple(_listed(row, submissions[row.id]) for row in rows[:PAGE]), len(rows) > PAGE)
+
+
+def _waits_for_a_decision() -> ColumnElement[bool]:
+    judged = select(submission.c.outcome, func.coalesce(submission.c.edited, "").label("edited")).where(CURRENT)
+    distinct = judged.where(submission.c.item_id == item.c.id).correlate(item).distinct().subquery()
+    ways = select(func.count()).select_from(distinct).scalar_subquery()
+    return (item.c.kind == "edit") & item.c.known_answer.is_(None) & ~DECIDED & (ways > 1)
+
+
+def _submissions(connection: Connection, ids: list[int]) -> dict[int, list[Row[Any]]]:
+    query = select(submission).where(submission.c.item_id.in_(ids), submission.c.undone.is_(None))
+    by_item: dict[int, list[Row[Any]]] = defaultdict(list)
+    for row in connection.execute(query.order_by(submission.c.id)):
+        by_item[row.item_id].append(row)
+    return by_item
+
+
+def _listed(row: Row[Any], submissions: list[Row[Any]]) -> Listed:
+    judged = [one for one in submissions if one.outcome != "skipped"]
+    return Listed(
+        item_id=row.id,
+        external_id=row.external_id,
+        kind=row.kind,
+        prompt=question_of(row.prompt, row.meta),
+        outcomes=tuple(one.outcome for one in submissions),
+        kept=tuple(one.kept for one in submissions),
+        tags=tuple(sorted({tag["tag"] for one in submissions for tag in one.tags})),
+        decided=row.decided,
+        known=row.known_answer is not None,
+        open=row.kind == "edit" and bool(judged),
+    )

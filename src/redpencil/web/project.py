@@ -1,4 +1,4 @@
-"""What a project asks of its people: guidelines, limits, tags, how many editors see an item."""
+"""The settings of a project: guidelines, limits, tags, the number of editors of an item."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ from sqlalchemy import Connection, exists, select
 
 from redpencil.errors import RedpencilError
 from redpencil.sections import Section, parse_section
-from redpencil.web.database import keep, keep_first, record_event
+from redpencil.text import unstorable
+from redpencil.web.database import record_event, store_value, store_value_once
 from redpencil.web.errors import OutdatedError
 from redpencil.web.schema import adjudication, item, setting, submission
-from redpencil.web.text import unstorable
 
 Decision = Literal["edited", "no_edit_needed", "cannot_be_fixed"]
-"""What can be found about a response, by editors and by reviewers."""
+"""Outcomes for a response that editors and reviewers can choose."""
 EditorOutcome = Literal[Decision, "skipped"]
 Choice = Literal["first", "second", "tie"]
-"""What can be found about a comparison: A, B, or neither."""
+"""Outcomes for a comparison: A, B, or neither."""
 Outcome = Literal[EditorOutcome, Choice]
 
 DECISIONS: Final[tuple[str, ...]] = get_args(Decision)
@@ -28,7 +28,7 @@ OUTCOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "edit": get_args(EditorOutcome),
     "compare": (*get_args(Choice), "skipped"),
 }
-"""What can be handed in, by the kind of the item."""
+"""Outcomes that can be submitted, by the kind of the item."""
 OUTCOME_NAMES: Final[Mapping[str, str]] = {
     "edited": "Edited",
     "no_edit_needed": "No edit needed",
@@ -38,14 +38,16 @@ OUTCOME_NAMES: Final[Mapping[str, str]] = {
     "second": "B is better",
     "tie": "Tie",
 }
-"""What pages call them."""
+"""Labels of the outcomes on pages."""
+LONGEST_TEXT: Final = 2_000_000
+"""Characters of a text that a person may send."""
 LONGEST_REASON: Final = 10_000
 MOST_TAGS: Final = 1_000
 
 CURRENT: Final = submission.c.undone.is_(None) & (submission.c.outcome != "skipped")
-"""Submissions that judge their item: not taken back, and no skip."""
+"""Submissions that judge their item: not undone and not skipped."""
 DECIDED: Final = exists().where(adjudication.c.item_id == item.c.id).correlate(item)
-"""Items that a reviewer has settled; no editor is needed for them any more."""
+"""Items that a reviewer has settled; they need no more editors."""
 
 
 DEFAULT_TAGS = ("wrong fact", "irrelevant", "redundant", "rude", "unclear", "unsafe")
@@ -54,7 +56,7 @@ _KEY = "project"
 
 
 class ProjectConfig(Section):
-    """The settings of one project; they may change while people work, and count from then on."""
+    """The settings of one project; a change counts from then on, also while people work."""
 
     title: str = Field(DEFAULT_TITLE, min_length=1, max_length=200, description="What the pages call the project.")
     guidelines: str = Field("", max_length=200_000, description="What editors should do, in Markdown.")
@@ -69,14 +71,14 @@ class ProjectConfig(Section):
     tags: tuple[str, ...] = Field(DEFAULT_TAGS, max_length=50, description="Names that a changed span may be given.")
     editors_per_item: int = Field(1, ge=1, le=100, description="Editors that work on an item, blind to each other.")
     lease_s: float = Field(
-        900, ge=10, le=7 * 86400, description="Seconds without a saved draft until an item goes to somebody else."
+        900, ge=10, le=7 * 86400, description="Seconds without a saved draft until an item goes to another editor."
     )
     known_answer_share: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="How often a person's next item is one of those whose answer is known, to see how well people do: "
-        "0.05 is one in twenty, drawn at random, and 0, the default, none, however many were imported.",
+        description="Share of gold items (items with a known answer, which show how well people do) among a person's "
+        "items, drawn at random: 0.05 is one in twenty. With 0, the default, no gold item is shown.",
     )
     suggestions: bool = Field(True, description="Whether editors see an LLM's suggestion where there is one.")
     reason_required_for: tuple[Outcome, ...] = Field(
@@ -85,7 +87,7 @@ class ProjectConfig(Section):
 
     @property
     def fingerprint(self) -> str:
-        """Tells these settings from others, so that nobody overwrites some that they have not seen."""
+        """A hash of the settings, so that a person cannot overwrite settings that they have not seen."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
     @field_validator("tags", mode="after")
@@ -99,12 +101,12 @@ class ProjectConfig(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.kept_soft < self.kept_hard:
-            raise ValueError("kept_soft is below kept_hard, so nobody would be warned before the limit")
+            raise ValueError("kept_soft is below kept_hard, so no editor would be warned before the limit")
         if None not in (self.distance_soft, self.distance_hard) and self.distance_soft > self.distance_hard:  # type: ignore[operator]
-            raise ValueError("distance_soft is above distance_hard, so nobody would be warned before the limit")
+            raise ValueError("distance_soft is above distance_hard, so no editor would be warned before the limit")
         for text in (self.title, self.guidelines, *self.tags):
             if problem := unstorable(text):
-                raise ValueError(f"{problem} cannot be kept")
+                raise ValueError(f"{problem} cannot be stored")
         return self
 
 
@@ -127,10 +129,10 @@ def parse_project(data: Mapping[str, Any], *, file: str | Path | None = None) ->
 
 
 def load_project_file(path: str | Path) -> ProjectConfig:
-    """Read a project's settings from YAML; what it leaves out has its default.
+    """Read a project's settings from YAML; settings that it leaves out have their defaults.
 
     Raises:
-        RedpencilError: if the file cannot be read or a setting does not fit.
+        RedpencilError: if the file cannot be read or a setting is invalid.
     """
     try:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
@@ -148,19 +150,19 @@ def load_project_file(path: str | Path) -> ProjectConfig:
 
 
 def read_project(connection: Connection) -> ProjectConfig:
-    """The project's settings; the defaults where none were ever written."""
+    """Read the project's settings; the defaults if none were stored."""
     value = connection.execute(select(setting.c.value).where(setting.c.key == _KEY)).scalar()
     return ProjectConfig() if value is None else parse_project(value)
 
 
 def write_project(connection: Connection, config: ProjectConfig) -> None:
     """Replace the project's settings."""
-    keep(connection, _KEY, config.model_dump(mode="json"))
+    store_value(connection, _KEY, config.model_dump(mode="json"))
 
 
 def call_untitled(connection: Connection, title: str) -> None:
-    """Give a project a title where it still has the default one."""
-    keep_first(connection, _KEY, ProjectConfig().model_dump(mode="json"))
+    """Give a project a title if it still has the default one."""
+    store_value_once(connection, _KEY, ProjectConfig().model_dump(mode="json"))
     connection.execute(select(setting.c.key).where(setting.c.key == _KEY).with_for_update())
     config = read_project(connection)
     if config.title == DEFAULT_TITLE:
@@ -170,25 +172,25 @@ def call_untitled(connection: Connection, title: str) -> None:
 def change_project(
     connection: Connection, config: ProjectConfig, *, version: str | None = None, by: int | None = None, now: float
 ) -> list[str]:
-    """Replace the settings, say so in the log, and give the names of those that changed.
+    """Replace the settings, record the change in the log, and return the names of the changed settings.
 
     Args:
-        connection: one that writes; whoever changes them at once waits for it.
+        connection: a writing one; simultaneous changes wait for it.
         config: the new settings.
-        version: that of the settings which `config` was made from; None replaces whatever there is.
-        by: who does it.
+        version: the version of the settings that `config` was made from; None replaces any version.
+        by: id of the person who makes the change.
         now: the time.
 
     Raises:
-        OutdatedError: if somebody else changed the settings meanwhile.
+        OutdatedError: if the settings were changed in the meantime.
     """
-    keep_first(connection, _KEY, ProjectConfig().model_dump(mode="json"))
+    store_value_once(connection, _KEY, ProjectConfig().model_dump(mode="json"))
     connection.execute(select(setting.c.key).where(setting.c.key == _KEY).with_for_update())
-    before = read_project(connection)  # a statement of its own sees what was committed while the lock was waited for
+    before = read_project(connection)  # a separate statement sees commits made while this one waited for the lock
     if version is not None and version != before.fingerprint:
         raise OutdatedError(
-            "somebody else has changed the settings since you opened them",
-            hint="open the page anew and make your change there",
+            "the settings have changed since you opened them",
+            hint="reload the page and make your change again",
         )
     changed = [name for name in type(config).model_fields if getattr(config, name) != getattr(before, name)]
     if changed:

@@ -1,4 +1,4 @@
-"""Where editors differ about a response, a reviewer decides, place by place, without knowing who the editors are.
+"""Disputes: if editors differ about a response, a reviewer decides, place by place, without knowing their names.
 
 Comparisons are not settled: each person's preference is a judgement of its own and is exported as such.
 """
@@ -17,12 +17,12 @@ from redpencil.web.errors import NotFound, Refused, Stale
 from redpencil.web.items import question_of
 from redpencil.web.project import CURRENT, DECISIONS, read_project
 from redpencil.web.schema import adjudication, item, person, submission
-from redpencil.web.work import judge
+from redpencil.web.work import validate_submission
 
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """A stretch of the original, in characters, and what takes its place; an insertion has `start == end`."""
+    """A stretch of the original, in characters, and its replacement; an insertion has `start == end`."""
 
     start: int
     end: int
@@ -31,7 +31,7 @@ class Hunk:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """One text for a place, and the letters of the editors who have it there. `original` marks the text as it was."""
+    """One text for a place, and the letters of the editors who chose it. `original` marks the unchanged text."""
 
     text: str
     editors: tuple[str, ...]
@@ -40,9 +40,9 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A stretch of the original that editors differ on, or that one or all of them changed; the original comes first.
+    """A stretch of the original that at least one editor changed; the original is the first alternative.
 
-    `before` is what all of them kept between the place before and this one.
+    `before` is the text that all editors kept between the previous place and this one.
     """
 
     before: str
@@ -52,7 +52,7 @@ class Place:
 
 
 def hunks_of(original: str, edited: str) -> tuple[Hunk, ...]:
-    """What an edit does to the original, hunk by hunk."""
+    """Split an edit into hunks."""
     return tuple(
         Hunk(*block.original, edited[slice(*block.edited)])
         for block in diff_words(original, edited)
@@ -61,7 +61,7 @@ def hunks_of(original: str, edited: str) -> tuple[Hunk, ...]:
 
 
 def merge(original: str, chosen: Iterable[Hunk]) -> str:
-    """The original with the chosen hunks applied, in whatever order they are given.
+    """Apply hunks, in any order, to the original.
 
     Raises:
         ValueError: if two hunks overlap, or one lies outside of the original.
@@ -80,11 +80,11 @@ def merge(original: str, chosen: Iterable[Hunk]) -> str:
 
 
 def places_between(original: str, edits: Mapping[str, str]) -> tuple[tuple[Place, ...], str]:
-    """The places where at least one edit departs from the original, and what follows the last one.
+    """Find the places where at least one edit differs from the original, and the text after the last place.
 
     Args:
         original: the text that was edited.
-        edits: what each editor made of it, by the editor's letter.
+        edits: the edited texts, by the editors' letters.
     """
     hunks = [(hunk, editor) for editor, edited in edits.items() for hunk in hunks_of(original, edited)]
     places, reached = [], 0
@@ -102,9 +102,9 @@ def places_between(original: str, edits: Mapping[str, str]) -> tuple[tuple[Place
 
 
 def _overlapping(hunks: Iterable[tuple[Hunk, str]]) -> list[tuple[int, int, list[tuple[Hunk, str]]]]:
-    """Groups of hunks that cover one stretch of the original; an insertion belongs to what it touches."""
+    """Group hunks that cover one stretch of the original; an insertion belongs to the hunk that it touches."""
     groups: list[tuple[int, int, list[tuple[Hunk, str]]]] = []
-    for hunk, editor in sorted(hunks, key=lambda each: (each[0].start, each[0].end)):
+    for hunk, editor in sorted(hunks, key=lambda pair: (pair[0].start, pair[0].end)):
         start, end, members = groups[-1] if groups else (-1, -1, [])
         touches = hunk.start == end and (hunk.start == hunk.end or start == end)
         if hunk.start < end or touches:
@@ -115,15 +115,15 @@ def _overlapping(hunks: Iterable[tuple[Hunk, str]]) -> list[tuple[int, int, list
 
 
 MOST_LISTED = 100
-"""Disputes that are listed at once."""
+"""The most disputes in one list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """One editor's current submission, by letter instead of name, so that the text decides.
+    """One editor's current submission, with a letter instead of the name, so that the text decides.
 
-    Letters are dealt out anew for each response, and not in the order of the submissions, so no letter means the same
-    person everywhere. `name` is set where somebody may know it, which is never before the decision.
+    Letters are assigned anew for each response, and not in the order of the submissions, so a letter does not mean the
+    same person everywhere. `name` is never set before the decision.
     """
 
     editor: str
@@ -140,7 +140,7 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """An item that at least two people have judged differently. `decided` is when a reviewer settled it."""
+    """An item that at least two people have judged differently. `decided` is the time of a reviewer's decision."""
 
     item_id: int
     external_id: str
@@ -153,7 +153,7 @@ class Dispute:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a reviewer made of an item."""
+    """A reviewer's decision about an item."""
 
     outcome: str
     edited: str | None
@@ -163,10 +163,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class DisputeDetail:
-    """All that a reviewer needs in order to decide.
+    """A response with its current edits, as a reviewer needs them to decide.
 
-    `version` grows with every submission, undo and decision on the item, and goes back with the decision. `after` is
-    what all editors kept after the last place.
+    `version` grows with every submission, undo and decision on the item, and is sent back with the decision. `after` is
+    the text that all editors kept after the last place.
     """
 
     item_id: int
@@ -184,25 +184,25 @@ class DisputeDetail:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A decision that is safe in the database, and the next dispute, if there is one."""
+    """A decision that is safe in the database, and the next dispute if there is one."""
 
     version: int
     next_item_id: int | None
 
 
 def disputes(connection: Connection, *, limit: int = MOST_LISTED, offset: int = 0) -> list[Dispute]:
-    """What waits for a decision, in the order in which the items were added, after `offset` others."""
+    """List the disputes that wait for a decision, in the order of the items, after `offset` others."""
     return _listed(connection, _in_dispute(False).limit(limit).offset(offset))
 
 
 def settled_disputes(connection: Connection, *, limit: int = MOST_LISTED) -> list[Dispute]:
-    """What has been decided, the newest decision first."""
+    """List the disputes that were decided, the newest decision first."""
     newest = _in_dispute(True).order_by(None).order_by(adjudication.c.decided.desc(), item.c.id)
     return sorted(_listed(connection, newest.limit(limit)), key=lambda dispute: -(dispute.decided or 0))
 
 
 def count_disputes(connection: Connection, *, settled: bool) -> int:
-    """How many wait for a decision, or have been decided."""
+    """Count the disputes that were decided, or that wait."""
     return connection.execute(select(func.count()).select_from(_in_dispute(settled).subquery())).scalar_one()
 
 
@@ -239,7 +239,7 @@ def _dispute(judged: Sequence[Any]) -> Dispute:
 
 
 def _in_dispute(settled: bool) -> Select[Any]:
-    """Responses without a known answer that at least two people have judged differently, in the order of the items."""
+    """Select responses, but not gold items, that at least two people have judged differently, in order."""
     differing = (
         select(submission.c.item_id)
         .where(CURRENT)
@@ -260,7 +260,7 @@ def _in_dispute(settled: bool) -> Select[Any]:
 
 
 def next_dispute(connection: Connection, after: int | None = None) -> int | None:
-    """The item of the next dispute after that of item `after`, going round at the end; None where no other is left."""
+    """The item of the next dispute after item `after`, starting over at the end; None if no other is left."""
     others = _in_dispute(False).limit(1)
     if after is None:
         first: int | None = connection.scalar(others)
@@ -268,29 +268,29 @@ def next_dispute(connection: Connection, after: int | None = None) -> int | None
     others = others.where(item.c.id != after)
     place = connection.scalar(select(item.c.position).where(item.c.id == after))
     later = others.where(tuple_(item.c.position, item.c.id) > (place, after))
-    found: int | None = connection.scalar(later) or connection.scalar(others)
-    return found
+    item_id: int | None = connection.scalar(later) or connection.scalar(others)
+    return item_id
 
 
 def dispute(connection: Connection, item_id: int, *, names: bool = False) -> DisputeDetail:
-    """A response with all its current edits, disputed or not.
+    """Get a response with all its current edits, disputed or not.
 
     Args:
         connection: to the database.
-        item_id: which response.
-        names: whether to tell who the editors are, if it is decided.
+        item_id: id of the response.
+        names: whether to include the editors' names if the item is decided.
 
     Raises:
-        NotFound: if there is no such response, or nobody has judged it.
+        NotFound: if the response does not exist or has no submissions.
     """
-    # Before all else: where somebody hands in while this is read, the version must be the one without it, so that a
-    # decision that did not see their text is refused.
+    # The version is read first: if a submission arrives meanwhile, the version must be the one before it, so that a
+    # decision made without that submission is refused.
     decision = connection.execute(select(adjudication).where(adjudication.c.item_id == item_id)).one_or_none()
     version = _version(connection, item_id, decision)
     row = connection.execute(_response(item_id)).one_or_none()
     voices = () if row is None else _voices(connection, item_id, names=names and decision is not None)
     if row is None or not voices:
-        raise NotFound("there is no such response, or nobody has judged it", hint="go back to the list")
+        raise NotFound("there is no such response, or it has no submissions", hint="go back to the list")
     texts = {voice.editor: text for voice in voices if (text := _text_of(voice, row.response)) is not None}
     places, after = places_between(row.response, texts)
     return DisputeDetail(
@@ -320,7 +320,7 @@ def _voices(connection: Connection, item_id: int, *, names: bool) -> tuple[Voice
         .join(person, person.c.id == submission.c.person_id)
         .where(submission.c.item_id == item_id, CURRENT)
     )
-    dealt = sorted(rows, key=lambda row: hashlib.sha256(f"voice {row.id}".encode()).digest())
+    shuffled = sorted(rows, key=lambda row: hashlib.sha256(f"voice {row.id}".encode()).digest())
     return tuple(
         Voice(
             editor=_letter(number),
@@ -334,7 +334,7 @@ def _voices(connection: Connection, item_id: int, *, names: bool) -> tuple[Voice
             distance=row.distance,
             seconds=row.seconds,
         )
-        for number, row in enumerate(dealt)
+        for number, row in enumerate(shuffled)
     )
 
 
@@ -351,7 +351,7 @@ def _text_of(voice: Voice, original: str) -> str | None:
 
 
 def _version(connection: Connection, item_id: int, decision: Row[Any] | None) -> int:
-    """Submissions ever made, undone and decided: whatever happens to the item, the number grows."""
+    """The number of submissions, undos and decisions so far, which grows with every change to the item."""
     made, undone = connection.execute(
         select(func.count(), func.count(submission.c.undone)).where(submission.c.item_id == item_id)
     ).one()
@@ -370,23 +370,23 @@ def decide(
     *,
     now: float,
 ) -> Decided:
-    """Settle a response, or settle it anew.
+    """Settle a response, for the first time or again.
 
     Args:
         engine: the database.
         person_id: the reviewer.
-        item_id: what is decided.
-        version: that of the `DisputeDetail` which the reviewer saw.
-        text: the edited text, where the outcome is `edited`, with the line ends of the original or those of a page.
+        item_id: id of the response.
+        version: the version of the `DisputeDetail` that the reviewer saw.
+        text: the edited text if the outcome is `edited`, with the line ends of the original or of a page.
         outcome: one of `DECISIONS`.
-        reason: why, in the reviewer's words, which the project may ask for as it asks editors.
-        merged_from: the submissions whose hunks were taken.
+        reason: the reason in the reviewer's words, which the project may require as it does from editors.
+        merged_from: the submissions whose hunks were used.
         now: the time.
 
     Raises:
-        Stale: if somebody submitted, took back or decided meanwhile.
-        Refused: if the outcome does not fit, or the text or the reason is missing, or the text unchanged. The limits of
-            the project are for editors.
+        Stale: if a submission, undo or decision was made in the meantime.
+        Refused: if the outcome is invalid, the text or the reason is missing, or the text is unchanged. The limits of
+            the project apply only to editors.
         NotFound: as `dispute`.
     """
     with reading(engine) as connection:
@@ -394,9 +394,9 @@ def decide(
         config = read_project(connection)
         current_ones = _current_submissions(connection, item_id)
     if row is None or not current_ones:
-        raise NotFound("there is no such response, or nobody has judged it", hint="go back to the list")
+        raise NotFound("there is no such response, or it has no submissions", hint="go back to the list")
     _check(text, outcome)
-    judged = judge("edit", row.response, config, outcome, text, reason, limits=False)
+    valid = validate_submission("edit", row.response, config, outcome, text, reason, limits=False)
     with writing(engine) as connection:
         connection.execute(select(item.c.id).where(item.c.id == item_id).with_for_update())
         before = connection.execute(select(adjudication).where(adjudication.c.item_id == item_id)).one_or_none()
@@ -404,16 +404,19 @@ def decide(
         if version != current:
             held = row.response if before is None or before.edited is None else before.edited
             raise Stale(
-                "somebody submitted or decided on this item meanwhile", text=held, version=current, reason="changed"
+                "a submission or decision on this item was made in the meantime",
+                text=held,
+                version=current,
+                reason="changed",
             )
         if not set(merged_from) <= set(_current_submissions(connection, item_id)):
-            raise Refused("some of the submissions are not current", field="merged_from", hint="load the page anew")
+            raise Refused("some of the submissions are not current", field="merged_from", hint="reload the page")
         number = 1 if before is None else before.version + 1
         values = {
             "person_id": person_id,
             "outcome": outcome,
-            "edited": judged.edited,
-            "reason": judged.reason,
+            "edited": valid.edited,
+            "reason": valid.reason,
             "merged_from": list(merged_from),
             "decided": now,
             "version": number,
@@ -433,7 +436,7 @@ def _current_submissions(connection: Connection, item_id: int) -> Sequence[int]:
 
 
 def _check(text: str | None, outcome: str) -> None:
-    """Refuse what is fine from an editor, and nothing that a reviewer can settle an item with."""
+    """Refuse outcomes that editors may choose but reviewers may not, and an edit without a text."""
     if outcome not in DECISIONS:
         raise Refused(f"no such outcome: {outcome!r}", field="outcome", hint=f"choose one of {', '.join(DECISIONS)}")
     if outcome == "edited" and (text is None or not text.strip()):

@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 
 SCHEMA_VERSION = "0002"
-"""The migration that leads to these tables, the newest one."""
+"""The newest migration, which leads to these tables."""
 
 _JSON = JSON(none_as_null=True)
 
@@ -31,8 +31,8 @@ metadata = MetaData(
 )
 
 setting = Table("setting", metadata, Column("key", Text, primary_key=True), Column("value", _JSON))
-"""The project (key `project`), the server's secret and the like; a value is anything that JSON holds. The key `draws`
-holds what the draws of known-answer items depend on, so that nobody can work them out."""
+"""A key-value store with the project's settings (key `project`), the server's secret and so on; values are JSON. The
+key `draws` holds the secret that the draws of gold items depend on, so that people cannot predict them."""
 
 person = Table(
     "person",
@@ -46,7 +46,7 @@ person = Table(
     Column("revoked", Float),
     CheckConstraint("role IN ('editor', 'reviewer', 'admin')", name="role"),
 )
-"""Who may work here; `invite_hash` is the SHA-256 of the invite's token."""
+"""People with access; `invite_hash` is the SHA-256 of the invite's token."""
 
 item = Table(
     "item",
@@ -70,11 +70,11 @@ item = Table(
     UniqueConstraint("kind", "external_id"),
     CheckConstraint("kind IN ('edit', 'compare')", name="kind"),
 )
-"""What is to be edited or compared.
+"""Responses to edit and pairs to compare.
 
-`prompt` is the whole prompt of the record, `context` the part of it that pages fold. In a comparison `response` is
-shown as A and `second` as B; `swapped` is 1 where A comes from the second file. `known_answer` is {"outcome",
-"edited"}, or null where nobody knows the answer. `done` counts its assignments in the state `done`.
+`prompt` is the full prompt of the record, `context` the part of it that pages fold. In a comparison `response` is
+shown as A and `second` as B; `swapped` is 1 if A comes from the second file. `known_answer` of a gold item is
+{"outcome", "edited"}, otherwise null. `done` counts the assignments of the item in the state `done`.
 """
 Index("ix_item_done_position", item.c.done, item.c.position)
 Index(
@@ -105,9 +105,9 @@ assignment = Table(
 )
 """One person's work on one item.
 
-`skipped` leaves the item to others, and so does an `open` one whose lease ran out. `draft` counts where `draft_saved`
-is set, else the person begins with the response; `draft_outcome`, `draft_reason` and `draft_tags` are what they have
-chosen beside it so far. `version` grows with every draft, submit, undo and release.
+`skipped` leaves the item to others, and so does an `open` assignment whose lease has run out. If `draft_saved` is null
+the person begins with the response instead of `draft`; `draft_outcome`, `draft_reason` and `draft_tags` are the other
+choices so far. `version` grows with every draft, submission, undo and release.
 """
 Index("ix_assignment_person_state", assignment.c.person_id, assignment.c.state)
 
@@ -133,12 +133,12 @@ submission = Table(
         name="outcome",
     ),
 )
-"""What was handed in; current where `undone` is null, and there is at most one current one for each assignment.
+"""Submissions; those with a null `undone` are current, at most one for each assignment.
 
-`edited` is set for the outcome `edited` alone. `first` prefers A of a comparison, `second` B, as they were shown.
+`edited` is set only for the outcome `edited`. `first` prefers A of a comparison, `second` B, as they were shown.
 `tags` is a list of {"start", "end", "tag"}, offsets in the original response; an insertion has an empty span there.
 `kept` is the share of the original's words that were kept, `distance` the characters struck out and written in.
-`version` is the one that the page sent.
+`version` is the version that the page sent.
 """
 Index(
     "ix_submission_current",
@@ -163,7 +163,7 @@ adjudication = Table(
     Column("decided", Float, nullable=False),
     Column("version", Integer, nullable=False),
 )
-"""A reviewer's decision where editors differ; it stands for the item's submissions in an export."""
+"""Decisions of reviewers on items where editors differ; an export has them in place of the submissions."""
 
 event = Table(
     "event",
@@ -175,7 +175,7 @@ event = Table(
     Column("item_id", ForeignKey("item.id")),
     Column("detail", _JSON, nullable=False),
 )
-"""The audit log; rows are only ever added."""
+"""The audit log; rows are never changed or deleted."""
 Index("ix_event_at", event.c.at)
 
 login_attempt = Table(

@@ -1,4 +1,4 @@
-"""What every answer and every request is held to: headers, origins, sizes."""
+"""Security headers of answers, and limits on the origin, size and duration of requests."""
 
 import asyncio
 import time
@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_S = 60.0
-"""Seconds that a body has to arrive in, and as many more as `SLOWEST` takes for what has arrived of it."""
+"""Seconds that a body may take, plus those that its received part takes at the rate `SLOWEST`."""
 SLOWEST = 10_000
-"""Bytes a second."""
+"""Bytes per second."""
 BODY_LIMIT = 4 * 1024 * 1024
 UPLOAD_LIMIT = 64 * 1024 * 1024
 
@@ -29,18 +29,16 @@ HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""On every answer."""
+"""The headers of every answer."""
 
 
 class SecurityHeaders:
-    """Puts `HEADERS` on every answer; what is not a static file is never stored by a browser or a proxy."""
+    """Middleware that adds `HEADERS` to every answer, and lets browsers and proxies store only static files."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -54,10 +52,10 @@ class SecurityHeaders:
 
 
 def limited(request: Request, limit: int) -> Request:
-    """The request with a body that ends in a refusal once it is longer than `limit` bytes (413) or too slow (408).
+    """Wrap a request so that reading its body fails once it is longer than `limit` bytes (413) or too slow (408).
 
     Raises:
-        HTTPException: at once, if the request itself says that it is longer.
+        HTTPException: at once, if the header of the request announces a longer body.
     """
     if _announced_length(request.headers) > limit:
         raise _too_large(limit)
@@ -79,9 +77,9 @@ def limited(request: Request, limit: int) -> Request:
 
 
 def comes_from_here(request: Request, base_url: str | None) -> bool:
-    """Whether a request that changes something was made by a page of this server, or by no browser at all.
+    """Return whether a request was made by a page of this server, or by a program that is not a browser.
 
-    Browsers say which page a request comes from. They cannot be made to lie by another site.
+    Browsers name the page that a request comes from, and other sites cannot make them lie.
     """
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False
@@ -91,17 +89,17 @@ def comes_from_here(request: Request, base_url: str | None) -> bool:
     here = {request.headers.get("host", "").lower()}
     if base_url is not None:
         here.add(urlsplit(base_url).netloc.lower())
-    # A page that hides where it comes from says `null`, which has no host.
+    # The origin `null` of a page that hides its address has no host.
     return urlsplit(origin).netloc.lower() in here - {""}
 
 
 def is_https(request: Request, base_url: str | None) -> bool:
-    """Whether the browser came by https, to this process or to the proxy before it."""
+    """Return whether the browser uses https, to this process or to the proxy in front."""
     return request.url.scheme == "https" or (base_url is not None and base_url.lower().startswith("https:"))
 
 
 def address_of(request: Request) -> str:
-    """Where the request comes from."""
+    """The address of the client."""
     return request.client.host if request.client is not None else ""
 
 

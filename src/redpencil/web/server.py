@@ -1,4 +1,4 @@
-"""Serves the application, in this process or in several, and says how to get in."""
+"""The server: one process or several that serve the application, and the lines that it prints when it starts."""
 
 import multiprocessing
 import os
@@ -10,19 +10,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
-from starlette.applications import Starlette
+from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from redpencil.errors import RedpencilError
 from redpencil.web.app import create_app
-from redpencil.web.auth import checked_base_url, listens_to_all, new_entry, remember_address, url_of
-from redpencil.web.connections import PatientProtocol, prepare_for_many
+from redpencil.web.auth import checked_base_url, listens_to_all, new_owner_link, remember_address, url_of
 from redpencil.web.database import open_database, writing
 
 _DATABASE = "REDPENCIL_DATABASE"
 _BASE_URL = "REDPENCIL_BASE_URL"
 _GRACE_S = 5
-"""Seconds that requests under way have to end in when the server is told to stop."""
+"""Seconds that running requests have left when the server is told to stop."""
+_KEEP_ALIVE_S = 5
+"""Seconds that a connection stays open after an answer without a new request."""
+_MOST_CONNECTIONS = 900
+"""Connections of one process, below the usual limit of 1024 open files; requests beyond it are answered with 503."""
+_LONGEST_HEAD = 64 * 1024
+"""Bytes of the head of a request."""
 
 
 def serve(
@@ -37,19 +42,19 @@ def serve(
 ) -> None:
     """Serve a project's database until told to stop.
 
-    Each start says a link that lets whoever started the server in as the first admin, once. All other links stay.
+    Each start prints a link that signs the owner of the terminal in as the first admin, once. All other links stay.
 
     Args:
-        place: path of an SQLite file, or URL of a PostgreSQL database; it is made where there is none.
+        place: path of an SQLite file, or URL of a PostgreSQL database; created if it does not exist.
         host: the address to listen on.
-        port: 0 takes any that is free.
-        workers: server processes.
-        base_url: where people find the service, where that is not the address it listens on.
-        say: takes the lines for the person at the terminal.
-        listener: what `bind` gave for that address, if it was asked already.
+        port: 0 takes any free port.
+        workers: number of server processes.
+        base_url: the address that people use, if it differs from the one that the server listens on.
+        say: prints a line for the person at the terminal.
+        listener: the socket from `bind`, if the caller has opened it already.
 
     Raises:
-        RedpencilError: if the database cannot be opened, the address is taken, or `base_url` is none to work at.
+        RedpencilError: if the database cannot be opened, the address is taken, or the pages cannot work at `base_url`.
     """
     base_url = None if base_url is None else checked_base_url(base_url)
     listener = listener or bind(host, port)
@@ -61,12 +66,11 @@ def serve(
     url = base_url or url_of(host, listener.getsockname()[1])
     with writing(engine) as connection:
         remember_address(connection, url)
-    say(f"{url}/join/{new_entry(engine, time.time())}  (your way in, as admin)")
+    say(f"{url}/join/{new_owner_link(engine, time.time())}  (your way in, as admin)")
     say(f"Serving {url} (Ctrl+C stops it; everything that was saved stays).")
     say("Your link opens once; the next start gives another.")
     if base_url is None and listens_to_all(host):
         say(f"warning: others cannot open {url}; give --base-url the address that they use")
-    prepare_for_many()
     if workers == 1:
         _run(create_app(engine, base_url=base_url), listener)
         engine.dispose()
@@ -78,35 +82,34 @@ def serve(
     Multiprocess(config, sockets=[listener]).run()
 
 
-def app_from_environment() -> Starlette:
-    """The application in a worker process, which learns by its environment what to serve, and ends with its parent."""
+def app_from_environment() -> FastAPI:
+    """Create the application in a worker process, from the environment; the worker ends with its parent."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    prepare_for_many()
     return create_app(open_database(os.environ[_DATABASE]), base_url=os.environ[_BASE_URL] or None)
 
 
 def _end_with_parent() -> None:
-    """End this worker when the process that started it is gone, however that one ended.
+    """End this worker after the process that started it, even if that one was killed.
 
-    Left alone it would go on serving at the address, and no command could stop it or start a server there again.
+    Otherwise it would keep the address, and no command could stop it or start a server there again.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
         return
     parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)  # requests under way are answered
+    os.kill(os.getpid(), signal.SIGTERM)  # running requests are answered
     threading.Event().wait(_GRACE_S + 1)
     os._exit(1)
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens, before anything else is done.
+    """Open a socket that listens.
 
     Raises:
-        RedpencilError: if the address is taken or not this machine's.
+        RedpencilError: if the address is taken or does not belong to this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Where the protocol is not named, asyncio leaves Nagle's algorithm on, and answers wait 40 ms for the browser.
+    # asyncio turns Nagle's algorithm off only if the protocol is named; with it, answers wait 40 ms for the browser.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -118,12 +121,12 @@ def bind(host: str, port: int) -> socket.socket:
             field="port",
             hint="choose another port with --port, or 0 for any that is free",
         ) from None
-    listener.listen(2048)  # who comes before the server has started waits, instead of being refused
+    listener.listen(2048)  # early requests wait until the server has started
     listener.set_inheritable(True)
     return listener
 
 
-def _run(app: Starlette, listener: socket.socket) -> None:
+def _run(app: FastAPI, listener: socket.socket) -> None:
     try:
         uvicorn.Server(_config(app)).run(sockets=[listener])
     except KeyboardInterrupt:
@@ -132,15 +135,18 @@ def _run(app: Starlette, listener: socket.socket) -> None:
         listener.close()
 
 
-def _config(app: Starlette | str, *, workers: int = 1) -> uvicorn.Config:
-    """What is asked of uvicorn. No access log: it would hold invite links. What a caller says of his own address is
-    believed only where he is a proxy that FORWARDED_ALLOW_IPS names.
+def _config(app: FastAPI | str, *, workers: int = 1) -> uvicorn.Config:
+    """Configure uvicorn. There is no access log, since it would contain invite links. Forwarded addresses are believed
+    only from the proxies that FORWARDED_ALLOW_IPS names. Slow clients are left to the proxy.
     """
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
         workers=workers,
-        http=PatientProtocol,
+        http="h11",
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        limit_concurrency=_MOST_CONNECTIONS,
+        h11_max_incomplete_event_size=_LONGEST_HEAD,
         log_level="warning",
         access_log=False,
         server_header=False,

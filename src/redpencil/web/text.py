@@ -1,4 +1,4 @@
-"""What the server does to texts: check that they can be kept, measure an edit, give line ends back."""
+"""Texts: check that they can be stored, measure an edit, restore line ends, count UTF-16 units, render Markdown."""
 
 import re
 from bisect import bisect_left
@@ -13,13 +13,12 @@ from markdown_it.token import Token
 
 from redpencil.alignment.words import Block, diff_words, kept_share
 
-_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 _LINE_END: Final = re.compile("\r\n?|\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """How far an edit goes: share of words kept, characters struck out and written in, and the diff itself."""
+    """The size of an edit: share of words kept, characters struck out and written in, and the diff itself."""
 
     kept: float
     distance: int
@@ -27,26 +26,17 @@ class Measured:
 
 
 def measure(original: str, edited: str) -> Measured:
-    """The numbers of an edit, as the limits of a project count them."""
+    """Measure an edit in the numbers that a project's limits use."""
     blocks = diff_words(original, edited)
     changed = (block for block in blocks if block.kind != "equal")
     distance = sum(b.original[1] - b.original[0] + b.edited[1] - b.edited[0] for b in changed)
     return Measured(kept_share(original, edited), distance, blocks)
 
 
-def unstorable(text: str) -> str | None:
-    """Why a text cannot be kept, as part of a sentence; None where it can. PostgreSQL has no place for a NUL."""
-    found = _UNSTORABLE.search(text)
-    if found is None:
-        return None
-    what = "a NUL character" if found[0] == "\0" else "half of a surrogate pair, which is no character,"
-    return f"{what} at character {found.start()}"
-
-
 def restore_line_ends(original: str, edited: str) -> str:
-    """Give the line ends of the original back to a text that went through a page, where every line end is a newline.
+    """Restore the line ends of the original in a text that came from a page, where every line end is a newline.
 
-    Lines that stayed get their own line end again, new ones the first that the original has.
+    Kept lines get their own line ends again, new lines the first line end of the original.
     """
     ends = list(_LINE_END.finditer(original))
     if "\r" in edited or all(end[0] == "\n" for end in ends):
@@ -66,7 +56,7 @@ def restore_line_ends(original: str, edited: str) -> str:
 
 
 def _shrunk(ends: list[re.Match[str]]) -> list[int]:
-    """By how many characters the text before each line end shrinks when line ends become newlines."""
+    """Number of characters that the text before each line end loses when line ends become newlines."""
     return list(accumulate((len(end[0]) - 1 for end in ends[:-1]), initial=0))
 
 
@@ -74,16 +64,16 @@ Convert = Callable[[int], int]
 
 
 def to_units(text: str) -> Convert:
-    """Turns a place counted in characters into one counted in code units."""
+    """Make a function from offsets in characters to offsets in UTF-16 code units."""
     if _is_narrow(text):
         return lambda place: place
     return _unit_places(text).__getitem__
 
 
 def to_characters(text: str) -> Convert:
-    """Turns a place counted in code units into one counted in characters; past the end is the end.
+    """Make a function from offsets in UTF-16 code units to offsets in characters.
 
-    A place inside a surrogate pair is taken as the end of its character.
+    An offset past the end becomes the end, one inside a surrogate pair the end of its character.
     """
     if _is_narrow(text):
         return lambda place: min(place, len(text))
@@ -92,7 +82,7 @@ def to_characters(text: str) -> Convert:
 
 
 def blocks_in_units(blocks: Iterable[Block], original: str, edited: str) -> list[Block]:
-    """The blocks with places in code units."""
+    """Convert the offsets of blocks to UTF-16 code units."""
     first, second = to_units(original), to_units(edited)
     return [
         Block(
@@ -113,7 +103,7 @@ def _unit_places(text: str) -> list[int]:
 
 
 def render_markdown(text: str) -> str:
-    """HTML of a Markdown text. What it holds of HTML is shown as text, and nothing in it loads or runs."""
+    """Render Markdown as HTML. HTML inside it is shown as text, and nothing in it loads or runs."""
     return str(_renderer().render(text))
 
 
@@ -125,7 +115,7 @@ def _renderer() -> MarkdownIt:
 
 
 def _make_safe(state: Any) -> None:
-    """Work on the tokens of a text: links, and columns, whose alignment the page's policy allows as a class only."""
+    """Adapt links, and the alignment of columns, which the content security policy allows only as a class."""
     for token in state.tokens:
         if token.type == "inline" and token.children:
             token.children = _with_addresses(token.children)
@@ -135,8 +125,8 @@ def _make_safe(state: Any) -> None:
 
 
 def _with_addresses(tokens: Sequence[Token]) -> list[Token]:
-    """Let each link open apart, tell nothing to where it leads, and show its address beside its text."""
-    shown: list[Token] = []
+    """Let links open in a new tab without a referrer, and append their address to their text."""
+    visible: list[Token] = []
     address, text = "", ""
     for token in tokens:
         if token.type == "link_open":
@@ -144,7 +134,7 @@ def _with_addresses(tokens: Sequence[Token]) -> list[Token]:
             token.attrSet("rel", "noopener noreferrer nofollow")
             token.attrSet("target", "_blank")
         text += token.content
-        shown.append(token)
+        visible.append(token)
         if token.type == "link_close" and text != address:
-            shown.append(Token("text", "", 0, content=f" ({address})"))
-    return shown
+            visible.append(Token("text", "", 0, content=f" ({address})"))
+    return visible

@@ -1,6 +1,6 @@
-"""People's work on items: claim, draft, submit, undo, release. Nothing is lost, doubled or overwritten here.
+"""Work of people on items: claim, draft, submit, undo, release. No step loses, doubles or overwrites a text.
 
-Each change is one short transaction, under the locks of `redpencil.web.leases`; texts are compared before it begins.
+Each change is one short transaction under the locks of `redpencil.web.leases`; texts are compared before it begins.
 """
 
 import math
@@ -11,18 +11,21 @@ from typing import Any, Final, Literal
 from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 
 from redpencil.alignment.words import Block
+from redpencil.text import unstorable
 from redpencil.web import leases
 from redpencil.web.database import reading, record_event, writing
 from redpencil.web.errors import Forbidden, NotFound, Refused, Stale, StaleReason
 from redpencil.web.items import question_of
 from redpencil.web.project import DECIDED, LONGEST_REASON, MOST_TAGS, OUTCOMES, ProjectConfig, read_project
 from redpencil.web.schema import adjudication, assignment, item, submission
-from redpencil.web.text import Measured, measure, restore_line_ends, unstorable
+from redpencil.web.text import Measured, measure, restore_line_ends
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What goes into the database; `edited` has the line ends of the original, and is None unless it was edited."""
+class ValidSubmission:
+    """A submission that fits the project; `edited` has the line ends of the original, and is None if nothing was
+    edited.
+    """
 
     outcome: str
     edited: str | None
@@ -31,7 +34,7 @@ class Judged:
     measured: Measured
 
 
-def judge(
+def validate_submission(
     kind: str,
     original: str,
     config: ProjectConfig,
@@ -41,17 +44,17 @@ def judge(
     tags: Sequence[Mapping[str, Any]] = (),
     *,
     limits: bool = True,
-) -> Judged:
-    """Check a submission against the project and measure it; a reviewer's decision is not held to its `limits`.
+) -> ValidSubmission:
+    """Check a submission against the project and measure it. The limits of the project do not apply to reviewers.
 
     Raises:
-        Refused: naming the field that does not fit.
+        Refused: naming the invalid field.
     """
     if text is not None:
         check_text(text)
     if outcome not in OUTCOMES[kind]:
         choices = ", ".join(OUTCOMES[kind])
-        raise Refused(f"{outcome!r} is no outcome of this item", field="outcome", hint=f"choose one of: {choices}")
+        raise Refused(f"{outcome!r} is not an outcome of this item", field="outcome", hint=f"choose one of: {choices}")
     reason = reason.strip()
     _check_reason(reason, outcome, config)
     edited = None
@@ -68,17 +71,17 @@ def judge(
     measured = measure(original, original if edited is None else edited)
     if edited is not None and limits:
         _check_limits(measured, config)
-    return Judged(outcome, edited, reason, _checked_tags(tags, original, config), measured)
+    return ValidSubmission(outcome, edited, reason, _checked_tags(tags, original, config), measured)
 
 
 def check_text(text: str, field: str = "text") -> None:
-    """Refuse what no database holds.
+    """Refuse a text that no database can store.
 
     Raises:
         Refused: naming the character and the field.
     """
     if problem := unstorable(text):
-        raise Refused(f"the {field} holds {problem}, which cannot be kept", field=field, hint="take it out")
+        raise Refused(f"the {field} holds {problem}, which cannot be stored", field=field, hint="remove it")
 
 
 def _check_reason(reason: str, outcome: str, config: ProjectConfig) -> None:
@@ -112,7 +115,7 @@ def _checked_tags(tags: Sequence[Mapping[str, Any]], original: str, config: Proj
         start, end, name = tag.get("start"), tag.get("end"), tag.get("tag")
         if name not in config.tags:
             names = ", ".join(config.tags) or "none"
-            raise Refused(f"{name!r} is no tag of this project", field="tags", hint=f"choose one of: {names}")
+            raise Refused(f"{name!r} is not a tag of this project", field="tags", hint=f"choose one of: {names}")
         if not isinstance(start, int) or not isinstance(end, int) or not 0 <= start <= end <= len(original):
             raise Refused(
                 f"a tag from {start} to {end} lies outside of the response", field="tags", hint="tag a changed span"
@@ -121,15 +124,15 @@ def _checked_tags(tags: Sequence[Mapping[str, Any]], original: str, config: Proj
     return checked
 
 
-Standing = Literal["yours", "free", "taken", "done"]
-"""The person holds it, could take it up again, lost it to others or to a reviewer's decision, or has handed it in."""
+AssignmentStatus = Literal["yours", "free", "taken", "done"]
+"""The person holds the item, could take it up again, lost it to others or to a decision, or has submitted it."""
 
-HELD: Final = select(assignment, item.c.known_answer.is_not(None).label("known")).join_from(assignment, item)
-"""Assignments with what `standing_of` has to know of their items."""
+_WITH_GOLD: Final = select(assignment, item.c.known_answer.is_not(None).label("gold")).join_from(assignment, item)
+"""Assignments, each with whether its item is a gold item, as `leases.lease_from` needs it."""
 
 
-def standing_of(connection: Connection, row: Row[Any], config: ProjectConfig, now: float) -> Standing:
-    """How an assignment, a row of `HELD`, stands; without a lock this can be past a moment later."""
+def assignment_status(connection: Connection, row: Row[Any], config: ProjectConfig, now: float) -> AssignmentStatus:
+    """The status of an assignment, a row of `_WITH_GOLD`; without a lock it may change at once."""
     if row.state in ("done", "skipped"):
         return "done"
     if leases.lease_from(connection, row, config, now) is None:
@@ -142,11 +145,11 @@ State = Literal["open", "done", "skipped", "released"]
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What a person has chosen beside the text so far; the project is asked about it only when it is handed in.
+    """The choices of a person in addition to the text; they are checked against the project only on submission.
 
     Args:
-        outcome: one of `redpencil.web.project.OUTCOMES` for the kind of the item, or None as long as none is chosen.
-        reason: why, in the person's words.
+        outcome: one of `redpencil.web.project.OUTCOMES` for the kind of the item, or None if none is chosen yet.
+        reason: the reason in the person's words.
         tags: {"start", "end", "tag"} with offsets in characters of the original response.
     """
 
@@ -162,10 +165,10 @@ NO_MARKS: Final = Marks()
 class Task:
     """An item as one person works on it.
 
-    `draft` is the text to show: the person's last draft, or the response where there is none yet; `draft_outcome`,
-    `draft_reason` and `draft_tags` are the `Marks` that go with it. `version` goes back with the next draft or submit.
-    `prompt` is the question without the `context`. `lease_left_s` is for pages whose clock is wrong; where it is 0,
-    `standing` says whether the person may go on.
+    `draft` is the text to show: the person's last draft, or the response if there is none yet; `draft_outcome`,
+    `draft_reason` and `draft_tags` are its `Marks`. The page sends `version` back with the next draft or submission.
+    `prompt` is the question without the `context`. `lease_left_s` is for pages whose clock is wrong; if it is 0,
+    `standing` says whether the person may continue.
     """
 
     assignment_id: int
@@ -186,11 +189,11 @@ class Task:
     draft_reason: str = ""
     draft_tags: Sequence[Mapping[str, Any]] = ()
     lease_left_s: float = 0.0
-    standing: Standing = "yours"
+    standing: AssignmentStatus = "yours"
 
 
 def task_from(row: Row[Any], config: ProjectConfig, now: float) -> Task:
-    """The task of a row of `redpencil.web.leases.whole_assignment`."""
+    """Build the task from a row of `redpencil.web.leases.assignment_with_item`."""
     return Task(
         assignment_id=row.id,
         kind=row.kind,
@@ -214,7 +217,7 @@ def task_from(row: Row[Any], config: ProjectConfig, now: float) -> Task:
 
 
 def shown_text(row: Row[Any]) -> str:
-    """The text that the person goes on with."""
+    """The text that the person continues with."""
     if row.draft_saved is not None:
         return str(row.draft)
     return str(row.response) if row.kind == "edit" else ""
@@ -224,33 +227,35 @@ def draft_values(text: str, marks: Marks, kind: str, now: float) -> dict[str, An
     """The columns of a draft.
 
     Raises:
-        Refused: if no database holds the reason, or the outcome is one of the other kind.
+        Refused: if the reason cannot be stored, or the outcome belongs to the other kind of item.
     """
     check_text(marks.reason, "reason")
     if marks.outcome is not None and marks.outcome not in OUTCOMES[kind]:
         choices = ", ".join(OUTCOMES[kind])
-        raise Refused(f"{marks.outcome!r} is no outcome of this item", field="outcome", hint=f"choose of: {choices}")
+        raise Refused(
+            f"{marks.outcome!r} is not an outcome of this item", field="outcome", hint=f"choose one of: {choices}"
+        )
     return {"draft": text, "draft_saved": now} | marks_values(marks.outcome, marks.reason, marks.tags)
 
 
 def marks_values(outcome: str | None, reason: str, tags: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The columns of what was chosen beside the text."""
+    """The columns of the choices."""
     return {"draft_outcome": outcome, "draft_reason": reason, "draft_tags": [dict(tag) for tag in tags]}
 
 
 def holds_draft(row: Row[Any], values: Mapping[str, Any]) -> bool:
-    """Whether an assignment has this very draft already."""
+    """Return whether an assignment has exactly this draft already."""
     names = ("draft", "draft_outcome", "draft_reason", "draft_tags")
     return row.draft_saved is not None and all(getattr(row, name) == values[name] for name in names)
 
 
 HISTORY_PAGE: Final = 100
-"""Lines of a person's history on one page."""
+"""Submissions on one page of a person's history."""
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A draft that is safe in the database. Where no lease is left, other people are on the item."""
+    """A draft that is safe in the database. If no lease is left, other people work on the item."""
 
     version: int
     saved_at: float
@@ -260,14 +265,14 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a person hands in.
+    """A submission as a page sends it.
 
     Args:
         outcome: one of `redpencil.web.project.OUTCOMES` for the kind of the item.
-        text: the text in the page, kept as the draft; it is the edit where the outcome is `edited`.
-        reason: why, in the person's words.
+        text: the text in the page, stored as the draft; it is the edit if the outcome is `edited`.
+        reason: the reason in the person's words.
         tags: {"start", "end", "tag"} with offsets in characters of the original response.
-        active_s: seconds of work on this assignment in all, as the page counts them.
+        active_s: total seconds of work on this assignment, as the page counts them.
     """
 
     outcome: str
@@ -279,8 +284,8 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A submission that is safe in the database, with the server's own diff; `blocks` lead from the response, the
-    `original`, to `edited`, which has its line ends again.
+    """A submission that is safe in the database, with the server's own diff: `blocks` turn `original` into `edited`,
+    whose line ends are restored.
     """
 
     submission_id: int
@@ -293,7 +298,7 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A line of a person's history; `undone` is when it was taken back. What is `decided` can be taken back no more."""
+    """A line of a person's history. `undone` is the time of the undo; once `decided` it cannot be undone."""
 
     submission_id: int
     assignment_id: int
@@ -309,36 +314,36 @@ class Done:
 
 
 def next_task(engine: Engine, person_id: int, *, now: float) -> Task | None:
-    """The person's open item, else a new one that has room for one more editor; None where there is none."""
+    """Get the person's open item, or a new one with room for one more editor; None if there is none."""
     while True:
         with writing(engine) as connection:
             leases.lock_person(connection, person_id)
             config = read_project(connection)
-            mine: int | None = leases.own_open(connection, person_id)
-            if mine is not None:
-                if not leases.resume(connection, person_id, mine, config, now):
+            assignment_id: int | None = leases.own_open(connection, person_id)
+            if assignment_id is not None:
+                if not leases.resume(connection, person_id, assignment_id, config, now):
                     continue
             else:
-                found = leases.find_item(connection, person_id, config, now)
-                if found is None:
+                item_id = leases.find_item(connection, person_id, config, now)
+                if item_id is None:
                     return None
-                mine = leases.take(connection, person_id, found, config, now)
-                if mine is None:
+                assignment_id = leases.take(connection, person_id, item_id, config, now)
+                if assignment_id is None:
                     continue
-            return task_from(leases.whole_assignment(connection, person_id, mine), config, now)
+            return task_from(leases.assignment_with_item(connection, person_id, assignment_id), config, now)
 
 
 def task_of(engine: Engine, person_id: int, assignment_id: int, *, now: float) -> Task:
-    """One assignment as it stands; nothing is changed.
+    """Get one assignment without changing it.
 
     Raises:
-        NotFound, Forbidden: if it does not exist or is somebody else's.
+        NotFound, Forbidden: if it does not exist or belongs to another person.
     """
     with reading(engine) as connection:
         config = read_project(connection)
-        task = task_from(leases.whole_assignment(connection, person_id, assignment_id), config, now)
-        row = connection.execute(HELD.where(assignment.c.id == assignment_id)).one()
-        return replace(task, standing=standing_of(connection, row, config, now))
+        task = task_from(leases.assignment_with_item(connection, person_id, assignment_id), config, now)
+        row = connection.execute(_WITH_GOLD.where(assignment.c.id == assignment_id)).one()
+        return replace(task, standing=assignment_status(connection, row, config, now))
 
 
 def response_of(engine: Engine, person_id: int, assignment_id: int) -> str:
@@ -348,7 +353,7 @@ def response_of(engine: Engine, person_id: int, assignment_id: int) -> str:
         NotFound, Forbidden: as `task_of`.
     """
     with reading(engine) as connection:
-        return str(leases.whole_assignment(connection, person_id, assignment_id).response)
+        return str(leases.assignment_with_item(connection, person_id, assignment_id).response)
 
 
 def save_draft(
@@ -362,12 +367,12 @@ def save_draft(
     *,
     now: float,
 ) -> Saved:
-    """Keep a draft with its marks, and renew the lease where nobody else has taken the place.
+    """Save a draft with its marks, and renew the lease unless others have taken the place.
 
-    Sending the same draft again is harmless, so a page may repeat what was not answered.
+    Sending the same draft again is harmless, so a page may repeat a request that got no answer.
 
     Raises:
-        Stale: if another tab was faster, or the item is submitted or released.
+        Stale: if another tab was faster, or the item was submitted or released.
         NotFound, Forbidden, Refused
     """
     check_text(text)
@@ -388,35 +393,37 @@ def save_draft(
 
 
 def submit(
-    engine: Engine, person_id: int, assignment_id: int, version: int, given: Submission, *, now: float
+    engine: Engine, person_id: int, assignment_id: int, version: int, sent: Submission, *, now: float
 ) -> Submitted:
-    """Hand in an item. Sending the same again gives the same answer and no second submission.
+    """Submit an item. Sending the same again gives the same answer and no second submission.
 
     Raises:
         Stale: as `save_draft`; also if others have taken the place since the lease ran out, or a reviewer has settled
-            the item, with all that was sent kept as draft.
-        Refused: for a hard limit, a missing reason, an outcome or tag that does not fit.
+            the item; the submission is stored as a draft then.
+        Refused: for a hard limit, a missing reason, an invalid outcome or tag.
         NotFound, Forbidden
     """
     with reading(engine) as connection:
         config = read_project(connection)
-        whole = leases.whole_assignment(connection, person_id, assignment_id)
-    judged = judge(whole.kind, whole.response, config, given.outcome, given.text, given.reason, given.tags)
+        task_row = leases.assignment_with_item(connection, person_id, assignment_id)
+    valid = validate_submission(
+        task_row.kind, task_row.response, config, sent.outcome, sent.text, sent.reason, sent.tags
+    )
     with writing(engine) as connection:
         row = leases.locked_assignment(connection, person_id, assignment_id)
-        again = _sent_before(connection, row, version, judged)
+        again = _sent_before(connection, row, version, valid)
         if again is not None:
-            return _submitted(again, judged, whole.response)
-        # The page's own last draft may overtake its submit; what another tab undid is not handed in again.
-        overtaken = row.version == version + 1 and row.draft_saved is not None and row.draft == given.text
+            return _submitted(again, valid, task_row.response)
+        # The page's last draft may overtake its submission; a submission that another tab undid is not repeated.
+        overtaken = row.version == version + 1 and row.draft_saved is not None and row.draft == sent.text
         _check_version(connection, row, version, same=overtaken)
-        draft = {} if given.text is None else {"draft": given.text, "draft_saved": now}
-        draft |= marks_values(judged.outcome, judged.reason, judged.tags)
-        active_s = _active(row, given.active_s, now)
+        draft = {} if sent.text is None else {"draft": sent.text, "draft_saved": now}
+        draft |= marks_values(valid.outcome, valid.reason, valid.tags)
+        active_s = _active(row, sent.active_s, now)
         in_time = leases.lease_from(connection, row, config, now) is not None
         if in_time:
-            submission_id = _insert(connection, row, version, judged, active_s or max(0.0, now - row.opened), now)
-            state = "skipped" if judged.outcome == "skipped" else "done"
+            submission_id = _insert(connection, row, version, valid, active_s or max(0.0, now - row.opened), now)
+            state = "skipped" if valid.outcome == "skipped" else "done"
         else:
             state = "released"
         values = draft | {"state": state, "version": row.version + 1, "active_s": active_s}
@@ -424,29 +431,29 @@ def submit(
     if not in_time:
         raise Stale(
             "others have taken this item since, or a reviewer has settled it; your text is kept as a draft",
-            text=shown_text(whole) if given.text is None else given.text,
+            text=shown_text(task_row) if sent.text is None else sent.text,
             version=row.version + 1,
             reason="taken",
         )
-    return _submitted(submission_id, judged, whole.response)
+    return _submitted(submission_id, valid, task_row.response)
 
 
 def undo(engine: Engine, person_id: int, submission_id: int, *, now: float) -> Task:
-    """Take a submission back and go on with its text; doing so twice is harmless.
+    """Undo a submission and open its item again; doing so twice is harmless.
 
     Raises:
-        Stale: if it was taken back already and the item handed in anew.
+        Stale: if it was undone already and the item submitted again.
         Refused: if a reviewer has decided about the item since, or others have taken an item that was skipped.
         NotFound, Forbidden
     """
     with writing(engine) as connection:
         query = select(submission.c.assignment_id, submission.c.person_id).where(submission.c.id == submission_id)
-        found = connection.execute(query).first()
-        if found is None:
+        owner = connection.execute(query).first()
+        if owner is None:
             raise NotFound(f"there is no submission {submission_id}")
-        if found.person_id != person_id:
-            raise Forbidden(f"submission {submission_id} is somebody else's")
-        row = leases.locked_assignment(connection, person_id, found.assignment_id)
+        if owner.person_id != person_id:
+            raise Forbidden(f"submission {submission_id} belongs to another person")
+        row = leases.locked_assignment(connection, person_id, owner.assignment_id)
         here = submission.c.id == submission_id
         sent = connection.execute(select(submission).where(here)).one()
         config = read_project(connection)
@@ -454,16 +461,16 @@ def undo(engine: Engine, person_id: int, submission_id: int, *, now: float) -> T
             _take_back(connection, row, sent, config, now)
         elif row.state in ("done", "skipped"):
             raise Stale(
-                "this submission was taken back already, and the item handed in anew",
-                text=shown_text(leases.whole_assignment(connection, person_id, row.id)),
+                "this submission was undone already, and the item submitted again",
+                text=shown_text(leases.assignment_with_item(connection, person_id, row.id)),
                 version=row.version,
                 reason="done",
             )
-        return task_from(leases.whole_assignment(connection, person_id, row.id), config, now)
+        return task_from(leases.assignment_with_item(connection, person_id, row.id), config, now)
 
 
 def release(engine: Engine, person_id: int, assignment_id: int, *, now: float) -> None:
-    """Give an item back to the others; the draft stays, in case it comes around again.
+    """Give an item back to the others; the draft stays in case the person gets it again.
 
     Raises:
         Stale: if it is submitted. NotFound, Forbidden
@@ -478,17 +485,17 @@ def release(engine: Engine, person_id: int, assignment_id: int, *, now: float) -
 
 
 def peek_kind(engine: Engine, person_id: int) -> Literal["edit", "compare"]:
-    """The kind of the person's open item, or what the next one is likely to be; nothing is changed."""
+    """The kind of the person's open item, or the likely kind of the next one; changes nothing."""
     with reading(engine) as connection:
-        mine = leases.own_open(connection, person_id)
-        open_one = select(item.c.kind).join_from(assignment, item).where(assignment.c.id == mine)
-        any_one = select(item.c.kind).order_by(item.c.done, item.c.position).limit(1)
-        kind = connection.execute(any_one if mine is None else open_one).scalar()
+        open_id = leases.own_open(connection, person_id)
+        of_open = select(item.c.kind).join_from(assignment, item).where(assignment.c.id == open_id)
+        of_next = select(item.c.kind).order_by(item.c.done, item.c.position).limit(1)
+        kind = connection.execute(of_next if open_id is None else of_open).scalar()
         return "compare" if kind == "compare" else "edit"
 
 
 def history(engine: Engine, person_id: int, *, before: int | None = None, limit: int = HISTORY_PAGE) -> list[Done]:
-    """What the person has handed in, the newest first; `before` is the submission that the last page ended with."""
+    """List the person's submissions, the newest first; `before` is the last submission of the page before."""
     columns = ("outcome", "kept", "distance", "seconds", "submitted", "undone")
     query = (
         select(
@@ -510,56 +517,58 @@ def history(engine: Engine, person_id: int, *, before: int | None = None, limit:
         return [Done(**row) for row in connection.execute(query).mappings()]
 
 
-def _submitted(submission_id: int, judged: Judged, response: str) -> Submitted:
-    measured, edited = judged.measured, response if judged.edited is None else judged.edited
+def _submitted(submission_id: int, valid: ValidSubmission, response: str) -> Submitted:
+    measured, edited = valid.measured, response if valid.edited is None else valid.edited
     return Submitted(submission_id, measured.kept, measured.distance, measured.blocks, response, edited)
 
 
 def _check_version(connection: Connection, row: Row[Any], version: int, *, same: bool) -> None:
-    """Let nothing pass that would overwrite what another tab did; the `same` draft overwrites nothing."""
+    """Refuse a request that would overwrite the work of another tab; the `same` draft overwrites nothing."""
     reason: StaleReason
     if row.state in ("done", "skipped"):
-        problem, reason = "this item is handed in already", "done"
+        problem, reason = "this item was submitted already", "done"
     elif row.version == version or (row.state == "open" and same):
         return
     elif row.state == "released":
         problem, reason = "this item was given back", "released"
     else:
-        problem, reason = "another tab or window has saved another text since", "changed"
-    held = shown_text(leases.whole_assignment(connection, row.person_id, row.id))
+        problem, reason = "another tab or window has saved a different text since", "changed"
+    held = shown_text(leases.assignment_with_item(connection, row.person_id, row.id))
     raise Stale(problem, text=held, version=row.version, reason=reason)
 
 
-def _sent_before(connection: Connection, row: Row[Any], version: int, judged: Judged) -> int | None:
-    """The current submission, where it is the very one that is sent now: its answer got lost on the way."""
+def _sent_before(connection: Connection, row: Row[Any], version: int, valid: ValidSubmission) -> int | None:
+    """The id of the current submission if it equals the one that is sent now, because its answer was lost."""
     if row.state not in ("done", "skipped"):
         return None
     query = select(submission).where(submission.c.assignment_id == row.id, submission.c.undone.is_(None))
     sent = connection.execute(query).one()
-    same = (version, judged.outcome, judged.edited, judged.reason, judged.tags)
+    same = (version, valid.outcome, valid.edited, valid.reason, valid.tags)
     return int(sent.id) if same == (sent.version, sent.outcome, sent.edited, sent.reason, sent.tags) else None
 
 
-def _insert(connection: Connection, row: Row[Any], version: int, judged: Judged, seconds: float, now: float) -> int:
-    """Write the submission down and count it."""
+def _insert(
+    connection: Connection, row: Row[Any], version: int, valid: ValidSubmission, seconds: float, now: float
+) -> int:
+    """Store the submission and count it."""
     values = {
         "assignment_id": row.id,
         "item_id": row.item_id,
         "person_id": row.person_id,
         "version": version,
-        "outcome": judged.outcome,
-        "edited": judged.edited,
-        "reason": judged.reason,
-        "tags": judged.tags,
-        "kept": judged.measured.kept,
-        "distance": judged.measured.distance,
+        "outcome": valid.outcome,
+        "edited": valid.edited,
+        "reason": valid.reason,
+        "tags": valid.tags,
+        "kept": valid.measured.kept,
+        "distance": valid.measured.distance,
         "seconds": seconds,
         "submitted": now,
     }
     submission_id = connection.execute(insert(submission).values(values).returning(submission.c.id)).scalar_one()
-    if judged.outcome != "skipped":
+    if valid.outcome != "skipped":
         connection.execute(update(item).where(item.c.id == row.item_id).values(done=item.c.done + 1))
-    detail = {"submission": submission_id, "outcome": judged.outcome}
+    detail = {"submission": submission_id, "outcome": valid.outcome}
     record_event(connection, "submit", at=now, person_id=row.person_id, item_id=row.item_id, detail=detail)
     return int(submission_id)
 
@@ -567,7 +576,7 @@ def _insert(connection: Connection, row: Row[Any], version: int, judged: Judged,
 def _take_back(connection: Connection, row: Row[Any], sent: Row[Any], config: ProjectConfig, now: float) -> None:
     decided = select(adjudication.c.id).where(adjudication.c.item_id == row.item_id)
     if connection.execute(decided).first() is not None:
-        raise Refused("a reviewer has decided about this item, so it stays as it is")
+        raise Refused("a reviewer has decided about this item, so it cannot be undone")
     skipped = sent.outcome == "skipped"
     if skipped and leases.lease_from(connection, row, config, now) is None:
         raise Refused("others have taken this item since you skipped it")
@@ -581,30 +590,30 @@ def _take_back(connection: Connection, row: Row[Any], sent: Row[Any], config: Pr
     record_event(connection, "undo", at=now, person_id=row.person_id, item_id=row.item_id, detail=detail)
 
 
-def _active(row: Row[Any], given: float | None, now: float) -> float:
-    """Seconds of work so far: what the page says, which grows and is no longer than the item has been open."""
-    if given is None or not math.isfinite(given):
+def _active(row: Row[Any], active_s: float | None, now: float) -> float:
+    """Seconds of work so far, as counted by the page; never fewer than before, nor more than since opening."""
+    if active_s is None or not math.isfinite(active_s):
         return float(row.active_s)
-    return max(float(row.active_s), min(given, now - float(row.opened)))
+    return max(float(row.active_s), min(active_s, now - float(row.opened)))
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An edit that was saved and not handed in. `standing` is never `done`."""
+    """A draft of an edit that is not submitted. `standing` is never `done`."""
 
     assignment_id: int
     prompt: str
     text: str
     version: int
-    standing: Standing
+    standing: AssignmentStatus
     lease_until: float
     saved_at: float
 
 
 def drafts(engine: Engine, person_id: int, *, now: float, limit: int = 200) -> list[Draft]:
-    """The person's drafts that are not handed in and differ from the response or give a reason, the latest first."""
+    """List the person's unsubmitted drafts that differ from the response or have a reason, the latest first."""
     query = (
-        HELD.add_columns(item.c.prompt, item.c.meta)
+        _WITH_GOLD.add_columns(item.c.prompt, item.c.meta)
         .where(
             assignment.c.person_id == person_id,
             assignment.c.state.in_(("open", "released")),
@@ -617,67 +626,66 @@ def drafts(engine: Engine, person_id: int, *, now: float, limit: int = 200) -> l
     )
     with reading(engine) as connection:
         config = read_project(connection)
-        return [_draft(row, standing_of(connection, row, config, now)) for row in connection.execute(query).all()]
+        return [_draft(row, assignment_status(connection, row, config, now)) for row in connection.execute(query).all()]
 
 
 def take_up(engine: Engine, person_id: int, assignment_id: int, *, now: float) -> Task:
-    """Go on with an assignment that was given back or whose lease ran out; one that is held anyway is held anew.
+    """Continue an assignment that was given back or whose lease ran out; an open one gets a new lease.
 
     Raises:
-        Stale: if others have taken the place, or the item is handed in.
+        Stale: if others have taken the place, or the item was submitted.
         NotFound, Forbidden
     """
     with writing(engine) as connection:
         row = leases.locked_assignment(connection, person_id, assignment_id)
-        handed_in = row.state in ("done", "skipped")
-        lease_until = None if handed_in else leases.lease_from(connection, row, read_project(connection), now)
+        is_submitted = row.state in ("done", "skipped")
+        lease_until = None if is_submitted else leases.lease_from(connection, row, read_project(connection), now)
         if lease_until is not None:
             values = {"state": "open", "lease_until": lease_until}
             connection.execute(update(assignment).where(assignment.c.id == assignment_id).values(**values))
     task = task_of(engine, person_id, assignment_id, now=now)
     if lease_until is None:
-        problem = "this item is handed in already" if handed_in else "others have taken this item; your text is kept"
-        raise Stale(problem, text=task.draft, version=task.version, reason="done" if handed_in else "taken")
+        problem = (
+            "this item was submitted already" if is_submitted else "others have taken this item; your text is kept"
+        )
+        raise Stale(problem, text=task.draft, version=task.version, reason="done" if is_submitted else "taken")
     return task
 
 
-def _draft(row: Row[Any], standing: Standing) -> Draft:
+def _draft(row: Row[Any], status: AssignmentStatus) -> Draft:
     return Draft(
         assignment_id=row.id,
         prompt=question_of(row.prompt, row.meta),
         text=row.draft,
         version=row.version,
-        standing=standing,
+        standing=status,
         lease_until=row.lease_until,
         saved_at=row.draft_saved,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """How many items a person has done, and about how many they could still get; others can take those before them."""
+class OwnProgress:
+    """The number of items that a person has done, and about how many are left; other people may take some of those."""
 
     done: int
     left: int
 
 
-def tally(engine: Engine, person_id: int) -> Tally:
-    """How far a person is.
-
-    Items with a known answer count like all others, done or not, so that the figures do not tell them apart.
-    """
+def own_progress(engine: Engine, person_id: int) -> OwnProgress:
+    """Count the items of a person. Gold items count like the others, so that the numbers do not reveal them."""
     with reading(engine) as connection:
         config = read_project(connection)
         here = (assignment.c.person_id == person_id) & (assignment.c.state == "done")
         done = connection.execute(select(func.count()).select_from(assignment).where(here)).scalar_one()
-        return Tally(done, _left(connection, person_id, config))
+        return OwnProgress(done, _left(connection, person_id, config))
 
 
 def _left(connection: Connection, person_id: int, config: ProjectConfig) -> int:
-    wanted = item.c.known_answer.is_(None) & (item.c.done < config.editors_per_item) & ~DECIDED
+    open_items = item.c.known_answer.is_(None) & (item.c.done < config.editors_per_item) & ~DECIDED
     if config.known_answer_share:
-        wanted |= item.c.known_answer.is_not(None)
-    through = (assignment.c.person_id == person_id) & assignment.c.state.in_(("done", "skipped"))
-    everybody = select(func.count()).select_from(item).where(wanted)
-    mine = select(func.count()).select_from(assignment).join(item).where(wanted, through)
-    return int(connection.execute(everybody).scalar_one() - connection.execute(mine).scalar_one())
+        open_items |= item.c.known_answer.is_not(None)
+    finished = (assignment.c.person_id == person_id) & assignment.c.state.in_(("done", "skipped"))
+    total = select(func.count()).select_from(item).where(open_items)
+    own = select(func.count()).select_from(assignment).join(item).where(open_items, finished)
+    return int(connection.execute(total).scalar_one() - connection.execute(own).scalar_one())

@@ -80,7 +80,8 @@ def test_open_places_are_pointed_out_once(service: Any, page: Any) -> None:
     page.set_viewport_size({"width": 1000, "height": 420})
     page.locator("#reason").focus()
     page.keyboard.press("Control+Enter")
-    alert = page.get_by_role("alert").filter(has_text="3 places are still open. Once more keeps the original there: ")
+    text = "3 places are still open. Deciding again keeps the original there: "
+    alert = page.get_by_role("alert").filter(has_text=text)
     assert alert.inner_text().endswith("No edit needed, though both editors changed it.")
     assert page.evaluate("document.activeElement.name") == "place-0"
     box = alert.bounding_box()
@@ -110,7 +111,7 @@ def test_a_key_that_is_held_down_settles_nothing_more(service: Any, page: Any) -
     assert page.locator("#problem").is_hidden()
     page.keyboard.up("Enter")
     page.keyboard.down("Enter")
-    page.get_by_text("Once more keeps the original there").wait_for()
+    page.get_by_text("Deciding again keeps the original there").wait_for()
     for _ in range(6):
         page.keyboard.down("Enter")
         page.wait_for_timeout(30)

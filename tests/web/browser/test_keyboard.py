@@ -119,7 +119,7 @@ def test_keys_can_be_chosen_and_stay_chosen_in_this_browser(
     change = page.get_by_role("button", name="Change the keys for Save and next")
     for refused, why in (
         ("s", "Ctrl or Alt"),
-        ("Alt+Backspace", "left to typing"),
+        ("Alt+Backspace", "needed for typing"),
         ("Control+c", "browser"),
         ("Alt+g", "taken by"),
     ):

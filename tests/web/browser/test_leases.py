@@ -97,7 +97,7 @@ def test_the_page_says_at_once_that_others_have_the_item_and_when_it_is_free_aga
     expire(service)
     bens = ben_takes(service)
     replace(page, "quick", "slow")
-    page.locator("#lease", has_text="Others have taken this item meanwhile").wait_for()
+    page.locator("#lease", has_text="Others have taken this item").wait_for()
     saved(page)
     assert service.rows("assignment")[0]["draft"] == SLOW
     ben_gives_back(service, bens)
@@ -163,4 +163,4 @@ def test_a_comparison_that_others_have_taken_says_so(
     ben_takes(service)
     page.clock.fast_forward(400_000)
     page.mouse.move(100, 100)
-    page.locator("#lease", has_text="Others have taken this comparison meanwhile").wait_for()
+    page.locator("#lease", has_text="Others have taken this comparison").wait_for()

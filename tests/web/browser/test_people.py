@@ -115,7 +115,7 @@ def test_settings_that_another_admin_changed_meanwhile_are_not_overwritten(
     other.get_by_text("Saved.").wait_for()
     page.get_by_label("People per item").fill("3")
     page.get_by_role("button", name="Save the settings").click()
-    page.get_by_text("somebody else has changed the settings").wait_for()
+    page.get_by_text("the settings have changed").wait_for()
     stored = page.request.get(service.url + "/api/project").json()
     assert (stored["title"], stored["editors_per_item"]) == ("Theirs again", 1)
 

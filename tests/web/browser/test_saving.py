@@ -224,7 +224,7 @@ def test_somebody_else_in_the_same_browser_saves_nothing_in_their_name(
     window.context.request.post(f"{service.url}/join/{service.tokens['ben']}", max_redirects=0)
     select(page, "quick")
     page.keyboard.type("slow")
-    page.locator("#problem", has_text="Somebody else has signed in in this browser").wait_for()
+    page.locator("#problem", has_text="Another person has since signed in in this browser").wait_for()
     assert service.rows("assignment")[0]["draft"] == ""
     window.context.request.post(f"{service.url}/join/{service.tokens['ana']}", max_redirects=0)
     page.reload()

@@ -175,6 +175,11 @@ def test_a_text_that_the_browser_has_no_room_for_stays_on_the_page(
     second.keyboard.press("Control+Enter")
     second.locator("#problem", has_text="only on this page").wait_for()
     assert service.rows("submission") == []
+    asked: list[str] = []
+    second.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    with pytest.raises(Exception, match="ERR_ABORTED"):
+        second.goto("about:blank")
+    assert asked == ["beforeunload"]
     second.get_by_role("button", name="Discard").click()
     second.keyboard.press("Control+Enter")
     second.locator("#empty").wait_for()

@@ -76,7 +76,7 @@ def test_a_textarea_loses_no_line_end(page: Any) -> None:
     ]
     wrong = page.evaluate(
         """async (pairs) => {
-            const { exactPlaces, fromTextarea, toTextarea } = await import('/static/newlines.js');
+            const { exactPlaces, fromTextarea, toTextarea } = await import('/static/text.js');
             const area = document.createElement('textarea');
             const wrong = [];
             for (const [original, other] of pairs) {
@@ -101,7 +101,7 @@ def test_a_textarea_loses_no_line_end(page: Any) -> None:
 def test_one_touched_line_changes_the_end_of_no_other(page: Any) -> None:
     original = "one\r\ntwo\nthree\r\nfour\rfive\r\n"
     edited = page.evaluate(
-        """async ([original, value]) => (await import('/static/newlines.js')).fromTextarea(original, value)""",
+        """async ([original, value]) => (await import('/static/text.js')).fromTextarea(original, value)""",
         [original, "one\nTWO\nadded\nthree\nfour\nfive\n"],
     )
     assert edited == "one\r\nTWO\nadded\r\nthree\r\nfour\rfive\r\n"

@@ -1,4 +1,4 @@
-"""What Alembic runs: it migrates inside the transaction that `redpencil.web.database` has begun."""
+"""The script that Alembic runs: it migrates inside the transaction that `redpencil.web.database` has begun."""
 
 from alembic import context
 

@@ -1,11 +1,11 @@
 // @ts-check
-/** Requests to this server, the only host that is ever asked. */
+/** Requests to the server that served this page; no other host is contacted. */
 
-/** The server gave no answer. */
+/** Thrown when a request gets no answer. */
 export class Offline extends Error {}
 
 /**
- * What the server answered; `data` is null for an answer without JSON.
+ * An answer of the server. `data` is null if the body is not JSON.
  * @typedef {{ok: boolean, status: number, data: any}} Answer
  */
 
@@ -13,17 +13,19 @@ const PATIENCE_MS = 20_000;
 
 /**
  * @typedef {"GET" | "POST" | "PUT"} Method
- * @typedef {{keepalive?: boolean, patience?: number}} Options `keepalive`: let the request outlive the page;
- *   `patience`: milliseconds to wait for the answer
+ * @typedef {{keepalive?: boolean, patience?: number}} Options `keepalive`: the request continues after the
+ *   page is closed; `patience`: timeout in milliseconds
  */
 
 /**
+ * Send a request. If the CSRF token is outdated because the same person has signed in again in another tab, fetch the
+ * current token and send the request once more.
  * @param {Method} method
  * @param {string} path
- * @param {unknown} [body] files, or what becomes JSON
+ * @param {unknown} [body] a `FormData`, or a value to send as JSON
  * @param {Options} [options]
  * @returns {Promise<Answer>}
- * @throws {Offline} if there was no answer
+ * @throws {Offline} if there is no answer
  */
 export async function ask(method, path, body, options = {}) {
   const answer = await send(method, path, body, options);
@@ -35,12 +37,12 @@ export async function ask(method, path, body, options = {}) {
 }
 
 const SOMEBODY_ELSE = {
-  error: "Somebody else has signed in in this browser since",
+  error: "Another person has since signed in in this browser",
   hint: "Open your own invite link again; your text is kept in this browser",
 };
 
 /**
- * The person has signed in anew, in another tab, so this page's token is an old one. False if it is not.
+ * Replace this page's CSRF token. Returns false if the token was current already.
  * @param {string} csrf
  */
 function renewToken(csrf) {
@@ -52,6 +54,7 @@ function renewToken(csrf) {
 }
 
 /**
+ * Send one request with the page's CSRF token.
  * @param {Method} method
  * @param {string} path
  * @param {unknown} body
@@ -91,19 +94,19 @@ function parsed(text) {
 }
 
 /**
- * The sentence to show for an answer that is a refusal.
+ * Return the message to show for an answer that is an error.
  * @param {Answer} answer
  */
 export function problemOf(answer) {
   if (answer.status === 401)
     return "You are signed out. Open your invite link again; your text is kept in this browser.";
-  const { error, hint: hint } = answer.data ?? {};
+  const { error, hint } = answer.data ?? {};
   if (typeof error !== "string") return `The server refused (status ${answer.status}).`;
   return hint ? `${sentence(error)} ${sentence(hint)}` : sentence(error);
 }
 
 /**
- * With a capital letter and a full stop.
+ * Make a text start with a capital letter and end with a full stop.
  * @param {string} text
  */
 export function sentence(text) {

@@ -1,22 +1,26 @@
 // @ts-check
-/** The page on which two responses are compared. Nobody is told which model wrote which. */
+/** The page for comparing two responses. It does not know which model wrote which. */
 import { Offline, ask, problemOf, sentence } from "./api.js";
-import { startClock } from "./clock.js";
 import { announce, byId } from "./dom.js";
-import { DraftKeeper, theirsOf } from "./drafts.js";
-import { handIn } from "./handin.js";
-import { forgetOwn, recall } from "./kept.js";
-import { bindKeys } from "./keys.js";
-import { Lease } from "./lease.js";
-import { choicesOf } from "./marks.js";
-import { bindDialogs, offerGuidelines, sharedActions } from "./page.js";
-import { showNotice, showProblem, showState } from "./status.js";
-import { addressOf, nextTask, rememberInAddress, showDone, showPage, showPrompt, showTally } from "./tasks.js";
+import { DraftKeeper, choicesOf, forgetOwn, recall, theirsOf } from "./draft.js";
+import { bindDialogs, bindKeys, offerGuidelines, sharedActions, showDone, showNotice, showProblem } from "./page.js";
+import {
+  Lease,
+  addressOf,
+  handIn,
+  nextTask,
+  rememberInAddress,
+  showPage,
+  showPrompt,
+  showState,
+  showTally,
+  startClock,
+} from "./task.js";
 
 /**
- * @typedef {import("./drafts.js").Task} Task
- * @typedef {import("./drafts.js").Theirs} Theirs
- * @typedef {import("./kept.js").Choices} Choices
+ * @typedef {import("./draft.js").Task} Task
+ * @typedef {import("./draft.js").Theirs} Theirs
+ * @typedef {import("./draft.js").Choices} Choices
  */
 
 const NAMES = { first: "A is better", tie: "Tie", second: "B is better", skipped: "Skip" };
@@ -27,23 +31,26 @@ const radios = [.../** @type {NodeListOf<HTMLInputElement>} */ (document.querySe
 const clock = startClock(0);
 const lease = new Lease(project.lease_s, () => void keeper?.save({ always: true }), {
   over: "Nothing happened here for a while, so others can take this comparison now.",
-  taken: "Others have taken this comparison meanwhile, so it may be too late to hand it in.",
+  taken: "Others have taken this comparison, so it may be too late to hand it in.",
 });
 
 /** @type {Task | null} */
 let task = null;
-/** Keeps what is chosen; a comparison has no text, so the draft's is empty. @type {DraftKeeper | null} */
+/** Saves the choices; the draft of a comparison has an empty text. @type {DraftKeeper | null} */
 let keeper = null;
-/** The submission that was handed in last. @type {number | null} */
+/** Id of the last submission. @type {number | null} */
 let last = null;
 let busy = false;
 
-/** What is chosen, "" where nothing is. */
+/** Return the chosen preference, or "". */
 function chosen() {
   return radios.find((radio) => radio.checked)?.value ?? "";
 }
 
-/** @param {string} value */
+/**
+ * Choose a preference and show whether it needs a reason.
+ * @param {string} value
+ */
 function choose(value) {
   for (const radio of radios) radio.checked = radio.value === value;
   const needed = project.reason_required_for.includes(value);
@@ -57,20 +64,27 @@ function choices() {
 }
 
 /**
+ * Replace the page's choices.
  * @param {string} _text
- * @param {Choices} from another tab
+ * @param {Choices} from
  */
 function adopt(_text, from) {
   choose(from.outcome);
   reason.value = from.reason;
 }
 
-/** @param {string} other */
+/**
+ * Add a reason given in another tab below the one on this page.
+ * @param {string} other
+ */
 function addReason(other) {
   if (!reason.value.includes(other)) reason.value = other.includes(reason.value) ? other : `${reason.value}\n${other}`;
 }
 
-/** @param {Task} found */
+/**
+ * Show a task, with unsaved choices that this browser has kept.
+ * @param {Task} found
+ */
 function begin(found) {
   task = found;
   const kept = recall(found);
@@ -99,7 +113,7 @@ function begin(found) {
 }
 
 /**
- * This comparison is handed in already, given back or with others: to the next.
+ * Show the next comparison, because this one was handed in, given back or taken by others.
  * @param {Theirs} theirs
  */
 async function goOn(theirs) {
@@ -117,6 +131,7 @@ function leave() {
   keeper = null;
 }
 
+/** Show the next task. */
 async function next() {
   lease.end();
   const found = await nextTask();
@@ -128,14 +143,14 @@ async function next() {
   else begin(found);
 }
 
-/** Why this cannot be handed in, and where to mend it; null where it can. */
+/** Explain why the comparison cannot be handed in and where to fix it; null if it can. */
 function objection() {
   if (!chosen()) return { why: "Choose A, B or tie first.", at: radios[0] };
   if (reason.required && !reason.value.trim()) return { why: "Please give a reason for this choice.", at: reason };
   return null;
 }
 
-/** Hand the preference in and go on. */
+/** Hand the preference in and show the next task. */
 async function submit() {
   if (busy || !keeper) return;
   const problem = objection();
@@ -157,6 +172,7 @@ async function submit() {
 }
 
 /**
+ * Send the preference and handle the answer.
  * @param {DraftKeeper} of
  * @param {string} value
  */
@@ -177,7 +193,7 @@ async function handOver(of, value) {
   else showProblem(problemOf(answer));
 }
 
-/** Take the last hand-in back. */
+/** Take the last submission back. */
 async function undo() {
   if (last === null || busy) return;
   busy = true;
@@ -202,7 +218,10 @@ async function undo() {
   }
 }
 
-/** @param {string} value */
+/**
+ * Choose a preference for the person, with a key or a click.
+ * @param {string} value
+ */
 function choiceByKey(value) {
   choose(value);
   showProblem("");

@@ -1,5 +1,5 @@
 // @ts-check
-/** The dashboard stays up to date while it is looked at. */
+/** The dashboard, which is refreshed while it is visible. */
 import { byId } from "./dom.js";
 
 const EVERY_MS = 30_000;
@@ -7,7 +7,7 @@ const EVERY_MS = 30_000;
 setInterval(() => void refresh(), EVERY_MS);
 document.addEventListener("visibilitychange", () => void refresh());
 
-/** Take the newest numbers, unless nobody looks or somebody is reading with the keyboard or has marked text. */
+/** Fetch the newest numbers, unless the page is hidden, has selected text, or the focus is in the numbers. */
 async function refresh() {
   const live = byId("live");
   const marked = getSelection()?.toString() !== "";
@@ -19,6 +19,6 @@ async function refresh() {
     const fresh = page.getElementById("live");
     if (fresh) live.replaceWith(document.importNode(fresh, true));
   } catch {
-    // The server is away; what is shown stays, and the next time may succeed.
+    // Without an answer the old numbers stay until the next attempt.
   }
 }

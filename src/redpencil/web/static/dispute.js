@@ -1,15 +1,13 @@
 // @ts-check
-/** Settling a dispute: alternatives are chosen place by place, and the text that comes out can be changed by hand. */
+/**
+ * The page for settling a dispute. The reviewer chooses an alternative at each place where the editors differ, and can
+ * change the resulting text by hand.
+ */
 import { Offline, ask, problemOf } from "./api.js";
-import { announce, byId, counted, percent } from "./dom.js";
-import { read, write } from "./kept.js";
-import { bindKeys } from "./keys.js";
-import { fromTextarea, toTextarea } from "./newlines.js";
-import { bindDialogs, sharedActions } from "./page.js";
-import { drawRedline } from "./redline.js";
-import { showSettled, tellSettled } from "./settled.js";
-import { typeAll } from "./typing.js";
-import { diffWords, distanceOf, joinLight, keptShare } from "./words.js";
+import { announce, byId, counted, percent, read, showTimes, write } from "./dom.js";
+import { bindDialogs, bindKeys, sharedActions, showProblem, showSettled, tellSettled } from "./page.js";
+import { fromTextarea, toTextarea, typeAll } from "./text.js";
+import { diffWords, distanceOf, drawRedline, joinLight, keptShare } from "./words.js";
 
 /**
  * @typedef {{text: string, editors: string[], original: boolean}} Alternative
@@ -19,6 +17,8 @@ import { diffWords, distanceOf, joinLight, keptShare } from "./words.js";
  *   decision: {outcome: string, edited: string | null, reason: string} | null, next_item_id: number | null}} Dispute
  * @typedef {{version: number, text: string, choices: (number | null)[], outcome: string, reason: string}} Kept
  */
+
+showTimes();
 
 /** @type {Dispute} */
 const dispute = JSON.parse(byId("dispute").dataset.dispute ?? "");
@@ -34,12 +34,16 @@ let warned = false;
 /** @type {number | undefined} */
 let drawing;
 
-/** @param {number} place @returns {HTMLInputElement[]} */
+/**
+ * Return the radio buttons of a place.
+ * @param {number} place
+ * @returns {HTMLInputElement[]}
+ */
 function radios(place) {
   return [.../** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll(`input[name="place-${place}"]`))];
 }
 
-/** Which alternative is chosen at each place; null where none is. */
+/** Return the chosen alternative of each place; null where none is chosen. */
 function choices() {
   return dispute.places.map((_, i) => {
     const chosen = radios(i).findIndex((radio) => radio.checked);
@@ -47,25 +51,31 @@ function choices() {
   });
 }
 
-/** The text by the choices; where nothing is chosen the original stays. */
+/** Return the text that the choices give; places without a choice keep the original. */
 function merged() {
   const chosen = choices();
   const parts = dispute.places.map((place, i) => place.before + place.alternatives[chosen[i] ?? 0].text);
   return parts.join("") + dispute.after;
 }
 
-/** The text in the page, with the original's line ends. */
+/** Return the text on the page, with the original's line ends. */
 function exactText() {
   return !byHand && area.value === toTextarea(merged()) ? merged() : fromTextarea(dispute.original, area.value);
 }
 
-/** What most of the editors have at a place, or nothing. */
-function majority(/** @type {Place} */ place) {
+/**
+ * Return the alternative that most editors have at a place, or null.
+ * @param {Place} place
+ */
+function majority(place) {
   const found = place.alternatives.findIndex((alternative) => 2 * alternative.editors.length > speakers);
   return found < 0 ? null : found;
 }
 
-/** @param {(number | null)[]} chosen */
+/**
+ * Choose an alternative at each place.
+ * @param {(number | null)[]} chosen
+ */
 function choose(chosen) {
   chosen.forEach((alternative, i) => {
     radios(i).forEach((radio, n) => {
@@ -74,7 +84,8 @@ function choose(chosen) {
   });
 }
 
-function chosenAnew() {
+/** Update the page after a choice. A text that was changed by hand stays as it is. */
+function choiceChanged() {
   if (!byHand) {
     area.value = toTextarea(merged());
     followText();
@@ -83,7 +94,7 @@ function chosenAnew() {
   remember();
 }
 
-/** The outcome that the text has: an edit, or the original as it was. */
+/** Choose the outcome that fits the text, unless it is "cannot be fixed". */
 function followText() {
   if (outcome() !== "cannot_be_fixed") setOutcome(exactText() === dispute.original ? "no_edit_needed" : "edited");
 }
@@ -92,7 +103,10 @@ function outcome() {
   return String(new FormData(form).get("outcome") ?? "");
 }
 
-/** @param {string} value */
+/**
+ * Return the name of an outcome as the page shows it.
+ * @param {string} value
+ */
 function outcomeName(value) {
   return form.querySelector(`input[value="${value}"]`)?.parentElement?.querySelector("b")?.textContent ?? "";
 }
@@ -103,6 +117,7 @@ function setOutcome(value) {
   if (radio instanceof HTMLInputElement) radio.checked = true;
 }
 
+/** Show the current choices, outcome and redline. */
 function show() {
   cancelAnimationFrame(drawing ?? 0);
   drawing = requestAnimationFrame(draw);
@@ -111,14 +126,14 @@ function show() {
   byId("undecided").textContent = !dispute.places.length
     ? "The texts are the same: only the outcome is to be decided."
     : open
-      ? `${counted(open, "place")} of ${dispute.places.length} ${open === 1 ? "is" : "are"} still open, with a frame around; there the text stays as it was.`
+      ? `${counted(open, "place")} of ${dispute.places.length} ${open === 1 ? "is" : "are"} still open, shown with a frame; there the text stays as it was.`
       : "All places are decided.";
   byId("by-hand").hidden = !byHand;
   warnOfOpen(open);
 }
 
 /**
- * Beside the places, where the keyboard goes: how many are open and what deciding would now come to.
+ * Show next to the places, where the keyboard focus is, how many are open and what deciding would now do.
  * @param {number} open
  */
 function warnOfOpen(open) {
@@ -129,11 +144,12 @@ function warnOfOpen(open) {
   const { length } = dispute.voices;
   const everybody = length === 1 ? "the editor" : length === 2 ? "both editors" : `all ${length} editors`;
   const text =
-    `${counted(open, "place")} ${open === 1 ? "is" : "are"} still open. Once more keeps the original there: ` +
+    `${counted(open, "place")} ${open === 1 ? "is" : "are"} still open. Deciding again keeps the original there: ` +
     `${outcomeName(outcome())}${against ? `, though ${everybody} changed it` : ""}.`;
   if (alert.textContent !== text) alert.textContent = text;
 }
 
+/** Draw the redline and the figures of the text. */
 function draw() {
   const [original, text] = [toTextarea(dispute.original), area.value];
   const blocks = diffWords(original, text);
@@ -142,11 +158,12 @@ function draw() {
   byId("measure").textContent = `${percent(keptShare(original, blocks))} of the words kept, ${counted(distance, "character")} changed`;
 }
 
+/** Store the state of the page in this browser. */
 function remember() {
   write(kept, { version: dispute.version, text: area.value, choices: choices(), outcome: outcome(), reason: reason.value });
 }
 
-/** The submissions that have a chosen alternative which is not the original. */
+/** Return the submissions from which the text takes an alternative other than the original. */
 function sources() {
   const chosen = choices();
   const editors = new Set(
@@ -158,7 +175,7 @@ function sources() {
   return dispute.voices.filter((voice) => editors.has(voice.editor)).map((voice) => voice.submission_id).sort((a, b) => a - b);
 }
 
-/** The first place where nothing is chosen; once it was pointed out, leaving it open is a choice. */
+/** Return the first place without a choice, or null. It is only pointed out once; after that it may stay open. */
 function openPlace() {
   const open = choices().indexOf(null);
   if (open < 0 || byHand || warned) return null;
@@ -166,6 +183,7 @@ function openPlace() {
   return radios(open)[0];
 }
 
+/** Send the decision and go to the next dispute. */
 async function decide() {
   if (busy) return;
   const open = outcome() === "cannot_be_fixed" ? null : openPlace();
@@ -200,30 +218,30 @@ async function decide() {
     if (!(error instanceof Offline)) throw error;
     showProblem("The server does not answer. Your text is kept in this browser; try again.");
   } finally {
-    // While the next page is on its way this one does nothing more.
+    // While the next page loads, this one must not send a second decision.
     busy = leaving;
   }
 }
 
-/** @param {number | null} item the next dispute, or null for the list */
+/**
+ * Go to a dispute, or to the list.
+ * @param {number | null} item
+ */
 function go(item) {
   location.href = item === null ? "/disputes" : `/disputes/${item}`;
 }
 
-/** @param {string} problem */
-function showProblem(problem) {
-  byId("problem").textContent = problem;
-  byId("problem").hidden = !problem;
-}
-
-/** @param {string} text what the server has */
+/**
+ * Show the decision that the server has, next to this page's own.
+ * @param {string} text
+ */
 function showStale(text) {
   byId("stale-text").textContent = text;
   byId("stale").hidden = false;
   remember();
 }
 
-/** As it was left in this browser, as it was decided, or as most editors have it. */
+/** Start with the state stored in this browser, else with the decision, else with what most editors have. */
 function begin() {
   /** @type {Kept | null} */
   const before = read(kept);
@@ -237,7 +255,7 @@ function begin() {
     setOutcome(before.outcome);
     reason.value = before.reason;
     if (before.version !== dispute.version) {
-      showProblem("This is a text that you left here. Others have worked on the item since: compare before you decide.");
+      showProblem("You left this text here earlier. Others have worked on the item since: compare before you decide.");
       if (decision) showStale(decision.edited ?? dispute.original);
     }
   } else if (decision) {
@@ -249,7 +267,7 @@ function begin() {
   show();
 }
 
-byId("places").addEventListener("change", chosenAnew);
+byId("places").addEventListener("change", choiceChanged);
 area.addEventListener("input", () => {
   byHand = area.value !== toTextarea(merged());
   followText();
@@ -273,17 +291,20 @@ byId("rebuild").addEventListener("click", () => {
   remember();
 });
 byId("reload").addEventListener("click", () => location.reload());
-// A page that the browser brings back from its memory may decide again.
+// A page that the browser restores from its back/forward cache may decide again.
 addEventListener("pageshow", (event) => {
   if (event.persisted) busy = false;
 });
 
-/** @param {string} editor */
+/**
+ * Choose an editor's alternative at every place.
+ * @param {string} editor
+ */
 function takeAllOf(editor) {
   if (!editor) return;
   choose(dispute.places.map((place) => place.alternatives.findIndex((one) => one.editors.includes(editor))));
-  chosenAnew();
-  announce(`All of editor ${editor} is taken.`);
+  choiceChanged();
+  announce(`All changes of editor ${editor} are taken.`);
 }
 
 for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-take]")))
@@ -291,7 +312,7 @@ for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelec
 
 let taken = -1;
 
-/** All of one editor, and with the same key all of the next. */
+/** Take all of the first editor; when called again, all of the next. */
 function takeNext() {
   const buttons = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-take]"));
   taken = (taken + 1) % buttons.length;
@@ -299,7 +320,7 @@ function takeNext() {
 }
 
 /**
- * To the next place, or to the one before.
+ * Move the focus to the next or previous place.
  * @param {1 | -1} step
  */
 function toPlace(step) {
@@ -311,7 +332,10 @@ function toPlace(step) {
   (radios(to).find((radio) => radio.checked) ?? radios(to)[0]).focus();
 }
 
-/** @param {string} value */
+/**
+ * Choose an outcome with a key.
+ * @param {string} value
+ */
 function chooseOutcome(value) {
   setOutcome(value);
   show();
@@ -329,7 +353,7 @@ bindKeys([
   { id: "reason", label: "To the reason", keys: ["Alt+R"], run: () => reason.focus() },
   { id: "text", label: "To the text", keys: ["Alt+T"], run: () => area.focus() },
   { id: "hunk-next", label: "Next place", keys: ["Alt+ArrowDown"], run: () => toPlace(1) },
-  { id: "hunk-before", label: "Place before", keys: ["Alt+ArrowUp"], run: () => toPlace(-1) },
+  { id: "hunk-before", label: "Previous place", keys: ["Alt+ArrowUp"], run: () => toPlace(-1) },
   { id: "take-all", label: "Take all of the first editor, then of the next", keys: ["Alt+A"], run: takeNext },
   ...sharedActions(),
 ]);

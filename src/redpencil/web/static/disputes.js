@@ -1,6 +1,7 @@
 // @ts-check
-/** The list of disputes, which a decision may have led to. */
-import { showSettled } from "./settled.js";
-import "./times.js";
+/** The list of disputes. It shows that an item was settled if the decision led here. */
+import { showTimes } from "./dom.js";
+import { showSettled } from "./page.js";
 
+showTimes();
 showSettled();

@@ -1,38 +1,34 @@
 // @ts-check
-/** The page on which a response is edited. */
-import { Offline, ask, problemOf, sentence } from "./api.js";
-import { startClock } from "./clock.js";
-import { showClosed } from "./closed.js";
+/** The page for editing a response. */
+import { Offline, ask, problemOf } from "./api.js";
 import { announce, byId, percent } from "./dom.js";
-import { DraftKeeper, theirsOf } from "./drafts.js";
-import { editActions } from "./editkeys.js";
-import { Figures } from "./figures.js";
-import { handIn } from "./handin.js";
-import { fingerprint, forgetOwn, recall } from "./kept.js";
-import { bindKeys } from "./keys.js";
-import { Lease } from "./lease.js";
-import { choicesOf, marksFor } from "./marks.js";
-import { showMeter } from "./meter.js";
-import { fromTextarea, toTextarea } from "./newlines.js";
-import { Outcome } from "./outcome.js";
-import { bindDialogs, offerGuidelines } from "./page.js";
-import { Views } from "./preview.js";
-import { drawRedline } from "./redline.js";
-import { hasLoose } from "./shelf.js";
-import { showNotice, showProblem, showState } from "./status.js";
+import { DraftKeeper, choicesOf, fingerprint, forgetOwn, marksFor, recall, theirsOf } from "./draft.js";
+import { Outcome, Tags } from "./outcome.js";
+import { bindDialogs, bindKeys, offerGuidelines, sharedActions, showDone, showNotice, showProblem } from "./page.js";
+import { Figures, Views, showMeter } from "./preview.js";
 import { Suggestions } from "./suggestions.js";
-import { Tags } from "./tags.js";
-import { addressOf, nextTask, rememberInAddress, showDone, showPage, showPrompt, showTally } from "./tasks.js";
-import { typeAll } from "./typing.js";
-import { Versions } from "./versions.js";
-import { diffWords, distanceOf, joinLight, keptShare } from "./words.js";
+import {
+  Lease,
+  addressOf,
+  handIn,
+  nextTask,
+  rememberInAddress,
+  showPage,
+  showPrompt,
+  showState,
+  showTally,
+  startClock,
+} from "./task.js";
+import { fromTextarea, toTextarea, typeAll } from "./text.js";
+import { Versions, hasLoose, showClosed } from "./versions.js";
+import { diffWords, distanceOf, drawRedline, joinLight, keptShare } from "./words.js";
 
 /**
- * @typedef {import("./drafts.js").Task} Task
- * @typedef {import("./kept.js").Choices} Choices
+ * @typedef {import("./draft.js").Task} Task
+ * @typedef {import("./draft.js").Choices} Choices
  */
 
-/** Texts up to this length are compared with every key, longer ones when the typing pauses. */
+/** Length up to which the text is compared at every change; a longer one is compared when typing pauses. */
 const SHORT_TEXT = 8000;
 const DRAWING_PAUSE_MS = 150;
 
@@ -50,7 +46,7 @@ const figures = new Figures(({ kept, distance }) => showMeter(kept, distance, pr
 const clock = startClock(0);
 const lease = new Lease(project.lease_s, () => void keeper?.save({ always: true }), {
   over: "Nothing happened here for a while, so others can take this item now. Your text is kept.",
-  taken: "Others have taken this item meanwhile, so it may be too late to hand it in. Your text is saved under My work.",
+  taken: "Others have taken this item, so it may be too late to hand it in. Your text is saved under My work.",
 });
 
 const versions = new Versions({
@@ -70,7 +66,7 @@ let keeper = null;
 /** @type {Task | null} */
 let task = null;
 let original = "";
-/** The submission that was handed in last. @type {number | null} */
+/** Id of the last submission. @type {number | null} */
 let last = null;
 let busy = false;
 /** @type {number | undefined} */
@@ -78,12 +74,15 @@ let frame;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let drawing;
 
-/** The text with its exact line ends. */
+/** Return the text with its exact line ends. */
 function exactText() {
   return fromTextarea(task?.response ?? "", area.value);
 }
 
-/** @returns {Choices} */
+/**
+ * Return the choices made beside the text. An outcome that merely follows the text is not among them.
+ * @returns {Choices}
+ */
 function choices() {
   return {
     outcome: outcome.followsText ? "" : outcome.value,
@@ -93,7 +92,7 @@ function choices() {
 }
 
 /**
- * Show a task, with what this browser kept of it.
+ * Show a task, with unsaved changes that this browser has kept.
  * @param {Task} found
  */
 function begin(found) {
@@ -127,13 +126,14 @@ function begin(found) {
   showPage("desk");
   draw();
   focusOnText();
-  showNotice(follows ? "This browser kept newer changes than the server: they are back." : "");
+  showNotice(follows ? "Newer changes that only this browser had kept are restored." : "");
   if (newer && !follows) versions.withKept(kept.text, found);
   else if (keeper.dirty) keeper.changed();
   offerGuidelines(project.guidelines);
   void showTally();
 }
 
+/** Move the focus to the beginning of the text and announce the task. */
 function focusOnText() {
   area.focus({ preventScroll: true });
   area.setSelectionRange(0, 0);
@@ -142,7 +142,7 @@ function focusOnText() {
   announce(`New response. Prompt: ${task?.prompt.slice(0, 200) ?? ""}`);
 }
 
-/** Compare the text with the original and show what came of it. */
+/** Compare the text with the original and show the result. */
 function draw() {
   cancelAnimationFrame(frame ?? 0);
   clearTimeout(drawing);
@@ -161,6 +161,7 @@ function draw() {
   views.changed();
 }
 
+/** Save and show the text after a change. */
 function typed() {
   outcome.typed();
   showProblem("");
@@ -173,6 +174,7 @@ function typed() {
 }
 
 /**
+ * Replace the page's content by a version from another tab.
  * @param {string} text
  * @param {Choices} choices
  */
@@ -181,13 +183,13 @@ function adopt(text, choices) {
   outcome.begin(choices.outcome, choices.reason);
   tags.begin(choices.tags);
   draw();
-  announce("The response was brought up to date from another tab.");
+  announce("The response was updated from another tab.");
 }
 
 /**
- * Leave this task for the next one.
+ * Leave this task and show the next one.
  * @param {string} notice
- * @param {boolean} [safe] whether what this browser keeps of it is elsewhere too
+ * @param {boolean} [safe] whether nothing is lost if this browser's copy is removed
  */
 async function goOn(notice, safe = true) {
   leave(safe ? (keeper?.stored ?? "") : null);
@@ -198,7 +200,7 @@ async function goOn(notice, safe = true) {
 
 /**
  * Stop working on this task.
- * @param {string | null} text what the server has of it; null where this browser must not forget anything
+ * @param {string | null} text the text on the server; null to keep this browser's copy
  */
 function leave(text) {
   keeper?.close();
@@ -207,6 +209,7 @@ function leave(text) {
   keeper = null;
 }
 
+/** Show the next task. */
 async function next() {
   const found = await nextTask(showClosed);
   task = found;
@@ -217,13 +220,14 @@ async function next() {
   else begin(found);
 }
 
-/** What stands against handing in, as far as the page can tell; the limits are the server's to judge. */
+/** Explain why the task cannot be handed in, or return null. The server checks the limits. */
 function objection() {
   const loose = "A text that was set aside is only on this page. Copy or discard it first.";
   return hasLoose() ? { sentence: loose, field: "aside" } : outcome.objection(area.value !== original);
 }
 
 /**
+ * Show why the task cannot be handed in, and move the focus to the cause.
  * @param {string} why
  * @param {string | null | undefined} field
  */
@@ -231,11 +235,11 @@ function refuse(why, field) {
   showProblem(why);
   if (field === "reason") outcome.reason.focus();
   else if (field === "outcome") outcome.focus();
-  else if (field === "aside") document.querySelector("#aside .loose button")?.focus();
+  else if (field === "aside") /** @type {HTMLElement | null} */ (document.querySelector("#aside .loose button"))?.focus();
   else area.focus({ preventScroll: true });
 }
 
-/** Hand the task in and go on. */
+/** Hand the task in and show the next one. */
 async function submit() {
   if (busy || !keeper || !task) return;
   if (keeper.conflicted) {
@@ -256,14 +260,20 @@ async function submit() {
   }
 }
 
-/** @param {boolean} on */
+/**
+ * Block the page while a request runs.
+ * @param {boolean} on
+ */
 function setBusy(on) {
   busy = on;
   area.readOnly = on;
   saveButton.setAttribute("aria-disabled", String(on));
 }
 
-/** @param {DraftKeeper} of */
+/**
+ * Send the task and handle the answer.
+ * @param {DraftKeeper} of
+ */
 async function handOver(of) {
   clearTimeout(of.timer);
   while (of.running) await of.running;
@@ -289,7 +299,7 @@ async function handOver(of) {
   }
 }
 
-/** Take the last hand-in back. */
+/** Take the last submission back. */
 async function undo() {
   if (last === null || busy) return;
   setBusy(true);
@@ -307,7 +317,7 @@ async function undo() {
     last = null;
     showDone(null);
     begin(answer.data);
-    announce("Taken back. You can go on with the response.");
+    announce("Taken back. You can continue with the response.");
   } catch (error) {
     if (!(error instanceof Offline)) throw error;
     showProblem("Not taken back: the server does not answer. Try again in a moment.");
@@ -316,7 +326,10 @@ async function undo() {
   }
 }
 
-/** @param {string} value */
+/**
+ * Choose an outcome with a key.
+ * @param {string} value
+ */
 function choose(value) {
   outcome.choose(value);
   showProblem("");
@@ -324,11 +337,13 @@ function choose(value) {
   announce(document.querySelector(`input[value="${value}"]`)?.parentElement?.querySelector("b")?.textContent ?? "");
 }
 
+/** Put the original into the editor. */
 function restore() {
   typeAll(area, original);
   announce("This is the original again. Ctrl+Z brings your text back.");
 }
 
+/** Connect the page's elements and keys. */
 function bind() {
   area.addEventListener("input", typed);
   saveButton.addEventListener("click", () => void submit());
@@ -339,7 +354,7 @@ function bind() {
   byId("restore").addEventListener("click", restore);
   addEventListener("pagehide", () => keeper?.flush());
   addEventListener("beforeunload", (event) => {
-    if (keeper?.onlyHere()) event.preventDefault();
+    if (keeper?.onlyHere() || hasLoose()) event.preventDefault();
   });
   addEventListener("online", () => void keeper?.save());
   document.addEventListener("visibilitychange", () => {
@@ -347,13 +362,25 @@ function bind() {
     else void keeper?.refresh();
   });
   bindDialogs();
-  bindKeys(
-    editActions({
-      ...{ submit, choose, undo, restore, reason: outcome.reason, text: area },
-      ...{ takeAll: () => suggestions.takeAll(), tag: () => tags.focusNext() },
-      ...{ decide: (what) => suggestions.decide(what), go: (step) => suggestions.go(step), toggle: () => views.toggle() },
-    }),
-  );
+  bindKeys([
+    { id: "save", label: "Save and next", keys: ["Ctrl+Enter"], run: () => void submit() },
+    { id: "edited", label: "Edited", keys: ["Alt+1"], run: () => choose("edited") },
+    { id: "no_edit_needed", label: "No edit needed", keys: ["Alt+2"], run: () => choose("no_edit_needed") },
+    { id: "cannot_be_fixed", label: "Cannot be fixed", keys: ["Alt+3"], run: () => choose("cannot_be_fixed") },
+    { id: "skipped", label: "Skip", keys: ["Alt+4"], run: () => choose("skipped") },
+    { id: "reason", label: "To the reason", keys: ["Alt+R"], run: () => outcome.reason.focus() },
+    { id: "text", label: "To the text", keys: ["Alt+T"], run: () => area.focus() },
+    { id: "take", label: "Take the suggested change", keys: ["Alt+Enter"], run: () => suggestions.decide("take") },
+    { id: "leave", label: "Leave the suggested change", keys: ["Alt+L"], run: () => suggestions.decide("leave") },
+    { id: "take-all", label: "Take all suggested changes", keys: ["Alt+A"], run: () => suggestions.takeAll() },
+    { id: "hunk-next", label: "Next suggested change", keys: ["Alt+ArrowDown"], run: () => suggestions.go(1) },
+    { id: "hunk-before", label: "Previous suggested change", keys: ["Alt+ArrowUp"], run: () => suggestions.go(-1) },
+    { id: "tags", label: "Say why, change by change", keys: ["Alt+W"], run: () => tags.focusNext() },
+    { id: "restore", label: "Back to the original", keys: ["Alt+O"], run: () => restore() },
+    { id: "preview", label: "Redline or preview", keys: ["Alt+P"], run: () => views.toggle() },
+    { id: "undo", label: "Take the last one back", keys: ["Alt+U"], run: () => void undo() },
+    ...sharedActions(),
+  ]);
 }
 
 bind();

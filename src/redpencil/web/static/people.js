@@ -1,13 +1,16 @@
 // @ts-check
-/** Inviting people, renewing their links, revoking them. */
+/** The page for inviting people, renewing their links and revoking them. */
 import { Offline, ask, problemOf } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, showTimes } from "./dom.js";
+
+showTimes();
 
 const field = (/** @type {string} */ id) => /** @type {HTMLInputElement} */ (byId(id));
 const sure = /** @type {HTMLDialogElement} */ (byId("sure"));
 const change = /** @type {HTMLDialogElement} */ (byId("change"));
 
 /**
+ * Send a request and return the answer's data, or the problem to show.
  * @param {"POST" | "PUT"} method
  * @param {string} path
  * @param {unknown} [body]
@@ -24,6 +27,7 @@ async function request(method, path, body) {
 }
 
 /**
+ * Show a problem in an element; "" hides it.
  * @param {string} id
  * @param {string} problem
  */
@@ -32,7 +36,10 @@ function show(id, problem) {
   byId(id).hidden = !problem;
 }
 
-/** @param {{person: {name: string}, link: string}} invitation */
+/**
+ * Show an invite link, selected for copying.
+ * @param {{person: {name: string}, link: string}} invitation
+ */
 function showLink(invitation) {
   byId("link").hidden = false;
   byId("link-name").textContent = invitation.person.name;
@@ -63,7 +70,7 @@ byId("copy").addEventListener("click", async () => {
   } catch {
     field("link-text").select();
     const copied = document.execCommand("copy");
-    byId("copied").textContent = copied ? "Copied." : "The link is marked: copy it with Ctrl+C.";
+    byId("copied").textContent = copied ? "Copied." : "The link is selected: copy it with Ctrl+C.";
   }
 });
 
@@ -71,17 +78,18 @@ document.addEventListener("click", (event) => {
   const button = event.target instanceof Element ? event.target.closest("button") : null;
   const { change: id, renew, revoke, name = "", role = "" } = button?.dataset ?? {};
   if (id) openChange(id, name, role);
-  if (renew) question(`A new link for ${name}?`, "The old link ends, and they are signed out everywhere.", "Make a new link", async () => {
+  if (renew) question(`A new link for ${name}?`, "The old link stops working, and they are signed out everywhere.", "Make a new link", async () => {
     const { data, problem } = await request("POST", `/api/people/${renew}/invite`);
     if (data) showLink(data);
     return problem;
   });
-  if (revoke) question(`Revoke ${name}?`, "Their link and their sessions end at once. What they did stays.", "Revoke", async () =>
+  if (revoke) question(`Revoke ${name}?`, "Their link and their sessions end at once. Their work is kept.", "Revoke", async () =>
     (await request("POST", `/api/people/${revoke}/revoke`)).problem,
   );
 });
 
 /**
+ * Open the dialog that changes a person's name and role.
  * @param {string} id
  * @param {string} name
  * @param {string} role
@@ -106,11 +114,11 @@ byId("change-form").addEventListener("submit", async (event) => {
 });
 
 /**
- * Ask before something is done that cannot be taken back.
+ * Ask before an action that cannot be undone.
  * @param {string} heading
  * @param {string} note
  * @param {string} yes
- * @param {() => Promise<string>} act gives the problem, or nothing
+ * @param {() => Promise<string>} act returns the problem to show, or ""
  */
 function question(heading, note, yes, act) {
   byId("sure-question").textContent = heading;
@@ -131,7 +139,7 @@ function question(heading, note, yes, act) {
 
 byId("sure-no").addEventListener("click", () => sure.close());
 
-/** Show the people as the server has them now. */
+/** Replace the table by the current one. */
 async function refreshTable() {
   const response = await fetch(location.pathname, { credentials: "same-origin" });
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
@@ -141,5 +149,5 @@ async function refreshTable() {
     return;
   }
   document.querySelector("table.people tbody")?.replaceWith(document.importNode(fresh, true));
-  (await import("./times.js")).showTimes();
+  showTimes();
 }

@@ -1,8 +1,9 @@
 // @ts-check
-/** The project's settings, imports, and the log. */
+/** The page for the project's settings, imports and log. */
 import { Offline, ask, problemOf, sentence } from "./api.js";
-import { byId, counted, make } from "./dom.js";
-import { showTimes } from "./times.js";
+import { byId, counted, make, showTimes } from "./dom.js";
+
+showTimes();
 
 const OFFLINE = "The server does not answer. Nothing was changed; try again.";
 const UPLOAD_PATIENCE_MS = 10 * 60_000;
@@ -13,13 +14,16 @@ const upload = /** @type {HTMLFormElement} */ (byId("import"));
 
 const field = (/** @type {string} */ id) => /** @type {HTMLInputElement} */ (byId(id));
 
-/** @param {string} id */
+/**
+ * Return the number in a field; null if it is empty.
+ * @param {string} id
+ */
 function number(id) {
   const value = field(id).value.trim();
   return value === "" ? null : Number(value);
 }
 
-/** The settings as the server wants them: shares instead of percent, seconds instead of minutes. */
+/** Return the settings as the server takes them: shares instead of percent, seconds instead of minutes. */
 function values() {
   const checked = settings.querySelectorAll('input[name="reason_required_for"]:checked');
   /** @type {Record<string, unknown>} */
@@ -38,7 +42,11 @@ function values() {
   return all;
 }
 
-/** @param {string} name @param {string} problem */
+/**
+ * Show a problem next to its field; "" hides all problems.
+ * @param {string} name
+ * @param {string} problem
+ */
 function showProblem(name, problem) {
   for (const place of settings.querySelectorAll(".problem")) /** @type {HTMLElement} */ (place).hidden = true;
   for (const input of settings.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
@@ -88,8 +96,9 @@ upload.addEventListener("submit", async (event) => {
 });
 
 /**
+ * Import files and show the result.
  * @param {FormData} parts
- * @returns {Promise<string>} the problem, or nothing
+ * @returns {Promise<string>} the problem to show, or ""
  */
 async function send(parts) {
   byId("left-out").replaceChildren();
@@ -100,11 +109,12 @@ async function send(parts) {
     return "";
   } catch (error) {
     if (!(error instanceof Offline)) throw error;
-    return "The server does not answer. Import the file again: what is there already is not doubled.";
+    return "The server does not answer. Import the file again: what is already there is not added twice.";
   }
 }
 
 /**
+ * Show what was imported and what was left out.
  * @typedef {{added: number, known: number, changed: number, empty: number, refused: {id: string, problem: string}[],
  *   warnings: string[]}} Imported
  * @param {Imported} imported
@@ -135,7 +145,10 @@ byId("earlier").addEventListener("click", async () => {
   }
 });
 
-/** @param {{id: number, at: number, person: string | null, action: string, item_id: number | null, detail: Record<string, unknown>}} event */
+/**
+ * Create a row of the log.
+ * @param {{id: number, at: number, person: string | null, action: string, item_id: number | null, detail: Record<string, unknown>}} event
+ */
 function row(event) {
   const told = Object.entries(event.detail).map(([key, value]) => `${key.replaceAll("_", " ")}: ${[value].flat().join(", ")}`);
   return make(

@@ -1,12 +1,11 @@
 // @ts-check
 /**
- * A suggested edit, to be taken or left hunk by hunk. Whether a hunk is taken is read off the text itself, so the
- * browser's undo takes it back here as well.
+ * A suggested edit, whose changes (hunks) can be taken or left one by one. Whether a hunk is taken is derived from the
+ * text, so the browser's undo works here too.
  */
 import { announce, byId, counted, make } from "./dom.js";
-import { drawChange } from "./redline.js";
-import { typeInto } from "./typing.js";
-import { diffWords, joinLight } from "./words.js";
+import { typeInto } from "./text.js";
+import { diffWords, drawChange, joinLight } from "./words.js";
 
 /**
  * @typedef {import("./words.js").Block} Block
@@ -14,10 +13,11 @@ import { diffWords, joinLight } from "./words.js";
  * @typedef {{state: "open" | "taken" | "overlaps", from: number, to: number}} Standing
  */
 
+/** Number of characters shown before and after a hunk. */
 const CONTEXT = 28;
 
 /**
- * What a suggestion changes, as places in the original.
+ * Return the hunks of a suggestion.
  * @param {string} original
  * @param {string} suggestion
  * @returns {Hunk[]}
@@ -36,7 +36,7 @@ export function hunksOf(original, suggestion) {
 }
 
 /**
- * What stands before a place in its line; a long stretch is cut.
+ * Return the text before an offset in its line, shortened if it is long.
  * @param {string} text
  * @param {number} place
  */
@@ -46,7 +46,7 @@ function lineBefore(text, place) {
 }
 
 /**
- * What stands after a place in its line; a long stretch is cut.
+ * Return the text after an offset in its line, shortened if it is long.
  * @param {string} text
  * @param {number} place
  */
@@ -57,7 +57,7 @@ function lineAfter(text, place) {
 }
 
 /**
- * How a hunk stands in the text as it is now, and the range of that text that it is about.
+ * Return whether a hunk is open, taken, or overlaps other changes in the current text, and its range in that text.
  * @param {Hunk} hunk
  * @param {Block[]} blocks from the original to the text
  * @param {string} text
@@ -84,6 +84,7 @@ export function standing(hunk, blocks, text) {
 }
 
 /**
+ * Tell whether a change overlaps a hunk and does not merely touch its edge.
  * @param {Block} block
  * @param {Hunk} hunk
  */
@@ -92,10 +93,10 @@ function touchesInside({ original: [start, end] }, hunk) {
 }
 
 /**
- * Where a place of the original is in the text.
+ * Convert an offset in the original to an offset in the text.
  * @param {number} place
  * @param {Block[]} blocks
- * @param {"before" | "after"} [side] of an insertion at that very place
+ * @param {"before" | "after"} [side] side of an insertion at this offset
  */
 function placeOf(place, blocks, side = "before") {
   const found = blocks.filter(({ kind, original: [start, end] }) => kind === "equal" && start <= place && place <= end);
@@ -113,7 +114,7 @@ export class Suggestions {
   /** @type {HTMLTextAreaElement} */ area;
   /** @type {string} */ original = "";
   /** @type {Hunk[]} */ hunks = [];
-  /** Left by the person. @type {Set<number>} */ left = new Set();
+  /** Hunks that the person has left. @type {Set<number>} */ left = new Set();
   /** @type {Block[]} */ blocks = [];
 
   /** @param {HTMLTextAreaElement} area */
@@ -123,6 +124,7 @@ export class Suggestions {
   }
 
   /**
+   * Start with a task's suggestion.
    * @param {string} original
    * @param {string | null} suggestion
    */
@@ -136,7 +138,7 @@ export class Suggestions {
   }
 
   /**
-   * Show how the hunks stand after a change of the text.
+   * Update the hunks after a change of the text.
    * @param {Block[]} blocks from the original to the text
    */
   update(blocks) {
@@ -160,7 +162,10 @@ export class Suggestions {
     byId("suggestion-all").hidden = open < 2;
   }
 
-  /** @param {number} i */
+  /**
+   * Put a hunk into the text.
+   * @param {number} i
+   */
   take(i) {
     const hunk = this.hunks[i];
     const { state, from, to } = standing(hunk, diffWords(this.original, this.area.value), this.area.value);
@@ -170,20 +175,24 @@ export class Suggestions {
     announce("Taken. Ctrl+Z takes it back.");
   }
 
-  /** @param {number} i */
+  /**
+   * Mark a hunk as left.
+   * @param {number} i
+   */
   leave(i) {
     this.left.add(i);
     this.update(this.blocks);
     announce("Left.");
   }
 
+  /** Take all open hunks that the person has not left. */
   takeAll() {
     for (let i = this.hunks.length - 1; i >= 0; i -= 1) if (!this.left.has(i)) this.take(i);
     this.area.focus();
   }
 
   /**
-   * Move to the next open hunk, or to the one before.
+   * Move the focus to the next or previous hunk.
    * @param {1 | -1} step
    */
   go(step) {
@@ -195,7 +204,7 @@ export class Suggestions {
     items[to].querySelector("button")?.focus();
   }
 
-  /** The hunk that has the focus, or else the first open one; -1 where there is none. */
+  /** Return the hunk that has the focus, else the first open one, else -1. */
   current() {
     const items = [...byId("suggestion-list").children];
     const focused = items.findIndex((item) => item.contains(document.activeElement));
@@ -203,7 +212,7 @@ export class Suggestions {
   }
 
   /**
-   * Take or leave the current hunk by key and go on to the next.
+   * Take or leave the current hunk with a key, and move to the next open one unless the person is typing.
    * @param {"take" | "leave"} what
    */
   decide(what) {
@@ -219,6 +228,7 @@ export class Suggestions {
   }
 
   /**
+   * Create the list item of a hunk.
    * @param {Hunk} hunk
    * @param {number} i
    */

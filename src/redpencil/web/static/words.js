@@ -1,13 +1,15 @@
 // @ts-check
 /**
- * Word edits between two texts, as the server sees them, but only as a preview: what is stored the server computes.
+ * Compare two texts word by word and draw the result as a redline. The comparison follows the server's but is only a
+ * preview: the server computes what is stored.
  *
- * A word carries the white space before it. All offsets are UTF-16 code units, as JavaScript counts.
+ * A word includes the white space before it. All offsets count UTF-16 code units.
  */
 import { diffArrays } from "./vendor/jsdiff/array.js";
+import { make } from "./dom.js";
 
 /**
- * A stretch of both texts. Equal blocks hold the same characters on both sides.
+ * A range of both texts. Equal blocks have the same characters on both sides.
  * @typedef {object} Block
  * @property {"equal" | "replace" | "delete" | "insert"} kind
  * @property {[number, number]} original
@@ -25,7 +27,7 @@ const WORD = new RegExp(
   "gu",
 );
 
-/** English words too light to keep two edits apart; the same as on the server. */
+/** English words that do not separate two edits; the same list as on the server. */
 const FUNCTION_WORDS = new Set(
   (
     "a an the this that these those it its he his she her they their and or but nor so also as than which who of to " +
@@ -33,29 +35,29 @@ const FUNCTION_WORDS = new Set(
   ).split(" "),
 );
 
-/** Milliseconds that one comparison of words may take before lines are compared instead. */
+/** Time limit of a comparison of words in milliseconds; after that, lines are compared instead. */
 const PATIENCE_MS = 60;
 
 /**
- * The words of a text; joined they are the text.
+ * Split a text into words; joined, they give the text.
  * @param {string} text
  * @returns {string[]}
  */
-export function splitWords(text) {
+function splitWords(text) {
   return text.match(WORD) ?? [];
 }
 
 /**
- * The lines of a text with their line ends; joined they are the text.
+ * Split a text into lines with their line ends; joined, they give the text.
  * @param {string} text
  * @returns {string[]}
  */
-export function splitLines(text) {
+function splitLines(text) {
   return text.match(/[^\n]*\n|[^\n]+$/g) ?? [];
 }
 
 /**
- * Blocks that tile both texts, in order.
+ * Compare two texts. The blocks are in order and cover both texts without gaps.
  * @param {string} original
  * @param {string} edited
  * @returns {Block[]}
@@ -78,9 +80,9 @@ export function diffWords(original, edited) {
 }
 
 /**
- * The blocks with changes joined that only a light gap keeps apart, as a person would mark them: function words and
- * punctuation, or at most a quarter of the smaller change beside it. Two pure insertions, or two pure deletions, stay
- * apart.
+ * Join changes that only a light gap separates, as a person would mark them: function words and punctuation, or at
+ * most a quarter as many words as the smaller of the two changes. Two pure insertions or two pure deletions stay
+ * separate.
  * @param {string} original
  * @param {string} edited
  * @param {Block[]} blocks from `diffWords`
@@ -98,6 +100,7 @@ export function joinLight(original, edited, blocks) {
 }
 
 /**
+ * Tell whether the gap between two changes is light.
  * @param {[string, string]} texts
  * @param {Block} before
  * @param {Block} gap
@@ -112,7 +115,7 @@ function belongTogether(texts, before, gap, after) {
 }
 
 /**
- * Words of the longer side of a change.
+ * Count the words of the longer side of a change.
  * @param {[string, string]} texts
  * @param {Block} change
  */
@@ -121,7 +124,7 @@ function sizeOf([original, edited], change) {
 }
 
 /**
- * Share of the original's words that are kept, from 0 to 1; 1 for an original without words.
+ * Return the share of the original's words that are kept, from 0 to 1; 1 for an original without words.
  * @param {string} original
  * @param {Block[]} blocks
  */
@@ -133,7 +136,7 @@ export function keptShare(original, blocks) {
 }
 
 /**
- * Characters taken out plus characters put in. A character beyond the first 65,536 counts as one, as on the server.
+ * Count the deleted plus the inserted characters. A surrogate pair counts as one, as on the server.
  * @param {string} original
  * @param {string} edited
  * @param {Block[]} blocks
@@ -146,7 +149,7 @@ export function distanceOf(original, edited, blocks) {
 }
 
 /**
- * Length of the shared beginning that ends before a word in both texts.
+ * Return the length of the common prefix, shortened so that it ends before a word in both texts.
  * @param {string} a
  * @param {string} b
  */
@@ -162,7 +165,7 @@ function sharedStart(a, b) {
 }
 
 /**
- * Length of the shared end that begins before the white space of a word in both texts.
+ * Return the length of the common suffix, shortened so that it begins before the white space of a word in both texts.
  * @param {string} a
  * @param {string} b
  * @param {number} start
@@ -181,9 +184,11 @@ function sharedEnd(a, b, start) {
 }
 
 /**
+ * Compare what lies between the common prefix and suffix: by words, or by lines if that takes too long, or else as one
+ * change.
  * @param {string} a
  * @param {string} b
- * @param {number} start where both stand in their texts
+ * @param {number} start offset of both in their texts
  * @returns {Block[]}
  */
 function middle(a, b, start) {
@@ -195,10 +200,11 @@ function middle(a, b, start) {
 }
 
 /**
+ * Compare two lists of words or lines.
  * @param {string[]} a
  * @param {string[]} b
- * @param {number} start where both stand in their texts
- * @returns {Block[] | null} null where it takes too long
+ * @param {number} start offset of both in their texts
+ * @returns {Block[] | null} null if it takes too long
  */
 function compared(a, b, start) {
   const changes = start
@@ -213,7 +219,7 @@ function compared(a, b, start) {
     const put = removed ? 0 : lengthOf(b, j, j + count);
     i += added ? 0 : count;
     j += removed ? 0 : count;
-    // A space that `firstSpaced` overlooked belongs to the change before.
+    // A space that `firstSpaced` added is counted in the change before.
     const surplus = added || removed ? 0 : taken - put;
     const [lost, gained] = [Math.max(surplus, 0), Math.max(-surplus, 0)];
     if (surplus) blocks.push(block(lost ? "delete" : "insert", from, lost, to, gained));
@@ -226,8 +232,8 @@ function compared(a, b, start) {
 }
 
 /**
- * The words of a text, the first one with the leading space that it has in the other text, where it stands further on:
- * so a new opener leaves the old first word as it is.
+ * Add a leading space to the first word if the other text has it with a space further on. Otherwise words inserted
+ * before it would make it look changed.
  * @param {string[]} words
  * @param {string[]} others
  */
@@ -238,6 +244,7 @@ function firstSpaced(words, others) {
 }
 
 /**
+ * Return the total length of the words from one index up to another.
  * @param {string[]} words
  * @param {number} from
  * @param {number} to
@@ -249,6 +256,7 @@ function lengthOf(words, from, to) {
 }
 
 /**
+ * Create a block from offsets and lengths.
  * @param {Block["kind"]} kind
  * @param {number} a
  * @param {number} aLength
@@ -261,7 +269,7 @@ function block(kind, a, aLength, b, bLength) {
 }
 
 /**
- * Touching changes become one, touching equal blocks too.
+ * Join adjacent changes, and adjacent equal blocks.
  * @param {Block[]} blocks
  * @returns {Block[]}
  */
@@ -284,12 +292,12 @@ function joined(blocks) {
   return result;
 }
 
-/** How far a change may be moved, in characters. */
+/** Number of characters by which a change may be moved. */
 const LONGEST_SLIDE = 2000;
 
 /**
- * Move each pure insertion or deletion as far right as it can go without touching the next change: "a b" -> "a b b" may
- * add either b, and the same one has to be named whatever else is changed.
+ * Move each pure insertion or deletion as far right as possible without touching the next change. In "a b" -> "a b b"
+ * either b may be the inserted one; this way it is always the same, whatever else is changed.
  * @param {Block[]} blocks
  * @param {string} original
  * @param {string} edited
@@ -325,4 +333,76 @@ function slidRight(blocks, original, edited) {
   return blocks
     .filter(({ original: [a, aEnd], edited: [b, bEnd] }) => aEnd > a || bEnd > b)
     .sort((one, other) => one.original[0] - other.original[0] || one.edited[0] - other.edited[0]);
+}
+
+/** Total length of both texts beyond which long unchanged passages are folded. */
+const LONG_TEXT = 60_000;
+const SHOWN_AROUND = 400;
+
+/**
+ * Draw the redline. White space stays exact; changed line ends and tabs get a visible sign.
+ * @param {HTMLElement} place
+ * @param {string} original
+ * @param {string} edited
+ * @param {Block[]} blocks
+ */
+export function drawRedline(place, original, edited, blocks) {
+  const folds = original.length + edited.length > LONG_TEXT;
+  const pieces = document.createDocumentFragment();
+  for (const { kind, original: a, edited: b } of blocks) {
+    if (kind === "equal") pieces.append(unchanged(edited.slice(...b), folds));
+    else pieces.append(...change(original.slice(...a), edited.slice(...b)));
+  }
+  place.replaceChildren(pieces);
+}
+
+/**
+ * Create an element that shows one change: the removed text, then the added text.
+ * @param {string} removed
+ * @param {string} added
+ * @returns {HTMLElement}
+ */
+export function drawChange(removed, added) {
+  return make("span", { class: "change" }, ...change(removed, added));
+}
+
+/**
+ * Create the nodes of a change. White space that both sides begin with is not marked.
+ * @param {string} removed
+ * @param {string} added
+ * @returns {(Node | string)[]}
+ */
+function change(removed, added) {
+  const [before, after] = [removed.match(/^\s*/)?.[0] ?? "", added.match(/^\s*/)?.[0] ?? ""];
+  const shared = before === after ? before : "";
+  const [space, out, into] = [shared, removed.slice(shared.length), added.slice(shared.length)];
+  return [space, out && changed("del", out), into && changed("ins", into)].filter((part) => part !== "");
+}
+
+/**
+ * Create the node of an unchanged passage.
+ * @param {string} text
+ * @param {boolean} folds whether to shorten a long passage
+ * @returns {Node}
+ */
+function unchanged(text, folds) {
+  if (!folds || text.length < 3 * SHOWN_AROUND) return document.createTextNode(text);
+  const hidden = (text.length - 2 * SHOWN_AROUND).toLocaleString("en");
+  const fold = make("span", { class: "fold" }, ` [${hidden} characters unchanged] `);
+  const both = document.createDocumentFragment();
+  both.append(text.slice(0, SHOWN_AROUND), fold, text.slice(-SHOWN_AROUND));
+  return both;
+}
+
+/**
+ * Create the element of a removed or added text.
+ * @param {"del" | "ins"} tag
+ * @param {string} text
+ */
+function changed(tag, text) {
+  /** @type {Record<string, string>} */
+  const names = { "\n": "line-end", "\t": "tab" };
+  const parts = text.split(/(\n|\t)/).filter(Boolean);
+  const drawn = parts.map((part) => (part in names ? make("span", { class: names[part] }, part) : part));
+  return make(tag, {}, ...drawn);
 }

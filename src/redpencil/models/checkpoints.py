@@ -1,0 +1,418 @@
+"""Load and save models by local folder: policies, reward models, value models."""
+
+import logging
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PreTrainedModel,
+)
+from transformers.utils import logging as transformers_logging
+
+from redpencil.config import RewardLevel
+from redpencil.errors import RedpencilError
+from redpencil.models.codec import (
+    CHAT,
+    Codec,
+    first_line,
+    load_codec,
+    read_object,
+    same_encoding,
+    same_tokenizer,
+)
+from redpencil.models.runtime import Runtime
+from redpencil.runs import write_json
+
+SIDECAR = "redpencil.json"
+UNKNOWN = "unknown"
+"""Stands in a card for the pairs that a reward model without a card was trained on."""
+LEVELS: dict[str, RewardLevel] = {"ForTokenClassification": "token", "ForSequenceClassification": "sequence"}
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
+
+
+@dataclass(frozen=True, slots=True)
+class RewardCard:
+    """The measures that a reward checkpoint carries beside its weights.
+
+    All are measured on samples of the SFT policy. Per token, `center` is the mean reward and `scale` the standard
+    deviation of a response's summed, centred rewards; per sequence, they are mean and standard deviation of R.
+    `trajectory_center` and `trajectory_scale` are mean and standard deviation of R as Eq. 1 has it, the mean reward of
+    a response's tokens (per sequence: the same as the first two).
+    """
+
+    level: RewardLevel
+    center: float
+    scale: float
+    trajectory_center: float
+    trajectory_scale: float
+    prompt_template: str
+    trained_on: str
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A model with the tokenizer and prompt template that it reads, and the device and number format it computes in."""
+
+    module: PreTrainedModel
+    codec: Codec
+    runtime: Runtime
+
+    @property
+    def name(self) -> str:
+        """The folder that it was loaded from."""
+        return str(self.module.name_or_path)
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens that it reads, prompt and response together; None if its configuration sets no limit."""
+        return context_of(self.module)
+
+
+@dataclass(frozen=True, slots=True)
+class RewardModel:
+    """A loaded reward model and its card.
+
+    `same_encoding` is False where the responses that it scores come in the tokens of a policy with another tokenizer
+    or prompt template, so that it has to read them as text.
+    """
+
+    model: LanguageModel
+    card: RewardCard
+    same_encoding: bool = True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers' report that a head is newly initialised, which a new head always is."""
+    before = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+        if bars:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False, **options: Any) -> PreTrainedModel:
+    kind = auto.__name__.removeprefix("AutoModelFor")
+    # Code that comes with a checkpoint is never run: left to itself, transformers would ask the user whether to.
+    try:
+        with _quiet():
+            loaded: tuple[PreTrainedModel, dict[str, Any]] = auto.from_pretrained(
+                str(folder),
+                dtype=dtype,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **options,
+            )
+    except Exception as error:  # a damaged file makes the libraries raise nearly anything
+        raise RedpencilError(
+            f"cannot be loaded as a {kind} model ({first_line(error)})",
+            file=folder,
+            hint="give a folder that save_pretrained wrote, of a supported architecture",
+        ) from error
+    model, report = loaded
+    # Missing weights would silently be random numbers, as when a reward model is given as a policy.
+    missing = [name for name in report["missing_keys"] if not (new_head and _is_new(name, model))]
+    if missing:
+        raise RedpencilError(
+            f"it lacks {len(missing)} weights of a {kind} model, such as {min(missing)}",
+            file=folder,
+            hint="give a complete checkpoint of the right kind; a reward model is not a policy",
+        )
+    return model
+
+
+def _is_new(weight: str, model: PreTrainedModel) -> bool:
+    """Tell whether a weight belongs to the head, or to the pooler in front of it, and not to the backbone."""
+    return not weight.startswith(f"{model.base_model_prefix}.") or ".pooler." in weight
+
+
+def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, *, trained: bool) -> LanguageModel:
+    disable_dropout(module)
+    module.to(runtime.device)  # type: ignore[arg-type]
+    module.train(trained)
+    module.requires_grad_(trained)
+    return LanguageModel(module, codec, runtime)
+
+
+def disable_dropout(model: nn.Module) -> None:
+    """Set every dropout to 0: old and new log-probabilities of PPO must come from the same function.
+
+    Attention keeps its probability as a plain number beside the dropout layers (`attention_dropout` in Llama).
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+
+
+def has_weights(folder: Path) -> bool:
+    """Tell whether a model folder holds weights, or only a configuration to start from scratch."""
+    return any(next(folder.glob(pattern), None) is not None for pattern in WEIGHTS)
+
+
+def load_policy(folder: str | Path, runtime: Runtime, *, trained: bool, codec: Codec | None = None) -> LanguageModel:
+    """Load a causal language model. A folder with a configuration and no weights gives a freshly initialised one.
+
+    Args:
+        folder: the checkpoint.
+        runtime: device and number format.
+        trained: True for float32 weights that want gradients, False for frozen ones in the runtime's format.
+        codec: its tokenizer and prompt template; by default those of the folder.
+
+    Raises:
+        RedpencilError: if the folder is missing or does not hold a causal language model.
+    """
+    folder = _existing(folder)
+    kind = _architecture(folder)
+    if kind.endswith((*LEVELS, "ForMaskedLM")):
+        raise RedpencilError(
+            f"{kind} is not a policy", file=folder, field="architectures", hint="give a causal language model"
+        )
+    codec = codec or load_codec(folder, template_of(folder))
+    dtype = torch.float32 if trained else runtime.dtype
+    if has_weights(folder):
+        return _finish(_load(AutoModelForCausalLM, folder, dtype), codec, runtime, trained=trained)
+    try:
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        # Without `dtype` a configuration that names bfloat16 would give weights that small steps cannot move.
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+    except Exception as error:  # as in `_load`
+        raise RedpencilError(
+            f"no model can be made from its configuration ({first_line(error)})",
+            file=folder,
+            hint="give a folder with config.json",
+        ) from error
+    return _finish(model, codec, runtime, trained=trained)
+
+
+def _existing(folder: str | Path) -> Path:
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise RedpencilError(
+            "not a model folder: config.json is missing", file=folder, hint="give a folder that save_pretrained wrote"
+        )
+    return folder
+
+
+def _architecture(folder: Path) -> str:
+    """Return the class that wrote a checkpoint, such as `LlamaForCausalLM`."""
+    names = read_object(folder / "config.json").get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else "an unknown architecture"
+
+
+def load_head(
+    folder: str | Path,
+    level: RewardLevel,
+    runtime: Runtime,
+    *,
+    trained: bool,
+    zero_head: bool,
+    codec: Codec | None = None,
+) -> LanguageModel:
+    """Load a model with one output per token or per sequence, on the backbone of any checkpoint.
+
+    With `zero_head` the head starts at 0, so that a new reward or value model gives 0 before it has learned. `codec`
+    is as in `load_policy`.
+
+    Raises:
+        RedpencilError: if the folder is missing or damaged, or its architecture is not supported.
+    """
+    folder = _existing(folder)
+    auto = AutoModelForTokenClassification if level == "token" else AutoModelForSequenceClassification
+    model = _load(auto, folder, torch.float32 if trained else runtime.dtype, new_head=zero_head, num_labels=1)
+    if level == "token" and any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules()):
+        raise RedpencilError(
+            f"{type(model).__name__} counts positions from its pad id, which left padding does not allow",
+            file=folder,
+            hint="use an architecture such as Llama, Qwen, Mistral, Gemma, GPT-2 or BERT",
+        )
+    if zero_head:
+        head = head_of(model)
+        nn.init.zeros_(head.weight)
+        if head.bias is not None:
+            nn.init.zeros_(head.bias)
+    return _finish(model, codec or load_codec(folder, template_of(folder)), runtime, trained=trained)
+
+
+def context_of(model: nn.Module) -> int | None:
+    """Return the most tokens that a model reads, prompt and response together; None if there is no limit."""
+    context: int | None = getattr(model.config, "max_position_embeddings", None)
+    return context
+
+
+def head_of(model: nn.Module) -> nn.Linear:
+    """Return the last linear layer, which turns hidden states into rewards or values.
+
+    Raises:
+        RedpencilError: if the architecture keeps it under an unknown name.
+    """
+    for name in ("score", "classifier"):
+        head = getattr(model, name, None)
+        if isinstance(head, nn.Linear) and head.out_features == 1:
+            return head
+    raise RedpencilError(
+        f"{type(model).__name__} has no linear head called score or classifier",
+        hint="use an architecture such as Llama, Qwen, Mistral, Gemma, GPT-2 or BERT",
+    )
+
+
+def load_reward_model(
+    folder: str | Path,
+    runtime: Runtime,
+    *,
+    level: RewardLevel | None = None,
+    policy_codec: Codec | None = None,
+    codec: Codec | None = None,
+) -> RewardModel:
+    """Load a trained reward model, frozen, with its card.
+
+    Args:
+        folder: the checkpoint.
+        runtime: device and number format.
+        level: the level that it must have; None for any.
+        policy_codec: the codec of the policy whose responses it will score; it decides `same_encoding`.
+        codec: its own tokenizer and prompt template, where the user names them; by default those of the folder.
+
+    Raises:
+        RedpencilError: if the folder does not hold a reward model, or one of another level than asked for.
+    """
+    folder = _existing(folder)
+    actual = reward_level(folder, level)
+    card = read_card(folder, actual)
+    if codec is None and policy_codec is not None:
+        codec = own_codec(folder, card, policy_codec) or policy_codec
+    codec = codec or codec_of_reward_model(folder, card)
+    model = load_head(folder, actual, runtime, trained=False, zero_head=False, codec=codec)
+    return RewardModel(model, card, same_encoding=policy_codec is None or same_encoding(codec, policy_codec))
+
+
+def reward_level(folder: Path, level: RewardLevel | None = None) -> RewardLevel:
+    """Tell from its configuration whether a checkpoint is a token or a sequence reward model.
+
+    Raises:
+        RedpencilError: if it is neither, or of another level than asked for, or has more than one output.
+    """
+    kind = _architecture(folder)
+    actual = next((known for suffix, known in LEVELS.items() if kind.endswith(suffix)), None)
+    if actual is None:
+        raise RedpencilError(
+            f"{kind} is not a reward model",
+            file=folder,
+            field="architectures",
+            hint="give a checkpoint that `redpencil reward` wrote, or any ...ForTokenClassification / "
+            "...ForSequenceClassification with one label",
+        )
+    if level is not None and actual != level:
+        raise RedpencilError(
+            f"a reward model of level {level} is needed, {kind} is of level {actual}",
+            file=folder,
+            field="architectures",
+            hint=f"train one with `redpencil reward --set reward.level={level}`, or choose another ppo.reward",
+        )
+    # config.json leaves out what is the default: 2 labels.
+    names = read_object(folder / "config.json").get("id2label")
+    labels = len(names) if isinstance(names, dict) else 2
+    if labels != 1:
+        raise RedpencilError(
+            f"it has {labels} outputs, a reward model has one",
+            file=folder,
+            field="id2label",
+            hint="use num_labels=1",
+        )
+    return actual
+
+
+def own_codec(folder: Path, card: RewardCard, policy_codec: Codec) -> Codec | None:
+    """Return a reward model's tokenizer and prompt template, or None where it reads the policy's token ids as they are.
+
+    A model without a card does not say how it learned prompts. With the policy's tokenizer it gets the policy's
+    template; else its tokenizer's chat template, or without one the bare prompts. `{"prompt_template": ...}` in a
+    redpencil.json beside its weights says otherwise.
+
+    Raises:
+        RedpencilError: if the folder does not hold a fast tokenizer, or the template does not fit it.
+    """
+    plain, template = load_codec(folder), template_of(folder, "")
+    if card.trained_on != UNKNOWN:
+        template = card.prompt_template
+    if not template:
+        if same_tokenizer(plain, policy_codec):
+            return None
+        template = CHAT if plain.tokenizer.chat_template else "{prompt}"
+    codec = load_codec(folder, template)
+    return None if same_encoding(codec, policy_codec) else codec
+
+
+def codec_of_reward_model(folder: Path, card: RewardCard) -> Codec:
+    """Return a reward model's tokenizer and prompt template as `own_codec` finds them, where there is no policy."""
+    codec = load_codec(folder, card.prompt_template)
+    says = card.trained_on != UNKNOWN or template_of(folder, "")
+    return replace(codec, template=CHAT) if codec.tokenizer.chat_template and not says else codec
+
+
+def read_card(folder: Path, level: RewardLevel) -> RewardCard:
+    """Read the card beside the weights; a foreign reward model gets centre 0 and scale 1."""
+    path = folder / SIDECAR
+    if not path.is_file() or set(read_object(path)) == {"prompt_template"}:
+        return RewardCard(level, 0.0, 1.0, 0.0, 1.0, template_of(folder), trained_on=UNKNOWN)
+    try:
+        card = RewardCard(**read_object(path)["reward"])
+        measures = (card.center, card.scale, card.trajectory_center, card.trajectory_scale)
+        sound = card.level == level and all(map(math.isfinite, measures)) and min(card.scale, card.trajectory_scale) > 0
+    except (KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise RedpencilError(
+            f"not the card of a reward model of level {level}",
+            file=path,
+            field="reward",
+            hint="train the reward model again, or delete the file",
+        )
+    return card
+
+
+def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None) -> None:
+    """Write a plain Hugging Face checkpoint with its tokenizer, and what redpencil adds in a small JSON file.
+
+    A folder that is there is replaced as a whole.
+    """
+    module, codec = model.module, model.codec
+    new = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    # Sequence models of transformers read the last token that is not padding, so EOS must not be declared padding.
+    hides_eos = card is not None and codec.pad_id == codec.eos_id
+    with _quiet():
+        module.config.pad_token_id = None if hides_eos else codec.pad_id
+        module.save_pretrained(str(new))
+    codec.tokenizer.save_pretrained(str(new))
+    content: dict[str, Any] = {"prompt_template": codec.template}
+    if card is not None:
+        content["reward"] = asdict(card)
+    write_json(new / SIDECAR, content)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.replace(folder)
+
+
+def template_of(folder: str | Path, default: str = "{prompt}") -> str:
+    """Return the prompt template that a checkpoint was trained with, or `default` for a foreign one."""
+    path = Path(folder) / SIDECAR
+    return str(read_object(path).get("prompt_template", default)) if path.is_file() else default

@@ -1,0 +1,409 @@
+"""The page of a reward-model evaluation: one HTML file, which loads nothing from anywhere; its tables also for the
+terminal.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from markupsafe import Markup
+
+import redpencil
+from redpencil.evaluation.localisation import Drift, Localisation
+from redpencil.evaluation.reward_eval import MarginGroup, RewardBench, RewardEval, RewardEvals, WorstPair
+from redpencil.evaluation.statistics import Accuracy, Correlation
+from redpencil.files import whole_file
+from redpencil.report.run_page import TEMPLATES, template
+from redpencil.report.tables import ABSENT, Cell, Table
+from redpencil.report.text import DASH, MINUS, plain, redline_html, signed
+from redpencil.svg import Axis, Chart, Plot, Point, swatch
+
+TO: Final = "to"
+DRAWN_HISTOGRAMS: Final = 12
+_GROUPINGS: Final[Mapping[str, tuple[str, str, Callable[[RewardEval], Sequence[MarginGroup]]]]] = {
+    "type": ("Type", "By type of edit", lambda r: r.by_type),
+    "size": ("Words changed", "By share of the words of both texts that the edit changes", lambda r: r.by_size),
+    "tokens": ("Tokens changed", "By number of tokens that the edit changes, on both sides", lambda r: r.by_tokens),
+    "position": ("First change in", "By place of the first change", lambda r: r.by_position),
+    "length": ("Words", "By words of the original", lambda r: r.by_length),
+}
+
+
+def write_reward_eval(results: RewardEvals, path: Path) -> None:
+    """Write the page."""
+    with whole_file(path) as out:
+        out.write(render_reward_eval(results).encode("utf-8", "replace"))
+
+
+def render_reward_eval(results: RewardEvals) -> str:
+    """Write the page as text."""
+    style = "".join(
+        (TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "audit.css", "reward_eval.css")
+    )
+    return template("reward_eval.html.j2").render(
+        style=Markup(style),
+        models=list(results.models),
+        summary=summary(results),
+        lead=lead(results).replace(" %", "\u00a0%"),
+        legend=[{"name": name, "line": swatch(series)} for series, name in enumerate(results.models)],
+        tables=reward_eval_tables(results),
+        reliability=calibration_charts(results),
+        histograms=margin_charts(results),
+        edits=[_edits_of(results, test) for test in edit_tests(results)],
+        version=redpencil.__version__,
+    )
+
+
+def calibration_charts(results: RewardEvals) -> list[Chart]:
+    """Accuracy by confidence on each test set, in bins of equally many pairs."""
+    return [_calibration_chart(results, test) for test in results.tests]
+
+
+def _calibration_chart(results: RewardEvals, test: str) -> Chart:
+    lines = {
+        name: [
+            Point(100 * b.confidence, 100 * b.accuracy, 100 * b.accuracy_low, 100 * b.accuracy_high)
+            for b in model.readings[test].calibration.bins_by_count
+        ]
+        for name, model in results.models.items()
+    }
+    points = [point for line in lines.values() for point in line]
+    most = max(point.x for point in points)
+    right = next(edge for edge in (55, 60, 70, 80, 90, 100) if most <= edge + 1e-9)
+    plot = Plot(
+        Axis.between(50, right, "how sure the model is, %"),
+        Axis.between(_low_end(points), 100, "pairs ranked right, %"),
+        height=250,
+    )
+    plot.rule(50, 50, right, right)
+    for series, line in enumerate(lines.values()):
+        plot.line(line, series)
+    story = ". ".join(
+        f"{name}: {'; '.join(f'{p.x:.1f} sure, {p.y:.1f} right' for p in line)}" for name, line in lines.items()
+    )
+    description = f"Percent of pairs ranked right by confidence in percent. {story}."
+    return Chart(plot.svg(), f"Calibration on {test}", description)
+
+
+def _low_end(points: Sequence[Point]) -> float:
+    """The round percentage below all intervals, at most 50."""
+    return 10 * math.floor(min(50.0, *(point.y if point.low is None else point.low for point in points)) / 10)
+
+
+def margin_charts(results: RewardEvals) -> list[Chart]:
+    """A histogram of the margins for each model and test set; of the first `DRAWN_HISTOGRAMS`."""
+    every = [(name, test, r) for name, model in results.models.items() for test, r in model.readings.items()]
+    return [_histogram(name, test, reading) for name, test, reading in every[:DRAWN_HISTOGRAMS]]
+
+
+def _histogram(name: str, test: str, reading: RewardEval) -> Chart:
+    edges, counts = reading.margins.edges, reading.margins.counts
+    x = Axis.between(edges[0], edges[-1], f"reward of the chosen response {MINUS} reward of the rejected one")
+    y = Axis.upwards(counts, "pairs", whole=True)
+    plot = Plot(x, y)
+    for low, high, count in zip(edges, edges[1:], counts, strict=False):
+        plot.bar(low, high, count, 1 if (low + high) / 2 < 0 else 0, gap=1)
+    if edges[0] < 0 < edges[-1]:
+        plot.rule(0, 0, 0, y.high)
+    return Chart(
+        plot.svg(),
+        f"Margins of {name} on {test}",
+        f"Margins from {edges[0]:.3g} to {edges[-1]:.3g}, {reading.mean_margin:.3g} on average; "
+        f"{reading.accuracy.value:.1f} percent of pairs are ranked right.",
+    )
+
+
+def size_chart(results: RewardEvals, test: str) -> Chart | None:
+    """Accuracy of each model by the share of words that the edit changes; None where that does not vary."""
+    groups = {name: model.readings[test].by_size for name, model in results.models.items()}
+    names = list(dict.fromkeys(group.name for of_model in groups.values() for group in of_model))
+    if len(names) < 2:
+        return None
+    lines = {
+        name: [Point(names.index(g.name), g.accuracy.value, g.accuracy.low, g.accuracy.high) for g in of_model]
+        for name, of_model in groups.items()
+    }
+    x = Axis.named(names, "share of the words that the edit changes")
+    low = _low_end([point for line in lines.values() for point in line])
+    plot = Plot(x, Axis.between(low, 100, "edits ranked right, %"), height=250)
+    plot.rule(x.low, 50, x.high, 50)
+    for series, line in enumerate(lines.values()):
+        plot.line(line, series, shift=5 * (series - (len(lines) - 1) / 2))
+    story = ". ".join(
+        f"{name}: {'; '.join(f'{names[int(p.x)]} {p.y:.1f}' for p in line)}" for name, line in lines.items()
+    )
+    return Chart(
+        plot.svg(),
+        f"Accuracy by size of the edit on {test}",
+        f"Percent of edits ranked right by share of words changed. {story}.",
+    )
+
+
+def _edits_of(results: RewardEvals, test: str) -> dict[str, Any]:
+    """Chart, tables and worst pairs of one set of edits."""
+    return {
+        "test": test,
+        "chart": size_chart(results, test),
+        "tables": {key: group_table(results, test, key) for key in _GROUPINGS},
+        "worst": [
+            {"model": model, "groups": _worst_of(readings.readings[test])} for model, readings in results.models.items()
+        ],
+    }
+
+
+def _worst_of(reading: RewardEval) -> list[dict[str, Any]]:
+    if reading.errors is None:
+        return []
+    return [{"type": kind, "cards": [_card(pair) for pair in pairs]} for kind, pairs in reading.errors.worst.items()]
+
+
+def _card(pair: WorstPair) -> dict[str, Any]:
+    return {
+        "prompt": pair.prompt,
+        "html": Markup(redline_html(pair.original, pair.edited)),
+        "margin": signed(pair.margin, 3),
+        "about": about_pair(pair),
+    }
+
+
+def about_pair(pair: WorstPair) -> str:
+    """Write rewards of both sides, place of the first change, and length in one line."""
+    features = pair.features
+    return (
+        f"original {signed(pair.original_reward, 3)}, edit {signed(pair.edited_reward, 3)}; first change in the "
+        f"{features.first_change}; {features.words} words, {signed(features.growth, 0)}; id {pair.id}"
+    )
+
+
+def edit_tests(results: RewardEvals) -> list[str]:
+    """The test sets that are edits."""
+    return [name for name, test in results.tests.items() if test.kind == "edits"]
+
+
+def summary(results: RewardEvals) -> str:
+    """Models and test sets, in one sentence."""
+    pairs = sum(test.pairs for test in results.tests.values())
+    return f"{_counted(len(results.models), 'model')}, {_counted(len(results.tests), 'test set')}, {pairs:,} pairs."
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def lead(results: RewardEvals) -> str:
+    """Name the best model on each test set, and compare it with the better of two rules on length."""
+    sentences = []
+    for test, about in results.tests.items():
+        name, best = max(
+            ((name, m.readings[test].accuracy) for name, m in results.models.items()), key=lambda one: one[1].value
+        )
+        rule = max((about.shorter_wins, "shorter"), (about.longer_wins, "longer"), key=lambda one: one[0].value)
+        sentences.append(
+            f"{name} ranks {best.value:.1f} % of {test} right ({_interval(best)}); the rule that the {rule[1]} text is "
+            f"better is right for {rule[0].value:.1f} %."
+        )
+    return " ".join(sentences)
+
+
+def _interval(share: Accuracy) -> str:
+    return f"{share.low:.1f} {TO} {share.high:.1f}"
+
+
+def reward_eval_tables(results: RewardEvals) -> dict[str, Table | None]:
+    """The tables of all models and test sets by name; None where there is nothing to show."""
+    return {
+        "accuracy": _accuracies(results),
+        "rewardbench": _reward_bench(results),
+        "calibration": _calibrations(results),
+        "localisation": _localisations(results),
+        "drift": _drifts(results),
+        "correlation": _correlations(results),
+    }
+
+
+def _accuracies(results: RewardEvals) -> Table:
+    rows = []
+    for name, model in results.models.items():
+        cells = []
+        for test, about in results.tests.items():
+            one = model.readings[test].accuracy
+            cells.append(Cell(f"{one.value:.1f}", _interval(one), "own" if model.trained_on == about.kind else ""))
+        rows.append((Cell(name, f"{model.level} model, trained on {model.trained_on}"), *cells))
+    for title, rule in (("The shorter text wins", "shorter_wins"), ("The longer text wins", "longer_wins")):
+        baseline = [getattr(about, rule) for about in results.tests.values()]
+        rows.append((Cell(title), *(Cell(f"{one.value:.1f}", _interval(one)) for one in baseline)))
+    header = ("Model", *(f"{name} ({about.pairs:,} {about.kind})" for name, about in results.tests.items()))
+    notes = ["95 % intervals after Wilson, as if the pairs were independent. Equal rewards count one half."]
+    if any(model.trained_on == about.kind for model in results.models.values() for about in results.tests.values()):
+        notes.append("Shaded: tested on the kind of pairs that the model was trained on.")
+    for name, about in results.tests.items():
+        if any(about.skipped.values()):
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in about.skipped.items() if count)
+            notes.append(f"Left out of {name}: {reasons}.")
+    return Table("Pairs ranked right, %", header, tuple(rows), tuple(notes))
+
+
+def _readings(results: RewardEvals) -> list[tuple[tuple[Cell, Cell], RewardEval]]:
+    """The first two cells of each row, and the evaluation that the row is about."""
+    return [
+        ((Cell(name), Cell(test)), reading)
+        for name, model in results.models.items()
+        for test, reading in model.readings.items()
+    ]  # fmt: skip
+
+
+def _reward_bench(results: RewardEvals) -> Table | None:
+    benches: dict[tuple[str, str], RewardBench] = {
+        (name, test): reading.reward_bench
+        for name, model in results.models.items()
+        for test, reading in model.readings.items()
+        if reading.reward_bench is not None
+    }
+    if not benches:
+        return None
+    several = len({test for _, test in benches}) > 1
+    rows: list[tuple[Cell, ...]] = [
+        (Cell("RewardBench score"), *(_number(one.score, 1) for one in benches.values())),
+        (Cell("Plain mean of the subsets"), *(Cell(f"{one.mean_of_subsets:.1f}") for one in benches.values())),
+    ]
+    for section in dict.fromkeys(name for one in benches.values() for name in one.sections):
+        rows.append((Cell(section, "section"), *(_number(one.sections.get(section), 1) for one in benches.values())))
+    for subset in dict.fromkeys(name for one in benches.values() for name in one.subsets):
+        accuracies = [one.subsets.get(subset) for one in benches.values()]
+        cells = (ABSENT if one is None else Cell(f"{one.value:.1f}", _interval(one)) for one in accuracies)
+        count = next(one.n for one in accuracies if one is not None)
+        rows.append((Cell(subset or "(no subset)", _counted(count, "pair")), *cells))
+    header = ("Of", *(f"{name}, {test}" if several else name for name, test in benches))
+    notes = (
+        "A section is the mean over its pairs; in Reasoning, mathematics counts as much as all programming. The score "
+        "is the mean of the four sections, without RewardBench's Prior Sets, which are a different data set.",
+    )
+    return Table("RewardBench, % of pairs ranked right", header, tuple(rows), notes)
+
+
+def _calibrations(results: RewardEvals) -> Table:
+    rows = []
+    for names, reading in _readings(results):
+        one = reading.calibration
+        figures = (one.expected_error, one.expected_error_by_count, one.brier, one.negative_log_likelihood)
+        likeliest = (one.temperature, one.negative_log_likelihood_at_temperature)
+        rows.append((*names, *(_number(value, 3) for value in (*figures, *likeliest))))
+    header = ("Model", "Test set", "ECE", "ECE by count", "Brier score", "NLL", "Best T", "NLL at T")
+    notes = (
+        "Of the probability sigma(R chosen \N{MINUS SIGN} R rejected). Expected calibration error (ECE): |accuracy "
+        "\N{MINUS SIGN} confidence|, averaged over ten bins of equal width, and over ten with as many pairs each. "
+        "Tossing a coin has a Brier score of .25 and a negative log-likelihood (NLL) of .693 nats.",
+        "The temperature T is fitted on these same pairs: below 1 the model is not sure enough, above 1 too sure. It "
+        f"is {DASH} where no temperature is best: all pairs ranked right, or margins of 0 or less on average.",
+    )
+    return Table("Calibration", header, tuple(rows), notes)
+
+
+def _localisations(results: RewardEvals) -> Table | None:
+    rows = []
+    for names, reading in _readings(results):
+        for name, one in (("edited away", reading.edited), ("marked as errors by people", reading.error_spans)):
+            if one is not None:
+                rows.append((*names, Cell(name), *_localised(one)))
+    header = (
+        *("Model", "Test set", "Tokens that were", "AUROC", "Within a response", "Average precision"),
+        *("Base rate", "Tokens", "Responses"),
+    )
+    notes = (
+        "How well low token rewards find the faulty tokens of originals. An AUROC of .5 and an average precision equal "
+        "to the base rate are chance. Within a response: only tokens of one response are compared; the 95 % interval "
+        "is by bootstrap over responses.",
+    )
+    return Table("Localisation", header, tuple(rows), notes) if rows else None
+
+
+def _localised(one: Localisation) -> tuple[Cell, ...]:
+    within = _number(one.within_auroc, 3)
+    if one.within_auroc is not None and one.low is not None and one.high is not None:
+        within = Cell(within.text, f"{one.low:.3f} {TO} {one.high:.3f}")
+    return (
+        _number(one.auroc, 3),
+        within,
+        _number(one.average_precision, 3),
+        _number(one.base_rate, 3),
+        Cell(f"{one.tokens:,}"),
+        Cell(f"{one.responses:,}"),
+    )
+
+
+def _drifts(results: RewardEvals) -> Table | None:
+    rows = [(*names, *_drifted(reading.drift)) for names, reading in _readings(results) if reading.drift is not None]
+    header = (
+        "Model",
+        "Test set",
+        "Mean change",
+        "In spreads",
+        "Spread of rewards",
+        "After a change",
+        "Pairs of tokens",
+    )
+    notes = (
+        "Mean |r original \N{MINUS SIGN} r edit| of tokens that the edit left unchanged. A spread is the standard "
+        "deviation of all token rewards. The rewards of a model that reads from left to right cannot change before the "
+        "first edit.",
+    )
+    return Table("Drift of unchanged tokens", header, tuple(rows), notes) if rows else None
+
+
+def _drifted(one: Drift) -> tuple[Cell, ...]:
+    figures = (_number(value, 3) for value in (one.mean, one.relative, one.spread, one.mean_behind))
+    return (*figures, Cell(f"{one.pairs:,}"))
+
+
+def _correlations(results: RewardEvals) -> Table:
+    rows = []
+    for names, reading in _readings(results):
+        for name, one in (
+            ("reward and length of all responses", reading.length),
+            ("margin and difference of the lengths", reading.length_difference),
+            ("reward of a token and its place in the original", reading.position),
+        ):
+            if one is not None:
+                rows.append((*names, Cell(name), *_correlated(one, tokens=one is reading.position)))
+    notes = (
+        "Lengths in tokens. p is two-sided, for independent cases; tokens of one response are not independent, so "
+        "their p is left out.",
+    )
+    header = ("Model", "Test set", "Between", "Pearson", "Spearman", "Cases")
+    return Table("Correlation with length and place", header, tuple(rows), notes)
+
+
+def _correlated(one: Correlation, *, tokens: bool) -> tuple[Cell, ...]:
+    pairs = ((one.pearson, one.pearson_p), (one.spearman, one.spearman_p))
+    return (*(Cell(signed(value, 3), "" if tokens else _p_value(p)) for value, p in pairs), Cell(f"{one.n:,}"))
+
+
+def _p_value(p: float) -> str:
+    return "p < .001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def group_table(results: RewardEvals, test: str, key: str) -> Table:
+    """Accuracy and margin of each model by a property of edits: type, size, tokens, position or length."""
+    first, caption, pick = _GROUPINGS[key]
+    by_model = [{group.name: group for group in pick(m.readings[test])} for m in results.models.values()]
+    rows = []
+    for name in dict.fromkeys(name for groups in by_model for name in groups):
+        groups = [of_model.get(name) for of_model in by_model]
+        count = next(group.accuracy.n for group in groups if group is not None)
+        rows.append((Cell(name, _counted(count, "edit")), *(cell for group in groups for cell in _grouped(group))))
+    header = [first]
+    for model in results.models:
+        header += [model, "Margin"]
+    return Table(caption, tuple(header), tuple(rows))
+
+
+def _grouped(group: MarginGroup | None) -> tuple[Cell, Cell]:
+    if group is None:
+        return ABSENT, ABSENT
+    interval = f"{signed(group.margin_low, 3)} {TO} {signed(group.margin_high, 3)}" if group.accuracy.n > 1 else ""
+    return Cell(f"{group.accuracy.value:.1f} %", _interval(group.accuracy)), Cell(signed(group.margin, 3), interval)
+
+
+def _number(value: float | None, digits: int) -> Cell:
+    return ABSENT if value is None else Cell(plain(value, digits))

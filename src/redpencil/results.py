@@ -1,0 +1,375 @@
+"""The results of a run: what `results.json` and `ablations.json` hold, for those who write and those who read them.
+
+Win rates, accuracies and their errors are in percent, differences in percent points. A number that is not known is
+None, in the files null.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import NormalDist
+from typing import Annotated, Any, Final, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from redpencil.errors import RedpencilError
+from redpencil.runs import read_json, write_json
+
+FORMAT: Final = 2
+"""Version of both files. Version 1, of redpencil 0.1, did not name itself."""
+NORMAL_95: Final = NormalDist().inv_cdf(0.975)
+"""Standard errors on either side of a 95 % interval."""
+
+
+def _known(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[float | None, BeforeValidator(_known)]
+"""A number, or None where it is not known or not finite."""
+Count = int | float
+"""A whole number, or a mean of such over seeds."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Figure(_Part):
+    """A number that may have a 95 % interval."""
+
+    value: float
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Low and high end of the 95 % interval; None where the spread is not known."""
+        return None
+
+    @property
+    def above_zero(self) -> bool:
+        """True if the whole interval lies above 0; False without an interval."""
+        return self.interval is not None and self.interval[0] > 0
+
+    @property
+    def covers_zero(self) -> bool:
+        """True if 0 lies in the interval; True without an interval, since nothing then excludes it."""
+        return self.interval is None or self.interval[0] <= 0 <= self.interval[1]
+
+    def __neg__(self) -> "Figure":
+        return Figure(value=-self.value)
+
+
+class Estimate(Figure):
+    """A mean over `n` prompts or pairs, and its standard error."""
+
+    standard_error: Number = None
+    n: int | None = None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        if self.standard_error is None:
+            return None
+        half = NORMAL_95 * self.standard_error
+        return self.value - half, self.value + half
+
+    def __neg__(self) -> "Estimate":
+        return Estimate(value=-self.value, standard_error=self.standard_error, n=self.n)
+
+
+class WinRate(Estimate):
+    """The share of prompts on which the judge prefers a policy to the reference; a tie counts one half.
+
+    `mean_length` is in words. `unparsed` counts comparisons on which the judge gave no verdict.
+    """
+
+    wins: int
+    losses: int
+    draws: int
+    mean_length: float
+    unparsed: int = 0
+
+
+class SeedMean(Figure):
+    """A mean over seeds, with a t-interval from `low` to `high`, and the value of each seed."""
+
+    low: Number = None
+    high: Number = None
+    per_seed: tuple[float, ...] = ()
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    def __neg__(self) -> "SeedMean":
+        low, high = (None, None) if self.interval is None else (-self.interval[1], -self.interval[0])
+        return SeedMean(value=-self.value, low=low, high=high, per_seed=tuple(-value for value in self.per_seed))
+
+
+class Efficiency(_Part):
+    """When an arm was at its best on the validation prompts, and when the recipe's first arm was as good (Table 3).
+
+    The first arm is called the token arm and the other one the sequence arm, as in the paper. `arm` names the latter.
+    `ratio` is `token_step` / `sequence_step`. What belongs to the token arm is None where it never was as good.
+    """
+
+    arm: str
+    token_step: int | None
+    sequence_step: int
+    ratio: Number
+    token_seconds: Number
+    sequence_seconds: float
+
+
+class EfficiencySummary(_Part):
+    """Efficiency over seeds; a seed whose token arm never was as good counts as slower than all others."""
+
+    arm: str
+    ratio_median: Number
+    ratios: tuple[Number, ...]
+    token_steps: tuple[int | None, ...]
+    sequence_steps: tuple[int, ...]
+
+
+class ArmCosts(_Part):
+    """The method of an arm, and what the arm costs and uses.
+
+    Args:
+        method: its name in the recipe.
+        label: the method in words.
+        stage: name of the stage that trained the policy, whose folder has its metrics; None if nothing was trained.
+        pairs: kind of the pairs that it learned from, itself or through its reward models.
+        train_pairs: number of these pairs; None if the models came ready-made.
+        reward_seconds: training time of its reward models.
+        training_seconds: training time of the policy.
+        sampled_in_training: responses that were sampled to learn from; 0 for a method that learns from pairs alone.
+        responses_per_prompt: responses that were sampled to answer one evaluation prompt.
+        answer_seconds: time to answer the evaluation prompts.
+        step: of the checkpoint that was kept.
+        validation_win_rate: of that checkpoint.
+        kl: to the SFT policy, in nats per response, of that checkpoint.
+        kl_bound: upper bound of `kl`, for best-of-n.
+    """
+
+    method: str
+    label: str
+    stage: str | None
+    pairs: str
+    train_pairs: Count | None
+    reward_seconds: float
+    training_seconds: float
+    sampled_in_training: Count
+    responses_per_prompt: Count
+    answer_seconds: float
+    step: Count | None
+    validation_win_rate: Number
+    kl: Number
+    kl_bound: Number
+
+    @property
+    def online(self) -> bool:
+        """True if the method samples responses as it trains, and so has learning curves of reward and KL."""
+        return self.sampled_in_training > 0
+
+
+class StageCost(_Part):
+    """Wall-clock time of a stage."""
+
+    seconds: float
+
+
+class Diagnostic(_Part):
+    """A measure that passed a threshold of the recipe.
+
+    `where` names the stage, arm or reward model; `step` is None for what was seen after training.
+    """
+
+    name: str
+    where: str
+    message: str
+    value: Number
+    threshold: float
+    step: int | None
+    advice: str
+
+
+class Evaluation(_Part):
+    """The measures of the last stage of a run.
+
+    `efficiency` is about the recipe's second online arm, and `efficiency_<arm>` about each further one. In
+    `localisation` are areas under the curve, from 0 to 1. `flaws` are in 100 responses, and None without an oracle.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Efficiency]
+
+    format: int = FORMAT
+    name: str
+    seed: int
+    win_rate: dict[str, WinRate]
+    win_rate_difference: dict[str, Estimate]
+    reward_accuracy: dict[str, dict[str, Estimate]]
+    efficiency: Efficiency | None = None
+    localisation: dict[str, dict[str, Number]]
+    flaws: dict[str, dict[str, float]] | None
+
+    @property
+    def efficiencies(self) -> dict[str, Efficiency]:
+        """All of them by the arm that the first one is compared with."""
+        rows = (*([] if self.efficiency is None else [self.efficiency]), *self.__pydantic_extra__.values())
+        return {row.arm: row for row in rows}
+
+
+class RunResults(Evaluation):
+    """`results.json` of one seed."""
+
+    recipe_sha256: str
+    methods: dict[str, ArmCosts]
+    warnings: tuple[str, ...]
+    stages: dict[str, StageCost]
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+class Heatmap(_Part):
+    """Token rewards of one response: T tokens, T rewards, and of each token the kind of its flaw or None.
+
+    `label` is `good` or `bad`: one of the best or of the worst responses.
+    """
+
+    model: str
+    label: str
+    prompt: str
+    tokens: tuple[str, ...]
+    rewards: tuple[Number, ...]
+    flaws: tuple[str | None, ...]
+
+    @model_validator(mode="after")
+    def _as_many(self) -> Self:
+        if not len(self.tokens) == len(self.rewards) == len(self.flaws):
+            counts = f"{len(self.tokens)} tokens, {len(self.rewards)} rewards and {len(self.flaws)} flaws"
+            raise ValueError(f"{counts}: they must be as many")
+        return self
+
+
+class ReportData(_Part):
+    """`report_data.json`: what the report shows besides results."""
+
+    format: int = FORMAT
+    heatmaps: tuple[Heatmap, ...]
+
+
+class Summary(_Part):
+    """Means over seeds. A measure that some seed lacks is None."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, EfficiencySummary]
+
+    win_rate: dict[str, SeedMean | None]
+    win_rate_difference: dict[str, SeedMean | None]
+    mean_length: dict[str, SeedMean | None]
+    reward_accuracy: dict[str, dict[str, SeedMean | None]]
+    localisation: dict[str, dict[str, SeedMean | None]]
+    efficiency: EfficiencySummary | None = None
+
+
+class StudyResults(_Part):
+    """`results.json` of several seeds; `runs` has the results of each by its number."""
+
+    format: int = FORMAT
+    name: str
+    seeds: tuple[int, ...]
+    recipe_sha256: str
+    summary: Summary
+    runs: dict[int, RunResults] = Field(min_length=1)
+
+
+class Measure(SeedMean):
+    """A mean over seeds and its standard error over prompts or pairs.
+
+    `low` and `high` are a t-interval over the seeds; of a single seed a normal one over prompts or pairs.
+    """
+
+    standard_error: Number = None
+
+
+class Variant(_Part):
+    """A variant of an ablation.
+
+    Args:
+        keys: what it sets in the recipe.
+        folder: of its runs.
+        same_as: the variant whose runs these are, if they are not its own.
+        compared_with: the first variant of its group; None for that one itself.
+        measures: of the arm and its reward model, by name.
+        differences: of the measures from those of `compared_with`.
+        diagnostics: by name the seeds in which each was raised.
+    """
+
+    keys: dict[str, Any]
+    folder: str
+    same_as: str | None
+    compared_with: str | None
+    measures: dict[str, Measure]
+    differences: dict[str, Measure]
+    diagnostics: dict[str, tuple[int, ...]]
+
+
+class AblationResults(_Part):
+    """`ablations.json`: variants by group and name; `sft` is the win rate of the policy before the arm's training."""
+
+    format: int = FORMAT
+    name: str
+    arm: str
+    seeds: tuple[int, ...]
+    sft: Measure
+    groups: dict[str, dict[str, Variant]]
+    environment: dict[str, Any]
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def read_results(file: Path) -> RunResults | StudyResults:
+    """Read `results.json`, of one seed or of several.
+
+    Raises:
+        RedpencilError: naming file and field, if it does not fit or another version of redpencil wrote it.
+    """
+    content = read_json(file)
+    if isinstance(content, Mapping) and "seeds" in content:
+        return parse_results(content, StudyResults, file)
+    return parse_results(content, RunResults, file)
+
+
+def parse_results(content: object, kind: type[T], file: Path) -> T:
+    """Validate what a file of results holds.
+
+    Raises:
+        RedpencilError: naming file and field, if it does not fit or another version of redpencil wrote it.
+    """
+    if not isinstance(content, Mapping):
+        problem = f"expected a mapping, found {type(content).__name__}"
+        raise RedpencilError(problem, file=file, hint="run the recipe again, into another --out")
+    version = content.get("format")
+    if version != FORMAT:
+        writer = "redpencil 0.1" if version is None else "another version of redpencil"
+        raise RedpencilError(
+            f"written in another format than this version of redpencil reads ({FORMAT})",
+            file=file,
+            field="format",
+            hint=f"this run folder was written by {writer}; run the recipe again, into another --out",
+        )
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = first["msg"].removeprefix("Value error, ")
+        problem = problem[:1].lower() + problem[1:]
+        if first["type"] not in ("missing", "value_error"):
+            problem += f", found {type(first['input']).__name__}"
+        field = ".".join(str(part) for part in first["loc"])
+        raise RedpencilError(problem, file=file, field=field, hint="run the recipe again, into another --out") from None
+
+
+def write_results(file: Path, results: BaseModel) -> None:
+    """Write results so that the file is never half-written."""
+    write_json(file, results.model_dump())

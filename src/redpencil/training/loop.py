@@ -1,0 +1,197 @@
+"""The two loops of training: over given rows (SFT, reward models, DPO, FIGA), and over rollouts (PPO, GRPO)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from redpencil.config import DPOConfig, FIGAConfig, OptimizerConfig, RolloutConfig
+from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import LanguageModel, load_policy
+from redpencil.models.codec import Codec
+from redpencil.models.forward import length_grouped
+from redpencil.models.runtime import Runtime, set_seed
+from redpencil.models.sampling import EncodedPrompts, HFSampler
+from redpencil.records import Pair
+from redpencil.runs import Stage, derive_seed
+from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
+from redpencil.training.rollout import Actors, draw_prompts, mean_reward, sample_rollouts
+from redpencil.training.scoring import SampledBatch
+from redpencil.training.state import TrainState
+from redpencil.training.update import (
+    Objective,
+    Optimization,
+    epochs_of,
+    micro_batches_of,
+    optimization_of,
+    steps_in,
+    update,
+)
+from redpencil.training.validation import BestCheckpoint, Validation
+
+Row = TypeVar("Row")
+Item = TypeVar("Item")
+PairsConfig = DPOConfig | FIGAConfig
+
+
+def train_supervised(
+    model: LanguageModel,
+    rows: Sequence[Row],
+    *,
+    lengths: Sequence[int],
+    collate: Callable[[Sequence[Row]], Item],
+    objective: Objective[Item],
+    config: OptimizerConfig,
+    total_steps: int,
+    stage: Stage,
+    best: BestCheckpoint | None = None,
+) -> None:
+    """Train a model on rows until `total_steps`, and log every step.
+
+    Args:
+        model: trained in place.
+        rows: what the batches are drawn from; each epoch sees every row once, rows of similar length together.
+        lengths: tokens of each row.
+        collate: makes a micro-batch of rows.
+        objective: the loss of a micro-batch.
+        config: optimiser and batch size.
+        total_steps: optimiser steps.
+        stage: where metrics, progress and saved states go.
+        best: evaluates the model now and then and keeps the best checkpoint; the caller saves the last one without it.
+
+    Raises:
+        RedpencilError: if training breaks down.
+    """
+    optimization = optimization_of(model.module, config, total_steps)
+    state = TrainState(stage, {"model": model.module}, {"model": optimization}, config.save_every)
+    if best is not None:
+        state.extra["best"] = best.record
+    if not state.resume() and best is not None and best.validation is not None:
+        stage.log(0, **best.evaluate_if_due(0, total_steps))
+    generator = torch.Generator().manual_seed(stage.seed)
+    batches = epochs_of(lambda: length_grouped(lengths, config.batch_size, generator), total_steps)
+    for step, batch in zip(state.steps(total_steps), islice(batches, state.step, None), strict=False):
+        parts = micro_batches_of(model.runtime.share(batch), config.micro_batch_size)
+        items = [collate([rows[i] for i in part]) for part in parts]
+        metrics = update(optimization, items, objective, model.runtime)
+        note = f"loss {metrics['loss']:.3f}"
+        if best is not None:
+            metrics |= best.evaluate_if_due(step, total_steps)
+            note += best.note
+        stage.log(step, **metrics)
+        stage.progress(step, total_steps, note)
+
+
+def train_on_pairs(
+    config: PairsConfig,
+    objective: Callable[[LanguageModel, LanguageModel], Objective[PairBatch]],
+    *,
+    policy: Path,
+    pairs: Sequence[Pair],
+    validation: Validation | None,
+    codec: Codec,
+    runtime: Runtime,
+    stage: Stage,
+) -> None:
+    """Train the SFT policy on pairs and write `checkpoint/` into the stage's folder.
+
+    Args:
+        config: optimiser, batch size and length.
+        objective: makes the loss from the policy and the frozen reference.
+        policy: the checkpoint to start from; it is the reference too.
+        pairs: tokenised pairs.
+        validation: chooses the best checkpoint; None keeps the last one.
+        codec: tokenizer and prompt template of the policy.
+        runtime: device and number format.
+        stage: where checkpoint, metrics and saved states go.
+
+    Raises:
+        RedpencilError: if there are no pairs, or the model cannot read one.
+    """
+    set_seed(stage.seed)
+    if not pairs:
+        raise RedpencilError("there are no pairs to train on", hint="check the counts of skipped rows of `align`")
+    model, reference = (load_policy(policy, runtime, trained=trained, codec=codec) for trained in (True, False))
+    check_pairs(pairs, model.module.config.vocab_size, model.context)
+    best = BestCheckpoint(model, HFSampler(model), validation, stage, reference=reference)
+    train_supervised(
+        model,
+        pairs,
+        lengths=[len(pair.prompt_ids) + len(pair.rejected_ids) + len(pair.chosen_ids) for pair in pairs],
+        collate=lambda part: collate_pairs(part, codec.pad_id, runtime.device),
+        objective=objective(model, reference),
+        config=config,
+        total_steps=steps_in(config.num_train_epochs, len(pairs), config.batch_size, config.max_steps),
+        stage=stage,
+        best=best,
+    )
+    best.finish()
+
+
+Learn = Callable[[SampledBatch, int, float], dict[str, float]]
+"""Learns from sampled responses at a step with a KL coefficient; returns metrics, `reward`, `kl` and `length` among
+them."""
+
+
+def train_on_rollouts(
+    config: RolloutConfig,
+    learn: Learn,
+    *,
+    actors: Actors,
+    optimizations: Mapping[str, Optimization],
+    prompts: EncodedPrompts,
+    validation: Validation,
+    stage: Stage,
+    answers: int = 1,
+    next_kl_coef: Callable[[float, float], float] | None = None,
+) -> None:
+    """Sample responses and learn from them, step by step; the best policy on the validation prompts is kept.
+
+    Args:
+        config: sampling, steps and rewards.
+        learn: the method.
+        actors: the models; those with an optimisation are trained.
+        optimizations: by the name of the model, `policy` or `value`.
+        prompts: drawn without replacement until all have occurred.
+        validation: chooses the best checkpoint, by win rate or, without a judge, by reward.
+        stage: where checkpoint, metrics and saved states go.
+        answers: responses to each prompt, which are neighbours in the batch.
+        next_kl_coef: adapts the KL coefficient to the KL of a step.
+
+    Raises:
+        RedpencilError: if a prompt does not fit a model, a reward is not a number, or training breaks down.
+    """
+    texts = [prompt.prompt for prompt in validation.prompts.records]
+    actors.check_prompts([*(prompt.prompt for prompt in prompts.records), *texts])
+    actors.sampler.check([*prompts.ids, *validation.prompts.ids], config.response_length)
+    stage.notes["skipped prompts"] = prompts.skipped
+    if actors.notes:
+        stage.notes["models"] = list(actors.notes)
+    best = BestCheckpoint(
+        actors.policy,
+        actors.sampler,
+        validation,
+        stage,
+        reward=lambda samples: mean_reward(actors, validation.prompts.ids, texts, samples, config),
+    )
+    models = {name: getattr(actors, name).module for name in optimizations}
+    state = TrainState(
+        stage, models, optimizations, config.save_every, {"kl_coef": config.kl_coef, "best": best.record}
+    )
+    if not state.resume():
+        stage.log(0, **best.evaluate(0))
+    batches = draw_prompts(len(prompts.ids), config.rollout_batch_size, derive_seed(stage.seed, "prompts"))
+    for step, drawn in zip(state.steps(config.total_steps), islice(batches, state.step, None), strict=False):
+        rows, kl_coef = [i for i in drawn for _ in range(answers)], state.extra["kl_coef"]
+        ids, asked = [prompts.ids[i] for i in rows], [prompts.records[i].prompt for i in rows]
+        metrics = learn(sample_rollouts(actors, ids, asked, config), step, kl_coef) | {"kl_coef": kl_coef}
+        if next_kl_coef is not None:
+            state.extra["kl_coef"] = next_kl_coef(kl_coef, metrics["kl"])
+        actors.sampler.sync(actors.policy)
+        metrics |= best.evaluate_if_due(step, config.total_steps)
+        stage.log(step, **metrics)
+        note = f"reward {metrics['reward']:.2f}  kl {metrics['kl']:.1f}  length {metrics['length']:.0f}"
+        stage.progress(step, config.total_steps, note + best.note)
+    best.finish()

@@ -1,0 +1,112 @@
+"""The state of a stage in the middle of training: saved now and then, and taken up where it was when killed.
+
+A state is all that decides the rest of a training: weights, optimisers and schedules, the step, and a few plain values
+such as an adaptive KL coefficient or the best checkpoint so far. Batches and prompts follow from the seed and the step,
+so that they need no state.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from redpencil.errors import RedpencilError
+from redpencil.runs import STATE_FOLDER, Stage
+from redpencil.training.update import Optimization
+
+KEPT: Final = 2
+"""States that stay on disk: the last one, and the one before in case the last is damaged."""
+
+
+@dataclass
+class TrainState:
+    """Everything that a training needs to go on from a step.
+
+    `save_every` is the number of steps between saved states; None saves none. `extra` holds plain values (numbers,
+    texts, and mappings of them), which may change between steps; `resume` puts the saved ones back in place.
+    """
+
+    stage: Stage
+    models: Mapping[str, nn.Module]
+    optimizations: Mapping[str, Optimization]
+    save_every: int | None
+    extra: dict[str, Any] = field(default_factory=dict)
+    step: int = 0
+
+    def resume(self) -> bool:
+        """Take up the last state that an earlier attempt at the stage has saved; False if there is none.
+
+        Raises:
+            RedpencilError: if no saved state can be read.
+        """
+        folders = _saved(self.stage.folder / STATE_FOLDER)
+        for folder in reversed(folders):
+            try:
+                content = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+                progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+            except Exception:  # a damaged file makes torch raise nearly anything
+                continue
+            self._restore(content, progress)
+            return True
+        if folders:
+            raise RedpencilError(
+                "none of the saved training states can be read",
+                file=folders[-1],
+                hint="delete the folder; the stage then starts from its beginning",
+            )
+        return False
+
+    def _restore(self, content: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
+        for name, model in self.models.items():
+            model.load_state_dict(content["models"][name])
+        for name, optimization in self.optimizations.items():
+            optimization.optimizer.load_state_dict(content["optimizers"][name])
+            optimization.scheduler.load_state_dict(content["schedulers"][name])
+        torch.set_rng_state(content["generator"])
+        for name, value in progress["extra"].items():
+            if isinstance(value, dict) and name in self.extra:
+                self.extra[name].clear()
+                self.extra[name].update(value)
+            else:
+                self.extra[name] = value
+        self.step = progress["step"]
+        self.stage.go_back_to(self.step, seconds=progress["seconds"])
+
+    def steps(self, total: int) -> Iterator[int]:
+        """Count the steps that are left, from 1; after each, save the state if it is time to."""
+        while self.step < total:
+            yield self.step + 1
+            self.step += 1
+            if self.save_every is not None and self.step % self.save_every == 0 and self.step < total:
+                self.save()
+
+    def save(self) -> None:
+        """Write the state beside the stage's artefacts, under its name only when it is complete."""
+        root = self.stage.folder / STATE_FOLDER
+        target, new = root / f"step-{self.step}", root / f"step-{self.step}.new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        content = {
+            "models": {name: model.state_dict() for name, model in self.models.items()},
+            "optimizers": {name: each.optimizer.state_dict() for name, each in self.optimizations.items()},
+            "schedulers": {name: each.scheduler.state_dict() for name, each in self.optimizations.items()},
+            "generator": torch.get_rng_state(),
+        }
+        torch.save(content, new / "state.pt")
+        progress = {"step": self.step, "seconds": self.stage.seconds, "extra": self.extra}
+        (new / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+        new.replace(target)
+        for old in _saved(root)[:-KEPT]:
+            shutil.rmtree(old)
+
+
+def _saved(root: Path) -> list[Path]:
+    """List the complete states, oldest first."""
+    numbers = [path.name.removeprefix("step-") for path in root.glob("step-*")]
+    return [root / f"step-{number}" for number in sorted(int(number) for number in numbers if number.isdecimal())]

@@ -1,0 +1,120 @@
+"""Evaluate a policy on validation prompts while it trains, and keep its best checkpoint.
+
+Every method uses this, so that all choose their checkpoint in the same way.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from redpencil.config import SamplingConfig
+from redpencil.maths.masked import masked_sum
+from redpencil.models.checkpoints import LanguageModel, export
+from redpencil.models.forward import collate, response_logprobs
+from redpencil.models.sampling import EncodedPrompts, Sample, Sampler, responses_of
+from redpencil.records import Response
+from redpencil.runs import Stage, derive_seed
+
+BATCH_SIZE = 64
+
+Evaluate = Callable[[Sequence[Response]], dict[str, float]]
+"""Judges responses to the validation prompts; the entry `win_rate`, if there is one, chooses the best checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Prompts on which training is evaluated, how they are answered, and who judges; every `eval_steps` steps."""
+
+    prompts: EncodedPrompts
+    sampling: SamplingConfig
+    evaluate: Evaluate
+    eval_steps: int
+
+
+class BestCheckpoint:
+    """Keeps the best policy so far in `checkpoint/` of the stage's folder; the last one if there is no validation.
+
+    The best policy has the highest win rate, or without a judge the highest reward. A later one that is equal does not
+    replace it.
+
+    Args:
+        policy: the policy that is trained.
+        sampler: answers with the policy.
+        validation: the prompts; None to save the last policy.
+        stage: whose folder and seed are used.
+        reference: the SFT policy; if given, the KL of the responses to it is measured.
+        reward: the mean reward of samples, for validation without a judge.
+    """
+
+    def __init__(
+        self,
+        policy: LanguageModel,
+        sampler: Sampler,
+        validation: Validation | None,
+        stage: Stage,
+        *,
+        reference: LanguageModel | None = None,
+        reward: Callable[[Sequence[Sample]], float] | None = None,
+    ) -> None:
+        self.policy, self.sampler, self.validation, self.stage = policy, sampler, validation, stage
+        self.reference, self.reward = reference, reward
+        self.record: dict[str, Any] = {}
+        """Step, value and KL of the best checkpoint; part of the stage's saved state."""
+        self.note = ""
+        if validation is not None:
+            sampler.check(validation.prompts.ids, validation.sampling.response_length)
+
+    def evaluate_if_due(self, step: int, last_step: int) -> dict[str, float]:
+        """Evaluate after every `eval_steps` steps and the last one; else return no metrics."""
+        if self.validation is None:
+            if step == last_step:
+                export(self.policy, self.stage.folder / "checkpoint")
+            return {}
+        return {} if step % self.validation.eval_steps and step != last_step else self.evaluate(step)
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        """Answer and judge the validation prompts, and save the policy if it is the best so far.
+
+        Every evaluation draws with the same seed. Returns metrics named `eval/...`.
+        """
+        assert self.validation is not None
+        prompts, sampling = self.validation.prompts, self.validation.sampling
+        samples = self.sampler.sample(prompts.ids, sampling, seed=derive_seed(self.stage.seed, "validation"))
+        metrics = {"length": sum(len(sample.ids) for sample in samples) / len(samples)}
+        metrics |= self.validation.evaluate(responses_of(prompts.records, samples, self.policy.codec, self.stage.name))
+        if "win_rate" not in metrics:
+            assert self.reward is not None
+            metrics["reward"] = self.reward(samples)
+        else:
+            self.note = f"  win rate {metrics['win_rate']:.1f}"
+        if self.reference is not None and sampling.temperature > 0:
+            metrics["kl"] = self._kl(self.reference, samples, sampling.temperature)
+        value = metrics["win_rate" if "win_rate" in metrics else "reward"]
+        if "value" not in self.record or value > self.record["value"]:
+            self.record.update(step=step, value=value)
+            if self.reference is not None:
+                self.record["kl"] = metrics.get("kl")
+            export(self.policy, self.stage.folder / "checkpoint")
+        return {f"eval/{name}": number for name, number in metrics.items()}
+
+    def finish(self) -> None:
+        """Write into the stage's notes which step was kept."""
+        if self.validation is not None:
+            self.stage.notes["best"] = dict(self.record)
+
+    @torch.no_grad()
+    def _kl(self, reference: LanguageModel, samples: Sequence[Sample], temperature: float) -> float:
+        """Estimate the KL to the reference per response, in nats: the mean of the log ratio (k1)."""
+        assert self.validation is not None
+        prompts, policy, total = self.validation.prompts.ids, self.policy, 0.0
+        for start in range(0, len(samples), BATCH_SIZE):
+            part = slice(start, start + BATCH_SIZE)
+            ids = [sample.ids for sample in samples[part]]
+            batch = collate(prompts[part], ids, policy.codec.pad_id, policy.runtime.device)
+            with policy.runtime.autocast():
+                logprobs = response_logprobs(policy.module, batch, temperature)
+                ref_logprobs = response_logprobs(reference.module, batch, temperature)
+            total += float(masked_sum(logprobs - ref_logprobs, batch.response_mask))
+        return total / len(samples)

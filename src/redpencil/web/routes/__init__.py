@@ -1,0 +1,1 @@
+"""The HTTP operations and pages of the annotation service."""

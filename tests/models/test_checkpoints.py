@@ -1,0 +1,395 @@
+"""Folders in and out: what loads, what plain transformers makes of what we save, and what is refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    BertConfig,
+    BertForMaskedLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForTokenClassification,
+    RobertaConfig,
+    RobertaForTokenClassification,
+)
+
+from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import (
+    RewardCard,
+    context_of,
+    export,
+    has_weights,
+    head_of,
+    load_head,
+    load_policy,
+    load_reward_model,
+    template_of,
+)
+from redpencil.models.codec import load_codec
+from redpencil.models.forward import collate, sequence_rewards, token_rewards
+from redpencil.models.runtime import Runtime
+
+Folder = Callable[..., Path]
+DECODERS = ("llama", "qwen2", "qwen3", "gpt2")
+CARD = RewardCard("token", 0.5, 2.0, 0.25, 4.0, "{prompt}", "edits")
+IDS = [5, 6, 7, 8, 3]
+
+
+def copy(source: Path, target: Path) -> Path:
+    shutil.copytree(source, target)
+    return target
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_a_policy_is_what_transformers_loads(folder: Folder, runtime: Runtime, kind: str) -> None:
+    policy = load_policy(folder(kind), runtime, trained=False)
+    plain = AutoModelForCausalLM.from_pretrained(folder(kind))
+    with torch.no_grad():
+        torch.testing.assert_close(policy.module(torch.tensor([IDS])).logits, plain(torch.tensor([IDS])).logits)
+    assert not any(p.requires_grad for p in policy.module.parameters())
+    assert all(p.requires_grad for p in load_policy(folder(kind), runtime, trained=True).module.parameters())
+    assert policy.context == context_of(policy.module) == 48
+    assert policy.name == str(folder(kind))
+    assert policy.runtime is runtime
+
+
+def test_a_model_comes_with_the_codec_of_its_folder_or_the_one_that_is_named(
+    folder: Folder, runtime: Runtime, tmp_path: Path
+) -> None:
+    source = copy(folder("llama"), tmp_path / "with-template")
+    (source / "redpencil.json").write_text('{"prompt_template": "Q: {prompt}"}')
+    other = load_codec(source, "{prompt} :")
+    for load in (
+        lambda **named: load_policy(source, runtime, trained=False, **named),
+        lambda **named: load_head(source, "token", runtime, trained=False, zero_head=True, **named),
+    ):
+        assert load().codec.template == "Q: {prompt}"
+        assert load(codec=other).codec is other
+    assert load_policy(folder("llama"), runtime, trained=False).codec.template == "{prompt}"
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+@pytest.mark.parametrize("kind", [*DECODERS, "bert"])
+def test_plain_transformers_gives_the_same_rewards(
+    folder: Folder, runtime: Runtime, tmp_path: Path, kind: str, level: str
+) -> None:
+    codec = load_codec(folder(kind))
+    trained = load_head(folder(kind, level), level, runtime, trained=True, zero_head=False, codec=codec)
+    export(trained, tmp_path / "checkpoint", card=RewardCard(level, 0, 1, 0, 1, "{prompt}", "edits"))
+    auto = AutoModelForTokenClassification if level == "token" else AutoModelForSequenceClassification
+    plain = auto.from_pretrained(tmp_path / "checkpoint").eval()
+    module = load_reward_model(tmp_path / "checkpoint", runtime, level=level).model.module
+    # the response ends with EOS, which the tokenizer of GPT-2 also pads with
+    prompt, response = IDS[:2], [*IDS[2:-1], codec.eos_id]
+    batch = collate([prompt, [9]], [response, [10, 11, 12, 10, 12]], codec.pad_id, runtime.device)
+    with torch.no_grad():
+        logits = plain(torch.tensor([prompt + response])).logits
+        if level == "token":
+            torch.testing.assert_close(token_rewards(module, batch)[0, :3], logits[0, 2:, 0], rtol=1e-4, atol=1e-5)
+        else:
+            torch.testing.assert_close(sequence_rewards(module, batch)[0], logits[0, 0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+@pytest.mark.parametrize("kind", [*DECODERS, "bert"])
+def test_a_new_head_on_a_backbone_starts_at_zero(folder: Folder, runtime: Runtime, kind: str, level: str) -> None:
+    source = folder(kind, "policy") if kind != "bert" else folder(kind, "token")
+    module = load_head(source, level, runtime, trained=True, zero_head=True).module
+    batch = collate([IDS[:2]], [IDS[2:]], 1, runtime.device)
+    rewards = token_rewards(module, batch) if level == "token" else sequence_rewards(module, batch)
+    assert rewards.abs().max() == 0
+    # only the head is new: it learns, so it must see the backbone's hidden states
+    rewards.sum().backward()
+    assert head_of(module).weight.grad.abs().max() > 0
+
+
+def test_the_backbone_of_a_new_head_is_that_of_the_checkpoint(folder: Folder, runtime: Runtime) -> None:
+    policy = load_policy(folder("llama"), runtime, trained=False)
+    value = load_head(folder("llama"), "token", runtime, trained=False, zero_head=True)
+    for name, weight in policy.module.model.state_dict().items():
+        assert torch.equal(value.module.model.state_dict()[name], weight), name
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_a_configuration_without_weights_gives_a_fresh_model(
+    folder: Folder, runtime: Runtime, tmp_path: Path, kind: str
+) -> None:
+    fresh = copy(folder(kind), tmp_path / "fresh")
+    (fresh / "model.safetensors").unlink()
+    assert has_weights(folder(kind))
+    assert not has_weights(fresh)
+    torch.manual_seed(1)
+    first = load_policy(fresh, runtime, trained=True).module
+    second = load_policy(fresh, runtime, trained=True).module
+    assert type(first) is type(load_policy(folder(kind), runtime, trained=True).module)
+    assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_a_fresh_model_is_trained_in_float32_whatever_its_configuration_says(folder: Folder, tmp_path: Path) -> None:
+    fresh = copy(folder("llama"), tmp_path / "fresh")
+    (fresh / "model.safetensors").unlink()
+    edit_json(fresh / "config.json", dtype="bfloat16")
+    for dtype in (torch.float32, torch.bfloat16):
+        policy = load_policy(fresh, Runtime(torch.device("cpu"), dtype), trained=True)
+        assert {weight.dtype for weight in policy.module.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_training_mode_has_no_dropout(folder: Folder, runtime: Runtime, tmp_path: Path, kind: str) -> None:
+    source = copy(folder(kind), tmp_path / "dropping")
+    edit_json(source / "config.json", attention_dropout=0.5, attn_pdrop=0.5, resid_pdrop=0.5, embd_pdrop=0.5)
+    model = load_policy(source, runtime, trained=True).module
+    assert model.training
+    first, second = (model(torch.tensor([IDS])).logits for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_the_card_comes_back(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
+    codec = load_codec(folder("llama"), "Q: {prompt} A:")
+    model = load_head(folder("llama"), "token", runtime, trained=True, zero_head=True, codec=codec)
+    export(model, tmp_path, card=CARD)
+    assert load_reward_model(tmp_path, runtime, level="token").card == CARD
+    assert template_of(tmp_path) == "Q: {prompt} A:"
+    assert template_of(folder("llama"), default="none") == "none"
+
+
+def test_a_reward_model_without_a_card_has_centre_0_and_scale_1(folder: Folder, runtime: Runtime) -> None:
+    card = load_reward_model(folder("bert", "sequence"), runtime).card
+    assert (card.level, card.center, card.scale, card.trained_on) == ("sequence", 0.0, 1.0, "unknown")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {},
+        {"reward": []},
+        {"reward": {"level": "token"}},
+        {"reward": asdict(CARD) | {"scale": 0.0}},
+        {"reward": asdict(CARD) | {"scale": "one"}},
+        {"reward": asdict(CARD) | {"center": "one"}},
+        {"reward": asdict(CARD) | {"center": None}},
+        {"reward": asdict(CARD) | {"level": "sequence"}},
+    ],
+)
+def test_a_damaged_card_is_refused(folder: Folder, runtime: Runtime, tmp_path: Path, content: object) -> None:
+    damaged = copy(folder("llama", "token"), tmp_path / "damaged")
+    (damaged / "redpencil.json").write_text(json.dumps(content))
+    with pytest.raises(RedpencilError, match=r"card|JSON object"):
+        load_reward_model(damaged, runtime)
+
+
+def test_a_reward_model_of_another_level_is_refused(folder: Folder, runtime: Runtime) -> None:
+    with pytest.raises(RedpencilError, match="level token is needed, LlamaForSequenceClassification is of level seq"):
+        load_reward_model(folder("llama", "sequence"), runtime, level="token")
+    with pytest.raises(RedpencilError, match="level sequence is needed"):
+        load_reward_model(folder("bert", "token"), runtime, level="sequence")
+
+
+def test_a_policy_is_not_a_reward_model(folder: Folder, runtime: Runtime) -> None:
+    with pytest.raises(RedpencilError, match="LlamaForCausalLM is not a reward model"):
+        load_reward_model(folder("llama"), runtime)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_a_reward_model_is_not_a_policy(folder: Folder, runtime: Runtime, kind: str, level: str) -> None:
+    # transformers would put a random output layer on it and say nothing
+    with pytest.raises(RedpencilError, match="is not a policy"):
+        load_policy(folder(kind, level), runtime, trained=False)
+
+
+def test_a_masked_language_model_is_not_a_policy(runtime: Runtime, tmp_path: Path) -> None:
+    config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    BertForMaskedLM(config).save_pretrained(tmp_path)
+    with pytest.raises(RedpencilError, match="is not a policy"):
+        load_policy(tmp_path, runtime, trained=False)
+    # but it is a backbone for a reward model; only its pooler is new
+    for level in ("token", "sequence"):
+        load_head(tmp_path, level, runtime, trained=True, zero_head=True)
+
+
+def test_two_labels_are_not_a_reward(runtime: Runtime, tmp_path: Path) -> None:
+    config = LlamaConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    for labels in (2, 3):
+        config.num_labels = labels
+        LlamaForTokenClassification(config).save_pretrained(tmp_path / str(labels))
+        with pytest.raises(RedpencilError, match=f"{labels} outputs"):
+            load_reward_model(tmp_path / str(labels), runtime)
+
+
+def test_an_architecture_with_its_own_positions_is_refused(runtime: Runtime, tmp_path: Path) -> None:
+    config = RobertaConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    config.num_labels = 1
+    RobertaForTokenClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(RedpencilError, match="counts positions from its pad id"):
+        load_reward_model(tmp_path, runtime)
+
+
+@pytest.mark.parametrize("head", ["policy", "token"])
+@pytest.mark.parametrize("content", [b"", b"hello", None], ids=["empty", "text", "cut"])
+def test_damaged_weights_are_refused(
+    folder: Folder, runtime: Runtime, tmp_path: Path, head: str, content: bytes | None
+) -> None:
+    damaged = copy(folder("llama", head), tmp_path / "damaged")
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000] if content is None else content)
+    load = load_policy if head == "policy" else load_reward_model
+    options = {"trained": False} if head == "policy" else {}
+    with pytest.raises(RedpencilError, match="cannot be loaded") as raised:
+        load(damaged, runtime, **options)
+    assert raised.value.file == str(damaged)
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize("missing", ["model.layers.1.mlp.up_proj.weight", "lm_head.weight"])
+def test_missing_weights_are_refused_and_not_made_up(
+    folder: Folder, runtime: Runtime, tmp_path: Path, missing: str
+) -> None:
+    part = copy(folder("llama"), tmp_path / "part")
+    weights = load_file(part / "model.safetensors")
+    del weights[missing]
+    save_file(weights, part / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RedpencilError, match=f"lacks 1 weights of a CausalLM model, such as {missing}"):
+        load_policy(part, runtime, trained=False)
+    if missing.startswith("model."):
+        with pytest.raises(RedpencilError, match="lacks 1 weights"):
+            load_head(part, "token", runtime, trained=True, zero_head=True)
+
+
+def test_a_reward_model_without_its_head_is_refused(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
+    part = copy(folder("llama", "token"), tmp_path / "part")
+    weights = load_file(part / "model.safetensors")
+    save_file({k: w for k, w in weights.items() if "score" not in k}, part / "model.safetensors", {"format": "pt"})
+    with pytest.raises(RedpencilError, match=r"lacks 2 weights of a TokenClassification model, such as score\.bias"):
+        load_reward_model(part, runtime)
+
+
+def test_weights_of_other_shapes_are_refused(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
+    other = copy(folder("llama"), tmp_path / "other")
+    edit_json(other / "config.json", hidden_size=32)
+    with pytest.raises(RedpencilError, match="cannot be loaded"):
+        load_policy(other, runtime, trained=False)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"model_type": "nope"}'])
+@pytest.mark.parametrize("weights", [True, False])
+def test_a_damaged_configuration_is_refused(
+    folder: Folder, runtime: Runtime, tmp_path: Path, content: str, weights: bool
+) -> None:
+    damaged = copy(folder("llama"), tmp_path / "damaged")
+    (damaged / "config.json").write_text(content)
+    if not weights:
+        (damaged / "model.safetensors").unlink()
+    for load in (
+        lambda: load_policy(damaged, runtime, trained=False),
+        lambda: load_reward_model(damaged, runtime),
+        lambda: load_head(damaged, "token", runtime, trained=True, zero_head=True),
+    ):
+        with pytest.raises(RedpencilError):
+            load()
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_code_that_comes_with_a_checkpoint_is_never_run(
+    folder: Folder, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: bool
+) -> None:
+    foreign = copy(folder("llama"), tmp_path / "foreign")
+    classes = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.Own"}
+    heads = {"AutoModelForTokenClassification": "own.Own", "AutoTokenizer": [None, "own.OwnTokenizer"]}
+    edit_json(foreign / "config.json", model_type="own", auto_map={**classes, **heads})
+    edit_json(foreign / "tokenizer_config.json", tokenizer_class="OwnTokenizer", auto_map=heads)
+    (foreign / "own.py").write_text("raise SystemExit('the code was run')\n")
+    if not weights:
+        (foreign / "model.safetensors").unlink()
+    monkeypatch.setattr("builtins.input", lambda _="": "y")  # what transformers would ask
+    for load in (
+        lambda: load_policy(foreign, runtime, trained=False),
+        lambda: load_head(foreign, "token", runtime, trained=True, zero_head=True),
+        lambda: load_codec(foreign),
+    ):
+        with pytest.raises(RedpencilError, match=r"custom code|trust_remote_code"):
+            load()
+
+
+def test_a_folder_without_a_configuration_is_refused(runtime: Runtime, tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(RedpencilError, match=r"config\.json is missing"):
+            load_policy(path, runtime, trained=False)
+        with pytest.raises(RedpencilError, match=r"config\.json is missing"):
+            load_reward_model(path, runtime)
+
+
+def test_an_unknown_head_is_named() -> None:
+    config = LlamaConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    with pytest.raises(RedpencilError, match="LlamaForCausalLM has no linear head"):
+        head_of(LlamaForCausalLM(config))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"model": []}'])
+def test_a_damaged_tokenizer_is_refused(folder: Folder, tmp_path: Path, content: str) -> None:
+    damaged = copy(folder("llama"), tmp_path / "damaged")
+    (damaged / "tokenizer.json").write_text(content)
+    with pytest.raises(RedpencilError, match="no tokenizer can be loaded"):
+        load_codec(damaged)
+
+
+def test_a_reward_model_without_a_card_and_its_codec(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
+    policy_codec = load_codec(folder("llama"), "{prompt} :")
+    # with the policy's tokenizer it gets the policy's template, so it reads the policy's token ids
+    same = load_reward_model(folder("llama", "token"), runtime, policy_codec=policy_codec)
+    assert same.same_encoding
+    assert same.model.codec.template == "{prompt} :"
+    # without a policy there is nothing to differ from
+    alone = load_reward_model(folder("llama", "token"), runtime)
+    assert alone.same_encoding
+    assert alone.model.codec.template == "{prompt}"
+    foreign = copy(folder("gpt2", "token"), tmp_path / "foreign")
+    other = load_reward_model(foreign, runtime, policy_codec=policy_codec)
+    assert not other.same_encoding
+    assert other.model.codec.template == "{prompt}"
+    (foreign / "chat_template.jinja").write_text("[{{ messages[0]['content'] }}]")
+    chat = load_reward_model(foreign, runtime, policy_codec=policy_codec)
+    assert not chat.same_encoding
+    assert chat.model.codec.template == "chat"
+    assert chat.model.codec.tokenizer.chat_template == "[{{ messages[0]['content'] }}]"
+    assert load_reward_model(foreign, runtime).model.codec.template == "chat"
+    (foreign / "redpencil.json").write_text('{"prompt_template": "Q: {prompt}"}')
+    named = load_reward_model(foreign, runtime, policy_codec=policy_codec)
+    assert (named.model.codec.template, named.card.prompt_template) == ("Q: {prompt}", "Q: {prompt}")
+    assert (named.card.trained_on, named.same_encoding) == ("unknown", False)
+
+
+def test_a_codec_that_the_user_names_is_used(folder: Folder, runtime: Runtime) -> None:
+    policy_codec = load_codec(folder("llama"), "{prompt} :")
+    own = load_codec(folder("llama"), "{prompt} ,")
+    named = load_reward_model(folder("llama", "token"), runtime, codec=own)
+    assert (named.model.codec, named.same_encoding) == (own, True)
+    other = load_reward_model(folder("llama", "token"), runtime, codec=own, policy_codec=policy_codec)
+    assert (other.model.codec, other.same_encoding) == (own, False)
+
+
+def test_a_card_names_the_template_that_prompts_were_learned_in(
+    folder: Folder, runtime: Runtime, tmp_path: Path
+) -> None:
+    codec = load_codec(folder("llama"), "{prompt} :")
+    model = load_head(folder("llama"), "token", runtime, trained=True, zero_head=True, codec=codec)
+    export(model, tmp_path / "reward", card=replace(CARD, prompt_template="{prompt} :"))
+    assert load_reward_model(tmp_path / "reward", runtime, policy_codec=codec).same_encoding
+    policy_codec = load_codec(folder("llama"), "{prompt} ,")
+    reward = load_reward_model(tmp_path / "reward", runtime, policy_codec=policy_codec)
+    assert not reward.same_encoding
+    assert reward.model.codec.template == "{prompt} :"
