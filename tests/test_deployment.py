@@ -11,12 +11,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import typer
 import yaml
 
 from redpencil.cli import annotate
 from redpencil.cli.annotate import PORT
-from redpencil.cli.main import app
+from redpencil.cli.main import load_command
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -119,9 +118,8 @@ def test_what_is_copied_into_the_image_is_there_and_not_ignored() -> None:
 
 def parsed(words: list[str]) -> dict[str, Any]:
     """What the command makes of its words."""
-    command: Any = typer.main.get_command(app)
     assert words[:2] == ["redpencil", "annotate"]
-    context = command.commands["annotate"].make_context("annotate", words[2:])
+    context = load_command("annotate").make_context("annotate", words[2:])
     context.close()
     return dict(context.params)
 

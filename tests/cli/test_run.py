@@ -1,4 +1,4 @@
-"""`run` and `quickstart`: the whole paper in one command, again, elsewhere, and after a kill."""
+"""`run`, `quickstart`, `ablate` and `report`: the whole paper, again, elsewhere, after a kill, and in variants."""
 
 import json
 import signal
@@ -228,3 +228,93 @@ def test_quickstart_is_the_shipped_recipe_in_its_own_folder(
     ((recipe, out, jobs),) = seen
     assert (out, jobs) == (Path("runs/quickstart"), 2)
     assert (recipe.name, recipe.seeds, recipe.compute.device, recipe.ppo.kl_coef) == ("quickstart", (5,), "cpu", 0.3)
+
+
+ONE_ARM = {
+    "arms": {"token": {"reward_model": "token_edits"}},
+    "reward_models": {"token_edits": {"pairs": "edits", "reward": {"level": "token"}}},
+}
+
+
+@pytest.fixture
+def recipe(tiny: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    groups = {
+        "loss": {"eq4": {}, "eq3": {"reward.loss": "eq3"}},
+        "anchors": {"no": {}, "yes": {"align.anchor": "none"}},
+    }
+    content = {"base": str(tiny), "name": "mine", "overrides": ONE_ARM, "groups": groups}
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+@pytest.mark.slow
+def test_tables_in_the_terminal_on_pages_and_as_json(
+    redpencil: Callable[..., Any], recipe: Path, tmp_path: Path
+) -> None:
+    out, page = tmp_path / "out", tmp_path / "docs" / "page.md"
+    first = redpencil("ablate", recipe, "--out", out, "--jobs", "1", "--only", "loss", "--markdown", page)
+    assert first.code == 0, first
+    assert "loss: the policy" in first.out
+    assert "loss: its reward model" in first.out
+    assert "anchors" not in first.out
+    assert first.err.startswith(f"mine: seed 3, in {out}\n")
+    assert f"report:  {out / 'report.html'}" in first.err
+    assert "| eq3 (reward.loss=eq3) |" in page.read_text(encoding="utf-8")
+    assert page.read_text(encoding="utf-8").endswith("```\nredpencil ablate mine.yaml --markdown page.md\n```\n")
+    assert "loss: the policy" in (out / "report.html").read_text(encoding="utf-8")
+
+    again = redpencil("ablate", recipe, "--out", out, "--jobs", "1", "--json")
+    assert again.code == 0, again
+    results = json.loads(again.out)
+    assert results == json.loads((out / "ablations.json").read_text(encoding="utf-8"))
+    assert {name: list(rows) for name, rows in results["groups"].items()} == {
+        "loss": ["eq4", "eq3"], "anchors": ["no", "yes"]
+    }  # fmt: skip
+    assert results["groups"]["anchors"]["yes"]["same_as"] == "base"
+    assert "loss/eq3/seed-3/reward-token_edits: already complete" in again.err
+    assert ": done in" not in again.err
+
+
+def test_seeds_are_checked_before_anything_runs(mistake: Callable[..., str], recipe: Path, tmp_path: Path) -> None:
+    assert "the same seed twice" in mistake("ablate", recipe, "--seed", "1", "--seed", "1", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_mistakes(mistake: Callable[..., str], recipe: Path, tmp_path: Path, tiny: Path) -> None:
+    out = ("--out", tmp_path / "out")
+    assert "no group called 'los'" in mistake("ablate", recipe, "--only", "los", *out)
+    assert "cannot read the recipe" in mistake("ablate", tmp_path / "nowhere.yaml", *out)
+    assert "[prompt_template]: unknown key" in mistake("ablate", tiny, *out)
+    assert "would be overwritten" in mistake("ablate", recipe, "--markdown", recipe, *out)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("years")
+    assert "holds no ablations" in mistake("ablate", recipe, *out)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_the_report_is_written_anew(redpencil: Callable[..., Any], tiny_run: Any, tmp_path: Path) -> None:
+    page = tiny_run.folder / "report.html"
+    before = page.read_text(encoding="utf-8")
+    page.unlink()
+    outcome = redpencil("report", tiny_run.folder, "--markdown", tmp_path / "docs" / "results.md")
+    assert page.read_text(encoding="utf-8") == before
+    lead, report, markdown = outcome.out.splitlines()
+    assert lead == tiny_run.outcome.out.splitlines()[0]
+    assert report == f"report:   {page}"
+    assert markdown == f"markdown: {tmp_path / 'docs' / 'results.md'}"
+    assert (tmp_path / "docs" / "results.md").read_text(encoding="utf-8").startswith("# Results: tiny\n")
+
+
+@pytest.mark.parametrize("name", ["nowhere", "."])
+def test_a_folder_without_results(mistake: Callable[..., str], tmp_path: Path, name: str) -> None:
+    assert "no results.json in this folder" in mistake("report", tmp_path / name)
+
+
+def test_a_broken_results_file(mistake: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text("{")
+    assert "results.json: not valid JSON" in mistake("report", tmp_path)
+    (tmp_path / "results.json").write_text('{"win_rate": 3}')
+    assert "results.json [format]: written in another format" in mistake("report", tmp_path)
+    assert "it is a folder" in mistake("report", tmp_path, "--markdown", tmp_path)
+    assert "it is also an input" in mistake("report", tmp_path, "--markdown", tmp_path / "results.json")

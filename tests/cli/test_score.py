@@ -119,11 +119,6 @@ def test_a_row_that_is_too_long_is_named(mistake: Callable[..., str], model: Pat
     )
 
 
-def test_names_tell_models_apart() -> None:
-    assert score.names_of([Path("a/x/checkpoint"), Path("b")]) == ["x", "b"]
-    assert score.names_of([Path("a/x/checkpoint"), Path("b/x/checkpoint")]) == ["a/x/checkpoint", "b/x/checkpoint"]
-
-
 class _Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -154,7 +149,7 @@ def test_the_page_has_every_response(redpencil: Callable[..., Any], model: Path,
 def test_mistakes(mistake: Callable[..., str], tiny_run: Any, model: Path, tmp_path: Path) -> None:
     one = ("--prompt", PROMPT, "--response", "it")
     assert "is not a reward model" in mistake("score", "--model", tiny_run.folder / "sft" / "checkpoint", *one)
-    assert "a folder stands" in mistake("score", "--model", model, *one, "--html", tmp_path)
+    assert "it is a folder" in mistake("score", "--model", model, *one, "--html", tmp_path)
     assert "a prompt has no token" in mistake(
         *("score", "--model", model, "--prompt", "", "--response", "it", "--template", "{prompt}")
     )

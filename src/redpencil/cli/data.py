@@ -1,15 +1,22 @@
-"""`respond` and `align`: from prompts to responses, and from edits to tokenised pairs."""
+"""`respond`, `align` and `audit`: responses of a policy, edits as token masks, and a survey of a set of edits."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
+from redpencil.alignment.tokens import TokenMasks
+from redpencil.audit.audit import Audit, Example, audit_edits
+from redpencil.audit.findings import findings
+from redpencil.audit.rules import MIN_KEPT
 from redpencil.cli.options import (
     DeviceOption,
+    JsonOption,
     RecipeOption,
     SeedOption,
     SetOption,
@@ -19,26 +26,37 @@ from redpencil.cli.options import (
     runtime_of,
     settings,
 )
-from redpencil.cli.output import check_out_file, console, naming, say, say_skipped
-from redpencil.cli.progress import watched, working
+from redpencil.cli.output import (
+    DASH,
+    check_out_file,
+    console,
+    print_json,
+    print_redline,
+    print_table,
+    say,
+    say_skipped,
+    watched,
+    working,
+)
 from redpencil.config import AlignConfig
-from redpencil.errors import RedpencilError
-from redpencil.records import Comparison, Edit, Pair, Prompt, read_jsonl, write_jsonl
+from redpencil.errors import RedpencilError, naming
+from redpencil.records import Comparison, Edit, Pair, Prompt, count_lines, read_jsonl, write_jsonl
+from redpencil.report.audit import EXAMPLE_TITLES, audit_tables, lead, summary, write_audit
+from redpencil.report.tables import Cell
+from redpencil.report.terminal import show_masks
 from redpencil.runs import Progress
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # loads torch
     from redpencil.models.codec import Codec
 
-app = typer.Typer(rich_markup_mode="rich")
-PANEL = "Data"
+app = typer.Typer()
 
 
 @app.command(
-    rich_help_panel=PANEL,
     epilog=examples(
         "redpencil respond --policy runs/q/sft/checkpoint --prompts prompts.jsonl --out responses.jsonl",
         "redpencil respond --policy sft --prompts p.jsonl --out r.jsonl --samples-per-prompt 2 --seed 7",
-    ),
+    )
 )
 def respond(
     policy: Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the policy.")],
@@ -54,17 +72,16 @@ def respond(
     """Let a policy answer prompts."""
     config = settings(recipe, set_, device=device, seed=seed, template=template)
     check_out_file(out, prompts)
-    wanted = _repeated(list(read_jsonl(prompts, Prompt)), samples_per_prompt)
+    rows = _repeated(list(read_jsonl(prompts, Prompt)), samples_per_prompt)
 
+    from redpencil.models import sampling
     from redpencil.models.checkpoints import load_policy
-    from redpencil.models.sampling import HFSampler
-    from redpencil.models.sampling import respond as answer
 
     codec, runtime = codec_of(config, policy), runtime_of(config)
     with working("respond") as progress, naming(prompts):
-        responses, skipped = answer(
-            HFSampler(load_policy(policy, runtime, trained=False, codec=codec)),
-            wanted,
+        responses, skipped = sampling.respond(
+            sampling.HFSampler(load_policy(policy, runtime, trained=False, codec=codec)),
+            rows,
             config=config.sampling,
             seed=config.seeds[0],
             model_name=str(policy),
@@ -75,25 +92,24 @@ def respond(
 
 
 def _repeated(prompts: list[Prompt], times: int) -> list[Prompt]:
-    """Each prompt `times` times, side by side; ids are numbered only where there are several."""
+    """Repeat each prompt `times` times in a row, with numbered ids if there are several."""
     if times == 1:
         return prompts
     return [Prompt(f"{row.id}-{number}", row.prompt, row.meta) for row in prompts for number in range(times)]
 
 
 @app.command(
-    rich_help_panel=PANEL,
     epilog=examples(
         "redpencil align --edits edits.jsonl --tokenizer runs/q/sft/checkpoint --out pairs.jsonl",
         "redpencil align --edits edits.jsonl --tokenizer runs/q/sft/checkpoint --show 3 --set align.anchor=divergence",
         "redpencil align --comparisons comparisons.jsonl --tokenizer runs/q/sft/checkpoint --out pairs.jsonl",
-    ),
+    )
 )
 def align(
-    tokenizer: Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint whose tokenizer cuts the texts.")],
+    tokenizer: Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint whose tokenizer is used.")],
     edits: Annotated[Path | None, typer.Option(metavar="JSONL", help="Edits.")] = None,
     comparisons: Annotated[
-        Path | None, typer.Option(metavar="JSONL", help="Preference pairs instead; they get no masks.")
+        Path | None, typer.Option(metavar="JSONL", help="Preference pairs instead of edits; they get no masks.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="JSONL", help="Where the pairs go.")] = None,
     show: Annotated[int, typer.Option(min=0, metavar="N", help="Print the first N edits with their masks.")] = 0,
@@ -101,7 +117,11 @@ def align(
     recipe: RecipeOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Turn edits into token masks: what changed (U1) and what did not (U0), on each side (section 2.2)."""
+    """Turn edits into pairs of token sequences, with masks that mark which tokens an edit changed.
+
+    Each side of a pair, the original and the edited text, has a mask of its own. The paper (section 2.2) and --show
+    call the changed tokens U1, and the unchanged ones, which both sides share, U0.
+    """
     if (edits is None) == (comparisons is None):
         raise typer.BadParameter("give exactly one of --edits and --comparisons")
     if out is None and not show:
@@ -137,7 +157,7 @@ def _pairs(
     skipped: Counter[str],
     progress: Progress,
 ) -> Iterator[Pair]:
-    """The pairs of a file, with progress in lines read."""
+    """Read the pairs of a file, with progress in lines."""
     from redpencil.training.pairs import pairs_of_comparisons, stream_pairs_of_edits
 
     if edits is not None:
@@ -149,26 +169,118 @@ def _pairs(
 
 
 def _show(edits: Iterable[Edit], count: int, codec: "Codec", config: AlignConfig) -> None:
-    """Print redline and masks of the first edits that can be learned from."""
-    from redpencil.alignment.tokens import TokenMasks
-    from redpencil.alignment.words import diff_words
-    from redpencil.report.terminal import redline, redline_plain, show_masks
+    """Print the first `count` edits that give a pair, with redline and masks."""
     from redpencil.training.pairs import pairs_of_edits
 
-    shown = 0
+    printed = 0
     for row in edits:
         pairs, _ = pairs_of_edits([row], codec, config)
-        if shown == count:
+        if printed == count:
             break
         for pair in pairs:
-            shown += 1
-            blocks = diff_words(row.original, row.edited)
+            printed += 1
             masks = TokenMasks(pair.rejected_changed, pair.chosen_changed, pair.unchanged)
-            drawn = redline if console.is_terminal else redline_plain
             console.print(f"{row.id}  {row.prompt}")
-            console.print(drawn(row.original, row.edited, blocks))
+            print_redline(row.original, row.edited)
             texts = (codec.token_texts(pair.rejected_ids), codec.token_texts(pair.chosen_ids))
             console.print(show_masks(*texts, masks), soft_wrap=False)
             console.print()
-    if not shown:
+    if not printed:
         raise RedpencilError("no edit can be shown: none has a changed text", hint="check the outcomes of the edits")
+
+
+@app.command(
+    epilog=examples(
+        "redpencil audit edits.jsonl",
+        "redpencil audit first.jsonl second.jsonl --html audit.html",
+        "redpencil audit edits.jsonl --json --examples 0 > audit.json",
+    )
+)
+def audit(
+    edits: Annotated[list[Path], typer.Argument(metavar="EDITS...", help="Files of edits, taken together.")],
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the audit as a page.")] = None,
+    json: JsonOption = False,
+    min_kept: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="Count an edit as rewritten if it keeps a smaller share of the words. Default: 0.25.",
+        ),
+    ] = None,
+    shown: Annotated[
+        int,
+        typer.Option("--examples", min=0, max=100, metavar="N", help="Examples to show of each finding; 0 shows none."),
+    ] = 2,
+) -> None:
+    """Check a set of edits before a model learns from them.
+
+    Reports how much edits keep, where they change a response, how lengths change, which edits contradict each other,
+    and the habits of each editor.
+    """
+    for path in edits:
+        _check_file(path)
+    if html is not None:
+        check_out_file(html, *edits)
+    limit = MIN_KEPT if min_kept is None else min_kept
+    with working("audit") as progress:
+        result = audit_edits(
+            lambda: _rows(edits), min_kept=limit, examples=shown, total=sum(map(count_lines, edits)), progress=progress
+        )
+    if html is not None:
+        write_audit(result, html, [path.name for path in edits])
+        say(f"the page: {html}")
+    if json:
+        print_json({"findings": [asdict(finding) for finding in findings(result)], **asdict(result)})
+    else:
+        _print_audit(result)
+
+
+def _check_file(path: Path) -> None:
+    """Refuse a pipe, as rows are read twice."""
+    if path.exists() and not path.is_file():
+        raise RedpencilError("it is not a plain file", file=path, hint="write the edits into a file and give that")
+
+
+def _rows(paths: Sequence[Path]) -> Iterator[Edit]:
+    for path in paths:
+        yield from read_jsonl(path, Edit)
+
+
+def _print_audit(result: Audit) -> None:
+    sentences = findings(result)
+    console.print(summary(result))
+    console.print(lead(sentences), style="bold")
+    for finding in sentences:
+        console.print(Text.assemble(("! ", "bold yellow") if finding.attention else "- ", finding.sentence))
+        if finding.attention:
+            console.print(Text(f"  {finding.advice}", style="dim"))
+    for table in audit_tables(result).values():
+        rows = [] if table is None else [_texts(row) for row in table.rows if _has_figures(row)]
+        if table is not None and rows:
+            console.print()
+            print_table(table.header, rows, caption=table.caption)
+    for name, title in EXAMPLE_TITLES.items():
+        for number, case in enumerate(result.examples.get(name, ())):
+            if not number:
+                console.print()
+                console.print(title, style="bold")
+            for example in case:
+                _print_example(example)
+
+
+def _has_figures(row: Sequence[Cell]) -> bool:
+    """Return whether a row has any figure but zeros."""
+    return any(cell.text.strip("0.% ") not in ("", DASH) for cell in row[1:])
+
+
+def _texts(row: Sequence[Cell]) -> list[str]:
+    first, *others = row
+    return [f"{first.text} ({first.small})" if first.small else first.text, *(cell.text for cell in others)]
+
+
+def _print_example(example: Example) -> None:
+    by = f", {example.editor}" if example.editor else ""
+    console.print(Text(f"{example.id} ({example.outcome}{by})  {example.prompt}", style="dim"))
+    print_redline(example.original, example.edited)

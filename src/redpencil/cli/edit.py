@@ -18,11 +18,10 @@ from redpencil.errors import RedpencilError
 from redpencil.providers.job import Plan
 from redpencil.records import Edit, EditOutcome, JsonlFile, Response
 
-app = typer.Typer(rich_markup_mode="rich")
+app = typer.Typer()
 
 
 @app.command(
-    rich_help_panel="Data",
     epilog=examples(
         "redpencil edit --responses responses.jsonl --out edits.jsonl --provider anthropic --model claude-sonnet-5-5",
         "redpencil edit --responses r.jsonl --out e.jsonl --provider openai --model gpt-5-mini --dry-run",

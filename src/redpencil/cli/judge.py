@@ -18,10 +18,9 @@ from redpencil.cli.job_options import (
 )
 from redpencil.cli.llm_job import Failures, JobRun, run_job
 from redpencil.cli.options import examples, runtime_of
-from redpencil.cli.output import check_out_file, naming, print_json, say
-from redpencil.cli.progress import working
+from redpencil.cli.output import check_out_file, print_json, say, working
 from redpencil.config import Recipe, WorldConfig
-from redpencil.errors import RedpencilError
+from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.judge_templates import find_template
 from redpencil.evaluation.judges import (
     Judge,
@@ -52,7 +51,7 @@ _OF_LLMS: Final = (
     *(one.name for one in fields(JobOptions) if one.name not in OF_ALL_COMMANDS),
 )
 
-app = typer.Typer(rich_markup_mode="rich")
+app = typer.Typer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,6 @@ class Inputs:
 
 
 @app.command(
-    rich_help_panel="Evaluation",
     epilog=examples(
         "redpencil judge --policy ours.jsonl --reference theirs.jsonl --judge world --out judgements.jsonl",
         "redpencil judge --policy ours.jsonl --reference theirs.jsonl --judge reward/checkpoint --out judgements.jsonl",

@@ -16,9 +16,8 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 import typer
 
 from redpencil.cli.job_options import Setup
-from redpencil.cli.output import naming, print_json, say
-from redpencil.cli.progress import working
-from redpencil.errors import RedpencilError
+from redpencil.cli.output import INTERRUPTED, print_json, say, working
+from redpencil.errors import RedpencilError, naming
 from redpencil.providers.base import Failure, Usage
 from redpencil.providers.batches import read_batch_results, write_batches
 from redpencil.providers.hosted import BYTES_PER_TOKEN
@@ -27,8 +26,6 @@ from redpencil.providers.prices import cost, days_too_old, format_dollars, price
 from redpencil.providers.redact import reason_of
 from redpencil.records import Record, write_jsonl
 
-INTERRUPTED: Final = 130
-"""Exit code of an interrupted command."""
 _MOST_REASONS: Final = 5
 _REFUSED: Final = re.compile(r"HTTP 4(?!08|09|29)\d\d\b")
 """Start of a problem that will come again as long as the request is the same."""

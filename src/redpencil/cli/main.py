@@ -1,4 +1,15 @@
-"""The `redpencil` command. Torch is loaded inside the commands that need it, so help and reports start at once."""
+"""The `redpencil` command: a table of its commands, each imported when it is called.
+
+`redpencil --help` prints the table `COMMANDS` and imports none of the modules in it. To add a command, write it in the
+module of its name or topic, with `app = typer.Typer()` and `@app.command(epilog=examples(...))`, and add a row here:
+its name, the module, the panel of the help page, and the first sentence of the command's docstring (a test compares
+them). A row may also name a module whose app is a group of commands, as `evaluate` is, if the app has the row's name.
+The methods of the table in `redpencil.config` have their rows already.
+
+A module of a command imports at the top of the file what it needs, as its module is imported only when the command is
+called. The one exception is what loads torch (`models`, `training`, most of `pipeline`): import it in the function
+that uses it, so that `redpencil COMMAND --help`, wrong usage and commands that need no model answer at once.
+"""
 
 import errno
 import os
@@ -6,38 +17,23 @@ import re
 import signal
 import sys
 import warnings
-from typing import Annotated, Any
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 import redpencil
-from redpencil.cli import (
-    ablate,
-    annotate,
-    audit,
-    data,
-    doctor,
-    edit,
-    evaluate,
-    export,
-    import_,
-    judge,
-    keys,
-    run,
-    score,
-    show,
-    train,
-)
-from redpencil.cli.llm_job import INTERRUPTED
-from redpencil.cli.output import print_error, say
+from redpencil.cli.output import INTERRUPTED, print_error, say
+from redpencil.config import METHODS
 from redpencil.errors import RedpencilError
 
-NOT_OUR_FAULT = (
+NOT_OUR_FAULT: Final = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
     errno.EFBIG,
 )  # fmt: skip
-QUIET = {
+QUIET: Final = {
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_VERBOSITY": "error",
@@ -45,26 +41,110 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONWARNINGS": "ignore",
 }
-"""Environment in which libraries keep their noise to themselves, here and in worker processes."""
+"""Environment variables that silence the libraries, here and in worker processes."""
+STAGED: Final = ("run", "quickstart", "ablate")
+"""Commands that work in stages, each of which is kept when the command is interrupted."""
+SMALLER: Final = "lower compute.micro_batch_size or compute.generation_batch_size; or run --jobs 1"
+PAPER, DATA, TRAINING, EVALUATION, HELP = "The whole paper", "Data", "Training", "Evaluation", "Help"
 
 
-STAGED = ("run", "quickstart", "ablate")
-"""Commands whose work has stages, each of which is kept."""
-SMALLER = "lower compute.micro_batch_size or compute.generation_batch_size; or run --jobs 1"
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the help page, and the module of this room whose `app` has the command."""
+
+    module: str
+    panel: str
+    help: str
+
+
+COMMANDS: Final = {
+    "quickstart": Entry(
+        "run", PAPER, "Run the whole paper on a small made-up world: minutes on two cores, no network, no data."
+    ),
+    "run": Entry("run", PAPER, "Run a recipe from data to report."),
+    "ablate": Entry(
+        "run", PAPER, "Run variants of one recipe and compare each with the first of its group, seed by seed."
+    ),
+    "report": Entry("run", PAPER, "Write the report.html of a finished run again, from its results."),
+    "import": Entry("formats", DATA, "Turn data of other formats into redpencil's JSONL."),
+    "respond": Entry("data", DATA, "Let a policy answer prompts."),
+    "align": Entry(
+        "data", DATA, "Turn edits into pairs of token sequences, with masks that mark which tokens an edit changed."
+    ),
+    "edit": Entry("edit", DATA, "Ask an editor for a minimal edit of each response (section 2.1)."),
+    "annotate": Entry(
+        "annotate",
+        DATA,
+        "Let people edit responses in a browser, or compare them; the result is the same edits.jsonl that an LLM "
+        "writes.",
+    ),
+    "audit": Entry("data", DATA, "Check a set of edits before a model learns from them."),
+    "export": Entry("formats", DATA, "Write rows in a format that other tools read."),
+    "sft": Entry("train", TRAINING, "Fine-tune a model on demonstrations; the loss counts response tokens only."),
+    "reward": Entry("train", TRAINING, "Train a reward model: per token (Eq. 1-4) or per response (Bradley-Terry)."),
+    **{
+        method.name.replace("_", "-"): Entry("train", TRAINING, (method.config.__doc__ or "").split("\n\n")[0])
+        for method in METHODS.values()
+    },
+    "judge": Entry("judge", EVALUATION, "Compare a policy's responses with a reference's, matched by id."),
+    "score": Entry(
+        "score", EVALUATION, "Show the reward of each token: blue for reward, orange and underlined for blame."
+    ),
+    "evaluate": Entry(
+        "evaluate", EVALUATION, "Measure policies, judges and reward models (Tables 1 to 3 of the paper)."
+    ),
+    "keys": Entry("info", HELP, "List every recipe key with its type, default and meaning."),
+    "doctor": Entry(
+        "info",
+        HELP,
+        "Check versions, device, threads, memory, disk and recipes. Exit code 1 if something needed is missing.",
+    ),
+}
+
+
+def _without_types(parameters: list[Any]) -> list[Any]:
+    """Let help say `--json` and `EDITS...` where Typer says `--json <bool>` and `EDITS... <list[Path]>`."""
+    for parameter in parameters:
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: None  # noqa: ARG005
+        elif getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return parameters
+
+
+class Command(TyperCommand):
+    """A command whose help has plain names of arguments, flags without a `--no-` twin, and unbroken paragraphs."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in (self.help or "").split("\n\n"))
+        for parameter in self.params:
+            if parameter.default is False:
+                parameter.secondary_opts.clear()
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types(super().get_params(ctx))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Write SOURCE where Typer writes {SOURCE}, and the dots of a repeatable argument once."""
+        return [re.sub(r"[{}]|\.\.\.(?=.*\.\.\.)", "", piece) for piece in super().collect_usage_pieces(ctx)]
 
 
 class Group(TyperGroup):
-    """Turns a user's mistake into one message, where others leave a traceback."""
+    """A group of commands that reports a user's mistake in one message instead of a traceback."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types(super().get_params(ctx))
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command. Exit codes: 1 a mistake in data or files, 2 in usage, 130 interrupted."""
+        """Run a command. Exit codes: 1 for a mistake in data or files, 2 in usage, 130 for an interrupt."""
         try:
             return super().invoke(ctx)
         except RedpencilError as error:
             print_error(error)
             raise typer.Exit(1) from None
         except RuntimeError as error:
-            # By its name: this room does not load torch.
+            # Compared by name, because this module does not load torch.
             if type(error).__name__ != "OutOfMemoryError":
                 raise
             print_error(RedpencilError(f"the GPU's memory is full ({str(error).split('. ')[0]})", hint=SMALLER))
@@ -83,33 +163,44 @@ class Group(TyperGroup):
             raise typer.Exit(INTERRUPTED) from None
 
 
-class Command(TyperCommand):
-    """Shows arguments in usage lines by their plain names, and flags without a twin that says no."""
+class LazyGroup(Group):
+    """The group of `COMMANDS`: it lists them from the table, and loads the one that is called."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        for parameter in self.params:
-            if parameter.default is False:
-                parameter.secondary_opts.clear()
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = {
+            name: TyperCommand(name, help=entry.help, rich_help_panel=entry.panel) for name, entry in COMMANDS.items()
+        }
 
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """The parts of a usage line: SOURCE where the library writes {SOURCE}, with dots once where it may repeat."""
-        return [re.sub(r"[{}]|\.\.\.(?=.*\.\.\.)", "", piece) for piece in super().collect_usage_pieces(ctx)]
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is called; help and completion of the group itself see only the table."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, None if listed is None else load_command(str(name)), rest
+
+
+def load_command(name: str) -> Any:
+    """Import a command of `COMMANDS`, or a group of commands."""
+    part: typer.Typer = import_module(f"redpencil.cli.{COMMANDS[name].module}").app
+    if part.info.name == name:
+        part.info.cls = Group
+    for command in part.registered_commands:
+        command.cls = Command
+    group = typer.main.get_group(part)
+    return group if part.info.name == name else group.commands[name]
 
 
 app = typer.Typer(
     name="redpencil",
-    cls=Group,
+    cls=LazyGroup,
     no_args_is_help=True,
-    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="See what a command does with `redpencil COMMAND --help`, and all recipe keys with `redpencil keys`.",
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked: bool) -> None:
+    if asked:
         print(f"redpencil {redpencil.__version__}")
         raise typer.Exit
 
@@ -117,46 +208,14 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def redpencil_command(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Align language models from minimal edits: token-level rewards, and PPO on them."""
 
 
-for room in (
-    run,
-    ablate,
-    show,
-    import_,
-    data,
-    edit,
-    annotate,
-    audit,
-    export,
-    train,
-    judge,
-    score,
-    keys,
-    doctor,
-):
-    app.add_typer(room.app)
-app.add_typer(evaluate.measures, name="evaluate", rich_help_panel="Evaluation")
-
-
-def _dress(part: typer.Typer) -> None:
-    """Give every command of an app, and of those inside it, the class above."""
-    for command in part.registered_commands:
-        command.cls = Command
-    for group in part.registered_groups:
-        if group.typer_instance is not None:
-            _dress(group.typer_instance)
-
-
-_dress(app)
-
-
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the console script."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     for name, value in QUIET.items():
@@ -166,5 +225,5 @@ def main() -> None:
 
 
 def _interrupt(*_: object) -> None:
-    """SIGTERM ends a command as Ctrl-C does, so that no half-written file stays."""
+    """End a command on SIGTERM as on Ctrl-C, so that no half-written file stays."""
     raise KeyboardInterrupt

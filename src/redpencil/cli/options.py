@@ -1,6 +1,6 @@
-"""Options that several commands share, and the recipe that they add up to.
+"""Options that several commands share, and the recipe, runtime and tokenizer that follow from them.
 
-Hyperparameters have no flags of their own: a recipe and `--set` carry them, and `redpencil keys` lists them.
+Hyperparameters have no flags of their own: they are in a recipe or in `--set`, and `redpencil keys` lists them.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import typer
 from redpencil.config import Recipe
 from redpencil.recipe import default_recipe, load_recipe, with_flags
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # loads torch
     from redpencil.models.codec import Codec
     from redpencil.models.runtime import Runtime
 
@@ -41,7 +41,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def examples(*commands: str) -> str:
-    """The epilog of a command's help; blank lines keep its lines apart."""
+    """Build the epilog of a command's help; without blank lines Typer would join the examples."""
     return "\n\n".join(["Examples:", *(f"$ {command.replace('[', chr(92) + '[')}" for command in commands)])
 
 
@@ -53,20 +53,20 @@ def settings(
     seed: int | None = None,
     template: str | None = None,
 ) -> Recipe:
-    """The recipe of a command. Precedence: default < recipe < `--set` < flag.
+    """Load the recipe of a command. Precedence: default < recipe < `--set` < flag.
 
     Raises:
         RedpencilError: as `load_recipe`.
     """
-    given = overrides or ()
-    loaded = default_recipe(given) if recipe is None else load_recipe(recipe, given)
+    overrides = overrides or ()
+    loaded = default_recipe(overrides) if recipe is None else load_recipe(recipe, overrides)
     flags: dict[str, Any] = {"device": device, "prompt_template": template}
     flags["seeds"] = None if seed is None else (seed,)
     return with_flags(loaded, flags)
 
 
 def runtime_of(recipe: Recipe) -> "Runtime":
-    """Device, number format and threads."""
+    """Set up device, number format and threads."""
     from redpencil.models.runtime import make_runtime
 
     return make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads)
@@ -78,7 +78,7 @@ def named_codec(recipe: Recipe, folder: Path) -> "Codec | None":
 
 
 def codec_of(recipe: Recipe, folder: Path) -> "Codec":
-    """The tokenizer of a checkpoint with its prompt template, unless the recipe or a flag names another."""
+    """Load a checkpoint's tokenizer, with its prompt template unless the recipe or a flag names another."""
     from redpencil.models.checkpoints import template_of
     from redpencil.models.codec import load_codec
 

@@ -1,34 +1,45 @@
-"""`run` and `quickstart`: a recipe from start to report, in one run folder."""
+"""`quickstart`, `run`, `ablate` and `report`: a recipe from data to report, variants of it, and the report's page."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from redpencil.cli.options import DeviceOption, SetOption, examples, runtime_of
-from redpencil.cli.output import console, say
-from redpencil.cli.progress import board_for, listener_of
+from redpencil.cli.options import DeviceOption, JsonOption, SetOption, examples, runtime_of
+from redpencil.cli.output import Board, board_for, check_out_file, console, print_json, print_table, say
 from redpencil.config import Recipe
-from redpencil.recipe import load_recipe, shipped_recipe, with_flags
+from redpencil.pipeline.execute import Event, Listener
+from redpencil.pipeline.plan import plan_run
+from redpencil.pipeline.run import run_recipe
+from redpencil.recipe import load_ablations, load_recipe, shipped_recipe, with_flags
+from redpencil.report import ablation
+from redpencil.report.headline import headline
+from redpencil.report.markdown import write_markdown
+from redpencil.report.run_data import read_run
+from redpencil.report.run_page import write_report
+from redpencil.report.tables import Cell
+from redpencil.results import AblationResults
 
-app = typer.Typer(rich_markup_mode="rich")
-PANEL = "The whole paper"
+app = typer.Typer()
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="FOLDER", help="Run folder. Default: runs/ and the recipe's name.")
 ]
 JobsOption = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Stages that run side by side. Default: one a CPU core, one on a GPU."),
+    typer.Option(min=1, metavar="N", help="Stages that run at the same time. Default: one a CPU core, one on a GPU."),
 ]
 SeedsOption = Annotated[
     list[int] | None, typer.Option("--seed", metavar="N", help="Seed in place of the recipe's. Repeatable.")
 ]
+MarkdownOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the results as Markdown.")]
 
 
 @app.command(
-    rich_help_panel=PANEL,
-    epilog=examples("redpencil quickstart", "redpencil quickstart --seed 7 --out runs/seven --set ppo.kl_coef=0.1"),
+    epilog=examples("redpencil quickstart", "redpencil quickstart --seed 7 --out runs/seven --set ppo.kl_coef=0.1")
 )
 def quickstart(
     out: OutOption = None,
@@ -37,16 +48,15 @@ def quickstart(
     seed: SeedsOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Run the whole paper on the small world: minutes on two cores, no network, no data."""
+    """Run the whole paper on a small made-up world: minutes on two cores, no network, no data."""
     _run(shipped_recipe("quickstart"), out, jobs, set_, seed, device)
 
 
 @app.command(
-    rich_help_panel=PANEL,
     epilog=examples(
         "redpencil run recipes/study.yaml",
         "redpencil run my.yaml --out runs/mine --jobs 2 --seed 1 --seed 2 --set arms.token.options.kl_coef=0.1",
-    ),
+    )
 )
 def run(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="The recipe; see `redpencil keys`.")],
@@ -58,7 +68,8 @@ def run(
 ) -> None:
     """Run a recipe from data to report.
 
-    Stages that are complete with the same inputs are not run again, so a run that was stopped goes on where it was.
+    Stages that are complete with the same inputs are not run again, so the same command continues a run that was
+    stopped.
     """
     _run(recipe, out, jobs, set_, seed, device)
 
@@ -76,29 +87,133 @@ def _run(
     folder = folder or Path("runs") / recipe.name
     say(f"{recipe.name}: {_seeds(recipe)}, in {folder}")
     start = time.monotonic()
-
-    from redpencil.pipeline.plan import plan_run
-    from redpencil.pipeline.run import run_recipe
-
-    runtime_of(recipe)  # A device that is not there is found out now, not in the first stage that trains.
-    total = sum(len(plan_run(recipe, folder, seed)) for seed in recipe.seeds)
-    with board_for(total) as board:
-        report = run_recipe(recipe, folder, jobs=jobs, listener=listener_of(board))
+    runtime_of(recipe)  # A missing device is an error now, not in the first stage that trains.
+    with _listening(sum(len(plan_run(recipe, folder, seed)) for seed in recipe.seeds)) as listener:
+        page = run_recipe(recipe, folder, jobs=jobs, listener=listener)
     say(f"finished in {time.monotonic() - start:.0f} s")
-    _headline(folder)
+    summary = headline(read_run(folder))
+    console.print(summary.lead)
+    for point in summary.points:
+        console.print(f"- {point.topic}: {point.text}")
     console.print(f"results: {folder / 'results.json'}")
-    console.print(f"report:  {report}")
+    console.print(f"report:  {page}")
 
 
 def _seeds(recipe: Recipe) -> str:
     return f"seed{'s' if len(recipe.seeds) > 1 else ''} {', '.join(map(str, recipe.seeds))}"
 
 
-def _headline(folder: Path) -> None:
-    from redpencil.report.headline import headline
-    from redpencil.report.run_data import read_run
+@contextmanager
+def _listening(total: int) -> Iterator[Listener]:
+    with board_for(total) as board:
+        yield listener_of(board)
 
-    summary = headline(read_run(folder))
-    console.print(summary.lead)
-    for point in summary.points:
-        console.print(f"- {point.topic}: {point.text}")
+
+def listener_of(board: Board) -> Listener:
+    """Make a listener of the pipeline that shows its events on a board."""
+
+    def listen(event: Event) -> None:
+        if event.happening == "started":
+            board.start(event.stage)
+        elif event.happening == "progress":
+            board.advance(event.stage, event.done, event.total, event.note)
+        elif event.happening == "warning":
+            board.warn(event.stage, event.note)
+        else:
+            board.end(event.stage, event.happening, event.note)
+
+    return listen
+
+
+@app.command(
+    epilog=examples(
+        "redpencil ablate recipes/ablations.yaml --markdown docs/results-ablations.md",
+        "redpencil ablate recipes/ablations.yaml --only loss --only 'zero penalty' --seed 41 --jobs 2",
+        "redpencil ablate mine.yaml --json > ablations.json",
+    )
+)
+def ablate(
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RECIPE.yaml", help="A base recipe, groups of variants, seeds; see recipes/ablations.yaml."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Folder of all runs. Default: runs/ and its name.")
+    ] = None,
+    seed: SeedsOption = None,
+    jobs: JobsOption = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="GROUP", help="Only this group of variants. Repeatable.")
+    ] = None,
+    json: JsonOption = False,
+    markdown: MarkdownOption = None,
+) -> None:
+    """Run variants of one recipe and compare each with the first of its group, seed by seed.
+
+    A stage that no change reaches is computed once and shared. Stages that are complete are not run again, so the same
+    command continues ablations that were stopped.
+    """
+    ablations = load_ablations(recipe, seed)
+    folder = out or Path("runs") / ablations.config.name
+    if markdown is not None:
+        check_out_file(markdown, recipe)
+    say(f"{ablations.config.name}: {_seeds(ablations.base)}, in {folder}")
+    start = time.monotonic()
+
+    from redpencil.pipeline.ablation import run_ablations
+
+    runtime_of(ablations.base)  # A missing device is an error now, not in the first stage that trains.
+    results = run_ablations(ablations, folder, listening=_listening, jobs=jobs, only=only or ())
+    say(f"finished in {time.monotonic() - start:.0f} s")
+    ablation.write_html(results, folder / "report.html")
+    if markdown is not None:
+        command = f"redpencil ablate {_without_folders(recipe)} --markdown {_without_folders(markdown)}"
+        ablation.write_markdown(results, markdown, command)
+    if json:
+        print_json(results.model_dump())
+    else:
+        _print_ablations(results)
+    say(f"results: {folder / 'ablations.json'}")
+    say(f"report:  {folder / 'report.html'}")
+
+
+def _without_folders(path: Path) -> str:
+    """Leave the folders of this machine out of a path."""
+    return path.name if path.is_absolute() else path.as_posix()
+
+
+def _print_ablations(results: AblationResults) -> None:
+    console.print(ablation.lead(results), style="bold")
+    for group in ablation.groups(results):
+        for table in group.tables:
+            console.print()
+            print_table(table.header, (map(_cell, row) for row in table.rows), caption=table.caption)
+        for finding in group.findings:
+            console.print(finding)
+    console.print()
+    for note in ablation.notes(results):
+        console.print(f"- {note}", style="dim")
+
+
+def _cell(cell: Cell) -> Text:
+    text = Text(cell.text, style="bold" if cell.kind == "own" else "")
+    return text.append(f"\n{cell.small}", style="dim") if cell.small else text
+
+
+@app.command(
+    epilog=examples("redpencil report runs/quickstart", "redpencil report runs/study --markdown docs/results.md")
+)
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN_FOLDER", help="Folder of a finished run.")],
+    markdown: MarkdownOption = None,
+) -> None:
+    """Write the report.html of a finished run again, from its results."""
+    if markdown is not None:
+        check_out_file(markdown, run_folder / "results.json")
+    page = write_report(run_folder)
+    console.print(headline(read_run(run_folder)).lead)
+    console.print(f"report:   {page}")
+    if markdown is not None:
+        console.print(f"markdown: {write_markdown(run_folder, markdown)}")

@@ -1,4 +1,4 @@
-"""`score`: what one or two reward models say of responses, token by token."""
+"""`score`: the rewards that one or two reward models give to responses, token by token."""
 
 import math
 from collections.abc import Sequence
@@ -20,50 +20,52 @@ from redpencil.cli.options import (
     runtime_of,
     settings,
 )
-from redpencil.cli.output import check_out_file, console, naming, print_json_line, say
+from redpencil.cli.output import check_out_file, console, print_json_line, say, short_names
 from redpencil.config import Recipe
-from redpencil.errors import RedpencilError
+from redpencil.errors import RedpencilError, naming
 from redpencil.files import whole_file
 from redpencil.records import Response, read_jsonl
+from redpencil.report.scores import Row, ScoredModel, ScoredResponse, limit_of, scores_line, scores_page, scores_text
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # loads torch
     from redpencil.models.runtime import Runtime
-    from redpencil.report.scores import Row, ScoredModel, ScoredResponse
 
-app = typer.Typer(rich_markup_mode="rich")
+app = typer.Typer()
 WIDE = 100
-"""Columns of a terminal from which on two models stand side by side."""
+"""Columns that a terminal needs for two models next to each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One model's word on every response: how it reads it, and the texts of the tokens."""
+    """What one reward model says of each response: its reading, and the texts of the tokens."""
 
-    model: "ScoredModel"
-    readings: "list[ScoredResponse]"
+    model: ScoredModel
+    readings: list[ScoredResponse]
     tokens: list[tuple[str, ...]]
 
 
 @app.command(
-    rich_help_panel="Evaluation",
     epilog=examples(
         'redpencil score --model reward/checkpoint --prompt "tell me about france ." --response "it is red ."',
         "redpencil score --model reward/checkpoint --responses responses.jsonl --html heatmaps.html",
         "redpencil score --model reward/checkpoint --model other --responses responses.jsonl --html both.html",
         "redpencil score --model reward/checkpoint --responses responses.jsonl --json > scores.jsonl",
-    ),
+    )
 )
 def score(
     model: Annotated[
-        list[Path], typer.Option(metavar="FOLDER", help="Reward checkpoint, with any tokenizer. Twice for two beside.")
+        list[Path],
+        typer.Option(metavar="FOLDER", help="Reward checkpoint, with any tokenizer. Give it twice to compare two."),
     ],
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="A prompt, with --response.")] = None,
     response: Annotated[str | None, typer.Option(metavar="TEXT", help="A response, with --prompt.")] = None,
-    responses: Annotated[Path | None, typer.Option(metavar="JSONL", help="Responses in place of the two.")] = None,
+    responses: Annotated[
+        Path | None, typer.Option(metavar="JSONL", help="Responses, instead of --prompt and --response.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the heat-maps as a page.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each response.")] = False,
     standardise: Annotated[
-        bool, typer.Option("--standardise", help="Divide token rewards by the model's scale, as PPO pays them.")
+        bool, typer.Option("--standardise", help="Divide token rewards by the model's scale, as PPO does.")
     ] = False,
     template: TemplateOption = None,
     recipe: RecipeOption = None,
@@ -72,9 +74,40 @@ def score(
 ) -> None:
     """Show the reward of each token: blue for reward, orange and underlined for blame.
 
-    A second --model is shown beside the first, on the same scale of colour. Each reads the texts through its own
-    tokenizer and prompt template. Token rewards are shown less their model's centre.
+    Two models are shown next to each other, with one scale of colours. Each reads the texts through its own tokenizer
+    and prompt template. Token rewards are shown relative to the model's centre, the mean reward of a token in responses
+    of the policy: 0 is an ordinary token.
     """
+    _check_options(model, prompt, response, responses)
+    config = settings(recipe, set_, device=device, template=template)
+    if html is not None:
+        check_out_file(html, responses)
+    inputs = (
+        [Response("1", prompt or "", response or "")] if responses is None else list(read_jsonl(responses, Response))
+    )
+    runtime = runtime_of(config)
+    with nullcontext() if responses is None else naming(responses):
+        scores = [
+            scores_of(folder, name, inputs, config, runtime, standardise)
+            for folder, name in zip(model, short_names(model), strict=True)
+        ]
+    models = [each.model for each in scores]
+    rows = [Row(r.prompt, r.response, tuple(s.readings[i] for s in scores)) for i, r in enumerate(inputs)]
+    if html is not None:
+        page = scores_page(rows, models, standardised=standardise)
+        with whole_file(html) as file:
+            file.write(page.encode("utf-8"))
+        say(f"heat-maps: {html}")
+    if json:
+        for index, row in enumerate(inputs):
+            print_json_line(json_row(row, scores, index))
+    elif html is None:
+        limit = limit_of(rows)
+        for scored in rows:
+            print_row(scored, models, limit)
+
+
+def _check_options(model: Sequence[Path], prompt: str | None, response: str | None, responses: Path | None) -> None:
     single = prompt is not None and response is not None
     if single == (responses is not None) or (prompt is None) != (response is None):
         raise typer.BadParameter("give --prompt and --response, or --responses")
@@ -83,40 +116,6 @@ def score(
     for flag, text in (("--prompt", prompt), ("--response", response)):
         if text is not None and text.encode("utf-8", "replace").decode() != text:
             raise RedpencilError("not valid UTF-8", field=flag, hint="give the text in UTF-8, or in a JSONL file")
-    config = settings(recipe, set_, device=device, template=template)
-    if html is not None:
-        check_out_file(html, responses)
-    given = (
-        [Response("1", prompt or "", response or "")] if responses is None else list(read_jsonl(responses, Response))
-    )
-    runtime = runtime_of(config)
-    with nullcontext() if responses is None else naming(responses):
-        scores = [
-            scores_of(folder, name, given, config, runtime, standardise)
-            for folder, name in zip(model, names_of(model), strict=True)
-        ]
-
-    from redpencil.report.scores import Row, limit_of, scores_page
-
-    rows = [Row(r.prompt, r.response, tuple(s.readings[i] for s in scores)) for i, r in enumerate(given)]
-    if html is not None:
-        page = scores_page(rows, [each.model for each in scores], standardised=standardise)
-        with whole_file(html) as file:
-            file.write(page.encode("utf-8"))
-        say(f"heat-maps: {html}")
-    if json:
-        for index, one in enumerate(given):
-            print_json_line(json_row(one, scores, index))
-    elif html is None:
-        limit = limit_of(rows)
-        for row in rows:
-            print_row(row, [each.model for each in scores], limit)
-
-
-def names_of(folders: Sequence[Path]) -> list[str]:
-    """What to call models: the folder that tells them apart, which is not `checkpoint`."""
-    names = [folder.absolute().parent.name if folder.name == "checkpoint" else folder.name for folder in folders]
-    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
 def scores_of(
@@ -125,10 +124,9 @@ def scores_of(
     """Score responses with the reward model of a folder, through its own tokenizer and prompt template.
 
     Raises:
-        RedpencilError: if it cannot be loaded or read a row, or says what is no number.
+        RedpencilError: if it cannot be loaded or read a row, or gives a reward that is not finite.
     """
     from redpencil.models.checkpoints import load_reward_model
-    from redpencil.report.scores import ScoredModel, ScoredResponse
     from redpencil.training.scoring import check_fits, score_ids, score_tokens
 
     reward = load_reward_model(folder, runtime, codec=named_codec(config, folder))
@@ -149,8 +147,8 @@ def scores_of(
         raw = [float(value) for value in values]
         _check_finite(raw, [row] * len(raw), folder)
         unit = card.scale if standardise else 1.0
-        shown = tuple((value - card.center) / unit for value in raw)
-        readings.append(ScoredResponse(sum(raw) / max(len(raw), 1), tokens.offsets, shown))
+        centred = tuple((value - card.center) / unit for value in raw)
+        readings.append(ScoredResponse(sum(raw) / max(len(raw), 1), tokens.offsets, centred))
         texts.append(tuple(codec.token_texts(tokens.ids)))
     return Scores(about, readings, texts)
 
@@ -166,8 +164,8 @@ def _check_finite(numbers: Sequence[float], rows: Sequence[Response], folder: Pa
 
 
 def json_row(row: Response, scores: Sequence[Scores], index: int) -> dict[str, Any]:
-    """A response with what the model says of it; of two models, a list of both."""
-    said = [
+    """Build the JSON of a response: the rewards of one model, or a list of those of two."""
+    rewards = [
         {
             "reward": each.readings[index].reward,
             "tokens": each.tokens[index],
@@ -177,38 +175,36 @@ def json_row(row: Response, scores: Sequence[Scores], index: int) -> dict[str, A
         for each in scores
     ]
     about = {"id": row.id, "prompt": row.prompt, "response": row.response}
-    if len(said) == 1:
-        return about | said[0]
+    if len(rewards) == 1:
+        return about | rewards[0]
     models = [
         {"model": each.model.name, "level": each.model.level, "center": each.model.center, **one}
-        for each, one in zip(scores, said, strict=True)
+        for each, one in zip(scores, rewards, strict=True)
     ]
     return about | {"models": models}
 
 
-def print_row(row: "Row", models: "Sequence[ScoredModel]", limit: float) -> None:
-    """A response in the terminal: with two models side by side where it is wide enough."""
-    from redpencil.report.scores import scores_line, scores_text
-
+def print_row(row: Row, models: Sequence[ScoredModel], limit: float) -> None:
+    """Print a response; two models go next to each other if the terminal is wide enough."""
     console.print(row.prompt, style="bold")
-    shown = []
+    columns = []
     for model, reading in zip(models, row.scores, strict=True):
         coloured = console.is_terminal and model.level == "token"
         body = scores_text(row.response, reading, limit) if coloured else scores_line(row.response, reading)
         about = ""
         if model.level == "token":
-            about = f" (the mean of its tokens, which are shown less the model's centre, {model.center:+.3f})"
+            about = f" (the mean of its tokens, which are shown relative to the model's centre, {model.center:+.3f})"
         total = f"reward {reading.reward:+.3f}{about}"
-        shown.append((f"{model.name}:" if len(models) > 1 else "", body, total))
-    if len(shown) > 1 and console.is_terminal and console.width >= WIDE:
+        columns.append((f"{model.name}:" if len(models) > 1 else "", body, total))
+    if len(columns) > 1 and console.is_terminal and console.width >= WIDE:
         grid = Table.grid(padding=(0, 4), expand=True)
-        for _ in shown:
+        for _ in columns:
             grid.add_column(ratio=1)
-        for line in zip(*shown, strict=True):
+        for line in zip(*columns, strict=True):
             grid.add_row(*line)
         console.print(grid, soft_wrap=False)
     else:
-        for name, body, total in shown:
+        for name, body, total in columns:
             if name:
                 console.print(name, style="italic")
             console.print(body)

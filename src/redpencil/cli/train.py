@@ -19,19 +19,17 @@ from redpencil.cli.options import (
     runtime_of,
     settings,
 )
-from redpencil.cli.output import check_out_file, say, say_skipped
-from redpencil.cli.progress import board_for, working
+from redpencil.cli.output import board_for, check_out_file, say, say_skipped, working
 from redpencil.config import METHODS, Method, Recipe
 from redpencil.errors import RedpencilError
+from redpencil.pipeline.context import Setup
 from redpencil.records import write_jsonl
 from redpencil.runs import Stage, open_stage
 
 if TYPE_CHECKING:  # It loads torch.
-    from redpencil.pipeline.context import Setup
     from redpencil.pipeline.stages import Watch
 
-app = typer.Typer(rich_markup_mode="rich")
-PANEL = "Training"
+app = typer.Typer()
 OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Stage folder; gets checkpoint/ and metrics.")]
 PolicyOption = Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the SFT policy.")]
 ReferenceOption = Annotated[
@@ -44,16 +42,14 @@ ArmOption = Annotated[
 ]
 
 
-def setup_of(recipe: Recipe, folder: Path) -> "Setup":
+def setup_of(recipe: Recipe, folder: Path) -> Setup:
     """What work with the model in a folder needs: options, its tokenizer, and the device."""
-    from redpencil.pipeline.context import Setup
-
     return Setup(recipe, codec_of(recipe, folder), runtime_of(recipe))
 
 
 @contextmanager
 def training_stage(
-    name: str, out: Path, setup: "Setup", config: Any, inputs: Mapping[str, Path | None]
+    name: str, out: Path, setup: Setup, config: Any, inputs: Mapping[str, Path | None]
 ) -> Iterator[Stage | None]:
     """Open the stage folder, with progress; yields None if it is complete already."""
     shared = {"prompt_template": setup.codec.template, "dtype": setup.recipe.dtype}
@@ -83,7 +79,6 @@ def training_stage(
 
 
 @app.command(
-    rich_help_panel=PANEL,
     epilog=examples(
         "redpencil sft --model llama --data demonstrations.jsonl --out sft",
         "redpencil sft --model llama --data demonstrations.jsonl --out sft --set sft.max_steps=450 --template chat",
@@ -114,7 +109,6 @@ def sft(
 
 
 @app.command(
-    rich_help_panel=PANEL,
     epilog=examples(
         "redpencil reward --model sft/checkpoint --pairs pairs.jsonl --samples responses.jsonl --out reward",
         "redpencil reward --recipe recipes/quickstart.yaml --entry sequence_edits "
@@ -206,7 +200,7 @@ class _WatchOptions:
             raise typer.BadParameter("--validation-prompts, --reference-outputs and --judge go together")
         self.prompts, self.reference, self.judge = prompts, reference, judge
 
-    def load(self, setup: "Setup") -> "Watch | None":
+    def load(self, setup: Setup) -> "Watch | None":
         from redpencil.pipeline.stages import Watch
 
         if self.prompts is None:
@@ -360,7 +354,7 @@ def _add(method: Method) -> None:
         function, kept = _rewards_command(method), KEPT[method.samples]
         lines = [f"{start} --reward-model reward/checkpoint --prompts prompts.jsonl {watched} --out {command}"]
         lines.append(f"{lines[0]} {judged} --set {method.name}.reward=sequence")
-    app.command(command, help=f"{about}\n\n{kept}".strip(), rich_help_panel=PANEL, epilog=examples(*lines))(function)
+    app.command(command, help=f"{about}\n\n{kept}".strip(), epilog=examples(*lines))(function)
 
 
 for _method in METHODS.values():

@@ -1,0 +1,270 @@
+"""`import` and `export`: data of other formats as records, and records in formats that other tools read."""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import fields
+from math import isfinite
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from redpencil.cli.options import JsonOption, examples
+from redpencil.cli.output import check_out_file, print_json, say, say_skipped, watched, working
+from redpencil.errors import RedpencilError, naming
+from redpencil.formats.base import RECORDS, Format, Kind
+from redpencil.formats.datasets import HUB, open_source
+from redpencil.formats.figa import Weights, load_cutter
+from redpencil.formats.reading import Imported, Wanted, import_rows
+from redpencil.formats.registry import FORMATS, find_format
+from redpencil.formats.writing import Format as ExportFormat
+from redpencil.formats.writing import Written, check_format, export, skipped_file
+from redpencil.records import Pair
+
+app = typer.Typer()
+
+
+class OnError(enum.StrEnum):
+    """What to do with a bad row."""
+
+    STOP = "stop"
+    SKIP = "skip"
+
+
+DEFAULT: Final = "the first kind is the default; of several that the columns allow, the first that fits"
+
+
+def _kinds(format_: Format) -> str:
+    """List the kinds of record that rows can be read as, the default first."""
+    return ", ".join(dict.fromkeys([*(kind for _, kind in format_.natural), *format_.readers]))
+
+
+def _about(format_: Format) -> str:
+    return f"{format_.name}: {format_.about}. As {_kinds(format_)}."
+
+
+def _list_formats(asked: bool) -> None:
+    if asked:
+        wide = max(map(len, FORMATS)) + 2
+        for format_ in FORMATS.values():
+            print(f"{format_.name:<{wide}}{format_.about}\n{'':<{wide}}as {_kinds(format_)}")
+        print(f"\n--as KIND: {DEFAULT}.")
+        raise typer.Exit
+
+
+HELP = "\n\n".join(
+    (
+        "Turn data of other formats into redpencil's JSONL.",
+        "SOURCE is JSONL, a JSON array, CSV or TSV (also with gzip), Parquet, a folder that the library datasets can "
+        f"open, or {HUB}OWNER/NAME for a data set of the Hugging Face Hub, the only case that uses the network. "
+        "Columns without a field of their own are kept in meta. --as responses takes the less preferred side of a "
+        "pair. Rows that give no record are counted, and listed in OUT.skipped.jsonl.",
+        f"Formats ({DEFAULT}):",
+        *(_about(format_).replace("[", "\\[") for format_ in FORMATS.values()),
+    )
+)
+
+
+@app.command(
+    "import",
+    help=HELP,
+    short_help="Turn data of other formats into redpencil's JSONL.",
+    epilog=examples(
+        "redpencil import pairs.json --format alpaca-farm --as responses --out responses.jsonl",
+        "redpencil import feedback.json --format qa-feedback --out edits.jsonl",
+        "redpencil import answers.csv --format columns --column prompt=question --column response=answer --out r.jsonl",
+        "redpencil import hf://nvidia/HelpSteer3 --name edit --format helpsteer3 --limit 1000 --out edits.jsonl",
+    ),
+)
+def import_(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="File, folder, or data set of the Hub.")],
+    format_: Annotated[str, typer.Option("--format", metavar="NAME", help="The format, one of those above.")],
+    out: Annotated[Path, typer.Option(metavar="JSONL", help="Where the records go.")],
+    as_: Annotated[
+        Kind | None,
+        typer.Option("--as", help="Kind of record to read the rows as. Default: the first that the format lists."),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=YOURS", help="The format's column NAME is called YOURS. Repeatable."),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="YOURS", help="Ignore this column, as if the rows had none. Repeatable."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Split of a data set. Default: train, or the only one.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Configuration of a data set, for those with several.")
+    ] = None,
+    on_error: Annotated[
+        OnError, typer.Option(help="On a bad row: stop ends the import, skip lists the row and continues.")
+    ] = OnError.STOP,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Stop after N records; later rows are not read.")
+    ] = None,
+    as_json: JsonOption = False,
+    _list: Annotated[
+        bool, typer.Option("--list", callback=_list_formats, is_eager=True, help="List the formats and exit.")
+    ] = False,
+) -> None:
+    """Turn data of other formats into redpencil's JSONL."""
+    request = Wanted(find_format(format_), as_, _columns(column or ()), frozenset(drop or ()), on_error is OnError.SKIP)
+    if not source.strip():
+        raise RedpencilError("no source is named", field="SOURCE", hint="name a file, a folder or a data set")
+    if not source.startswith(HUB):
+        check_out_file(out, Path(source))
+        check_out_file(skipped_file(out), Path(source))
+        _check_folder(out, Path(source))
+    with working("import") as progress, open_source(source, split=split, config=name) as opened:
+        done = import_rows(opened, request, out, limit=limit, progress=progress)
+    _say_imported(done, out)
+    if opened.unread:
+        say(f"not read: the splits {', '.join(opened.unread)}; name one with --split")
+    if as_json:
+        print_json(_import_summary(done, source, format_, out))
+
+
+def _check_folder(out: Path, source: Path) -> None:
+    """Refuse to write into the folder that is read: the next import would read the records as data."""
+    if source.is_dir() and source.resolve() in out.resolve().parents:
+        raise RedpencilError("it is in the folder that is read", file=out, hint="choose another folder")
+
+
+def _columns(options: Sequence[str]) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for text in options:
+        name, equals, own = text.partition("=")
+        if not (name and equals and own):
+            raise RedpencilError(f"cannot read {text!r}", field="--column", hint="write --column prompt=question")
+        if name in columns:
+            raise RedpencilError(f"{name} is given twice", field="--column", hint="name one column for it")
+        columns[name] = own
+    return columns
+
+
+def _say_imported(done: Imported, out: Path) -> None:
+    say(f"{done.records:,} {done.kind} in {out}, from {done.rows:,} rows")
+    say_skipped({**done.nothing, "bad rows": done.bad})
+    if done.skipped_file is not None:
+        say(f"each of them is listed in {done.skipped_file}")
+    for name in done.undropped:
+        advice = "; give one --drop for each column" if "," in name else ""
+        say(f"warning: --drop {name}: no row has such a column{advice}")
+
+
+def _import_summary(done: Imported, source: str, format_: str, out: Path) -> dict[str, object]:
+    return {
+        "source": source,
+        "format": format_,
+        "kind": done.kind,
+        "out": str(out),
+        "rows": done.rows,
+        "records": done.records,
+        "nothing": done.nothing,
+        "bad": done.bad,
+        "undropped": done.undropped,
+        "skipped_file": None if done.skipped_file is None else str(done.skipped_file),
+    }
+
+
+class RowKind(enum.StrEnum):
+    """Kind of the rows to export."""
+
+    EDITS = "edits"
+    COMPARISONS = "comparisons"
+    RESPONSES = "responses"
+    PROMPTS = "prompts"
+    EXAMPLES = "examples"
+    PAIRS = "pairs"
+
+
+@app.command(
+    "export",
+    epilog=examples(
+        "redpencil export edits.jsonl --format trl --out preferences.jsonl",
+        "redpencil export edits.jsonl --format figa --tokenizer runs/q/sft/checkpoint --out figa.jsonl",
+        "redpencil export comparisons.jsonl --kind comparisons --format parquet --out comparisons.parquet",
+    ),
+)
+def export_command(
+    rows: Annotated[Path, typer.Argument(metavar="JSONL", help="Rows that redpencil wrote, such as edits.jsonl.")],
+    format_: Annotated[
+        ExportFormat,
+        typer.Option(
+            "--format",
+            help="redpencil: redpencil's JSONL. trl, trl-conversational: preference rows for TRL, as texts or as "
+            "messages; an edited text is chosen, its original rejected. figa: a weight for each token. parquet: one "
+            "column for each field.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the rows go.")],
+    kind: Annotated[RowKind, typer.Option(help="Kind of the rows.")] = RowKind.EDITS,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="figa: checkpoint whose tokenizer is used. Default: words."),
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="figa: text around a prompt, with {prompt} in it, for its token ids."),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=NUMBER,...",
+            help="figa: weights of the tokens that an edit put in (alpha), took out (minus beta) and kept. "
+            "Default: alpha=1,beta=0.5,kept=0.",
+        ),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Write rows in a format that other tools read.
+
+    Rows that the format cannot hold are counted, and listed in OUT.skipped.jsonl.
+    """
+    if format_ is not ExportFormat.FIGA and (tokenizer, template, weights) != (None, None, None):
+        raise typer.BadParameter("--tokenizer, --template and --weights go with --format figa")
+    if template is not None and tokenizer is None:
+        raise typer.BadParameter("--template needs --tokenizer")
+    weights_of = None if weights is None else _weights(weights)
+    record: type[Any] = Pair if kind is RowKind.PAIRS else RECORDS[Kind(kind)]
+    check_format(format_, record)
+    check_out_file(out, rows)
+    check_out_file(skipped_file(out), rows)
+    cutter = None if tokenizer is None else load_cutter(tokenizer, template or "{prompt}")
+    with working("export") as progress, naming(rows):
+        done = export(watched(rows, record, progress), record, format_, out, weights=weights_of, cutter=cutter)
+    say(f"{done.rows:,} {kind} in {out}")
+    if done.skipped_file is not None:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in done.skipped.items())
+        say(f"not in it: {reasons}; listed in {done.skipped_file}")
+    if json_:
+        print_json(_export_summary(done, format_, kind, out))
+
+
+def _export_summary(done: Written, format_: ExportFormat, kind: RowKind, out: Path) -> dict[str, object]:
+    return {
+        "format": str(format_),
+        "kind": str(kind),
+        "out": str(out),
+        "rows": done.rows,
+        "skipped": dict(done.skipped),
+        "skipped_file": None if done.skipped_file is None else str(done.skipped_file),
+    }
+
+
+def _weights(text: str) -> Weights:
+    names = [f.name for f in fields(Weights)]
+    numbers: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        if name.strip() not in names:
+            raise typer.BadParameter(f"--weights has no {name.strip()!r}; it has {', '.join(names)}")
+        try:
+            numbers[name.strip()] = float(number)
+        except ValueError:
+            raise typer.BadParameter(f"--weights: {number!r} is not a number") from None
+        if not isfinite(numbers[name.strip()]):
+            raise typer.BadParameter(f"--weights: {number} is not finite")
+    return Weights(**numbers)
