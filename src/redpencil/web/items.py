@@ -41,11 +41,12 @@ from redpencil.records import (
     instruction_of,
     merge_meta,
 )
+from redpencil.text import escape_half_pairs, unstorable
 from redpencil.web.database import writing
 from redpencil.web.project import CURRENT, DECIDED, LONGEST_TEXT, call_untitled
 from redpencil.web.schema import adjudication, assignment, item, person, submission
 from redpencil.web.security import BODY_LIMIT
-from redpencil.web.text import measure, unstorable
+from redpencil.web.text import measure
 
 LONGEST_IMPORTED: Final = LONGEST_TEXT * 3 // 4
 """Characters."""
@@ -478,7 +479,7 @@ def _check(row: Mapping[str, Any]) -> None:
     except (TypeError, ValueError) as error:
         problem = f"has metadata that JSON cannot represent ({error})"
     if problem is not None:
-        name = external_id[:80].encode("utf-8", "backslashreplace").decode()
+        name = escape_half_pairs(external_id[:80])
         raise RedpencilError(f"the row {name!r} {problem}", field="id", hint="correct the row, then import again")
 
 
