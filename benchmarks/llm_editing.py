@@ -5,7 +5,7 @@
 A stub server on loopback speaks the OpenAI API through the real SDK and meets requests with 429, 500, broken bodies and
 slow answers; some of its edits keep too little, so that they are asked for once more. `redpencil edit` is killed with
 SIGKILL at random moments and started again until it is done. Then every row is compared with the edit that the server
-gave, and the server's log of paid answers with the journal at each kill.
+gave, and the server's log of paid answers with the cache at each kill.
 """
 
 import argparse
@@ -59,7 +59,7 @@ class Outcome:
     paid: int
     paid_twice: int
     under_way_at_kills: int
-    paid_again_though_in_the_journal: int
+    paid_again_though_in_the_cache: int
     faults_met: dict[str, int]
     seconds: float
     answers_per_second: float
@@ -117,9 +117,9 @@ def start(folder: Path, address: str, options: argparse.Namespace) -> subprocess
         return subprocess.Popen(command, stdout=log, stderr=log)
 
 
-def committed(journal: Path) -> tuple[set[str], int]:
-    """Keys that a dead process's journal has answers to, and how many requests were under way."""
-    connection = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
+def committed(cache: Path) -> tuple[set[str], int]:
+    """Keys that a dead process's cache has answers to, and how many requests were under way."""
+    connection = sqlite3.connect(f"file:{cache}?mode=ro", uri=True)
     answered = {key.hex() for (key,) in connection.execute("SELECT key FROM answer WHERE text IS NOT NULL")}
     (open_,) = connection.execute("SELECT count(*) FROM answer WHERE text IS NULL AND problem IS NULL").fetchone()
     connection.close()
@@ -134,7 +134,7 @@ def paid_answers(log: Path) -> list[str]:
 def run(folder: Path, options: argparse.Namespace) -> Outcome:
     """The whole exercise in `folder`."""
     write_jsonl(folder / "responses.jsonl", make_responses(options.responses, options.seed))
-    log, journal = folder / "paid.jsonl", folder / "edits.jsonl.cache"
+    log, cache = folder / "paid.jsonl", folder / "edits.jsonl.cache"
     rng = random.Random(options.seed)
     moments = sorted(rng.uniform(0.05, 0.9) * options.responses for _ in range(options.kills))
     seconds, repaid, under_way = 0.0, 0, 0
@@ -154,7 +154,7 @@ def run(folder: Path, options: argparse.Namespace) -> Outcome:
                     raise SystemExit((folder / "log.txt").read_text(encoding="utf-8"))
                 break
             before = len(paid_answers(log))
-            known, open_ = committed(journal)
+            known, open_ = committed(cache)
             under_way += open_
             watched.append((before, known))
         counts = stats(address)
@@ -179,7 +179,7 @@ def hash_of_turns(turns: list[Message]) -> str:
 
 
 def keys_by_hash(folder: Path) -> dict[str, str]:
-    """The journal's key of each request, by the hash under which the server knows it."""
+    """The cache's key of each request, by the hash under which the server knows it."""
     return {
         hash_of_turns(turns): request_key(CLIENT.identity, turns)
         for response in read_jsonl(folder / "responses.jsonl", Response)
@@ -220,7 +220,7 @@ def _outcome(
         paid=len(paid),
         paid_twice=len(paid) - len(set(paid)),
         under_way_at_kills=under_way,
-        paid_again_though_in_the_journal=repaid,
+        paid_again_though_in_the_cache=repaid,
         faults_met={name: number for name, number in counts.items() if name in ("429", "500", "malformed", "gone")},
         seconds=round(seconds, 1),
         answers_per_second=round(len(set(paid)) / seconds, 1),
@@ -254,11 +254,11 @@ def main(arguments: list[str]) -> dict[str, Any]:
         outcome.rows == outcome.responses
         and outcome.rows_wrong == 0
         and outcome.outcomes.get("failed", 0) == 0
-        and outcome.paid_again_though_in_the_journal == 0
+        and outcome.paid_again_though_in_the_cache == 0
         and outcome.paid_twice <= outcome.under_way_at_kills
     )
     if not sound:
-        raise SystemExit("not sound: see rows_wrong, outcomes.failed, paid_again_though_in_the_journal, paid_twice")
+        raise SystemExit("not sound: see rows_wrong, outcomes.failed, paid_again_though_in_the_cache, paid_twice")
     return result
 
 

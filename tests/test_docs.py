@@ -104,9 +104,8 @@ def test_every_recipe_key_exists(page: Path) -> None:
 
 
 def keys_of(section: str) -> list[str]:
-    return list(
-        FilesConfig.model_fields if section == "files" else type(getattr(default_recipe(), section)).model_fields
-    )
+    config = FilesConfig if section == "files" else type(getattr(default_recipe(), section))
+    return [name for name, field in config.model_fields.items() if not field.exclude]
 
 
 @each_page
@@ -269,7 +268,7 @@ def test_options_of_the_shipped_recipes_are_as_told() -> None:
             sections = {
                 "align": recipe.align,
                 "reward": recipe.reward_config("token_edits"),
-                "ppo": recipe.ppo_config("token"),
+                "ppo": recipe.options("token"),
             }
             told = literal if recipe_name == "literal" else ours
             assert yaml.safe_load(told.strip("`")) == getattr(sections[section], name), (recipe_name, key)

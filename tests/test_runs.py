@@ -15,6 +15,7 @@ import redpencil
 from redpencil import runs
 from redpencil.errors import RedpencilError
 from redpencil.runs import (
+    check_layout,
     derive_seed,
     environment,
     fingerprint,
@@ -24,6 +25,7 @@ from redpencil.runs import (
     read_json,
     read_metrics,
     write_json,
+    written_by,
 )
 
 
@@ -369,3 +371,25 @@ def test_a_row_of_metrics_that_is_no_object_is_named(tmp_path: Path) -> None:
     with pytest.raises(RedpencilError, match="not a JSON object but int") as error:
         read_metrics(tmp_path)
     assert error.value.line == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "version"),
+    [
+        ("manifest.json", '{"versions": {"redpencil": "0.1.0"}}', "0.1.0"),
+        ("recipe.yaml", "# The recipe of this run, written by redpencil.\nname: x\n", "0.1.0"),
+        ("ablations.yaml", "# The ablations of this folder, written by redpencil.\n", "0.1.0"),
+        ("recipe.yaml", written_by("# The recipe of this run, written by redpencil") + "\nname: x\n", None),
+        ("manifest.json", '{"versions": {"redpencil": "10.0.1"}}', None),
+        ("recipe.yaml", "name: a recipe of a user\n", None),
+        ("notes.txt", "nothing", None),
+    ],
+)
+def test_a_folder_of_an_earlier_layout_is_refused(name: str, text: str, version: str | None, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    if version is None:
+        check_layout(tmp_path)
+        return
+    with pytest.raises(RedpencilError, match=f"redpencil {version} wrote this folder") as caught:
+        check_layout(tmp_path)
+    assert caught.value.file == str(tmp_path)

@@ -79,7 +79,7 @@ class Axis:
     def upwards(cls, values: Iterable[float], title: str, *, whole: bool = False) -> "Axis":
         """Reach from 0 to a round value above all `values`; ticks are whole numbers where these are counts."""
         most = max(values, default=0.0)
-        step = _step(most or 1.0, 4)
+        step = _step(most if most > 1e-300 else 1.0, 4)
         step = max(step, 1.0) if whole else step
         count = max(1, math.ceil(most / step - 1e-9))
         return cls(0, step * count, title, _ticks(step, 0, count))

@@ -177,7 +177,7 @@ def test_kill_9_and_again_loses_nothing_and_pays_nothing_twice() -> None:
     assert done.returncode == 0, done.stderr + done.stdout
     outcome = json.loads(done.stdout)
     assert (outcome["rows"], outcome["rows_wrong"], sum(outcome["outcomes"].values())) == (500, 0, 500)
-    assert outcome["paid_again_though_in_the_journal"] == 0
+    assert outcome["paid_again_though_in_the_cache"] == 0
     twice = outcome["asked_twice_for_a_smaller_edit"]
     assert 1 <= twice <= 50
     assert outcome["paid"] - outcome["paid_twice"] == 500 + twice

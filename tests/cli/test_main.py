@@ -114,7 +114,7 @@ def test_a_full_disk_is_no_bug_of_ours() -> None:
 def test_a_full_gpu_names_what_to_lower() -> None:
     result = failing(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."))
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: the GPU's memory is full (CUDA out of memory)\n  hint: lower compute.micro_batch")
+    assert result.stderr.startswith("error: the GPU's memory is full (CUDA out of memory)\n  hint: lower compute.mic")
 
 
 @pytest.mark.parametrize("error", [KeyError("layers"), OSError(errno.ECONNRESET, "reset"), RuntimeError("shapes")])

@@ -315,6 +315,6 @@ def test_a_broken_results_file(mistake: Callable[..., str], tmp_path: Path) -> N
     (tmp_path / "results.json").write_text("{")
     assert "results.json: not valid JSON" in mistake("report", tmp_path)
     (tmp_path / "results.json").write_text('{"win_rate": 3}')
-    assert "results.json [win_rate]: expected a mapping, found int" in mistake("report", tmp_path)
+    assert "results.json [format]: written in another format" in mistake("report", tmp_path)
     assert "it is a folder" in mistake("report", tmp_path, "--markdown", tmp_path)
     assert "it is also an input" in mistake("report", tmp_path, "--markdown", tmp_path / "results.json")

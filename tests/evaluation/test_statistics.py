@@ -27,6 +27,7 @@ from redpencil.evaluation.statistics import (
     wilson_interval,
     win_rate,
 )
+from redpencil.evaluation.win_rate import Interval
 from redpencil.records import Preference
 
 ALPACA_EVAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "alpaca_eval"
@@ -267,6 +268,20 @@ def test_differences_that_are_all_the_same_have_no_interval(difference: float) -
     assert found.value == 100 * difference
     assert math.isnan(found.low)
     assert math.isnan(found.high)
+
+
+def test_intervals_of_means_and_of_ratios_have_their_own_number_of_samples() -> None:
+    rng = random.Random(5)
+    first, second = ([rng.choice([0.0, 0.5, 1.0]) for _ in range(40)] for _ in range(2))
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    interval = bootstrap_interval(differences, resamples=10_000)
+    assert interval != bootstrap_interval(differences, resamples=2_000)
+    assert bootstrap_interval(differences) == interval
+    found = paired(first, second)
+    assert (found.low, found.high) == (100 * interval[0], 100 * interval[1])
+    assert Interval().resamples == 10_000
+    counts = np.array([rng.randrange(9) for _ in range(40)])
+    assert ratio_interval(counts, counts + 1) == ratio_interval(counts, counts + 1, resamples=2_000)
 
 
 def test_different_numbers_cannot_be_paired() -> None:

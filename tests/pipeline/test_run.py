@@ -132,10 +132,10 @@ def test_a_stage_that_was_cut_short_is_done_again(tiny: Any, copied: Path, liste
     assert not (copied / "judge.partial").exists()
 
 
-def test_the_digest_of_a_recipe_is_that_of_all_but_its_seeds(tiny: Any, finished: Path) -> None:
+def test_the_digest_of_a_recipe_is_that_of_all_but_its_seeds_and_where_it_computes(tiny: Any, finished: Path) -> None:
     digest = recipe_sha256(tiny())
     assert strict(finished / "results.json")["recipe_sha256"] == digest
-    assert recipe_sha256(tiny("seeds=[8]")) == digest
+    assert recipe_sha256(tiny("seeds=[8]", "compute.jobs=3")) == digest
     assert recipe_sha256(tiny("ppo.kl_coef=.5")) != digest
 
 

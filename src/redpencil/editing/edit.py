@@ -74,8 +74,8 @@ def _requests(response: Response, style: EditStyle) -> Conversation:
     original = response.response
     if not original.strip():
         return
-    question, given = instruction_of(response.prompt, response.meta), input_of(response.id, response.meta)
-    messages = place_primer(render_edit_prompt(question, original, given, template=style.template), style.primer)
+    question, context = instruction_of(response.prompt, response.meta), input_of(response.id, response.meta)
+    messages = place_primer(render_edit_prompt(question, original, context, template=style.template), style.primer)
     answer = yield messages
     if answer is None or not style.min_kept:
         return

@@ -262,14 +262,14 @@ def _first_positions(row: Comparison) -> Iterator[tuple[bool, str]]:
     """Yield for each single verdict with a winner if that was shown first; people's rows have one such verdict."""
     if isinstance(row.meta.get("verdicts"), list):
         for order in _orders(row):
-            verdict, shown = order.get("verdict"), order.get("shown_first")
-            if verdict in _SIDES and shown in _SIDES:
-                yield verdict == shown, row.prompt
+            verdict, position = order.get("verdict"), order.get("shown_first")
+            if verdict in _SIDES and position in _SIDES:
+                yield verdict == position, row.prompt
         return
     annotation = row.meta.get("annotation")
-    shown = annotation.get("shown_first") if isinstance(annotation, Mapping) else None
-    if shown in _SIDES and row.preference in _SIDES:
-        yield row.preference == shown, row.prompt
+    position = annotation.get("shown_first") if isinstance(annotation, Mapping) else None
+    if position in _SIDES and row.preference in _SIDES:
+        yield row.preference == position, row.prompt
 
 
 def _longer(row: Comparison, verdict: Preference) -> Iterator[tuple[bool, str]]:

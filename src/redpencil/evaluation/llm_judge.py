@@ -95,14 +95,14 @@ def _requests(pairing: Pairing, style: JudgeStyle) -> Conversation:
     """Ask about the pair once for each order."""
     if pairing.first == pairing.second:
         return
-    instruction, given = pairing.instruction or pairing.prompt, pairing.input
+    instruction, context = pairing.instruction or pairing.prompt, pairing.input
     if instruction != pairing.prompt and not style.template.has_input:
-        instruction, given = pairing.prompt, ""  # the prompt holds the input
+        instruction, context = pairing.prompt, ""  # the prompt holds the input
     for shown_first in style.shown_first(pairing.id):
         outputs = (pairing.first, pairing.second)
         if shown_first is Preference.SECOND:
             outputs = (pairing.second, pairing.first)
-        yield render_judge_prompt(style.template, instruction, *outputs, given)
+        yield render_judge_prompt(style.template, instruction, *outputs, context)
 
 
 def _judgement(

@@ -210,9 +210,9 @@ def accuracy_interval(margins: Sequence[float], confidence: float = CONFIDENCE) 
     Raises:
         RedpencilError: if there are no pairs, or a margin is not a number.
     """
-    found = accuracy(margins)
-    low, high = wilson_interval(found.value / 100, found.n, confidence)
-    return Accuracy(found.value, found.standard_error, found.n, 100 * low, 100 * high)
+    share = accuracy(margins)
+    low, high = wilson_interval(share.value / 100, share.n, confidence)
+    return Accuracy(share.value, share.standard_error, share.n, 100 * low, 100 * high)
 
 
 def wilson_interval(share: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:

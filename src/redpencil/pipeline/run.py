@@ -72,8 +72,8 @@ def _run(recipe: Recipe, out: Path, jobs: int | None, listener: Listener) -> Pat
 
 
 def recipe_sha256(recipe: Recipe) -> str:
-    """Digest of all keys of a recipe but its seeds: runs that share it differ only by chance."""
-    keys = recipe.model_dump(mode="json", exclude={"seeds"})
+    """Digest of all keys of a recipe but `seeds` and `compute`: runs that share it differ only by chance."""
+    keys = recipe.model_dump(mode="json", exclude={"seeds", "compute"})
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
 
 

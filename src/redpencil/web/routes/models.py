@@ -80,7 +80,7 @@ def _storable(text: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    """Tell whether a text is a number that fits the database. Pydantic alone would take `1_000`, ` 7` and `7.0`."""
+    """Return whether a text is a number that fits the database. Pydantic takes `1_000`, ` 7` and `7.0` too."""
     if not isinstance(value, str):
         return True
     return value.isascii() and value.isdigit() and len(value) <= 10 and int(value) <= LARGEST
