@@ -253,7 +253,7 @@ PROMPT_PROMPTS = f"text : {FACTS} please sum it up with the city , the day and t
 def test_a_prompt_is_read_as_written() -> None:
     passage = Passage("race", {"day": "sunday", "guests": "ten", "city": "oslo"}, "the road was very busy")
     assert read_prompt(PROMPT_PROMPTS) == Brief(passage, ("city", "day", "guests"))
-    assert read_prompt(f"  {PROMPT.replace(' ', '  ')}\n") == read_prompt(PROMPT_PROMPTS)
+    assert read_prompt(f"  {PROMPT_PROMPTS.replace(' ', '  ')}\n") == read_prompt(PROMPT_PROMPTS)
     short = read_prompt(f"text : {FACTS} write two sentences about it .")
     assert short == Brief(passage, ("city", "day"))
 
