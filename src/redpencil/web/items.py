@@ -171,7 +171,7 @@ def import_responses(
     Raises:
         RedpencilError: if a text cannot be stored; the batches before it are imported.
     """
-    by_id = suggestions or {}
+    by_id = {} if suggestions is None else suggestions  # the rows may fill it as they come
     return _import(engine, "edit", (_response_values(row, by_id.get(row.id)) for row in rows))
 
 
@@ -186,7 +186,7 @@ def import_gold_items(
     Raises:
         RedpencilError: as `import_responses`, or if people cannot choose an outcome.
     """
-    by_id = suggestions or {}
+    by_id = {} if suggestions is None else suggestions  # the rows may fill it as they come
     return _import(engine, "edit", (_gold_values(edit, by_id.get(edit.id)) for edit in edits))
 
 
