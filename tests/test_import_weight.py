@@ -16,6 +16,7 @@ LIGHT = (
     "redpencil.errors",
     "redpencil.files",
     "redpencil.sections",
+    "redpencil.text",
     "redpencil.records",
     "redpencil.config",
     "redpencil.recipe",

@@ -1,4 +1,4 @@
-"""Frozen records, one JSON object a line: what the stages hand to each other.
+"""Frozen records, the data that stages pass to each other, in files of one JSON object a line.
 
 Every record has an `id` and a `meta` mapping. Keys of a row that the record does not know are kept in
 `meta`, so passing a user's file through redpencil loses nothing.
@@ -17,12 +17,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
+from redpencil.text import check_text, json_line
 
 Meta = Mapping[str, Any]
 
 
 class Preference(enum.StrEnum):
-    """Which of two responses is better; `none` where nobody could say, as when a judge's answer cannot be read."""
+    """The better of two responses; `none` where it is unknown, as when a judge's answer cannot be parsed."""
 
     FIRST = "first"
     SECOND = "second"
@@ -31,7 +32,7 @@ class Preference(enum.StrEnum):
 
 
 class EditOutcome(enum.StrEnum):
-    """What became of a request for an edit."""
+    """The outcome of a request for an edit."""
 
     EDITED = "edited"
     UNCHANGED = "unchanged"
@@ -62,7 +63,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a model answered. `finished` is False where the answer was cut off at the length limit."""
+    """A model's answer. `finished` is False where it was cut off at the length limit."""
 
     id: str
     prompt: str
@@ -74,7 +75,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two responses to one prompt and which one `annotator` (a person, a judge, a rule) prefers."""
+    """Two responses to one prompt and the preference of `annotator` (a person, a judge, a rule)."""
 
     id: str
     prompt: str
@@ -87,7 +88,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A response and its minimal edit (section 2.1 of the paper). The edited text is taken to be the better one."""
+    """A response and its minimal edit (section 2.1 of the paper). The edited text counts as the better one."""
 
     id: str
     prompt: str
@@ -125,17 +126,17 @@ _ADAPTERS: Final[Mapping[type[Record], TypeAdapter[Any]]] = {
     kind: TypeAdapter(kind) for kind in (Prompt, Example, Response, Comparison, Edit, Pair)
 }
 LONGEST_LINE: Final = 1 << 30
-"""Most bytes of a line: a source without line ends would otherwise take all memory."""
+"""The largest number of bytes in a line, so that a source without line ends does not take all memory."""
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _MAYBE_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def parse_record(row: object, kind: type[R], *, file: str | Path | None = None, line: int | None = None) -> R:
-    """One row as a record of `kind`.
+    """Parse one row as a record of `kind`.
 
     Raises:
-        RedpencilError: naming file, line and field, if the row is no object or a field is missing or of a wrong type.
+        RedpencilError: naming file, line and field, if the row is not an object, or a field is missing or of a wrong
+            type.
     """
     if not isinstance(row, dict):
         raise RedpencilError(
@@ -151,7 +152,7 @@ def parse_record(row: object, kind: type[R], *, file: str | Path | None = None, 
     if isinstance(meta, dict):
         for key in unknown.keys() & meta.keys():
             raise RedpencilError(
-                "the key stands both in the row and in its meta",
+                "the key is both in the row and in its meta",
                 file=file,
                 line=line,
                 field=str(key),
@@ -180,11 +181,11 @@ def _article(noun: str) -> str:
 
 
 def read_jsonl(path: str | Path, kind: type[R]) -> Iterator[R]:
-    """Stream the records of a JSONL file; blank lines are passed over, and so is a byte order mark.
+    """Stream the records of a JSONL file; blank lines and a byte order mark are skipped.
 
     Raises:
-        RedpencilError: if the file is missing, is not UTF-8, holds no record or a line without end, or a row that is
-            not a `kind`.
+        RedpencilError: if the file is missing, is not UTF-8, has no record, has a line that is too long, or a row that
+            is not a `kind`.
     """
     path = Path(path)
     if not path.exists():
@@ -208,7 +209,7 @@ def read_jsonl(path: str | Path, kind: type[R]) -> Iterator[R]:
 
 
 def endless_line(path: Path, line: int) -> RedpencilError:
-    """The error of a line that is too long."""
+    """Return the error for a line that is too long."""
     return RedpencilError(
         f"a line of more than {LONGEST_LINE >> 20:,} MiB",
         file=path,
@@ -218,7 +219,7 @@ def endless_line(path: Path, line: int) -> RedpencilError:
 
 
 def count_lines(path: Path) -> int:
-    """Lines of a file, for progress; 0 where it cannot be read, which its reader will report."""
+    """Count the lines of a file, for progress; 0 where it cannot be read, which its reader will report."""
     if not path.is_file():
         return 0
     with path.open("rb") as content:
@@ -227,7 +228,7 @@ def count_lines(path: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class JsonlFile(Generic[R]):
-    """The records of a JSONL file, read anew, as a stream, each time they are gone through."""
+    """The records of a JSONL file, read again as a stream at each iteration."""
 
     path: Path
     kind: type[R]
@@ -257,27 +258,16 @@ def _parse_line(raw: bytes, path: Path, line: int) -> object:
         raise RedpencilError(
             f"JSON that cannot be read ({error})", file=path, line=line, hint="shorten the number or the nesting"
         ) from None
-    if _MAYBE_SURROGATE.search(raw):
-        _check_text(row, path, line)
+    if isinstance(row, dict) and _MAYBE_SURROGATE.search(raw):
+        try:
+            check_text(row)
+        except RedpencilError as error:
+            raise RedpencilError(error.problem, file=path, line=line, field=error.field, hint=error.hint) from None
     return row
 
 
-def _check_text(row: object, path: Path, line: int) -> None:
-    """Refuse half of a surrogate pair, such as "\\ud83d": it is no character, so UTF-8 cannot hold it."""
-    parts = row if isinstance(row, dict) else {}
-    for key, value in parts.items():
-        if _LONE_SURROGATE.search(json.dumps([key, value], ensure_ascii=False)):
-            raise RedpencilError(
-                "half of a surrogate pair, which is no character",
-                file=path,
-                line=line,
-                field=key.encode("utf-8", "backslashreplace").decode(),
-                hint="escape the whole pair, or take the half out (it often comes from text cut inside an emoji)",
-            )
-
-
 def to_row(record: Record) -> dict[str, Any]:
-    """The record as a JSON-ready dictionary; an empty `meta` is left out."""
+    """Turn the record into a JSON-ready dictionary; an empty `meta` is left out."""
     row = {f.name: getattr(record, f.name) for f in fields(record)}
     if not row["meta"]:
         del row["meta"]
@@ -285,7 +275,7 @@ def to_row(record: Record) -> dict[str, Any]:
 
 
 def write_jsonl(path: str | Path, records: Iterable[Record]) -> int:
-    """Write records, one a line; the file appears only when all are written. Returns how many there were.
+    """Write records, one a line; the file appears only when all are written. Returns their number.
 
     Raises:
         RedpencilError: if the folder cannot be written to, or a text holds half of a surrogate pair.
@@ -295,7 +285,7 @@ def write_jsonl(path: str | Path, records: Iterable[Record]) -> int:
 
 
 def write_records(out: BinaryIO, records: Iterable[Record], path: Path) -> int:
-    """Write records to an open file, one a line. Returns how many there were.
+    """Write records to an open file, one a line. Returns their number.
 
     Raises:
         RedpencilError: naming `path` and the line, if a text holds half of a surrogate pair.
@@ -303,11 +293,10 @@ def write_records(out: BinaryIO, records: Iterable[Record], path: Path) -> int:
     count = 0
     for record in records:
         count += 1
-        row = to_row(record)
-        text = json.dumps(row, ensure_ascii=False)
-        if _LONE_SURROGATE.search(text):
-            _check_text(row, path, count)
-        out.write((text + "\n").encode("utf-8"))
+        try:
+            out.write(json_line(to_row(record)))
+        except RedpencilError as error:
+            raise RedpencilError(error.problem, file=path, line=count, field=error.field, hint=error.hint) from None
     return count
 
 

@@ -27,6 +27,7 @@ from typing import Any
 import redpencil
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
+from redpencil.text import escape_half_pairs
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, note) while a stage works."""
@@ -160,10 +161,9 @@ def _version_of(folder: Path) -> str | None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that the file is never half-written. JSON has no NaN and no infinity: they become null."""
     text = json.dumps(finite(content), indent=2, ensure_ascii=False, default=str, allow_nan=False) + "\n"
-    # Half of a surrogate pair is no character; it is written as its escape rather than lost with the whole file.
-    encoded = text.encode("utf-8", "backslashreplace")
+    # Half of a surrogate pair is written as its escape rather than the whole file lost.
     with whole_file(path) as out:
-        out.write(encoded)
+        out.write(escape_half_pairs(text).encode("utf-8"))
 
 
 def finite(content: Any) -> Any:

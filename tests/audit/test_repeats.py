@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpencil.audit.repeats import Found, Repeats, RepeatTally, text_hash
+from redpencil.audit.repeats import Groups, Repeats, RepeatTally, text_hash
 from redpencil.audit.rules import measure
 from redpencil.records import Edit
 
@@ -20,16 +20,16 @@ def repeats(*rows: tuple[str, str, str], ids: str = "", editors: str = "", examp
 
 
 def test_nothing_stands_there_twice() -> None:
-    nothing = Found(0, 0)
+    nothing = Groups(0, 0)
     assert repeats() == Repeats(*[nothing] * 9)
     assert repeats(("p", "red cat", "blue cat"), ("q", "red cat", "green cat")) == Repeats(*[nothing] * 9)
 
 
 def test_duplicates() -> None:
     found = repeats(("p", "a", "b"), ("p", "a", "b"), ("p", "a", "b"), ("q", "a", "b"), ids="xyxz")
-    assert found.ids == Found(1, 2, ((0, 2),))
-    assert found.responses == Found(1, 3, ((0, 1),))
-    assert found.edits == Found(1, 3, ((0, 1),))
+    assert found.ids == Groups(1, 2, ((0, 2),))
+    assert found.responses == Groups(1, 3, ((0, 1),))
+    assert found.edits == Groups(1, 3, ((0, 1),))
     assert found.edited_differently.groups == 0
 
 
@@ -41,13 +41,13 @@ def test_one_response_edited_in_different_ways() -> None:
 
 def test_edited_in_one_row_and_left_in_another() -> None:
     found = repeats(("p", "a", "b"), ("p", "a", "a"), ("p", "c", "c"), ("q", "a", "a"))
-    assert found.edited_or_left == Found(1, 2, ((0, 1),))
+    assert found.edited_or_left == Groups(1, 2, ((0, 1),))
     assert found.edited_differently.groups == 0
 
 
 def test_texts_edited_into_each_other() -> None:
     found = repeats(("p", "a", "b"), ("p", "b", "a"), ("q", "b", "a"), ("p", "b", "c")).reversed
-    assert found == Found(1, 2, ((0, 1),))
+    assert found == Groups(1, 2, ((0, 1),))
 
 
 def test_words_replaced_in_both_directions() -> None:
@@ -55,7 +55,7 @@ def test_words_replaced_in_both_directions() -> None:
         ("p", "my red cat sat here", "my blue cat sat here"),
         ("p", "some blue hat is there", "some red hat is there"),
     )
-    assert repeats(there, back).swapped == Found(1, 2, ((0, 1),))
+    assert repeats(there, back).swapped == Groups(1, 2, ((0, 1),))
     # not so for another prompt, for none, for function words, and within one edit
     assert repeats(there, ("q", *back[1:])).swapped.groups == 0
     assert repeats(("", *there[1:]), ("", *back[1:])).swapped.groups == 0
@@ -99,7 +99,7 @@ def test_counts_are_those_of_a_slow_count_and_of_any_order(cases: list[tuple[str
 def test_two_editors_of_the_same_responses_repeat_and_contradict_nothing() -> None:
     rows = [("p", "a", "b"), ("p", "c", "d"), ("p", "e", "e"), ("p", "a", "x"), ("p", "c", "d"), ("p", "e", "f")]
     found = repeats(*rows, ids="123123", editors="aaabbb")
-    assert (found.ids, found.edits, found.edited_differently, found.edited_or_left) == (Found(0, 0),) * 4
+    assert (found.ids, found.edits, found.edited_differently, found.edited_or_left) == (Groups(0, 0),) * 4
     assert found.responses.groups == 3
     assert (found.others_edited_differently.rows, found.edited_or_left_by_others.rows) == (2, 2)
     assert set(found.others_edited_differently.examples[0]) == {0, 3}
@@ -109,6 +109,6 @@ def test_two_editors_of_the_same_responses_repeat_and_contradict_nothing() -> No
 def test_an_editor_who_contradicts_himself_is_not_excused_by_others() -> None:
     rows = [("p", "a", "b"), ("p", "a", "x"), ("p", "a", "y"), ("p", "a", "a")]
     found = repeats(*rows, ids="1111", editors="aabb")
-    assert found.ids == Found(2, 4, found.ids.examples)
+    assert found.ids == Groups(2, 4, found.ids.examples)
     assert (found.edited_differently.rows, found.others_edited_differently.groups) == (2, 0)
     assert (found.edited_or_left.rows, found.edited_or_left_by_others.groups) == (2, 0)

@@ -58,7 +58,7 @@ def test_bad_editors(mistake: Callable[..., str], tmp_path: Path) -> None:
     rows = write(tmp_path / "r.jsonl", {"id": "1", "prompt": "what is love ?", "response": "a ."})
     start = ("edit", "--responses", rows, "--out", tmp_path / "o", "--provider")
     assert "no provider called 'gpt'" in mistake(*start, "gpt")
-    assert "r.jsonl [prompt]: 'what is love ?' is no prompt of the world" in mistake(*start, "world")
+    assert "r.jsonl [prompt]: 'what is love ?' is not a prompt of the world" in mistake(*start, "world")
 
 
 def responses_in(folder: Path, count: int = 12, text: str = "the sky is green at noon and grass is blue") -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from redpencil.formats.base import UNDECIDED
-from redpencil.formats.judged import TIE
+from redpencil.formats.preference_pairs import TIE
 from redpencil.records import Comparison, Example, Preference, Prompt, Response
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "alpaca_eval"

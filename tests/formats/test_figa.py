@@ -15,8 +15,8 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer
 
 from redpencil.errors import RedpencilError
+from redpencil.formats.base import Unfit
 from redpencil.formats.figa import Cutter, Weights, edit_of_row, figa_row, load_cutter
-from redpencil.formats.rows import Unfit
 from redpencil.records import Edit, EditOutcome
 
 WORDS = ["<eos>", "<unk>", "the", "cat", "dog", "sat", "down", "who", "?"]
@@ -229,7 +229,7 @@ def test_a_folder_that_is_no_tokenizer_is_a_clear_mistake(tmp_path: Path) -> Non
         ("none", lambda _: None, "no such file"),
         ("broken", lambda folder: (folder / "tokenizer.json").write_text("{"), "not a tokenizer"),
         ("nameless", lambda folder: save(word_level(), folder), "no end-of-sequence token"),
-        ("strange", lambda folder: save(word_level(), folder, eos_token="</s>"), "no token of the tokenizer"),
+        ("strange", lambda folder: save(word_level(), folder, eos_token="</s>"), "not a token of the tokenizer"),
         ("bare", lambda folder: word_level().save(str(folder / "tokenizer.json")), "cannot read it"),
     ):
         folder = tmp_path / name
@@ -264,7 +264,7 @@ def test_ids_and_masks_are_those_that_redpencil_trains_on(bytes_folder: Path) ->
 def test_a_text_that_the_tokenizer_cannot_cut_is_a_clear_mistake(tmp_path: Path) -> None:
     tokenizer = Tokenizer(WordLevel({"<eos>": 0, "who": 1}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
-    with pytest.raises(RedpencilError, match="cannot cut a text") as caught:
+    with pytest.raises(RedpencilError, match="cannot split a text") as caught:
         row_of(CAT, cutter=load_cutter(save(tokenizer, tmp_path, eos_token="<eos>")))
     assert caught.value.field == "--tokenizer"
 

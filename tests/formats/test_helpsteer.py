@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from redpencil.formats.base import UNDECIDED
-from redpencil.formats.judged import TIE
+from redpencil.formats.preference_pairs import TIE
 from redpencil.records import Edit, Response
 
 CONTEXT = [{"role": "user", "content": "Why is it dark?"}]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from redpencil.formats.hh import turns
-from redpencil.formats.judged import APART
+from redpencil.formats.preference_pairs import APART
 
 START = "\n\nHuman: Is it\n\nraining?\n\nAssistant: Where?\n\nHuman: Here."
 

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
 from redpencil.formats.datasets import open_source
-from redpencil.formats.text_files import csv_rows, json_rows
+from redpencil.formats.text_files import array_rows, csv_rows, json_rows
 
 PLACE = Path("data.csv")
 
@@ -89,16 +90,13 @@ def test_tsv_and_compressed_csv(tmp_path: Path) -> None:
 
 def test_each_bad_row_of_a_table_is_named_and_the_others_are_read(tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
-    path.write_bytes(b'q,a\n1,2\n1\n1,2,3\n1,\xff\n"1"x,2\n3,4\n"5,6\n')
+    path.write_bytes(b"q,a\n1,2\n1\n1,2,3\n1,\xff\n3,4\n")
     rows = rows_of(path)
     assert [row.values for row in rows if row.error is None] == [{"q": "1", "a": "2"}, {"q": "3", "a": "4"}]
     found = [(row.place.line, row.error.field, row.error.problem) for row in rows if row.error is not None]
-    assert [(line, field) for line, field, _ in found] == [(3, None), (4, None), (5, "a"), (6, None), (8, None)]
-    for (*_, problem), expected in zip(
-        found,
-        ("1 fields under a header of 2", "3 fields", "not valid UTF-8", "expected after", "unexpected end"),
-        strict=True,
-    ):
+    assert [(line, field) for line, field, _ in found] == [(3, None), (4, None), (5, "a")]
+    problems = ("1 fields under a header of 2", "3 fields", "not valid UTF-8")
+    for (*_, problem), expected in zip(found, problems, strict=True):
         assert expected in problem
     assert [row.raw for row in rows][1] == "1"
 
@@ -113,13 +111,44 @@ def test_a_table_needs_a_header(content: bytes, problem: str) -> None:
     assert caught.value.line == 1
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '"he said "hi"',  # the lines of a row whose inner quotes are not doubled
+        '"he said "hi",x',
+        '"he said "hi\nthere" to me",x',
+        '"a "b" c\nlike, a row\n\n1,2\nend",x',
+        '"1"x,2',
+        '"1" "2" "3",x',
+        '"never closed,x',
+    ],
+)
+def test_a_bad_quote_stops_with_its_line_and_nothing_behind_it_is_taken_for_a_row(bad: str) -> None:
+    content = f'q,a\n1,"2\n\n2"\n\n{bad}\n3,4\n5,6\n'.encode()
+    rows = csv_rows(io.BytesIO(content), PLACE, ",")
+    assert next(rows).values == {"q": "1", "a": "2\n\n2"}
+    with pytest.raises(RedpencilError, match="the row that begins here cannot be read") as caught:
+        next(rows)
+    # Lines of the file are counted: those within a field, and blank ones.
+    assert (caught.value.file, caught.value.line) == ("data.csv", 6)
+    assert "close each quote" in str(caught.value.hint)
+    assert list(rows) == []
+
+
+def test_a_bad_quote_far_from_its_row_says_how_far_was_read() -> None:
+    content = b'q,a\n"open,1\n2,3\n4,5\n"6",7\n8,9\n'
+    with pytest.raises(RedpencilError, match=r"expected after '\"', read up to line 5") as caught:
+        list(csv_rows(io.BytesIO(content), PLACE, ","))
+    assert caught.value.line == 2
+
+
 def test_a_quote_that_is_never_closed_does_not_take_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("redpencil.formats.text_files.LONGEST_FIELD", 1000)
-    content = b'q\n"' + b"x\n" * 5000
-    row = next(csv_rows(io.BytesIO(content), PLACE, ","))
-    assert row.error is not None
-    assert "field larger than field limit" in row.error.problem
-    assert row.error.line == 2
+    stream = io.BytesIO(b'q\n"' + b"x\n" * 5000 + b'end"\n3\n')
+    with pytest.raises(RedpencilError, match="field larger than field limit") as caught:
+        list(csv_rows(stream, PLACE, ","))
+    assert caught.value.line == 2
+    assert stream.tell() < 1100
 
 
 def test_the_limit_of_other_readers_is_left_alone() -> None:
@@ -196,27 +225,81 @@ def test_carriage_returns_as_line_ends_are_a_clear_message(tmp_path: Path) -> No
     with pytest.raises(RedpencilError, match="a carriage return inside the line, such as old Macs") as caught:
         rows_of(tmp_path / "a.csv")
     assert caught.value.line == 1
-    (tmp_path / "a.csv").write_bytes(b"q,a\n1\r,2\n3,4\n")
-    bad, good = rows_of(tmp_path / "a.csv")
-    assert (good.values, bad.raw) == ({"q": "3", "a": "4"}, "1\r,2")
-    assert "a carriage return inside the line" in bad.error.problem
+    (tmp_path / "a.csv").write_bytes(b"q,a\n1,2\n1\r,2\n3,4\n")
+    with pytest.raises(RedpencilError, match="a carriage return inside the line") as caught:
+        rows_of(tmp_path / "a.csv")
+    assert caught.value.line == 3
 
 
-def test_what_a_torn_row_takes_is_listed(tmp_path: Path) -> None:
-    path = tmp_path / "data.csv"
-    rest = "".join(f"q{number},a{number}\n" for number in range(1000))
-    path.write_bytes(b'q,a\n1,2\n"never closed \xff,2\n' + rest.encode())
-    good, torn = rows_of(path)
-    assert good.values == {"q": "1", "a": "2"}
-    assert torn.raw == '"never closed \\xff,2\n' + rest.rstrip("\n")
-    assert "unexpected end of data); it takes lines 3 to 1003, 1,001 lines" in torn.error.problem
-    assert torn.error.line == 3
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | texts
+    | st.sampled_from(['"', "\\", "[,]"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
 
 
-def test_the_rest_of_a_field_that_is_too_large_is_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("redpencil.formats.text_files.LONGEST_FIELD", 1000)
-    content = b'q,a\n"' + b"x,y\n" * 5000 + b'end",1\n3,4\n'
-    torn, good = csv_rows(io.BytesIO(content), PLACE, ",")
-    assert torn.error is not None
-    assert "lines 2 to 5002, 5,001 lines" in torn.error.problem
-    assert (good.values, good.place.line) == ({"q": "3", "a": "4"}, 5003)
+def array_of(content: bytes) -> list[Any]:
+    return list(array_rows(io.BytesIO(content), Path("data.json")))
+
+
+@given(st.lists(st.dictionaries(texts, values, max_size=3), max_size=4), st.booleans(), st.sampled_from([None, 2]))
+def test_arrays_that_python_writes_are_read_back(
+    rows: list[dict[str, Any]], ascii_only: bool, indent: int | None
+) -> None:
+    found = array_of(json.dumps(rows, ensure_ascii=ascii_only, indent=indent).encode())
+    assert [row.values for row in found] == rows
+    assert [(row.place.row, row.place.line) for row in found] == [(number, None) for number in range(1, len(rows) + 1)]
+
+
+def test_what_pythons_writers_leave_behind_in_an_array() -> None:
+    (row,) = array_of(b'\xef\xbb\xbf [{"a": NaN, "b": 123456789012345678901234567890, "c": "\\ud83d"}]\n')
+    assert math.isnan(row.values["a"])
+    assert (row.values["b"], row.values["c"]) == (123456789012345678901234567890, "\ud83d")
+
+
+def test_an_element_that_is_not_an_object_is_named_by_its_row() -> None:
+    good, bad, last = array_of(b'[{"a": 1}, 12, {"a": 2}]')
+    assert (good.values, last.values, bad.raw) == ({"a": 1}, {"a": 2}, 12)
+    assert str(bad.error).startswith("data.json: row 2: expected a JSON object, found int")
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "problem"),
+    [
+        (b"[", 1, "at column 2"),
+        (b'[{"a": 1},\n {"a": 2}', 2, "at column 10"),
+        (b'[{"a": 1},', 1, "at column 11"),
+        (b'[\n\n{"a": "x', 3, "Unterminated string starting at at column 7"),
+        (b'[{"a": 1},\n,]', 2, "Expecting value at column 1"),
+        (b'[{"a": 1}\n {"a": 2}]', 2, "Expecting ',' delimiter at column 2"),
+        (b'[{"a": 1}]\n{}', 2, "Extra data at column 1"),
+        (b'[{"a": 1},\n\n{"a": "\xff"}]', 3, "not valid UTF-8"),
+        (b'[{"a": ' + b"1" * 5000 + b"}]", None, "cannot be read"),
+        (b'[{"a": ' + b"[" * 100_000, None, "nested too deeply"),
+    ],
+)
+def test_a_broken_array_names_file_line_and_column(content: bytes, line: int | None, problem: str) -> None:
+    with pytest.raises(RedpencilError, match=problem) as caught:
+        array_of(content)
+    assert (caught.value.file, caught.value.line) == ("data.json", line)
+    assert caught.value.hint
+
+
+def test_a_damaged_array_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "data.json.gz"
+    path.write_bytes(gzip.compress(b"[" + b'{"a": 1},' * 100_000 + b'{"a": 2}]')[:400])
+    with pytest.raises(RedpencilError, match="damaged or ends early") as caught:
+        rows_of(path)
+    assert caught.value.file == str(path)
+
+
+def test_a_key_that_stands_twice_in_an_array_is_refused_with_all_of_the_row() -> None:
+    twice = '{"a": 1, "b": [{"c": 1, "c": 2}]}'
+    good, bad, last = array_of(f'[{{"a": 1}}, {twice} , {{"a": 3}}]'.encode())
+    assert (good.values, last.values) == ({"a": 1}, {"a": 3})
+    assert (bad.error.field, bad.raw, bad.place.row) == ("c", twice, 2)

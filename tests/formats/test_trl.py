@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from redpencil.formats.judged import APART, SAME
+from redpencil.formats.preference_pairs import APART, SAME
 from redpencil.records import Comparison, Edit, EditOutcome, Example, Preference, Prompt, Response
 
 TEXTS = {"prompt": "The sky is", "chosen": " blue.", "rejected": " green."}

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from redpencil.formats.judged import TIE
+from redpencil.formats.preference_pairs import TIE
 from redpencil.formats.ultrafeedback import UNRATED
 from redpencil.records import Preference
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
-from redpencil.formats.values import plain_row, safe_line
+from redpencil.formats.values import meta_text, plain_row, read_meta, safe_line
 
 plain_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -52,7 +52,7 @@ def test_what_tables_hold_becomes_json(value: object, plain: object) -> None:
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (b"\xff", "bytes that are no UTF-8 text"),
+        (b"\xff", "bytes that are not UTF-8 text"),
         ("a\ud83d", "half of a surrogate pair"),
         ({"\udc00": 1}, "half of a surrogate pair"),
         (object(), "a object, which JSON cannot hold"),
@@ -81,3 +81,33 @@ def test_anything_can_be_listed(value: object) -> None:
 def test_what_is_no_json_can_be_listed_too() -> None:
     for value in (b"\xff", {1: object()}, {(1, 2): 3}, "\udcff"):
         assert "\n" not in safe_line({"row": value}).encode("utf-8").decode()
+
+
+texts = st.text(max_size=20)
+numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)  # JSON has no others
+plain = st.one_of(st.none(), st.booleans(), numbers, texts)
+meta_values = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3))
+
+
+@given(meta=st.dictionaries(texts, meta_values, max_size=4))
+def test_meta_is_the_same_when_it_is_read_back(meta: dict[str, Any]) -> None:
+    assert read_meta(meta_text(meta)) == meta
+    assert read_meta(meta) == meta
+
+
+def test_a_row_without_meta_has_an_empty_one() -> None:
+    assert read_meta(None) == read_meta("null") == read_meta("{}") == {}
+
+
+def test_what_a_record_cannot_hold_is_made_plain_or_refused() -> None:
+    assert read_meta('{"a": NaN, "b": [-Infinity]}') == {"a": None, "b": ["-inf"]}
+    with pytest.raises(RedpencilError, match="half of a surrogate pair") as caught:
+        read_meta('{"a": {"b": "\\ud83d"}}')
+    assert caught.value.field == "meta.a"
+
+
+@pytest.mark.parametrize("value", ["", "{", "[1]", '"text"', 7, ["a"], "[" * 100_000])
+def test_what_is_no_object_is_refused(value: object) -> None:
+    with pytest.raises(RedpencilError, match="expected an object") as caught:
+        read_meta(value)
+    assert caught.value.field == "meta"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpencil.web.text import measure, restore_line_ends, unstorable
+from redpencil.web.text import measure, restore_line_ends
 
 TEXTS = st.lists(st.sampled_from(["a", "b ", " cat", "🖍️", ".", "\n", "\r\n", "\r", "\t"]), max_size=12).map("".join)
 
@@ -54,18 +54,6 @@ def test_a_huge_odd_text_is_measured_in_seconds_and_others_go_on() -> None:
 
 def test_a_text_that_stays_has_no_distance() -> None:
     assert (measure("Same", "Same").kept, measure("Same", "Same").distance) == (1.0, 0)
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("plain\ttext\n🖍️\x07\uffff", None),
-        ("a\0", "a NUL character at character 1"),
-        ("\udc00", "half of a surrogate pair, which is not a character, at character 0"),
-    ],
-)
-def test_text_that_cannot_be_kept_is_named(text: str, found: str | None) -> None:
-    assert unstorable(text) == found
 
 
 @given(TEXTS)

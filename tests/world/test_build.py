@@ -131,7 +131,7 @@ def test_examples_are_on_the_given_prompts_and_depend_on_the_seed(domain: Domain
 def test_examples_without_prompts_or_on_foreign_ones_are_refused(domain: Domain) -> None:
     with pytest.raises(RedpencilError, match="no prompts"):
         next(make_examples(domain, [], random.Random(0), 1))
-    with pytest.raises(RedpencilError, match="no prompt of the world"):
+    with pytest.raises(RedpencilError, match="not a prompt of the world"):
         next(make_examples(domain, [Prompt("1", "hello")], random.Random(0), 1))
 
 
@@ -168,7 +168,7 @@ def test_the_seed_reaches_the_domain() -> None:
 
 def test_the_oracle_of_one_domain_does_not_take_prompts_of_the_other() -> None:
     assert make_oracle(WorldConfig()).inspect(FACTS_PROMPT, "its capital is paris .").utility == 1
-    with pytest.raises(RedpencilError, match="no prompt of the world"):
+    with pytest.raises(RedpencilError, match="not a prompt of the world"):
         make_oracle(WorldConfig(domain="summaries")).inspect(FACTS_PROMPT, "its capital is paris .")
 
 

@@ -67,11 +67,11 @@ def test_a_true_sentence_about_what_was_asked_has_no_fault(domain: Domain) -> No
 
 
 def test_a_foreign_prompt_is_refused_by_every_way_in(domain: Domain) -> None:
-    with pytest.raises(RedpencilError, match="'tell me a joke' is no prompt of the world"):
+    with pytest.raises(RedpencilError, match="'tell me a joke' is not a prompt of the world"):
         domain.task("tell me a joke")
-    with pytest.raises(RedpencilError, match="is no prompt of the world"):
+    with pytest.raises(RedpencilError, match="is not a prompt of the world"):
         domain.plan("tell me a joke", random.Random(0), halved=False)
-    assert foreign_prompt("x" * 200).problem == f"'{'x' * 80}' is no prompt of the world"
+    assert foreign_prompt("x" * 200).problem == f"'{'x' * 80}' is not a prompt of the world"
 
 
 WORDING = Wording(

@@ -222,7 +222,7 @@ def test_the_scripted_editor_takes_an_empty_response() -> None:
     ("text", "problem"),
     [
         ("please correct this", "found no question and response"),
-        ("Question: hello\n\nResponse: hello .\n\nPlease make minimal changes", "'hello' is no prompt of the world"),
+        ("Question: hello\n\nResponse: hello .\n\nPlease make minimal changes", "'hello' is not a prompt of the world"),
     ],
 )
 def test_a_foreign_prompt_is_an_error(text: str, problem: str) -> None:

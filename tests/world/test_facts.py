@@ -18,7 +18,6 @@ from redpencil.world.facts import (
     all_requests,
     fact_form,
     fact_sentence,
-    flawed_response,
     make_prompts,
     make_world,
     plan_response,
@@ -187,7 +186,7 @@ def test_without_flaws_each_fact_is_told_in_order(world: World, oracle: Oracle) 
     rng = random.Random(0)
     for request in all_requests(world):
         prompt = render_prompt(world, request, PHRASINGS[0])
-        verdict = oracle.inspect(prompt, flawed_response(world, request, rng, NONE))
+        verdict = oracle.inspect(prompt, plan_response(world, request, rng, NONE).text)
         assert verdict.utility == 3
         assert verdict.correct == request.slots
         assert [value.slot for value in verdict.value_spans] == list(request.slots)
@@ -221,7 +220,7 @@ def test_a_misconception_is_always_the_same_wrong_value(world: World, oracle: Or
     stated: Counter[str] = Counter()
     rng = random.Random(0)
     for _ in range(500):
-        response = flawed_response(world, request, rng, FlawRates(missing=0))
+        response = plan_response(world, request, rng, FlawRates(missing=0)).text
         value = next(v for v in oracle.inspect(prompt, response).value_spans if v.slot == slot)
         stated[response[value.start : value.end]] += 1
     assert set(stated) == {believed, entity.facts[slot]}

@@ -29,7 +29,7 @@ def test_a_request_is_read_from_its_prompt() -> None:
 
 
 def test_a_foreign_prompt_is_an_error_with_a_hint() -> None:
-    with pytest.raises(RedpencilError, match=r"'describe atlantis' is no prompt of the world\n  hint: "):
+    with pytest.raises(RedpencilError, match=r"'describe atlantis' is not a prompt of the world\n  hint: "):
         DOMAIN.request("describe atlantis")
 
 

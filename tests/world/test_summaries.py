@@ -177,7 +177,7 @@ def test_the_scripted_editor_answers_figure_2() -> None:
 
 
 def test_a_foreign_prompt_is_an_error_with_a_hint() -> None:
-    with pytest.raises(RedpencilError, match=r"'please describe france' is no prompt of the world\n  hint: "):
+    with pytest.raises(RedpencilError, match=r"'please describe france' is not a prompt of the world\n  hint: "):
         DOMAIN.task("please describe france")
 
 

@@ -10,7 +10,7 @@ import pytest
 from redpencil.config import WorldConfig
 from redpencil.world.domain import Domain
 from redpencil.world.editor import minimal_edit
-from redpencil.world.facts import FactsDomain, FlawRates, flawed_response, prompt_texts
+from redpencil.world.facts import FactsDomain, FlawRates, plan_response, prompt_texts
 from redpencil.world.oracle import Oracle
 from redpencil.world.summaries import SummariesDomain
 from redpencil.world.tokenizer import SPECIALS, build_tokenizer, save_model_folder
@@ -32,7 +32,7 @@ def test_all_that_the_facts_write_is_covered_and_comes_back_unchanged(facts: Fac
     rng = random.Random(0)
     seen: set[int] = set()
     for prompt, request in prompt_texts(world).items():
-        response = flawed_response(world, request, rng, FlawRates(0.4, 0.4, 0.4, 0.4, 0.4, 0.5, 0.5, 0.5, 0.5))
+        response = plan_response(world, request, rng, FlawRates(0.4, 0.4, 0.4, 0.4, 0.4, 0.5, 0.5, 0.5, 0.5)).text
         for text in (prompt, response, minimal_edit(oracle, prompt, response, rng, 0.7, 0.5)):
             ids = tokenizer.encode(text).ids
             assert len(ids) == len(text.split())

@@ -1,7 +1,7 @@
 """Token masks U0 and U1 from two tokenised texts (section 2.2 of the paper).
 
-Word edits are carried to tokens through the tokenizer's character offsets, so any fast tokenizer will do and no text
-is tokenised twice. The side called rejected is the original, the one called chosen is its edit.
+Word edits are mapped to tokens through the tokenizer's character offsets, so any fast tokenizer works and no text is
+tokenised twice. The rejected side is the original, the chosen side its edit.
 """
 
 from bisect import bisect_left, bisect_right
@@ -35,7 +35,7 @@ class Tokens:
 
     @property
     def body(self) -> int:
-        """How many tokens there are before the end-of-sequence token."""
+        """The number of tokens before the end-of-sequence token."""
         return len(self.ids) - self.has_eos
 
 
@@ -61,20 +61,20 @@ def token_masks(
     anchor: Anchor = "none",
     eos_in_changed: bool = False,
 ) -> TokenMasks:
-    """Which tokens an edit changed.
+    """Mark the tokens that an edit changed.
 
     A pair of tokens is unchanged (U0) if both lie inside one equal block at the same place in it and have the same
-    id; every other token is changed (U1) on its side. A pure deletion so leaves the edit's U1 empty and a pure
-    insertion the original's, except where one token reaches over the border of an edit.
+    id; every other token is changed (U1) on its side. So a pure deletion leaves the edit's U1 empty and a pure
+    insertion the original's, unless a token crosses the border of an edit.
 
     Args:
-        original: the text that was edited (rejected).
-        edited: what became of it (chosen).
+        original: the text before the edit (rejected).
+        edited: the text after it (chosen).
         original_tokens: tokens of `original`.
         edited_tokens: tokens of `edited`.
         alignment: `lcs` as above; `positional` compares token t with token t, the paper's literal
             U0 = {t | a_t^i = a_t^j}.
-        anchor: `divergence` blames the original's first token after a pure insertion, which is what it said instead,
+        anchor: `divergence` blames the original's first token after a pure insertion, the action it took instead,
             and credits the edit's first token after a pure deletion. The token's partner is then in neither set. It
             never marks an end-of-sequence token and has no effect under `positional`.
         eos_in_changed: False keeps the end-of-sequence tokens out of U1 (a pair if both texts have one). True marks
@@ -100,7 +100,7 @@ def token_masks(
 
 _Pairs = list[tuple[int, int]]
 _Eos = tuple[bool, bool, bool]
-"""Of the end-of-sequence tokens: the original's is in U1, the edit's is in U1, they are a pair in U0."""
+"""The end-of-sequence tokens: the original's is in U1, the edit's is in U1, they are a pair in U0."""
 
 
 def _positional_masks(original: Tokens, edited: Tokens, eos_in_changed: bool) -> TokenMasks:
@@ -116,7 +116,7 @@ def _positional_masks(original: Tokens, edited: Tokens, eos_in_changed: bool) ->
 
 
 def _unchanged_pairs(blocks: Iterable[Block], original: Tokens, edited: Tokens) -> _Pairs:
-    """Pairs of equal tokens at the same place in one equal block."""
+    """Pair equal tokens at the same place in one equal block."""
     borders = _starts_and_ends(original), _starts_and_ends(edited)
     pairs: _Pairs = []
     for block in blocks:
@@ -133,13 +133,13 @@ def _unchanged_pairs(blocks: Iterable[Block], original: Tokens, edited: Tokens) 
 
 
 def _starts_and_ends(tokens: Tokens) -> tuple[Sequence[int], Sequence[int]]:
-    """Where each token before the end-of-sequence token starts and ends; both ascend."""
+    """The starts and ends of the tokens before the end-of-sequence token; both ascend."""
     starts, ends = zip(*tokens.offsets[: tokens.body], strict=True) if tokens.body else ((), ())
     return starts, ends
 
 
 def _inside(span: Span, starts: Sequence[int], ends: Sequence[int]) -> range:
-    """Indices of the tokens that lie inside a span."""
+    """The indices of the tokens inside a span."""
     first = bisect_left(starts, span[0])
     return range(first, bisect_right(ends, span[1], lo=first))
 
@@ -151,9 +151,9 @@ def _places(tokens: Tokens, inside: range, origin: int) -> list[Span]:
 def _pairs_by_place(
     places: Sequence[Span], other_places: Sequence[Span], ids: Sequence[int], other_ids: Sequence[int]
 ) -> Iterator[tuple[int, int]]:
-    """Pairs of equal tokens at equal places.
+    """Pair equal tokens at equal places.
 
-    Several tokens may share one place: the bytes of a character, say. They are paired only if all of them agree.
+    Several tokens may share one place, such as the bytes of a character. They are paired only if all of them agree.
     """
     partners = _by_place(other_places)
     for place, indices in _by_place(places).items():
@@ -177,7 +177,7 @@ def _anchor(
     rejected: list[bool],
     chosen: list[bool],
 ) -> _Pairs:
-    """Mark the divergence anchors on their own side; returns the pairs that are left."""
+    """Mark the divergence anchors on their own side; returns the remaining pairs."""
     blamed = {_next_token(original, block.original[0]) for block in blocks if block.kind == "insert"}
     credited = {_next_token(edited, block.edited[0]) for block in blocks if block.kind == "delete"}
     for flags, anchors in ((rejected, blamed), (chosen, credited)):
@@ -188,13 +188,13 @@ def _anchor(
 
 
 def _next_token(tokens: Tokens, position: int) -> int | None:
-    """The first token that reaches beyond a position in the text, if any."""
+    """The first token that ends beyond a position in the text, if any."""
     index = bisect_right(tokens.offsets, position, hi=tokens.body, key=lambda span: span[1])
     return index if index < tokens.body else None
 
 
 def _eos(last: str, original: Tokens, edited: Tokens, eos_in_changed: bool) -> _Eos:
-    """What becomes of the end-of-sequence tokens where the last block is of kind `last`."""
+    """The state of the end-of-sequence tokens where the last block is of kind `last`."""
     if not (original.has_eos and edited.has_eos):
         return original.has_eos and eos_in_changed, edited.has_eos and eos_in_changed, False
     appended, cut = eos_in_changed and last == "insert", eos_in_changed and last == "delete"
@@ -204,7 +204,7 @@ def _eos(last: str, original: Tokens, edited: Tokens, eos_in_changed: bool) -> _
 def _with_eos(
     rejected: list[bool], chosen: list[bool], pairs: _Pairs, eos: _Eos, original: Tokens, edited: Tokens
 ) -> TokenMasks:
-    """The masks of the tokens before the end, and of the end-of-sequence tokens."""
+    """Join the masks of the tokens before the end with those of the end-of-sequence tokens."""
     return TokenMasks(
         (*rejected, eos[0]) if original.has_eos else tuple(rejected),
         (*chosen, eos[1]) if edited.has_eos else tuple(chosen),

@@ -26,7 +26,7 @@ FUNCTION_WORDS = frozenset(
         *("is", "are", "was", "were", "be", "been", "being", "has", "have", "had", "do", "does", "did"),
     )
 )
-"""English words too light to keep two edits apart."""
+"""English words that do not keep two edits apart."""
 
 _UNSPACED = (
     (0x0E00, 0x0EFF),  # Thai, Lao
@@ -82,12 +82,12 @@ _CLASSES = _CharacterClasses()
 
 
 _LARGEST_TABLE = 400_000_000
-"""Pairs of words whose alignment is exact: one bit each, so 50 megabytes."""
+"""The largest number of word pairs that are aligned exactly: one bit each, so 50 megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A stretch of both texts: kept, replaced, deleted or inserted. Spans are character offsets, end excluded."""
+    """A part of both texts: kept, replaced, deleted or inserted. Spans are character offsets, end excluded."""
 
     kind: Kind
     original: Span
@@ -95,7 +95,7 @@ class Block:
 
 
 def split_words(text: str) -> list[Span]:
-    """Character spans of the words of `text`, which tile it.
+    """Split a text into words; returns their character spans, which tile it.
 
     A word carries the white space before it; white space at the end of the text is a word. Punctuation marks and
     symbols are words of their own, except an apostrophe between letters. In scripts without spaces each character
@@ -105,11 +105,11 @@ def split_words(text: str) -> list[Span]:
 
 
 def diff_words(original: str, edited: str, alignment: Alignment = "lcs") -> tuple[Block, ...]:
-    """Blocks that tile both texts, in order; equal blocks hold the same characters on both sides.
+    """Compare two texts; returns blocks that tile both, in order. Equal blocks hold the same characters on both sides.
 
     Args:
-        original: the text that was edited.
-        edited: what became of it.
+        original: the text before the edit.
+        edited: the text after it.
         alignment: `lcs` aligns words by their longest common subsequence and joins edits that belong together;
             `positional` compares word i with word i, the literal reading of U0 and U1 in section 2.2 of the paper.
     """
@@ -123,10 +123,10 @@ def diff_words(original: str, edited: str, alignment: Alignment = "lcs") -> tupl
 
 
 def kept_share(original: str, edited: str) -> float:
-    """Share of the original's words that the edit keeps, from 0 to 1; 1 for an original without words.
+    """Compute the share of the original's words that the edit keeps, from 0 to 1; 1 for an original without words.
 
-    It is that of the longest common subsequence. In texts that are too long for that, chunks of words that are equal
-    or aligned count, as in `diff_words`.
+    These are the words of the longest common subsequence. In texts that are too long for it, they are the words that
+    `diff_words` aligns in chunks.
     """
     words = _spaced(_words(original), _words(edited))
     count = len(words[0])
@@ -138,7 +138,7 @@ def kept_share(original: str, edited: str) -> float:
 
 
 _Hunk = tuple[int, int, int, int]
-"""Words that an edit takes out and words that it puts in: start and end in the original, start and end in the edit."""
+"""Words that an edit removes and adds: start and end in the original, start and end in the edit."""
 
 
 def _words(text: str, start: int = 0) -> list[str]:
@@ -157,14 +157,14 @@ def _shared_start(original: str, edited: str) -> int:
 
 
 def _borders(words: Iterable[str]) -> list[int]:
-    """Where each word begins in its text, and where the last one ends."""
+    """The start of each word in its text, and the end of the last one."""
     return list(accumulate(map(len, words), initial=0))
 
 
 def _spaced(original: list[str], edited: list[str]) -> tuple[list[str], list[str]]:
-    """Give a text's first word the leading space it has in the other text, where it stands further on.
+    """Give a text's first word the leading space it has in the other text, where it comes later.
 
-    So a new opener leaves the old first word equal, though a space is now before it.
+    So a new opener leaves the old first word equal, though it now has a space before it.
     """
     return _first_spaced(original, edited), _first_spaced(edited, original)
 
@@ -176,9 +176,9 @@ def _first_spaced(words: list[str], others: list[str]) -> list[str]:
 
 
 def _blocks(hunks: Iterable[_Hunk], original: Sequence[int], edited: Sequence[int]) -> Iterator[Block]:
-    """Hunks of words, and what is equal between them, as blocks of characters; the words are given by their borders.
+    """Turn hunks of words, and the equal words between them, into blocks of characters, by the borders of the words.
 
-    A space that `_spaced` has overlooked makes what follows a hunk longer on one side: it goes to the hunk.
+    A space that `_spaced` ignored makes the text after a hunk longer on one side; it is added to the hunk.
     """
     ends = len(original) - 1, len(edited) - 1
     for hunk, following in pairwise(((0, 0, 0, 0), *hunks, (ends[0], ends[0], ends[1], ends[1]))):
@@ -193,16 +193,16 @@ def _blocks(hunks: Iterable[_Hunk], original: Sequence[int], edited: Sequence[in
 
 
 def _numbered(original: Iterable[Hashable], edited: Iterable[Hashable]) -> tuple[list[int], list[int]]:
-    """Equal items as equal numbers, counted from 0, and different ones as different numbers."""
+    """Number items from 0, so that equal ones have equal numbers."""
     number = defaultdict[Hashable, int](count().__next__).__getitem__
     return list(map(number, original)), list(map(number, edited))
 
 
 def _lcs(original: Sequence[str], edited: Sequence[str]) -> list[_Hunk]:
-    """What is outside of the longest common subsequence, touching insertions and deletions in one hunk.
+    """Words outside of the longest common subsequence, with adjacent insertions and deletions in one hunk.
 
-    Its table has a bit for each pair of words. Texts for which that is too much are cut into chunks that depend on the
-    words alone, so that they are the same in both texts around an edit; words are aligned where the chunks differ.
+    The table has a bit for each pair of words. Texts for which that is too large are cut into chunks that depend only
+    on the words, so that they are the same in both texts around an edit; words are aligned where the chunks differ.
     """
     if len(original) * len(edited) <= _LARGEST_TABLE:
         return _hunks(original, edited)
@@ -221,9 +221,9 @@ def _lcs(original: Sequence[str], edited: Sequence[str]) -> list[_Hunk]:
 
 
 def _hunks(first: Sequence[Hashable], second: Sequence[Hashable]) -> list[_Hunk]:
-    """What stands between matching items of two sequences.
+    """The items between matching items of two sequences.
 
-    rapidfuzz compares hashes. Should different items have the same one, they are numbered, which is exact and slower.
+    rapidfuzz compares hashes. If different items have the same hash, they are numbered, which is exact and slower.
     """
     hunks = []
     a = b = 0
@@ -247,7 +247,7 @@ def _pieces(words: Sequence[int], cuts: Iterable[int]) -> list[tuple[int, ...]]:
 
 
 def _positional(original: Sequence[str], edited: Sequence[str]) -> list[_Hunk]:
-    """Word i against word i; what is left of the longer side is deleted or inserted."""
+    """Compare word i with word i; the rest of the longer side is deleted or inserted."""
     hunks: list[_Hunk] = []
     for i, (word, other) in enumerate(zip(original, edited, strict=False)):
         if word != other:
@@ -262,8 +262,8 @@ def _positional(original: Sequence[str], edited: Sequence[str]) -> list[_Hunk]:
 def _slide_right(hunks: list[_Hunk], original: Sequence[str], edited: Sequence[str]) -> list[_Hunk]:
     """Move each pure insertion or deletion as far right as it can go without touching the next edit.
 
-    `a b` -> `a b b` may add either b. The later one is where the texts part: up to there both are the same, so a
-    token after it really is another action in the same state, and text added at the end counts as appended.
+    `a b` -> `a b b` may add either b. The texts diverge at the later one: they are equal up to there, so a token after
+    it is a different action in the same state, and text added at the end counts as appended.
     """
     slid = []
     limits = [(a - 1, b - 1) for a, _, b, _ in hunks[1:]] + [(len(original), len(edited))]
@@ -282,8 +282,8 @@ def _slide_right(hunks: list[_Hunk], original: Sequence[str], edited: Sequence[s
 def _join(hunks: Iterable[_Hunk], original: Sequence[str]) -> list[_Hunk]:
     """Join hunks that only a light gap separates.
 
-    Two pure insertions or two pure deletions stay apart: joined they would become a replacement, and words that
-    nobody touched would count as changed on a side that lost or gained nothing.
+    Two pure insertions or two pure deletions stay separate: joined they would become a replacement, and unchanged
+    words would count as changed on a side that lost or gained nothing.
     """
     joined: list[_Hunk] = []
     before: _Hunk | None = None
@@ -307,7 +307,7 @@ def _size(hunk: _Hunk) -> int:
 
 
 def _is_light(gap: Sequence[str], neighbour: int) -> bool:
-    """Whether a gap is at most a quarter of the smaller edit beside it or holds only function words and punctuation."""
+    """Return whether a gap is at most a quarter of the smaller adjacent edit, or has only function words and marks."""
     return 4 * len(gap) <= neighbour or all(map(_is_function_word, gap))
 
 

@@ -1,1 +1,1 @@
-"""What a set of edits is like, before a model learns from it."""
+"""The audit of a set of edits, before a model learns from it."""

@@ -1,7 +1,7 @@
-"""What a set of edits is like: one pass over the rows, and a second one that fetches the examples.
+"""The audit of a set of edits: one pass over the rows counts, a second one fetches the examples.
 
-Memory does not grow with the texts: counters, and some 30 bytes a row for hashes. No figure depends on the order of
-the rows.
+Memory does not grow with the texts: it holds counters, and some 30 bytes a row for hashes. No figure depends on the
+order of the rows.
 """
 
 import math
@@ -22,180 +22,12 @@ from redpencil.audit.rules import MIN_KEPT, RULES, TENTHS, Measures, Words, brok
 from redpencil.records import Edit, EditOutcome, Meta
 from redpencil.runs import Progress, no_progress
 
-GAP = " […] "
-AROUND = 120
-"""Characters that stay on each side of a change."""
-LONGEST_CHANGE = 400
-"""Characters of a change that are shown."""
-LONGEST = 1600
-"""Characters of both texts together after which an excerpt ends."""
-
-
-def excerpt(original: str, edited: str) -> tuple[str, str]:
-    """Both texts without long stretches that are equal, and with long changes cut.
-
-    Gaps are marked, and stand between words and on both sides.
-    """
-    before: list[str] = []
-    after: list[str] = []
-    shown = 0
-    blocks = diff_words(original, edited)
-    for number, block in enumerate(blocks):
-        if shown > LONGEST:
-            before.append(GAP)
-            after.append(GAP)
-            break
-        old, new = original[slice(*block.original)], edited[slice(*block.edited)]
-        if block.kind == "equal":
-            old = new = _context(old, first=number == 0, last=number == len(blocks) - 1)
-        else:
-            old, new = _start(old), _start(new)
-        before.append(old)
-        after.append(new)
-        shown += len(old) + len(new)
-    return "".join(before), "".join(after)
-
-
-def shorten(text: str, longest: int = 300) -> str:
-    """The beginning of a text, whole where it is short."""
-    return text if len(text) <= longest else text[: _border(text, longest)].rstrip() + GAP.rstrip()
-
-
-def _context(text: str, *, first: bool, last: bool) -> str:
-    """An equal stretch: its end before the first change, its beginning after the last one, both between changes."""
-    head, tail = (0 if first and not last else AROUND), (0 if last and not first else AROUND)
-    if len(text) <= head + tail + AROUND:
-        return text
-    end = len(text) - tail
-    return (
-        text[: _border(text, head)]
-        + (GAP if head else GAP.lstrip())
-        + (text[_border(text, end, behind=True) :].lstrip(" ") if tail else "")
-    )
-
-
-def _start(text: str) -> str:
-    return text if len(text) <= LONGEST_CHANGE else text[: _border(text, LONGEST_CHANGE)] + GAP.rstrip()
-
-
-def _border(text: str, place: int, *, behind: bool = False) -> int:
-    """The border between words nearest before `place`, or behind it; `place` itself within a word of unusual length."""
-    start = max(place - AROUND, 0)
-    near: list[Span] = split_words(text[start : place + AROUND])
-    borders = [start + end for _, end in near]
-    fitting = [border for border in borders if (border >= place if behind else border <= place)]
-    return (min(fitting) if behind else max(fitting)) if fitting else place
-
-
-RESAMPLES = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class SpanAgreement:
-    """Words counted over all edits that came with labelled spans (micro-averages).
-
-    `changed` are words that the diff deletes or replaces, `labelled` words within a labelled span, `hits` both.
-    Precision, recall and F1 are None where there is nothing to divide by. `f1_low` to `f1_high` is a 95 % bootstrap
-    interval over edits. `unreadable` rows had spans that are none, and stand in no other figure.
-    """
-
-    edits: int
-    words: int
-    changed: int
-    labelled: int
-    hits: int
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    f1_low: float | None
-    f1_high: float | None
-    unreadable: int = 0
-
-
-class SpanTally:
-    """Adds up the comparison over edits."""
-
-    def __init__(self) -> None:
-        self._words = 0
-        self._unreadable = 0
-        self._rows: array[int] = array("L")
-
-    def add(self, original: Words, changed: Iterable[Span], meta: Meta) -> None:
-        """Count an edit if its `meta` has spans.
-
-        Args:
-            original: the text that the spans are of.
-            changed: indices of its words that the edit deletes or replaces, without overlaps.
-            meta: `spans` is a list of objects with `start` and `end`, character offsets of the original.
-        """
-        if meta.get("spans") is None:
-            return
-        spans = _read_spans(meta["spans"], len(original.text))
-        if spans is None:
-            self._unreadable += 1
-            return
-        labelled = {index for span in spans for index in range(*original.overlapping(span))}
-        touched = {index for span in changed for index in range(*span)}
-        self._words += len(original)
-        self._rows.extend((len(labelled & touched), len(touched), len(labelled)))
-
-    def result(self) -> SpanAgreement | None:
-        """What came of it; None where no edit had spans."""
-        if not self._rows and not self._unreadable:
-            return None
-        rows = np.array(self._rows, dtype=np.int64).reshape(-1, 3)
-        hits, changed, labelled = (int(total) for total in rows.sum(axis=0))
-        low, high = _interval(rows)
-        return SpanAgreement(
-            edits=len(rows),
-            words=self._words,
-            changed=changed,
-            labelled=labelled,
-            hits=hits,
-            precision=hits / changed if changed else None,
-            recall=hits / labelled if labelled else None,
-            f1=2 * hits / (changed + labelled) if changed + labelled else None,
-            f1_low=low,
-            f1_high=high,
-            unreadable=self._unreadable,
-        )
-
-
-def _read_spans(spans: Any, length: int) -> Sequence[Span] | None:
-    """The spans as pairs; None if one of them is no span of a text of `length` characters."""
-    if not isinstance(spans, list) or not all(isinstance(span, dict) for span in spans):
-        return None
-    pairs = [(span.get("start"), span.get("end")) for span in spans]
-    for start, end in pairs:
-        if type(start) is not int or type(end) is not int or not 0 <= start <= end <= length:
-            return None
-    return pairs
-
-
-def _interval(rows: npt.NDArray[np.int64]) -> tuple[float | None, float | None]:
-    """95 % percentile interval of F1 over edits drawn with replacement, from a fixed seed and whatever their order."""
-    if len(rows) < 2 or not rows[:, 1:].any():
-        return None, None
-    kinds, counts = np.unique(rows, axis=0, return_counts=True)
-    generator = np.random.default_rng(0)
-    figures = []
-    for _ in range(RESAMPLES):
-        hits, changed, labelled = generator.multinomial(len(rows), counts / len(rows)) @ kinds
-        if changed + labelled:
-            figures.append(2 * hits / (changed + labelled))
-    low, high = np.quantile(figures, (0.025, 0.975))
-    return float(low), float(high)
-
-
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-BINS = 10
-STEPS = (1, 10, 40)
-"""Words of growth or loss at which a bin begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """What a number was over `n` edits; all but `n` are None where there was none.
+    """The distribution of a number over `n` edits; all fields but `n` are None if n is 0.
 
     `quantiles` are those of `QUANTILES`, interpolated linearly between the two nearest values.
     """
@@ -208,102 +40,25 @@ class Distribution:
 
     @property
     def median(self) -> float | None:
-        """The value in the middle."""
+        """The median."""
         return None if self.quantiles is None else self.quantiles[QUANTILES.index(0.5)]
 
 
 @dataclass(frozen=True, slots=True)
 class GrowthBin:
-    """How many edits changed the length by `low` to `high` words, both included; None is an open end."""
+    """The number of edits that changed the length by `low` to `high` words, inclusive; None is an open end."""
 
     low: int | None
     high: int | None
     edits: int
 
 
-def distribution(values: Counter[int] | Counter[float]) -> Distribution:
-    """The distribution of values that come with how often each was seen."""
-    ordered = sorted(values.items())
-    count = sum(values.values())
-    if not count:
-        return Distribution(0)
-    mean = math.fsum(value * times for value, times in ordered) / count
-    quantiles = tuple(_quantile(ordered, share * (count - 1)) for share in QUANTILES)
-    return Distribution(count, mean, float(ordered[0][0]), float(ordered[-1][0]), quantiles)
-
-
-def _quantile(ordered: list[tuple[int, int]] | list[tuple[float, int]], place: float) -> float:
-    """The value at `place` of the sorted row of all values, counted from 0."""
-    below = math.floor(place)
-    seen, low = 0, None
-    for value, times in ordered:
-        seen += times
-        if low is None and seen > below:
-            low = value
-        if low is not None and seen > math.ceil(place):
-            return low + (place - below) * (value - low)
-    return float(ordered[-1][0])
-
-
-def histogram(shares: Counter[float]) -> tuple[int, ...]:
-    """How many shares lie in each tenth from 0 to 1; each bin holds its lower end, the last one 1 too."""
-    bins = [0] * BINS
-    for share, times in shares.items():
-        bins[min(int(share * BINS), BINS - 1)] += times
-    return tuple(bins)
-
-
-def growth_bins(changes: Counter[int]) -> tuple[GrowthBin, ...]:
-    """Changes of length by how large they are, from the strongest loss to the strongest growth."""
-    edges: list[tuple[int | None, int | None]] = [
-        (None, -STEPS[-1]),
-        *((1 - b, -a) for a, b in reversed(list(pairwise(STEPS)))),
-        (0, 0),
-    ]
-    edges += [*((a, b - 1) for a, b in pairwise(STEPS)), (STEPS[-1], None)]
-    return tuple(
-        GrowthBin(
-            low,
-            high,
-            sum(
-                times
-                for change, times in changes.items()
-                if (low is None or low <= change) and (high is None or change <= high)
-            ),
-        )
-        for low, high in edges
-    )
-
-
-class Sample:
-    """The rows with the smallest hashes: a sample by chance that depends neither on the order of rows nor on a seed."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._kept: list[tuple[int, int]] = []
-
-    def offer(self, key: int, row: int) -> None:
-        """Consider a row; of rows with one hash, which say the same, the first stays."""
-        if len(self._kept) == self.size and (not self.size or key >= self._kept[-1][0]):
-            return
-        if all(key != other for other, _ in self._kept):
-            insort(self._kept, (key, row))
-            del self._kept[self.size :]
-
-    @property
-    def rows(self) -> tuple[int, ...]:
-        """The rows of the sample, in the order of their hashes."""
-        return tuple(row for _, row in self._kept)
-
-
 KINDS = ("insert", "delete", "replace")
-PACE = 500
-"""Rows between two reports of progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class KindFigures:
-    """Changes of one kind: how many, the words taken out and put in, the edits that have such or nothing else."""
+    """Changes of one kind: their number, the words removed and added, the edits that have some or nothing else."""
 
     blocks: int
     words_removed: int
@@ -314,9 +69,9 @@ class KindFigures:
 
 @dataclass(frozen=True, slots=True)
 class LengthFigures:
-    """How much longer edits are than their originals; `longer`, `equal` and `shorter` count edits by words.
+    """The growth of edits over their originals; `longer`, `equal` and `shorter` count edits by words.
 
-    `added_at_the_end` are words put in behind the last word of the original, of `words_added` in all.
+    `added_at_the_end` are words added behind the last word of the original, out of `words_added`.
     """
 
     words_before: int
@@ -335,7 +90,7 @@ class LengthFigures:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Words by the tenth of the original where they stand: all of its words, those removed, and those added there."""
+    """Words by their tenth of the original: all of its words, those removed, and those added there."""
 
     words: tuple[int, ...]
     removed: tuple[int, ...]
@@ -343,8 +98,30 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True)
+class SpanAgreement:
+    """Words counted over all edits that came with labelled spans (micro-averages).
+
+    `changed` are words that the diff deletes or replaces, `labelled` words within a labelled span, `hits` both.
+    Precision, recall and F1 are None where there is nothing to divide by. `f1_low` to `f1_high` is a 95 % bootstrap
+    interval over edits. `unreadable` rows had invalid spans, and are in no other figure.
+    """
+
+    edits: int
+    words: int
+    changed: int
+    labelled: int
+    hits: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    f1_low: float | None
+    f1_high: float | None
+    unreadable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Editor:
-    """One editor's figures; `kept`, and the mean growth in words, are None where no row is an edit."""
+    """The figures of one editor; `kept` and `growth` (means, in words) are None where no row is an edit."""
 
     name: str
     rows: int
@@ -358,7 +135,7 @@ class Editor:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An edit to show, cut down to its changes."""
+    """An edit to show, shortened to its changes."""
 
     id: str
     editor: str
@@ -370,11 +147,11 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The figures. `edits` rows have outcome EDITED, an original that is not blank, and another text than it; all
-    figures from `kept` to `broken_rules` are of these, `not_minimal` being those that break a rule.
+    """The figures. `edits` rows have outcome EDITED, an original that is not blank, and a different text; all
+    figures from `kept` to `broken_rules` are of these; `not_minimal` counts those that break a rule.
 
-    `unusable` says why other rows with outcome EDITED are none, and `blank_edits` how many edits leave nothing.
-    `examples` are cases by what they are examples of; a case is one edit, or those that contradict each other.
+    `unusable` counts the other rows with outcome EDITED by reason, `blank_edits` the edits that leave nothing.
+    `examples` are cases by finding; a case is one edit, or edits that contradict each other.
     """
 
     rows: int
@@ -397,6 +174,18 @@ class Audit:
     examples: Mapping[str, tuple[tuple[Example, ...], ...]]
 
 
+CONTRADICTIONS = (
+    *("edited_differently", "edited_or_left", "reversed", "swapped"),
+    *("others_edited_differently", "edited_or_left_by_others"),
+)
+
+SAMPLED = ("edits", "only_append", *RULES)
+"""The findings that single edits are examples of."""
+
+PACE = 500
+"""Rows between two reports of progress."""
+
+
 def audit_edits(
     read: Callable[[], Iterable[Edit]],
     *,
@@ -408,11 +197,11 @@ def audit_edits(
     """Audit edits.
 
     Args:
-        read: opens the rows anew; called a second time where there are examples to fetch.
+        read: opens the rows; called a second time if there are examples to fetch.
         min_kept: share of the words below which an edit is called rewritten.
-        examples: how many cases to show of each finding, and of the edits as a whole.
-        total: how many rows there are, for `progress` only.
-        progress: called now and then.
+        examples: number of cases to show for each finding, and for the edits as a whole.
+        total: number of rows, for `progress` only.
+        progress: called every `PACE` rows.
     """
     tally = _Tally(min_kept, examples)
     for done, edit in enumerate(read(), start=1):
@@ -423,14 +212,6 @@ def audit_edits(
     cases = {name: tuple((row,) for row in sample.rows) for name, sample in tally.samples.items()}
     contradictions = {name: getattr(repeats, name).examples for name in CONTRADICTIONS}
     return tally.result(repeats, _fetch(read, cases | contradictions))
-
-
-CONTRADICTIONS = (
-    *("edited_differently", "edited_or_left", "reversed", "swapped"),
-    *("others_edited_differently", "edited_or_left_by_others"),
-)
-SAMPLED = ("edits", "only_append", *RULES)
-"""What single edits are examples of."""
 
 
 class _EditorTally:
@@ -454,7 +235,7 @@ class _EditorTally:
 
 
 class _Tally:
-    """All that is counted while rows pass by."""
+    """The counts of the first pass."""
 
     def __init__(self, min_kept: float, examples: int) -> None:
         self.min_kept = min_kept
@@ -476,12 +257,12 @@ class _Tally:
         self.outcomes[edit.outcome.value] += 1
         editor.outcomes[edit.outcome.value] += 1
         self.counts["retried"] += bool(edit.meta.get("retry"))
-        said = edit.outcome is EditOutcome.EDITED
+        is_edited = edit.outcome is EditOutcome.EDITED
         same, blank = edit.edited == edit.original, not edit.original.strip()
-        self.counts["no change"] += said and same
-        self.counts["blank original"] += said and blank and not same
-        measures = measure(edit.original, edit.edited) if said and not same and not blank else None
-        left = edit.outcome is EditOutcome.UNCHANGED or (said and same)
+        self.counts["no change"] += is_edited and same
+        self.counts["blank original"] += is_edited and blank and not same
+        measures = measure(edit.original, edit.edited) if is_edited and not same and not blank else None
+        left = edit.outcome is EditOutcome.UNCHANGED or (is_edited and same)
         key = self.repeats.add(edit, measures, left=left)
         if measures is not None:
             self._add_edit(measures, editor, key, row)
@@ -579,19 +360,246 @@ def _by_outcome(counts: Counter[str]) -> dict[str, int]:
 def _fetch(
     read: Callable[[], Iterable[Edit]], cases: Mapping[str, tuple[tuple[int, ...], ...]]
 ) -> dict[str, tuple[tuple[Example, ...], ...]]:
-    """The rows that are to be shown, by what they are examples of."""
-    wanted = {row for of_name in cases.values() for case in of_name for row in case}
-    found: dict[int, Example] = {}
-    if wanted:
-        last = max(wanted)
+    """Read the examples, by the finding that they are examples of."""
+    rows = {row for of_name in cases.values() for case in of_name for row in case}
+    examples: dict[int, Example] = {}
+    if rows:
+        last = max(rows)
         for row, edit in enumerate(read()):
-            if row in wanted:
-                found[row] = _example(edit)
+            if row in rows:
+                examples[row] = _example(edit)
             if row == last:
                 break
-    return {name: tuple(tuple(found[row] for row in case) for case in of_name) for name, of_name in cases.items()}
+    return {name: tuple(tuple(examples[row] for row in case) for case in of_name) for name, of_name in cases.items()}
 
 
 def _example(edit: Edit) -> Example:
     original, edited = excerpt(edit.original, edit.edited)
     return Example(edit.id, edit.editor, edit.outcome.value, shorten(edit.prompt), original, edited)
+
+
+BINS = 10
+
+STEPS = (1, 10, 40)
+"""Words of growth or loss at which a bin begins."""
+
+
+def distribution(values: Counter[int] | Counter[float]) -> Distribution:
+    """Compute the distribution of values from their counts."""
+    ordered = sorted(values.items())
+    count = sum(values.values())
+    if not count:
+        return Distribution(0)
+    mean = math.fsum(value * times for value, times in ordered) / count
+    quantiles = tuple(_quantile(ordered, share * (count - 1)) for share in QUANTILES)
+    return Distribution(count, mean, float(ordered[0][0]), float(ordered[-1][0]), quantiles)
+
+
+def _quantile(ordered: list[tuple[int, int]] | list[tuple[float, int]], place: float) -> float:
+    """The value at `place` in the sorted sequence of all values, counted from 0."""
+    below = math.floor(place)
+    seen, low = 0, None
+    for value, times in ordered:
+        seen += times
+        if low is None and seen > below:
+            low = value
+        if low is not None and seen > math.ceil(place):
+            return low + (place - below) * (value - low)
+    return float(ordered[-1][0])
+
+
+def histogram(shares: Counter[float]) -> tuple[int, ...]:
+    """Count the shares in each tenth from 0 to 1; each bin includes its lower end, the last one also 1."""
+    bins = [0] * BINS
+    for share, times in shares.items():
+        bins[min(int(share * BINS), BINS - 1)] += times
+    return tuple(bins)
+
+
+def growth_bins(changes: Counter[int]) -> tuple[GrowthBin, ...]:
+    """Count changes of length by size, from the largest loss to the largest growth."""
+    edges: list[tuple[int | None, int | None]] = [
+        (None, -STEPS[-1]),
+        *((1 - b, -a) for a, b in reversed(list(pairwise(STEPS)))),
+        (0, 0),
+    ]
+    edges += [*((a, b - 1) for a, b in pairwise(STEPS)), (STEPS[-1], None)]
+    return tuple(
+        GrowthBin(
+            low,
+            high,
+            sum(
+                times
+                for change, times in changes.items()
+                if (low is None or low <= change) and (high is None or change <= high)
+            ),
+        )
+        for low, high in edges
+    )
+
+
+RESAMPLES = 1000
+
+
+class SpanTally:
+    """The sum of the comparison over edits."""
+
+    def __init__(self) -> None:
+        self._words = 0
+        self._unreadable = 0
+        self._rows: array[int] = array("L")
+
+    def add(self, original: Words, changed: Iterable[Span], meta: Meta) -> None:
+        """Count an edit if its `meta` has spans.
+
+        Args:
+            original: the text that the spans refer to.
+            changed: indices of its words that the edit deletes or replaces, without overlaps.
+            meta: `spans` is a list of objects with `start` and `end`, character offsets of the original.
+        """
+        if meta.get("spans") is None:
+            return
+        spans = _read_spans(meta["spans"], len(original.text))
+        if spans is None:
+            self._unreadable += 1
+            return
+        labelled = {index for span in spans for index in range(*original.overlapping(span))}
+        touched = {index for span in changed for index in range(*span)}
+        self._words += len(original)
+        self._rows.extend((len(labelled & touched), len(touched), len(labelled)))
+
+    def result(self) -> SpanAgreement | None:
+        """Return the agreement; None where no edit had spans."""
+        if not self._rows and not self._unreadable:
+            return None
+        rows = np.array(self._rows, dtype=np.int64).reshape(-1, 3)
+        hits, changed, labelled = (int(total) for total in rows.sum(axis=0))
+        low, high = _interval(rows)
+        return SpanAgreement(
+            edits=len(rows),
+            words=self._words,
+            changed=changed,
+            labelled=labelled,
+            hits=hits,
+            precision=hits / changed if changed else None,
+            recall=hits / labelled if labelled else None,
+            f1=2 * hits / (changed + labelled) if changed + labelled else None,
+            f1_low=low,
+            f1_high=high,
+            unreadable=self._unreadable,
+        )
+
+
+def _read_spans(spans: Any, length: int) -> Sequence[Span] | None:
+    """The spans as pairs; None if one of them is not a span of a text of `length` characters."""
+    if not isinstance(spans, list) or not all(isinstance(span, dict) for span in spans):
+        return None
+    pairs = [(span.get("start"), span.get("end")) for span in spans]
+    for start, end in pairs:
+        if type(start) is not int or type(end) is not int or not 0 <= start <= end <= length:
+            return None
+    return pairs
+
+
+def _interval(rows: npt.NDArray[np.int64]) -> tuple[float | None, float | None]:
+    """95 % percentile interval of F1 over edits resampled with a fixed seed, independent of their order."""
+    if len(rows) < 2 or not rows[:, 1:].any():
+        return None, None
+    kinds, counts = np.unique(rows, axis=0, return_counts=True)
+    generator = np.random.default_rng(0)
+    figures = []
+    for _ in range(RESAMPLES):
+        hits, changed, labelled = generator.multinomial(len(rows), counts / len(rows)) @ kinds
+        if changed + labelled:
+            figures.append(2 * hits / (changed + labelled))
+    low, high = np.quantile(figures, (0.025, 0.975))
+    return float(low), float(high)
+
+
+class Sample:
+    """The rows with the smallest hashes: a random sample that depends neither on the order of rows nor on a seed."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._kept: list[tuple[int, int]] = []
+
+    def offer(self, key: int, row: int) -> None:
+        """Consider a row; of rows with the same hash, which have the same text, the first stays."""
+        if len(self._kept) == self.size and (not self.size or key >= self._kept[-1][0]):
+            return
+        if all(key != other for other, _ in self._kept):
+            insort(self._kept, (key, row))
+            del self._kept[self.size :]
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The rows of the sample, in the order of their hashes."""
+        return tuple(row for _, row in self._kept)
+
+
+GAP = " […] "
+
+AROUND = 120
+"""Characters kept on each side of a change."""
+
+LONGEST_CHANGE = 400
+"""Characters of a change that are shown."""
+
+LONGEST = 1600
+"""Characters of both texts together after which an excerpt ends."""
+
+
+def excerpt(original: str, edited: str) -> tuple[str, str]:
+    """Shorten both texts by cutting long equal parts and long changes.
+
+    Gaps are marked; they are between words and in both texts.
+    """
+    before: list[str] = []
+    after: list[str] = []
+    length = 0
+    blocks = diff_words(original, edited)
+    for number, block in enumerate(blocks):
+        if length > LONGEST:
+            before.append(GAP)
+            after.append(GAP)
+            break
+        old, new = original[slice(*block.original)], edited[slice(*block.edited)]
+        if block.kind == "equal":
+            old = new = _context(old, first=number == 0, last=number == len(blocks) - 1)
+        else:
+            old, new = _start(old), _start(new)
+        before.append(old)
+        after.append(new)
+        length += len(old) + len(new)
+    return "".join(before), "".join(after)
+
+
+def shorten(text: str, longest: int = 300) -> str:
+    """Shorten a text to its beginning, if it is longer than `longest` characters."""
+    return text if len(text) <= longest else text[: _border(text, longest)].rstrip() + GAP.rstrip()
+
+
+def _context(text: str, *, first: bool, last: bool) -> str:
+    """Shorten equal text: keep its end before the first change, its beginning after the last, both between changes."""
+    head, tail = (0 if first and not last else AROUND), (0 if last and not first else AROUND)
+    if len(text) <= head + tail + AROUND:
+        return text
+    end = len(text) - tail
+    return (
+        text[: _border(text, head)]
+        + (GAP if head else GAP.lstrip())
+        + (text[_border(text, end, behind=True) :].lstrip(" ") if tail else "")
+    )
+
+
+def _start(text: str) -> str:
+    return text if len(text) <= LONGEST_CHANGE else text[: _border(text, LONGEST_CHANGE)] + GAP.rstrip()
+
+
+def _border(text: str, place: int, *, behind: bool = False) -> int:
+    """The word border nearest before `place`, or behind it; `place` itself within a very long word."""
+    start = max(place - AROUND, 0)
+    near: list[Span] = split_words(text[start : place + AROUND])
+    borders = [start + end for _, end in near]
+    fitting = [border for border in borders if (border >= place if behind else border <= place)]
+    return (min(fitting) if behind else max(fitting)) if fitting else place

@@ -1,4 +1,4 @@
-"""What an audit's figures mean, in sentences: what needs attention first, each with advice."""
+"""The findings of an audit, in sentences with advice; those that need attention come first."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +18,12 @@ ATTENTION: Final = {
     "repeated": 0.01,
     "kept": 0.45,
 }
-"""Shares from which on a finding needs attention; below, it is a note. For `kept` it is the other way round: people's
-edits of QA-Feedback keep 53 % of the words on average, independent answers to one prompt about a third."""
+"""Shares at which a finding needs attention; below, it is a note. For `kept` it is the opposite: human edits of
+QA-Feedback keep 53 % of the words on average, independent answers to one prompt about a third."""
 ENOUGH_EDITS: Final = 20
-"""Edits from which on an editor is compared with the others."""
+"""The smallest number of edits of an editor who is compared with the others."""
 UNLIKE_OTHERS: Final = 0.2
-"""Difference of an editor's share from that of all other editors from which on it is named."""
+"""The smallest difference of an editor's share from that of all other editors that is reported."""
 SHOWN_EDITORS: Final = 3
 
 _NO_EDIT: Final = {
@@ -37,7 +37,7 @@ _RULE_ADVICE: Final = {
     "back to people; ask a model again with `redpencil edit --min-kept`.",
     "cosmetic": "They teach that such details are what a response is judged by. Leave them out unless that is meant.",
     "reordered": "Nothing was corrected, so no word deserves its blame. Leave them out.",
-    "put_back": "Words that come back are blamed although nobody found fault with them. Ask for the smallest change.",
+    "put_back": "Words that come back are blamed although they were not at fault. Ask for the smallest change.",
     "rephrased": "The wording is blamed for what may be one wrong word. Ask for the smallest change.",
     "wrapped": "They are no part of a response, but a model learns to write them. Strip them, then import anew.",
 }
@@ -50,7 +50,7 @@ _FEW: Final = "Few enough to leave in. Look at an example before you decide."
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to know about the edits. `share` is of the rows or edits that it is about; None where it is none."""
+    """A statement about the edits. `share` is that of the rows or edits concerned; None where there is none."""
 
     name: str
     attention: bool
@@ -60,16 +60,16 @@ class Finding:
 
 
 def findings(audit: Audit) -> tuple[Finding, ...]:
-    """What there is to say, what needs attention first."""
-    found = [*_outcomes(audit), *_contradictions(audit), *_duplicates(audit), *_labelled(audit)]
+    """List the findings, those that need attention first."""
+    listed = [*_outcomes(audit), *_contradictions(audit), *_duplicates(audit), *_labelled(audit)]
     if audit.edits:
-        found += [*_kept(audit), *_length(audit), *_not_minimal(audit), *_places(audit), *_editors(audit)]
-    capital = (replace(finding, sentence=finding.sentence[0].upper() + finding.sentence[1:]) for finding in found)
+        listed += [*_kept(audit), *_length(audit), *_not_minimal(audit), *_places(audit), *_editors(audit)]
+    capital = (replace(finding, sentence=finding.sentence[0].upper() + finding.sentence[1:]) for finding in listed)
     return tuple(sorted(capital, key=lambda finding: not finding.attention))
 
 
 def share_text(part: int, whole: int) -> str:
-    """A share in percent; what is not none is never called 0 %, and what is not all never 100 %."""
+    """Write a share in percent; only none is 0 %, and only all is 100 %."""
     if not whole:
         return "0 %"
     percent = 100 * part / whole
@@ -79,12 +79,12 @@ def share_text(part: int, whole: int) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 edit`, `1,200 edits`."""
+    """Write a number with its noun: `1 edit`, `1,200 edits`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def rule_name(name: str) -> str:
-    """A rule's name in words."""
+    """Write the name of a rule in words."""
     return name.replace("_", " ")
 
 
@@ -127,7 +127,7 @@ def _kept(audit: Audit) -> Iterator[Finding]:
         share = f"{100 * kept:.0f} %"
         text = f"The edits keep {share} of the words on average: these look like independent answers, not edits."
         advice = (
-            "Edits that people make keep half and more. Pairs of answers that nobody made from each other are "
+            "Edits that people make keep half and more. Pairs of answers written independently are "
             "comparisons: `redpencil import --as comparisons`."
         )
         yield Finding("kept", True, text, advice, kept)
@@ -135,7 +135,7 @@ def _kept(audit: Audit) -> Iterator[Finding]:
 
 def _contradictions(audit: Audit) -> Iterator[Finding]:
     repeats = audit.repeats
-    for name, found, (one, many, what), advice in (
+    for name, repeated, (one, many, what), advice in (
         (
             "edited_differently",
             repeats.edited_differently,
@@ -161,21 +161,23 @@ def _contradictions(audit: Audit) -> Iterator[Finding]:
             "Both words are blamed and both are praised. Look for taste without a fault, or for a wrong correction.",
         ),
     ):
-        if found.groups:
-            share = found.rows / audit.rows
-            text = f"{found.groups:,} {one if found.groups == 1 else many} {what} ({counted(found.rows, 'row')})."
+        if repeated.groups:
+            share = repeated.rows / audit.rows
+            text = (
+                f"{repeated.groups:,} {one if repeated.groups == 1 else many} {what} ({counted(repeated.rows, 'row')})."
+            )
             attention = share >= ATTENTION["repeated"]
             yield Finding(
                 name, attention, text, advice if attention else "Few enough to look at each. " + advice, share
             )
-    for name, found, what in (
+    for name, repeated, what in (
         ("others_edited_differently", repeats.others_edited_differently, "in different ways by different editors"),
         ("edited_or_left_by_others", repeats.edited_or_left_by_others, "by one editor and found good by another"),
     ):
-        if found.groups:
-            text = f"{counted(found.groups, 'response')} edited {what} ({counted(found.rows, 'row')})."
+        if repeated.groups:
+            text = f"{counted(repeated.groups, 'response')} edited {what} ({counted(repeated.rows, 'row')})."
             advice = "Expected where editors share responses; it says how far they agree."
-            yield Finding(name, False, text, advice, found.rows / audit.rows)
+            yield Finding(name, False, text, advice, repeated.rows / audit.rows)
 
 
 def _duplicates(audit: Audit) -> Iterator[Finding]:
@@ -255,26 +257,26 @@ def _editors(audit: Audit) -> Iterator[Finding]:
     compared = [editor for editor in audit.editors if editor.edits >= ENOUGH_EDITS and editor.edits < audit.edits]
     for name, noun in (("only_append", "only append"), ("not_minimal", "are not minimal by the rules")):
         unlike = [(editor, rest) for editor in compared for rest in [_rest(audit, editor, name)] if rest is not None]
-        told = [(getattr(editor, name), editor, rest) for editor, rest in unlike]
-        yield from _unlike(name, noun, [row for row in told if row[0] / row[1].edits - row[2] >= UNLIKE_OTHERS])
+        rows = [(getattr(editor, name), editor, rest) for editor, rest in unlike]
+        yield from _unlike(name, noun, [row for row in rows if row[0] / row[1].edits - row[2] >= UNLIKE_OTHERS])
 
 
 def _rest(audit: Audit, editor: Editor, name: str) -> float | None:
-    """The share of all other editors together."""
+    """The share of all other editors together; None if they have no edits."""
     edits = audit.edits - editor.edits
     return sum(getattr(other, name) for other in audit.editors if other is not editor) / edits if edits else None
 
 
-def _unlike(name: str, noun: str, told: Sequence[tuple[int, Editor, float]]) -> Iterator[Finding]:
-    if told:
+def _unlike(name: str, noun: str, editors: Sequence[tuple[int, Editor, float]]) -> Iterator[Finding]:
+    if editors:
         few = [
             f"{editor.name or 'no name'} ({share_text(count, editor.edits)}, others {100 * rest:.0f} %)"
-            for count, editor, rest in told[:SHOWN_EDITORS]
+            for count, editor, rest in editors[:SHOWN_EDITORS]
         ]
-        more = f" and {len(told) - SHOWN_EDITORS} more" if len(told) > SHOWN_EDITORS else ""
+        more = f" and {len(editors) - SHOWN_EDITORS} more" if len(editors) > SHOWN_EDITORS else ""
         text = f"Editors whose edits {noun} far more often than those of others: {', '.join(few)}{more}."
         whose = (
-            "this editor's edits, or at its template," if len(told) == 1 else "each one's edits, or at its template,"
+            "this editor's edits, or at its template," if len(editors) == 1 else "each one's edits, or at its template,"
         )
         yield Finding(f"editor {name}", True, text, f"Look at {whose} before you use them.")
 

@@ -1,7 +1,7 @@
-"""What the rows of a set of edits say more than once, and where they contradict each other.
+"""Rows of a set of edits that repeat or contradict each other.
 
-Texts are kept as 64-bit hashes, some 30 bytes a row; two of ten million different ones agree with a probability of
-about 3 in a million.
+Texts are kept as 64-bit hashes, some 30 bytes a row; any two of ten million different texts collide with a
+probability of about 3 in a million.
 """
 
 from array import array
@@ -19,13 +19,13 @@ Hashes = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
 
 _LONGEST_SWAP = 3
-"""Words of a replacement that is one of words for words."""
+"""The largest number of words of a replacement that counts as a swap."""
 _OTHER, _EDITED, _UNCHANGED = range(3)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Groups of rows that belong together, the rows that they have in all, and rows of a few groups as examples."""
+class Groups:
+    """Groups of rows that belong together: their number, their rows in total, and rows of a few groups as examples."""
 
     groups: int
     rows: int
@@ -39,25 +39,25 @@ class Repeats:
     Duplicates: `ids` on more than one row of one editor; `responses`, that is one prompt with one original, on more
     than one row; `edits` of one editor that are the same in prompt, original and edited text.
 
-    Contradictions: responses that one editor `edited_differently`, or `edited_or_left`: changed in one row and found
-    good in another; pairs of texts that were `reversed`, each edited into the other; pairs of words that were `swapped`
-    for each other in both directions in different edits of one prompt. Responses on which every editor agrees with
-    himself, but not with another, are `others_edited_differently` or `edited_or_left_by_others`.
+    Contradictions: responses that one editor `edited_differently`, or `edited_or_left`: changed in one row and left
+    unchanged in a different one; pairs of texts that were `reversed`, each edited into the other; pairs of words that
+    were `swapped` in both directions in different edits of one prompt. Responses on which each editor is consistent,
+    but editors disagree, are `others_edited_differently` or `edited_or_left_by_others`.
     """
 
-    ids: Found
-    responses: Found
-    edits: Found
-    edited_differently: Found
-    edited_or_left: Found
-    reversed: Found
-    swapped: Found
-    others_edited_differently: Found
-    edited_or_left_by_others: Found
+    ids: Groups
+    responses: Groups
+    edits: Groups
+    edited_differently: Groups
+    edited_or_left: Groups
+    reversed: Groups
+    swapped: Groups
+    others_edited_differently: Groups
+    edited_or_left_by_others: Groups
 
 
 def text_hash(*texts: str) -> int:
-    """A 64-bit hash of some texts in order. Half a surrogate pair, which is no character, is hashed too."""
+    """Compute a 64-bit hash of some texts in order. Halves of surrogate pairs are hashed too."""
     digest = blake2b(digest_size=8)
     for text in texts:
         content = text.encode("utf-8", "surrogatepass")
@@ -67,7 +67,7 @@ def text_hash(*texts: str) -> int:
 
 
 class RepeatTally:
-    """Takes the rows one by one and compares them at the end."""
+    """A comparison of rows that are added one by one."""
 
     def __init__(self) -> None:
         self._ids, self._sources, self._targets, self._editors = (array("Q") for _ in range(4))
@@ -77,15 +77,15 @@ class RepeatTally:
         self._forward = bytearray()
 
     def add(self, edit: Edit, measures: Measures | None, *, left: bool) -> int:
-        """Take a row.
+        """Add a row.
 
         Args:
             edit: the row.
-            measures: what its edit did; None where it is none.
-            left: whether the response was found to need no edit.
+            measures: the changes of its edit; None where it is not an edit.
+            left: whether the response was left unchanged.
 
         Returns:
-            A hash of the prompt and the text that came of it.
+            A hash of the prompt and the resulting text.
         """
         row = len(self._ids)
         source = text_hash(edit.prompt, edit.original)
@@ -112,7 +112,7 @@ class RepeatTally:
                 self._swap_rows.append(row)
 
     def result(self, examples: int) -> Repeats:
-        """The groups, with up to `examples` of each kind, chosen by their hashes."""
+        """Return the groups, with up to `examples` of each kind, chosen by their hashes."""
         ids, sources, targets, editors = (
             np.array(column, dtype=np.uint64) for column in (self._ids, self._sources, self._targets, self._editors)
         )
@@ -120,32 +120,32 @@ class RepeatTally:
         states = np.frombuffer(bytes(self._states), dtype=np.uint8)
         edited, left = np.flatnonzero(states == _EDITED), np.flatnonzero(states == _UNCHANGED)
         differing = [_differing(keys[edited], targets[edited], edited) for keys in (of_editors, sources)]
-        torn = [_edited_or_left(keys, edited, left) for keys in (of_editors, sources)]
+        mixed = [_edited_or_left(keys, edited, left) for keys in (of_editors, sources)]
         return Repeats(
             ids=_repeated(ids, np.arange(len(ids)), examples),
             responses=_repeated(sources, np.arange(len(sources)), examples),
             edits=_repeated(_combined(of_editors, targets)[edited], edited, examples),
-            edited_differently=_found(*differing[0], examples),
-            edited_or_left=_found(*torn[0], examples),
+            edited_differently=_groups_of(*differing[0], examples),
+            edited_or_left=_groups_of(*mixed[0], examples),
             reversed=_reversed(sources[edited], targets[edited], edited, examples),
             swapped=self._swapped(examples),
-            others_edited_differently=_found(*_without(*differing[1], differing[0][0]), examples),
-            edited_or_left_by_others=_found(*_without(*torn[1], torn[0][0]), examples),
+            others_edited_differently=_groups_of(*_without(*differing[1], differing[0][0]), examples),
+            edited_or_left_by_others=_groups_of(*_without(*mixed[1], mixed[0][0]), examples),
         )
 
-    def _swapped(self, examples: int) -> Found:
+    def _swapped(self, examples: int) -> Groups:
         keys = np.array(self._swaps, dtype=np.uint64)
         rows = np.array(self._swap_rows, dtype=np.int64)
         return _both_ways(keys, np.frombuffer(bytes(self._forward), dtype=np.uint8), rows, examples)
 
 
 def _combined(first: Hashes, second: Hashes) -> Hashes:
-    """One hash of two, that depends on their order."""
+    """Combine two hashes into one that depends on their order."""
     return first * np.uint64(0x9E3779B97F4A7C15) ^ second
 
 
 def _groups(keys: Hashes) -> list[Rows]:
-    """Places of equal keys, of each key that stands there more than once, in the order of the keys."""
+    """The indices of equal keys, for each key that occurs more than once, in the order of the keys."""
     if not len(keys):
         return []
     order = np.argsort(keys, kind="stable")
@@ -155,30 +155,30 @@ def _groups(keys: Hashes) -> list[Rows]:
     return [order[start : start + size] for start, size in zip(bounds[sizes > 1], sizes[sizes > 1], strict=True)]
 
 
-def _found(groups: Iterable[Rows], shown: Iterable[Sequence[int]], examples: int) -> Found:
+def _groups_of(groups: Iterable[Rows], shown: Iterable[Sequence[int]], examples: int) -> Groups:
     sizes = [len(np.unique(group)) for group in groups]
     few = (tuple(int(row) for row in rows) for rows, _ in zip(shown, range(examples), strict=False))
-    return Found(len(sizes), sum(sizes), tuple(few))
+    return Groups(len(sizes), sum(sizes), tuple(few))
 
 
-def _repeated(keys: Hashes, rows: Rows, examples: int) -> Found:
+def _repeated(keys: Hashes, rows: Rows, examples: int) -> Groups:
     groups = [rows[group] for group in _groups(keys)]
-    return _found(groups, (tuple(group[:2]) for group in groups), examples)
+    return _groups_of(groups, (tuple(group[:2]) for group in groups), examples)
 
 
 def _differing(keys: Hashes, targets: Hashes, rows: Rows) -> tuple[list[Rows], list[Sequence[int]]]:
-    """Groups of one key with different targets, and two rows of each to show."""
+    """Groups with the same key and different targets, and two rows of each to show."""
     groups = [group for group in _groups(keys) if (targets[group] != targets[group[0]]).any()]
     return [rows[group] for group in groups], [tuple(rows[_extremes(targets[group], group)]) for group in groups]
 
 
 def _extremes(values: Hashes, places: Rows) -> Rows:
-    """The places of the least and the greatest value."""
+    """The indices of the smallest and the largest value."""
     return places[[int(values.argmin()), int(values.argmax())]]
 
 
 def _edited_or_left(keys: Hashes, edited: Rows, left: Rows) -> tuple[list[Rows], list[Sequence[int]]]:
-    """Groups of one key with edited rows and rows found good, and one of each to show."""
+    """Groups with the same key that have edited and unchanged rows, and one of each to show."""
     both = np.intersect1d(keys[edited], keys[left])
     rows = np.concatenate((edited, left))
     rows = rows[np.isin(keys[rows], both)]
@@ -189,23 +189,23 @@ def _edited_or_left(keys: Hashes, edited: Rows, left: Rows) -> tuple[list[Rows],
 def _without(
     groups: list[Rows], shown: list[Sequence[int]], others: list[Rows]
 ) -> tuple[list[Rows], list[Sequence[int]]]:
-    """The groups that share no row with others."""
-    taken = {int(row) for group in others for row in group}
-    kept = [at for at, group in enumerate(groups) if taken.isdisjoint(map(int, group))]
+    """The groups that have no row in common with `others`."""
+    excluded = {int(row) for group in others for row in group}
+    kept = [at for at, group in enumerate(groups) if excluded.isdisjoint(map(int, group))]
     return [groups[at] for at in kept], [shown[at] for at in kept]
 
 
-def _reversed(sources: Hashes, targets: Hashes, rows: Rows, examples: int) -> Found:
+def _reversed(sources: Hashes, targets: Hashes, rows: Rows, examples: int) -> Groups:
     keys = _combined(np.minimum(sources, targets), np.maximum(sources, targets))
     return _both_ways(keys, (sources < targets).astype(np.uint8), rows, examples)
 
 
-def _both_ways(keys: Hashes, forward: npt.NDArray[np.uint8], rows: Rows, examples: int) -> Found:
-    """Groups of one key with a row of each direction, where these are not one and the same row."""
+def _both_ways(keys: Hashes, forward: npt.NDArray[np.uint8], rows: Rows, examples: int) -> Groups:
+    """Groups with the same key that have a row of each direction, unless both are the same row."""
     groups, shown = [], []
     for group in _groups(keys):
         there, back = (np.sort(rows[group[forward[group] == way]]) for way in (1, 0))
         if len(there) and len(back) and (there[0] != back[0] or there[-1] != back[-1]):
             groups.append(rows[group])
             shown.append(sorted((there[0], back[0] if there[0] != back[0] else back[-1])))
-    return _found(groups, shown, examples)
+    return _groups_of(groups, shown, examples)

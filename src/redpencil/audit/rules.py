@@ -1,4 +1,7 @@
-"""Cheap rules that call an edit not minimal. Each sees words only, so each is a reason to look, not a verdict."""
+"""The words that an edit changes, and cheap rules for edits that are not minimal.
+
+A rule sees only words, so a broken rule is a reason to look at an edit, not a verdict.
+"""
 
 import re
 from bisect import bisect_left, bisect_right
@@ -14,7 +17,7 @@ TENTHS = 10
 
 
 class Words:
-    """A text with its words, which are those of the alignment."""
+    """A text with its words as the alignment splits them."""
 
     __slots__ = ("ends", "text")
 
@@ -29,13 +32,13 @@ class Words:
         return self.text[self.ends[index - 1] if index else 0 : self.ends[index]]
 
     def between(self, span: Span) -> list[str]:
-        """The words from one index up to another, without white space around them."""
+        """Return the words of a range of indices, without white space around them."""
         return [self[index].strip() for index in range(*span)]
 
     def overlapping(self, characters: Span) -> Span:
-        """Indices of the words that share a character with a span; their leading white space does not count.
+        """Return the range of words that overlap a span of characters; their leading white space does not count.
 
-        An empty span within a word touches it.
+        An empty span within a word overlaps it.
         """
         start, end = characters
         first = bisect_right(self.ends, start)
@@ -45,14 +48,14 @@ class Words:
         return first, max(first, last)
 
     def _core(self, index: int) -> int:
-        """Where a word's first visible character stands; the start of a word that has none."""
+        """The position of a word's first visible character; the start of a word that has none."""
         word = self[index]
         return self.ends[index] - (len(word.lstrip()) or len(word))
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A changed stretch, as indices of words of both texts, ends excluded."""
+    """A change, as ranges of words of both texts, ends excluded."""
 
     kind: Kind
     original: Span
@@ -61,7 +64,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """An edit taken apart. `kept` is the share of the original's words that the edit keeps."""
+    """The changes of an edit. `kept` is the share of the original's words that the edit keeps."""
 
     original: Words
     edited: Words
@@ -70,34 +73,34 @@ class Measures:
 
     @property
     def removed(self) -> int:
-        """Words of the original that are gone."""
+        """Number of words of the original that are removed."""
         return sum(end - start for piece in self.pieces for start, end in (piece.original,))
 
     @property
     def added(self) -> int:
-        """Words that the original does not have."""
+        """Number of words that are added."""
         return sum(end - start for piece in self.pieces for start, end in (piece.edited,))
 
     @property
     def only_appends(self) -> bool:
-        """Whether all that was done is to add words after the last one, closing punctuation aside."""
+        """True if the edit only adds words after the last one, closing punctuation aside."""
         return _extends(self.original, self.edited)
 
     @property
     def only_cuts_the_end(self) -> bool:
-        """Whether all that was done is to take the last words away; some must stay."""
+        """True if the edit only removes the last words; some must stay."""
         return _extends(self.edited, self.original)
 
     @property
     def added_at_the_end(self) -> int:
-        """Words put in behind the original's last word, where only punctuation or nothing is left."""
+        """Number of words added behind the original's last word with a letter or digit."""
         core = _core_length(self.original)
         behind = [piece.edited for piece in self.pieces if piece.original[0] >= core]
         return sum(end - start for start, end in behind)
 
 
 def measure(original: str, edited: str) -> Measures:
-    """Align two texts and say in words what changed."""
+    """Align two texts and list the changed words."""
     before, after = Words(original), Words(edited)
     pieces = tuple(
         Piece(block.kind, before.overlapping(block.original), after.overlapping(block.edited))
@@ -108,7 +111,7 @@ def measure(original: str, edited: str) -> Measures:
 
 
 def tenths(span: Span, total: int) -> Iterator[tuple[int, int]]:
-    """How many of the words of a span lie in each tenth of a text of `total` words: (tenth from 0, words)."""
+    """Yield how many words of a span are in each tenth of a text of `total` words, as (tenth from 0, words)."""
     index, end = span
     while index < end:
         tenth = index * TENTHS // total
@@ -118,12 +121,12 @@ def tenths(span: Span, total: int) -> Iterator[tuple[int, int]]:
 
 
 def tenth_of(index: int, total: int) -> int:
-    """The tenth, from 0, in which something before word `index` stands; behind the last word it is the last."""
+    """Return the tenth, from 0, of the place before word `index`; behind the last word it is the last tenth."""
     return min(index * TENTHS // total, TENTHS - 1) if total else 0
 
 
 def has_letters(word: str) -> bool:
-    """Whether a word has a letter or a digit."""
+    """Return whether a word has a letter or a digit."""
     return word.isalnum() or any(char.isalnum() for char in word)
 
 
@@ -144,8 +147,8 @@ def _extends(shorter: Words, longer: Words) -> bool:
 
 
 MIN_KEPT = 0.25
-"""Share of the words that an edit should keep. People's edits of QA-Feedback keep half on average, and one in ten of
-them less than this; a limit of half would call every second one too large."""
+"""Share of the words that an edit should keep. Human edits of QA-Feedback keep half on average, and one in ten of them
+less than this; a limit of half would call every second one too large."""
 
 RULES: Final[Mapping[str, str]] = {
     "rewritten": "keeps less than {share} of the words",
@@ -155,17 +158,17 @@ RULES: Final[Mapping[str, str]] = {
     "rephrased": "says a sentence anew that keeps nearly all of its content words",
     "wrapped": "adds an announcement or quotation marks around the response",
 }
-"""The rules by name, with what an edit does that breaks one; see `rule_text`."""
+"""The rules by name, with a description of an edit that breaks one; see `rule_text`."""
 
 _PUT_BACK = 3
-"""Words that must come back at least; fewer happen by chance."""
+"""The smallest number of words that come back; fewer happen by chance."""
 _NEAR = 3
-"""Kept words at most that separate changes which belong to one stretch."""
+"""The largest number of kept words between changes that belong together."""
 _SENTENCE_WORDS = 5
-"""Content words of a sentence that can be said to be rephrased."""
+"""The smallest number of content words of a sentence that can count as rephrased."""
 _SAME_CONTENT = 0.75
 _STEM = 5
-"""Letters of a word that are compared, so that `founded` and `founding` are one."""
+"""The number of letters of a word that are compared, so that `founded` and `founding` are equal."""
 _MARKS = (
     r"""-.,;:!?"'()\[\]{}"""
     "\u00a1\u00ab\u00bb\u00bf\u2013\u2014\u2018\u2019\u201c\u201d\u2026"
@@ -177,10 +180,10 @@ _SENTENCE_END = re.compile("[.!?\u2026](?=\\s)|[\u3002\uff01\uff1f]|\n")
 
 
 def broken_rules(edit: Measures, min_kept: float = MIN_KEPT) -> tuple[str, ...]:
-    """Names of the rules that an edit breaks, in the order of `RULES`.
+    """Return the names of the rules that an edit breaks, in the order of `RULES`.
 
     Args:
-        edit: what was measured of it.
+        edit: its changes.
         min_kept: share of the original's words below which an edit is called rewritten.
     """
     cosmetic = _plain(edit.original.text) == _plain(edit.edited.text)
@@ -196,12 +199,12 @@ def broken_rules(edit: Measures, min_kept: float = MIN_KEPT) -> tuple[str, ...]:
 
 
 def rule_text(name: str, min_kept: float) -> str:
-    """What an edit does that breaks a rule, with the share below which an edit is called rewritten."""
+    """Describe an edit that breaks a rule, with the share below which an edit is called rewritten."""
     return RULES[name].format(share=f"{100 * min_kept:.0f} %")
 
 
 def is_content(word: str) -> bool:
-    """Whether a word says something by itself: it has a letter or digit and is no function word of English."""
+    """Return whether a word is a content word: it has a letter or digit and is not an English function word."""
     return has_letters(word) and word.lower() not in FUNCTION_WORDS
 
 
@@ -211,7 +214,7 @@ def _plain(text: str) -> str:
 
 
 def _bag(words: Words, spans: Iterable[Span]) -> Counter[str]:
-    """The words of some spans that have letters, with how often each stands there."""
+    """Count the words of some spans that have letters or digits."""
     return Counter(word.casefold() for span in spans for word in words.between(span) if has_letters(word))
 
 
@@ -230,7 +233,7 @@ def _put_back(edit: Measures) -> bool:
 
 
 def _stretches(pieces: Iterable[Piece]) -> list[list[Piece]]:
-    """Changes that stand close to each other, together."""
+    """Group changes that are close to each other."""
     stretches: list[list[Piece]] = []
     for piece in pieces:
         if stretches and piece.original[0] - stretches[-1][-1].original[1] <= _NEAR:
@@ -245,7 +248,7 @@ def _content(words: Words, spans: Iterable[Span]) -> Counter[str]:
 
 
 def _rephrased(edit: Measures) -> bool:
-    """Whether a sentence has half of its words changed, not just cut, but three quarters of its content in common."""
+    """Return whether a sentence has half of its words changed (not just removed) but keeps most of its content."""
     if edit.removed < _SENTENCE_WORDS:
         return False
     starts = [piece.original[0] for piece in edit.pieces]
@@ -257,7 +260,7 @@ def _rephrased(edit: Measures) -> bool:
 
 
 def _says_the_same(edit: Measures, sentence: Span, first: int, last: int) -> bool:
-    """Whether that holds for one sentence, which the changes from `first` up to `last` touch."""
+    """Return whether that holds for one sentence, which the changes from `first` up to `last` overlap."""
     start, end = sentence
     touched = edit.pieces[first:last]
     changed = sum(min(end, piece.original[1]) - max(start, piece.original[0]) for piece in touched)
@@ -275,7 +278,7 @@ def _says_the_same(edit: Measures, sentence: Span, first: int, last: int) -> boo
 
 
 def _shift(edit: Measures, number: int) -> int:
-    """By how many words the edit moves what stands behind its first `number` changes."""
+    """The number of words by which the first `number` changes move the text behind them."""
     return edit.pieces[number - 1].edited[1] - edit.pieces[number - 1].original[1] if number else 0
 
 

@@ -15,8 +15,7 @@ from redpencil.errors import RedpencilError, naming
 from redpencil.formats.base import RECORDS, Format, Kind
 from redpencil.formats.datasets import HUB, open_source
 from redpencil.formats.figa import Weights, load_cutter
-from redpencil.formats.importing import Imported, import_rows
-from redpencil.formats.reading import Wanted
+from redpencil.formats.reading import Imported, Wanted, import_rows
 from redpencil.formats.registry import FORMATS, find_format
 from redpencil.formats.writing import Format as ExportFormat
 from redpencil.formats.writing import Written, check_format, export, skipped_file

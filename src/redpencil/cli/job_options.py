@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -25,6 +25,7 @@ from redpencil.providers.hosted import HostedProvider, Limits
 from redpencil.providers.openai_client import LengthParameter, OpenAIClient
 from redpencil.providers.prices import Price, load_prices, price_of
 from redpencil.runs import derive_seed
+from redpencil.text import has_half_pair
 
 MODEL_PANEL: Final = "Who answers"
 _LIMITS_PANEL: Final = "Pace and cost"
@@ -323,7 +324,7 @@ def _make_client(provider: str, options: JobOptions, schema: Mapping[str, Any] |
     hosted = provider in ("anthropic", "openai")
     if options.temperature == math.inf:
         raise RedpencilError("the temperature must be finite", field="--temperature", hint="give a number")
-    if options.model is not None and not _is_text(options.model):
+    if options.model is not None and has_half_pair(options.model):
         raise RedpencilError(f"not a name: {options.model!r}", field="--model", hint="give it in UTF-8")
     if options.base_url is not None and not hosted:
         raise RedpencilError(
@@ -360,7 +361,7 @@ def parse_extra(texts: Sequence[str] | None) -> dict[str, Any]:
     parameters: dict[str, Any] = {}
     for text in texts or ():
         key, equals, value = text.partition("=")
-        if not key or not equals or not _is_text(text):
+        if not key or not equals or has_half_pair(text):
             raise RedpencilError(f"not a parameter: {text!r}", field="--extra", hint="write KEY=VALUE")
         if key in _OF_THE_REQUEST:
             raise RedpencilError(f"{key} has a flag", field="--extra", hint=f"give {_OF_THE_REQUEST[key]}")
@@ -370,7 +371,7 @@ def parse_extra(texts: Sequence[str] | None) -> dict[str, Any]:
             parameters[key] = json.loads(value, parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             parameters[key] = value
-        if not _is_text(json.dumps(parameters[key], ensure_ascii=False)):
+        if has_half_pair(json.dumps(parameters[key], ensure_ascii=False)):
             raise RedpencilError(f"{key} holds half of a character", field="--extra", hint="write whole characters")
     return parameters
 
@@ -378,14 +379,6 @@ def parse_extra(texts: Sequence[str] | None) -> dict[str, Any]:
 def _refuse_constant(name: str) -> None:
     """NaN and Infinity are not JSON, so a value that holds them is sent as text."""
     raise ValueError(name)
-
-
-def _is_text(text: str) -> bool:
-    """Return True if UTF-8 can encode it: arguments of the shell may hold any bytes."""
-    with suppress(UnicodeEncodeError):
-        text.encode()
-        return True
-    return False
 
 
 def _length_parameter(name: str | None, provider: str, *, for_openai: bool) -> LengthParameter | None:

@@ -34,6 +34,7 @@ from redpencil.errors import RedpencilError
 from redpencil.providers.base import Completion, Message, StopReason
 from redpencil.records import Preference
 from redpencil.sections import Section, parse_section
+from redpencil.text import has_half_pair
 
 AnswerKind = Literal["json", "ranking", "mark"]
 
@@ -249,7 +250,6 @@ _PLACEHOLDER: Final = re.compile(r"\{(instruction|input|output_1|output_2|tag)\}
 _NEEDED: Final = ("instruction", "output_1", "output_2")
 _YAML: Final = (".yaml", ".yml")
 _TAG_BYTES: Final = 4
-_HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -495,7 +495,7 @@ def _parse_yaml(text: str, path: Path) -> _TemplateFile:
         hint = error.hint if error.hint and error.hint.startswith("did you mean") else hint
         raise RedpencilError(error.problem, file=path, field=error.field, hint=hint) from None
     for name, value in (("system", file.system), ("user", file.user)):
-        if _HALF.search(value):
+        if has_half_pair(value):
             raise RedpencilError(
                 "an escape such as \\ud800 is half of a character",
                 file=path,

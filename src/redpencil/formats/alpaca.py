@@ -1,7 +1,7 @@
 """AlpacaFarm's pairs and AlpacaEval's outputs and annotations.
 
 AlpacaFarm (https://github.com/tatsu-lab/alpaca_farm): instruction, input, output_1, output_2, preference 1 or 2; its
-demonstrations have instruction, input, output. A policy and a reward model read the prompt alone, so an input stands in
+demonstrations have instruction, input, output. A policy and a reward model read only the prompt, so an input is in
 it, a blank line below the instruction; `meta["instruction"]` and `meta["input"]` keep the two apart for the request for
 an edit.
 
@@ -25,26 +25,26 @@ from redpencil.formats.base import (
     text,
 )
 from redpencil.formats.conversations import Prompted
-from redpencil.formats.judged import Judged, Side, readers
+from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
 
 _PAIR = ("instruction", "output_1", "output_2", "preference")
 _OUTPUT = ("instruction", "output")
 
 
-def _judged(row: Values) -> Judged | Nothing:
+def _pair_of(row: Values) -> PreferencePair | Nothing:
     preference = one_or_two(row, "preference")
     if preference is None:
         return Nothing(UNDECIDED)
     prompt = _prompted(row)
     settled = frozenset({"preference"} if row["preference"] in (1, 2) else ())
-    return Judged(
+    return PreferencePair(
         _side(row, prompt, 1), _side(row, prompt, 2), preference, shared=frozenset({"instruction"}), settled=settled
     )
 
 
 def _prompted(row: Values) -> Prompted:
-    instruction, given = text(row, "instruction"), optional_text(row, "input")
-    return Prompted(f"{instruction}\n\n{given}", {"instruction": instruction}) if given else Prompted(instruction)
+    instruction, input_ = text(row, "instruction"), optional_text(row, "input")
+    return Prompted(f"{instruction}\n\n{input_}", {"instruction": instruction}) if input_ else Prompted(instruction)
 
 
 def _side(row: Values, prompt: Prompted, number: int) -> Side:
@@ -66,15 +66,15 @@ def _response(row: Values) -> Draft:
     return Draft(draft.fields, draft.used | ({"generator"} if model else set()), draft.meta, {"model": model})
 
 
-_JUDGED = readers(_judged, _PAIR)
+_PAIRS = pair_readers(_pair_of, _PAIR)
 
 
 def _responses(row: Values) -> Iterator[Draft | Nothing]:
-    yield from [_response(row)] if "output" in row else _JUDGED[Kind.RESPONSES].read(row)
+    yield from [_response(row)] if "output" in row else _PAIRS[Kind.RESPONSES].read(row)
 
 
 def _examples(row: Values) -> Iterator[Draft | Nothing]:
-    yield from [_output(row)] if "output" in row else _JUDGED[Kind.EXAMPLES].read(row)
+    yield from [_output(row)] if "output" in row else _PAIRS[Kind.EXAMPLES].read(row)
 
 
 def _prompts(row: Values) -> Iterator[Draft | Nothing]:
@@ -83,7 +83,7 @@ def _prompts(row: Values) -> Iterator[Draft | Nothing]:
 
 
 _READERS = {
-    **_JUDGED,
+    **_PAIRS,
     Kind.RESPONSES: Reader((_PAIR, _OUTPUT), _responses),
     Kind.EXAMPLES: Reader((_PAIR, _OUTPUT), _examples),
     Kind.PROMPTS: Reader((("instruction",),), _prompts),

@@ -1,4 +1,4 @@
-"""What a format is: for each kind of record, the columns that it needs and a pure function from a row to drafts."""
+"""The interface of a format: for each kind of record, the columns it needs and a pure function from a row to drafts."""
 
 import enum
 import math
@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.records import Comparison, Edit, Example, Preference, Prompt, Response
+from redpencil.records import Comparison, Edit, EditOutcome, Example, Preference, Prompt, Response
 
 UNDECIDED: Final = "pairs without a preference"
 Values = Mapping[str, Any]
 """A row: its columns, with values as JSON has them."""
+Row = dict[str, Any]
+"""A row to be written."""
 Columns = tuple[str, ...]
 
 
 class Kind(enum.StrEnum):
-    """What rows can be read as."""
+    """The kinds of records that rows can be read as."""
 
     PROMPTS = "prompts"
     EXAMPLES = "examples"
@@ -36,14 +38,14 @@ RECORDS: Final[Mapping[Kind, type[Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A record in the making; it still lacks an id and the columns that no field holds.
+    """A record without its id and without the columns that no field holds.
 
     Args:
         fields: fields of the record.
-        used: columns that the fields hold whole; all others go to `meta`.
-        meta: what else goes to `meta`.
+        used: columns that the fields hold completely; all others go to `meta`.
+        meta: more entries of `meta`.
         defaults: fields that a column of the same name overrides.
-        suffix: what tells the records of one row apart, added to the id.
+        suffix: the ending of the id that distinguishes the records of one row.
     """
 
     fields: Values
@@ -55,9 +57,23 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """A sound row that holds no record of the wanted kind, and why."""
+    """The result of a valid row that holds no record of the requested kind, and why."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """The reason, in a word or two, why a format cannot hold a record."""
+
+    reason: str
+
+
+def no_correction(edit: Edit) -> Unfit | None:
+    """Return why an edit teaches nothing: an outcome other than `edited`, or an unchanged text; None where it does."""
+    if edit.outcome is not EditOutcome.EDITED:
+        return Unfit(str(edit.outcome))
+    return Unfit(str(EditOutcome.UNCHANGED)) if edit.edited == edit.original else None
 
 
 Read = Callable[[Values], Iterable[Draft | Nothing]]
@@ -65,13 +81,13 @@ Read = Callable[[Values], Iterable[Draft | Nothing]]
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """How a format gives one kind of record; a row needs all columns of one of `needs`."""
+    """The function of a format that reads one kind of record; a row needs all columns of one of `needs`."""
 
     needs: tuple[Columns, ...]
     read: Read
 
     def fits(self, row: Values) -> bool:
-        """Whether a row has the columns."""
+        """Return whether a row has the columns."""
         return any(row.keys() >= set(columns) for columns in self.needs)
 
 
@@ -80,10 +96,10 @@ class Format:
     """A format that data comes in.
 
     Args:
-        name: what people call it.
-        about: one line on what it is.
+        name: its usual name.
+        about: a description in one line.
         readers: by kind.
-        natural: the kind that rows are read as unless another is asked for: the first whose columns a row has.
+        natural: the kind that rows are read as by default: the first whose columns a row has.
     """
 
     name: str
@@ -92,31 +108,31 @@ class Format:
     natural: tuple[tuple[Columns, Kind], ...]
 
     def natural_kind(self, row: Values) -> Kind:
-        """What a row is read as unless another kind is asked for."""
+        """Return the kind that a row is read as by default."""
         return next((kind for columns, kind in self.natural if row.keys() >= set(columns)), self.natural[-1][1])
 
 
-def said(value: object) -> str:
-    """What kind of value it is, as JSON calls it."""
+def json_type(value: object) -> str:
+    """Name the type of a value as JSON calls it."""
     names = {str: "text", bool: "true or false", int: "a number", float: "a number", dict: "an object", list: "a list"}
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
 def expected(what: str, value: object, column: str) -> RedpencilError:
-    """The error of a value that is not what its column should hold."""
-    shown = "" if isinstance(value, dict | list) or value is None else f" {str(value)[:40]!r}"
+    """Return the error for a value that is not what its column should hold."""
+    excerpt = "" if isinstance(value, dict | list | bool) or value is None else f" {str(value)[:40]!r}"
     return RedpencilError(
-        f"expected {what}, found {said(value)}{shown if not isinstance(value, bool) else ''}",
+        f"expected {what}, found {json_type(value)}{excerpt}",
         field=column,
-        hint=f"write {what} there; `--on-error skip` passes such rows over and lists them",
+        hint=f"write {what} there; `--on-error skip` skips such rows and lists them",
     )
 
 
 def text(row: Values, column: str) -> str:
-    """The text in a column.
+    """Return the text in a column.
 
     Raises:
-        RedpencilError: if there is something else.
+        RedpencilError: if it holds something else.
     """
     value = row.get(column)
     if not isinstance(value, str):
@@ -125,46 +141,46 @@ def text(row: Values, column: str) -> str:
 
 
 def optional_text(row: Values, column: str) -> str:
-    """The text in a column, empty where there is none.
+    """Return the text in a column, empty where there is none.
 
     Raises:
-        RedpencilError: if there is something else.
+        RedpencilError: if it holds something else.
     """
     return "" if row.get(column) is None else text(row, column)
 
 
 def number(row: Values, column: str) -> float | None:
-    """The number in a column, also one that is written as text; None where there is none.
+    """Return the number in a column, also one that is written as text; None where there is none.
 
     Raises:
-        RedpencilError: if there is something else.
+        RedpencilError: if it holds something else.
     """
     value = row.get(column)
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            found = float(value)
+            parsed = float(value)
         except (ValueError, OverflowError):
             pass
         else:
-            return None if math.isnan(found) else found
+            return None if math.isnan(parsed) else parsed
     raise expected("a number", value, column)
 
 
 def one_or_two(row: Values, column: str) -> Preference | None:
-    """A preference as AlpacaFarm and AlpacaEval write it; None where there is none.
+    """Return a preference as AlpacaFarm and AlpacaEval write it; None where there is none.
 
-    1 means the first, 2 the second; what lies between leans to the nearer; 0 and 1.5 are ties.
+    1 means the first, 2 the second; a number between them the nearer of the two; 0 and 1.5 are ties.
 
     Raises:
-        RedpencilError: if there is something else.
+        RedpencilError: if it holds something else.
     """
-    found = number(row, column)
-    if found is None:
+    value = number(row, column)
+    if value is None:
         return None
-    if found in (0, 1.5):
+    if value in (0, 1.5):
         return Preference.TIE
-    if not 1 <= found <= 2:
+    if not 1 <= value <= 2:
         raise expected("a preference from 1 (the first) to 2 (the second), or 0 (a tie)", row[column], column)
-    return Preference.FIRST if found < 1.5 else Preference.SECOND
+    return Preference.FIRST if value < 1.5 else Preference.SECOND

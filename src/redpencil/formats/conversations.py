@@ -1,4 +1,4 @@
-"""Conversations as text: records hold a prompt as one text, while much data holds lists of messages.
+"""Conversations as text: a record holds its prompt as one text, while much data holds lists of messages.
 
 One turn of the user is its text. A longer conversation, or one with a system message, is rendered turn by turn, with
 the role before each and a blank line between them:
@@ -11,7 +11,7 @@ the role before each and a blank line between them:
 
     User: And of Chad?
 
-The messages themselves are kept in `meta["messages"]` wherever the text alone would not give them back.
+The messages are kept in `meta["messages"]` where they cannot be recovered from the text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ Message = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Prompted:
-    """A prompt as text, and what has to be kept in `meta` with it."""
+    """A prompt as text, and the entries of `meta` that belong to it."""
 
     text: str
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Prompted:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A conversation and the answer that it ends with; `meta` keeps what the answer's text does not hold."""
+    """A conversation and its final answer; `meta` keeps what the text of the answer does not hold."""
 
     before: tuple[Message, ...]
     text: str
@@ -42,10 +42,10 @@ class Answered:
 
 
 def messages_in(value: object, column: str) -> tuple[Message, ...]:
-    """A list of messages, each with a role and content; a text is one message of the user.
+    """Check a list of messages, each with a role and content; a text becomes one message of the user.
 
     Raises:
-        RedpencilError: if it is something else.
+        RedpencilError: if it is anything else.
     """
     if isinstance(value, str):
         return ({"role": "user", "content": value},)
@@ -59,10 +59,10 @@ def messages_in(value: object, column: str) -> tuple[Message, ...]:
 
 
 def content_of(message: Message, column: str) -> str:
-    """The text of a message; parts of type text are joined.
+    """Return the text of a message; parts of type text are joined.
 
     Raises:
-        RedpencilError: if there is none, or a part is no text, such as an image.
+        RedpencilError: if there is none, or a part is not text, such as an image.
     """
     content = message.get("content")
     if isinstance(content, str):
@@ -70,14 +70,14 @@ def content_of(message: Message, column: str) -> str:
     if not isinstance(content, list):
         raise expected("text as a message's content", content, column)
     parts = [part.get("text") if isinstance(part, dict) else part for part in content]
-    for part, found in zip(content, parts, strict=True):
-        if not isinstance(found, str):
+    for part, content_text in zip(content, parts, strict=True):
+        if not isinstance(content_text, str):
             raise expected("text in each part of a message", part, column)
     return "".join(part for part in parts if isinstance(part, str))
 
 
 def render(messages: Sequence[Message], column: str = "messages") -> str:
-    """A conversation as the text of a prompt, as the head of this file says.
+    """Render a conversation as the text of a prompt, as described at the top of this file.
 
     Raises:
         RedpencilError: if there is no message, or one has no text.
@@ -90,28 +90,28 @@ def render(messages: Sequence[Message], column: str = "messages") -> str:
 
 
 def prompt_of(messages: Sequence[Message], column: str) -> Prompted:
-    """A conversation as a prompt.
+    """Turn a conversation into a prompt.
 
     Raises:
         RedpencilError: if it has no message.
     """
     text = render(messages, column)
-    whole = len(messages) == 1 and _is_plain(messages[0], "user")
-    return Prompted(text, {} if whole else {"messages": [dict(message) for message in messages]})
+    is_text = len(messages) == 1 and _is_plain(messages[0], "user")
+    return Prompted(text, {} if is_text else {"messages": [dict(message) for message in messages]})
 
 
 def answer_in(messages: Sequence[Message], column: str) -> Answered:
-    """A conversation whose last message is the answer.
+    """Split a conversation into its last message, the answer, and the messages before it.
 
     Raises:
         RedpencilError: if the last message is not the assistant's.
     """
     if not messages or messages[-1]["role"] != "assistant":
-        found = f"one of role {messages[-1]['role']!r}" if messages else "none"
+        last_role = f"one of role {messages[-1]['role']!r}" if messages else "none"
         raise RedpencilError(
-            f"expected an answer of the assistant as the last message, found {found}",
+            f"expected an answer of the assistant as the last message, found {last_role}",
             field=column,
-            hint="end the conversation with the answer; `--on-error skip` passes such rows over and lists them",
+            hint="end the conversation with the answer; `--on-error skip` skips such rows and lists them",
         )
     last = messages[-1]
     kept = {} if _is_plain(last, "assistant") else {f"{column}_message": dict(last)}

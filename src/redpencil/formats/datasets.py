@@ -1,4 +1,4 @@
-"""Rows of Parquet files and of what the library `datasets` opens: saved folders, folders of files, the Hub."""
+"""Sources of rows: text files, Parquet files, and what the library `datasets` opens (folders and the Hub)."""
 
 import gzip
 from collections import Counter
@@ -11,236 +11,62 @@ from typing import Any, BinaryIO, Final, cast
 import yaml
 
 from redpencil.errors import RedpencilError
-from redpencil.formats import arrays, text_files
+from redpencil.formats import text_files
 from redpencil.formats.text_files import Place, Rows, Source, SourceRow
 
 HUB: Final = "hf://"
-"""How a data set of the Hub is named; nothing else ever uses the network."""
-_BATCH: Final = 64
-_BUFFER: Final = 1 << 20
-MEND: Final = "write the file again"
-
-
-@contextmanager
-def open_parquet(path: Path) -> Iterator[Source]:
-    """A Parquet file, open for as long as the block lasts.
-
-    Raises:
-        RedpencilError: if pyarrow is missing, the file is damaged, or two columns have one name.
-    """
-    parquet = _library("pyarrow.parquet", "Parquet")
-    try:
-        table = parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
-    except Exception as error:  # pyarrow raises OSError and its own classes alike
-        raise _library_error(path, "not a whole Parquet file", error, MEND) from None
-    seen = [0]
-    with table:
-        twice = [name for name, count in Counter(table.schema_arrow.names).items() if count > 1]
-        if twice:
-            raise RedpencilError("two columns have one name", file=path, field=twice[0], hint="rename one of them")
-        yield Source(
-            path.name.split(".")[0] or path.name,
-            str(path),
-            _parquet_rows(table, path, seen),
-            lambda: (seen[0], table.metadata.num_rows),
-        )
-
-
-def _parquet_rows(table: Any, path: Path, seen: list[int]) -> Rows:
-    batches = table.iter_batches(batch_size=_BATCH)
-    while True:
-        try:
-            batch = next(batches, None)
-        except Exception as error:  # as above
-            raise _library_error(path, f"damaged after row {seen[0]}", error, MEND) from None
-        if batch is None:
-            return
-        yield from _batch_rows(batch, path, seen)
-
-
-def _batch_rows(batch: Any, path: Path, seen: list[int]) -> Rows:
-    for at in range(batch.num_rows):
-        seen[0] += 1
-        place = Place(str(path), seen[0])
-        row: dict[str, Any] = {}
-        problem = None
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            try:
-                row[name] = column[at].as_py()
-            except (
-                ValueError,
-                OverflowError,
-            ) as error:  # bytes in a text column that are no UTF-8; a date out of range
-                problem = place.error(
-                    f"a value that cannot be read ({error})", field=name, hint="mend the value, or convert the file"
-                )
-                row[name] = None
-        yield SourceRow(place, row if problem is None else {}, problem, row)
-
-
-def open_folder(path: Path, split: str | None, config: str | None) -> Source:
-    """A folder that `datasets` has saved, or one of files that it opens.
-
-    Raises:
-        RedpencilError: if `datasets` is missing, or cannot open it.
-    """
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        return _saved(path, split)
-    _library("datasets", "a folder of data")
-    _refuse_addresses(path)
-    # The library takes a relative path such as `json` for the name of one of its own readers.
-    splits = _streamed(str(path.absolute()), config, str(path), "check the folder and --name")
-    chosen, unread = _chosen(splits, split, str(path))
-    return _source(splits[chosen], f"{path.name}-{chosen}", str(path), unread=unread)
-
-
-def open_hub(given: str, split: str | None, config: str | None) -> Source:
-    """A data set of the Hub; nothing of it is run, and nothing is kept but the library's own cache.
-
-    Raises:
-        RedpencilError: if the name is none, `datasets` is missing, or cannot open it.
-    """
-    name = given.removeprefix(HUB).removeprefix("datasets/").strip("/")
-    if name.count("/") != 1:
-        raise RedpencilError("not the name of a data set", file=given, hint=f"write {HUB}OWNER/NAME")
-    hint = "check the name, --name and the network; log in with `hf auth login` where it asks for that"
-    # With its prefix, so that the library does not open a folder of that name on this machine instead.
-    splits = _streamed(f"{HUB}datasets/{name}", config, given, hint)
-    chosen, unread = _chosen(splits, split, given)
-    return _source(splits[chosen], f"{name.split('/')[-1]}-{chosen}", given, unread=unread)
-
-
-def _refuse_addresses(folder: Path) -> None:
-    """Refuse a folder whose README names data elsewhere, which the library would fetch."""
-    for name, read in (("README.md", import_module("huggingface_hub").metadata_load), (".huggingface.yaml", _yaml)):
-        file = folder / name
-        try:
-            about = read(file) if file.is_file() else None
-        except Exception as error:  # the readers raise many classes
-            raise _library_error(file, "cannot read what it says of the data", error, "mend or remove it") from None
-        configs = about.get("configs") if isinstance(about, dict) else None
-        if "://" in str(configs):
-            raise RedpencilError(
-                "it names data at another address, and a folder never uses the network",
-                file=file,
-                field="configs",
-                hint=f"name files of the folder there; a data set of the Hub is `{HUB}OWNER/NAME`",
-            )
-
-
-def _yaml(path: Path) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
-
-
-def _saved(path: Path, split: str | None) -> Source:
-    datasets = _library("datasets", "a saved data set")
-    try:
-        found = datasets.load_from_disk(str(path))
-    except Exception as error:  # the library raises many classes
-        raise _library_error(path, "cannot open the saved data set", error, "save it again") from None
-    unread: tuple[str, ...] = ()
-    name = path.name
-    if isinstance(found, dict):
-        chosen, unread = _chosen(found, split, str(path))
-        found, name = found[chosen], f"{name}-{chosen}"
-    elif split is not None:
-        raise RedpencilError("the saved data set has no splits", file=path, hint="leave --split out")
-    return _source(found.to_iterable_dataset(), name, str(path), len(found), unread)
-
-
-def _streamed(opened: str, config: str | None, place: str, hint: str) -> Mapping[str, Any]:
-    """The splits of a data set; none of their rows is read yet."""
-    datasets = _library("datasets", "a data set")
-    try:
-        splits: Mapping[str, Any] = datasets.load_dataset(opened, config, streaming=True)
-    except Exception as error:  # the library raises many classes
-        raise _library_error(place, "cannot open the data set", error, hint) from None
-    return splits
-
-
-def _chosen(splits: Mapping[str, Any], split: str | None, place: str) -> tuple[str, tuple[str, ...]]:
-    """The split that was asked for; else `train`, or the only one, with those that are left unread without asking."""
-    wanted = split or ("train" if "train" in splits or len(splits) != 1 else next(iter(splits)))
-    if wanted not in splits:
-        raise RedpencilError(
-            f"no split called {wanted!r}", file=place, hint=f"use --split with one of: {', '.join(splits)}"
-        )
-    return wanted, () if split else tuple(name for name in splits if name != wanted)
-
-
-def _source(found: Any, name: str, place: str, total: int = 0, unread: tuple[str, ...] = ()) -> Source:
-    seen = [0]
-    # Pictures and sounds stay what the file holds: decoding would fetch those that are addresses.
-    plain = found.decode(False) if found.features else found
-    return Source(name, place, _data_set_rows(plain, place, seen), lambda: (seen[0], total), unread)
-
-
-def _data_set_rows(found: Iterable[Any], file: str, seen: list[int]) -> Rows:
-    rows = iter(found)
-    while True:
-        try:
-            row = next(rows, None)
-        except Exception as error:  # the library raises many classes
-            raise _library_error(file, f"cannot go on after row {seen[0]}", error, "mend the data set") from None
-        if row is None:
-            return
-        seen[0] += 1
-        yield SourceRow(Place(file, seen[0]), dict(row))
-
-
-def _library(module: str, what: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError:
-        name = module.split(".")[0]
-        raise RedpencilError(f"{what} needs {name}", hint="pip install 'redpencil[data]'") from None
-
-
-def _library_error(file: str | Path, problem: str, error: Exception, hint: str) -> RedpencilError:
-    said = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return RedpencilError(f"{problem} ({said})", file=file, hint=hint)
-
+"""The prefix of a data set of the Hub; nothing else ever uses the network."""
 
 _GZIP: Final = b"\x1f\x8b"
+
 _PARQUET: Final = b"PAR1"
+
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
 _DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
+
 _HEAD: Final = 1 << 16
+
+_BATCH: Final = 64
+
+_BUFFER: Final = 1 << 20
+
+_WRITE_AGAIN: Final = "write the file again"
 
 
 @contextmanager
-def open_source(given: str, *, split: str | None = None, config: str | None = None) -> Iterator[Source]:
+def open_source(address: str, *, split: str | None = None, config: str | None = None) -> Iterator[Source]:
     """Open a file, a folder or a data set of the Hub for as long as the block lasts.
 
     Args:
-        given: a path, or `hf://OWNER/NAME`.
+        address: a path, or `hf://OWNER/NAME`.
         split: the split of a data set; None takes `train`, or the only one.
         config: the configuration of a data set.
 
     Raises:
-        RedpencilError: if it does not exist or cannot be read. A row that cannot be read comes as one with an error.
+        RedpencilError: if it does not exist or cannot be read. A row that cannot be read is returned with its error.
     """
     with ExitStack() as held:
-        source = _opened(given, split, config, held)
+        source = _opened(address, split, config, held)
         held.callback(source.rows.close)
         yield source
 
 
-def _opened(given: str, split: str | None, config: str | None, held: ExitStack) -> Source:
-    if given.startswith(HUB):
-        return open_hub(given, split, config)
-    path = Path(given)
+def _opened(address: str, split: str | None, config: str | None, held: ExitStack) -> Source:
+    if address.startswith(HUB):
+        return open_hub(address, split, config)
+    path = Path(address)
     if not path.exists():
         raise RedpencilError(
             "no such file or folder",
-            file=given,
+            file=address,
             hint=f"check the path; a data set of the Hub is `{HUB}OWNER/NAME`",
         )
     if path.is_dir():
         return open_folder(path, split, config)
     if not path.is_file():
         raise RedpencilError(
-            "it is no plain file", file=path, hint="write the rows into a file and give that; a pipe will not do"
+            "it is not a plain file", file=path, hint="write the rows into a file and give that; a pipe does not work"
         )
     if split is not None or config is not None:
         raise RedpencilError(
@@ -263,8 +89,188 @@ def _text(path: Path, raw: BinaryIO, zipped: bool) -> Source:
         rows = text_files.csv_rows(stream, path, delimiter)
     else:
         head = text_files.first_bytes(stream, path, _HEAD).removeprefix(_BYTE_ORDER_MARK).lstrip()
-        rows = (arrays.array_rows if head[:1] == b"[" else text_files.json_rows)(stream, path)
+        rows = (text_files.array_rows if head[:1] == b"[" else text_files.json_rows)(stream, path)
     total = max(1, path.stat().st_size // 1000)
     return Source(
         path.name.split(".")[0] or path.name, str(path), rows, lambda: (min(raw.tell() // 1000, total), total)
     )
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[Source]:
+    """Open a Parquet file for as long as the block lasts.
+
+    Raises:
+        RedpencilError: if pyarrow is missing, the file is damaged, or two columns have one name.
+    """
+    parquet = _library("pyarrow.parquet", "Parquet")
+    try:
+        table = parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
+    except Exception as error:  # pyarrow raises OSError and its own classes alike
+        raise _library_error(path, "not a whole Parquet file", error, _WRITE_AGAIN) from None
+    seen = [0]
+    with table:
+        twice = [name for name, count in Counter(table.schema_arrow.names).items() if count > 1]
+        if twice:
+            raise RedpencilError("two columns have one name", file=path, field=twice[0], hint="rename one of them")
+        yield Source(
+            path.name.split(".")[0] or path.name,
+            str(path),
+            _parquet_rows(table, path, seen),
+            lambda: (seen[0], table.metadata.num_rows),
+        )
+
+
+def _parquet_rows(table: Any, path: Path, seen: list[int]) -> Rows:
+    batches = table.iter_batches(batch_size=_BATCH)
+    while True:
+        try:
+            batch = next(batches, None)
+        except Exception as error:  # as above
+            raise _library_error(path, f"damaged after row {seen[0]}", error, _WRITE_AGAIN) from None
+        if batch is None:
+            return
+        yield from _batch_rows(batch, path, seen)
+
+
+def _batch_rows(batch: Any, path: Path, seen: list[int]) -> Rows:
+    for at in range(batch.num_rows):
+        seen[0] += 1
+        place = Place(str(path), seen[0])
+        row: dict[str, Any] = {}
+        problem = None
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            try:
+                row[name] = column[at].as_py()
+            except (
+                ValueError,
+                OverflowError,
+            ) as error:  # bytes in a text column that are not UTF-8; a date out of range
+                problem = place.error(
+                    f"a value that cannot be read ({error})", field=name, hint="correct the value, or convert the file"
+                )
+                row[name] = None
+        yield SourceRow(place, row if problem is None else {}, problem, row)
+
+
+def open_folder(path: Path, split: str | None, config: str | None) -> Source:
+    """Open a folder that `datasets` saved, or one of files that it can read.
+
+    Raises:
+        RedpencilError: if `datasets` is missing, or cannot open it.
+    """
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        return _saved(path, split)
+    _library("datasets", "a folder of data")
+    _refuse_addresses(path)
+    # The library takes a relative path such as `json` for the name of one of its own readers.
+    splits = _streamed(str(path.absolute()), config, str(path), "check the folder and --name")
+    chosen, unread = _chosen(splits, split, str(path))
+    return _source(splits[chosen], f"{path.name}-{chosen}", str(path), unread=unread)
+
+
+def open_hub(address: str, split: str | None, config: str | None) -> Source:
+    """Open a data set of the Hub; none of its code is run, and nothing is kept but the library's own cache.
+
+    Raises:
+        RedpencilError: if the name is malformed, `datasets` is missing, or cannot open it.
+    """
+    name = address.removeprefix(HUB).removeprefix("datasets/").strip("/")
+    if name.count("/") != 1:
+        raise RedpencilError("not the name of a data set", file=address, hint=f"write {HUB}OWNER/NAME")
+    hint = "check the name, --name and the network; log in with `hf auth login` where it asks for that"
+    # With its prefix, so that the library does not open a folder of that name on this machine instead.
+    splits = _streamed(f"{HUB}datasets/{name}", config, address, hint)
+    chosen, unread = _chosen(splits, split, address)
+    return _source(splits[chosen], f"{name.split('/')[-1]}-{chosen}", address, unread=unread)
+
+
+def _refuse_addresses(folder: Path) -> None:
+    """Refuse a folder whose README names data elsewhere, which the library would fetch."""
+    for name, read in (("README.md", import_module("huggingface_hub").metadata_load), (".huggingface.yaml", _yaml)):
+        file = folder / name
+        try:
+            about = read(file) if file.is_file() else None
+        except Exception as error:  # the readers raise many classes
+            raise _library_error(file, "cannot read how it describes the data", error, "correct or remove it") from None
+        configs = about.get("configs") if isinstance(about, dict) else None
+        if "://" in str(configs):
+            raise RedpencilError(
+                "it names data at another address, and a folder never uses the network",
+                file=file,
+                field="configs",
+                hint=f"name files of the folder there; a data set of the Hub is `{HUB}OWNER/NAME`",
+            )
+
+
+def _yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def _saved(path: Path, split: str | None) -> Source:
+    datasets = _library("datasets", "a saved data set")
+    try:
+        data = datasets.load_from_disk(str(path))
+    except Exception as error:  # the library raises many classes
+        raise _library_error(path, "cannot open the saved data set", error, "save it again") from None
+    unread: tuple[str, ...] = ()
+    name = path.name
+    if isinstance(data, dict):
+        chosen, unread = _chosen(data, split, str(path))
+        data, name = data[chosen], f"{name}-{chosen}"
+    elif split is not None:
+        raise RedpencilError("the saved data set has no splits", file=path, hint="leave --split out")
+    return _source(data.to_iterable_dataset(), name, str(path), len(data), unread)
+
+
+def _streamed(opened: str, config: str | None, place: str, hint: str) -> Mapping[str, Any]:
+    """Open the splits of a data set without reading any rows."""
+    datasets = _library("datasets", "a data set")
+    try:
+        splits: Mapping[str, Any] = datasets.load_dataset(opened, config, streaming=True)
+    except Exception as error:  # the library raises many classes
+        raise _library_error(place, "cannot open the data set", error, hint) from None
+    return splits
+
+
+def _chosen(splits: Mapping[str, Any], split: str | None, place: str) -> tuple[str, tuple[str, ...]]:
+    """Choose the requested split, else `train` or the only one; returns it with the splits left out by default."""
+    chosen = split or ("train" if "train" in splits or len(splits) != 1 else next(iter(splits)))
+    if chosen not in splits:
+        raise RedpencilError(
+            f"no split called {chosen!r}", file=place, hint=f"use --split with one of: {', '.join(splits)}"
+        )
+    return chosen, () if split else tuple(name for name in splits if name != chosen)
+
+
+def _source(data: Any, name: str, place: str, total: int = 0, unread: tuple[str, ...] = ()) -> Source:
+    seen = [0]
+    # Pictures and sounds stay undecoded: decoding would fetch those that are addresses.
+    plain = data.decode(False) if data.features else data
+    return Source(name, place, _data_set_rows(plain, place, seen), lambda: (seen[0], total), unread)
+
+
+def _data_set_rows(found: Iterable[Any], file: str, seen: list[int]) -> Rows:
+    rows = iter(found)
+    while True:
+        try:
+            row = next(rows, None)
+        except Exception as error:  # the library raises many classes
+            raise _library_error(file, f"cannot read past row {seen[0]}", error, "correct the data set") from None
+        if row is None:
+            return
+        seen[0] += 1
+        yield SourceRow(Place(file, seen[0]), dict(row))
+
+
+def _library(module: str, what: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError:
+        name = module.split(".")[0]
+        raise RedpencilError(f"{what} needs {name}", hint="pip install 'redpencil[data]'") from None
+
+
+def _library_error(file: str | Path, problem: str, error: Exception, hint: str) -> RedpencilError:
+    message = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return RedpencilError(f"{problem} ({message})", file=file, hint=hint)

@@ -7,15 +7,15 @@ alpha and a kept one gamma (here `kept`); in the original a deleted or substitut
     loss = - sum over the tokens of both texts of weight * log p(token | prompt, tokens before it)
 
 The defaults are those of the released code: alpha 1, beta 0.5, kept 0. As there, the end-of-sequence token of the
-revised text has alpha and that of the original 0. Which tokens changed is said by our own alignment, where FIGA takes
-Levenshtein operations on token ids. The released code also spares those tokens of the original whose cross-entropy
-lies outside 0.6 to 1; that takes a model, so it is left to the trainer.
+revised text has alpha and that of the original 0. The changed tokens come from redpencil's alignment, where FIGA uses
+Levenshtein operations on token ids. The released code also gives weight 0 to tokens of the original whose
+cross-entropy is outside 0.6 to 1; that needs a model, so it is left to the trainer.
 
-A row, with the column names of FIGA's data set SPA where it has one, so that its own training code reads it too:
+A row has the column names of FIGA's data set SPA where it has one, so that its own training code reads it too:
 
     id                                          text
     instruction, input                          the prompt, and an empty text
-    original_output, revised_output             the text that was edited, and its edit
+    original_output, revised_output             the text before and after the edit
     original_spans, revised_spans               [[start, end], ...] in characters of that text, end excluded
     original_weights, revised_weights           one number a span
     prompt_ids, original_ids, revised_ids       token ids, only with a tokenizer; of the last two one a span
@@ -26,8 +26,8 @@ Without a tokenizer the spans are stretches of words that tile the text, so the 
 are the tokens; an end-of-sequence token has the span [length, length].
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,8 @@ from tokenizers import Tokenizer
 from redpencil.alignment.tokens import Tokens, token_masks
 from redpencil.alignment.words import Span, diff_words
 from redpencil.errors import RedpencilError
-from redpencil.formats.base import optional_text, text
-from redpencil.formats.rows import Row, Unfit, meta_text, no_correction, read_meta
+from redpencil.formats.base import Draft, Format, Kind, Reader, Row, Unfit, Values, no_correction, optional_text, text
+from redpencil.formats.values import meta_text, read_meta
 from redpencil.records import Edit, parse_record
 from redpencil.runs import read_json
 
@@ -47,12 +47,12 @@ DERIVED = frozenset(
         *("revised_spans", "revised_weights", "revised_ids", "prompt_ids"),
     )
 )
-"""Columns that follow from the texts, so that reading a row leaves them out."""
+"""Columns that are computed from the texts, so that reading a row ignores them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What a token counts: `alpha` inserted or substituted, `beta` deleted or substituted (taken off), `kept` kept."""
+    """The weights of tokens: `alpha` inserted or substituted, minus `beta` deleted or substituted, `kept` kept."""
 
     alpha: float = 1.0
     beta: float = 0.5
@@ -61,20 +61,20 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Cutter:
-    """Cuts texts into tokens. `template` is the text around a prompt, with {prompt} in it."""
+    """A tokenizer for prompts and responses. `template` is the text around a prompt, with {prompt} in it."""
 
     tokenizer: Tokenizer
     eos_id: int
     template: str = "{prompt}"
 
     def prompt_ids(self, prompt: str) -> list[int]:
-        """Token ids up to where the response begins."""
+        """Return the token ids before the response."""
         ids: list[int] = self._encoded(self.template.replace("{prompt}", prompt)).ids
-        # Some tokenizers close every text with it; after a prompt the response has yet to come.
+        # Some tokenizers end every text with it, but after a prompt the response follows.
         return ids[:-1] if len(ids) > 1 and ids[-1] == self.eos_id else ids
 
     def response(self, text: str, *, finished: bool = True) -> Tokens:
-        """Tokens of a response; a finished one ends with the end-of-sequence token."""
+        """Return the tokens of a response; a finished one ends with the end-of-sequence token."""
         encoded = self._encoded(text, add_special_tokens=False)
         ids, spans = tuple(encoded.ids), tuple(encoded.offsets)
         if not finished:
@@ -85,21 +85,21 @@ class Cutter:
         try:
             return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
         except Exception as error:  # the library raises no narrower class
-            said = next(iter(str(error).splitlines()), type(error).__name__)
+            message = next(iter(str(error).splitlines()), type(error).__name__)
             raise RedpencilError(
-                f"the tokenizer cannot cut a text ({said})",
+                f"the tokenizer cannot split a text ({message})",
                 field="--tokenizer",
-                hint="give one that has a token for everything, or leave it out for weights of words",
+                hint="give one that has a token for any text, or leave it out for weights of words",
             ) from None
 
 
 def load_cutter(folder: Path, template: str = "{prompt}") -> Cutter:
-    """The tokenizer of a checkpoint folder: `tokenizer.json`, and its end-of-sequence token as `tokenizer_config.json`
-    names it.
+    """Load the tokenizer of a checkpoint folder from `tokenizer.json`, and the end-of-sequence token that
+    `tokenizer_config.json` names.
 
     Raises:
-        RedpencilError: if a file is missing or damaged, the end-of-sequence token is not said or is no token, or the
-            template does not fit.
+        RedpencilError: if a file is missing or damaged, the end-of-sequence token is not named or unknown, or the
+            template lacks {prompt}.
     """
     if "{prompt}" not in template:
         raise RedpencilError("the template has no {prompt}", hint="write {prompt} where the prompt goes")
@@ -118,7 +118,7 @@ def load_cutter(folder: Path, template: str = "{prompt}") -> Cutter:
     eos_id = tokenizer.token_to_id(name)
     if eos_id is None:
         raise RedpencilError(
-            f"the end-of-sequence token {name!r} is no token of the tokenizer", file=path, hint="save it again"
+            f"the end-of-sequence token {name!r} is not a token of the tokenizer", file=path, hint="save it again"
         )
     return Cutter(tokenizer, eos_id, template)
 
@@ -126,15 +126,15 @@ def load_cutter(folder: Path, template: str = "{prompt}") -> Cutter:
 def _eos_token(path: Path) -> str:
     config = read_json(path)
     for key in ("eos_token", "sep_token"):
-        found = config.get(key) if isinstance(config, dict) else None
-        name = found.get("content") if isinstance(found, dict) else found
+        token = config.get(key) if isinstance(config, dict) else None
+        name = token.get("content") if isinstance(token, dict) else token
         if isinstance(name, str):
             return name
     raise RedpencilError("no end-of-sequence token is named", file=path, field="eos_token", hint="set eos_token")
 
 
 def figa_row(edit: Edit, weights: Weights, cutter: Cutter | None = None) -> Row | Unfit:
-    """An edit as a row of the layout above, or why it is none: it has no correction to learn from."""
+    """Turn an edit into a row of the layout above, or say why not: it has no correction to learn from."""
     unfit = no_correction(edit)
     if unfit is not None:
         return unfit
@@ -204,21 +204,35 @@ def _columns(
 
 
 def edit_of_row(row: Mapping[str, Any]) -> Edit:
-    """A row of the layout above, or of SPA with an id, as an edit; weights and token ids are left out.
+    """Read a row of the layout above, or of SPA with an id, as an edit; weights and token ids are ignored.
 
-    Columns that are not of the layout are kept in `meta`.
+    Columns outside the layout are kept in `meta`.
 
     Raises:
         RedpencilError: naming the field.
     """
-    prompt, given = text(row, "instruction"), optional_text(row, "input")
+    prompt, input_ = text(row, "instruction"), optional_text(row, "input")
     own = {"instruction", "input", "original_output", "revised_output", "meta"} | DERIVED
     record: Row = {key: value for key, value in row.items() if key not in own}
-    record["prompt"] = f"{prompt}\n\n{given}" if given else prompt
+    record["prompt"] = f"{prompt}\n\n{input_}" if input_ else prompt
     record["original"], record["edited"] = text(row, "original_output"), text(row, "revised_output")
     others = {key: row[key] for key in ("prompt", "original", "edited") if key in row}
     meta = read_meta(row.get("meta"))
     for key in others.keys() & meta.keys():
-        raise RedpencilError("the key stands both in the row and in its meta", field=key, hint="rename one of the two")
+        raise RedpencilError("the key is both in the row and in its meta", field=key, hint="rename one of the two")
     record["meta"] = others | meta
     return parse_record(record, Edit)
+
+
+def _edits(row: Values) -> Iterator[Draft]:
+    edit = edit_of_row({**row, "id": ""})
+    own = {f.name: getattr(edit, f.name) for f in fields(Edit) if f.name not in ("id", "meta")}
+    yield Draft(own, frozenset(row) - {"id"}, edit.meta)
+
+
+FIGA = Format(
+    "figa",
+    "FIGA token weights: instruction, input, original_output, revised_output",
+    {Kind.EDITS: Reader((("instruction", "original_output", "revised_output"),), _edits)},
+    natural=(((), Kind.EDITS),),
+)

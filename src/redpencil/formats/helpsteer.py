@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from redpencil.formats.base import UNDECIDED, Draft, Format, Kind, Nothing, Reader, Values, expected, number, text
 from redpencil.formats.conversations import Prompted, messages_in, prompt_of
-from redpencil.formats.judged import Judged, Side, readers
+from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
 from redpencil.records import Preference
 
 _PREFERENCE = ("context", "response1", "response2", "overall_preference")
@@ -22,8 +22,8 @@ _FEEDBACK = ("context", "response")
 HUMAN = "human"
 
 
-def _preferred(row: Values) -> Judged | Nothing:
-    """Two answers and which is better; of two edits the one that follows the feedback."""
+def _preferred(row: Values) -> PreferencePair | Nothing:
+    """Two answers and the better one; of two edits the one that follows the feedback."""
     if "good_edited_response" in row:
         return _pair(row, "good_edited_response", "bad_edited_response", Preference.FIRST)
     if "response1" not in row:
@@ -37,7 +37,7 @@ def _preferred(row: Values) -> Judged | Nothing:
     return _pair(row, "response1", "response2", better)
 
 
-def _corrected(row: Values) -> Judged | Nothing:
+def _corrected(row: Values) -> PreferencePair | Nothing:
     """An answer and its edit; of two edits the one that follows the feedback."""
     if "original_response" not in row:
         return _preferred(row)
@@ -45,9 +45,9 @@ def _corrected(row: Values) -> Judged | Nothing:
     return _pair(row, edited, "original_response", Preference.FIRST, editor=HUMAN)
 
 
-def _pair(row: Values, first: str, second: str, preference: Preference, editor: str = "") -> Judged:
+def _pair(row: Values, first: str, second: str, preference: Preference, editor: str = "") -> PreferencePair:
     prompt = _prompt(row)
-    return Judged(
+    return PreferencePair(
         Side(prompt, text(row, first), frozenset({first})),
         Side(prompt, text(row, second), frozenset({second})),
         preference,
@@ -61,8 +61,8 @@ def _prompt(row: Values) -> Prompted:
     return prompt_of(messages_in(row["context"], "context"), "context")
 
 
-_JUDGED = readers(_preferred, _PREFERENCE, _EDIT, _QUALITY)
-_CORRECTED = readers(_corrected, _EDIT, _QUALITY, _PREFERENCE)
+_PAIRS = pair_readers(_preferred, _PREFERENCE, _EDIT, _QUALITY)
+_CORRECTED = pair_readers(_corrected, _EDIT, _QUALITY, _PREFERENCE)
 
 
 def _responses(row: Values) -> Iterator[Draft | Nothing]:
@@ -83,7 +83,7 @@ HELPSTEER3 = Format(
     "helpsteer3",
     "HelpSteer3: context with response1, response2, overall_preference; or original_response, edited_response",
     {
-        Kind.COMPARISONS: _JUDGED[Kind.COMPARISONS],
+        Kind.COMPARISONS: _PAIRS[Kind.COMPARISONS],
         Kind.EDITS: _CORRECTED[Kind.EDITS],
         Kind.RESPONSES: Reader((_EDIT, _QUALITY, _PREFERENCE, _FEEDBACK), _responses),
         Kind.EXAMPLES: _CORRECTED[Kind.EXAMPLES],

@@ -1,7 +1,7 @@
 r"""HH-RLHF (https://github.com/anthropics/hh-rlhf): two dialogues in one text each, chosen and rejected.
 
-Turns begin with "\n\nHuman:" and "\n\nAssistant:"; the last one is the answer. One blank after the colon belongs to the
-marker, all else to the text.
+Turns begin with "\n\nHuman:" and "\n\nAssistant:"; the last one is the answer. One space after the colon belongs to the
+marker, everything else to the text.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Final
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import Format, Kind, Values, text
 from redpencil.formats.conversations import Message, answer_in, prompt_of
-from redpencil.formats.judged import Judged, Side, readers
+from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
 from redpencil.records import Preference
 
 _TURN: Final = re.compile(r"(?:\A|\n\n)(Human|Assistant): ?")
@@ -18,7 +18,7 @@ _ROLES: Final = {"Human": "user", "Assistant": "assistant"}
 
 
 def turns(dialogue: str, column: str) -> tuple[Message, ...]:
-    """The messages of a dialogue.
+    """Split a dialogue into messages.
 
     Raises:
         RedpencilError: if it does not begin with a turn.
@@ -34,8 +34,8 @@ def turns(dialogue: str, column: str) -> tuple[Message, ...]:
     return tuple({"role": _ROLES[name], "content": content} for name, content in pairs)
 
 
-def _judged(row: Values) -> Judged:
-    return Judged(_side(row, "chosen"), _side(row, "rejected"), Preference.FIRST)
+def _pair_of(row: Values) -> PreferencePair:
+    return PreferencePair(_side(row, "chosen"), _side(row, "rejected"), Preference.FIRST)
 
 
 def _side(row: Values, column: str) -> Side:
@@ -46,6 +46,6 @@ def _side(row: Values, column: str) -> Side:
 HH_RLHF = Format(
     "hh-rlhf",
     r'HH-RLHF dialogues: chosen and rejected texts with "\n\nHuman:" and "\n\nAssistant:" turns',
-    readers(_judged, ("chosen", "rejected")),
+    pair_readers(_pair_of, ("chosen", "rejected")),
     natural=(((), Kind.COMPARISONS),),
 )

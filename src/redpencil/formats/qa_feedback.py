@@ -84,7 +84,7 @@ def _comparisons(row: Values) -> Iterator[Draft | Nothing]:
 
 
 def _feedback(row: Values) -> tuple[str, dict[str, Any]]:
-    """The corrected text, and the labelled spans and what else the feedback says, for `meta`."""
+    """The corrected text, and the labelled spans and the rest of the feedback, for `meta`."""
     feedback = row["feedback"]
     if not isinstance(feedback, dict):
         raise expected("an object with errors and corrected-prediction", feedback, "feedback")

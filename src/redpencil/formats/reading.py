@@ -1,26 +1,37 @@
-"""Reads rows of any format as records: a stream, with every row that gives none accounted for."""
+"""Read rows of any format as a stream of records, and import them into a file, with every skipped row listed.
+
+The list of an import is `<out>.skipped.jsonl`. Each line has `file`, `line` (null where the source has no lines),
+`row_number`, `field`, `problem` and `row`. Where nothing is skipped, a list from an earlier import is removed.
+"""
 
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, BinaryIO, Final
 
 from redpencil.errors import RedpencilError
+from redpencil.files import whole_file
 from redpencil.formats.base import RECORDS, Draft, Format, Kind, Nothing, Values, expected
-from redpencil.formats.columns import in_the_way, renamed
+from redpencil.formats.columns import name_taken, renamed
 from redpencil.formats.registry import check_columns, check_kind, check_renames
-from redpencil.formats.rows import meta_of
 from redpencil.formats.text_files import Place, Source, SourceRow
-from redpencil.formats.values import plain_row
-from redpencil.records import Comparison, Edit, EditOutcome, Example, Prompt, Response
+from redpencil.formats.values import meta_of, plain_row, safe_line
+from redpencil.formats.writing import skipped_file
+from redpencil.records import Comparison, Edit, EditOutcome, Example, Prompt, Response, write_records
+from redpencil.runs import Progress, no_progress
 
-Found = Prompt | Example | Response | Comparison | Edit
+_STEP = 64
+
+ImportedRecord = Prompt | Example | Response | Comparison | Edit
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row that gave no record, or one record less: where, why and what was there."""
+    """A row that gave no record, or one record fewer: its place, the reason and its content."""
 
     place: Place
     problem: str
@@ -30,14 +41,14 @@ class Skipped:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the rows so far.
+    """Counts of the rows so far.
 
     Args:
-        kind: what the rows are read as; None until the first one is seen.
-        rows: rows that were read.
-        records: records that they gave.
-        nothing: sound rows that hold nothing of the kind, by reason.
-        bad: rows that were passed over because of a mistake in them.
+        kind: the kind that rows are read as; None before the first row.
+        rows: rows read.
+        records: records made of them.
+        nothing: valid rows that hold nothing of the kind, by reason.
+        bad: rows skipped because of a mistake in them.
         dropped: columns to leave out that a row had.
     """
 
@@ -51,14 +62,14 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How rows are to be read.
+    """The request of an import.
 
     Args:
-        format: what they are.
-        kind: what to read them as; None leaves it to the first row's columns.
-        columns: from the name that the format expects to the row's own.
+        format: the format of the rows.
+        kind: the kind to read them as; None decides by the columns of the first row.
+        columns: the row's own name of a column by the name that the format expects.
         drop: columns to leave out.
-        on_error_skip: whether a bad row is passed over instead of ending the work.
+        on_error_skip: whether to skip a bad row instead of stopping.
     """
 
     format: Format
@@ -68,20 +79,110 @@ class Wanted:
     on_error_skip: bool = False
 
 
-def read_records(source: Source, wanted: Wanted, tally: Tally, skipped: Callable[[Skipped], None]) -> Iterator[Found]:
-    """The records of a source.
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """The result of an import. `kind` is what the rows were read as, `nothing` counts valid rows without a record.
 
-    A row's id is its own (column `id`, text or a whole number), else the source's name and the row's number. Where one
-    row gives several records, they are told apart by an ending. An id that occurs twice is a mistake of the second row.
+    `undropped` are columns to leave out that no row had.
+    """
+
+    kind: Kind
+    rows: int
+    records: int
+    nothing: dict[str, int]
+    bad: int
+    skipped_file: Path | None
+    undropped: tuple[str, ...] = ()
+
+
+def import_rows(
+    source: Source, wanted: Wanted, out: Path, *, limit: int | None = None, progress: Progress = no_progress
+) -> Imported:
+    """Read a source and write its records to `out` as JSONL.
 
     Args:
         source: an open source.
-        wanted: how to read it.
-        tally: counts on while the records are drawn.
+        wanted: the request.
+        out: the file, which appears only when everything is written.
+        limit: the largest number of records; the rows after them are not read.
+        progress: called with kB or rows done and in total, and the number of records.
+
+    Raises:
+        RedpencilError: as `read_records`; and if no row gives a record, in which case only the list is written.
+    """
+    tally = Tally()
+    side = skipped_file(out)
+    with ExitStack() as files:
+        listing: list[BinaryIO] = []
+
+        def skipped(row: Skipped) -> None:
+            if not listing:
+                listing.append(files.enter_context(whole_file(side)))
+            listing[0].write((safe_line(_entry(row)) + "\n").encode("utf-8"))
+
+        records = islice(read_records(source, wanted, tally, skipped), limit)
+        first = next(records, None)
+        if first is not None:
+            with whole_file(out) as file:
+                write_records(file, _watched(chain([first], records), source, tally, progress), out)
+                if listing:
+                    listing[0].flush()  # what finds no room for its list must not replace the file
+    if not listing:
+        side.unlink(missing_ok=True)
+    if first is None or tally.kind is None:
+        reasons = {"bad rows": tally.bad, **tally.nothing}
+        counted = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+        raise RedpencilError(
+            f"no row gives a record ({counted})", file=source.file, hint=f"see why in {side}, or try another --as"
+        )
+    return Imported(
+        tally.kind,
+        tally.rows,
+        tally.records,
+        dict(tally.nothing),
+        tally.bad,
+        side if listing else None,
+        tuple(sorted(wanted.drop - tally.dropped)),
+    )
+
+
+def _entry(row: Skipped) -> dict[str, object]:
+    place = row.place
+    return {
+        "file": place.file,
+        "line": place.line,
+        "row_number": place.row,
+        "field": row.field,
+        "problem": row.problem,
+        "row": row.row,
+    }
+
+
+def _watched(
+    records: Iterator[ImportedRecord], source: Source, tally: Tally, progress: Progress
+) -> Iterator[ImportedRecord]:
+    for record in records:
+        if tally.records % _STEP == 0:
+            progress(*source.position(), f"{tally.records} {tally.kind}")
+        yield record
+
+
+def read_records(
+    source: Source, wanted: Wanted, tally: Tally, skipped: Callable[[Skipped], None]
+) -> Iterator[ImportedRecord]:
+    """Read the records of a source.
+
+    A row's id is its own (column `id`, text or a whole number), else the source's name and the row's number. Several
+    records of one row get different endings. An id that occurs twice is a mistake of the second row.
+
+    Args:
+        source: an open source.
+        wanted: the request.
+        tally: updated while the records are read.
         skipped: called with each row that gives nothing.
 
     Raises:
-        RedpencilError: naming file, line or row, and field, at the first bad row unless these are to be passed over;
+        RedpencilError: naming file, line or row, and field, at the first bad row unless such rows are to be skipped;
             for a source that is damaged or empty; and as `check_kind` and `check_renames`.
     """
     if wanted.kind is not None:
@@ -92,25 +193,28 @@ def read_records(source: Source, wanted: Wanted, tally: Tally, skipped: Callable
     for row in source.rows:
         tally.rows += 1
         try:
-            found, reasons = _records_of(row, wanted, tally, source.name, ids)
+            records, reasons = _records_of(row, wanted, tally, source.name, ids)
         except RedpencilError as error:
             if not wanted.on_error_skip:
                 raise
             tally.bad += 1
-            given = row.values if row.error is None else row.raw
-            skipped(Skipped(row.place, error.problem, error.field, given))
+            content = row.values if row.error is None else row.raw
+            skipped(Skipped(row.place, error.problem, error.field, content))
             continue
         for reason in reasons:
             tally.nothing[reason] += 1
             skipped(Skipped(row.place, reason, None, row.values))
-        for record in found:
+        for record in records:
             tally.records += 1
             yield record
     if tally.rows == 0:
-        raise RedpencilError("there is no row in it", file=source.file, hint="give a file with rows")
+        raise RedpencilError("it has no rows", file=source.file, hint="give a file with rows")
 
 
-def _records_of(row: SourceRow, wanted: Wanted, tally: Tally, name: str, ids: "_Ids") -> tuple[list[Found], list[str]]:
+def _records_of(
+    row: SourceRow, wanted: Wanted, tally: Tally, name: str, ids: "_Ids"
+) -> tuple[list[ImportedRecord], list[str]]:
+    """The records of a row, and the reasons why it gives none or fewer."""
     if row.error is not None:
         raise row.error
     try:
@@ -147,12 +251,14 @@ _OPTIONAL: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.COMPARISONS: ("annotator",),
     Kind.EDITS: ("editor", "outcome"),
 }
+
 _OUTCOMES: Final = {str(one): one for one in EditOutcome}
+
 _TRUTH: Final = {"true": True, "false": False}
 
 
-def _record(draft: Draft, row: Values, kind: Kind, base: str) -> Found:
-    """The record of a draft: columns named as optional fields fill these, all other columns go to `meta`."""
+def _record(draft: Draft, row: Values, kind: Kind, base: str) -> ImportedRecord:
+    """Make the record of a draft: columns named like optional fields fill these, all others go to `meta`."""
     fields = dict(draft.fields)
     rest = {column: value for column, value in row.items() if column not in draft.used and column != "id"}
     for name in _OPTIONAL[kind]:
@@ -166,12 +272,12 @@ def _record(draft: Draft, row: Values, kind: Kind, base: str) -> Found:
             fields[name] = draft.defaults[name]
     fields["id"] = f"{base}-{draft.suffix}" if draft.suffix else base
     fields["meta"] = _meta(rest, draft.meta)
-    record: Found = RECORDS[kind](**fields)
+    record: ImportedRecord = RECORDS[kind](**fields)
     return record
 
 
 def _optional(name: str, value: object) -> tuple[bool, object]:
-    """Whether a value is good for an optional field, and what it means there."""
+    """Return whether a value suits an optional field, and its meaning there."""
     if name == "finished":
         meant = _TRUTH.get(value.strip().lower()) if isinstance(value, str) else value
         return isinstance(meant, bool), meant
@@ -182,26 +288,26 @@ def _optional(name: str, value: object) -> tuple[bool, object]:
 
 
 def _meta(rest: dict[str, Any], added: Values) -> dict[str, Any]:
-    """Columns that no field holds, those of a column `meta` (an object or its JSON text), and what the format adds."""
+    """Merge columns that no field holds, the content of a column `meta` and the additions of the format."""
     inner: dict[str, Any] = {}
     if "meta" in rest:
-        found = meta_of(rest["meta"])
-        if found is not None:
-            inner = found
+        parsed = meta_of(rest["meta"])
+        if parsed is not None:
+            inner = parsed
             del rest["meta"]
     for key in rest.keys() & inner.keys():
-        raise RedpencilError("the key stands both in the row and in its meta", field=key, hint="rename one of the two")
+        raise RedpencilError("the key is both in the row and in its meta", field=key, hint="rename one of the two")
     meta = {**inner, **rest}
     for key, value in added.items():
         if key in meta and meta[key] != value:
             if f"{key}_column" in meta:
-                raise in_the_way(key)
+                raise name_taken(key)
             meta[f"{key}_column"] = meta.pop(key)
     return {**meta, **added}
 
 
 class _Ids:
-    """Which ids have occurred: a hash and a line or row each, so that memory stays small with long ids too."""
+    """The ids so far, as a hash and a line or row each, so that memory stays small with long ids too."""
 
     def __init__(self) -> None:
         self.seen: dict[int, int] = {}
@@ -212,7 +318,7 @@ class _Ids:
             if hashed in self.seen:
                 unit = "row" if place.line is None else "line"
                 raise RedpencilError(
-                    f"the id {one!r} stands on {unit} {self.seen[hashed]} already",
+                    f"the id {one!r} is already on {unit} {self.seen[hashed]}",
                     field="id",
                     hint="give each row an id of its own, or leave the column out with `--drop id`",
                 )

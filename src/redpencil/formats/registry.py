@@ -1,15 +1,15 @@
-"""All formats that can be read, by name, and which of them a row fits."""
+"""All formats that can be read, by name, and checks of a row against them."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from redpencil.errors import RedpencilError
-from redpencil.formats import alpaca, columns, helpsteer, hh, qa_feedback, rewardbench, trl, ultrafeedback
+from redpencil.formats import alpaca, columns, figa, helpsteer, hh, qa_feedback, rewardbench, trl, ultrafeedback
 from redpencil.formats.base import Draft, Format, Kind, Reader, Values
 
 FORMATS: Final[Mapping[str, Format]] = {
-    each.name: each
-    for each in (
+    format_.name: format_
+    for format_ in (
         columns.REDPENCIL,
         trl.PREFERENCE,
         trl.PROMPT,
@@ -21,14 +21,14 @@ FORMATS: Final[Mapping[str, Format]] = {
         helpsteer.HELPSTEER3,
         qa_feedback.QA_FEEDBACK,
         rewardbench.REWARDBENCH,
-        columns.FIGA,
+        figa.FIGA,
         columns.COLUMNS,
     )
 }
 
 
 def find_format(name: str) -> Format:
-    """A format by its name.
+    """Find a format by its name.
 
     Raises:
         RedpencilError: if there is none.
@@ -39,10 +39,10 @@ def find_format(name: str) -> Format:
 
 
 def check_kind(format_: Format, kind: Kind) -> None:
-    """Refuse a kind of record that the format does not give.
+    """Refuse a kind of record that the format cannot be read as.
 
     Raises:
-        RedpencilError: naming those that it gives.
+        RedpencilError: naming the kinds that it can.
     """
     if kind not in format_.readers:
         raise RedpencilError(
@@ -52,15 +52,15 @@ def check_kind(format_: Format, kind: Kind) -> None:
         )
 
 
-def check_renames(format_: Format, given: Mapping[str, str]) -> None:
-    """Refuse columns to be given a name that the format does not know, where that is surely a mistake.
+def check_renames(format_: Format, renames: Mapping[str, str]) -> None:
+    """Refuse to rename a column to a name that the format does not know, where that is certainly a mistake.
 
-    Formats of named columns have no others than the fields of records and what other commands read from `meta`; in the
-    other formats a column may be one that is kept as it is, unless the two names were turned round.
+    Formats of named columns know only the fields of records and the keys that other commands read from `meta`; in the
+    other formats a column may also be one that is kept as it is, unless the two names were swapped.
 
     Args:
         format_: the format.
-        given: from the name that the format expects to the row's own.
+        renames: the row's own name of a column by the name that the format expects.
 
     Raises:
         RedpencilError: naming the column, and how to write it.
@@ -68,11 +68,11 @@ def check_renames(format_: Format, given: Mapping[str, str]) -> None:
     strict = format_ in (columns.COLUMNS, columns.REDPENCIL)
     needed = {name for reader in format_.readers.values() for names in reader.needs for name in names}
     known = needed | set(columns.FIELDS)
-    for name, own in given.items():
-        turned_round = own in (known if strict else needed)
-        if name not in known and (strict or turned_round):
-            turned = f"--column {own}={name}" if turned_round else f"with FIELD one of {', '.join(columns.FIELDS)}"
-            raise RedpencilError(f"no field called {name!r}", field="--column", hint=f"write FIELD=YOURS: {turned}")
+    for name, own in renames.items():
+        swapped = own in (known if strict else needed)
+        if name not in known and (strict or swapped):
+            example = f"--column {own}={name}" if swapped else f"with FIELD one of {', '.join(columns.FIELDS)}"
+            raise RedpencilError(f"no field called {name!r}", field="--column", hint=f"write FIELD=YOURS: {example}")
 
 
 def check_columns(row: Values, format_: Format, kind: Kind, *, asked: bool = True) -> None:
@@ -81,11 +81,11 @@ def check_columns(row: Values, format_: Format, kind: Kind, *, asked: bool = Tru
     Args:
         row: the row.
         format_: the format.
-        kind: what the row is read as.
-        asked: whether somebody asked for that kind.
+        kind: the kind that the row is read as.
+        asked: whether the user named that kind.
 
     Raises:
-        RedpencilError: naming the columns that there are, those that were expected, and which format fits instead.
+        RedpencilError: naming the row's columns, the expected ones, and the formats that fit.
     """
     reader = format_.readers[kind]
     if reader.fits(row):
@@ -108,7 +108,7 @@ def _hint(row: Values, kind: Kind, needed: tuple[str, ...]) -> str:
 
 
 def _naming_responses(row: Values) -> str:
-    """An example of how to name columns, with the first two that the row has."""
+    """Give an example of how to name columns, with the first two that the row has."""
     own = [name for name in row if name != "id"]
     own = own if len(own) > 1 else ["question", "answer"]
     return (
@@ -118,20 +118,20 @@ def _naming_responses(row: Values) -> str:
 
 
 def _fitting(row: Values, kind: Kind) -> list[str]:
-    """What the row can be read as: first what explains most of its columns, then what gives most kinds of records."""
-    found: list[tuple[int, int, str]] = []
-    for each in FORMATS.values():
-        for wanted in (kind, each.natural_kind(row)):
-            reader = each.readers.get(wanted)
+    """Options that fit the row: first what explains most of its columns, then what gives most kinds of records."""
+    options: list[tuple[int, int, str]] = []
+    for format_ in FORMATS.values():
+        for option in (kind, format_.natural_kind(row)):
+            reader = format_.readers.get(option)
             if reader is not None and reader.fits(row):
-                kinds = sum(other.fits(row) for other in each.readers.values())
-                found.append((-_explained(row, reader), -kinds, f"`--format {each.name} --as {wanted}`"))
+                kinds = sum(other.fits(row) for other in format_.readers.values())
+                options.append((-_explained(row, reader), -kinds, f"`--format {format_.name} --as {option}`"))
                 break
-    return [name for *_, name in sorted(found, key=lambda one: one[:2])[:3]]
+    return [name for *_, name in sorted(options, key=lambda option: option[:2])[:3]]
 
 
 def _explained(row: Values, reader: Reader) -> int:
-    """How many columns the fields of the records come from; 0 where the values are not what the format expects."""
+    """Count the columns that the records' fields come from; 0 where the values do not suit the format."""
     try:
         drafts = [draft for draft in reader.read(row) if isinstance(draft, Draft)]
     except RedpencilError:

@@ -1,36 +1,38 @@
-"""Rows of text files: JSONL, CSV and TSV, a line at a time."""
+"""Rows of text files: JSONL, CSV and TSV as a stream, one JSON array as a whole."""
 
 import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.formats.torn import Lines, take_torn
 from redpencil.records import LONGEST_LINE, endless_line
+from redpencil.text import escape_half_pairs, has_half_pair
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row stands. `row` counts from 1; `line` is None where the source has no lines."""
+    """The position of a row. `row` counts from 1; `line` is None where the source has no lines."""
 
     file: str
     row: int
     line: int | None = None
 
     def error(self, problem: str, *, field: str | None = None, hint: str | None = None) -> RedpencilError:
-        """An error that names the place."""
+        """Make an error that names the place."""
         named = problem if self.line is not None else f"row {self.row}: {problem}"
         return RedpencilError(named, file=self.file, line=self.line, field=field, hint=hint)
 
     def locate(self, error: RedpencilError) -> RedpencilError:
-        """An error about a row's content with the place added."""
+        """Add the place to an error about a row's content."""
         if error.file is not None:
             return error
         return self.error(error.problem, field=error.field, hint=error.hint)
@@ -38,7 +40,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """A row, or what could be seen of one that cannot be read, with its error."""
+    """A row, or the error of one that cannot be read with its raw content."""
 
     place: Place
     values: dict[Any, Any]
@@ -55,10 +57,10 @@ class Source:
 
     Args:
         name: of the file or data set, to make ids from.
-        file: what to name in errors.
-        rows: gone through once.
-        position: how far it has been read, and how far there is to go (0: nobody knows), in kB or rows.
-        unread: what else there is, which nobody asked for: the other splits of a data set.
+        file: its name in errors.
+        rows: its rows, to be read once.
+        position: how much has been read, and the total (0 if unknown), in kB or rows.
+        unread: the other splits of a data set, if none was requested.
     """
 
     name: str
@@ -70,7 +72,7 @@ class Source:
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 LONGEST_FIELD: Final = 1 << 26
-"""Most characters of a CSV field: a quote that is never closed would otherwise take the rest of the file."""
+"""The largest number of characters in a CSV field, so that an unclosed quote does not read the whole file."""
 CARRIAGE_RETURN: Final = (
     "a carriage return inside the line, such as old Macs end lines with",
     r"end each line with \n or \r\n, and put quotes around fields that hold line ends",
@@ -79,7 +81,7 @@ JSON_OBJECT: Final = 'write one object a line, such as {"prompt": "...", "respon
 
 
 def damaged(path: Path, error: Exception, line: int | None = None) -> RedpencilError:
-    """The error of a compressed file that ends early or is not what it seems."""
+    """Return the error for a compressed file that ends early or is not valid."""
     return RedpencilError(
         f"the compressed file is damaged or ends early ({error})", file=path, line=line, hint="get the file again"
     )
@@ -89,7 +91,7 @@ DAMAGE: Final = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 def first_bytes(stream: BinaryIO, path: Path, count: int) -> bytes:
-    """The first bytes of a stream, which is then at its beginning again.
+    """Read the first bytes of a stream, and go back to its beginning.
 
     Raises:
         RedpencilError: if it is compressed and damaged.
@@ -103,10 +105,10 @@ def first_bytes(stream: BinaryIO, path: Path, count: int) -> bytes:
 
 
 def numbered(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines with their numbers, without a byte order mark.
+    """Read lines with their numbers, without a byte order mark.
 
     Raises:
-        RedpencilError: if the file is compressed and damaged, or a line has no end.
+        RedpencilError: if the file is compressed and damaged, or a line is too long.
     """
     number = 0
     try:
@@ -120,15 +122,15 @@ def numbered(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def json_rows(stream: BinaryIO, path: Path) -> Rows:
-    """Rows of JSONL; blank lines are passed over."""
+    """Read the rows of JSONL as a stream; blank lines are skipped."""
     count = 0
-    decoder, twice = watching_decoder()
+    decoder, repeated = watching_decoder()
     for number, raw in numbered(stream, path):
         if not raw.strip():
             continue
         count += 1
         place = Place(str(path), count, number)
-        twice.clear()
+        repeated.clear()
         try:
             text = raw.decode("utf-8").rstrip("\r\n")  # an error there would be on a second line
             row = decoder.decode(text)
@@ -137,27 +139,76 @@ def json_rows(stream: BinaryIO, path: Path) -> Rows:
         except RecursionError:
             yield SourceRow(place, {}, place.error("JSON that is nested too deeply", hint=JSON_OBJECT), "")
         else:
-            yield object_row(place, row, twice, text)
+            yield object_row(place, row, repeated, text)
+
+
+def array_rows(stream: BinaryIO, path: Path) -> Rows:
+    """Read the elements of one JSON array, which should be objects. The text of the file is held in memory.
+
+    Raises:
+        RedpencilError: if the file is not JSON or not UTF-8, naming the line.
+    """
+    text = _whole_text(stream, path)
+    decoder, repeated = watching_decoder()
+    try:
+        decoder.decode(text)
+    except json.JSONDecodeError as error:
+        problem = f"not valid JSON ({error.msg} at column {error.colno})"
+        hint = "correct the file, or write it again"
+        raise RedpencilError(problem, file=path, line=error.lineno, hint=hint) from None
+    except ValueError as error:
+        raise RedpencilError(f"JSON that cannot be read ({error})", file=path, hint="shorten the number") from None
+    except RecursionError:
+        raise RedpencilError("JSON that is nested too deeply", file=path, hint="give an array of flat rows") from None
+    # Decoded again one by one: so a row whose keys repeat is known with its text, and only one row is held.
+    at, count = _between(text, text.index("[") + 1), 0
+    while text[at] != "]":
+        repeated.clear()
+        row, end = decoder.raw_decode(text, at)
+        count += 1
+        yield object_row(Place(str(path), count), row, repeated, text[at:end])
+        at = _between(text, end)
+
+
+def _whole_text(stream: BinaryIO, path: Path) -> str:
+    try:
+        content = stream.read()
+        return content.decode("utf-8-sig")
+    except DAMAGE as error:
+        raise damaged(path, error) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise RedpencilError("not valid UTF-8", file=path, line=line, hint="convert the file to UTF-8") from None
+
+
+_BETWEEN: Final = re.compile(r"[\s,]*")
+
+
+def _between(text: str, at: int) -> int:
+    """The place behind the white space and the comma at `at`, in text that is known to be valid JSON."""
+    match = _BETWEEN.match(text, at)
+    assert match is not None
+    return match.end()
 
 
 def watching_decoder() -> tuple[json.JSONDecoder, list[str]]:
-    """A decoder, and a list to which it adds the keys that stand twice in one object, of which it keeps the last."""
-    twice: list[str] = []
+    """A decoder, and a list to which it adds each key that an object has more than once; the last value is kept."""
+    repeated: list[str] = []
 
     def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            twice.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        return found
+        row = dict(pairs)
+        if len(row) < len(pairs):
+            repeated.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        return row
 
-    return json.JSONDecoder(object_pairs_hook=object_of), twice
+    return json.JSONDecoder(object_pairs_hook=object_of), repeated
 
 
-def object_row(place: Place, row: object, twice: Sequence[str], raw: str) -> SourceRow:
-    """A row that should be an object; its text `raw` is named where keys stand twice in it."""
-    if twice:
-        name = twice[0].encode("utf-8", "backslashreplace").decode()
-        clash = place.error("the key stands twice in one object", field=name, hint="give each key once")
+def object_row(place: Place, row: object, repeated: Sequence[str], raw: str) -> SourceRow:
+    """A row that should be an object without `repeated` keys; `raw` is its text."""
+    if repeated:
+        name = escape_half_pairs(repeated[0])
+        clash = place.error("the key occurs twice in one object", field=name, hint="give each key once")
         return SourceRow(place, {}, clash, raw)
     if isinstance(row, dict):
         return SourceRow(place, row)
@@ -177,48 +228,47 @@ def _unreadable(place: Place, error: ValueError) -> RedpencilError:
 
 
 def csv_rows(stream: BinaryIO, path: Path, delimiter: str) -> Rows:
-    """Rows of a table with a header; all values are text. A row's line is the one that it begins on.
+    """Read the rows of a table with a header; all values are text. A row's line is the one that it begins on.
 
-    A header that the delimiter leaves in one piece, and a semicolon, tab or comma does not, is cut by that.
+    A header that the delimiter leaves in one piece, and a semicolon, tab or comma does not, is split by that.
 
     Raises:
-        RedpencilError: if the header is missing, names a column twice or is not UTF-8.
+        RedpencilError: if the header is missing, names a column twice or is not UTF-8; and where a quote is not closed
+            or not doubled, since the rows behind it cannot be told from its field.
     """
     # Bytes that are not UTF-8 come through as halves of surrogate pairs, so that only their own row is refused.
-    texts = (raw.decode("utf-8", "surrogateescape") for _, raw in numbered(stream, path))
-    lines = Lines(texts)
-    delimiter = _delimiter(next(iter(lines.ahead(1)), ""), delimiter)
+    lines = (raw.decode("utf-8", "surrogateescape") for _, raw in numbered(stream, path))
+    first_line = next(lines, "")
+    delimiter = _delimiter(first_line, delimiter)
     previous = csv.field_size_limit(LONGEST_FIELD)
     try:
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        reader = csv.reader(chain([first_line], lines), delimiter=delimiter, strict=True)
         header = _header(reader, path)
-        count = 0
-        while True:
-            lines.begin()
-            place = Place(str(path), count + 1, lines.first)
-            try:
-                values = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                count += 1
-                take_torn(lines, delimiter, len(header), endless="larger than field limit" in str(error))
-                yield SourceRow(place, {}, _torn(place, error, lines), lines.raw())
-                continue
+        count, begin = 0, reader.line_num + 1
+        while (values := _next_row(reader, path, begin)) is not None:
             if values:
                 count += 1
-                yield _table_row(place, header, values, delimiter)
+                yield _table_row(Place(str(path), count, begin), header, values, delimiter)
+            begin = reader.line_num + 1
     finally:
         csv.field_size_limit(previous)
 
 
-def _torn(place: Place, error: csv.Error, lines: Lines) -> RedpencilError:
-    if _is_carriage_return(error):
-        return place.error(f"{CARRIAGE_RETURN[0]}{lines.extent()}", hint=CARRIAGE_RETURN[1])
-    return place.error(
-        f"not a row of a table ({error}){lines.extent()}",
-        hint="close each quote, and double those inside a field",
-    )
+def _next_row(reader: Any, path: Path, begin: int) -> list[str] | None:
+    """The fields of the row that begins on line `begin`: none on a blank line, None at the end of the file."""
+    try:
+        fields: list[str] | None = next(reader, None)
+    except csv.Error as error:
+        if _is_carriage_return(error):
+            raise RedpencilError(CARRIAGE_RETURN[0], file=path, line=begin, hint=CARRIAGE_RETURN[1]) from None
+        reach = f", read up to line {reader.line_num:,}" if reader.line_num > begin else ""
+        raise RedpencilError(
+            f"the row that begins here cannot be read ({error}{reach})",
+            file=path,
+            line=begin,
+            hint="close each quote, and double those inside a field; nothing of the file is imported until then",
+        ) from None
+    return fields
 
 
 def _is_carriage_return(error: csv.Error) -> bool:
@@ -226,11 +276,11 @@ def _is_carriage_return(error: csv.Error) -> bool:
 
 
 def _delimiter(header: str, usual: str) -> str:
-    """The delimiter of a table by the first line of its header."""
+    """Find the delimiter of a table in the first line of its header."""
     for delimiter in (usual, ";", "\t", ","):
         try:
             names = next(csv.reader([header], delimiter=delimiter, strict=True), [])
-        except csv.Error:  # a quoted name goes on in the next line
+        except csv.Error:  # a quoted name continues on the next line
             return usual
         if len(names) > 1:
             return delimiter
@@ -247,16 +297,11 @@ def _header(reader: Any, path: Path) -> list[str]:
     named = "begin the file with a line of column names, each once"
     if not any(header):
         raise RedpencilError("no header", file=path, line=1, hint=named)
-    twice = next((name for at, name in enumerate(header) if name in header[:at]), None)
-    if twice is not None:
-        raise RedpencilError("the header names a column twice", file=path, line=1, field=twice, hint=named)
-    if not "".join(header).isascii():
-        try:
-            "".join(header).encode("utf-8")
-        except UnicodeEncodeError:
-            raise RedpencilError(
-                "the header is not valid UTF-8", file=path, line=1, hint="convert the file to UTF-8"
-            ) from None
+    repeated = next((name for at, name in enumerate(header) if name in header[:at]), None)
+    if repeated is not None:
+        raise RedpencilError("the header names a column twice", file=path, line=1, field=repeated, hint=named)
+    if any(map(has_half_pair, header)):
+        raise RedpencilError("the header is not valid UTF-8", file=path, line=1, hint="convert the file to UTF-8")
     return header
 
 
@@ -265,15 +310,11 @@ def _table_row(place: Place, header: list[str], values: list[str], delimiter: st
         raw = io.StringIO()
         csv.writer(raw, delimiter=delimiter, lineterminator="").writerow(values)
         problem = f"{len(values)} fields under a header of {len(header)}"
-        return SourceRow(
-            place, {}, place.error(problem, hint="quote fields that hold delimiters or line ends"), raw.getvalue()
-        )
+        error = place.error(problem, hint="quote fields that hold delimiters or line ends")
+        return SourceRow(place, {}, error, raw.getvalue())
     row = dict(zip(header, values, strict=True))
     for column, value in row.items():
-        if not value.isascii():
-            try:
-                value.encode("utf-8")
-            except UnicodeEncodeError as error:
-                problem = f"not valid UTF-8 at character {error.start}"
-                return SourceRow(place, {}, place.error(problem, field=column, hint="convert the file to UTF-8"), row)
+        if has_half_pair(value):
+            error = place.error("not valid UTF-8", field=column, hint="convert the file to UTF-8")
+            return SourceRow(place, {}, error, row)
     return SourceRow(place, row)

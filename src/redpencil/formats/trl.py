@@ -1,8 +1,8 @@
 """TRL's data set types, https://huggingface.co/docs/trl/dataset_formats: texts, or lists of messages.
 
-A preference pair without a prompt column has its prompt in both sides. In messages it is all that stands before the
-last one. In texts it is the beginning that both share, up to a word's end; where the answers themselves begin alike
-nobody can tell them from the prompt, so dialogues are better read as `hh-rlhf`, and edits with an explicit prompt.
+A preference pair without a prompt column has its prompt in both sides. In messages it is everything before the last
+one. In texts it is the beginning that both share, up to the end of a word; where the answers begin alike too, they
+cannot be told from the prompt, so read dialogues as `hh-rlhf`, and give edits an explicit prompt.
 """
 
 from collections.abc import Iterator
@@ -10,23 +10,23 @@ from collections.abc import Iterator
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import Draft, Format, Kind, Nothing, Reader, Values, expected
 from redpencil.formats.conversations import Message, Prompted, answer_in, messages_in, prompt_of
-from redpencil.formats.judged import Judged, Side, readers
+from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
 from redpencil.records import Preference
 
 _ORDER = {"first": Preference.FIRST, "second": Preference.SECOND}
 
 
-def judged_pair(row: Values) -> Judged:
-    """A row with chosen and rejected sides. A column `preference` of our own export says which of two was chosen.
+def preference_pair(row: Values) -> PreferencePair:
+    """Read a row with chosen and rejected sides. The column `preference` of redpencil's export keeps their order.
 
     Raises:
-        RedpencilError: if a side is no answer, or the prompt cannot be told from the answers.
+        RedpencilError: if a side is not an answer, or the prompt cannot be told from the answers.
     """
     chosen, rejected = _sides(row)
     order = row.get("preference")
     placed = _ORDER.get(order) if isinstance(order, str) else None
     first, second = (rejected, chosen) if placed is Preference.SECOND else (chosen, rejected)
-    return Judged(
+    return PreferencePair(
         first,
         second,
         placed or Preference.FIRST,
@@ -41,24 +41,24 @@ def _sides(row: Values) -> tuple[Side, Side]:
         raise expected("text or a list of messages", chosen, "chosen")
     if not isinstance(rejected, list if isinstance(chosen, list) else str):
         raise expected("the same as in chosen, text or a list of messages", rejected, "rejected")
-    given = messages_in(row["prompt"], "prompt") if row.get("prompt") is not None else None
+    asked = messages_in(row["prompt"], "prompt") if row.get("prompt") is not None else None
     if isinstance(chosen, list) or isinstance(rejected, list):
-        return _side(given, chosen, "chosen"), _side(given, rejected, "rejected")
-    if given is None:
+        return _side(asked, chosen, "chosen"), _side(asked, rejected, "rejected")
+    if asked is None:
         prompt = Prompted(_shared_beginning(chosen, rejected))
         cut = len(prompt.text)
         chosen, rejected = chosen[cut:], rejected[cut:]
     else:
-        prompt = prompt_of(given, "prompt")
+        prompt = prompt_of(asked, "prompt")
     return Side(prompt, chosen, frozenset({"chosen"})), Side(prompt, rejected, frozenset({"rejected"}))
 
 
-def _side(given: tuple[Message, ...] | None, value: object, column: str) -> Side:
+def _side(asked: tuple[Message, ...] | None, value: object, column: str) -> Side:
     answered = answer_in(messages_in(value, column), column)
     before = answered.before
-    # Some data repeats the prompt within the sides; where it does not, what stands there goes on from the prompt.
-    if given is not None and before[: len(given)] != given:
-        before = given + before
+    # Some data repeats the prompt within the sides; otherwise the messages there continue the prompt.
+    if asked is not None and before[: len(asked)] != asked:
+        before = asked + before
     return Side(prompt_of(before, column), answered.text, frozenset({column}), meta=answered.meta)
 
 
@@ -91,16 +91,16 @@ def _prompts_of_answers(row: Values) -> Iterator[Draft | Nothing]:
 
 
 def _prompt_and_answer(row: Values) -> tuple[Prompted, str, frozenset[str], Values]:
-    """The prompt, the answer, the columns that they came from, and what they do not hold."""
+    """The prompt, the answer, the columns they came from, and content that they do not hold."""
     if not row.keys() >= {"prompt", "completion"}:
         answered = answer_in(messages_in(row["messages"], "messages"), "messages")
         return prompt_of(answered.before, "messages"), answered.text, frozenset({"messages"}), answered.meta
-    given = messages_in(row["prompt"], "prompt")
+    asked = messages_in(row["prompt"], "prompt")
     used = frozenset({"prompt", "completion"})
     if isinstance(row["completion"], str):
-        return prompt_of(given, "prompt"), row["completion"], used, {}
+        return prompt_of(asked, "prompt"), row["completion"], used, {}
     answered = answer_in(messages_in(row["completion"], "completion"), "completion")
-    return prompt_of(given + answered.before, "prompt"), answered.text, used, answered.meta
+    return prompt_of(asked + answered.before, "prompt"), answered.text, used, answered.meta
 
 
 _PAIR = ("chosen", "rejected")
@@ -109,7 +109,7 @@ _ANSWER = (("prompt", "completion"), ("messages",))
 PREFERENCE = Format(
     "trl-preference",
     "TRL preference pairs: prompt (or none), chosen, rejected; texts or lists of messages",
-    readers(judged_pair, _PAIR),
+    pair_readers(preference_pair, _PAIR),
     natural=(((), Kind.COMPARISONS),),
 )
 PROMPT = Format(

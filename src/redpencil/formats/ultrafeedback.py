@@ -4,9 +4,9 @@ A completion's score is its `overall_score`; where fewer than two have one, its 
 the ratings in its `annotations`. The first of the best and the first of the worst are taken. Equal scores are a tie.
 
 The first release gave some 2,600 completions an `overall_score` of 10, many of which should have been 1. Its authors
-mended it in December 2023: a true 10 goes with a mean rating of more than 4 (https://github.com/OpenBMB/UltraFeedback,
-issue 8 and section Update). So where a 10 goes with a lower one, the row's `overall_score` is not used. Data that
-others binarised from the first release cannot be mended like that.
+corrected it in December 2023: a true 10 goes with a mean rating of more than 4 (https://github.com/OpenBMB/UltraFeedback,
+issue 8 and section Update). So where a 10 goes with a lower one, the row's `overall_score` is not used. Data
+binarised from the first release cannot be corrected like that.
 
 Binarised versions have a prompt with chosen and rejected messages and their scores instead.
 """
@@ -17,8 +17,8 @@ from typing import Any
 
 from redpencil.formats.base import Format, Kind, Nothing, Values, expected, number, optional_text, text
 from redpencil.formats.conversations import Prompted
-from redpencil.formats.judged import Judged, Side, readers
-from redpencil.formats.trl import judged_pair
+from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
+from redpencil.formats.trl import preference_pair
 from redpencil.records import Preference
 
 UNRATED = "rows with fewer than two rated completions"
@@ -27,7 +27,7 @@ _LOW_RATING = 4
 _BINARISED_SCORES = (("score_chosen", "score_rejected"), ("chosen-rating", "rejected-rating"))
 
 
-def _judged(row: Values) -> Judged | Nothing:
+def _pair_of(row: Values) -> PreferencePair | Nothing:
     if "completions" not in row:
         return _binarised(row)
     completions = row["completions"]
@@ -41,7 +41,7 @@ def _judged(row: Values) -> Judged | Nothing:
     worst = min(rated, key=lambda pair: pair[0])
     tie = best[0] == worst[0]
     (score, first), (other, second) = (rated[0], rated[1]) if tie else (best, worst)
-    return Judged(
+    return PreferencePair(
         _side(prompt, first),
         _side(prompt, second),
         Preference.TIE if tie else Preference.FIRST,
@@ -51,7 +51,7 @@ def _judged(row: Values) -> Judged | Nothing:
 
 
 def _rated(completions: Sequence[Values]) -> tuple[str, list[tuple[float, Values]]]:
-    """The measure that the completions are compared by, and those that have it with their scores."""
+    """The measure to compare the completions by, and the completions that have it with their scores."""
     rated: list[tuple[float, Values]] = []
     for measure in _MEASURES:
         if measure == "overall_score" and any(map(_doubtful, completions)):
@@ -64,7 +64,7 @@ def _rated(completions: Sequence[Values]) -> tuple[str, list[tuple[float, Values
 
 
 def _doubtful(completion: Values) -> bool:
-    """Whether the score is a 10 that the ratings contradict."""
+    """Return whether the score is a 10 that the ratings contradict."""
     if number(completion, "overall_score") != 10:
         return False
     rating = _score(completion, "annotations")
@@ -84,26 +84,26 @@ def _score(completion: Values, measure: str) -> float | None:
 
 
 def _rating(annotation: Mapping[str, Any]) -> float | None:
-    found = annotation.get("Rating")
-    return None if found == "N/A" else number(annotation, "Rating")
+    rating = annotation.get("Rating")
+    return None if rating == "N/A" else number(annotation, "Rating")
 
 
 def _side(prompt: Prompted, completion: Values) -> Side:
     return Side(prompt, text(completion, "response"), frozenset(), optional_text(completion, "model"))
 
 
-def _binarised(row: Values) -> Judged:
-    found = judged_pair(row)
+def _binarised(row: Values) -> PreferencePair:
+    pair = preference_pair(row)
     for columns in _BINARISED_SCORES:
         scores = [number(row, column) for column in columns]
         if None not in scores and scores[0] == scores[1]:
-            return Judged(found.first, found.second, Preference.TIE, shared=found.shared)
-    return found
+            return PreferencePair(pair.first, pair.second, Preference.TIE, shared=pair.shared)
+    return pair
 
 
 ULTRAFEEDBACK = Format(
     "ultrafeedback",
     "UltraFeedback: instruction and rated completions, the best against the worst; or binarised",
-    readers(_judged, ("instruction", "completions"), ("prompt", "chosen", "rejected")),
+    pair_readers(_pair_of, ("instruction", "completions"), ("prompt", "chosen", "rejected")),
     natural=(((), Kind.COMPARISONS),),
 )

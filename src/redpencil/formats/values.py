@@ -1,28 +1,26 @@
-"""Values of other people's files as JSON: what a table, a data set or a lenient JSON file may hold, made plain."""
+"""Conversion of values to JSON: from tables, data sets and lenient JSON files, and `meta` to text and back."""
 
 import datetime
 import decimal
 import json
 import math
-import re
 import uuid
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from redpencil.errors import RedpencilError
-
-_HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
+from redpencil.text import HALF_PAIR, escape_half_pairs, has_half_pair
 
 
 def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """A row with values that JSON can hold.
+    """Convert the values of a row to ones that JSON can hold.
 
     NaN becomes null and an infinity its name; dates become ISO 8601; decimals and UUIDs text; bytes text if they are
-    UTF-8; tuples, arrays and NumPy scalars what they hold.
+    UTF-8; tuples, arrays and NumPy scalars their content.
 
     Raises:
-        RedpencilError: naming the column, if a text holds half of a surrogate pair, bytes are no text, the nesting is
-            too deep, or the value is of another type.
+        RedpencilError: naming the column, if a text holds half of a surrogate pair, bytes are not text, the nesting is
+            too deep, or the value has any other type.
     """
     plain: dict[str, Any] = {}
     for column, value in row.items():
@@ -33,8 +31,8 @@ def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
             problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)
             raise RedpencilError(
                 problem,
-                field=name.encode("utf-8", "backslashreplace").decode(),
-                hint="mend the value, or leave the column out with `--drop`",
+                field=escape_half_pairs(name),
+                hint="correct the value, or leave the column out with `--drop`",
             ) from None
     return plain
 
@@ -69,8 +67,8 @@ def _plain(value: object) -> Any:
 
 
 def _plain_text(text: str) -> str:
-    if not text.isascii() and _HALF_PAIR.search(text):
-        raise _NotPlainError("half of a surrogate pair, which is no character")
+    if has_half_pair(text):
+        raise _NotPlainError(HALF_PAIR)
     return text
 
 
@@ -84,16 +82,54 @@ def _decoded(value: bytes) -> str:
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
-        raise _NotPlainError("bytes that are no UTF-8 text") from None
+        raise _NotPlainError("bytes that are not UTF-8 text") from None
 
 
 def safe_line(content: object) -> str:
-    """Anything at all as one line of JSON that UTF-8 can hold, for lists of what could not be read."""
+    """Write any value as one line of JSON that UTF-8 can hold, for lists of rows that could not be read."""
     try:
         text = json.dumps(content, ensure_ascii=False, default=repr)
     except (TypeError, ValueError, RecursionError):
         text = json.dumps(ascii(type(content)))
-    if _HALF_PAIR.search(text):
-        # Inside JSON texts only, where the escape means the same half again.
-        text = _HALF_PAIR.sub(lambda half: f"\\u{ord(half.group()):04x}", text)
-    return text
+    return escape_half_pairs(text)
+
+
+def meta_text(meta: Mapping[str, Any]) -> str:
+    """Write `meta` as one JSON text: a column of one type, whatever keys the rows have."""
+    return json.dumps(dict(meta), ensure_ascii=False)
+
+
+def meta_of(value: object) -> dict[str, Any] | None:
+    """Read a `meta` column: the JSON text that `meta_text` writes, an object, or nothing; None for anything else.
+
+    Raises:
+        RedpencilError: if it holds a value that a record cannot, as `plain_row`.
+    """
+    try:
+        meta = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return None
+    if meta is None:
+        return {}
+    if not isinstance(meta, dict):
+        return None
+    try:
+        return plain_row(meta)
+    except RedpencilError as error:
+        raise RedpencilError(error.problem, field=f"meta.{error.field}", hint=error.hint) from None
+
+
+def read_meta(value: object) -> dict[str, Any]:
+    """Read a `meta` column that may hold nothing else than `meta_of` reads.
+
+    Raises:
+        RedpencilError: as `meta_of`, and if it holds anything else.
+    """
+    meta = meta_of(value)
+    if meta is None:
+        raise RedpencilError(
+            f"expected an object or its JSON text, found {type(value).__name__}",
+            field="meta",
+            hint='write an object such as {"source": "survey"}, or rename the column',
+        )
+    return meta

@@ -1,31 +1,35 @@
-"""Writes records in the formats that other tools read: a stream, a file that appears whole, and no row lost unsaid.
+"""Export of records to the formats that other tools read, as a stream; the file appears only when it is complete.
 
-What a format cannot hold is counted by its reason and listed in `<out>.skipped.jsonl`, each row as
+Records that a format cannot hold are counted by reason and listed in `<out>.skipped.jsonl`, each as
 `{"reason": ..., "record": ...}`.
+
+Parquet has one column a field, of a fixed type: `meta` is one JSON text, enums are text, token ids and flags are lists.
 """
 
 import enum
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final, get_type_hints
 
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
+from redpencil.formats.base import Row, Unfit, no_correction
 from redpencil.formats.conversations import messages_in, render
 from redpencil.formats.figa import Cutter, Weights, figa_row
-from redpencil.formats.parquet import parquet_row, parquet_rows
-from redpencil.formats.rows import Row, Unfit, json_line, meta_text, no_correction
+from redpencil.formats.values import meta_text
 from redpencil.records import Comparison, Edit, Example, Meta, Pair, Preference, Prompt, Record, Response, to_row
+from redpencil.text import check_text, json_line
 
 KINDS: tuple[type[Record], ...] = (Edit, Comparison, Prompt, Example, Response)
 
 
 def trl_row(record: Record) -> Row | Unfit:
-    """A record as a row of texts, or why it is none: nothing was corrected, or nobody won."""
+    """Turn a record into a row of texts, or say why not: nothing was corrected, or neither side won."""
     if isinstance(record, Edit):
         own: Row = {"editor": record.editor, "outcome": str(record.outcome)}
         texts = {"chosen": record.edited, "rejected": record.original}
@@ -52,10 +56,10 @@ def trl_row(record: Record) -> Row | Unfit:
 
 
 def conversational_row(record: Record) -> Row | Unfit:
-    """As `trl_row`, with messages instead of texts.
+    """Turn a record into a row as `trl_row` does, with messages instead of texts.
 
-    The prompt is the conversation in `meta["messages"]` where that has roles and texts alone and the record's prompt is
-    its text; else it is one message of the user.
+    The prompt is the conversation in `meta["messages"]` if that has only roles and texts and renders as the record's
+    prompt; else it is one message of the user.
     """
     row = trl_row(record)
     if isinstance(row, Unfit):
@@ -68,16 +72,104 @@ def conversational_row(record: Record) -> Row | Unfit:
 
 def _conversation(meta: Meta, prompt: str) -> list[dict[str, str]]:
     kept = meta.get("messages")
-    with suppress(RedpencilError):  # what is kept there may be no conversation
+    with suppress(RedpencilError):  # it need not be a conversation
         messages = [{"role": one["role"], "content": one["content"]} for one in messages_in(kept, "messages")]
-        # With names, tool calls or images in it, it would not load as a column of one type, nor be the same again.
+        # With names, tool calls or images it would not load as a column of one type, nor survive the way back.
         if messages == kept and all(isinstance(one["content"], str) for one in messages) and render(messages) == prompt:
             return messages
     return [{"role": "user", "content": prompt}]
 
 
+GROUP_ROWS: Final = 2_000
+"""The largest number of rows in a row group."""
+GROUP_BYTES: Final = 16 << 20
+"""The approximate size at which a row group is closed, so that memory stays small with large texts too."""
+
+
+def parquet_row(record: Record) -> Row:
+    """Turn a record into a row for Parquet."""
+    return {**to_row(record), "meta": meta_text(record.meta)}
+
+
+@contextmanager
+def parquet_rows(out: BinaryIO, kind: type[Record]) -> Iterator[Callable[[Row], None]]:
+    """Open a Parquet file for records of `kind`; the value of the block is a function that adds a row.
+
+    Raises:
+        RedpencilError: if pyarrow is missing, a text holds half of a surrogate pair, or a number more than 64 bits.
+    """
+    arrow, parquet = _arrow()
+    schema = _schema(kind, arrow)
+    held: list[Row] = []
+    size = 0
+
+    def add(row: Row) -> None:
+        nonlocal size
+        held.append(row)
+        size += _bytes(row)
+        if len(held) == GROUP_ROWS or size >= GROUP_BYTES:
+            close_group()
+
+    def close_group() -> None:
+        nonlocal size
+        try:
+            batch = arrow.RecordBatch.from_pylist(held, schema=schema)
+        except UnicodeEncodeError:
+            for row in held:
+                check_text(row)
+            raise
+        except (OverflowError, arrow.ArrowInvalid):
+            for row in held:
+                _check_numbers(row)
+            raise
+        writer.write_batch(batch)
+        held.clear()
+        size = 0
+
+    with parquet.ParquetWriter(out, schema, compression="zstd") as writer:
+        yield add
+        if held:
+            close_group()
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        return import_module("pyarrow"), import_module("pyarrow.parquet")
+    except ImportError:
+        raise RedpencilError("Parquet needs pyarrow", hint="pip install 'redpencil[data]'") from None
+
+
+def _schema(kind: type[Record], arrow: Any) -> Any:
+    types = {
+        bool: arrow.bool_(),
+        tuple[int, ...]: arrow.list_(arrow.int64()),
+        tuple[bool, ...]: arrow.list_(arrow.bool_()),
+        tuple[tuple[int, int], ...]: arrow.list_(arrow.list_(arrow.int64())),
+    }
+    hints = get_type_hints(kind)
+    return arrow.schema([arrow.field(f.name, types.get(hints[f.name], arrow.string())) for f in fields(kind)])
+
+
+def _check_numbers(row: Row) -> None:
+    """Refuse numbers that 64 bits cannot hold."""
+    for name, value in row.items():
+        numbers = [part for item in value for part in (item if isinstance(item, tuple | list) else (item,))
+                   ] if isinstance(value, tuple | list) else []  # fmt: skip
+        if any(not -(2**63) <= number < 2**63 for number in numbers):
+            raise RedpencilError(
+                f"a number of more than 64 bits in the row with the id {row.get('id')!a}",
+                field=name,
+                hint="correct the row, or export to redpencil",
+            )
+
+
+def _bytes(row: Row) -> int:
+    """Estimate the size of a row: characters of its texts, eight bytes for each number of its lists."""
+    return sum(len(value) * (1 if isinstance(value, str) else 8) for value in row.values() if hasattr(value, "__len__"))
+
+
 class Format(enum.StrEnum):
-    """What can be written."""
+    """The formats that can be written."""
 
     REDPENCIL = "redpencil"
     TRL = "trl"
@@ -94,12 +186,12 @@ HOLDS: Final[Mapping[Format, tuple[type[Record], ...]]] = {
     Format.FIGA: (Edit,),
     Format.PARQUET: ALL_KINDS,
 }
-"""The kinds of records that each format has a place for."""
+"""The kinds of records that each format can hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of the records: `rows` are in the file, the others are counted by reason."""
+    """The result of an export: `rows` are in the file, the others are counted by reason."""
 
     rows: int
     skipped: Counter[str]
@@ -107,15 +199,15 @@ class Written:
 
 
 def skipped_file(out: Path) -> Path:
-    """Where the records are listed that the format cannot hold."""
+    """Return the path of the list of skipped rows or records."""
     return out.with_name(out.name + ".skipped.jsonl")
 
 
 def check_format(format_: Format, kind: type[Record]) -> None:
-    """Refuse a kind of record that the format has no place for.
+    """Refuse a kind of record that the format cannot hold.
 
     Raises:
-        RedpencilError: naming the formats that have one.
+        RedpencilError: naming the formats that can.
     """
     if kind not in HOLDS[format_]:
         fit = ", ".join(name for name, kinds in HOLDS.items() if kind in kinds)
@@ -131,22 +223,22 @@ def export(
     weights: Weights | None = None,
     cutter: Cutter | None = None,
 ) -> Written:
-    """Write records of one kind to `out`, and what the format cannot hold to the side file.
+    """Write records of one kind to `out`, and those that the format cannot hold to the list of skipped ones.
 
-    Both files appear only when all is written; an error leaves what stood there before. A side file that an earlier
-    export left at `out` goes away where nothing is skipped.
+    Both files appear only when everything is written; an error leaves the previous files. If nothing is skipped, a list
+    from an earlier export is removed.
 
     Args:
-        records: gone through once.
-        kind: what they are.
+        records: read once.
+        kind: the kind of all records.
         format_: the format to write.
         out: the file.
-        weights: of FIGA; None means its defaults.
+        weights: the weights of FIGA; None means its defaults.
         cutter: the tokenizer of FIGA; None writes weights of words.
 
     Raises:
-        RedpencilError: if the format has no place for the kind or for any of the records, a place cannot be written to,
-            or a text holds half of a surrogate pair.
+        RedpencilError: if the format cannot hold the kind or any of the records, a file cannot be written, or a text
+            holds half of a surrogate pair.
     """
     check_format(format_, kind)
     row_of = _row_of(format_, weights or Weights(), cutter)

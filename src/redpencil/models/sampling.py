@@ -46,7 +46,6 @@ class Sampler(Protocol):
     @property
     def codec(self) -> Codec:
         """The tokenizer and prompt template of the policy."""
-        ...
 
     def check(self, prompt_ids: Sequence[Sequence[int]], response_length: int) -> None:
         """Refuse prompts that leave no room for a response, or that the policy does not know a token of.
@@ -54,7 +53,6 @@ class Sampler(Protocol):
         Raises:
             RedpencilError: naming the longest prompt, or the token.
         """
-        ...
 
     def sample(
         self,
@@ -72,11 +70,9 @@ class Sampler(Protocol):
         Raises:
             RedpencilError: as `check` does.
         """
-        ...
 
     def sync(self, policy: LanguageModel) -> None:
         """Take over the weights of a policy that training has changed."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +88,9 @@ class HFSampler:
 
     @property
     def codec(self) -> Codec:
-        """The tokenizer and prompt template of the policy."""
         return self.policy.codec
 
     def check(self, prompt_ids: Sequence[Sequence[int]], response_length: int) -> None:
-        """Refuse prompts that do not fit, as the protocol says."""
         _check_context(self.policy, prompt_ids, response_length)
         _check_vocabulary(self.policy, prompt_ids)
 

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Final
 
 from redpencil.providers.base import Completion, Failure, Message, Result, StopReason, Usage, token_usage
 from redpencil.providers.client import BatchFormat, Client, MalformedAnswerError
-from redpencil.providers.redact import message_of, one_line, valid_text
+from redpencil.providers.redact import message_of, one_line
+from redpencil.text import valid_text
 
 _STOPS: Final = {
     "end_turn": StopReason.END,

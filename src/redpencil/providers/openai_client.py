@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Final, Literal
 
 from redpencil.providers.base import Completion, Failure, Message, Result, StopReason, token_usage
 from redpencil.providers.client import BatchFormat, Client, MalformedAnswerError
-from redpencil.providers.redact import message_of, one_line, valid_text
+from redpencil.providers.redact import message_of, one_line
+from redpencil.text import valid_text
 
 LengthParameter = Literal["max_tokens", "max_completion_tokens"]
 

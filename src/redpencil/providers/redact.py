@@ -6,6 +6,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from redpencil.errors import RedpencilError
+from redpencil.text import valid_text
 
 _CUT: Final = 300
 """Longest text of a server in a failure, in characters."""
@@ -56,11 +57,6 @@ def without_key(text: str, key: str) -> str:
 def reason_of(problem: str) -> str:
     """Replace the numbers of a problem by 0, except an HTTP status: "199 tokens" and "205 tokens" are one reason."""
     return re.sub(r"(?<!HTTP )(?<!\d)\d+", "0", problem)
-
-
-def valid_text(text: str) -> str:
-    """Replace each half of a surrogate pair, which UTF-8 cannot encode, by U+FFFD."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def safe_address(url: str) -> str:

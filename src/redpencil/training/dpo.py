@@ -5,8 +5,7 @@ sampled, and an original that was cut off has no end. TRL, which tokenises text 
 end-of-sequence token, is the oracle of its test, on rows where the two agree.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +13,10 @@ from torch import Tensor, nn
 from redpencil.config import DPOConfig
 from redpencil.maths.masked import masked_sum
 from redpencil.maths.pair_losses import dpo_loss
-from redpencil.models.codec import Codec
 from redpencil.models.forward import response_logprobs
-from redpencil.models.runtime import Runtime
-from redpencil.records import Pair
-from redpencil.runs import Stage
-from redpencil.training.loop import train_on_pairs
+from redpencil.training.loop import PairsTraining, train_on_pairs
 from redpencil.training.pairs import PairBatch
 from redpencil.training.update import Objective
-from redpencil.training.validation import Validation
 
 
 def dpo_objective(policy: nn.Module, reference: nn.Module, config: DPOConfig) -> Objective[PairBatch]:
@@ -60,28 +54,10 @@ def dpo_objective(policy: nn.Module, reference: nn.Module, config: DPOConfig) ->
     return Objective({"dpo": 1.0}, counts, terms)
 
 
-def train_dpo(
-    config: DPOConfig,
-    *,
-    policy: Path,
-    pairs: Sequence[Pair],
-    validation: Validation | None,
-    codec: Codec,
-    runtime: Runtime,
-    stage: Stage,
-) -> None:
+def train_dpo(config: DPOConfig, **training: Unpack[PairsTraining]) -> None:
     """Train the SFT policy on pairs and write `checkpoint/` into the stage's folder.
 
     Raises:
         RedpencilError: if there are no pairs, or the model cannot read one.
     """
-    train_on_pairs(
-        config,
-        lambda model, reference: dpo_objective(model.module, reference.module, config),
-        policy=policy,
-        pairs=pairs,
-        validation=validation,
-        codec=codec,
-        runtime=runtime,
-        stage=stage,
-    )
+    train_on_pairs(config, lambda model, reference: dpo_objective(model.module, reference.module, config), **training)

@@ -6,8 +6,7 @@ unlearned where the alignment calls it changed (`align.eos_in_changed`). And tok
 still count in the mean.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,15 +15,10 @@ from redpencil.config import FIGAConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.masked import masked_mean
 from redpencil.maths.pair_losses import figa_loss, figa_weights, in_window
-from redpencil.models.codec import Codec
 from redpencil.models.forward import response_logprobs
-from redpencil.models.runtime import Runtime
-from redpencil.records import Pair
-from redpencil.runs import Stage
-from redpencil.training.loop import train_on_pairs
+from redpencil.training.loop import PairsTraining, train_on_pairs
 from redpencil.training.pairs import PairBatch
 from redpencil.training.update import Objective
-from redpencil.training.validation import Validation
 
 
 def weights_of(item: PairBatch, config: FIGAConfig, eos_id: int) -> Tensor:
@@ -70,33 +64,16 @@ def figa_objective(policy: nn.Module, config: FIGAConfig, eos_id: int) -> Object
     return Objective({"figa": 1.0}, counts, terms)
 
 
-def train_figa(
-    config: FIGAConfig,
-    *,
-    policy: Path,
-    pairs: Sequence[Pair],
-    validation: Validation | None,
-    codec: Codec,
-    runtime: Runtime,
-    stage: Stage,
-) -> None:
+def train_figa(config: FIGAConfig, **training: Unpack[PairsTraining]) -> None:
     """Fine-tune the SFT policy on edit pairs and write `checkpoint/` into the stage's folder.
 
     Raises:
         RedpencilError: if the pairs are not edits, or the model cannot read them.
     """
+    pairs = training["pairs"]
     if pairs and not any(any(pair.chosen_changed) or any(pair.rejected_changed) for pair in pairs):
         raise RedpencilError(
             "no pair marks a changed token: these are not edits",
             hint="train on pairs that `redpencil align` made of edits",
         )
-    train_on_pairs(
-        config,
-        lambda model, _: figa_objective(model.module, config, codec.eos_id),
-        policy=policy,
-        pairs=pairs,
-        validation=validation,
-        codec=codec,
-        runtime=runtime,
-        stage=stage,
-    )
+    train_on_pairs(config, lambda model, _: figa_objective(model.module, config, training["codec"].eos_id), **training)

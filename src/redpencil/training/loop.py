@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import torch
 
@@ -82,6 +82,17 @@ def train_supervised(
             note += best.note
         stage.log(step, **metrics)
         stage.progress(step, total_steps, note)
+
+
+class PairsTraining(TypedDict):
+    """The arguments of `train_on_pairs` that its methods pass on."""
+
+    policy: Path
+    pairs: Sequence[Pair]
+    validation: Validation | None
+    codec: Codec
+    runtime: Runtime
+    stage: Stage
 
 
 def train_on_pairs(

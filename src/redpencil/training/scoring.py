@@ -192,7 +192,6 @@ class Scorer(Protocol):
     @property
     def reward(self) -> RewardModel:
         """The reward model."""
-        ...
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
         """Refuse prompts that it cannot score any response to.
@@ -200,7 +199,6 @@ class Scorer(Protocol):
         Raises:
             RedpencilError: naming the problem.
         """
-        ...
 
     def score(self, sampled: SampledBatch) -> Scored:
         """Compute standardised rewards, on the policy's tokens or one for each response.
@@ -208,7 +206,6 @@ class Scorer(Protocol):
         Raises:
             RedpencilError: if a reward is not a finite number.
         """
-        ...
 
 
 def make_scorer(reward: RewardModel, config: RolloutConfig) -> Scorer:

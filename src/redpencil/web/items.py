@@ -41,11 +41,12 @@ from redpencil.records import (
     instruction_of,
     merge_meta,
 )
+from redpencil.text import escape_half_pairs, unstorable
 from redpencil.web.database import writing
 from redpencil.web.project import CURRENT, DECIDED, LONGEST_TEXT, call_untitled
 from redpencil.web.schema import adjudication, assignment, item, person, submission
 from redpencil.web.security import BODY_LIMIT
-from redpencil.web.text import measure, unstorable
+from redpencil.web.text import measure
 
 LONGEST_IMPORTED: Final = LONGEST_TEXT * 3 // 4
 """Characters."""
@@ -170,7 +171,7 @@ def import_responses(
     Raises:
         RedpencilError: if a text cannot be stored; the batches before it are imported.
     """
-    by_id = suggestions or {}
+    by_id = {} if suggestions is None else suggestions  # the rows may fill it as they come
     return _import(engine, "edit", (_response_values(row, by_id.get(row.id)) for row in rows))
 
 
@@ -185,7 +186,7 @@ def import_gold_items(
     Raises:
         RedpencilError: as `import_responses`, or if people cannot choose an outcome.
     """
-    by_id = suggestions or {}
+    by_id = {} if suggestions is None else suggestions  # the rows may fill it as they come
     return _import(engine, "edit", (_gold_values(edit, by_id.get(edit.id)) for edit in edits))
 
 
@@ -478,7 +479,7 @@ def _check(row: Mapping[str, Any]) -> None:
     except (TypeError, ValueError) as error:
         problem = f"has metadata that JSON cannot represent ({error})"
     if problem is not None:
-        name = external_id[:80].encode("utf-8", "backslashreplace").decode()
+        name = escape_half_pairs(external_id[:80])
         raise RedpencilError(f"the row {name!r} {problem}", field="id", hint="correct the row, then import again")
 
 

@@ -11,10 +11,10 @@ from sqlalchemy import Connection, exists, select
 
 from redpencil.errors import RedpencilError
 from redpencil.sections import Section, parse_section
+from redpencil.text import unstorable
 from redpencil.web.database import record_event, store_value, store_value_once
 from redpencil.web.errors import OutdatedError
 from redpencil.web.schema import adjudication, item, setting, submission
-from redpencil.web.text import unstorable
 
 Decision = Literal["edited", "no_edit_needed", "cannot_be_fixed"]
 """Outcomes for a response that editors and reviewers can choose."""

@@ -402,16 +402,9 @@ def decide(
         before = connection.execute(select(adjudication).where(adjudication.c.item_id == item_id)).one_or_none()
         current = _version(connection, item_id, before)
         if version != current:
-            held = row.response if before is None or before.edited is None else before.edited
-            raise Stale(
-                "a submission or decision on this item was made in the meantime",
-                text=held,
-                version=current,
-                reason="changed",
-            )
+            raise _stale(row.response if before is None or before.edited is None else before.edited, current)
         if not set(merged_from) <= set(_current_submissions(connection, item_id)):
             raise Refused("some of the submissions are not current", field="merged_from", hint="reload the page")
-        number = 1 if before is None else before.version + 1
         values = {
             "person_id": person_id,
             "outcome": outcome,
@@ -419,7 +412,7 @@ def decide(
             "reason": valid.reason,
             "merged_from": list(merged_from),
             "decided": now,
-            "version": number,
+            "version": 1 if before is None else before.version + 1,
         }
         if before is None:
             connection.execute(insert(adjudication).values(item_id=item_id, **values))
@@ -429,6 +422,11 @@ def decide(
         record_event(connection, "decided", at=now, person_id=person_id, item_id=item_id, detail=detail)
     with reading(engine) as connection:
         return Decided(current + 1, next_dispute(connection, item_id))
+
+
+def _stale(text: str, version: int) -> Stale:
+    problem = "a submission or decision on this item was made in the meantime"
+    return Stale(problem, text=text, version=version, reason="changed")
 
 
 def _current_submissions(connection: Connection, item_id: int) -> Sequence[int]:

@@ -13,7 +13,6 @@ from markdown_it.token import Token
 
 from redpencil.alignment.words import Block, diff_words, kept_share
 
-_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 _LINE_END: Final = re.compile("\r\n?|\n")
 
 
@@ -32,15 +31,6 @@ def measure(original: str, edited: str) -> Measured:
     changed = (block for block in blocks if block.kind != "equal")
     distance = sum(b.original[1] - b.original[0] + b.edited[1] - b.edited[0] for b in changed)
     return Measured(kept_share(original, edited), distance, blocks)
-
-
-def unstorable(text: str) -> str | None:
-    """The reason why a text cannot be stored, as part of a sentence; None if it can. PostgreSQL cannot store NUL."""
-    match = _UNSTORABLE.search(text)
-    if match is None:
-        return None
-    name = "a NUL character" if match[0] == "\0" else "half of a surrogate pair, which is not a character,"
-    return f"{name} at character {match.start()}"
 
 
 def restore_line_ends(original: str, edited: str) -> str:

@@ -11,13 +11,14 @@ from typing import Any, Final, Literal
 from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 
 from redpencil.alignment.words import Block
+from redpencil.text import unstorable
 from redpencil.web import leases
 from redpencil.web.database import reading, record_event, writing
 from redpencil.web.errors import Forbidden, NotFound, Refused, Stale, StaleReason
 from redpencil.web.items import question_of
 from redpencil.web.project import DECIDED, LONGEST_REASON, MOST_TAGS, OUTCOMES, ProjectConfig, read_project
 from redpencil.web.schema import adjudication, assignment, item, submission
-from redpencil.web.text import Measured, measure, restore_line_ends, unstorable
+from redpencil.web.text import Measured, measure, restore_line_ends
 
 
 @dataclass(frozen=True, slots=True)

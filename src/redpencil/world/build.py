@@ -1,4 +1,4 @@
-"""The world stage: writes the model folder, the corpora and the prompts."""
+"""The world stage, which writes the model folder, the corpora and the prompts, and a noisy annotator of pairs."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,14 +14,26 @@ from redpencil.world.oracle import Oracle
 from redpencil.world.summaries import SummariesDomain
 from redpencil.world.tokenizer import save_model_folder
 
+_DOMAINS: Mapping[str, Callable[[int], Domain]] = {"facts": FactsDomain, "summaries": SummariesDomain}
+
+
+def make_domain(config: WorldConfig) -> Domain:
+    """Make the domain `config.domain` with its `facts_seed`."""
+    return _DOMAINS[config.domain](config.facts_seed)
+
+
+def make_oracle(config: WorldConfig) -> Oracle:
+    """Make the oracle of that domain."""
+    return Oracle(make_domain(config))
+
 
 def make_examples(
     domain: Domain, prompts: Sequence[Prompt], rng: random.Random, n: int, *, halved: bool = False
 ) -> Iterator[Example]:
-    """`n` demonstrations on prompts drawn with replacement; `halved` halves the rate of each flaw.
+    """Write `n` demonstrations on prompts drawn with replacement; `halved` halves the rate of each flaw.
 
     Raises:
-        RedpencilError: if there are no prompts or one of them is no prompt of this domain.
+        RedpencilError: if there are no prompts or one of them is not a prompt of this domain.
     """
     if not prompts:
         raise RedpencilError("no prompts to write examples for", hint="give at least one prompt")
@@ -30,24 +42,11 @@ def make_examples(
         yield Example(f"example-{index:05d}", prompt, domain.plan(prompt, rng, halved=halved).text)
 
 
-_DOMAINS: Mapping[str, Callable[[int], Domain]] = {"facts": FactsDomain, "summaries": SummariesDomain}
-
-
-def make_domain(config: WorldConfig) -> Domain:
-    """The domain `config.domain` with its `facts_seed`."""
-    return _DOMAINS[config.domain](config.facts_seed)
-
-
-def make_oracle(config: WorldConfig) -> Oracle:
-    """The oracle of that domain."""
-    return Oracle(make_domain(config))
-
-
 def write_world(config: WorldConfig, seed: int, folder: Path) -> None:
     """Write a world for one run.
 
-    `model/` holds tokenizer and config.json; `sft.jsonl` the flawed corpus and `reference.jsonl`, a third as long,
-    one with half of the flaws for the reference policy, both on training prompts; `prompts.jsonl`,
+    `model/` holds the tokenizer and config.json; `sft.jsonl` is the flawed corpus and `reference.jsonl`, a third as
+    long, one with half of the flaws for the reference policy, both on training prompts; `prompts.jsonl`,
     `validation_prompts.jsonl` and `evaluation_prompts.jsonl` are disjoint.
 
     Raises:
@@ -72,7 +71,7 @@ def write_world(config: WorldConfig, seed: int, folder: Path) -> None:
 def annotate(
     oracle: Oracle, prompt: str, first: str, second: str, rng: random.Random, flip: float = 0.25
 ) -> Preference:
-    """The preferred response, never a tie: ties are broken by a coin; then the label flips with probability `flip`."""
+    """Choose the preferred response, never a tie: a coin decides ties, then the label flips with probability `flip`."""
     preference = oracle.prefers(prompt, first, second)
     prefers_first = rng.random() < 0.5 if preference is Preference.TIE else preference is Preference.FIRST
     if rng.random() < flip:
@@ -81,5 +80,5 @@ def annotate(
 
 
 def less_preferred(comparison: Comparison) -> str:
-    """The response that lost; the second one of a tie."""
+    """Return the response that lost; the second one of a tie."""
     return comparison.first if comparison.preference is Preference.SECOND else comparison.second

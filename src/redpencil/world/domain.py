@@ -1,4 +1,4 @@
-"""What a domain of the small world is: its prompts, how its corpus is written, and what its statements mean."""
+"""The interface of a domain of the small world (prompts, corpus, statements) and the parts that domains share."""
 
 import enum
 import random
@@ -12,7 +12,7 @@ from redpencil.records import Prompt
 
 
 class FlawKind(enum.StrEnum):
-    """What can be wrong with a stretch of a response."""
+    """The kinds of flaws of a part of a response."""
 
     WRONG = "wrong"
     HEDGE = "hedge"
@@ -27,7 +27,7 @@ class FlawKind(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Flaw:
-    """A flaw and the characters of the response that it spans."""
+    """A flaw and its characters in the response, end excluded."""
 
     kind: FlawKind
     start: int
@@ -46,11 +46,11 @@ class ValueSpan:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an oracle says about a response.
+    """An oracle's verdict on a response.
 
     `utility` is the number of requested facts that are right minus the number of flaws. `correct` names the requested
-    slots with a right value, `missing` those of which nothing is said; both in the order of the request.
-    `value_spans` are the values of requested facts, right or wrong, leaving repetitions out.
+    slots with a right value, `missing` those without any; both in the order of the request. `value_spans` are the
+    values of requested facts, right or wrong, without repetitions.
     """
 
     utility: float
@@ -60,7 +60,7 @@ class Verdict:
     value_spans: tuple[ValueSpan, ...]
 
     def flaw_at(self, start: int, end: int) -> FlawKind | None:
-        """The flaw that the characters from `start` to `end`, such as a token, take part in."""
+        """Return the flaw that overlaps the characters from `start` to `end`, such as a token."""
         return next((flaw.kind for flaw in self.flaws if flaw.start < end and start < flaw.end), None)
 
 
@@ -72,23 +72,23 @@ STOP = "."
 
 
 def phrases(*texts: str) -> tuple[Words, ...]:
-    """Each text as its words."""
+    """Split each text into its words."""
     return tuple(tuple(text.split()) for text in texts)
 
 
 def words_of(texts: Iterable[str], groups: Iterable[Words]) -> set[str]:
-    """The words of texts, without their `{places}`, and of groups of words; the full stop is always among them."""
-    found = {STOP}
+    """Collect the words of texts, without their `{places}`, and of groups of words; always includes the full stop."""
+    words = {STOP}
     for text in texts:
-        found.update(re.sub(r"\{\w+\}", " ", text).split())
+        words.update(re.sub(r"\{\w+\}", " ", text).split())
     for group in groups:
-        found.update(group)
-    return found
+        words.update(group)
+    return words
 
 
 @dataclass(frozen=True)
 class Wording:
-    """What may stand around the statements of a domain: sentences of their own, and additions to a sentence."""
+    """Phrases around the statements of a domain: whole sentences, and additions to a sentence."""
 
     openers: tuple[Words, ...]
     closers: tuple[Words, ...]
@@ -99,7 +99,7 @@ class Wording:
 
     @property
     def phrases(self) -> tuple[Words, ...]:
-        """All of them."""
+        """All phrases."""
         return (
             *self.openers,
             *self.closers,
@@ -110,22 +110,22 @@ class Wording:
         )
 
     def strip(self, words: Words, start: int, end: int) -> tuple[int, int, list[WordFlaw]]:
-        """Take hedges and rude tails off `words[start:end]`: the range that is left, and what was taken."""
+        """Strip hedges and rude tails off `words[start:end]`; returns the remaining range and the flaws."""
         tails = [(FlawKind.HEDGE, tail) for tail in self.hedge_tails]
         tails += [(FlawKind.RUDE, tail) for tail in self.rude_tails]
-        taken: list[WordFlaw] = []
+        flaws: list[WordFlaw] = []
         while head := next((h for h in self.hedge_heads if words[start : min(end, start + len(h))] == h), None):
-            taken.append((FlawKind.HEDGE, start, start + len(head)))
+            flaws.append((FlawKind.HEDGE, start, start + len(head)))
             start += len(head)
         while tail := next((t for t in tails if words[max(start, end - len(t[1])) : end] == t[1]), None):
-            taken.append((tail[0], end - len(tail[1]), end))
+            flaws.append((tail[0], end - len(tail[1]), end))
             end -= len(tail[1])
-        return start, end, sorted(taken, key=lambda flaw: flaw[1])
+        return start, end, sorted(flaws, key=lambda flaw: flaw[1])
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A fact as stated; `entity` is None for "it", `value_at` counts words from the start of the core."""
+    """A stated fact; `entity` is None for "it", `value_at` is the index of the value's word in the core."""
 
     entity: str | None
     slot: str
@@ -135,7 +135,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class _Form:
-    """A sentence that states a fact, as words; `entity_at` is None where a pronoun stands for the entity."""
+    """The words of a sentence that states a fact; `entity_at` is None where a pronoun replaces the entity."""
 
     slot: str
     words: Words
@@ -148,7 +148,7 @@ class _Form:
 
 
 class Forms:
-    """The sentences of a domain that state facts, ready to be recognised."""
+    """A parser for the sentences of a domain that state facts."""
 
     def __init__(self, forms: Iterable[tuple[str, str]], entities: Container[str], values: Container[str]) -> None:
         """Take slots with their sentences (`{v}` for the value, `{e}` for the entity), all entities and all values."""
@@ -160,7 +160,7 @@ class Forms:
             self._forms.setdefault(len(words), []).append(_Form(slot, words, entity_at, words.index("{v}")))
 
     def read(self, core: Words) -> Statement | None:
-        """The fact that a core states; any value word of the domain may stand in the value's place."""
+        """Return the fact that a core states, whatever value of the domain is in the value's place."""
         for form in self._forms.get(len(core), ()):
             if core[form.value_at] not in self._values or not form.matches(core):
                 continue
@@ -171,7 +171,7 @@ class Forms:
 
 
 def sentences(words: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Word ranges of the sentences, each with its full stop if it has one."""
+    """Yield the word ranges of the sentences, each with its full stop if it has one."""
     first = 0
     for index, word in enumerate(words):
         if word == STOP:
@@ -183,7 +183,7 @@ def sentences(words: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class PlannedResponse:
-    """A response and what was put into it: the flaws by their characters, and the slots that were left out."""
+    """A response with its planned flaws, by their characters, and the slots that were left out."""
 
     text: str
     flaws: tuple[Flaw, ...]
@@ -192,19 +192,19 @@ class PlannedResponse:
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence in parts; each part is a flaw or harmless (None). `whole` marks the sentence as one flaw."""
+    """A sentence in parts, each a flaw or harmless (None); `whole` marks the whole sentence as one flaw."""
 
     parts: tuple[tuple[str, FlawKind | None], ...]
     whole: FlawKind | None = None
 
 
 def plain(words: Sequence[str], whole: FlawKind | None = None) -> Sentence:
-    """A sentence of one part."""
+    """Make a sentence of one part."""
     return Sentence(((" ".join(words), None),), whole)
 
 
 def write(sentences: Sequence[Sentence]) -> tuple[str, tuple[Flaw, ...]]:
-    """The text, words with single spaces between them and each sentence ended by " .", and its flaws."""
+    """Join sentences into a text, with single spaces and " ." after each sentence; returns it with its flaws."""
     text = ""
     flaws: list[Flaw] = []
     for sentence in sentences:
@@ -221,68 +221,68 @@ def write(sentences: Sequence[Sentence]) -> tuple[str, tuple[Flaw, ...]]:
 
 
 class Task(Protocol):
-    """What one prompt asks for, and what is right."""
+    """The request of one prompt, with its right answers."""
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The slots to tell of, in the order asked for."""
+        """The requested slots, in the order of the request."""
 
     def truth(self, slot: str) -> str:
-        """The right value of a slot that was asked for."""
+        """Return the right value of a requested slot."""
 
     def wrong_values(self, slot: str) -> tuple[str, ...]:
-        """Values that could stand in the slot and are not true, sorted."""
+        """Return the wrong values that the slot could have, sorted."""
 
     def fault(self, statement: Statement) -> FlawKind | None:
-        """What is amiss with a statement as a whole; None if it tells of a slot that was asked for."""
+        """Return the flaw of a statement as a whole; None if it is about a requested slot."""
 
     def sentence(self, slot: str, rng: random.Random, *, named: bool) -> str:
-        """A sentence, without its full stop, that states the truth about a slot."""
+        """Write a sentence, without its full stop, with the right value of a slot."""
 
 
 class Domain(Protocol):
-    """One kind of task with its language. All else of the world (oracle, editor, annotator, files) works with any."""
+    """One kind of task with its language. The rest of the world (oracle, editor, annotator, files) works with any."""
 
     @property
     def wording(self) -> Wording:
-        """What may stand around the statements of a response."""
+        """The phrases around the statements of a response."""
 
     @property
     def flaw_kinds(self) -> tuple[FlawKind, ...]:
-        """The flaws that a response can have, in the order in which tables show them."""
+        """The flaws that a response can have, in the order of tables."""
 
     def vocabulary(self) -> list[str]:
-        """Every word that prompts, corpus and editor can write, sorted."""
+        """Return every word that prompts, corpus and editor can write, sorted."""
 
     def make_prompts(self, rng: random.Random, counts: Sequence[int]) -> list[list[Prompt]]:
-        """Disjoint sets of prompts, one for each count; ids are unique over all sets.
+        """Make disjoint sets of prompts, one for each count; ids are unique over all sets.
 
         Raises:
             RedpencilError: if the domain has too few prompts.
         """
 
     def task(self, prompt: str) -> Task:
-        """What a prompt asks for.
+        """Parse a prompt.
 
         Raises:
-            RedpencilError: if the text is no prompt of this domain.
+            RedpencilError: if the text is not a prompt of this domain.
         """
 
     def statement(self, core: Words) -> Statement | None:
-        """What the words of a sentence state, without full stop, hedges and insults; None if that is unreadable."""
+        """Parse the words of a sentence without full stop, hedges and insults; None if they state nothing."""
 
     def plan(self, prompt: str, rng: random.Random, *, halved: bool) -> PlannedResponse:
-        """A mediocre writer's response and the flaws that were put into it; `halved` writes half as many of each.
+        """Write a mediocre writer's response with known flaws; `halved` halves the rate of each.
 
         Raises:
-            RedpencilError: if the text is no prompt of this domain.
+            RedpencilError: if the text is not a prompt of this domain.
         """
 
 
 def foreign_prompt(prompt: str) -> RedpencilError:
-    """The error for a text that is no prompt of the domain."""
+    """Return the error for a text that is not a prompt of the domain."""
     return RedpencilError(
-        f"{prompt[:80]!r} is no prompt of the world",
+        f"{prompt[:80]!r} is not a prompt of the world",
         field="prompt",
         hint="use prompts that the world stage wrote, and the recipe that it was run with",
     )

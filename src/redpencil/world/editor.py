@@ -1,4 +1,4 @@
-"""A scripted annotator of minimal edits: repairs most flaws of a response and leaves the rest of it as it is."""
+"""A scripted editor: repairs most flaws of a response and leaves the rest unchanged."""
 
 import random
 import re
@@ -20,7 +20,7 @@ HARM_SHARE = 0.5
 
 @dataclass(frozen=True)
 class _Change:
-    """Put `text` in the place of the characters from `start` to `end`; equal ends mean an insertion."""
+    """The replacement of the characters from `start` to `end` by `text`; equal ends mean an insertion."""
 
     start: int
     end: int
@@ -30,15 +30,15 @@ class _Change:
 def minimal_edit(
     oracle: Oracle, prompt: str, original: str, rng: random.Random, repair: float = 0.7, slip: float = 0.05
 ) -> str:
-    """A corrected response, in words with single spaces between them.
+    """Correct a response; the result has single spaces between words.
 
     Each flaw and each missing fact is repaired with probability `repair`, at least one if there are any. A wrong
     value is replaced by the right one (if the right one is stated elsewhere, the sentence goes), other flaws are
-    deleted, missing facts are inserted where the request has them. With probability `slip` there is also an edit for
-    nothing (another opener, or none) or for harm (a right value made wrong). Nothing else changes.
+    deleted, missing facts are inserted where the request has them. With probability `slip` there is also a
+    useless edit (a different opener, or none) or a harmful one (a right value made wrong). Nothing else changes.
 
     Raises:
-        RedpencilError: if `prompt` is no prompt of the oracle's domain.
+        RedpencilError: if `prompt` is not a prompt of the oracle's domain.
     """
     text = " ".join(original.split())
     task, openers, verdict = oracle.domain.task(prompt), oracle.domain.wording.openers, oracle.inspect(prompt, text)
@@ -53,10 +53,10 @@ def minimal_edit(
 
 
 def scripted_editor(oracle: Oracle, seed: int, repair: float = 0.7, slip: float = 0.05) -> Callable[[str], str]:
-    """An editor that answers the prompt of the paper's Figure 2 with the corrected response.
+    """Make an editor that answers the prompt of the paper's Figure 2 with the corrected response.
 
-    The same text always gets the same answer. It raises a RedpencilError where the text has no question, no
-    response, or a question that is no prompt of the world.
+    The same text always gets the same answer. The editor raises a RedpencilError if the text has no question, no
+    response, or a question that is not a prompt of the world.
     """
 
     def edit(text: str) -> str:
@@ -94,7 +94,7 @@ def _repairs(
 def _insertion(
     task: Task, openers: Sequence[Words], text: str, verdict: Verdict, slot: str, rng: random.Random
 ) -> _Change:
-    """Behind the nearest requested fact that should stand before; else at the start, behind an opener."""
+    """Insert a fact behind the nearest requested fact that should precede it; else at the start, behind an opener."""
     ends = {value.slot: _sentence_end(text, value.end) for value in reversed(verdict.value_spans)}
     before = [ends[s] for s in task.slots[: task.slots.index(slot)] if s in ends]
     place = before[-1] if before else _opener_end(text, openers)
@@ -112,7 +112,7 @@ def _slip(task: Task, openers: Sequence[Words], text: str, verdict: Verdict, rng
 
 
 def _apply(text: str, changes: list[_Change]) -> str:
-    """The text with all changes, insertions first where places coincide; a change inside a deleted sentence is void."""
+    """Apply all changes, insertions first where they coincide; a change inside a deleted sentence is dropped."""
     pieces: list[str] = []
     cursor = 0
     for change in sorted(changes, key=lambda c: (c.start, c.end > c.start, -c.end)):
@@ -134,5 +134,5 @@ def _sentence_end(text: str, place: int) -> int:
 
 
 def _opener_end(text: str, openers: Sequence[Words]) -> int:
-    """Characters that a harmless opener takes, 0 if the text has none."""
+    """The length of a harmless opener, 0 if the text has none."""
     return next((len(o) for o in (f"{' '.join(opener)} ." for opener in openers) if f"{text} ".startswith(f"{o} ")), 0)

@@ -1,4 +1,4 @@
-"""Instruction following as a domain: what is true does not stand in the prompt."""
+"""Instruction following as a domain: the right answers are not in the prompt."""
 
 import itertools
 import random
@@ -24,15 +24,15 @@ from redpencil.world.domain import (
 )
 
 MISCONCEPTION_SHARE = 0.3
-"""Share of the facts about which there is a popular misconception."""
+"""Share of the facts with a popular misconception."""
 
 
 @dataclass(frozen=True)
 class Slot:
     """A kind of fact, such as `capital`, and the sentences that state it.
 
-    `{e}` stands for the entity's name and `{v}` for the value. A sentence of `pronoun` says "it" or "its" instead of
-    the name. No sentence has its final full stop.
+    `{e}` is the place of the entity's name and `{v}` that of the value. The sentences of `pronoun` have "it" or "its"
+    instead of the name. No sentence has its final full stop.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Entity:
-    """One thing to describe: the true value of each slot, and the wrong value that is popular for some of them."""
+    """A thing to describe: the true value of each slot, and the popular wrong value of some of them."""
 
     name: str
     kind: str
@@ -59,7 +59,7 @@ class World:
 
     @cached_property
     def by_name(self) -> Mapping[str, Entity]:
-        """Entities by their name."""
+        """Entities by name."""
         return {entity.name: entity for entity in self.entities}
 
     @cached_property
@@ -71,21 +71,21 @@ class World:
         }
 
     def slot(self, entity: str, name: str) -> Slot:
-        """The slot called `name` of an entity."""
+        """Return the slot called `name` of an entity."""
         return next(slot for slot in self.slots[self.by_name[entity].kind] if slot.name == name)
 
     def slot_names(self, entity: str) -> tuple[str, ...]:
-        """The four slots of an entity."""
+        """Return the names of the four slots of an entity."""
         return tuple(slot.name for slot in self.slots[self.by_name[entity].kind])
 
     def wrong_values(self, entity: str, slot: str) -> tuple[str, ...]:
-        """The slot's values that are not true of the entity, sorted."""
+        """Return the slot's values that are not true of the entity, sorted."""
         truth = self.by_name[entity].facts[slot]
         return tuple(value for value in self._pools[self.by_name[entity].kind, slot] if value != truth)
 
     @cached_property
     def values(self) -> frozenset[str]:
-        """Every value of every slot."""
+        """All values of all slots."""
         return frozenset(value for pool in self._pools.values() for value in pool)
 
 
@@ -218,7 +218,7 @@ TABLES: Mapping[str, str] = {
 
 
 def make_world(facts_seed: int) -> World:
-    """The world; `facts_seed` chooses the misconceptions (exactly 30 % of the facts) and their wrong values."""
+    """Make the world; `facts_seed` chooses the misconceptions (exactly 30 % of the facts) and their wrong values."""
     plain = World(
         tuple(
             Entity(name, kind, dict(zip((slot.name for slot in SLOTS[kind]), values, strict=True)), {})
@@ -236,14 +236,14 @@ def make_world(facts_seed: int) -> World:
 
 
 def fact_form(world: World, entity: str, slot: str, rng: random.Random, *, named: bool) -> tuple[str, str]:
-    """A sentence about the `slot` of `entity`: what stands before its value and what behind, without the full stop."""
+    """Choose a sentence about the `slot` of `entity`; returns its parts before and behind the value."""
     form = world.slot(entity, slot)
     before, _, after = rng.choice(form.named if named else form.pronoun).partition("{v}")
     return before.format(e=entity), after.format(e=entity)
 
 
 def fact_sentence(world: World, entity: str, slot: str, value: str, rng: random.Random, *, named: bool) -> str:
-    """A sentence, without its full stop, that says `value` is the `slot` of `entity`."""
+    """Write a sentence, without its full stop, that says `value` is the `slot` of `entity`."""
     before, after = fact_form(world, entity, slot, rng, named=named)
     return before + value + after
 
@@ -260,25 +260,25 @@ PHRASINGS = (
 
 @dataclass(frozen=True)
 class Request:
-    """What a prompt asks for; the order of the slots is the order asked for."""
+    """The request of a prompt; the slots are in the order of the request."""
 
     entity: str
     slots: tuple[str, str, str]
 
 
 def noun_phrase(world: World, entity: str) -> str:
-    """The entity as a sentence names it: `the tiger`, but `france`."""
+    """Name the entity as in a sentence: `the tiger`, but `france`."""
     return f"the {entity}" if world.by_name[entity].kind == "animal" else entity
 
 
 def render_prompt(world: World, request: Request, phrasing: str) -> str:
-    """The text of a request in one of `PHRASINGS`."""
+    """Write a request in one of `PHRASINGS`."""
     a, b, c = request.slots
     return phrasing.format(entity=noun_phrase(world, request.entity), a=a, b=b, c=c)
 
 
 def all_requests(world: World) -> list[Request]:
-    """Every entity with every ordered choice of three of its slots: 48 x 24 = 1,152."""
+    """List every entity with every ordered choice of three of its slots: 48 x 24 = 1,152."""
     return [
         Request(entity.name, (a, b, c))
         for entity in world.entities
@@ -287,15 +287,15 @@ def all_requests(world: World) -> list[Request]:
 
 
 def prompt_texts(world: World) -> Mapping[str, Request]:
-    """Every prompt text of the world and what it asks for: 1,152 requests x 6 phrasings = 6,912."""
+    """Map every prompt text of the world to its request: 1,152 requests x 6 phrasings = 6,912."""
     return {render_prompt(world, request, p): request for request in all_requests(world) for p in PHRASINGS}
 
 
 def make_prompts(world: World, rng: random.Random, counts: Sequence[int]) -> list[list[Prompt]]:
-    """Disjoint sets of prompts, one for each count.
+    """Make disjoint sets of prompts, one for each count.
 
     The sets share no text and no request (entity with ordered slots). They do share facts: with 192 facts in all,
-    each is asked for in every set, in another order or company. Ids are unique over all sets.
+    each is requested in every set, in a different order or combination. Ids are unique over all sets.
 
     Raises:
         RedpencilError: if there are not enough requests for sets of these sizes.
@@ -322,10 +322,10 @@ def make_prompts(world: World, rng: random.Random, counts: Sequence[int]) -> lis
 
 
 OPENERS = phrases("here is what you asked for", "sure , here is my answer")
-"""First sentences that are no flaw."""
+"""First sentences that are harmless."""
 
 CLOSERS = phrases("i hope this helps", "please ask if you need more")
-"""Last sentences that are no flaw."""
+"""Last sentences that are harmless."""
 
 FILLERS = phrases(
     "this is a very interesting topic", "there is so much to say about it", "many people ask me about this"
@@ -345,15 +345,15 @@ WORDING = Wording(OPENERS, CLOSERS, FILLERS, HEDGE_HEADS, HEDGE_TAILS, RUDE_TAIL
 
 
 NAMED_SHARE = 0.2
-"""Share of the facts behind the first that name the entity again instead of saying "it"."""
+"""Share of the facts after the first that name the entity again instead of saying "it"."""
 
 
 @dataclass(frozen=True)
 class FlawRates:
-    """How often each flaw occurs.
+    """The probability of each flaw.
 
-    For each fact: `wrong`, or `misconception` in its place where there is a popular one; `hedge`, `rude`, `missing`.
-    For each response: `filler`, `repeated`, and the harmless `opener` and `closer`.
+    For each fact: `wrong`, or `misconception` instead where there is a popular one; `hedge`, `rude`, `missing`. For
+    each response: `filler`, `repeated`, and the harmless `opener` and `closer`.
     """
 
     wrong: float = 0.15
@@ -367,7 +367,7 @@ class FlawRates:
     closer: float = 0.3
 
     def halved(self) -> "FlawRates":
-        """Half of each flaw; openers and closers stay as frequent."""
+        """Halve the rate of each flaw; openers and closers stay as frequent."""
         return replace(
             self,
             wrong=self.wrong / 2,
@@ -380,15 +380,10 @@ class FlawRates:
         )
 
 
-def flawed_response(world: World, request: Request, rng: random.Random, rates: FlawRates) -> str:
-    """A response to `request`: words with single spaces between them, each sentence ended by " ."."""
-    return plan_response(world, request, rng, rates).text
-
-
 def plan_response(world: World, request: Request, rng: random.Random, rates: FlawRates) -> PlannedResponse:
-    """A response to `request` together with the flaws that were put into it. At least one fact is stated."""
-    told = [slot for slot in request.slots if rng.random() >= rates.missing] or [rng.choice(request.slots)]
-    sentences = [_fact(world, request.entity, slot, rng, rates, first=i == 0) for i, slot in enumerate(told)]
+    """Write a response to `request` with known flaws. At least one fact is stated."""
+    stated = [slot for slot in request.slots if rng.random() >= rates.missing] or [rng.choice(request.slots)]
+    sentences = [_fact(world, request.entity, slot, rng, rates, first=i == 0) for i, slot in enumerate(stated)]
     if rng.random() < rates.repeated:
         again = rng.randrange(len(sentences))
         sentences.insert(again + 1, Sentence(sentences[again].parts, FlawKind.REPEATED))
@@ -400,7 +395,7 @@ def plan_response(world: World, request: Request, rng: random.Random, rates: Fla
     if rng.random() < rates.closer:
         sentences.append(plain(rng.choice(CLOSERS)))
     text, flaws = write(sentences)
-    return PlannedResponse(text, flaws, tuple(slot for slot in request.slots if slot not in told))
+    return PlannedResponse(text, flaws, tuple(slot for slot in request.slots if slot not in stated))
 
 
 def _fact(world: World, entity: str, slot: str, rng: random.Random, rates: FlawRates, *, first: bool) -> Sentence:
@@ -428,29 +423,29 @@ class FactsTask:
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The three slots, in the order asked for."""
+        """The three slots, in the order of the request."""
         return self.request.slots
 
     def truth(self, slot: str) -> str:
-        """The entity's true value."""
+        """Return the entity's true value."""
         return self.world.by_name[self.request.entity].facts[slot]
 
     def wrong_values(self, slot: str) -> tuple[str, ...]:
-        """The values that the slot has for other entities of the kind."""
+        """Return the values that the slot has for other entities of the kind."""
         return self.world.wrong_values(self.request.entity, slot)
 
     def fault(self, statement: Statement) -> FlawKind | None:
-        """OFF_TOPIC if the statement is about another entity or a slot that was not asked for."""
+        """Return OFF_TOPIC if the statement is about a different entity or a slot that was not requested."""
         about_it = statement.entity in (None, self.request.entity)
         return None if about_it and statement.slot in self.slots else FlawKind.OFF_TOPIC
 
     def sentence(self, slot: str, rng: random.Random, *, named: bool) -> str:
-        """A sentence with the true value."""
+        """Write a sentence with the true value."""
         return fact_sentence(self.world, self.request.entity, slot, self.truth(slot), rng, named=named)
 
 
 class FactsDomain:
-    """Descriptions of entities; `facts_seed` chooses what people wrongly believe."""
+    """Descriptions of entities; `facts_seed` chooses the misconceptions."""
 
     wording = WORDING
     flaw_kinds = (
@@ -471,14 +466,14 @@ class FactsDomain:
         self._forms = Forms(self._sentences, self.world.by_name, self.world.values)
 
     def vocabulary(self) -> list[str]:
-        """Every word that prompts, corpus and editor can write, sorted."""
+        """Return every word that prompts, corpus and editor can write, sorted."""
         words = words_of((*(form for _, form in self._sentences), *PHRASINGS), self.wording.phrases)
         for entity in self.world.entities:
             words |= {entity.name, *entity.facts, *entity.facts.values()}
         return sorted(words)
 
     def make_prompts(self, rng: random.Random, counts: Sequence[int]) -> list[list[Prompt]]:
-        """Disjoint sets of prompts, which share no request.
+        """Make disjoint sets of prompts, which share no request.
 
         Raises:
             RedpencilError: if there are not enough requests for sets of these sizes.
@@ -486,10 +481,10 @@ class FactsDomain:
         return make_prompts(self.world, rng, counts)
 
     def request(self, prompt: str) -> Request:
-        """What a prompt asks for.
+        """Parse a prompt.
 
         Raises:
-            RedpencilError: if the text is no prompt of this world.
+            RedpencilError: if the text is not a prompt of this world.
         """
         try:
             return self._requests[" ".join(prompt.split())]
@@ -497,22 +492,22 @@ class FactsDomain:
             raise foreign_prompt(prompt) from None
 
     def task(self, prompt: str) -> FactsTask:
-        """What a prompt asks for, and what is right.
+        """Parse a prompt into its request with the right answers.
 
         Raises:
-            RedpencilError: if the text is no prompt of this world.
+            RedpencilError: if the text is not a prompt of this world.
         """
         return FactsTask(self.world, self.request(prompt))
 
     def statement(self, core: Words) -> Statement | None:
-        """The fact that a core states."""
+        """Return the fact that a core states."""
         return self._forms.read(core)
 
     def plan(self, prompt: str, rng: random.Random, *, halved: bool) -> PlannedResponse:
-        """A response with the flaws that were put into it.
+        """Write a response with known flaws.
 
         Raises:
-            RedpencilError: if the text is no prompt of this world.
+            RedpencilError: if the text is not a prompt of this world.
         """
         rates = FlawRates().halved() if halved else FlawRates()
         return plan_response(self.world, self.request(prompt), rng, rates)

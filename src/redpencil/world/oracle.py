@@ -1,13 +1,13 @@
-"""The oracle: reads a response sentence by sentence, and says what is right, what is wrong and where.
+"""The oracle, which reads a response sentence by sentence and finds right facts and flaws with their spans.
 
-A response is a row of sentences, each ended by the word ".". A sentence is a statement, an opener, a closer, a filler,
-or garbled. Around its core it may carry hedges and rude tails. Any string can be read.
+A response is a sequence of sentences, each ended by the word ".". A sentence is a statement, an opener, a closer, a
+filler, or garbled. Around its core it may have hedges and rude tails. Any string can be read.
 
-- A statement about a slot that was asked for counts once if it is right; otherwise its value is a WRONG flaw.
-- A statement that was made before with the same value is REPEATED, one that does not belong into the response is what
-  the task calls it (such as OFF_TOPIC), and a sentence that cannot be read or has no end is GARBLED. These and FILLER
-  span the whole sentence with its full stop, and what else is amiss inside it is not counted again.
-- One opener at the start and one closer at the end are no flaws; anywhere else, or with a hedge or an insult, they
+- A statement about a requested slot counts once if it is right; otherwise its value is a WRONG flaw.
+- A statement made before with the same value is REPEATED, one that does not belong in the response has the flaw that
+  the task names (such as OFF_TOPIC), and a sentence that cannot be read or has no end is GARBLED. These and FILLER
+  span the whole sentence with its full stop, and other flaws inside it are not counted.
+- One opener at the start and one closer at the end are harmless; anywhere else, or with a hedge or an insult, they
   are FILLER.
 """
 
@@ -32,7 +32,7 @@ from redpencil.world.domain import (
 
 @dataclass
 class _Reading:
-    """What has been read of a response so far."""
+    """The state after the sentences read so far."""
 
     flaws: list[Flaw]
     values: list[ValueSpan]
@@ -40,13 +40,13 @@ class _Reading:
 
 
 class Oracle:
-    """Reads prompts and responses of a domain."""
+    """A reader of prompts and responses of a domain."""
 
     def __init__(self, domain: Domain) -> None:
         self.domain = domain
 
     def prefers(self, prompt: str, first: str, second: str) -> Preference:
-        """The response with the higher utility; TIE if they are equal."""
+        """Return the response with the higher utility; TIE if they are equal."""
         difference = self.inspect(prompt, first).utility - self.inspect(prompt, second).utility
         if difference == 0:
             return Preference.TIE
@@ -56,7 +56,7 @@ class Oracle:
         """Read a response, whatever string it is.
 
         Raises:
-            RedpencilError: if `prompt` is no prompt of this domain.
+            RedpencilError: if `prompt` is not a prompt of this domain.
         """
         task = self.domain.task(prompt)
         spans = [match.span() for match in WORD.finditer(response)]
@@ -66,12 +66,12 @@ class Oracle:
             flaws = self._read_sentence(words, first, stop, task, reading, spans)
             reading.flaws += [Flaw(kind, spans[a][0], spans[b - 1][1]) for kind, a, b in flaws]
         right = {value.slot for value in reading.values if value.correct}
-        told = {value.slot for value in reading.values}
+        stated = {value.slot for value in reading.values}
         return Verdict(
             utility=float(len(right) - len(reading.flaws)),
             correct=tuple(slot for slot in task.slots if slot in right),
             flaws=tuple(reading.flaws),
-            missing=tuple(slot for slot in task.slots if slot not in told),
+            missing=tuple(slot for slot in task.slots if slot not in stated),
             value_spans=tuple(reading.values),
         )
 
@@ -84,7 +84,7 @@ class Oracle:
         reading: _Reading,
         spans: Sequence[tuple[int, int]],
     ) -> list[WordFlaw]:
-        """Flaws of the sentence `words[first:stop]` as word ranges; what it states goes into `reading`."""
+        """Return the flaws of the sentence `words[first:stop]` as word ranges, and add its statement to `reading`."""
         if words[stop - 1] != STOP:
             return [(FlawKind.GARBLED, first, stop)]
         wording = self.domain.wording

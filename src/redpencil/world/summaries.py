@@ -1,4 +1,4 @@
-"""Grounded summaries as a domain: what is true stands in the prompt, and nowhere else."""
+"""Grounded summaries as a domain: the right answers are in the prompt and nowhere else."""
 
 import random
 import re
@@ -25,14 +25,14 @@ from redpencil.world.domain import (
 )
 
 TOLD = (5, 6)
-"""A passage tells of this many of the seven slots of its kind."""
+"""Numbers of slots, of the seven of its kind, that a passage states."""
 
 
 @dataclass(frozen=True)
 class Slot:
     """A kind of detail, such as `host`, the pool of its values, and the sentences that state it.
 
-    `{e}` stands for the subject's name and `{v}` for the value; `short` has a pronoun in place of the name. The
+    `{e}` is the place of the subject's name and `{v}` that of the value; `short` has a pronoun instead of the name. The
     sentences are without their full stop.
     """
 
@@ -44,7 +44,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Passage:
-    """What a passage says: of whom, slot by slot in its own order, and its remark that tells nothing."""
+    """The content of a passage: its subject, its facts by slot in their order, and a remark without content."""
 
     subject: str
     facts: Mapping[str, str]
@@ -80,7 +80,7 @@ KEY_SLOTS: Mapping[str, tuple[str, str]] = {
     "building": ("place", "builder"),
     "person": ("job", "home"),
 }
-"""What a summary in two sentences tells, for each kind of subject."""
+"""The slots of a summary in two sentences, for each kind of subject."""
 
 SLOTS: Mapping[str, tuple[Slot, ...]] = {
     "event": (
@@ -130,25 +130,25 @@ KIND_OF_SUBJECT: Mapping[str, str] = {name: kind for kind, names in SUBJECTS.ite
 
 
 def make_passage(kind: str, asked: tuple[str, ...], rng: random.Random) -> Passage:
-    """A passage about a subject of a kind that tells of all slots in `asked`; its values are all different."""
+    """Make a passage about a subject of a kind that states all slots in `asked`; its values are all different."""
     others = [slot.name for slot in SLOTS[kind] if slot.name not in asked]
-    told = [*asked, *rng.sample(others, rng.choice(TOLD) - len(asked))]
-    rng.shuffle(told)
+    stated = [*asked, *rng.sample(others, rng.choice(TOLD) - len(asked))]
+    rng.shuffle(stated)
     facts: dict[str, str] = {}
-    for slot in told:
+    for slot in stated:
         facts[slot] = rng.choice([value for value in POOLS[SLOT_OF[slot].pool] if value not in facts.values()])
     return Passage(rng.choice(SUBJECTS[kind]), facts, rng.choice(REMARKS))
 
 
 def sentence_parts(subject: str, slot: str, *, named: bool) -> tuple[str, str]:
-    """A sentence about a slot: what stands before its value and what behind, without the full stop."""
+    """Return the parts of a sentence about a slot before and behind its value, without the full stop."""
     forms = SLOT_OF[slot]
     before, _, after = (forms.named if named else forms.short).partition("{v}")
     return before.format(e=subject), after.format(e=subject)
 
 
 def passage_text(passage: Passage, rng: random.Random) -> str:
-    """The passage in sentences, the first of which names the subject; the remark stands anywhere behind it."""
+    """Write the passage in sentences, the first of which names the subject; the remark is anywhere behind it."""
     sentences: list[str] = []
     for slot, value in passage.facts.items():
         before, after = sentence_parts(passage.subject, slot, named=not sentences)
@@ -165,7 +165,7 @@ NAMED = (
 )
 SHORT = ("please sum it up in two sentences .", "write two sentences about it .")
 SHORT_SHARE = 0.25
-"""Share of the prompts that ask for two sentences instead of naming what to tell."""
+"""Share of the prompts that request two sentences instead of naming slots."""
 
 FORMS = Forms(
     ((slot.name, text) for slot in SLOT_OF.values() for text in (slot.named, slot.short)),
@@ -178,14 +178,14 @@ _NAMED = tuple(re.compile(r"(\w+)".join(map(re.escape, re.split(r"\{\w\}", text)
 
 @dataclass(frozen=True)
 class Brief:
-    """A passage and the slots that its summary should tell, in the order asked for."""
+    """A passage and the slots that its summary should state, in the order of the request."""
 
     passage: Passage
     slots: tuple[str, ...]
 
 
 def make_prompt(rng: random.Random) -> str:
-    """A passage on a random subject and a request to sum it up."""
+    """Write a passage on a random subject and a request to sum it up."""
     kind = rng.choice(sorted(SLOTS))
     asked: tuple[str, ...]
     if rng.random() < SHORT_SHARE:
@@ -197,7 +197,7 @@ def make_prompt(rng: random.Random) -> str:
 
 
 def make_prompts(rng: random.Random, counts: Sequence[int]) -> list[list[Prompt]]:
-    """Sets of prompts of which no two are equal, one for each count; ids are unique over all sets."""
+    """Make sets of prompts, one for each count, without equal prompts; ids are unique over all sets."""
     texts: dict[str, None] = {}
     while len(texts) < sum(counts):
         texts[make_prompt(rng)] = None
@@ -206,7 +206,7 @@ def make_prompts(rng: random.Random, counts: Sequence[int]) -> list[list[Prompt]
 
 
 def read_prompt(prompt: str) -> Brief | None:
-    """What a prompt says and asks for; None if it is no prompt of this domain."""
+    """Parse a prompt; None if it is not a prompt of this domain."""
     head, _, request = " ".join(prompt.split()).rpartition(f" {STOP} ")
     if not head.startswith(f"{HEAD} "):
         return None
@@ -217,14 +217,17 @@ def read_prompt(prompt: str) -> Brief | None:
     return Brief(passage, slots) if slots and set(slots) <= set(passage.facts) else None
 
 
+_read_prompt = lru_cache(maxsize=20_000)(read_prompt)
+
+
 def _asked(request: str) -> tuple[str, ...]:
-    """The three slots that a request names; none if it is no request."""
+    """The three slots that a request names; none if it is not a request."""
     slots = next((match.groups() for form in _NAMED if (match := form.fullmatch(request))), ())
     return slots if len(set(slots)) == len(slots) else ()
 
 
 def _read_passage(words: Words) -> Passage | None:
-    """A passage: a sentence that names its subject, others that do not, each on its own slot, and one remark."""
+    """Parse a passage: a sentence that names its subject, others that do not, each on its own slot, and one remark."""
     cores = [words[first : stop - 1] for first, stop in sentences(words)]
     remarks = [" ".join(core) for core in cores if " ".join(core) in REMARKS]
     stated = [FORMS.read(core) for core in cores if " ".join(core) not in REMARKS]
@@ -249,19 +252,18 @@ WORDING = Wording(
 
 
 NAMED_SHARE = 0.2
-"""Share of the sentences behind the first that name the subject again."""
+"""Share of the sentences after the first that name the subject again."""
 SWAP_SHARE = 0.7
-"""Share of the wrong values that the passage gives for something else, where it has any; the others are made up."""
+"""Share of the wrong values taken from a different slot of the passage, where one fits; the others are made up."""
 
 
 @dataclass(frozen=True)
 class FlawRates:
-    """How often each flaw occurs.
+    """The probability of each flaw.
 
-    For each detail: `wrong`, or `confused` in its place for the slots that writers mix up; `hedge`, `rude`,
-    `missing`. For each summary: `filler`, `repeated`, `unsupported` (a detail that the passage does not tell),
-    `trivial` (its remark copied), `off_topic` (a detail that was not asked for), and the harmless `opener` and
-    `closer`.
+    For each detail: `wrong`, or `confused` instead for the slots that writers mix up; `hedge`, `rude`, `missing`. For
+    each summary: `filler`, `repeated`, `unsupported` (a detail that is not in the passage), `trivial` (its remark
+    copied), `off_topic` (a detail that was not requested), and the harmless `opener` and `closer`.
     """
 
     wrong: float = 0.1
@@ -278,19 +280,19 @@ class FlawRates:
     closer: float = 0.3
 
     def halved(self) -> "FlawRates":
-        """Half of each flaw; openers and closers stay as frequent."""
+        """Halve the rate of each flaw; openers and closers stay as frequent."""
         flaws = {field.name: getattr(self, field.name) / 2 for field in fields(self)}
         return replace(self, **{**flaws, "opener": self.opener, "closer": self.closer})
 
 
 def plan_response(brief: Brief, confused: Set[str], rng: random.Random, rates: FlawRates) -> PlannedResponse:
-    """A summary together with the flaws that were put into it. At least one detail is told.
+    """Write a summary with known flaws. At least one detail is stated.
 
     `confused` are the slots that writers mix up.
     """
     passage = brief.passage
-    told = [slot for slot in brief.slots if rng.random() >= rates.missing] or [rng.choice(brief.slots)]
-    sentences = [_detail(passage, slot, slot in confused, rng, rates, first=i == 0) for i, slot in enumerate(told)]
+    stated = [slot for slot in brief.slots if rng.random() >= rates.missing] or [rng.choice(brief.slots)]
+    sentences = [_detail(passage, slot, slot in confused, rng, rates, first=i == 0) for i, slot in enumerate(stated)]
     if rng.random() < rates.repeated:
         again = rng.randrange(len(sentences))
         sentences.insert(again + 1, Sentence(sentences[again].parts, FlawKind.REPEATED))
@@ -301,17 +303,17 @@ def plan_response(brief: Brief, confused: Set[str], rng: random.Random, rates: F
     if rng.random() < rates.closer:
         sentences.append(plain(rng.choice(WORDING.closers)))
     text, flaws = write(sentences)
-    return PlannedResponse(text, flaws, tuple(slot for slot in brief.slots if slot not in told))
+    return PlannedResponse(text, flaws, tuple(slot for slot in brief.slots if slot not in stated))
 
 
 def _extras(brief: Brief, rng: random.Random, rates: FlawRates) -> list[Sentence]:
-    """Sentences that do not belong into the summary."""
+    """Sentences that do not belong in the summary."""
     passage = brief.passage
-    untold = [slot.name for slot in SLOTS[KIND_OF_SUBJECT[passage.subject]] if slot.name not in passage.facts]
+    unstated = [slot.name for slot in SLOTS[KIND_OF_SUBJECT[passage.subject]] if slot.name not in passage.facts]
     unasked = [slot for slot in passage.facts if slot not in brief.slots]
     extras: list[Sentence] = []
     if rng.random() < rates.unsupported:
-        slot = rng.choice(untold)
+        slot = rng.choice(unstated)
         extras.append(_stated(passage, slot, rng.choice(POOLS[SLOT_OF[slot].pool]), rng, FlawKind.UNSUPPORTED))
     if rng.random() < rates.off_topic:
         slot = rng.choice(unasked)
@@ -346,7 +348,7 @@ def _detail(
 
 
 def wrong_value(passage: Passage, slot: str, rng: random.Random) -> str:
-    """A value that contradicts the passage: one that it gives for something else, or one from nowhere."""
+    """Choose a value that contradicts the passage: that of a different slot, or one that is not in the passage."""
     pool = POOLS[SLOT_OF[slot].pool]
     others = [value for name, value in passage.facts.items() if name != slot and value in pool]
     if others and rng.random() < SWAP_SHARE:
@@ -355,32 +357,32 @@ def wrong_value(passage: Passage, slot: str, rng: random.Random) -> str:
 
 
 CONFUSED = 6
-"""So many of the 21 slots do writers often get wrong."""
+"""Number of the 21 slots that writers often get wrong."""
 REMARK = "remark"
-"""The slot of a sentence that tells nothing."""
+"""The slot of a sentence without content."""
 
 
 @dataclass(frozen=True)
 class SummaryTask:
-    """A passage, and the slots to tell of."""
+    """A passage and the requested slots."""
 
     brief: Brief
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """Two or three slots, in the order asked for."""
+        """Two or three slots, in the order of the request."""
         return self.brief.slots
 
     def truth(self, slot: str) -> str:
-        """The value that the passage gives."""
+        """Return the value in the passage."""
         return self.brief.passage.facts[slot]
 
     def wrong_values(self, slot: str) -> tuple[str, ...]:
-        """All other values of the slot's pool, sorted."""
+        """Return all other values of the slot's pool, sorted."""
         return tuple(sorted(value for value in POOLS[SLOT_OF[slot].pool] if value != self.truth(slot)))
 
     def fault(self, statement: Statement) -> FlawKind | None:
-        """UNSUPPORTED if the passage does not tell of this, TRIVIAL if it is its remark, OFF_TOPIC if nobody asked."""
+        """Return UNSUPPORTED if it is not in the passage, TRIVIAL if it is the remark, OFF_TOPIC if not requested."""
         passage = self.brief.passage
         if statement.slot == REMARK:
             return FlawKind.TRIVIAL if statement.value == passage.remark else FlawKind.UNSUPPORTED
@@ -389,7 +391,7 @@ class SummaryTask:
         return None if statement.slot in self.slots else FlawKind.OFF_TOPIC
 
     def sentence(self, slot: str, rng: random.Random, *, named: bool) -> str:  # noqa: ARG002 - one form, no draw
-        """A sentence with the passage's value."""
+        """Write a sentence with the passage's value."""
         before, after = sentence_parts(self.brief.passage.subject, slot, named=named)
         return before + self.truth(slot) + after
 
@@ -404,39 +406,36 @@ class SummariesDomain:
         self.confused = frozenset(random.Random(facts_seed).sample(sorted(SLOT_OF), CONFUSED))
 
     def vocabulary(self) -> list[str]:
-        """Every word that prompts, corpus and editor can write, sorted."""
+        """Return every word that prompts, corpus and editor can write, sorted."""
         forms = [form for slot in SLOT_OF.values() for form in (slot.named, slot.short)]
         groups = (*self.wording.phrases, tuple(SLOT_OF), *POOLS.values(), *SUBJECTS.values())
         return sorted(words_of((*forms, *REMARKS, HEAD, *NAMED, *SHORT), groups))
 
     def make_prompts(self, rng: random.Random, counts: Sequence[int]) -> list[list[Prompt]]:
-        """Disjoint sets of prompts, each prompt with a passage of its own."""
+        """Make disjoint sets of prompts, each prompt with its own passage."""
         return make_prompts(rng, counts)
 
     def task(self, prompt: str) -> SummaryTask:
-        """What a prompt says and asks for.
+        """Parse a prompt.
 
         Raises:
-            RedpencilError: if the text is no prompt of this domain.
+            RedpencilError: if the text is not a prompt of this domain.
         """
-        brief = _brief(prompt)
+        brief = _read_prompt(prompt)
         if brief is None:
             raise foreign_prompt(prompt)
         return SummaryTask(brief)
 
     def statement(self, core: Words) -> Statement | None:
-        """The detail that a core states, or the remark that it is."""
+        """Return the detail that a core states, or the remark that it is."""
         text = " ".join(core)
         return Statement(None, REMARK, text, 0) if text in REMARKS else FORMS.read(core)
 
     def plan(self, prompt: str, rng: random.Random, *, halved: bool) -> PlannedResponse:
-        """A summary with the flaws that were put into it.
+        """Write a summary with known flaws.
 
         Raises:
-            RedpencilError: if the text is no prompt of this domain.
+            RedpencilError: if the text is not a prompt of this domain.
         """
         rates = FlawRates().halved() if halved else FlawRates()
         return plan_response(self.task(prompt).brief, self.confused, rng, rates)
-
-
-_brief = lru_cache(maxsize=20_000)(read_prompt)

@@ -11,13 +11,13 @@ from redpencil.config import WorldConfig
 
 PAD, UNK, BOS, EOS, ANSWER = SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>", "<answer>")
 CONTEXT = 256
-"""Most tokens of a prompt and its response together."""
+"""The largest number of tokens of a prompt and its response together."""
 
 
 def build_tokenizer(words: Sequence[str]) -> Tokenizer:
-    """A word-level tokenizer that splits at white space and adds no special tokens by itself.
+    """Build a word-level tokenizer that splits at white space and adds no special tokens by itself.
 
-    Ids are the special tokens', then those of `words` in their order.
+    The special tokens have the first ids, then the `words` in their order.
     """
     vocabulary = {word: i for i, word in enumerate((*SPECIALS, *words))}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNK))
@@ -27,7 +27,7 @@ def build_tokenizer(words: Sequence[str]) -> Tokenizer:
 
 
 def save_model_folder(words: Sequence[str], config: WorldConfig, folder: Path) -> None:
-    """Write files of the tokenizer of `words` and `config.json` of a Llama model without weights."""
+    """Write the files of the tokenizer of `words` and the `config.json` of a Llama model without weights."""
     from transformers import LlamaConfig, PreTrainedTokenizerFast
 
     tokenizer = build_tokenizer(words)

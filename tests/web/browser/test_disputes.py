@@ -176,7 +176,7 @@ def test_what_was_typed_is_not_overwritten_and_ctrl_z_brings_it_back(page: Any) 
     typed = area.input_value()
     page.get_by_role("button", name="Take all of editor B").click()
     assert area.input_value() == typed
-    page.get_by_role("button", name="Put it together from the choices").click()
+    page.get_by_role("button", name="Build it from the choices").click()
     assert area.input_value() == ANA.replace("\r\n", "\n")
     area.focus()
     page.keyboard.press("Control+Z")

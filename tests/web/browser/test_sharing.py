@@ -171,7 +171,7 @@ def test_a_text_that_the_browser_has_no_room_for_stays_on_the_page(
     second.locator("#conflict-keep-mine").click()
     saved(second)
     assert second.locator("#aside-list .text-box").inner_text() == SLOW
-    assert "no room" in second.locator("#aside-loose").inner_text()
+    assert "cannot store all" in second.locator("#aside-loose").inner_text()
     second.keyboard.press("Control+Enter")
     second.locator("#problem", has_text="only on this page").wait_for()
     assert service.rows("submission") == []

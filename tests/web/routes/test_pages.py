@@ -242,7 +242,7 @@ def test_ones_own_page_goes_on_to_what_is_earlier(
         path = next(iter(re.findall(r'href="(/mine\?before=\d+)"', page)), "")
     assert shown == ["5", "4", "3", "2", "1"]
     assert path == ""
-    assert "There is nothing before that" in ann.get("/mine?before=1").text
+    assert "There is nothing earlier" in ann.get("/mine?before=1").text
     assert ann.get("/mine?before=x").status_code == 422
 
 
@@ -281,7 +281,7 @@ def test_items_are_found_page_by_page(sign_in: SignIn, sqlite_engine: Engine) ->
     assert page.count('<span class="id">') == 11
     assert "page=3" not in page
     assert rita.get("/items", params={"outcome": "edited", "id": "R0"}).text.count('<span class="id">') == 1
-    assert "No item is like that" in rita.get("/items", params={"outcome": "tie"}).text
+    assert "No item matches" in rita.get("/items", params={"outcome": "tie"}).text
     assert rita.get("/items", params={"person": "x"}).status_code == 422
 
 

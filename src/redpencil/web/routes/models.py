@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from redpencil.text import unstorable
 from redpencil.web.auth import LONGEST_NAME, Guard, Role
 from redpencil.web.project import (
     LONGEST_REASON,
@@ -24,7 +25,6 @@ from redpencil.web.project import (
     ProjectConfig,
 )
 from redpencil.web.security import BODY_LIMIT, limited
-from redpencil.web.text import unstorable
 
 LARGEST = 2**31 - 1
 """The largest integer that both databases store."""

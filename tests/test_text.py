@@ -1,0 +1,81 @@
+"""Halves of surrogate pairs and NUL: found, named, escaped or replaced."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redpencil.errors import RedpencilError
+from redpencil.text import check_text, escape_half_pairs, has_half_pair, json_line, unstorable, valid_text
+
+ANY_TEXT = st.text(st.characters(exclude_categories=()))
+
+
+@given(ANY_TEXT)
+def test_a_half_is_what_utf8_cannot_hold(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        assert has_half_pair(text)
+    else:
+        assert not has_half_pair(text)
+        assert escape_half_pairs(text) == valid_text(text) == text
+
+
+@given(ANY_TEXT)
+def test_any_text_becomes_valid(text: str) -> None:
+    valid_text(text).encode()
+    escape_half_pairs(text).encode()
+    # Inside JSON the escape means the same half again.
+    assert json.loads(escape_half_pairs(json.dumps(text, ensure_ascii=False))) == text
+
+
+def test_a_half_is_escaped_or_replaced() -> None:
+    text = "a\ud83d b\ude00 \U0001f600"
+    assert escape_half_pairs(text) == "a\\ud83d b\\ude00 \U0001f600"
+    assert valid_text(text) == "a\ufffd b\ufffd \U0001f600"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("plain\ttext\n🖍️\x07\uffff", None),
+        ("a\0", "a NUL character at character 1"),
+        ("\udc00", "half of a surrogate pair, which is not a character, at character 0"),
+    ],
+)
+def test_text_that_cannot_be_stored_is_named(text: str, problem: str | None) -> None:
+    assert unstorable(text) == problem
+
+
+def test_lines_keep_their_characters() -> None:
+    assert json_line({"a": "é😀\n"}) == '{"a": "é😀\\n"}\n'.encode()
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ({"id": "7", "text": "a\ud83d"}, "text"),
+        ({"id": "7", "meta": {"deep": ["\udc00"]}}, "meta"),
+        ({"id": "7", "k\ud83d": 1}, "k\\ud83d"),
+        ({"id": "7", "meta": {"\ud83d": 1}}, "meta"),
+    ],
+)
+def test_half_a_pair_is_refused_with_its_place(row: dict[str, Any], field: str) -> None:
+    with pytest.raises(RedpencilError, match=r"half of a surrogate pair.* with the id '7'") as caught:
+        json_line(row)
+    assert caught.value.field == field
+    str(caught.value).encode()
+
+
+def test_a_whole_pair_is_not_refused() -> None:
+    check_text({"id": "7", "text": "whole 😀"})
+
+
+def test_an_id_with_half_a_pair_can_be_printed() -> None:
+    with pytest.raises(RedpencilError) as caught:
+        json_line({"id": "\ud83d"})
+    assert "\\ud83d" in str(caught.value)
+    str(caught.value).encode()
