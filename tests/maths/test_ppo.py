@@ -517,6 +517,14 @@ def test_group_advantages_of_whole_answers_by_hand() -> None:
     assert plain.tolist() == [[-0.5, -0.5, 0], [0.5, 0.5, 0.5]]
 
 
+def test_the_length_of_an_answer_weighs_nothing_in_the_spread_of_its_group() -> None:
+    # Sums 0, 0 and 3; mean 1, variance (1 + 1 + 4) / 3 = 2. By tokens it would be (1 + 1 + 4 * 4) / 6 = 3.
+    rewards = torch.tensor([[0.0, 0, 0, 0], [0.0, 0, 0, 0], [3.0, 0, 0, 0]], dtype=torch.float64)
+    mask = torch.tensor([[True, False, False, False], [True, False, False, False], [True] * 4])
+    advantages = group_advantages(rewards, mask, 3, kind="end")
+    assert advantages[:, 0].tolist() == pytest.approx([-(2**-0.5), -(2**-0.5), 2**0.5])
+
+
 def test_group_advantages_of_returns_to_go_by_hand() -> None:
     # Returns 3, 2, (0) and 4, 4, 3; means at each place 3.5, 3, 1.5.
     plain = group_advantages(*group_of_two(), 2, kind="return_to_go", normalise_std=False)
