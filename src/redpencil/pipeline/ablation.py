@@ -9,23 +9,20 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-import yaml
-
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.statistics import Estimate, mean_interval, paired_difference, scores_of
-from redpencil.files import partial_of, whole_file
 from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute
 from redpencil.pipeline.inputs import check_files, check_reward_models
 from redpencil.pipeline.plan import plan_run
-from redpencil.pipeline.run import LOCK, finish_seed, locked_folder, write_recipe
+from redpencil.pipeline.run import check_folder, finish_seed, locked_folder, write_marked, write_recipe
 from redpencil.recipe import Ablations
 from redpencil.records import Comparison, read_jsonl
 from redpencil.report.run_page import write_report
 from redpencil.results import NORMAL_95, AblationResults, Measure, RunResults, write_results
 from redpencil.results import Estimate as SeedEstimate
 from redpencil.results import Variant as VariantResults
-from redpencil.runs import check_layout, environment, fingerprint, hash_input, written_by
+from redpencil.runs import environment, fingerprint, hash_input
 
 Measured = dict[str, Estimate]
 """Estimates of one seed by measure; the standard error, over prompts or pairs, is nan where it is not known."""
@@ -305,7 +302,7 @@ def run_ablations(
     every = [Variant(BASE, ablations.base, out), *variants]
     wanted = [variant for variant in variants if variant.label.split("/")[0] in groups]
     _check_inputs(variant.recipe for variant in every)
-    _check_folder(out)
+    check_folder(out / RECIPE, WRITTEN_HERE, "the output folder exists and holds no ablations")
     with locked_folder(out):
         _write_ablations(ablations, out)
         jobs = jobs or ablations.base.compute.jobs or default_jobs(ablations.base.compute.device)
@@ -335,27 +332,12 @@ def _check_inputs(recipes: Iterable[Recipe]) -> None:
         check_reward_models(recipe)
 
 
-def _check_folder(out: Path) -> None:
-    """Refuse a folder that is not new and has anything but ablations in it."""
-    recipe = out / RECIPE
-    if recipe.is_file():
-        usable = recipe.read_bytes().startswith(WRITTEN_HERE.encode())
-    else:
-        begun = {LOCK, partial_of(recipe).name}
-        usable = not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= begun)
-    if not usable:
-        raise RedpencilError("the output folder exists and holds no ablations", file=out, hint="choose another --out")
-    check_layout(out)
-
-
 def _write_ablations(ablations: Ablations, out: Path) -> None:
     content = ablations.config.model_dump(mode="json", exclude={"overrides"}) | {
         "base": ablations.base.model_dump(mode="json", exclude_none=True),
         "seeds": list(ablations.base.seeds),
     }
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    with whole_file(out / RECIPE) as file:
-        file.write(f"{written_by(WRITTEN_HERE)}\n{text}".encode())
+    write_marked(out / RECIPE, WRITTEN_HERE, content)
 
 
 def _compute(

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from redpencil.config import AlarmsConfig, BestOfNConfig, Method, RewardConfig, SFTConfig, WorldConfig
+from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, Method, RewardConfig, SFTConfig, WorldConfig
 from redpencil.editing.edit import edit_responses
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.diagnostics import Alarm, training_alarms
@@ -164,6 +164,13 @@ def read_pairs(path: Path, codec: Codec) -> list[Pair]:
     return rows
 
 
+def encode_file(path: Path, codec: Codec, config: AlignConfig) -> tuple[list[Pair], Mapping[str, int]]:
+    """Encode a file of annotations, edits if its name says so; returns pairs and the counts of rows left out."""
+    if path.name.startswith("edits"):
+        return pairs_of_edits(read_jsonl(path, Edit), codec, config)
+    return pairs_of_comparisons(read_jsonl(path, Comparison), codec, config)
+
+
 def fine_tune(setup: Setup, stage: Stage, config: SFTConfig, *, model: Path, examples: Path) -> None:
     """Fine-tune a model on demonstrations; writes `checkpoint/`."""
     with naming(examples):
@@ -297,16 +304,23 @@ def reference(context: Context, stage: Stage) -> None:
         if split == "evaluation" and "reference_outputs" in context.reference_inputs:
             write_jsonl(stage.folder / f"{split}.jsonl", _reference_outputs(context, prompts))
             continue
-        responses, skipped = respond(
-            context.setup.sampler(policy),
-            prompts,
-            config=context.setup.sampling,
-            seed=derive_seed(stage.seed, "reference", split),
-            model_name="reference",
-            progress=stage.progress,
-        )
+        responses, skipped = _answer(context, stage, policy, prompts, "reference", "reference", split)
         stage.notes["skipped"][f"{split} prompt empty or too long"] = skipped
         write_jsonl(stage.folder / f"{split}.jsonl", responses)
+
+
+def _answer(
+    context: Context, stage: Stage, policy: Path, prompts: Sequence[Prompt], name: str, *seed: str
+) -> tuple[list[Response], int]:
+    """Answer prompts as the model `name`; returns responses and the number of prompts left out."""
+    return respond(
+        context.setup.sampler(policy),
+        prompts,
+        config=context.setup.sampling,
+        seed=derive_seed(stage.seed, *seed),
+        model_name=name,
+        progress=stage.progress,
+    )
 
 
 def _reference_outputs(context: Context, prompts: Sequence[Prompt]) -> list[Response]:
@@ -393,14 +407,8 @@ def choose(context: Context, stage: Stage, *, arm: str) -> None:
 
 def outputs(context: Context, stage: Stage, *, policy: str) -> None:
     """Answer the evaluation prompts with a policy; the seed is the same for every policy."""
-    responses, skipped = respond(
-        context.setup.sampler(context.paths.policy(policy)),
-        list(read_jsonl(context.paths.evaluation_prompts, Prompt)),
-        config=context.setup.sampling,
-        seed=derive_seed(stage.seed, "outputs"),
-        model_name=policy,
-        progress=stage.progress,
-    )
+    prompts = list(read_jsonl(context.paths.evaluation_prompts, Prompt))
+    responses, skipped = _answer(context, stage, context.paths.policy(policy), prompts, policy, "outputs")
     stage.notes["skipped"] = {"prompt empty or too long": skipped}
     write_jsonl(stage.folder / "evaluation.jsonl", responses)
 
@@ -414,14 +422,8 @@ def make_world_data(context: Context, stage: Stage) -> None:
 def samples(context: Context, stage: Stage) -> None:
     """Sample responses of the SFT policy: two for each comparison of the world, or what the reward scale needs."""
     prompts = list(read_jsonl(context.paths.prompts, Prompt))
-    responses, skipped = respond(
-        context.setup.sampler(context.paths.sft_policy),
-        list(repeated(prompts, context.samples_needed, derive_seed(stage.seed, "samples"))),
-        config=context.setup.sampling,
-        seed=derive_seed(stage.seed, "samples"),
-        model_name="sft",
-        progress=stage.progress,
-    )
+    needed = repeated(prompts, context.samples_needed, derive_seed(stage.seed, "samples"))
+    responses, skipped = _answer(context, stage, context.paths.sft_policy, needed, "sft", "samples")
     stage.notes["skipped"] = {"prompt empty or too long": skipped}
     write_jsonl(stage.folder / "responses.jsonl", responses)
 
@@ -485,14 +487,12 @@ def _loser(row: Comparison, pair: tuple[Response, Response]) -> Response:
 def _split_files(context: Context, stage: Stage) -> None:
     files = context.recipe.files
     assert files is not None
-    kinds: list[tuple[str, Callable[[], list[Comparison] | list[Edit]]]] = [
-        ("comparisons", lambda: list(read_jsonl(files.comparisons, Comparison))),
-        ("edits", lambda: list(read_jsonl(files.edits, Edit))),
-    ]
-    for kind, read in kinds:
-        rows = read()
+    kinds: dict[str, Any] = {"comparisons": Comparison, "edits": Edit}
+    for kind, record in kinds.items():
+        path = getattr(files, kind)
+        rows = list(read_jsonl(path, record))
         random.Random(derive_seed(stage.seed, "split", kind)).shuffle(rows)
-        held_out = held_out_rows(len(rows), files.test_share, getattr(files, kind))
+        held_out = held_out_rows(len(rows), files.test_share, path)
         write_jsonl(stage.folder / f"{kind}_test.jsonl", rows[:held_out])
         write_jsonl(stage.folder / f"{kind}_train.jsonl", rows[held_out:])
 
@@ -504,10 +504,7 @@ def align(context: Context, stage: Stage) -> None:
     counts: dict[str, int] = {}
     skipped_rows: dict[str, dict[str, int]] = {}
     for path in sorted(folder.glob("*.jsonl")):
-        if path.name.startswith("edits"):
-            pairs, skipped = pairs_of_edits(read_jsonl(path, Edit), codec, config)
-        else:
-            pairs, skipped = pairs_of_comparisons(read_jsonl(path, Comparison), codec, config)
+        pairs, skipped = encode_file(path, codec, config)
         counts[path.stem], skipped_rows[path.stem] = len(pairs), dict(skipped)
         if not pairs:
             raise RedpencilError(

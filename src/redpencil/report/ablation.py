@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from markupsafe import Markup
-
-import redpencil
 from redpencil.files import whole_file
 from redpencil.report.markdown import escaped, table_lines
-from redpencil.report.run_page import TEMPLATES, machine_rows, template
-from redpencil.report.tables import ABSENT, Cell, Table
+from redpencil.report.run_page import machine_rows, render_page
+from redpencil.report.tables import Cell, Table
 from redpencil.report.text import interval_text, plain, points_interval, signed
 from redpencil.results import AblationResults, Measure, Variant
 
@@ -103,17 +100,11 @@ def _policies(group: str, rows: Mapping[str, Variant]) -> Table:
     body = []
     for name, row in rows.items():
         gap = row.differences.get("win_rate")
-        difference = ABSENT if gap is None else Cell(signed(gap.value), points_interval(gap), _mark(gap))
+        difference = None if gap is None else Cell(signed(gap.value), points_interval(gap), _mark(gap))
         rate, *others = _cells(row, names, POLICY)
         body.append((_name(name, row), rate, difference, *others, _diagnostics(row)))
-    header = (
-        "Variant",
-        POLICY["win_rate"][0],
-        "Difference, points",
-        *(POLICY[name][0] for name in names[1:]),
-        "Diagnostics",
-    )
-    return Table(f"{group}: the policy", header, tuple(body))
+    rate_title, *titles = (POLICY[name][0] for name in names)
+    return Table.of(f"{group}: the policy", ("Variant", rate_title, "Difference, points", *titles, "Diagnostics"), body)
 
 
 def _rewards(group: str, rows: Mapping[str, Variant]) -> Table | None:
@@ -122,21 +113,20 @@ def _rewards(group: str, rows: Mapping[str, Variant]) -> Table | None:
         names.remove("accuracy_comparisons")
     if not names:
         return None
-    body = tuple((_name(name, row, keys=False), *_cells(row, names, REWARD)) for name, row in rows.items())
-    return Table(f"{group}: its reward model", ("Variant", *(REWARD[name][0] for name in names)), body)
+    body = [(_name(name, row, keys=False), *_cells(row, names, REWARD)) for name, row in rows.items()]
+    return Table.of(f"{group}: its reward model", ("Variant", *(REWARD[name][0] for name in names)), body)
 
 
-def _cells(row: Variant, names: list[str], titles: Mapping[str, tuple[str, int]]) -> list[Cell]:
-    cells = []
+def _cells(row: Variant, names: list[str], titles: Mapping[str, tuple[str, int]]) -> list[Cell | None]:
+    cells: list[Cell | None] = []
     for name in names:
         whole = 100.0 if _SHARES.match(name) else 1.0 if name.endswith("auroc") else None
         measure, digits = row.measures.get(name), titles[name][1]
         kind = _mark(row.differences.get(name)) if titles is REWARD else ""
-        cells.append(
-            ABSENT
-            if measure is None
-            else Cell(plain(measure.value, digits), interval_text(measure, digits, whole), kind)
-        )
+        if measure is None:
+            cells.append(None)
+        else:
+            cells.append(Cell(plain(measure.value, digits), interval_text(measure, digits, whole), kind))
     return cells
 
 
@@ -157,9 +147,8 @@ def _mark(gap: Measure | None) -> str:
     return "" if gap is None or gap.covers_zero else "own"
 
 
-def _diagnostics(row: Variant) -> Cell:
-    text = ", ".join(f"{name.replace('_', ' ')} {len(seeds)}" for name, seeds in row.diagnostics.items())
-    return Cell(text) if text else ABSENT
+def _diagnostics(row: Variant) -> str | None:
+    return ", ".join(f"{name.replace('_', ' ')} {len(seeds)}" for name, seeds in row.diagnostics.items()) or None
 
 
 def render_markdown(results: AblationResults, command: str) -> str:
@@ -183,12 +172,11 @@ def render_markdown(results: AblationResults, command: str) -> str:
 def seeds(results: AblationResults) -> Table:
     """The win rate of every variant in every seed."""
     rows = [
-        (Cell(f"{group}: {name}"), *(Cell(plain(value)) for value in row.measures["win_rate"].per_seed))
+        (f"{group}: {name}", *map(plain, row.measures["win_rate"].per_seed))
         for group, variants in results.groups.items()
         for name, row in variants.items()
     ]
-    header = ("Variant", *(f"seed {seed}" for seed in results.seeds))
-    return Table("Win rate of each seed, in percent", header, tuple(rows))
+    return Table.of("Win rate of each seed, in percent", ("Variant", *(f"seed {n}" for n in results.seeds)), rows)
 
 
 def write_markdown(results: AblationResults, out: Path, command: str) -> None:
@@ -199,15 +187,15 @@ def write_markdown(results: AblationResults, out: Path, command: str) -> None:
 
 def render_html(results: AblationResults) -> str:
     """Write the page as HTML in one file, which loads nothing from anywhere."""
-    return template("ablations.html.j2").render(
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+    return render_page(
+        "ablations.html.j2",
+        ("report.css",),
         name=results.name,
         lead=lead(results),
         notes=notes(results),
         groups=groups(results),
         seeds=seeds(results),
         provenance=machine_rows(results.environment),
-        version=redpencil.__version__,
     )
 
 

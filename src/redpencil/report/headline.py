@@ -5,7 +5,7 @@ from typing import Literal
 
 from redpencil.report.paper import ARMS, TABLE_1, TABLE_2
 from redpencil.report.run_data import Run, Speed
-from redpencil.report.text import percent, plain, points, points_interval
+from redpencil.report.text import plain, points_interval, signed
 from redpencil.results import Figure
 
 Verdict = Literal["holds", "uncertain", "broken", "unknown"]
@@ -57,7 +57,7 @@ def _lead(run: Run, verdict: Verdict) -> str:
         (arm for arm in run.win_rates if arm not in ("sft", "reference")),
         key=lambda arm: -run.win_rates[arm].share.value,
     )
-    rates = ", ".join(f"{arm} {percent(run.win_rates[arm].share)} %" for arm in best_first)
+    rates = ", ".join(f"{arm} {plain(run.win_rates[arm].share.value)} %" for arm in best_first)
     if verdict == "unknown":
         absent = ", ".join(arm for arm in ARMS if arm not in run.win_rates)
         return f"Win rates: {rates or 'none'}. The paper's order cannot be judged without: {absent}."
@@ -107,8 +107,8 @@ def _difference(run: Run, first: str, second: str) -> Figure | None:
 def _gap(gap: Figure) -> str:
     interval = points_interval(gap)
     if not interval:
-        return f"{points(gap)} (interval unknown)"
-    return f"{points(gap)} ({interval}{', which covers 0' if gap.covers_zero else ''})"
+        return f"{signed(gap.value)} (interval unknown)"
+    return f"{signed(gap.value)} ({interval}{', which covers 0' if gap.covers_zero else ''})"
 
 
 def _accuracy(run: Run) -> Point | None:
@@ -123,13 +123,13 @@ def _accuracy(run: Run) -> Point | None:
     text = (
         f"{'As' if better else 'Unlike'} in the paper, the token model of edits ranks its own kind of pairs "
         f"{'better' if better else 'no better'} than the model of preferences ranks its own: "
-        f"{percent(edits)} % against {percent(own)} % (the paper: {printed[0]} against {printed[1]})."
+        f"{plain(edits.value)} % against {plain(own.value)} % (the paper: {printed[0]} against {printed[1]})."
     )
     sequence = run.accuracy.get("sequence_edits", {}).get("edits")
     if sequence is not None:
-        text += f" A sequence model of edits: {percent(sequence)} %."
+        text += f" A sequence model of edits: {plain(sequence.value)} %."
     if same is not None:
-        text += f" On these edits the model of preferences reaches {percent(same)} %."
+        text += f" On these edits the model of preferences reaches {plain(same.value)} %."
     return Point("Reward models", text)
 
 
@@ -191,28 +191,23 @@ def _sentence(text: str) -> str:
 
 def limits(run: Run) -> list[str]:
     """Sentences on scale and spread, then the warnings of the run."""
-    sentences = []
+    spread = "One seed: intervals are over prompts only. A different seed may order the policies differently."
     if run.of_several:
-        sentences.append(
+        spread = (
             f"{len(run.seeds)} seeds: intervals are of the mean over seeds and assume that the results of seeds are "
             "normally distributed."
         )
-    else:
-        sentences.append(
-            "One seed: intervals are over prompts only. A different seed may order the policies differently."
-        )
-    if run.world:
-        sentences.append(
-            "The data come from the small world that ships with redpencil: a few dozen entities, a scripted editor, "
-            "annotator and judge, and a model with fewer than a million weights. It shows the method at work, not its "
-            "effect on large models."
-        )
-    sentences.append(
+    world = (
+        "The data come from the small world that ships with redpencil: a few dozen entities, a scripted editor, "
+        "annotator and judge, and a model with fewer than a million weights. It shows the method at work, not its "
+        "effect on large models."
+    )
+    paper = (
         "The paper's figures are given to compare orders and gaps. Model, data, judge and hardware differ, so the "
         "values themselves are not comparable."
     )
-    sentences += [text for arm in run.speeds if (text := _no_gain(run, arm))]
-    return sentences + list(run.warnings)
+    no_gains = (text for arm in run.speeds if (text := _no_gain(run, arm)))
+    return [spread, *([world] if run.world else []), paper, *no_gains, *run.warnings]
 
 
 def _no_gain(run: Run, arm: str) -> str | None:

@@ -60,6 +60,12 @@ TABLE_3_HOURS = {"ppo": (4.0, 2.0), "reward": (0.2, 0.3)}
 """Hours on eight A100, as (sequence reward from preferences, token rewards from edits)."""
 
 
+def in_order(names: Iterable[str], first: Iterable[str]) -> list[str]:
+    """List each name once: those of `first` in their order, then the others in the order of `names`."""
+    known = dict.fromkeys(names)
+    return list(dict.fromkeys([*(name for name in first if name in known), *known]))
+
+
 def in_paper_order(names: Iterable[str], last: Iterable[str] = ("sft", "reference")) -> list[str]:
     """Sort arms in the paper's order, then others by name, then the policies that are not arms."""
     names, last = list(names), list(last)

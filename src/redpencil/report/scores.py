@@ -8,9 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
-from redpencil.report.run_page import TEMPLATES, template
+from redpencil.report.run_page import render_page
 from redpencil.report.text import BLAME_RGB, DEEPEST, REWARD_RGB, depth_of, signed, terminal_style, turns
 
 if TYPE_CHECKING:
@@ -146,8 +144,9 @@ def scores_page(rows: Sequence[Row], models: Sequence[ScoredModel], *, standardi
         standardised: whether token rewards are divided by each model's scale, as PPO uses them.
     """
     limit = limit_of(rows)
-    return template("scores.html.j2").render(
-        style=Markup((TEMPLATES / "scores.css").read_text(encoding="utf-8")),
+    return render_page(
+        "scores.html.j2",
+        ("scores.css",),
         models=models,
         rows=[_shown_row(row, models, limit) for row in rows],
         limit=signed(limit, 2).lstrip("+"),

@@ -26,11 +26,6 @@ def plain(value: float | None, digits: int = 1) -> str:
     return DASH if value is None else f"{value:,.{digits}f}".replace("-", MINUS)
 
 
-def percent(figure: Figure) -> str:
-    """Write a value in percent, without the percent sign."""
-    return plain(figure.value)
-
-
 def bounds(figure: Figure, whole: float | None = 100.0) -> tuple[float, float] | None:
     """Return the interval of a share, kept within 0 and `whole`; None for `whole` is for what is not a share."""
     if figure.interval is None or whole is None:
@@ -42,11 +37,6 @@ def interval_text(figure: Figure, digits: int = 1, whole: float | None = 100.0) 
     """Write the interval of a share, such as `48.5 to 56.5`; empty where there is none."""
     ends = bounds(figure, whole)
     return "" if ends is None else f"{plain(ends[0], digits)} to {plain(ends[1], digits)}"
-
-
-def points(figure: Figure) -> str:
-    """Write a difference in points, with its sign."""
-    return signed(figure.value)
 
 
 def points_interval(figure: Figure) -> str:
@@ -159,16 +149,6 @@ DEEPEST = 0.62
 FAINTEST = 0.04
 NOTABLE = 0.05
 """Share of the largest magnitude below which a reward gets no colour."""
-
-HEATMAP_CSS = """
-.heatmap{line-height:2.05;overflow-wrap:anywhere;white-space:pre-wrap;margin:0}
-.heatmap .token{padding:.14em .16em;border-radius:.2em;color:inherit}
-.heatmap .blame{text-decoration:underline;text-decoration-thickness:1.5px;text-underline-offset:.22em}
-.heatmap .flaw{border:1px dashed currentColor;border-radius:.35em;padding:.16em .1em;
--webkit-box-decoration-break:clone;box-decoration-break:clone}
-.heatmap .flaw sup{font-size:.68em;font-style:italic;opacity:.8;padding:0 .25em;line-height:0}
-"""
-"""Style sheet for `heatmap_html`."""
 
 
 def heatmap_html(
