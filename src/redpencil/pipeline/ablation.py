@@ -276,12 +276,7 @@ class Variant:
 
 
 def run_ablations(
-    ablations: Ablations,
-    out: Path,
-    *,
-    listening: Listening,
-    jobs: int | None = None,
-    only: Sequence[str] = (),
+    ablations: Ablations, out: Path, *, listening: Listening, jobs: int | None = None, only: Sequence[str] = ()
 ) -> AblationResults:
     """Run every stage that is not complete yet; write and return `ablations.json`.
 

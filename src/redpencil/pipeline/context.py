@@ -25,7 +25,6 @@ class Paths:
 
     @property
     def model(self) -> Path:
-        """The base model."""
         return self.files.model if self.files else self.root / "world" / "model"
 
     @property
@@ -57,7 +56,6 @@ class Paths:
 
     @property
     def samples(self) -> Path:
-        """Responses of the SFT policy."""
         return self.root / "samples" / "responses.jsonl"
 
     @property
@@ -70,7 +68,6 @@ class Paths:
         return self.root / "align" / f"{kind}_{split}.jsonl"
 
     def reward_model(self, name: str) -> Path:
-        """A reward checkpoint."""
         return self.root / f"reward-{name}" / "checkpoint"
 
     def training(self, arm: str) -> Path:
@@ -125,7 +122,6 @@ class Context:
 
     @property
     def paths(self) -> Paths:
-        """Where things lie."""
         return Paths(self.root, self.recipe.files, {name: arm.row for name, arm in self.recipe.arms.items()})
 
     @property
@@ -138,8 +134,8 @@ class Context:
         """What the reference stage reads besides policy and prompts."""
         if self.recipe.files is None:
             return {"examples": self.root / "world" / "reference.jsonl"}
-        given = self.recipe.files.reference_outputs
-        return {} if given is None else {"reference_outputs": given}
+        outputs = self.recipe.files.reference_outputs
+        return {} if outputs is None else {"reference_outputs": outputs}
 
     @property
     def annotation_inputs(self) -> dict[str, Path]:
@@ -173,7 +169,6 @@ class Context:
 
     @cached_property
     def runtime(self) -> "Runtime":
-        """Device and number format."""
         from redpencil.models.runtime import make_runtime
 
         return make_runtime(self.recipe.compute.device, self.recipe.dtype, self.recipe.compute.threads)
@@ -187,5 +182,4 @@ class Context:
 
     @property
     def setup(self) -> Setup:
-        """What work with the run's models needs."""
         return Setup(self.recipe, self.codec, self.runtime)

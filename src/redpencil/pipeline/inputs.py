@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from redpencil.config import FILE_KEYS, FilesConfig, Recipe
 from redpencil.errors import RedpencilError
@@ -42,12 +42,10 @@ def check_files(files: FilesConfig, prompt_template: str) -> None:
             )
     _check_models(files, prompt_template)
     if files.sft is not None:
-        for _ in read_jsonl(files.sft, Example):
-            pass
-    held_out_rows(sum(1 for _ in read_jsonl(files.comparisons, Comparison)), files.test_share, files.comparisons)
-    held_out_rows(sum(1 for _ in read_jsonl(files.edits, Edit)), files.test_share, files.edits)
-    for _ in read_jsonl(files.prompts, Prompt):
-        pass
+        _count(files.sft, Example)
+    held_out_rows(_count(files.comparisons, Comparison), files.test_share, files.comparisons)
+    held_out_rows(_count(files.edits, Edit), files.test_share, files.edits)
+    _count(files.prompts, Prompt)
     _by_id(files.validation_prompts, Prompt)
     prompts = _by_id(files.evaluation_prompts, Prompt)
     if files.reference_outputs is not None:
@@ -115,6 +113,11 @@ def _check_models(files: FilesConfig, prompt_template: str) -> None:
             field="files.judge",
             hint="give a checkpoint that `redpencil reward` wrote",
         )
+
+
+def _count(file: Path, kind: Any) -> int:
+    """Read all rows of a file, and so check them."""
+    return sum(1 for _ in read_jsonl(file, kind))
 
 
 def _by_id(file: Path, kind: type[Named]) -> dict[str, Named]:

@@ -7,17 +7,7 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-from redpencil.audit.audit import (
-    BINS,
-    KINDS,
-    QUANTILES,
-    Audit,
-    Distribution,
-    Editor,
-    Example,
-    GrowthBin,
-    SpanAgreement,
-)
+from redpencil.audit.audit import BINS, KINDS, QUANTILES, Audit, Distribution, Editor, Example, GrowthBin, SpanAgreement
 from redpencil.audit.findings import Finding, counted, findings, rule_name, share_text
 from redpencil.audit.rules import RULES, rule_text
 from redpencil.files import whole_file

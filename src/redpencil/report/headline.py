@@ -37,12 +37,13 @@ class Headline:
 
 def headline(run: Run) -> Headline:
     """Sum up a run."""
-    verdict = _verdict(run)
+    verdict = verdict_of(run)
     points = (_gaps(run), _methods(run), _accuracy(run), _speed(run), _flaws(run), _length(run))
     return Headline(verdict, _lead(run, verdict), tuple(point for point in points if point is not None))
 
 
-def _verdict(run: Run) -> Verdict:
+def verdict_of(run: Run) -> Verdict:
+    """Compare the order of the win rates with the paper's, as `Headline` describes it."""
     if any(arm not in run.win_rates for arm in ARMS):
         return "unknown"
     token, edits, preference = (run.win_rates[arm].share.value for arm in ARMS)
@@ -77,8 +78,9 @@ def _gaps(run: Run) -> Point | None:
     ]
     if not parts:
         return None
+    text = "; ".join(parts)
     paper = ", ".join(f"{TABLE_1[better].value - TABLE_1[worse].value:+.1f}" for better, worse in PAIRS)
-    return Point("Gaps in points", _sentence(f"{'; '.join(parts)}. The paper's: {paper}."))
+    return Point("Gaps in points", f"{text[0].upper()}{text[1:]}. The paper's: {paper}.")
 
 
 def _methods(run: Run) -> Point | None:
@@ -185,10 +187,6 @@ def _length(run: Run) -> Point | None:
     return Point("Length", text)
 
 
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
 def limits(run: Run) -> list[str]:
     """Sentences on scale and spread, then the warnings of the run."""
     spread = "One seed: intervals are over prompts only. A different seed may order the policies differently."
@@ -233,10 +231,7 @@ def absences(run: Run) -> list[str]:
         (not missing, f"Table 1 lacks a row of the paper: {missing} was not run or not judged."),
         (run.differences, "No paired differences of win rates: they need two policies judged on the same prompts."),
         (run.accuracy, "No reward accuracy: no held-out pairs were scored."),
-        (
-            run.speeds,
-            "No training efficiency: it needs two policies that learn from rewards, evaluated as they train.",
-        ),
+        (run.speeds, "No training efficiency: it needs two policies that learn from rewards, evaluated as they train."),
         (run.localisation, "No localisation: it needs a token reward model and held-out edits."),
         (run.flaws, "No flaw counts: they need an oracle, which only the small world has."),
         (run.curves, "No learning curves: no policy of this folder learned from rewards."),

@@ -30,11 +30,7 @@ TEST_LABELS = {
     "comparisons": "Preferences as annotated",
     "comparisons_clean": "Preferences without label noise",
 }
-OWN_KIND = {
-    "token_edits": "edits",
-    "sequence_edits": "edits",
-    "sequence_comparisons": "comparisons",
-}
+OWN_KIND = {"token_edits": "edits", "sequence_edits": "edits", "sequence_comparisons": "comparisons"}
 """The kind of pairs that each model was trained on: these cells the paper's Table 2 seems to show (trap 16)."""
 
 

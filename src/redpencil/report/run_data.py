@@ -55,16 +55,12 @@ class SeenDiagnostic:
     @property
     def advice(self) -> str:
         """The advice as a sentence."""
-        return f"{_capital(self.diagnostic.advice)}."
+        return f"{self.diagnostic.advice[:1].upper()}{self.diagnostic.advice[1:]}."
 
     @property
     def sentence(self) -> str:
         """Everything in one line, for a page without columns."""
         return f"{self.title}: {self.diagnostic.where}{self.occasion}: {self.diagnostic.message}. {self.advice}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 @dataclass(frozen=True, slots=True)

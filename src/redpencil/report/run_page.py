@@ -227,11 +227,8 @@ def _heatmaps_of_model(model: str, heatmaps: list[Heatmap]) -> dict[str, Any]:
     half = SHOWN_HEATMAPS // 2
     chosen = good[: max(half, SHOWN_HEATMAPS - len(other))] + other[: max(half, SHOWN_HEATMAPS - len(good))]
     limit = max((abs(reward or 0.0) for heatmap in chosen for reward in heatmap.rewards), default=0.0)
-    return {
-        "model": label(model, MODEL_LABELS),
-        "limit": limit,
-        "responses": [_response(heatmap, limit) for heatmap in chosen],
-    }
+    responses = [_response(heatmap, limit) for heatmap in chosen]
+    return {"model": label(model, MODEL_LABELS), "limit": limit, "responses": responses}
 
 
 def _response(heatmap: Heatmap, limit: float) -> dict[str, Any]:

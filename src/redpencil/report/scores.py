@@ -99,8 +99,8 @@ def _groups(scored: ScoredResponse) -> Iterator[tuple[int, int, float, int]]:
 
 def limit_of(rows: Sequence[Row]) -> float:
     """Largest magnitude of a piece's reward, which gets the strongest colour."""
-    return max((abs(piece.reward or 0.0) for row in rows for r in row.scores for piece in pieces_of(row.response, r)),
-               default=0.0)  # fmt: skip
+    pieces = (piece for row in rows for scored in row.scores for piece in pieces_of(row.response, scored))
+    return max((abs(piece.reward or 0.0) for piece in pieces), default=0.0)
 
 
 def scores_text(response: str, scored: ScoredResponse, limit: float) -> "Text":
@@ -159,11 +159,10 @@ def scores_page(rows: Sequence[Row], models: Sequence[ScoredModel], *, standardi
 
 def page_notes(rows: Sequence[Row], models: Sequence[ScoredModel], standardised: bool) -> list[str]:
     """Sentences to read before comparing numbers."""
-    notes = []
+    notes: list[str] = []
     tokens = [model for model in models if model.level == "token"]
-    for model in tokens:
-        if model.trained_on == "unknown":
-            notes.append(f"{model.name} has no reward card, so nothing is subtracted from its rewards.")
+    unknown = (model.name for model in tokens if model.trained_on == "unknown")
+    notes += [f"{name} has no reward card, so nothing is subtracted from its rewards." for name in unknown]
     if tokens and not standardised:
         centers = ", ".join(f"{signed(model.center, 3)} ({model.name})" for model in tokens)
         notes.append(f"Token rewards are shown minus the model's mean reward on reference responses: {centers}.")
@@ -191,13 +190,8 @@ def _shown_row(row: Row, models: Sequence[ScoredModel], limit: float) -> dict[st
     scores = []
     for model, scored in zip(models, row.scores, strict=True):
         pieces = pieces_of(row.response, scored) if model.level == "token" else []
-        scores.append(
-            {
-                "model": model,
-                "reward": signed(scored.reward, 3),
-                "pieces": [_shown_piece(piece, limit) for piece in pieces],
-            }
-        )
+        shown = [_shown_piece(piece, limit) for piece in pieces]
+        scores.append({"model": model, "reward": signed(scored.reward, 3), "pieces": shown})
     return {"prompt": row.prompt, "response": row.response, "scores": scores}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from redpencil.report.headline import PAIRS
+from redpencil.report.headline import PAIRS, verdict_of
 from redpencil.report.paper import (
     ARM_LABELS,
     ARM_NAMES_IN_PAPER,
@@ -296,17 +296,11 @@ def seeds(run: Run) -> Table | None:
         rates = (plain(one.win_rates[arm].share.value) if arm in one.win_rates else None for arm in arms)
         accuracy = one.accuracy.get("token_edits", {}).get("edits")
         speed = one.speeds.get("edits")
+        order = {"unknown": DASH, "broken": "no"}.get(verdict_of(one), "yes")
         ratio = number_text(None if speed is None else speed.ratio, 2) or _not_reached(speed)
-        rows.append((str(seed), *rates, _in_order(one), None if accuracy is None else plain(accuracy.value), ratio))
+        rows.append((str(seed), *rates, order, None if accuracy is None else plain(accuracy.value), ratio))
     note = "The ratio is that of Table 3 against the edits policy."
     return Table.of("Figures of each seed", header, rows, [note])
-
-
-def _in_order(run: Run) -> str:
-    if any(arm not in run.win_rates for arm in ARMS):
-        return DASH
-    values = [run.win_rates[arm].share.value for arm in ARMS]
-    return "yes" if values[0] > values[1] > values[2] else "no"
 
 
 def curve_table(run: Run, seed: int) -> Table | None:

@@ -152,11 +152,7 @@ NOTABLE = 0.05
 
 
 def heatmap_html(
-    tokens: Sequence[str],
-    rewards: Sequence[float],
-    *,
-    limit: float | None = None,
-    flaws: Sequence[str | None] = (),
+    tokens: Sequence[str], rewards: Sequence[float], *, limit: float | None = None, flaws: Sequence[str | None] = ()
 ) -> str:
     """Write a paragraph of HTML in which the colour behind each token is its reward.
 
@@ -173,7 +169,8 @@ def heatmap_html(
         raise RedpencilError(
             f"{len(tokens)} tokens and {len(rewards)} rewards", hint="give one reward, and one flaw, for each token"
         )
-    limit = _limit(rewards) if limit is None else limit
+    if limit is None:
+        limit = max((abs(reward) for reward in rewards), default=0.0)
     parts = []
     words = list(zip(_spaced(tokens), rewards, flaws or [None] * len(tokens), strict=True))
     for kind, group in groupby(words, key=lambda word: word[2]):
@@ -198,10 +195,6 @@ def terminal_style(reward: float, limit: float) -> str:
     return f"{'underline ' if reward < 0 else ''}black on rgb({red},{green},{blue})"
 
 
-def _limit(rewards: Sequence[float]) -> float:
-    return max((abs(reward) for reward in rewards), default=0.0)
-
-
 def depth_of(reward: float, limit: float) -> float:
     """Opacity of the colour of a reward, from 0 to `DEEPEST`; 0 for a reward close to 0."""
     share = min(1.0, abs(reward) / limit) if limit > 0 else 0.0
@@ -210,13 +203,10 @@ def depth_of(reward: float, limit: float) -> float:
 
 def _token(text: str, reward: float, limit: float) -> str:
     depth = depth_of(reward, limit)
-    colour = "" if depth == 0 else _background(REWARD_RGB if reward > 0 else BLAME_RGB, depth)
+    red, green, blue = REWARD_RGB if reward > 0 else BLAME_RGB
+    colour = f' style="background:rgb({red} {green} {blue}/{depth:.2f})"' if depth else ""
     kind = "token blame" if depth and reward < 0 else "token"
     return f'<span class="{kind}"{colour} title="{signed(reward, 2)}">{html.escape(text)}</span>'
-
-
-def _background(rgb: tuple[int, int, int], depth: float) -> str:
-    return f' style="background:rgb({rgb[0]} {rgb[1]} {rgb[2]}/{depth:.2f})"'
 
 
 def _spaced(tokens: Sequence[str]) -> Iterator[tuple[str, str]]:
