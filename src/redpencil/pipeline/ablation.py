@@ -39,13 +39,7 @@ class Finished:
 
 
 def compare(ablations: Ablations, groups: Sequence[str], runs: Mapping[str, Finished]) -> AblationResults:
-    """Compare each variant with the first of its group.
-
-    Args:
-        ablations: the recipe of the ablations.
-        groups: the groups of it that were run.
-        runs: by label, `<group>/<variant>`.
-    """
+    """Compare each variant with the first of its group; `runs` are by label, `<group>/<variant>`."""
     arm = ablations.config.arm
     rows: dict[str, dict[str, VariantResults]] = {}
     for group in groups:
@@ -128,12 +122,9 @@ def _common(measured: Mapping[int, Measured]) -> list[str]:
 
 
 def win_rate_difference(root: Path, reference: Path, arm: str) -> Estimate:
-    """Difference of an arm's win rates in two runs of one seed, in points; paired over prompts if these are the same.
+    """Win rate of an arm in the run folder `root` less that in `reference`, of one seed, in points.
 
-    Args:
-        root: run folder.
-        reference: run folder whose win rate is subtracted.
-        arm: its name in both.
+    It is paired over prompts if these are the same.
     """
     first, second = (list(read_jsonl(folder / "judge" / f"{arm}.jsonl", Comparison)) for folder in (root, reference))
     scores = [scores_of([row.preference for row in rows]) for rows in (first, second)]

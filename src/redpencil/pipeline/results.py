@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from redpencil.config import AlignConfig, Recipe
+from redpencil.config import AlignConfig
 from redpencil.evaluation.judges import judge_outputs
 from redpencil.evaluation.localisation import auroc, pooled_within_groups
 from redpencil.evaluation.statistics import accuracy, mean_interval, paired_difference, scores_of, win_rate
@@ -213,8 +213,7 @@ def _rows(context: Context, edits: Mapping[str, Edit], codec: Codec) -> list[Hel
 
 def _rewards(model: RewardModel, pairs: Sequence[Pair]) -> list[list[float]]:
     prompts, responses = [pair.prompt_ids for pair in pairs], [pair.rejected_ids for pair in pairs]
-    scored = score_tokens(model.model, prompts, responses)
-    return [[float(reward) for reward in row] for row in scored]
+    return [row.tolist() for row in score_tokens(model.model, prompts, responses)]
 
 
 def _against_oracle(
@@ -287,12 +286,12 @@ def _token_flaws(codec: Codec, oracle: Oracle | None, row: HeldOutEdit) -> list[
 
 def stage_costs(root: Path, names: Iterable[str]) -> dict[str, StageCost]:
     """Time of each stage, from its manifest."""
-    return {name: StageCost(seconds=read_json(root / name / "manifest.json")["seconds"]) for name in names}
+    return {name: StageCost(seconds=_manifest(root, name)["seconds"]) for name in names}
 
 
 def skipped_rows(root: Path, names: Iterable[str]) -> list[str]:
     """Write a sentence for each stage that skipped rows, with the counts from its manifest."""
-    counted = {name: list(_counts(read_json(root / name / "manifest.json")["notes"])) for name in names}
+    counted = {name: list(_counts(_manifest(root, name)["notes"])) for name in names}
     return [f"{name} skipped {', '.join(counts)}." for name, counts in counted.items() if counts]
 
 
@@ -319,12 +318,14 @@ def _costs(context: Context, arm: str) -> ArmCosts:
         "method": config.method,
         "pairs": " and ".join(dict.fromkeys([config.learns_from] if config.learns_from else kinds)),
         "train_pairs": _train_pairs(context, arm),
-        "reward_seconds": sum(_manifest(context, f"reward-{name}")["seconds"] for name in config.reward_model_names),
+        "reward_seconds": sum(
+            _manifest(context.root, f"reward-{name}")["seconds"] for name in config.reward_model_names
+        ),
     }
     if not config.row.trains:
         return ArmCosts.model_validate(common | _costs_of_best_of_n(context, arm))
     stage = context.paths.training(arm).name
-    trained = _manifest(context, stage)
+    trained = _manifest(context.root, stage)
     best = trained["notes"].get("best", {})
     return ArmCosts.model_validate(
         common
@@ -332,9 +333,9 @@ def _costs(context: Context, arm: str) -> ArmCosts:
             "label": config.row.label,
             "stage": stage,
             "training_seconds": trained["seconds"],
-            "sampled_in_training": _sampled(recipe, arm),
+            "sampled_in_training": int(recipe.options(arm).rollouts) if config.row.samples else 0,
             "responses_per_prompt": 1,
-            "answer_seconds": _manifest(context, f"outputs-{arm}")["seconds"],
+            "answer_seconds": _manifest(context.root, f"outputs-{arm}")["seconds"],
             "step": best.get("step"),
             "validation_win_rate": best.get("value"),
             "kl": best["kl"] if "kl" in best else _kl_at(context, arm, best.get("step")),
@@ -346,7 +347,7 @@ def _costs(context: Context, arm: str) -> ArmCosts:
 def _costs_of_best_of_n(context: Context, arm: str) -> dict[str, Any]:
     """Costs of a method that trains nothing and chooses among n answers."""
     n = context.recipe.options(arm).n
-    counts = _manifest(context, f"outputs-{arm}")["notes"]["best_of_n"]
+    counts = _manifest(context.root, f"outputs-{arm}")["notes"]["best_of_n"]
     return {
         "label": f"best of {n}",
         "stage": None,
@@ -361,8 +362,8 @@ def _costs_of_best_of_n(context: Context, arm: str) -> dict[str, Any]:
     }
 
 
-def _manifest(context: Context, stage: str) -> Mapping[str, Any]:
-    content: Mapping[str, Any] = read_json(context.root / stage / "manifest.json")
+def _manifest(root: Path, stage: str) -> Mapping[str, Any]:
+    content: Mapping[str, Any] = read_json(root / stage / "manifest.json")
     return content
 
 
@@ -373,13 +374,8 @@ def _train_pairs(context: Context, arm: str) -> int | None:
     kinds = {model.pairs for model in models if model.folder is None} | {config.learns_from} - {None}
     if not kinds:
         return None
-    counts = _manifest(context, "align")["notes"]["pairs"]
+    counts = _manifest(context.root, "align")["notes"]["pairs"]
     return sum(int(counts[f"{kind}_train"]) for kind in kinds)
-
-
-def _sampled(recipe: Recipe, arm: str) -> int:
-    """Number of responses that were sampled to learn from. Those to the validation prompts do not count."""
-    return int(recipe.options(arm).rollouts) if recipe.arms[arm].row.samples else 0
 
 
 def _kl_at(context: Context, arm: str, step: int | None) -> float | None:

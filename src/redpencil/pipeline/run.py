@@ -165,19 +165,15 @@ def finish_seed(recipe: Recipe, root: Path, plan: list[StageSpec]) -> RunResults
 
 def run_alarms(recipe: Recipe, root: Path, results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All alarms of one seed's run, as `results.json` keeps them."""
-    own_kind = {name: _own_kind(model.pairs, results, name) for name, model in recipe.reward_models.items()}
+    own_kind = {}
+    for name, model in recipe.reward_models.items():
+        clean = f"{model.pairs}_clean"  # without label noise
+        own_kind[name] = clean if clean in results.get("reward_accuracy", {}).get(name, {}) else model.pairs
     alarms = result_alarms(results, own_kind, recipe.alarms)
     paths = Context(recipe, root, 0).paths
     for stage in (paths.training(arm) for arm in recipe.arms):
         alarms += training_alarms(read_metrics(stage), recipe.alarms, stage.name)
     return [{**asdict(alarm), "advice": alarm.advice} for alarm in alarms]
-
-
-def _own_kind(pairs: str, results: Mapping[str, Any], model: str) -> str:
-    """The held-out pairs that a model is measured on: comparisons without label noise if there are any."""
-    tested = results.get("reward_accuracy", {}).get(model, {})
-    clean = f"{pairs}_clean"
-    return clean if clean in tested else pairs
 
 
 def _write_manifest(recipe: Recipe, root: Path, plan: list[StageSpec]) -> None:

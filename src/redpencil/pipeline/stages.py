@@ -222,30 +222,30 @@ def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, input
         inputs: the files that it learns from.
     """
     stage.watch = watch_metrics(stage, setup.recipe.alarms)
-    config, shared = setup.recipe.computed(options), {"codec": setup.codec, "runtime": setup.runtime, "stage": stage}
+    config, watch = setup.recipe.computed(options), inputs.watch
+    sampling = setup.sampling if method.learns_from == "pairs" else sampling_of(config)
+    validation = watch and Validation(watch.encoded(setup), sampling, watch.evaluate, config.eval_steps)
     if method.learns_from == "pairs":
         assert inputs.pairs is not None
-        watch = inputs.watch
-        validation = watch and Validation(watch.encoded(setup), setup.sampling, watch.evaluate, config.eval_steps)
         rows = read_pairs(inputs.pairs, setup.codec)
         with naming(inputs.pairs):
-            resolve(method.run)(config, policy=inputs.policy, pairs=rows, validation=validation, **shared)
+            resolve(method.run)(
+                config,
+                policy=inputs.policy,
+                pairs=rows,
+                validation=validation,
+                codec=setup.codec,
+                runtime=setup.runtime,
+                stage=stage,
+            )
         return
-    assert inputs.watch is not None
+    assert validation is not None
     assert inputs.prompts is not None
-    folders: dict[str, Path] = dict(zip(config.reward_levels, inputs.reward_models, strict=False))
-    actors = load_actors(
-        config, inputs.policy, folders.get("token"), folders.get("sequence"), setup.runtime, setup.codec
-    )
-    resolve(method.run)(
-        config,
-        actors=actors,
-        prompts=read_prompts(inputs.prompts, setup.codec, config.max_prompt_length),
-        validation=Validation(
-            inputs.watch.encoded(setup), sampling_of(config), inputs.watch.evaluate, config.eval_steps
-        ),
-        stage=stage,
-    )
+    levels: dict[str, Path] = dict(zip(config.reward_levels, inputs.reward_models, strict=False))
+    models = (levels.get("token"), levels.get("sequence"))
+    actors = load_actors(config, inputs.policy, *models, setup.runtime, setup.codec)
+    prompts = read_prompts(inputs.prompts, setup.codec, config.max_prompt_length)
+    resolve(method.run)(config, actors=actors, prompts=prompts, validation=validation, stage=stage)
 
 
 def choose_answers(

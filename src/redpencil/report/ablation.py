@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from redpencil.files import whole_file
-from redpencil.report.markdown import escaped, table_lines
+from redpencil.report.markdown import bullets, escaped, table_lines
 from redpencil.report.run_page import machine_rows, render_page
 from redpencil.report.tables import Cell, Table
 from redpencil.report.text import interval_text, plain, points_interval, signed
@@ -135,12 +135,9 @@ def _name(name: str, row: Variant, *, keys: bool = True) -> Cell:
     same = row.same_as
     about = [f"the same runs as {same}" if same != "base" else "the base"] if same else []
     if keys:
-        about += [f"{_ENTRY.sub('', key)}={_short(value)}" for key, value in row.keys.items()]
+        texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in row.keys.items()}
+        about += [f"{_ENTRY.sub('', key)}={text}" for key, text in texts.items()]
     return Cell(name, ", ".join(about))
-
-
-def _short(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _mark(gap: Measure | None) -> str:
@@ -154,17 +151,14 @@ def _diagnostics(row: Variant) -> str | None:
 def render_markdown(results: AblationResults, command: str) -> str:
     """Write the page as Markdown; `command` is the command that makes it."""
     parts = [f"# Ablations: {escaped(results.name)}", f"**{escaped(lead(results))}**"]
-    parts.append("\n".join(f"- {escaped(note)}" for note in notes(results)))
+    parts.append(bullets(notes(results)))
     for group in groups(results):
         parts.append(f"## {escaped(group.name[:1].upper() + group.name[1:])}")
         parts.append(" ".join(escaped(finding) for finding in group.findings))
         for table in group.tables:
             parts += table_lines(table)
     parts += ["## Each seed", *table_lines(seeds(results))]
-    parts += [
-        "## How it was made",
-        "\n".join(f"- {key}: {escaped(text)}" for key, text in machine_rows(results.environment)),
-    ]
+    parts += ["## How it was made", bullets(f"{key}: {text}" for key, text in machine_rows(results.environment))]
     parts.append(f"```\n{command}\n```")
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -62,12 +62,8 @@ def audit_charts(audit: Audit) -> dict[str, Chart | None]:
     """The charts by name; none without edits."""
     if not audit.edits:
         return {}
-    return {
-        "kept": kept_chart(audit),
-        "length": length_chart(audit),
-        "places": places_chart(audit),
-        "editors": editors_chart(audit),
-    }
+    charts = {"kept": kept_chart, "length": length_chart, "places": places_chart, "editors": editors_chart}
+    return {name: draw(audit) for name, draw in charts.items()}
 
 
 def kept_chart(audit: Audit) -> Chart:

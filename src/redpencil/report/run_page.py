@@ -29,7 +29,6 @@ def write_report(run_folder: Path) -> Path:
     Raises:
         RedpencilError: if the folder has no results.json, or a file in it does not fit.
     """
-    run_folder = Path(run_folder)
     page = render(read_run(run_folder))
     out = run_folder / "report.html"
     with whole_file(out) as file:

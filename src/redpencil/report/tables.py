@@ -3,22 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from redpencil.report import paper
 from redpencil.report.headline import PAIRS, verdict_of
-from redpencil.report.paper import (
-    ARM_LABELS,
-    ARM_NAMES_IN_PAPER,
-    ARMS,
-    MODEL_LABELS,
-    OWN_KIND,
-    TABLE_1,
-    TABLE_2,
-    TABLE_3_HOURS,
-    TEST_LABELS,
-    Printed,
-    in_order,
-    in_paper_order,
-    label,
-)
+from redpencil.report.paper import in_order, in_paper_order, label
 from redpencil.report.run_data import PolicyWinRate, Run, Speed, number
 from redpencil.report.text import DASH, MINUS, duration, interval_text, plain, points_interval, signed
 from redpencil.results import ArmCosts, Estimate, Figure
@@ -64,7 +51,7 @@ def _spread(run: Run) -> str:
     return "Intervals are 95 % and over prompts only: one seed says nothing about the spread between seeds."
 
 
-def _printed(figure: Printed | None) -> Cell:
+def _printed(figure: paper.Printed | None) -> Cell:
     if figure is None:
         return ABSENT
     spread = "" if figure.spread is None else f" \N{PLUS-MINUS SIGN} {figure.spread}"
@@ -88,9 +75,9 @@ def win_rates(run: Run) -> Table | None:
     rows: list[Row] = []
     for arm in in_paper_order({*run.win_rates, "reference"}):
         method = run.costs[arm].label if arm in run.costs else ""
-        name = Cell(label(arm, ARM_LABELS), ARM_NAMES_IN_PAPER.get(arm, method))
+        name = Cell(label(arm, paper.ARM_LABELS), paper.ARM_NAMES_IN_PAPER.get(arm, method))
         rate, responses, length = _win_rate(run.win_rates.get(arm))
-        rows.append((name, rate, _printed(TABLE_1.get(arm)), *([responses] if counts else []), length))
+        rows.append((name, rate, _printed(paper.TABLE_1.get(arm)), *([responses] if counts else []), length))
     header = ("Policy", "Win rate, %", "The paper, %", *(["Responses"] if counts else []), "Mean length, words")
     notes = [
         "Share of prompts on which the judge prefers the policy to the reference; a tie counts one half.",
@@ -120,8 +107,8 @@ def gaps(run: Run) -> Table | None:
         gap = run.differences[name]
         better, _, worse = name.partition("-")
         printed = ABSENT
-        if better in ARMS and worse in ARMS:
-            printed = Cell(signed(TABLE_1[better].value - TABLE_1[worse].value), kind="paper")
+        if better in paper.ARMS and worse in paper.ARMS:
+            printed = Cell(signed(paper.TABLE_1[better].value - paper.TABLE_1[worse].value), kind="paper")
         above = "yes, above" if gap.above_zero else "no" if gap.covers_zero else "yes, below"
         rows.append((f"{better} over {worse}", Cell(signed(gap.value), points_interval(gap)), above, printed))
     note = f"Paired over the same {'seeds' if run.of_several else 'prompts'}."
@@ -132,17 +119,17 @@ def reward_accuracy(run: Run) -> Table | None:
     """Table 2: by the pairs that a model was trained on and those that it is tested on."""
     if not run.accuracy:
         return None
-    tests = in_order((test for row in run.accuracy.values() for test in row), TEST_LABELS)
+    tests = in_order((test for row in run.accuracy.values() for test in row), paper.TEST_LABELS)
     rows: list[Row] = []
-    for model in in_order(run.accuracy, MODEL_LABELS):
-        own = OWN_KIND.get(model)
+    for model in in_order(run.accuracy, paper.MODEL_LABELS):
+        own = paper.OWN_KIND.get(model)
         figures = (_share(run.accuracy[model].get(test), "own" if test == own else "") for test in tests)
-        printed = next((printed for (trained, _), printed in TABLE_2.items() if trained == model), None)
-        rows.append((label(model, MODEL_LABELS), *figures, _printed(printed)))
+        printed = next((printed for (trained, _), printed in paper.TABLE_2.items() if trained == model), None)
+        rows.append((label(model, paper.MODEL_LABELS), *figures, _printed(printed)))
     counts = {
         test: row.n for tested in run.accuracy.values() for test, row in tested.items() if isinstance(row, Estimate)
     }
-    pairs = ", ".join(f"{label(test, TEST_LABELS).lower()} {counts[test]}" for test in tests if test in counts)
+    pairs = ", ".join(f"{label(test, paper.TEST_LABELS).lower()} {counts[test]}" for test in tests if test in counts)
     notes = [
         "Share of held-out pairs in which the better text gets the higher reward. Marked cells: tested on the kind "
         "of pairs that the model was trained on. The paper's two figures seem to be such cells, which mixes two test "
@@ -150,7 +137,7 @@ def reward_accuracy(run: Run) -> Table | None:
         _spread(run).replace("over prompts only", "over pairs only"),
         *([f"Pairs: {pairs}."] if pairs else []),
     ]
-    header = ("Trained", *(f"Tested: {label(test, TEST_LABELS).lower()}" for test in tests), "The paper, %")
+    header = ("Trained", *(f"Tested: {label(test, paper.TEST_LABELS).lower()}" for test in tests), "The paper, %")
     return Table.of("Accuracy of the reward models, in percent", header, rows, notes)
 
 
@@ -169,7 +156,7 @@ def localisation(run: Run) -> Table | None:
     for model, row in run.localisation.items():
         figures = (row.get(measure) for measure in measures)
         cells = (None if one is None else Cell(plain(one.value, 3), interval_text(one, 3, 1.0)) for one in figures)
-        rows.append((label(model, MODEL_LABELS), *cells))
+        rows.append((label(model, paper.MODEL_LABELS), *cells))
     note = (
         "The chance that a token of the first kind gets a lower reward than one of the second; .5 is guessing. "
         "Over all tokens this can be too high or too low, since some words are easier than others; words that "
@@ -237,7 +224,7 @@ def _reward_training_row(run: Run) -> list[Row]:
 
 
 def _hours(step: str) -> Cell:
-    sequence, token = TABLE_3_HOURS[step]
+    sequence, token = paper.TABLE_3_HOURS[step]
     return Cell(f"{sequence:g} h against {token:g} h", f"ratio {token / sequence:.2f}", "paper")
 
 

@@ -48,11 +48,6 @@ def show_masks(token_texts_rejected: Sequence[str], token_texts_chosen: Sequence
     The marks are readable without colour: `[-token-]` is a changed token of the rejected side, `{+token+}` one of the
     chosen side, `(token)` is neither changed nor unchanged, and `3:` opens the third run of unchanged pairs, on both
     sides.
-
-    Args:
-        token_texts_rejected: one text a token of the rejected side.
-        token_texts_chosen: one text a token of the chosen side.
-        masks: of the two sides.
     """
     runs = _runs(masks.unchanged)
     table = Table.grid(padding=(0, 2))
