@@ -158,10 +158,8 @@ def share(stages: Sequence[StageSpec]) -> dict[str, StageSpec]:
 
     Two stages are the same if name, seed, configuration and inputs are equal. Inputs that other `stages` write are
     equal if those stages are the same; other inputs must exist, and are equal if their content is. This gives the
-    answer of the executor's fingerprint before the inputs are written.
-
-    Args:
-        stages: of any number of runs, each after those it reads from; folders are unique.
+    answer of the executor's fingerprint before the inputs are written. `stages` are of any number of runs, each after
+    those it reads from; folders are unique.
     """
     hashed = cache(hash_input)
     writers = {stage.folder: stage for stage in stages}
@@ -182,12 +180,12 @@ def share(stages: Sequence[StageSpec]) -> dict[str, StageSpec]:
     return owners
 
 
-def to_compute(owners: Mapping[str, StageSpec], wanted: Iterable[StageSpec]) -> list[StageSpec]:
-    """List the stages to compute for those `wanted`, in order, each with the owners of its inputs as its needs.
+def to_compute(owners: Mapping[str, StageSpec], selected: Iterable[StageSpec]) -> list[StageSpec]:
+    """List the stages to compute for those `selected`, in order, each with the owners of its inputs as its needs.
 
     Needs that are not among the shared stages are taken to be complete.
     """
-    stages = {owners[stage.key].key: owners[stage.key] for stage in wanted}
+    stages = {owners[stage.key].key: owners[stage.key] for stage in selected}
     in_order = [owner for key, owner in owners.items() if key == owner.key and key in stages]
     return [
         replace(stage, needs=tuple(dict.fromkeys(owners[need].key for need in stage.needs if need in owners)))
@@ -286,14 +284,14 @@ def run_ablations(
         for name, recipe in members.items()
     ]
     every = [Variant(BASE, ablations.base, out), *variants]
-    wanted = [variant for variant in variants if variant.label.split("/")[0] in groups]
+    selected = [variant for variant in variants if variant.label.split("/")[0] in groups]
     _check_inputs(variant.recipe for variant in every)
     check_folder(out / RECIPE, WRITTEN_HERE, "the output folder exists and holds no ablations")
     with locked_folder(out):
         _write_ablations(ablations, out)
         jobs = jobs or ablations.base.compute.jobs or default_jobs(ablations.base.compute.device)
-        owners = _compute(every, wanted, jobs, listening)
-        runs = {variant.label: _finished(variant, owners) for variant in wanted}
+        owners = _compute(every, selected, jobs, listening)
+        runs = {variant.label: _finished(variant, owners) for variant in selected}
         results = compare(ablations, groups, runs)
         write_results(out / RESULTS, results)
     return results
@@ -327,9 +325,9 @@ def _write_ablations(ablations: Ablations, out: Path) -> None:
 
 
 def _compute(
-    every: Sequence[Variant], wanted: Sequence[Variant], jobs: int, listening: Listening
+    every: Sequence[Variant], selected: Sequence[Variant], jobs: int, listening: Listening
 ) -> dict[str, StageSpec]:
-    """Run the stages that the wanted variants need; returns the owner of each stage by its key.
+    """Run the stages that the selected variants need; returns the owner of each stage by its key.
 
     Stages without needs come first, such as the worlds, which take no time. The other stages then know their inputs by
     content: two worlds that differ only in the quality of edits write the same prompts.
@@ -339,7 +337,7 @@ def _compute(
         stages = [stage for variant in every for stage in variant.stages if first == (not stage.needs)]
         shared = share(stages)
         link(stages, shared)
-        asked = [stage for variant in wanted for stage in variant.stages if stage.key in shared]
+        asked = [stage for variant in selected for stage in variant.stages if stage.key in shared]
         computed = to_compute(shared, stages if first else asked)
         with listening(len(computed)) as listener:
             execute(computed, jobs=1 if first and every[0].recipe.world else jobs, listener=listener)

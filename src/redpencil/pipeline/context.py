@@ -92,7 +92,7 @@ class Paths:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What all work with models needs: the recipe's options, the tokenizer, and the device."""
+    """The recipe's options, the tokenizer and the device, for all work with models."""
 
     recipe: Recipe
     codec: "Codec"
@@ -126,12 +126,12 @@ class Context:
 
     @property
     def trains_sft(self) -> bool:
-        """Whether the run has an SFT stage."""
+        """True if the run has an SFT stage."""
         return self.recipe.files is None or self.recipe.files.sft is not None
 
     @property
     def reference_inputs(self) -> dict[str, Path]:
-        """What the reference stage reads besides policy and prompts."""
+        """Inputs of the reference stage besides policy and prompts."""
         if self.recipe.files is None:
             return {"examples": self.root / "world" / "reference.jsonl"}
         outputs = self.recipe.files.reference_outputs
@@ -139,13 +139,13 @@ class Context:
 
     @property
     def annotation_inputs(self) -> dict[str, Path]:
-        """What the annotations stage reads besides samples."""
+        """Inputs of the annotations stage besides samples."""
         files = self.recipe.files
         return {} if files is None else {"comparisons": files.comparisons, "edits": files.edits}
 
     @property
     def judge_inputs(self) -> dict[str, Path]:
-        """What the judge reads besides outputs."""
+        """Inputs of the judge besides outputs."""
         return {} if self.recipe.files is None else {"judge": self.recipe.files.judge}
 
     @property
@@ -162,7 +162,7 @@ class Context:
         return [name for name, arm in self.recipe.arms.items() if arm.row.samples]
 
     def pays_centred(self, reward_model: str) -> bool:
-        """Whether the arms that learn from this model's rewards subtract its centre; true if there are none."""
+        """True if all arms that learn from this model's rewards subtract its centre, and if there are none."""
         users = [arm for arm in self.sampling_arms if self.recipe.arms[arm].reward_model == reward_model]
         options: list[RolloutConfig] = [self.recipe.options(arm) for arm in users]
         return all(config.center_rewards for config in options)

@@ -102,7 +102,7 @@ class OutOfMemoryError(RuntimeError):
 
 
 def error_to_json(error: Exception) -> dict[str, Any]:
-    """An error as a worker reports it, with the fields that decide what the user is told."""
+    """An error as a worker reports it, with the fields that decide what the user reads."""
     if isinstance(error, RedpencilError):
         return {"kind": "RedpencilError", **vars(error)}
     return {
@@ -138,11 +138,9 @@ def default_jobs(device: str) -> int:
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return _cores() if device == "cpu" else 1
-
-
-def _cores() -> int:
-    """Cores that this process may use, which can be fewer than the machine has."""
+    if device != "cpu":
+        return 1
+    # The cores that this process may use can be fewer than the machine has.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

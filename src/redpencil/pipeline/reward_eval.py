@@ -113,7 +113,7 @@ def encode(held: Held, loaded: RewardModel, config: AlignConfig) -> TestSet:
 
 
 def _encoded(held: Held, codec: Codec, config: AlignConfig) -> TestSet:
-    # Ids need not be unique, as when several people edit one response, so rows are told apart by number.
+    # Ids need not be unique, as when several people edit one response, so rows are known by number.
     if held.kind == "edits":
         edits = {str(n): row for n, row in enumerate(held.rows) if isinstance(row, Edit)}
         numbered: Iterable[Any] = (replace(row, id=number) for number, row in edits.items())

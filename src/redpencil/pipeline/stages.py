@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, Method, RewardConfig, SFTConfig, WorldConfig
+from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, FilesConfig, Method, RewardConfig, SFTConfig
 from redpencil.editing.edit import edit_responses
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.diagnostics import Alarm, training_alarms
@@ -190,9 +190,6 @@ def fit_reward(
     """Train a reward model from the SFT backbone; writes `checkpoint/`.
 
     Args:
-        setup: recipe, tokenizer and device.
-        stage: where the checkpoint goes.
-        config: the options of the reward model.
         policy: checkpoint of the SFT policy.
         pairs: pairs of the policy's tokens.
         samples: responses of the policy, of which the first measure the scale of the rewards.
@@ -212,14 +209,9 @@ def fit_reward(
 
 
 def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, inputs: TrainingInputs) -> None:
-    """Train a policy by a method that trains one; writes `checkpoint/`, the best on the watched prompts.
+    """Train a policy by a method that trains one; `options` are an instance of its `config`.
 
-    Args:
-        setup: recipe, tokenizer and device.
-        stage: where the checkpoint and the metrics go.
-        method: the method's row.
-        options: an instance of `method.config`.
-        inputs: the files that it learns from.
+    Writes metrics and `checkpoint/`, the best on the watched prompts.
     """
     stage.watch = watch_metrics(stage, setup.recipe.alarms)
     config, watch = setup.recipe.computed(options), inputs.watch
@@ -290,12 +282,9 @@ def reference(context: Context, stage: Stage) -> None:
     policy = context.paths.sft_policy
     world = context.recipe.world
     if world is not None:
-        changes = {
-            "learning_rate": world.reference_learning_rate,
-            "max_steps": world.reference_steps,
-            "lr_scheduler_type": "constant",
-        }
-        config = SFTConfig.model_validate({**context.recipe.sft.model_dump(), **changes})
+        changes = {"learning_rate": world.reference_learning_rate, "max_steps": world.reference_steps}
+        options = context.recipe.sft.model_dump() | changes | {"lr_scheduler_type": "constant"}
+        config = SFTConfig.model_validate(options)
         fine_tune(context.setup, stage, config, model=policy, examples=context.reference_inputs["examples"])
         policy = stage.folder / "checkpoint"
     stage.notes.setdefault("skipped", {})
@@ -441,13 +430,15 @@ def repeated(prompts: Sequence[Prompt], count: int, seed: int) -> list[Prompt]:
 
 def annotations(context: Context, stage: Stage) -> None:
     """Write comparisons and edits, split into train and test, from the world's annotators or the user's files."""
-    if context.recipe.world is not None:
-        _annotate_world(context, context.recipe.world, stage)
+    if context.recipe.files is None:
+        _annotate_world(context, stage)
     else:
-        _split_files(context, stage)
+        _split_files(context.recipe.files, stage)
 
 
-def _annotate_world(context: Context, world: WorldConfig, stage: Stage) -> None:
+def _annotate_world(context: Context, stage: Stage) -> None:
+    world = context.recipe.world
+    assert world is not None
     oracle = make_oracle(world)
     rng = random.Random(derive_seed(stage.seed, "annotator"))
     sampled = list(read_jsonl(context.paths.samples, Response))
@@ -484,9 +475,7 @@ def _loser(row: Comparison, pair: tuple[Response, Response]) -> Response:
     return pair[0] if less_preferred(row) == pair[0].response else pair[1]
 
 
-def _split_files(context: Context, stage: Stage) -> None:
-    files = context.recipe.files
-    assert files is not None
+def _split_files(files: FilesConfig, stage: Stage) -> None:
     kinds: dict[str, Any] = {"comparisons": Comparison, "edits": Edit}
     for kind, record in kinds.items():
         path = getattr(files, kind)

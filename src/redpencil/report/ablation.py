@@ -39,7 +39,6 @@ class Group:
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """Both tables, or the one that there is."""
         return (self.policies,) if self.rewards is None else (self.policies, self.rewards)
 
 
@@ -86,13 +85,13 @@ def notes(results: AblationResults) -> list[str]:
 
 def _findings(rows: Mapping[str, Variant]) -> tuple[str, ...]:
     """Name the differences in win rate whose interval does not cover 0, or say that there are none."""
-    clear = []
-    for name, row in rows.items():
-        gap = row.differences.get("win_rate")
-        if gap is not None and not gap.covers_zero:
-            clear.append(f"{name} against {row.compared_with}: {signed(gap.value)} points ({points_interval(gap)}).")
-    first = next(iter(rows))
-    return tuple(clear) or (f"No difference in win rate from {first!r} is clear of 0.",)
+    gaps = {name: gap for name, row in rows.items() if (gap := row.differences.get("win_rate")) is not None}
+    clear = tuple(
+        f"{name} against {rows[name].compared_with}: {signed(gap.value)} points ({points_interval(gap)})."
+        for name, gap in gaps.items()
+        if not gap.covers_zero
+    )
+    return clear or (f"No difference in win rate from {next(iter(rows))!r} is clear of 0.",)
 
 
 def _policies(group: str, rows: Mapping[str, Variant]) -> Table:

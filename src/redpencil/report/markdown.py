@@ -29,17 +29,8 @@ def render_markdown(run: Run, name: str = "results.md") -> str:
     summary = headline(run)
     parts = [f"# Results: {escaped(run.name)}", f"**{escaped(summary.lead)}**"]
     parts.append(bullets(f"{point.topic}: {point.text}" for point in summary.points))
-    for title, table in (
-        ("Table 1: win rate", tables.win_rates(run)),
-        ("Paired differences", tables.gaps(run)),
-        ("Methods", tables.methods(run)),
-        ("Table 2: reward accuracy", tables.reward_accuracy(run)),
-        ("Localisation", tables.localisation(run)),
-        ("Table 3: training efficiency", tables.efficiency(run)),
-        ("Each seed", tables.seeds(run)),
-        ("Flaws", tables.flaws(run)),
-        ("Time", tables.stages(run)),
-    ):
+    for title, make in tables.OF_RUN.values():
+        table = make(run)
         if table is not None:
             parts += [f"## {title}", *table_lines(table)]
     if run.diagnostics:

@@ -109,9 +109,9 @@ def scores_text(response: str, scored: ScoredResponse, limit: float) -> "Text":
 
     text = Text()
     for piece in pieces_of(response, scored):
-        space, shown = _shown(piece)
+        space, token = _shown(piece)
         text.append(space)
-        text.append(shown, style="" if piece.reward is None else terminal_style(piece.reward, limit))
+        text.append(token, style="" if piece.reward is None else terminal_style(piece.reward, limit))
     return text
 
 
@@ -136,12 +136,9 @@ def _shown(piece: Piece) -> tuple[str, str]:
 
 
 def scores_page(rows: Sequence[Row], models: Sequence[ScoredModel], *, standardised: bool = False) -> str:
-    """Write a page with the heat-maps of all responses, for one model or two.
+    """Write a page with the heat-maps of all responses, for one model or two, in the order of each row's scores.
 
-    Args:
-        rows: the responses, each scored by each model.
-        models: the models, in the order of each row's scores.
-        standardised: whether token rewards are divided by each model's scale, as PPO uses them.
+    With `standardised`, token rewards are divided by each model's scale, as PPO uses them.
     """
     limit = limit_of(rows)
     return render_page(
@@ -190,8 +187,8 @@ def _shown_row(row: Row, models: Sequence[ScoredModel], limit: float) -> dict[st
     scores = []
     for model, scored in zip(models, row.scores, strict=True):
         pieces = pieces_of(row.response, scored) if model.level == "token" else []
-        shown = [_shown_piece(piece, limit) for piece in pieces]
-        scores.append({"model": model, "reward": signed(scored.reward, 3), "pieces": shown})
+        cells = [_shown_piece(piece, limit) for piece in pieces]
+        scores.append({"model": model, "reward": signed(scored.reward, 3), "pieces": cells})
     return {"prompt": row.prompt, "response": row.response, "scores": scores}
 
 
@@ -209,8 +206,8 @@ def _shown_piece(piece: Piece, limit: float) -> dict[str, object]:
     value = signed(piece.reward, 2) + (f" ({piece.tokens} tokens)" if piece.tokens > 1 else "")
     tone = "" if not depth else "blame" if blame else "reward"
     kinds = ("end" if piece.is_end else "", tone, "isolated" if turns(text) else "")
-    shown = {"space": space, "text": text, "value": value, "style": style, "turns": False}
-    return shown | {"kind": " ".join(filter(None, kinds))}
+    kind = " ".join(filter(None, kinds))
+    return {"space": space, "text": text, "value": value, "style": style, "turns": False, "kind": kind}
 
 
 def _rgb(rgb: tuple[int, int, int]) -> str:

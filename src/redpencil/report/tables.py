@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from redpencil.report import paper
 from redpencil.report.headline import PAIRS, verdict_of
@@ -339,3 +340,17 @@ def _row(run: Run, name: str, costs: ArmCosts) -> Row:
         Cell(duration(costs.answer_seconds), f"{costs.responses_per_prompt:g} a prompt"),
         number_text(costs.kl, 2) if costs.kl_bound is None else f"{AT_MOST} {plain(costs.kl_bound, 2)}",
     )
+
+
+OF_RUN: Final = {
+    "win_rates": ("Table 1: win rate", win_rates),
+    "gaps": ("Paired differences", gaps),
+    "methods": ("Methods", methods),
+    "accuracy": ("Table 2: reward accuracy", reward_accuracy),
+    "localisation": ("Localisation", localisation),
+    "efficiency": ("Table 3: training efficiency", efficiency),
+    "seeds": ("Each seed", seeds),
+    "flaws": ("Flaws", flaws),
+    "stages": ("Time", stages),
+}
+"""Title and function of each table of a run, in the order of a page without charts."""

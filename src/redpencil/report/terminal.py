@@ -85,15 +85,15 @@ def _masked_line(
     line = Text()
     place: _Place = 0
     for index, text in enumerate(texts):
-        shown = text.strip(" ").replace("\n", "\\n").replace("\t", "\\t") or "_"
+        written = text.strip(" ").replace("\n", "\\n").replace("\t", "\\t") or "_"
         previous, place = place, "changed" if changed[index] else runs.get(index, "neither")
         line.append(" " if index else "")
         if place == "changed":
-            line.append(f"{marks[0]}{shown}{marks[1]}", style)
+            line.append(f"{marks[0]}{written}{marks[1]}", style)
         elif place == "neither":
-            line.append(f"({shown})", "yellow")
+            line.append(f"({written})", "yellow")
         else:
             if place != previous:
                 line.append(f"{place}:", "dim cyan")
-            line.append(shown)
+            line.append(written)
     return line

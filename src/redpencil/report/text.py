@@ -112,11 +112,7 @@ def redline_html(original: str, edited: str) -> str:
 def _marked(tag: str, text: str) -> str:
     if not text:
         return ""
-    inside = text.strip()
-    if not inside:
-        return f"<{tag}>{_isolated(text)}</{tag}>"
-    start = text.index(inside)
-    space, rest = text[:start], text[start + len(inside) :]
+    space, inside, rest = text.partition(text.strip() or text)
     return f"{space}<{tag}>{_isolated(inside)}</{tag}>{rest}"
 
 
