@@ -76,7 +76,9 @@ def _measured(run: Finished, arm: str) -> dict[int, Measured]:
 
 def _over_seeds(measured: Mapping[int, Measured]) -> dict[str, Measure]:
     """Means of the measures that every seed has."""
-    return {name: over_seeds([of_seed[name] for of_seed in measured.values()]) for name in _common(measured)}
+    seeds = list(measured.values())
+    common = [name for name in seeds[0] if all(name in of_seed for of_seed in seeds)]
+    return {name: over_seeds([of_seed[name] for of_seed in seeds]) for name in common}
 
 
 def _differences(run: Finished, reference: Finished, arm: str) -> dict[str, Measure]:
@@ -86,12 +88,10 @@ def _differences(run: Finished, reference: Finished, arm: str) -> dict[str, Meas
     errors of their differences are not known.
     """
     first, second = _measured(run, arm), _measured(reference, arm)
-    names = [name for name in _common(first) if name in _common(second)]
-    gaps = {
-        seed: {name: Estimate(first[seed][name].value - second[seed][name].value, math.nan, 1) for name in names}
-        for seed in first
-    }
+    gaps: dict[int, Measured] = {}
     for seed, root in run.roots.items():
+        both = {name: (row, second[seed][name]) for name, row in first[seed].items() if name in second[seed]}
+        gaps[seed] = {name: Estimate(own.value - other.value, math.nan, 1) for name, (own, other) in both.items()}
         gaps[seed]["win_rate"] = win_rate_difference(root, reference.roots[seed], arm)
     return _over_seeds(gaps)
 
@@ -113,12 +113,6 @@ def measures(results: RunResults, arm: str, model: str | None) -> Measured:
 
 def _estimate(row: SeedEstimate) -> Estimate:
     return Estimate(row.value, math.nan if row.standard_error is None else row.standard_error, row.n or 1)
-
-
-def _common(measured: Mapping[int, Measured]) -> list[str]:
-    """Measures that every seed has."""
-    first, *others = measured.values()
-    return [name for name in first if all(name in other for other in others)]
 
 
 def win_rate_difference(root: Path, reference: Path, arm: str) -> Estimate:

@@ -9,7 +9,7 @@ from typing import Final
 from redpencil.files import whole_file
 from redpencil.report.markdown import bullets, escaped, table_lines
 from redpencil.report.run_page import machine_rows, render_page
-from redpencil.report.tables import Cell, Table
+from redpencil.report.tables import Cell, Table, spread_text
 from redpencil.report.text import interval_text, plain, points_interval, signed
 from redpencil.results import AblationResults, Measure, Variant
 
@@ -53,25 +53,19 @@ def groups(results: AblationResults) -> list[Group]:
 def lead(results: AblationResults) -> str:
     """Say in a sentence or two what was compared."""
     count = sum(len(group) for group in results.groups.values())
-    several = len(results.seeds) > 1
-    seeds = ", ".join(str(seed) for seed in results.seeds)
-    sft = results.sft
-    interval = interval_text(sft)
+    seeds = f"seed{'s' if len(results.seeds) > 1 else ''} {', '.join(map(str, results.seeds))}"
+    interval = interval_text(results.sft)
     return (
         f"{count} variants in {len(results.groups)} group{'s' if len(results.groups) > 1 else ''}, "
-        f"{'seeds' if several else 'seed'} {seeds}. Policy: {results.arm}. The SFT policy, where training starts, wins "
-        f"{plain(sft.value)} %{f' ({interval})' if interval else ''}."
+        f"{seeds}. Policy: {results.arm}. The SFT policy, where training starts, wins "
+        f"{plain(results.sft.value)} %{f' ({interval})' if interval else ''}."
     )
 
 
 def notes(results: AblationResults) -> list[str]:
     """Explain how to read the tables."""
     compared = sum(row.compared_with is not None for group in results.groups.values() for row in group.values())
-    spread = (
-        f"Intervals are 95 % t-intervals of the mean over {len(results.seeds)} seeds."
-        if len(results.seeds) > 1
-        else "Intervals are 95 % and over prompts or pairs only: one seed says nothing about the spread between seeds."
-    )
+    spread = spread_text(len(results.seeds), "prompts or pairs")
     return [
         "Win rate: share of prompts on which the judge prefers the policy to the reference; a tie counts one half.",
         f"Differences are from the group's first variant, paired over seeds and prompts. {spread} A marked difference "

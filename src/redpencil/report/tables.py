@@ -46,10 +46,11 @@ NOT_REACHED = Cell("not reached", kind="absent")
 AT_MOST = "\N{LESS-THAN OR EQUAL TO}"
 
 
-def _spread(run: Run) -> str:
-    if run.of_several:
-        return f"Intervals are 95 % t-intervals of the mean over {len(run.seeds)} seeds."
-    return "Intervals are 95 % and over prompts only: one seed says nothing about the spread between seeds."
+def spread_text(seeds: int, cases: str = "prompts") -> str:
+    """Say what the intervals of a table are of; those of one seed are over `cases` only."""
+    if seeds > 1:
+        return f"Intervals are 95 % t-intervals of the mean over {seeds} seeds."
+    return f"Intervals are 95 % and over {cases} only: one seed says nothing about the spread between seeds."
 
 
 def _printed(figure: paper.Printed | None) -> Cell:
@@ -83,7 +84,7 @@ def win_rates(run: Run) -> Table | None:
     notes = [
         "Share of prompts on which the judge prefers the policy to the reference; a tie counts one half.",
         *(["Below the number of responses: wins / losses / ties."] if counts else []),
-        _spread(run),
+        spread_text(len(run.seeds)),
         "The paper's figures are for LLaMA-7B against Davinci003, judged by Claude; its \N{PLUS-MINUS SIGN} 1.8 is "
         "about one standard error of 805 prompts, so its 95 % interval is twice as wide.",
     ]
@@ -135,7 +136,7 @@ def reward_accuracy(run: Run) -> Table | None:
         "Share of held-out pairs in which the better text gets the higher reward. Marked cells: tested on the kind "
         "of pairs that the model was trained on. The paper's two figures seem to be such cells, which mixes two test "
         "sets and the noise of the labels; each column compares models on the same pairs.",
-        _spread(run).replace("over prompts only", "over pairs only"),
+        spread_text(len(run.seeds), "pairs"),
         *([f"Pairs: {pairs}."] if pairs else []),
     ]
     header = ("Trained", *(f"Tested: {label(test, paper.TEST_LABELS).lower()}" for test in tests), "The paper, %")
