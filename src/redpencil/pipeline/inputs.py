@@ -13,17 +13,6 @@ from redpencil.records import Comparison, Edit, Example, Prompt, Response, read_
 Named = TypeVar("Named", Prompt, Response)
 
 
-def check_inputs(recipe: Recipe) -> None:
-    """Read everything from outside that a recipe names.
-
-    Raises:
-        RedpencilError: as `check_files` and `check_reward_models`.
-    """
-    if recipe.files is not None:
-        check_files(recipe.files, recipe.prompt_template)
-    check_reward_models(recipe)
-
-
 def check_files(files: FilesConfig, prompt_template: str) -> None:
     """Read every file of a recipe once.
 

@@ -40,9 +40,12 @@ def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listene
             another run, or a stage fails.
     """
     if recipe.files is not None or any(model.folder is not None for model in recipe.reward_models.values()):
-        from redpencil.pipeline.inputs import check_inputs  # It loads torch, which most runs need in workers alone.
+        # It loads torch, which most runs need in workers alone.
+        from redpencil.pipeline.inputs import check_files, check_reward_models
 
-        check_inputs(recipe)
+        if recipe.files is not None:
+            check_files(recipe.files, recipe.prompt_template)
+        check_reward_models(recipe)
     check_folder(out / RECIPE, WRITTEN_HERE, "the output folder exists and is not a run of redpencil")
     with locked_folder(out):
         return _run(recipe, out, jobs, listener)

@@ -111,14 +111,6 @@ class Watch:
     reference: Path | None = None
     judge: Judge | None = None
 
-    def encoded(self, setup: Setup) -> EncodedPrompts:
-        """Encode the prompts as `respond` did when it wrote the reference's answers, so that each has its counterpart.
-
-        Raises:
-            RedpencilError: if no prompt is short enough.
-        """
-        return read_prompts(self.prompts, setup.codec, setup.recipe.sampling.max_prompt_length)
-
     def evaluate(self, responses: Sequence[Response]) -> dict[str, float]:
         """Compute the win rate over the reference, in percent, and its standard error; nothing without a judge."""
         if self.judge is None or self.reference is None:
@@ -216,7 +208,11 @@ def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, input
     stage.watch = watch_metrics(stage, setup.recipe.alarms)
     config, watch = setup.recipe.computed(options), inputs.watch
     sampling = setup.sampling if method.learns_from == "pairs" else sampling_of(config)
-    validation = watch and Validation(watch.encoded(setup), sampling, watch.evaluate, config.eval_steps)
+    validation = None
+    if watch is not None:
+        # Encoded as `respond` did when it wrote the reference's answers, so that each has its counterpart.
+        watched = read_prompts(watch.prompts, setup.codec, setup.recipe.sampling.max_prompt_length)
+        validation = Validation(watched, sampling, watch.evaluate, config.eval_steps)
     if method.learns_from == "pairs":
         assert inputs.pairs is not None
         rows = read_pairs(inputs.pairs, setup.codec)

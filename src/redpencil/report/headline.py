@@ -71,14 +71,10 @@ def _lead(run: Run, verdict: Verdict) -> str:
 
 
 def _gaps(run: Run) -> Point | None:
-    parts = [
-        f"{better} over {worse} {_gap(run.differences[f'{better}-{worse}'])}"
-        for better, worse in PAIRS
-        if f"{better}-{worse}" in run.differences
-    ]
-    if not parts:
+    gaps = {(better, worse): run.differences.get(f"{better}-{worse}") for better, worse in PAIRS}
+    text = "; ".join(f"{better} over {worse} {_gap(gap)}" for (better, worse), gap in gaps.items() if gap is not None)
+    if not text:
         return None
-    text = "; ".join(parts)
     paper = ", ".join(f"{TABLE_1[better].value - TABLE_1[worse].value:+.1f}" for better, worse in PAIRS)
     return Point("Gaps in points", f"{text[0].upper()}{text[1:]}. The paper's: {paper}.")
 

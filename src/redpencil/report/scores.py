@@ -170,17 +170,17 @@ def page_notes(rows: Sequence[Row], models: Sequence[ScoredModel], standardised:
         )
     if len(tokens) > 1:
         notes.append("Both models share one scale of colour.")
-        largest = sorted(_largest(rows, index) for index, model in enumerate(models) if model.level == "token")
+        largest = sorted(
+            limit_of([Row(row.prompt, row.response, (row.scores[index],)) for row in rows])
+            for index, model in enumerate(models)
+            if model.level == "token"
+        )
         if not standardised and largest[0] > 0 and largest[1] >= APART * largest[0]:
             notes.append(
                 f"One model's largest reward is {largest[1] / largest[0]:.0f} times the other's; --standardise divides "
                 "each by its own scale."
             )
     return notes
-
-
-def _largest(rows: Sequence[Row], index: int) -> float:
-    return limit_of([Row(row.prompt, row.response, (row.scores[index],)) for row in rows])
 
 
 def _shown_row(row: Row, models: Sequence[ScoredModel], limit: float) -> dict[str, object]:
