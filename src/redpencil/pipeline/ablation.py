@@ -245,16 +245,13 @@ class Variant:
     out: Path
 
     def root(self, seed: int) -> Path:
-        """The run folder of one seed."""
         return self.out / self.label / f"seed-{seed}"
 
     def plan(self, seed: int) -> list[StageSpec]:
-        """The stages of one seed."""
         return plan_run(self.recipe, self.root(seed), seed, f"{self.label}/seed-{seed}/")
 
     @property
     def stages(self) -> list[StageSpec]:
-        """The stages of all seeds."""
         return [stage for seed in self.recipe.seeds for stage in self.plan(seed)]
 
 

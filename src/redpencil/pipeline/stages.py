@@ -80,8 +80,6 @@ def reward_model_judge(folder: str, runtime: Runtime, *, policy_codec: Codec | N
     It reads texts through its own tokenizer and prompt template; a response that was cut off has no end for it.
 
     Args:
-        folder: the checkpoint.
-        runtime: device and number format.
         policy_codec: the codec of the models that wrote the responses; a judge that has their tokenizer and does not
             say how it learned prompts gets their template.
 

@@ -38,7 +38,6 @@ class SeenDiagnostic:
 
     @property
     def title(self) -> str:
-        """The name in words."""
         name = self.diagnostic.name
         return "KL" if name == "kl" else name.replace("_", " ").capitalize()
 
@@ -54,7 +53,6 @@ class SeenDiagnostic:
 
     @property
     def advice(self) -> str:
-        """The advice as a sentence."""
         return f"{self.diagnostic.advice[:1].upper()}{self.diagnostic.advice[1:]}."
 
     @property
