@@ -55,8 +55,8 @@ class Figure(_Part):
         """True if 0 lies in the interval; True without an interval, since nothing then excludes it."""
         return self.interval is None or self.interval[0] <= 0 <= self.interval[1]
 
-    def __neg__(self) -> "Figure":
-        return Figure(value=-self.value)
+    def __neg__(self) -> Self:
+        return self.model_copy(update={"value": -self.value})
 
 
 class Estimate(Figure):
@@ -71,9 +71,6 @@ class Estimate(Figure):
             return None
         half = NORMAL_95 * self.standard_error
         return self.value - half, self.value + half
-
-    def __neg__(self) -> "Estimate":
-        return Estimate(value=-self.value, standard_error=self.standard_error, n=self.n)
 
 
 class WinRate(Estimate):
@@ -100,9 +97,10 @@ class SeedMean(Figure):
     def interval(self) -> tuple[float, float] | None:
         return None if self.low is None or self.high is None else (self.low, self.high)
 
-    def __neg__(self) -> "SeedMean":
+    def __neg__(self) -> Self:
         low, high = (None, None) if self.interval is None else (-self.interval[1], -self.interval[0])
-        return SeedMean(value=-self.value, low=low, high=high, per_seed=tuple(-value for value in self.per_seed))
+        each = tuple(-value for value in self.per_seed)
+        return self.model_copy(update={"value": -self.value, "low": low, "high": high, "per_seed": each})
 
 
 class Efficiency(_Part):

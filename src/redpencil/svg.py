@@ -99,10 +99,9 @@ def _step(span: float, most: int) -> float:
 def _ticks(step: float, first: int, last: int) -> tuple[tuple[float, str], ...]:
     """Write the multiples of `step` from `first` to `last`, all with as many digits after the point."""
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    if not 1e-4 <= step < 1e9:
-        return tuple((step * i, f"{step * i:.3g}".replace("-", "\N{MINUS SIGN}")) for i in range(first, last + 1))
-    texts = (f"{step * i + 0.0:,.{digits}f}".replace("-", "\N{MINUS SIGN}") for i in range(first, last + 1))
-    return tuple((step * i, text) for i, text in zip(range(first, last + 1), texts, strict=True))
+    form = f",.{digits}f" if 1e-4 <= step < 1e9 else ".3g"
+    values = [step * i + 0.0 for i in range(first, last + 1)]
+    return tuple((value, format(value, form).replace("-", "\N{MINUS SIGN}")) for value in values)
 
 
 class Plot:
@@ -126,11 +125,9 @@ class Plot:
         self._parts: list[str] = []
 
     def x(self, value: float) -> float:
-        """Place of a value from left to right."""
         return self.left + (self.right - self.left) * _share(value, self._x)
 
     def y(self, value: float) -> float:
-        """Place of a value from top to bottom."""
         return self.bottom - (self.bottom - self.top) * _share(value, self._y)
 
     def line(
@@ -190,11 +187,7 @@ class Plot:
         self._parts.append(_text(x, y, text, colour=colour, anchor=anchor))
 
     def name_ends(self, ends: Sequence[tuple[float, float, str, int]]) -> None:
-        """Write the names of lines at their ends, moved apart where they would touch.
-
-        Args:
-            ends: x and y of the last point of each line, its name, and its series.
-        """
+        """Write names at the ends of lines, each (x, y, name, series), moved apart where they would touch."""
         apart = FONT + 2.5
         ordered = sorted((self.y(y), name, series) for _, y, name, series in ends)
         places: list[float] = []
@@ -251,14 +244,7 @@ class Column:
 
 
 def draw_columns(places: Sequence[Column], *, x: str, y: str, whole: bool = False) -> Markup:
-    """Draw upright bars side by side.
-
-    Args:
-        places: from left to right.
-        x: title of the axis below.
-        y: title of the heights.
-        whole: whether heights are counts.
-    """
+    """Draw upright bars side by side, under the axis titles `x` and `y`; with `whole` the heights are counts."""
     heights = [height for place in places for height, _ in place.bars]
     plot = Plot(Axis.named([place.label for place in places], x), Axis.upwards(heights, y, whole=whole), height=200)
     for number, place in enumerate(places):
@@ -283,8 +269,7 @@ def draw_rows(named: Sequence[Row]) -> Markup:
     for row in named:
         name = row.name if len(row.name) <= _LONGEST_NAME else row.name[: _LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
         parts.append(_text(0, y + 11, name, colour="var(--ink)"))
-        high = 11 if len(row.bars) == 1 else 8
-        size = FONT if len(row.bars) == 1 else 9.2
+        high, size = (11, FONT) if len(row.bars) == 1 else (8, 9.2)
         for n, (length, note, series) in enumerate(row.bars):
             top, width = y + 17 + n * (high + 1.5), max((WIDTH - 90) * length, 1)
             parts.append(

@@ -15,7 +15,6 @@ from redpencil.report.text import (
     heatmap_html,
     interval_text,
     plain,
-    points,
     points_interval,
     redline_html,
     signed,
@@ -34,7 +33,6 @@ def test_signs() -> None:
     assert signed(-0.04) == "0.0"
     assert plain(-2.0) == f"{MINUS}2.0"
     assert plain(None) == "\N{EN DASH}"
-    assert points(Figure(value=-1.0)) == f"{MINUS}1.0"
     assert points_interval(SeedMean(value=0.5, low=-0.5, high=1.5)) == f"{MINUS}0.5 to +1.5"
 
 

@@ -9,23 +9,20 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-import yaml
-
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.statistics import Estimate, mean_interval, paired_difference, scores_of
-from redpencil.files import partial_of, whole_file
 from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute
 from redpencil.pipeline.inputs import check_files, check_reward_models
 from redpencil.pipeline.plan import plan_run
-from redpencil.pipeline.run import LOCK, finish_seed, locked_folder, write_recipe
+from redpencil.pipeline.run import check_folder, finish_seed, locked_folder, write_marked, write_recipe
 from redpencil.recipe import Ablations
 from redpencil.records import Comparison, read_jsonl
 from redpencil.report.run_page import write_report
 from redpencil.results import NORMAL_95, AblationResults, Measure, RunResults, write_results
 from redpencil.results import Estimate as SeedEstimate
 from redpencil.results import Variant as VariantResults
-from redpencil.runs import check_layout, environment, fingerprint, hash_input, written_by
+from redpencil.runs import environment, fingerprint, hash_input
 
 Measured = dict[str, Estimate]
 """Estimates of one seed by measure; the standard error, over prompts or pairs, is nan where it is not known."""
@@ -42,13 +39,7 @@ class Finished:
 
 
 def compare(ablations: Ablations, groups: Sequence[str], runs: Mapping[str, Finished]) -> AblationResults:
-    """Compare each variant with the first of its group.
-
-    Args:
-        ablations: the recipe of the ablations.
-        groups: the groups of it that were run.
-        runs: by label, `<group>/<variant>`.
-    """
+    """Compare each variant with the first of its group; `runs` are by label, `<group>/<variant>`."""
     arm = ablations.config.arm
     rows: dict[str, dict[str, VariantResults]] = {}
     for group in groups:
@@ -85,7 +76,9 @@ def _measured(run: Finished, arm: str) -> dict[int, Measured]:
 
 def _over_seeds(measured: Mapping[int, Measured]) -> dict[str, Measure]:
     """Means of the measures that every seed has."""
-    return {name: over_seeds([of_seed[name] for of_seed in measured.values()]) for name in _common(measured)}
+    seeds = list(measured.values())
+    common = [name for name in seeds[0] if all(name in of_seed for of_seed in seeds)]
+    return {name: over_seeds([of_seed[name] for of_seed in seeds]) for name in common}
 
 
 def _differences(run: Finished, reference: Finished, arm: str) -> dict[str, Measure]:
@@ -95,12 +88,10 @@ def _differences(run: Finished, reference: Finished, arm: str) -> dict[str, Meas
     errors of their differences are not known.
     """
     first, second = _measured(run, arm), _measured(reference, arm)
-    names = [name for name in _common(first) if name in _common(second)]
-    gaps = {
-        seed: {name: Estimate(first[seed][name].value - second[seed][name].value, math.nan, 1) for name in names}
-        for seed in first
-    }
+    gaps: dict[int, Measured] = {}
     for seed, root in run.roots.items():
+        both = {name: (row, second[seed][name]) for name, row in first[seed].items() if name in second[seed]}
+        gaps[seed] = {name: Estimate(own.value - other.value, math.nan, 1) for name, (own, other) in both.items()}
         gaps[seed]["win_rate"] = win_rate_difference(root, reference.roots[seed], arm)
     return _over_seeds(gaps)
 
@@ -124,19 +115,10 @@ def _estimate(row: SeedEstimate) -> Estimate:
     return Estimate(row.value, math.nan if row.standard_error is None else row.standard_error, row.n or 1)
 
 
-def _common(measured: Mapping[int, Measured]) -> list[str]:
-    """Measures that every seed has."""
-    first, *others = measured.values()
-    return [name for name in first if all(name in other for other in others)]
-
-
 def win_rate_difference(root: Path, reference: Path, arm: str) -> Estimate:
-    """Difference of an arm's win rates in two runs of one seed, in points; paired over prompts if these are the same.
+    """Win rate of an arm in the run folder `root` less that in `reference`, of one seed, in points.
 
-    Args:
-        root: run folder.
-        reference: run folder whose win rate is subtracted.
-        arm: its name in both.
+    It is paired over prompts if these are the same.
     """
     first, second = (list(read_jsonl(folder / "judge" / f"{arm}.jsonl", Comparison)) for folder in (root, reference))
     scores = [scores_of([row.preference for row in rows]) for rows in (first, second)]
@@ -170,10 +152,8 @@ def share(stages: Sequence[StageSpec]) -> dict[str, StageSpec]:
 
     Two stages are the same if name, seed, configuration and inputs are equal. Inputs that other `stages` write are
     equal if those stages are the same; other inputs must exist, and are equal if their content is. This gives the
-    answer of the executor's fingerprint before the inputs are written.
-
-    Args:
-        stages: of any number of runs, each after those it reads from; folders are unique.
+    answer of the executor's fingerprint before the inputs are written. `stages` are of any number of runs, each after
+    those it reads from; folders are unique.
     """
     hashed = cache(hash_input)
     writers = {stage.folder: stage for stage in stages}
@@ -194,12 +174,12 @@ def share(stages: Sequence[StageSpec]) -> dict[str, StageSpec]:
     return owners
 
 
-def to_compute(owners: Mapping[str, StageSpec], wanted: Iterable[StageSpec]) -> list[StageSpec]:
-    """List the stages to compute for those `wanted`, in order, each with the owners of its inputs as its needs.
+def to_compute(owners: Mapping[str, StageSpec], selected: Iterable[StageSpec]) -> list[StageSpec]:
+    """List the stages to compute for those `selected`, in order, each with the owners of its inputs as its needs.
 
     Needs that are not among the shared stages are taken to be complete.
     """
-    stages = {owners[stage.key].key: owners[stage.key] for stage in wanted}
+    stages = {owners[stage.key].key: owners[stage.key] for stage in selected}
     in_order = [owner for key, owner in owners.items() if key == owner.key and key in stages]
     return [
         replace(stage, needs=tuple(dict.fromkeys(owners[need].key for need in stage.needs if need in owners)))
@@ -265,26 +245,18 @@ class Variant:
     out: Path
 
     def root(self, seed: int) -> Path:
-        """The run folder of one seed."""
         return self.out / self.label / f"seed-{seed}"
 
     def plan(self, seed: int) -> list[StageSpec]:
-        """The stages of one seed."""
         return plan_run(self.recipe, self.root(seed), seed, f"{self.label}/seed-{seed}/")
 
     @property
     def stages(self) -> list[StageSpec]:
-        """The stages of all seeds."""
         return [stage for seed in self.recipe.seeds for stage in self.plan(seed)]
 
 
 def run_ablations(
-    ablations: Ablations,
-    out: Path,
-    *,
-    listening: Listening,
-    jobs: int | None = None,
-    only: Sequence[str] = (),
+    ablations: Ablations, out: Path, *, listening: Listening, jobs: int | None = None, only: Sequence[str] = ()
 ) -> AblationResults:
     """Run every stage that is not complete yet; write and return `ablations.json`.
 
@@ -303,14 +275,14 @@ def run_ablations(
         for name, recipe in members.items()
     ]
     every = [Variant(BASE, ablations.base, out), *variants]
-    wanted = [variant for variant in variants if variant.label.split("/")[0] in groups]
+    selected = [variant for variant in variants if variant.label.split("/")[0] in groups]
     _check_inputs(variant.recipe for variant in every)
-    _check_folder(out)
+    check_folder(out / RECIPE, WRITTEN_HERE, "the output folder exists and holds no ablations")
     with locked_folder(out):
         _write_ablations(ablations, out)
         jobs = jobs or ablations.base.compute.jobs or default_jobs(ablations.base.compute.device)
-        owners = _compute(every, wanted, jobs, listening)
-        runs = {variant.label: _finished(variant, owners) for variant in wanted}
+        owners = _compute(every, selected, jobs, listening)
+        runs = {variant.label: _finished(variant, owners) for variant in selected}
         results = compare(ablations, groups, runs)
         write_results(out / RESULTS, results)
     return results
@@ -335,33 +307,18 @@ def _check_inputs(recipes: Iterable[Recipe]) -> None:
         check_reward_models(recipe)
 
 
-def _check_folder(out: Path) -> None:
-    """Refuse a folder that is not new and has anything but ablations in it."""
-    recipe = out / RECIPE
-    if recipe.is_file():
-        usable = recipe.read_bytes().startswith(WRITTEN_HERE.encode())
-    else:
-        begun = {LOCK, partial_of(recipe).name}
-        usable = not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= begun)
-    if not usable:
-        raise RedpencilError("the output folder exists and holds no ablations", file=out, hint="choose another --out")
-    check_layout(out)
-
-
 def _write_ablations(ablations: Ablations, out: Path) -> None:
     content = ablations.config.model_dump(mode="json", exclude={"overrides"}) | {
         "base": ablations.base.model_dump(mode="json", exclude_none=True),
         "seeds": list(ablations.base.seeds),
     }
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    with whole_file(out / RECIPE) as file:
-        file.write(f"{written_by(WRITTEN_HERE)}\n{text}".encode())
+    write_marked(out / RECIPE, WRITTEN_HERE, content)
 
 
 def _compute(
-    every: Sequence[Variant], wanted: Sequence[Variant], jobs: int, listening: Listening
+    every: Sequence[Variant], selected: Sequence[Variant], jobs: int, listening: Listening
 ) -> dict[str, StageSpec]:
-    """Run the stages that the wanted variants need; returns the owner of each stage by its key.
+    """Run the stages that the selected variants need; returns the owner of each stage by its key.
 
     Stages without needs come first, such as the worlds, which take no time. The other stages then know their inputs by
     content: two worlds that differ only in the quality of edits write the same prompts.
@@ -371,7 +328,7 @@ def _compute(
         stages = [stage for variant in every for stage in variant.stages if first == (not stage.needs)]
         shared = share(stages)
         link(stages, shared)
-        asked = [stage for variant in wanted for stage in variant.stages if stage.key in shared]
+        asked = [stage for variant in selected for stage in variant.stages if stage.key in shared]
         computed = to_compute(shared, stages if first else asked)
         with listening(len(computed)) as listener:
             execute(computed, jobs=1 if first and every[0].recipe.world else jobs, listener=listener)

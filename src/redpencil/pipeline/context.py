@@ -25,7 +25,6 @@ class Paths:
 
     @property
     def model(self) -> Path:
-        """The base model."""
         return self.files.model if self.files else self.root / "world" / "model"
 
     @property
@@ -57,7 +56,6 @@ class Paths:
 
     @property
     def samples(self) -> Path:
-        """Responses of the SFT policy."""
         return self.root / "samples" / "responses.jsonl"
 
     @property
@@ -70,7 +68,6 @@ class Paths:
         return self.root / "align" / f"{kind}_{split}.jsonl"
 
     def reward_model(self, name: str) -> Path:
-        """A reward checkpoint."""
         return self.root / f"reward-{name}" / "checkpoint"
 
     def training(self, arm: str) -> Path:
@@ -95,7 +92,7 @@ class Paths:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What all work with models needs: the recipe's options, the tokenizer, and the device."""
+    """The recipe's options, the tokenizer and the device, for all work with models."""
 
     recipe: Recipe
     codec: "Codec"
@@ -125,31 +122,30 @@ class Context:
 
     @property
     def paths(self) -> Paths:
-        """Where things lie."""
         return Paths(self.root, self.recipe.files, {name: arm.row for name, arm in self.recipe.arms.items()})
 
     @property
     def trains_sft(self) -> bool:
-        """Whether the run has an SFT stage."""
+        """True if the run has an SFT stage."""
         return self.recipe.files is None or self.recipe.files.sft is not None
 
     @property
     def reference_inputs(self) -> dict[str, Path]:
-        """What the reference stage reads besides policy and prompts."""
+        """Inputs of the reference stage besides policy and prompts."""
         if self.recipe.files is None:
             return {"examples": self.root / "world" / "reference.jsonl"}
-        given = self.recipe.files.reference_outputs
-        return {} if given is None else {"reference_outputs": given}
+        outputs = self.recipe.files.reference_outputs
+        return {} if outputs is None else {"reference_outputs": outputs}
 
     @property
     def annotation_inputs(self) -> dict[str, Path]:
-        """What the annotations stage reads besides samples."""
+        """Inputs of the annotations stage besides samples."""
         files = self.recipe.files
         return {} if files is None else {"comparisons": files.comparisons, "edits": files.edits}
 
     @property
     def judge_inputs(self) -> dict[str, Path]:
-        """What the judge reads besides outputs."""
+        """Inputs of the judge besides outputs."""
         return {} if self.recipe.files is None else {"judge": self.recipe.files.judge}
 
     @property
@@ -166,14 +162,13 @@ class Context:
         return [name for name, arm in self.recipe.arms.items() if arm.row.samples]
 
     def pays_centred(self, reward_model: str) -> bool:
-        """Whether the arms that learn from this model's rewards subtract its centre; true if there are none."""
+        """True if all arms that learn from this model's rewards subtract its centre, and if there are none."""
         users = [arm for arm in self.sampling_arms if self.recipe.arms[arm].reward_model == reward_model]
         options: list[RolloutConfig] = [self.recipe.options(arm) for arm in users]
         return all(config.center_rewards for config in options)
 
     @cached_property
     def runtime(self) -> "Runtime":
-        """Device and number format."""
         from redpencil.models.runtime import make_runtime
 
         return make_runtime(self.recipe.compute.device, self.recipe.dtype, self.recipe.compute.threads)
@@ -187,5 +182,4 @@ class Context:
 
     @property
     def setup(self) -> Setup:
-        """What work with the run's models needs."""
         return Setup(self.recipe, self.codec, self.runtime)

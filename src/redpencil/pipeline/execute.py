@@ -20,7 +20,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from redpencil.config import Recipe
+from pydantic import TypeAdapter
+
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Context
 from redpencil.runs import open_stage
@@ -44,35 +45,16 @@ class StageSpec:
 
     def to_json(self) -> dict[str, Any]:
         """All that a worker needs to do the stage."""
-        return {
-            "key": self.key,
-            "name": self.name,
-            "folder": str(self.folder),
-            "seed": self.seed,
-            "config": self.config,
-            "inputs": {name: str(path) for name, path in self.inputs.items()},
-            "work": self.work,
-            "options": dict(self.options),
-            "recipe": self.context.recipe.model_dump(mode="json"),
-            "root": str(self.context.root),
-        }
+        content: dict[str, Any] = _SPECS.dump_python(self, mode="json")
+        return content
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "StageSpec":
         """The stage that `to_json` described."""
-        return cls(
-            key=content["key"],
-            name=content["name"],
-            folder=Path(content["folder"]),
-            seed=content["seed"],
-            needs=(),
-            config=content["config"],
-            inputs={name: Path(path) for name, path in content["inputs"].items()},
-            work=content["work"],
-            options=content["options"],
-            context=Context(Recipe.model_validate(content["recipe"]), Path(content["root"]), content["seed"]),
-        )
+        return _SPECS.validate_python(content)
 
+
+_SPECS = TypeAdapter(StageSpec)
 
 Happening = Literal["started", "progress", "warning", "done", "already complete", "failed"]
 
@@ -111,8 +93,8 @@ def perform(spec: StageSpec, listener: Listener) -> Happening:
 def resolve(name: str) -> Callable[..., Any]:
     """The function that `module:function` names."""
     module, _, function = name.partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), function)
-    return found
+    work: Callable[..., Any] = getattr(import_module(module), function)
+    return work
 
 
 class OutOfMemoryError(RuntimeError):
@@ -120,7 +102,7 @@ class OutOfMemoryError(RuntimeError):
 
 
 def error_to_json(error: Exception) -> dict[str, Any]:
-    """An error as a worker reports it, with the fields that decide what the user is told."""
+    """An error as a worker reports it, with the fields that decide what the user reads."""
     if isinstance(error, RedpencilError):
         return {"kind": "RedpencilError", **vars(error)}
     return {
@@ -156,11 +138,9 @@ def default_jobs(device: str) -> int:
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return _cores() if device == "cpu" else 1
-
-
-def _cores() -> int:
-    """Cores that this process may use, which can be fewer than the machine has."""
+    if device != "cpu":
+        return 1
+    # The cores that this process may use can be fewer than the machine has.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from redpencil.config import FILE_KEYS, FilesConfig, Recipe
 from redpencil.errors import RedpencilError
@@ -11,17 +11,6 @@ from redpencil.models.codec import load_codec, read_object
 from redpencil.records import Comparison, Edit, Example, Prompt, Response, read_jsonl
 
 Named = TypeVar("Named", Prompt, Response)
-
-
-def check_inputs(recipe: Recipe) -> None:
-    """Read everything from outside that a recipe names.
-
-    Raises:
-        RedpencilError: as `check_files` and `check_reward_models`.
-    """
-    if recipe.files is not None:
-        check_files(recipe.files, recipe.prompt_template)
-    check_reward_models(recipe)
 
 
 def check_files(files: FilesConfig, prompt_template: str) -> None:
@@ -42,12 +31,10 @@ def check_files(files: FilesConfig, prompt_template: str) -> None:
             )
     _check_models(files, prompt_template)
     if files.sft is not None:
-        for _ in read_jsonl(files.sft, Example):
-            pass
-    held_out_rows(sum(1 for _ in read_jsonl(files.comparisons, Comparison)), files.test_share, files.comparisons)
-    held_out_rows(sum(1 for _ in read_jsonl(files.edits, Edit)), files.test_share, files.edits)
-    for _ in read_jsonl(files.prompts, Prompt):
-        pass
+        _count(files.sft, Example)
+    held_out_rows(_count(files.comparisons, Comparison), files.test_share, files.comparisons)
+    held_out_rows(_count(files.edits, Edit), files.test_share, files.edits)
+    _count(files.prompts, Prompt)
     _by_id(files.validation_prompts, Prompt)
     prompts = _by_id(files.evaluation_prompts, Prompt)
     if files.reference_outputs is not None:
@@ -115,6 +102,11 @@ def _check_models(files: FilesConfig, prompt_template: str) -> None:
             field="files.judge",
             hint="give a checkpoint that `redpencil reward` wrote",
         )
+
+
+def _count(file: Path, kind: Any) -> int:
+    """Read all rows of a file, and so check them."""
+    return sum(1 for _ in read_jsonl(file, kind))
 
 
 def _by_id(file: Path, kind: type[Named]) -> dict[str, Named]:

@@ -8,9 +8,6 @@ from redpencil.config import Recipe
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import StageSpec
 
-STAGES = "redpencil.pipeline.stages"
-RESULTS = "redpencil.pipeline.results"
-
 
 class _Planner:
     def __init__(self, recipe: Recipe, root: Path, seed: int, prefix: str) -> None:
@@ -20,16 +17,9 @@ class _Planner:
         self.stages: list[StageSpec] = []
 
     def add(
-        self,
-        name: str,
-        work: str,
-        /,
-        *,
-        needs: tuple[str, ...],
-        config: Any,
-        inputs: Mapping[str, Path],
-        **options: str,
+        self, name: str, work: str, needs: tuple[str, ...], config: Any, inputs: Mapping[str, Path], /, **options: str
     ) -> None:
+        """Add a stage; `work` is `module:function` of this package."""
         self.stages.append(
             StageSpec(
                 key=self.prefix + name,
@@ -39,7 +29,7 @@ class _Planner:
                 needs=tuple(self.prefix + need for need in needs),
                 config={**self.shared, name: config},
                 inputs=inputs,
-                work=work,
+                work=f"redpencil.pipeline.{work}",
                 context=self.context,
                 options=options,
             )
@@ -56,49 +46,24 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
     context, paths = planner.context, planner.context.paths
     first: tuple[str, ...] = ()
     if recipe.world is not None:
-        planner.add("world", f"{STAGES}:make_world_data", needs=(), config=recipe.world.model_dump(), inputs={})
+        planner.add("world", "stages:make_world_data", (), recipe.world.model_dump(), {})
         first = ("world",)
     if context.trains_sft:
         inputs = {"model": paths.model, "examples": paths.sft_examples}
-        planner.add("sft", f"{STAGES}:sft", needs=first, config=recipe.sft.model_dump(), inputs=inputs)
+        planner.add("sft", "stages:sft", first, recipe.sft.model_dump(), inputs)
         first = (*first, "sft")
     sampling = recipe.sampling.model_dump()
     policy = {"policy": paths.sft_policy}
-    prompts = {"evaluation_prompts": paths.evaluation_prompts}
-    planner.add(
-        "reference",
-        f"{STAGES}:reference",
-        needs=first,
-        config=[_reference_config(recipe), sampling],
-        inputs={
-            **policy,
-            **prompts,
-            "validation_prompts": paths.validation_prompts,
-            **context.reference_inputs,
-        },
-    )
-    planner.add(
-        "samples",
-        f"{STAGES}:samples",
-        needs=first,
-        config=[context.samples_needed, sampling],
-        inputs={**policy, "prompts": paths.prompts},
-    )
+    prompts = {"evaluation_prompts": paths.evaluation_prompts, "validation_prompts": paths.validation_prompts}
+    reference = {**policy, **prompts, **context.reference_inputs}
+    planner.add("reference", "stages:reference", first, [_reference_config(recipe), sampling], reference)
+    sampled = {**policy, "prompts": paths.prompts}
+    planner.add("samples", "stages:samples", first, [context.samples_needed, sampling], sampled)
     _plan_outputs(planner, "sft", first, sampling)
-    planner.add(
-        "annotations",
-        f"{STAGES}:annotations",
-        needs=("samples",),
-        config=_annotation_config(recipe),
-        inputs={"samples": paths.samples, **context.annotation_inputs},
-    )
-    planner.add(
-        "align",
-        f"{STAGES}:align",
-        needs=("annotations", *first),
-        config=recipe.align.model_dump(),
-        inputs={**policy, "annotations": paths.annotations},
-    )
+    annotated = {"samples": paths.samples, **context.annotation_inputs}
+    planner.add("annotations", "stages:annotations", ("samples",), _annotation_config(recipe), annotated)
+    aligned = {**policy, "annotations": paths.annotations}
+    planner.add("align", "stages:align", ("annotations", *first), recipe.align.model_dump(), aligned)
     _plan_rewards(planner, policy)
     for arm in recipe.arms:
         _plan_arm(planner, arm, sampling)
@@ -123,37 +88,19 @@ def _annotation_config(recipe: Recipe) -> Any:
 
 def _plan_outputs(planner: _Planner, policy: str, needs: tuple[str, ...], sampling: Mapping[str, Any]) -> None:
     paths = planner.context.paths
-    planner.add(
-        f"outputs-{policy}",
-        f"{STAGES}:outputs",
-        needs=needs,
-        config=sampling,
-        inputs={"policy": paths.policy(policy), "evaluation_prompts": paths.evaluation_prompts},
-        policy=policy,
-    )
+    inputs = {"policy": paths.policy(policy), "evaluation_prompts": paths.evaluation_prompts}
+    planner.add(f"outputs-{policy}", "stages:outputs", needs, sampling, inputs, policy=policy)
 
 
 def _plan_rewards(planner: _Planner, policy: Mapping[str, Path]) -> None:
     recipe, paths = planner.recipe, planner.context.paths
     for name, model in recipe.reward_models.items():
+        stage, config = f"reward-{name}", recipe.reward_config(name)
         if model.folder is not None:
-            planner.add(
-                f"reward-{name}",
-                f"{STAGES}:ready_made_reward",
-                needs=(),
-                config=recipe.reward_config(name).level,
-                inputs={"checkpoint": model.folder},
-                name=name,
-            )
+            planner.add(stage, "stages:ready_made_reward", (), config.level, {"checkpoint": model.folder}, name=name)
             continue
-        planner.add(
-            f"reward-{name}",
-            f"{STAGES}:reward",
-            needs=("align", "samples"),
-            config=[recipe.reward_config(name).model_dump(), model.pairs],
-            inputs={**policy, "pairs": paths.pairs(model.pairs, "train"), "samples": paths.samples},
-            name=name,
-        )
+        inputs = {**policy, "pairs": paths.pairs(model.pairs, "train"), "samples": paths.samples}
+        planner.add(stage, "stages:reward", ("align", "samples"), [config.model_dump(), model.pairs], inputs, name=name)
 
 
 def _plan_arm(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:
@@ -177,11 +124,11 @@ def _plan_arm(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:
     training = paths.training(arm).name
     planner.add(
         training,
-        f"{STAGES}:{'train_arm' if method.trains else 'choose'}",
-        needs=("reference", *needs),
+        f"stages:{'train_arm' if method.trains else 'choose'}",
+        ("reference", *needs),
         # A method that samples while it trains has its own sampling options.
-        config=[recipe.options(arm).model_dump(), list(models), kind, None if method.samples else sampling],
-        inputs={"policy": paths.sft_policy, **reads, **watched},
+        [recipe.options(arm).model_dump(), list(models), kind, None if method.samples else sampling],
+        {"policy": paths.sft_policy, **reads, **watched},
         arm=arm,
     )
     if method.trains:
@@ -192,19 +139,14 @@ def _plan_results(planner: _Planner) -> None:
     recipe, paths, context = planner.recipe, planner.context.paths, planner.context
     policies = ("sft", *recipe.arms)
     outputs = {name: paths.outputs(name) for name in policies}
-    planner.add(
-        "judge",
-        f"{RESULTS}:judge",
-        needs=("reference", *(f"outputs-{name}" for name in policies)),
-        config={},
-        inputs={**outputs, "reference": paths.reference_outputs("evaluation"), **context.judge_inputs},
-    )
+    judged = {**outputs, "reference": paths.reference_outputs("evaluation"), **context.judge_inputs}
+    planner.add("judge", "results:judge", ("reference", *(f"outputs-{name}" for name in policies)), {}, judged)
     planner.add(
         "evaluate",
-        f"{RESULTS}:evaluate",
-        needs=("judge", "align", *(f"reward-{name}" for name in recipe.reward_models)),
-        config=[list(recipe.arms), {name: context.pays_centred(name) for name in recipe.reward_models}],
-        inputs={
+        "results:evaluate",
+        ("judge", "align", *(f"reward-{name}" for name in recipe.reward_models)),
+        [list(recipe.arms), {name: context.pays_centred(name) for name in recipe.reward_models}],
+        {
             **outputs,
             "judgements": context.root / "judge",
             "align": context.root / "align",

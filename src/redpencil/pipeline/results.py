@@ -4,12 +4,12 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from redpencil.config import AlignConfig, Recipe
+from redpencil.config import AlignConfig
 from redpencil.evaluation.judges import judge_outputs
 from redpencil.evaluation.localisation import auroc, pooled_within_groups
 from redpencil.evaluation.statistics import accuracy, mean_interval, paired_difference, scores_of, win_rate
@@ -18,7 +18,7 @@ from redpencil.maths.ppo import best_of_n_kl_bound
 from redpencil.models.checkpoints import RewardModel, load_reward_model
 from redpencil.models.codec import Codec
 from redpencil.pipeline.context import Context
-from redpencil.pipeline.stages import make_judge
+from redpencil.pipeline.stages import encode_file, make_judge
 from redpencil.records import Comparison, Edit, Pair, Response, read_jsonl, write_jsonl
 from redpencil.results import (
     ArmCosts,
@@ -36,10 +36,9 @@ from redpencil.results import (
     write_results,
 )
 from redpencil.runs import Stage, read_json, read_metrics
-from redpencil.training.pairs import pairs_of_comparisons, pairs_of_edits
+from redpencil.training.pairs import pairs_of_edits
 from redpencil.training.scoring import pair_margins, score_tokens
 from redpencil.world.build import make_oracle
-from redpencil.world.domain import Verdict
 from redpencil.world.oracle import Oracle
 
 HEATMAPS = 8
@@ -99,27 +98,21 @@ def _estimate(measured: object) -> Estimate:
 
 def _accuracies(context: Context, models: Mapping[str, RewardModel]) -> dict[str, dict[str, Estimate]]:
     """Accuracy of each model on every held-out set, and of the rule that the shorter text is better."""
-    tests = {}
-    for path in sorted((context.root / "align").glob("*_test.jsonl")):
-        tests[path.name.removesuffix("_test.jsonl")] = list(read_jsonl(path, Pair))
+    paths = sorted((context.root / "align").glob("*_test.jsonl"))
+    tests = {path.name.removesuffix("_test.jsonl"): list(read_jsonl(path, Pair)) for path in paths}
     matrix = {}
     for name, model in models.items():
         codec = model.model.codec
-        own = tests if model.same_encoding else {kind: _own_pairs(context, kind, codec) for kind in tests}
+        own: Mapping[str, Sequence[Pair]] = tests
+        if not model.same_encoding:  # Such a model has a tokenizer of its own.
+            files = {kind: context.paths.annotations / f"{kind}_test.jsonl" for kind in tests}
+            own = {kind: encode_file(file, codec, _align_config(context, codec))[0] for kind, file in files.items()}
         matrix[name] = {kind: _estimate(accuracy(pair_margins(model, pairs))) for kind, pairs in own.items()}
     matrix["shorter_wins"] = {
         kind: _estimate(accuracy([float(len(p.rejected_ids) - len(p.chosen_ids)) for p in pairs]))
         for kind, pairs in tests.items()
     }
     return matrix
-
-
-def _own_pairs(context: Context, kind: str, codec: Codec) -> list[Pair]:
-    """Encode a held-out set in the tokens of a reward model that has a tokenizer of its own."""
-    path, config = context.paths.annotations / f"{kind}_test.jsonl", _align_config(context, codec)
-    if kind == "edits":
-        return pairs_of_edits(read_jsonl(path, Edit), codec, config)[0]
-    return pairs_of_comparisons(read_jsonl(path, Comparison), codec, config)[0]
 
 
 def _align_config(context: Context, codec: Codec) -> AlignConfig:
@@ -144,17 +137,7 @@ def _efficiencies(context: Context) -> dict[str, Efficiency]:
         return {}
     first, *others = curves
     measured = {other: time_to_reach(curves[first], curves[other]) for other in others}
-    return {
-        other: Efficiency(
-            arm=other,
-            token_step=row.token_step,
-            sequence_step=row.sequence_step,
-            ratio=row.ratio,
-            token_seconds=row.token_seconds,
-            sequence_seconds=row.sequence_seconds,
-        )
-        for other, row in measured.items()
-    }
+    return {other: Efficiency.model_validate({"arm": other, **asdict(row)}) for other, row in measured.items()}
 
 
 def by_compared_arm(rows: Mapping[str, Any]) -> dict[str, Any]:
@@ -230,8 +213,7 @@ def _rows(context: Context, edits: Mapping[str, Edit], codec: Codec) -> list[Hel
 
 def _rewards(model: RewardModel, pairs: Sequence[Pair]) -> list[list[float]]:
     prompts, responses = [pair.prompt_ids for pair in pairs], [pair.rejected_ids for pair in pairs]
-    scored = score_tokens(model.model, prompts, responses)
-    return [[float(reward) for reward in row] for row in scored]
+    return [row.tolist() for row in score_tokens(model.model, prompts, responses)]
 
 
 def _against_oracle(
@@ -253,18 +235,13 @@ def _against_oracle(
                 continue
             scores.append(-reward)
             labels.append(verdict.flaw_at(start, end) is not None)
-            values += _value_at(verdict, start, end, -reward)
+            spans = (span for span in verdict.value_spans if span.start < end and start < span.end)
+            values += [(-reward, not span.correct, span.slot) for span in spans]
     return {
         "auroc": auroc(scores, labels),
         "values_auroc": pooled_within_groups([v[0] for v in values], [v[1] for v in values], [v[2] for v in values]),
         "eos_missing_auroc": auroc([e[0] for e in ends], [e[1] for e in ends]),
     }
-
-
-def _value_at(verdict: Verdict, start: int, end: int, score: float) -> list[tuple[float, bool, str]]:
-    return [
-        (score, not span.correct, span.slot) for span in verdict.value_spans if span.start < end and start < span.end
-    ]
 
 
 def _heatmaps(
@@ -309,12 +286,12 @@ def _token_flaws(codec: Codec, oracle: Oracle | None, row: HeldOutEdit) -> list[
 
 def stage_costs(root: Path, names: Iterable[str]) -> dict[str, StageCost]:
     """Time of each stage, from its manifest."""
-    return {name: StageCost(seconds=read_json(root / name / "manifest.json")["seconds"]) for name in names}
+    return {name: StageCost(seconds=_manifest(root, name)["seconds"]) for name in names}
 
 
 def skipped_rows(root: Path, names: Iterable[str]) -> list[str]:
     """Write a sentence for each stage that skipped rows, with the counts from its manifest."""
-    counted = {name: list(_counts(read_json(root / name / "manifest.json")["notes"])) for name in names}
+    counted = {name: list(_counts(_manifest(root, name)["notes"])) for name in names}
     return [f"{name} skipped {', '.join(counts)}." for name, counts in counted.items() if counts]
 
 
@@ -341,12 +318,14 @@ def _costs(context: Context, arm: str) -> ArmCosts:
         "method": config.method,
         "pairs": " and ".join(dict.fromkeys([config.learns_from] if config.learns_from else kinds)),
         "train_pairs": _train_pairs(context, arm),
-        "reward_seconds": sum(_manifest(context, f"reward-{name}")["seconds"] for name in config.reward_model_names),
+        "reward_seconds": sum(
+            _manifest(context.root, f"reward-{name}")["seconds"] for name in config.reward_model_names
+        ),
     }
     if not config.row.trains:
         return ArmCosts.model_validate(common | _costs_of_best_of_n(context, arm))
     stage = context.paths.training(arm).name
-    trained = _manifest(context, stage)
+    trained = _manifest(context.root, stage)
     best = trained["notes"].get("best", {})
     return ArmCosts.model_validate(
         common
@@ -354,9 +333,9 @@ def _costs(context: Context, arm: str) -> ArmCosts:
             "label": config.row.label,
             "stage": stage,
             "training_seconds": trained["seconds"],
-            "sampled_in_training": _sampled(recipe, arm),
+            "sampled_in_training": int(recipe.options(arm).rollouts) if config.row.samples else 0,
             "responses_per_prompt": 1,
-            "answer_seconds": _manifest(context, f"outputs-{arm}")["seconds"],
+            "answer_seconds": _manifest(context.root, f"outputs-{arm}")["seconds"],
             "step": best.get("step"),
             "validation_win_rate": best.get("value"),
             "kl": best["kl"] if "kl" in best else _kl_at(context, arm, best.get("step")),
@@ -368,7 +347,7 @@ def _costs(context: Context, arm: str) -> ArmCosts:
 def _costs_of_best_of_n(context: Context, arm: str) -> dict[str, Any]:
     """Costs of a method that trains nothing and chooses among n answers."""
     n = context.recipe.options(arm).n
-    counts = _manifest(context, f"outputs-{arm}")["notes"]["best_of_n"]
+    counts = _manifest(context.root, f"outputs-{arm}")["notes"]["best_of_n"]
     return {
         "label": f"best of {n}",
         "stage": None,
@@ -383,8 +362,8 @@ def _costs_of_best_of_n(context: Context, arm: str) -> dict[str, Any]:
     }
 
 
-def _manifest(context: Context, stage: str) -> Mapping[str, Any]:
-    content: Mapping[str, Any] = read_json(context.root / stage / "manifest.json")
+def _manifest(root: Path, stage: str) -> Mapping[str, Any]:
+    content: Mapping[str, Any] = read_json(root / stage / "manifest.json")
     return content
 
 
@@ -395,13 +374,8 @@ def _train_pairs(context: Context, arm: str) -> int | None:
     kinds = {model.pairs for model in models if model.folder is None} | {config.learns_from} - {None}
     if not kinds:
         return None
-    counts = _manifest(context, "align")["notes"]["pairs"]
+    counts = _manifest(context.root, "align")["notes"]["pairs"]
     return sum(int(counts[f"{kind}_train"]) for kind in kinds)
-
-
-def _sampled(recipe: Recipe, arm: str) -> int:
-    """Number of responses that were sampled to learn from. Those to the validation prompts do not count."""
-    return int(recipe.options(arm).rollouts) if recipe.arms[arm].row.samples else 0
 
 
 def _kl_at(context: Context, arm: str, step: int | None) -> float | None:
@@ -416,14 +390,11 @@ def summarise(runs: Sequence[RunResults]) -> Summary:
     """Means over the results of several seeds of one recipe; the seed is the unit of every interval."""
     first = runs[0]
     return Summary(
-        win_rate={arm: _mean(run.win_rate[arm].value for run in runs) for arm in first.win_rate},
-        win_rate_difference={
-            pair: _mean(run.win_rate_difference[pair].value for run in runs) for pair in first.win_rate_difference
-        },
+        win_rate=_means([run.win_rate for run in runs]),
+        win_rate_difference=_means([run.win_rate_difference for run in runs]),
         mean_length={arm: _mean(run.win_rate[arm].mean_length for run in runs) for arm in first.win_rate},
         reward_accuracy={
-            trained: {test: _mean(run.reward_accuracy[trained][test].value for run in runs) for test in row}
-            for trained, row in first.reward_accuracy.items()
+            trained: _means([run.reward_accuracy[trained] for run in runs]) for trained in first.reward_accuracy
         },
         localisation={
             model: {name: _mean(run.localisation[model][name] for run in runs) for name in row}
@@ -431,6 +402,10 @@ def summarise(runs: Sequence[RunResults]) -> Summary:
         },
         **by_compared_arm({arm: _ratios([run.efficiencies[arm] for run in runs]) for arm in first.efficiencies}),
     )
+
+
+def _means(rows: Sequence[Mapping[str, Estimate]]) -> dict[str, SeedMean | None]:
+    return {name: _mean(row[name].value for row in rows) for name in rows[0]}
 
 
 def _mean(numbers: Iterable[float | None]) -> SeedMean | None:

@@ -76,10 +76,9 @@ def examine(
         tests = tests or {one.name: summarise_test(one) for one in sets}
         readings: dict[str, RewardEval] = {}
         rows = 2 * sum(len(one.pairs) for one in sets)
-        done = number * rows
+        done, total = number * rows, len(models) * rows
         for one in sets:
-            watch = partial(_step, progress, done, len(models) * rows, name)
-            scores = score_pairs(one.pairs, loaded, watch)
+            scores = score_pairs(one.pairs, loaded, partial(_step, progress, done, total, name))
             _check_finite(scores, loaded, one.name)
             readings[one.name] = evaluate_rewards(one, scores, examples=examples)
             done += 2 * len(one.pairs)
@@ -114,21 +113,14 @@ def encode(held: Held, loaded: RewardModel, config: AlignConfig) -> TestSet:
 
 
 def _encoded(held: Held, codec: Codec, config: AlignConfig) -> TestSet:
-    # Ids need not be unique, as when several people edit one response, so rows are told apart by number.
+    # Ids need not be unique, as when several people edit one response, so rows are known by number.
     if held.kind == "edits":
         edits = {str(n): row for n, row in enumerate(held.rows) if isinstance(row, Edit)}
         numbered: Iterable[Any] = (replace(row, id=number) for number, row in edits.items())
         pairs, skipped = pairs_of_edits(numbered, codec, config)
         kept = [edits[pair.id] for pair in pairs]
-        return TestSet(
-            held.name,
-            "edits",
-            pairs,
-            edits=kept,
-            features=all_features(kept, pairs),
-            labels=_labels(kept, pairs, codec),
-            skipped=skipped,
-        )
+        features, labels = all_features(kept, pairs), _labels(kept, pairs, codec)
+        return TestSet(held.name, "edits", pairs, edits=kept, features=features, labels=labels, skipped=skipped)
     if held.kind == "pairs":
         return TestSet(held.name, "pairs", [row for row in held.rows if isinstance(row, Pair)])
     rows = {str(n): row for n, row in enumerate(held.rows) if isinstance(row, Comparison)}
@@ -144,9 +136,8 @@ def _labels(edits: Sequence[Edit], pairs: Sequence[Pair], codec: Codec) -> list[
     if not marked:
         return labels
     for i, tokens in zip(marked, codec.encode_responses([edits[i].original for i in marked]), strict=True):
-        original = edits[i].original
         offsets = tokens.offsets[: len(pairs[i].rejected_ids)]
-        labels[i] = labelled_tokens(edits[i].meta, offsets, len(original))
+        labels[i] = labelled_tokens(edits[i].meta, offsets, len(edits[i].original))
     return labels
 
 

@@ -16,6 +16,7 @@ from filelock import lock_descriptor
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.diagnostics import result_alarms, training_alarms
+from redpencil.files import partial_of, whole_file
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute
 from redpencil.pipeline.plan import plan_run
@@ -26,7 +27,6 @@ from redpencil.runs import check_layout, environment, hash_input, read_json, rea
 RECIPE = "recipe.yaml"
 WRITTEN_HERE = "# The recipe of this run with every default spelled out, written by redpencil"
 """How a run folder's recipe begins; it tells a run folder from any other."""
-PARTIAL = f"{RECIPE}.partial"
 LOCK = ".lock"
 
 
@@ -40,10 +40,13 @@ def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listene
             another run, or a stage fails.
     """
     if recipe.files is not None or any(model.folder is not None for model in recipe.reward_models.values()):
-        from redpencil.pipeline.inputs import check_inputs  # It loads torch, which most runs need in workers alone.
+        # It loads torch, which most runs need in workers alone.
+        from redpencil.pipeline.inputs import check_files, check_reward_models
 
-        check_inputs(recipe)
-    _check_folder(out)
+        if recipe.files is not None:
+            check_files(recipe.files, recipe.prompt_template)
+        check_reward_models(recipe)
+    check_folder(out / RECIPE, WRITTEN_HERE, "the output folder exists and is not a run of redpencil")
     with locked_folder(out):
         return _run(recipe, out, jobs, listener)
 
@@ -77,21 +80,21 @@ def recipe_sha256(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
 
 
-def _check_folder(out: Path) -> None:
-    """Let pass a folder that is new or an earlier run's; a folder with anything else in it is left alone.
+def check_folder(recipe: Path, mark: str, problem: str) -> None:
+    """Let pass the folder of a `recipe` if it is new or the recipe starts with `mark`; else it is left alone.
 
     Raises:
-        RedpencilError: if it holds something else, or the run of a version with another layout.
+        RedpencilError: if it holds something else, which is the `problem`, or was written by a version with another
+            layout.
     """
-    recipe = out / RECIPE
+    out = recipe.parent
     if recipe.is_file():
-        ours = recipe.read_bytes().startswith(WRITTEN_HERE.encode())
+        ours = recipe.read_bytes().startswith(mark.encode())
     else:
-        ours = not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= {LOCK, PARTIAL})
+        begun = {LOCK, partial_of(recipe).name}
+        ours = not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= begun)
     if not ours:
-        raise RedpencilError(
-            "the output folder exists and is not a run of redpencil", file=out, hint="choose another --out"
-        )
+        raise RedpencilError(problem, file=out, hint="choose another --out")
     check_layout(out)
 
 
@@ -128,9 +131,14 @@ def locked_folder(out: Path) -> Iterator[None]:
 
 def write_recipe(recipe: Recipe, out: Path) -> None:
     """Write the recipe with every default spelled out; its first line marks the folder as a run."""
-    content = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    (out / PARTIAL).write_text(f"{written_by(WRITTEN_HERE)}\n{content}", encoding="utf-8")
-    (out / PARTIAL).replace(out / RECIPE)
+    write_marked(out / RECIPE, WRITTEN_HERE, recipe.model_dump(mode="json"))
+
+
+def write_marked(path: Path, mark: str, content: Mapping[str, Any]) -> None:
+    """Write YAML that starts with `mark` and the version, by which the folder is known."""
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    with whole_file(path) as file:
+        file.write(f"{written_by(mark)}\n{text}".encode())
 
 
 def finish_seed(recipe: Recipe, root: Path, plan: list[StageSpec]) -> RunResults:
@@ -160,19 +168,15 @@ def finish_seed(recipe: Recipe, root: Path, plan: list[StageSpec]) -> RunResults
 
 def run_alarms(recipe: Recipe, root: Path, results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All alarms of one seed's run, as `results.json` keeps them."""
-    own_kind = {name: _own_kind(model.pairs, results, name) for name, model in recipe.reward_models.items()}
+    own_kind = {}
+    for name, model in recipe.reward_models.items():
+        clean = f"{model.pairs}_clean"  # without label noise
+        own_kind[name] = clean if clean in results.get("reward_accuracy", {}).get(name, {}) else model.pairs
     alarms = result_alarms(results, own_kind, recipe.alarms)
     paths = Context(recipe, root, 0).paths
     for stage in (paths.training(arm) for arm in recipe.arms):
         alarms += training_alarms(read_metrics(stage), recipe.alarms, stage.name)
     return [{**asdict(alarm), "advice": alarm.advice} for alarm in alarms]
-
-
-def _own_kind(pairs: str, results: Mapping[str, Any], model: str) -> str:
-    """The held-out pairs that a model is measured on: comparisons without label noise if there are any."""
-    tested = results.get("reward_accuracy", {}).get(model, {})
-    clean = f"{pairs}_clean"
-    return clean if clean in tested else pairs
 
 
 def _write_manifest(recipe: Recipe, root: Path, plan: list[StageSpec]) -> None:

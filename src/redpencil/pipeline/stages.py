@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from redpencil.config import AlarmsConfig, BestOfNConfig, Method, RewardConfig, SFTConfig, WorldConfig
+from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, FilesConfig, Method, RewardConfig, SFTConfig
 from redpencil.editing.edit import edit_responses
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.diagnostics import Alarm, training_alarms
@@ -80,8 +80,6 @@ def reward_model_judge(folder: str, runtime: Runtime, *, policy_codec: Codec | N
     It reads texts through its own tokenizer and prompt template; a response that was cut off has no end for it.
 
     Args:
-        folder: the checkpoint.
-        runtime: device and number format.
         policy_codec: the codec of the models that wrote the responses; a judge that has their tokenizer and does not
             say how it learned prompts gets their template.
 
@@ -110,14 +108,6 @@ class Watch:
     prompts: Path
     reference: Path | None = None
     judge: Judge | None = None
-
-    def encoded(self, setup: Setup) -> EncodedPrompts:
-        """Encode the prompts as `respond` did when it wrote the reference's answers, so that each has its counterpart.
-
-        Raises:
-            RedpencilError: if no prompt is short enough.
-        """
-        return read_prompts(self.prompts, setup.codec, setup.recipe.sampling.max_prompt_length)
 
     def evaluate(self, responses: Sequence[Response]) -> dict[str, float]:
         """Compute the win rate over the reference, in percent, and its standard error; nothing without a judge."""
@@ -164,6 +154,13 @@ def read_pairs(path: Path, codec: Codec) -> list[Pair]:
     return rows
 
 
+def encode_file(path: Path, codec: Codec, config: AlignConfig) -> tuple[list[Pair], Mapping[str, int]]:
+    """Encode a file of annotations, edits if its name says so; returns pairs and the counts of rows left out."""
+    if path.name.startswith("edits"):
+        return pairs_of_edits(read_jsonl(path, Edit), codec, config)
+    return pairs_of_comparisons(read_jsonl(path, Comparison), codec, config)
+
+
 def fine_tune(setup: Setup, stage: Stage, config: SFTConfig, *, model: Path, examples: Path) -> None:
     """Fine-tune a model on demonstrations; writes `checkpoint/`."""
     with naming(examples):
@@ -183,9 +180,6 @@ def fit_reward(
     """Train a reward model from the SFT backbone; writes `checkpoint/`.
 
     Args:
-        setup: recipe, tokenizer and device.
-        stage: where the checkpoint goes.
-        config: the options of the reward model.
         policy: checkpoint of the SFT policy.
         pairs: pairs of the policy's tokens.
         samples: responses of the policy, of which the first measure the scale of the rewards.
@@ -205,40 +199,39 @@ def fit_reward(
 
 
 def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, inputs: TrainingInputs) -> None:
-    """Train a policy by a method that trains one; writes `checkpoint/`, the best on the watched prompts.
+    """Train a policy by a method that trains one; `options` are an instance of its `config`.
 
-    Args:
-        setup: recipe, tokenizer and device.
-        stage: where the checkpoint and the metrics go.
-        method: the method's row.
-        options: an instance of `method.config`.
-        inputs: the files that it learns from.
+    Writes metrics and `checkpoint/`, the best on the watched prompts.
     """
     stage.watch = watch_metrics(stage, setup.recipe.alarms)
-    config, shared = setup.recipe.computed(options), {"codec": setup.codec, "runtime": setup.runtime, "stage": stage}
+    config, watch = setup.recipe.computed(options), inputs.watch
+    sampling = setup.sampling if method.learns_from == "pairs" else sampling_of(config)
+    validation = None
+    if watch is not None:
+        # Encoded as `respond` did when it wrote the reference's answers, so that each has its counterpart.
+        watched = read_prompts(watch.prompts, setup.codec, setup.recipe.sampling.max_prompt_length)
+        validation = Validation(watched, sampling, watch.evaluate, config.eval_steps)
     if method.learns_from == "pairs":
         assert inputs.pairs is not None
-        watch = inputs.watch
-        validation = watch and Validation(watch.encoded(setup), setup.sampling, watch.evaluate, config.eval_steps)
         rows = read_pairs(inputs.pairs, setup.codec)
         with naming(inputs.pairs):
-            resolve(method.run)(config, policy=inputs.policy, pairs=rows, validation=validation, **shared)
+            resolve(method.run)(
+                config,
+                policy=inputs.policy,
+                pairs=rows,
+                validation=validation,
+                codec=setup.codec,
+                runtime=setup.runtime,
+                stage=stage,
+            )
         return
-    assert inputs.watch is not None
+    assert validation is not None
     assert inputs.prompts is not None
-    folders: dict[str, Path] = dict(zip(config.reward_levels, inputs.reward_models, strict=False))
-    actors = load_actors(
-        config, inputs.policy, folders.get("token"), folders.get("sequence"), setup.runtime, setup.codec
-    )
-    resolve(method.run)(
-        config,
-        actors=actors,
-        prompts=read_prompts(inputs.prompts, setup.codec, config.max_prompt_length),
-        validation=Validation(
-            inputs.watch.encoded(setup), sampling_of(config), inputs.watch.evaluate, config.eval_steps
-        ),
-        stage=stage,
-    )
+    levels: dict[str, Path] = dict(zip(config.reward_levels, inputs.reward_models, strict=False))
+    models = (levels.get("token"), levels.get("sequence"))
+    actors = load_actors(config, inputs.policy, *models, setup.runtime, setup.codec)
+    prompts = read_prompts(inputs.prompts, setup.codec, config.max_prompt_length)
+    resolve(method.run)(config, actors=actors, prompts=prompts, validation=validation, stage=stage)
 
 
 def choose_answers(
@@ -283,12 +276,9 @@ def reference(context: Context, stage: Stage) -> None:
     policy = context.paths.sft_policy
     world = context.recipe.world
     if world is not None:
-        changes = {
-            "learning_rate": world.reference_learning_rate,
-            "max_steps": world.reference_steps,
-            "lr_scheduler_type": "constant",
-        }
-        config = SFTConfig.model_validate({**context.recipe.sft.model_dump(), **changes})
+        changes = {"learning_rate": world.reference_learning_rate, "max_steps": world.reference_steps}
+        options = context.recipe.sft.model_dump() | changes | {"lr_scheduler_type": "constant"}
+        config = SFTConfig.model_validate(options)
         fine_tune(context.setup, stage, config, model=policy, examples=context.reference_inputs["examples"])
         policy = stage.folder / "checkpoint"
     stage.notes.setdefault("skipped", {})
@@ -297,16 +287,23 @@ def reference(context: Context, stage: Stage) -> None:
         if split == "evaluation" and "reference_outputs" in context.reference_inputs:
             write_jsonl(stage.folder / f"{split}.jsonl", _reference_outputs(context, prompts))
             continue
-        responses, skipped = respond(
-            context.setup.sampler(policy),
-            prompts,
-            config=context.setup.sampling,
-            seed=derive_seed(stage.seed, "reference", split),
-            model_name="reference",
-            progress=stage.progress,
-        )
+        responses, skipped = _answer(context, stage, policy, prompts, "reference", "reference", split)
         stage.notes["skipped"][f"{split} prompt empty or too long"] = skipped
         write_jsonl(stage.folder / f"{split}.jsonl", responses)
+
+
+def _answer(
+    context: Context, stage: Stage, policy: Path, prompts: Sequence[Prompt], name: str, *seed: str
+) -> tuple[list[Response], int]:
+    """Answer prompts as the model `name`; returns responses and the number of prompts left out."""
+    return respond(
+        context.setup.sampler(policy),
+        prompts,
+        config=context.setup.sampling,
+        seed=derive_seed(stage.seed, *seed),
+        model_name=name,
+        progress=stage.progress,
+    )
 
 
 def _reference_outputs(context: Context, prompts: Sequence[Prompt]) -> list[Response]:
@@ -393,14 +390,8 @@ def choose(context: Context, stage: Stage, *, arm: str) -> None:
 
 def outputs(context: Context, stage: Stage, *, policy: str) -> None:
     """Answer the evaluation prompts with a policy; the seed is the same for every policy."""
-    responses, skipped = respond(
-        context.setup.sampler(context.paths.policy(policy)),
-        list(read_jsonl(context.paths.evaluation_prompts, Prompt)),
-        config=context.setup.sampling,
-        seed=derive_seed(stage.seed, "outputs"),
-        model_name=policy,
-        progress=stage.progress,
-    )
+    prompts = list(read_jsonl(context.paths.evaluation_prompts, Prompt))
+    responses, skipped = _answer(context, stage, context.paths.policy(policy), prompts, policy, "outputs")
     stage.notes["skipped"] = {"prompt empty or too long": skipped}
     write_jsonl(stage.folder / "evaluation.jsonl", responses)
 
@@ -414,14 +405,8 @@ def make_world_data(context: Context, stage: Stage) -> None:
 def samples(context: Context, stage: Stage) -> None:
     """Sample responses of the SFT policy: two for each comparison of the world, or what the reward scale needs."""
     prompts = list(read_jsonl(context.paths.prompts, Prompt))
-    responses, skipped = respond(
-        context.setup.sampler(context.paths.sft_policy),
-        list(repeated(prompts, context.samples_needed, derive_seed(stage.seed, "samples"))),
-        config=context.setup.sampling,
-        seed=derive_seed(stage.seed, "samples"),
-        model_name="sft",
-        progress=stage.progress,
-    )
+    needed = repeated(prompts, context.samples_needed, derive_seed(stage.seed, "samples"))
+    responses, skipped = _answer(context, stage, context.paths.sft_policy, needed, "sft", "samples")
     stage.notes["skipped"] = {"prompt empty or too long": skipped}
     write_jsonl(stage.folder / "responses.jsonl", responses)
 
@@ -439,13 +424,15 @@ def repeated(prompts: Sequence[Prompt], count: int, seed: int) -> list[Prompt]:
 
 def annotations(context: Context, stage: Stage) -> None:
     """Write comparisons and edits, split into train and test, from the world's annotators or the user's files."""
-    if context.recipe.world is not None:
-        _annotate_world(context, context.recipe.world, stage)
+    if context.recipe.files is None:
+        _annotate_world(context, stage)
     else:
-        _split_files(context, stage)
+        _split_files(context.recipe.files, stage)
 
 
-def _annotate_world(context: Context, world: WorldConfig, stage: Stage) -> None:
+def _annotate_world(context: Context, stage: Stage) -> None:
+    world = context.recipe.world
+    assert world is not None
     oracle = make_oracle(world)
     rng = random.Random(derive_seed(stage.seed, "annotator"))
     sampled = list(read_jsonl(context.paths.samples, Response))
@@ -482,17 +469,13 @@ def _loser(row: Comparison, pair: tuple[Response, Response]) -> Response:
     return pair[0] if less_preferred(row) == pair[0].response else pair[1]
 
 
-def _split_files(context: Context, stage: Stage) -> None:
-    files = context.recipe.files
-    assert files is not None
-    kinds: list[tuple[str, Callable[[], list[Comparison] | list[Edit]]]] = [
-        ("comparisons", lambda: list(read_jsonl(files.comparisons, Comparison))),
-        ("edits", lambda: list(read_jsonl(files.edits, Edit))),
-    ]
-    for kind, read in kinds:
-        rows = read()
+def _split_files(files: FilesConfig, stage: Stage) -> None:
+    kinds: dict[str, Any] = {"comparisons": Comparison, "edits": Edit}
+    for kind, record in kinds.items():
+        path = getattr(files, kind)
+        rows = list(read_jsonl(path, record))
         random.Random(derive_seed(stage.seed, "split", kind)).shuffle(rows)
-        held_out = held_out_rows(len(rows), files.test_share, getattr(files, kind))
+        held_out = held_out_rows(len(rows), files.test_share, path)
         write_jsonl(stage.folder / f"{kind}_test.jsonl", rows[:held_out])
         write_jsonl(stage.folder / f"{kind}_train.jsonl", rows[held_out:])
 
@@ -504,10 +487,7 @@ def align(context: Context, stage: Stage) -> None:
     counts: dict[str, int] = {}
     skipped_rows: dict[str, dict[str, int]] = {}
     for path in sorted(folder.glob("*.jsonl")):
-        if path.name.startswith("edits"):
-            pairs, skipped = pairs_of_edits(read_jsonl(path, Edit), codec, config)
-        else:
-            pairs, skipped = pairs_of_comparisons(read_jsonl(path, Comparison), codec, config)
+        pairs, skipped = encode_file(path, codec, config)
         counts[path.stem], skipped_rows[path.stem] = len(pairs), dict(skipped)
         if not pairs:
             raise RedpencilError(

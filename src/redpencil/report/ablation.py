@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from markupsafe import Markup
-
-import redpencil
 from redpencil.files import whole_file
-from redpencil.report.markdown import escaped, table_lines
-from redpencil.report.run_page import TEMPLATES, machine_rows, template
-from redpencil.report.tables import ABSENT, Cell, Table
+from redpencil.report.markdown import bullets, escaped, table_lines
+from redpencil.report.run_page import machine_rows, render_page
+from redpencil.report.tables import Cell, Table, spread_text
 from redpencil.report.text import interval_text, plain, points_interval, signed
 from redpencil.results import AblationResults, Measure, Variant
 
@@ -42,7 +39,6 @@ class Group:
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """Both tables, or the one that there is."""
         return (self.policies,) if self.rewards is None else (self.policies, self.rewards)
 
 
@@ -57,25 +53,19 @@ def groups(results: AblationResults) -> list[Group]:
 def lead(results: AblationResults) -> str:
     """Say in a sentence or two what was compared."""
     count = sum(len(group) for group in results.groups.values())
-    several = len(results.seeds) > 1
-    seeds = ", ".join(str(seed) for seed in results.seeds)
-    sft = results.sft
-    interval = interval_text(sft)
+    seeds = f"seed{'s' if len(results.seeds) > 1 else ''} {', '.join(map(str, results.seeds))}"
+    interval = interval_text(results.sft)
     return (
         f"{count} variants in {len(results.groups)} group{'s' if len(results.groups) > 1 else ''}, "
-        f"{'seeds' if several else 'seed'} {seeds}. Policy: {results.arm}. The SFT policy, where training starts, wins "
-        f"{plain(sft.value)} %{f' ({interval})' if interval else ''}."
+        f"{seeds}. Policy: {results.arm}. The SFT policy, where training starts, wins "
+        f"{plain(results.sft.value)} %{f' ({interval})' if interval else ''}."
     )
 
 
 def notes(results: AblationResults) -> list[str]:
     """Explain how to read the tables."""
     compared = sum(row.compared_with is not None for group in results.groups.values() for row in group.values())
-    spread = (
-        f"Intervals are 95 % t-intervals of the mean over {len(results.seeds)} seeds."
-        if len(results.seeds) > 1
-        else "Intervals are 95 % and over prompts or pairs only: one seed says nothing about the spread between seeds."
-    )
+    spread = spread_text(len(results.seeds), "prompts or pairs")
     return [
         "Win rate: share of prompts on which the judge prefers the policy to the reference; a tie counts one half.",
         f"Differences are from the group's first variant, paired over seeds and prompts. {spread} A marked difference "
@@ -89,13 +79,13 @@ def notes(results: AblationResults) -> list[str]:
 
 def _findings(rows: Mapping[str, Variant]) -> tuple[str, ...]:
     """Name the differences in win rate whose interval does not cover 0, or say that there are none."""
-    clear = []
-    for name, row in rows.items():
-        gap = row.differences.get("win_rate")
-        if gap is not None and not gap.covers_zero:
-            clear.append(f"{name} against {row.compared_with}: {signed(gap.value)} points ({points_interval(gap)}).")
-    first = next(iter(rows))
-    return tuple(clear) or (f"No difference in win rate from {first!r} is clear of 0.",)
+    gaps = {name: gap for name, row in rows.items() if (gap := row.differences.get("win_rate")) is not None}
+    clear = tuple(
+        f"{name} against {rows[name].compared_with}: {signed(gap.value)} points ({points_interval(gap)})."
+        for name, gap in gaps.items()
+        if not gap.covers_zero
+    )
+    return clear or (f"No difference in win rate from {next(iter(rows))!r} is clear of 0.",)
 
 
 def _policies(group: str, rows: Mapping[str, Variant]) -> Table:
@@ -103,17 +93,11 @@ def _policies(group: str, rows: Mapping[str, Variant]) -> Table:
     body = []
     for name, row in rows.items():
         gap = row.differences.get("win_rate")
-        difference = ABSENT if gap is None else Cell(signed(gap.value), points_interval(gap), _mark(gap))
+        difference = None if gap is None else Cell(signed(gap.value), points_interval(gap), _mark(gap))
         rate, *others = _cells(row, names, POLICY)
         body.append((_name(name, row), rate, difference, *others, _diagnostics(row)))
-    header = (
-        "Variant",
-        POLICY["win_rate"][0],
-        "Difference, points",
-        *(POLICY[name][0] for name in names[1:]),
-        "Diagnostics",
-    )
-    return Table(f"{group}: the policy", header, tuple(body))
+    rate_title, *titles = (POLICY[name][0] for name in names)
+    return Table.of(f"{group}: the policy", ("Variant", rate_title, "Difference, points", *titles, "Diagnostics"), body)
 
 
 def _rewards(group: str, rows: Mapping[str, Variant]) -> Table | None:
@@ -122,21 +106,20 @@ def _rewards(group: str, rows: Mapping[str, Variant]) -> Table | None:
         names.remove("accuracy_comparisons")
     if not names:
         return None
-    body = tuple((_name(name, row, keys=False), *_cells(row, names, REWARD)) for name, row in rows.items())
-    return Table(f"{group}: its reward model", ("Variant", *(REWARD[name][0] for name in names)), body)
+    body = [(_name(name, row, keys=False), *_cells(row, names, REWARD)) for name, row in rows.items()]
+    return Table.of(f"{group}: its reward model", ("Variant", *(REWARD[name][0] for name in names)), body)
 
 
-def _cells(row: Variant, names: list[str], titles: Mapping[str, tuple[str, int]]) -> list[Cell]:
-    cells = []
+def _cells(row: Variant, names: list[str], titles: Mapping[str, tuple[str, int]]) -> list[Cell | None]:
+    cells: list[Cell | None] = []
     for name in names:
         whole = 100.0 if _SHARES.match(name) else 1.0 if name.endswith("auroc") else None
         measure, digits = row.measures.get(name), titles[name][1]
         kind = _mark(row.differences.get(name)) if titles is REWARD else ""
-        cells.append(
-            ABSENT
-            if measure is None
-            else Cell(plain(measure.value, digits), interval_text(measure, digits, whole), kind)
-        )
+        if measure is None:
+            cells.append(None)
+        else:
+            cells.append(Cell(plain(measure.value, digits), interval_text(measure, digits, whole), kind))
     return cells
 
 
@@ -145,37 +128,30 @@ def _name(name: str, row: Variant, *, keys: bool = True) -> Cell:
     same = row.same_as
     about = [f"the same runs as {same}" if same != "base" else "the base"] if same else []
     if keys:
-        about += [f"{_ENTRY.sub('', key)}={_short(value)}" for key, value in row.keys.items()]
+        texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in row.keys.items()}
+        about += [f"{_ENTRY.sub('', key)}={text}" for key, text in texts.items()]
     return Cell(name, ", ".join(about))
-
-
-def _short(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _mark(gap: Measure | None) -> str:
     return "" if gap is None or gap.covers_zero else "own"
 
 
-def _diagnostics(row: Variant) -> Cell:
-    text = ", ".join(f"{name.replace('_', ' ')} {len(seeds)}" for name, seeds in row.diagnostics.items())
-    return Cell(text) if text else ABSENT
+def _diagnostics(row: Variant) -> str | None:
+    return ", ".join(f"{name.replace('_', ' ')} {len(seeds)}" for name, seeds in row.diagnostics.items()) or None
 
 
 def render_markdown(results: AblationResults, command: str) -> str:
     """Write the page as Markdown; `command` is the command that makes it."""
     parts = [f"# Ablations: {escaped(results.name)}", f"**{escaped(lead(results))}**"]
-    parts.append("\n".join(f"- {escaped(note)}" for note in notes(results)))
+    parts.append(bullets(notes(results)))
     for group in groups(results):
         parts.append(f"## {escaped(group.name[:1].upper() + group.name[1:])}")
         parts.append(" ".join(escaped(finding) for finding in group.findings))
         for table in group.tables:
             parts += table_lines(table)
     parts += ["## Each seed", *table_lines(seeds(results))]
-    parts += [
-        "## How it was made",
-        "\n".join(f"- {key}: {escaped(text)}" for key, text in machine_rows(results.environment)),
-    ]
+    parts += ["## How it was made", bullets(f"{key}: {text}" for key, text in machine_rows(results.environment))]
     parts.append(f"```\n{command}\n```")
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -183,12 +159,11 @@ def render_markdown(results: AblationResults, command: str) -> str:
 def seeds(results: AblationResults) -> Table:
     """The win rate of every variant in every seed."""
     rows = [
-        (Cell(f"{group}: {name}"), *(Cell(plain(value)) for value in row.measures["win_rate"].per_seed))
+        (f"{group}: {name}", *map(plain, row.measures["win_rate"].per_seed))
         for group, variants in results.groups.items()
         for name, row in variants.items()
     ]
-    header = ("Variant", *(f"seed {seed}" for seed in results.seeds))
-    return Table("Win rate of each seed, in percent", header, tuple(rows))
+    return Table.of("Win rate of each seed, in percent", ("Variant", *(f"seed {n}" for n in results.seeds)), rows)
 
 
 def write_markdown(results: AblationResults, out: Path, command: str) -> None:
@@ -199,15 +174,15 @@ def write_markdown(results: AblationResults, out: Path, command: str) -> None:
 
 def render_html(results: AblationResults) -> str:
     """Write the page as HTML in one file, which loads nothing from anywhere."""
-    return template("ablations.html.j2").render(
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+    return render_page(
+        "ablations.html.j2",
+        ("report.css",),
         name=results.name,
         lead=lead(results),
         notes=notes(results),
         groups=groups(results),
         seeds=seeds(results),
         provenance=machine_rows(results.environment),
-        version=redpencil.__version__,
     )
 
 

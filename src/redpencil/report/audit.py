@@ -7,24 +7,13 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-import redpencil
-from redpencil.audit.audit import (
-    BINS,
-    KINDS,
-    QUANTILES,
-    Audit,
-    Distribution,
-    Editor,
-    Example,
-    GrowthBin,
-    SpanAgreement,
-)
+from redpencil.audit.audit import BINS, KINDS, QUANTILES, Audit, Distribution, Editor, Example, GrowthBin, SpanAgreement
 from redpencil.audit.findings import Finding, counted, findings, rule_name, share_text
 from redpencil.audit.rules import RULES, rule_text
 from redpencil.files import whole_file
 from redpencil.records import EditOutcome
-from redpencil.report.run_page import TEMPLATES, template
-from redpencil.report.tables import ABSENT, Cell, Table
+from redpencil.report.run_page import render_page
+from redpencil.report.tables import Cell, Table
 from redpencil.report.text import DASH, plain, redline_html, signed
 from redpencil.svg import Chart, Column, Row, draw_columns, draw_rows
 
@@ -54,10 +43,10 @@ def write_audit(audit: Audit, path: Path, sources: Sequence[str]) -> None:
 
 def render_audit(audit: Audit, sources: Sequence[str]) -> str:
     """Write the page as text."""
-    style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "audit.css"))
     every = findings(audit)
-    return template("audit.html.j2").render(
-        style=Markup(style),
+    return render_page(
+        "audit.html.j2",
+        ("report.css", "audit.css"),
         sources=sources,
         summary=summary(audit),
         lead=lead(every),
@@ -66,7 +55,6 @@ def render_audit(audit: Audit, sources: Sequence[str]) -> str:
         charts=audit_charts(audit),
         tables=audit_tables(audit),
         examples=_examples(audit.examples),
-        version=redpencil.__version__,
     )
 
 
@@ -74,12 +62,8 @@ def audit_charts(audit: Audit) -> dict[str, Chart | None]:
     """The charts by name; none without edits."""
     if not audit.edits:
         return {}
-    return {
-        "kept": kept_chart(audit),
-        "length": length_chart(audit),
-        "places": places_chart(audit),
-        "editors": editors_chart(audit),
-    }
+    charts = {"kept": kept_chart, "length": length_chart, "places": places_chart, "editors": editors_chart}
+    return {name: draw(audit) for name, draw in charts.items()}
 
 
 def kept_chart(audit: Audit) -> Chart:
@@ -164,9 +148,9 @@ def _shown(finding: Finding) -> dict[str, Markup]:
 def lead(every: Sequence[Finding]) -> str:
     """The first sentence of the report."""
     count = sum(finding.attention for finding in every)
-    return f"{counted(count, 'finding')} {'needs' if count == 1 else 'need'} attention." if count else (
-        "Nothing in these edits calls for attention."
-    )  # fmt: skip
+    if not count:
+        return "Nothing in these edits calls for attention."
+    return f"{counted(count, 'finding')} {'needs' if count == 1 else 'need'} attention."
 
 
 def summary(audit: Audit) -> str:
@@ -180,13 +164,10 @@ def summary(audit: Audit) -> str:
 
 def audit_tables(audit: Audit) -> dict[str, Table | None]:
     """The tables by name; None where there is nothing to show."""
+    of_edits = {"numbers": _numbers, "kinds": _kinds, "length": _length, "ends": _ends, "rules": _rules}
     return {
         "outcomes": _outcomes(audit),
-        "numbers": _numbers(audit) if audit.edits else None,
-        "kinds": _kinds(audit) if audit.edits else None,
-        "length": _length(audit) if audit.edits else None,
-        "ends": _ends(audit) if audit.edits else None,
-        "rules": _rules(audit) if audit.edits else None,
+        **{name: make(audit) if audit.edits else None for name, make in of_edits.items()},
         "repeats": _repeats(audit),
         "editors": _editors(audit.editors),
         "spans": None if audit.spans is None else _spans(audit.spans),
@@ -198,10 +179,15 @@ def _share(part: int, whole: int) -> Cell:
 
 
 def _outcomes(audit: Audit) -> Table:
-    rows = tuple((Cell(name), Cell(f"{n:,}"), _share(n, audit.rows)) for name, n in audit.outcomes.items())
     notes = [f"{counted(audit.retried, 'row')} asked for twice."] if audit.retried else []
     notes += [f"Marked as edited, but {reason}: {n:,}." for reason, n in audit.unusable.items() if n]
-    return Table("Outcome of each row", ("Outcome", "Rows", "Share"), rows, tuple(notes))
+    header = ("Outcome", "Rows", "Share")
+    return Table.of("Outcome of each row", header, _counts(audit.outcomes, audit.rows), notes)
+
+
+def _counts(counts: Mapping[str, int], whole: int) -> list[tuple[str | Cell, ...]]:
+    """Rows with a name, a count and its share of `whole`."""
+    return [(name, f"{n:,}", _share(n, whole)) for name, n in counts.items()]
 
 
 def _numbers(audit: Audit) -> Table:
@@ -211,69 +197,53 @@ def _numbers(audit: Audit) -> Table:
         _distribution("Growth, characters", audit.length.characters, sign=True),
     )
     header = ("Of each edit", "Mean", "Least", *(f"{100 * share:.0f} %" for share in QUANTILES), "Most")
-    return Table(
-        "Kept share and growth",
-        header,
-        rows,
-        ("5 %: five in a hundred edits have this value or a lower one, and so on.",),
-    )
+    note = "5 %: five in a hundred edits have this value or a lower one, and so on."
+    return Table.of("Kept share and growth", header, rows, [note])
 
 
-def _distribution(name: str, values: Distribution, *, scale: float = 1.0, sign: bool = False) -> tuple[Cell, ...]:
+def _distribution(name: str, values: Distribution, *, scale: float = 1.0, sign: bool = False) -> tuple[str, ...]:
     quantiles = values.quantiles or (None,) * len(QUANTILES)
     figures = (values.mean, values.least, *quantiles, values.most)
     texts = (DASH if value is None else signed(value * scale) if sign else plain(value * scale) for value in figures)
-    return (Cell(name), *map(Cell, texts))
+    return (name, *texts)
 
 
 def _kinds(audit: Audit) -> Table:
     rows = []
     for kind in KINDS:
         figures = audit.kinds[kind]
-        rows.append(
-            (
-                Cell(KIND_NAMES[kind]),
-                Cell(f"{figures.blocks:,}"),
-                Cell(f"{figures.words_removed:,}"),
-                Cell(f"{figures.words_added:,}"),
-                Cell(share_text(figures.edits_with, audit.edits)),
-                Cell(share_text(figures.edits_with_nothing_else, audit.edits)),
-            )
-        )
+        counts = (figures.blocks, figures.words_removed, figures.words_added)
+        edits = (figures.edits_with, figures.edits_with_nothing_else)
+        rows.append((KIND_NAMES[kind], *(f"{n:,}" for n in counts), *(share_text(n, audit.edits) for n in edits)))
     header = ("Kind", "Changes", "Words removed", "Words added", "Edits with such", "Edits with nothing else")
-    return Table("Insertions, deletions and substitutions", header, tuple(rows))
+    return Table.of("Insertions, deletions and substitutions", header, rows)
 
 
 def _length(audit: Audit) -> Table:
-    length, edits = audit.length, audit.edits
-    counts = (
-        ("Longer, in words", length.longer),
-        ("As long", length.equal),
-        ("Shorter", length.shorter),
-    )
+    length = audit.length
     growth = length.words_after - length.words_before
-    notes = (
+    note = (
         f"Together {signed(growth, 0)} words ({signed(100 * growth / length.words_before)} %). "
         f"Of {length.words_added:,} words added, {share_text(length.added_at_the_end, length.words_added)} "
-        "come after the last word of the original.",
+        "come after the last word of the original."
     )
-    rows = tuple((Cell(name), Cell(f"{n:,}"), _share(n, edits)) for name, n in counts)
-    return Table("Length", ("Edits that are", "Edits", "Share"), rows, notes)
+    counts = {"Longer, in words": length.longer, "As long": length.equal, "Shorter": length.shorter}
+    return Table.of("Length", ("Edits that are", "Edits", "Share"), _counts(counts, audit.edits), [note])
 
 
 def _ends(audit: Audit) -> Table:
-    length = audit.length
-    counts = (("Only append", length.only_append), ("Only cut the end", length.only_cut_the_end))
-    rows = tuple((Cell(name), Cell(f"{n:,}"), _share(n, audit.edits)) for name, n in counts)
-    return Table("Edits of the end alone", ("Edits that", "Edits", "Share"), rows)
+    counts = {"Only append": audit.length.only_append, "Only cut the end": audit.length.only_cut_the_end}
+    return Table.of("Edits of the end alone", ("Edits that", "Edits", "Share"), _counts(counts, audit.edits))
 
 
 def _rules(audit: Audit) -> Table:
-    rows = [(Cell(rule_name(name), rule_text(name, audit.min_kept)), Cell(f"{n:,}"), _share(n, audit.edits))
-            for name, n in audit.broken_rules.items()]  # fmt: skip
-    rows.append((Cell("any of them"), Cell(f"{audit.not_minimal:,}"), _share(audit.not_minimal, audit.edits)))
+    rows: list[tuple[str | Cell, ...]] = [
+        (Cell(rule_name(name), rule_text(name, audit.min_kept)), f"{n:,}", _share(n, audit.edits))
+        for name, n in audit.broken_rules.items()
+    ]
+    rows += _counts({"any of them": audit.not_minimal}, audit.edits)
     note = "The rules look at words only: they are reasons to look closer, not verdicts."
-    return Table("Edits that simple rules call not minimal", ("Rule", "Edits", "Share"), tuple(rows), (note,))
+    return Table.of("Edits that simple rules call not minimal", ("Rule", "Edits", "Share"), rows, [note])
 
 
 def _repeats(audit: Audit) -> Table:
@@ -289,50 +259,39 @@ def _repeats(audit: Audit) -> Table:
         ("Disagreement", "responses edited in different ways by different editors", repeats.others_edited_differently),
         ("Disagreement", "responses edited by one editor, found good by another", repeats.edited_or_left_by_others),
     ]
-    cells = tuple((Cell(name, kind), Cell(f"{f.groups:,}"), Cell(f"{f.rows:,}")) for kind, name, f in rows)
-    return Table("Rows that belong together", ("What", "How many", "Rows in them"), cells)
+    cells = [(Cell(name, kind), f"{group.groups:,}", f"{group.rows:,}") for kind, name, group in rows]
+    return Table.of("Rows that belong together", ("What", "How many", "Rows in them"), cells)
 
 
 def _editors(editors: Sequence[Editor]) -> Table:
     rows = []
     for editor in editors[:SHOWN_EDITORS]:
-        edits = editor.edits
         outcomes = (f"{n:,} {name}" for name, n in editor.outcomes.items() if n and name != EditOutcome.EDITED.value)
-        figures = [ABSENT] * 4
+        figures: list[str | None] = [None] * 4
         if editor.kept is not None and editor.growth is not None:
-            figures = [
-                Cell(f"{100 * editor.kept:.0f} %"),
-                Cell(signed(editor.growth)),
-                Cell(share_text(editor.only_append, edits)),
-                Cell(share_text(editor.not_minimal, edits)),
-            ]
-        rows.append(
-            (
-                Cell(editor.name or "(no name)", ", ".join(outcomes)),
-                Cell(f"{editor.rows:,}"),
-                Cell(f"{edits:,}"),
-                *figures,
-            )
-        )
+            shares = (share_text(n, editor.edits) for n in (editor.only_append, editor.not_minimal))
+            figures = [f"{100 * editor.kept:.0f} %", signed(editor.growth), *shares]
+        name = Cell(editor.name or "(no name)", ", ".join(outcomes))
+        rows.append((name, f"{editor.rows:,}", f"{editor.edits:,}", *figures))
     left = len(editors) - SHOWN_EDITORS
     header = ("Editor", "Rows", "Edits", "Kept", "Growth, words", "Only append", "Not minimal")
-    return Table("Editors", header, tuple(rows), (f"{left:,} more in the JSON.",) if left > 0 else ())
+    return Table.of("Editors", header, rows, [f"{left:,} more in the JSON."] if left > 0 else [])
 
 
 def _spans(spans: SpanAgreement) -> Table:
     interval = "" if spans.f1_low is None else f"{spans.f1_low:.3f} to {spans.f1_high:.3f}"
     row = (
-        Cell(counted(spans.edits, "response")),
-        *(ABSENT if value is None else Cell(f"{value:.3f}") for value in (spans.precision, spans.recall)),
-        ABSENT if spans.f1 is None else Cell(f"{spans.f1:.3f}", interval),
-        *(Cell(f"{n:,}") for n in (spans.changed, spans.labelled, spans.hits)),
+        counted(spans.edits, "response"),
+        *(None if value is None else f"{value:.3f}" for value in (spans.precision, spans.recall)),
+        None if spans.f1 is None else Cell(f"{spans.f1:.3f}", interval),
+        *(f"{n:,}" for n in (spans.changed, spans.labelled, spans.hits)),
     )
     header = ("", "Precision", "Recall", "F1", "Words changed", "Words labelled", "Both")
-    notes = (
+    note = (
         "Words of the original that the edit deletes or replaces, against words within a labelled span, counted over "
-        "all responses. The interval is 95 %, by bootstrap over responses.",
+        "all responses. The interval is 95 %, by bootstrap over responses."
     )
-    return Table("Changed words against labelled error spans", header, (row,), notes)
+    return Table.of("Changed words against labelled error spans", header, [row], [note])
 
 
 def _examples(examples: Mapping[str, Sequence[Sequence[Example]]]) -> list[dict[str, Any]]:
@@ -345,10 +304,5 @@ def _examples(examples: Mapping[str, Sequence[Sequence[Example]]]) -> list[dict[
 
 
 def _card(edit: Example) -> dict[str, Any]:
-    return {
-        "prompt": edit.prompt,
-        "html": Markup(redline_html(edit.original, edit.edited)),
-        "id": edit.id,
-        "editor": edit.editor,
-        "outcome": edit.outcome,
-    }
+    html = Markup(redline_html(edit.original, edit.edited))
+    return {"prompt": edit.prompt, "html": html, "id": edit.id, "editor": edit.editor, "outcome": edit.outcome}

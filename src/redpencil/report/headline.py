@@ -5,7 +5,7 @@ from typing import Literal
 
 from redpencil.report.paper import ARMS, TABLE_1, TABLE_2
 from redpencil.report.run_data import Run, Speed
-from redpencil.report.text import percent, plain, points, points_interval
+from redpencil.report.text import plain, points_interval, signed
 from redpencil.results import Figure
 
 Verdict = Literal["holds", "uncertain", "broken", "unknown"]
@@ -37,12 +37,13 @@ class Headline:
 
 def headline(run: Run) -> Headline:
     """Sum up a run."""
-    verdict = _verdict(run)
+    verdict = verdict_of(run)
     points = (_gaps(run), _methods(run), _accuracy(run), _speed(run), _flaws(run), _length(run))
     return Headline(verdict, _lead(run, verdict), tuple(point for point in points if point is not None))
 
 
-def _verdict(run: Run) -> Verdict:
+def verdict_of(run: Run) -> Verdict:
+    """Compare the order of the win rates with the paper's, as `Headline` describes it."""
     if any(arm not in run.win_rates for arm in ARMS):
         return "unknown"
     token, edits, preference = (run.win_rates[arm].share.value for arm in ARMS)
@@ -57,7 +58,7 @@ def _lead(run: Run, verdict: Verdict) -> str:
         (arm for arm in run.win_rates if arm not in ("sft", "reference")),
         key=lambda arm: -run.win_rates[arm].share.value,
     )
-    rates = ", ".join(f"{arm} {percent(run.win_rates[arm].share)} %" for arm in best_first)
+    rates = ", ".join(f"{arm} {plain(run.win_rates[arm].share.value)} %" for arm in best_first)
     if verdict == "unknown":
         absent = ", ".join(arm for arm in ARMS if arm not in run.win_rates)
         return f"Win rates: {rates or 'none'}. The paper's order cannot be judged without: {absent}."
@@ -70,15 +71,12 @@ def _lead(run: Run, verdict: Verdict) -> str:
 
 
 def _gaps(run: Run) -> Point | None:
-    parts = [
-        f"{better} over {worse} {_gap(run.differences[f'{better}-{worse}'])}"
-        for better, worse in PAIRS
-        if f"{better}-{worse}" in run.differences
-    ]
-    if not parts:
+    gaps = {(better, worse): run.differences.get(f"{better}-{worse}") for better, worse in PAIRS}
+    text = "; ".join(f"{better} over {worse} {_gap(gap)}" for (better, worse), gap in gaps.items() if gap is not None)
+    if not text:
         return None
     paper = ", ".join(f"{TABLE_1[better].value - TABLE_1[worse].value:+.1f}" for better, worse in PAIRS)
-    return Point("Gaps in points", _sentence(f"{'; '.join(parts)}. The paper's: {paper}."))
+    return Point("Gaps in points", f"{text[0].upper()}{text[1:]}. The paper's: {paper}.")
 
 
 def _methods(run: Run) -> Point | None:
@@ -107,8 +105,8 @@ def _difference(run: Run, first: str, second: str) -> Figure | None:
 def _gap(gap: Figure) -> str:
     interval = points_interval(gap)
     if not interval:
-        return f"{points(gap)} (interval unknown)"
-    return f"{points(gap)} ({interval}{', which covers 0' if gap.covers_zero else ''})"
+        return f"{signed(gap.value)} (interval unknown)"
+    return f"{signed(gap.value)} ({interval}{', which covers 0' if gap.covers_zero else ''})"
 
 
 def _accuracy(run: Run) -> Point | None:
@@ -123,13 +121,13 @@ def _accuracy(run: Run) -> Point | None:
     text = (
         f"{'As' if better else 'Unlike'} in the paper, the token model of edits ranks its own kind of pairs "
         f"{'better' if better else 'no better'} than the model of preferences ranks its own: "
-        f"{percent(edits)} % against {percent(own)} % (the paper: {printed[0]} against {printed[1]})."
+        f"{plain(edits.value)} % against {plain(own.value)} % (the paper: {printed[0]} against {printed[1]})."
     )
     sequence = run.accuracy.get("sequence_edits", {}).get("edits")
     if sequence is not None:
-        text += f" A sequence model of edits: {percent(sequence)} %."
+        text += f" A sequence model of edits: {plain(sequence.value)} %."
     if same is not None:
-        text += f" On these edits the model of preferences reaches {percent(same)} %."
+        text += f" On these edits the model of preferences reaches {plain(same.value)} %."
     return Point("Reward models", text)
 
 
@@ -185,34 +183,25 @@ def _length(run: Run) -> Point | None:
     return Point("Length", text)
 
 
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
 def limits(run: Run) -> list[str]:
     """Sentences on scale and spread, then the warnings of the run."""
-    sentences = []
+    spread = "One seed: intervals are over prompts only. A different seed may order the policies differently."
     if run.of_several:
-        sentences.append(
+        spread = (
             f"{len(run.seeds)} seeds: intervals are of the mean over seeds and assume that the results of seeds are "
             "normally distributed."
         )
-    else:
-        sentences.append(
-            "One seed: intervals are over prompts only. A different seed may order the policies differently."
-        )
-    if run.world:
-        sentences.append(
-            "The data come from the small world that ships with redpencil: a few dozen entities, a scripted editor, "
-            "annotator and judge, and a model with fewer than a million weights. It shows the method at work, not its "
-            "effect on large models."
-        )
-    sentences.append(
+    world = (
+        "The data come from the small world that ships with redpencil: a few dozen entities, a scripted editor, "
+        "annotator and judge, and a model with fewer than a million weights. It shows the method at work, not its "
+        "effect on large models."
+    )
+    paper = (
         "The paper's figures are given to compare orders and gaps. Model, data, judge and hardware differ, so the "
         "values themselves are not comparable."
     )
-    sentences += [text for arm in run.speeds if (text := _no_gain(run, arm))]
-    return sentences + list(run.warnings)
+    no_gains = (text for arm in run.speeds if (text := _no_gain(run, arm)))
+    return [spread, *([world] if run.world else []), paper, *no_gains, *run.warnings]
 
 
 def _no_gain(run: Run, arm: str) -> str | None:
@@ -238,10 +227,7 @@ def absences(run: Run) -> list[str]:
         (not missing, f"Table 1 lacks a row of the paper: {missing} was not run or not judged."),
         (run.differences, "No paired differences of win rates: they need two policies judged on the same prompts."),
         (run.accuracy, "No reward accuracy: no held-out pairs were scored."),
-        (
-            run.speeds,
-            "No training efficiency: it needs two policies that learn from rewards, evaluated as they train.",
-        ),
+        (run.speeds, "No training efficiency: it needs two policies that learn from rewards, evaluated as they train."),
         (run.localisation, "No localisation: it needs a token reward model and held-out edits."),
         (run.flaws, "No flaw counts: they need an oracle, which only the small world has."),
         (run.curves, "No learning curves: no policy of this folder learned from rewards."),

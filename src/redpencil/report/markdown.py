@@ -1,6 +1,7 @@
 """The results of a run as a Markdown page, such as `docs/results.md`."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from redpencil.files import whole_file
@@ -8,7 +9,7 @@ from redpencil.report import tables
 from redpencil.report.headline import absences, headline, limits
 from redpencil.report.run_data import Run, read_run
 from redpencil.report.run_page import provenance
-from redpencil.report.tables import Cell, Table, methods
+from redpencil.report.tables import Cell, Table
 
 
 def write_markdown(run_folder: Path, out: Path) -> Path:
@@ -17,9 +18,7 @@ def write_markdown(run_folder: Path, out: Path) -> Path:
     Raises:
         RedpencilError: if the folder has no results.json, or a file in it does not fit.
     """
-    run_folder, out = Path(run_folder), Path(out)
     text = render_markdown(read_run(run_folder), out.name)
-    out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out) as file:
         file.write(text.encode("utf-8"))
     return out
@@ -29,26 +28,22 @@ def render_markdown(run: Run, name: str = "results.md") -> str:
     """Write the page as text; `name` is the file that the command at its foot writes."""
     summary = headline(run)
     parts = [f"# Results: {escaped(run.name)}", f"**{escaped(summary.lead)}**"]
-    parts.append("\n".join(f"- {escaped(point.topic)}: {escaped(point.text)}" for point in summary.points))
-    for title, table in (
-        ("Table 1: win rate", tables.win_rates(run)),
-        ("Paired differences", tables.gaps(run)),
-        ("Methods", methods(run)),
-        ("Table 2: reward accuracy", tables.reward_accuracy(run)),
-        ("Localisation", tables.localisation(run)),
-        ("Table 3: training efficiency", tables.efficiency(run)),
-        ("Each seed", tables.seeds(run)),
-        ("Flaws", tables.flaws(run)),
-        ("Time", tables.stages(run)),
-    ):
+    parts.append(bullets(f"{point.topic}: {point.text}" for point in summary.points))
+    for title, make in tables.OF_RUN.values():
+        table = make(run)
         if table is not None:
             parts += [f"## {title}", *table_lines(table)]
     if run.diagnostics:
-        parts += ["## Diagnostics", "\n".join(f"- {escaped(row.sentence)}" for row in run.diagnostics)]
-    parts += ["## Limits", "\n".join(f"- {escaped(text)}" for text in [*limits(run), *absences(run)])]
-    parts += ["## How it was made", "\n".join(f"- {key}: {escaped(text)}" for key, text in provenance(run))]
+        parts += ["## Diagnostics", bullets(row.sentence for row in run.diagnostics)]
+    parts += ["## Limits", bullets([*limits(run), *absences(run)])]
+    parts += ["## How it was made", bullets(f"{key}: {text}" for key, text in provenance(run))]
     parts.append(f"```\n{_commands(run, name)}\n```")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def bullets(texts: Iterable[str]) -> str:
+    """Write a list, one text a line."""
+    return "\n".join(f"- {escaped(text)}" for text in texts)
 
 
 def table_lines(table: Table) -> list[str]:

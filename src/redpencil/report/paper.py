@@ -30,11 +30,7 @@ TEST_LABELS = {
     "comparisons": "Preferences as annotated",
     "comparisons_clean": "Preferences without label noise",
 }
-OWN_KIND = {
-    "token_edits": "edits",
-    "sequence_edits": "edits",
-    "sequence_comparisons": "comparisons",
-}
+OWN_KIND = {"token_edits": "edits", "sequence_edits": "edits", "sequence_comparisons": "comparisons"}
 """The kind of pairs that each model was trained on: these cells the paper's Table 2 seems to show (trap 16)."""
 
 
@@ -58,6 +54,12 @@ TABLE_2 = {
 }
 TABLE_3_HOURS = {"ppo": (4.0, 2.0), "reward": (0.2, 0.3)}
 """Hours on eight A100, as (sequence reward from preferences, token rewards from edits)."""
+
+
+def in_order(names: Iterable[str], first: Iterable[str]) -> list[str]:
+    """List each name once: those of `first` in their order, then the others in the order of `names`."""
+    known = dict.fromkeys(names)
+    return list(dict.fromkeys([*(name for name in first if name in known), *known]))
 
 
 def in_paper_order(names: Iterable[str], last: Iterable[str] = ("sft", "reference")) -> list[str]:

@@ -4,22 +4,22 @@ terminal.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from markupsafe import Markup
 
-import redpencil
-from redpencil.evaluation.localisation import Drift, Localisation
-from redpencil.evaluation.reward_eval import MarginGroup, RewardBench, RewardEval, RewardEvals, WorstPair
-from redpencil.evaluation.statistics import Accuracy, Correlation
+from redpencil.audit.findings import counted
+from redpencil.evaluation.localisation import Localisation
+from redpencil.evaluation.reward_eval import MarginGroup, RewardEval, RewardEvals, WorstPair
+from redpencil.evaluation.statistics import Accuracy
 from redpencil.files import whole_file
-from redpencil.report.run_page import TEMPLATES, template
-from redpencil.report.tables import ABSENT, Cell, Table
+from redpencil.report.run_page import render_page
+from redpencil.report.tables import Cell, Row, Table, number_text
 from redpencil.report.text import DASH, MINUS, plain, redline_html, signed
 from redpencil.svg import Axis, Chart, Plot, Point, swatch
 
-TO: Final = "to"
 DRAWN_HISTOGRAMS: Final = 12
 _GROUPINGS: Final[Mapping[str, tuple[str, str, Callable[[RewardEval], Sequence[MarginGroup]]]]] = {
     "type": ("Type", "By type of edit", lambda r: r.by_type),
@@ -38,11 +38,9 @@ def write_reward_eval(results: RewardEvals, path: Path) -> None:
 
 def render_reward_eval(results: RewardEvals) -> str:
     """Write the page as text."""
-    style = "".join(
-        (TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "audit.css", "reward_eval.css")
-    )
-    return template("reward_eval.html.j2").render(
-        style=Markup(style),
+    return render_page(
+        "reward_eval.html.j2",
+        ("report.css", "audit.css", "reward_eval.css"),
         models=list(results.models),
         summary=summary(results),
         lead=lead(results).replace(" %", "\u00a0%"),
@@ -51,7 +49,6 @@ def render_reward_eval(results: RewardEvals) -> str:
         reliability=calibration_charts(results),
         histograms=margin_charts(results),
         edits=[_edits_of(results, test) for test in edit_tests(results)],
-        version=redpencil.__version__,
     )
 
 
@@ -93,8 +90,7 @@ def _low_end(points: Sequence[Point]) -> float:
 
 def margin_charts(results: RewardEvals) -> list[Chart]:
     """A histogram of the margins for each model and test set; of the first `DRAWN_HISTOGRAMS`."""
-    every = [(name, test, r) for name, model in results.models.items() for test, r in model.readings.items()]
-    return [_histogram(name, test, reading) for name, test, reading in every[:DRAWN_HISTOGRAMS]]
+    return [_histogram(*names, reading) for names, reading in _readings(results)[:DRAWN_HISTOGRAMS]]
 
 
 def _histogram(name: str, test: str, reading: RewardEval) -> Chart:
@@ -142,29 +138,23 @@ def size_chart(results: RewardEvals, test: str) -> Chart | None:
 
 def _edits_of(results: RewardEvals, test: str) -> dict[str, Any]:
     """Chart, tables and worst pairs of one set of edits."""
+    readings = {model: evals.readings[test] for model, evals in results.models.items()}
     return {
         "test": test,
         "chart": size_chart(results, test),
         "tables": {key: group_table(results, test, key) for key in _GROUPINGS},
-        "worst": [
-            {"model": model, "groups": _worst_of(readings.readings[test])} for model, readings in results.models.items()
-        ],
+        "worst": [{"model": model, "groups": _worst_of(reading)} for model, reading in readings.items()],
     }
 
 
 def _worst_of(reading: RewardEval) -> list[dict[str, Any]]:
-    if reading.errors is None:
-        return []
-    return [{"type": kind, "cards": [_card(pair) for pair in pairs]} for kind, pairs in reading.errors.worst.items()]
+    worst = {} if reading.errors is None else reading.errors.worst
+    return [{"type": kind, "cards": [_card(pair) for pair in pairs]} for kind, pairs in worst.items()]
 
 
 def _card(pair: WorstPair) -> dict[str, Any]:
-    return {
-        "prompt": pair.prompt,
-        "html": Markup(redline_html(pair.original, pair.edited)),
-        "margin": signed(pair.margin, 3),
-        "about": about_pair(pair),
-    }
+    html = Markup(redline_html(pair.original, pair.edited))
+    return {"prompt": pair.prompt, "html": html, "margin": signed(pair.margin, 3), "about": about_pair(pair)}
 
 
 def about_pair(pair: WorstPair) -> str:
@@ -184,11 +174,7 @@ def edit_tests(results: RewardEvals) -> list[str]:
 def summary(results: RewardEvals) -> str:
     """Models and test sets, in one sentence."""
     pairs = sum(test.pairs for test in results.tests.values())
-    return f"{_counted(len(results.models), 'model')}, {_counted(len(results.tests), 'test set')}, {pairs:,} pairs."
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    return f"{counted(len(results.models), 'model')}, {counted(len(results.tests), 'test set')}, {pairs:,} pairs."
 
 
 def lead(results: RewardEvals) -> str:
@@ -207,79 +193,76 @@ def lead(results: RewardEvals) -> str:
 
 
 def _interval(share: Accuracy) -> str:
-    return f"{share.low:.1f} {TO} {share.high:.1f}"
+    return f"{share.low:.1f} to {share.high:.1f}"
 
 
 def reward_eval_tables(results: RewardEvals) -> dict[str, Table | None]:
     """The tables of all models and test sets by name; None where there is nothing to show."""
-    return {
-        "accuracy": _accuracies(results),
-        "rewardbench": _reward_bench(results),
-        "calibration": _calibrations(results),
-        "localisation": _localisations(results),
-        "drift": _drifts(results),
-        "correlation": _correlations(results),
+    tables = {
+        "accuracy": _accuracies,
+        "rewardbench": _reward_bench,
+        "calibration": _calibrations,
+        "localisation": _localisations,
+        "drift": _drifts,
+        "correlation": _correlations,
     }
+    return {name: make(results) for name, make in tables.items()}
+
+
+def _ranked(share: Accuracy) -> Cell:
+    return Cell(f"{share.value:.1f}", _interval(share))
 
 
 def _accuracies(results: RewardEvals) -> Table:
     rows = []
     for name, model in results.models.items():
-        cells = []
-        for test, about in results.tests.items():
-            one = model.readings[test].accuracy
-            cells.append(Cell(f"{one.value:.1f}", _interval(one), "own" if model.trained_on == about.kind else ""))
+        cells = [
+            replace(_ranked(model.readings[test].accuracy), kind="own" if model.trained_on == about.kind else "")
+            for test, about in results.tests.items()
+        ]
         rows.append((Cell(name, f"{model.level} model, trained on {model.trained_on}"), *cells))
-    for title, rule in (("The shorter text wins", "shorter_wins"), ("The longer text wins", "longer_wins")):
-        baseline = [getattr(about, rule) for about in results.tests.values()]
-        rows.append((Cell(title), *(Cell(f"{one.value:.1f}", _interval(one)) for one in baseline)))
+    rows.append((Cell("The shorter text wins"), *(_ranked(about.shorter_wins) for about in results.tests.values())))
+    rows.append((Cell("The longer text wins"), *(_ranked(about.longer_wins) for about in results.tests.values())))
     header = ("Model", *(f"{name} ({about.pairs:,} {about.kind})" for name, about in results.tests.items()))
     notes = ["95 % intervals after Wilson, as if the pairs were independent. Equal rewards count one half."]
-    if any(model.trained_on == about.kind for model in results.models.values() for about in results.tests.values()):
+    if any(cell.kind == "own" for row in rows for cell in row):
         notes.append("Shaded: tested on the kind of pairs that the model was trained on.")
     for name, about in results.tests.items():
-        if any(about.skipped.values()):
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in about.skipped.items() if count)
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in about.skipped.items() if count)
+        if reasons:
             notes.append(f"Left out of {name}: {reasons}.")
-    return Table("Pairs ranked right, %", header, tuple(rows), tuple(notes))
+    return Table.of("Pairs ranked right, %", header, rows, notes)
 
 
-def _readings(results: RewardEvals) -> list[tuple[tuple[Cell, Cell], RewardEval]]:
+def _readings(results: RewardEvals) -> list[tuple[tuple[str, str], RewardEval]]:
     """The first two cells of each row, and the evaluation that the row is about."""
     return [
-        ((Cell(name), Cell(test)), reading)
-        for name, model in results.models.items()
-        for test, reading in model.readings.items()
-    ]  # fmt: skip
+        ((name, test), reading) for name, model in results.models.items() for test, reading in model.readings.items()
+    ]
 
 
 def _reward_bench(results: RewardEvals) -> Table | None:
-    benches: dict[tuple[str, str], RewardBench] = {
-        (name, test): reading.reward_bench
-        for name, model in results.models.items()
-        for test, reading in model.readings.items()
-        if reading.reward_bench is not None
-    }
+    benches = {names: r.reward_bench for names, r in _readings(results) if r.reward_bench is not None}
     if not benches:
         return None
     several = len({test for _, test in benches}) > 1
-    rows: list[tuple[Cell, ...]] = [
-        (Cell("RewardBench score"), *(_number(one.score, 1) for one in benches.values())),
-        (Cell("Plain mean of the subsets"), *(Cell(f"{one.mean_of_subsets:.1f}") for one in benches.values())),
+    rows: list[Row] = [
+        ("RewardBench score", *(number_text(one.score) for one in benches.values())),
+        ("Plain mean of the subsets", *(f"{one.mean_of_subsets:.1f}" for one in benches.values())),
     ]
     for section in dict.fromkeys(name for one in benches.values() for name in one.sections):
-        rows.append((Cell(section, "section"), *(_number(one.sections.get(section), 1) for one in benches.values())))
+        rows.append((Cell(section, "section"), *(number_text(one.sections.get(section)) for one in benches.values())))
     for subset in dict.fromkeys(name for one in benches.values() for name in one.subsets):
         accuracies = [one.subsets.get(subset) for one in benches.values()]
-        cells = (ABSENT if one is None else Cell(f"{one.value:.1f}", _interval(one)) for one in accuracies)
         count = next(one.n for one in accuracies if one is not None)
-        rows.append((Cell(subset or "(no subset)", _counted(count, "pair")), *cells))
+        cells = (None if one is None else _ranked(one) for one in accuracies)
+        rows.append((Cell(subset or "(no subset)", counted(count, "pair")), *cells))
     header = ("Of", *(f"{name}, {test}" if several else name for name, test in benches))
-    notes = (
+    note = (
         "A section is the mean over its pairs; in Reasoning, mathematics counts as much as all programming. The score "
-        "is the mean of the four sections, without RewardBench's Prior Sets, which are a different data set.",
+        "is the mean of the four sections, without RewardBench's Prior Sets, which are a different data set."
     )
-    return Table("RewardBench, % of pairs ranked right", header, tuple(rows), notes)
+    return Table.of("RewardBench, % of pairs ranked right", header, rows, [note])
 
 
 def _calibrations(results: RewardEvals) -> Table:
@@ -288,52 +271,51 @@ def _calibrations(results: RewardEvals) -> Table:
         one = reading.calibration
         figures = (one.expected_error, one.expected_error_by_count, one.brier, one.negative_log_likelihood)
         likeliest = (one.temperature, one.negative_log_likelihood_at_temperature)
-        rows.append((*names, *(_number(value, 3) for value in (*figures, *likeliest))))
+        rows.append((*names, *(number_text(value, 3) for value in (*figures, *likeliest))))
     header = ("Model", "Test set", "ECE", "ECE by count", "Brier score", "NLL", "Best T", "NLL at T")
     notes = (
-        "Of the probability sigma(R chosen \N{MINUS SIGN} R rejected). Expected calibration error (ECE): |accuracy "
-        "\N{MINUS SIGN} confidence|, averaged over ten bins of equal width, and over ten with as many pairs each. "
+        f"Of the probability sigma(R chosen {MINUS} R rejected). Expected calibration error (ECE): |accuracy {MINUS} "
+        "confidence|, averaged over ten bins of equal width, and over ten with as many pairs each. "
         "Tossing a coin has a Brier score of .25 and a negative log-likelihood (NLL) of .693 nats.",
         "The temperature T is fitted on these same pairs: below 1 the model is not sure enough, above 1 too sure. It "
         f"is {DASH} where no temperature is best: all pairs ranked right, or margins of 0 or less on average.",
     )
-    return Table("Calibration", header, tuple(rows), notes)
+    return Table.of("Calibration", header, rows, notes)
 
 
 def _localisations(results: RewardEvals) -> Table | None:
-    rows = []
+    rows: list[Row] = []
     for names, reading in _readings(results):
         for name, one in (("edited away", reading.edited), ("marked as errors by people", reading.error_spans)):
             if one is not None:
-                rows.append((*names, Cell(name), *_localised(one)))
+                rows.append((*names, name, *_localised(one)))
     header = (
         *("Model", "Test set", "Tokens that were", "AUROC", "Within a response", "Average precision"),
         *("Base rate", "Tokens", "Responses"),
     )
-    notes = (
+    note = (
         "How well low token rewards find the faulty tokens of originals. An AUROC of .5 and an average precision equal "
         "to the base rate are chance. Within a response: only tokens of one response are compared; the 95 % interval "
-        "is by bootstrap over responses.",
+        "is by bootstrap over responses."
     )
-    return Table("Localisation", header, tuple(rows), notes) if rows else None
+    return Table.of("Localisation", header, rows, [note]) if rows else None
 
 
-def _localised(one: Localisation) -> tuple[Cell, ...]:
-    within = _number(one.within_auroc, 3)
+def _localised(one: Localisation) -> Row:
+    within: Cell | str | None = number_text(one.within_auroc, 3)
     if one.within_auroc is not None and one.low is not None and one.high is not None:
-        within = Cell(within.text, f"{one.low:.3f} {TO} {one.high:.3f}")
-    return (
-        _number(one.auroc, 3),
-        within,
-        _number(one.average_precision, 3),
-        _number(one.base_rate, 3),
-        Cell(f"{one.tokens:,}"),
-        Cell(f"{one.responses:,}"),
-    )
+        within = Cell(plain(one.within_auroc, 3), f"{one.low:.3f} to {one.high:.3f}")
+    others = (number_text(one.average_precision, 3), number_text(one.base_rate, 3))
+    return (number_text(one.auroc, 3), within, *others, f"{one.tokens:,}", f"{one.responses:,}")
 
 
 def _drifts(results: RewardEvals) -> Table | None:
-    rows = [(*names, *_drifted(reading.drift)) for names, reading in _readings(results) if reading.drift is not None]
+    rows = []
+    for names, reading in _readings(results):
+        one = reading.drift
+        if one is not None:
+            figures = (one.mean, one.relative, one.spread, one.mean_behind)
+            rows.append((*names, *(number_text(value, 3) for value in figures), f"{one.pairs:,}"))
     header = (
         "Model",
         "Test set",
@@ -343,21 +325,16 @@ def _drifts(results: RewardEvals) -> Table | None:
         "After a change",
         "Pairs of tokens",
     )
-    notes = (
-        "Mean |r original \N{MINUS SIGN} r edit| of tokens that the edit left unchanged. A spread is the standard "
+    note = (
+        f"Mean |r original {MINUS} r edit| of tokens that the edit left unchanged. A spread is the standard "
         "deviation of all token rewards. The rewards of a model that reads from left to right cannot change before the "
-        "first edit.",
+        "first edit."
     )
-    return Table("Drift of unchanged tokens", header, tuple(rows), notes) if rows else None
-
-
-def _drifted(one: Drift) -> tuple[Cell, ...]:
-    figures = (_number(value, 3) for value in (one.mean, one.relative, one.spread, one.mean_behind))
-    return (*figures, Cell(f"{one.pairs:,}"))
+    return Table.of("Drift of unchanged tokens", header, rows, [note]) if rows else None
 
 
 def _correlations(results: RewardEvals) -> Table:
-    rows = []
+    rows: list[Row] = []
     for names, reading in _readings(results):
         for name, one in (
             ("reward and length of all responses", reading.length),
@@ -365,18 +342,15 @@ def _correlations(results: RewardEvals) -> Table:
             ("reward of a token and its place in the original", reading.position),
         ):
             if one is not None:
-                rows.append((*names, Cell(name), *_correlated(one, tokens=one is reading.position)))
-    notes = (
+                pairs = ((one.pearson, one.pearson_p), (one.spearman, one.spearman_p))
+                cells = (Cell(signed(v, 3), "" if one is reading.position else _p_value(p)) for v, p in pairs)
+                rows.append((*names, name, *cells, f"{one.n:,}"))
+    note = (
         "Lengths in tokens. p is two-sided, for independent cases; tokens of one response are not independent, so "
-        "their p is left out.",
+        "their p is left out."
     )
     header = ("Model", "Test set", "Between", "Pearson", "Spearman", "Cases")
-    return Table("Correlation with length and place", header, tuple(rows), notes)
-
-
-def _correlated(one: Correlation, *, tokens: bool) -> tuple[Cell, ...]:
-    pairs = ((one.pearson, one.pearson_p), (one.spearman, one.spearman_p))
-    return (*(Cell(signed(value, 3), "" if tokens else _p_value(p)) for value, p in pairs), Cell(f"{one.n:,}"))
+    return Table.of("Correlation with length and place", header, rows, [note])
 
 
 def _p_value(p: float) -> str:
@@ -391,19 +365,13 @@ def group_table(results: RewardEvals, test: str, key: str) -> Table:
     for name in dict.fromkeys(name for groups in by_model for name in groups):
         groups = [of_model.get(name) for of_model in by_model]
         count = next(group.accuracy.n for group in groups if group is not None)
-        rows.append((Cell(name, _counted(count, "edit")), *(cell for group in groups for cell in _grouped(group))))
-    header = [first]
-    for model in results.models:
-        header += [model, "Margin"]
-    return Table(caption, tuple(header), tuple(rows))
+        rows.append((Cell(name, counted(count, "edit")), *(cell for group in groups for cell in _grouped(group))))
+    header = (first, *(title for model in results.models for title in (model, "Margin")))
+    return Table.of(caption, header, rows)
 
 
-def _grouped(group: MarginGroup | None) -> tuple[Cell, Cell]:
+def _grouped(group: MarginGroup | None) -> tuple[Cell | None, Cell | None]:
     if group is None:
-        return ABSENT, ABSENT
-    interval = f"{signed(group.margin_low, 3)} {TO} {signed(group.margin_high, 3)}" if group.accuracy.n > 1 else ""
+        return None, None
+    interval = f"{signed(group.margin_low, 3)} to {signed(group.margin_high, 3)}" if group.accuracy.n > 1 else ""
     return Cell(f"{group.accuracy.value:.1f} %", _interval(group.accuracy)), Cell(signed(group.margin, 3), interval)
-
-
-def _number(value: float | None, digits: int) -> Cell:
-    return ABSENT if value is None else Cell(plain(value, digits))

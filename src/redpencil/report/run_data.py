@@ -38,7 +38,6 @@ class SeenDiagnostic:
 
     @property
     def title(self) -> str:
-        """The name in words."""
         name = self.diagnostic.name
         return "KL" if name == "kl" else name.replace("_", " ").capitalize()
 
@@ -54,17 +53,12 @@ class SeenDiagnostic:
 
     @property
     def advice(self) -> str:
-        """The advice as a sentence."""
-        return f"{_capital(self.diagnostic.advice)}."
+        return f"{self.diagnostic.advice[:1].upper()}{self.diagnostic.advice[1:]}."
 
     @property
     def sentence(self) -> str:
         """Everything in one line, for a page without columns."""
         return f"{self.title}: {self.diagnostic.where}{self.occasion}: {self.diagnostic.message}. {self.advice}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,25 +259,16 @@ def _known(row: Mapping[str, SeedMean | None]) -> dict[str, SeedMean]:
 
 def _speed(row: Efficiency) -> Speed:
     sequence, token = row.sequence_seconds, row.token_seconds
-    return Speed(
-        sequence_step=row.sequence_step,
-        token_step=row.token_step,
-        sequence_seconds=sequence,
-        token_seconds=token,
-        ratio=row.ratio,
-        seconds_ratio=token / sequence if sequence and token is not None else None,
-    )
+    ratio = token / sequence if sequence and token is not None else None
+    return Speed(**row.model_dump(exclude={"arm"}), seconds_ratio=ratio)
 
 
 def _median_speed(rows: Sequence[Speed]) -> Speed:
+    names = ("sequence_step", "token_step", "sequence_seconds", "token_seconds", "ratio")
     return Speed(
-        _median(row.sequence_step for row in rows),
-        _median(row.token_step for row in rows),
-        _median(row.sequence_seconds for row in rows),
-        _median(row.token_seconds for row in rows),
-        _median(row.ratio for row in rows),
-        _median(row.seconds_ratio for row in rows if row.sequence_seconds),
-        tuple(row.ratio for row in rows),
+        **{name: _median(getattr(row, name) for row in rows) for name in names},
+        seconds_ratio=_median(row.seconds_ratio for row in rows if row.sequence_seconds),
+        ratios=tuple(row.ratio for row in rows),
     )
 
 
@@ -336,11 +321,8 @@ def _read_heatmaps(folder: Path) -> tuple[Heatmap, ...]:
 
 def _read_environment(folder: Path) -> Mapping[str, Any]:
     """Machine and versions, from the first manifest there is: of the run, else of a stage."""
-    for file in (
-        folder / "manifest.json",
-        folder / "evaluate" / "manifest.json",
-        *sorted(folder.glob("*/manifest.json")),
-    ):
+    of_stages = sorted(folder.glob("*/manifest.json"))
+    for file in (folder / "manifest.json", folder / "evaluate" / "manifest.json", *of_stages):
         if file.is_file():
             content = read_json(file)
             if not isinstance(content, dict):

@@ -14,7 +14,7 @@ from redpencil.report import tables
 from redpencil.report.headline import absences, headline, limits
 from redpencil.report.paper import ARM_LABELS, ARMS, MODEL_LABELS, TABLE_1, label
 from redpencil.report.run_data import Rows, Run, number, read_run
-from redpencil.report.text import HEATMAP_CSS, bounds, choose_edits, heatmap_html, percent, redline_html, visible
+from redpencil.report.text import bounds, choose_edits, heatmap_html, plain, redline_html, visible
 from redpencil.results import NORMAL_95, Heatmap
 from redpencil.svg import SERIES, Axis, Chart, Plot, Point, swatch
 
@@ -29,7 +29,6 @@ def write_report(run_folder: Path) -> Path:
     Raises:
         RedpencilError: if the folder has no results.json, or a file in it does not fit.
     """
-    run_folder = Path(run_folder)
     page = render(read_run(run_folder))
     out = run_folder / "report.html"
     with whole_file(out) as file:
@@ -39,24 +38,14 @@ def write_report(run_folder: Path) -> Path:
 
 def render(run: Run) -> str:
     """Write the page of a run as text."""
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8") + HEATMAP_CSS
     seed = next((seed for of_seed in run.curves.values() for seed in of_seed), None)
-    return template("report.html.j2").render(
+    return render_page(
+        "report.html.j2",
+        ("report.css", "heatmap.css"),
         run=run,
-        style=Markup(style),
         headline=headline(run),
-        tables={
-            "win_rates": tables.win_rates(run),
-            "gaps": tables.gaps(run),
-            "methods": tables.methods(run),
-            "accuracy": tables.reward_accuracy(run),
-            "localisation": tables.localisation(run),
-            "efficiency": tables.efficiency(run),
-            "flaws": tables.flaws(run),
-            "stages": tables.stages(run),
-            "seeds": tables.seeds(run),
-            "curves": None if seed is None else tables.curve_table(run, seed),
-        },
+        tables={name: make(run) for name, (_, make) in tables.OF_RUN.items()},
+        curve_table=None if seed is None else tables.curve_table(run, seed),
         win_rate_chart=win_rate_chart(run),
         curves=learning_curves(run),
         legend=legend(list(run.curves)),
@@ -65,8 +54,13 @@ def render(run: Run) -> str:
         limits=limits(run),
         absences=absences(run),
         provenance=provenance(run),
-        version=redpencil.__version__,
     )
+
+
+def render_page(name: str, styles: Sequence[str], /, **values: Any) -> str:
+    """Write a page from the template of that name and its style sheets."""
+    style = Markup("".join((TEMPLATES / sheet).read_text(encoding="utf-8") for sheet in styles))
+    return template(name).render(style=style, version=redpencil.__version__, **values)
 
 
 def template(name: str) -> jinja2.Template:
@@ -197,7 +191,7 @@ def win_rate_chart(run: Run) -> Chart | None:
             value, error = printed[arm]
             plot.span(value - error, value + error, value, y + 13, hollow=True)
         plot.span(*ends[arm], shares[arm].value, y, series=None if arm == "sft" else series_of(arm, arms))
-    story = "; ".join(f"{arm} {percent(share)} percent" for arm, share in shares.items())
+    story = "; ".join(f"{arm} {plain(share.value)} percent" for arm, share in shares.items())
     return Chart(plot.svg(), "Win rates with 95 % intervals", f"Win rates with 95 percent intervals: {story}.")
 
 
@@ -222,11 +216,8 @@ def _heatmaps_of_model(model: str, heatmaps: list[Heatmap]) -> dict[str, Any]:
     half = SHOWN_HEATMAPS // 2
     chosen = good[: max(half, SHOWN_HEATMAPS - len(other))] + other[: max(half, SHOWN_HEATMAPS - len(good))]
     limit = max((abs(reward or 0.0) for heatmap in chosen for reward in heatmap.rewards), default=0.0)
-    return {
-        "model": label(model, MODEL_LABELS),
-        "limit": limit,
-        "responses": [_response(heatmap, limit) for heatmap in chosen],
-    }
+    responses = [_response(heatmap, limit) for heatmap in chosen]
+    return {"model": label(model, MODEL_LABELS), "limit": limit, "responses": responses}
 
 
 def _response(heatmap: Heatmap, limit: float) -> dict[str, Any]:

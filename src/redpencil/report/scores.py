@@ -8,9 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
-from redpencil.report.run_page import TEMPLATES, template
+from redpencil.report.run_page import render_page
 from redpencil.report.text import BLAME_RGB, DEEPEST, REWARD_RGB, depth_of, signed, terminal_style, turns
 
 if TYPE_CHECKING:
@@ -101,8 +99,8 @@ def _groups(scored: ScoredResponse) -> Iterator[tuple[int, int, float, int]]:
 
 def limit_of(rows: Sequence[Row]) -> float:
     """Largest magnitude of a piece's reward, which gets the strongest colour."""
-    return max((abs(piece.reward or 0.0) for row in rows for r in row.scores for piece in pieces_of(row.response, r)),
-               default=0.0)  # fmt: skip
+    pieces = (piece for row in rows for scored in row.scores for piece in pieces_of(row.response, scored))
+    return max((abs(piece.reward or 0.0) for piece in pieces), default=0.0)
 
 
 def scores_text(response: str, scored: ScoredResponse, limit: float) -> "Text":
@@ -111,9 +109,9 @@ def scores_text(response: str, scored: ScoredResponse, limit: float) -> "Text":
 
     text = Text()
     for piece in pieces_of(response, scored):
-        space, shown = _shown(piece)
+        space, token = _shown(piece)
         text.append(space)
-        text.append(shown, style="" if piece.reward is None else terminal_style(piece.reward, limit))
+        text.append(token, style="" if piece.reward is None else terminal_style(piece.reward, limit))
     return text
 
 
@@ -138,16 +136,14 @@ def _shown(piece: Piece) -> tuple[str, str]:
 
 
 def scores_page(rows: Sequence[Row], models: Sequence[ScoredModel], *, standardised: bool = False) -> str:
-    """Write a page with the heat-maps of all responses, for one model or two.
+    """Write a page with the heat-maps of all responses, for one model or two, in the order of each row's scores.
 
-    Args:
-        rows: the responses, each scored by each model.
-        models: the models, in the order of each row's scores.
-        standardised: whether token rewards are divided by each model's scale, as PPO uses them.
+    With `standardised`, token rewards are divided by each model's scale, as PPO uses them.
     """
     limit = limit_of(rows)
-    return template("scores.html.j2").render(
-        style=Markup((TEMPLATES / "scores.css").read_text(encoding="utf-8")),
+    return render_page(
+        "scores.html.j2",
+        ("scores.css",),
         models=models,
         rows=[_shown_row(row, models, limit) for row in rows],
         limit=signed(limit, 2).lstrip("+"),
@@ -160,11 +156,10 @@ def scores_page(rows: Sequence[Row], models: Sequence[ScoredModel], *, standardi
 
 def page_notes(rows: Sequence[Row], models: Sequence[ScoredModel], standardised: bool) -> list[str]:
     """Sentences to read before comparing numbers."""
-    notes = []
+    notes: list[str] = []
     tokens = [model for model in models if model.level == "token"]
-    for model in tokens:
-        if model.trained_on == "unknown":
-            notes.append(f"{model.name} has no reward card, so nothing is subtracted from its rewards.")
+    unknown = (model.name for model in tokens if model.trained_on == "unknown")
+    notes += [f"{name} has no reward card, so nothing is subtracted from its rewards." for name in unknown]
     if tokens and not standardised:
         centers = ", ".join(f"{signed(model.center, 3)} ({model.name})" for model in tokens)
         notes.append(f"Token rewards are shown minus the model's mean reward on reference responses: {centers}.")
@@ -175,7 +170,11 @@ def page_notes(rows: Sequence[Row], models: Sequence[ScoredModel], standardised:
         )
     if len(tokens) > 1:
         notes.append("Both models share one scale of colour.")
-        largest = sorted(_largest(rows, index) for index, model in enumerate(models) if model.level == "token")
+        largest = sorted(
+            limit_of([Row(row.prompt, row.response, (row.scores[index],)) for row in rows])
+            for index, model in enumerate(models)
+            if model.level == "token"
+        )
         if not standardised and largest[0] > 0 and largest[1] >= APART * largest[0]:
             notes.append(
                 f"One model's largest reward is {largest[1] / largest[0]:.0f} times the other's; --standardise divides "
@@ -184,21 +183,12 @@ def page_notes(rows: Sequence[Row], models: Sequence[ScoredModel], standardised:
     return notes
 
 
-def _largest(rows: Sequence[Row], index: int) -> float:
-    return limit_of([Row(row.prompt, row.response, (row.scores[index],)) for row in rows])
-
-
 def _shown_row(row: Row, models: Sequence[ScoredModel], limit: float) -> dict[str, object]:
     scores = []
     for model, scored in zip(models, row.scores, strict=True):
         pieces = pieces_of(row.response, scored) if model.level == "token" else []
-        scores.append(
-            {
-                "model": model,
-                "reward": signed(scored.reward, 3),
-                "pieces": [_shown_piece(piece, limit) for piece in pieces],
-            }
-        )
+        cells = [_shown_piece(piece, limit) for piece in pieces]
+        scores.append({"model": model, "reward": signed(scored.reward, 3), "pieces": cells})
     return {"prompt": row.prompt, "response": row.response, "scores": scores}
 
 
@@ -216,8 +206,8 @@ def _shown_piece(piece: Piece, limit: float) -> dict[str, object]:
     value = signed(piece.reward, 2) + (f" ({piece.tokens} tokens)" if piece.tokens > 1 else "")
     tone = "" if not depth else "blame" if blame else "reward"
     kinds = ("end" if piece.is_end else "", tone, "isolated" if turns(text) else "")
-    shown = {"space": space, "text": text, "value": value, "style": style, "turns": False}
-    return shown | {"kind": " ".join(filter(None, kinds))}
+    kind = " ".join(filter(None, kinds))
+    return {"space": space, "text": text, "value": value, "style": style, "turns": False, "kind": kind}
 
 
 def _rgb(rgb: tuple[int, int, int]) -> str:

@@ -1,35 +1,14 @@
 """Tables of a report as cells, which HTML, Markdown and the terminal render."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
-from redpencil.report.headline import PAIRS
-from redpencil.report.paper import (
-    ARM_LABELS,
-    ARM_NAMES_IN_PAPER,
-    ARMS,
-    MODEL_LABELS,
-    OWN_KIND,
-    TABLE_1,
-    TABLE_2,
-    TABLE_3_HOURS,
-    TEST_LABELS,
-    Printed,
-    in_paper_order,
-    label,
-)
+from redpencil.report import paper
+from redpencil.report.headline import PAIRS, verdict_of
+from redpencil.report.paper import in_order, in_paper_order, label
 from redpencil.report.run_data import PolicyWinRate, Run, Speed, number
-from redpencil.report.text import (
-    DASH,
-    MINUS,
-    duration,
-    interval_text,
-    percent,
-    plain,
-    points,
-    points_interval,
-    signed,
-)
+from redpencil.report.text import DASH, MINUS, duration, interval_text, plain, points_interval, signed
 from redpencil.results import ArmCosts, Estimate, Figure
 
 
@@ -52,26 +31,42 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of(
+        cls, caption: str, header: Iterable[str], rows: Iterable[Iterable[Cell | str | None]], notes: Iterable[str] = ()
+    ) -> "Table":
+        """Make a table of rows in which a text is a cell with nothing else, and None an absent one."""
+        cells = (tuple(ABSENT if c is None else Cell(c) if isinstance(c, str) else c for c in row) for row in rows)
+        return cls(caption, tuple(header), tuple(cells), tuple(notes))
 
+
+Row = tuple[Cell | str | None, ...]
 ABSENT = Cell(DASH, kind="absent")
+NOT_REACHED = Cell("not reached", kind="absent")
 AT_MOST = "\N{LESS-THAN OR EQUAL TO}"
 
 
-def _spread(run: Run) -> str:
-    if run.of_several:
-        return f"Intervals are 95 % t-intervals of the mean over {len(run.seeds)} seeds."
-    return "Intervals are 95 % and over prompts only: one seed says nothing about the spread between seeds."
+def spread_text(seeds: int, cases: str = "prompts") -> str:
+    """Say what the intervals of a table are of; those of one seed are over `cases` only."""
+    if seeds > 1:
+        return f"Intervals are 95 % t-intervals of the mean over {seeds} seeds."
+    return f"Intervals are 95 % and over {cases} only: one seed says nothing about the spread between seeds."
 
 
-def _printed(figure: Printed | None) -> Cell:
+def _printed(figure: paper.Printed | None) -> Cell:
     if figure is None:
         return ABSENT
     spread = "" if figure.spread is None else f" \N{PLUS-MINUS SIGN} {figure.spread}"
     return Cell(f"{figure.value}{spread}", kind="paper")
 
 
+def number_text(value: float | None, digits: int = 1) -> str | None:
+    """Write a number for a cell; None stays None."""
+    return None if value is None else plain(value, digits)
+
+
 def _share(share: Figure | None, kind: str = "") -> Cell:
-    return ABSENT if share is None else Cell(percent(share), interval_text(share), kind)
+    return ABSENT if share is None else Cell(plain(share.value), interval_text(share), kind)
 
 
 def win_rates(run: Run) -> Table | None:
@@ -79,86 +74,73 @@ def win_rates(run: Run) -> Table | None:
     if not run.win_rates:
         return None
     counts = any(row.counts is not None for row in run.win_rates.values())
-    rows = []
+    rows: list[Row] = []
     for arm in in_paper_order({*run.win_rates, "reference"}):
         method = run.costs[arm].label if arm in run.costs else ""
-        name = Cell(label(arm, ARM_LABELS), ARM_NAMES_IN_PAPER.get(arm, method))
-        figures = _win_rate(run.win_rates.get(arm), counts=counts)
-        rows.append((name, figures[0], _printed(TABLE_1.get(arm)), *figures[1:]))
+        name = Cell(label(arm, paper.ARM_LABELS), paper.ARM_NAMES_IN_PAPER.get(arm, method))
+        rate, responses, length = _win_rate(run.win_rates.get(arm))
+        rows.append((name, rate, _printed(paper.TABLE_1.get(arm)), *([responses] if counts else []), length))
     header = ("Policy", "Win rate, %", "The paper, %", *(["Responses"] if counts else []), "Mean length, words")
     notes = [
         "Share of prompts on which the judge prefers the policy to the reference; a tie counts one half.",
-        _spread(run),
+        *(["Below the number of responses: wins / losses / ties."] if counts else []),
+        spread_text(len(run.seeds)),
         "The paper's figures are for LLaMA-7B against Davinci003, judged by Claude; its \N{PLUS-MINUS SIGN} 1.8 is "
         "about one standard error of 805 prompts, so its 95 % interval is twice as wide.",
     ]
-    if counts:
-        notes.insert(1, "Below the number of responses: wins / losses / ties.")
-    return Table("Win rate against the reference policy", header, tuple(rows), tuple(notes))
+    return Table.of("Win rate against the reference policy", header, rows, notes)
 
 
-def _win_rate(row: PolicyWinRate | None, *, counts: bool) -> list[Cell]:
+def _win_rate(row: PolicyWinRate | None) -> tuple[Cell, Cell | None, str | None]:
     """Cells with win rate, responses and mean length; the reference itself has no row."""
     if row is None:
-        return [Cell("50.0", "by definition"), *([ABSENT] if counts else []), ABSENT]
-    responses = ABSENT
-    if row.counts is not None:
-        outcomes = f"{row.counts.wins} / {row.counts.losses} / {row.counts.draws}"
-        responses = Cell(str(row.counts.n), outcomes)
-    return [_share(row.share), *([responses] if counts else []), Cell(plain(row.mean_length))]
+        return Cell("50.0", "by definition"), None, None
+    of = row.counts
+    responses = None if of is None else Cell(str(of.n), f"{of.wins} / {of.losses} / {of.draws}")
+    return _share(row.share), responses, plain(row.mean_length)
 
 
 def gaps(run: Run) -> Table | None:
     """Differences between the rows of Table 1."""
     if not run.differences:
         return None
-    first = [f"{better}-{worse}" for better, worse in PAIRS if f"{better}-{worse}" in run.differences]
-    rows = []
-    for name in [*first, *(other for other in run.differences if other not in first)]:
+    rows: list[Row] = []
+    for name in in_order(run.differences, [f"{better}-{worse}" for better, worse in PAIRS]):
         gap = run.differences[name]
         better, _, worse = name.partition("-")
         printed = ABSENT
-        if better in ARMS and worse in ARMS:
-            printed = Cell(signed(TABLE_1[better].value - TABLE_1[worse].value), kind="paper")
+        if better in paper.ARMS and worse in paper.ARMS:
+            printed = Cell(signed(paper.TABLE_1[better].value - paper.TABLE_1[worse].value), kind="paper")
         above = "yes, above" if gap.above_zero else "no" if gap.covers_zero else "yes, below"
-        rows.append((Cell(f"{better} over {worse}"), Cell(points(gap), points_interval(gap)), Cell(above), printed))
-    paired = "over the same seeds" if run.of_several else "over the same prompts"
-    return Table(
-        "Differences of win rates, in points",
-        ("Gap", "Points", "Clear of 0", "The paper"),
-        tuple(rows),
-        (f"Paired {paired}.",),
-    )
+        rows.append((f"{better} over {worse}", Cell(signed(gap.value), points_interval(gap)), above, printed))
+    note = f"Paired over the same {'seeds' if run.of_several else 'prompts'}."
+    return Table.of("Differences of win rates, in points", ("Gap", "Points", "Clear of 0", "The paper"), rows, [note])
 
 
 def reward_accuracy(run: Run) -> Table | None:
     """Table 2: by the pairs that a model was trained on and those that it is tested on."""
     if not run.accuracy:
         return None
-    measured = dict.fromkeys(test for row in run.accuracy.values() for test in row)
-    tests = [*(t for t in TEST_LABELS if t in measured), *(t for t in measured if t not in TEST_LABELS)]
-    models = [*(m for m in MODEL_LABELS if m in run.accuracy), *(m for m in run.accuracy if m not in MODEL_LABELS)]
-    rows = []
-    for model in models:
-        cells = [Cell(label(model, MODEL_LABELS))]
-        for test in tests:
-            cells.append(_share(run.accuracy[model].get(test), "own" if OWN_KIND.get(model) == test else ""))
-        figure = next((printed for (trained, _), printed in TABLE_2.items() if trained == model), None)
-        rows.append((*cells, _printed(figure)))
+    tests = in_order((test for row in run.accuracy.values() for test in row), paper.TEST_LABELS)
+    rows: list[Row] = []
+    for model in in_order(run.accuracy, paper.MODEL_LABELS):
+        own = paper.OWN_KIND.get(model)
+        figures = (_share(run.accuracy[model].get(test), "own" if test == own else "") for test in tests)
+        printed = next((printed for (trained, _), printed in paper.TABLE_2.items() if trained == model), None)
+        rows.append((label(model, paper.MODEL_LABELS), *figures, _printed(printed)))
     counts = {
         test: row.n for tested in run.accuracy.values() for test, row in tested.items() if isinstance(row, Estimate)
     }
-    pairs = ", ".join(f"{label(test, TEST_LABELS).lower()} {counts[test]}" for test in tests if test in counts)
+    pairs = ", ".join(f"{label(test, paper.TEST_LABELS).lower()} {counts[test]}" for test in tests if test in counts)
     notes = [
         "Share of held-out pairs in which the better text gets the higher reward. Marked cells: tested on the kind "
         "of pairs that the model was trained on. The paper's two figures seem to be such cells, which mixes two test "
         "sets and the noise of the labels; each column compares models on the same pairs.",
-        _spread(run).replace("over prompts only", "over pairs only"),
+        spread_text(len(run.seeds), "pairs"),
+        *([f"Pairs: {pairs}."] if pairs else []),
     ]
-    if pairs:
-        notes.append(f"Pairs: {pairs}.")
-    header = ("Trained", *(f"Tested: {label(test, TEST_LABELS).lower()}" for test in tests), "The paper, %")
-    return Table("Accuracy of the reward models, in percent", header, tuple(rows), tuple(notes))
+    header = ("Trained", *(f"Tested: {label(test, paper.TEST_LABELS).lower()}" for test in tests), "The paper, %")
+    return Table.of("Accuracy of the reward models, in percent", header, rows, notes)
 
 
 def localisation(run: Run) -> Table | None:
@@ -171,91 +153,80 @@ def localisation(run: Run) -> Table | None:
         "values_auroc": "Wrong against right words in the same place",
         "eos_missing_auroc": "Last token, with or without something missing",
     }
-    measured = dict.fromkeys(measure for row in run.localisation.values() for measure in row)
-    measures = [*(name for name in names if name in measured), *(name for name in measured if name not in names)]
-    rows = []
+    measures = in_order((measure for row in run.localisation.values() for measure in row), names)
+    rows: list[Row] = []
     for model, row in run.localisation.items():
-        cells = [Cell(label(model, MODEL_LABELS))]
-        for measure in measures:
-            value = row.get(measure)
-            cells.append(ABSENT if value is None else Cell(plain(value.value, 3), interval_text(value, 3, 1.0)))
-        rows.append(tuple(cells))
-    return Table(
-        "Do low rewards point at the flaws? (AUROC)",
-        ("Model", *(label(measure, names) for measure in measures)),
-        tuple(rows),
-        (
-            "The chance that a token of the first kind gets a lower reward than one of the second; .5 is guessing. "
-            "Over all tokens this can be too high or too low, since some words are easier than others; words that "
-            "belong in the same place, such as two capitals, compare fairly.",
-        ),
+        figures = (row.get(measure) for measure in measures)
+        cells = (None if one is None else Cell(plain(one.value, 3), interval_text(one, 3, 1.0)) for one in figures)
+        rows.append((label(model, paper.MODEL_LABELS), *cells))
+    note = (
+        "The chance that a token of the first kind gets a lower reward than one of the second; .5 is guessing. "
+        "Over all tokens this can be too high or too low, since some words are easier than others; words that "
+        "belong in the same place, such as two capitals, compare fairly."
     )
+    header = ("Model", *(label(measure, names) for measure in measures))
+    return Table.of("Do low rewards point at the flaws? (AUROC)", header, rows, [note])
 
 
 def efficiency(run: Run) -> Table | None:
     """Table 3."""
-    rows: list[tuple[Cell, ...]] = []
-    for arm, row in run.speeds.items():
-        rows += _efficiency_rows(row, arm, run.of_several)
+    rows = [cells for arm, row in run.speeds.items() for cells in _efficiency_rows(row, arm, run.of_several)]
     rows += _reward_training_row(run)
     if not rows:
         return None
     several = " For several seeds these are medians." if run.of_several else ""
-    return Table(
-        "Cost of reaching the best win rate of a policy with sequence rewards",
-        ("What", "Sequence reward", "Token rewards", "Ratio", "The paper"),
-        tuple(rows),
+    notes = [
+        "The step and the second of training at which the policy with sequence rewards has its best win rate on "
+        f"the validation prompts, and those at which the {run.first_arm} policy first has as much.{several}",
+        "The paper trained LLaMA-7B on eight A100; it compares with sequence rewards from preferences.",
+    ]
+    for arm, row in run.speeds.items():
+        if row.ratios:
+            ratios = ", ".join("never" if ratio is None else plain(ratio, 2) for ratio in row.ratios)
+            notes.append(f"Ratios of steps against {arm}, by seed: {ratios}.")
+    header = ("What", "Sequence reward", "Token rewards", "Ratio", "The paper")
+    return Table.of("Cost of reaching the best win rate of a policy with sequence rewards", header, rows, notes)
+
+
+def _efficiency_rows(row: Speed, arm: str, several: bool) -> list[Row]:
+    never = _not_reached(row)
+    rows: list[Row] = [
         (
-            "The step and the second of training at which the policy with sequence rewards has its best win rate on "
-            f"the validation prompts, and those at which the {run.first_arm} policy first has as much.{several}",
-            "The paper trained LLaMA-7B on eight A100; it compares with sequence rewards from preferences.",
-            *(
-                f"Ratios of steps against {arm}, by seed: "
-                f"{', '.join('never' if ratio is None else plain(ratio, 2) for ratio in row.ratios)}."
-                for arm, row in run.speeds.items()
-                if row.ratios
-            ),
-        ),
-    )
-
-
-def _efficiency_rows(row: Speed, arm: str, several: bool) -> list[tuple[Cell, ...]]:
-    never = Cell("not reached", kind="absent") if row.sequence_step is not None else ABSENT
-    hours = _hours("ppo") if arm == "preference" else ABSENT
-    ratio = never if row.ratio is None else Cell(plain(row.ratio, 2))
-    steps = (
-        Cell(f"Steps, against {arm}"),
-        ABSENT if row.sequence_step is None else Cell(f"{row.sequence_step:g}"),
-        never if row.token_step is None else Cell(f"{row.token_step:g}"),
-        ratio,
-        ABSENT,
-    )
+            f"Steps, against {arm}",
+            None if row.sequence_step is None else f"{row.sequence_step:g}",
+            never if row.token_step is None else f"{row.token_step:g}",
+            number_text(row.ratio, 2) or never,
+            None,
+        )
+    ]
     if row.sequence_seconds is None and row.token_seconds is None:
-        return [steps]
-    time_ratio = never
-    if row.seconds_ratio is not None and not (several and row.token_step is None):
-        time_ratio = Cell(plain(row.seconds_ratio, 2))
+        return rows
+    reached = not (several and row.token_step is None)
     seconds = (
-        Cell(f"Time, against {arm}"),
-        Cell(duration(row.sequence_seconds)),
-        never if row.token_seconds is None else Cell(duration(row.token_seconds)),
-        time_ratio,
-        hours,
+        f"Time, against {arm}",
+        duration(row.sequence_seconds),
+        never if row.token_seconds is None else duration(row.token_seconds),
+        (number_text(row.seconds_ratio, 2) if reached else None) or never,
+        _hours("ppo") if arm == "preference" else None,
     )
-    return [steps, seconds]
+    return [*rows, seconds]
 
 
-def _reward_training_row(run: Run) -> list[tuple[Cell, ...]]:
+def _not_reached(row: Speed | None) -> Cell | None:
+    return None if row is None or row.sequence_step is None else NOT_REACHED
+
+
+def _reward_training_row(run: Run) -> list[Row]:
     sequence, token = (run.stages.get(f"reward-{model}") for model in ("sequence_comparisons", "token_edits"))
     if sequence is None or token is None:
         return []
-    ratio = Cell(plain(token / sequence, 2)) if sequence > 0 else ABSENT
+    ratio = plain(token / sequence, 2) if sequence > 0 else None
     name = Cell("Reward model training", "preferences against edits")
-    return [(name, Cell(duration(sequence)), Cell(duration(token)), ratio, _hours("reward"))]
+    return [(name, duration(sequence), duration(token), ratio, _hours("reward"))]
 
 
 def _hours(step: str) -> Cell:
-    sequence, token = TABLE_3_HOURS[step]
+    sequence, token = paper.TABLE_3_HOURS[step]
     return Cell(f"{sequence:g} h against {token:g} h", f"ratio {token / sequence:.2f}", "paper")
 
 
@@ -265,22 +236,21 @@ def flaws(run: Run) -> Table | None:
         return None
     policies = ["sft"] if "sft" in run.flaws else []
     policies += in_paper_order([policy for policy in run.flaws if policy != "sft"], last=("reference",))
-    kinds = list(dict.fromkeys(kind for row in run.flaws.values() for kind in row))
     largest = max((value for row in run.flaws.values() for value in row.values()), default=0.0)
     rows = []
-    for kind in kinds:
+    for kind in dict.fromkeys(kind for row in run.flaws.values() for kind in row):
         cells = [Cell(kind.replace("_", " "))]
         for policy in policies:
             value = run.flaws[policy].get(kind)
             bar = None if value is None or largest <= 0 else value / largest
             cells.append(ABSENT if value is None else Cell(plain(value), bar=bar))
-        rows.append(tuple(cells))
+        rows.append(cells)
     rows.sort(key=lambda row: -float(row[1].bar or 0))
     total = [Cell(plain(sum(run.flaws[policy].values())), kind="total") for policy in policies]
-    rows.append((Cell("all kinds", kind="total"), *total))
+    rows.append([Cell("all kinds", kind="total"), *total])
     short = {"sft": "SFT, before", "reference": "Reference"}
     header = ("Kind", *(label(policy, short) for policy in policies))
-    return Table("Flaws in 100 responses", header, tuple(rows), ("The policies are named as in the learning curves.",))
+    return Table.of("Flaws in 100 responses", header, rows, ["The policies are named as in the learning curves."])
 
 
 def stages(run: Run) -> Table | None:
@@ -293,11 +263,15 @@ def stages(run: Run) -> Table | None:
         for name, seconds in run.stages.items()
     ]
     rows.append((Cell("all stages", kind="total"), Cell(duration(total), kind="total")))
-    each = "Means over the seeds. " if run.of_several else ""
     note = (
-        f"{each}Wall-clock time of each stage; stages that ran side by side overlap, so the run took less than the sum."
+        f"{_each(run)}Wall-clock time of each stage; stages that ran side by side overlap, so the run took less than "
+        "the sum."
     )
-    return Table("Time of each stage", ("Stage", "Time"), tuple(rows), (note,))
+    return Table.of("Time of each stage", ("Stage", "Time"), rows, [note])
+
+
+def _each(run: Run) -> str:
+    return "Means over the seeds. " if run.of_several else ""
 
 
 def seeds(run: Run) -> Table | None:
@@ -305,111 +279,79 @@ def seeds(run: Run) -> Table | None:
     if not run.of_several or not run.by_seed:
         return None
     arms = in_paper_order({arm for one in run.by_seed.values() for arm in one.win_rates if arm != "reference"})
-    header = (
-        "Seed",
-        *(f"{arm}, %" for arm in arms),
-        "Paper's order",
-        "Token model on edits, %",
-        "Ratio of steps",
-    )
-    rows = []
+    header = ("Seed", *(f"{arm}, %" for arm in arms), "Paper's order", "Token model on edits, %", "Ratio of steps")
+    rows: list[Row] = []
     for seed, one in run.by_seed.items():
-        cells = [Cell(str(seed))]
-        for arm in arms:
-            cells.append(Cell(percent(one.win_rates[arm].share)) if arm in one.win_rates else ABSENT)
-        cells.append(Cell(_in_order(one)))
+        rates = (plain(one.win_rates[arm].share.value) if arm in one.win_rates else None for arm in arms)
         accuracy = one.accuracy.get("token_edits", {}).get("edits")
-        cells.append(ABSENT if accuracy is None else Cell(percent(accuracy)))
-        row = one.speeds.get("edits")
-        reached = row is not None and row.ratio is not None
-        cells.append(Cell(plain(row.ratio, 2)) if row is not None and reached else _not_reached(row))
-        rows.append(tuple(cells))
-    return Table(
-        "Figures of each seed", header, tuple(rows), ("The ratio is that of Table 3 against the edits policy.",)
-    )
-
-
-def _not_reached(row: Speed | None) -> Cell:
-    return ABSENT if row is None or row.sequence_step is None else Cell("not reached", kind="absent")
-
-
-def _in_order(run: Run) -> str:
-    if any(arm not in run.win_rates for arm in ARMS):
-        return DASH
-    values = [run.win_rates[arm].share.value for arm in ARMS]
-    return "yes" if values[0] > values[1] > values[2] else "no"
+        speed = one.speeds.get("edits")
+        order = {"unknown": DASH, "broken": "no"}.get(verdict_of(one), "yes")
+        ratio = number_text(None if speed is None else speed.ratio, 2) or _not_reached(speed)
+        rows.append((str(seed), *rates, order, None if accuracy is None else plain(accuracy.value), ratio))
+    note = "The ratio is that of Table 3 against the edits policy."
+    return Table.of("Figures of each seed", header, rows, [note])
 
 
 def curve_table(run: Run, seed: int) -> Table | None:
     """Numbers of the learning curves at the evaluation steps of one seed."""
-    arms: Mapping[str, list[dict[str, float]]] = {
-        arm: of_seed[seed] for arm, of_seed in run.curves.items() if seed in of_seed
-    }
     rows = []
-    for arm, metrics in arms.items():
-        for row in metrics:
-            if number(row.get("eval/win_rate")) is not None:
-                numbers = (
-                    plain(number(row["eval/win_rate"])),
-                    *(plain(number(row.get(key)), 2) for key in ("kl", "length", "reward")),
-                )
-                rows.append((Cell(arm), Cell(f"{row['step']:g}"), *(Cell(text) for text in numbers)))
+    for arm, of_seed in run.curves.items():
+        for row in of_seed.get(seed, ()):
+            rate = number(row.get("eval/win_rate"))
+            if rate is not None:
+                others = (plain(number(row.get(key)), 2) for key in ("kl", "length", "reward"))
+                rows.append((arm, f"{row['step']:g}", plain(rate), *others))
     if not rows:
         return None
     header = ("Policy", "Step", "Win rate, %", "KL, nats", "Length, tokens", "Reward")
-    return Table(f"Learning curves at the evaluation steps, seed {seed}", header, tuple(rows))
+    return Table.of(f"Learning curves at the evaluation steps, seed {seed}", header, rows)
 
 
 def methods(run: Run) -> Table | None:
     """Every arm by its method and costs; None if all learn online by one method, whose costs are in Table 3."""
     if all(costs.online for costs in run.costs.values()) and len({costs.method for costs in run.costs.values()}) < 2:
         return None
-    rows = tuple(_row(run, name, run.costs[name]) for name in in_paper_order(run.costs) if name in run.costs)
+    rows = [_row(run, name, run.costs[name]) for name in in_paper_order(run.costs)]
     header = (
-        "Policy",
-        "Win rate, %",
-        "Learns from",
-        "Reward model",
-        "Training",
-        "Sampled to learn",
-        "Answering",
-        "KL to SFT, nats",
+        *("Policy", "Win rate, %", "Learns from", "Reward model"),
+        *("Training", "Sampled to learn", "Answering", "KL to SFT, nats"),
     )
-    each = "Means over the seeds. " if run.of_several else ""
-    return Table(
-        "Methods on the same pairs: costs and use",
-        header,
-        rows,
-        (
-            f"{each}Reward model and training: wall-clock time, with evaluation on the validation prompts; stages that "
-            "ran side by side slowed each other. Two policies that share a reward model need it once.",
-            "Sampled to learn: responses that were sampled in training, without those to the validation prompts.",
-            "Answering: time for the evaluation prompts, and responses sampled for each, a cost of best-of-n at every "
-            "use.",
-            "KL: at the checkpoint that was kept, for a method that samples as it trains on its samples at that step, "
-            f"else on answers to the validation prompts; {AT_MOST}: the bound log n {MINUS} (n {MINUS} 1)/n of "
-            "best-of-n.",
-        ),
+    notes = (
+        f"{_each(run)}Reward model and training: wall-clock time, with evaluation on the validation prompts; stages "
+        "that ran side by side slowed each other. Two policies that share a reward model need it once.",
+        "Sampled to learn: responses that were sampled in training, without those to the validation prompts.",
+        "Answering: time for the evaluation prompts, and responses sampled for each, a cost of best-of-n at every use.",
+        "KL: at the checkpoint that was kept, for a method that samples as it trains on its samples at that step, "
+        f"else on answers to the validation prompts; {AT_MOST}: the bound log n {MINUS} (n {MINUS} 1)/n of best-of-n.",
     )
+    return Table.of("Methods on the same pairs: costs and use", header, rows, notes)
 
 
-def _row(run: Run, name: str, costs: ArmCosts) -> tuple[Cell, ...]:
+def _row(run: Run, name: str, costs: ArmCosts) -> Row:
     rate = run.win_rates.get(name)
     pairs = "" if costs.train_pairs is None else f"{costs.train_pairs:,.0f} pairs"
     step = "" if costs.step is None else f"kept: step {plain(costs.step, 0)}"
     return (
         Cell(name.replace("_", " "), costs.label),
-        ABSENT if rate is None else _share(rate.share),
+        None if rate is None else _share(rate.share),
         Cell(costs.pairs or DASH, pairs),
-        Cell(duration(costs.reward_seconds)) if costs.reward_seconds else ABSENT,
-        Cell(duration(costs.training_seconds), step) if costs.stage is not None else ABSENT,
-        Cell(f"{costs.sampled_in_training:,.0f}"),
+        duration(costs.reward_seconds) if costs.reward_seconds else None,
+        Cell(duration(costs.training_seconds), step) if costs.stage is not None else None,
+        f"{costs.sampled_in_training:,.0f}",
         Cell(duration(costs.answer_seconds), f"{costs.responses_per_prompt:g} a prompt"),
-        _kl(costs),
+        number_text(costs.kl, 2) if costs.kl_bound is None else f"{AT_MOST} {plain(costs.kl_bound, 2)}",
     )
 
 
-def _kl(costs: ArmCosts) -> Cell:
-    if costs.kl_bound is not None:
-        return Cell(f"{AT_MOST} {plain(costs.kl_bound, 2)}")
-    return ABSENT if costs.kl is None else Cell(plain(costs.kl, 2))
+OF_RUN: Final = {
+    "win_rates": ("Table 1: win rate", win_rates),
+    "gaps": ("Paired differences", gaps),
+    "methods": ("Methods", methods),
+    "accuracy": ("Table 2: reward accuracy", reward_accuracy),
+    "localisation": ("Localisation", localisation),
+    "efficiency": ("Table 3: training efficiency", efficiency),
+    "seeds": ("Each seed", seeds),
+    "flaws": ("Flaws", flaws),
+    "stages": ("Time", stages),
+}
+"""Title and function of each table of a run, in the order of a page without charts."""

@@ -48,11 +48,6 @@ def show_masks(token_texts_rejected: Sequence[str], token_texts_chosen: Sequence
     The marks are readable without colour: `[-token-]` is a changed token of the rejected side, `{+token+}` one of the
     chosen side, `(token)` is neither changed nor unchanged, and `3:` opens the third run of unchanged pairs, on both
     sides.
-
-    Args:
-        token_texts_rejected: one text a token of the rejected side.
-        token_texts_chosen: one text a token of the chosen side.
-        masks: of the two sides.
     """
     runs = _runs(masks.unchanged)
     table = Table.grid(padding=(0, 2))
@@ -90,15 +85,15 @@ def _masked_line(
     line = Text()
     place: _Place = 0
     for index, text in enumerate(texts):
-        shown = text.strip(" ").replace("\n", "\\n").replace("\t", "\\t") or "_"
+        written = text.strip(" ").replace("\n", "\\n").replace("\t", "\\t") or "_"
         previous, place = place, "changed" if changed[index] else runs.get(index, "neither")
         line.append(" " if index else "")
         if place == "changed":
-            line.append(f"{marks[0]}{shown}{marks[1]}", style)
+            line.append(f"{marks[0]}{written}{marks[1]}", style)
         elif place == "neither":
-            line.append(f"({shown})", "yellow")
+            line.append(f"({written})", "yellow")
         else:
             if place != previous:
                 line.append(f"{place}:", "dim cyan")
-            line.append(shown)
+            line.append(written)
     return line

@@ -26,11 +26,6 @@ def plain(value: float | None, digits: int = 1) -> str:
     return DASH if value is None else f"{value:,.{digits}f}".replace("-", MINUS)
 
 
-def percent(figure: Figure) -> str:
-    """Write a value in percent, without the percent sign."""
-    return plain(figure.value)
-
-
 def bounds(figure: Figure, whole: float | None = 100.0) -> tuple[float, float] | None:
     """Return the interval of a share, kept within 0 and `whole`; None for `whole` is for what is not a share."""
     if figure.interval is None or whole is None:
@@ -42,11 +37,6 @@ def interval_text(figure: Figure, digits: int = 1, whole: float | None = 100.0) 
     """Write the interval of a share, such as `48.5 to 56.5`; empty where there is none."""
     ends = bounds(figure, whole)
     return "" if ends is None else f"{plain(ends[0], digits)} to {plain(ends[1], digits)}"
-
-
-def points(figure: Figure) -> str:
-    """Write a difference in points, with its sign."""
-    return signed(figure.value)
 
 
 def points_interval(figure: Figure) -> str:
@@ -122,11 +112,7 @@ def redline_html(original: str, edited: str) -> str:
 def _marked(tag: str, text: str) -> str:
     if not text:
         return ""
-    inside = text.strip()
-    if not inside:
-        return f"<{tag}>{_isolated(text)}</{tag}>"
-    start = text.index(inside)
-    space, rest = text[:start], text[start + len(inside) :]
+    space, inside, rest = text.partition(text.strip() or text)
     return f"{space}<{tag}>{_isolated(inside)}</{tag}>{rest}"
 
 
@@ -160,23 +146,9 @@ FAINTEST = 0.04
 NOTABLE = 0.05
 """Share of the largest magnitude below which a reward gets no colour."""
 
-HEATMAP_CSS = """
-.heatmap{line-height:2.05;overflow-wrap:anywhere;white-space:pre-wrap;margin:0}
-.heatmap .token{padding:.14em .16em;border-radius:.2em;color:inherit}
-.heatmap .blame{text-decoration:underline;text-decoration-thickness:1.5px;text-underline-offset:.22em}
-.heatmap .flaw{border:1px dashed currentColor;border-radius:.35em;padding:.16em .1em;
--webkit-box-decoration-break:clone;box-decoration-break:clone}
-.heatmap .flaw sup{font-size:.68em;font-style:italic;opacity:.8;padding:0 .25em;line-height:0}
-"""
-"""Style sheet for `heatmap_html`."""
-
 
 def heatmap_html(
-    tokens: Sequence[str],
-    rewards: Sequence[float],
-    *,
-    limit: float | None = None,
-    flaws: Sequence[str | None] = (),
+    tokens: Sequence[str], rewards: Sequence[float], *, limit: float | None = None, flaws: Sequence[str | None] = ()
 ) -> str:
     """Write a paragraph of HTML in which the colour behind each token is its reward.
 
@@ -193,7 +165,8 @@ def heatmap_html(
         raise RedpencilError(
             f"{len(tokens)} tokens and {len(rewards)} rewards", hint="give one reward, and one flaw, for each token"
         )
-    limit = _limit(rewards) if limit is None else limit
+    if limit is None:
+        limit = max((abs(reward) for reward in rewards), default=0.0)
     parts = []
     words = list(zip(_spaced(tokens), rewards, flaws or [None] * len(tokens), strict=True))
     for kind, group in groupby(words, key=lambda word: word[2]):
@@ -218,10 +191,6 @@ def terminal_style(reward: float, limit: float) -> str:
     return f"{'underline ' if reward < 0 else ''}black on rgb({red},{green},{blue})"
 
 
-def _limit(rewards: Sequence[float]) -> float:
-    return max((abs(reward) for reward in rewards), default=0.0)
-
-
 def depth_of(reward: float, limit: float) -> float:
     """Opacity of the colour of a reward, from 0 to `DEEPEST`; 0 for a reward close to 0."""
     share = min(1.0, abs(reward) / limit) if limit > 0 else 0.0
@@ -230,13 +199,10 @@ def depth_of(reward: float, limit: float) -> float:
 
 def _token(text: str, reward: float, limit: float) -> str:
     depth = depth_of(reward, limit)
-    colour = "" if depth == 0 else _background(REWARD_RGB if reward > 0 else BLAME_RGB, depth)
+    red, green, blue = REWARD_RGB if reward > 0 else BLAME_RGB
+    colour = f' style="background:rgb({red} {green} {blue}/{depth:.2f})"' if depth else ""
     kind = "token blame" if depth and reward < 0 else "token"
     return f'<span class="{kind}"{colour} title="{signed(reward, 2)}">{html.escape(text)}</span>'
-
-
-def _background(rgb: tuple[int, int, int], depth: float) -> str:
-    return f' style="background:rgb({rgb[0]} {rgb[1]} {rgb[2]}/{depth:.2f})"'
 
 
 def _spaced(tokens: Sequence[str]) -> Iterator[tuple[str, str]]:
