@@ -15,16 +15,16 @@ from redpencil.audit.audit import Audit, Example, audit_edits
 from redpencil.audit.findings import findings
 from redpencil.audit.rules import MIN_KEPT
 from redpencil.cli.options import (
-    DeviceOption,
     JsonOption,
+    ModelOptions,
     RecipeOption,
-    SeedOption,
     SetOption,
     TemplateOption,
     codec_of,
     examples,
     runtime_of,
     settings,
+    with_options,
 )
 from redpencil.cli.output import (
     DASH,
@@ -58,19 +58,17 @@ app = typer.Typer()
         "redpencil respond --policy sft --prompts p.jsonl --out r.jsonl --samples-per-prompt 2 --seed 7",
     )
 )
+@with_options
 def respond(
     policy: Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the policy.")],
     prompts: Annotated[Path, typer.Option(metavar="JSONL", help="Prompts.")],
     out: Annotated[Path, typer.Option(metavar="JSONL", help="Where the responses go.")],
     samples_per_prompt: Annotated[int, typer.Option(min=1, metavar="N", help="Responses to each prompt.")] = 1,
-    template: TemplateOption = None,
-    recipe: RecipeOption = None,
-    set_: SetOption = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
+    *,
+    options: ModelOptions,
 ) -> None:
     """Let a policy answer prompts."""
-    config = settings(recipe, set_, device=device, seed=seed, template=template)
+    config = options.settings()
     check_out_file(out, prompts)
     rows = _repeated(list(read_jsonl(prompts, Prompt)), samples_per_prompt)
 

@@ -3,17 +3,15 @@
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from functools import wraps
-from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args, get_type_hints
+from typing import Annotated, Any, Final, get_args
 
 import typer
 
-from redpencil.cli.options import DeviceOption, JsonOption, RecipeOption, SeedOption, SetOption, runtime_of, settings
+from redpencil.cli.options import JsonOption, RecipeOptions, runtime_of
 from redpencil.cli.output import check_out_file
 from redpencil.config import Recipe, WorldConfig
 from redpencil.errors import RedpencilError
@@ -40,8 +38,8 @@ _OF_THE_REQUEST: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class JobOptions:
-    """The options that all commands with a provider share; `with_job_options` gives them to a command."""
+class JobOptions(RecipeOptions):
+    """The options that all commands with a provider share."""
 
     model: Annotated[
         str | None,
@@ -144,38 +142,10 @@ class JobOptions:
         ),
     ] = None
     as_json: JsonOption = False
-    recipe: RecipeOption = None
-    set_: SetOption = None
-    seed: SeedOption = None
-    device: DeviceOption = None
-
-    def settings(self) -> Recipe:
-        """Return the recipe that these options add up to."""
-        return settings(self.recipe, self.set_, seed=self.seed, device=self.device)
 
 
-OF_ALL_COMMANDS: Final = ("as_json", "recipe", "set_", "seed", "device")
+OF_ALL_COMMANDS: Final = ("as_json", *(one.name for one in fields(RecipeOptions)))
 """Those of `JobOptions` that are not about a provider."""
-
-
-def with_job_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a Typer command the options of `JobOptions` after its own; it receives them as its argument `options`."""
-    own = [one for one in signature(command, eval_str=True).parameters.values() if one.name != "options"]
-    hints = get_type_hints(JobOptions, include_extras=True)
-    names = [one.name for one in fields(JobOptions)]
-    shared = [
-        Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
-        for one in fields(JobOptions)
-    ]
-
-    @wraps(command)
-    def wrapper(**values: Any) -> None:
-        options = JobOptions(**{name: values.pop(name) for name in names})
-        command(**values, options=options)
-
-    wrapper.__signature__ = Signature([*own, *shared])  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {one.name: one.annotation for one in (*own, *shared)}
-    return wrapper
 
 
 def given_flag(context: typer.Context, names: Sequence[str]) -> str | None:

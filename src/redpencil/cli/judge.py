@@ -14,10 +14,9 @@ from redpencil.cli.job_options import (
     JobOptions,
     given_flag,
     prepare,
-    with_job_options,
 )
 from redpencil.cli.llm_job import Failures, JobRun, run_job
-from redpencil.cli.options import examples, runtime_of
+from redpencil.cli.options import examples, runtime_of, with_options
 from redpencil.cli.output import check_out_file, print_json, say, working
 from redpencil.config import Recipe, WorldConfig
 from redpencil.errors import RedpencilError, naming
@@ -32,7 +31,6 @@ from redpencil.evaluation.judges import (
     pair_outputs,
 )
 from redpencil.evaluation.llm_judge import ORDERS, JudgeStyle, Orders, judge_job, judge_name
-from redpencil.providers.job import Plan
 from redpencil.records import Comparison, Preference, Response, read_jsonl, write_jsonl
 from redpencil.world.build import make_oracle
 
@@ -99,12 +97,11 @@ class Inputs:
         "--base-url http://localhost:8000/v1 --model Qwen/Qwen3-8B --out judgements.jsonl",
     ),
 )
-@with_job_options
+@with_options
 def judge(
     context: typer.Context,
     judge: Annotated[str, typer.Option(metavar="JUDGE", help=f"llm, a large language model; {JUDGE_HELP}")],
     out: Annotated[Path, typer.Option(metavar="JSONL", help="Where the judgements go; first is the policy's.")],
-    options: JobOptions,
     policy: Annotated[Path | None, typer.Option(metavar="JSONL", help="The policy's responses.")] = None,
     reference: Annotated[
         Path | None, typer.Option(metavar="JSONL", help="The reference's responses to the same prompts.")
@@ -146,6 +143,8 @@ def judge(
             "folder.",
         ),
     ] = None,
+    *,
+    options: JobOptions,
 ) -> None:
     """Compare a policy's responses with a reference's, matched by id.
 
@@ -259,6 +258,12 @@ class JudgeRun(JobRun[Pairing, Comparison]):
     noun = "pair"
     rounds = ("judge",)
     beyond_estimate = "thinking costs extra"
+    plan_keys = ("pairs", "same", "answered")
+    plan_line = (
+        "{rows:,} pairs, {skipped:,} of them with the same text on both sides: {answered:,} requests answered before, "
+        "{to_ask:,} to ask"
+    )
+    asking = "{to_ask:,} requests about {rows:,} pairs"
 
     judge: str
     verdicts: Counter[str] = field(default_factory=lambda: Counter({one.value: 0 for one in Preference}))
@@ -266,28 +271,9 @@ class JudgeRun(JobRun[Pairing, Comparison]):
     flipped: int = 0
     problems: Counter[str] = field(default_factory=Counter)
 
-    def plan_row(self, plan: Plan) -> dict[str, Any]:
-        return {
-            "pairs": plan.rows,
-            "same": plan.skipped,
-            "answered": plan.answered,
-            "to_ask": plan.to_ask,
-            "interrupted": plan.interrupted,
-            "input_bytes": plan.input_bytes,
-            "output_bytes": plan.output_bytes,
-        }
-
-    def plan_line(self, plan: Plan) -> str:
-        return (
-            f"{plan.rows:,} pairs, {plan.skipped:,} of them with the same text on both sides: {plan.answered:,} "
-            f"requests answered before, {plan.to_ask:,} to ask"
-        )
-
-    def share(self, plan: Plan) -> str:
-        return f"{plan.to_ask:,} requests about {plan.rows:,} pairs"
-
     def count(self, row: Comparison) -> None:
         self.verdicts[row.preference.value] += 1
+        self.unanswered += row.preference is Preference.NONE
         self.same_text += "same_text" in row.meta
         self.flipped += bool(row.meta.get("flipped"))
         if "problem" in row.meta:
@@ -297,9 +283,6 @@ class JudgeRun(JobRun[Pairing, Comparison]):
                 self.failures.add(order["why"])
             else:
                 self.answered += 1
-
-    def without_answer(self) -> int:
-        return self.verdicts[Preference.NONE.value]
 
     def summary(self, rows: int) -> dict[str, Any]:
         return {

@@ -3,9 +3,12 @@
 Hyperparameters have no flags of their own: they are in a recipe or in `--set`, and `redpencil keys` lists them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -63,6 +66,63 @@ def settings(
     flags: dict[str, Any] = {"device": device, "prompt_template": template}
     flags["seeds"] = None if seed is None else (seed,)
     return with_flags(loaded, flags)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeOptions:
+    """The options that make up the recipe of a command; `with_options` gives them to it."""
+
+    recipe: RecipeOption = None
+    set_: SetOption = None
+    seed: SeedOption = None
+    device: DeviceOption = None
+
+    def settings(self) -> Recipe:
+        """Return the recipe that these options add up to."""
+        return settings(self.recipe, self.set_, device=self.device, seed=self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions(RecipeOptions):
+    """The same for a command with a model, whose prompt template may be named."""
+
+    template: TemplateOption = None
+
+    def settings(self) -> Recipe:
+        return settings(self.recipe, self.set_, device=self.device, seed=self.seed, template=self.template)
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a Typer command the options in dataclasses after its own.
+
+    Each argument whose type is a dataclass becomes the options that are its fields, those of its base class last.
+    """
+    parameters = signature(command, eval_str=True).parameters.values()
+    groups = {one.name: one.annotation for one in parameters if is_dataclass(one.annotation)}
+    own = [one for one in parameters if one.name not in groups]
+    shared = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for group in groups.values()
+        for name, default, annotation in _fields_of(group)
+    ]
+
+    @wraps(command)
+    def wrapper(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{one.name: values.pop(one.name) for one in fields(group)})
+        command(**values)
+
+    wrapper.__signature__ = Signature([*own, *shared])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {one.name: one.annotation for one in (*own, *shared)}
+    return wrapper
+
+
+def _fields_of(group: type[Any]) -> list[tuple[str, Any, Any]]:
+    """Return name, default and type of each field, those of the class before those of its bases."""
+    defaults = {one.name: one.default for one in fields(group)}
+    hints = get_type_hints(group, include_extras=True)
+    names = [name for base in group.__mro__ for name in vars(base).get("__annotations__", {})]
+    return [(name, defaults[name], hints[name]) for name in names]
 
 
 def runtime_of(recipe: Recipe) -> "Runtime":
