@@ -10,7 +10,7 @@ import typer
 
 from redpencil.cli.job_options import MODEL_PANEL, JobOptions, prepare
 from redpencil.cli.llm_job import JobRun, run_job
-from redpencil.cli.options import examples, with_options
+from redpencil.cli.options import examples, option, with_options
 from redpencil.cli.output import say
 from redpencil.editing.edit import EditStyle, edit_job
 from redpencil.editing.prompt import FIGURE_2, PRIMERS, Primer, read_template
@@ -34,36 +34,30 @@ app = typer.Typer()
 @with_options
 def edit(
     context: typer.Context,
-    responses: Annotated[Path, typer.Option(metavar="JSONL", help="Responses to edit.")],
-    out: Annotated[Path, typer.Option(metavar="JSONL", help="Where the edits go.")],
+    responses: Annotated[Path, option("JSONL", "Responses to edit.")],
+    out: Annotated[Path, option("JSONL", "Where the edits go.")],
     provider: Annotated[
         str,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=MODEL_PANEL,
-            help="anthropic; openai, for every OpenAI-compatible server; local, a Hugging Face folder; world, the "
+        option(
+            "NAME",
+            "anthropic; openai, for every OpenAI-compatible server; local, a Hugging Face folder; world, the "
             "small world's scripted editor.",
+            panel=MODEL_PANEL,
         ),
     ],
     template: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Request with {question}, {input}, {response}. Default: the paper's Figure 2."
-        ),
+        Path | None, option("FILE", "Request with {question}, {input}, {response}. Default: the paper's Figure 2.")
     ] = None,
     primer: Annotated[
         str | None,
-        typer.Option(
-            metavar="WHERE",
-            help="Where the template's beginning of the answer goes: turn, for models that continue it; text, at the "
+        option(
+            "WHERE",
+            "Where the template's beginning of the answer goes: turn, for models that continue it; text, at the "
             "end of the request; none. Default: text for hosted models, else turn.",
         ),
     ] = None,
     min_kept: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, metavar="SHARE", help="Ask once more for an edit that keeps a smaller share of the words."
-        ),
+        float, option("SHARE", "Ask once more for an edit that keeps a smaller share of the words.", min=0, max=1)
     ] = 0.5,
     *,
     options: JobOptions,

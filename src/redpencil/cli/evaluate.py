@@ -19,6 +19,7 @@ from redpencil.cli.options import (
     SetOption,
     examples,
     named_codec,
+    option,
     runtime_of,
     settings,
 )
@@ -102,28 +103,24 @@ def win_rate(
     judgements: Annotated[list[Path], typer.Argument(metavar="JUDGEMENTS...", help="One file for each policy.")],
     format_: Annotated[
         str,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help="redpencil: what `judge` writes, and the comparisons that people made; alpaca-eval: AlpacaEval's "
+        option(
+            "NAME",
+            "redpencil: what `judge` writes, and the comparisons that people made; alpaca-eval: AlpacaEval's "
             "annotations.json.",
+            "--format",
         ),
     ] = "redpencil",
     by: Annotated[
         str | None,
-        typer.Option(
-            metavar="KEY",
-            help="Key of a row that holds the kind of its prompt. Default: category, dataset or subset, whichever the "
+        option(
+            "KEY",
+            "Key of a row that holds the kind of its prompt. Default: category, dataset or subset, whichever the "
             "rows have.",
         ),
     ] = None,
-    confidence: Annotated[
-        float, typer.Option(min=0.5, max=0.999, metavar="SHARE", help="Confidence of the intervals.")
-    ] = 0.95,
-    resamples: Annotated[
-        int, typer.Option(min=100, metavar="N", help="Bootstrap samples; the ranking takes a tenth of them.")
-    ] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the bootstrap.")] = 0,
+    confidence: Annotated[float, option("SHARE", "Confidence of the intervals.", min=0.5, max=0.999)] = 0.95,
+    resamples: Annotated[int, option("N", "Bootstrap samples; the ranking takes a tenth of them.", min=100)] = 10_000,
+    seed: Annotated[int, option("N", "Seed of the bootstrap.", min=0)] = 0,
     json: JsonOption = False,
 ) -> None:
     """Show how often each policy was preferred to its reference; a tie counts one half (Table 1).
@@ -315,10 +312,7 @@ def _estimate_cell(estimate: Estimate | None) -> str:
 )
 def judge(
     judgements: Annotated[list[Path], typer.Argument(metavar="JUDGEMENTS...", help="One file for each judge.")],
-    against: Annotated[
-        Path | None,
-        typer.Option(metavar="JSONL", help="People's comparisons of the same pairs, matched by id."),
-    ] = None,
+    against: Annotated[Path | None, option("JSONL", "People's comparisons of the same pairs, matched by id.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Measure judges: agreement with people, bias for order and length, missing verdicts, cost.
@@ -379,20 +373,15 @@ def _number(value: float | None) -> str:
     ),
 )
 def reward(
-    model: Annotated[list[Path], typer.Option(metavar="FOLDER", help="Reward checkpoint. Repeatable.")],
-    edits: Annotated[JsonlFiles, typer.Option(metavar="JSONL", help="Held-out edits. Repeatable.")] = None,
-    comparisons: Annotated[JsonlFiles, typer.Option(metavar="JSONL", help="Held-out comparisons. Repeatable.")] = None,
+    model: Annotated[list[Path], option("FOLDER", "Reward checkpoint. Repeatable.")],
+    edits: Annotated[JsonlFiles, option("JSONL", "Held-out edits. Repeatable.")] = None,
+    comparisons: Annotated[JsonlFiles, option("JSONL", "Held-out comparisons. Repeatable.")] = None,
     rewardbench: Annotated[
-        JsonlFiles, typer.Option(metavar="FILE", help="Rows of RewardBench: JSONL, JSON, CSV or Parquet. Repeatable.")
+        JsonlFiles, option("FILE", "Rows of RewardBench: JSONL, JSON, CSV or Parquet. Repeatable.")
     ] = None,
-    pairs: Annotated[
-        JsonlFiles, typer.Option(metavar="JSONL", help="Held-out pairs that `align` wrote. Repeatable.")
-    ] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the results as a page.")] = None,
-    shown: Annotated[
-        int,
-        typer.Option("--examples", min=0, max=100, metavar="N", help="Worst pairs of each type of edit to keep."),
-    ] = 5,
+    pairs: Annotated[JsonlFiles, option("JSONL", "Held-out pairs that `align` wrote. Repeatable.")] = None,
+    html: Annotated[Path | None, option("FILE", "Also write the results as a page.")] = None,
+    shown: Annotated[int, option("N", "Worst pairs of each type of edit to keep.", "--examples", min=0, max=100)] = 5,
     json: JsonOption = False,
     recipe: RecipeOption = None,
     set_: SetOption = None,
@@ -510,10 +499,8 @@ def _print_pair(pair: WorstPair) -> None:
 
 @app.command(epilog=examples("redpencil evaluate efficiency --token runs/q/ppo-token --sequence runs/q/ppo-edits"))
 def efficiency(
-    token: Annotated[Path, typer.Option(metavar="FOLDER", help="PPO stage folder of the policy with token rewards.")],
-    sequence: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="PPO stage folder of the policy with one reward at the end.")
-    ],
+    token: Annotated[Path, option("FOLDER", "PPO stage folder of the policy with token rewards.")],
+    sequence: Annotated[Path, option("FOLDER", "PPO stage folder of the policy with one reward at the end.")],
     json: JsonOption = False,
 ) -> None:
     """Find when PPO on token rewards first reaches the best win rate of PPO on sequence rewards (Table 3)."""

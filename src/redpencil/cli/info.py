@@ -21,7 +21,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from redpencil.cli.options import JsonOption, examples
+from redpencil.cli.options import JsonOption, examples, option
 from redpencil.cli.output import check_out_file, console, print_json
 from redpencil.config import ArmConfig, Recipe, RewardModelConfig
 from redpencil.errors import RedpencilError
@@ -59,9 +59,7 @@ def keys(
         str | None, typer.Argument(metavar="SECTION", help="Only this section, such as ppo. Default: all.")
     ] = None,
     json: JsonOption = False,
-    markdown: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all keys as a Markdown page instead.")
-    ] = None,
+    markdown: Annotated[Path | None, option("FILE", "Write all keys as a Markdown page instead.")] = None,
 ) -> None:
     """List every recipe key with its type, default and meaning."""
     sections = {"": list(_top_rows())} | {name: list(_section_rows(name)) for name in _section_names()}

@@ -16,7 +16,7 @@ from redpencil.cli.job_options import (
     prepare,
 )
 from redpencil.cli.llm_job import Failures, JobRun, run_job
-from redpencil.cli.options import examples, runtime_of, with_options
+from redpencil.cli.options import examples, option, runtime_of, with_options
 from redpencil.cli.output import check_out_file, print_json, say, working
 from redpencil.config import Recipe, WorldConfig
 from redpencil.errors import RedpencilError, naming
@@ -100,33 +100,31 @@ class Inputs:
 @with_options
 def judge(
     context: typer.Context,
-    judge: Annotated[str, typer.Option(metavar="JUDGE", help=f"llm, a large language model; {JUDGE_HELP}")],
-    out: Annotated[Path, typer.Option(metavar="JSONL", help="Where the judgements go; first is the policy's.")],
-    policy: Annotated[Path | None, typer.Option(metavar="JSONL", help="The policy's responses.")] = None,
-    reference: Annotated[
-        Path | None, typer.Option(metavar="JSONL", help="The reference's responses to the same prompts.")
-    ] = None,
+    judge: Annotated[str, option("JUDGE", f"llm, a large language model; {JUDGE_HELP}")],
+    out: Annotated[Path, option("JSONL", "Where the judgements go; first is the policy's.")],
+    policy: Annotated[Path | None, option("JSONL", "The policy's responses.")] = None,
+    reference: Annotated[Path | None, option("JSONL", "The reference's responses to the same prompts.")] = None,
     comparisons: Annotated[
         Path | None,
-        typer.Option(
-            metavar="JSONL",
-            help="Instead of these two: pairs that people or others have compared, to be compared anew; see "
+        option(
+            "JSONL",
+            "Instead of these two: pairs that people or others have compared, to be compared anew; see "
             "`redpencil evaluate judge`.",
         ),
     ] = None,
     template: Annotated[
         str,
-        typer.Option(
-            metavar="NAME",
-            help="The request to an LLM: default, alpaca-eval, alpaca-eval-mark, or a file with {instruction}, "
+        option(
+            "NAME",
+            "The request to an LLM: default, alpaca-eval, alpaca-eval-mark, or a file with {instruction}, "
             "{input}, {output_1} and {output_2}.",
         ),
     ] = "default",
     orders: Annotated[
         str,
-        typer.Option(
-            metavar="HOW",
-            help="both: an LLM sees each pair in both orders, and disagreement is a tie; one: in one order, drawn at "
+        option(
+            "HOW",
+            "both: an LLM sees each pair in both orders, and disagreement is a tie; one: in one order, drawn at "
             "random.",
         ),
     ] = "both",
@@ -136,11 +134,10 @@ def judge(
     ] = False,
     provider: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=MODEL_PANEL,
-            help="Provider of an LLM: anthropic; openai, for every OpenAI-compatible server; local, a Hugging Face "
-            "folder.",
+        option(
+            "NAME",
+            "Provider of an LLM: anthropic; openai, for every OpenAI-compatible server; local, a Hugging Face folder.",
+            panel=MODEL_PANEL,
         ),
     ] = None,
     *,

@@ -19,25 +19,26 @@ if TYPE_CHECKING:  # loads torch
     from redpencil.models.codec import Codec
     from redpencil.models.runtime import Runtime
 
+
+def option(metavar: str, help: str, *flags: str, panel: str | None = None, **more: Any) -> Any:
+    """Describe an option with a value: the name of the value, and what the option is for."""
+    return typer.Option(*flags, metavar=metavar, help=help, rich_help_panel=panel, **more)
+
+
 RecipeOption = Annotated[
-    Path | None,
-    typer.Option("--recipe", metavar="YAML", help="Recipe that gives the hyperparameters. Default: the paper's."),
+    Path | None, option("YAML", "Recipe that gives the hyperparameters. Default: the paper's.", "--recipe")
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Set a recipe key, such as ppo.kl_coef=0.1; see `redpencil keys`. Repeatable.",
-    ),
+    option("KEY=VALUE", "Set a recipe key, such as ppo.kl_coef=0.1; see `redpencil keys`. Repeatable.", "--set"),
 ]
-DeviceOption = Annotated[str | None, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
-SeedOption = Annotated[int | None, typer.Option(metavar="N", help="Seed. Default: the recipe's first, else 0.")]
+DeviceOption = Annotated[str | None, option("DEVICE", "auto, cpu, cuda or cuda:N.")]
+SeedOption = Annotated[int | None, option("N", "Seed. Default: the recipe's first, else 0.")]
 TemplateOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="TEXT",
-        help="Text around a prompt, with {prompt} in it, or `chat`. Default: the one the checkpoint was trained with.",
+    option(
+        "TEXT",
+        "Text around a prompt, with {prompt} in it, or `chat`. Default: the one the checkpoint was trained with.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from redpencil.cli.options import DeviceOption, JsonOption, SetOption, examples, runtime_of, with_options
+from redpencil.cli.options import DeviceOption, JsonOption, SetOption, examples, option, runtime_of, with_options
 from redpencil.cli.output import Board, board_for, check_out_file, console, print_json, print_table, say
 from redpencil.config import Recipe
 from redpencil.pipeline.execute import Event, Listener
@@ -26,17 +26,12 @@ from redpencil.report.tables import Cell
 from redpencil.results import AblationResults
 
 app = typer.Typer()
-OutOption = Annotated[
-    Path | None, typer.Option("--out", metavar="FOLDER", help="Run folder. Default: runs/ and the recipe's name.")
-]
+OutOption = Annotated[Path | None, option("FOLDER", "Run folder. Default: runs/ and the recipe's name.", "--out")]
 JobsOption = Annotated[
-    int | None,
-    typer.Option(min=1, metavar="N", help="Stages that run at the same time. Default: one a CPU core, one on a GPU."),
+    int | None, option("N", "Stages that run at the same time. Default: one a CPU core, one on a GPU.", min=1)
 ]
-SeedsOption = Annotated[
-    list[int] | None, typer.Option("--seed", metavar="N", help="Seed in place of the recipe's. Repeatable.")
-]
-MarkdownOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the results as Markdown.")]
+SeedsOption = Annotated[list[int] | None, option("N", "Seed in place of the recipe's. Repeatable.", "--seed")]
+MarkdownOption = Annotated[Path | None, option("FILE", "Also write the results as Markdown.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +132,10 @@ def ablate(
             metavar="RECIPE.yaml", help="A base recipe, groups of variants, seeds; see recipes/ablations.yaml."
         ),
     ],
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Folder of all runs. Default: runs/ and its name.")
-    ] = None,
+    out: Annotated[Path | None, option("FOLDER", "Folder of all runs. Default: runs/ and its name.", "--out")] = None,
     seed: SeedsOption = None,
     jobs: JobsOption = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="GROUP", help="Only this group of variants. Repeatable.")
-    ] = None,
+    only: Annotated[list[str] | None, option("GROUP", "Only this group of variants. Repeatable.", "--only")] = None,
     json: JsonOption = False,
     markdown: MarkdownOption = None,
 ) -> None:

@@ -17,6 +17,7 @@ from redpencil.cli.options import (
     TemplateOption,
     examples,
     named_codec,
+    option,
     runtime_of,
     settings,
 )
@@ -54,15 +55,12 @@ class Scores:
 )
 def score(
     model: Annotated[
-        list[Path],
-        typer.Option(metavar="FOLDER", help="Reward checkpoint, with any tokenizer. Give it twice to compare two."),
+        list[Path], option("FOLDER", "Reward checkpoint, with any tokenizer. Give it twice to compare two.")
     ],
-    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="A prompt, with --response.")] = None,
-    response: Annotated[str | None, typer.Option(metavar="TEXT", help="A response, with --prompt.")] = None,
-    responses: Annotated[
-        Path | None, typer.Option(metavar="JSONL", help="Responses, instead of --prompt and --response.")
-    ] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the heat-maps as a page.")] = None,
+    prompt: Annotated[str | None, option("TEXT", "A prompt, with --response.")] = None,
+    response: Annotated[str | None, option("TEXT", "A response, with --prompt.")] = None,
+    responses: Annotated[Path | None, option("JSONL", "Responses, instead of --prompt and --response.")] = None,
+    html: Annotated[Path | None, option("FILE", "Write the heat-maps as a page.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each response.")] = False,
     standardise: Annotated[
         bool, typer.Option("--standardise", help="Divide token rewards by the model's scale, as PPO does.")

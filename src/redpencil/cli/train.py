@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from redpencil.cli.judge import JUDGE_HELP, check_judge, make_judge
-from redpencil.cli.options import ModelOptions, codec_of, examples, runtime_of, with_options
+from redpencil.cli.options import ModelOptions, codec_of, examples, option, runtime_of, with_options
 from redpencil.cli.output import board_for, check_out_file, say, say_skipped, working
 from redpencil.config import METHODS, Method, Recipe
 from redpencil.errors import RedpencilError
@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # It loads torch.
     from redpencil.pipeline.stages import Watch
 
 app = typer.Typer()
-OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Stage folder; gets checkpoint/ and metrics.")]
-PolicyOption = Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the SFT policy.")]
+OutOption = Annotated[Path, option("FOLDER", "Stage folder; gets checkpoint/ and metrics.", "--out")]
+PolicyOption = Annotated[Path, option("FOLDER", "Checkpoint of the SFT policy.")]
 
 
 def setup_of(recipe: Recipe, folder: Path) -> Setup:
@@ -69,8 +69,8 @@ def training_stage(
 )
 @with_options
 def sft(
-    model: Annotated[Path, typer.Option(metavar="FOLDER", help="Base model; one without weights starts from scratch.")],
-    data: Annotated[Path, typer.Option(metavar="JSONL", help="Rows of prompt and response.")],
+    model: Annotated[Path, option("FOLDER", "Base model; one without weights starts from scratch.")],
+    data: Annotated[Path, option("JSONL", "Rows of prompt and response.")],
     out: OutOption,
     *,
     options: ModelOptions,
@@ -98,15 +98,11 @@ def sft(
 )
 @with_options
 def reward(
-    model: Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the SFT policy: the backbone.")],
-    pairs: Annotated[Path, typer.Option(metavar="JSONL", help="Pairs that `redpencil align` wrote.")],
-    samples: Annotated[
-        Path, typer.Option(metavar="JSONL", help="Responses of the SFT policy; they give centre and scale.")
-    ],
+    model: Annotated[Path, option("FOLDER", "Checkpoint of the SFT policy: the backbone.")],
+    pairs: Annotated[Path, option("JSONL", "Pairs that `redpencil align` wrote.")],
+    samples: Annotated[Path, option("JSONL", "Responses of the SFT policy; they give centre and scale.")],
     out: OutOption,
-    entry: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Entry of the recipe's reward_models whose options to use.")
-    ] = None,
+    entry: Annotated[str | None, option("NAME", "Entry of the recipe's reward_models whose options to use.")] = None,
     *,
     options: ModelOptions,
 ) -> None:
@@ -134,9 +130,7 @@ def check_entry(entry: str | None, known: Mapping[str, Any], section: str) -> No
 class MethodOptions(ModelOptions):
     """The options that a command of a method has, whatever it learns from."""
 
-    arm: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Entry of the recipe's arms (its policies) whose options to use.")
-    ] = None
+    arm: Annotated[str | None, option("NAME", "Entry of the recipe's arms (its policies) whose options to use.")] = None
 
     def of(self, method: Method, config: Recipe) -> Any:
         """Return the recipe's section of the method, with what differs for the arm."""
@@ -157,9 +151,9 @@ class TrainOptions(MethodOptions):
     """The options of a method that trains, which a judge may watch."""
 
     reference_outputs: Annotated[
-        Path | None, typer.Option(metavar="JSONL", help="The reference's responses to the validation prompts.")
+        Path | None, option("JSONL", "The reference's responses to the validation prompts.")
     ] = None
-    judge: Annotated[str | None, typer.Option(metavar="JUDGE", help=JUDGE_HELP)] = None
+    judge: Annotated[str | None, option("JUDGE", JUDGE_HELP)] = None
 
     def check(self, prompts: Path | None, *, alone: bool) -> None:
         """Check that what watches training is complete; `alone` allows validation prompts without a judge."""
@@ -210,11 +204,10 @@ def _pairs_command(method: Method) -> Callable[..., None]:
 
     def command(
         policy: PolicyOption,
-        pairs: Annotated[Path, typer.Option(metavar="JSONL", help=f"Pairs that `redpencil align` made of {kinds}.")],
+        pairs: Annotated[Path, option("JSONL", f"Pairs that `redpencil align` made of {kinds}.")],
         out: OutOption,
         validation_prompts: Annotated[
-            Path | None,
-            typer.Option(metavar="JSONL", help="Prompts on which training is watched, with the next two options."),
+            Path | None, option("JSONL", "Prompts on which training is watched, with the next two options.")
         ] = None,
         *,
         options: TrainOptions,
@@ -232,20 +225,17 @@ def _rewards_command(method: Method) -> Callable[..., None]:
         policy: PolicyOption,
         reward_model: Annotated[
             Path,
-            typer.Option(
-                metavar="FOLDER",
-                help=f"Reward checkpoint, of the level that {name}.reward needs. Tokenizer and prompt template may be "
+            option(
+                "FOLDER",
+                f"Reward checkpoint, of the level that {name}.reward needs. Tokenizer and prompt template may be "
                 "its own.",
             ),
         ],
-        prompts: Annotated[Path, typer.Option(metavar="JSONL", help="Prompts to train on.")],
-        validation_prompts: Annotated[
-            Path, typer.Option(metavar="JSONL", help="Prompts on which training is watched.")
-        ],
+        prompts: Annotated[Path, option("JSONL", "Prompts to train on.")],
+        validation_prompts: Annotated[Path, option("JSONL", "Prompts on which training is watched.")],
         out: OutOption,
         sequence_reward_model: Annotated[
-            Path | None,
-            typer.Option(metavar="FOLDER", help=f"With {name}.reward=both: the sequence-level one, for the response."),
+            Path | None, option("FOLDER", f"With {name}.reward=both: the sequence-level one, for the response.")
         ] = None,
         *,
         options: TrainOptions,
@@ -267,12 +257,10 @@ def _rewards_command(method: Method) -> Callable[..., None]:
 
 def _choose_command(method: Method) -> Callable[..., None]:
     def command(
-        policy: Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the policy that is sampled.")],
-        reward_model: Annotated[
-            Path, typer.Option(metavar="FOLDER", help="Reward checkpoint of either level; it picks the best.")
-        ],
-        prompts: Annotated[Path, typer.Option(metavar="JSONL", help="Prompts to answer.")],
-        out: Annotated[Path, typer.Option(metavar="JSONL", help="Where the responses go.")],
+        policy: Annotated[Path, option("FOLDER", "Checkpoint of the policy that is sampled.")],
+        reward_model: Annotated[Path, option("FOLDER", "Reward checkpoint of either level; it picks the best.")],
+        prompts: Annotated[Path, option("JSONL", "Prompts to answer.")],
+        out: Annotated[Path, option("JSONL", "Where the responses go.")],
         *,
         options: MethodOptions,
     ) -> None:
