@@ -470,8 +470,8 @@ def _print_reward_models(evaluation: RewardEvals) -> None:
         for key in _IN_TERMINAL:
             _print_report_table(group_table(evaluation, test, key), of=test)
         for name, model in evaluation.models.items():
-            errors = model.readings[test].errors
-            worst = [] if errors is None else sorted(chain(*errors.worst.values()), key=lambda pair: pair.margin)
+            by_type = model.readings[test].worst or {}
+            worst = sorted(chain(*by_type.values()), key=lambda pair: pair.margin)
             if worst:
                 console.print(f"\nWorst pairs of {test} for {name}", style="bold")
             for pair in worst[:WORST]:

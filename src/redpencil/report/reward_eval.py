@@ -153,9 +153,8 @@ def _edits_of(results: RewardEvals, test: str) -> dict[str, Any]:
 
 
 def _worst_of(reading: RewardEval) -> list[dict[str, Any]]:
-    if reading.errors is None:
-        return []
-    return [{"type": kind, "cards": [_card(pair) for pair in pairs]} for kind, pairs in reading.errors.worst.items()]
+    worst = reading.worst or {}
+    return [{"type": kind, "cards": [_card(pair) for pair in pairs]} for kind, pairs in worst.items()]
 
 
 def _card(pair: WorstPair) -> dict[str, Any]:
