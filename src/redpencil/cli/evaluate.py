@@ -171,7 +171,7 @@ def _or_warning(what: str, warnings: list[str]) -> Iterator[None]:
 
 
 def _compare(first: Sequence[Case], second: Sequence[Case], how: Interval) -> Paired:
-    return paired(*shared_scores(first, second), confidence=how.confidence, resamples=how.resamples, seed=how.seed)
+    return paired(*shared_scores(first, second), **asdict(how))
 
 
 def _ranking(cases: Mapping[str, Sequence[Case]], how: Interval) -> list[Ranked]:

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -55,16 +55,6 @@ class Case:
     reference: str = ""
     annotator: str = ""
     traits: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def length(self) -> int:
-        """Length of the policy's response in characters."""
-        return len(self.response)
-
-    @property
-    def other_length(self) -> int:
-        """Length of the reference's response in characters."""
-        return len(self.other)
 
     def category(self, key: str | None = None) -> str | None:
         """Return the category of the prompt: the trait `key`, else the first of `CATEGORY_KEYS` that is present."""
@@ -118,17 +108,8 @@ def _redpencil(path: Path) -> Iterator[Case]:
         # People's comparisons name the models by their sides.
         policy = str(row.meta.get("policy") or row.meta.get("first_model") or "")
         reference = str(row.meta.get("reference") or row.meta.get("second_model") or "")
-        yield Case(
-            row.id,
-            row.prompt,
-            SCORES.get(row.preference),
-            row.first,
-            row.second,
-            policy,
-            reference,
-            row.annotator,
-            row.meta,
-        )
+        texts, names = (row.first, row.second), (policy, reference, row.annotator)
+        yield Case(row.id, row.prompt, SCORES.get(row.preference), *texts, *names, row.meta)
 
 
 def _is_array(path: Path) -> bool:
@@ -154,7 +135,7 @@ def _alpaca_eval(path: Path) -> Iterator[Case]:
             instruction = _text(row.values, "instruction", path, number)
             seen[instruction] += 1
             name = instruction if seen[instruction] == 1 else f"{instruction} ({seen[instruction]})"
-            yield Case(name, instruction, score, texts[0], texts[1], names[0], names[1], traits=row.values)
+            yield Case(name, instruction, score, *texts, *names, traits=row.values)
 
 
 def _text(values: Mapping[str, Any], name: str, path: Path, number: int) -> str:
@@ -250,12 +231,10 @@ def policy_win_rate(cases: Sequence[Case], interval: Interval | None = None) -> 
         )
     scores = [case.score for case in decided if case.score is not None]
     rate = mean_in_percent(scores, "comparisons")
-    low, high = bootstrap_interval(
-        scores, confidence=interval.confidence, resamples=interval.resamples, seed=interval.seed
-    )
+    low, high = bootstrap_interval(scores, **asdict(interval))
     if math.isnan(low) and len(scores) > 1:
         low, high = wilson_interval(scores[0], len(scores), interval.confidence)
-    lengths = [case.length for case in decided], [case.other_length for case in decided]
+    lengths = [len(case.response) for case in decided], [len(case.other) for case in decided]
     return PolicyWinRate(
         win_rate=rate.value,
         standard_error=rate.standard_error,
@@ -266,8 +245,8 @@ def policy_win_rate(cases: Sequence[Case], interval: Interval | None = None) -> 
         losses=sum(score < 0.5 for score in scores),
         draws=sum(score == 0.5 for score in scores),
         unparsed=len(cases) - len(decided),
-        mean_length=_mean([case.length for case in cases]),
-        mean_length_reference=_mean([case.other_length for case in cases]),
+        mean_length=_mean([len(case.response) for case in cases]),
+        mean_length_reference=_mean([len(case.other) for case in cases]),
         mean_words=_mean([len(case.response.split()) for case in cases]),
         mean_words_reference=_mean([len(case.other.split()) for case in cases]),
         length_controlled=length_controlled(scores, *lengths),
@@ -299,14 +278,14 @@ def shared_scores(first: Sequence[Case], second: Sequence[Case]) -> tuple[list[f
     missing = next(iter(first_by_id.keys() ^ second_by_id.keys()), None)
     if missing is not None:
         raise RedpencilError(f"judged on different prompts (only one has the id {missing!r})", field="id")
-    other = next((name for name, case in first_by_id.items() if case.prompt != second_by_id[name].prompt), None)
+    both = {name: (case, second_by_id[name]) for name, case in first_by_id.items()}
+    other = next((name for name, (a, b) in both.items() if a.prompt != b.prompt), None)
     if other is not None:
         raise RedpencilError(f"judged on different prompts (both have the id {other!r})", field="id")
-    other = next((name for name, case in first_by_id.items() if case.other != second_by_id[name].other), None)
+    other = next((name for name, (a, b) in both.items() if a.other != b.other), None)
     if other is not None:
         raise RedpencilError(f"judged against different references (see the id {other!r})", field="second")
-    both = [(case.score, second_by_id[name].score) for name, case in first_by_id.items()]
-    pairs = [(a, b) for a, b in both if a is not None and b is not None]
+    pairs = [(a.score, b.score) for a, b in both.values() if a.score is not None and b.score is not None]
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
