@@ -10,11 +10,10 @@ import typer
 
 from redpencil.cli.job_options import MODEL_PANEL, JobOptions, prepare
 from redpencil.cli.llm_job import JobRun, run_job
-from redpencil.cli.options import examples, option, with_options
+from redpencil.cli.options import examples, one_of, option, with_options
 from redpencil.cli.output import say
 from redpencil.editing.edit import EditStyle, edit_job
 from redpencil.editing.prompt import FIGURE_2, PRIMERS, Primer, read_template
-from redpencil.errors import RedpencilError
 from redpencil.records import Edit, EditOutcome, JsonlFile, Response
 
 app = typer.Typer()
@@ -80,11 +79,10 @@ def edit(
 
 
 def _style(template: Path | None, primer: str | None, min_kept: float, *, hosted: bool) -> EditStyle:
-    chosen: Primer | None = next((known for known in PRIMERS if known == primer), None)
-    if primer is not None and chosen is None:
-        raise RedpencilError(f"no such place: {primer!r}", field="--primer", hint=f"one of {', '.join(PRIMERS)}")
+    default: Primer = "text" if hosted else "turn"
+    place = default if primer is None else one_of(primer, PRIMERS, "--primer", "place")
     request = FIGURE_2 if template is None else read_template(template)
-    return EditStyle(request, chosen or ("text" if hosted else "turn"), min_kept)
+    return EditStyle(request, place, min_kept)
 
 
 @dataclass(slots=True, kw_only=True)

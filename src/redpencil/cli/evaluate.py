@@ -19,6 +19,7 @@ from redpencil.cli.options import (
     SetOption,
     examples,
     named_codec,
+    one_of,
     option,
     runtime_of,
     settings,
@@ -45,7 +46,6 @@ from redpencil.evaluation.win_rate import (
     Case,
     Interval,
     PolicyWinRate,
-    VerdictFormat,
     by_category,
     policy_win_rate,
     read_cases,
@@ -128,7 +128,7 @@ def win_rate(
     The interval is a bootstrap interval over prompts. LC is the win rate at equal length, by a logistic regression
     as in AlpacaEval 2. Several policies are compared prompt by prompt, with a sign test, and ranked by Bradley-Terry.
     """
-    kind, how = _verdict_format(format_), Interval(confidence, resamples, seed)
+    kind, how = one_of(format_, VERDICT_FORMATS, "--format", "format"), Interval(confidence, resamples, seed)
     files = dict(zip(short_names(judgements), judgements, strict=True))
     cases = {name: read_cases(path, kind) for name, path in files.items()}
     rates, kinds = {}, {}
@@ -152,13 +152,6 @@ def win_rate(
         _print_rates(rates, kinds, compared, ranking, confidence)
         for warning in warnings:
             say(f"warning: {warning}")
-
-
-def _verdict_format(name: str) -> VerdictFormat:
-    for known in VERDICT_FORMATS:
-        if known == name:
-            return known
-    raise RedpencilError(f"no such format: {name!r}", field="--format", hint=f"one of {', '.join(VERDICT_FORMATS)}")
 
 
 @contextmanager
@@ -435,11 +428,8 @@ def _held(files: Mapping[TestKind, Sequence[Path]]) -> "list[Held]":
 
 
 def _rows(kind: TestKind, path: Path) -> list[Edit] | list[Comparison] | list[Pair]:
-    if kind == "edits":
-        return list(read_jsonl(path, Edit))
-    if kind == "pairs":
-        return list(read_jsonl(path, Pair))
-    return list(read_jsonl(path, Comparison)) if kind == "comparisons" else _reward_bench(path)
+    records: dict[TestKind, type[Any]] = {"edits": Edit, "pairs": Pair, "comparisons": Comparison}
+    return list(read_jsonl(path, records[kind])) if kind in records else _reward_bench(path)
 
 
 def _reward_bench(path: Path) -> list[Comparison]:

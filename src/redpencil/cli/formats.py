@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -18,7 +18,7 @@ from redpencil.formats.figa import Weights, load_cutter
 from redpencil.formats.reading import Imported, Wanted, import_rows
 from redpencil.formats.registry import FORMATS, find_format
 from redpencil.formats.writing import Format as ExportFormat
-from redpencil.formats.writing import Written, check_format, export, skipped_file
+from redpencil.formats.writing import check_format, export, skipped_file
 from redpencil.records import Pair
 
 app = typer.Typer()
@@ -115,7 +115,8 @@ def import_(
     if opened.unread:
         say(f"not read: the splits {', '.join(opened.unread)}; name one with --split")
     if as_json:
-        print_json(_import_summary(done, source, format_, out))
+        about = {"source": source, "format": format_, "out": str(out)}
+        print_json({**about, **asdict(done), "skipped_file": _name(done.skipped_file)})
 
 
 def _check_folder(out: Path, source: Path) -> None:
@@ -144,21 +145,6 @@ def _say_imported(done: Imported, out: Path) -> None:
     for name in done.undropped:
         advice = "; give one --drop for each column" if "," in name else ""
         say(f"warning: --drop {name}: no row has such a column{advice}")
-
-
-def _import_summary(done: Imported, source: str, format_: str, out: Path) -> dict[str, object]:
-    return {
-        "source": source,
-        "format": format_,
-        "kind": done.kind,
-        "out": str(out),
-        "rows": done.rows,
-        "records": done.records,
-        "nothing": done.nothing,
-        "bad": done.bad,
-        "undropped": done.undropped,
-        "skipped_file": None if done.skipped_file is None else str(done.skipped_file),
-    }
 
 
 class RowKind(enum.StrEnum):
@@ -230,18 +216,12 @@ def export_command(
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in done.skipped.items())
         say(f"not in it: {reasons}; listed in {done.skipped_file}")
     if json_:
-        print_json(_export_summary(done, format_, kind, out))
+        skipped = {"skipped": dict(done.skipped), "skipped_file": _name(done.skipped_file)}
+        print_json({"format": str(format_), "kind": str(kind), "out": str(out), "rows": done.rows, **skipped})
 
 
-def _export_summary(done: Written, format_: ExportFormat, kind: RowKind, out: Path) -> dict[str, object]:
-    return {
-        "format": str(format_),
-        "kind": str(kind),
-        "out": str(out),
-        "rows": done.rows,
-        "skipped": dict(done.skipped),
-        "skipped_file": None if done.skipped_file is None else str(done.skipped_file),
-    }
+def _name(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _weights(text: str) -> Weights:

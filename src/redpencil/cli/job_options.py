@@ -180,10 +180,6 @@ def prepare(
     """Check the options of a command before anything is read or sent.
 
     Args:
-        context: of the command.
-        provider: the name of the provider.
-        options: the options that the user gave.
-        out: file of the results.
         inputs: files of the rows.
         template: file of the request's template, if it is a file.
         schema: JSON schema of the answers, if it is sent.

@@ -16,7 +16,7 @@ from redpencil.cli.job_options import (
     prepare,
 )
 from redpencil.cli.llm_job import Failures, JobRun, run_job
-from redpencil.cli.options import examples, option, runtime_of, with_options
+from redpencil.cli.options import examples, one_of, option, runtime_of, with_options
 from redpencil.cli.output import check_out_file, print_json, say, working
 from redpencil.config import Recipe, WorldConfig
 from redpencil.errors import RedpencilError, naming
@@ -30,7 +30,7 @@ from redpencil.evaluation.judges import (
     pair_comparisons,
     pair_outputs,
 )
-from redpencil.evaluation.llm_judge import ORDERS, JudgeStyle, Orders, judge_job, judge_name
+from redpencil.evaluation.llm_judge import ORDERS, JudgeStyle, judge_job, judge_name
 from redpencil.records import Comparison, Preference, Response, read_jsonl, write_jsonl
 from redpencil.world.build import make_oracle
 
@@ -56,9 +56,16 @@ app = typer.Typer()
 class Inputs:
     """The files of the pairs: two files of responses, or one of comparisons."""
 
-    policy: Path | None
-    reference: Path | None
-    comparisons: Path | None
+    policy: Annotated[Path | None, option("JSONL", "The policy's responses.")] = None
+    reference: Annotated[Path | None, option("JSONL", "The reference's responses to the same prompts.")] = None
+    comparisons: Annotated[
+        Path | None,
+        option(
+            "JSONL",
+            "Instead of these two: pairs that people or others have compared, to be compared anew; see "
+            "`redpencil evaluate judge`.",
+        ),
+    ] = None
 
     @property
     def files(self) -> list[Path]:
@@ -102,16 +109,7 @@ def judge(
     context: typer.Context,
     judge: Annotated[str, option("JUDGE", f"llm, a large language model; {JUDGE_HELP}")],
     out: Annotated[Path, option("JSONL", "Where the judgements go; first is the policy's.")],
-    policy: Annotated[Path | None, option("JSONL", "The policy's responses.")] = None,
-    reference: Annotated[Path | None, option("JSONL", "The reference's responses to the same prompts.")] = None,
-    comparisons: Annotated[
-        Path | None,
-        option(
-            "JSONL",
-            "Instead of these two: pairs that people or others have compared, to be compared anew; see "
-            "`redpencil evaluate judge`.",
-        ),
-    ] = None,
+    inputs: Inputs,
     template: Annotated[
         str,
         option(
@@ -154,7 +152,6 @@ def judge(
 
     130 interrupted.
     """
-    inputs = Inputs(policy, reference, comparisons)
     if judge != LLM:
         flag = given_flag(context, _OF_LLMS)
         if flag is not None:
@@ -197,9 +194,7 @@ def _llm_provider(name: str | None) -> str:
 
 
 def _style(template: str, orders: str, seed: int) -> JudgeStyle:
-    chosen: Orders | None = next((known for known in ORDERS if known == orders), None)
-    if chosen is None:
-        raise RedpencilError(f"no such orders: {orders!r}", field="--orders", hint=f"one of {', '.join(ORDERS)}")
+    chosen = one_of(orders, ORDERS, "--orders", "orders")
     return JudgeStyle(find_template(template), chosen, seed)
 
 

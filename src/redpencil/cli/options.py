@@ -8,16 +8,18 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from redpencil.config import Recipe
+from redpencil.errors import RedpencilError
 from redpencil.recipe import default_recipe, load_recipe, with_flags
 
 if TYPE_CHECKING:  # loads torch
     from redpencil.models.codec import Codec
     from redpencil.models.runtime import Runtime
+Name = TypeVar("Name", bound=str)
 
 
 def option(metavar: str, help: str, *flags: str, panel: str | None = None, **more: Any) -> Any:
@@ -47,6 +49,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def examples(*commands: str) -> str:
     """Build the epilog of a command's help; without blank lines Typer would join the examples."""
     return "\n\n".join(["Examples:", *(f"$ {command.replace('[', chr(92) + '[')}" for command in commands)])
+
+
+def one_of(name: str, known: Sequence[Name], flag: str, what: str) -> Name:
+    """Return the known name that a flag gives.
+
+    Raises:
+        RedpencilError: naming the flag, if `what` it says is not known.
+    """
+    for one in known:
+        if one == name:
+            return one
+    raise RedpencilError(f"no such {what}: {name!r}", field=flag, hint=f"one of {', '.join(known)}")
 
 
 def settings(
@@ -94,18 +108,18 @@ class ModelOptions(RecipeOptions):
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a Typer command the options in dataclasses after its own.
+    """Give a Typer command the options in its dataclasses.
 
-    Each argument whose type is a dataclass becomes the options that are its fields, those of its base class last.
+    An argument whose type is a dataclass becomes the options that are its fields, those of a base class last.
     """
-    parameters = signature(command, eval_str=True).parameters.values()
-    groups = {one.name: one.annotation for one in parameters if is_dataclass(one.annotation)}
-    own = [one for one in parameters if one.name not in groups]
-    shared = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for group in groups.values()
-        for name, default, annotation in _fields_of(group)
-    ]
+    groups: dict[str, Any] = {}
+    options: list[Parameter] = []
+    for one in signature(command, eval_str=True).parameters.values():
+        if is_dataclass(one.annotation):
+            groups[one.name] = one.annotation
+            options += _parameters_of(one.annotation)
+        else:
+            options.append(one.replace(kind=Parameter.KEYWORD_ONLY))
 
     @wraps(command)
     def wrapper(**values: Any) -> None:
@@ -113,17 +127,15 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
             values[name] = group(**{one.name: values.pop(one.name) for one in fields(group)})
         command(**values)
 
-    wrapper.__signature__ = Signature([*own, *shared])  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {one.name: one.annotation for one in (*own, *shared)}
+    wrapper.__signature__ = Signature(options)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {one.name: one.annotation for one in options}
     return wrapper
 
 
-def _fields_of(group: type[Any]) -> list[tuple[str, Any, Any]]:
-    """Return name, default and type of each field, those of the class before those of its bases."""
-    defaults = {one.name: one.default for one in fields(group)}
-    hints = get_type_hints(group, include_extras=True)
+def _parameters_of(group: Any) -> list[Parameter]:
+    defaults, hints = {one.name: one.default for one in fields(group)}, get_type_hints(group, include_extras=True)
     names = [name for base in group.__mro__ for name in vars(base).get("__annotations__", {})]
-    return [(name, defaults[name], hints[name]) for name in names]
+    return [Parameter(name, Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hints[name]) for name in names]
 
 
 def runtime_of(recipe: Recipe) -> "Runtime":

@@ -21,7 +21,7 @@ from redpencil.cli.options import (
     runtime_of,
     settings,
 )
-from redpencil.cli.output import check_out_file, console, print_json_line, say, short_names
+from redpencil.cli.output import check_out_file, console, print_json, say, short_names
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError, naming
 from redpencil.files import whole_file
@@ -98,7 +98,7 @@ def score(
         say(f"heat-maps: {html}")
     if json:
         for index, row in enumerate(inputs):
-            print_json_line(json_row(row, scores, index))
+            print_json(json_row(row, scores, index), indent=None)
     elif html is None:
         limit = limit_of(rows)
         for scored in rows:

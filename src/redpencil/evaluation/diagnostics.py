@@ -72,8 +72,6 @@ def training_alarms(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> li
 
     Args:
         rows: lines of its `metrics.jsonl`, oldest first; step 0 is the policy before training.
-        config: the thresholds.
-        stage: its name.
     """
     alarms = [next(check(rows, config, stage), None) for check in _CHECKS]
     return sorted((alarm for alarm in alarms if alarm is not None), key=lambda alarm: alarm.step or 0)
@@ -85,7 +83,6 @@ def result_alarms(results: Mapping[str, Any], own_kind: Mapping[str, str], confi
     Args:
         results: its `results.json`.
         own_kind: for each reward model the kind of pairs that it was trained on and is measured on here.
-        config: the thresholds.
     """
     return [*_weak_reward_models(results, own_kind, config), *_no_better_policies(results, config)]
 

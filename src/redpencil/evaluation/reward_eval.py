@@ -441,11 +441,10 @@ def reward_bench(margins: Floats, subsets: Sequence[str]) -> RewardBench:
     if not rows:
         raise RedpencilError("no pairs to score", hint="give at least one")
     accuracies = {name: accuracy_interval(of_subset) for name, of_subset in rows.items()}
-    sections = {}
-    for section, names in SECTIONS.items():
-        score = _section({name: accuracies[name] for name in names if name in accuracies})
-        if score is not None:
-            sections[section] = score
+    of_sections = {
+        section: {name: accuracies[name] for name in names if name in accuracies} for section, names in SECTIONS.items()
+    }
+    sections = {section: _section(of_section) for section, of_section in of_sections.items() if of_section}
     return RewardBench(
         subsets=accuracies,
         sections=sections,
@@ -454,13 +453,13 @@ def reward_bench(margins: Floats, subsets: Sequence[str]) -> RewardBench:
     )
 
 
-def _section(subsets: Mapping[str, Accuracy]) -> float | None:
+def _section(subsets: Mapping[str, Accuracy]) -> float:
     """Average over the pairs of the subsets; mathematics, if it is there, weighs as much as all others together."""
     others = [one for name, one in subsets.items() if name != MATHEMATICS]
     parts = [subsets[MATHEMATICS].value] if MATHEMATICS in subsets else []
     if others:
         parts.append(sum(one.value * one.n for one in others) / sum(one.n for one in others))
-    return _mean(parts) if parts else None
+    return _mean(parts)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -105,11 +105,14 @@ def _redpencil(path: Path) -> Iterator[Case]:
             hint="AlpacaEval's annotations need --format alpaca-eval",
         )
     for row in read_jsonl(path, Comparison):
-        # People's comparisons name the models by their sides.
-        policy = str(row.meta.get("policy") or row.meta.get("first_model") or "")
-        reference = str(row.meta.get("reference") or row.meta.get("second_model") or "")
-        texts, names = (row.first, row.second), (policy, reference, row.annotator)
+        texts, names = (row.first, row.second), (*models_of(row.meta), row.annotator)
         yield Case(row.id, row.prompt, SCORES.get(row.preference), *texts, *names, row.meta)
+
+
+def models_of(meta: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the names of the models of a comparison; people's rows name them by their sides."""
+    policy, reference = meta.get("policy") or meta.get("first_model"), meta.get("reference") or meta.get("second_model")
+    return str(policy or ""), str(reference or "")
 
 
 def _is_array(path: Path) -> bool:
