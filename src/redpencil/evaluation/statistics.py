@@ -344,8 +344,8 @@ def paired(
     differences = [a - b for a, b in zip(first, second, strict=True)]
     low, high = bootstrap_interval(differences, confidence=confidence, resamples=resamples, seed=seed)
     better, worse = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
-    ends, sign = {"low": 100 * low, "high": 100 * high}, sign_test(better, worse)
-    return Paired(**asdict(estimate), **ends, better=better, worse=worse, p_value=sign)
+    sign = sign_test(better, worse)
+    return Paired(**asdict(estimate), low=100 * low, high=100 * high, better=better, worse=worse, p_value=sign)
 
 
 def sign_test(better: int, worse: int) -> float:

@@ -132,13 +132,13 @@ def _alpaca_eval(path: Path) -> Iterator[Case]:
         for number, row in enumerate(source.rows):
             if row.error is not None:
                 raise row.error
-            texts = [_text(row.values, name, path, number) for name in ("output_2", "output_1")]
-            names = [str(row.values.get(name) or "") for name in ("generator_2", "generator_1")]
+            first, second = (_text(row.values, name, path, number) for name in ("output_2", "output_1"))
+            policy, reference = (str(row.values.get(name) or "") for name in ("generator_2", "generator_1"))
             score = _alpaca_score(row.values, path, number)
             instruction = _text(row.values, "instruction", path, number)
             seen[instruction] += 1
             name = instruction if seen[instruction] == 1 else f"{instruction} ({seen[instruction]})"
-            yield Case(name, instruction, score, *texts, *names, traits=row.values)
+            yield Case(name, instruction, score, first, second, policy, reference, traits=row.values)
 
 
 def _text(values: Mapping[str, Any], name: str, path: Path, number: int) -> str:
