@@ -1,4 +1,4 @@
-"""What `annotate` does: items and people go into a database, edits and figures come out of it.
+"""The work of `annotate`: items and people go into a database, edits and figures come out of it.
 
 Imports the web room, whose packages are an extra; `annotate` checks for them first.
 """

@@ -221,7 +221,11 @@ def audit(
     limit = MIN_KEPT if min_kept is None else min_kept
     with working("audit") as progress:
         result = audit_edits(
-            lambda: _rows(edits), min_kept=limit, examples=shown, total=sum(map(count_lines, edits)), progress=progress
+            lambda: chain.from_iterable(read_jsonl(path, Edit) for path in edits),
+            min_kept=limit,
+            examples=shown,
+            total=sum(map(count_lines, edits)),
+            progress=progress,
         )
     if html is not None:
         write_audit(result, html, [path.name for path in edits])
@@ -236,11 +240,6 @@ def _check_file(path: Path) -> None:
     """Refuse a pipe, as rows are read twice."""
     if path.exists() and not path.is_file():
         raise RedpencilError("it is not a plain file", file=path, hint="write the edits into a file and give that")
-
-
-def _rows(paths: Sequence[Path]) -> Iterator[Edit]:
-    for path in paths:
-        yield from read_jsonl(path, Edit)
 
 
 def _print_audit(result: Audit) -> None:

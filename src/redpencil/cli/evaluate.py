@@ -215,7 +215,13 @@ def _print_rates_as_json(
 ) -> None:
     """Print one object for one policy, or an object for each policy under its name."""
     policies: dict[str, dict[str, Any]] = {
-        name: {**asdict(rate), "categories": {kind: _estimate_json(estimate) for kind, estimate in kinds[name].items()}}
+        name: {
+            **asdict(rate),
+            "categories": {
+                kind: {"win_rate": one.value, "standard_error": one.standard_error, "n": one.n}
+                for kind, one in kinds[name].items()
+            },
+        }
         for name, rate in rates.items()
     }
     if len(policies) == 1:
@@ -229,10 +235,6 @@ def _print_rates_as_json(
             "warnings": warnings,
         }
     )
-
-
-def _estimate_json(estimate: Estimate) -> dict[str, float]:
-    return {"win_rate": estimate.value, "standard_error": estimate.standard_error, "n": estimate.n}
 
 
 def _print_rates(

@@ -25,7 +25,7 @@ app = typer.Typer()
 
 
 class OnError(enum.StrEnum):
-    """What to do with a bad row."""
+    """Treatment of a bad row."""
 
     STOP = "stop"
     SKIP = "skip"

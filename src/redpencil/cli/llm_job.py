@@ -22,7 +22,7 @@ from redpencil.providers.base import Failure, Usage
 from redpencil.providers.batches import read_batch_results, write_batches
 from redpencil.providers.client import Client
 from redpencil.providers.hosted import BYTES_PER_TOKEN
-from redpencil.providers.job import NEVER_ASKED, Plan, ProviderJob, Spent
+from redpencil.providers.job import NEVER_ASKED, Plan, ProviderJob
 from redpencil.providers.prices import cost, days_too_old, format_dollars, price_page
 from redpencil.providers.redact import reason_of
 from redpencil.records import Record, write_jsonl
@@ -140,7 +140,7 @@ class JobRun(ABC, Generic[Row, Output]):
     plan_line: ClassVar[str]
     """The plan in words, with its fields in braces."""
     asking: ClassVar[str]
-    """How much of all is to be asked, likewise."""
+    """The share of all that is to be asked, likewise."""
 
     job: ProviderJob[Row, Output]
     setup: Setup
@@ -344,17 +344,14 @@ class JobRun(ABC, Generic[Row, Output]):
 
     def totals(self) -> dict[str, Any]:
         """Return the number of answers of this run, and tokens and US dollars of all answers about these rows."""
-        tokens = self.job.spent()
+        tokens, price = self.job.spent(), self.setup.price
+        dollars = None if price is None else cost(tokens.live, price) + cost(tokens.batch, price, batch=True)
         return {
             "answers_of_this_run": self.counts["answers"],
             "input_tokens": tokens.live.input_tokens + tokens.batch.input_tokens,
             "output_tokens": tokens.live.output_tokens + tokens.batch.output_tokens,
-            "cost": self._cost_of(tokens),
+            "cost": dollars,
         }
-
-    def _cost_of(self, tokens: Spent) -> float | None:
-        price = self.setup.price
-        return None if price is None else cost(tokens.live, price) + cost(tokens.batch, price, batch=True)
 
     def _say_totals(self, totals: Mapping[str, Any]) -> None:
         if totals["input_tokens"]:

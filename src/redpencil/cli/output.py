@@ -37,7 +37,7 @@ from redpencil.runs import Progress, finite
 INTERRUPTED: Final = 130
 """Exit code of a command that was interrupted, as shells have it for Ctrl-C."""
 DASH: Final = "\N{EN DASH}"
-"""What a table shows where it has no figure."""
+"""Text of a cell without a figure."""
 STEP: Final = 100
 """Rows between two steps of a progress bar."""
 _BESIDE_THE_BAR: Final = 90

@@ -38,7 +38,7 @@ WIDE = 100
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What one reward model says of each response: its reading, and the texts of the tokens."""
+    """The reading of each response by one reward model, and the texts of its tokens."""
 
     model: ScoredModel
     readings: list[ScoredResponse]

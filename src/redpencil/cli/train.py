@@ -26,7 +26,7 @@ PolicyOption = Annotated[Path, option("FOLDER", "Checkpoint of the SFT policy.")
 
 
 def setup_of(recipe: Recipe, folder: Path) -> Setup:
-    """What work with the model in a folder needs: options, its tokenizer, and the device."""
+    """Set up work with the model in a folder: options, its tokenizer, and the device."""
     return Setup(recipe, codec_of(recipe, folder), runtime_of(recipe))
 
 

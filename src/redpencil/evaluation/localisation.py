@@ -26,13 +26,10 @@ class Localisation:
 
     Args:
         auroc: over all tokens of all responses.
-        within_auroc: over pairs of tokens of one response, with a 95 % bootstrap interval over responses.
-        low: lower end of the interval.
-        high: upper end.
+        within_auroc: over pairs of tokens of one response; `low` to `high` is its 95 % bootstrap interval over
+            responses.
         average_precision: over all tokens; by chance it is the base rate.
-        base_rate: share of the tokens that are at fault.
-        tokens: their number.
-        positives: number of tokens at fault.
+        base_rate: share of the tokens that are at fault, `positives` of `tokens`.
         responses: number of responses.
     """
 

@@ -388,12 +388,10 @@ def margin_groups(margins: Floats, names: Sequence[str], order: Sequence[str] | 
     for index, name in enumerate(names):
         if name in members:
             members[name].append(index)
-    return tuple(_group(name, margins[rows].tolist()) for name, rows in members.items() if rows)
-
-
-def _group(name: str, margins: list[float]) -> MarginGroup:
-    mean, low, high = mean_interval(margins, CONFIDENCE)
-    return MarginGroup(name, accuracy_interval(margins), mean, low, high)
+    groups = {name: margins[rows].tolist() for name, rows in members.items() if rows}
+    return tuple(
+        MarginGroup(name, accuracy_interval(own), *mean_interval(own, CONFIDENCE)) for name, own in groups.items()
+    )
 
 
 def edit_groups(margins: Floats, features: Sequence[EditFeatures]) -> dict[str, Groups]:

@@ -40,8 +40,7 @@ class Case:
             judge gives a probability; None without a verdict.
         response: the policy's.
         other: the reference's.
-        policy: name of the model that wrote `response`, if known.
-        reference: name of the model that wrote `other`.
+        policy: name of the model that wrote `response`, if known, as `reference` is for `other`.
         annotator: name of the person or judge.
         traits: further fields of the row, such as its category.
     """
@@ -190,17 +189,12 @@ class PolicyWinRate:
     Args:
         win_rate: mean over the `n` prompts that have a verdict; it agrees with AlpacaEval's `win_rate`.
         standard_error: sample standard deviation of the scores over the root of n.
-        low: lower end of the bootstrap interval, or of Wilson's if all scores are equal.
-        high: upper end.
+        low: lower end of the bootstrap interval, or of Wilson's if all scores are equal; `high` is the upper end.
         n: prompts with a verdict.
-        wins: of the policy; a probability above one half counts as a win.
-        losses: prompts that the reference wins.
-        draws: prompts with a score of one half.
+        wins: of the policy; a probability above one half counts as a win, and one half as a draw.
         unparsed: prompts without a verdict; they count in the mean lengths only.
-        mean_length: characters of the policy's responses, over all prompts.
-        mean_length_reference: characters of the reference's.
-        mean_words: words of the policy's responses.
-        mean_words_reference: words of the reference's.
+        mean_length: characters of the policy's responses, over all prompts, and of the reference's.
+        mean_words: their words.
         length_controlled: the rate at equal length; None if it cannot be estimated.
     """
 
