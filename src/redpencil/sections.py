@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -60,3 +61,38 @@ def parse_section(data: Mapping[str, Any], kind: type[T], *, file: str | Path | 
             problem += f" (found {_SHORT.repr(first['input'])})"
         field = ".".join(str(part) for part in first["loc"] if part != "[key]")
         raise RedpencilError(problem, file=file, field=field or None, hint=hint) from None
+
+
+def read_text(path: Path, what: str) -> str:
+    """Read a user's text file, with or without a byte order mark; `what` it is, for errors, such as "the prices".
+
+    Raises:
+        RedpencilError: if it cannot be read or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise RedpencilError(f"cannot read {what} ({error.strerror})", file=path, hint="check the path") from None
+    except UnicodeDecodeError as error:
+        problem = f"not valid UTF-8 at byte {error.start}"
+        raise RedpencilError(problem, file=path, hint="convert the file to UTF-8") from None
+
+
+def parse_yaml(text: str, kind: type[T], *, what: str, file: Path, hint: str) -> T:
+    """Parse and validate the YAML of a user's file that is no recipe; `what` it is, such as "a price table".
+
+    Raises:
+        RedpencilError: naming the key, with `hint`, or with the nearest known key if it is unknown.
+    """
+    try:
+        data: Any = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = " ".join(str(error).split())
+        raise RedpencilError(f"not valid YAML: {problem}", file=file, hint="correct the YAML") from None
+    if not isinstance(data, dict):
+        raise RedpencilError(f"{what} is a mapping", file=file, hint=hint)
+    try:
+        return parse_section(data, kind, file=file)
+    except RedpencilError as error:
+        hint = error.hint if error.hint and error.hint.startswith("did you mean") else hint
+        raise RedpencilError(error.problem, file=file, field=error.field, hint=hint) from None

@@ -16,8 +16,8 @@ from redpencil.cli.job_options import (
     given_flag,
     parse_extra,
     prepare,
-    with_job_options,
 )
+from redpencil.cli.options import with_options
 from redpencil.errors import RedpencilError
 
 
@@ -26,9 +26,9 @@ def run_with(*arguments: str) -> tuple[JobOptions, str, str | None]:
     app, calls = typer.Typer(), []
 
     @app.command()
-    @with_job_options
+    @with_options
     def command(
-        context: typer.Context, options: JobOptions, own: Annotated[str, typer.Option(metavar="X")] = "default"
+        context: typer.Context, own: Annotated[str, typer.Option(metavar="X")] = "default", *, options: JobOptions
     ) -> None:
         calls.append((options, own, given_flag(context, ("own", "requests_per_minute"))))
 

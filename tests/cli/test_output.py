@@ -22,7 +22,6 @@ from redpencil.cli.output import (
     console,
     print_error,
     print_json,
-    print_json_line,
     print_table,
     say,
     say_skipped,
@@ -128,8 +127,8 @@ def test_our_own_colours_stay(capsys: pytest.CaptureFixture[str], monkeypatch: p
 
 
 def test_json_has_no_control_character_either(capsys: pytest.CaptureFixture[str]) -> None:
-    for show in (print_json, print_json_line):
-        show({"a": "\x9b\x1bé\x7f"})
+    for indent in (2, None):
+        print_json({"a": "\x9b\x1bé\x7f"}, indent=indent)
         text = capsys.readouterr().out
         assert json.loads(text) == {"a": "\x9b\x1bé\x7f"}
         assert not set(text) & {"\x9b", "\x1b", "\x7f"}

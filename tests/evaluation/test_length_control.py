@@ -134,6 +134,6 @@ def test_it_comes_within_a_point_of_the_published_figures(model: str) -> None:
         published = {row[""]: float(row["length_controlled_winrate"]) for row in csv.DictReader(file)}[model]
     cases = read_cases(path, "alpaca-eval")
     scores = [case.score for case in cases if case.score is not None]
-    found = length_controlled(scores, [case.length for case in cases], [case.other_length for case in cases])
+    found = length_controlled(scores, [len(case.response) for case in cases], [len(case.other) for case in cases])
     assert found is not None
     assert abs(found.value - published) < 1

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.judge_templates import ALPACA_EVAL, DEFAULT, AnswerForm, JudgeTemplate, mirrored
+from redpencil.evaluation.judge_templates import BUILT_IN, DEFAULT, AnswerForm, JudgeTemplate, mirrored
 from redpencil.evaluation.judges import Pairing
 from redpencil.evaluation.llm_judge import JudgeStyle, judge_job, judge_name
 from redpencil.providers.base import Completion, Failure, Provider, Request, Result, ScriptedProvider, StopReason, Usage
@@ -248,10 +248,10 @@ def test_the_input_goes_to_its_place_or_stays_in_the_prompt() -> None:
 
 def test_another_template_is_another_judge_and_other_requests() -> None:
     provider = Recorder([])
-    assert judge_name(provider, JudgeStyle(ALPACA_EVAL)) == "recorder (alpaca-eval)"
+    assert judge_name(provider, JudgeStyle(BUILT_IN["alpaca-eval"])) == "recorder (alpaca-eval)"
     with open_cache() as cache:
         one, other = (
             {request.key for request in judge_job([pair("a", "b")], provider, JudgeStyle(template), cache).unanswered()}
-            for template in (DEFAULT, ALPACA_EVAL)
+            for template in (DEFAULT, BUILT_IN["alpaca-eval"])
         )
     assert not one & other

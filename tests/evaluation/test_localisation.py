@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.localisation import auroc, average_precision, drift, localise, pooled_within_groups
+from redpencil.evaluation.localisation import auroc, average_precision, drift, localise
 from redpencil.records import Pair
 
 ROWS = st.lists(st.tuples(st.integers(-3, 3), st.booleans(), st.integers(0, 2)), max_size=20)
@@ -32,7 +32,7 @@ def test_by_hand() -> None:
 @pytest.mark.parametrize("labels", [[], [True, True], [False]])
 def test_one_class_alone_has_no_auroc(labels: list[bool]) -> None:
     assert auroc([1.0] * len(labels), labels) is None
-    assert pooled_within_groups([1.0] * len(labels), labels, [0] * len(labels)) is None
+    assert auroc([1.0] * len(labels), labels, [0] * len(labels)) is None
 
 
 def test_groups_are_compared_within_not_across() -> None:
@@ -42,14 +42,14 @@ def test_groups_are_compared_within_not_across() -> None:
     scores = [8, 6, 7, 9, 1, 1, 1, 1]
     labels = [True, True, False, False, False, False, False, False]
     assert auroc(scores, labels) == 0.75
-    assert pooled_within_groups(scores, labels, ["A"] * 4 + ["B"] * 4) == 0.25
+    assert auroc(scores, labels, ["A"] * 4 + ["B"] * 4) == 0.25
 
 
 def test_groups_weigh_by_their_pairs() -> None:
     # A: 1 positive over 3 negatives, all won (3 of 3). B: one pair, lost (0 of 1). Pooled 3 / 4, not (1 + 0) / 2.
     scores = [5, 1, 2, 3, 0, 9]
     labels = [True, False, False, False, True, False]
-    assert pooled_within_groups(scores, labels, list("AAAABB")) == 0.75
+    assert auroc(scores, labels, list("AAAABB")) == 0.75
 
 
 @given(ROWS)
@@ -59,7 +59,7 @@ def test_agrees_with_counting_pairs(rows: list[tuple[int, bool, int]]) -> None:
     assert auroc(scores, labels) == (pytest.approx(won / pairs) if pairs else None)
     counts = [by_counting([(s, bool(label)) for s, label, g in rows if g == group]) for group in range(3)]
     pairs = sum(n for _, n in counts)
-    pooled = pooled_within_groups(scores, labels, groups)
+    pooled = auroc(scores, labels, groups)
     assert pooled == (pytest.approx(sum(w for w, _ in counts) / pairs) if pairs else None)
 
 
@@ -75,7 +75,7 @@ def test_lists_of_different_lengths_are_an_error() -> None:
     with pytest.raises(RedpencilError, match="labels"):
         auroc([1.0], [True, False])
     with pytest.raises(RedpencilError, match="groups"):
-        pooled_within_groups([1.0, 2.0], [True, False], [0])
+        auroc([1.0, 2.0], [True, False], [0])
     with pytest.raises(RedpencilError, match="labels"):
         average_precision([1.0], [])
 
@@ -120,7 +120,7 @@ def test_average_precision_agrees_with_walking(rows: list[tuple[int, bool, int]]
 
 def test_groups_may_be_an_array() -> None:
     scores, labels = [5, 1, 2, 3, 0, 9], [True, False, False, False, True, False]
-    assert pooled_within_groups(np.array(scores), np.array(labels), np.array([7, 7, 7, 7, 2, 2])) == 0.75
+    assert auroc(np.array(scores), np.array(labels), np.array([7, 7, 7, 7, 2, 2])) == 0.75
 
 
 def test_all_figures_at_once() -> None:

@@ -20,7 +20,7 @@ from redpencil.evaluation.reward_eval import (
     TestSet,
     Third,
     all_features,
-    analyse_errors,
+    edit_groups,
     evaluate_rewards,
     features_of,
     labelled_tokens,
@@ -30,6 +30,7 @@ from redpencil.evaluation.reward_eval import (
     reward_bench,
     summarise_test,
     to_json,
+    worst_pairs,
 )
 from redpencil.evaluation.statistics import accuracy_interval
 from redpencil.records import Edit, Pair
@@ -73,8 +74,8 @@ def test_a_token_model_by_hand() -> None:
         ("deletion", 100),
         ("replacement", 100),
     ]
-    assert found.errors is not None
-    assert found.errors.worst["insertion"][0].id == "8"
+    assert found.worst is not None
+    assert found.worst["insertion"][0].id == "8"
     # Edited away: -4 (score 4) over 3 others of its response, all won; 1 (score -1) against 0, 2, 1, 1: beats 2, ties
     # two, loses to 0: 2 of 4. Within 5 of 7. Together the first beats all 11, the second beats 2 2 and ties 1 1 1 1.
     assert found.edited is not None
@@ -109,7 +110,7 @@ def test_a_sequence_model_has_no_localisation() -> None:
 
 def test_pairs_that_are_no_edits_have_no_types() -> None:
     found = evaluate_rewards(TestSet("held", "comparisons", PAIRS), scores(), examples=1)
-    assert (found.by_type, found.by_size, found.errors, found.edited, found.drift) == ((), (), None, None, None)
+    assert (found.by_type, found.by_size, found.worst, found.edited, found.drift) == ((), (), None, None, None)
     assert found.position is not None
     assert found.calibration.n == 3
 
@@ -270,34 +271,34 @@ EDITED = np.array([0.0, 1.5, 0.0, 5.0, 5.0, 4.0])
 
 def test_by_hand_reward_errors() -> None:
     edits, features = zip(*CASES, strict=True)
-    found = analyse_errors(edits, features, ORIGINALS, EDITED, examples=2)
-    assert (found.pairs, found.wrong) == (6, 4)
-    assert [(g.name, g.accuracy.value, g.accuracy.n) for g in found.by_type] == [
+    groups = edit_groups(EDITED - ORIGINALS, features)
+    assert [(g.name, g.accuracy.value, g.accuracy.n) for g in groups["by_type"]] == [
         ("insertion", 0, 1),
         ("deletion", 50, 1),
         ("mixed", 25, 4),
     ]
-    assert [(g.name, g.accuracy.value) for g in found.by_position] == [
+    assert [(g.name, g.accuracy.value) for g in groups["by_position"]] == [
         ("first third", pytest.approx(100 / 3)),
         ("middle third", 50),
         ("last third", 0),
     ]
-    assert [(g.name, g.accuracy.value) for g in found.by_length] == [
+    assert [(g.name, g.accuracy.value) for g in groups["by_length"]] == [
         ("10 to 20", 0),
         ("30 to 40", 50),
         ("50 to 60", 25),
     ]
-    assert list(found.worst) == ["insertion", "mixed"]
-    assert [(pair.id, pair.margin) for pair in found.worst["mixed"]] == [("2", -3), ("5", -2)]
-    worst = found.worst["mixed"][0]
+    found = worst_pairs(edits, features, Scores(EDITED, ORIGINALS), examples=2)
+    assert list(found) == ["insertion", "mixed"]
+    assert [(pair.id, pair.margin) for pair in found["mixed"]] == [("2", -3), ("5", -2)]
+    worst = found["mixed"][0]
     assert (worst.original_reward, worst.edited_reward) == (3, 0)
     assert (worst.original, worst.edited, worst.features) == ("original 2", "edit 2", features[2])
 
 
 def test_no_examples_and_no_errors() -> None:
     edits, features = zip(*CASES, strict=True)
-    assert not any(analyse_errors(edits, features, ORIGINALS, EDITED, examples=0).worst.values())
-    assert analyse_errors(edits, features, EDITED, EDITED, examples=5).worst == {}
+    assert not any(worst_pairs(edits, features, Scores(EDITED, ORIGINALS), examples=0).values())
+    assert worst_pairs(edits, features, Scores(EDITED, EDITED), examples=5) == {}
 
 
 def bench(**right: tuple[int, int]) -> tuple[np.ndarray, list[str]]:

@@ -157,7 +157,7 @@ def test_judgements_give_scores_lengths_and_names(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "j.jsonl", rows)
     cases = read_cases(tmp_path / "j.jsonl")
     assert [case.score for case in cases] == [1.0, 0.0, 0.5, None]
-    assert (cases[0].length, cases[0].other_length) == (7, 9)
+    assert (len(cases[0].response), len(cases[0].other)) == (7, 9)
     assert (cases[0].policy, cases[0].reference, cases[0].category()) == ("ours", "theirs", "fruit")
 
 

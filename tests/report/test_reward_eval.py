@@ -194,10 +194,9 @@ def test_groups_that_a_model_does_not_have_are_dashes() -> None:
 def test_worst_pairs_are_redlines_from_the_worst_on() -> None:
     found = evaluation()
     page = render_reward_eval(found)
-    errors = found.models["token"].readings["held"].errors
-    assert errors is not None
-    assert errors.wrong
-    for pairs in errors.worst.values():
+    worst = found.models["token"].readings["held"].worst
+    assert worst
+    for pairs in worst.values():
         assert [pair.margin for pair in pairs] == sorted(pair.margin for pair in pairs)
         for pair in pairs:
             assert f"id {pair.id}" in page

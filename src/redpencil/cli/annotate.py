@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from redpencil.cli.options import JsonOption, examples
+from redpencil.cli.options import JsonOption, examples, option
 from redpencil.cli.output import check_out_file, console, print_json, say
 from redpencil.errors import RedpencilError
 
@@ -46,86 +46,73 @@ def annotate(
     ] = None,
     database: Annotated[
         str | None,
-        typer.Option(
-            metavar="URL",
-            help="PostgreSQL database instead of a file, for many people on several server processes. Default: "
+        option(
+            "URL",
+            "PostgreSQL database instead of a file, for many people on several server processes. Default: "
             f"${DATABASE}.",
         ),
     ] = None,
-    responses: Annotated[
-        Path | None, typer.Option(metavar="JSONL", rich_help_panel=ITEMS, help="Add responses to edit.")
-    ] = None,
+    responses: Annotated[Path | None, option("JSONL", "Add responses to edit.", panel=ITEMS)] = None,
     suggestions: Annotated[
         Path | None,
-        typer.Option(
-            metavar="JSONL",
-            rich_help_panel=ITEMS,
-            help="Edits of these responses, or of those in --known, by an LLM; people accept or reject each change.",
+        option(
+            "JSONL",
+            "Edits of these responses, or of those in --known, by an LLM; people accept or reject each change.",
+            panel=ITEMS,
         ),
     ] = None,
     known: Annotated[
         Path | None,
-        typer.Option(
-            metavar="JSONL",
-            rich_help_panel=ITEMS,
-            help="Add edits that are known to be right: their originals are mixed into people's items, as often "
+        option(
+            "JSONL",
+            "Add edits that are known to be right: their originals are mixed into people's items, as often "
             "as the project's known_answer_share says, to check the editors.",
+            panel=ITEMS,
         ),
     ] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(
-            metavar="JSONL JSONL",
-            rich_help_panel=ITEMS,
-            help="Add pairs of responses to the same prompts, matched by id, to compare blindly.",
+        option(
+            "JSONL JSONL", "Add pairs of responses to the same prompts, matched by id, to compare blindly.", panel=ITEMS
         ),
     ] = None,
     project: Annotated[
         Path | None,
-        typer.Option(
-            metavar="YAML",
-            rich_help_panel=PROJECT,
-            help="Settings: title, guidelines, limits, tags, editors_per_item ... They replace those of the database.",
+        option(
+            "YAML",
+            "Settings: title, guidelines, limits, tags, editors_per_item ... They replace those of the database.",
+            panel=PROJECT,
         ),
     ] = None,
     invite: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME:ROLE",
-            rich_help_panel=PROJECT,
-            help="Invite a person as editor, reviewer or admin, and print the link. Repeatable.",
+        option(
+            "NAME:ROLE", "Invite a person as editor, reviewer or admin, and print the link. Repeatable.", panel=PROJECT
         ),
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            rich_help_panel=SERVER,
+        option(
+            "ADDRESS",
+            "Address to listen on; 0.0.0.0 is all addresses, and links then need --base-url.",
+            panel=SERVER,
             show_default=HOST,
-            help="Address to listen on; 0.0.0.0 is all addresses, and links then need --base-url.",
         ),
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(
-            min=0,
-            max=65535,
-            metavar="N",
-            rich_help_panel=SERVER,
-            show_default=str(PORT),
-            help="Port to listen on; 0 takes any that is free.",
+        option(
+            "N", "Port to listen on; 0 takes any that is free.", panel=SERVER, min=0, max=65535, show_default=str(PORT)
         ),
     ] = None,
-    workers: Annotated[
-        int, typer.Option(min=1, max=64, metavar="N", rich_help_panel=SERVER, help="Server processes.")
-    ] = 1,
+    workers: Annotated[int, option("N", "Server processes.", panel=SERVER, min=1, max=64)] = 1,
     base_url: Annotated[
         str | None,
-        typer.Option(
-            metavar="URL",
-            rich_help_panel=SERVER,
-            help="Address that people use, such as https://edits.example.org, if the service listens on another one. "
+        option(
+            "URL",
+            "Address that people use, such as https://edits.example.org, if the service listens on another one. "
             f"Default: ${BASE_URL}.",
+            panel=SERVER,
         ),
     ] = None,
     no_serve: Annotated[
@@ -137,12 +124,8 @@ def annotate(
             "--status", rich_help_panel=NO_SERVER, help="Print the progress of the work and how far people agree."
         ),
     ] = False,
-    export: Annotated[
-        Path | None, typer.Option(metavar="JSONL", rich_help_panel=NO_SERVER, help="Write the edits.")
-    ] = None,
-    export_comparisons: Annotated[
-        Path | None, typer.Option(metavar="JSONL", rich_help_panel=NO_SERVER, help="Write the comparisons.")
-    ] = None,
+    export: Annotated[Path | None, option("JSONL", "Write the edits.", panel=NO_SERVER)] = None,
+    export_comparisons: Annotated[Path | None, option("JSONL", "Write the comparisons.", panel=NO_SERVER)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let people edit responses in a browser, or compare them; the result is the same edits.jsonl that an LLM writes.

@@ -1,4 +1,4 @@
-"""What `annotate` does: items and people go into a database, edits and figures come out of it.
+"""The work of `annotate`: items and people go into a database, edits and figures come out of it.
 
 Imports the web room, whose packages are an extra; `annotate` checks for them first.
 """
@@ -95,7 +95,8 @@ class Inputs:
                 done["responses"] = _report_import(self.responses, import_responses(engine, others, texts))
         if self.suggestions is not None:
             done["suggestions"] = {"used": len(texts), "unused": len(edits) - len(texts)}
-            say(f"{self.suggestions}: {len(texts):,} suggestions{_unused(len(edits) - len(texts))}")
+            unused = f", {len(edits) - len(texts):,} left out, as they are for other texts"
+            say(f"{self.suggestions}: {len(texts):,} suggestions{unused if len(texts) < len(edits) else ''}")
         if self.compare is not None:
             first, second = self.compare
             with naming(first):
@@ -139,10 +140,6 @@ def _warn(engine: Engine) -> None:
     with reading(engine) as connection:
         for warning in gold_warnings(connection):
             say(f"warning: {warning}")
-
-
-def _unused(count: int) -> str:
-    return f", {count:,} left out, as they are for other texts" if count else ""
 
 
 def _set_project(engine: Engine, path: Path) -> list[str]:

@@ -15,16 +15,17 @@ from redpencil.audit.audit import Audit, Example, audit_edits
 from redpencil.audit.findings import findings
 from redpencil.audit.rules import MIN_KEPT
 from redpencil.cli.options import (
-    DeviceOption,
     JsonOption,
+    ModelOptions,
     RecipeOption,
-    SeedOption,
     SetOption,
     TemplateOption,
     codec_of,
     examples,
+    option,
     runtime_of,
     settings,
+    with_options,
 )
 from redpencil.cli.output import (
     DASH,
@@ -58,19 +59,17 @@ app = typer.Typer()
         "redpencil respond --policy sft --prompts p.jsonl --out r.jsonl --samples-per-prompt 2 --seed 7",
     )
 )
+@with_options
 def respond(
-    policy: Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the policy.")],
-    prompts: Annotated[Path, typer.Option(metavar="JSONL", help="Prompts.")],
-    out: Annotated[Path, typer.Option(metavar="JSONL", help="Where the responses go.")],
-    samples_per_prompt: Annotated[int, typer.Option(min=1, metavar="N", help="Responses to each prompt.")] = 1,
-    template: TemplateOption = None,
-    recipe: RecipeOption = None,
-    set_: SetOption = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
+    policy: Annotated[Path, option("FOLDER", "Checkpoint of the policy.")],
+    prompts: Annotated[Path, option("JSONL", "Prompts.")],
+    out: Annotated[Path, option("JSONL", "Where the responses go.")],
+    samples_per_prompt: Annotated[int, option("N", "Responses to each prompt.", min=1)] = 1,
+    *,
+    options: ModelOptions,
 ) -> None:
     """Let a policy answer prompts."""
-    config = settings(recipe, set_, device=device, seed=seed, template=template)
+    config = options.settings()
     check_out_file(out, prompts)
     rows = _repeated(list(read_jsonl(prompts, Prompt)), samples_per_prompt)
 
@@ -106,13 +105,13 @@ def _repeated(prompts: list[Prompt], times: int) -> list[Prompt]:
     )
 )
 def align(
-    tokenizer: Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint whose tokenizer is used.")],
-    edits: Annotated[Path | None, typer.Option(metavar="JSONL", help="Edits.")] = None,
+    tokenizer: Annotated[Path, option("FOLDER", "Checkpoint whose tokenizer is used.")],
+    edits: Annotated[Path | None, option("JSONL", "Edits.")] = None,
     comparisons: Annotated[
-        Path | None, typer.Option(metavar="JSONL", help="Preference pairs instead of edits; they get no masks.")
+        Path | None, option("JSONL", "Preference pairs instead of edits; they get no masks.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="JSONL", help="Where the pairs go.")] = None,
-    show: Annotated[int, typer.Option(min=0, metavar="N", help="Print the first N edits with their masks.")] = 0,
+    out: Annotated[Path | None, option("JSONL", "Where the pairs go.")] = None,
+    show: Annotated[int, option("N", "Print the first N edits with their masks.", min=0)] = 0,
     template: TemplateOption = None,
     recipe: RecipeOption = None,
     set_: SetOption = None,
@@ -198,20 +197,16 @@ def _show(edits: Iterable[Edit], count: int, codec: "Codec", config: AlignConfig
 )
 def audit(
     edits: Annotated[list[Path], typer.Argument(metavar="EDITS...", help="Files of edits, taken together.")],
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the audit as a page.")] = None,
+    html: Annotated[Path | None, option("FILE", "Also write the audit as a page.")] = None,
     json: JsonOption = False,
     min_kept: Annotated[
         float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            metavar="SHARE",
-            help="Count an edit as rewritten if it keeps a smaller share of the words. Default: 0.25.",
+        option(
+            "SHARE", "Count an edit as rewritten if it keeps a smaller share of the words. Default: 0.25.", min=0, max=1
         ),
     ] = None,
     shown: Annotated[
-        int,
-        typer.Option("--examples", min=0, max=100, metavar="N", help="Examples to show of each finding; 0 shows none."),
+        int, option("N", "Examples to show of each finding; 0 shows none.", "--examples", min=0, max=100)
     ] = 2,
 ) -> None:
     """Check a set of edits before a model learns from them.
@@ -226,7 +221,11 @@ def audit(
     limit = MIN_KEPT if min_kept is None else min_kept
     with working("audit") as progress:
         result = audit_edits(
-            lambda: _rows(edits), min_kept=limit, examples=shown, total=sum(map(count_lines, edits)), progress=progress
+            lambda: chain.from_iterable(read_jsonl(path, Edit) for path in edits),
+            min_kept=limit,
+            examples=shown,
+            total=sum(map(count_lines, edits)),
+            progress=progress,
         )
     if html is not None:
         write_audit(result, html, [path.name for path in edits])
@@ -241,11 +240,6 @@ def _check_file(path: Path) -> None:
     """Refuse a pipe, as rows are read twice."""
     if path.exists() and not path.is_file():
         raise RedpencilError("it is not a plain file", file=path, hint="write the edits into a file and give that")
-
-
-def _rows(paths: Sequence[Path]) -> Iterator[Edit]:
-    for path in paths:
-        yield from read_jsonl(path, Edit)
 
 
 def _print_audit(result: Audit) -> None:

@@ -8,14 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from redpencil.cli.job_options import MODEL_PANEL, JobOptions, prepare, with_job_options
+from redpencil.cli.job_options import MODEL_PANEL, JobOptions, prepare
 from redpencil.cli.llm_job import JobRun, run_job
-from redpencil.cli.options import examples
+from redpencil.cli.options import examples, one_of, option, with_options
 from redpencil.cli.output import say
 from redpencil.editing.edit import EditStyle, edit_job
 from redpencil.editing.prompt import FIGURE_2, PRIMERS, Primer, read_template
-from redpencil.errors import RedpencilError
-from redpencil.providers.job import Plan
 from redpencil.records import Edit, EditOutcome, JsonlFile, Response
 
 app = typer.Typer()
@@ -32,41 +30,36 @@ app = typer.Typer()
         "--batch-out batches/edits.json",
     ),
 )
-@with_job_options
+@with_options
 def edit(
     context: typer.Context,
-    responses: Annotated[Path, typer.Option(metavar="JSONL", help="Responses to edit.")],
-    out: Annotated[Path, typer.Option(metavar="JSONL", help="Where the edits go.")],
+    responses: Annotated[Path, option("JSONL", "Responses to edit.")],
+    out: Annotated[Path, option("JSONL", "Where the edits go.")],
     provider: Annotated[
         str,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=MODEL_PANEL,
-            help="anthropic; openai, for every OpenAI-compatible server; local, a Hugging Face folder; world, the "
+        option(
+            "NAME",
+            "anthropic; openai, for every OpenAI-compatible server; local, a Hugging Face folder; world, the "
             "small world's scripted editor.",
+            panel=MODEL_PANEL,
         ),
     ],
-    options: JobOptions,
     template: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Request with {question}, {input}, {response}. Default: the paper's Figure 2."
-        ),
+        Path | None, option("FILE", "Request with {question}, {input}, {response}. Default: the paper's Figure 2.")
     ] = None,
     primer: Annotated[
         str | None,
-        typer.Option(
-            metavar="WHERE",
-            help="Where the template's beginning of the answer goes: turn, for models that continue it; text, at the "
+        option(
+            "WHERE",
+            "Where the template's beginning of the answer goes: turn, for models that continue it; text, at the "
             "end of the request; none. Default: text for hosted models, else turn.",
         ),
     ] = None,
     min_kept: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, metavar="SHARE", help="Ask once more for an edit that keeps a smaller share of the words."
-        ),
+        float, option("SHARE", "Ask once more for an edit that keeps a smaller share of the words.", min=0, max=1)
     ] = 0.5,
+    *,
+    options: JobOptions,
 ) -> None:
     """Ask an editor for a minimal edit of each response (section 2.1).
 
@@ -86,11 +79,10 @@ def edit(
 
 
 def _style(template: Path | None, primer: str | None, min_kept: float, *, hosted: bool) -> EditStyle:
-    chosen: Primer | None = next((known for known in PRIMERS if known == primer), None)
-    if primer is not None and chosen is None:
-        raise RedpencilError(f"no such place: {primer!r}", field="--primer", hint=f"one of {', '.join(PRIMERS)}")
+    default: Primer = "text" if hosted else "turn"
+    place = default if primer is None else one_of(primer, PRIMERS, "--primer", "place")
     request = FIGURE_2 if template is None else read_template(template)
-    return EditStyle(request, chosen or ("text" if hosted else "turn"), min_kept)
+    return EditStyle(request, place, min_kept)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,30 +92,13 @@ class EditRun(JobRun[Response, Edit]):
     noun = "response"
     rounds = ("edit", "second edits")
     beyond_estimate = "thinking and second requests cost extra"
+    plan_keys = ("responses", "empty", "complete")
+    plan_line = "{rows:,} responses: {complete:,} answered before, {skipped:,} empty, {to_ask:,} to ask"
+    asking = "{to_ask:,} of {rows:,} responses"
 
     outcomes: Counter[str] = field(default_factory=Counter)
     kept: list[float] = field(default_factory=list)
     asked_twice: int = 0
-
-    def plan_row(self, plan: Plan) -> dict[str, Any]:
-        return {
-            "responses": plan.rows,
-            "empty": plan.skipped,
-            "answered": plan.complete,
-            "to_ask": plan.to_ask,
-            "interrupted": plan.interrupted,
-            "input_bytes": plan.input_bytes,
-            "output_bytes": plan.output_bytes,
-        }
-
-    def plan_line(self, plan: Plan) -> str:
-        return (
-            f"{plan.rows:,} responses: {plan.complete:,} answered before, {plan.skipped:,} empty, "
-            f"{plan.to_ask:,} to ask"
-        )
-
-    def share(self, plan: Plan) -> str:
-        return f"{plan.to_ask:,} of {plan.rows:,} responses"
 
     def count(self, row: Edit) -> None:
         self.outcomes[row.outcome.value] += 1
@@ -131,12 +106,10 @@ class EditRun(JobRun[Response, Edit]):
         if row.outcome is EditOutcome.EDITED:
             self.kept.append(row.meta["kept"])
         if row.outcome is EditOutcome.FAILED:
+            self.unanswered += 1
             self.failures.add(row.meta["problem"])
         else:
             self.answered += bool(row.original.strip())
-
-    def without_answer(self) -> int:
-        return self.outcomes[EditOutcome.FAILED.value]
 
     def summary(self, rows: int) -> dict[str, Any]:
         return {

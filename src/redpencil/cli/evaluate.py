@@ -19,6 +19,8 @@ from redpencil.cli.options import (
     SetOption,
     examples,
     named_codec,
+    one_of,
+    option,
     runtime_of,
     settings,
 )
@@ -44,7 +46,6 @@ from redpencil.evaluation.win_rate import (
     Case,
     Interval,
     PolicyWinRate,
-    VerdictFormat,
     by_category,
     policy_win_rate,
     read_cases,
@@ -102,28 +103,24 @@ def win_rate(
     judgements: Annotated[list[Path], typer.Argument(metavar="JUDGEMENTS...", help="One file for each policy.")],
     format_: Annotated[
         str,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help="redpencil: what `judge` writes, and the comparisons that people made; alpaca-eval: AlpacaEval's "
+        option(
+            "NAME",
+            "redpencil: what `judge` writes, and the comparisons that people made; alpaca-eval: AlpacaEval's "
             "annotations.json.",
+            "--format",
         ),
     ] = "redpencil",
     by: Annotated[
         str | None,
-        typer.Option(
-            metavar="KEY",
-            help="Key of a row that holds the kind of its prompt. Default: category, dataset or subset, whichever the "
+        option(
+            "KEY",
+            "Key of a row that holds the kind of its prompt. Default: category, dataset or subset, whichever the "
             "rows have.",
         ),
     ] = None,
-    confidence: Annotated[
-        float, typer.Option(min=0.5, max=0.999, metavar="SHARE", help="Confidence of the intervals.")
-    ] = 0.95,
-    resamples: Annotated[
-        int, typer.Option(min=100, metavar="N", help="Bootstrap samples; the ranking takes a tenth of them.")
-    ] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the bootstrap.")] = 0,
+    confidence: Annotated[float, option("SHARE", "Confidence of the intervals.", min=0.5, max=0.999)] = 0.95,
+    resamples: Annotated[int, option("N", "Bootstrap samples; the ranking takes a tenth of them.", min=100)] = 10_000,
+    seed: Annotated[int, option("N", "Seed of the bootstrap.", min=0)] = 0,
     json: JsonOption = False,
 ) -> None:
     """Show how often each policy was preferred to its reference; a tie counts one half (Table 1).
@@ -131,7 +128,7 @@ def win_rate(
     The interval is a bootstrap interval over prompts. LC is the win rate at equal length, by a logistic regression
     as in AlpacaEval 2. Several policies are compared prompt by prompt, with a sign test, and ranked by Bradley-Terry.
     """
-    kind, how = _verdict_format(format_), Interval(confidence, resamples, seed)
+    kind, how = one_of(format_, VERDICT_FORMATS, "--format", "format"), Interval(confidence, resamples, seed)
     files = dict(zip(short_names(judgements), judgements, strict=True))
     cases = {name: read_cases(path, kind) for name, path in files.items()}
     rates, kinds = {}, {}
@@ -157,13 +154,6 @@ def win_rate(
             say(f"warning: {warning}")
 
 
-def _verdict_format(name: str) -> VerdictFormat:
-    for known in VERDICT_FORMATS:
-        if known == name:
-            return known
-    raise RedpencilError(f"no such format: {name!r}", field="--format", hint=f"one of {', '.join(VERDICT_FORMATS)}")
-
-
 @contextmanager
 def _or_warning(what: str, warnings: list[str]) -> Iterator[None]:
     """Turn an error into a warning: what the files do not allow is left out of the results."""
@@ -174,7 +164,7 @@ def _or_warning(what: str, warnings: list[str]) -> Iterator[None]:
 
 
 def _compare(first: Sequence[Case], second: Sequence[Case], how: Interval) -> Paired:
-    return paired(*shared_scores(first, second), confidence=how.confidence, resamples=how.resamples, seed=how.seed)
+    return paired(*shared_scores(first, second), **asdict(how))
 
 
 def _ranking(cases: Mapping[str, Sequence[Case]], how: Interval) -> list[Ranked]:
@@ -225,7 +215,13 @@ def _print_rates_as_json(
 ) -> None:
     """Print one object for one policy, or an object for each policy under its name."""
     policies: dict[str, dict[str, Any]] = {
-        name: {**asdict(rate), "categories": {kind: _estimate_json(estimate) for kind, estimate in kinds[name].items()}}
+        name: {
+            **asdict(rate),
+            "categories": {
+                kind: {"win_rate": one.value, "standard_error": one.standard_error, "n": one.n}
+                for kind, one in kinds[name].items()
+            },
+        }
         for name, rate in rates.items()
     }
     if len(policies) == 1:
@@ -239,10 +235,6 @@ def _print_rates_as_json(
             "warnings": warnings,
         }
     )
-
-
-def _estimate_json(estimate: Estimate) -> dict[str, float]:
-    return {"win_rate": estimate.value, "standard_error": estimate.standard_error, "n": estimate.n}
 
 
 def _print_rates(
@@ -315,10 +307,7 @@ def _estimate_cell(estimate: Estimate | None) -> str:
 )
 def judge(
     judgements: Annotated[list[Path], typer.Argument(metavar="JUDGEMENTS...", help="One file for each judge.")],
-    against: Annotated[
-        Path | None,
-        typer.Option(metavar="JSONL", help="People's comparisons of the same pairs, matched by id."),
-    ] = None,
+    against: Annotated[Path | None, option("JSONL", "People's comparisons of the same pairs, matched by id.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Measure judges: agreement with people, bias for order and length, missing verdicts, cost.
@@ -379,20 +368,15 @@ def _number(value: float | None) -> str:
     ),
 )
 def reward(
-    model: Annotated[list[Path], typer.Option(metavar="FOLDER", help="Reward checkpoint. Repeatable.")],
-    edits: Annotated[JsonlFiles, typer.Option(metavar="JSONL", help="Held-out edits. Repeatable.")] = None,
-    comparisons: Annotated[JsonlFiles, typer.Option(metavar="JSONL", help="Held-out comparisons. Repeatable.")] = None,
+    model: Annotated[list[Path], option("FOLDER", "Reward checkpoint. Repeatable.")],
+    edits: Annotated[JsonlFiles, option("JSONL", "Held-out edits. Repeatable.")] = None,
+    comparisons: Annotated[JsonlFiles, option("JSONL", "Held-out comparisons. Repeatable.")] = None,
     rewardbench: Annotated[
-        JsonlFiles, typer.Option(metavar="FILE", help="Rows of RewardBench: JSONL, JSON, CSV or Parquet. Repeatable.")
+        JsonlFiles, option("FILE", "Rows of RewardBench: JSONL, JSON, CSV or Parquet. Repeatable.")
     ] = None,
-    pairs: Annotated[
-        JsonlFiles, typer.Option(metavar="JSONL", help="Held-out pairs that `align` wrote. Repeatable.")
-    ] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the results as a page.")] = None,
-    shown: Annotated[
-        int,
-        typer.Option("--examples", min=0, max=100, metavar="N", help="Worst pairs of each type of edit to keep."),
-    ] = 5,
+    pairs: Annotated[JsonlFiles, option("JSONL", "Held-out pairs that `align` wrote. Repeatable.")] = None,
+    html: Annotated[Path | None, option("FILE", "Also write the results as a page.")] = None,
+    shown: Annotated[int, option("N", "Worst pairs of each type of edit to keep.", "--examples", min=0, max=100)] = 5,
     json: JsonOption = False,
     recipe: RecipeOption = None,
     set_: SetOption = None,
@@ -446,11 +430,8 @@ def _held(files: Mapping[TestKind, Sequence[Path]]) -> "list[Held]":
 
 
 def _rows(kind: TestKind, path: Path) -> list[Edit] | list[Comparison] | list[Pair]:
-    if kind == "edits":
-        return list(read_jsonl(path, Edit))
-    if kind == "pairs":
-        return list(read_jsonl(path, Pair))
-    return list(read_jsonl(path, Comparison)) if kind == "comparisons" else _reward_bench(path)
+    records: dict[TestKind, type[Any]] = {"edits": Edit, "pairs": Pair, "comparisons": Comparison}
+    return list(read_jsonl(path, records[kind])) if kind in records else _reward_bench(path)
 
 
 def _reward_bench(path: Path) -> list[Comparison]:
@@ -481,8 +462,8 @@ def _print_reward_models(evaluation: RewardEvals) -> None:
         for key in _IN_TERMINAL:
             _print_report_table(group_table(evaluation, test, key), of=test)
         for name, model in evaluation.models.items():
-            errors = model.readings[test].errors
-            worst = [] if errors is None else sorted(chain(*errors.worst.values()), key=lambda pair: pair.margin)
+            by_type = model.readings[test].worst or {}
+            worst = sorted(chain(*by_type.values()), key=lambda pair: pair.margin)
             if worst:
                 console.print(f"\nWorst pairs of {test} for {name}", style="bold")
             for pair in worst[:WORST]:
@@ -510,10 +491,8 @@ def _print_pair(pair: WorstPair) -> None:
 
 @app.command(epilog=examples("redpencil evaluate efficiency --token runs/q/ppo-token --sequence runs/q/ppo-edits"))
 def efficiency(
-    token: Annotated[Path, typer.Option(metavar="FOLDER", help="PPO stage folder of the policy with token rewards.")],
-    sequence: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="PPO stage folder of the policy with one reward at the end.")
-    ],
+    token: Annotated[Path, option("FOLDER", "PPO stage folder of the policy with token rewards.")],
+    sequence: Annotated[Path, option("FOLDER", "PPO stage folder of the policy with one reward at the end.")],
     json: JsonOption = False,
 ) -> None:
     """Find when PPO on token rewards first reaches the best win rate of PPO on sequence rewards (Table 3)."""

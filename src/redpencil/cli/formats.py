@@ -2,14 +2,14 @@
 
 import enum
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from redpencil.cli.options import JsonOption, examples
+from redpencil.cli.options import JsonOption, examples, option
 from redpencil.cli.output import check_out_file, print_json, say, say_skipped, watched, working
 from redpencil.errors import RedpencilError, naming
 from redpencil.formats.base import RECORDS, Format, Kind
@@ -18,14 +18,14 @@ from redpencil.formats.figa import Weights, load_cutter
 from redpencil.formats.reading import Imported, Wanted, import_rows
 from redpencil.formats.registry import FORMATS, find_format
 from redpencil.formats.writing import Format as ExportFormat
-from redpencil.formats.writing import Written, check_format, export, skipped_file
+from redpencil.formats.writing import check_format, export, skipped_file
 from redpencil.records import Pair
 
 app = typer.Typer()
 
 
 class OnError(enum.StrEnum):
-    """What to do with a bad row."""
+    """Treatment of a bad row."""
 
     STOP = "stop"
     SKIP = "skip"
@@ -78,32 +78,24 @@ HELP = "\n\n".join(
 )
 def import_(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="File, folder, or data set of the Hub.")],
-    format_: Annotated[str, typer.Option("--format", metavar="NAME", help="The format, one of those above.")],
-    out: Annotated[Path, typer.Option(metavar="JSONL", help="Where the records go.")],
+    format_: Annotated[str, option("NAME", "The format, one of those above.", "--format")],
+    out: Annotated[Path, option("JSONL", "Where the records go.")],
     as_: Annotated[
         Kind | None,
         typer.Option("--as", help="Kind of record to read the rows as. Default: the first that the format lists."),
     ] = None,
     column: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=YOURS", help="The format's column NAME is called YOURS. Repeatable."),
+        list[str] | None, option("NAME=YOURS", "The format's column NAME is called YOURS. Repeatable.")
     ] = None,
     drop: Annotated[
-        list[str] | None,
-        typer.Option(metavar="YOURS", help="Ignore this column, as if the rows had none. Repeatable."),
+        list[str] | None, option("YOURS", "Ignore this column, as if the rows had none. Repeatable.")
     ] = None,
-    split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Split of a data set. Default: train, or the only one.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Configuration of a data set, for those with several.")
-    ] = None,
+    split: Annotated[str | None, option("NAME", "Split of a data set. Default: train, or the only one.")] = None,
+    name: Annotated[str | None, option("NAME", "Configuration of a data set, for those with several.")] = None,
     on_error: Annotated[
         OnError, typer.Option(help="On a bad row: stop ends the import, skip lists the row and continues.")
     ] = OnError.STOP,
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Stop after N records; later rows are not read.")
-    ] = None,
+    limit: Annotated[int | None, option("N", "Stop after N records; later rows are not read.", min=1)] = None,
     as_json: JsonOption = False,
     _list: Annotated[
         bool, typer.Option("--list", callback=_list_formats, is_eager=True, help="List the formats and exit.")
@@ -123,7 +115,8 @@ def import_(
     if opened.unread:
         say(f"not read: the splits {', '.join(opened.unread)}; name one with --split")
     if as_json:
-        print_json(_import_summary(done, source, format_, out))
+        about = {"source": source, "format": format_, "out": str(out)}
+        print_json({**about, **asdict(done), "skipped_file": _name(done.skipped_file)})
 
 
 def _check_folder(out: Path, source: Path) -> None:
@@ -152,21 +145,6 @@ def _say_imported(done: Imported, out: Path) -> None:
     for name in done.undropped:
         advice = "; give one --drop for each column" if "," in name else ""
         say(f"warning: --drop {name}: no row has such a column{advice}")
-
-
-def _import_summary(done: Imported, source: str, format_: str, out: Path) -> dict[str, object]:
-    return {
-        "source": source,
-        "format": format_,
-        "kind": done.kind,
-        "out": str(out),
-        "rows": done.rows,
-        "records": done.records,
-        "nothing": done.nothing,
-        "bad": done.bad,
-        "undropped": done.undropped,
-        "skipped_file": None if done.skipped_file is None else str(done.skipped_file),
-    }
 
 
 class RowKind(enum.StrEnum):
@@ -199,21 +177,19 @@ def export_command(
             "column for each field.",
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the rows go.")],
+    out: Annotated[Path, option("FILE", "Where the rows go.")],
     kind: Annotated[RowKind, typer.Option(help="Kind of the rows.")] = RowKind.EDITS,
     tokenizer: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="figa: checkpoint whose tokenizer is used. Default: words."),
+        Path | None, option("FOLDER", "figa: checkpoint whose tokenizer is used. Default: words.")
     ] = None,
     template: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="figa: text around a prompt, with {prompt} in it, for its token ids."),
+        str | None, option("TEXT", "figa: text around a prompt, with {prompt} in it, for its token ids.")
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME=NUMBER,...",
-            help="figa: weights of the tokens that an edit put in (alpha), took out (minus beta) and kept. "
+        option(
+            "NAME=NUMBER,...",
+            "figa: weights of the tokens that an edit put in (alpha), took out (minus beta) and kept. "
             "Default: alpha=1,beta=0.5,kept=0.",
         ),
     ] = None,
@@ -240,18 +216,12 @@ def export_command(
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in done.skipped.items())
         say(f"not in it: {reasons}; listed in {done.skipped_file}")
     if json_:
-        print_json(_export_summary(done, format_, kind, out))
+        skipped = {"skipped": dict(done.skipped), "skipped_file": _name(done.skipped_file)}
+        print_json({"format": str(format_), "kind": str(kind), "out": str(out), "rows": done.rows, **skipped})
 
 
-def _export_summary(done: Written, format_: ExportFormat, kind: RowKind, out: Path) -> dict[str, object]:
-    return {
-        "format": str(format_),
-        "kind": str(kind),
-        "out": str(out),
-        "rows": done.rows,
-        "skipped": dict(done.skipped),
-        "skipped_file": None if done.skipped_file is None else str(done.skipped_file),
-    }
+def _name(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _weights(text: str) -> Weights:

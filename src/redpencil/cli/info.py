@@ -21,17 +21,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from redpencil.cli.options import JsonOption, examples
+from redpencil.cli.options import JsonOption, examples, option
 from redpencil.cli.output import check_out_file, console, print_json
-from redpencil.config import ArmConfig, Recipe, RewardModelConfig
+from redpencil.config import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.recipe import is_ablation, load_ablations, load_recipe, shipped_recipe
 
 app = typer.Typer()
-ENTRIES: Final[dict[str, tuple[str, type[BaseModel]]]] = {
-    "arms": ("arms.<name>", ArmConfig),
-    "reward_models": ("reward_models.<name>", RewardModelConfig),
-}
+ENTRIES: Final = ("arms", "reward_models")
 """Sections whose entries have names that the user chooses."""
 INTRODUCTION: Final = """\
 # Recipe keys
@@ -59,15 +56,17 @@ def keys(
         str | None, typer.Argument(metavar="SECTION", help="Only this section, such as ppo. Default: all.")
     ] = None,
     json: JsonOption = False,
-    markdown: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all keys as a Markdown page instead.")
-    ] = None,
+    markdown: Annotated[Path | None, option("FILE", "Write all keys as a Markdown page instead.")] = None,
 ) -> None:
     """List every recipe key with its type, default and meaning."""
-    sections = {"": list(_top_rows())} | {name: list(_section_rows(name)) for name in _section_names()}
+    models = _sections()
+    sections = {"": [_row(name, field) for name, field in Recipe.model_fields.items() if name not in models]}
+    for name, (prefix, model) in models.items():
+        fields = model.model_fields.items()
+        sections[name] = [_row(f"{prefix}.{key}", field) for key, field in fields if not field.exclude]
     if markdown is not None:
         check_out_file(markdown)
-        abouts = {name: (_model_of_section(name).__doc__ or "").strip() for name in _section_names()}
+        abouts = {name: (model.__doc__ or "").strip() for name, (_, model) in models.items()}
         markdown.write_text(keys_page(sections, abouts), encoding="utf-8")
         return
     if section is not None and section not in sections:
@@ -84,30 +83,15 @@ def keys(
         console.print(Padding(row["description"], (0, 0, 0, 4)), soft_wrap=False)
 
 
-def _section_names() -> list[str]:
-    return [name for name, field in Recipe.model_fields.items() if name in ENTRIES or _section_type(field) is not None]
-
-
-def _section_type(field: FieldInfo) -> type[BaseModel] | None:
-    options = [field.annotation, *get_args(field.annotation)]
-    return next((kind for kind in options if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-
-
-def _top_rows() -> Iterator[dict[str, str]]:
-    sections = _section_names()
-    return (_row(name, field) for name, field in Recipe.model_fields.items() if name not in sections)
-
-
-def _section_rows(name: str) -> Iterator[dict[str, str]]:
-    prefix = ENTRIES[name][0] if name in ENTRIES else name
-    fields = _model_of_section(name).model_fields.items()
-    return (_row(f"{prefix}.{key}", field) for key, field in fields if not field.exclude)
-
-
-def _model_of_section(name: str) -> type[BaseModel]:
-    model = ENTRIES[name][1] if name in ENTRIES else _section_type(Recipe.model_fields[name])
-    assert model is not None
-    return model
+def _sections() -> dict[str, tuple[str, type[BaseModel]]]:
+    """Find the recipe's sections: the prefix of their keys, and the model of the section or of its entries."""
+    sections = {}
+    for name, field in Recipe.model_fields.items():
+        kinds = (field.annotation, *get_args(field.annotation))
+        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        if model is not None:
+            sections[name] = (f"{name}.<name>" if name in ENTRIES else name, model)
+    return sections
 
 
 def _row(key: str, field: FieldInfo) -> dict[str, str]:
@@ -138,9 +122,8 @@ def _type_name(annotation: Any) -> str:
         return f"list of {_type_name(arguments[0])}"
     if annotation is type(None):
         return "null"
-    return {"Path": "path", "str": "text", "dict": "mapping"}.get(
-        getattr(origin or annotation, "__name__", ""), getattr(origin or annotation, "__name__", str(annotation))
-    )
+    name = getattr(origin or annotation, "__name__", str(annotation))
+    return {"Path": "path", "str": "text", "dict": "mapping"}.get(name, name)
 
 
 def keys_page(sections: Mapping[str, Sequence[Mapping[str, str]]], abouts: Mapping[str, str]) -> str:

@@ -3,17 +3,15 @@
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from functools import wraps
-from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args, get_type_hints
+from typing import Annotated, Any, Final, get_args
 
 import typer
 
-from redpencil.cli.options import DeviceOption, JsonOption, RecipeOption, SeedOption, SetOption, runtime_of, settings
+from redpencil.cli.options import JsonOption, RecipeOptions, option, runtime_of
 from redpencil.cli.output import check_out_file
 from redpencil.config import Recipe, WorldConfig
 from redpencil.errors import RedpencilError
@@ -40,142 +38,84 @@ _OF_THE_REQUEST: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class JobOptions:
-    """The options that all commands with a provider share; `with_job_options` gives them to a command."""
+class JobOptions(RecipeOptions):
+    """The options that all commands with a provider share."""
 
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", rich_help_panel=MODEL_PANEL, help="Name of the model; for local its folder."),
-    ] = None
+    model: Annotated[str | None, option("NAME", "Name of the model; for local its folder.", panel=MODEL_PANEL)] = None
     base_url: Annotated[
         str | None,
-        typer.Option(
-            metavar="URL",
-            rich_help_panel=MODEL_PANEL,
-            help="Another server, such as http://localhost:8000/v1 (vLLM) or http://localhost:11434/v1 (Ollama). "
+        option(
+            "URL",
+            "Another server, such as http://localhost:8000/v1 (vLLM) or http://localhost:11434/v1 (Ollama). "
             "Default: OPENAI_BASE_URL or ANTHROPIC_BASE_URL, else the provider's own.",
+            panel=MODEL_PANEL,
         ),
     ] = None
-    max_tokens: Annotated[
-        int, typer.Option(min=1, metavar="N", rich_help_panel=MODEL_PANEL, help="Most tokens of an answer.")
-    ] = 4096
+    max_tokens: Annotated[int, option("N", "Most tokens of an answer.", panel=MODEL_PANEL, min=1)] = 4096
     temperature: Annotated[
-        float | None,
-        typer.Option(
-            min=0, metavar="T", rich_help_panel=MODEL_PANEL, help="Default: the server's own; for local 0, greedy."
-        ),
+        float | None, option("T", "Default: the server's own; for local 0, greedy.", panel=MODEL_PANEL, min=0)
     ] = None
     length_parameter: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=MODEL_PANEL,
-            help="Name under which --max-tokens is sent to openai: max_tokens or max_completion_tokens. Default: the "
+        option(
+            "NAME",
+            "Name under which --max-tokens is sent to openai: max_tokens or max_completion_tokens. Default: the "
             "second for OpenAI itself and for its batch files, the first for other servers; in a batch file for "
             "another server only where --base-url names it.",
+            panel=MODEL_PANEL,
         ),
     ] = None
     extra: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE",
-            rich_help_panel=MODEL_PANEL,
-            help="Further parameter of the API; the value is JSON or text, such as reasoning_effort=low or "
+        option(
+            "KEY=VALUE",
+            "Further parameter of the API; the value is JSON or text, such as reasoning_effort=low or "
             'thinking={"type": "disabled"}. Repeatable.',
+            panel=MODEL_PANEL,
         ),
     ] = None
     cache: Annotated[
         Path | None,
-        typer.Option(
+        option(
+            "FILE",
+            "Response cache: an SQLite file that keeps every answer, so that none is paid for twice. "
+            "Default: OUT.cache.",
             "--cache",
             "--journal",
-            metavar="FILE",
-            help="Response cache: an SQLite file that keeps every answer, so that none is paid for twice. "
-            "Default: OUT.cache.",
         ),
     ] = None
     dry_run: Annotated[bool, typer.Option(help="Say what would be asked and what it would cost; send nothing.")] = False
     batch_out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the requests as the provider's batch files; send nothing."),
+        Path | None, option("FILE", "Write the requests as the provider's batch files; send nothing.")
     ] = None
     batch_in: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Take answers from the results of a batch; send nothing. Repeatable."),
+        list[Path] | None, option("FILE", "Take answers from the results of a batch; send nothing. Repeatable.")
     ] = None
-    concurrency: Annotated[
-        int, typer.Option(min=1, metavar="N", rich_help_panel=_LIMITS_PANEL, help="Requests in progress at once.")
-    ] = 16
-    requests_per_minute: Annotated[
-        int | None, typer.Option(min=1, metavar="N", rich_help_panel=_LIMITS_PANEL, help="Most requests a minute.")
-    ] = None
+    concurrency: Annotated[int, option("N", "Requests in progress at once.", panel=_LIMITS_PANEL, min=1)] = 16
+    requests_per_minute: Annotated[int | None, option("N", "Most requests a minute.", panel=_LIMITS_PANEL, min=1)] = (
+        None
+    )
     tokens_per_minute: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", rich_help_panel=_LIMITS_PANEL, help="Most tokens a minute, of requests and answers."
-        ),
+        int | None, option("N", "Most tokens a minute, of requests and answers.", panel=_LIMITS_PANEL, min=1)
     ] = None
-    timeout: Annotated[
-        float,
-        typer.Option(min=0.1, metavar="SECONDS", rich_help_panel=_LIMITS_PANEL, help="Longest wait for an answer."),
-    ] = 120.0
+    timeout: Annotated[float, option("SECONDS", "Longest wait for an answer.", panel=_LIMITS_PANEL, min=0.1)] = 120.0
     retries: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            metavar="N",
-            rich_help_panel=_LIMITS_PANEL,
-            help="Further tries after an error that may be temporary.",
-        ),
+        int, option("N", "Further tries after an error that may be temporary.", panel=_LIMITS_PANEL, min=0)
     ] = 5
     prices: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="YAML", rich_help_panel=_LIMITS_PANEL, help="Prices that replace or extend those built in."
-        ),
+        Path | None, option("YAML", "Prices that replace or extend those built in.", panel=_LIMITS_PANEL)
     ] = None
     max_cost: Annotated[
         float | None,
-        typer.Option(
-            min=0,
-            metavar="DOLLARS",
-            rich_help_panel=_LIMITS_PANEL,
-            help="Send nothing more when the answers of this run have cost this much.",
+        option(
+            "DOLLARS", "Send nothing more when the answers of this run have cost this much.", panel=_LIMITS_PANEL, min=0
         ),
     ] = None
     as_json: JsonOption = False
-    recipe: RecipeOption = None
-    set_: SetOption = None
-    seed: SeedOption = None
-    device: DeviceOption = None
-
-    def settings(self) -> Recipe:
-        """Return the recipe that these options add up to."""
-        return settings(self.recipe, self.set_, seed=self.seed, device=self.device)
 
 
-OF_ALL_COMMANDS: Final = ("as_json", "recipe", "set_", "seed", "device")
+OF_ALL_COMMANDS: Final = ("as_json", *(one.name for one in fields(RecipeOptions)))
 """Those of `JobOptions` that are not about a provider."""
-
-
-def with_job_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a Typer command the options of `JobOptions` after its own; it receives them as its argument `options`."""
-    own = [one for one in signature(command, eval_str=True).parameters.values() if one.name != "options"]
-    hints = get_type_hints(JobOptions, include_extras=True)
-    names = [one.name for one in fields(JobOptions)]
-    shared = [
-        Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
-        for one in fields(JobOptions)
-    ]
-
-    @wraps(command)
-    def wrapper(**values: Any) -> None:
-        options = JobOptions(**{name: values.pop(name) for name in names})
-        command(**values, options=options)
-
-    wrapper.__signature__ = Signature([*own, *shared])  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {one.name: one.annotation for one in (*own, *shared)}
-    return wrapper
 
 
 def given_flag(context: typer.Context, names: Sequence[str]) -> str | None:
@@ -240,10 +180,6 @@ def prepare(
     """Check the options of a command before anything is read or sent.
 
     Args:
-        context: of the command.
-        provider: the name of the provider.
-        options: the options that the user gave.
-        out: file of the results.
         inputs: files of the rows.
         template: file of the request's template, if it is a file.
         schema: JSON schema of the answers, if it is sent.

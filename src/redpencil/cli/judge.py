@@ -14,10 +14,9 @@ from redpencil.cli.job_options import (
     JobOptions,
     given_flag,
     prepare,
-    with_job_options,
 )
 from redpencil.cli.llm_job import Failures, JobRun, run_job
-from redpencil.cli.options import examples, runtime_of
+from redpencil.cli.options import examples, one_of, option, runtime_of, with_options
 from redpencil.cli.output import check_out_file, print_json, say, working
 from redpencil.config import Recipe, WorldConfig
 from redpencil.errors import RedpencilError, naming
@@ -31,8 +30,7 @@ from redpencil.evaluation.judges import (
     pair_comparisons,
     pair_outputs,
 )
-from redpencil.evaluation.llm_judge import ORDERS, JudgeStyle, Orders, judge_job, judge_name
-from redpencil.providers.job import Plan
+from redpencil.evaluation.llm_judge import ORDERS, JudgeStyle, judge_job, judge_name
 from redpencil.records import Comparison, Preference, Response, read_jsonl, write_jsonl
 from redpencil.world.build import make_oracle
 
@@ -58,9 +56,16 @@ app = typer.Typer()
 class Inputs:
     """The files of the pairs: two files of responses, or one of comparisons."""
 
-    policy: Path | None
-    reference: Path | None
-    comparisons: Path | None
+    policy: Annotated[Path | None, option("JSONL", "The policy's responses.")] = None
+    reference: Annotated[Path | None, option("JSONL", "The reference's responses to the same prompts.")] = None
+    comparisons: Annotated[
+        Path | None,
+        option(
+            "JSONL",
+            "Instead of these two: pairs that people or others have compared, to be compared anew; see "
+            "`redpencil evaluate judge`.",
+        ),
+    ] = None
 
     @property
     def files(self) -> list[Path]:
@@ -99,37 +104,25 @@ class Inputs:
         "--base-url http://localhost:8000/v1 --model Qwen/Qwen3-8B --out judgements.jsonl",
     ),
 )
-@with_job_options
+@with_options
 def judge(
     context: typer.Context,
-    judge: Annotated[str, typer.Option(metavar="JUDGE", help=f"llm, a large language model; {JUDGE_HELP}")],
-    out: Annotated[Path, typer.Option(metavar="JSONL", help="Where the judgements go; first is the policy's.")],
-    options: JobOptions,
-    policy: Annotated[Path | None, typer.Option(metavar="JSONL", help="The policy's responses.")] = None,
-    reference: Annotated[
-        Path | None, typer.Option(metavar="JSONL", help="The reference's responses to the same prompts.")
-    ] = None,
-    comparisons: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="JSONL",
-            help="Instead of these two: pairs that people or others have compared, to be compared anew; see "
-            "`redpencil evaluate judge`.",
-        ),
-    ] = None,
+    judge: Annotated[str, option("JUDGE", f"llm, a large language model; {JUDGE_HELP}")],
+    out: Annotated[Path, option("JSONL", "Where the judgements go; first is the policy's.")],
+    inputs: Inputs,
     template: Annotated[
         str,
-        typer.Option(
-            metavar="NAME",
-            help="The request to an LLM: default, alpaca-eval, alpaca-eval-mark, or a file with {instruction}, "
+        option(
+            "NAME",
+            "The request to an LLM: default, alpaca-eval, alpaca-eval-mark, or a file with {instruction}, "
             "{input}, {output_1} and {output_2}.",
         ),
     ] = "default",
     orders: Annotated[
         str,
-        typer.Option(
-            metavar="HOW",
-            help="both: an LLM sees each pair in both orders, and disagreement is a tie; one: in one order, drawn at "
+        option(
+            "HOW",
+            "both: an LLM sees each pair in both orders, and disagreement is a tie; one: in one order, drawn at "
             "random.",
         ),
     ] = "both",
@@ -139,13 +132,14 @@ def judge(
     ] = False,
     provider: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=MODEL_PANEL,
-            help="Provider of an LLM: anthropic; openai, for every OpenAI-compatible server; local, a Hugging Face "
-            "folder.",
+        option(
+            "NAME",
+            "Provider of an LLM: anthropic; openai, for every OpenAI-compatible server; local, a Hugging Face folder.",
+            panel=MODEL_PANEL,
         ),
     ] = None,
+    *,
+    options: JobOptions,
 ) -> None:
     """Compare a policy's responses with a reference's, matched by id.
 
@@ -158,7 +152,6 @@ def judge(
 
     130 interrupted.
     """
-    inputs = Inputs(policy, reference, comparisons)
     if judge != LLM:
         flag = given_flag(context, _OF_LLMS)
         if flag is not None:
@@ -201,9 +194,7 @@ def _llm_provider(name: str | None) -> str:
 
 
 def _style(template: str, orders: str, seed: int) -> JudgeStyle:
-    chosen: Orders | None = next((known for known in ORDERS if known == orders), None)
-    if chosen is None:
-        raise RedpencilError(f"no such orders: {orders!r}", field="--orders", hint=f"one of {', '.join(ORDERS)}")
+    chosen = one_of(orders, ORDERS, "--orders", "orders")
     return JudgeStyle(find_template(template), chosen, seed)
 
 
@@ -259,6 +250,12 @@ class JudgeRun(JobRun[Pairing, Comparison]):
     noun = "pair"
     rounds = ("judge",)
     beyond_estimate = "thinking costs extra"
+    plan_keys = ("pairs", "same", "answered")
+    plan_line = (
+        "{rows:,} pairs, {skipped:,} of them with the same text on both sides: {answered:,} requests answered before, "
+        "{to_ask:,} to ask"
+    )
+    asking = "{to_ask:,} requests about {rows:,} pairs"
 
     judge: str
     verdicts: Counter[str] = field(default_factory=lambda: Counter({one.value: 0 for one in Preference}))
@@ -266,28 +263,9 @@ class JudgeRun(JobRun[Pairing, Comparison]):
     flipped: int = 0
     problems: Counter[str] = field(default_factory=Counter)
 
-    def plan_row(self, plan: Plan) -> dict[str, Any]:
-        return {
-            "pairs": plan.rows,
-            "same": plan.skipped,
-            "answered": plan.answered,
-            "to_ask": plan.to_ask,
-            "interrupted": plan.interrupted,
-            "input_bytes": plan.input_bytes,
-            "output_bytes": plan.output_bytes,
-        }
-
-    def plan_line(self, plan: Plan) -> str:
-        return (
-            f"{plan.rows:,} pairs, {plan.skipped:,} of them with the same text on both sides: {plan.answered:,} "
-            f"requests answered before, {plan.to_ask:,} to ask"
-        )
-
-    def share(self, plan: Plan) -> str:
-        return f"{plan.to_ask:,} requests about {plan.rows:,} pairs"
-
     def count(self, row: Comparison) -> None:
         self.verdicts[row.preference.value] += 1
+        self.unanswered += row.preference is Preference.NONE
         self.same_text += "same_text" in row.meta
         self.flipped += bool(row.meta.get("flipped"))
         if "problem" in row.meta:
@@ -297,9 +275,6 @@ class JudgeRun(JobRun[Pairing, Comparison]):
                 self.failures.add(order["why"])
             else:
                 self.answered += 1
-
-    def without_answer(self) -> int:
-        return self.verdicts[Preference.NONE.value]
 
     def summary(self, rows: int) -> dict[str, Any]:
         return {

@@ -20,8 +20,9 @@ from redpencil.cli.output import INTERRUPTED, print_json, say, working
 from redpencil.errors import RedpencilError, naming
 from redpencil.providers.base import Failure, Usage
 from redpencil.providers.batches import read_batch_results, write_batches
+from redpencil.providers.client import Client
 from redpencil.providers.hosted import BYTES_PER_TOKEN
-from redpencil.providers.job import NEVER_ASKED, Plan, ProviderJob, Spent
+from redpencil.providers.job import NEVER_ASKED, Plan, ProviderJob
 from redpencil.providers.prices import cost, days_too_old, format_dollars, price_page
 from redpencil.providers.redact import reason_of
 from redpencil.records import Record, write_jsonl
@@ -122,8 +123,9 @@ class JobRun(ABC, Generic[Row, Output]):
         counts: answers and failures of this run.
         dollars: cost of this run's answers.
         unsent: requests that --max-cost left out.
-        known: answers in the cache, and how many there would be with those that are due.
+        due: answers that the cache would hold if every request of this round had one.
         answered: rows, or orders of a pair, that got an answer.
+        unanswered: rows that got none.
         seconds: time spent asking.
     """
 
@@ -133,6 +135,12 @@ class JobRun(ABC, Generic[Row, Output]):
     """Names of the calls of `ProviderJob.ask`; requests of the second depend on answers of the first."""
     beyond_estimate: ClassVar[str]
     """Costs that an estimate leaves out."""
+    plan_keys: ClassVar[tuple[str, str, str]]
+    """Names in JSON of a plan's rows, of those without a request, and the field with what is answered already."""
+    plan_line: ClassVar[str]
+    """The plan in words, with its fields in braces."""
+    asking: ClassVar[str]
+    """The share of all that is to be asked, likewise."""
 
     job: ProviderJob[Row, Output]
     setup: Setup
@@ -141,29 +149,14 @@ class JobRun(ABC, Generic[Row, Output]):
     counts: Counter[str] = field(default_factory=Counter)
     dollars: float = 0.0
     unsent: int = 0
-    known: tuple[int, int] = (0, 0)
+    due: int = 0
     answered: int = 0
+    unanswered: int = 0
     seconds: float = 0.0
 
     @abstractmethod
-    def plan_row(self, plan: Plan) -> dict[str, Any]:
-        """Return the plan as JSON."""
-
-    @abstractmethod
-    def plan_line(self, plan: Plan) -> str:
-        """Return the plan in words."""
-
-    @abstractmethod
-    def share(self, plan: Plan) -> str:
-        """Return in words how much of all is to be asked."""
-
-    @abstractmethod
     def count(self, row: Output) -> None:
-        """Count a result: its outcome in the subclass, `answered` and `failures` here."""
-
-    @abstractmethod
-    def without_answer(self) -> int:
-        """Return how many of the counted rows have no answer."""
+        """Count a result: its outcome in the subclass, `answered`, `unanswered` and `failures` here."""
 
     @abstractmethod
     def summary(self, rows: int) -> dict[str, Any]:
@@ -204,10 +197,13 @@ class JobRun(ABC, Generic[Row, Output]):
         live, batch = (None, None) if price is None else (cost(usage, price), cost(usage, price, batch=True))
         if self.setup.options.as_json:
             estimate = {**asdict(usage), "bytes_per_token": BYTES_PER_TOKEN, "cost": live, "batch_cost": batch}
-            print_json({**self.plan_row(plan), **estimate})
+            rows, skipped, answered = self.plan_keys
+            counts = {rows: plan.rows, skipped: plan.skipped, "answered": getattr(plan, answered)}
+            rest = {name: getattr(plan, name) for name in ("to_ask", "interrupted", "input_bytes", "output_bytes")}
+            print_json({**counts, **rest, **estimate})
             return
         say(self.who)
-        say(self.plan_line(plan))
+        say(self.plan_line.format(**asdict(plan)))
         say(
             f"about {usage.input_tokens:,} tokens in the requests and {usage.output_tokens:,} in the answers, at "
             f"{BYTES_PER_TOKEN} bytes a token"
@@ -233,7 +229,7 @@ class JobRun(ABC, Generic[Row, Output]):
         began = time.monotonic()
         for name in self.rounds:
             plan = self.plan()
-            self.known = (plan.answered, plan.answered + plan.to_ask)
+            self.due = plan.answered + plan.to_ask
             if not plan.to_ask:
                 continue
             if self._budget_spent():
@@ -243,7 +239,7 @@ class JobRun(ABC, Generic[Row, Output]):
                     f"{plan.interrupted} requests were in progress when the last run ended; they are sent again, and "
                     "the provider may charge for both"
                 )
-            say(f"{name}: {self.share(plan)}, {self.who}")
+            say(f"{name}: {self.asking.format(**asdict(plan))}, {self.who}")
             # An error of a hosted model is not about the file; the plan has checked what the file holds.
             with nullcontext() if self.setup.client else naming(self.source), working(name) as progress:
                 for done, note in enumerate(self._steps(), start=1):
@@ -259,7 +255,6 @@ class JobRun(ABC, Generic[Row, Output]):
                 self.counts["failed"] += 1
             else:
                 self.counts["answers"] += 1
-                self.known = (self.known[0] + 1, self.known[1])
                 if price is not None and result.usage is not None:
                     self.dollars += cost(result.usage, price)
                 elif max_cost is not None:
@@ -276,14 +271,18 @@ class JobRun(ABC, Generic[Row, Output]):
         max_cost = self.setup.options.max_cost
         return max_cost is not None and self.dollars >= max_cost
 
-    def write_batches(self, path: Path) -> None:
-        """Write the requests without an answer as batch files."""
+    def _client_for(self, flag: str) -> Client:
         if self.setup.client is None:
             raise RedpencilError(
-                f"{self.job.provider.name} does not take batches", field="--batch-out", hint="leave --batch-out out"
+                f"{self.job.provider.name} does not take batches", field=flag, hint=f"leave {flag} out"
             )
+        return self.setup.client
+
+    def write_batches(self, path: Path) -> None:
+        """Write the requests without an answer as batch files."""
+        client = self._client_for("--batch-out")
         with naming(self.source):
-            parts = write_batches(path, self.job.unanswered(), self.setup.client)
+            parts = write_batches(path, self.job.unanswered(), client)
         for part in parts:
             say(f"{part.requests:,} requests in {part.path}")
         if not parts:
@@ -291,13 +290,10 @@ class JobRun(ABC, Generic[Row, Output]):
 
     def read_batches(self, paths: Sequence[Path]) -> None:
         """Store the results of batches in the cache, and say if some belong to other requests."""
-        if self.setup.client is None:
-            raise RedpencilError(
-                f"{self.job.provider.name} does not take batches", field="--batch-in", hint="leave --batch-in out"
-            )
+        client = self._client_for("--batch-in")
         keys: set[str] = set()
         for path in paths:
-            for key, result in read_batch_results(path, self.setup.client):
+            for key, result in read_batch_results(path, client):
                 self.job.cache.store(key, self.job.provider.name, result, batch=True)
                 self.counts["failed" if isinstance(result, Failure) else "answers"] += 1
                 keys.add(key)
@@ -321,9 +317,8 @@ class JobRun(ABC, Generic[Row, Output]):
             for row in self.job.results():
                 self.count(row)
                 yield row
-            missing = self.without_answer()
-            if missing and not self.answered:
-                raise self.failures.no_answer_error(setup.out, self.noun, missing)
+            if self.unanswered and not self.answered:
+                raise self.failures.no_answer_error(setup.out, self.noun, self.unanswered)
 
         with naming(self.source):
             rows = write_jsonl(setup.out, counted())
@@ -349,17 +344,14 @@ class JobRun(ABC, Generic[Row, Output]):
 
     def totals(self) -> dict[str, Any]:
         """Return the number of answers of this run, and tokens and US dollars of all answers about these rows."""
-        tokens = self.job.spent()
+        tokens, price = self.job.spent(), self.setup.price
+        dollars = None if price is None else cost(tokens.live, price) + cost(tokens.batch, price, batch=True)
         return {
             "answers_of_this_run": self.counts["answers"],
             "input_tokens": tokens.live.input_tokens + tokens.batch.input_tokens,
             "output_tokens": tokens.live.output_tokens + tokens.batch.output_tokens,
-            "cost": self._cost_of(tokens),
+            "cost": dollars,
         }
-
-    def _cost_of(self, tokens: Spent) -> float | None:
-        price = self.setup.price
-        return None if price is None else cost(tokens.live, price) + cost(tokens.batch, price, batch=True)
 
     def _say_totals(self, totals: Mapping[str, Any]) -> None:
         if totals["input_tokens"]:
@@ -399,8 +391,8 @@ def _ask(run: JobRun[Any, Any]) -> None:
         except KeyboardInterrupt:
             if file is None:
                 raise
-            have, of = run.known
-            say(f"interrupted: {have:,} of {of:,} answers are in {file}; the same command asks for the rest")
+            have = run.plan().answered if run.due else 0
+            say(f"interrupted: {have:,} of {run.due:,} answers are in {file}; the same command asks for the rest")
             raise typer.Exit(INTERRUPTED) from None
 
 

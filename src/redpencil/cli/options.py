@@ -3,38 +3,44 @@
 Hyperparameters have no flags of their own: they are in a recipe or in `--set`, and `redpencil keys` lists them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from redpencil.config import Recipe
+from redpencil.errors import RedpencilError
 from redpencil.recipe import default_recipe, load_recipe, with_flags
 
 if TYPE_CHECKING:  # loads torch
     from redpencil.models.codec import Codec
     from redpencil.models.runtime import Runtime
+Name = TypeVar("Name", bound=str)
+
+
+def option(metavar: str, help: str, *flags: str, panel: str | None = None, **more: Any) -> Any:
+    """Describe an option with a value: the name of the value, and what the option is for."""
+    return typer.Option(*flags, metavar=metavar, help=help, rich_help_panel=panel, **more)
+
 
 RecipeOption = Annotated[
-    Path | None,
-    typer.Option("--recipe", metavar="YAML", help="Recipe that gives the hyperparameters. Default: the paper's."),
+    Path | None, option("YAML", "Recipe that gives the hyperparameters. Default: the paper's.", "--recipe")
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Set a recipe key, such as ppo.kl_coef=0.1; see `redpencil keys`. Repeatable.",
-    ),
+    option("KEY=VALUE", "Set a recipe key, such as ppo.kl_coef=0.1; see `redpencil keys`. Repeatable.", "--set"),
 ]
-DeviceOption = Annotated[str | None, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
-SeedOption = Annotated[int | None, typer.Option(metavar="N", help="Seed. Default: the recipe's first, else 0.")]
+DeviceOption = Annotated[str | None, option("DEVICE", "auto, cpu, cuda or cuda:N.")]
+SeedOption = Annotated[int | None, option("N", "Seed. Default: the recipe's first, else 0.")]
 TemplateOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="TEXT",
-        help="Text around a prompt, with {prompt} in it, or `chat`. Default: the one the checkpoint was trained with.",
+    option(
+        "TEXT",
+        "Text around a prompt, with {prompt} in it, or `chat`. Default: the one the checkpoint was trained with.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -43,6 +49,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def examples(*commands: str) -> str:
     """Build the epilog of a command's help; without blank lines Typer would join the examples."""
     return "\n\n".join(["Examples:", *(f"$ {command.replace('[', chr(92) + '[')}" for command in commands)])
+
+
+def one_of(name: str, known: Sequence[Name], flag: str, what: str) -> Name:
+    """Return the known name that a flag gives.
+
+    Raises:
+        RedpencilError: naming the flag, if `what` it says is not known.
+    """
+    for one in known:
+        if one == name:
+            return one
+    raise RedpencilError(f"no such {what}: {name!r}", field=flag, hint=f"one of {', '.join(known)}")
 
 
 def settings(
@@ -63,6 +81,61 @@ def settings(
     flags: dict[str, Any] = {"device": device, "prompt_template": template}
     flags["seeds"] = None if seed is None else (seed,)
     return with_flags(loaded, flags)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeOptions:
+    """The options that make up the recipe of a command; `with_options` gives them to it."""
+
+    recipe: RecipeOption = None
+    set_: SetOption = None
+    seed: SeedOption = None
+    device: DeviceOption = None
+
+    def settings(self) -> Recipe:
+        """Return the recipe that these options add up to."""
+        return settings(self.recipe, self.set_, device=self.device, seed=self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions(RecipeOptions):
+    """The same for a command with a model, whose prompt template may be named."""
+
+    template: TemplateOption = None
+
+    def settings(self) -> Recipe:
+        return settings(self.recipe, self.set_, device=self.device, seed=self.seed, template=self.template)
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a Typer command the options in its dataclasses.
+
+    An argument whose type is a dataclass becomes the options that are its fields, those of a base class last.
+    """
+    groups: dict[str, Any] = {}
+    options: list[Parameter] = []
+    for one in signature(command, eval_str=True).parameters.values():
+        if is_dataclass(one.annotation):
+            groups[one.name] = one.annotation
+            options += _parameters_of(one.annotation)
+        else:
+            options.append(one.replace(kind=Parameter.KEYWORD_ONLY))
+
+    @wraps(command)
+    def wrapper(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{one.name: values.pop(one.name) for one in fields(group)})
+        command(**values)
+
+    wrapper.__signature__ = Signature(options)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {one.name: one.annotation for one in options}
+    return wrapper
+
+
+def _parameters_of(group: Any) -> list[Parameter]:
+    defaults, hints = {one.name: one.default for one in fields(group)}, get_type_hints(group, include_extras=True)
+    names = [name for base in group.__mro__ for name in vars(base).get("__annotations__", {})]
+    return [Parameter(name, Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hints[name]) for name in names]
 
 
 def runtime_of(recipe: Recipe) -> "Runtime":

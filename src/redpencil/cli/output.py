@@ -37,7 +37,7 @@ from redpencil.runs import Progress, finite
 INTERRUPTED: Final = 130
 """Exit code of a command that was interrupted, as shells have it for Ctrl-C."""
 DASH: Final = "\N{EN DASH}"
-"""What a table shows where it has no figure."""
+"""Text of a cell without a figure."""
 STEP: Final = 100
 """Rows between two steps of a progress bar."""
 _BESIDE_THE_BAR: Final = 90
@@ -83,19 +83,13 @@ def print_error(error: RedpencilError) -> None:
     log.print(Text.assemble(("error: ", "bold red"), str(error)))
 
 
-def print_json(content: Any) -> None:
-    """Print valid JSON on stdout; a number that is not finite becomes null."""
-    print(_escaped(json.dumps(finite(content), indent=2, ensure_ascii=False)))
+def print_json(content: Any, *, indent: int | None = 2) -> None:
+    """Print valid JSON on stdout, on one line without an indent; a number that is not finite becomes null.
 
-
-def print_json_line(content: Any) -> None:
-    """Print one line of JSONL on stdout."""
-    print(_escaped(json.dumps(finite(content), ensure_ascii=False)))
-
-
-def _escaped(text: str) -> str:
-    """Escape the control characters that JSON allows as they are, so that none reaches a terminal."""
-    return _UPPER.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+    The control characters that JSON allows as they are get escaped, so that none reaches a terminal.
+    """
+    text = json.dumps(finite(content), indent=indent, ensure_ascii=False)
+    print(_UPPER.sub(lambda match: f"\\u{ord(match.group()):04x}", text))
 
 
 def say_skipped(skipped: Mapping[str, int]) -> None:

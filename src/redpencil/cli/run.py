@@ -3,13 +3,14 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from redpencil.cli.options import DeviceOption, JsonOption, SetOption, examples, runtime_of
+from redpencil.cli.options import DeviceOption, JsonOption, SetOption, examples, option, runtime_of, with_options
 from redpencil.cli.output import Board, board_for, check_out_file, console, print_json, print_table, say
 from redpencil.config import Recipe
 from redpencil.pipeline.execute import Event, Listener
@@ -25,31 +26,32 @@ from redpencil.report.tables import Cell
 from redpencil.results import AblationResults
 
 app = typer.Typer()
-OutOption = Annotated[
-    Path | None, typer.Option("--out", metavar="FOLDER", help="Run folder. Default: runs/ and the recipe's name.")
-]
+OutOption = Annotated[Path | None, option("FOLDER", "Run folder. Default: runs/ and the recipe's name.", "--out")]
 JobsOption = Annotated[
-    int | None,
-    typer.Option(min=1, metavar="N", help="Stages that run at the same time. Default: one a CPU core, one on a GPU."),
+    int | None, option("N", "Stages that run at the same time. Default: one a CPU core, one on a GPU.", min=1)
 ]
-SeedsOption = Annotated[
-    list[int] | None, typer.Option("--seed", metavar="N", help="Seed in place of the recipe's. Repeatable.")
-]
-MarkdownOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the results as Markdown.")]
+SeedsOption = Annotated[list[int] | None, option("N", "Seed in place of the recipe's. Repeatable.", "--seed")]
+MarkdownOption = Annotated[Path | None, option("FILE", "Also write the results as Markdown.")]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The options of a run."""
+
+    out: OutOption = None
+    jobs: JobsOption = None
+    set_: SetOption = None
+    seed: SeedsOption = None
+    device: DeviceOption = None
 
 
 @app.command(
     epilog=examples("redpencil quickstart", "redpencil quickstart --seed 7 --out runs/seven --set ppo.kl_coef=0.1")
 )
-def quickstart(
-    out: OutOption = None,
-    jobs: JobsOption = None,
-    set_: SetOption = None,
-    seed: SeedsOption = None,
-    device: DeviceOption = None,
-) -> None:
+@with_options
+def quickstart(options: RunOptions) -> None:
     """Run the whole paper on a small made-up world: minutes on two cores, no network, no data."""
-    _run(shipped_recipe("quickstart"), out, jobs, set_, seed, device)
+    _run(shipped_recipe("quickstart"), options)
 
 
 @app.command(
@@ -58,38 +60,29 @@ def quickstart(
         "redpencil run my.yaml --out runs/mine --jobs 2 --seed 1 --seed 2 --set arms.token.options.kl_coef=0.1",
     )
 )
+@with_options
 def run(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="The recipe; see `redpencil keys`.")],
-    out: OutOption = None,
-    jobs: JobsOption = None,
-    set_: SetOption = None,
-    seed: SeedsOption = None,
-    device: DeviceOption = None,
+    *,
+    options: RunOptions,
 ) -> None:
     """Run a recipe from data to report.
 
     Stages that are complete with the same inputs are not run again, so the same command continues a run that was
     stopped.
     """
-    _run(recipe, out, jobs, set_, seed, device)
+    _run(recipe, options)
 
 
-def _run(
-    path: Path,
-    folder: Path | None,
-    jobs: int | None,
-    overrides: list[str] | None,
-    seeds: list[int] | None,
-    device: str | None,
-) -> None:
-    recipe = load_recipe(path, overrides or ())
-    recipe = with_flags(recipe, {"seeds": tuple(seeds) if seeds else None, "device": device})
-    folder = folder or Path("runs") / recipe.name
+def _run(path: Path, options: RunOptions) -> None:
+    seeds = tuple(options.seed) if options.seed else None
+    recipe = with_flags(load_recipe(path, options.set_ or ()), {"seeds": seeds, "device": options.device})
+    folder = options.out or Path("runs") / recipe.name
     say(f"{recipe.name}: {_seeds(recipe)}, in {folder}")
     start = time.monotonic()
     runtime_of(recipe)  # A missing device is an error now, not in the first stage that trains.
     with _listening(sum(len(plan_run(recipe, folder, seed)) for seed in recipe.seeds)) as listener:
-        page = run_recipe(recipe, folder, jobs=jobs, listener=listener)
+        page = run_recipe(recipe, folder, jobs=options.jobs, listener=listener)
     say(f"finished in {time.monotonic() - start:.0f} s")
     summary = headline(read_run(folder))
     console.print(summary.lead)
@@ -139,14 +132,10 @@ def ablate(
             metavar="RECIPE.yaml", help="A base recipe, groups of variants, seeds; see recipes/ablations.yaml."
         ),
     ],
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Folder of all runs. Default: runs/ and its name.")
-    ] = None,
+    out: Annotated[Path | None, option("FOLDER", "Folder of all runs. Default: runs/ and its name.", "--out")] = None,
     seed: SeedsOption = None,
     jobs: JobsOption = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="GROUP", help="Only this group of variants. Repeatable.")
-    ] = None,
+    only: Annotated[list[str] | None, option("GROUP", "Only this group of variants. Repeatable.", "--only")] = None,
     json: JsonOption = False,
     markdown: MarkdownOption = None,
 ) -> None:

@@ -17,10 +17,11 @@ from redpencil.cli.options import (
     TemplateOption,
     examples,
     named_codec,
+    option,
     runtime_of,
     settings,
 )
-from redpencil.cli.output import check_out_file, console, print_json_line, say, short_names
+from redpencil.cli.output import check_out_file, console, print_json, say, short_names
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError, naming
 from redpencil.files import whole_file
@@ -37,7 +38,7 @@ WIDE = 100
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What one reward model says of each response: its reading, and the texts of the tokens."""
+    """The reading of each response by one reward model, and the texts of its tokens."""
 
     model: ScoredModel
     readings: list[ScoredResponse]
@@ -54,15 +55,12 @@ class Scores:
 )
 def score(
     model: Annotated[
-        list[Path],
-        typer.Option(metavar="FOLDER", help="Reward checkpoint, with any tokenizer. Give it twice to compare two."),
+        list[Path], option("FOLDER", "Reward checkpoint, with any tokenizer. Give it twice to compare two.")
     ],
-    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="A prompt, with --response.")] = None,
-    response: Annotated[str | None, typer.Option(metavar="TEXT", help="A response, with --prompt.")] = None,
-    responses: Annotated[
-        Path | None, typer.Option(metavar="JSONL", help="Responses, instead of --prompt and --response.")
-    ] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the heat-maps as a page.")] = None,
+    prompt: Annotated[str | None, option("TEXT", "A prompt, with --response.")] = None,
+    response: Annotated[str | None, option("TEXT", "A response, with --prompt.")] = None,
+    responses: Annotated[Path | None, option("JSONL", "Responses, instead of --prompt and --response.")] = None,
+    html: Annotated[Path | None, option("FILE", "Write the heat-maps as a page.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each response.")] = False,
     standardise: Annotated[
         bool, typer.Option("--standardise", help="Divide token rewards by the model's scale, as PPO does.")
@@ -100,7 +98,7 @@ def score(
         say(f"heat-maps: {html}")
     if json:
         for index, row in enumerate(inputs):
-            print_json_line(json_row(row, scores, index))
+            print_json(json_row(row, scores, index), indent=None)
     elif html is None:
         limit = limit_of(rows)
         for scored in rows:

@@ -2,23 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from redpencil.cli.judge import JUDGE_HELP, check_judge, make_judge
-from redpencil.cli.options import (
-    DeviceOption,
-    RecipeOption,
-    SeedOption,
-    SetOption,
-    TemplateOption,
-    codec_of,
-    examples,
-    runtime_of,
-    settings,
-)
+from redpencil.cli.options import ModelOptions, codec_of, examples, option, runtime_of, with_options
 from redpencil.cli.output import board_for, check_out_file, say, say_skipped, working
 from redpencil.config import METHODS, Method, Recipe
 from redpencil.errors import RedpencilError
@@ -30,20 +21,12 @@ if TYPE_CHECKING:  # It loads torch.
     from redpencil.pipeline.stages import Watch
 
 app = typer.Typer()
-OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Stage folder; gets checkpoint/ and metrics.")]
-PolicyOption = Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the SFT policy.")]
-ReferenceOption = Annotated[
-    Path | None, typer.Option(metavar="JSONL", help="The reference's responses to the validation prompts.")
-]
-JudgeOption = Annotated[str | None, typer.Option(metavar="JUDGE", help=JUDGE_HELP)]
-ArmOption = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Entry of the recipe's arms (its policies) whose options to use."),
-]
+OutOption = Annotated[Path, option("FOLDER", "Stage folder; gets checkpoint/ and metrics.", "--out")]
+PolicyOption = Annotated[Path, option("FOLDER", "Checkpoint of the SFT policy.")]
 
 
 def setup_of(recipe: Recipe, folder: Path) -> Setup:
-    """What work with the model in a folder needs: options, its tokenizer, and the device."""
+    """Set up work with the model in a folder: options, its tokenizer, and the device."""
     return Setup(recipe, codec_of(recipe, folder), runtime_of(recipe))
 
 
@@ -84,18 +67,16 @@ def training_stage(
         "redpencil sft --model llama --data demonstrations.jsonl --out sft --set sft.max_steps=450 --template chat",
     ),
 )
+@with_options
 def sft(
-    model: Annotated[Path, typer.Option(metavar="FOLDER", help="Base model; one without weights starts from scratch.")],
-    data: Annotated[Path, typer.Option(metavar="JSONL", help="Rows of prompt and response.")],
+    model: Annotated[Path, option("FOLDER", "Base model; one without weights starts from scratch.")],
+    data: Annotated[Path, option("JSONL", "Rows of prompt and response.")],
     out: OutOption,
-    template: TemplateOption = None,
-    recipe: RecipeOption = None,
-    set_: SetOption = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
+    *,
+    options: ModelOptions,
 ) -> None:
     """Fine-tune a model on demonstrations; the loss counts response tokens only."""
-    config = settings(recipe, set_, device=device, seed=seed, template=template)
+    config = options.settings()
     setup = setup_of(config, model)
 
     from redpencil.models.checkpoints import has_weights
@@ -115,34 +96,28 @@ def sft(
         "--model sft/checkpoint --pairs pairs.jsonl --samples responses.jsonl --out reward",
     ),
 )
+@with_options
 def reward(
-    model: Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the SFT policy: the backbone.")],
-    pairs: Annotated[Path, typer.Option(metavar="JSONL", help="Pairs that `redpencil align` wrote.")],
-    samples: Annotated[
-        Path, typer.Option(metavar="JSONL", help="Responses of the SFT policy; they give centre and scale.")
-    ],
+    model: Annotated[Path, option("FOLDER", "Checkpoint of the SFT policy: the backbone.")],
+    pairs: Annotated[Path, option("JSONL", "Pairs that `redpencil align` wrote.")],
+    samples: Annotated[Path, option("JSONL", "Responses of the SFT policy; they give centre and scale.")],
     out: OutOption,
-    entry: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Entry of the recipe's reward_models whose options to use.")
-    ] = None,
-    template: TemplateOption = None,
-    recipe: RecipeOption = None,
-    set_: SetOption = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
+    entry: Annotated[str | None, option("NAME", "Entry of the recipe's reward_models whose options to use.")] = None,
+    *,
+    options: ModelOptions,
 ) -> None:
     """Train a reward model: per token (Eq. 1-4) or per response (Bradley-Terry)."""
-    config = settings(recipe, set_, device=device, seed=seed, template=template)
+    config = options.settings()
     check_entry(entry, config.reward_models, "reward_models")
-    options = config.reward if entry is None else config.reward_config(entry)
+    chosen = config.reward if entry is None else config.reward_config(entry)
     setup = setup_of(config, model)
 
     from redpencil.pipeline.stages import fit_reward
 
     inputs = {"policy": model, "pairs": pairs, "samples": samples}
-    with training_stage("reward", out, setup, options.model_dump(), inputs) as stage:
+    with training_stage("reward", out, setup, chosen.model_dump(), inputs) as stage:
         if stage is not None:
-            fit_reward(setup, stage, options, policy=model, pairs=pairs, samples=samples, trained_on=pairs.name)
+            fit_reward(setup, stage, chosen, policy=model, pairs=pairs, samples=samples, trained_on=pairs.name)
 
 
 def check_entry(entry: str | None, known: Mapping[str, Any], section: str) -> None:
@@ -151,25 +126,58 @@ def check_entry(entry: str | None, known: Mapping[str, Any], section: str) -> No
         raise RedpencilError(f"the recipe has no entry {entry!r}", field=section, hint=f"one of: {', '.join(known)}")
 
 
-def _options_of(method: Method, config: Recipe, arm: str | None) -> Any:
-    """The recipe's section of the method, with what differs for an arm."""
-    check_entry(arm, config.arms, "arms")
-    if arm is None:
-        return getattr(config, method.name)
-    if config.arms[arm].method != method.name:
-        raise RedpencilError(
-            f"the arm {arm!r} is one of the method {config.arms[arm].method}",
-            field="--arm",
-            hint=f"name an arm with method: {method.name}, or leave --arm out",
-        )
-    return config.options(arm)
+@dataclass(frozen=True, slots=True)
+class MethodOptions(ModelOptions):
+    """The options that a command of a method has, whatever it learns from."""
+
+    arm: Annotated[str | None, option("NAME", "Entry of the recipe's arms (its policies) whose options to use.")] = None
+
+    def of(self, method: Method, config: Recipe) -> Any:
+        """Return the recipe's section of the method, with what differs for the arm."""
+        check_entry(self.arm, config.arms, "arms")
+        if self.arm is None:
+            return getattr(config, method.name)
+        if config.arms[self.arm].method != method.name:
+            raise RedpencilError(
+                f"the arm {self.arm!r} is one of the method {config.arms[self.arm].method}",
+                field="--arm",
+                hint=f"name an arm with method: {method.name}, or leave --arm out",
+            )
+        return config.options(self.arm)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions(MethodOptions):
+    """The options of a method that trains, which a judge may watch."""
+
+    reference_outputs: Annotated[
+        Path | None, option("JSONL", "The reference's responses to the validation prompts.")
+    ] = None
+    judge: Annotated[str | None, option("JUDGE", JUDGE_HELP)] = None
+
+    def check(self, prompts: Path | None, *, alone: bool) -> None:
+        """Check that what watches training is complete; `alone` allows validation prompts without a judge."""
+        if (self.judge is None) != (self.reference_outputs is None):
+            raise typer.BadParameter("--judge and --reference-outputs go together")
+        if not alone and (prompts is None) != (self.judge is None):
+            raise typer.BadParameter("--validation-prompts, --reference-outputs and --judge go together")
+
+    def watch(self, prompts: Path | None, setup: Setup) -> "Watch | None":
+        """Load what watches training."""
+        from redpencil.pipeline.stages import Watch
+
+        if prompts is None:
+            return None
+        judge = None if self.judge is None else make_judge(self.judge, setup.recipe, setup.runtime)
+        return Watch(prompts, self.reference_outputs, judge)
 
 
 def _train(
-    method: Method, config: Recipe, options: Any, out: Path, policy: Path, watch: "_WatchOptions", **files: Any
+    method: Method, config: Recipe, options: TrainOptions, out: Path, policy: Path, watched: Path | None, **files: Any
 ) -> None:
-    """Train a policy in a stage folder; `files` are further fields of `TrainingInputs`."""
-    folder = None if watch.judge is None else check_judge(watch.judge)
+    """Train a policy in a stage folder, watched on prompts; `files` are further fields of `TrainingInputs`."""
+    chosen = options.of(method, config)
+    folder = None if options.judge is None else check_judge(options.judge)
     setup = setup_of(config, policy)
 
     from redpencil.pipeline.stages import TrainingInputs, train_policy
@@ -180,33 +188,15 @@ def _train(
         "pairs": files.get("pairs"),
         "prompts": files.get("prompts"),
         **dict(zip(("reward_model", "sequence_reward_model"), models, strict=False)),
-        "validation_prompts": watch.prompts,
-        "reference": watch.reference,
+        "validation_prompts": watched,
+        "reference": options.reference_outputs,
         "judge": folder,
     }
-    decides = [options.model_dump(), watch.judge, config.sampling.model_dump()]
+    decides = [chosen.model_dump(), options.judge, config.sampling.model_dump()]
     with training_stage(method.name, out, setup, decides, inputs) as stage:
         if stage is not None:
-            train_policy(setup, stage, method, options, TrainingInputs(policy, watch.load(setup), **files))
-
-
-class _WatchOptions:
-    """The options that say how training is watched."""
-
-    def __init__(self, prompts: Path | None, reference: Path | None, judge: str | None, *, alone: bool) -> None:
-        if (judge is None) != (reference is None):
-            raise typer.BadParameter("--judge and --reference-outputs go together")
-        if not alone and (prompts is None) != (judge is None):
-            raise typer.BadParameter("--validation-prompts, --reference-outputs and --judge go together")
-        self.prompts, self.reference, self.judge = prompts, reference, judge
-
-    def load(self, setup: Setup) -> "Watch | None":
-        from redpencil.pipeline.stages import Watch
-
-        if self.prompts is None:
-            return None
-        judge = None if self.judge is None else make_judge(self.judge, setup.recipe, setup.runtime)
-        return Watch(self.prompts, self.reference, judge)
+            watch = options.watch(watched, setup)
+            train_policy(setup, stage, method, chosen, TrainingInputs(policy, watch, **files))
 
 
 def _pairs_command(method: Method) -> Callable[..., None]:
@@ -214,24 +204,16 @@ def _pairs_command(method: Method) -> Callable[..., None]:
 
     def command(
         policy: PolicyOption,
-        pairs: Annotated[Path, typer.Option(metavar="JSONL", help=f"Pairs that `redpencil align` made of {kinds}.")],
+        pairs: Annotated[Path, option("JSONL", f"Pairs that `redpencil align` made of {kinds}.")],
         out: OutOption,
         validation_prompts: Annotated[
-            Path | None,
-            typer.Option(metavar="JSONL", help="Prompts on which training is watched, with the next two options."),
+            Path | None, option("JSONL", "Prompts on which training is watched, with the next two options.")
         ] = None,
-        reference_outputs: ReferenceOption = None,
-        judge: JudgeOption = None,
-        arm: ArmOption = None,
-        template: TemplateOption = None,
-        recipe: RecipeOption = None,
-        set_: SetOption = None,
-        seed: SeedOption = None,
-        device: DeviceOption = None,
+        *,
+        options: TrainOptions,
     ) -> None:
-        watch = _WatchOptions(validation_prompts, reference_outputs, judge, alone=False)
-        config = settings(recipe, set_, device=device, seed=seed, template=template)
-        _train(method, config, _options_of(method, config, arm), out, policy, watch, pairs=pairs)
+        options.check(validation_prompts, alone=False)
+        _train(method, options.settings(), options, out, policy, validation_prompts, pairs=pairs)
 
     return command
 
@@ -243,62 +225,47 @@ def _rewards_command(method: Method) -> Callable[..., None]:
         policy: PolicyOption,
         reward_model: Annotated[
             Path,
-            typer.Option(
-                metavar="FOLDER",
-                help=f"Reward checkpoint, of the level that {name}.reward needs. Tokenizer and prompt template may be "
+            option(
+                "FOLDER",
+                f"Reward checkpoint, of the level that {name}.reward needs. Tokenizer and prompt template may be "
                 "its own.",
             ),
         ],
-        prompts: Annotated[Path, typer.Option(metavar="JSONL", help="Prompts to train on.")],
-        validation_prompts: Annotated[
-            Path, typer.Option(metavar="JSONL", help="Prompts on which training is watched.")
-        ],
+        prompts: Annotated[Path, option("JSONL", "Prompts to train on.")],
+        validation_prompts: Annotated[Path, option("JSONL", "Prompts on which training is watched.")],
         out: OutOption,
         sequence_reward_model: Annotated[
-            Path | None,
-            typer.Option(metavar="FOLDER", help=f"With {name}.reward=both: the sequence-level one, for the response."),
+            Path | None, option("FOLDER", f"With {name}.reward=both: the sequence-level one, for the response.")
         ] = None,
-        reference_outputs: ReferenceOption = None,
-        judge: JudgeOption = None,
-        arm: ArmOption = None,
-        template: TemplateOption = None,
-        recipe: RecipeOption = None,
-        set_: SetOption = None,
-        seed: SeedOption = None,
-        device: DeviceOption = None,
+        *,
+        options: TrainOptions,
     ) -> None:
-        watch = _WatchOptions(validation_prompts, reference_outputs, judge, alone=True)
-        config = settings(recipe, set_, device=device, seed=seed, template=template)
-        options = _options_of(method, config, arm)
+        options.check(validation_prompts, alone=True)
+        config = options.settings()
+        chosen = options.of(method, config)
         models = [model for model in (reward_model, sequence_reward_model) if model is not None]
-        if len(models) > len(options.reward_levels):
+        if len(models) > len(chosen.reward_levels):
             raise RedpencilError(
-                f"{name}.reward={options.reward} takes one reward model",
+                f"{name}.reward={chosen.reward} takes one reward model",
                 field="--sequence-reward-model",
                 hint=f"leave it out, or set {name}.reward=both",
             )
-        _train(method, config, options, out, policy, watch, prompts=prompts, reward_models=tuple(models))
+        _train(method, config, options, out, policy, validation_prompts, prompts=prompts, reward_models=tuple(models))
 
     return command
 
 
 def _choose_command(method: Method) -> Callable[..., None]:
     def command(
-        policy: Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint of the policy that is sampled.")],
-        reward_model: Annotated[
-            Path, typer.Option(metavar="FOLDER", help="Reward checkpoint of either level; it picks the best.")
-        ],
-        prompts: Annotated[Path, typer.Option(metavar="JSONL", help="Prompts to answer.")],
-        out: Annotated[Path, typer.Option(metavar="JSONL", help="Where the responses go.")],
-        arm: ArmOption = None,
-        template: TemplateOption = None,
-        recipe: RecipeOption = None,
-        set_: SetOption = None,
-        seed: SeedOption = None,
-        device: DeviceOption = None,
+        policy: Annotated[Path, option("FOLDER", "Checkpoint of the policy that is sampled.")],
+        reward_model: Annotated[Path, option("FOLDER", "Reward checkpoint of either level; it picks the best.")],
+        prompts: Annotated[Path, option("JSONL", "Prompts to answer.")],
+        out: Annotated[Path, option("JSONL", "Where the responses go.")],
+        *,
+        options: MethodOptions,
     ) -> None:
-        config = settings(recipe, set_, device=device, seed=seed, template=template)
-        options = _options_of(method, config, arm)
+        config = options.settings()
+        settings = options.of(method, config)
         check_out_file(out, prompts)
         setup = setup_of(config, policy)
 
@@ -306,10 +273,10 @@ def _choose_command(method: Method) -> Callable[..., None]:
         from redpencil.pipeline.stages import choose_answers
 
         with working(method.name.replace("_", "-")) as progress:
-            chosen = choose_answers(
+            best = choose_answers(
                 setup,
                 method,
-                options,
+                settings,
                 policy=policy,
                 reward_model=reward_model,
                 prompts=prompts,
@@ -317,11 +284,11 @@ def _choose_command(method: Method) -> Callable[..., None]:
                 model_name=str(policy),
                 progress=progress,
             )
-        say_skipped({"prompts longer than sampling.max_prompt_length": chosen.skipped})
-        say(f"{write_jsonl(out, chosen.responses)} responses in {out}, picked from {chosen.sampled}")
+        say_skipped({"prompts longer than sampling.max_prompt_length": best.skipped})
+        say(f"{write_jsonl(out, best.responses)} responses in {out}, picked from {best.sampled}")
         say(
-            f"mean score {chosen.best_score:.3f}, of all that were sampled {chosen.mean_score:.3f}; "
-            f"KL to the policy at most {best_of_n_kl_bound(options.n):.2f} nats a response"
+            f"mean score {best.best_score:.3f}, of all that were sampled {best.mean_score:.3f}; "
+            f"KL to the policy at most {best_of_n_kl_bound(settings.n):.2f} nats a response"
         )
 
     return command
@@ -354,7 +321,7 @@ def _add(method: Method) -> None:
         function, kept = _rewards_command(method), KEPT[method.samples]
         lines = [f"{start} --reward-model reward/checkpoint --prompts prompts.jsonl {watched} --out {command}"]
         lines.append(f"{lines[0]} {judged} --set {method.name}.reward=sequence")
-    app.command(command, help=f"{about}\n\n{kept}".strip(), epilog=examples(*lines))(function)
+    app.command(command, help=f"{about}\n\n{kept}".strip(), epilog=examples(*lines))(with_options(function))
 
 
 for _method in METHODS.values():

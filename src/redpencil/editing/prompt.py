@@ -12,6 +12,7 @@ from typing import Final, Literal, get_args
 
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Message
+from redpencil.sections import read_text
 
 Primer = Literal["turn", "text", "none"]
 PRIMERS: Final[tuple[Primer, ...]] = get_args(Primer)
@@ -48,23 +49,13 @@ def parse_template(text: str, *, file: str | Path | None = None) -> EditTemplate
     return EditTemplate(human, "".join(primed).strip())
 
 
-def read_template(path: str | Path) -> EditTemplate:
+def read_template(path: Path) -> EditTemplate:
     """Read a user's template from a text file.
 
     Raises:
         RedpencilError: if the file cannot be read, is not UTF-8 or lacks a placeholder.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise RedpencilError(
-            f"cannot read the edit template ({error.strerror})", file=path, hint="check the path"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise RedpencilError(
-            f"not valid UTF-8 at byte {error.start}", file=path, hint="convert the file to UTF-8"
-        ) from None
-    return parse_template(text, file=path)
+    return parse_template(read_text(path, "the edit template"), file=path)
 
 
 FIGURE_2 = parse_template("""\

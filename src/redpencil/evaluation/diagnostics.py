@@ -72,10 +72,8 @@ def training_alarms(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> li
 
     Args:
         rows: lines of its `metrics.jsonl`, oldest first; step 0 is the policy before training.
-        config: the thresholds.
-        stage: its name.
     """
-    alarms = (check(rows, config, stage) for check in _CHECKS)
+    alarms = [next(check(rows, config, stage), None) for check in _CHECKS]
     return sorted((alarm for alarm in alarms if alarm is not None), key=lambda alarm: alarm.step or 0)
 
 
@@ -85,7 +83,6 @@ def result_alarms(results: Mapping[str, Any], own_kind: Mapping[str, str], confi
     Args:
         results: its `results.json`.
         own_kind: for each reward model the kind of pairs that it was trained on and is measured on here.
-        config: the thresholds.
     """
     return [*_weak_reward_models(results, own_kind, config), *_no_better_policies(results, config)]
 
@@ -117,16 +114,15 @@ def _no_better_policies(results: Mapping[str, Any], config: AlarmsConfig) -> Ite
             yield Alarm("win_rate", arm, message, gain, config.win_rate_gain)
 
 
-def _kl(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Alarm | None:
+def _kl(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Iterator[Alarm]:
     for step, recent in _windows(rows, "kl", "length"):
         per_token = _mean(row["kl"] / max(row["length"], 1) for row in recent)
         if not per_token <= config.kl:
             message = f"the policy is {per_token:.2f} nats a token from the SFT policy, over {config.kl:g}"
-            return Alarm("kl", stage, message, per_token, config.kl, step)
-    return None
+            yield Alarm("kl", stage, message, per_token, config.kl, step)
 
 
-def _length(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Alarm | None:
+def _length(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Iterator[Alarm]:
     evaluated = [row for row in rows if _is_number(row.get("eval/length"))]
     for row in evaluated[1:]:
         ratio = row["eval/length"] / max(evaluated[0]["eval/length"], 1)
@@ -135,26 +131,22 @@ def _length(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Alarm | No
                 f"responses to the validation prompts went from {evaluated[0]['eval/length']:.0f} to "
                 f"{row['eval/length']:.0f} tokens"
             )
-            return Alarm("length", stage, message, ratio, config.length_ratio, int(row["step"]))
-    return None
+            yield Alarm("length", stage, message, ratio, config.length_ratio, int(row["step"]))
 
 
-def _saturation(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Alarm | None:
+def _saturation(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Iterator[Alarm]:
     windows = list(_windows(rows, "reward_std"))
-    if not windows:
-        return None
-    start = _mean(row["reward_std"] for row in windows[0][1])
+    start = _mean(row["reward_std"] for row in windows[0][1]) if windows else 0.0
     for step, recent in windows:
         share = _mean(row["reward_std"] for row in recent) / start if start else 0.0
         if not share >= config.reward_spread:
             message = f"rewards of different responses spread {share:.2f} times as far as at the start"
             if not start:
                 message = "rewards do not tell responses apart, from the start"
-            return Alarm("reward_saturation", stage, message, share, config.reward_spread, step)
-    return None
+            yield Alarm("reward_saturation", stage, message, share, config.reward_spread, step)
 
 
-def _value_loss(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Alarm | None:
+def _value_loss(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Iterator[Alarm]:
     """Compare with the median so far, because the first steps, in which the value model learns its level, are noisy."""
     before: list[float] = []
     for step, recent in _windows(rows, "value_loss"):
@@ -162,23 +154,21 @@ def _value_loss(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Alarm 
         usual = median(before) if len(before) >= _LAST else now
         if not now <= config.value_loss * usual:
             message = f"the value loss is {now:.3g}, {now / usual if usual else math.inf:.0f} times what it usually was"
-            return Alarm("value_loss", stage, message, now / usual if usual else math.inf, config.value_loss, step)
+            yield Alarm("value_loss", stage, message, now / usual if usual else math.inf, config.value_loss, step)
         before.append(recent[-1]["value_loss"])
-    return None
 
 
-def _entropy(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Alarm | None:
+def _entropy(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Iterator[Alarm]:
     windows = list(_windows(rows, "entropy"))
     start = windows[0][1][0]["entropy"] if windows else 0.0
     for step, recent in windows:
         share = _mean(row["entropy"] for row in recent) / start if start else 1.0
         if not share >= config.entropy:
             message = f"the entropy of the next token fell to {share:.2f} of what it was, {start:.2f} nats"
-            return Alarm("entropy", stage, message, share, config.entropy, step)
-    return None
+            yield Alarm("entropy", stage, message, share, config.entropy, step)
 
 
-def _overoptimisation(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Alarm | None:
+def _overoptimisation(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Iterator[Alarm]:
     """Check if the win rate falls while the reward rises, since the evaluation with the best win rate.
 
     The best of many noisy evaluations is partly luck, so two in a row must lie below it by more than the threshold and
@@ -197,9 +187,8 @@ def _overoptimisation(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> 
                 f"the reward rose from {best[2]:.2f} to {reward:.2f} while the win rate on the validation prompts "
                 f"fell from {best[0]:.1f} to {rate:.1f}"
             )
-            return Alarm("overoptimisation", stage, message, lost, config.overoptimisation, step)
+            yield Alarm("overoptimisation", stage, message, lost, config.overoptimisation, step)
         fell = under
-    return None
 
 
 def _evaluations(rows: Sequence[Row]) -> Iterator[tuple[float, float, float, int]]:
@@ -217,7 +206,7 @@ def _evaluations(rows: Sequence[Row]) -> Iterator[tuple[float, float, float, int
             yield row["eval/win_rate"], error, _mean(recent), int(row["step"])
 
 
-_CHECKS: Final[tuple[Callable[[Sequence[Row], AlarmsConfig, str], Alarm | None], ...]] = (
+_CHECKS: Final[tuple[Callable[[Sequence[Row], AlarmsConfig, str], Iterator[Alarm]], ...]] = (
     _kl,
     _length,
     _saturation,

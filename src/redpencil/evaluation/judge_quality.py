@@ -280,14 +280,10 @@ def _longer(row: Comparison, verdict: Preference) -> Iterator[tuple[bool, str]]:
 
 
 def _cost(judgements: Sequence[Comparison]) -> float | None:
-    whole = [row for row in judgements if not _lacks_an_answer(row)]
+    whole = [row for row in judgements if not any(map(_is_unanswered, (row.meta, *_orders(row))))]
     costs = _numbers(row.meta.get("cost") for row in whole)
     free = sum(row.meta.get("same_text") is True for row in whole)
     return _mean(costs, len(costs) + free, 1000) if costs else None
-
-
-def _lacks_an_answer(row: Comparison) -> bool:
-    return any(map(_is_unanswered, (row.meta, *_orders(row))))
 
 
 def _is_unanswered(about: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.win_rate import CATEGORY_KEYS
+from redpencil.evaluation.win_rate import CATEGORY_KEYS, models_of
 from redpencil.records import Comparison, Preference, Response, input_of, instruction_of
 from redpencil.world.oracle import Oracle
 
@@ -127,7 +127,7 @@ def pair_comparisons(rows: Iterable[Comparison]) -> list[Pairing]:
     """
     pairings: dict[str, Pairing] = {}
     for row in rows:
-        names = {"policy": _model(row.meta, "first"), "reference": _model(row.meta, "second")}
+        names = dict(zip(("policy", "reference"), models_of(row.meta), strict=True))
         instruction, input = instruction_of(row.prompt, row.meta), input_of(row.id, row.meta)
         ends = tuple(row.meta.get(name) is not False for name in _FINISHED)
         meta = {**names, **_category(row.meta), **_unfinished(*ends)}
@@ -184,12 +184,6 @@ def _pairing(first: Response, second: Response) -> Pairing:
     ends = (first.finished, second.finished)
     meta = {**names, **_category(second.meta), **_category(first.meta), **_unfinished(*ends)}
     return Pairing(first.id, first.prompt, first.response, second.response, instruction, input, meta, *ends)
-
-
-def _model(meta: Mapping[str, Any], side: str) -> str:
-    """Return the name of a side's model, from a row of the annotation service or of a judge."""
-    role = {"first": "policy", "second": "reference"}[side]
-    return str(meta.get(f"{side}_model") or meta.get(role) or "")
 
 
 def _unfinished(*ends: bool) -> dict[str, bool]:

@@ -26,13 +26,10 @@ class Localisation:
 
     Args:
         auroc: over all tokens of all responses.
-        within_auroc: over pairs of tokens of one response, with a 95 % bootstrap interval over responses.
-        low: lower end of the interval.
-        high: upper end.
+        within_auroc: over pairs of tokens of one response; `low` to `high` is its 95 % bootstrap interval over
+            responses.
         average_precision: over all tokens; by chance it is the base rate.
-        base_rate: share of the tokens that are at fault.
-        tokens: their number.
-        positives: number of tokens at fault.
+        base_rate: share of the tokens that are at fault, `positives` of `tokens`.
         responses: number of responses.
     """
 
@@ -64,7 +61,7 @@ def localise(scores: Numbers, labels: Labels, responses: npt.NDArray[Any]) -> Lo
     positives = int(label.sum())
     return Localisation(
         auroc=auroc(score, label),
-        within_auroc=float(won.sum() / pairs.sum()) if pairs.sum() else None,
+        within_auroc=_share(won, pairs),
         low=None if np.isnan(low) else low,
         high=None if np.isnan(high) else high,
         average_precision=average_precision(score, label),
@@ -75,43 +72,30 @@ def localise(scores: Numbers, labels: Labels, responses: npt.NDArray[Any]) -> Lo
     )
 
 
-def auroc(scores: Numbers, labels: Labels) -> float | None:
+def auroc(scores: Numbers, labels: Labels, groups: Groups | None = None) -> float | None:
     """Compute the probability that a random positive scores higher than a random negative; equal scores count one half.
+
+    With groups it is that of a pair within one group: the mean of the groups' values, weighted by their pairs. So a
+    wrong value is compared with right values in the same slot. Compared with all clean tokens, a model is judged by its
+    rewards for the slot and not by those for the mistake.
 
     Args:
         scores: [N], one a token, higher for tokens that seem at fault (so minus the reward).
         labels: [N], True for tokens at fault.
-
-    Returns:
-        From 0 to 1, .5 by chance; None if one of the two classes is missing.
-
-    Raises:
-        RedpencilError: if the numbers of scores and labels differ.
-    """
-    score, label = _arrays(scores, labels)
-    won, pairs = _won_by_group(score, label, np.zeros(len(score), dtype=np.int64))
-    return float(won.sum() / pairs.sum()) if pairs.sum() else None
-
-
-def pooled_within_groups(scores: Numbers, labels: Labels, groups: Groups) -> float | None:
-    """Compute AUROC within each group and average it, weighted by the group's pairs of a positive and a negative.
-
-    A token is compared only with tokens of its own group, such as a wrong value with right values in the same slot.
-    Compared with all clean tokens, a model is judged by its rewards for the slot and not by those for the mistake.
-
-    Args:
-        scores: [N], one a token, higher for tokens that seem at fault.
-        labels: [N], True for tokens at fault.
         groups: [N], the key of the token's group.
 
     Returns:
-        From 0 to 1, or None if no group has both classes.
+        From 0 to 1, .5 by chance; None if one of the two classes is missing, in all tokens or in each group.
 
     Raises:
-        RedpencilError: if the numbers of scores, labels and groups differ.
+        RedpencilError: if their numbers differ.
     """
     score, label = _arrays(scores, labels)
-    won, pairs = _won_by_group(score, label, _numbered(groups, len(score)))
+    numbers = np.zeros(len(score), dtype=np.int64) if groups is None else _numbered(groups, len(score))
+    return _share(*_won_by_group(score, label, numbers))
+
+
+def _share(won: npt.NDArray[np.float64], pairs: npt.NDArray[np.int64]) -> float | None:
     return float(won.sum() / pairs.sum()) if pairs.sum() else None
 
 

@@ -57,12 +57,14 @@ def rank(
     """
     played = list(matches)
     names = sorted({match.first for match in played} | {match.second for match in played})
-    _check_connected(played, names)
+    if len(names) < 2:
+        raise RedpencilError("a ranking needs two policies or more", hint="give verdicts on several policies")
     index = {name: number for number, name in enumerate(names)}
     prompts: dict[str, list[Match]] = defaultdict(list)
     for match in played:
         prompts[match.prompt].append(match)
     wins = np.stack([_wins(group, index) for group in prompts.values()])
+    _check_connected(names, wins.sum(axis=0))
     strengths = _strengths(wins.sum(axis=0))
     rng = np.random.default_rng(seed)
     resampled = []
@@ -117,19 +119,12 @@ def _against_others(strengths: Any, i: int) -> float:
     return math.fsum(1 / (1 + math.exp(other - float(strengths[i]))) for other in others) / len(others)
 
 
-def _check_connected(matches: Sequence[Match], names: Sequence[str]) -> None:
-    if len(names) < 2:
-        raise RedpencilError("a ranking needs two policies or more", hint="give verdicts on several policies")
-    met: dict[str, set[str]] = defaultdict(set)
-    for match in matches:
-        met[match.first].add(match.second)
-        met[match.second].add(match.first)
-    reached, waiting = {names[0]}, [names[0]]
-    while waiting:
-        new = met[waiting.pop()] - reached
-        reached |= new
-        waiting += new
-    apart = [name for name in names if name not in reached]
+def _check_connected(names: Sequence[str], wins: Any) -> None:
+    """Refuse policies that no chain of verdicts links."""
+    from scipy.sparse.csgraph import connected_components
+
+    _, groups = connected_components(wins, directed=False)
+    apart = [name for name, group in zip(names, groups, strict=True) if group != groups[0]]
     if apart:
         raise RedpencilError(
             f"{names[0]} and {apart[0]} are not linked by any chain of verdicts, so they cannot be ranked",

@@ -163,27 +163,6 @@ class WorstPair:
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorAnalysis:
-    """Accuracy in groups of edits, and the edits with the most negative margins.
-
-    Args:
-        pairs: number of edits.
-        wrong: number of edits with a margin below 0.
-        by_type: insertion, deletion, replacement, mixed.
-        by_position: by the third of the original with the first change.
-        by_length: by the number of words of the original, in thirds of the pairs.
-        worst: by type, the most negative margin first.
-    """
-
-    pairs: int
-    wrong: int
-    by_type: tuple[MarginGroup, ...]
-    by_position: tuple[MarginGroup, ...]
-    by_length: tuple[MarginGroup, ...]
-    worst: Mapping[str, tuple[WorstPair, ...]]
-
-
-@dataclass(frozen=True, slots=True)
 class RewardBench:
     """RewardBench's accuracies in percent.
 
@@ -221,7 +200,10 @@ class RewardEval:
         length_difference: correlation of the margins with the differences in length, in tokens.
         by_size: for edits, by the share of words that they changed.
         by_tokens: for edits, by the number of tokens that they changed.
-        errors: for edits, with the groups of the properties below.
+        by_type: for edits, by insertion, deletion, replacement or mixed.
+        by_position: for edits, by the third of the original with the first change.
+        by_length: for edits, by the number of words of the original, in thirds of the pairs.
+        worst: for edits, by type, those with a lower reward than the original, the most negative margin first.
         edited: localisation by -r_t of the tokens that were edited away; for token models.
         error_spans: localisation of the tokens that people marked as errors.
         drift: of the rewards of unchanged tokens.
@@ -238,27 +220,15 @@ class RewardEval:
     length_difference: Correlation | None
     by_size: Groups = ()
     by_tokens: Groups = ()
-    errors: ErrorAnalysis | None = None
+    by_type: Groups = ()
+    by_position: Groups = ()
+    by_length: Groups = ()
+    worst: Mapping[str, tuple[WorstPair, ...]] | None = None
     edited: Localisation | None = None
     error_spans: Localisation | None = None
     drift: Drift | None = None
     position: Correlation | None = None
     reward_bench: RewardBench | None = None
-
-    @property
-    def by_type(self) -> Groups:
-        """Edits by the kind of their changes."""
-        return self.errors.by_type if self.errors else ()
-
-    @property
-    def by_position(self) -> Groups:
-        """Edits by the third of the original with the first change."""
-        return self.errors.by_position if self.errors else ()
-
-    @property
-    def by_length(self) -> Groups:
-        """Edits by the number of words of the original."""
-        return self.errors.by_length if self.errors else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,12 +300,9 @@ def evaluate_rewards(test: TestSet, scores: Scores, *, examples: int) -> RewardE
 
 
 def _of_edits(test: TestSet, scores: Scores, examples: int) -> dict[str, Any]:
-    share = np.array([one.share_changed for one in test.features])
-    tokens = np.array([one.tokens_changed for one in test.features])
     return {
-        "by_size": quantile_groups(scores.margins, share, percent=True),
-        "by_tokens": quantile_groups(scores.margins, tokens),
-        "errors": analyse_errors(test.edits, test.features, scores.rejected, scores.chosen, examples=examples),
+        **edit_groups(scores.margins, test.features),
+        "worst": worst_pairs(test.edits, test.features, scores, examples=examples),
         **_of_tokens(test, scores),
     }
 
@@ -376,9 +343,7 @@ def _histogram(margins: Floats) -> Histogram:
     return Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
 
 
-def quantile_groups(
-    margins: npt.NDArray[Any], values: npt.NDArray[Any], *, percent: bool = False, bins: int = BINS
-) -> tuple[MarginGroup, ...]:
+def quantile_groups(margins: Floats, values: Floats, *, percent: bool = False, bins: int = BINS) -> Groups:
     """Group margins by a quantity into groups of about equal size; fewer than `bins` if many values are equal.
 
     Args:
@@ -392,7 +357,7 @@ def quantile_groups(
     return margin_groups(margins, names, list(dict.fromkeys(order)))
 
 
-def quantile_names(values: npt.NDArray[Any], *, percent: bool = False, bins: int = BINS) -> list[str]:
+def quantile_names(values: Floats, *, percent: bool = False, bins: int = BINS) -> list[str]:
     """Name the bin of each value by its smallest and largest value, such as `3 to 7`; equal values share a bin."""
     if not len(values):
         return []
@@ -411,9 +376,7 @@ def _range(low: float, high: float, percent: bool) -> str:
     return f"{first}{unit}" if first == last else f"{first} to {last}{unit}"
 
 
-def margin_groups(
-    margins: npt.NDArray[Any], names: Sequence[str], order: Sequence[str] | None = None
-) -> tuple[MarginGroup, ...]:
+def margin_groups(margins: Floats, names: Sequence[str], order: Sequence[str] | None = None) -> Groups:
     """Group margins by name.
 
     Args:
@@ -425,54 +388,42 @@ def margin_groups(
     for index, name in enumerate(names):
         if name in members:
             members[name].append(index)
-    return tuple(_group(name, margins[rows].tolist()) for name, rows in members.items() if rows)
+    groups = {name: margins[rows].tolist() for name, rows in members.items() if rows}
+    return tuple(
+        MarginGroup(name, accuracy_interval(own), *mean_interval(own, CONFIDENCE)) for name, own in groups.items()
+    )
 
 
-def _group(name: str, margins: list[float]) -> MarginGroup:
-    mean, low, high = mean_interval(margins, CONFIDENCE)
-    return MarginGroup(name, accuracy_interval(margins), mean, low, high)
+def edit_groups(margins: Floats, features: Sequence[EditFeatures]) -> dict[str, Groups]:
+    """Group the margins of N edits by each of their features, under the names of the fields of `RewardEval`."""
+    return {
+        "by_size": quantile_groups(margins, np.array([one.share_changed for one in features]), percent=True),
+        "by_tokens": quantile_groups(margins, np.array([one.tokens_changed for one in features])),
+        "by_type": margin_groups(margins, [one.type for one in features], EDIT_TYPES),
+        "by_position": margin_groups(margins, [one.first_change for one in features], THIRDS),
+        "by_length": quantile_groups(margins, np.array([one.words for one in features]), bins=LENGTH_BINS),
+    }
 
 
-def analyse_errors(
-    edits: Sequence[Edit],
-    features: Sequence[EditFeatures],
-    original_rewards: npt.NDArray[Any],
-    edited_rewards: npt.NDArray[Any],
-    *,
-    examples: int,
-) -> ErrorAnalysis:
-    """Analyse the errors of a reward model.
-
-    Args:
-        edits: N edits.
-        features: their features.
-        original_rewards: [N], rewards of the originals.
-        edited_rewards: [N], rewards of the edits.
-        examples: largest number of worst pairs of each type.
-    """
-    margins = edited_rewards - original_rewards
-    types = [one.type for one in features]
+def worst_pairs(
+    edits: Sequence[Edit], features: Sequence[EditFeatures], scores: Scores, *, examples: int
+) -> dict[str, tuple[WorstPair, ...]]:
+    """Return the `examples` edits of each type with the most negative margins, the worst first."""
+    margins = scores.margins
     worst: dict[str, list[WorstPair]] = {}
     for i in np.argsort(margins, kind="stable").tolist():
         if margins[i] >= 0:
             break
-        pairs = worst.setdefault(types[i], [])
+        pairs = worst.setdefault(features[i].type, [])
         if len(pairs) < examples:
             edit = edits[i]
-            rewards = float(original_rewards[i]), float(edited_rewards[i])
+            rewards = float(scores.rejected[i]), float(scores.chosen[i])
             texts = edit.id, edit.prompt, edit.original, edit.edited
             pairs.append(WorstPair(*texts, *rewards, float(margins[i]), features[i]))
-    return ErrorAnalysis(
-        pairs=len(edits),
-        wrong=int((margins < 0).sum()),
-        by_type=margin_groups(margins, types, EDIT_TYPES),
-        by_position=margin_groups(margins, [one.first_change for one in features], THIRDS),
-        by_length=quantile_groups(margins, np.array([one.words for one in features]), bins=LENGTH_BINS),
-        worst={name: tuple(worst[name]) for name in EDIT_TYPES if name in worst},
-    )
+    return {name: tuple(worst[name]) for name in EDIT_TYPES if name in worst}
 
 
-def reward_bench(margins: npt.NDArray[Any], subsets: Sequence[str]) -> RewardBench:
+def reward_bench(margins: Floats, subsets: Sequence[str]) -> RewardBench:
     """Compute RewardBench's score of a reward model.
 
     Args:
@@ -488,11 +439,10 @@ def reward_bench(margins: npt.NDArray[Any], subsets: Sequence[str]) -> RewardBen
     if not rows:
         raise RedpencilError("no pairs to score", hint="give at least one")
     accuracies = {name: accuracy_interval(of_subset) for name, of_subset in rows.items()}
-    sections = {}
-    for section, names in SECTIONS.items():
-        score = _section({name: accuracies[name] for name in names if name in accuracies})
-        if score is not None:
-            sections[section] = score
+    of_sections = {
+        section: {name: accuracies[name] for name in names if name in accuracies} for section, names in SECTIONS.items()
+    }
+    sections = {section: _section(of_section) for section, of_section in of_sections.items() if of_section}
     return RewardBench(
         subsets=accuracies,
         sections=sections,
@@ -501,13 +451,13 @@ def reward_bench(margins: npt.NDArray[Any], subsets: Sequence[str]) -> RewardBen
     )
 
 
-def _section(subsets: Mapping[str, Accuracy]) -> float | None:
+def _section(subsets: Mapping[str, Accuracy]) -> float:
     """Average over the pairs of the subsets; mathematics, if it is there, weighs as much as all others together."""
     others = [one for name, one in subsets.items() if name != MATHEMATICS]
     parts = [subsets[MATHEMATICS].value] if MATHEMATICS in subsets else []
     if others:
         parts.append(sum(one.value * one.n for one in others) / sum(one.n for one in others))
-    return _mean(parts) if parts else None
+    return _mean(parts)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -586,7 +536,6 @@ def to_json(evals: RewardEvals) -> dict[str, Any]:
 
 def _measures(one: RewardEval) -> dict[str, Any]:
     rows: dict[str, Any] = asdict(one)
-    errors = rows["errors"] or {}
     localised = {name: rows[name] for name in ("edited", "error_spans") if rows[name] is not None}
     return {
         "reward_accuracy": rows["accuracy"],
@@ -597,11 +546,11 @@ def _measures(one: RewardEval) -> dict[str, Any]:
         "position_correlation": rows["position"],
         "by_edit_size": rows["by_size"] or None,
         "by_tokens_changed": rows["by_tokens"] or None,
-        "by_edit_type": errors.get("by_type"),
-        "by_position": errors.get("by_position"),
-        "by_length": errors.get("by_length"),
+        "by_edit_type": rows["by_type"] or None,
+        "by_position": rows["by_position"] or None,
+        "by_length": rows["by_length"] or None,
         "localisation": localised or None,
         "drift": rows["drift"],
         "reward_bench": rows["reward_bench"],
-        "worst_pairs": errors.get("worst"),
+        "worst_pairs": rows["worst"],
     }

@@ -1,8 +1,9 @@
 """Win rates, accuracies and their uncertainty, in percent (Tables 1 and 2)."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -25,12 +26,9 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class WinRate:
+class WinRate(Estimate):
     """A win rate in percent, draws counted one half, with the mean length, because judges favour long responses."""
 
-    value: float
-    standard_error: float
-    n: int
     wins: int
     losses: int
     draws: int
@@ -68,14 +66,12 @@ def win_rate(preferences: Sequence[Preference], lengths: Sequence[int]) -> WinRa
             f"{len(preferences)} comparisons but {len(lengths)} lengths", hint="give one length for each comparison"
         )
     decided = [preference for preference in preferences if preference is not Preference.NONE]
-    estimate = mean_in_percent(scores_of(decided), "comparisons")
+    estimate, counts = mean_in_percent(scores_of(decided), "comparisons"), Counter(preferences)
     return WinRate(
-        value=estimate.value,
-        standard_error=estimate.standard_error,
-        n=estimate.n,
-        wins=sum(preference is Preference.FIRST for preference in preferences),
-        losses=sum(preference is Preference.SECOND for preference in preferences),
-        draws=sum(preference is Preference.TIE for preference in preferences),
+        **asdict(estimate),
+        wins=counts[Preference.FIRST],
+        losses=counts[Preference.SECOND],
+        draws=counts[Preference.TIE],
         mean_length=math.fsum(lengths) / len(lengths),
         unparsed=len(preferences) - len(decided),
     )
@@ -189,13 +185,10 @@ _NUMBERS_AT_ONCE: Final = 10_000_000
 """Most resampled numbers in memory at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accuracy:
+@dataclass(frozen=True)
+class Accuracy(Estimate):
     """Share of pairs that are ranked correctly, in percent, with its standard error and Wilson's interval."""
 
-    value: float
-    standard_error: float
-    n: int
     low: float
     high: float
 
@@ -212,7 +205,7 @@ def accuracy_interval(margins: Sequence[float], confidence: float = CONFIDENCE) 
     """
     share = accuracy(margins)
     low, high = wilson_interval(share.value / 100, share.n, confidence)
-    return Accuracy(share.value, share.standard_error, share.n, 100 * low, 100 * high)
+    return Accuracy(**asdict(share), low=100 * low, high=100 * high)
 
 
 def wilson_interval(share: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -306,7 +299,7 @@ def bootstrap_interval(
 
     interval = bootstrap(
         (np.asarray(values, dtype=np.float64),),
-        _mean,
+        np.mean,
         n_resamples=resamples,
         batch=max(1, _NUMBERS_AT_ONCE // len(values)),
         confidence_level=confidence,
@@ -314,10 +307,6 @@ def bootstrap_interval(
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return float(interval.low), float(interval.high)
-
-
-def _mean(sample: Any, axis: int = -1) -> Any:
-    return sample.mean(axis=axis)
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,16 +344,8 @@ def paired(
     differences = [a - b for a, b in zip(first, second, strict=True)]
     low, high = bootstrap_interval(differences, confidence=confidence, resamples=resamples, seed=seed)
     better, worse = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
-    return Paired(
-        value=estimate.value,
-        standard_error=estimate.standard_error,
-        low=100 * low,
-        high=100 * high,
-        n=estimate.n,
-        better=better,
-        worse=worse,
-        p_value=sign_test(better, worse),
-    )
+    sign = sign_test(better, worse)
+    return Paired(**asdict(estimate), low=100 * low, high=100 * high, better=better, worse=worse, p_value=sign)
 
 
 def sign_test(better: int, worse: int) -> float:

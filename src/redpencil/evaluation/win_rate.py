@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -40,8 +40,7 @@ class Case:
             judge gives a probability; None without a verdict.
         response: the policy's.
         other: the reference's.
-        policy: name of the model that wrote `response`, if known.
-        reference: name of the model that wrote `other`.
+        policy: name of the model that wrote `response`, if known, as `reference` is for `other`.
         annotator: name of the person or judge.
         traits: further fields of the row, such as its category.
     """
@@ -55,16 +54,6 @@ class Case:
     reference: str = ""
     annotator: str = ""
     traits: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def length(self) -> int:
-        """Length of the policy's response in characters."""
-        return len(self.response)
-
-    @property
-    def other_length(self) -> int:
-        """Length of the reference's response in characters."""
-        return len(self.other)
 
     def category(self, key: str | None = None) -> str | None:
         """Return the category of the prompt: the trait `key`, else the first of `CATEGORY_KEYS` that is present."""
@@ -115,20 +104,14 @@ def _redpencil(path: Path) -> Iterator[Case]:
             hint="AlpacaEval's annotations need --format alpaca-eval",
         )
     for row in read_jsonl(path, Comparison):
-        # People's comparisons name the models by their sides.
-        policy = str(row.meta.get("policy") or row.meta.get("first_model") or "")
-        reference = str(row.meta.get("reference") or row.meta.get("second_model") or "")
-        yield Case(
-            row.id,
-            row.prompt,
-            SCORES.get(row.preference),
-            row.first,
-            row.second,
-            policy,
-            reference,
-            row.annotator,
-            row.meta,
-        )
+        texts, names = (row.first, row.second), (*models_of(row.meta), row.annotator)
+        yield Case(row.id, row.prompt, SCORES.get(row.preference), *texts, *names, row.meta)
+
+
+def models_of(meta: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the names of the models of a comparison; people's rows name them by their sides."""
+    policy, reference = meta.get("policy") or meta.get("first_model"), meta.get("reference") or meta.get("second_model")
+    return str(policy or ""), str(reference or "")
 
 
 def _is_array(path: Path) -> bool:
@@ -148,13 +131,13 @@ def _alpaca_eval(path: Path) -> Iterator[Case]:
         for number, row in enumerate(source.rows):
             if row.error is not None:
                 raise row.error
-            texts = [_text(row.values, name, path, number) for name in ("output_2", "output_1")]
-            names = [str(row.values.get(name) or "") for name in ("generator_2", "generator_1")]
+            first, second = (_text(row.values, name, path, number) for name in ("output_2", "output_1"))
+            policy, reference = (str(row.values.get(name) or "") for name in ("generator_2", "generator_1"))
             score = _alpaca_score(row.values, path, number)
             instruction = _text(row.values, "instruction", path, number)
             seen[instruction] += 1
             name = instruction if seen[instruction] == 1 else f"{instruction} ({seen[instruction]})"
-            yield Case(name, instruction, score, texts[0], texts[1], names[0], names[1], traits=row.values)
+            yield Case(name, instruction, score, first, second, policy, reference, traits=row.values)
 
 
 def _text(values: Mapping[str, Any], name: str, path: Path, number: int) -> str:
@@ -206,17 +189,12 @@ class PolicyWinRate:
     Args:
         win_rate: mean over the `n` prompts that have a verdict; it agrees with AlpacaEval's `win_rate`.
         standard_error: sample standard deviation of the scores over the root of n.
-        low: lower end of the bootstrap interval, or of Wilson's if all scores are equal.
-        high: upper end.
+        low: lower end of the bootstrap interval, or of Wilson's if all scores are equal; `high` is the upper end.
         n: prompts with a verdict.
-        wins: of the policy; a probability above one half counts as a win.
-        losses: prompts that the reference wins.
-        draws: prompts with a score of one half.
+        wins: of the policy; a probability above one half counts as a win, and one half as a draw.
         unparsed: prompts without a verdict; they count in the mean lengths only.
-        mean_length: characters of the policy's responses, over all prompts.
-        mean_length_reference: characters of the reference's.
-        mean_words: words of the policy's responses.
-        mean_words_reference: words of the reference's.
+        mean_length: characters of the policy's responses, over all prompts, and of the reference's.
+        mean_words: their words.
         length_controlled: the rate at equal length; None if it cannot be estimated.
     """
 
@@ -250,12 +228,10 @@ def policy_win_rate(cases: Sequence[Case], interval: Interval | None = None) -> 
         )
     scores = [case.score for case in decided if case.score is not None]
     rate = mean_in_percent(scores, "comparisons")
-    low, high = bootstrap_interval(
-        scores, confidence=interval.confidence, resamples=interval.resamples, seed=interval.seed
-    )
+    low, high = bootstrap_interval(scores, **asdict(interval))
     if math.isnan(low) and len(scores) > 1:
         low, high = wilson_interval(scores[0], len(scores), interval.confidence)
-    lengths = [case.length for case in decided], [case.other_length for case in decided]
+    lengths = [len(case.response) for case in decided], [len(case.other) for case in decided]
     return PolicyWinRate(
         win_rate=rate.value,
         standard_error=rate.standard_error,
@@ -266,8 +242,8 @@ def policy_win_rate(cases: Sequence[Case], interval: Interval | None = None) -> 
         losses=sum(score < 0.5 for score in scores),
         draws=sum(score == 0.5 for score in scores),
         unparsed=len(cases) - len(decided),
-        mean_length=_mean([case.length for case in cases]),
-        mean_length_reference=_mean([case.other_length for case in cases]),
+        mean_length=_mean([len(case.response) for case in cases]),
+        mean_length_reference=_mean([len(case.other) for case in cases]),
         mean_words=_mean([len(case.response.split()) for case in cases]),
         mean_words_reference=_mean([len(case.other.split()) for case in cases]),
         length_controlled=length_controlled(scores, *lengths),
@@ -299,14 +275,14 @@ def shared_scores(first: Sequence[Case], second: Sequence[Case]) -> tuple[list[f
     missing = next(iter(first_by_id.keys() ^ second_by_id.keys()), None)
     if missing is not None:
         raise RedpencilError(f"judged on different prompts (only one has the id {missing!r})", field="id")
-    other = next((name for name, case in first_by_id.items() if case.prompt != second_by_id[name].prompt), None)
+    both = {name: (case, second_by_id[name]) for name, case in first_by_id.items()}
+    other = next((name for name, (a, b) in both.items() if a.prompt != b.prompt), None)
     if other is not None:
         raise RedpencilError(f"judged on different prompts (both have the id {other!r})", field="id")
-    other = next((name for name, case in first_by_id.items() if case.other != second_by_id[name].other), None)
+    other = next((name for name, (a, b) in both.items() if a.other != b.other), None)
     if other is not None:
         raise RedpencilError(f"judged against different references (see the id {other!r})", field="second")
-    both = [(case.score, second_by_id[name].score) for name, case in first_by_id.items()]
-    pairs = [(a, b) for a, b in both if a is not None and b is not None]
+    pairs = [(a.score, b.score) for a, b in both.values() if a.score is not None and b.score is not None]
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 

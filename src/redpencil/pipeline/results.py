@@ -11,7 +11,7 @@ from typing import Any
 
 from redpencil.config import AlignConfig
 from redpencil.evaluation.judges import judge_outputs
-from redpencil.evaluation.localisation import auroc, pooled_within_groups
+from redpencil.evaluation.localisation import auroc
 from redpencil.evaluation.statistics import accuracy, mean_interval, paired_difference, scores_of, win_rate
 from redpencil.evaluation.win_rate import time_to_reach
 from redpencil.maths.ppo import best_of_n_kl_bound
@@ -239,7 +239,7 @@ def _against_oracle(
             values += [(-reward, not span.correct, span.slot) for span in spans]
     return {
         "auroc": auroc(scores, labels),
-        "values_auroc": pooled_within_groups([v[0] for v in values], [v[1] for v in values], [v[2] for v in values]),
+        "values_auroc": auroc([v[0] for v in values], [v[1] for v in values], [v[2] for v in values]),
         "eos_missing_auroc": auroc([e[0] for e in ends], [e[1] for e in ends]),
     }
 

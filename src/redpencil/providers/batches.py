@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Request, Result
@@ -46,13 +46,13 @@ def write_batches(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for line in _lines(requests, client, files, path):
-            if not parts or not parts[-1].takes(line, files):
+            if not parts or not parts[-1].takes(line):
                 if parts:
-                    parts[-1].close(files)
-                parts.append(_Part.open(path.with_name(f"{path.name}.{len(parts) + 1}.partial"), files))
-            parts[-1].add(line, files)
+                    parts[-1].close()
+                parts.append(_Part(path.with_name(f"{path.name}.{len(parts) + 1}.partial"), files))
+            parts[-1].add(line)
         if parts:
-            parts[-1].close(files)
+            parts[-1].close()
         names = [path] if len(parts) == 1 else [_numbered(path, number) for number in range(1, len(parts) + 1)]
         _refuse_stale(path, names)
         for part, name in zip(parts, names, strict=True):
@@ -104,33 +104,26 @@ def _lines(requests: Iterable[Request], client: Client, files: BatchFormat, path
         yield line
 
 
-@dataclass(slots=True)
 class _Part:
     """A file that is being written."""
 
-    path: Path
-    out: BinaryIO
-    count: int = 0
-    size: int = 0
+    def __init__(self, path: Path, files: BatchFormat) -> None:
+        self.path, self.files, self.count, self.size = path, files, 0, len(files.before)
+        self.out = path.open("wb")
+        self.out.write(files.before)
 
-    @classmethod
-    def open(cls, path: Path, files: BatchFormat) -> "_Part":
-        out = path.open("wb")
-        out.write(files.before)
-        return cls(path, out, size=len(files.before))
+    def takes(self, line: bytes) -> bool:
+        size = self.size + len(self.files.between) + len(line) + 1 + len(self.files.after)
+        return self.count < self.files.most_requests and size <= self.files.most_bytes
 
-    def takes(self, line: bytes, files: BatchFormat) -> bool:
-        size = self.size + len(files.between) + len(line) + 1 + len(files.after)
-        return self.count < files.most_requests and size <= files.most_bytes
-
-    def add(self, line: bytes, files: BatchFormat) -> None:
-        text = (files.between if self.count else b"") + line + (b"" if files.between else b"\n")
+    def add(self, line: bytes) -> None:
+        text = (self.files.between if self.count else b"") + line + (b"" if self.files.between else b"\n")
         self.out.write(text)
         self.count += 1
         self.size += len(text)
 
-    def close(self, files: BatchFormat) -> None:
-        self.out.write((b"\n" if files.between else b"") + files.after)
+    def close(self) -> None:
+        self.out.write((b"\n" if self.files.between else b"") + self.files.after)
         self.out.close()
 
 

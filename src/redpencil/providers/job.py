@@ -112,19 +112,11 @@ class ProviderJob(Generic[Row, Output]):
             yield from self.exchanges_of(row)
 
     def unanswered(self) -> Iterator[Request]:
-        """Yield the requests that have no answer.
-
-        Raises:
-            RedpencilError: as `exchanges`.
-        """
+        """Yield the requests that have no answer."""
         return (exchange.request for exchange in self.exchanges() if exchange.completion is None)
 
     def plan(self) -> Plan:
-        """Count what `ask` would send now. A request that depends on an answer is known only after that answer.
-
-        Raises:
-            RedpencilError: as `exchanges`.
-        """
+        """Count what `ask` would send now. A request that depends on an answer is known only after that answer."""
         rows = skipped = complete = interrupted = input_bytes = output_bytes = 0
         answered, to_ask = set[str](), set[str]()
         for row in self.rows:

@@ -5,14 +5,12 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import yaml
 from pydantic import Field
 
-from redpencil.errors import RedpencilError
 from redpencil.providers.base import Usage
-from redpencil.sections import Section, parse_section
+from redpencil.sections import Section, parse_yaml, read_text
 
 _DATE: Final = re.compile(r"[-@](?:\d{8}|\d{4}-\d{2}-\d{2})$")
 """Suffix of a snapshot of a model at Anthropic and OpenAI."""
@@ -57,20 +55,7 @@ def load_prices(override: Path | None = None) -> Prices:
 
 def _read(path: Path) -> Prices:
     hint = "write models: {NAME: {input: DOLLARS, output: DOLLARS}}, per million tokens"
-    try:
-        data: Any = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise RedpencilError(f"cannot read the prices ({error.strerror})", file=path, hint="check the path") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = " ".join(str(error).split())
-        raise RedpencilError(f"not valid YAML: {problem}", file=path, hint="correct the YAML") from None
-    if not isinstance(data, dict):
-        raise RedpencilError("a price table is a mapping", file=path, hint=hint)
-    try:
-        return parse_section(data, PriceTable, file=path).models
-    except RedpencilError as error:
-        hint = error.hint if error.hint and error.hint.startswith("did you mean") else hint
-        raise RedpencilError(error.problem, file=path, field=error.field, hint=hint) from None
+    return parse_yaml(read_text(path, "the prices"), PriceTable, what="a price table", file=path, hint=hint).models
 
 
 def price_of(prices: Prices, model: str) -> Price | None:

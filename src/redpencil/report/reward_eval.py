@@ -148,7 +148,7 @@ def _edits_of(results: RewardEvals, test: str) -> dict[str, Any]:
 
 
 def _worst_of(reading: RewardEval) -> list[dict[str, Any]]:
-    worst = {} if reading.errors is None else reading.errors.worst
+    worst = reading.worst or {}
     return [{"type": kind, "cards": [_card(pair) for pair in pairs]} for kind, pairs in worst.items()]
 
 
