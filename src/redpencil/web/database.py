@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -170,19 +170,17 @@ def reading(engine: Engine) -> Connection:
 
 def _url(place: str | Path) -> URL:
     """Read the place of a database; anything that is not a URL is a path."""
-    if isinstance(place, str) and "://" in place:
-        try:
-            url = make_url(place)
-        except ArgumentError:
-            url = URL.create("unknown")
+    if isinstance(place, Path) or "://" not in place:
+        return URL.create("sqlite", database=str(Path(place).absolute()))
+    with suppress(ArgumentError):
+        url = make_url(place)
         if url.get_backend_name() in ("postgresql", "postgres"):
             return url.set(drivername="postgresql+psycopg")
-        raise RedpencilError(
-            "only SQLite files and PostgreSQL can hold a project",
-            field="database",
-            hint="give a path, or a URL such as postgresql://user:password@host/name",
-        )
-    return URL.create("sqlite", database=str(Path(place).absolute()))
+    raise RedpencilError(
+        "only SQLite files and PostgreSQL can hold a project",
+        field="database",
+        hint="give a path, or a URL such as postgresql://user:password@host/name",
+    )
 
 
 def _make_file(path: Path) -> None:

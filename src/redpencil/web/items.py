@@ -80,10 +80,7 @@ def _refuse_more(file: str, ids: list[str], other: str) -> None:
         counted = "an id" if len(ids) == 1 else f"{len(ids):,} ids"
         example = repr(ids[0]) if len(ids) == 1 else f"such as {ids[0]!r}"
         raise RedpencilError(
-            f"has {counted} that {other} lacks, {example}",
-            file=file,
-            field="id",
-            hint="cut both to the same prompts",
+            f"has {counted} that {other} lacks, {example}", file=file, field="id", hint="cut both to the same prompts"
         )
 
 
@@ -499,7 +496,6 @@ def list_items(
     is whose.
 
     Args:
-        connection: to the database.
         person: id of the person who handed something in for the item.
         outcome: the outcome of a submission.
         tag: the name of a tag on a changed span.
@@ -531,7 +527,7 @@ def list_items(
     )
     rows = connection.execute(query).all()
     submissions = _submissions(connection, [row.id for row in rows[:PAGE]])
-    return ListedPage(tuple(_listed(row, submissions[row.id]) for row in rows[:PAGE]), len(rows) > PAGE)
+    return ListedPage(tuple(_listed(row, submissions[row.id]) for row in rows[:PAGE]), more=len(rows) > PAGE)
 
 
 def _submissions(connection: Connection, ids: list[int]) -> dict[int, list[Row[Any]]]:

@@ -190,10 +190,8 @@ def change_project(
 
     Args:
         connection: a writing one; simultaneous changes wait for it.
-        config: the new settings.
         version: the version of the settings that `config` was made from; None replaces any version.
         by: id of the person who makes the change.
-        now: the time.
 
     Raises:
         OutdatedError: if the settings were changed in the meantime.
@@ -201,8 +199,7 @@ def change_project(
     before = _locked_project(connection)
     if version is not None and version != before.fingerprint:
         raise OutdatedError(
-            "the settings have changed since you opened them",
-            hint="reload the page and make your change again",
+            "the settings have changed since you opened them", hint="reload the page and make your change again"
         )
     changed = [name for name in type(config).model_fields if getattr(config, name) != getattr(before, name)]
     if changed:

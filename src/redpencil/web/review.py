@@ -352,7 +352,6 @@ def decide(
     """Settle a response, for the first time or again.
 
     Args:
-        engine: the database.
         person_id: the reviewer.
         item_id: id of the response.
         version: the version of the `DisputeDetail` that the reviewer saw.
@@ -360,7 +359,6 @@ def decide(
         outcome: one of `DECISIONS`.
         reason: the reason in the reviewer's words, which the project may require as it does from editors.
         merged_from: the submissions whose hunks were used.
-        now: the time.
 
     Raises:
         Stale: if a submission, undo or decision was made in the meantime.
@@ -389,20 +387,13 @@ def decide(
             )
         if not set(merged_from) <= set(_current_submissions(connection, item_id)):
             raise Refused("some of the submissions are not current", field="merged_from", hint="reload the page")
-        values = {
-            "person_id": person_id,
-            "outcome": outcome,
-            "edited": valid.edited,
-            "reason": valid.reason,
-            "merged_from": list(merged_from),
-            "decided": now,
-            "version": 1 if before is None else before.version + 1,
-        }
-        if before is None:
-            connection.execute(insert(adjudication).values(item_id=item_id, **values))
-        else:
-            connection.execute(update(adjudication).where(adjudication.c.item_id == item_id).values(**values))
         detail = {"outcome": outcome, "merged_from": list(merged_from)}
+        values = detail | {"person_id": person_id, "edited": valid.edited, "reason": valid.reason, "decided": now}
+        if before is None:
+            connection.execute(insert(adjudication).values(item_id=item_id, version=1, **values))
+        else:
+            change = update(adjudication).where(adjudication.c.item_id == item_id)
+            connection.execute(change.values(version=before.version + 1, **values))
         record_event(connection, "decided", at=now, person_id=person_id, item_id=item_id, detail=detail)
     with reading(engine) as connection:
         return Decided(current + 1, next_dispute(connection, item_id))

@@ -1,5 +1,6 @@
 """The pages. Their content comes with the page; what people do there goes through the operations of the API."""
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Mapping
@@ -43,17 +44,12 @@ def message_page(
 ) -> Response:
     """Render a plain page that says what is wrong and what to do."""
     context = {"status": status, "problem": problem, "hint": hint}
-    visitor = _reader(request) if status in (403, 404) else None
+    visitor = None
+    if status in (403, 404):
+        with contextlib.suppress(SQLAlchemyError, RedpencilError):  # without the database there is no navigation
+            visitor = auth.find_visitor(request)
     content = _environment().get_template("message.html.j2").render(**_common(request, visitor, None), **context)
     return HTMLResponse(content, status, headers=headers)
-
-
-def _reader(request: Request) -> auth.Visitor | None:
-    """The person to show the navigation to on a message page; None if the database cannot be asked."""
-    try:
-        return auth.find_visitor(request)
-    except (SQLAlchemyError, RedpencilError):
-        return None
 
 
 def signed_out_redirect() -> Response:
