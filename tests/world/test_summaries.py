@@ -247,13 +247,13 @@ def test_values_are_drawn_anew_so_that_no_passage_helps_with_another() -> None:
 
 
 FACTS = "the race fell on a sunday . it drew ten guests . it took place in oslo . the road was very busy ."
-PROMPT_PROMPTS = f"text : {FACTS} please sum it up with the city , the day and the guests ."
+SUMMARY_PROMPT = f"text : {FACTS} please sum it up with the city , the day and the guests ."
 
 
 def test_a_prompt_is_read_as_written() -> None:
     passage = Passage("race", {"day": "sunday", "guests": "ten", "city": "oslo"}, "the road was very busy")
-    assert read_prompt(PROMPT_PROMPTS) == Brief(passage, ("city", "day", "guests"))
-    assert read_prompt(f"  {PROMPT.replace(' ', '  ')}\n") == read_prompt(PROMPT_PROMPTS)
+    assert read_prompt(SUMMARY_PROMPT) == Brief(passage, ("city", "day", "guests"))
+    assert read_prompt(f"  {SUMMARY_PROMPT.replace(' ', '  ')}\n") == read_prompt(SUMMARY_PROMPT)
     short = read_prompt(f"text : {FACTS} write two sentences about it .")
     assert short == Brief(passage, ("city", "day"))
 
@@ -276,12 +276,12 @@ def test_a_prompt_is_read_as_written() -> None:
         pytest.param("the day and", "the weather and", id="no slot"),
         pytest.param("please sum", "kindly sum", id="no request"),
         pytest.param("guests .", "guests", id="no end"),
-        pytest.param(PROMPT_PROMPTS, "", id="empty"),
+        pytest.param(SUMMARY_PROMPT, "", id="empty"),
     ],
 )
 def test_whatever_is_no_prompt_is_none(old: str, new: str) -> None:
-    assert old in PROMPT_PROMPTS
-    assert read_prompt(PROMPT_PROMPTS.replace(old, new, 1)) is None
+    assert old in SUMMARY_PROMPT
+    assert read_prompt(SUMMARY_PROMPT.replace(old, new, 1)) is None
 
 
 @given(st.text())
