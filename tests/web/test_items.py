@@ -11,7 +11,16 @@ from sqlalchemy import Engine, delete, func, insert, select
 from starlette.testclient import TestClient
 
 from redpencil.errors import RedpencilError
-from redpencil.records import Comparison, Edit, EditOutcome, Preference, Response, read_jsonl, write_jsonl
+from redpencil.records import (
+    Comparison,
+    Edit,
+    EditOutcome,
+    Preference,
+    Response,
+    instruction_of,
+    read_jsonl,
+    write_jsonl,
+)
 from redpencil.web import leases, work
 from redpencil.web.app import create_app
 from redpencil.web.auth import add_person
@@ -30,7 +39,6 @@ from redpencil.web.items import (
     import_responses,
     matching,
     paired,
-    question_of,
     read_suggestions,
     too_long,
 )
@@ -146,9 +154,9 @@ def test_a_prompt_that_ends_with_its_input_is_shown_without_it(engine: Engine, a
     assert (task.prompt, task.context) == ("Sum it up.", "A long story.")
     work.submit(engine, ada, task.assignment_id, 0, Submission("no_edit_needed"), now=1.0)
     assert edits_of(engine)[0].prompt == "Sum it up.\n\nA long story."
-    assert question_of("Sum it up.", meta) == "Sum it up."
-    assert question_of("Other\n\nA long story.", meta) == "Other\n\nA long story."
-    assert question_of("Sum it up.\n\n", {"instruction": "Sum it up.", "input": ""}) == "Sum it up.\n\n"
+    assert instruction_of("Sum it up.", meta) == "Sum it up."
+    assert instruction_of("Other\n\nA long story.", meta) == "Other\n\nA long story."
+    assert instruction_of("Sum it up.\n\n", {"instruction": "Sum it up.", "input": ""}) == "Sum it up.\n\n"
 
 
 def test_the_export_holds_what_people_said_and_what_the_response_had(

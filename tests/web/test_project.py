@@ -110,7 +110,7 @@ def test_the_share_of_known_answers_says_plainly_what_it_does() -> None:
     told = ProjectConfig.model_fields["known_answer_share"].description
     assert told is not None
     assert "0.05 is one in twenty" in told
-    assert "0, the default, none, however many were imported" in told
+    assert "With 0, the default, no gold item is shown" in told
     assert ProjectConfig().known_answer_share == 0
 
 

@@ -119,7 +119,7 @@ def test_a_start_ends_nobodys_link(tmp_path: Path, start: Start) -> None:
 
 
 def test_what_is_said_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("redpencil.web.server._run", lambda _, listener: listener.close())
+    monkeypatch.setattr("uvicorn.Server.run", lambda _, sockets: sockets[0].close())
     said: list[str] = []
     for host, base_url in (("127.0.0.1", None), ("0.0.0.0", None), ("0.0.0.0", "https://edits.example.org/")):
         serve(tmp_path / "edits.db", host=host, port=0, base_url=base_url, say=said.append)

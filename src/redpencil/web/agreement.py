@@ -9,7 +9,6 @@ responses which one is better. A skipped item has no value, and a response that 
 Gold items are left out; `redpencil.web.gold` scores them.
 """
 
-import hashlib
 import math
 import threading
 from bisect import bisect_right
@@ -25,6 +24,7 @@ from sqlalchemy import Connection, Engine, Row, Select, func, select
 
 from redpencil.alignment.words import diff_words, split_words
 from redpencil.results import NORMAL_95
+from redpencil.web.project import CURRENT, IS_GOLD
 from redpencil.web.schema import item, person, submission
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -71,79 +71,64 @@ def bits_of(places: Iterable[int]) -> int:
 
 
 class _Cache:
-    """The computed changes of submissions and places of items for one database."""
+    """Computed numbers of one database, by what they say and the id of the row that they are about."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.changes: dict[int, int] = {}
-        self.places: dict[int, int] = {}
+        self.entries: dict[tuple[str, int], int] = {}
         self.size = 0
 
-    def store(self, entries: dict[int, int], key: int, value: int) -> None:
+    def store(self, key: tuple[str, int], value: int) -> None:
         """Store a number while there is room."""
         size = _ENTRY_BYTES + value.bit_length() // 8
         if self.size + size <= MOST_BYTES:
-            entries[key] = value
+            self.entries[key] = value
             self.size += size
 
 
-_TEXTS = _Cache()
 _CACHES: WeakKeyDictionary[Engine, _Cache] = WeakKeyDictionary()
 _CACHES_LOCK = threading.Lock()
 
 
-def bits_changed(connection: Connection, submission_ids: Sequence[int]) -> Mapping[int, int]:
+def bits_changed(connection: Connection, submission_ids: Iterable[int]) -> dict[int, int]:
     """The changed words of each edit, encoded as bits."""
     query = select(submission.c.id, submission.c.edited, item.c.response).join_from(submission, item)
-    cache = _cache(connection)
-    # Under the lock, two people who open the dashboard at once do not both compare all texts.
-    with cache.lock:
-        return _look_up(connection, cache, cache.changes, submission_ids, query, submission.c.id, _change)
+    return _look_up(connection, "changed", submission_ids, query, lambda row: _bits(row.response, row.edited))
 
 
-def place_counts(connection: Connection, item_ids: Sequence[int]) -> Mapping[int, int]:
+def bits_expected(connection: Connection, item_ids: Iterable[int]) -> dict[int, int]:
+    """The words that the known answer of each gold item changes, encoded as bits."""
+    query = select(item.c.id, item.c.known_answer, item.c.response)
+    return _look_up(
+        connection, "expected", item_ids, query, lambda row: _bits(row.response, row.known_answer.get("edited"))
+    )
+
+
+def place_counts(connection: Connection, item_ids: Iterable[int]) -> dict[int, int]:
     """The number of places of each original."""
-    cache = _cache(connection)
     query = select(item.c.id, item.c.response)
-    with cache.lock:
-        return _look_up(connection, cache, cache.places, item_ids, query, item.c.id, _place_count)
+    return _look_up(connection, "places", item_ids, query, lambda row: places_of(row.response))
 
 
-def cached_places(original: str, edited: str) -> frozenset[int]:
-    """`changed_places`, computed once for two texts."""
-    digest = hashlib.blake2b(f"{len(original)} {original}{edited}".encode("utf-8", "surrogatepass"), digest_size=16)
-    key = int.from_bytes(digest.digest(), "big")
-    bits = _TEXTS.changes.get(key)
-    if bits is None:
-        bits = bits_of(changed_places(original, edited))
-        with _TEXTS.lock:
-            _TEXTS.store(_TEXTS.changes, key, bits)
-    return frozenset(place for place in range(bits.bit_length()) if bits >> place & 1)
-
-
-def _change(row: Row[Any]) -> int:
-    return bits_of(changed_places(row.response, row.edited or ""))
-
-
-def _place_count(row: Row[Any]) -> int:
-    return places_of(row.response)
+def _bits(original: str, edited: str | None) -> int:
+    return bits_of(changed_places(original, edited or ""))
 
 
 def _look_up(
-    connection: Connection,
-    cache: _Cache,
-    entries: dict[int, int],
-    ids: Sequence[int],
-    query: Select[Any],
-    column: Any,
-    compute: Callable[[Row[Any]], int],
+    connection: Connection, name: str, ids: Iterable[int], query: Select[Any], compute: Callable[[Row[Any]], int]
 ) -> dict[int, int]:
-    values = {id: entries[id] for id in ids if id in entries}
-    missing = [id for id in ids if id not in values]
-    for start in range(0, len(missing), _BATCH):
-        for row in connection.execute(query.where(column.in_(missing[start : start + _BATCH]))):
-            values[row.id] = compute(row)
-            cache.store(entries, row.id, values[row.id])
+    """Compute a number from the row of each id, unless it is in the cache."""
+    cache = _cache(connection)
+    unique = list(dict.fromkeys(ids))
+    # Under the lock, two people who open the dashboard at once do not both compare all texts.
+    with cache.lock:
+        values = {id: cache.entries[name, id] for id in unique if (name, id) in cache.entries}
+        missing = [id for id in unique if id not in values]
+        for start in range(0, len(missing), _BATCH):
+            batch = query.selected_columns["id"].in_(missing[start : start + _BATCH])
+            for row in connection.execute(query.where(batch)):
+                values[row.id] = compute(row)
+                cache.store((name, row.id), values[row.id])
     return values
 
 
@@ -235,11 +220,11 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One editor's judgement of an item."""
+    """One editor's judgement of an item, with the changed words as bits; None if it says nothing about words."""
 
     person: str
     outcome: str
-    edited: str | None
+    changed: int | None
     submitted: float
 
 
@@ -318,13 +303,14 @@ def _interval(
     return max(value - error, -1.0), min(value + error, 1.0)
 
 
-def changes_of(original: str, judgement: Judgement) -> frozenset[int] | None:
-    """The words that an editor changed; None if the outcome says nothing about words."""
-    if judgement.outcome == "no_edit_needed":
-        return frozenset()
-    if judgement.outcome == "edited" and judgement.edited is not None:
-        return cached_places(original, judgement.edited)
-    return None
+def changes_of(outcome: str, edit: int | None) -> int | None:
+    """The words that a judgement changes, as bits; None if the outcome says nothing about words.
+
+    Args:
+        outcome: the chosen outcome.
+        edit: the words that the edit changes, if the outcome is `edited`.
+    """
+    return edit if outcome == "edited" else _WORDLESS.get(outcome)
 
 
 def agreement(connection: Connection) -> Agreement:
@@ -332,15 +318,13 @@ def agreement(connection: Connection) -> Agreement:
     overall: list[Tallies] = []
     pairs: defaultdict[tuple[str, str], list[Tallies]] = defaultdict(list)
     days: defaultdict[datetime, list[Tallies]] = defaultdict(list)
-    for kind, judgements, changed, places in _judged_items(connection):
-        tallies = _tallies(kind, judgements, changed, places)
+    for kind, judgements, places in _judged_items(connection):
+        tallies = _tallies(kind, judgements, places)
         overall.append(tallies)
         last = datetime.fromtimestamp(max(judgement.submitted for judgement in judgements), UTC)
         days[last.replace(hour=0, minute=0, second=0, microsecond=0)].append(tallies)
-        by_person = sorted(zip(judgements, changed, strict=True), key=lambda each: each[0].person)
-        for two in combinations(by_person, 2):
-            names = two[0][0].person, two[1][0].person
-            pairs[names].append(_tallies(kind, [each[0] for each in two], [each[1] for each in two], places))
+        for one, other in combinations(sorted(judgements, key=lambda judgement: judgement.person), 2):
+            pairs[one.person, other.person].append(_tallies(kind, (one, other), places))
     span, periods = _periods(days)
     return Agreement(
         overall=_measures(overall),
@@ -350,39 +334,35 @@ def agreement(connection: Connection) -> Agreement:
     )
 
 
-def _judged_items(connection: Connection) -> Iterator[tuple[str, list[Judgement], list[int | None], int]]:
-    """Yield the kind, judgements, changed words and number of places of each item that at least two editors have
-    judged, gold items excluded. The texts themselves are not loaded.
+def _judged_items(connection: Connection) -> Iterator[tuple[str, list[Judgement], int]]:
+    """Yield the kind, the judgements and the number of places of each item that at least two editors have judged, gold
+    items excluded. The texts themselves are not loaded.
     """
-    counts = (submission.c.undone.is_(None)) & (submission.c.outcome != "skipped")
-    several = select(submission.c.item_id).where(counts).group_by(submission.c.item_id).having(func.count() >= 2)
+    several = select(submission.c.item_id).where(CURRENT).group_by(submission.c.item_id).having(func.count() >= 2)
+    columns = (submission.c.id.label("submission_id"), submission.c.outcome, submission.c.submitted)
     rows = connection.execute(
-        select(
-            item.c.id, item.c.kind, submission.c.id.label("submission_id"), person.c.name, submission.c.outcome,
-            submission.c.submitted,
-        )
+        select(item.c.id, item.c.kind, person.c.name, *columns)
         .join_from(submission, item, submission.c.item_id == item.c.id)
         .join(person, submission.c.person_id == person.c.id)
-        .where(counts, submission.c.item_id.in_(several), item.c.known_answer.is_(None))
+        .where(CURRENT, submission.c.item_id.in_(several), ~IS_GOLD)
         .order_by(item.c.id, submission.c.id)
-    ).all()  # fmt: skip
-    edits = bits_changed(connection, [row.submission_id for row in rows if row.outcome == "edited"])
-    lengths = place_counts(connection, list({row.id: None for row in rows if row.kind == "edit"}))
-    for _, group in groupby(rows, key=lambda row: row.id):
-        of_item = list(group)
-        first = of_item[0]
-        changed = [
-            edits[row.submission_id] if row.outcome == "edited" else _WORDLESS.get(row.outcome) for row in of_item
+    ).all()
+    edits = bits_changed(connection, (row.submission_id for row in rows if row.outcome == "edited"))
+    lengths = place_counts(connection, (row.id for row in rows if row.kind == "edit"))
+    for (item_id, kind), group in groupby(rows, key=lambda row: (row.id, row.kind)):
+        judgements = [
+            Judgement(row.name, row.outcome, changes_of(row.outcome, edits.get(row.submission_id)), row.submitted)
+            for row in group
         ]
-        judgements = [Judgement(row.name, row.outcome, None, row.submitted) for row in of_item]
-        yield first.kind, judgements, changed, lengths.get(first.id, 0)
+        yield kind, judgements, lengths.get(item_id, 0)
 
 
-def _tallies(kind: str, judgements: Sequence[Judgement], changed: Sequence[int | None], places: int) -> Tallies:
+def _tallies(kind: str, judgements: Sequence[Judgement], places: int) -> Tallies:
     chosen = tally([judgement.outcome for judgement in judgements])
     if kind == "compare":
         return Tallies(Tally(), Tally(), chosen)
-    return Tallies(chosen, tally_places([bits for bits in changed if bits is not None], places), Tally())
+    changed = [judgement.changed for judgement in judgements if judgement.changed is not None]
+    return Tallies(chosen, tally_places(changed, places), Tally())
 
 
 def _measures(tallies: Sequence[Tallies]) -> Measures:

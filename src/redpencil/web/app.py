@@ -20,16 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 import redpencil
 from redpencil.errors import RedpencilError
-from redpencil.web.auth import (
-    DeniedError,
-    SignedIn,
-    Site,
-    checked_base_url,
-    cookie_name,
-    last_address,
-    server_secret,
-    site_of,
-)
+from redpencil.web import auth
 from redpencil.web.database import check_file, meaning_of, reading
 from redpencil.web.errors import BusyError, Forbidden, NotFound, OutdatedError, Stale, StorageError
 from redpencil.web.routes import editor, pages, team, transfers
@@ -51,9 +42,9 @@ def create_app(engine: Engine, *, base_url: str | None = None) -> FastAPI:
     Raises:
         RedpencilError: if the pages cannot work at that address.
     """
-    base_url = None if base_url is None else checked_base_url(base_url)
+    base_url = None if base_url is None else auth.checked_base_url(base_url)
     with reading(engine) as connection:
-        address = last_address(connection)
+        address = auth.last_address(connection)
     app = FastAPI(
         openapi_url=None,  # served by `_openapi`, to people who are signed in
         docs_url=None,  # FastAPI's own pages load scripts from a CDN
@@ -63,7 +54,7 @@ def create_app(engine: Engine, *, base_url: str | None = None) -> FastAPI:
     handlers: dict[type[Exception], Callable[[Request, Exception], Response]] = {
         HTTPException: _http_problem,
         RequestValidationError: _invalid,
-        DeniedError: _denied,
+        auth.DeniedError: _denied,
         RedpencilError: _users_mistake,
         DBAPIError: _database_problem,
         PoolTimeout: _busy,
@@ -76,17 +67,12 @@ def create_app(engine: Engine, *, base_url: str | None = None) -> FastAPI:
     app.add_api_route("/api/openapi.json", _openapi, include_in_schema=False)
     app.add_api_route("/healthz", _healthz, methods=["GET", "HEAD"], include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
-    app.state.site = Site(engine, server_secret(engine), base_url, address)
+    app.state.site = auth.Site(engine, auth.server_secret(engine), base_url, address)
     return app
 
 
 def openapi_document(app: FastAPI, *, cookie: str) -> dict[str, Any]:
-    """Describe the operations of the API in OpenAPI 3.1.
-
-    Args:
-        app: the application.
-        cookie: the name of the cookie that holds the session.
-    """
+    """Describe the operations of the API in OpenAPI 3.1; `cookie` is the name of the cookie that holds the session."""
     document = get_openapi(title="redpencil annotation service", version=redpencil.__version__, routes=app.routes)
     document["components"]["securitySchemes"] = {
         "session": {"type": "apiKey", "in": "cookie", "name": cookie},
@@ -98,12 +84,12 @@ def openapi_document(app: FastAPI, *, cookie: str) -> dict[str, Any]:
     return document
 
 
-def _openapi(request: Request, _: SignedIn) -> Response:
-    return JSONResponse(openapi_document(request.app, cookie=cookie_name(site_of(request).secret)))
+def _openapi(request: Request, _: auth.SignedIn) -> Response:
+    return JSONResponse(openapi_document(request.app, cookie=auth.cookie_name(auth.site_of(request).secret)))
 
 
 def _healthz(request: Request) -> Response:
-    engine = site_of(request).engine
+    engine = auth.site_of(request).engine
     check_file(engine)
     with reading(engine) as connection:
         connection.execute(text("SELECT 1"))
@@ -132,7 +118,7 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 
 def _denied(request: Request, error: Exception) -> Response:
-    assert isinstance(error, DeniedError)
+    assert isinstance(error, auth.DeniedError)
     if error.status == 401 and not _is_api(request) and request.method in ("GET", "HEAD"):
         return signed_out_redirect()
     return _problem(request, error.status, str(error), hint=error.hint)

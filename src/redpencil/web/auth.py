@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from redpencil.errors import RedpencilError
 from redpencil.web import schema
-from redpencil.web.database import reading, record_event, store_value, store_value_once, writing
+from redpencil.web.database import read_value, reading, record_event, store_value, store_value_once, writing
 from redpencil.web.schema import setting
 from redpencil.web.security import comes_from_here, is_https
 
@@ -72,22 +72,22 @@ def names_this_machine(host: str) -> bool:
 
     Any other name was invented by the sender, or belongs to a proxy that `--base-url` should name.
     """
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return host.lower() in ("localhost", socket.gethostname().lower())
-    return True
+    return _ip_of(host) is not None or host.lower() in ("localhost", socket.gethostname().lower())
 
 
 def loopback_port(url: str) -> int | None:
     """The port of an address that only this machine can reach; None for other addresses."""
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    try:
-        is_local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_local = host == "localhost"
+    ip = _ip_of(parts.hostname or "")
+    is_local = parts.hostname == "localhost" if ip is None else ip.is_loopback
     return (parts.port or {"http": 80}.get(parts.scheme, 443)) if is_local else None
+
+
+def _ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
 
 
 def remember_address(connection: Connection, url: str) -> None:
@@ -97,7 +97,7 @@ def remember_address(connection: Connection, url: str) -> None:
 
 def last_address(connection: Connection) -> str | None:
     """The address at which the service was last started; None if it never was."""
-    url = connection.execute(select(setting.c.value).where(setting.c.key == _ADDRESS)).scalar()
+    url = read_value(connection, _ADDRESS)
     return url if isinstance(url, str) else None
 
 
@@ -123,11 +123,6 @@ class Person:
     session_epoch: int
     created: float
     revoked: float | None
-
-    @property
-    def reviews(self) -> bool:
-        """Return whether the person sees all work and settles disputes."""
-        return self.role is not Role.EDITOR
 
     @property
     def administers(self) -> bool:
@@ -158,23 +153,12 @@ def add_person(
 def renew_invite(engine: Engine, person_id: int, *, by: int | None = None, now: float | None = None) -> str:
     """Make a new invite link for a person and end the old one. A revoked person can sign in with it again.
 
-    Args:
-        engine: the database.
-        person_id: the person that the link belongs to.
-        by: id of the person who renews it.
-        now: the time.
-
     Raises:
         RedpencilError: if the person does not exist.
     """
     token, now = new_token(), time.time() if now is None else now
     with writing(engine) as connection:
-        person = _existing(connection, person_id)
-        connection.execute(
-            update(schema.person)
-            .where(schema.person.c.id == person_id)
-            .values(invite_hash=_hash(token), session_epoch=person.session_epoch + 1, revoked=None)
-        )
+        person = _replace_link(connection, person_id, token, revoked=None)
         record_event(connection, "renewed invite", at=now, person_id=by, detail={"name": person.name})
     return token
 
@@ -220,16 +204,18 @@ def revoke(engine: Engine, person_id: int, *, by: int | None = None, now: float 
     """
     now = time.time() if now is None else now
     with writing(engine) as connection:
-        admins = _locked_admins(connection)
-        person = _existing(connection, person_id)
-        if admins == [person_id]:
+        if _locked_admins(connection) == [person_id]:
             raise _last_admin()
-        connection.execute(
-            update(schema.person)
-            .where(schema.person.c.id == person_id)
-            .values(invite_hash=_hash(new_token()), session_epoch=person.session_epoch + 1, revoked=now)
-        )
+        person = _replace_link(connection, person_id, new_token(), revoked=now)
         record_event(connection, "revoked", at=now, person_id=by, detail={"name": person.name})
+
+
+def _replace_link(connection: Connection, person_id: int, token: str, *, revoked: float | None) -> Person:
+    """Replace a person's invite link and end their sessions; return the person."""
+    person = _existing(connection, person_id)
+    values = {"invite_hash": _hash(token), "session_epoch": person.session_epoch + 1, "revoked": revoked}
+    connection.execute(update(schema.person).where(schema.person.c.id == person_id).values(values))
+    return person
 
 
 def end_sessions(engine: Engine, person_id: int, *, now: float | None = None) -> None:
@@ -243,10 +229,9 @@ def end_sessions(engine: Engine, person_id: int, *, now: float | None = None) ->
 
 def _locked_admins(connection: Connection) -> list[int]:
     """Ids of the admins, locked: two admins who revoke or demote each other at the same time wait for each other."""
-    admins = select(schema.person.c.id).where(
-        schema.person.c.role == Role.ADMIN.value, schema.person.c.revoked.is_(None)
-    )
-    return list(connection.execute(admins.order_by(schema.person.c.id).with_for_update()).scalars())
+    is_admin = (schema.person.c.role == Role.ADMIN.value) & schema.person.c.revoked.is_(None)
+    admins = select(schema.person.c.id).where(is_admin).order_by(schema.person.c.id)
+    return list(connection.scalars(admins.with_for_update()))
 
 
 def person_of_invite(connection: Connection, token: str) -> Person | None:
@@ -326,9 +311,8 @@ def _last_admin() -> RedpencilError:
 def _checked_name(name: str) -> str:
     name = name.strip()
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
-        raise RedpencilError(
-            f"a name has 1 to {LONGEST_NAME} printable characters", field="name", hint="choose another name"
-        )
+        problem = f"a name has 1 to {LONGEST_NAME} printable characters"
+        raise RedpencilError(problem, field="name", hint="choose another name")
     return name
 
 
@@ -336,9 +320,8 @@ def _checked_role(role: str) -> Role:
     try:
         return Role(role)
     except ValueError:
-        raise RedpencilError(
-            f"there is no role {role!r}", field="role", hint=f"choose one of {', '.join(Role)}"
-        ) from None
+        hint = f"choose one of {', '.join(Role)}"
+        raise RedpencilError(f"there is no role {role!r}", field="role", hint=hint) from None
 
 
 UNUSED_S: Final = 24 * 3600.0
@@ -358,15 +341,13 @@ def new_owner_link(engine: Engine, now: float) -> str:
         rows = connection.execute(select(setting).where(setting.c.key.startswith(_OWNER_LINK, autoescape=True))).all()
         old = [row.key for row in rows if row.value["made"] < now - UNUSED_S]
         connection.execute(delete(setting).where(setting.c.key.in_(old)))
-        connection.execute(
-            insert(setting).values(key=_OWNER_LINK + _hash(token), value={"person": admin.id, "made": now})
-        )
+        store_value(connection, _OWNER_LINK + _hash(token), {"person": admin.id, "made": now})
     return token
 
 
 def person_of_owner_link(connection: Connection, token: str) -> Person | None:
     """The person that an owner link signs in; None if the link was used or does not exist."""
-    value = connection.execute(select(setting.c.value).where(setting.c.key == _OWNER_LINK + _hash(token))).scalar()
+    value = read_value(connection, _OWNER_LINK + _hash(token))
     person = None if value is None else person_by_id(connection, value["person"])
     return None if person is None or person.revoked is not None else person
 
@@ -410,13 +391,9 @@ class TooManyAttemptsError(Exception):
 
 def server_secret(engine: Engine) -> str:
     """The secret that signs this project's cookies; made on the first call."""
-    query = select(schema.setting.c.value).where(schema.setting.c.key == _SECRET_KEY)
     with writing(engine) as connection:
-        secret = connection.execute(query).scalar()
-        if secret is None:
-            store_value_once(connection, _SECRET_KEY, secrets.token_hex(32))
-            secret = connection.execute(query).scalar_one()
-    return str(secret)
+        store_value_once(connection, _SECRET_KEY, secrets.token_hex(32))
+        return str(read_value(connection, _SECRET_KEY))
 
 
 def cookie_name(secret: str) -> str:
@@ -527,11 +504,8 @@ def _serializer(secret: str) -> URLSafeSerializer:
 
 def _address_hash(secret: str, address: str) -> str:
     """A keyed hash of an address, since no address is stored; without the secret it cannot be inverted by trial."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        network = address
-    else:
+    ip, network = _ip_of(address), address
+    if ip is not None:
         ip = getattr(ip, "ipv4_mapped", None) or ip
         network = str(ipaddress.ip_network((int(ip), 64 if ip.version == 6 else 32), strict=False))
     return hmac.new(secret.encode(), network.encode("utf-8", "replace"), hashlib.sha256).hexdigest()

@@ -3,7 +3,7 @@
 import time
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from statistics import fmean, median
@@ -15,44 +15,16 @@ from sqlalchemy import Row as SqlRow
 from redpencil.svg import Axis, Chart, Column, Plot, Point, Row, draw_columns, draw_rows
 from redpencil.web.agreement import Agreement, Alpha, agreement
 from redpencil.web.gold import GoldScore, gold_scores
-from redpencil.web.project import CURRENT, OUTCOME_NAMES, ProjectConfig, read_project
+from redpencil.web.items import OTHER_SIDE
+from redpencil.web.project import CURRENT, IS_GOLD, OUTCOME_NAMES, ProjectConfig, read_project
 from redpencil.web.review import count_disputes
 from redpencil.web.schema import adjudication, assignment, item, person, submission
 
 
-def progress_charts(progress: "Progress") -> Mapping[str, Chart]:
-    """Draw the charts, by name; that of agreement is left out as long as nothing has been measured."""
-    charts = {
-        "by_day": _histogram(
-            [(_day(row.start), row.count) for row in progress.by_day],
-            title="Items handed in, by day",
-            x="day (UTC)",
-        ),
-        "by_hour": _histogram(
-            [(_hour(row.start), row.count) for row in progress.by_hour],
-            title="Items handed in, the last 24 hours",
-            x="hour (UTC)",
-        ),
-        "seconds": _histogram(
-            [(_seconds(row), row.count) for row in progress.seconds],
-            title="Time per item",
-            x="active time on the item, from",
-            series=2,
-        ),
-        "kept": _histogram(
-            [(f"{100 * row.start:.0f}", row.count) for row in progress.kept],
-            title="Share of the words that is kept",
-            x="from this share on, %",
-            y="edits",
-            series=2,
-        ),
-        "outcomes": _outcomes(progress.outcomes),
-    }
-    agreed = _agreement(progress.agreement)
-    return charts if agreed is None else {**charts, "agreement": agreed}
-
-
-def _histogram(bars: Sequence[tuple[str, int]], *, title: str, x: str, y: str = "items", series: int = 0) -> Chart:
+def _histogram(
+    bins: Sequence["Bin"], label_of: Callable[[float], str], *, title: str, x: str, y: str = "items", series: int = 0
+) -> Chart:
+    bars = [(label_of(bar.start), bar.count) for bar in bins]
     story = ", ".join(f"{label}: {count}" for label, count in bars if count) or "nothing yet"
     drawing = draw_columns([Column(label, ((count, series),)) for label, count in bars], x=x, y=y, whole=True)
     return Chart(drawing, title, f"{title}, by {x}. {story}.")
@@ -82,7 +54,7 @@ def _agreement(agreed: Agreement) -> Chart | None:
             lines.append((name, series, points))
     if not lines:
         return None
-    days = [_iso_day(period.start) for period in agreed.periods]
+    days = [_short(date.fromisoformat(period.start)) for period in agreed.periods]
     title, x = "Agreement over time", f"{'day' if agreed.span == 'day' else 'week that begins on'} (UTC)"
     ticks = _alpha_ticks([point for _, _, points in lines for point in points])
     y = Axis(
@@ -110,10 +82,6 @@ def _day(at: float) -> str:
     return _short(datetime.fromtimestamp(at, UTC).date())
 
 
-def _iso_day(day: str) -> str:
-    return _short(date.fromisoformat(day))
-
-
 def _short(day: date) -> str:
     return f"{day.day} {day:%b}"
 
@@ -122,8 +90,12 @@ def _hour(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%H}:00"
 
 
-def _seconds(bar: "Bin") -> str:
-    return f"{bar.start:g} s" if bar.start < 60 else f"{bar.start / 60:g} min"
+def _seconds(start: float) -> str:
+    return f"{start:g} s" if start < 60 else f"{start / 60:g} min"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}"
 
 
 AnyRow = SqlRow[*tuple[Any, ...]]
@@ -179,21 +151,12 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class PersonProgress:
-    """Progress of one person.
+    """Progress of one person; those who were `revoked` have lost access.
 
-    Args:
-        id: of the person.
-        name: of the person.
-        role: of the person.
-        revoked: whether they have lost access.
-        done: items handed in, without skipped ones.
-        skipped: items skipped.
-        skipped_share: share of skipped items among those handed in or skipped.
-        taken_back: submissions that they undid.
-        median_seconds: of active work on an item.
-        kept: mean share of words kept in their edits.
-        outcomes: number of times they chose each outcome.
-        last_seen: time when they last opened, saved or handed in an item.
+    `done` items were handed in and not skipped, and `skipped_share` is the share of the skipped ones among both.
+    `taken_back` counts submissions that they undid, `outcomes` how often they chose each. `median_seconds` is active
+    work on an item, `kept` the mean share of words kept in their edits, and `last_seen` the time when they last opened,
+    saved or handed in an item.
     """
 
     id: int
@@ -242,8 +205,17 @@ class Progress:
 
     @property
     def charts(self) -> Mapping[str, Chart]:
-        """The charts of the page, by name."""
-        return progress_charts(self)
+        """The charts of the page, by name; that of agreement is left out as long as nothing has been measured."""
+        hours, seconds, kept = "Items handed in, the last 24 hours", "Time per item", "Share of the words that is kept"
+        charts = {
+            "by_day": _histogram(self.by_day, _day, title="Items handed in, by day", x="day (UTC)"),
+            "by_hour": _histogram(self.by_hour, _hour, title=hours, x="hour (UTC)"),
+            "seconds": _histogram(self.seconds, _seconds, title=seconds, x="active time on the item, from", series=2),
+            "kept": _histogram(self.kept, _percent, title=kept, x="from this share on, %", y="edits", series=2),
+            "outcomes": _outcomes(self.outcomes),
+        }
+        agreed = _agreement(self.agreement)
+        return charts if agreed is None else {**charts, "agreement": agreed}
 
 
 def progress(connection: Connection, now: float | None = None) -> Progress:
@@ -257,7 +229,7 @@ def progress(connection: Connection, now: float | None = None) -> Progress:
             submission.c.kept,
             submission.c.seconds,
             submission.c.submitted,
-            item.c.known_answer.is_not(None).label("known"),
+            IS_GOLD.label("known"),
         )
         .join_from(submission, item)
         .where(submission.c.undone.is_(None))
@@ -290,25 +262,24 @@ def progress(connection: Connection, now: float | None = None) -> Progress:
 
 def _items(connection: Connection, config: ProjectConfig, now: float) -> tuple[ItemCounts, int]:
     """Counts of items, and the number of submissions that are still needed."""
-    unknown = item.c.known_answer.is_(None)
-    wanted = config.editors_per_item
+    needed = config.editors_per_item
     done = Counter[int]()
     decided = adjudication.c.id.is_not(None)
     for times, settled, items in connection.execute(
         select(item.c.done, decided, func.count())
         .join_from(item, adjudication, isouter=True)
-        .where(unknown)
+        .where(~IS_GOLD)
         .group_by(item.c.done, decided)
     ):
-        done[max(times, wanted) if settled else times] += items  # an item that is settled is not assigned again
+        done[max(times, needed) if settled else times] += items  # an item that is settled is not assigned again
     opened, at_work = connection.execute(
         select(func.count(assignment.c.item_id.distinct()), func.count(assignment.c.person_id.distinct()))
         .join(item, assignment.c.item_id == item.c.id)
-        .where(unknown, assignment.c.state == "open", assignment.c.lease_until > now)
+        .where(~IS_GOLD, assignment.c.state == "open", assignment.c.lease_until > now)
     ).one()
-    known = connection.scalar(select(func.count()).select_from(item).where(item.c.known_answer.is_not(None)))
+    known = connection.scalar(select(func.count()).select_from(item).where(IS_GOLD))
     total = done.total()
-    whole = sum(items for times, items in done.items() if times >= wanted)
+    whole = sum(items for times, items in done.items() if times >= needed)
     counts = ItemCounts(
         total=total,
         done=whole,
@@ -319,7 +290,7 @@ def _items(connection: Connection, config: ProjectConfig, now: float) -> tuple[I
         known=known or 0,
         comparisons=connection.scalar(select(func.count()).where(item.c.kind == "compare")) or 0,
     )
-    return counts, sum(items * max(wanted - times, 0) for times, items in done.items())
+    return counts, sum(items * max(needed - times, 0) for times, items in done.items())
 
 
 def _pace(times: Sequence[float], left: int, now: float) -> Pace:
@@ -335,13 +306,14 @@ def _people(connection: Connection, current: Iterable[AnyRow]) -> tuple[PersonPr
     of_person: defaultdict[int, list[AnyRow]] = defaultdict(list)
     for row in current:
         of_person[row.person_id].append(row)
-    taken_back = _counts_by_person(connection)
+    undone = select(submission.c.person_id, func.count()).where(submission.c.undone.is_not(None))
+    taken_back: dict[int, int] = dict(connection.execute(undone.group_by(submission.c.person_id)).all())
     seen = _last_seen(connection)
-    everybody = (
+    everyone = (
         _person(row, of_person[row.id], taken_back.get(row.id, 0), seen.get(row.id))
         for row in connection.execute(select(person.c.id, person.c.name, person.c.role, person.c.revoked))
     )
-    listed = [one for one in everybody if not one.revoked or one.last_seen is not None]
+    listed = [one for one in everyone if not one.revoked or one.last_seen is not None]
     return tuple(sorted(listed, key=lambda one: (-one.done, one.name)))
 
 
@@ -363,15 +335,6 @@ def _person(row: AnyRow, handed_in: Sequence[AnyRow], taken_back: int, seen: flo
         outcomes=dict(Counter(sent.outcome for sent in handed_in).most_common()),
         last_seen=seen,
     )
-
-
-def _counts_by_person(connection: Connection) -> dict[int, int]:
-    undone = (
-        select(submission.c.person_id, func.count().label("times"))
-        .where(submission.c.undone.is_not(None))
-        .group_by(submission.c.person_id)
-    )
-    return {row.person_id: row.times for row in connection.execute(undone)}
 
 
 def _last_seen(connection: Connection) -> dict[int, float]:
@@ -425,16 +388,16 @@ class PreferenceCount:
 
 def preference_counts(connection: Connection) -> tuple[PreferenceCount, ...]:
     """Counts for each pair of models, by name. People who compare must not see them: they say which model is better."""
-    shown = (item.c.model, item.c.second_model, item.c.swapped, submission.c.outcome)
-    query = select(*shown, func.count()).join_from(item, submission, submission.c.item_id == item.c.id)
+    columns = (item.c.model, item.c.second_model, item.c.swapped, submission.c.outcome)
+    query = select(*columns, func.count()).join_from(item, submission, submission.c.item_id == item.c.id)
     counts: Counter[tuple[str, str, str]] = Counter()
     for model, second_model, swapped, outcome, count in connection.execute(
-        query.where(item.c.kind == "compare", CURRENT).group_by(*shown)
+        query.where(item.c.kind == "compare", CURRENT).group_by(*columns)
     ):
         models = (model, second_model or "")
         if swapped:
             models = models[::-1]
-            outcome = {"first": "second", "second": "first"}.get(outcome, outcome)
+            outcome = OTHER_SIDE[outcome]
         counts[*models, outcome] += count
     return tuple(
         PreferenceCount(*pair, *(counts[*pair, name] for name in ("first", "second", "tie")))

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -125,16 +125,18 @@ def open_database(place: str | Path) -> Engine:
     sqlite = url.get_backend_name() == "sqlite"
     name = url.database if sqlite else url.render_as_string(hide_password=True)
     engine = _sqlite(url) if sqlite else _postgres(url)
+    path = Path(str(url.database))
     if sqlite:
-        _make_file(Path(str(url.database)))
+        _make_file(path)
     try:
         _check_encoding(engine)
-        if _version(engine) != SCHEMA_VERSION:
+        with reading(engine) as connection:
+            version = _version(connection)
+        if version != SCHEMA_VERSION:
             if sqlite:
-                _use_wal(str(url.database))
+                _use_wal(path)
             _migrate(engine)
         if sqlite:
-            path = Path(str(url.database))
             _FILES[engine] = (path, _identity(path))
     except RedpencilError as error:
         engine.dispose()
@@ -161,28 +163,24 @@ def writing(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-@contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """Open a connection that reads and blocks no other connection."""
-    with engine.connect() as connection:
-        yield connection
+def reading(engine: Engine) -> Connection:
+    """Open a connection that reads and blocks no other connection, for a `with` statement."""
+    return engine.connect()
 
 
 def _url(place: str | Path) -> URL:
     """Read the place of a database; anything that is not a URL is a path."""
-    if isinstance(place, str) and "://" in place:
-        try:
-            url = make_url(place)
-        except ArgumentError:
-            url = URL.create("unknown")
+    if isinstance(place, Path) or "://" not in place:
+        return URL.create("sqlite", database=str(Path(place).absolute()))
+    with suppress(ArgumentError):
+        url = make_url(place)
         if url.get_backend_name() in ("postgresql", "postgres"):
             return url.set(drivername="postgresql+psycopg")
-        raise RedpencilError(
-            "only SQLite files and PostgreSQL can hold a project",
-            field="database",
-            hint="give a path, or a URL such as postgresql://user:password@host/name",
-        )
-    return URL.create("sqlite", database=str(Path(place).absolute()))
+    raise RedpencilError(
+        "only SQLite files and PostgreSQL can hold a project",
+        field="database",
+        hint="give a path, or a URL such as postgresql://user:password@host/name",
+    )
 
 
 def _make_file(path: Path) -> None:
@@ -278,7 +276,7 @@ def _try_to_begin(raw: sqlite3.Connection) -> bool:
     return True
 
 
-def _use_wal(path: str) -> None:
+def _use_wal(path: Path) -> None:
     """Let connections read while another one writes. The file stores this mode; SQLite does not wait by itself here."""
     deadline = time.monotonic() + _BUSY_S
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -304,17 +302,12 @@ def _check_encoding(engine: Engine) -> None:
         )
 
 
-def _version(engine: Engine) -> str | None:
+def _version(connection: Connection) -> str | None:
     """The current migration of the database; None for a new one.
 
     Raises:
         RedpencilError: if it belongs to another program or was made by a newer redpencil.
     """
-    with reading(engine) as connection:
-        return _version_at(connection)
-
-
-def _version_at(connection: Connection) -> str | None:
     tables = set(inspect(connection).get_table_names())
     if VERSION_TABLE not in tables:
         if tables:
@@ -340,15 +333,20 @@ def _version_at(connection: Connection) -> str | None:
     return str(version)
 
 
+def lock_out_others(connection: Connection, lock: int) -> None:
+    """Wait for an advisory lock of PostgreSQL, and hold it until the transaction ends; SQLite needs none."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+
+
 def _migrate(engine: Engine) -> None:
     """Migrate the schema in one transaction; other processes wait for it and then have nothing to do."""
     from alembic import command  # slow to import, and most starts have nothing to migrate
     from alembic.config import Config
 
     with writing(engine) as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-        if _version_at(connection) == SCHEMA_VERSION:
+        lock_out_others(connection, _MIGRATION_LOCK)
+        if _version(connection) == SCHEMA_VERSION:
             return
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
@@ -384,27 +382,26 @@ def record_event(
     detail: Mapping[str, Any] | None = None,
 ) -> None:
     """Add a line to the log, in the transaction of the action itself."""
-    connection.execute(
-        insert(schema.event).values(
-            at=at, action=action, person_id=person_id, item_id=item_id, detail=dict(detail or {})
-        )
-    )
+    values = {"at": at, "action": action, "person_id": person_id, "item_id": item_id, "detail": dict(detail or {})}
+    connection.execute(insert(schema.event).values(values))
 
 
 def list_events(connection: Connection, *, before: int | None = None, limit: int = 100) -> list[Event]:
     """List the newest lines first; `before` is the id of the oldest line already seen."""
     query = (
-        select(schema.event, schema.person.c.name)
+        select(schema.event, schema.person.c.name.label("person"))
         .join(schema.person, schema.person.c.id == schema.event.c.person_id, isouter=True)
         .order_by(schema.event.c.id.desc())
         .limit(min(limit, MOST_EVENTS))
     )
     if before is not None:
         query = query.where(schema.event.c.id < before)
-    return [
-        Event(row.id, row.at, row.person_id, row.name, row.action, row.item_id, row.detail)
-        for row in connection.execute(query)
-    ]
+    return [Event(**row) for row in connection.execute(query).mappings()]
+
+
+def read_value(connection: Connection, key: str) -> Any:
+    """Read the value under a key; None if there is none."""
+    return connection.scalar(select(setting.c.value).where(setting.c.key == key))
 
 
 def store_value(connection: Connection, key: str, value: Any) -> None:

@@ -1,13 +1,13 @@
 """Gold items: how editors do on items whose right answer is known, without their knowledge."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
-from redpencil.web.agreement import Judgement, changes_of
-from redpencil.web.project import CURRENT, read_project
+from redpencil.web.agreement import bits_changed, bits_expected, changes_of
+from redpencil.web.project import CURRENT, IS_GOLD, read_project
 from redpencil.web.schema import item, person, submission
 
 
@@ -34,41 +34,34 @@ class GoldScore:
     recall: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """The comparison of one submission with the known answer. Words count only if both have an outcome about words."""
-
-    outcome_right: bool
-    exact: bool
-    hit: int = 0
-    changed: int = 0
-    expected: int = 0
-
-
 def gold_scores(connection: Connection) -> list[GoldScore]:
     """Compute the scores of all editors who have done gold items, by name; skipped items do not count."""
+    columns = (submission.c.id.label("submission_id"), submission.c.outcome, submission.c.edited)
     rows = connection.execute(
-        select(
-            person.c.id,
-            person.c.name,
-            item.c.kind,
-            item.c.response,
-            item.c.known_answer,
-            submission.c.outcome,
-            submission.c.edited,
-            submission.c.submitted,
-        )
+        select(person.c.id, person.c.name, item.c.id.label("item_id"), item.c.known_answer, *columns)
         .join_from(submission, item, submission.c.item_id == item.c.id)
         .join(person, submission.c.person_id == person.c.id)
-        .where(CURRENT, item.c.known_answer.is_not(None))
+        .where(CURRENT, IS_GOLD)
         .order_by(person.c.name, submission.c.id)
-    )
-    answers: defaultdict[tuple[int, str], list[_Answer]] = defaultdict(list)
+    ).all()
+    edits = bits_changed(connection, (row.submission_id for row in rows if row.outcome == "edited"))
+    known = bits_expected(connection, (row.item_id for row in rows if row.known_answer["outcome"] == "edited"))
+    counts: defaultdict[tuple[int, str], Counter[str]] = defaultdict(Counter)
     for row in rows:
-        right = Judgement("", row.known_answer["outcome"], row.known_answer.get("edited"), row.submitted)
-        submitted = Judgement(row.name, row.outcome, row.edited, row.submitted)
-        answers[row.id, row.name].append(_compare(row.kind, row.response, submitted, right))
-    return [_score(person_id, name, of_person) for (person_id, name), of_person in answers.items()]
+        compared = _compare(row, edits.get(row.submission_id), known.get(row.item_id))
+        counts[row.id, row.name].update(compared)
+    return [
+        GoldScore(
+            person_id=person_id,
+            name=name,
+            items=of_person["items"],
+            outcome_right=of_person["outcome_right"],
+            exact=of_person["exact"],
+            precision=of_person["hit"] / of_person["changed"] if of_person["changed"] else None,
+            recall=of_person["hit"] / of_person["expected"] if of_person["expected"] else None,
+        )
+        for (person_id, name), of_person in counts.items()
+    ]
 
 
 def gold_warnings(connection: Connection) -> tuple[str, ...]:
@@ -77,8 +70,9 @@ def gold_warnings(connection: Connection) -> tuple[str, ...]:
     They are recognisable if a larger share of them lacks a suggestion than of the other responses.
     """
     config = read_project(connection)
-    gold, gold_with = _count_suggestions(connection, gold=True)
-    others, others_with = _count_suggestions(connection, gold=False)
+    counts = _count_suggestions(connection)
+    gold, gold_with = counts.get(True, (0, 0))
+    others, others_with = counts.get(False, (0, 0))
     warnings = []
     if gold and not config.known_answer_share:
         warnings.append(f"no editor gets the {gold:,} items with a known answer: known_answer_share is 0")
@@ -90,35 +84,24 @@ def gold_warnings(connection: Connection) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def _count_suggestions(connection: Connection, *, gold: bool) -> tuple[int, int]:
-    """Count the gold or the other responses, and those of them that have a suggestion."""
-    which = item.c.known_answer.is_not(None) if gold else item.c.known_answer.is_(None)
-    query = select(func.count(), func.count(item.c.suggestion)).where(item.c.kind == "edit", which)
-    total, suggested = connection.execute(query).one()
-    return int(total), int(suggested)
+def _count_suggestions(connection: Connection) -> dict[bool, tuple[int, int]]:
+    """Count the gold and the other responses, and those of each that have a suggestion."""
+    query = select(IS_GOLD, func.count(), func.count(item.c.suggestion)).where(item.c.kind == "edit")
+    return {bool(gold): (total, suggested) for gold, total, suggested in connection.execute(query.group_by(IS_GOLD))}
 
 
-def _compare(kind: str, original: str, submitted: Judgement, right: Judgement) -> _Answer:
-    outcome_right = submitted.outcome == right.outcome
-    exact = outcome_right and (submitted.outcome != "edited" or submitted.edited == right.edited)
-    if kind == "compare":
-        return _Answer(outcome_right, exact)
-    changed, expected = changes_of(original, submitted), changes_of(original, right)
+def _compare(row: Row[*tuple[Any, ...]], edit: int | None, right_edit: int | None) -> dict[str, int]:
+    """Compare a submission with the known answer; the edits are the changed words as bits, if there is an edit.
+
+    Returns:
+        Counts by name. Words count only if both have an outcome about words.
+    """
+    right = row.known_answer
+    outcome_right = row.outcome == right["outcome"]
+    exact = outcome_right and (row.outcome != "edited" or row.edited == right.get("edited"))
+    counts = {"items": 1, "outcome_right": int(outcome_right), "exact": int(exact)}
+    changed, expected = changes_of(row.outcome, edit), changes_of(right["outcome"], right_edit)
     if changed is None or expected is None:
-        return _Answer(outcome_right, exact)
-    return _Answer(outcome_right, exact, len(changed & expected), len(changed), len(expected))
-
-
-def _score(person_id: int, name: str, answers: Sequence[_Answer]) -> GoldScore:
-    hit = sum(answer.hit for answer in answers)
-    changed = sum(answer.changed for answer in answers)
-    expected = sum(answer.expected for answer in answers)
-    return GoldScore(
-        person_id=person_id,
-        name=name,
-        items=len(answers),
-        outcome_right=sum(answer.outcome_right for answer in answers),
-        exact=sum(answer.exact for answer in answers),
-        precision=hit / changed if changed else None,
-        recall=hit / expected if expected else None,
-    )
+        return counts
+    hit = (changed & expected).bit_count()
+    return counts | {"hit": hit, "changed": changed.bit_count(), "expected": expected.bit_count()}

@@ -9,41 +9,18 @@ import secrets
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    Row,
-    Select,
-    Text,
-    cast,
-    exists,
-    func,
-    insert,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, Text, cast, exists, func, insert, select, update
 
 from redpencil.errors import RedpencilError
-from redpencil.records import (
-    Comparison,
-    Edit,
-    EditOutcome,
-    JsonlFile,
-    Preference,
-    Response,
-    instruction_of,
-    merge_meta,
-)
+from redpencil.records import Comparison, Edit, EditOutcome, JsonlFile, Preference, Response, instruction_of, merge_meta
 from redpencil.text import escape_half_pairs, unstorable
-from redpencil.web.database import writing
-from redpencil.web.project import CURRENT, DECIDED, LONGEST_TEXT, call_untitled
+from redpencil.web.database import lock_out_others, writing
+from redpencil.web.project import CURRENT, DECIDED, DISPUTED, IS_GOLD, LONGEST_TEXT, call_untitled
 from redpencil.web.schema import adjudication, assignment, item, person, submission
 from redpencil.web.security import BODY_LIMIT
 from redpencil.web.text import measure
@@ -70,12 +47,7 @@ def too_long(text: str) -> str | None:
 def paired(
     first: Iterable[Response], second: Iterable[Response], files: tuple[str, str]
 ) -> list[tuple[Response, Response]]:
-    """Match the rows of two files by id, in the order of the first.
-
-    Args:
-        first: the rows of the first file.
-        second: the rows of the second file.
-        files: the names of the files in errors.
+    """Match the rows of two files by id, in the order of the first; `files` are the names of both in errors.
 
     Raises:
         RedpencilError: if the files do not answer the same prompts.
@@ -108,10 +80,7 @@ def _refuse_more(file: str, ids: list[str], other: str) -> None:
         counted = "an id" if len(ids) == 1 else f"{len(ids):,} ids"
         example = repr(ids[0]) if len(ids) == 1 else f"such as {ids[0]!r}"
         raise RedpencilError(
-            f"has {counted} that {other} lacks, {example}",
-            file=file,
-            field="id",
-            hint="cut both to the same prompts",
+            f"has {counted} that {other} lacks, {example}", file=file, field="id", hint="cut both to the same prompts"
         )
 
 
@@ -129,6 +98,8 @@ EXPORTED: Final[Mapping[str, EditOutcome]] = {
     "cannot_be_fixed": EditOutcome.REFUSED,
 }
 """The outcomes in edits.jsonl for those of people; a skipped item gives no row."""
+OTHER_SIDE: Final = {"first": "second", "second": "first", "tie": "tie"}
+"""Preferences after the sides of a pair are swapped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +121,9 @@ class ImportCount:
     changed: int = 0
     empty: int = 0
     refused: tuple[RefusedRow, ...] = ()
+
+    def __add__(self, other: "ImportCount") -> "ImportCount":
+        return ImportCount(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(ImportCount)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +184,6 @@ def import_comparisons(
     return count
 
 
-def question_of(prompt: str, meta: Mapping[str, Any]) -> str:
-    """Remove the input, which pages fold, from the end of a prompt."""
-    return instruction_of(prompt, meta)
-
-
 def export_edits(connection: Connection) -> Iterator[Edit]:
     """Export the edits of people in the order of the items.
 
@@ -230,12 +199,10 @@ def export_edits(connection: Connection) -> Iterator[Edit]:
     Skipped items and gold items are left out; `count_exports` counts them.
     """
     reviewer = person.alias()
+    of_item = ("id", "external_id", "prompt", "response", "model", "meta")
     query: Select[Any] = (  # one statement sees the submissions and the decisions of one moment
         select(
-            *(
-                item.c[name].label(f"item_{name}")
-                for name in ("id", "external_id", "prompt", "response", "model", "meta")
-            ),
+            *(item.c[name].label(f"item_{name}") for name in of_item),
             submission,
             person.c.name,
             *(adjudication.c[name].label(f"decided_{name}") for name in ("outcome", "edited", "reason")),
@@ -245,7 +212,7 @@ def export_edits(connection: Connection) -> Iterator[Edit]:
         .join(person, person.c.id == submission.c.person_id)
         .outerjoin(adjudication, adjudication.c.item_id == item.c.id)
         .outerjoin(reviewer, reviewer.c.id == adjudication.c.person_id)
-        .where(item.c.kind == "edit", item.c.known_answer.is_(None), CURRENT)
+        .where(item.c.kind == "edit", ~IS_GOLD, CURRENT)
         .order_by(item.c.position, submission.c.id)
     )
     rows = connection.execute(query, execution_options={"yield_per": 200})
@@ -273,10 +240,9 @@ def export_comparisons(connection: Connection) -> Iterator[Comparison]:
     )
     for row in connection.execute(query, execution_options={"yield_per": 200}):
         sides, models = (row.response, row.second), (row.model, row.second_model or "")
-        preference = Preference(row.outcome)
+        preference = Preference(OTHER_SIDE[row.outcome] if row.swapped else row.outcome)
         if row.swapped:
             sides, models = sides[::-1], models[::-1]
-            preference = _OTHER[preference]
         shown_first = "second" if row.swapped else "first"
         annotation = {"reason": row.reason, "seconds": round(row.seconds, 1), "shown_first": shown_first}
         named = {key: model for key, model in zip(("first_model", "second_model"), models, strict=True) if model}
@@ -286,8 +252,7 @@ def export_comparisons(connection: Connection) -> Iterator[Comparison]:
 
 def count_exports(connection: Connection) -> ExportCount:
     """Count the current submissions of each kind, and the items that reviewers decided."""
-    is_gold = item.c.known_answer.is_not(None)
-    groups = (item.c.kind, submission.c.outcome, is_gold)
+    groups = (item.c.kind, submission.c.outcome, IS_GOLD)
     query = select(*groups, func.count()).join_from(item, submission, submission.c.item_id == item.c.id)
     counts: Counter[tuple[str, bool, bool]] = Counter()
     for kind, outcome, gold, count in connection.execute(query.where(submission.c.undone.is_(None)).group_by(*groups)):
@@ -299,13 +264,6 @@ def count_exports(connection: Connection) -> ExportCount:
         known_answers=counts["edit", False, True],
         adjudicated=connection.execute(select(func.count()).select_from(adjudication)).scalar_one(),
     )
-
-
-_OTHER: Final = {
-    Preference.FIRST: Preference.SECOND,
-    Preference.SECOND: Preference.FIRST,
-    Preference.TIE: Preference.TIE,
-}
 
 
 def _edited(row: Row[Any]) -> Edit:
@@ -329,15 +287,8 @@ def _edit(
     model = {"model": row.item_model} if row.item_model else {}
     meta = merge_meta(row.item_meta, {**model, "kept": round(kept, 4), "annotation": annotation}, _OWN_META)
     text = edited if outcome == "edited" and edited is not None else row.item_response
-    return Edit(
-        row.item_external_id,
-        row.item_prompt,
-        row.item_response,
-        text,
-        editor=editor,
-        outcome=EXPORTED[outcome],
-        meta=meta,
-    )
+    texts = (row.item_prompt, row.item_response, text)
+    return Edit(row.item_external_id, *texts, editor=editor, outcome=EXPORTED[outcome], meta=meta)
 
 
 def _response_values(row: Response, suggestion: str | None) -> dict[str, Any]:
@@ -400,11 +351,10 @@ def _import(engine: Engine, kind: str, rows: Iterable[dict[str, Any]]) -> Import
         fitting = []
         for row in filled:
             _check(row)
-            problem = _too_long(row) if kind == "edit" else None
-            if problem is None:
-                fitting.append(row)
-            else:
+            if kind == "edit" and (problem := _too_long(row)):
                 refused.append(RefusedRow(row["external_id"], problem))
+            else:
+                fitting.append(row)
         with writing(engine) as connection:
             _import_batch(connection, kind, fitting, counts)
     return ImportCount(**counts, refused=tuple(refused))
@@ -412,8 +362,7 @@ def _import(engine: Engine, kind: str, rows: Iterable[dict[str, Any]]) -> Import
 
 def _import_batch(connection: Connection, kind: str, rows: list[dict[str, Any]], counts: dict[str, int]) -> None:
     """Add rows at the next positions, under a lock that keeps other imports out."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _IMPORT_LOCK})
+    lock_out_others(connection, _IMPORT_LOCK)
     ids = item.c.external_id.in_([row["external_id"] for row in rows])
     existing = connection.execute(select(item).where(item.c.kind == kind, ids)).mappings()
     known: dict[str, dict[str, Any]] = {row["external_id"]: dict(row) for row in existing}
@@ -547,7 +496,6 @@ def list_items(
     is whose.
 
     Args:
-        connection: to the database.
         person: id of the person who handed something in for the item.
         outcome: the outcome of a submission.
         tag: the name of a tag on a changed span.
@@ -558,7 +506,7 @@ def list_items(
     of_submission: list[ColumnElement[bool]] = []
     if person is not None:
         of_submission.append(submission.c.person_id == person)
-        conditions.append(~_waits_for_a_decision())
+        conditions.append(~DISPUTED | DECIDED)
     if outcome is not None:
         of_submission.append(submission.c.outcome == outcome)
     if tag is not None:
@@ -579,14 +527,7 @@ def list_items(
     )
     rows = connection.execute(query).all()
     submissions = _submissions(connection, [row.id for row in rows[:PAGE]])
-    return ListedPage(tuple(_listed(row, submissions[row.id]) for row in rows[:PAGE]), len(rows) > PAGE)
-
-
-def _waits_for_a_decision() -> ColumnElement[bool]:
-    judged = select(submission.c.outcome, func.coalesce(submission.c.edited, "").label("edited")).where(CURRENT)
-    distinct = judged.where(submission.c.item_id == item.c.id).correlate(item).distinct().subquery()
-    ways = select(func.count()).select_from(distinct).scalar_subquery()
-    return (item.c.kind == "edit") & item.c.known_answer.is_(None) & ~DECIDED & (ways > 1)
+    return ListedPage(tuple(_listed(row, submissions[row.id]) for row in rows[:PAGE]), more=len(rows) > PAGE)
 
 
 def _submissions(connection: Connection, ids: list[int]) -> dict[int, list[Row[Any]]]:
@@ -603,7 +544,7 @@ def _listed(row: Row[Any], submissions: list[Row[Any]]) -> Listed:
         item_id=row.id,
         external_id=row.external_id,
         kind=row.kind,
-        prompt=question_of(row.prompt, row.meta),
+        prompt=instruction_of(row.prompt, row.meta),
         outcomes=tuple(one.outcome for one in submissions),
         kept=tuple(one.kept for one in submissions),
         tags=tuple(sorted({tag["tag"] for one in submissions for tag in one.tags})),

@@ -9,13 +9,15 @@ wait for the lock or the difference between the clocks of two servers; then more
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, insert, select, update
 
+from redpencil.web.database import read_value
 from redpencil.web.errors import Forbidden, NotFound
-from redpencil.web.project import DECIDED, ProjectConfig
-from redpencil.web.schema import assignment, item, person, setting
+from redpencil.web.project import DECIDED, IS_GOLD, ProjectConfig
+from redpencil.web.schema import assignment, item, person
 
 CLOCK_SLACK_S: Final = 3600.0
 """Time by which a lease may end later than `lease_s` from now: a clock that was a day ahead for a while must not block
@@ -34,28 +36,41 @@ def lock_person(connection: Connection, person_id: int) -> None:
         raise NotFound(f"there is no person {person_id}")
 
 
+_COLUMNS: Final = ("kind", "prompt", "context", "response", "second", "suggestion", "meta")
+WITH_ITEM: Final = select(assignment, *(item.c[name] for name in _COLUMNS), IS_GOLD.label("gold")).join_from(
+    assignment, item
+)
+"""Assignments, each with its item and whether that is a gold item."""
+
+
 def locked_assignment(connection: Connection, person_id: int, assignment_id: int) -> Row[Any]:
-    """Lock the item of an assignment, and read the assignment with the kind of the item and whether it is a gold item.
+    """Lock the item of an assignment, and read the assignment, a row of `WITH_ITEM`.
 
     Raises:
         NotFound, Forbidden: if it does not exist or belongs to another person.
     """
     own = select(assignment.c.item_id).where(assignment.c.id == assignment_id).scalar_subquery()
     connection.execute(select(item.c.id).where(item.c.id == own).with_for_update(key_share=True))
-    gold = item.c.known_answer.is_not(None).label("gold")
-    query = select(assignment, item.c.kind, gold).join_from(assignment, item)
-    return _owned(connection.execute(query.where(assignment.c.id == assignment_id)).first(), person_id, assignment_id)
+    return own_assignment(connection, person_id, assignment_id)
 
 
-def assignment_with_item(connection: Connection, person_id: int, assignment_id: int) -> Row[Any]:
-    """Read an assignment with its item, without a lock.
+def own_assignment(connection: Connection, person_id: int, assignment_id: int) -> Row[Any]:
+    """Read an assignment, a row of `WITH_ITEM`, without a lock.
 
     Raises:
         NotFound, Forbidden: if it does not exist or belongs to another person.
     """
-    columns = ("kind", "prompt", "context", "response", "second", "suggestion", "meta")
-    query = select(assignment, *(item.c[name] for name in columns)).join_from(assignment, item)
-    return _owned(connection.execute(query.where(assignment.c.id == assignment_id)).first(), person_id, assignment_id)
+    row = connection.execute(WITH_ITEM.where(assignment.c.id == assignment_id)).first()
+    if row is None:
+        raise NotFound(f"there is no assignment {assignment_id}")
+    if row.person_id != person_id:
+        raise Forbidden(f"assignment {assignment_id} belongs to another person")
+    return row
+
+
+def change_assignment(connection: Connection, assignment_id: int, values: Mapping[str, Any]) -> None:
+    """Change columns of an assignment whose item is locked."""
+    connection.execute(update(assignment).where(assignment.c.id == assignment_id).values(**values))
 
 
 def lease_from(connection: Connection, row: Row[Any], config: ProjectConfig, now: float) -> float | None:
@@ -80,7 +95,7 @@ def resume(connection: Connection, person_id: int, assignment_id: int, config: P
         return False
     lease_until = lease_from(connection, row, config, now)
     values = {"state": "released"} if lease_until is None else {"lease_until": lease_until}
-    connection.execute(update(assignment).where(assignment.c.id == assignment_id).values(**values))
+    change_assignment(connection, assignment_id, values)
     return lease_until is not None
 
 
@@ -91,15 +106,13 @@ def find_item(connection: Connection, person_id: int, config: ProjectConfig, now
     first, so that items are finished one after the other; those that the person gave back come last.
     """
     if config.known_answer_share and _draws_gold(connection, person_id, config.known_answer_share):
-        gold = item.c.known_answer.is_not(None) & ~_has(person_id)
-        drawn: int | None = connection.execute(_first(gold)).scalar()
+        drawn: int | None = connection.scalar(_first(IS_GOLD & ~_has(person_id)))
         if drawn is not None:
             return drawn
     for touched in (~_has(person_id), _has(person_id, "released")):
         for done in reversed(range(config.editors_per_item)):
             free = (item.c.done == done) & (_live_others(person_id, config, now) < config.editors_per_item - done)
-            query = _first(free & item.c.known_answer.is_(None) & ~DECIDED & touched)
-            locked = _locked(connection, query)
+            locked = _locked(connection, _first(free & ~IS_GOLD & ~DECIDED & touched))
             if locked is not None:
                 return locked
     return None
@@ -107,28 +120,17 @@ def find_item(connection: Connection, person_id: int, config: ProjectConfig, now
 
 def take(connection: Connection, person_id: int, item_id: int, config: ProjectConfig, now: float) -> int | None:
     """Open an assignment on a locked item; None if another person was faster."""
-    gold = connection.execute(select(item.c.known_answer.is_not(None)).where(item.c.id == item_id)).scalar_one()
+    gold = connection.execute(select(IS_GOLD).where(item.c.id == item_id)).scalar_one()
     if not gold and not _has_room(connection, item_id, person_id, config, now):
         return None
-    before = connection.execute(
-        select(assignment.c.id, assignment.c.state).where(
-            assignment.c.item_id == item_id, assignment.c.person_id == person_id
-        )
-    ).first()
+    own = (assignment.c.item_id == item_id) & (assignment.c.person_id == person_id)
+    before: int | None = connection.scalar(select(assignment.c.id).where(own))
     lease = {"state": "open", "lease_until": now + config.lease_s}
     if before is None:
         values = lease | {"item_id": item_id, "person_id": person_id, "opened": now}
         return int(connection.execute(insert(assignment).values(values).returning(assignment.c.id)).scalar_one())
-    connection.execute(update(assignment).where(assignment.c.id == before.id).values(**lease))
-    return int(before.id)
-
-
-def _owned(row: Row[Any] | None, person_id: int, assignment_id: int) -> Row[Any]:
-    if row is None:
-        raise NotFound(f"there is no assignment {assignment_id}")
-    if row.person_id != person_id:
-        raise Forbidden(f"assignment {assignment_id} belongs to another person")
-    return row
+    change_assignment(connection, before, lease)
+    return before
 
 
 def _locked(connection: Connection, query: Select[Any]) -> int | None:
@@ -172,7 +174,7 @@ def _has_room(connection: Connection, item_id: int, person_id: int, config: Proj
 
 def _draws_gold(connection: Connection, person_id: int, share: float) -> bool:
     """Draw whether the person's next item is a gold item: repeatable, but not predictable without the secret."""
-    secret = connection.execute(select(setting.c.value).where(setting.c.key == "draws")).scalar_one()
+    secret = read_value(connection, "draws")
     mine = select(func.count()).select_from(assignment).where(assignment.c.person_id == person_id)
     count = connection.execute(mine).scalar_one()
     drawn = hmac.digest(str(secret).encode(), f"{person_id} {count}".encode(), hashlib.sha256)

@@ -7,12 +7,12 @@ from typing import Any, Final, Literal, Self, get_args
 
 import yaml
 from pydantic import Field, field_validator, model_validator
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import Connection, exists, func, select
 
 from redpencil.errors import RedpencilError
 from redpencil.sections import Section, parse_section
 from redpencil.text import unstorable
-from redpencil.web.database import record_event, store_value, store_value_once
+from redpencil.web.database import read_value, record_event, store_value, store_value_once
 from redpencil.web.errors import OutdatedError
 from redpencil.web.schema import adjudication, item, setting, submission
 
@@ -48,7 +48,16 @@ CURRENT: Final = submission.c.undone.is_(None) & (submission.c.outcome != "skipp
 """Submissions that judge their item: not undone and not skipped."""
 DECIDED: Final = exists().where(adjudication.c.item_id == item.c.id).correlate(item)
 """Items that a reviewer has settled; they need no more editors."""
-
+IS_GOLD: Final = item.c.known_answer.is_not(None)
+_EDIT: Final = func.coalesce(submission.c.edited, "")
+_JUDGED_DIFFERENTLY: Final = (
+    select(submission.c.item_id)
+    .where(CURRENT)
+    .group_by(submission.c.item_id)
+    .having((func.count(submission.c.outcome.distinct()) > 1) | (func.count(_EDIT.distinct()) > 1))
+)
+DISPUTED: Final = (item.c.kind == "edit") & ~IS_GOLD & item.c.id.in_(_JUDGED_DIFFERENTLY)
+"""Responses, but not gold items, that at least two people have judged differently, decided or not."""
 
 DEFAULT_TAGS = ("wrong fact", "irrelevant", "redundant", "rude", "unclear", "unsafe")
 DEFAULT_TITLE = "Edits"
@@ -151,7 +160,7 @@ def load_project_file(path: str | Path) -> ProjectConfig:
 
 def read_project(connection: Connection) -> ProjectConfig:
     """Read the project's settings; the defaults if none were stored."""
-    value = connection.execute(select(setting.c.value).where(setting.c.key == _KEY)).scalar()
+    value = read_value(connection, _KEY)
     return ProjectConfig() if value is None else parse_project(value)
 
 
@@ -162,11 +171,16 @@ def write_project(connection: Connection, config: ProjectConfig) -> None:
 
 def call_untitled(connection: Connection, title: str) -> None:
     """Give a project a title if it still has the default one."""
-    store_value_once(connection, _KEY, ProjectConfig().model_dump(mode="json"))
-    connection.execute(select(setting.c.key).where(setting.c.key == _KEY).with_for_update())
-    config = read_project(connection)
+    config = _locked_project(connection)
     if config.title == DEFAULT_TITLE:
         write_project(connection, config.model_copy(update={"title": title}))
+
+
+def _locked_project(connection: Connection) -> ProjectConfig:
+    """Read the settings under a lock; a transaction that changes them at the same time is awaited."""
+    store_value_once(connection, _KEY, ProjectConfig().model_dump(mode="json"))
+    connection.execute(select(setting.c.key).where(setting.c.key == _KEY).with_for_update())
+    return read_project(connection)  # a separate statement sees commits made while this one waited for the lock
 
 
 def change_project(
@@ -176,21 +190,16 @@ def change_project(
 
     Args:
         connection: a writing one; simultaneous changes wait for it.
-        config: the new settings.
         version: the version of the settings that `config` was made from; None replaces any version.
         by: id of the person who makes the change.
-        now: the time.
 
     Raises:
         OutdatedError: if the settings were changed in the meantime.
     """
-    store_value_once(connection, _KEY, ProjectConfig().model_dump(mode="json"))
-    connection.execute(select(setting.c.key).where(setting.c.key == _KEY).with_for_update())
-    before = read_project(connection)  # a separate statement sees commits made while this one waited for the lock
+    before = _locked_project(connection)
     if version is not None and version != before.fingerprint:
         raise OutdatedError(
-            "the settings have changed since you opened them",
-            hint="reload the page and make your change again",
+            "the settings have changed since you opened them", hint="reload the page and make your change again"
         )
     changed = [name for name in type(config).model_fields if getattr(config, name) != getattr(before, name)]
     if changed:

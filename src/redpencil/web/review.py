@@ -7,15 +7,15 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Row, Select, func, insert, select, tuple_, update
 
 from redpencil.alignment.words import diff_words
+from redpencil.records import instruction_of
 from redpencil.web.database import reading, record_event, writing
 from redpencil.web.errors import NotFound, Refused, Stale
-from redpencil.web.items import question_of
-from redpencil.web.project import CURRENT, DECISIONS, read_project
+from redpencil.web.project import CURRENT, DECIDED, DECISIONS, DISPUTED, read_project
 from redpencil.web.schema import adjudication, item, person, submission
 from redpencil.web.work import validate_submission
 
@@ -209,13 +209,8 @@ def count_disputes(connection: Connection, *, settled: bool) -> int:
 def _listed(connection: Connection, chosen: Select[Any]) -> list[Dispute]:
     rows = connection.execute(
         select(
-            item.c.id,
-            item.c.external_id,
-            item.c.prompt,
-            item.c.meta,
-            submission.c.outcome,
-            submission.c.kept,
-            submission.c.submitted,
+            *(item.c[name] for name in ("id", "external_id", "prompt", "meta")),
+            *(submission.c[name] for name in ("outcome", "kept", "submitted")),
             adjudication.c.decided,
         )
         .join_from(item, submission, submission.c.item_id == item.c.id)
@@ -223,38 +218,27 @@ def _listed(connection: Connection, chosen: Select[Any]) -> list[Dispute]:
         .where(item.c.id.in_(chosen), CURRENT)
         .order_by(item.c.position, item.c.id, submission.c.id)
     )
-    return [_dispute(tuple(group)) for _, group in groupby(rows, key=lambda row: row.id)]
-
-
-def _dispute(judged: Sequence[Any]) -> Dispute:
-    return Dispute(
-        item_id=judged[0].id,
-        external_id=judged[0].external_id,
-        prompt=question_of(judged[0].prompt, judged[0].meta),
-        outcomes=tuple(row.outcome for row in judged),
-        kept=tuple(row.kept for row in judged),
-        last_submitted=max(row.submitted for row in judged),
-        decided=judged[0].decided,
-    )
+    judged = [list(group) for _, group in groupby(rows, key=lambda row: row.id)]
+    return [
+        Dispute(
+            item_id=group[0].id,
+            external_id=group[0].external_id,
+            prompt=instruction_of(group[0].prompt, group[0].meta),
+            outcomes=tuple(row.outcome for row in group),
+            kept=tuple(row.kept for row in group),
+            last_submitted=max(row.submitted for row in group),
+            decided=group[0].decided,
+        )
+        for group in judged
+    ]
 
 
 def _in_dispute(settled: bool) -> Select[Any]:
-    """Select responses, but not gold items, that at least two people have judged differently, in order."""
-    differing = (
-        select(submission.c.item_id)
-        .where(CURRENT)
-        .group_by(submission.c.item_id)
-        .having(
-            (func.count(submission.c.outcome.distinct()) > 1)
-            | (func.count(func.coalesce(submission.c.edited, "").distinct()) > 1)
-        )
-    )
+    """Select the responses that were or are in dispute, in order."""
     return (
         select(item.c.id)
-        .select_from(item)
         .join(adjudication, adjudication.c.item_id == item.c.id, isouter=True)
-        .where(item.c.kind == "edit", item.c.known_answer.is_(None), item.c.id.in_(differing))
-        .where(adjudication.c.id.is_not(None) if settled else adjudication.c.id.is_(None))
+        .where(DISPUTED, DECIDED if settled else ~DECIDED)
         .order_by(item.c.position, item.c.id)
     )
 
@@ -273,22 +257,17 @@ def next_dispute(connection: Connection, after: int | None = None) -> int | None
 
 
 def dispute(connection: Connection, item_id: int, *, names: bool = False) -> DisputeDetail:
-    """Get a response with all its current edits, disputed or not.
-
-    Args:
-        connection: to the database.
-        item_id: id of the response.
-        names: whether to include the editors' names if the item is decided.
+    """Get a response with all its current edits, disputed or not; `names` asks for the editors' names if it is decided.
 
     Raises:
         NotFound: if the response does not exist or has no submissions.
     """
     # The version is read first: if a submission arrives meanwhile, the version must be the one before it, so that a
     # decision made without that submission is refused.
-    decision = connection.execute(select(adjudication).where(adjudication.c.item_id == item_id)).one_or_none()
-    version = _version(connection, item_id, decision)
+    made = _decision(connection, item_id)
+    version = _version(connection, item_id, made)
     row = connection.execute(_response(item_id)).one_or_none()
-    voices = () if row is None else _voices(connection, item_id, names=names and decision is not None)
+    voices = () if row is None else _voices(connection, item_id, names=names and made is not None)
     if row is None or not voices:
         raise NotFound("there is no such response, or it has no submissions", hint="go back to the list")
     texts = {voice.editor: text for voice in voices if (text := _text_of(voice, row.response)) is not None}
@@ -296,22 +275,27 @@ def dispute(connection: Connection, item_id: int, *, names: bool = False) -> Dis
     return DisputeDetail(
         item_id=row.id,
         external_id=row.external_id,
-        prompt=question_of(row.prompt, row.meta),
+        prompt=instruction_of(row.prompt, row.meta),
         context=row.context,
         original=row.response,
         version=version,
         voices=voices,
         places=places,
         after=after,
-        decision=None
-        if decision is None
-        else Decision(decision.outcome, decision.edited, decision.reason, decision.decided),
+        decision=None if made is None else Decision(made.outcome, made.edited, made.reason, made.decided),
         next_item_id=next_dispute(connection, item_id),
     )
 
 
+def _decision(connection: Connection, item_id: int) -> Row[Any] | None:
+    return connection.execute(select(adjudication).where(adjudication.c.item_id == item_id)).one_or_none()
+
+
 def _response(item_id: int) -> Select[Any]:
     return select(item).where(item.c.id == item_id, item.c.kind == "edit")
+
+
+_AS_SUBMITTED: Final = ("outcome", "edited", "reason", "kept", "distance", "seconds")
 
 
 def _voices(connection: Connection, item_id: int, *, names: bool) -> tuple[Voice, ...]:
@@ -326,13 +310,8 @@ def _voices(connection: Connection, item_id: int, *, names: bool) -> tuple[Voice
             editor=_letter(number),
             name=row.name if names else None,
             submission_id=row.id,
-            outcome=row.outcome,
-            edited=row.edited,
-            reason=row.reason,
             tags=tuple(row.tags),
-            kept=row.kept,
-            distance=row.distance,
-            seconds=row.seconds,
+            **{name: getattr(row, name) for name in _AS_SUBMITTED},
         )
         for number, row in enumerate(shuffled)
     )
@@ -373,7 +352,6 @@ def decide(
     """Settle a response, for the first time or again.
 
     Args:
-        engine: the database.
         person_id: the reviewer.
         item_id: id of the response.
         version: the version of the `DisputeDetail` that the reviewer saw.
@@ -381,7 +359,6 @@ def decide(
         outcome: one of `DECISIONS`.
         reason: the reason in the reviewer's words, which the project may require as it does from editors.
         merged_from: the submissions whose hunks were used.
-        now: the time.
 
     Raises:
         Stale: if a submission, undo or decision was made in the meantime.
@@ -399,34 +376,27 @@ def decide(
     valid = validate_submission("edit", row.response, config, outcome, text, reason, limits=False)
     with writing(engine) as connection:
         connection.execute(select(item.c.id).where(item.c.id == item_id).with_for_update())
-        before = connection.execute(select(adjudication).where(adjudication.c.item_id == item_id)).one_or_none()
+        before = _decision(connection, item_id)
         current = _version(connection, item_id, before)
         if version != current:
-            raise _stale(row.response if before is None or before.edited is None else before.edited, current)
+            raise Stale(
+                "a submission or decision on this item was made in the meantime",
+                text=row.response if before is None or before.edited is None else before.edited,
+                version=current,
+                reason="changed",
+            )
         if not set(merged_from) <= set(_current_submissions(connection, item_id)):
             raise Refused("some of the submissions are not current", field="merged_from", hint="reload the page")
-        values = {
-            "person_id": person_id,
-            "outcome": outcome,
-            "edited": valid.edited,
-            "reason": valid.reason,
-            "merged_from": list(merged_from),
-            "decided": now,
-            "version": 1 if before is None else before.version + 1,
-        }
-        if before is None:
-            connection.execute(insert(adjudication).values(item_id=item_id, **values))
-        else:
-            connection.execute(update(adjudication).where(adjudication.c.item_id == item_id).values(**values))
         detail = {"outcome": outcome, "merged_from": list(merged_from)}
+        values = detail | {"person_id": person_id, "edited": valid.edited, "reason": valid.reason, "decided": now}
+        if before is None:
+            connection.execute(insert(adjudication).values(item_id=item_id, version=1, **values))
+        else:
+            change = update(adjudication).where(adjudication.c.item_id == item_id)
+            connection.execute(change.values(version=before.version + 1, **values))
         record_event(connection, "decided", at=now, person_id=person_id, item_id=item_id, detail=detail)
     with reading(engine) as connection:
         return Decided(current + 1, next_dispute(connection, item_id))
-
-
-def _stale(text: str, version: int) -> Stale:
-    problem = "a submission or decision on this item was made in the meantime"
-    return Stale(problem, text=text, version=version, reason="changed")
 
 
 def _current_submissions(connection: Connection, item_id: int) -> Sequence[int]:

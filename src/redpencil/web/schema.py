@@ -1,5 +1,7 @@
 """The tables of one project's database. Times are seconds since 1970 in UTC; offsets in texts count characters."""
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     CheckConstraint,
@@ -29,6 +31,12 @@ metadata = MetaData(
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     }
 )
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """The options of an index on the rows that meet a condition."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
 
 setting = Table("setting", metadata, Column("key", Text, primary_key=True), Column("value", _JSON))
 """A key-value store with the project's settings (key `project`), the server's secret and so on; values are JSON. The
@@ -77,12 +85,7 @@ shown as A and `second` as B; `swapped` is 1 if A comes from the second file. `k
 {"outcome", "edited"}, otherwise null. `done` counts the assignments of the item in the state `done`.
 """
 Index("ix_item_done_position", item.c.done, item.c.position)
-Index(
-    "ix_item_known",
-    item.c.position,
-    sqlite_where=text("known_answer IS NOT NULL"),
-    postgresql_where=text("known_answer IS NOT NULL"),
-)
+Index("ix_item_known", item.c.position, **_where("known_answer IS NOT NULL"))
 
 assignment = Table(
     "assignment",
@@ -140,13 +143,7 @@ submission = Table(
 `kept` is the share of the original's words that were kept, `distance` the characters struck out and written in.
 `version` is the version that the page sent.
 """
-Index(
-    "ix_submission_current",
-    submission.c.assignment_id,
-    unique=True,
-    sqlite_where=text("undone IS NULL"),
-    postgresql_where=text("undone IS NULL"),
-)
+Index("ix_submission_current", submission.c.assignment_id, unique=True, **_where("undone IS NULL"))
 Index("ix_submission_item_id", submission.c.item_id)
 Index("ix_submission_person_id_submitted", submission.c.person_id, submission.c.submitted)
 

@@ -1,5 +1,6 @@
 """The server: one process or several that serve the application, and the lines that it prints when it starts."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -72,7 +73,9 @@ def serve(
     if base_url is None and listens_to_all(host):
         say(f"warning: others cannot open {url}; give --base-url the address that they use")
     if workers == 1:
-        _run(create_app(engine, base_url=base_url), listener)
+        app = create_app(engine, base_url=base_url)
+        with listener, contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(_config(app)).run(sockets=[listener])
         engine.dispose()
         return
     engine.dispose()
@@ -124,15 +127,6 @@ def bind(host: str, port: int) -> socket.socket:
     listener.listen(2048)  # early requests wait until the server has started
     listener.set_inheritable(True)
     return listener
-
-
-def _run(app: FastAPI, listener: socket.socket) -> None:
-    try:
-        uvicorn.Server(_config(app)).run(sockets=[listener])
-    except KeyboardInterrupt:
-        pass
-    finally:
-        listener.close()
 
 
 def _config(app: FastAPI | str, *, workers: int = 1) -> uvicorn.Config:

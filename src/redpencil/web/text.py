@@ -41,7 +41,8 @@ def restore_line_ends(original: str, edited: str) -> str:
     ends = list(_LINE_END.finditer(original))
     if "\r" in edited or all(end[0] == "\n" for end in ends):
         return edited
-    shrinks = {end.start() - shrunk: len(end[0]) - 1 for end, shrunk in zip(ends, _shrunk(ends), strict=True)}
+    before = accumulate((len(end[0]) - 1 for end in ends[:-1]), initial=0)  # what the text before each end loses
+    shrinks = {end.start() - lost: len(end[0]) - 1 for end, lost in zip(ends, before, strict=True)}
     plain = _LINE_END.sub("\n", original)
     places = list(accumulate((1 + shrinks.get(place, 0) for place in range(len(plain))), initial=0))
     usual = ends[0][0]
@@ -53,11 +54,6 @@ def restore_line_ends(original: str, edited: str) -> str:
         else:
             parts.append(edited[slice(*block.edited)].replace("\n", usual))
     return "".join(parts)
-
-
-def _shrunk(ends: list[re.Match[str]]) -> list[int]:
-    """Number of characters that the text before each line end loses when line ends become newlines."""
-    return list(accumulate((len(end[0]) - 1 for end in ends[:-1]), initial=0))
 
 
 Convert = Callable[[int], int]

@@ -11,12 +11,12 @@ from typing import Any, Final, Literal
 from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 
 from redpencil.alignment.words import Block
+from redpencil.records import instruction_of
 from redpencil.text import unstorable
 from redpencil.web import leases
 from redpencil.web.database import reading, record_event, writing
 from redpencil.web.errors import Forbidden, NotFound, Refused, Stale, StaleReason
-from redpencil.web.items import question_of
-from redpencil.web.project import DECIDED, LONGEST_REASON, MOST_TAGS, OUTCOMES, ProjectConfig, read_project
+from redpencil.web.project import DECIDED, IS_GOLD, LONGEST_REASON, MOST_TAGS, OUTCOMES, ProjectConfig, read_project
 from redpencil.web.schema import adjudication, assignment, item, submission
 from redpencil.web.text import Measured, measure, restore_line_ends
 
@@ -52,9 +52,7 @@ def validate_submission(
     """
     if text is not None:
         check_text(text)
-    if outcome not in OUTCOMES[kind]:
-        choices = ", ".join(OUTCOMES[kind])
-        raise Refused(f"{outcome!r} is not an outcome of this item", field="outcome", hint=f"choose one of: {choices}")
+    _check_outcome(outcome, kind)
     reason = reason.strip()
     _check_reason(reason, outcome, config)
     edited = None
@@ -84,6 +82,12 @@ def check_text(text: str, field: str = "text") -> None:
         raise Refused(f"the {field} holds {problem}, which cannot be stored", field=field, hint="remove it")
 
 
+def _check_outcome(outcome: str, kind: str) -> None:
+    if outcome not in OUTCOMES[kind]:
+        choices = ", ".join(OUTCOMES[kind])
+        raise Refused(f"{outcome!r} is not an outcome of this item", field="outcome", hint=f"choose one of: {choices}")
+
+
 def _check_reason(reason: str, outcome: str, config: ProjectConfig) -> None:
     if not reason and outcome in config.reason_required_for:
         raise Refused("a reason is needed for this outcome", field="reason", hint="say in a few words why")
@@ -93,18 +97,14 @@ def _check_reason(reason: str, outcome: str, config: ProjectConfig) -> None:
 
 
 def _check_limits(measured: Measured, config: ProjectConfig) -> None:
+    problem = None
     if measured.kept < config.kept_hard:
-        raise Refused(
-            f"the edit keeps {measured.kept:.0%} of the words; this project asks for at least {config.kept_hard:.0%}",
-            field="text",
-            hint="change less, or say that the response cannot be fixed",
-        )
-    if config.distance_hard is not None and measured.distance > config.distance_hard:
-        raise Refused(
-            f"the edit changes {measured.distance:,} characters; this project allows {config.distance_hard:,}",
-            field="text",
-            hint="change less, or say that the response cannot be fixed",
-        )
+        asked = f"this project asks for at least {config.kept_hard:.0%}"
+        problem = f"the edit keeps {measured.kept:.0%} of the words; {asked}"
+    elif config.distance_hard is not None and measured.distance > config.distance_hard:
+        problem = f"the edit changes {measured.distance:,} characters; this project allows {config.distance_hard:,}"
+    if problem is not None:
+        raise Refused(problem, field="text", hint="change less, or say that the response cannot be fixed")
 
 
 def _checked_tags(tags: Sequence[Mapping[str, Any]], original: str, config: ProjectConfig) -> list[dict[str, Any]]:
@@ -127,12 +127,9 @@ def _checked_tags(tags: Sequence[Mapping[str, Any]], original: str, config: Proj
 AssignmentStatus = Literal["yours", "free", "taken", "done"]
 """The person holds the item, could take it up again, lost it to others or to a decision, or has submitted it."""
 
-_WITH_GOLD: Final = select(assignment, item.c.known_answer.is_not(None).label("gold")).join_from(assignment, item)
-"""Assignments, each with whether its item is a gold item, as `leases.lease_from` needs it."""
-
 
 def assignment_status(connection: Connection, row: Row[Any], config: ProjectConfig, now: float) -> AssignmentStatus:
-    """The status of an assignment, a row of `_WITH_GOLD`; without a lock it may change at once."""
+    """The status of an assignment, a row of `leases.WITH_ITEM`; without a lock it may change at once."""
     if row.state in ("done", "skipped"):
         return "done"
     if leases.lease_from(connection, row, config, now) is None:
@@ -192,27 +189,19 @@ class Task:
     standing: AssignmentStatus = "yours"
 
 
+_AS_STORED: Final = ("kind", "context", "response", "second", "version", "lease_until", "opened", "active_s", "state")
+_DRAFT: Final = ("draft_saved", "draft_outcome", "draft_reason", "draft_tags")
+
+
 def task_from(row: Row[Any], config: ProjectConfig, now: float) -> Task:
-    """Build the task from a row of `redpencil.web.leases.assignment_with_item`."""
+    """Build the task from a row of `leases.WITH_ITEM`."""
     return Task(
         assignment_id=row.id,
-        kind=row.kind,
-        prompt=question_of(row.prompt, row.meta),
-        context=row.context,
-        response=row.response,
-        second=row.second,
+        prompt=instruction_of(row.prompt, row.meta),
         suggestion=row.suggestion if config.suggestions else None,
-        version=row.version,
         draft=shown_text(row),
-        lease_until=row.lease_until,
-        opened=row.opened,
-        active_s=row.active_s,
-        state=row.state,
-        draft_saved=row.draft_saved,
-        draft_outcome=row.draft_outcome,
-        draft_reason=row.draft_reason,
-        draft_tags=row.draft_tags,
         lease_left_s=max(0.0, row.lease_until - now),
+        **{name: getattr(row, name) for name in _AS_STORED + _DRAFT},
     )
 
 
@@ -230,23 +219,15 @@ def draft_values(text: str, marks: Marks, kind: str, now: float) -> dict[str, An
         Refused: if the reason cannot be stored, or the outcome belongs to the other kind of item.
     """
     check_text(marks.reason, "reason")
-    if marks.outcome is not None and marks.outcome not in OUTCOMES[kind]:
-        choices = ", ".join(OUTCOMES[kind])
-        raise Refused(
-            f"{marks.outcome!r} is not an outcome of this item", field="outcome", hint=f"choose one of: {choices}"
-        )
-    return {"draft": text, "draft_saved": now} | marks_values(marks.outcome, marks.reason, marks.tags)
+    if marks.outcome is not None:
+        _check_outcome(marks.outcome, kind)
+    return {"draft": text, "draft_saved": now} | marks_values(marks)
 
 
-def marks_values(outcome: str | None, reason: str, tags: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The columns of the choices."""
-    return {"draft_outcome": outcome, "draft_reason": reason, "draft_tags": [dict(tag) for tag in tags]}
-
-
-def holds_draft(row: Row[Any], values: Mapping[str, Any]) -> bool:
-    """Return whether an assignment has exactly this draft already."""
-    names = ("draft", "draft_outcome", "draft_reason", "draft_tags")
-    return row.draft_saved is not None and all(getattr(row, name) == values[name] for name in names)
+def marks_values(marks: "Marks | ValidSubmission | Row[Any]") -> dict[str, Any]:
+    """The columns of the choices of a draft or a submission."""
+    tags = [dict(tag) for tag in marks.tags]
+    return {"draft_outcome": marks.outcome, "draft_reason": marks.reason, "draft_tags": tags}
 
 
 HISTORY_PAGE: Final = 100
@@ -265,14 +246,10 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A submission as a page sends it.
+    """A submission as a page sends it, with the choices of `Marks`.
 
-    Args:
-        outcome: one of `redpencil.web.project.OUTCOMES` for the kind of the item.
-        text: the text in the page, stored as the draft; it is the edit if the outcome is `edited`.
-        reason: the reason in the person's words.
-        tags: {"start", "end", "tag"} with offsets in characters of the original response.
-        active_s: total seconds of work on this assignment, as the page counts them.
+    `text` is the text in the page, stored as the draft; it is the edit if the outcome is `edited`. `active_s` are the
+    seconds of work on this assignment in total, as the page counts them.
     """
 
     outcome: str
@@ -330,7 +307,7 @@ def next_task(engine: Engine, person_id: int, *, now: float) -> Task | None:
                 assignment_id = leases.take(connection, person_id, item_id, config, now)
                 if assignment_id is None:
                     continue
-            return task_from(leases.assignment_with_item(connection, person_id, assignment_id), config, now)
+            return task_from(leases.own_assignment(connection, person_id, assignment_id), config, now)
 
 
 def task_of(engine: Engine, person_id: int, assignment_id: int, *, now: float) -> Task:
@@ -341,9 +318,8 @@ def task_of(engine: Engine, person_id: int, assignment_id: int, *, now: float) -
     """
     with reading(engine) as connection:
         config = read_project(connection)
-        task = task_from(leases.assignment_with_item(connection, person_id, assignment_id), config, now)
-        row = connection.execute(_WITH_GOLD.where(assignment.c.id == assignment_id)).one()
-        return replace(task, standing=assignment_status(connection, row, config, now))
+        row = leases.own_assignment(connection, person_id, assignment_id)
+        return replace(task_from(row, config, now), standing=assignment_status(connection, row, config, now))
 
 
 def response_of(engine: Engine, person_id: int, assignment_id: int) -> str:
@@ -353,7 +329,7 @@ def response_of(engine: Engine, person_id: int, assignment_id: int) -> str:
         NotFound, Forbidden: as `task_of`.
     """
     with reading(engine) as connection:
-        return str(leases.assignment_with_item(connection, person_id, assignment_id).response)
+        return str(leases.own_assignment(connection, person_id, assignment_id).response)
 
 
 def save_draft(
@@ -379,15 +355,16 @@ def save_draft(
     with writing(engine) as connection:
         row = leases.locked_assignment(connection, person_id, assignment_id)
         draft = draft_values(text, marks, row.kind, now)
-        same = holds_draft(row, draft)
-        _check_version(connection, row, version, same=same)
+        columns = draft.keys() - {"draft_saved"}
+        same = row.draft_saved is not None and all(getattr(row, name) == draft[name] for name in columns)
+        _check_version(row, version, same=same)
         lease_until = leases.lease_from(connection, row, read_project(connection), now)
         values: dict[str, Any] = {"active_s": _active(row, active_s, now)}
         if not same:
             values |= draft | {"version": row.version + 1}
         if lease_until is not None:
             values |= {"lease_until": lease_until, "state": "open"}
-        connection.execute(update(assignment).where(assignment.c.id == row.id).values(**values))
+        leases.change_assignment(connection, row.id, values)
         until = row.lease_until if lease_until is None else lease_until
         return Saved(row.version + (not same), row.draft_saved if same else now, until, max(0.0, until - now))
 
@@ -405,20 +382,17 @@ def submit(
     """
     with reading(engine) as connection:
         config = read_project(connection)
-        task_row = leases.assignment_with_item(connection, person_id, assignment_id)
-    valid = validate_submission(
-        task_row.kind, task_row.response, config, sent.outcome, sent.text, sent.reason, sent.tags
-    )
+        row = leases.own_assignment(connection, person_id, assignment_id)
+    valid = validate_submission(row.kind, row.response, config, sent.outcome, sent.text, sent.reason, sent.tags)
     with writing(engine) as connection:
         row = leases.locked_assignment(connection, person_id, assignment_id)
         again = _sent_before(connection, row, version, valid)
         if again is not None:
-            return _submitted(again, valid, task_row.response)
+            return _submitted(again, valid, row.response)
         # The page's last draft may overtake its submission; a submission that another tab undid is not repeated.
         overtaken = row.version == version + 1 and row.draft_saved is not None and row.draft == sent.text
-        _check_version(connection, row, version, same=overtaken)
+        _check_version(row, version, same=overtaken)
         draft = {} if sent.text is None else {"draft": sent.text, "draft_saved": now}
-        draft |= marks_values(valid.outcome, valid.reason, valid.tags)
         active_s = _active(row, sent.active_s, now)
         in_time = leases.lease_from(connection, row, config, now) is not None
         if in_time:
@@ -426,16 +400,16 @@ def submit(
             state = "skipped" if valid.outcome == "skipped" else "done"
         else:
             state = "released"
-        values = draft | {"state": state, "version": row.version + 1, "active_s": active_s}
-        connection.execute(update(assignment).where(assignment.c.id == row.id).values(**values))
+        values = {"state": state, "version": row.version + 1, "active_s": active_s}
+        leases.change_assignment(connection, row.id, draft | marks_values(valid) | values)
     if not in_time:
         raise Stale(
             "others have taken this item since, or a reviewer has settled it; your text is kept as a draft",
-            text=shown_text(task_row) if sent.text is None else sent.text,
+            text=shown_text(row) if sent.text is None else sent.text,
             version=row.version + 1,
             reason="taken",
         )
-    return _submitted(submission_id, valid, task_row.response)
+    return _submitted(submission_id, valid, row.response)
 
 
 def undo(engine: Engine, person_id: int, submission_id: int, *, now: float) -> Task:
@@ -447,26 +421,25 @@ def undo(engine: Engine, person_id: int, submission_id: int, *, now: float) -> T
         NotFound, Forbidden
     """
     with writing(engine) as connection:
-        query = select(submission.c.assignment_id, submission.c.person_id).where(submission.c.id == submission_id)
-        owner = connection.execute(query).first()
-        if owner is None:
+        query = select(submission).where(submission.c.id == submission_id)
+        sent = connection.execute(query).first()
+        if sent is None:
             raise NotFound(f"there is no submission {submission_id}")
-        if owner.person_id != person_id:
+        if sent.person_id != person_id:
             raise Forbidden(f"submission {submission_id} belongs to another person")
-        row = leases.locked_assignment(connection, person_id, owner.assignment_id)
-        here = submission.c.id == submission_id
-        sent = connection.execute(select(submission).where(here)).one()
+        row = leases.locked_assignment(connection, person_id, sent.assignment_id)
+        sent = connection.execute(query).one()  # it may have been undone until now
         config = read_project(connection)
         if sent.undone is None:
             _take_back(connection, row, sent, config, now)
         elif row.state in ("done", "skipped"):
             raise Stale(
                 "this submission was undone already, and the item submitted again",
-                text=shown_text(leases.assignment_with_item(connection, person_id, row.id)),
+                text=shown_text(row),
                 version=row.version,
                 reason="done",
             )
-        return task_from(leases.assignment_with_item(connection, person_id, row.id), config, now)
+        return task_from(leases.own_assignment(connection, person_id, row.id), config, now)
 
 
 def release(engine: Engine, person_id: int, assignment_id: int, *, now: float) -> None:
@@ -477,10 +450,10 @@ def release(engine: Engine, person_id: int, assignment_id: int, *, now: float) -
     """
     with writing(engine) as connection:
         row = leases.locked_assignment(connection, person_id, assignment_id)
-        _check_version(connection, row, row.version, same=False)
+        _check_version(row, row.version, same=False)
         if row.state == "open":
             values = {"state": "released", "lease_until": now, "version": row.version + 1}
-            connection.execute(update(assignment).where(assignment.c.id == row.id).values(**values))
+            leases.change_assignment(connection, row.id, values)
             record_event(connection, "release", at=now, person_id=person_id, item_id=row.item_id)
 
 
@@ -522,19 +495,21 @@ def _submitted(submission_id: int, valid: ValidSubmission, response: str) -> Sub
     return Submitted(submission_id, measured.kept, measured.distance, measured.blocks, response, edited)
 
 
-def _check_version(connection: Connection, row: Row[Any], version: int, *, same: bool) -> None:
+_SUBMITTED: Final[tuple[str, StaleReason]] = ("this item was submitted already", "done")
+
+
+def _check_version(row: Row[Any], version: int, *, same: bool) -> None:
     """Refuse a request that would overwrite the work of another tab; the `same` draft overwrites nothing."""
     reason: StaleReason
     if row.state in ("done", "skipped"):
-        problem, reason = "this item was submitted already", "done"
+        problem, reason = _SUBMITTED
     elif row.version == version or (row.state == "open" and same):
         return
     elif row.state == "released":
         problem, reason = "this item was given back", "released"
     else:
         problem, reason = "another tab or window has saved a different text since", "changed"
-    held = shown_text(leases.assignment_with_item(connection, row.person_id, row.id))
-    raise Stale(problem, text=held, version=row.version, reason=reason)
+    raise Stale(problem, text=shown_text(row), version=row.version, reason=reason)
 
 
 def _sent_before(connection: Connection, row: Row[Any], version: int, valid: ValidSubmission) -> int | None:
@@ -556,10 +531,7 @@ def _insert(
         "item_id": row.item_id,
         "person_id": row.person_id,
         "version": version,
-        "outcome": valid.outcome,
-        "edited": valid.edited,
-        "reason": valid.reason,
-        "tags": valid.tags,
+        **{name: getattr(valid, name) for name in ("outcome", "edited", "reason", "tags")},
         "kept": valid.measured.kept,
         "distance": valid.measured.distance,
         "seconds": seconds,
@@ -584,8 +556,7 @@ def _take_back(connection: Connection, row: Row[Any], sent: Row[Any], config: Pr
     if not skipped:
         connection.execute(update(item).where(item.c.id == row.item_id).values(done=item.c.done - 1))
     values = {"state": "open", "lease_until": now + config.lease_s, "version": row.version + 1}
-    values |= marks_values(sent.outcome, sent.reason, sent.tags)
-    connection.execute(update(assignment).where(assignment.c.id == row.id).values(**values))
+    leases.change_assignment(connection, row.id, values | marks_values(sent))
     detail = {"submission": sent.id}
     record_event(connection, "undo", at=now, person_id=row.person_id, item_id=row.item_id, detail=detail)
 
@@ -613,8 +584,7 @@ class Draft:
 def drafts(engine: Engine, person_id: int, *, now: float, limit: int = 200) -> list[Draft]:
     """List the person's unsubmitted drafts that differ from the response or have a reason, the latest first."""
     query = (
-        _WITH_GOLD.add_columns(item.c.prompt, item.c.meta)
-        .where(
+        leases.WITH_ITEM.where(
             assignment.c.person_id == person_id,
             assignment.c.state.in_(("open", "released")),
             assignment.c.draft_saved.is_not(None),
@@ -626,7 +596,18 @@ def drafts(engine: Engine, person_id: int, *, now: float, limit: int = 200) -> l
     )
     with reading(engine) as connection:
         config = read_project(connection)
-        return [_draft(row, assignment_status(connection, row, config, now)) for row in connection.execute(query).all()]
+        return [
+            Draft(
+                assignment_id=row.id,
+                prompt=instruction_of(row.prompt, row.meta),
+                text=row.draft,
+                version=row.version,
+                standing=assignment_status(connection, row, config, now),
+                lease_until=row.lease_until,
+                saved_at=row.draft_saved,
+            )
+            for row in connection.execute(query).all()
+        ]
 
 
 def take_up(engine: Engine, person_id: int, assignment_id: int, *, now: float) -> Task:
@@ -641,27 +622,12 @@ def take_up(engine: Engine, person_id: int, assignment_id: int, *, now: float) -
         is_submitted = row.state in ("done", "skipped")
         lease_until = None if is_submitted else leases.lease_from(connection, row, read_project(connection), now)
         if lease_until is not None:
-            values = {"state": "open", "lease_until": lease_until}
-            connection.execute(update(assignment).where(assignment.c.id == assignment_id).values(**values))
+            leases.change_assignment(connection, row.id, {"state": "open", "lease_until": lease_until})
     task = task_of(engine, person_id, assignment_id, now=now)
     if lease_until is None:
-        problem = (
-            "this item was submitted already" if is_submitted else "others have taken this item; your text is kept"
-        )
-        raise Stale(problem, text=task.draft, version=task.version, reason="done" if is_submitted else "taken")
+        problem, reason = _SUBMITTED if is_submitted else ("others have taken this item; your text is kept", "taken")
+        raise Stale(problem, text=task.draft, version=task.version, reason=reason)
     return task
-
-
-def _draft(row: Row[Any], status: AssignmentStatus) -> Draft:
-    return Draft(
-        assignment_id=row.id,
-        prompt=question_of(row.prompt, row.meta),
-        text=row.draft,
-        version=row.version,
-        standing=status,
-        lease_until=row.lease_until,
-        saved_at=row.draft_saved,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -676,16 +642,11 @@ def own_progress(engine: Engine, person_id: int) -> OwnProgress:
     """Count the items of a person. Gold items count like the others, so that the numbers do not reveal them."""
     with reading(engine) as connection:
         config = read_project(connection)
-        here = (assignment.c.person_id == person_id) & (assignment.c.state == "done")
-        done = connection.execute(select(func.count()).select_from(assignment).where(here)).scalar_one()
-        return OwnProgress(done, _left(connection, person_id, config))
-
-
-def _left(connection: Connection, person_id: int, config: ProjectConfig) -> int:
-    open_items = item.c.known_answer.is_(None) & (item.c.done < config.editors_per_item) & ~DECIDED
-    if config.known_answer_share:
-        open_items |= item.c.known_answer.is_not(None)
-    finished = (assignment.c.person_id == person_id) & assignment.c.state.in_(("done", "skipped"))
-    total = select(func.count()).select_from(item).where(open_items)
-    own = select(func.count()).select_from(assignment).join(item).where(open_items, finished)
-    return int(connection.execute(total).scalar_one() - connection.execute(own).scalar_one())
+        open_items = ~IS_GOLD & (item.c.done < config.editors_per_item) & ~DECIDED
+        if config.known_answer_share:
+            open_items |= IS_GOLD
+        own = select(func.count()).select_from(assignment).where(assignment.c.person_id == person_id)
+        done = connection.execute(own.where(assignment.c.state == "done")).scalar_one()
+        total = connection.execute(select(func.count()).select_from(item).where(open_items)).scalar_one()
+        finished = own.join(item).where(open_items, assignment.c.state.in_(("done", "skipped")))
+        return OwnProgress(done, total - connection.execute(finished).scalar_one())

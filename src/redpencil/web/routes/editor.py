@@ -10,43 +10,22 @@ from starlette.responses import Response
 
 from redpencil.web import work
 from redpencil.web.auth import Guard, SignedIn, Visitor
-from redpencil.web.routes.models import (
-    ALWAYS,
-    OF_BODIES,
-    STALE,
-    DiffAnswer,
-    DiffBody,
-    DraftBody,
-    JsonRoute,
-    MeAnswer,
-    PathId,
-    PreviewAnswer,
-    PreviewBody,
-    SubmitBody,
-    SubmittedAnswer,
-    TagBody,
-    WholeNumber,
-    refusals,
-)
+from redpencil.web.routes import models
 from redpencil.web.text import blocks_in_units, measure, render_markdown, to_characters, to_units
 from redpencil.web.work import Marks, Task
 
-router = APIRouter(prefix="/api", tags=["editors"], route_class=JsonRoute, responses=ALWAYS)
-_NOT_FOUND = refusals(404)
+router = APIRouter(prefix="/api", tags=["editors"], route_class=models.JsonRoute, responses=models.ALWAYS)
+_NOT_FOUND = models.refusals(404)
 
 
 @router.get("/me")
-def me(visitor: SignedIn) -> MeAnswer:
+def me(visitor: SignedIn) -> models.MeAnswer:
     """Show who is signed in, and the CSRF token for requests that change something."""
     person = visitor.person
-    return MeAnswer(id=person.id, name=person.name, role=person.role, csrf=visitor.csrf)
+    return models.MeAnswer(id=person.id, name=person.name, role=person.role, csrf=visitor.csrf)
 
 
-@router.post(
-    "/next",
-    response_model=Task,
-    responses={204: {"description": "No task is left"}},
-)
+@router.post("/next", response_model=Task, responses={204: {"description": "No task is left"}})
 def next_task(visitor: SignedIn) -> Task | Response:
     """Get your open task, or a new one; 204 if there is none."""
     task = work.next_task(visitor.engine, visitor.person.id, now=time.time())
@@ -54,16 +33,13 @@ def next_task(visitor: SignedIn) -> Task | Response:
 
 
 @router.get("/assignments/{id}", responses=_NOT_FOUND)
-def task(id: PathId, visitor: SignedIn) -> Task:
+def task(id: models.PathId, visitor: SignedIn) -> Task:
     """Get one of your tasks."""
     return _in_units(work.task_of(visitor.engine, visitor.person.id, id, now=time.time()))
 
 
-@router.put(
-    "/assignments/{id}/draft",
-    responses=OF_BODIES | _NOT_FOUND | STALE,
-)
-def save_draft(id: PathId, body: DraftBody, visitor: SignedIn) -> work.Saved:
+@router.put("/assignments/{id}/draft", responses=models.OF_BODIES | _NOT_FOUND | models.STALE)
+def save_draft(id: models.PathId, body: models.DraftBody, visitor: SignedIn) -> work.Saved:
     """Save a draft; 409 with the server's text if another tab was faster."""
     marks = Marks(body.outcome, body.reason, _in_characters(visitor, id, body.tags))
     return work.save_draft(
@@ -73,18 +49,14 @@ def save_draft(id: PathId, body: DraftBody, visitor: SignedIn) -> work.Saved:
 
 @router.post(
     "/assignments/{id}/submit",
-    response_model=SubmittedAnswer,
-    responses=OF_BODIES | _NOT_FOUND | STALE,
+    response_model=models.SubmittedAnswer,
+    responses=models.OF_BODIES | _NOT_FOUND | models.STALE,
 )
-def submit(id: PathId, body: SubmitBody, visitor: SignedIn) -> dict[str, Any]:
+def submit(id: models.PathId, body: models.SubmitBody, visitor: SignedIn) -> dict[str, Any]:
     """Submit a task."""
-    submission = work.Submission(
-        outcome=body.outcome or body.preference or "",
-        text=body.text,
-        reason=body.reason,
-        tags=_in_characters(visitor, id, body.tags),
-        active_s=body.active_s,
-    )
+    tags = _in_characters(visitor, id, body.tags)
+    outcome = body.outcome or body.preference or ""
+    submission = work.Submission(outcome, body.text, body.reason, tags, body.active_s)
     done = work.submit(visitor.engine, visitor.person.id, id, body.version, submission, now=time.time())
     return {
         "submission_id": done.submission_id,
@@ -94,27 +66,20 @@ def submit(id: PathId, body: SubmitBody, visitor: SignedIn) -> dict[str, Any]:
     }
 
 
-@router.post(
-    "/assignments/{id}/release",
-    status_code=204,
-    responses=_NOT_FOUND | STALE,
-)
-def release(id: PathId, visitor: SignedIn) -> None:
+@router.post("/assignments/{id}/release", status_code=204, responses=_NOT_FOUND | models.STALE)
+def release(id: models.PathId, visitor: SignedIn) -> None:
     """Give a task back to the others."""
     work.release(visitor.engine, visitor.person.id, id, now=time.time())
 
 
-@router.post(
-    "/assignments/{id}/take-up",
-    responses=_NOT_FOUND | STALE,
-)
-def take_up(id: PathId, visitor: SignedIn) -> Task:
+@router.post("/assignments/{id}/take-up", responses=_NOT_FOUND | models.STALE)
+def take_up(id: models.PathId, visitor: SignedIn) -> Task:
     """Continue a task that you gave back or left, unless others have taken it."""
     return _in_units(work.take_up(visitor.engine, visitor.person.id, id, now=time.time()))
 
 
-@router.post("/submissions/{id}/undo", responses=_NOT_FOUND | STALE)
-def undo(id: PathId, visitor: SignedIn) -> Task:
+@router.post("/submissions/{id}/undo", responses=_NOT_FOUND | models.STALE)
+def undo(id: models.PathId, visitor: SignedIn) -> Task:
     """Take back a submission."""
     return _in_units(work.undo(visitor.engine, visitor.person.id, id, now=time.time()))
 
@@ -126,7 +91,7 @@ def drafts(visitor: SignedIn) -> list[work.Draft]:
 
 
 @router.get("/history")
-def history(visitor: SignedIn, before: WholeNumber | None = None) -> list[work.Done]:
+def history(visitor: SignedIn, before: models.WholeNumber | None = None) -> list[work.Done]:
     """List your submissions, the newest first, 100 at a time; `before` is the id of the last one seen."""
     return work.history(visitor.engine, visitor.person.id, before=before)
 
@@ -137,28 +102,28 @@ def tally(visitor: SignedIn) -> work.OwnProgress:
     return work.own_progress(visitor.engine, visitor.person.id)
 
 
-@router.post("/diff", response_model=DiffAnswer, dependencies=[Depends(Guard())], responses=OF_BODIES)
-def diff(body: DiffBody) -> dict[str, Any]:
+@router.post("/diff", response_model=models.DiffAnswer, dependencies=[Depends(Guard())], responses=models.OF_BODIES)
+def diff(body: models.DiffBody) -> dict[str, Any]:
     """Compare two texts."""
     measured = measure(body.original, body.edited)
     blocks = blocks_in_units(measured.blocks, body.original, body.edited)
     return {"blocks": blocks, "kept": measured.kept, "distance": measured.distance}
 
 
-@router.post("/preview", dependencies=[Depends(Guard())], responses=OF_BODIES)
-def preview(body: PreviewBody) -> PreviewAnswer:
+@router.post("/preview", dependencies=[Depends(Guard())], responses=models.OF_BODIES)
+def preview(body: models.PreviewBody) -> models.PreviewAnswer:
     """Render Markdown as HTML."""
-    return PreviewAnswer(html=render_markdown(body.text))
+    return models.PreviewAnswer(html=render_markdown(body.text))
 
 
 def _in_units(task: Task) -> Task:
-    """Markdown as HTML."""
+    """A task whose tags have their places in UTF-16 code units."""
     place = to_units(task.response)
     tags = [{"start": place(tag["start"]), "end": place(tag["end"]), "tag": tag["tag"]} for tag in task.draft_tags]
     return replace(task, draft_tags=tags)
 
 
-def _in_characters(visitor: Visitor, assignment_id: int, tags: Sequence[TagBody]) -> list[dict[str, Any]]:
+def _in_characters(visitor: Visitor, assignment_id: int, tags: Sequence[models.TagBody]) -> list[dict[str, Any]]:
     """Tags with their places counted in characters."""
     if not tags:
         return []

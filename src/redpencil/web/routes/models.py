@@ -123,16 +123,7 @@ _Filter = Annotated[str, AfterValidator(_searchable)]
 
 
 class ItemQuery(BaseModel):
-    """Which items to list. A field that is null or left empty does not filter; all conditions on a submission apply to
-    the same submission.
-
-    Args:
-        person: id of the person who handed something in for the item.
-        outcome: the outcome of a submission.
-        tag: the name of a tag on a changed span.
-        id: a part of the item's id; case does not matter.
-        page: which page, from 1.
-    """
+    """The arguments of `redpencil.web.items.list_items` in a query; a field that is left empty does not filter."""
 
     person: Annotated[WholeNumber | None, BeforeValidator(_blank_as_none)] = None
     outcome: Annotated[_Filter | None, BeforeValidator(_blank_as_none)] = None
@@ -310,18 +301,6 @@ class InviteAnswer(BaseModel):
 
     person: PersonAnswer
     link: str
-
-
-class EventAnswer(BaseModel):
-    """A line of the audit log."""
-
-    id: int
-    at: float
-    person_id: int | None
-    person: str | None
-    action: str
-    item_id: int | None
-    detail: dict[str, Any]
 
 
 _MEANINGS: Final = {

@@ -1,5 +1,6 @@
 """The pages. Their content comes with the page; what people do there goes through the operations of the API."""
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Mapping
@@ -19,25 +20,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 import redpencil
 from redpencil.errors import RedpencilError
-from redpencil.web import review, work
-from redpencil.web.auth import (
-    ADMINS,
-    Admin,
-    Reviewer,
-    SignedIn,
-    TooManyAttemptsError,
-    Visitor,
-    admit,
-    check_origin,
-    check_token,
-    end_session,
-    find_visitor,
-    join,
-    list_people,
-    new_session,
-    set_session,
-    site_of,
-)
+from redpencil.web import auth, review, work
 from redpencil.web.dashboard import preference_counts, progress
 from redpencil.web.database import list_events, reading, record_event, writing
 from redpencil.web.items import PAGE, list_items
@@ -48,12 +31,8 @@ from redpencil.web.text import render_markdown
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 FORM_LIMIT = 64 * 1024
-EDITOR_SETTINGS = frozenset(
-    (
-        *("kept_soft", "kept_hard", "distance_soft", "distance_hard"),
-        *("tags", "reason_required_for", "suggestions", "lease_s"),
-    )
-)
+_LIMITS = ("kept_soft", "kept_hard", "distance_soft", "distance_hard")
+EDITOR_SETTINGS = frozenset({*_LIMITS, "tags", "reason_required_for", "suggestions", "lease_s"})
 """The settings that the editors' pages need; editors must not learn how many gold items there are."""
 
 router = APIRouter(include_in_schema=False)
@@ -61,26 +40,16 @@ _READ = ["GET", "HEAD"]
 
 
 def message_page(
-    request: Request,
-    status: int,
-    problem: str,
-    hint: str | None,
-    *,
-    headers: Mapping[str, str] | None = None,
+    request: Request, status: int, problem: str, hint: str | None, *, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Render a plain page that says what is wrong and what to do."""
     context = {"status": status, "problem": problem, "hint": hint}
-    visitor = _reader(request) if status in (403, 404) else None
+    visitor = None
+    if status in (403, 404):
+        with contextlib.suppress(SQLAlchemyError, RedpencilError):  # without the database there is no navigation
+            visitor = auth.find_visitor(request)
     content = _environment().get_template("message.html.j2").render(**_common(request, visitor, None), **context)
     return HTMLResponse(content, status, headers=headers)
-
-
-def _reader(request: Request) -> Visitor | None:
-    """The person to show the navigation to on a message page; None if the database cannot be asked."""
-    try:
-        return find_visitor(request)
-    except (SQLAlchemyError, RedpencilError):
-        return None
 
 
 def signed_out_redirect() -> Response:
@@ -88,14 +57,14 @@ def signed_out_redirect() -> Response:
     return RedirectResponse("/signed-out", 303)
 
 
-def _render(request: Request, visitor: Visitor, template: str, **context: Any) -> Response:
-    with reading(site_of(request).engine) as connection:
+def _render(request: Request, visitor: auth.Visitor, template: str, **context: Any) -> Response:
+    with reading(auth.site_of(request).engine) as connection:
         project = read_project(connection)
     common = _common(request, visitor, project)
     return HTMLResponse(_environment().get_template(template).render(**common, **context))
 
 
-def _common(request: Request, visitor: Visitor | None, project: ProjectConfig | None) -> dict[str, Any]:
+def _common(request: Request, visitor: auth.Visitor | None, project: ProjectConfig | None) -> dict[str, Any]:
     return {
         "path": request.url.path,
         "person": None if visitor is None else visitor.person,
@@ -141,15 +110,15 @@ def to_duration(seconds: float | None) -> str:
 
 
 @router.api_route("/", methods=_READ)
-def start(request: Request, visitor: SignedIn, assignment: Id | None = None) -> Response:
+def start(request: Request, visitor: auth.SignedIn, assignment: Id | None = None) -> Response:
     """Show the page that a person most likely wants: editors come to work, reviewers and admins to oversee it."""
-    if visitor.person.reviews and assignment is None:
+    if visitor.person.role in auth.REVIEWERS and assignment is None:
         return RedirectResponse("/dashboard", 303)
     return work_page(request, visitor, assignment)
 
 
 @router.api_route("/work", methods=_READ, name="work")
-def work_page(request: Request, visitor: SignedIn, assignment: Id | None = None) -> Response:
+def work_page(request: Request, visitor: auth.SignedIn, assignment: Id | None = None) -> Response:
     """Show the page for one task, or else for the next one. The page's script asks for the task: to look at the page
     takes no item from other people.
     """
@@ -161,20 +130,19 @@ def work_page(request: Request, visitor: SignedIn, assignment: Id | None = None)
     with reading(engine) as connection:
         project = read_project(connection)
     desk = project.model_dump(mode="json", include=set(EDITOR_SETTINGS))
-    desk["guidelines"] = (
-        hashlib.sha256(project.guidelines.encode()).hexdigest()[:12] if project.guidelines.strip() else ""
-    )
+    digest = hashlib.sha256(project.guidelines.encode()).hexdigest()[:12]
+    desk["guidelines"] = digest if project.guidelines.strip() else ""
     return _render(request, visitor, "compare.html.j2" if kind == "compare" else "edit.html.j2", desk=desk)
 
 
 @router.api_route("/guidelines", methods=_READ)
-def guidelines(request: Request, visitor: SignedIn) -> Response:
+def guidelines(request: Request, visitor: auth.SignedIn) -> Response:
     """Show the guidelines."""
     return _render(request, visitor, "guidelines.html.j2")
 
 
 @router.api_route("/mine", methods=_READ)
-def mine(request: Request, visitor: SignedIn, before: WholeNumber | None = None) -> Response:
+def mine(request: Request, visitor: auth.SignedIn, before: WholeNumber | None = None) -> Response:
     """Show the person's drafts and submissions."""
     engine, person_id = visitor.engine, visitor.person.id
     history = work.history(engine, person_id, before=before, limit=work.HISTORY_PAGE + 1)
@@ -190,16 +158,16 @@ def mine(request: Request, visitor: SignedIn, before: WholeNumber | None = None)
 
 
 @router.api_route("/dashboard", methods=_READ)
-def dashboard(request: Request, visitor: Reviewer) -> Response:
+def dashboard(request: Request, visitor: auth.Reviewer) -> Response:
     """Show how far the project is."""
     with reading(visitor.engine) as connection:
-        preferences = preference_counts(connection) if visitor.person.role in ADMINS else ()
+        preferences = preference_counts(connection) if visitor.person.role in auth.ADMINS else ()
         counts = progress(connection)
     return _render(request, visitor, "dashboard.html.j2", progress=counts, preferences=preferences)
 
 
 @router.api_route("/disputes", methods=_READ)
-def disputes(request: Request, visitor: Reviewer) -> Response:
+def disputes(request: Request, visitor: auth.Reviewer) -> Response:
     """Show the disputes that wait, and those that were settled."""
     with reading(visitor.engine) as connection:
         waiting, settled = review.disputes(connection), review.settled_disputes(connection)
@@ -208,7 +176,7 @@ def disputes(request: Request, visitor: Reviewer) -> Response:
 
 
 @router.api_route("/disputes/{id}", methods=_READ)
-def dispute(request: Request, id: PathId, visitor: Reviewer) -> Response:
+def dispute(request: Request, id: PathId, visitor: auth.Reviewer) -> Response:
     """Show one dispute."""
     with reading(visitor.engine) as connection:
         detail = review.dispute(connection, id, names=visitor.person.administers)
@@ -216,23 +184,23 @@ def dispute(request: Request, id: PathId, visitor: Reviewer) -> Response:
 
 
 @router.api_route("/items", methods=_READ)
-def items(request: Request, query: Annotated[ItemQuery, Query()], visitor: Reviewer) -> Response:
+def items(request: Request, query: Annotated[ItemQuery, Query()], visitor: auth.Reviewer) -> Response:
     """Show a page of items."""
     with reading(visitor.engine) as connection:
-        listed, people = list_items(connection, **dict(query)), list_people(connection)
+        listed, people = list_items(connection, **dict(query)), auth.list_people(connection)
     return _render(request, visitor, "items.html.j2", asked=query, found=listed, people=people, page_size=PAGE)
 
 
 @router.api_route("/people", methods=_READ)
-def people(request: Request, visitor: Admin) -> Response:
+def people(request: Request, visitor: auth.Admin) -> Response:
     """Show all people."""
     with reading(visitor.engine) as connection:
-        everyone = list_people(connection)
+        everyone = auth.list_people(connection)
     return _render(request, visitor, "people.html.j2", people=everyone)
 
 
 @router.api_route("/project", methods=_READ)
-def project(request: Request, visitor: Admin) -> Response:
+def project(request: Request, visitor: auth.Admin) -> Response:
     """Show the settings and the audit log."""
     with reading(visitor.engine) as connection:
         events = list_events(connection)
@@ -242,7 +210,7 @@ def project(request: Request, visitor: Admin) -> Response:
 @router.api_route("/signed-out", methods=_READ)
 def signed_out(request: Request) -> Response:
     """Say how to sign in."""
-    if find_visitor(request) is not None:
+    if auth.find_visitor(request) is not None:
         return RedirectResponse("/", 303)
     return message_page(
         request,
@@ -261,11 +229,11 @@ def join_page(request: Request) -> Response:
 @router.post("/join/{token}")
 def sign_in(request: Request, token: str) -> Response:
     """Sign a person in by their link."""
-    check_origin(request)
-    site, now = site_of(request), time.time()
+    auth.check_origin(request)
+    site, now = auth.site_of(request), time.time()
     try:
-        person = join(site.engine, site.secret, token, address_of(request), now)
-    except TooManyAttemptsError as error:
+        person = auth.join(site.engine, site.secret, token, address_of(request), now)
+    except auth.TooManyAttemptsError as error:
         return message_page(
             request,
             429,
@@ -280,7 +248,7 @@ def sign_in(request: Request, token: str) -> Response:
     with writing(site.engine) as connection:
         record_event(connection, "joined", at=now, person_id=person.id)
     response = RedirectResponse("/", 303)
-    set_session(request, response, new_session(person, now))
+    auth.set_session(request, response, auth.new_session(person, now))
     return response
 
 
@@ -293,9 +261,9 @@ async def sign_out(request: Request) -> Response:
 
 
 def _leave(request: Request, token: str | None) -> Response:
-    visitor = admit(request)
-    check_origin(request)
-    check_token(request, visitor, token)
+    visitor = auth.admit(request)
+    auth.check_origin(request)
+    auth.check_token(request, visitor, token)
     response = signed_out_redirect()
-    end_session(request, response)
+    auth.end_session(request, response)
     return response

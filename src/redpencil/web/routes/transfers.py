@@ -8,7 +8,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Annotated
@@ -45,19 +45,9 @@ PARTS = ("responses", "suggestions", "known", "first", "second")
 comparison. All that are sent are imported."""
 _CHUNK = 1 << 16
 _DOWNLOAD: Responses = {200: {"content": {JSONL: {"schema": {"type": "string"}}}}}
+Upload = Mapping[str, Path]
+"""The files of an upload, in a temporary folder, by the names of their parts."""
 router = APIRouter(prefix="/api", tags=["reviewers and admins"], responses=ALWAYS)
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """The files of an upload, in a temporary folder, each named like its part."""
-
-    folder: Path
-
-    def part(self, name: str) -> Path | None:
-        """The path of a file; None if it was not sent."""
-        path = self.folder / name
-        return path if path.exists() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +83,7 @@ async def receive_upload(request: Request, _: Reviewer) -> AsyncIterator[Upload]
                 async for chunk in body.stream():
                     await run_in_threadpool(out.write, chunk)
         await run_in_threadpool(Guard(REVIEWERS), request)
-        yield Upload(folder)
+        yield {path.name: path for path in folder.iterdir()}
     finally:
         shutil.rmtree(folder)
 
@@ -136,8 +126,8 @@ def import_items(upload: Annotated[Upload, Depends(receive_upload)], visitor: Re
 
 def _import_parts(engine: Engine, upload: Upload) -> ImportCount:
     """Import every part, gold items first: an item that a person has begun cannot become one."""
-    responses, suggestions, known, first, second = map(upload.part, PARTS)
-    _check_parts(upload)
+    responses, suggestions, known, first, second = map(upload.get, PARTS)
+    _check_parts(upload.keys())
     edits = {} if suggestions is None else read_suggestions(suggestions)
     texts: dict[str, str] = {}
     counts = []
@@ -147,18 +137,11 @@ def _import_parts(engine: Engine, upload: Upload) -> ImportCount:
         counts.append(import_responses(engine, matching(JsonlFile(responses, Response), edits, texts), texts))
     if first is not None and second is not None:
         counts.append(import_comparisons(engine, JsonlFile(first, Response), JsonlFile(second, Response)))
-    return ImportCount(
-        added=sum(count.added for count in counts),
-        known=sum(count.known for count in counts),
-        changed=sum(count.changed for count in counts),
-        empty=sum(count.empty for count in counts),
-        refused=tuple(row for count in counts for row in count.refused),
-    )
+    return sum(counts, start=ImportCount())
 
 
-def _check_parts(upload: Upload) -> None:
+def _check_parts(sent: Set[str]) -> None:
     """Refuse an upload with parts that would be ignored, before any of it is imported."""
-    sent = {name for name in PARTS if upload.part(name) is not None}
     problem = None
     if not sent:
         problem = "the upload holds no rows"
