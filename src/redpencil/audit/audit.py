@@ -6,11 +6,11 @@ order of the rows.
 
 import math
 from array import array
-from bisect import insort
+from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -391,21 +391,16 @@ def distribution(values: Counter[int] | Counter[float]) -> Distribution:
     if not count:
         return Distribution(0)
     mean = math.fsum(value * times for value, times in ordered) / count
-    quantiles = tuple(_quantile(ordered, share * (count - 1)) for share in QUANTILES)
+    values_in_order, last = [value for value, _ in ordered], list(accumulate(times for _, times in ordered))
+
+    def at(place: float) -> float:
+        """The value at `place` in the sorted sequence of all values, counted from 0."""
+        below = math.floor(place)
+        low, high = (values_in_order[bisect_right(last, index)] for index in (below, math.ceil(place)))
+        return low + (place - below) * (high - low)
+
+    quantiles = tuple(at(share * (count - 1)) for share in QUANTILES)
     return Distribution(count, mean, float(ordered[0][0]), float(ordered[-1][0]), quantiles)
-
-
-def _quantile(ordered: list[tuple[int, int]] | list[tuple[float, int]], place: float) -> float:
-    """The value at `place` in the sorted sequence of all values, counted from 0."""
-    below = math.floor(place)
-    seen, low = 0, None
-    for value, times in ordered:
-        seen += times
-        if low is None and seen > below:
-            low = value
-        if low is not None and seen > math.ceil(place):
-            return low + (place - below) * (value - low)
-    return float(ordered[-1][0])
 
 
 def histogram(shares: Counter[float]) -> tuple[int, ...]:
@@ -418,24 +413,14 @@ def histogram(shares: Counter[float]) -> tuple[int, ...]:
 
 def growth_bins(changes: Counter[int]) -> tuple[GrowthBin, ...]:
     """Count changes of length by size, from the largest loss to the largest growth."""
-    edges: list[tuple[int | None, int | None]] = [
-        (None, -STEPS[-1]),
-        *((1 - b, -a) for a, b in reversed(list(pairwise(STEPS)))),
-        (0, 0),
-    ]
-    edges += [*((a, b - 1) for a, b in pairwise(STEPS)), (STEPS[-1], None)]
-    return tuple(
-        GrowthBin(
-            low,
-            high,
-            sum(
-                times
-                for change, times in changes.items()
-                if (low is None or low <= change) and (high is None or change <= high)
-            ),
-        )
-        for low, high in edges
-    )
+    grown = [*((a, b - 1) for a, b in pairwise(STEPS)), (STEPS[-1], None)]
+    shrunk = [(None if high is None else -high, -low) for low, high in reversed(grown)]
+    return tuple(GrowthBin(low, high, _between(changes, low, high)) for low, high in (*shrunk, (0, 0), *grown))
+
+
+def _between(changes: Counter[int], low: int | None, high: int | None) -> int:
+    inside = (n for change, n in changes.items() if (low is None or low <= change) and (high is None or change <= high))
+    return sum(inside)
 
 
 RESAMPLES = 1000
