@@ -92,7 +92,7 @@ def parquet_row(record: Record) -> Row:
 
 
 @contextmanager
-def parquet_rows(out: BinaryIO, kind: type[Record]) -> Iterator[Callable[[Row], None]]:
+def parquet_rows(out: BinaryIO, kind: type[Record]) -> Iterator[Callable[[Row], object]]:
     """Open a Parquet file for records of `kind`; the value of the block is a function that adds a row.
 
     Raises:
@@ -241,7 +241,7 @@ def export(
             holds half of a surrogate pair.
     """
     check_format(format_, kind)
-    row_of = _row_of(format_, weights or Weights(), cutter)
+    row_of = _ROW_OF.get(format_) or partial(_figa_row, weights=weights or Weights(), cutter=cutter)
     side = skipped_file(out)
     rows, skipped = 0, Counter[str]()
     with ExitStack() as files:
@@ -268,18 +268,13 @@ def export(
     return Written(rows, skipped, side if skipped else None)
 
 
-def _row_of(format_: Format, weights: Weights, cutter: Cutter | None) -> Callable[[Record], Row | Unfit]:
-    match format_:
-        case Format.REDPENCIL:
-            return to_row
-        case Format.TRL:
-            return trl_row
-        case Format.TRL_CONVERSATIONAL:
-            return conversational_row
-        case Format.PARQUET:
-            return parquet_row
-        case Format.FIGA:
-            return partial(_figa_row, weights=weights, cutter=cutter)
+_ROW_OF: Final[Mapping[Format, Callable[[Record], Row | Unfit]]] = {
+    Format.REDPENCIL: to_row,
+    Format.TRL: trl_row,
+    Format.TRL_CONVERSATIONAL: conversational_row,
+    Format.PARQUET: parquet_row,
+}
+"""The function that turns a record into a row, but for FIGA, which has options."""
 
 
 def _figa_row(record: Record, weights: Weights, cutter: Cutter | None) -> Row | Unfit:
@@ -288,13 +283,9 @@ def _figa_row(record: Record, weights: Weights, cutter: Cutter | None) -> Row | 
 
 
 @contextmanager
-def _rows_of(format_: Format, kind: type[Record], out: BinaryIO) -> Iterator[Callable[[Row], None]]:
+def _rows_of(format_: Format, kind: type[Record], out: BinaryIO) -> Iterator[Callable[[Row], object]]:
     if format_ is Format.PARQUET:
         with parquet_rows(out, kind) as add:
             yield add
         return
-
-    def add_line(row: Row) -> None:
-        out.write(json_line(row))
-
-    yield add_line
+    yield lambda row: out.write(json_line(row))
