@@ -153,8 +153,8 @@ def _schema(kind: type[Record], arrow: Any) -> Any:
 def _check_numbers(row: Row) -> None:
     """Refuse numbers that 64 bits cannot hold."""
     for name, value in row.items():
-        numbers = [part for item in value for part in (item if isinstance(item, tuple | list) else (item,))
-                   ] if isinstance(value, tuple | list) else []  # fmt: skip
+        items = value if isinstance(value, tuple | list) else ()
+        numbers = [part for item in items for part in (item if isinstance(item, tuple | list) else (item,))]
         if any(not -(2**63) <= number < 2**63 for number in numbers):
             raise RedpencilError(
                 f"a number of more than 64 bits in the row with the id {row.get('id')!a}",
@@ -178,7 +178,7 @@ class Format(enum.StrEnum):
     PARQUET = "parquet"
 
 
-ALL_KINDS: Final[tuple[type[Record], ...]] = (Edit, Comparison, Prompt, Example, Response, Pair)
+ALL_KINDS: Final[tuple[type[Record], ...]] = (*KINDS, Pair)
 HOLDS: Final[Mapping[Format, tuple[type[Record], ...]]] = {
     Format.REDPENCIL: ALL_KINDS,
     Format.TRL: KINDS,
