@@ -237,10 +237,7 @@ def _parse_line(raw: bytes, path: Path, line: int) -> object:
         row: object = json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise RedpencilError(
-            f"not valid UTF-8 at byte {error.start} of the line",
-            file=path,
-            line=line,
-            hint="convert the file to UTF-8",
+            f"not valid UTF-8 at byte {error.start} of the line", file=path, line=line, hint="convert the file to UTF-8"
         ) from None
     except json.JSONDecodeError as error:
         raise RedpencilError(

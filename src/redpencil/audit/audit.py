@@ -40,7 +40,6 @@ class Distribution:
 
     @property
     def median(self) -> float | None:
-        """The median."""
         return None if self.quantiles is None else self.quantiles[QUANTILES.index(0.5)]
 
 
@@ -314,6 +313,7 @@ class _Tally:
 
     def result(self, repeats: Repeats, examples: Mapping[str, tuple[tuple[Example, ...], ...]]) -> Audit:
         editors = [tally.result(name) for name, tally in self.editors.items()]
+        counts = ("blocks", "removed", "added", "with", "alone")
         return Audit(
             rows=self.outcomes.total(),
             outcomes=_by_outcome(self.outcomes),
@@ -323,7 +323,7 @@ class _Tally:
             retried=self.counts["retried"],
             kept=distribution(self.kept),
             kept_histogram=histogram(self.kept),
-            kinds={kind: self._kind(kind) for kind in KINDS},
+            kinds={kind: KindFigures(*(self.kinds[kind, name] for name in counts)) for kind in KINDS},
             length=self._length(),
             places=Places(**{name: tuple(words) for name, words in self.places.items()}),
             min_kept=self.min_kept,
@@ -334,10 +334,6 @@ class _Tally:
             spans=self.spans.result(),
             examples=examples,
         )
-
-    def _kind(self, kind: str) -> KindFigures:
-        figures = (self.kinds[kind, name] for name in ("blocks", "removed", "added", "with", "alone"))
-        return KindFigures(*figures)
 
     def _length(self) -> LengthFigures:
         words, characters = self.growth["words"], self.growth["characters"]
@@ -367,15 +363,11 @@ def _fetch(
         last = max(rows)
         for row, edit in enumerate(read()):
             if row in rows:
-                examples[row] = _example(edit)
+                texts = excerpt(edit.original, edit.edited)
+                examples[row] = Example(edit.id, edit.editor, edit.outcome.value, shorten(edit.prompt), *texts)
             if row == last:
                 break
     return {name: tuple(tuple(examples[row] for row in case) for case in of_name) for name, of_name in cases.items()}
-
-
-def _example(edit: Edit) -> Example:
-    original, edited = excerpt(edit.original, edit.edited)
-    return Example(edit.id, edit.editor, edit.outcome.value, shorten(edit.prompt), original, edited)
 
 
 BINS = 10

@@ -37,10 +37,7 @@ FIELDS = (
 """Names with a meaning: fields of records, and keys that other commands read from `meta`."""
 _PREFERENCES = {str(one): one for one in Preference}
 """Includes `none`, which is not a verdict."""
-_NATURAL = (
-    *((_NEEDS[kind], kind) for kind in (Kind.EDITS, Kind.COMPARISONS, Kind.RESPONSES)),
-    ((), Kind.PROMPTS),
-)
+_NATURAL = (*((_NEEDS[kind], kind) for kind in (Kind.EDITS, Kind.COMPARISONS, Kind.RESPONSES)), ((), Kind.PROMPTS))
 
 
 def renamed(row: Values, columns: Mapping[str, str]) -> dict[str, Any]:

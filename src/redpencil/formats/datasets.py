@@ -51,9 +51,7 @@ def _opened(address: str, split: str | None, config: str | None, held: ExitStack
     path = Path(address)
     if not path.exists():
         raise RedpencilError(
-            "no such file or folder",
-            file=address,
-            hint=f"check the path; a data set of the Hub is `{HUB}OWNER/NAME`",
+            "no such file or folder", file=address, hint=f"check the path; a data set of the Hub is `{HUB}OWNER/NAME`"
         )
     if path.is_dir():
         return open_folder(path, split, config)
@@ -98,7 +96,7 @@ def open_parquet(path: Path) -> Iterator[Source]:
     Raises:
         RedpencilError: if pyarrow is missing, the file is damaged, or two columns have one name.
     """
-    parquet = _library("pyarrow.parquet", "Parquet")
+    parquet = library("pyarrow.parquet", "Parquet")
     with _library_errors(path, "not a whole Parquet file", _WRITE_AGAIN):
         table = parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
     seen = [0]
@@ -145,7 +143,7 @@ def open_folder(path: Path, split: str | None, config: str | None) -> Source:
     """
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return _saved(path, split)
-    _library("datasets", "a folder of data")
+    library("datasets", "a folder of data")
     _refuse_addresses(path)
     # The library takes a relative path such as `json` for the name of one of its own readers.
     return _streamed(str(path.absolute()), split, config, path.name, str(path), "check the folder and --name")
@@ -186,7 +184,7 @@ def _yaml(path: Path) -> Any:
 
 
 def _saved(path: Path, split: str | None) -> Source:
-    datasets = _library("datasets", "a saved data set")
+    datasets = library("datasets", "a saved data set")
     with _library_errors(path, "cannot open the saved data set", "save it again"):
         data = datasets.load_from_disk(str(path))
     unread: tuple[str, ...] = ()
@@ -201,7 +199,7 @@ def _saved(path: Path, split: str | None) -> Source:
 
 def _streamed(opened: str, split: str | None, config: str | None, name: str, place: str, hint: str) -> Source:
     """Open a split of a data set without reading any rows."""
-    datasets = _library("datasets", "a data set")
+    datasets = library("datasets", "a data set")
     with _library_errors(place, "cannot open the data set", hint):
         splits: Mapping[str, Any] = datasets.load_dataset(opened, config, streaming=True)
     chosen, unread = _chosen(splits, split, place)
@@ -236,7 +234,12 @@ def _data_set_rows(data: Iterable[Any], file: str, seen: list[int]) -> Rows:
         yield SourceRow(Place(file, seen[0]), dict(row))
 
 
-def _library(module: str, what: str) -> Any:
+def library(module: str, what: str) -> Any:
+    """Import a module of the extra `data`, for which there is a hint where it is missing.
+
+    Raises:
+        RedpencilError: if it is missing.
+    """
     try:
         return import_module(module)
     except ImportError:

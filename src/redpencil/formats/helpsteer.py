@@ -89,9 +89,5 @@ HELPSTEER3 = Format(
         Kind.EXAMPLES: _CORRECTED[Kind.EXAMPLES],
         Kind.PROMPTS: Reader((("context",),), _prompts),
     },
-    natural=(
-        (("original_response",), Kind.EDITS),
-        (("response",), Kind.RESPONSES),
-        ((), Kind.COMPARISONS),
-    ),
+    natural=((("original_response",), Kind.EDITS), (("response",), Kind.RESPONSES), ((), Kind.COMPARISONS)),
 )

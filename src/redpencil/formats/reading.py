@@ -147,15 +147,8 @@ def import_rows(
 
 
 def _entry(row: Skipped) -> dict[str, object]:
-    place = row.place
-    return {
-        "file": place.file,
-        "line": place.line,
-        "row_number": place.row,
-        "field": row.field,
-        "problem": row.problem,
-        "row": row.row,
-    }
+    place = {"file": row.place.file, "line": row.place.line, "row_number": row.place.row}
+    return {**place, "field": row.field, "problem": row.problem, "row": row.row}
 
 
 def _watched(

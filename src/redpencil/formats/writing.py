@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Final, get_type_hints
 
@@ -20,6 +19,7 @@ from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
 from redpencil.formats.base import Row, Unfit, no_correction
 from redpencil.formats.conversations import messages_in, render
+from redpencil.formats.datasets import library
 from redpencil.formats.figa import Cutter, Weights, figa_row
 from redpencil.formats.values import meta_text
 from redpencil.records import Comparison, Edit, Example, Meta, Pair, Preference, Prompt, Record, Response, to_row
@@ -30,8 +30,11 @@ KINDS: tuple[type[Record], ...] = (Edit, Comparison, Prompt, Example, Response)
 
 def trl_row(record: Record) -> Row | Unfit:
     """Turn a record into a row of texts, or say why not: nothing was corrected, or neither side won."""
+    own: Row = {}
+    texts: Row = {}
+    unfit: Unfit | None = None
     if isinstance(record, Edit):
-        own: Row = {"editor": record.editor, "outcome": str(record.outcome)}
+        own = {"editor": record.editor, "outcome": str(record.outcome)}
         texts = {"chosen": record.edited, "rejected": record.original}
         unfit = no_correction(record)
     elif isinstance(record, Comparison):
@@ -42,14 +45,10 @@ def trl_row(record: Record) -> Row | Unfit:
         same = Unfit("both sides the same") if record.first == record.second else None
         unwon = {Preference.TIE: Unfit("tie"), Preference.NONE: Unfit("no verdict")}
         unfit = unwon.get(record.preference, same)
-    elif isinstance(record, Response):
-        own = {"model": record.model, "finished": record.finished}
-        texts, unfit = {"completion": record.response}, None
-    elif isinstance(record, Example):
-        own, texts, unfit = {}, {"completion": record.response}, None
-    elif isinstance(record, Prompt):
-        own, texts, unfit = {}, {}, None
-    else:
+    elif isinstance(record, Response | Example):
+        own = {"model": record.model, "finished": record.finished} if isinstance(record, Response) else {}
+        texts = {"completion": record.response}
+    elif not isinstance(record, Prompt):
         raise RedpencilError("TRL has no type for token pairs", hint="export edits or comparisons")
     row = {"id": record.id, "prompt": record.prompt, **texts, **own, "meta": meta_text(record.meta)}
     return row if unfit is None else unfit
@@ -98,7 +97,7 @@ def parquet_rows(out: BinaryIO, kind: type[Record]) -> Iterator[Callable[[Row], 
     Raises:
         RedpencilError: if pyarrow is missing, a text holds half of a surrogate pair, or a number more than 64 bits.
     """
-    arrow, parquet = _arrow()
+    arrow, parquet = library("pyarrow", "Parquet"), library("pyarrow.parquet", "Parquet")
     schema = _schema(kind, arrow)
     held: list[Row] = []
     size = 0
@@ -130,13 +129,6 @@ def parquet_rows(out: BinaryIO, kind: type[Record]) -> Iterator[Callable[[Row], 
         yield add
         if held:
             close_group()
-
-
-def _arrow() -> tuple[Any, Any]:
-    try:
-        return import_module("pyarrow"), import_module("pyarrow.parquet")
-    except ImportError:
-        raise RedpencilError("Parquet needs pyarrow", hint="pip install 'redpencil[data]'") from None
 
 
 def _schema(kind: type[Record], arrow: Any) -> Any:

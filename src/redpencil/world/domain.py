@@ -99,7 +99,6 @@ class Wording:
 
     @property
     def phrases(self) -> tuple[Words, ...]:
-        """All phrases."""
         return tuple(phrase for field in fields(self) for phrase in getattr(self, field.name))
 
     def strip(self, words: Words, start: int, end: int) -> tuple[int, int, list[WordFlaw]]:

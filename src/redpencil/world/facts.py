@@ -48,7 +48,6 @@ class World:
 
     @cached_property
     def by_name(self) -> Mapping[str, Entity]:
-        """Entities by name."""
         return {entity.name: entity for entity in self.entities}
 
     @cached_property
@@ -66,7 +65,6 @@ class World:
 
     @cached_property
     def values(self) -> frozenset[str]:
-        """All values of all slots."""
         return frozenset(value for pool in self._pools.values() for value in pool)
 
 
