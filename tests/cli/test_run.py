@@ -213,7 +213,7 @@ def test_a_missing_file_of_the_recipe_is_found_before_any_work(mistake: Callable
 def test_quickstart_is_the_shipped_recipe_in_its_own_folder(
     redpencil: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from redpencil.pipeline import run
+    from redpencil.cli import run
 
     seen: list[Any] = []
 

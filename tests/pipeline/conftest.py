@@ -171,7 +171,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make(tmp_path: Path, toys: None) -> Make:
+def make(tmp_path: Path, toys: None) -> Make:  # noqa: ARG001
     """`make("a", "write", "b", path=...)`: a stage that does `toy_stages.write` once b is done."""
 
     def make(name: str, work: str, *needs: str, **options: Path) -> StageSpec:

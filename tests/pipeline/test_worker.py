@@ -15,7 +15,7 @@ Make = Callable[..., StageSpec]
 
 
 @pytest.fixture
-def worker(toys: None) -> Iterator["subprocess.Popen[str]"]:
+def worker(toys: None) -> Iterator["subprocess.Popen[str]"]:  # noqa: ARG001
     command = [sys.executable, "-m", "redpencil.pipeline.worker"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -13,7 +13,7 @@ PATIENCE = 60.0
 """Seconds after which a stage that waits for a file gives up."""
 
 
-def write(context: Any, stage: Stage) -> None:
+def write(_context: Any, stage: Stage) -> None:
     (stage.folder / "out.txt").write_text(stage.name)
 
 
@@ -27,7 +27,7 @@ def warn(context: Any, stage: Stage) -> None:
     write(context, stage)
 
 
-def fail(context: Any, stage: Stage) -> None:
+def fail(_context: Any, _stage: Stage) -> None:
     raise RedpencilError("no good", file="data.jsonl", line=7, field="text", hint="mend it")
 
 
@@ -42,7 +42,7 @@ def write_when(context: Any, stage: Stage, *, path: str) -> None:
     write(context, stage)
 
 
-def die_when(context: Any, stage: Stage, *, path: str) -> None:
+def die_when(_context: Any, _stage: Stage, *, path: str) -> None:
     wait_for(Path(path))
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -53,11 +53,11 @@ def print_much(context: Any, stage: Stage) -> None:
     report(context, stage)
 
 
-def write_pid(context: Any, stage: Stage) -> None:
+def write_pid(_context: Any, stage: Stage) -> None:
     (stage.folder / "out.txt").write_text(str(os.getpid()))
 
 
-def tell_and_sleep(context: Any, stage: Stage, *, folder: str) -> None:
+def tell_and_sleep(_context: Any, stage: Stage, *, folder: str) -> None:
     (Path(folder) / f"{stage.name}.pid").write_text(str(os.getpid()))
     time.sleep(PATIENCE)
 
