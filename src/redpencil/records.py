@@ -121,7 +121,6 @@ class Pair:
 Record = Prompt | Example | Response | Comparison | Edit | Pair
 R = TypeVar("R", Prompt, Example, Response, Comparison, Edit, Pair)
 
-
 _ADAPTERS: Final[Mapping[type[Record], TypeAdapter[Any]]] = {
     kind: TypeAdapter(kind) for kind in (Prompt, Example, Response, Comparison, Edit, Pair)
 }

@@ -177,10 +177,8 @@ CONTRADICTIONS = (
     *("edited_differently", "edited_or_left", "reversed", "swapped"),
     *("others_edited_differently", "edited_or_left_by_others"),
 )
-
 SAMPLED = ("edits", "only_append", *RULES)
 """The findings that single edits are examples of."""
-
 PACE = 500
 """Rows between two reports of progress."""
 
@@ -371,7 +369,6 @@ def _fetch(
 
 
 BINS = 10
-
 STEPS = (1, 10, 40)
 """Words of growth or loss at which a bin begins."""
 
@@ -515,13 +512,10 @@ class Sample:
 
 
 GAP = " […] "
-
 AROUND = 120
 """Characters kept on each side of a change."""
-
 LONGEST_CHANGE = 400
 """Characters of a change that are shown."""
-
 LONGEST = 1600
 """Characters of both texts together after which an excerpt ends."""
 

@@ -135,15 +135,8 @@ def import_rows(
         raise RedpencilError(
             f"no row gives a record ({counted})", file=source.file, hint=f"see why in {side}, or try another --as"
         )
-    return Imported(
-        tally.kind,
-        tally.rows,
-        tally.records,
-        dict(tally.nothing),
-        tally.bad,
-        side if listing else None,
-        tuple(sorted(wanted.drop - tally.dropped)),
-    )
+    listed, undropped = side if listing else None, tuple(sorted(wanted.drop - tally.dropped))
+    return Imported(tally.kind, tally.rows, tally.records, dict(tally.nothing), tally.bad, listed, undropped)
 
 
 def _entry(row: Skipped) -> dict[str, object]:
