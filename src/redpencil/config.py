@@ -88,13 +88,14 @@ class OptimizerConfig(TrainingConfig):
     adam_beta2: float = Field(0.999, gt=0, lt=1, description="AdamW decay of the squared gradient.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     batch_size: int = Field(128, gt=0, description="Examples an optimiser step sees.")
+    num_train_epochs: float = Field(1, gt=0, description="Passes over the pairs.")
+    max_steps: int | None = Field(None, gt=0, description="Optimiser steps; overrides num_train_epochs.")
 
 
 class SFTConfig(OptimizerConfig):
     """Supervised fine-tuning; the loss counts response tokens only."""
 
     num_train_epochs: float = Field(3, gt=0, description="Passes over the data, unless max_steps is set.")
-    max_steps: int | None = Field(None, gt=0, description="Optimiser steps; overrides num_train_epochs.")
     max_length: int = Field(512, gt=1, description="Prompt and response together, in tokens; longer rows are skipped.")
 
 
@@ -131,8 +132,6 @@ class RewardConfig(OptimizerConfig):
     )
     zero_penalty: float = Field(0.0, ge=0, description="Weight of the mean of r^2 over unchanged tokens.")
     consistency: float = Field(0.0, ge=0, description="Weight of the mean of (r_i - r_j)^2 over unchanged pairs.")
-    num_train_epochs: float = Field(1, gt=0, description="Passes over the pairs.")
-    max_steps: int | None = Field(None, gt=0, description="Optimiser steps; overrides num_train_epochs.")
     reference_samples: int = Field(
         256, gt=1, description="Responses of the SFT policy on which centre and scale are measured."
     )
@@ -268,8 +267,6 @@ class DPOConfig(OptimizerConfig):
     label_smoothing: float = Field(
         0.0, ge=0, lt=0.5, description="With loss_type=robust: the share of labels that are taken to be wrong."
     )
-    num_train_epochs: float = Field(1, gt=0, description="Passes over the pairs.")
-    max_steps: int | None = Field(None, gt=0, description="Optimiser steps; overrides num_train_epochs.")
     learning_rate: float = Field(1e-6, gt=0, description="Peak learning rate of AdamW.")
     lr_scheduler_type: Schedule = Field("linear", description="Shape of the learning rate after warm-up.")
     batch_size: int = Field(64, gt=0, description="Pairs an optimiser step sees.")
@@ -291,7 +288,6 @@ class FIGAConfig(OptimizerConfig):
         1.0, gt=0, description="Unlearn only tokens whose negative log-likelihood is at most this many nats."
     )
     num_train_epochs: float = Field(5, gt=0, description="Passes over the pairs.")
-    max_steps: int | None = Field(None, gt=0, description="Optimiser steps; overrides num_train_epochs.")
     learning_rate: float = Field(1e-5, gt=0, description="Peak learning rate of AdamW.")
     lr_scheduler_type: Schedule = Field("constant", description="Shape of the learning rate after warm-up.")
     batch_size: int = Field(128, gt=0, description="Pairs an optimiser step sees.")
@@ -335,25 +331,18 @@ class Method:
 METHODS: Final[Mapping[str, Method]] = {
     method.name: method
     for method in (
-        Method("ppo", "PPO", PPOConfig, "rewards", run="redpencil.training.ppo:run_ppo"),
-        Method("grpo", "GRPO", GRPOConfig, "rewards", run="redpencil.training.grpo:run_grpo"),
+        Method("ppo", "PPO", PPOConfig, "rewards", "redpencil.training.ppo:run_ppo"),
+        Method("grpo", "GRPO", GRPOConfig, "rewards", "redpencil.training.grpo:run_grpo"),
         Method(
-            "best_of_n",
-            "best of n",
-            BestOfNConfig,
-            "rewards",
-            run="redpencil.training.best_of_n:best_of_n",
-            trains=False,
+            "best_of_n", "best of n", BestOfNConfig, "rewards", "redpencil.training.best_of_n:best_of_n", trains=False
         ),
-        Method(
-            "dpo", "DPO", DPOConfig, "pairs", run="redpencil.training.dpo:train_dpo", pairs=("edits", "comparisons")
-        ),
+        Method("dpo", "DPO", DPOConfig, "pairs", "redpencil.training.dpo:train_dpo", pairs=("edits", "comparisons")),
         Method(
             "figa",
             "FIGA-style fine-tuning",
             FIGAConfig,
             "pairs",
-            run="redpencil.training.figa:train_figa",
+            "redpencil.training.figa:train_figa",
             pairs=("edits",),
         ),
     )
@@ -445,8 +434,7 @@ class ArmConfig(Section):
         None, description="Name of an entry of `reward_models`, for methods that learn from rewards."
     )
     sequence_reward_model: str | None = Field(
-        None,
-        description="With reward=both: the sequence-level entry; `reward_model` is then the token-level one.",
+        None, description="With reward=both: the sequence-level entry; `reward_model` is then the token-level one."
     )
     pairs: PairKind | None = Field(
         None, description="For dpo: the kind of pairs it learns from; default: edits. figa always learns from edits."
@@ -463,12 +451,12 @@ class ArmConfig(Section):
         if not isinstance(data, Mapping):
             return data
         method = str(data.get("method", "ppo"))
+        rest = {key: value for key, value in data.items() if key not in METHODS}
         if method not in METHODS:
-            return {key: value for key, value in data.items() if key not in METHODS}
+            return rest
         foreign = [name for name in METHODS if name in data and name != method and data[name]]
         if foreign:
             raise ValueError(f"an arm of the method {method} does not use: {', '.join(foreign)}")
-        rest = {key: value for key, value in data.items() if key not in METHODS}
         old, new = data.get(method), rest.get("options") or {}
         if old is None:
             return rest

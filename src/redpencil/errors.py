@@ -43,11 +43,11 @@ class RedpencilError(Exception):
 
 
 @contextmanager
-def naming(file: Path) -> Iterator[None]:
-    """Name `file` in an error about its content that does not say where it was found."""
+def naming(file: Path, line: int | None = None) -> Iterator[None]:
+    """Name `file` and `line` in an error about its content that does not say where it was found."""
     try:
         yield
     except RedpencilError as error:
         if error.file is not None:
             raise
-        raise RedpencilError(error.problem, file=file, field=error.field, hint=error.hint) from None
+        raise RedpencilError(error.problem, file=file, line=line, field=error.field, hint=error.hint) from None

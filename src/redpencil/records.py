@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from redpencil.errors import RedpencilError
+from redpencil.errors import RedpencilError, naming
 from redpencil.files import whole_file
 from redpencil.text import check_text, json_line
 
@@ -121,7 +121,6 @@ class Pair:
 Record = Prompt | Example | Response | Comparison | Edit | Pair
 R = TypeVar("R", Prompt, Example, Response, Comparison, Edit, Pair)
 
-
 _ADAPTERS: Final[Mapping[type[Record], TypeAdapter[Any]]] = {
     kind: TypeAdapter(kind) for kind in (Prompt, Example, Response, Comparison, Edit, Pair)
 }
@@ -146,8 +145,8 @@ def parse_record(row: object, kind: type[R], *, file: str | Path | None = None, 
             hint='write one object a line, such as {"id": "1", "prompt": "..."}',
         )
     names = {f.name for f in fields(kind)}
-    known = {key: value for key, value in row.items() if key in names}
-    unknown = {key: value for key, value in row.items() if key not in names}
+    known = {key: row[key] for key in row if key in names}
+    unknown = {key: row[key] for key in row if key not in names}
     meta = known.setdefault("meta", {})
     if isinstance(meta, dict):
         for key in unknown.keys() & meta.keys():
@@ -170,14 +169,10 @@ def parse_record(row: object, kind: type[R], *, file: str | Path | None = None, 
             file=file,
             line=line,
             field=str(first["loc"][0]),
-            hint=f"{_article(kind.__name__)} {kind.__name__} row has the fields: {needed}; "
+            hint=f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__} row has the fields: {needed}; "
             "data of other tools comes in with `redpencil import`",
         ) from None
     return record
-
-
-def _article(noun: str) -> str:
-    return "an" if noun[0] in "AEIO" else "a"
 
 
 def read_jsonl(path: str | Path, kind: type[R]) -> Iterator[R]:
@@ -196,26 +191,25 @@ def read_jsonl(path: str | Path, kind: type[R]) -> Iterator[R]:
         raise RedpencilError(f"cannot read it ({error.strerror})", file=path, hint="give a readable file") from None
     count = 0
     with lines:
-        for number, raw in enumerate(iter(lambda: lines.readline(LONGEST_LINE + 1), b""), start=1):
-            if len(raw) > LONGEST_LINE:
-                raise endless_line(path, number)
-            text = (raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw).rstrip()
-            if not text:
-                continue
-            count += 1
-            yield parse_record(_parse_line(text, path, number), kind, file=path, line=number)
+        for number, line in numbered_lines(lines, path):
+            if text := line.rstrip():
+                count += 1
+                yield parse_record(_parse_line(text, path, number), kind, file=path, line=number)
     if count == 0:
         raise RedpencilError(f"the file holds no {kind.__name__} row", file=path, hint="give a file with rows")
 
 
-def endless_line(path: Path, line: int) -> RedpencilError:
-    """Return the error for a line that is too long."""
-    return RedpencilError(
-        f"a line of more than {LONGEST_LINE >> 20:,} MiB",
-        file=path,
-        line=line,
-        hint="give a file with shorter lines",
-    )
+def numbered_lines(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
+    """Read lines with their numbers, without a byte order mark.
+
+    Raises:
+        RedpencilError: if a line is too long.
+    """
+    for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE + 1), b""), start=1):
+        if len(line) > LONGEST_LINE:
+            problem = f"a line of more than {LONGEST_LINE >> 20:,} MiB"
+            raise RedpencilError(problem, file=path, line=number, hint="give a file with shorter lines")
+        yield number, line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
 
 
 def count_lines(path: Path) -> int:
@@ -242,10 +236,7 @@ def _parse_line(raw: bytes, path: Path, line: int) -> object:
         row: object = json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise RedpencilError(
-            f"not valid UTF-8 at byte {error.start} of the line",
-            file=path,
-            line=line,
-            hint="convert the file to UTF-8",
+            f"not valid UTF-8 at byte {error.start} of the line", file=path, line=line, hint="convert the file to UTF-8"
         ) from None
     except json.JSONDecodeError as error:
         raise RedpencilError(
@@ -259,10 +250,8 @@ def _parse_line(raw: bytes, path: Path, line: int) -> object:
             f"JSON that cannot be read ({error})", file=path, line=line, hint="shorten the number or the nesting"
         ) from None
     if isinstance(row, dict) and _MAYBE_SURROGATE.search(raw):
-        try:
+        with naming(path, line):
             check_text(row)
-        except RedpencilError as error:
-            raise RedpencilError(error.problem, file=path, line=line, field=error.field, hint=error.hint) from None
     return row
 
 
@@ -293,10 +282,9 @@ def write_records(out: BinaryIO, records: Iterable[Record], path: Path) -> int:
     count = 0
     for record in records:
         count += 1
-        try:
-            out.write(json_line(to_row(record)))
-        except RedpencilError as error:
-            raise RedpencilError(error.problem, file=path, line=count, field=error.field, hint=error.hint) from None
+        with naming(path, count):
+            line = json_line(to_row(record))
+        out.write(line)
     return count
 
 

@@ -212,7 +212,7 @@ def test_a_key_that_stands_twice_is_refused_with_all_of_the_row(tmp_path: Path) 
 
 
 def test_a_line_without_end_does_not_take_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("redpencil.formats.text_files.LONGEST_LINE", 100)
+    monkeypatch.setattr("redpencil.records.LONGEST_LINE", 100)
     path = tmp_path / "data.jsonl"
     path.write_bytes(b'{"a": 1}\n' + b" " * 1000)
     with pytest.raises(RedpencilError, match="a line of more than") as caught:

@@ -9,14 +9,11 @@ from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
 from redpencil.world.build import annotate
-from redpencil.world.domain import FlawKind
+from redpencil.world.domain import FlawKind, FlawRates
 from redpencil.world.editor import minimal_edit, scripted_editor
 from redpencil.world.facts import (
-    CLOSERS,
-    FILLERS,
-    OPENERS,
+    WORDING,
     FactsDomain,
-    FlawRates,
     all_requests,
     plan_response,
     prompt_texts,
@@ -92,7 +89,7 @@ def test_an_empty_response_is_written_in_the_requests_order() -> None:
 
 
 FRAGMENTS = st.one_of(
-    st.sampled_from([" ".join(words) for words in (*OPENERS, *CLOSERS, *FILLERS)]),
+    st.sampled_from([" ".join(words) for words in (*WORDING.openers, *WORDING.closers, *WORDING.fillers)]),
     st.sampled_from(["its capital is", "its currency is the", "people there speak", "it lies in"]).flatmap(
         lambda head: st.sampled_from(["paris", "madrid", "tokyo", "euro", "french"]).map(
             lambda value: f"{head} {value}"

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
-from redpencil.world.domain import FlawKind, Statement
+from redpencil.world.domain import FlawKind, FlawRates, Statement
 from redpencil.world.facts import (
     PHRASINGS,
+    SLOTS,
     FactsDomain,
-    FlawRates,
     Request,
     World,
     all_requests,
@@ -62,7 +62,7 @@ def test_tables_show_the_flaws_that_facts_can_have(facts: FactsDomain) -> None:
 def test_there_are_48_entities_with_four_facts_each(world: World) -> None:
     assert len(world.entities) == len(world.by_name) == 48
     assert {e.kind for e in world.entities} == {"country", "animal", "element"}
-    assert all(tuple(e.facts) == world.slot_names(e.name) and len(e.facts) == 4 for e in world.entities)
+    assert all(tuple(e.facts) == SLOTS[e.kind] and len(e.facts) == 4 for e in world.entities)
 
 
 def test_every_name_and_value_is_one_lower_case_word(world: World) -> None:
@@ -103,9 +103,9 @@ def test_the_seed_decides_the_misconceptions_and_nothing_else(world: World) -> N
     assert [e.misconceptions for e in other.entities] != [e.misconceptions for e in world.entities]
 
 
-def test_a_fact_sentence_states_the_value_in_one_of_its_forms(world: World) -> None:
+def test_a_fact_sentence_states_the_value_in_one_of_its_forms() -> None:
     rng = random.Random(0)
-    seen = {fact_sentence(world, "spain", "capital", "rabat", rng, named=named) for named in (True, False) * 20}
+    seen = {fact_sentence("spain", "capital", "rabat", rng, named=named) for named in (True, False) * 20}
     assert seen == {
         "the capital of spain is rabat",
         "rabat is the capital of spain",
@@ -113,7 +113,7 @@ def test_a_fact_sentence_states_the_value_in_one_of_its_forms(world: World) -> N
         "rabat is its capital",
     }
     # "h" stands inside "hydrogen" too: the form knows where the value belongs
-    forms = {fact_form(world, "hydrogen", "symbol", rng, named=True) for _ in range(20)}
+    forms = {fact_form("hydrogen", "symbol", rng, named=True) for _ in range(20)}
     assert forms == {("the symbol of hydrogen is ", ""), ("chemists write hydrogen as ", "")}
 
 

@@ -25,9 +25,9 @@ from redpencil.world.summaries import (
     SUBJECTS,
     SWAP_SHARE,
     Brief,
-    FlawRates,
     Passage,
     SummariesDomain,
+    SummaryRates,
     make_passage,
     make_prompt,
     make_prompts,
@@ -324,15 +324,15 @@ def test_prompts_depend_on_the_seed_alone() -> None:
     assert first != other
 
 
-NAMES = [field.name for field in fields(FlawRates)]
-NONE = FlawRates(**dict.fromkeys(NAMES, 0.0))
-MANY = FlawRates(**dict.fromkeys(NAMES, 0.5))
+NAMES = [field.name for field in fields(SummaryRates)]
+NONE = SummaryRates(**dict.fromkeys(NAMES, 0.0))
+MANY = SummaryRates(**dict.fromkeys(NAMES, 0.5))
 PASSAGE = Passage("race", {"city": "oslo", "host": "anna", "opener": "boris", "day": "sunday", "food": "cake"}, "x")
 
 
 @settings(max_examples=300)
-@given(seed=st.integers(0, 2**31), rates=st.sampled_from([FlawRates(), FlawRates().halved(), MANY]))
-def test_the_oracle_finds_exactly_what_was_planted(seed: int, rates: FlawRates) -> None:
+@given(seed=st.integers(0, 2**31), rates=st.sampled_from([SummaryRates(), SummaryRates().halved(), MANY]))
+def test_the_oracle_finds_exactly_what_was_planted(seed: int, rates: SummaryRates) -> None:
     rng = random.Random(seed)
     prompt = make_prompt(rng)
     planned = plan_response(DOMAIN.task(prompt).brief, DOMAIN.confused, rng, rates)
@@ -355,7 +355,7 @@ def test_flaws_come_at_their_rates() -> None:
     rng, n = random.Random(0), 6000
     kinds: Counter[FlawKind] = Counter()
     asked = told = expected_wrong = 0.0
-    rates = FlawRates(repeated=0)
+    rates = SummaryRates(repeated=0)
     for _ in range(n):
         brief = DOMAIN.task(make_prompt(rng)).brief
         plan = plan_response(brief, DOMAIN.confused, rng, rates)
@@ -363,7 +363,7 @@ def test_flaws_come_at_their_rates() -> None:
         asked += len(brief.slots)
         present = [slot for slot in brief.slots if slot not in plan.missing]
         told += len(present)
-        expected_wrong += sum(rates.confused if slot in DOMAIN.confused else rates.wrong for slot in present)
+        expected_wrong += sum(rates.mistaken if slot in DOMAIN.confused else rates.wrong for slot in present)
     # standard errors: some sqrt(.15 * .85 / 14000) = .003 a detail, sqrt(.2 * .8 / 6000) = .005 a summary
     assert 1 - told / asked == pytest.approx(rates.missing, abs=0.012)
     assert kinds[FlawKind.HEDGE] / told == pytest.approx(rates.hedge, abs=0.012)
@@ -393,7 +393,7 @@ def test_a_repetition_is_the_sentence_before_verbatim() -> None:
     rng = random.Random(0)
     for _ in range(200):
         brief = DOMAIN.task(make_prompt(rng)).brief
-        rates = FlawRates(repeated=1, filler=0, unsupported=0, trivial=0, off_topic=0)
+        rates = SummaryRates(repeated=1, filler=0, unsupported=0, trivial=0, off_topic=0)
         plan = plan_response(brief, DOMAIN.confused, rng, rates)
         (again,) = (flaw for flaw in plan.flaws if flaw.kind is FlawKind.REPEATED)
         sentence = plan.text[again.start : again.end]
@@ -401,14 +401,14 @@ def test_a_repetition_is_the_sentence_before_verbatim() -> None:
 
 
 def test_halved_halves_every_flaw_and_no_courtesy() -> None:
-    whole, half = FlawRates(), FlawRates().halved()
+    whole, half = SummaryRates(), SummaryRates().halved()
     assert (half.opener, half.closer) == (whole.opener, whole.closer)
     assert all(getattr(half, n) == getattr(whole, n) / 2 for n in NAMES if n not in ("opener", "closer"))
 
 
 def test_a_summary_always_tells_something() -> None:
     brief = DOMAIN.task(make_prompt(random.Random(0))).brief
-    plan = plan_response(brief, DOMAIN.confused, random.Random(0), FlawRates(missing=1))
+    plan = plan_response(brief, DOMAIN.confused, random.Random(0), SummaryRates(missing=1))
     assert len(plan.missing) == len(brief.slots) - 1
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from redpencil.config import WorldConfig
-from redpencil.world.domain import Domain
+from redpencil.world.domain import Domain, FlawRates
 from redpencil.world.editor import minimal_edit
-from redpencil.world.facts import FactsDomain, FlawRates, plan_response, prompt_texts
+from redpencil.world.facts import FactsDomain, plan_response, prompt_texts
 from redpencil.world.oracle import Oracle
 from redpencil.world.summaries import SummariesDomain
 from redpencil.world.tokenizer import SPECIALS, build_tokenizer, save_model_folder

@@ -50,7 +50,6 @@ class TokenRewards:
 
     @property
     def total(self) -> float:
-        """The sum of the rewards."""
         return float(self.rewards.sum())
 
     def project(self, offsets: ArrayLike) -> "TokenRewards":

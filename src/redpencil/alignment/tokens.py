@@ -170,12 +170,7 @@ def _by_place(places: Iterable[Span]) -> dict[Span, list[int]]:
 
 
 def _anchor(
-    blocks: tuple[Block, ...],
-    original: Tokens,
-    edited: Tokens,
-    pairs: _Pairs,
-    rejected: list[bool],
-    chosen: list[bool],
+    blocks: tuple[Block, ...], original: Tokens, edited: Tokens, pairs: _Pairs, rejected: list[bool], chosen: list[bool]
 ) -> _Pairs:
     """Mark the divergence anchors on their own side; returns the remaining pairs."""
     blamed = {_next_token(original, block.original[0]) for block in blocks if block.kind == "insert"}

@@ -79,8 +79,6 @@ def _character_class(code: int) -> str:
 
 
 _CLASSES = _CharacterClasses()
-
-
 _LARGEST_TABLE = 400_000_000
 """The largest number of word pairs that are aligned exactly: one bit each, so 50 megabytes."""
 

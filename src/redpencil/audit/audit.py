@@ -6,11 +6,11 @@ order of the rows.
 
 import math
 from array import array
-from bisect import insort
+from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,6 @@ class Distribution:
 
     @property
     def median(self) -> float | None:
-        """The median."""
         return None if self.quantiles is None else self.quantiles[QUANTILES.index(0.5)]
 
 
@@ -178,10 +177,8 @@ CONTRADICTIONS = (
     *("edited_differently", "edited_or_left", "reversed", "swapped"),
     *("others_edited_differently", "edited_or_left_by_others"),
 )
-
 SAMPLED = ("edits", "only_append", *RULES)
 """The findings that single edits are examples of."""
-
 PACE = 500
 """Rows between two reports of progress."""
 
@@ -314,6 +311,7 @@ class _Tally:
 
     def result(self, repeats: Repeats, examples: Mapping[str, tuple[tuple[Example, ...], ...]]) -> Audit:
         editors = [tally.result(name) for name, tally in self.editors.items()]
+        counts = ("blocks", "removed", "added", "with", "alone")
         return Audit(
             rows=self.outcomes.total(),
             outcomes=_by_outcome(self.outcomes),
@@ -323,7 +321,7 @@ class _Tally:
             retried=self.counts["retried"],
             kept=distribution(self.kept),
             kept_histogram=histogram(self.kept),
-            kinds={kind: self._kind(kind) for kind in KINDS},
+            kinds={kind: KindFigures(*(self.kinds[kind, name] for name in counts)) for kind in KINDS},
             length=self._length(),
             places=Places(**{name: tuple(words) for name, words in self.places.items()}),
             min_kept=self.min_kept,
@@ -334,10 +332,6 @@ class _Tally:
             spans=self.spans.result(),
             examples=examples,
         )
-
-    def _kind(self, kind: str) -> KindFigures:
-        figures = (self.kinds[kind, name] for name in ("blocks", "removed", "added", "with", "alone"))
-        return KindFigures(*figures)
 
     def _length(self) -> LengthFigures:
         words, characters = self.growth["words"], self.growth["characters"]
@@ -367,19 +361,14 @@ def _fetch(
         last = max(rows)
         for row, edit in enumerate(read()):
             if row in rows:
-                examples[row] = _example(edit)
+                texts = excerpt(edit.original, edit.edited)
+                examples[row] = Example(edit.id, edit.editor, edit.outcome.value, shorten(edit.prompt), *texts)
             if row == last:
                 break
     return {name: tuple(tuple(examples[row] for row in case) for case in of_name) for name, of_name in cases.items()}
 
 
-def _example(edit: Edit) -> Example:
-    original, edited = excerpt(edit.original, edit.edited)
-    return Example(edit.id, edit.editor, edit.outcome.value, shorten(edit.prompt), original, edited)
-
-
 BINS = 10
-
 STEPS = (1, 10, 40)
 """Words of growth or loss at which a bin begins."""
 
@@ -391,21 +380,16 @@ def distribution(values: Counter[int] | Counter[float]) -> Distribution:
     if not count:
         return Distribution(0)
     mean = math.fsum(value * times for value, times in ordered) / count
-    quantiles = tuple(_quantile(ordered, share * (count - 1)) for share in QUANTILES)
+    values_in_order, last = [value for value, _ in ordered], list(accumulate(times for _, times in ordered))
+
+    def at(place: float) -> float:
+        """The value at `place` in the sorted sequence of all values, counted from 0."""
+        below = math.floor(place)
+        low, high = (values_in_order[bisect_right(last, index)] for index in (below, math.ceil(place)))
+        return low + (place - below) * (high - low)
+
+    quantiles = tuple(at(share * (count - 1)) for share in QUANTILES)
     return Distribution(count, mean, float(ordered[0][0]), float(ordered[-1][0]), quantiles)
-
-
-def _quantile(ordered: list[tuple[int, int]] | list[tuple[float, int]], place: float) -> float:
-    """The value at `place` in the sorted sequence of all values, counted from 0."""
-    below = math.floor(place)
-    seen, low = 0, None
-    for value, times in ordered:
-        seen += times
-        if low is None and seen > below:
-            low = value
-        if low is not None and seen > math.ceil(place):
-            return low + (place - below) * (value - low)
-    return float(ordered[-1][0])
 
 
 def histogram(shares: Counter[float]) -> tuple[int, ...]:
@@ -418,24 +402,14 @@ def histogram(shares: Counter[float]) -> tuple[int, ...]:
 
 def growth_bins(changes: Counter[int]) -> tuple[GrowthBin, ...]:
     """Count changes of length by size, from the largest loss to the largest growth."""
-    edges: list[tuple[int | None, int | None]] = [
-        (None, -STEPS[-1]),
-        *((1 - b, -a) for a, b in reversed(list(pairwise(STEPS)))),
-        (0, 0),
-    ]
-    edges += [*((a, b - 1) for a, b in pairwise(STEPS)), (STEPS[-1], None)]
-    return tuple(
-        GrowthBin(
-            low,
-            high,
-            sum(
-                times
-                for change, times in changes.items()
-                if (low is None or low <= change) and (high is None or change <= high)
-            ),
-        )
-        for low, high in edges
-    )
+    grown = [*((a, b - 1) for a, b in pairwise(STEPS)), (STEPS[-1], None)]
+    shrunk = [(None if high is None else -high, -low) for low, high in reversed(grown)]
+    return tuple(GrowthBin(low, high, _between(changes, low, high)) for low, high in (*shrunk, (0, 0), *grown))
+
+
+def _between(changes: Counter[int], low: int | None, high: int | None) -> int:
+    inside = (n for change, n in changes.items() if (low is None or low <= change) and (high is None or change <= high))
+    return sum(inside)
 
 
 RESAMPLES = 1000
@@ -538,13 +512,10 @@ class Sample:
 
 
 GAP = " […] "
-
 AROUND = 120
 """Characters kept on each side of a change."""
-
 LONGEST_CHANGE = 400
 """Characters of a change that are shown."""
-
 LONGEST = 1600
 """Characters of both texts together after which an excerpt ends."""
 

@@ -1,11 +1,12 @@
 """The findings of an audit, in sentences with advice; those that need attention come first."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from redpencil.audit.audit import Audit, Editor
-from redpencil.audit.rules import RULES, rule_text
+from redpencil.audit.rules import rule_text
 from redpencil.records import EditOutcome
 
 ATTENTION: Final = {
@@ -46,6 +47,29 @@ _LENGTH_BIAS: Final = (
     "out, ask for corrections rather than additions, and watch the length in PPO."
 )
 _FEW: Final = "Few enough to leave in. Look at an example before you decide."
+_CONTRADICTIONS: Final = {
+    "edited_differently": (
+        "response{s} {were} edited in more than one way by one editor",
+        "Choose one edit of each: they pull in different directions.",
+    ),
+    "edited_or_left": (
+        "response{s} {were} edited in one row and found good in another by one editor",
+        "Look at them: either the edit was not needed, or the fault was overlooked.",
+    ),
+    "reversed": (
+        "pair{s} of texts {were} edited in both directions, each into the other",
+        "At least one of the two edits makes the response worse. Decide, and leave the other one out.",
+    ),
+    "swapped": (
+        "pair{s} of words {were} replaced in both directions, in edits of one prompt",
+        "Both words are blamed and both are praised. Look for taste without a fault, or for a wrong correction.",
+    ),
+}
+"""The rest of the sentence behind the number, and the advice, by the field of `Repeats`."""
+_DISAGREEMENTS: Final = {
+    "others_edited_differently": "response{s} edited in different ways by different editors",
+    "edited_or_left_by_others": "response{s} edited by one editor and found good by another",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,37 +112,38 @@ def rule_name(name: str) -> str:
     return name.replace("_", " ")
 
 
+def _shared(
+    name: str, part: int, whole: int, sentence: str, advice: str, limit: float = 0.0, mild: str | None = None
+) -> Iterator[Finding]:
+    """Yield a finding about `part` of `whole` unless it is 0; below `limit` it is a note with the `mild` advice."""
+    if part:
+        attention = part / whole >= limit
+        yield Finding(name, attention, sentence, advice if attention or mild is None else mild, part / whole)
+
+
 def _outcomes(audit: Audit) -> Iterator[Finding]:
+    rows = audit.rows
     if not audit.edits:
         yield Finding(
             "no edits",
             True,
-            f"None of {counted(audit.rows, 'row')} holds an edit.",
+            f"None of {counted(rows, 'row')} holds an edit.",
             "Rows with the outcome `edited`, an original and another text are edits; see the outcomes below.",
         )
     for outcome, advice in _NO_EDIT.items():
-        rows = audit.outcomes[outcome.value]
-        if rows:
-            share = rows / audit.rows
-            text = f"{share_text(rows, audit.rows)} of the rows ({rows:,}) have no edit: {outcome.value}."
-            yield Finding(outcome.value, share >= ATTENTION["answers without an edit"], text, advice, share)
+        count = audit.outcomes[outcome.value]
+        text = f"{share_text(count, rows)} of the rows ({count:,}) have no edit: {outcome.value}."
+        yield from _shared(outcome.value, count, rows, text, advice, ATTENTION["answers without an edit"])
     unusable = sum(audit.unusable.values())
-    if unusable:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in audit.unusable.items() if count)
-        text = f"{counted(unusable, 'row')} said to be edited cannot be learned from ({reasons})."
-        yield Finding("unusable", True, text, "They are skipped. Check what wrote them.", unusable / audit.rows)
-    if audit.blank_edits:
-        yield Finding(
-            "blank",
-            True,
-            f"{counted(audit.blank_edits, 'edit')} left nothing of the response and put nothing in its place.",
-            "An empty text would count as the better response. Training skips them; see whether that is meant.",
-            audit.blank_edits / audit.edits,
-        )
-    if audit.retried:
-        text = f"{share_text(audit.retried, audit.rows)} of the rows ({audit.retried:,}) were asked for twice."
-        advice = "The first answer kept too little. If these are many, the request does not say well what is wanted."
-        yield Finding("retried", False, text, advice, audit.retried / audit.rows)
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in audit.unusable.items() if count)
+    text = f"{counted(unusable, 'row')} said to be edited cannot be learned from ({reasons})."
+    yield from _shared("unusable", unusable, rows, text, "They are skipped. Check what wrote them.")
+    text = f"{counted(audit.blank_edits, 'edit')} left nothing of the response and put nothing in its place."
+    advice = "An empty text would count as the better response. Training skips them; see whether that is meant."
+    yield from _shared("blank", audit.blank_edits, audit.edits, text, advice)
+    text = f"{share_text(audit.retried, rows)} of the rows ({audit.retried:,}) were asked for twice."
+    advice = "The first answer kept too little. If these are many, the request does not say well what is wanted."
+    yield from _shared("retried", audit.retried, rows, text, advice, math.inf)
 
 
 def _kept(audit: Audit) -> Iterator[Finding]:
@@ -134,96 +159,43 @@ def _kept(audit: Audit) -> Iterator[Finding]:
 
 
 def _contradictions(audit: Audit) -> Iterator[Finding]:
-    repeats = audit.repeats
-    for name, repeated, (one, many, what), advice in (
-        (
-            "edited_differently",
-            repeats.edited_differently,
-            ("response was", "responses were", "edited in more than one way by one editor"),
-            "Choose one edit of each: they pull in different directions.",
-        ),
-        (
-            "edited_or_left",
-            repeats.edited_or_left,
-            ("response was", "responses were", "edited in one row and found good in another by one editor"),
-            "Look at them: either the edit was not needed, or the fault was overlooked.",
-        ),
-        (
-            "reversed",
-            repeats.reversed,
-            ("pair of texts was", "pairs of texts were", "edited in both directions, each into the other"),
-            "At least one of the two edits makes the response worse. Decide, and leave the other one out.",
-        ),
-        (
-            "swapped",
-            repeats.swapped,
-            ("pair of words was", "pairs of words were", "replaced in both directions, in edits of one prompt"),
-            "Both words are blamed and both are praised. Look for taste without a fault, or for a wrong correction.",
-        ),
-    ):
-        if repeated.groups:
-            share = repeated.rows / audit.rows
-            text = (
-                f"{repeated.groups:,} {one if repeated.groups == 1 else many} {what} ({counted(repeated.rows, 'row')})."
-            )
-            attention = share >= ATTENTION["repeated"]
-            yield Finding(
-                name, attention, text, advice if attention else "Few enough to look at each. " + advice, share
-            )
-    for name, repeated, what in (
-        ("others_edited_differently", repeats.others_edited_differently, "in different ways by different editors"),
-        ("edited_or_left_by_others", repeats.edited_or_left_by_others, "by one editor and found good by another"),
-    ):
-        if repeated.groups:
-            text = f"{counted(repeated.groups, 'response')} edited {what} ({counted(repeated.rows, 'row')})."
-            advice = "Expected where editors share responses; it says how far they agree."
-            yield Finding(name, False, text, advice, repeated.rows / audit.rows)
+    for name, (rest, advice) in _CONTRADICTIONS.items():
+        yield from _repeated(audit, name, rest, advice, ATTENTION["repeated"], "Few enough to look at each. " + advice)
+    for name, rest in _DISAGREEMENTS.items():
+        advice = "Expected where editors share responses; it says how far they agree."
+        yield from _repeated(audit, name, rest, advice, math.inf)
 
 
 def _duplicates(audit: Audit) -> Iterator[Finding]:
-    repeats, rows = audit.repeats, audit.rows
-    if repeats.ids.groups:
-        rows_of = counted(repeats.ids.rows, "row")
-        text = f"{counted(repeats.ids.groups, 'id')} on more than one row of one editor ({rows_of})."
-        yield Finding("ids", True, text, "Give each row an id of its own.", repeats.ids.rows / rows)
-    if repeats.edits.groups:
-        share = repeats.edits.rows / rows
-        rows_of = counted(repeats.edits.rows, "row")
-        text = f"{counted(repeats.edits.groups, 'edit')} on more than one row of one editor ({rows_of})."
-        advice = "Keep one of each: copies weigh more, and may stand in training and validation data at once."
-        attention = share >= ATTENTION["repeated"]
-        yield Finding(
-            "edits", attention, text, advice if attention else "Few; where it matters keep one of each.", share
-        )
-    if repeats.responses.groups:
-        rows_of = counted(repeats.responses.rows, "row")
-        text = f"{counted(repeats.responses.groups, 'response')} on more than one row ({rows_of})."
-        advice = "Keep the rows of one response together when data are split."
-        yield Finding("responses", False, text, advice, repeats.responses.rows / rows)
+    rest = "id{s} on more than one row of one editor"
+    yield from _repeated(audit, "ids", rest, "Give each row an id of its own.")
+    rest = "edit{s} on more than one row of one editor"
+    advice = "Keep one of each: copies weigh more, and may stand in training and validation data at once."
+    mild = "Few; where it matters keep one of each."
+    yield from _repeated(audit, "edits", rest, advice, ATTENTION["repeated"], mild)
+    advice = "Keep the rows of one response together when data are split."
+    yield from _repeated(audit, "responses", "response{s} on more than one row", advice, math.inf)
+
+
+def _repeated(
+    audit: Audit, name: str, rest: str, advice: str, limit: float = 0.0, mild: str | None = None
+) -> Iterator[Finding]:
+    """Yield the finding about the groups of rows of that name, whose number `rest` continues to a sentence."""
+    repeated = getattr(audit.repeats, name)
+    one = repeated.groups == 1
+    rest = rest.format(s="" if one else "s", were="was" if one else "were")
+    text = f"{repeated.groups:,} {rest} ({counted(repeated.rows, 'row')})."
+    yield from _shared(name, repeated.rows, audit.rows, text, advice, limit, mild)
 
 
 def _length(audit: Audit) -> Iterator[Finding]:
     length, edits = audit.length, audit.edits
-    if length.only_append:
-        share = length.only_append / edits
-        attention = share >= ATTENTION["only_append"]
-        yield Finding(
-            "only_append",
-            attention,
-            f"{share_text(length.only_append, edits)} of the edits only append: they add at the end, no more.",
-            _LENGTH_BIAS if attention else _FEW,
-            share,
-        )
-    if length.only_cut_the_end:
-        share = length.only_cut_the_end / edits
-        attention = share >= ATTENTION["only_append"]
-        yield Finding(
-            "only_cut_the_end",
-            attention,
-            f"{share_text(length.only_cut_the_end, edits)} of the edits only cut the end off.",
-            _FEW if not attention else "What is learned may be to stop early. See whether the end was at fault.",
-            share,
-        )
+    text = f"{share_text(length.only_append, edits)} of the edits only append: they add at the end, no more."
+    yield from _shared("only_append", length.only_append, edits, text, _LENGTH_BIAS, ATTENTION["only_append"], _FEW)
+    cut = length.only_cut_the_end
+    text = f"{share_text(cut, edits)} of the edits only cut the end off."
+    advice = "What is learned may be to stop early. See whether the end was at fault."
+    yield from _shared("only_cut_the_end", cut, edits, text, advice, ATTENTION["only_append"], _FEW)
     growth = (length.words_after - length.words_before) / length.words_before
     for more, count, way in ((growth, length.longer, "longer"), (-growth, length.shorter, "shorter")):
         if more >= ATTENTION["growth"] and count / edits >= ATTENTION["direction"]:
@@ -233,15 +205,12 @@ def _length(audit: Audit) -> Iterator[Finding]:
 
 
 def _not_minimal(audit: Audit) -> Iterator[Finding]:
-    for name in RULES:
-        count = audit.broken_rules[name]
-        if count:
-            share = count / audit.edits
-            limit = ATTENTION["rewritten" if name == "rewritten" else "rule"]
-            does = rule_text(name, audit.min_kept)
-            text = f"{share_text(count, audit.edits)} of the edits ({count:,}) are {rule_name(name)}: each {does}."
-            attention = share >= limit or name == "wrapped"
-            yield Finding(name, attention, text, _RULE_ADVICE[name] if attention else _FEW, share)
+    limits = {"rewritten": ATTENTION["rewritten"], "wrapped": 0.0}
+    for name, count in audit.broken_rules.items():
+        does = rule_text(name, audit.min_kept)
+        text = f"{share_text(count, audit.edits)} of the edits ({count:,}) are {rule_name(name)}: each {does}."
+        limit = limits.get(name, ATTENTION["rule"])
+        yield from _shared(name, count, audit.edits, text, _RULE_ADVICE[name], limit, _FEW)
 
 
 def _places(audit: Audit) -> Iterator[Finding]:
@@ -275,10 +244,9 @@ def _unlike(name: str, noun: str, editors: Sequence[tuple[int, Editor, float]]) 
         ]
         more = f" and {len(editors) - SHOWN_EDITORS} more" if len(editors) > SHOWN_EDITORS else ""
         text = f"Editors whose edits {noun} far more often than those of others: {', '.join(few)}{more}."
-        whose = (
-            "this editor's edits, or at its template," if len(editors) == 1 else "each one's edits, or at its template,"
-        )
-        yield Finding(f"editor {name}", True, text, f"Look at {whose} before you use them.")
+        whose = "this editor's" if len(editors) == 1 else "each one's"
+        advice = f"Look at {whose} edits, or at its template, before you use them."
+        yield Finding(f"editor {name}", True, text, advice)
 
 
 def _labelled(audit: Audit) -> Iterator[Finding]:

@@ -121,22 +121,20 @@ class RepeatTally:
         edited, left = np.flatnonzero(states == _EDITED), np.flatnonzero(states == _UNCHANGED)
         differing = [_differing(keys[edited], targets[edited], edited) for keys in (of_editors, sources)]
         mixed = [_edited_or_left(keys, edited, left) for keys in (of_editors, sources)]
+        pairs = _combined(np.minimum(sources, targets), np.maximum(sources, targets))[edited]
+        swaps = np.array(self._swaps, dtype=np.uint64)
+        forward = np.frombuffer(bytes(self._forward), dtype=np.bool_)
         return Repeats(
             ids=_repeated(ids, np.arange(len(ids)), examples),
             responses=_repeated(sources, np.arange(len(sources)), examples),
             edits=_repeated(_combined(of_editors, targets)[edited], edited, examples),
             edited_differently=_groups_of(*differing[0], examples),
             edited_or_left=_groups_of(*mixed[0], examples),
-            reversed=_reversed(sources[edited], targets[edited], edited, examples),
-            swapped=self._swapped(examples),
+            reversed=_both_ways(pairs, sources[edited] < targets[edited], edited, examples),
+            swapped=_both_ways(swaps, forward, np.array(self._swap_rows, dtype=np.int64), examples),
             others_edited_differently=_groups_of(*_without(*differing[1], differing[0][0]), examples),
             edited_or_left_by_others=_groups_of(*_without(*mixed[1], mixed[0][0]), examples),
         )
-
-    def _swapped(self, examples: int) -> Groups:
-        keys = np.array(self._swaps, dtype=np.uint64)
-        rows = np.array(self._swap_rows, dtype=np.int64)
-        return _both_ways(keys, np.frombuffer(bytes(self._forward), dtype=np.uint8), rows, examples)
 
 
 def _combined(first: Hashes, second: Hashes) -> Hashes:
@@ -195,16 +193,11 @@ def _without(
     return [groups[at] for at in kept], [shown[at] for at in kept]
 
 
-def _reversed(sources: Hashes, targets: Hashes, rows: Rows, examples: int) -> Groups:
-    keys = _combined(np.minimum(sources, targets), np.maximum(sources, targets))
-    return _both_ways(keys, (sources < targets).astype(np.uint8), rows, examples)
-
-
-def _both_ways(keys: Hashes, forward: npt.NDArray[np.uint8], rows: Rows, examples: int) -> Groups:
+def _both_ways(keys: Hashes, forward: npt.NDArray[np.bool_], rows: Rows, examples: int) -> Groups:
     """Groups with the same key that have a row of each direction, unless both are the same row."""
     groups, shown = [], []
     for group in _groups(keys):
-        there, back = (np.sort(rows[group[forward[group] == way]]) for way in (1, 0))
+        there, back = (np.sort(rows[group[forward[group] == way]]) for way in (True, False))
         if len(there) and len(back) and (there[0] != back[0] or there[-1] != back[-1]):
             groups.append(rows[group])
             shown.append(sorted((there[0], back[0] if there[0] != back[0] else back[-1])))

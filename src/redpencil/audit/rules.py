@@ -6,7 +6,7 @@ A rule sees only words, so a broken rule is a reason to look at an edit, not a v
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -213,22 +213,22 @@ def _plain(text: str) -> str:
     return "".join(_PUNCTUATION.sub("", text).split()).casefold()
 
 
-def _bag(words: Words, spans: Iterable[Span]) -> Counter[str]:
-    """Count the words of some spans that have letters or digits."""
-    return Counter(word.casefold() for span in spans for word in words.between(span) if has_letters(word))
+def _bag(words: Words, spans: Iterable[Span], counts: Callable[[str], bool]) -> Counter[str]:
+    """Count the words of some spans, whatever their case, for which `counts` holds."""
+    return Counter(word.casefold() for span in spans for word in words.between(span) if counts(word))
 
 
 def _reordered(edit: Measures) -> bool:
-    removed = _bag(edit.original, (piece.original for piece in edit.pieces))
-    return bool(removed) and removed == _bag(edit.edited, (piece.edited for piece in edit.pieces))
+    removed = _bag(edit.original, (piece.original for piece in edit.pieces), has_letters)
+    return bool(removed) and removed == _bag(edit.edited, (piece.edited for piece in edit.pieces), has_letters)
 
 
 def _put_back(edit: Measures) -> bool:
     removed = back = 0
     for pieces in _stretches(edit.pieces):
-        before = _content(edit.original, (piece.original for piece in pieces))
+        before = _bag(edit.original, (piece.original for piece in pieces), is_content)
         removed += before.total()
-        back += (before & _content(edit.edited, (piece.edited for piece in pieces))).total()
+        back += (before & _bag(edit.edited, (piece.edited for piece in pieces), is_content)).total()
     return back >= _PUT_BACK and 2 * back >= removed
 
 
@@ -241,10 +241,6 @@ def _stretches(pieces: Iterable[Piece]) -> list[list[Piece]]:
         else:
             stretches.append([piece])
     return stretches
-
-
-def _content(words: Words, spans: Iterable[Span]) -> Counter[str]:
-    return Counter(word.casefold() for span in spans for word in words.between(span) if is_content(word))
 
 
 def _rephrased(edit: Measures) -> bool:

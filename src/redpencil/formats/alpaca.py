@@ -10,7 +10,7 @@ annotations have instruction, output_1, generator_1, output_2, generator_2, anno
 number between them, 0 or 1.5 for a tie, and null where the annotator gave no answer.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from redpencil.formats.base import (
     UNDECIDED,
@@ -26,6 +26,7 @@ from redpencil.formats.base import (
 )
 from redpencil.formats.conversations import Prompted
 from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
+from redpencil.records import full_prompt
 
 _PAIR = ("instruction", "output_1", "output_2", "preference")
 _OUTPUT = ("instruction", "output")
@@ -44,7 +45,7 @@ def _pair_of(row: Values) -> PreferencePair | Nothing:
 
 def _prompted(row: Values) -> Prompted:
     instruction, input_ = text(row, "instruction"), optional_text(row, "input")
-    return Prompted(f"{instruction}\n\n{input_}", {"instruction": instruction}) if input_ else Prompted(instruction)
+    return Prompted(full_prompt(instruction, input_), {"instruction": instruction} if input_ else {})
 
 
 def _side(row: Values, prompt: Prompted, number: int) -> Side:
@@ -69,12 +70,8 @@ def _response(row: Values) -> Draft:
 _PAIRS = pair_readers(_pair_of, _PAIR)
 
 
-def _responses(row: Values) -> Iterator[Draft | Nothing]:
-    yield from [_response(row)] if "output" in row else _PAIRS[Kind.RESPONSES].read(row)
-
-
-def _examples(row: Values) -> Iterator[Draft | Nothing]:
-    yield from [_output(row)] if "output" in row else _PAIRS[Kind.EXAMPLES].read(row)
+def _reader(kind: Kind, draft: Callable[[Values], Draft]) -> Reader:
+    return Reader((_PAIR, _OUTPUT), lambda row: [draft(row)] if "output" in row else _PAIRS[kind].read(row))
 
 
 def _prompts(row: Values) -> Iterator[Draft | Nothing]:
@@ -84,8 +81,8 @@ def _prompts(row: Values) -> Iterator[Draft | Nothing]:
 
 _READERS = {
     **_PAIRS,
-    Kind.RESPONSES: Reader((_PAIR, _OUTPUT), _responses),
-    Kind.EXAMPLES: Reader((_PAIR, _OUTPUT), _examples),
+    Kind.RESPONSES: _reader(Kind.RESPONSES, _response),
+    Kind.EXAMPLES: _reader(Kind.EXAMPLES, _output),
     Kind.PROMPTS: Reader((("instruction",),), _prompts),
 }
 

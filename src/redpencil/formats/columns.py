@@ -22,7 +22,7 @@ from redpencil.formats.base import (
     one_or_two,
     text,
 )
-from redpencil.formats.conversations import messages_in, prompt_of
+from redpencil.formats.conversations import prompt_in
 from redpencil.formats.values import read_meta
 from redpencil.records import Preference, parse_record
 
@@ -37,10 +37,7 @@ FIELDS = (
 """Names with a meaning: fields of records, and keys that other commands read from `meta`."""
 _PREFERENCES = {str(one): one for one in Preference}
 """Includes `none`, which is not a verdict."""
-_NATURAL = (
-    *((_NEEDS[kind], kind) for kind in (Kind.EDITS, Kind.COMPARISONS, Kind.RESPONSES)),
-    ((), Kind.PROMPTS),
-)
+_NATURAL = (*((_NEEDS[kind], kind) for kind in (Kind.EDITS, Kind.COMPARISONS, Kind.RESPONSES)), ((), Kind.PROMPTS))
 
 
 def renamed(row: Values, columns: Mapping[str, str]) -> dict[str, Any]:
@@ -84,18 +81,11 @@ def listed(columns: Values) -> str:
 
 def _named(kind: Kind) -> Read:
     def read(row: Values) -> Iterator[Draft | Nothing]:
-        prompt = prompt_of(messages_in(row["prompt"], "prompt"), "prompt")
+        prompt = prompt_in(row, "prompt")
         values: dict[str, Any] = {"prompt": prompt.text}
-        for name in _NEEDS[kind]:
-            if name == "preference":
-                preference = _preference(row)
-                if preference is None:
-                    yield Nothing(UNDECIDED)
-                    return
-                values[name] = preference
-            elif name != "prompt":
-                values[name] = text(row, name)
-        yield Draft(values, frozenset(values), prompt.meta)
+        others = [name for name in _NEEDS[kind] if name != "prompt"]
+        values |= {name: _preference(row) if name == "preference" else text(row, name) for name in others}
+        yield Nothing(UNDECIDED) if None in values.values() else Draft(values, frozenset(values), prompt.meta)
 
     return read
 

@@ -100,6 +100,11 @@ def prompt_of(messages: Sequence[Message], column: str) -> Prompted:
     return Prompted(text, {} if is_text else {"messages": [dict(message) for message in messages]})
 
 
+def prompt_in(row: Mapping[str, Any], column: str) -> Prompted:
+    """Read a prompt, a text or a list of messages, as `messages_in` and `prompt_of` do."""
+    return prompt_of(messages_in(row[column], column), column)
+
+
 def answer_in(messages: Sequence[Message], column: str) -> Answered:
     """Split a conversation into its last message, the answer, and the messages before it.
 

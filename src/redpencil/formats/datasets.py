@@ -18,19 +18,12 @@ HUB: Final = "hf://"
 """The prefix of a data set of the Hub; nothing else ever uses the network."""
 
 _GZIP: Final = b"\x1f\x8b"
-
 _PARQUET: Final = b"PAR1"
-
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-
 _DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
-
 _HEAD: Final = 1 << 16
-
 _BATCH: Final = 64
-
 _BUFFER: Final = 1 << 20
-
 _WRITE_AGAIN: Final = "write the file again"
 
 
@@ -58,9 +51,7 @@ def _opened(address: str, split: str | None, config: str | None, held: ExitStack
     path = Path(address)
     if not path.exists():
         raise RedpencilError(
-            "no such file or folder",
-            file=address,
-            hint=f"check the path; a data set of the Hub is `{HUB}OWNER/NAME`",
+            "no such file or folder", file=address, hint=f"check the path; a data set of the Hub is `{HUB}OWNER/NAME`"
         )
     if path.is_dir():
         return open_folder(path, split, config)
@@ -91,9 +82,11 @@ def _text(path: Path, raw: BinaryIO, zipped: bool) -> Source:
         head = text_files.first_bytes(stream, path, _HEAD).removeprefix(_BYTE_ORDER_MARK).lstrip()
         rows = (text_files.array_rows if head[:1] == b"[" else text_files.json_rows)(stream, path)
     total = max(1, path.stat().st_size // 1000)
-    return Source(
-        path.name.split(".")[0] or path.name, str(path), rows, lambda: (min(raw.tell() // 1000, total), total)
-    )
+    return Source(_name(path), str(path), rows, lambda: (min(raw.tell() // 1000, total), total))
+
+
+def _name(path: Path) -> str:
+    return path.name.split(".")[0] or path.name
 
 
 @contextmanager
@@ -103,31 +96,23 @@ def open_parquet(path: Path) -> Iterator[Source]:
     Raises:
         RedpencilError: if pyarrow is missing, the file is damaged, or two columns have one name.
     """
-    parquet = _library("pyarrow.parquet", "Parquet")
-    try:
+    parquet = library("pyarrow.parquet", "Parquet")
+    with _library_errors(path, "not a whole Parquet file", _WRITE_AGAIN):
         table = parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
-    except Exception as error:  # pyarrow raises OSError and its own classes alike
-        raise _library_error(path, "not a whole Parquet file", error, _WRITE_AGAIN) from None
     seen = [0]
     with table:
         twice = [name for name, count in Counter(table.schema_arrow.names).items() if count > 1]
         if twice:
             raise RedpencilError("two columns have one name", file=path, field=twice[0], hint="rename one of them")
-        yield Source(
-            path.name.split(".")[0] or path.name,
-            str(path),
-            _parquet_rows(table, path, seen),
-            lambda: (seen[0], table.metadata.num_rows),
-        )
+        rows = _parquet_rows(table, path, seen)
+        yield Source(_name(path), str(path), rows, lambda: (seen[0], table.metadata.num_rows))
 
 
 def _parquet_rows(table: Any, path: Path, seen: list[int]) -> Rows:
     batches = table.iter_batches(batch_size=_BATCH)
     while True:
-        try:
+        with _library_errors(path, f"damaged after row {seen[0]}", _WRITE_AGAIN):
             batch = next(batches, None)
-        except Exception as error:  # as above
-            raise _library_error(path, f"damaged after row {seen[0]}", error, _WRITE_AGAIN) from None
         if batch is None:
             return
         yield from _batch_rows(batch, path, seen)
@@ -142,10 +127,7 @@ def _batch_rows(batch: Any, path: Path, seen: list[int]) -> Rows:
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             try:
                 row[name] = column[at].as_py()
-            except (
-                ValueError,
-                OverflowError,
-            ) as error:  # bytes in a text column that are not UTF-8; a date out of range
+            except (ValueError, OverflowError) as error:  # such as bytes that are not UTF-8, or a date out of range
                 problem = place.error(
                     f"a value that cannot be read ({error})", field=name, hint="correct the value, or convert the file"
                 )
@@ -161,12 +143,10 @@ def open_folder(path: Path, split: str | None, config: str | None) -> Source:
     """
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return _saved(path, split)
-    _library("datasets", "a folder of data")
+    library("datasets", "a folder of data")
     _refuse_addresses(path)
     # The library takes a relative path such as `json` for the name of one of its own readers.
-    splits = _streamed(str(path.absolute()), config, str(path), "check the folder and --name")
-    chosen, unread = _chosen(splits, split, str(path))
-    return _source(splits[chosen], f"{path.name}-{chosen}", str(path), unread=unread)
+    return _streamed(str(path.absolute()), split, config, path.name, str(path), "check the folder and --name")
 
 
 def open_hub(address: str, split: str | None, config: str | None) -> Source:
@@ -180,19 +160,15 @@ def open_hub(address: str, split: str | None, config: str | None) -> Source:
         raise RedpencilError("not the name of a data set", file=address, hint=f"write {HUB}OWNER/NAME")
     hint = "check the name, --name and the network; log in with `hf auth login` where it asks for that"
     # With its prefix, so that the library does not open a folder of that name on this machine instead.
-    splits = _streamed(f"{HUB}datasets/{name}", config, address, hint)
-    chosen, unread = _chosen(splits, split, address)
-    return _source(splits[chosen], f"{name.split('/')[-1]}-{chosen}", address, unread=unread)
+    return _streamed(f"{HUB}datasets/{name}", split, config, name.split("/")[-1], address, hint)
 
 
 def _refuse_addresses(folder: Path) -> None:
     """Refuse a folder whose README names data elsewhere, which the library would fetch."""
     for name, read in (("README.md", import_module("huggingface_hub").metadata_load), (".huggingface.yaml", _yaml)):
         file = folder / name
-        try:
+        with _library_errors(file, "cannot read how it describes the data", "correct or remove it"):
             about = read(file) if file.is_file() else None
-        except Exception as error:  # the readers raise many classes
-            raise _library_error(file, "cannot read how it describes the data", error, "correct or remove it") from None
         configs = about.get("configs") if isinstance(about, dict) else None
         if "://" in str(configs):
             raise RedpencilError(
@@ -208,11 +184,9 @@ def _yaml(path: Path) -> Any:
 
 
 def _saved(path: Path, split: str | None) -> Source:
-    datasets = _library("datasets", "a saved data set")
-    try:
+    datasets = library("datasets", "a saved data set")
+    with _library_errors(path, "cannot open the saved data set", "save it again"):
         data = datasets.load_from_disk(str(path))
-    except Exception as error:  # the library raises many classes
-        raise _library_error(path, "cannot open the saved data set", error, "save it again") from None
     unread: tuple[str, ...] = ()
     name = path.name
     if isinstance(data, dict):
@@ -223,14 +197,13 @@ def _saved(path: Path, split: str | None) -> Source:
     return _source(data.to_iterable_dataset(), name, str(path), len(data), unread)
 
 
-def _streamed(opened: str, config: str | None, place: str, hint: str) -> Mapping[str, Any]:
-    """Open the splits of a data set without reading any rows."""
-    datasets = _library("datasets", "a data set")
-    try:
+def _streamed(opened: str, split: str | None, config: str | None, name: str, place: str, hint: str) -> Source:
+    """Open a split of a data set without reading any rows."""
+    datasets = library("datasets", "a data set")
+    with _library_errors(place, "cannot open the data set", hint):
         splits: Mapping[str, Any] = datasets.load_dataset(opened, config, streaming=True)
-    except Exception as error:  # the library raises many classes
-        raise _library_error(place, "cannot open the data set", error, hint) from None
-    return splits
+    chosen, unread = _chosen(splits, split, place)
+    return _source(splits[chosen], f"{name}-{chosen}", place, unread=unread)
 
 
 def _chosen(splits: Mapping[str, Any], split: str | None, place: str) -> tuple[str, tuple[str, ...]]:
@@ -250,20 +223,23 @@ def _source(data: Any, name: str, place: str, total: int = 0, unread: tuple[str,
     return Source(name, place, _data_set_rows(plain, place, seen), lambda: (seen[0], total), unread)
 
 
-def _data_set_rows(found: Iterable[Any], file: str, seen: list[int]) -> Rows:
-    rows = iter(found)
+def _data_set_rows(data: Iterable[Any], file: str, seen: list[int]) -> Rows:
+    rows = iter(data)
     while True:
-        try:
+        with _library_errors(file, f"cannot read past row {seen[0]}", "correct the data set"):
             row = next(rows, None)
-        except Exception as error:  # the library raises many classes
-            raise _library_error(file, f"cannot read past row {seen[0]}", error, "correct the data set") from None
         if row is None:
             return
         seen[0] += 1
         yield SourceRow(Place(file, seen[0]), dict(row))
 
 
-def _library(module: str, what: str) -> Any:
+def library(module: str, what: str) -> Any:
+    """Import a module of the extra `data`, for which there is a hint where it is missing.
+
+    Raises:
+        RedpencilError: if it is missing.
+    """
     try:
         return import_module(module)
     except ImportError:
@@ -271,6 +247,11 @@ def _library(module: str, what: str) -> Any:
         raise RedpencilError(f"{what} needs {name}", hint="pip install 'redpencil[data]'") from None
 
 
-def _library_error(file: str | Path, problem: str, error: Exception, hint: str) -> RedpencilError:
-    message = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return RedpencilError(f"{problem} ({message})", file=file, hint=hint)
+@contextmanager
+def _library_errors(file: str | Path, problem: str, hint: str) -> Iterator[None]:
+    """Turn whatever a library raises, of many classes, into an error that begins with `problem`."""
+    try:
+        yield
+    except Exception as error:
+        message = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise RedpencilError(f"{problem} ({message})", file=file, hint=hint) from None

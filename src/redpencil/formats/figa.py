@@ -38,7 +38,7 @@ from redpencil.alignment.words import Span, diff_words
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import Draft, Format, Kind, Reader, Row, Unfit, Values, no_correction, optional_text, text
 from redpencil.formats.values import meta_text, read_meta
-from redpencil.records import Edit, parse_record
+from redpencil.records import Edit, full_prompt, parse_record
 from redpencil.runs import read_json
 
 DERIVED = frozenset(
@@ -153,31 +153,27 @@ def figa_row(edit: Edit, weights: Weights, cutter: Cutter | None = None) -> Row 
 
 def _of_words(edit: Edit, weights: Weights) -> Row:
     blocks = diff_words(edit.original, edit.edited)
-    original = [(block.original, block.kind != "equal") for block in blocks if block.kind != "insert"]
-    revised = [(block.edited, block.kind != "equal") for block in blocks if block.kind != "delete"]
-    return _columns(
-        [span for span, _ in original],
-        _original_weights([changed for _, changed in original], weights),
-        [span for span, _ in revised],
-        _revised_weights([changed for _, changed in revised], weights),
-    )
+    original = [block for block in blocks if block.kind != "insert"]
+    revised = [block for block in blocks if block.kind != "delete"]
+    losses = _original_weights([block.kind != "equal" for block in original], weights)
+    gains = _revised_weights([block.kind != "equal" for block in revised], weights)
+    return {
+        **_columns("original", [block.original for block in original], losses),
+        **_columns("revised", [block.edited for block in revised], gains),
+    }
 
 
 def _of_tokens(edit: Edit, weights: Weights, cutter: Cutter) -> Row:
     original = cutter.response(edit.original, finished=edit.meta.get("finished", True) is not False)
     revised = cutter.response(edit.edited)
     masks = token_masks(edit.original, edit.edited, original, revised)
-    gains = _revised_weights(masks.chosen_changed[:-1], weights)
+    gains = [*_revised_weights(masks.chosen_changed[:-1], weights), weights.alpha]
     return {
         "prompt_ids": cutter.prompt_ids(edit.prompt),
         "original_ids": list(original.ids),
         "revised_ids": list(revised.ids),
-        **_columns(
-            original.offsets,
-            _original_weights(masks.rejected_changed, weights),
-            revised.offsets,
-            [*gains, weights.alpha],
-        ),
+        **_columns("original", original.offsets, _original_weights(masks.rejected_changed, weights)),
+        **_columns("revised", revised.offsets, gains),
     }
 
 
@@ -189,18 +185,8 @@ def _revised_weights(changed: Sequence[bool], weights: Weights) -> list[float]:
     return [weights.alpha if flag else weights.kept for flag in changed]
 
 
-def _columns(
-    original_spans: Sequence[Span],
-    original_weights: list[float],
-    revised_spans: Sequence[Span],
-    revised_weights: list[float],
-) -> Row:
-    return {
-        "original_spans": [list(span) for span in original_spans],
-        "original_weights": original_weights,
-        "revised_spans": [list(span) for span in revised_spans],
-        "revised_weights": revised_weights,
-    }
+def _columns(side: str, spans: Sequence[Span], weights: list[float]) -> Row:
+    return {f"{side}_spans": [list(span) for span in spans], f"{side}_weights": weights}
 
 
 def edit_of_row(row: Mapping[str, Any]) -> Edit:
@@ -214,7 +200,7 @@ def edit_of_row(row: Mapping[str, Any]) -> Edit:
     prompt, input_ = text(row, "instruction"), optional_text(row, "input")
     own = {"instruction", "input", "original_output", "revised_output", "meta"} | DERIVED
     record: Row = {key: value for key, value in row.items() if key not in own}
-    record["prompt"] = f"{prompt}\n\n{input_}" if input_ else prompt
+    record["prompt"] = full_prompt(prompt, input_)
     record["original"], record["edited"] = text(row, "original_output"), text(row, "revised_output")
     others = {key: row[key] for key in ("prompt", "original", "edited") if key in row}
     meta = read_meta(row.get("meta"))

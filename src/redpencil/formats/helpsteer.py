@@ -11,7 +11,7 @@
 from collections.abc import Iterator
 
 from redpencil.formats.base import UNDECIDED, Draft, Format, Kind, Nothing, Reader, Values, expected, number, text
-from redpencil.formats.conversations import Prompted, messages_in, prompt_of
+from redpencil.formats.conversations import prompt_in
 from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
 from redpencil.records import Preference
 
@@ -46,7 +46,7 @@ def _corrected(row: Values) -> PreferencePair | Nothing:
 
 
 def _pair(row: Values, first: str, second: str, preference: Preference, editor: str = "") -> PreferencePair:
-    prompt = _prompt(row)
+    prompt = prompt_in(row, "context")
     return PreferencePair(
         Side(prompt, text(row, first), frozenset({first})),
         Side(prompt, text(row, second), frozenset({second})),
@@ -57,17 +57,13 @@ def _pair(row: Values, first: str, second: str, preference: Preference, editor: 
     )
 
 
-def _prompt(row: Values) -> Prompted:
-    return prompt_of(messages_in(row["context"], "context"), "context")
-
-
 _PAIRS = pair_readers(_preferred, _PREFERENCE, _EDIT, _QUALITY)
 _CORRECTED = pair_readers(_corrected, _EDIT, _QUALITY, _PREFERENCE)
 
 
 def _responses(row: Values) -> Iterator[Draft | Nothing]:
     if not {"original_response", "response1"} & row.keys():
-        prompt = _prompt(row)
+        prompt = prompt_in(row, "context")
         fields = {"prompt": prompt.text, "response": text(row, "response")}
         yield Draft(fields, frozenset(_FEEDBACK), prompt.meta)
     else:
@@ -75,7 +71,7 @@ def _responses(row: Values) -> Iterator[Draft | Nothing]:
 
 
 def _prompts(row: Values) -> Iterator[Draft | Nothing]:
-    prompt = _prompt(row)
+    prompt = prompt_in(row, "context")
     yield Draft({"prompt": prompt.text}, frozenset({"context"}), prompt.meta)
 
 
@@ -89,9 +85,5 @@ HELPSTEER3 = Format(
         Kind.EXAMPLES: _CORRECTED[Kind.EXAMPLES],
         Kind.PROMPTS: Reader((("context",),), _prompts),
     },
-    natural=(
-        (("original_response",), Kind.EDITS),
-        (("response",), Kind.RESPONSES),
-        ((), Kind.COMPARISONS),
-    ),
+    natural=((("original_response",), Kind.EDITS), (("response",), Kind.RESPONSES), ((), Kind.COMPARISONS)),
 )

@@ -7,7 +7,7 @@ comparison, since neither can be better; as an edit they are a response that was
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from redpencil.formats.base import Columns, Draft, Kind, Nothing, Reader, Values
@@ -65,12 +65,13 @@ class PreferencePair:
 
 
 ReadPair = Callable[[Values], PreferencePair | Nothing]
+DraftPair = Callable[[PreferencePair], Draft | Nothing]
 
 
 def pair_readers(read_pair: ReadPair, *needs: Columns) -> dict[Kind, Reader]:
     """Make readers of all kinds from a function that reads a row as a preference pair."""
 
-    def reader(draft: Callable[[PreferencePair], Draft | Nothing]) -> Reader:
+    def reader(draft: DraftPair) -> Reader:
         def read(row: Values) -> Iterator[Draft | Nothing]:
             pair = read_pair(row)
             yield pair if isinstance(pair, Nothing) else draft(pair)
@@ -86,24 +87,27 @@ def _comparison(pair: PreferencePair) -> Draft | Nothing:
         return Nothing(APART)
     if first.text == second.text and pair.preference is not Preference.TIE:
         return Nothing(SAME)
+    prompt = first.prompt.text
     return Draft(
-        {
-            "prompt": first.prompt.text,
-            "first": first.text,
-            "second": second.text,
-            "preference": pair.preference,
-        },
+        {"prompt": prompt, "first": first.text, "second": second.text, "preference": pair.preference},
         pair.shared | first.used | second.used | pair.settled,
         {**pair.meta, **first.prompt.meta, **first.meta, **second.meta},
         {"annotator": pair.annotator},
     )
 
 
-def _edit(pair: PreferencePair) -> Draft | Nothing:
-    ranked = _ranked(pair)
-    if ranked is None:
-        return Nothing(TIE)
-    better, worse = ranked
+def _ranked(draft: Callable[[PreferencePair, Side, Side], Draft | Nothing]) -> DraftPair:
+    """Make a function of a pair from one that also takes its better and its other side; a tie gives no record."""
+
+    def of_pair(pair: PreferencePair) -> Draft | Nothing:
+        if pair.preference is Preference.FIRST:
+            return draft(pair, pair.first, pair.second)
+        return draft(pair, pair.second, pair.first) if pair.preference is Preference.SECOND else Nothing(TIE)
+
+    return of_pair
+
+
+def _edit(pair: PreferencePair, better: Side, worse: Side) -> Draft | Nothing:
     if better.prompt != worse.prompt:
         return Nothing(APART)
     outcome = EditOutcome.UNCHANGED if better.text == worse.text else EditOutcome.EDITED
@@ -115,28 +119,18 @@ def _edit(pair: PreferencePair) -> Draft | Nothing:
     )
 
 
-def _response(pair: PreferencePair) -> Draft | Nothing:
-    ranked = _ranked(pair)
-    if ranked is None:
-        return Nothing(TIE)
-    side = ranked[1]
-    return Draft(
-        {"prompt": side.prompt.text, "response": side.text},
-        pair.shared | side.used | ({side.model_column} if side.model else set()),
-        {**pair.meta, **side.prompt.meta, **side.meta},
-        {"model": side.model},
+def _response(pair: PreferencePair, _: Side, worse: Side) -> Draft:
+    draft = _example(pair, worse, worse)
+    return replace(
+        draft, used=draft.used | ({worse.model_column} if worse.model else set()), defaults={"model": worse.model}
     )
 
 
-def _example(pair: PreferencePair) -> Draft | Nothing:
-    ranked = _ranked(pair)
-    if ranked is None:
-        return Nothing(TIE)
-    side = ranked[0]
+def _example(pair: PreferencePair, better: Side, _: Side) -> Draft:
     return Draft(
-        {"prompt": side.prompt.text, "response": side.text},
-        pair.shared | side.used,
-        {**pair.meta, **side.prompt.meta, **side.meta},
+        {"prompt": better.prompt.text, "response": better.text},
+        pair.shared | better.used,
+        {**pair.meta, **better.prompt.meta, **better.meta},
     )
 
 
@@ -147,18 +141,10 @@ def _prompt(pair: PreferencePair) -> Draft | Nothing:
     return Draft({"prompt": first.prompt.text}, pair.shared, {**pair.meta, **first.prompt.meta})
 
 
-def _ranked(pair: PreferencePair) -> tuple[Side, Side] | None:
-    """The better side and the other one; None for a tie."""
-    if pair.preference not in (Preference.FIRST, Preference.SECOND):
-        return None
-    sides = (pair.first, pair.second)
-    return sides if pair.preference is Preference.FIRST else (sides[1], sides[0])
-
-
-_DRAFTS: Final[Mapping[Kind, Callable[[PreferencePair], Draft | Nothing]]] = {
+_DRAFTS: Final[Mapping[Kind, DraftPair]] = {
     Kind.COMPARISONS: _comparison,
-    Kind.RESPONSES: _response,
-    Kind.EDITS: _edit,
-    Kind.EXAMPLES: _example,
+    Kind.RESPONSES: _ranked(_response),
+    Kind.EDITS: _ranked(_edit),
+    Kind.EXAMPLES: _ranked(_example),
     Kind.PROMPTS: _prompt,
 }

@@ -34,10 +34,7 @@ def _edits(row: Values) -> Iterator[Draft | Nothing]:
         {"prompt": text(row, "question"), "original": original, "edited": corrected},
         frozenset(_NEEDS),
         meta,
-        {
-            "editor": HUMAN,
-            "outcome": EditOutcome.UNCHANGED if corrected == original else EditOutcome.EDITED,
-        },
+        {"editor": HUMAN, "outcome": EditOutcome.UNCHANGED if corrected == original else EditOutcome.EDITED},
     )
 
 

@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -135,27 +135,13 @@ def import_rows(
         raise RedpencilError(
             f"no row gives a record ({counted})", file=source.file, hint=f"see why in {side}, or try another --as"
         )
-    return Imported(
-        tally.kind,
-        tally.rows,
-        tally.records,
-        dict(tally.nothing),
-        tally.bad,
-        side if listing else None,
-        tuple(sorted(wanted.drop - tally.dropped)),
-    )
+    listed, undropped = side if listing else None, tuple(sorted(wanted.drop - tally.dropped))
+    return Imported(tally.kind, tally.rows, tally.records, dict(tally.nothing), tally.bad, listed, undropped)
 
 
 def _entry(row: Skipped) -> dict[str, object]:
-    place = row.place
-    return {
-        "file": place.file,
-        "line": place.line,
-        "row_number": place.row,
-        "field": row.field,
-        "problem": row.problem,
-        "row": row.row,
-    }
+    place = {"file": row.place.file, "line": row.place.line, "row_number": row.place.row}
+    return {**place, "field": row.field, "problem": row.problem, "row": row.row}
 
 
 def _watched(
@@ -244,13 +230,10 @@ def _own_id(row: Values) -> str | None:
     return str(value)
 
 
-_OPTIONAL: Final[Mapping[Kind, tuple[str, ...]]] = {
-    Kind.PROMPTS: (),
-    Kind.EXAMPLES: (),
-    Kind.RESPONSES: ("model", "finished"),
-    Kind.COMPARISONS: ("annotator",),
-    Kind.EDITS: ("editor", "outcome"),
+_OPTIONAL: Final = {
+    kind: tuple(f.name for f in fields(record) if f.default is not MISSING) for kind, record in RECORDS.items()
 }
+"""The fields that a record can do without, besides `meta`."""
 
 _OUTCOMES: Final = {str(one): one for one in EditOutcome}
 
@@ -259,20 +242,20 @@ _TRUTH: Final = {"true": True, "false": False}
 
 def _record(draft: Draft, row: Values, kind: Kind, base: str) -> ImportedRecord:
     """Make the record of a draft: columns named like optional fields fill these, all others go to `meta`."""
-    fields = dict(draft.fields)
+    content = dict(draft.fields)
     rest = {column: value for column, value in row.items() if column not in draft.used and column != "id"}
     for name in _OPTIONAL[kind]:
-        if name in fields:
+        if name in content:
             continue
         good, value = _optional(name, rest.get(name))
         if good:
             del rest[name]
-            fields[name] = value
+            content[name] = value
         elif name in draft.defaults:
-            fields[name] = draft.defaults[name]
-    fields["id"] = f"{base}-{draft.suffix}" if draft.suffix else base
-    fields["meta"] = _meta(rest, draft.meta)
-    record: ImportedRecord = RECORDS[kind](**fields)
+            content[name] = draft.defaults[name]
+    content["id"] = f"{base}-{draft.suffix}" if draft.suffix else base
+    content["meta"] = _meta(rest, draft.meta)
+    record: ImportedRecord = RECORDS[kind](**content)
     return record
 
 

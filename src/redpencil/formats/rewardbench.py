@@ -6,7 +6,7 @@ subset                           the source of the pair, such as mt-bench-easy; 
 """
 
 from redpencil.formats.base import Format, Kind, Values, optional_text, text
-from redpencil.formats.conversations import messages_in, prompt_of
+from redpencil.formats.conversations import prompt_in
 from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
 from redpencil.records import Preference
 
@@ -19,7 +19,7 @@ def _pair_of(row: Values) -> PreferencePair:
 
 
 def _side(row: Values, column: str) -> Side:
-    prompt, writer = prompt_of(messages_in(row["prompt"], "prompt"), "prompt"), f"{column}_model"
+    prompt, writer = prompt_in(row, "prompt"), f"{column}_model"
     # A column `model` would fill the field; then the writer has to stay in its own column.
     model = "" if "model" in row else optional_text(row, writer)
     return Side(prompt, text(row, column), frozenset({column}), model, writer)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.records import LONGEST_LINE, endless_line
+from redpencil.records import numbered_lines
 from redpencil.text import escape_half_pairs, has_half_pair
 
 
@@ -70,13 +70,8 @@ class Source:
     unread: tuple[str, ...] = ()
 
 
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 LONGEST_FIELD: Final = 1 << 26
 """The largest number of characters in a CSV field, so that an unclosed quote does not read the whole file."""
-CARRIAGE_RETURN: Final = (
-    "a carriage return inside the line, such as old Macs end lines with",
-    r"end each line with \n or \r\n, and put quotes around fields that hold line ends",
-)
 JSON_OBJECT: Final = 'write one object a line, such as {"prompt": "...", "response": "..."}'
 
 
@@ -112,11 +107,8 @@ def numbered(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
     """
     number = 0
     try:
-        while line := stream.readline(LONGEST_LINE + 1):
-            number += 1
-            if len(line) > LONGEST_LINE:
-                raise endless_line(path, number)
-            yield number, line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
+        for number, line in numbered_lines(stream, path):
+            yield number, line
     except DAMAGE as error:
         raise damaged(path, error, number + 1) from None
 
@@ -259,8 +251,7 @@ def _next_row(reader: Any, path: Path, begin: int) -> list[str] | None:
     try:
         fields: list[str] | None = next(reader, None)
     except csv.Error as error:
-        if _is_carriage_return(error):
-            raise RedpencilError(CARRIAGE_RETURN[0], file=path, line=begin, hint=CARRIAGE_RETURN[1]) from None
+        _refuse_carriage_return(error, path, begin)
         reach = f", read up to line {reader.line_num:,}" if reader.line_num > begin else ""
         raise RedpencilError(
             f"the row that begins here cannot be read ({error}{reach})",
@@ -271,8 +262,14 @@ def _next_row(reader: Any, path: Path, begin: int) -> list[str] | None:
     return fields
 
 
-def _is_carriage_return(error: csv.Error) -> bool:
-    return "new-line character" in str(error)
+def _refuse_carriage_return(error: csv.Error, path: Path, line: int) -> None:
+    if "new-line character" in str(error):
+        raise RedpencilError(
+            "a carriage return inside the line, such as old Macs end lines with",
+            file=path,
+            line=line,
+            hint=r"end each line with \n or \r\n, and put quotes around fields that hold line ends",
+        ) from None
 
 
 def _delimiter(header: str, usual: str) -> str:
@@ -291,8 +288,7 @@ def _header(reader: Any, path: Path) -> list[str]:
     try:
         header: list[str] = next(reader, [])
     except csv.Error as error:
-        if _is_carriage_return(error):
-            raise RedpencilError(CARRIAGE_RETURN[0], file=path, line=1, hint=CARRIAGE_RETURN[1]) from None
+        _refuse_carriage_return(error, path, 1)
         raise RedpencilError(f"no header ({error})", file=path, line=1, hint="begin with the columns' names") from None
     named = "begin the file with a line of column names, each once"
     if not any(header):

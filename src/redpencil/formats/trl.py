@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import Draft, Format, Kind, Nothing, Reader, Values, expected
-from redpencil.formats.conversations import Message, Prompted, answer_in, messages_in, prompt_of
+from redpencil.formats.conversations import Message, Prompted, answer_in, messages_in, prompt_in, prompt_of
 from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
 from redpencil.records import Preference
 
@@ -76,7 +76,7 @@ def _shared_beginning(chosen: str, rejected: str) -> str:
 
 
 def _prompts(row: Values) -> Iterator[Draft | Nothing]:
-    prompt = prompt_of(messages_in(row["prompt"], "prompt"), "prompt")
+    prompt = prompt_in(row, "prompt")
     yield Draft({"prompt": prompt.text}, frozenset({"prompt"}), prompt.meta)
 
 

@@ -30,9 +30,7 @@ def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
         except (_NotPlainError, RecursionError) as error:
             problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)
             raise RedpencilError(
-                problem,
-                field=escape_half_pairs(name),
-                hint="correct the value, or leave the column out with `--drop`",
+                problem, field=escape_half_pairs(name), hint="correct the value, or leave the column out with `--drop`"
             ) from None
     return plain
 
@@ -45,10 +43,12 @@ def _plain(value: object) -> Any:
     match value:
         case str():
             return _plain_text(value)
-        case None | bool() | int():
+        case float() if math.isnan(value):
+            return None
+        case float() if math.isinf(value):
+            return str(value)
+        case None | bool() | int() | float():
             return value
-        case float():
-            return _finite(value)
         case dict():
             return {_plain_text(str(key)): _plain(part) for key, part in value.items()}
         case list() | tuple() | set():
@@ -70,12 +70,6 @@ def _plain_text(text: str) -> str:
     if has_half_pair(text):
         raise _NotPlainError(HALF_PAIR)
     return text
-
-
-def _finite(number: float) -> float | str | None:
-    if math.isfinite(number):
-        return number
-    return None if math.isnan(number) else str(number)
 
 
 def _decoded(value: bytes) -> str:

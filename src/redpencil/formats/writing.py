@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Final, get_type_hints
 
@@ -20,6 +19,7 @@ from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
 from redpencil.formats.base import Row, Unfit, no_correction
 from redpencil.formats.conversations import messages_in, render
+from redpencil.formats.datasets import library
 from redpencil.formats.figa import Cutter, Weights, figa_row
 from redpencil.formats.values import meta_text
 from redpencil.records import Comparison, Edit, Example, Meta, Pair, Preference, Prompt, Record, Response, to_row
@@ -30,8 +30,11 @@ KINDS: tuple[type[Record], ...] = (Edit, Comparison, Prompt, Example, Response)
 
 def trl_row(record: Record) -> Row | Unfit:
     """Turn a record into a row of texts, or say why not: nothing was corrected, or neither side won."""
+    own: Row = {}
+    texts: Row = {}
+    unfit: Unfit | None = None
     if isinstance(record, Edit):
-        own: Row = {"editor": record.editor, "outcome": str(record.outcome)}
+        own = {"editor": record.editor, "outcome": str(record.outcome)}
         texts = {"chosen": record.edited, "rejected": record.original}
         unfit = no_correction(record)
     elif isinstance(record, Comparison):
@@ -42,14 +45,10 @@ def trl_row(record: Record) -> Row | Unfit:
         same = Unfit("both sides the same") if record.first == record.second else None
         unwon = {Preference.TIE: Unfit("tie"), Preference.NONE: Unfit("no verdict")}
         unfit = unwon.get(record.preference, same)
-    elif isinstance(record, Response):
-        own = {"model": record.model, "finished": record.finished}
-        texts, unfit = {"completion": record.response}, None
-    elif isinstance(record, Example):
-        own, texts, unfit = {}, {"completion": record.response}, None
-    elif isinstance(record, Prompt):
-        own, texts, unfit = {}, {}, None
-    else:
+    elif isinstance(record, Response | Example):
+        own = {"model": record.model, "finished": record.finished} if isinstance(record, Response) else {}
+        texts = {"completion": record.response}
+    elif not isinstance(record, Prompt):
         raise RedpencilError("TRL has no type for token pairs", hint="export edits or comparisons")
     row = {"id": record.id, "prompt": record.prompt, **texts, **own, "meta": meta_text(record.meta)}
     return row if unfit is None else unfit
@@ -92,13 +91,13 @@ def parquet_row(record: Record) -> Row:
 
 
 @contextmanager
-def parquet_rows(out: BinaryIO, kind: type[Record]) -> Iterator[Callable[[Row], None]]:
+def parquet_rows(out: BinaryIO, kind: type[Record]) -> Iterator[Callable[[Row], object]]:
     """Open a Parquet file for records of `kind`; the value of the block is a function that adds a row.
 
     Raises:
         RedpencilError: if pyarrow is missing, a text holds half of a surrogate pair, or a number more than 64 bits.
     """
-    arrow, parquet = _arrow()
+    arrow, parquet = library("pyarrow", "Parquet"), library("pyarrow.parquet", "Parquet")
     schema = _schema(kind, arrow)
     held: list[Row] = []
     size = 0
@@ -132,13 +131,6 @@ def parquet_rows(out: BinaryIO, kind: type[Record]) -> Iterator[Callable[[Row], 
             close_group()
 
 
-def _arrow() -> tuple[Any, Any]:
-    try:
-        return import_module("pyarrow"), import_module("pyarrow.parquet")
-    except ImportError:
-        raise RedpencilError("Parquet needs pyarrow", hint="pip install 'redpencil[data]'") from None
-
-
 def _schema(kind: type[Record], arrow: Any) -> Any:
     types = {
         bool: arrow.bool_(),
@@ -153,8 +145,8 @@ def _schema(kind: type[Record], arrow: Any) -> Any:
 def _check_numbers(row: Row) -> None:
     """Refuse numbers that 64 bits cannot hold."""
     for name, value in row.items():
-        numbers = [part for item in value for part in (item if isinstance(item, tuple | list) else (item,))
-                   ] if isinstance(value, tuple | list) else []  # fmt: skip
+        items = value if isinstance(value, tuple | list) else ()
+        numbers = [part for item in items for part in (item if isinstance(item, tuple | list) else (item,))]
         if any(not -(2**63) <= number < 2**63 for number in numbers):
             raise RedpencilError(
                 f"a number of more than 64 bits in the row with the id {row.get('id')!a}",
@@ -178,7 +170,7 @@ class Format(enum.StrEnum):
     PARQUET = "parquet"
 
 
-ALL_KINDS: Final[tuple[type[Record], ...]] = (Edit, Comparison, Prompt, Example, Response, Pair)
+ALL_KINDS: Final[tuple[type[Record], ...]] = (*KINDS, Pair)
 HOLDS: Final[Mapping[Format, tuple[type[Record], ...]]] = {
     Format.REDPENCIL: ALL_KINDS,
     Format.TRL: KINDS,
@@ -241,7 +233,7 @@ def export(
             holds half of a surrogate pair.
     """
     check_format(format_, kind)
-    row_of = _row_of(format_, weights or Weights(), cutter)
+    row_of = _ROW_OF.get(format_) or partial(_figa_row, weights=weights or Weights(), cutter=cutter)
     side = skipped_file(out)
     rows, skipped = 0, Counter[str]()
     with ExitStack() as files:
@@ -268,18 +260,13 @@ def export(
     return Written(rows, skipped, side if skipped else None)
 
 
-def _row_of(format_: Format, weights: Weights, cutter: Cutter | None) -> Callable[[Record], Row | Unfit]:
-    match format_:
-        case Format.REDPENCIL:
-            return to_row
-        case Format.TRL:
-            return trl_row
-        case Format.TRL_CONVERSATIONAL:
-            return conversational_row
-        case Format.PARQUET:
-            return parquet_row
-        case Format.FIGA:
-            return partial(_figa_row, weights=weights, cutter=cutter)
+_ROW_OF: Final[Mapping[Format, Callable[[Record], Row | Unfit]]] = {
+    Format.REDPENCIL: to_row,
+    Format.TRL: trl_row,
+    Format.TRL_CONVERSATIONAL: conversational_row,
+    Format.PARQUET: parquet_row,
+}
+"""The function that turns a record into a row, but for FIGA, which has options."""
 
 
 def _figa_row(record: Record, weights: Weights, cutter: Cutter | None) -> Row | Unfit:
@@ -288,13 +275,9 @@ def _figa_row(record: Record, weights: Weights, cutter: Cutter | None) -> Row | 
 
 
 @contextmanager
-def _rows_of(format_: Format, kind: type[Record], out: BinaryIO) -> Iterator[Callable[[Row], None]]:
+def _rows_of(format_: Format, kind: type[Record], out: BinaryIO) -> Iterator[Callable[[Row], object]]:
     if format_ is Format.PARQUET:
         with parquet_rows(out, kind) as add:
             yield add
         return
-
-    def add_line(row: Row) -> None:
-        out.write(json_line(row))
-
-    yield add_line
+    yield lambda row: out.write(json_line(row))

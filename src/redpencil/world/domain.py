@@ -3,9 +3,9 @@
 import enum
 import random
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Protocol, Self
 
 from redpencil.errors import RedpencilError
 from redpencil.records import Prompt
@@ -99,15 +99,7 @@ class Wording:
 
     @property
     def phrases(self) -> tuple[Words, ...]:
-        """All phrases."""
-        return (
-            *self.openers,
-            *self.closers,
-            *self.fillers,
-            *self.hedge_heads,
-            *self.hedge_tails,
-            *self.rude_tails,
-        )
+        return tuple(phrase for field in fields(self) for phrase in getattr(self, field.name))
 
     def strip(self, words: Words, start: int, end: int) -> tuple[int, int, list[WordFlaw]]:
         """Strip hedges and rude tails off `words[start:end]`; returns the remaining range and the flaws."""
@@ -218,6 +210,89 @@ def write(sentences: Sequence[Sentence]) -> tuple[str, tuple[Flaw, ...]]:
         if sentence.whole is not None:
             flaws.append(Flaw(sentence.whole, first, len(text)))
     return text, tuple(flaws)
+
+
+NAMED_SHARE = 0.2
+"""Share of the facts after the first that name the entity again instead of using a pronoun."""
+
+
+@dataclass(frozen=True)
+class FlawRates:
+    """The probability of each flaw.
+
+    For each fact: `wrong`, or `mistaken` instead where writers often get it wrong; `hedge`, `rude`, `missing`. For each
+    response: `filler`, `repeated`, and the harmless `opener` and `closer`.
+    """
+
+    wrong: float = 0.15
+    mistaken: float = 0.6
+    hedge: float = 0.15
+    rude: float = 0.15
+    missing: float = 0.15
+    filler: float = 0.35
+    repeated: float = 0.2
+    opener: float = 0.3
+    closer: float = 0.3
+
+    def halved(self) -> Self:
+        """Halve the rate of each flaw; openers and closers stay as frequent."""
+        flaws = [field.name for field in fields(self) if field.name not in ("opener", "closer")]
+        return replace(self, **{name: getattr(self, name) / 2 for name in flaws})
+
+
+def around_value(form: str, entity: str) -> tuple[str, str]:
+    """Return the parts of a sentence before and behind its value."""
+    before, _, after = form.partition("{v}")
+    return before.format(e=entity), after.format(e=entity)
+
+
+def flawed_sentence(
+    form: tuple[str, str], value: str, wrong: bool, rng: random.Random, rates: FlawRates, wording: Wording
+) -> Sentence:
+    """State a fact, `form` around `value`, with a hedge and an insult as often as their rates say."""
+    parts = [(form[0].strip(), None), (value, FlawKind.WRONG if wrong else None), (form[1].strip(), None)]
+    if rng.random() < rates.hedge:
+        hedge = rng.choice((*wording.hedge_heads, *wording.hedge_tails))
+        parts.insert(0 if hedge in wording.hedge_heads else len(parts), (" ".join(hedge), FlawKind.HEDGE))
+    if rng.random() < rates.rude:
+        parts.append((" ".join(rng.choice(wording.rude_tails)), FlawKind.RUDE))
+    return Sentence(tuple((text, kind) for text, kind in parts if text))
+
+
+def plan_sentences(
+    slots: Sequence[str],
+    state: Callable[[str, bool], Sentence],
+    rng: random.Random,
+    rates: FlawRates,
+    wording: Wording,
+    extras: Callable[[], Iterable[Sentence]] = tuple,
+) -> PlannedResponse:
+    """Plan a response that states some of the requested `slots`, at least one.
+
+    Args:
+        slots: the requested slots.
+        state: writes the sentence about a slot; the second argument says whether it is the first sentence.
+        rng: what is drawn from.
+        rates: the probability of each flaw.
+        wording: the domain's phrases.
+        extras: writes sentences that do not belong in the response.
+    """
+    stated = [slot for slot in slots if rng.random() >= rates.missing] or [rng.choice(slots)]
+    sentences = [state(slot, i == 0) for i, slot in enumerate(stated)]
+    if rng.random() < rates.repeated:
+        again = rng.randrange(len(sentences))
+        sentences.insert(again + 1, Sentence(sentences[again].parts, FlawKind.REPEATED))
+    additions = [*extras()]
+    if rng.random() < rates.filler:
+        additions.append(plain(rng.choice(wording.fillers), FlawKind.FILLER))
+    for addition in additions:
+        sentences.insert(rng.randrange(len(sentences) + 1), addition)
+    if rng.random() < rates.opener:
+        sentences.insert(0, plain(rng.choice(wording.openers)))
+    if rng.random() < rates.closer:
+        sentences.append(plain(rng.choice(wording.closers)))
+    text, flaws = write(sentences)
+    return PlannedResponse(text, flaws, tuple(slot for slot in slots if slot not in stated))
 
 
 class Task(Protocol):

@@ -76,13 +76,7 @@ class Oracle:
         )
 
     def _read_sentence(
-        self,
-        words: Words,
-        first: int,
-        stop: int,
-        task: Task,
-        reading: _Reading,
-        spans: Sequence[tuple[int, int]],
+        self, words: Words, first: int, stop: int, task: Task, reading: _Reading, spans: Sequence[tuple[int, int]]
     ) -> list[WordFlaw]:
         """Return the flaws of the sentence `words[first:stop]` as word ranges, and add its statement to `reading`."""
         if words[stop - 1] != STOP:

@@ -2,26 +2,30 @@
 
 import random
 import re
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from functools import lru_cache
 
 from redpencil.records import Prompt
 from redpencil.world.domain import (
+    NAMED_SHARE,
     STOP,
     FlawKind,
+    FlawRates,
     Forms,
     PlannedResponse,
     Sentence,
     Statement,
     Wording,
     Words,
+    around_value,
+    flawed_sentence,
     foreign_prompt,
     phrases,
     plain,
+    plan_sentences,
     sentences,
     words_of,
-    write,
 )
 
 TOLD = (5, 6)
@@ -112,15 +116,12 @@ SLOTS: Mapping[str, tuple[Slot, ...]] = {
     ),
 }
 
-REMARKS = tuple(
-    " ".join(words)
-    for words in phrases(
-        "the weather was fine that week",
-        "the road was very busy",
-        "someone took a few pictures",
-        "nobody was in a hurry",
-        "the birds sang all morning",
-    )
+REMARKS = (
+    "the weather was fine that week",
+    "the road was very busy",
+    "someone took a few pictures",
+    "nobody was in a hurry",
+    "the birds sang all morning",
 )
 """Sentences of a passage that no summary needs."""
 
@@ -143,8 +144,7 @@ def make_passage(kind: str, asked: tuple[str, ...], rng: random.Random) -> Passa
 def sentence_parts(subject: str, slot: str, *, named: bool) -> tuple[str, str]:
     """Return the parts of a sentence about a slot before and behind its value, without the full stop."""
     forms = SLOT_OF[slot]
-    before, _, after = (forms.named if named else forms.short).partition("{v}")
-    return before.format(e=subject), after.format(e=subject)
+    return around_value(forms.named if named else forms.short, subject)
 
 
 def passage_text(passage: Passage, rng: random.Random) -> str:
@@ -251,100 +251,62 @@ WORDING = Wording(
 )
 
 
-NAMED_SHARE = 0.2
-"""Share of the sentences after the first that name the subject again."""
 SWAP_SHARE = 0.7
 """Share of the wrong values taken from a different slot of the passage, where one fits; the others are made up."""
 
 
 @dataclass(frozen=True)
-class FlawRates:
-    """The probability of each flaw.
+class SummaryRates(FlawRates):
+    """The rates of summaries, where `mistaken` is for the slots that writers mix up.
 
-    For each detail: `wrong`, or `confused` instead for the slots that writers mix up; `hedge`, `rude`, `missing`. For
-    each summary: `filler`, `repeated`, `unsupported` (a detail that is not in the passage), `trivial` (its remark
-    copied), `off_topic` (a detail that was not requested), and the harmless `opener` and `closer`.
+    Each summary may also have `unsupported` (a detail that is not in the passage), `trivial` (its remark copied) and
+    `off_topic` (a detail that was not requested).
     """
 
     wrong: float = 0.1
-    confused: float = 0.5
-    hedge: float = 0.15
+    mistaken: float = 0.5
     rude: float = 0.1
-    missing: float = 0.15
     filler: float = 0.2
     repeated: float = 0.15
     unsupported: float = 0.2
     trivial: float = 0.2
     off_topic: float = 0.2
-    opener: float = 0.3
-    closer: float = 0.3
-
-    def halved(self) -> "FlawRates":
-        """Halve the rate of each flaw; openers and closers stay as frequent."""
-        flaws = {field.name: getattr(self, field.name) / 2 for field in fields(self)}
-        return replace(self, **{**flaws, "opener": self.opener, "closer": self.closer})
 
 
-def plan_response(brief: Brief, confused: Set[str], rng: random.Random, rates: FlawRates) -> PlannedResponse:
+def plan_response(brief: Brief, confused: Set[str], rng: random.Random, rates: SummaryRates) -> PlannedResponse:
     """Write a summary with known flaws. At least one detail is stated.
 
     `confused` are the slots that writers mix up.
     """
     passage = brief.passage
-    stated = [slot for slot in brief.slots if rng.random() >= rates.missing] or [rng.choice(brief.slots)]
-    sentences = [_detail(passage, slot, slot in confused, rng, rates, first=i == 0) for i, slot in enumerate(stated)]
-    if rng.random() < rates.repeated:
-        again = rng.randrange(len(sentences))
-        sentences.insert(again + 1, Sentence(sentences[again].parts, FlawKind.REPEATED))
-    for extra in _extras(brief, rng, rates):
-        sentences.insert(rng.randint(0, len(sentences)), extra)
-    if rng.random() < rates.opener:
-        sentences.insert(0, plain(rng.choice(WORDING.openers)))
-    if rng.random() < rates.closer:
-        sentences.append(plain(rng.choice(WORDING.closers)))
-    text, flaws = write(sentences)
-    return PlannedResponse(text, flaws, tuple(slot for slot in brief.slots if slot not in stated))
+
+    def state(slot: str, first: bool) -> Sentence:
+        wrong = rng.random() < (rates.mistaken if slot in confused else rates.wrong)
+        value = wrong_value(passage, slot, rng) if wrong else passage.facts[slot]
+        form = sentence_parts(passage.subject, slot, named=first or rng.random() < NAMED_SHARE)
+        return flawed_sentence(form, value, wrong, rng, rates, WORDING)
+
+    return plan_sentences(brief.slots, state, rng, rates, WORDING, lambda: _extras(brief, rng, rates))
 
 
-def _extras(brief: Brief, rng: random.Random, rates: FlawRates) -> list[Sentence]:
+def _extras(brief: Brief, rng: random.Random, rates: SummaryRates) -> Iterator[Sentence]:
     """Sentences that do not belong in the summary."""
     passage = brief.passage
     unstated = [slot.name for slot in SLOTS[KIND_OF_SUBJECT[passage.subject]] if slot.name not in passage.facts]
     unasked = [slot for slot in passage.facts if slot not in brief.slots]
-    extras: list[Sentence] = []
     if rng.random() < rates.unsupported:
         slot = rng.choice(unstated)
-        extras.append(_stated(passage, slot, rng.choice(POOLS[SLOT_OF[slot].pool]), rng, FlawKind.UNSUPPORTED))
+        yield _stated(passage, slot, rng.choice(POOLS[SLOT_OF[slot].pool]), rng, FlawKind.UNSUPPORTED)
     if rng.random() < rates.off_topic:
         slot = rng.choice(unasked)
-        extras.append(_stated(passage, slot, passage.facts[slot], rng, FlawKind.OFF_TOPIC))
+        yield _stated(passage, slot, passage.facts[slot], rng, FlawKind.OFF_TOPIC)
     if rng.random() < rates.trivial:
-        extras.append(plain(passage.remark.split(), FlawKind.TRIVIAL))
-    if rng.random() < rates.filler:
-        extras.append(plain(rng.choice(WORDING.fillers), FlawKind.FILLER))
-    return extras
+        yield plain(passage.remark.split(), FlawKind.TRIVIAL)
 
 
 def _stated(passage: Passage, slot: str, value: str, rng: random.Random, whole: FlawKind) -> Sentence:
     before, after = sentence_parts(passage.subject, slot, named=rng.random() < NAMED_SHARE)
     return plain(f"{before}{value}{after}".split(), whole)
-
-
-def _detail(
-    passage: Passage, slot: str, confused: bool, rng: random.Random, rates: FlawRates, *, first: bool
-) -> Sentence:
-    value = passage.facts[slot]
-    wrong = rng.random() < (rates.confused if confused else rates.wrong)
-    if wrong:
-        value = wrong_value(passage, slot, rng)
-    before, after = sentence_parts(passage.subject, slot, named=first or rng.random() < NAMED_SHARE)
-    parts = [(before.strip(), None), (value, FlawKind.WRONG if wrong else None), (after.strip(), None)]
-    if rng.random() < rates.hedge:
-        hedge = rng.choice((*WORDING.hedge_heads, *WORDING.hedge_tails))
-        parts.insert(0 if hedge in WORDING.hedge_heads else len(parts), (" ".join(hedge), FlawKind.HEDGE))
-    if rng.random() < rates.rude:
-        parts.append((" ".join(rng.choice(WORDING.rude_tails)), FlawKind.RUDE))
-    return Sentence(tuple((text, kind) for text, kind in parts if text))
 
 
 def wrong_value(passage: Passage, slot: str, rng: random.Random) -> str:
@@ -370,15 +332,12 @@ class SummaryTask:
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """Two or three slots, in the order of the request."""
         return self.brief.slots
 
     def truth(self, slot: str) -> str:
-        """Return the value in the passage."""
         return self.brief.passage.facts[slot]
 
     def wrong_values(self, slot: str) -> tuple[str, ...]:
-        """Return all other values of the slot's pool, sorted."""
         return tuple(sorted(value for value in POOLS[SLOT_OF[slot].pool] if value != self.truth(slot)))
 
     def fault(self, statement: Statement) -> FlawKind | None:
@@ -391,7 +350,6 @@ class SummaryTask:
         return None if statement.slot in self.slots else FlawKind.OFF_TOPIC
 
     def sentence(self, slot: str, rng: random.Random, *, named: bool) -> str:  # noqa: ARG002 - one form, no draw
-        """Write a sentence with the passage's value."""
         before, after = sentence_parts(self.brief.passage.subject, slot, named=named)
         return before + self.truth(slot) + after
 
@@ -406,36 +364,23 @@ class SummariesDomain:
         self.confused = frozenset(random.Random(facts_seed).sample(sorted(SLOT_OF), CONFUSED))
 
     def vocabulary(self) -> list[str]:
-        """Return every word that prompts, corpus and editor can write, sorted."""
         forms = [form for slot in SLOT_OF.values() for form in (slot.named, slot.short)]
         groups = (*self.wording.phrases, tuple(SLOT_OF), *POOLS.values(), *SUBJECTS.values())
         return sorted(words_of((*forms, *REMARKS, HEAD, *NAMED, *SHORT), groups))
 
     def make_prompts(self, rng: random.Random, counts: Sequence[int]) -> list[list[Prompt]]:
-        """Make disjoint sets of prompts, each prompt with its own passage."""
         return make_prompts(rng, counts)
 
     def task(self, prompt: str) -> SummaryTask:
-        """Parse a prompt.
-
-        Raises:
-            RedpencilError: if the text is not a prompt of this domain.
-        """
         brief = _read_prompt(prompt)
         if brief is None:
             raise foreign_prompt(prompt)
         return SummaryTask(brief)
 
     def statement(self, core: Words) -> Statement | None:
-        """Return the detail that a core states, or the remark that it is."""
         text = " ".join(core)
         return Statement(None, REMARK, text, 0) if text in REMARKS else FORMS.read(core)
 
     def plan(self, prompt: str, rng: random.Random, *, halved: bool) -> PlannedResponse:
-        """Write a summary with known flaws.
-
-        Raises:
-            RedpencilError: if the text is not a prompt of this domain.
-        """
-        rates = FlawRates().halved() if halved else FlawRates()
+        rates = SummaryRates().halved() if halved else SummaryRates()
         return plan_response(self.task(prompt).brief, self.confused, rng, rates)
