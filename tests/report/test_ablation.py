@@ -13,7 +13,7 @@ from redpencil.report.ablation import (
     write_html,
     write_markdown,
 )
-from redpencil.report.text import DASH, MINUS
+from redpencil.report.markup import DASH, MINUS
 from redpencil.results import AblationResults
 
 

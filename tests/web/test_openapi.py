@@ -16,7 +16,7 @@ from redpencil.records import Response
 from redpencil.web.app import create_app, openapi_document
 from redpencil.web.auth import add_person
 from redpencil.web.items import import_responses
-from redpencil.web.routes import editor, team, transfers
+from redpencil.web.routes import team, transfers, work
 
 CHECKS = [
     not_a_server_error,
@@ -52,7 +52,7 @@ def test_the_document_is_for_people_who_are_signed_in(sqlite_engine: Engine) -> 
 
 
 def operations() -> list[str]:
-    routers = (editor.router, team.router, transfers.router)
+    routers = (work.router, team.router, transfers.router)
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     return [f"{method} {route.path}" for route in routes for method in route.methods]
 

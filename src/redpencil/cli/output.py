@@ -30,8 +30,8 @@ from redpencil.alignment.words import diff_words
 from redpencil.errors import RedpencilError
 from redpencil.files import partial_of
 from redpencil.records import R, count_lines, read_jsonl
+from redpencil.report.markup import visible
 from redpencil.report.terminal import redline, redline_plain
-from redpencil.report.text import visible
 from redpencil.runs import Progress, finite
 
 INTERRUPTED: Final = 130

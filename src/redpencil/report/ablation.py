@@ -8,9 +8,9 @@ from typing import Final
 
 from redpencil.files import whole_file
 from redpencil.report.markdown import bullets, escaped, table_lines
+from redpencil.report.markup import interval_text, plain, points_interval, signed
 from redpencil.report.run_page import machine_rows, render_page
 from redpencil.report.tables import Cell, Table, spread_text
-from redpencil.report.text import interval_text, plain, points_interval, signed
 from redpencil.results import AblationResults, Measure, Variant
 
 POLICY: Final = {"win_rate": ("Win rate, %", 1), "mean_length": ("Mean length, words", 1), "kl": ("KL to SFT, nats", 2)}

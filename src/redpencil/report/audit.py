@@ -12,9 +12,9 @@ from redpencil.audit.findings import Finding, counted, findings, rule_name, shar
 from redpencil.audit.rules import RULES, rule_text
 from redpencil.files import whole_file
 from redpencil.records import EditOutcome
+from redpencil.report.markup import DASH, plain, redline_html, signed
 from redpencil.report.run_page import render_page
 from redpencil.report.tables import Cell, Table
-from redpencil.report.text import DASH, plain, redline_html, signed
 from redpencil.svg import Chart, Column, Row, draw_columns, draw_rows
 
 SHOWN_EDITORS = 50

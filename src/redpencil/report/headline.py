@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from redpencil.report.markup import plain, points_interval, signed
 from redpencil.report.paper import ARMS, TABLE_1, TABLE_2
 from redpencil.report.run_data import Run, Speed
-from redpencil.report.text import plain, points_interval, signed
 from redpencil.results import Figure
 
 Verdict = Literal["holds", "uncertain", "broken", "unknown"]

@@ -15,9 +15,9 @@ from redpencil.evaluation.localisation import Localisation
 from redpencil.evaluation.reward_eval import MarginGroup, RewardEval, RewardEvals, WorstPair
 from redpencil.evaluation.statistics import Accuracy
 from redpencil.files import whole_file
+from redpencil.report.markup import DASH, MINUS, plain, redline_html, signed
 from redpencil.report.run_page import render_page
 from redpencil.report.tables import Cell, Row, Table, number_text
-from redpencil.report.text import DASH, MINUS, plain, redline_html, signed
 from redpencil.svg import Axis, Chart, Plot, Point, swatch
 
 DRAWN_HISTOGRAMS: Final = 12

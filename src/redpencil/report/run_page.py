@@ -12,9 +12,9 @@ import redpencil
 from redpencil.files import whole_file
 from redpencil.report import tables
 from redpencil.report.headline import absences, headline, limits
+from redpencil.report.markup import bounds, choose_edits, heatmap_html, plain, redline_html, visible
 from redpencil.report.paper import ARM_LABELS, ARMS, MODEL_LABELS, TABLE_1, label
 from redpencil.report.run_data import Rows, Run, number, read_run
-from redpencil.report.text import bounds, choose_edits, heatmap_html, plain, redline_html, visible
 from redpencil.results import NORMAL_95, Heatmap
 from redpencil.svg import SERIES, Axis, Chart, Plot, Point, swatch
 

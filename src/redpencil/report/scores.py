@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from redpencil.report.markup import BLAME_RGB, DEEPEST, REWARD_RGB, depth_of, signed, terminal_style, turns
 from redpencil.report.run_page import render_page
-from redpencil.report.text import BLAME_RGB, DEEPEST, REWARD_RGB, depth_of, signed, terminal_style, turns
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -6,9 +6,9 @@ from typing import Final
 
 from redpencil.report import paper
 from redpencil.report.headline import PAIRS, verdict_of
+from redpencil.report.markup import DASH, MINUS, duration, interval_text, plain, points_interval, signed
 from redpencil.report.paper import in_order, in_paper_order, label
 from redpencil.report.run_data import PolicyWinRate, Run, Speed, number
-from redpencil.report.text import DASH, MINUS, duration, interval_text, plain, points_interval, signed
 from redpencil.results import ArmCosts, Estimate, Figure
 
 

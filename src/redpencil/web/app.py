@@ -23,7 +23,7 @@ from redpencil.errors import RedpencilError
 from redpencil.web import auth
 from redpencil.web.database import check_file, meaning_of, reading
 from redpencil.web.errors import BusyError, Forbidden, NotFound, OutdatedError, Stale, StorageError
-from redpencil.web.routes import editor, pages, team, transfers
+from redpencil.web.routes import pages, team, transfers, work
 from redpencil.web.routes.models import NOT_FOUND
 from redpencil.web.routes.pages import message_page, signed_out_redirect
 from redpencil.web.security import HEADERS, SecurityHeaders
@@ -62,7 +62,7 @@ def create_app(engine: Engine, *, base_url: str | None = None) -> FastAPI:
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
-    for router in (editor.router, team.router, transfers.router, pages.router):
+    for router in (work.router, team.router, transfers.router, pages.router):
         app.include_router(router)
     app.add_api_route("/api/openapi.json", _openapi, include_in_schema=False)
     app.add_api_route("/healthz", _healthz, methods=["GET", "HEAD"], include_in_schema=False)

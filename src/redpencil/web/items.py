@@ -19,11 +19,11 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, Text, cas
 from redpencil.errors import RedpencilError
 from redpencil.records import Comparison, Edit, EditOutcome, JsonlFile, Preference, Response, instruction_of, merge_meta
 from redpencil.text import escape_half_pairs, unstorable
+from redpencil.web.browser_text import measure
 from redpencil.web.database import lock_out_others, writing
 from redpencil.web.project import CURRENT, DECIDED, DISPUTED, IS_GOLD, LONGEST_TEXT, call_untitled
 from redpencil.web.schema import adjudication, assignment, item, person, submission
 from redpencil.web.security import BODY_LIMIT
-from redpencil.web.text import measure
 
 LONGEST_IMPORTED: Final = LONGEST_TEXT * 3 // 4
 """Characters."""

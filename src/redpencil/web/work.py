@@ -14,11 +14,11 @@ from redpencil.alignment.words import Block
 from redpencil.records import instruction_of
 from redpencil.text import unstorable
 from redpencil.web import leases
+from redpencil.web.browser_text import Measured, measure, restore_line_ends
 from redpencil.web.database import reading, record_event, writing
 from redpencil.web.errors import Forbidden, NotFound, Refused, Stale, StaleReason
 from redpencil.web.project import DECIDED, IS_GOLD, LONGEST_REASON, MOST_TAGS, OUTCOMES, ProjectConfig, read_project
 from redpencil.web.schema import adjudication, assignment, item, submission
-from redpencil.web.text import Measured, measure, restore_line_ends
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from redpencil.records import Response
-from redpencil.web.text import measure
+from redpencil.web.browser_text import measure
 
 pytestmark = pytest.mark.external
 

@@ -21,13 +21,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 import redpencil
 from redpencil.errors import RedpencilError
 from redpencil.web import auth, review, work
+from redpencil.web.browser_text import render_markdown
 from redpencil.web.dashboard import preference_counts, progress
 from redpencil.web.database import list_events, reading, record_event, writing
 from redpencil.web.items import PAGE, list_items
 from redpencil.web.project import OUTCOME_NAMES, ProjectConfig, read_project
 from redpencil.web.routes.models import Id, ItemQuery, PathId, WholeNumber
 from redpencil.web.security import address_of, limited
-from redpencil.web.text import render_markdown
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 FORM_LIMIT = 64 * 1024

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
 from redpencil.records import Edit
-from redpencil.report.text import (
+from redpencil.report.markup import (
     bounds,
     choose_edits,
     duration,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpencil.web.text import measure, restore_line_ends
+from redpencil.web.browser_text import measure, restore_line_ends
 
 TEXTS = st.lists(st.sampled_from(["a", "b ", " cat", "🖍️", ".", "\n", "\r\n", "\r", "\t"]), max_size=12).map("".join)
 

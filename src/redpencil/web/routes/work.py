@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from redpencil.web import work
 from redpencil.web.auth import Guard, SignedIn, Visitor
+from redpencil.web.browser_text import blocks_in_units, measure, render_markdown, to_characters, to_units
 from redpencil.web.routes import models
-from redpencil.web.text import blocks_in_units, measure, render_markdown, to_characters, to_units
 from redpencil.web.work import Marks, Task
 
 router = APIRouter(prefix="/api", tags=["editors"], route_class=models.JsonRoute, responses=models.ALWAYS)
