@@ -226,8 +226,8 @@ class GRPOConfig(RolloutConfig):
     group_size: int = Field(8, gt=1, description="Answers sampled for each prompt, which are compared with each other.")
     advantage: Literal["return_to_go", "end"] = Field(
         "return_to_go",
-        description="return_to_go: at each token, the discounted sum of the rewards from there on, less the group's mean "
-        "at that place; end: the sum of a response's rewards at all of its tokens, less the group's mean.",
+        description="return_to_go: at each token, the discounted sum of the rewards from there on, less the group's "
+        "mean at that place; end: the sum of a response's rewards at all of its tokens, less the group's mean.",
     )
     normalise_std: bool = Field(
         True, description="Divide by the group's standard deviation; false only subtracts its mean (Dr. GRPO)."
