@@ -351,7 +351,7 @@ def git_commit() -> str | None:
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def derive_seed(seed: int, *names: str) -> int:
+def derive_seed(seed: int, *names: str | int) -> int:
     """An independent 31-bit seed for each use of a run's seed."""
-    digest = hashlib.sha256(":".join([str(seed), *names]).encode()).digest()
+    digest = hashlib.sha256(":".join(map(str, (seed, *names))).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1

@@ -48,7 +48,7 @@ def provider(folder: Path, runtime: Runtime, **options: object) -> LocalProvider
 def generated(folder: Path, runtime: Runtime, ids: list[int], length: int = 8) -> tuple[str, Usage]:
     """What the model says after `ids`, one conversation on its own."""
     policy = load_policy(folder, runtime, trained=False)
-    [sample] = HFSampler(policy).sample([ids], SamplingConfig(temperature=0, response_length=length))
+    [sample] = HFSampler(policy).sample([ids], SamplingConfig(temperature=0, response_length=length), seed=0)
     return policy.codec.decode([sample.ids])[0], Usage(len(ids), len(sample.ids))
 
 

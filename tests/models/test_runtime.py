@@ -1,17 +1,15 @@
 """Device, number format, threads, seeds."""
 
 import json
-import random
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from redpencil.errors import RedpencilError
-from redpencil.models.runtime import make_runtime, set_seed
+from redpencil.models.runtime import make_runtime, seeded
 
 
 def test_auto_takes_what_there_is() -> None:
@@ -50,12 +48,17 @@ def test_a_device_that_is_not_there(device: str) -> None:
     assert raised.value.field == "device"
 
 
-def test_every_source_of_randomness_is_seeded() -> None:
-    def draw() -> tuple[float, ...]:
-        set_seed(2**33 + 5)
-        return random.random(), float(np.random.rand()), float(torch.rand(()))
-
-    assert draw() == draw()
+def test_seeded_draws_depend_on_the_seed_alone_and_leave_the_generator_as_it_was() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    with seeded(5, torch.device("cpu")):
+        first = torch.rand(3)
+    assert torch.equal(torch.rand(3), expected)
+    with seeded(5, torch.device("cpu")):
+        assert torch.equal(torch.rand(3), first)
+    with seeded(6, torch.device("cpu")):
+        assert not torch.equal(torch.rand(3), first)
 
 
 @pytest.mark.parametrize("device", ["meta", "mps"])

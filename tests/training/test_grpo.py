@@ -10,7 +10,7 @@ import torch
 from redpencil.config import GRPOConfig
 from redpencil.maths.ppo import group_advantages
 from redpencil.models.codec import Codec
-from redpencil.models.runtime import Runtime, set_seed
+from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import encode_prompts
 from redpencil.records import Prompt, Response
 from redpencil.runs import Stage, read_metrics
@@ -62,8 +62,7 @@ def test_advantages_are_those_of_the_groups_of_neighbours(
     settings = config(reward=reward, advantage=advantage, gamma=0.9)
     actors = load(settings)
     texts = [f"topic{i // 4}" for i in range(8)]
-    set_seed(0)
-    sampled = sample_rollouts(actors, codec.encode_prompts(texts), texts, settings)
+    sampled = sample_rollouts(actors, codec.encode_prompts(texts), texts, settings, seed=0)
     rollouts, metrics = compare_in_groups(actors, sampled, settings, 0.1)
     rewards, expected_metrics = rewards_of(score_rollouts(actors, sampled, settings), sampled, settings, 0.1)
     mask = sampled.batch.response_mask

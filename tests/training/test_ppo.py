@@ -20,7 +20,7 @@ from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel, RewardModel, load_head, load_policy
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.forward import response_logprobs, token_values
-from redpencil.models.runtime import Runtime, set_seed
+from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import EncodedPrompts, encode_prompts
 from redpencil.records import Prompt, Response
 from redpencil.runs import Stage, read_metrics
@@ -85,9 +85,8 @@ def value_of(actors: Actors) -> LanguageModel:
 
 
 def rolled_out(settings: PPOConfig, actors: Actors) -> Rollouts:
-    set_seed(0)
     prompts = prompts_of(actors.policy.codec)
-    sampled = sample_rollouts(actors, prompts.ids, [prompt.prompt for prompt in prompts.records], settings)
+    sampled = sample_rollouts(actors, prompts.ids, [prompt.prompt for prompt in prompts.records], settings, 0)
     return compute_advantages(actors, sampled, settings, settings.kl_coef)[0]
 
 
@@ -219,12 +218,12 @@ def test_an_update_of_the_values_alone_leaves_the_policy(trained: Trained, runti
     rollouts = rolled_out(settings, actors)
     policy, value = snapshot(actors.policy), snapshot(value_of(actors))
     optimizations = optimizations_of(actors, settings)
-    metrics = ppo_update(actors, rollouts, settings, optimizations, train_policy=False)
+    metrics = ppo_update(actors, rollouts, settings, optimizations, 0, train_policy=False)
     assert equal(snapshot(actors.policy), policy)
     assert not equal(snapshot(value_of(actors)), value)
     assert "value_loss" in metrics
     assert "policy_loss" not in metrics
-    metrics = ppo_update(actors, rollouts, settings, optimizations)
+    metrics = ppo_update(actors, rollouts, settings, optimizations, 0)
     assert not equal(snapshot(actors.policy), policy)
     assert {"policy_loss", "clip_fraction", "approx_kl", "value_loss", "policy_grad_norm", "value_grad_norm"} <= (
         metrics.keys()
@@ -249,7 +248,7 @@ def test_every_rollout_is_used_once_an_epoch(
         return select(self, rows)
 
     monkeypatch.setattr(Rollouts, "select", watched)
-    ppo_update(actors, rollouts, settings, optimizations_of(actors, settings))
+    ppo_update(actors, rollouts, settings, optimizations_of(actors, settings), 0)
     assert seen == dict.fromkeys(range(32), epochs)
     assert sizes == [5, 5, 2, 5, 5, 2, 5, 3] * epochs  # 12 + 12 + 8 rollouts
 

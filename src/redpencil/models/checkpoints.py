@@ -31,7 +31,7 @@ from redpencil.models.codec import (
     same_encoding,
     same_tokenizer,
 )
-from redpencil.models.runtime import Runtime
+from redpencil.models.runtime import Runtime, seeded
 from redpencil.runs import write_json
 
 SIDECAR = "redpencil.json"
@@ -169,7 +169,9 @@ def has_weights(folder: Path) -> bool:
     return any(next(folder.glob(pattern), None) is not None for pattern in WEIGHTS)
 
 
-def load_policy(folder: str | Path, runtime: Runtime, *, trained: bool, codec: Codec | None = None) -> LanguageModel:
+def load_policy(
+    folder: str | Path, runtime: Runtime, *, trained: bool, codec: Codec | None = None, seed: int = 0
+) -> LanguageModel:
     """Load a causal language model. A folder with a configuration and no weights gives a freshly initialised one.
 
     Args:
@@ -177,6 +179,7 @@ def load_policy(folder: str | Path, runtime: Runtime, *, trained: bool, codec: C
         runtime: device and number format.
         trained: True for float32 weights that want gradients, False for frozen ones in the runtime's format.
         codec: its tokenizer and prompt template; by default those of the folder.
+        seed: of fresh weights.
 
     Raises:
         RedpencilError: if the folder is missing or does not hold a causal language model.
@@ -194,7 +197,8 @@ def load_policy(folder: str | Path, runtime: Runtime, *, trained: bool, codec: C
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         # Without `dtype` a configuration that names bfloat16 would give weights that small steps cannot move.
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+        with seeded(seed, torch.device("cpu")):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
     except Exception as error:  # as in `_load`
         raise RedpencilError(
             f"no model can be made from its configuration ({first_line(error)})",
@@ -227,18 +231,20 @@ def load_head(
     trained: bool,
     zero_head: bool,
     codec: Codec | None = None,
+    seed: int = 0,
 ) -> LanguageModel:
     """Load a model with one output per token or per sequence, on the backbone of any checkpoint.
 
     With `zero_head` the head starts at 0, so that a new reward or value model gives 0 before it has learned. `codec`
-    is as in `load_policy`.
+    and `seed` are as in `load_policy`.
 
     Raises:
         RedpencilError: if the folder is missing or damaged, or its architecture is not supported.
     """
     folder = _existing(folder)
     auto = AutoModelForTokenClassification if level == "token" else AutoModelForSequenceClassification
-    model = _load(auto, folder, torch.float32 if trained else runtime.dtype, new_head=zero_head, num_labels=1)
+    with seeded(seed, torch.device("cpu")):
+        model = _load(auto, folder, torch.float32 if trained else runtime.dtype, new_head=zero_head, num_labels=1)
     if level == "token" and any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules()):
         raise RedpencilError(
             f"{type(model).__name__} counts positions from its pad id, which left padding does not allow",

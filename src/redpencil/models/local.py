@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import WEIGHTS, LanguageModel, has_weights, load_policy
 from redpencil.models.codec import Codec, first_line, load_codec
-from redpencil.models.runtime import Runtime, make_runtime, set_seed
+from redpencil.models.runtime import Runtime, make_runtime
 from redpencil.models.sampling import HFSampler, Sample
 from redpencil.providers.base import Completion, Failure, Message, Request, Result, StopReason, Usage
 from redpencil.runs import derive_seed
@@ -113,16 +113,17 @@ class LocalProvider:
             else:
                 problem = f"a conversation of {len(ids)} tokens leaves no room for an answer in the model's context"
                 yield request, Failure(f"{problem} of {context}")
-        if self.temperature > 0:
-            set_seed(derive_seed(self.seed, *(request.key for request in batch)))
-        while fitting:
-            self._extend(fitting)
+        keys = [request.key for request in batch]
+        for extension in count():
+            if not fitting:
+                break
+            self._extend(fitting, derive_seed(self.seed, *keys, extension))
             for begun in fitting:
                 if begun.over:
                     yield begun.request, _completion(begun.sample, len(begun.ids), codec)
             fitting = [begun for begun in fitting if not begun.over]
 
-    def _extend(self, answers: Sequence["_Begun"]) -> None:
+    def _extend(self, answers: Sequence["_Begun"], seed: int) -> None:
         """Extend answers by as many tokens as all of them have room for, so that each gets what it would get alone."""
         config = SamplingConfig(
             temperature=self.temperature,
@@ -130,7 +131,7 @@ class LocalProvider:
             response_length=min(begun.room for begun in answers),
             batch_size=self.batch_size,
         )
-        samples = HFSampler(self._policy).sample([begun.so_far for begun in answers], config)
+        samples = HFSampler(self._policy).sample([begun.so_far for begun in answers], config, seed=seed)
         for begun, sample in zip(answers, samples, strict=True):
             begun.sample = Sample(begun.sample.ids + sample.ids, sample.finished)
             begun.room -= len(sample.ids)

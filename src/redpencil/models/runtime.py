@@ -1,13 +1,11 @@
 """The place and precision of a computation: device, number format, threads, ranks, seeds."""
 
 import contextlib
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 import torch
 import torch.distributed
 
@@ -82,8 +80,13 @@ def make_runtime(device: str = "auto", dtype: str = "auto", threads: int | None 
     return Runtime(chosen, formats.get(dtype, auto))
 
 
-def set_seed(seed: int) -> None:
-    """Seed every source of randomness that a stage uses."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Let draws from torch's global generators depend on a seed alone, and leave the generators as they were.
+
+    For library code that takes no generator, such as `generate`. All else has a generator of its own.
+    """
+    # Without `devices` the generators of every GPU of the machine are kept, with a warning where there are several.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

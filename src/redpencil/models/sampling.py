@@ -14,6 +14,7 @@ from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.codec import Codec
 from redpencil.models.forward import collate
+from redpencil.models.runtime import seeded
 from redpencil.records import Prompt, Response
 from redpencil.runs import Progress, no_progress
 
@@ -59,13 +60,12 @@ class Sampler(Protocol):
         prompt_ids: Sequence[Sequence[int]],
         config: SamplingConfig,
         *,
-        seed: int | None = None,
+        seed: int,
         progress: Progress = no_progress,
     ) -> list[Sample]:
         """Sample one response to each prompt, in the prompts' order.
 
-        With a seed the draws depend on nothing else, and leave the global generator as it was. Without one they come
-        from the global generator.
+        The draws depend on the prompts, the configuration, the policy and the seed alone.
 
         Raises:
             RedpencilError: as `check` does.
@@ -99,7 +99,7 @@ class HFSampler:
         prompt_ids: Sequence[Sequence[int]],
         config: SamplingConfig,
         *,
-        seed: int | None = None,
+        seed: int,
         progress: Progress = no_progress,
     ) -> list[Sample]:
         """Sample batch by batch, prompts of similar length together."""
@@ -107,7 +107,7 @@ class HFSampler:
         ends = end_tokens(self.policy)
         order = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
         samples: dict[int, Sample] = {}
-        with _seeded(seed, self.policy.runtime.device), _plain_generation(self.policy.module):
+        with seeded(seed, self.policy.runtime.device), _plain_generation(self.policy.module):
             for start in range(0, len(order), config.batch_size):
                 rows = order[start : start + config.batch_size]
                 answers = _generate(self.policy, [prompt_ids[i] for i in rows], config, sorted(ends))
@@ -117,17 +117,6 @@ class HFSampler:
 
     def sync(self, policy: LanguageModel) -> None:
         """Do nothing: it samples from the very model that is trained."""
-
-
-@contextmanager
-def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
-    if seed is None:
-        yield
-        return
-    # Without `devices` the generators of every GPU of the machine are kept, with a warning where there are several.
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 @contextmanager

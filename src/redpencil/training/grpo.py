@@ -8,9 +8,8 @@ batch, so that long answers are not weighed down.
 
 from redpencil.config import GRPOConfig
 from redpencil.maths.ppo import group_advantages
-from redpencil.models.runtime import set_seed
 from redpencil.models.sampling import EncodedPrompts
-from redpencil.runs import Stage
+from redpencil.runs import Stage, derive_seed
 from redpencil.training.loop import train_on_rollouts
 from redpencil.training.rollout import (
     Actors,
@@ -33,14 +32,16 @@ def run_grpo(
     Raises:
         RedpencilError: if a prompt does not fit a model, a reward is not a number, or training breaks down.
     """
-    set_seed(stage.seed)
     optimizations = {"policy": optimization_for(actors.policy, config.learning_rate, config)}
     objectives = {"policy": policy_objective(actors.policy.module, config)}
     runtime = actors.policy.runtime
 
-    def learn(sampled: SampledBatch, _step: int, kl_coef: float) -> dict[str, float]:
+    def learn(sampled: SampledBatch, step: int, kl_coef: float) -> dict[str, float]:
         rollouts, metrics = compare_in_groups(actors, sampled, config, kl_coef)
-        return metrics | update_on_rollouts(rollouts, objectives, optimizations, config.grpo_epochs, config, runtime)
+        order = derive_seed(stage.seed, "permute", step)
+        return metrics | update_on_rollouts(
+            rollouts, objectives, optimizations, config.grpo_epochs, config, runtime, order
+        )
 
     train_on_rollouts(
         config,

@@ -12,7 +12,7 @@ from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import length_grouped
-from redpencil.models.runtime import Runtime, set_seed
+from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import EncodedPrompts, HFSampler
 from redpencil.records import Pair
 from redpencil.runs import Stage, derive_seed
@@ -70,7 +70,7 @@ def train_supervised(
         state.extra["best"] = best.record
     if not state.resume() and best is not None and best.validation is not None:
         stage.log(0, **best.evaluate_if_due(0, total_steps))
-    generator = torch.Generator().manual_seed(stage.seed)
+    generator = torch.Generator().manual_seed(derive_seed(stage.seed, "batches"))
     batches = epochs_of(lambda: length_grouped(lengths, config.batch_size, generator), total_steps)
     for step, batch in zip(state.steps(total_steps), islice(batches, state.step, None), strict=False):
         parts = micro_batches_of(model.runtime.share(batch), config.micro_batch_size)
@@ -121,7 +121,6 @@ def train_on_pairs(
     Raises:
         RedpencilError: if there are no pairs, or the model cannot read one.
     """
-    set_seed(stage.seed)
     if not pairs:
         raise RedpencilError("there are no pairs to train on", hint="check the counts of skipped rows of `align`")
     model, reference = (load_policy(policy, runtime, trained=trained, codec=codec) for trained in (True, False))
@@ -196,8 +195,9 @@ def train_on_rollouts(
     batches = draw_prompts(len(prompts.ids), config.rollout_batch_size, derive_seed(stage.seed, "prompts"))
     for step, drawn in zip(state.steps(config.total_steps), islice(batches, state.step, None), strict=False):
         rows, kl_coef = [i for i in drawn for _ in range(answers)], state.extra["kl_coef"]
+        seed = derive_seed(stage.seed, "sample", step, actors.policy.runtime.rank)
         ids, asked = [prompts.ids[i] for i in rows], [prompts.records[i].prompt for i in rows]
-        metrics = learn(sample_rollouts(actors, ids, asked, config), step, kl_coef) | {"kl_coef": kl_coef}
+        metrics = learn(sample_rollouts(actors, ids, asked, config, seed), step, kl_coef) | {"kl_coef": kl_coef}
         if next_kl_coef is not None:
             state.extra["kl_coef"] = next_kl_coef(kl_coef, metrics["kl"])
         actors.sampler.sync(actors.policy)

@@ -16,9 +16,8 @@ from redpencil.config import PPOConfig
 from redpencil.maths.masked import masked_whiten
 from redpencil.maths.ppo import gae, next_kl_coef, value_loss
 from redpencil.models.forward import token_values
-from redpencil.models.runtime import set_seed
 from redpencil.models.sampling import EncodedPrompts
-from redpencil.runs import Stage
+from redpencil.runs import Stage, derive_seed
 from redpencil.training.loop import train_on_rollouts
 from redpencil.training.rollout import (
     Actors,
@@ -43,7 +42,6 @@ def run_ppo(
     Raises:
         RedpencilError: if a prompt does not fit a model, a reward is not a number, or training breaks down.
     """
-    set_seed(stage.seed)
     assert actors.value is not None
     optimizations = {
         "policy": optimization_for(actors.policy, config.learning_rate, config, config.value_warmup_steps),
@@ -52,8 +50,8 @@ def run_ppo(
 
     def learn(sampled: SampledBatch, step: int, kl_coef: float) -> dict[str, float]:
         rollouts, metrics = compute_advantages(actors, sampled, config, kl_coef)
-        train_policy = step > config.value_warmup_steps
-        return metrics | ppo_update(actors, rollouts, config, optimizations, train_policy=train_policy)
+        seed, train_policy = derive_seed(stage.seed, "permute", step), step > config.value_warmup_steps
+        return metrics | ppo_update(actors, rollouts, config, optimizations, seed, train_policy=train_policy)
 
     def adapted(kl_coef: float, kl: float) -> float:
         assert config.kl_target is not None
@@ -92,6 +90,7 @@ def ppo_update(
     rollouts: Rollouts,
     config: PPOConfig,
     optimizations: Mapping[str, Optimization],
+    seed: int,
     *,
     train_policy: bool = True,
 ) -> dict[str, float]:
@@ -100,7 +99,8 @@ def ppo_update(
     objectives = {"value": value_objective(actors.value.module, config)}
     if train_policy:
         objectives["policy"] = policy_objective(actors.policy.module, config)
-    return update_on_rollouts(rollouts, objectives, optimizations, config.ppo_epochs, config, actors.policy.runtime)
+    runtime = actors.policy.runtime
+    return update_on_rollouts(rollouts, objectives, optimizations, config.ppo_epochs, config, runtime, seed)
 
 
 def value_objective(value: nn.Module, config: PPOConfig) -> Objective[Rollouts]:

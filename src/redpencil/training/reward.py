@@ -19,9 +19,9 @@ from redpencil.maths.reward_losses import (
 from redpencil.models.checkpoints import LanguageModel, RewardCard, export, load_head
 from redpencil.models.codec import Codec
 from redpencil.models.forward import sequence_rewards, token_rewards
-from redpencil.models.runtime import Runtime, set_seed
+from redpencil.models.runtime import Runtime
 from redpencil.records import Pair
-from redpencil.runs import Stage
+from redpencil.runs import Stage, derive_seed
 from redpencil.training.loop import train_supervised
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
 from redpencil.training.scoring import score_sequences, score_tokens
@@ -94,7 +94,6 @@ def train_reward(
     Raises:
         RedpencilError: if there are no pairs, or the model cannot read them, or there are fewer than two samples.
     """
-    set_seed(stage.seed)
     if not pairs:
         raise RedpencilError("there are no pairs to train on", hint="check the align stage's counts of skipped rows")
     needs_changes = config.level == "token" and TOKEN_LOSSES[config.loss].needs_changes
@@ -104,7 +103,8 @@ def train_reward(
             field="reward.level",
             hint="train on pairs that `redpencil align` made of edits, or set reward.level=sequence",
         )
-    model = load_head(backbone, config.level, runtime, trained=True, zero_head=True, codec=codec)
+    seed = derive_seed(stage.seed, "weights")
+    model = load_head(backbone, config.level, runtime, trained=True, zero_head=True, codec=codec, seed=seed)
     check_pairs(pairs, model.module.config.vocab_size, model.context)
     train_supervised(
         model,

@@ -26,7 +26,7 @@ from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import Batch, response_logits, response_logprobs, token_values
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import HFSampler, Sample, Sampler
-from redpencil.runs import read_json
+from redpencil.runs import derive_seed, read_json
 from redpencil.training.scoring import SampledBatch, Scorer, make_scorer, micro_batches, sampled_batch
 from redpencil.training.update import Objective, Optimization, make_optimization, micro_batches_of, update
 
@@ -215,7 +215,7 @@ def sample_rollouts(
     prompt_ids: Sequence[Sequence[int]],
     prompts: Sequence[str],
     config: RolloutConfig,
-    seed: int | None = None,
+    seed: int,
 ) -> SampledBatch:
     """Answer prompts, given as token ids and as text, with the policy."""
     samples = actors.sampler.sample(prompt_ids, sampling_of(config), seed=seed)
@@ -383,15 +383,19 @@ def update_on_rollouts(
     epochs: int,
     config: RolloutConfig,
     runtime: Runtime,
+    seed: int,
 ) -> dict[str, float]:
     """Update models in shuffled passes over one batch of rollouts; each schedule advances once.
+
+    The seed decides the order of the rollouts, and is the same in all processes of a stage.
 
     Returns:
         The mean of each metric over the updates.
     """
     logged: list[dict[str, float]] = []
-    for _ in range(epochs):
-        order = torch.randperm(len(rollouts.logprobs)).tolist()
+    for epoch in range(epochs):
+        generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
+        order = torch.randperm(len(rollouts.logprobs), generator=generator).tolist()
         for start in range(0, len(order), config.batch_size):
             batch = runtime.share(order[start : start + config.batch_size])
             items = [rollouts.select(part) for part in micro_batches_of(batch, config.micro_batch_size)]

@@ -14,9 +14,9 @@ from redpencil.maths.masked import masked_mean
 from redpencil.models.checkpoints import export, load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import Batch, collate, response_logprobs
-from redpencil.models.runtime import Runtime, set_seed
+from redpencil.models.runtime import Runtime
 from redpencil.records import Example
-from redpencil.runs import Stage
+from redpencil.runs import Stage, derive_seed
 from redpencil.training.loop import train_supervised
 from redpencil.training.update import Objective, steps_in
 
@@ -81,10 +81,9 @@ def train_sft(
     config: SFTConfig, *, model: Path, examples: Iterable[Example], codec: Codec, runtime: Runtime, stage: Stage
 ) -> None:
     """Fine-tune the model of folder `model` and write `checkpoint/` into the stage's folder."""
-    set_seed(stage.seed)
     rows = encode_examples(examples, codec, config.max_length)
     stage.notes["skipped"] = dict(rows.skipped)
-    policy = load_policy(model, runtime, trained=True, codec=codec)
+    policy = load_policy(model, runtime, trained=True, codec=codec, seed=derive_seed(stage.seed, "weights"))
     tokens = list(zip(rows.prompts, rows.responses, strict=True))
 
     def collate_rows(part: Sequence[tuple[list[int], list[int]]]) -> Batch:

@@ -1,8 +1,8 @@
 """The state of a stage in the middle of training: saved now and then, and taken up where it was when killed.
 
 A state is all that decides the rest of a training: weights, optimisers and schedules, the step, and a few plain values
-such as an adaptive KL coefficient or the best checkpoint so far. Batches and prompts follow from the seed and the step,
-so that they need no state.
+such as an adaptive KL coefficient or the best checkpoint so far. Batches, prompts and samples follow from the seed and
+the step, so that they need no state.
 """
 
 import json
@@ -67,7 +67,6 @@ class TrainState:
         for name, optimization in self.optimizations.items():
             optimization.optimizer.load_state_dict(content["optimizers"][name])
             optimization.scheduler.load_state_dict(content["schedulers"][name])
-        torch.set_rng_state(content["generator"])
         for name, value in progress["extra"].items():
             if isinstance(value, dict) and name in self.extra:
                 self.extra[name].clear()
@@ -95,7 +94,6 @@ class TrainState:
             "models": {name: model.state_dict() for name, model in self.models.items()},
             "optimizers": {name: each.optimizer.state_dict() for name, each in self.optimizations.items()},
             "schedulers": {name: each.scheduler.state_dict() for name, each in self.optimizations.items()},
-            "generator": torch.get_rng_state(),
         }
         torch.save(content, new / "state.pt")
         progress = {"step": self.step, "seconds": self.stage.seconds, "extra": self.extra}
