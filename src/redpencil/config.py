@@ -44,7 +44,8 @@ class ComputeConfig(Section):
     generation_batch_size: int | None = Field(
         None,
         gt=0,
-        description="Prompts that are answered at once. Default: sampling.batch_size, and in rollouts all of them.",
+        description="Prompts that are answered at once; another number draws other responses. Default: "
+        "sampling.batch_size, and all rollouts of a step.",
     )
     save_every: int | None = Field(
         None,
@@ -227,7 +228,8 @@ class GRPOConfig(RolloutConfig):
     advantage: Literal["return_to_go", "end"] = Field(
         "return_to_go",
         description="return_to_go: at each token, the discounted sum of the rewards from there on, less the group's "
-        "mean at that place; end: the sum of a response's rewards at all of its tokens, less the group's mean.",
+        "mean at that place; end: the sum of a response's rewards at all of its tokens, less the group's mean (for "
+        "rewards that are paid at the end).",
     )
     normalise_std: bool = Field(
         True, description="Divide by the group's standard deviation; false only subtracts its mean (Dr. GRPO)."

@@ -164,6 +164,29 @@ def test_work_before_the_last_saved_state_is_not_done_again(tmp_path: Path, dpo:
     assert [row["step"] for row in rows(tmp_path / "stage")] == list(range(8))
 
 
+def test_a_checkpoint_that_came_after_the_saved_state_does_not_outlive_it(
+    tmp_path: Path, trained: Any, pairs: list[Pair], codec: Codec, runtime: Runtime
+) -> None:
+    """Another machine or micro-batch does not repeat a step to the bit: what was best then may not be best again."""
+    config = DPOConfig(learning_rate=1e-3, batch_size=8, max_steps=7, eval_steps=1, save_every=2)
+    prompts = encode_prompts(PROMPTS, codec, 8)
+
+    def run(stage: Stage, rates: list[float]) -> None:
+        def evaluate(_: object) -> dict[str, float]:
+            return {"win_rate": rates[int(max((row["step"] for row in read_metrics(stage.folder)), default=-1)) + 1]}
+
+        validation = Validation(prompts, SamplingConfig(response_length=8), evaluate, 1)
+        train_dpo(config, policy=trained.sft, pairs=pairs[:40], validation=validation, codec=codec, runtime=runtime,
+                  stage=stage)  # fmt: skip
+
+    whole, stopped = [40.0, 50, 30, 30, 30, 30, 30, 30], [40.0, 50, 30, 30, 30, 90, 30, 30]
+    attempt(tmp_path / "whole", lambda stage: run(stage, whole))
+    with pytest.raises(StoppedError):
+        attempt(tmp_path / "stage", lambda stage: run(stage, stopped), 5)
+    attempt(tmp_path / "stage", lambda stage: run(stage, whole))
+    assert weights(tmp_path / "stage") == weights(tmp_path / "whole")  # both are those of step 1
+
+
 def test_two_states_are_kept_and_a_damaged_one_is_passed_over(tmp_path: Path, dpo: Run) -> None:
     attempt(tmp_path / "whole", dpo)
     with pytest.raises(StoppedError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from redpencil.cli.judge import JUDGE_HELP, check_judge, make_judge
+from redpencil.cli.judge import JUDGE_HELP, WORLD, check_judge, make_judge
 from redpencil.cli.options import ModelOptions, codec_of, examples, option, runtime_of, with_options
 from redpencil.cli.output import board_for, check_out_file, say, say_skipped, working
 from redpencil.config import METHODS, Method, Recipe
@@ -193,6 +193,8 @@ def _train(
         "judge": folder,
     }
     decides = [chosen.model_dump(), options.judge, config.sampling.model_dump()]
+    if options.judge == WORLD and config.world is not None:
+        decides.append(config.world.model_dump())  # It decides what the judge finds.
     with training_stage(method.name, out, setup, decides, inputs) as stage:
         if stage is not None:
             watch = options.watch(watched, setup)

@@ -1,7 +1,22 @@
-"""The losses of proximal policy optimisation (Schulman et al., 2017), over response tokens only.
+"""Proximal policy optimisation over response tokens: losses, KL, advantages, and the reward of each token.
 
-Each loss is a mean over the response tokens of the batch it is given. Whoever splits a batch into micro-batches
-weights each part by its number of response tokens.
+Schulman et al., 2017; GAE after Schulman et al., 2015, Eq. 11 and 16; group advantages after Shao et al., 2024. Each
+loss is a mean over the response tokens of its batch; micro-batches are weighted by their number of response tokens.
+
+The convention, fixed here once. Response tokens a_1 .. a_T follow the prompt x. A model reads tokens and gives one
+output at each position:
+
+    token read at a position     x_n      a_1      a_2     ...    a_T (end of sequence)
+    state after reading it       s_1      s_2      s_3     ...    -
+                                  |        |        |
+    policy: log p(a_t | s_t)     of a_1   of a_2   of a_3  ...    unused
+    value:  V(s_t)               V(s_1)   V(s_2)   V(s_3)  ...    unused
+    reward: r(s_t, a_t)          unused   r_1      r_2     ...    r_T
+
+So the reward of a_t is read where a_t is consumed: the reward model has to have seen the token it judges. The
+value of s_t and the log-probability of a_t are read one position earlier, where a_t is still to come. Every [B, T]
+tensor in this room is already cut that way: column t belongs to a_t, in `token_rewards`, `values`, `logprobs`, `kl`
+and `response_mask` alike.
 """
 
 import math
@@ -35,7 +50,7 @@ def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, estimator: KLEstimator =
         estimator: k1, k2 or k3.
 
     Returns:
-        Same shape, in nats. Padding has to be masked by whoever reads it.
+        Same shape, in nats. Padding has to be masked by the caller.
     """
     difference = at_least_float32(logprobs) - at_least_float32(ref_logprobs)
     if estimator == "k1":
@@ -157,7 +172,7 @@ def gae(
 
     Args:
         rewards: [B, T].
-        values: [B, T]; column t is V(s_t), read before token t (see `redpencil.maths.ppo`).
+        values: [B, T]; column t is V(s_t), read before token t (see the drawing above).
         response_mask: bool [B, T]; True = response token. Each row's response is one unbroken stretch, with padding
             on either side.
         gamma: discount.
@@ -195,8 +210,8 @@ def group_advantages(
         return_to_go   A_it = (G_it - mean_g G_t) / std_g               std over all tokens of the group
 
     `end` is GRPO with outcome supervision (Shao et al., 2024, section 4.1.2). `return_to_go` compares each token with
-    its group at the same position; an answer that has ended earns 0 from there on, so that neither length nor place is
-    paid for by itself.
+    its group at the same place, where an answer that has ended earns 0: the mean does not depend on the token, so that
+    the gradient stays unbiased, but it is noisy where few answers are left. With one reward at the end take `end`.
 
     Args:
         rewards: [B, T]; answers to one prompt are neighbours, B is a multiple of `group_size`.

@@ -122,7 +122,7 @@ def _token_scores(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def token_rewards(model: nn.Module, batch: Batch) -> Tensor:
-    """r_t = r_phi(s_t, a_t), [B, T]: read where the model has consumed a_t (see `maths.rewards`)."""
+    """r_t = r_phi(s_t, a_t), [B, T]: read where the model has consumed a_t (see `maths.ppo`)."""
     return _token_scores(model, batch)[:, batch.prompt_width :]
 
 

@@ -1,4 +1,10 @@
-"""Sample responses from a policy, and find where their tokens lie in the text that they spell."""
+"""Sample responses from a policy, and find where their tokens lie in the text that they spell.
+
+A tokenizer gives offsets for the tokens that it cuts a text into. A policy may write the same text with other tokens
+("un" + "believ" + "able" where the tokenizer has "unbelievable"), begin a character with some of its bytes and never
+end it, or put a special token into the text. So its tokens are decoded, and offsets of the tokenizer are taken only
+where it cuts that text into the very same tokens (`place`).
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

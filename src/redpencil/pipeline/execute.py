@@ -194,10 +194,12 @@ class _Worker:
 
     def _read(self, messages: "queue.SimpleQueue[tuple[_Worker, Message | None]]") -> None:
         assert self.process.stdout is not None
-        with self.process.stdout as answers:
-            for line in answers:
-                messages.put((self, json.loads(line)))
-        messages.put((self, None))
+        try:
+            with self.process.stdout as answers, suppress(ValueError):  # a line that was cut off by its death
+                for line in answers:
+                    messages.put((self, json.loads(line)))
+        finally:
+            messages.put((self, None))
 
     def start(self, spec: StageSpec) -> None:
         assert self.process.stdin is not None

@@ -218,7 +218,9 @@ def sample_rollouts(
     seed: int,
 ) -> SampledBatch:
     """Answer prompts, given as token ids and as text, with the policy."""
-    samples = actors.sampler.sample(prompt_ids, sampling_of(config), seed=seed)
+    size = config.generation_batch_size or len(prompt_ids)
+    sampling = sampling_of(config).model_copy(update={"batch_size": size})
+    samples = actors.sampler.sample(prompt_ids, sampling, seed=seed)
     return sampled_batch(actors.policy, prompt_ids, samples, prompts)
 
 

@@ -1,11 +1,12 @@
 """The state of a stage in the middle of training: saved now and then, and taken up where it was when killed.
 
 A state is all that decides the rest of a training: weights, optimisers and schedules, the step, and a few plain values
-such as an adaptive KL coefficient or the best checkpoint so far. Batches, prompts and samples follow from the seed and
-the step, so that they need no state.
+such as an adaptive KL coefficient or the best checkpoint so far. The best checkpoint so far is kept
+with it. Batches, prompts and samples follow from the seed and the step, so that they need no state.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,13 +20,14 @@ from redpencil.errors import RedpencilError
 from redpencil.runs import STATE_FOLDER, Stage
 from redpencil.training.update import Optimization
 
+CHECKPOINT: Final = "checkpoint"
 KEPT: Final = 2
 """States that stay on disk: the last one, and the one before in case the last is damaged."""
 
 
 @dataclass
 class TrainState:
-    """Everything that a training needs to go on from a step.
+    """Everything that a training needs to continue from a step.
 
     `save_every` is the number of steps between saved states; None saves none. `extra` holds plain values (numbers,
     texts, and mappings of them), which may change between steps; `resume` puts the saved ones back in place.
@@ -52,6 +54,7 @@ class TrainState:
             except Exception:  # a damaged file makes torch raise nearly anything
                 continue
             self._restore(content, progress)
+            self._restore_checkpoint(folder / CHECKPOINT)
             return True
         if folders:
             raise RedpencilError(
@@ -76,6 +79,13 @@ class TrainState:
         self.step = progress["step"]
         self.stage.go_back_to(self.step, seconds=progress["seconds"])
 
+    def _restore_checkpoint(self, saved: Path) -> None:
+        """Put the best checkpoint of that step back: one that was exported later need not come again bit for bit."""
+        for name in (CHECKPOINT, f"{CHECKPOINT}.new"):
+            shutil.rmtree(self.stage.folder / name, ignore_errors=True)
+        if saved.is_dir():
+            _link_tree(saved, self.stage.folder / CHECKPOINT)
+
     def steps(self, total: int) -> Iterator[int]:
         """Count the steps that are left, from 1; after each, save the state if it is time to."""
         while self.step < total:
@@ -96,12 +106,26 @@ class TrainState:
             "schedulers": {name: each.scheduler.state_dict() for name, each in self.optimizations.items()},
         }
         torch.save(content, new / "state.pt")
+        if (self.stage.folder / CHECKPOINT).is_dir():
+            _link_tree(self.stage.folder / CHECKPOINT, new / CHECKPOINT)
         progress = {"step": self.step, "seconds": self.stage.seconds, "extra": self.extra}
         (new / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         new.replace(target)
         for old in _saved(root)[:-KEPT]:
             shutil.rmtree(old)
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Copy a folder by hard links, or file by file where the system has none; its files are never written in place."""
+
+    def link(original: str, copy: str) -> None:
+        try:
+            os.link(original, copy)
+        except OSError:
+            shutil.copy2(original, copy)
+
+    shutil.copytree(source, target, copy_function=link)
 
 
 def _saved(root: Path) -> list[Path]:

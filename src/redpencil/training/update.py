@@ -94,7 +94,7 @@ def update(
 ) -> dict[str, float]:
     """Take one optimiser step on a batch of micro-batches; returns the terms' batch means, `loss` and `grad_norm`.
 
-    Of several processes each gives its own micro-batches, as many as the others; the gradients add up.
+    Counts and logged means are those of all processes of the runtime, each of which gives its own micro-batches.
 
     Raises:
         RedpencilError: if loss or gradient is not a finite number; the weights are left as they were.
