@@ -524,7 +524,7 @@ def _differing(config: type[Section], options: dict[str, Any]) -> dict[str, Any]
 def _refuse_computed(title: str, data: Any, *place: str) -> None:
     """Refuse keys in a section that moved to `compute`."""
     for key in COMPUTED if isinstance(data, Mapping) else ():
-        if key in data:
+        if data.get(key) is not None:
             raise mistake(title, "all training stages share this key", (*place, key), data[key], f"write compute.{key}")
 
 

@@ -279,6 +279,15 @@ class StudyResults(_Part):
     summary: Summary
     runs: dict[int, RunResults] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _one_run_a_seed(self) -> Self:
+        for number, run in self.runs.items():
+            if run.seed != number or run.format != self.format:
+                raise ValueError(f"runs.{number} is of the seed {run.seed} and format {run.format}")
+        if set(self.runs) != set(self.seeds):
+            raise ValueError(f"`runs` has the seeds {list(self.runs)}, `seeds` says {list(self.seeds)}")
+        return self
+
 
 class Measure(SeedMean):
     """A mean over seeds and its standard error over prompts or pairs.

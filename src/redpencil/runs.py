@@ -251,8 +251,9 @@ def open_stage(
     stage = Stage(name, partial, seed, progress)
     started = datetime.now(UTC)
     yield stage
-    shutil.rmtree(partial / STATE_FOLDER, ignore_errors=True)
+    # The mark goes first, so that a folder whose states are half deleted is not taken up again.
     (partial / _FINGERPRINT).unlink(missing_ok=True)
+    shutil.rmtree(partial / STATE_FOLDER, ignore_errors=True)
     write_json(
         partial / "manifest.json",
         {
@@ -295,7 +296,7 @@ def _open_partial(folder: Path, name: str, digest: str) -> Path:
     partial = _partial_of(folder)
     mark = partial / _FINGERPRINT
     try:
-        if mark.is_file() and mark.read_text(encoding="utf-8") == digest and (partial / STATE_FOLDER).is_dir():
+        if mark.is_file() and mark.read_text(encoding="utf-8") == digest and saved_states(partial):
             return partial
         if partial.exists():
             shutil.rmtree(partial)
@@ -306,6 +307,12 @@ def _open_partial(folder: Path, name: str, digest: str) -> Path:
             f"cannot make the folder ({error.strerror})", file=partial, hint="choose another --out"
         ) from None
     return partial
+
+
+def saved_states(folder: Path) -> list[Path]:
+    """List the complete training states that an unfinished stage has saved, oldest first."""
+    numbers = [path.name.removeprefix("step-") for path in (folder / STATE_FOLDER).glob("step-*")]
+    return [folder / STATE_FOLDER / f"step-{number}" for number in sorted(int(n) for n in numbers if n.isdecimal())]
 
 
 def _put_in_place(partial: Path, folder: Path) -> None:

@@ -205,8 +205,20 @@ def test_states_that_cannot_be_read_are_named(tmp_path: Path, dpo: Run) -> None:
         state.write_bytes(b"x")
     with pytest.raises(RedpencilError, match="none of the saved training states can be read") as raised:
         attempt(tmp_path / "stage", dpo)
-    assert str(raised.value.file).endswith("step-2")
-    assert "delete the folder" in str(raised.value.hint)
+    assert str(raised.value.file).endswith("stage.partial")
+    assert "delete this folder" in str(raised.value.hint)
+
+
+@pytest.mark.parametrize("left", ["step-1.new", "step-2.new/state.pt"])
+def test_a_state_that_was_never_completed_is_thrown_away(tmp_path: Path, dpo: Run, left: str) -> None:
+    attempt(tmp_path / "whole", dpo)
+    with pytest.raises(StoppedError):
+        attempt(tmp_path / "stage", dpo, 1)
+    broken = tmp_path / "stage.partial" / "state" / left
+    broken.parent.mkdir(parents=True, exist_ok=True)
+    broken.write_bytes(b"x")
+    attempt(tmp_path / "stage", dpo)
+    assert rows(tmp_path / "stage") == rows(tmp_path / "whole")
 
 
 def test_a_state_of_another_configuration_is_not_taken_up(tmp_path: Path, dpo: Run) -> None:

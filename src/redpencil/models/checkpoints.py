@@ -332,7 +332,7 @@ def reward_level(folder: Path, level: RewardLevel | None = None) -> RewardLevel:
             f"a reward model of level {level} is needed, {kind} is of level {actual}",
             file=folder,
             field="architectures",
-            hint=f"train one with `redpencil reward --set reward.level={level}`, or choose another ppo.reward",
+            hint=f"train one with `redpencil reward --set reward.level={level}`, or choose another kind of reward",
         )
     # config.json leaves out what is the default: 2 labels.
     names = read_object(folder / "config.json").get("id2label")

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from redpencil.errors import RedpencilError
-from redpencil.runs import STATE_FOLDER, Stage
+from redpencil.runs import STATE_FOLDER, Stage, saved_states
 from redpencil.training.update import Optimization
 
 CHECKPOINT: Final = "checkpoint"
@@ -46,7 +46,7 @@ class TrainState:
         Raises:
             RedpencilError: if no saved state can be read.
         """
-        folders = _saved(self.stage.folder / STATE_FOLDER)
+        folders = saved_states(self.stage.folder)
         for folder in reversed(folders):
             try:
                 content = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
@@ -59,8 +59,8 @@ class TrainState:
         if folders:
             raise RedpencilError(
                 "none of the saved training states can be read",
-                file=folders[-1],
-                hint="delete the folder; the stage then starts from its beginning",
+                file=self.stage.folder,
+                hint="delete this folder; the stage then starts from its beginning",
             )
         return False
 
@@ -112,7 +112,7 @@ class TrainState:
         (new / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         new.replace(target)
-        for old in _saved(root)[:-KEPT]:
+        for old in saved_states(self.stage.folder)[:-KEPT]:
             shutil.rmtree(old)
 
 
@@ -126,9 +126,3 @@ def _link_tree(source: Path, target: Path) -> None:
             shutil.copy2(original, copy)
 
     shutil.copytree(source, target, copy_function=link)
-
-
-def _saved(root: Path) -> list[Path]:
-    """List the complete states, oldest first."""
-    numbers = [path.name.removeprefix("step-") for path in root.glob("step-*")]
-    return [root / f"step-{number}" for number in sorted(int(number) for number in numbers if number.isdecimal())]
