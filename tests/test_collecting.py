@@ -185,7 +185,10 @@ def test_they_do_what_the_page_says(outcomes: dict[str, Any], desk: Desk) -> Non
     assert len(list(read_jsonl(desk.folder / "pairs.jsonl", Pair))) == len(changed)
     assert json.loads(next(o.stdout for line, o in outcomes.items() if "by_gpt.jsonl --json" in line))
     # $.50 and $1.50 a million tokens, by the page's own price table.
-    assert "tokens asked" in said("--prices")
+    spent = re.search(r"(\d+) tokens in, (\d+) out, \$([\d.]+)", said("--prices"))
+    assert spent is not None
+    asked, answered, dollars = map(float, spent.groups())
+    assert dollars == pytest.approx(asked * 0.5e-6 + answered * 1.5e-6, abs=1e-5)
 
 
 def test_the_page_has_every_format_and_every_outcome() -> None:
