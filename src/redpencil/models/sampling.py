@@ -98,7 +98,7 @@ class HFSampler:
 
     def check(self, prompt_ids: Sequence[Sequence[int]], response_length: int) -> None:
         _check_context(self.policy, prompt_ids, response_length)
-        _check_vocabulary(self.policy, prompt_ids)
+        check_vocabulary(self.policy, prompt_ids)
 
     def sample(
         self,
@@ -150,15 +150,19 @@ def _check_context(policy: LanguageModel, prompt_ids: Sequence[Sequence[int]], r
         )
 
 
-def _check_vocabulary(policy: LanguageModel, prompt_ids: Sequence[Sequence[int]]) -> None:
-    """Refuse prompts with tokens that the model does not know, as when its folder has another model's tokenizer."""
-    embeddings: Any = policy.module.get_input_embeddings()
+def check_vocabulary(model: LanguageModel, prompt_ids: Sequence[Sequence[int]]) -> None:
+    """Refuse prompts with tokens that the model does not know, as when its folder has another model's tokenizer.
+
+    Raises:
+        RedpencilError: naming the model's folder and the token.
+    """
+    embeddings: Any = model.module.get_input_embeddings()
     known: int = embeddings.num_embeddings
     largest = max(map(max, prompt_ids))
     if largest >= known:
         raise RedpencilError(
             f"the tokenizer gives token {largest}, the model knows {known} tokens",
-            file=policy.name,
+            file=model.name,
             field="vocab_size",
             hint="put the tokenizer that the model was trained with beside it",
         )

@@ -22,7 +22,7 @@ from redpencil.maths.ppo import standardise
 from redpencil.models.checkpoints import LanguageModel, RewardCard, RewardModel
 from redpencil.models.codec import Codec
 from redpencil.models.forward import Batch, collate, sequence_rewards, token_rewards
-from redpencil.models.sampling import Sample, place
+from redpencil.models.sampling import Sample, check_vocabulary, place
 from redpencil.records import Pair, Response
 
 BATCH_SIZE = 64
@@ -352,12 +352,4 @@ def check_reads(reward: RewardModel, prompts: Sequence[str]) -> None:
             file=model.name,
             hint="leave out the longest prompts, or choose a reward model with a longer context",
         )
-    embeddings: Any = model.module.get_input_embeddings()
-    known, largest = embeddings.num_embeddings, max(map(max, ids))
-    if largest >= known:
-        raise RedpencilError(
-            f"its tokenizer gives token {largest}, the model knows {known} tokens",
-            file=model.name,
-            field="vocab_size",
-            hint="put the tokenizer that the model was trained with beside it",
-        )
+    check_vocabulary(model, ids)
