@@ -6,6 +6,7 @@ can train or choose a policy; see `Method` for how to add one.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -19,6 +20,8 @@ KLEstimator = Literal["k1", "k2", "k3"]
 DPOLoss = Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm"]
 PairKind = Literal["edits", "comparisons"]
 Schedule = Literal["constant", "linear", "cosine"]
+CHAT_DATE: Final = date(2024, 7, 26)
+"""The day that chat templates take for today: the one that those of Llama 3 fall back on."""
 
 
 class ComputeConfig(Section):
@@ -600,6 +603,15 @@ class Recipe(Section):
     prompt_template: str = Field(
         "{prompt}", description="Text around a prompt; `chat` uses the tokenizer's chat template."
     )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Variables that the chat template gets, such as {enable_thinking: false}, a system prompt of its "
+        "own, or tools; one that it does not know is ignored.",
+    )
+    chat_template_date: date = Field(
+        CHAT_DATE,
+        description="Today, for chat templates that write the date; a clock would change the tokens each day.",
+    )
     world: WorldConfig | None = Field(None, description="The self-contained world; either this or `files`.")
     files: FilesConfig | None = Field(None, description="Your own data; either this or `world`.")
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
@@ -620,6 +632,11 @@ class Recipe(Section):
         description="The policies that a run trains or chooses, by name; each is a row of Table 1.",
     )
     alarms: AlarmsConfig = Field(default_factory=AlarmsConfig)
+
+    @property
+    def chat_options(self) -> dict[str, Any]:
+        """How the chat template is filled, as options of `load_codec`."""
+        return {"chat_template_kwargs": self.chat_template_kwargs, "chat_template_date": self.chat_template_date}
 
     @model_validator(mode="before")
     @classmethod

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from redpencil.cli.output import say
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.recipe import default_recipe, load_recipe, with_flags
@@ -146,14 +147,19 @@ def runtime_of(recipe: Recipe) -> "Runtime":
 
 
 def named_codec(recipe: Recipe, folder: Path) -> "Codec | None":
-    """Return a checkpoint's tokenizer with the template that the recipe or a flag names; None if they name none."""
-    return codec_of(recipe, folder) if "prompt_template" in recipe.model_fields_set else None
+    """Return a checkpoint's tokenizer as the recipe or a flag names its template; None if they name nothing of it."""
+    keys = {"prompt_template", *recipe.chat_options}
+    return None if keys.isdisjoint(recipe.model_fields_set) else codec_of(recipe, folder)
 
 
 def codec_of(recipe: Recipe, folder: Path) -> "Codec":
     """Load a checkpoint's tokenizer, with its prompt template unless the recipe or a flag names another."""
-    from redpencil.models.checkpoints import template_of
-    from redpencil.models.codec import load_codec
+    from redpencil.models.checkpoints import codec_of_checkpoint
 
-    named = "prompt_template" in recipe.model_fields_set
-    return load_codec(folder, recipe.prompt_template if named else template_of(folder))
+    named = recipe.model_fields_set
+    template = recipe.prompt_template if "prompt_template" in named else None
+    chosen = {key: value for key, value in recipe.chat_options.items() if key in named}
+    codec = codec_of_checkpoint(folder, template, **chosen)
+    for finding in codec.findings:
+        say(f"warning: {folder}: {finding}")
+    return codec

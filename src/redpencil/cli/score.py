@@ -130,7 +130,7 @@ def scores_of(
     reward = load_reward_model(folder, runtime, codec=named_codec(config, folder))
     card, codec = reward.card, reward.model.codec
     about = ScoredModel(name, card.level, card.center, card.scale, card.trained_on)
-    prompts = codec.encode_prompts([row.prompt for row in rows]) if rows else []
+    prompts = codec.encode_prompts(rows)
     if not all(prompts):
         raise RedpencilError("a prompt has no token", field="prompt", hint="give a prompt")
     encoded = codec.encode_responses([row.response for row in rows], finished=[row.finished for row in rows])

@@ -15,7 +15,7 @@ from typing import Any, Final
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import WEIGHTS, LanguageModel, has_weights, load_policy
-from redpencil.models.codec import Codec, first_line, load_codec
+from redpencil.models.codec import CHAT, Codec, load_codec
 from redpencil.models.runtime import Runtime, make_runtime
 from redpencil.models.sampling import HFSampler, Sample
 from redpencil.providers.base import Completion, Failure, Message, Request, Result, StopReason, Usage
@@ -144,7 +144,10 @@ class LocalProvider:
                 file=self.folder,
                 hint="give a folder that save_pretrained wrote",
             )
-        return load_policy(self.folder, self.runtime, trained=False, codec=load_codec(self.folder))
+        codec = load_codec(self.folder)
+        if codec.chat is not None:
+            codec = load_codec(self.folder, CHAT)
+        return load_policy(self.folder, self.runtime, trained=False, codec=codec)
 
 
 def render_plain(messages: Sequence[Message]) -> str:
@@ -175,29 +178,16 @@ def fingerprint(folder: Path) -> str:
 
 
 def _encode(messages: Sequence[Message], codec: Codec) -> list[int]:
-    tokenizer = codec.tokenizer
-    if not tokenizer.chat_template:
+    if codec.chat is None:
         [ids] = codec.encode_prompts([render_plain(messages)])
-        return ids
-    primed = messages[-1].role == "assistant"
-    turns = [{"role": turn.role, "content": turn.content} for turn in messages]
-    try:
-        rendered: Any = tokenizer.apply_chat_template(
-            turns, continue_final_message=primed, add_generation_prompt=not primed, tokenize=True, return_dict=True
-        )
-    except Exception as error:  # a template is a program, and may raise anything
-        raise RedpencilError(
-            f"the tokenizer's chat template does not take the conversation ({first_line(error)})",
-            file=tokenizer.name_or_path,
-            field="chat_template",
-            hint="correct the chat template, or give an edit template without an `Assistant:` line",
-        ) from error
-    return list(rendered["input_ids"])
+    else:
+        [ids] = codec.encode_conversations([[{"role": turn.role, "content": turn.content} for turn in messages]])
+    return ids
 
 
 def _completion(sample: Sample, input_tokens: int, codec: Codec) -> Completion:
-    [text] = codec.decode([sample.ids])
+    [text] = codec.decode([sample.body])
     finished = sample.finished
-    if not codec.tokenizer.chat_template and _NEXT_TURN in text:
+    if codec.chat is None and _NEXT_TURN in text:
         text, finished = text[: text.index(_NEXT_TURN)], True
     return Completion(text, StopReason.END if finished else StopReason.LENGTH, Usage(input_tokens, len(sample.ids)))

@@ -43,7 +43,7 @@ def stream_pairs_of_edits(
 
 
 def _aligned(usable: Sequence[Edit], codec: Codec, config: AlignConfig, skipped: Counter[str]) -> Iterator[Pair]:
-    prompts = codec.encode_prompts([edit.prompt for edit in usable])
+    prompts = codec.encode_prompts(usable)
     finished = [edit.meta.get("finished", True) for edit in usable]
     originals = codec.encode_responses([edit.original for edit in usable], finished=finished)
     edited = codec.encode_responses([edit.edited for edit in usable])
@@ -81,7 +81,7 @@ def pairs_of_comparisons(
     """
     skipped: Counter[str] = Counter()
     usable = list(_decided(comparisons, skipped))
-    prompts = codec.encode_prompts([row.prompt for row in usable]) if usable else []
+    prompts = codec.encode_prompts(usable)
     chosen = codec.encode_responses([_side(row, won=True) for row in usable])
     rejected = codec.encode_responses([_side(row, won=False) for row in usable])
     pairs = []

@@ -47,7 +47,7 @@ def encode_examples(examples: Iterable[Example], codec: Codec, max_length: int) 
             rows.skipped["empty response"] += len(part) - len(full)
         if not full:
             continue
-        prompts = codec.encode_prompts([example.prompt for example in full])
+        prompts = codec.encode_prompts(full)
         responses = codec.encode_responses([example.response for example in full])
         for prompt, response in zip(prompts, responses, strict=True):
             reason = codec.unfit(prompt, response.ids, max_length)
