@@ -46,7 +46,7 @@ Where the recipe has no `{name}`, it is:
 GIB: Final = 2**30
 ENOUGH_DISK, ENOUGH_MEMORY = 1.0, 2.0
 """GiB that the quickstart needs."""
-EXTRAS: Final = ("llm", "data", "web")
+EXTRAS: Final = ("llm", "data", "web", "sentencepiece")
 """Extras that a user may want; the others are for work on redpencil itself."""
 
 

@@ -13,14 +13,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from redpencil.alignment.encoding import SafeEncoder
 from redpencil.alignment.tokens import Tokens
 from redpencil.config import CHAT_DATE
 from redpencil.errors import RedpencilError
-from redpencil.models.chat import ChatTemplate, first_line, mapped
+from redpencil.models.chat import ChatTemplate, mapped
 from redpencil.models.ends import control_ids, find_ends
+from redpencil.models.tokenizer import load_tokenizer
 from redpencil.runs import read_json
 from redpencil.turns import Asked, Turn, prompt_text, turns_of
 
@@ -44,7 +45,7 @@ class Codec:
     eos_id: int
     context: int | None = None
     ends: frozenset[int] = frozenset()
-    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
     chat_template_date: date = CHAT_DATE
     findings: tuple[str, ...] = ()
 
@@ -217,7 +218,7 @@ def load_codec(
         RedpencilError: if the folder does not hold a fast tokenizer, it has no EOS token, or the template does not fit.
     """
     folder = Path(folder)
-    tokenizer = _load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     if template == CHAT and not tokenizer.chat_template:
         raise no_chat_template(folder)
     if template != CHAT and "{prompt}" not in template:
@@ -231,26 +232,6 @@ def load_codec(
     return Codec(
         tokenizer, template, pad, ends.answer, context, ends.every, variables, chat_template_date, ends.findings
     )
-
-
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    if not folder.is_dir():
-        raise RedpencilError("no such model folder", file=folder, hint="give a folder that Hugging Face saved")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # a damaged file makes the libraries raise nearly anything
-        raise RedpencilError(
-            f"no tokenizer can be loaded ({first_line(error)})",
-            file=folder,
-            hint="copy tokenizer.json and tokenizer_config.json into the model folder",
-        ) from error
-    if not tokenizer.is_fast:
-        raise RedpencilError(
-            "the tokenizer gives no character offsets, which token masks need",
-            file=folder,
-            hint="use a fast tokenizer",
-        )
-    return tokenizer
 
 
 def _pad_id(tokenizer: PreTrainedTokenizerBase, eos_id: int) -> int:
