@@ -158,7 +158,7 @@ PHI: Final = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content'] + '<|end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
 )
-WORDS: Final = ("hello", "world", "user", "end", "the")
+SPELLED: Final = ("hello", "world", "user", "end", "the")
 LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789<>|[]/_.,:!?\n"
 SPACE: Final = "\N{LOWER ONE EIGHTH BLOCK}"
 
@@ -176,7 +176,7 @@ def _byte_level(specials: Sequence[str], *, ignore_merges: bool = False) -> Toke
     """Bytes and a few merges; the markers are in the vocabulary too, as in many a tokenizer.json."""
     vocabulary = {piece: i for i, piece in enumerate((*specials, *sorted(pre_tokenizers.ByteLevel.alphabet())))}
     merges = []
-    for word in (*WORDS, "im_", "<|"):
+    for word in (*SPELLED, "im_", "<|"):
         for end in range(2, len(word) + 1):
             if word[:end] not in vocabulary:
                 vocabulary[word[:end]] = len(vocabulary)
@@ -247,7 +247,7 @@ def mistral(folder: Path) -> Path:
 def gemma(folder: Path) -> Path:
     """A Unigram model with its markers among the pieces; the tokenizer's end is not the one of turns."""
     specials = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
-    words = [(SPACE + word, -4.0) for word in WORDS]
+    words = [(SPACE + word, -4.0) for word in SPELLED]
     pieces = [*((text, 0.0) for text in specials), *words, (SPACE, -5.0), *((letter, -6.0) for letter in LETTERS)]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=3))
     tokenizer.normalizer = normalizers.Replace(" ", SPACE)
@@ -262,7 +262,7 @@ def bert(folder: Path) -> Path:
     """WordPiece that lowers letters and puts [CLS] and [SEP] around texts."""
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
     letters = [letter for letter in LETTERS.lower() if letter != "\n"]
-    pieces = dict.fromkeys((*specials, *WORDS, *letters, *(f"##{letter}" for letter in letters)))
+    pieces = dict.fromkeys((*specials, *SPELLED, *letters, *(f"##{letter}" for letter in letters)))
     vocabulary = {piece: i for i, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -279,7 +279,7 @@ def bert(folder: Path) -> Path:
 def t5(folder: Path) -> Path:
     """Unigram that normalises letters (full-width ones become common ones) and puts </s> behind every text."""
     specials = ["<pad>", "</s>", "<unk>"]
-    words = [(SPACE + word, -4.0) for word in WORDS]
+    words = [(SPACE + word, -4.0) for word in SPELLED]
     pieces = [*((text, 0.0) for text in specials), *words, (SPACE, -5.0), *((letter, -6.0) for letter in LETTERS)]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=2))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
