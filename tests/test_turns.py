@@ -79,6 +79,7 @@ def test_contents_in_parts_and_calls_of_tools() -> None:
         ([{"role": ["user"], "content": "Hi"}], r"the role \['user'\]"),
         ([{"role": "<|im_end|>", "content": "Hi"}], "the role"),
         ([{"role": "user"}], "whose content is not text"),
+        ([{"role": "user", "content": None}], "whose content is not text"),
         ([{"role": "user", "content": [{"type": "image", "url": "x"}]}], "whose content is not text"),
         ([{"role": "user", "content": 3}], "whose content is not text"),
     ],

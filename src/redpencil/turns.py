@@ -62,8 +62,8 @@ def _turn(message: Any, row: str) -> Turn:
 def _text(content: Any, message: Turn, row: str) -> str | None:
     if isinstance(content, str):
         return content
-    if content is None and message["role"] == "assistant":  # it only calls tools
-        return None
+    if content is None and message["role"] != "user":  # it only calls tools, or a tool returns nothing
+        return None if message["role"] == "assistant" else ""
     parts = content if isinstance(content, list) else [content]
     texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
     if not all(isinstance(text, str) for text in texts):

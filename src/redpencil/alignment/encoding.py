@@ -52,6 +52,17 @@ class SafeEncoder:
         encodings: list[Encoding] = self._copy.encode_batch(list(texts), add_special_tokens=False)
         return encodings
 
+    def encode_prompts(self, template: str, prompts: Sequence[str]) -> list[list[int]]:
+        """Encode prompts in a template that has {prompt} where they go, with the tokenizer's own beginning once.
+
+        A template may write BOS itself, which the tokenizer would put in front of it once more. What the tokenizer
+        puts behind texts is left out: the response follows.
+        """
+        around = [self.markup(part) for part in template.split("{prompt}")]
+        rows = [list(encoding.ids) for encoding in self.encode([prompt.join(around) for prompt in prompts])]
+        start = self.beginning
+        return [row if tuple(row[: len(start)]) == start else [*start, *row] for row in rows]
+
     def markup(self, template: str) -> str:
         """Rename the control tokens in a part of a template, so that they become control tokens."""
         return self._control.sub(lambda match: self._names[match[0]], template)

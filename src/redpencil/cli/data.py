@@ -25,6 +25,7 @@ from redpencil.cli.options import (
     option,
     runtime_of,
     settings,
+    warn_of,
     with_options,
 )
 from redpencil.cli.output import (
@@ -77,6 +78,7 @@ def respond(
     from redpencil.models.checkpoints import load_policy
 
     codec, runtime = codec_of(config, policy), runtime_of(config)
+    warn_of(codec)
     with working("respond") as progress, naming(prompts):
         responses, skipped = sampling.respond(
             sampling.HFSampler(load_policy(policy, runtime, trained=False, codec=codec)),
@@ -131,6 +133,7 @@ def align(
     if out is not None:
         check_out_file(out, edits, comparisons)
     codec = codec_of(config, tokenizer)
+    warn_of(codec)
     if edits is not None and show:
         _show(list(read_jsonl(edits, Edit)), show, codec, config.align)
     if out is None:

@@ -148,18 +148,24 @@ def runtime_of(recipe: Recipe) -> "Runtime":
 
 def named_codec(recipe: Recipe, folder: Path) -> "Codec | None":
     """Return a checkpoint's tokenizer as the recipe or a flag names its template; None if they name nothing of it."""
-    keys = {"prompt_template", *recipe.chat_options}
-    return None if keys.isdisjoint(recipe.model_fields_set) else codec_of(recipe, folder)
+    named = named_chat_options(recipe) or "prompt_template" in recipe.model_fields_set
+    return codec_of(recipe, folder) if named else None
 
 
 def codec_of(recipe: Recipe, folder: Path) -> "Codec":
     """Load a checkpoint's tokenizer, with its prompt template unless the recipe or a flag names another."""
     from redpencil.models.checkpoints import codec_of_checkpoint
 
-    named = recipe.model_fields_set
-    template = recipe.prompt_template if "prompt_template" in named else None
-    chosen = {key: value for key, value in recipe.chat_options.items() if key in named}
-    codec = codec_of_checkpoint(folder, template, **chosen)
+    template = recipe.prompt_template if "prompt_template" in recipe.model_fields_set else None
+    return codec_of_checkpoint(folder, template, **named_chat_options(recipe))
+
+
+def named_chat_options(recipe: Recipe) -> dict[str, Any]:
+    """Return how the recipe or a flag says that chat templates are filled, as options of `load_codec`."""
+    return {key: value for key, value in recipe.chat_options.items() if key in recipe.model_fields_set}
+
+
+def warn_of(codec: "Codec") -> None:
+    """Say what the parts of a tokenizer's folder contradict each other in."""
     for finding in codec.findings:
-        say(f"warning: {folder}: {finding}")
-    return codec
+        say(f"warning: {codec.tokenizer.name_or_path}: {finding}")

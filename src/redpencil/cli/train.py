@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from redpencil.cli.judge import JUDGE_HELP, WORLD, check_judge, make_judge
-from redpencil.cli.options import ModelOptions, codec_of, examples, option, runtime_of, with_options
+from redpencil.cli.options import ModelOptions, codec_of, examples, option, runtime_of, warn_of, with_options
 from redpencil.cli.output import board_for, check_out_file, say, say_skipped, working
 from redpencil.config import METHODS, Method, Recipe
 from redpencil.errors import RedpencilError
@@ -28,7 +28,9 @@ PolicyOption = Annotated[Path, option("FOLDER", "Checkpoint of the SFT policy.")
 
 def setup_of(recipe: Recipe, folder: Path) -> Setup:
     """Set up work with the model in a folder: options, its tokenizer, and the device."""
-    return Setup(recipe, codec_of(recipe, folder), runtime_of(recipe))
+    codec = codec_of(recipe, folder)
+    warn_of(codec)
+    return Setup(recipe, codec, runtime_of(recipe))
 
 
 def encoding_config(codec: "Codec") -> dict[str, Any]:

@@ -101,6 +101,11 @@ class ChatTemplate:
         return " ".join([self._probe("user"), self._probe("system", "user"), *behind_answer])
 
     @cached_property
+    def behind_prompt(self) -> str:
+        """What the template writes between a prompt and its answer."""
+        return self._probe("user", add_generation_prompt=True).rpartition(_PROBE)[2]
+
+    @cached_property
     def opening(self) -> str:
         """What the template writes where an answer begins."""
         return self._probe("user", add_generation_prompt=True).removeprefix(self._probe("user"))

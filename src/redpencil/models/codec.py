@@ -72,6 +72,27 @@ class Codec:
     def _encoder(self) -> SafeEncoder:
         return SafeEncoder(self.tokenizer.backend_tokenizer, self._control)
 
+    @property
+    def forgeable(self) -> bool:
+        """Whether a prompt can imitate where the response begins, since only plain text stands between them."""
+        behind = self.template.rpartition("{prompt}")[2]
+        if self.template == CHAT:
+            behind = "" if self.chat is None else self.chat.behind_prompt
+        return bool(behind.strip()) and not any(marker in behind for marker in self._control)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user should know of the tokenizer and the template, in sentences."""
+        remarks = list(self.findings)
+        if self.forgeable:
+            remarks.append("only plain text stands between a prompt and its response, so a prompt can imitate it")
+        if self.template == CHAT and self.chat is not None:
+            if self.chat.reads_clock:
+                remarks.append(f"the chat template writes the date: {self.chat_template_date} (chat_template_date)")
+            if not self.chat.takes_system:
+                remarks.append("the chat template has no system messages: they go in front of the user's first turn")
+        return remarks
+
     def unfit(self, prompt: Sequence[int], response: Sequence[int], max_length: int) -> str | None:
         """Return the reason why a row of token ids cannot be trained on, or None if it can."""
         length = len(prompt) + len(response)
@@ -93,12 +114,7 @@ class Codec:
         """
         if self.template == CHAT:
             return self.encode_conversations([turns_of(prompt) for prompt in prompts])
-        around = [self._encoder.markup(part) for part in self.template.split("{prompt}")]
-        encodings = self._encoder.encode([prompt_text(prompt).join(around) for prompt in prompts])
-        beginning = self._encoder.beginning
-        rows = [list(encoding.ids) for encoding in encodings]
-        # A template may write BOS itself, which the tokenizer would put in front of it once more.
-        return [row if tuple(row[: len(beginning)]) == beginning else [*beginning, *row] for row in rows]
+        return self._encoder.encode_prompts(self.template, [prompt_text(prompt) for prompt in prompts])
 
     def encode_conversations(self, conversations: Sequence[Sequence[Turn]]) -> list[list[int]]:
         """Tokenise conversations with the chat template, up to where the response begins or goes on.
@@ -199,7 +215,7 @@ def chat_of(codec: Codec) -> list[Any]:
 
 def load_codec(
     folder: str | Path,
-    template: str = "{prompt}",
+    template: str | None = "{prompt}",
     *,
     chat_template_kwargs: Mapping[str, Any] | None = None,
     chat_template_date: date = CHAT_DATE,
@@ -209,7 +225,8 @@ def load_codec(
 
     Args:
         folder: the checkpoint.
-        template: the text around prompts, or `chat`.
+        template: the text around prompts, or `chat`; None for `chat` where the tokenizer has a chat template, and bare
+            prompts elsewhere.
         chat_template_kwargs: variables of the chat template.
         chat_template_date: the date that the chat template takes for today.
         as_trained: responses end with the tokenizer's EOS, whatever the chat template writes.
@@ -219,6 +236,8 @@ def load_codec(
     """
     folder = Path(folder)
     tokenizer = load_tokenizer(folder)
+    if template is None:
+        template = CHAT if tokenizer.chat_template else "{prompt}"
     if template == CHAT and not tokenizer.chat_template:
         raise no_chat_template(folder)
     if template != CHAT and "{prompt}" not in template:

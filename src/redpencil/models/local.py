@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import WEIGHTS, LanguageModel, has_weights, load_policy
-from redpencil.models.codec import CHAT, Codec, load_codec
+from redpencil.models.checkpoints import WEIGHTS, LanguageModel, chat_options_of, has_weights, load_policy
+from redpencil.models.codec import Codec, load_codec
 from redpencil.models.runtime import Runtime, make_runtime
 from redpencil.models.sampling import HFSampler, Sample
 from redpencil.providers.base import Completion, Failure, Message, Request, Result, StopReason, Usage
@@ -59,6 +59,7 @@ class LocalProvider:
         top_p: nucleus sampling; 1 is off.
         batch_size: conversations in a batch.
         seed: for temperatures above 0.
+        chat_options: how the chat template is filled, as options of `load_codec`; by default as the model was trained.
         runtime: device and number format; by default a GPU where there is one.
 
     Raises:
@@ -71,6 +72,7 @@ class LocalProvider:
     top_p: float = field(default=1.0, kw_only=True)
     batch_size: int = field(default=8, kw_only=True)
     seed: int = field(default=0, kw_only=True)
+    chat_options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     runtime: Runtime = field(default_factory=lambda: make_runtime(threads=None), kw_only=True)
 
     @property
@@ -90,6 +92,7 @@ class LocalProvider:
             "top_p": self.top_p,
             "seed": self.seed,
             "dtype": str(self.runtime.dtype).removeprefix("torch."),
+            **{key: value if isinstance(value, dict) else str(value) for key, value in self.chat_options.items()},
         }
 
     def answer(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Result]]:
@@ -144,9 +147,7 @@ class LocalProvider:
                 file=self.folder,
                 hint="give a folder that save_pretrained wrote",
             )
-        codec = load_codec(self.folder)
-        if codec.chat is not None:
-            codec = load_codec(self.folder, CHAT)
+        codec = load_codec(self.folder, None, **{**chat_options_of(self.folder), **self.chat_options})
         return load_policy(self.folder, self.runtime, trained=False, codec=codec)
 
 
