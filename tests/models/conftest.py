@@ -1,6 +1,7 @@
 """Real Hugging Face folders, built tiny from configurations, each with a small fast tokenizer."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -316,3 +317,32 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Folder:
         return made[key]
 
     return find
+
+
+@pytest.fixture(scope="session")
+def chat_model(family: Folder, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """`chat_model(name, head="policy", **options)`: a new model folder around a tokenizer of a family."""
+
+    def make(name: str, head: str = "policy", **options: object) -> Path:
+        made = tmp_path_factory.mktemp(f"{name}-{head}")
+        shutil.copytree(family(name, **options), made, dirs_exist_ok=True)
+        size = len(PreTrainedTokenizerFast.from_pretrained(made))
+        config = LlamaConfig(
+            vocab_size=size,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=512,
+            eos_token_id=0,
+            num_labels=1,
+        )
+        torch.manual_seed(7)
+        generation = (made / "generation_config.json").read_bytes() if options.get("ends") is not None else None
+        HEADS[head].from_config(config).save_pretrained(made)
+        if generation is not None:
+            (made / "generation_config.json").write_bytes(generation)
+        return made
+
+    return make
