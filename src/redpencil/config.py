@@ -22,6 +22,14 @@ PairKind = Literal["edits", "comparisons"]
 Schedule = Literal["constant", "linear", "cosine"]
 CHAT_DATE: Final = date(2024, 7, 26)
 """The day that chat templates take for today: the one that those of Llama 3 fall back on."""
+CHAT_OWN: Final = frozenset(
+    (
+        *("messages", "conversation", "chat_template", "add_generation_prompt", "continue_final_message"),
+        *("strftime_now", "tokenize", "tokenizer_kwargs", "padding", "truncation", "max_length"),
+        *("return_tensors", "return_dict", "return_assistant_tokens_mask", "sanitize_control_tokens"),
+    )
+)
+"""What a chat template is rendered with that is no variable of a user's."""
 
 
 class ComputeConfig(Section):
@@ -632,6 +640,14 @@ class Recipe(Section):
         description="The policies that a run trains or chooses, by name; each is a row of Table 1.",
     )
     alarms: AlarmsConfig = Field(default_factory=AlarmsConfig)
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _not_set_here(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        for name in kwargs:
+            if name in CHAT_OWN:
+                raise ValueError(f"{name} cannot be given: redpencil sets it itself")
+        return kwargs
 
     @property
     def chat_options(self) -> dict[str, Any]:

@@ -192,7 +192,8 @@ def _unfinished(*ends: bool) -> dict[str, bool]:
 
 
 def _category(meta: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: meta[name] for name in CATEGORY_KEYS if meta.get(name) is not None}
+    """Return what a judgement keeps of the prompt: its category, and the turns that it consists of."""
+    return {name: meta[name] for name in (*CATEGORY_KEYS, "messages") if meta.get(name) is not None}
 
 
 def _by_id(responses: Iterable[Response], side: str) -> dict[str, Response]:

@@ -39,11 +39,11 @@ class ChatTemplate:
         """Whether the template writes the date or the time."""
         return _CLOCK in str(self.tokenizer.chat_template)
 
-    def render(self, turns: Sequence[Turn]) -> str:
+    def render(self, turns: Sequence[Turn], name: str | None = None) -> str:
         """Write a conversation up to where the response begins; a last turn of the assistant is left open.
 
-        Where the template has no place for a system message, its text goes in front of the first turn of the user.
-        Neighbouring turns of one role are joined where the template refuses them.
+        `name` names its row in an error. Where the template has no place for a system message, its text goes in front
+        of the first turn of the user. Neighbouring turns of one role are joined where the template refuses them.
 
         Raises:
             RedpencilError: if the template does not take the conversation.
@@ -59,10 +59,11 @@ class ChatTemplate:
         except Exception as error:  # a template is a program, and may raise anything
             joined = join_neighbours(turns)
             if len(joined) < len(turns):
-                return self.render(joined)
+                return self.render(joined, name)
             roles = ", ".join(str(turn["role"]) for turn in turns)
+            row = "" if name is None else f" of row {name!r}"
             raise RedpencilError(
-                f"the tokenizer's chat template fails for turns of {roles} ({first_line(error)})",
+                f"the tokenizer's chat template fails for turns of {roles}{row} ({first_line(error)})",
                 file=self.tokenizer.name_or_path,
                 field="chat_template",
                 hint="correct the template or the turns, or give a prompt template with {prompt} where the prompt goes",
@@ -140,17 +141,13 @@ def join_neighbours(turns: Sequence[Turn]) -> list[Turn]:
     return joined
 
 
-def mapped(turn: Turn, change: Callable[[str], str]) -> Turn:
-    """Change every text of a turn but its role."""
-    return {key: value if key == "role" else _mapped(value, change) for key, value in turn.items()}
-
-
-def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+def mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """Change every text in a value of texts, lists and objects, the keys of objects included."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):
-        return {change(str(key)): _mapped(item, change) for key, item in value.items()}
-    return [_mapped(item, change) for item in value] if isinstance(value, list | tuple) else value
+        return {change(str(key)): mapped(item, change) for key, item in value.items()}
+    return [mapped(item, change) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _stopped_clock(today: date) -> str:

@@ -5,7 +5,7 @@ import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -356,7 +356,7 @@ def own_codec(folder: Path, card: RewardCard, policy_codec: Codec) -> Codec | No
     if card.trained_on != UNKNOWN:
         template = card.prompt_template
     if not template:
-        if same_tokenizer(plain, policy_codec):
+        if same_tokenizer(replace(plain, eos_id=policy_codec.eos_id), policy_codec):
             return None
         template = CHAT if plain.chat is not None else "{prompt}"
     codec = codec_of_checkpoint(folder, template)

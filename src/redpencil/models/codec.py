@@ -7,7 +7,7 @@ a prompt, a message or a response says becomes a control token (`redpencil.align
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +72,17 @@ class Codec:
     def _encoder(self) -> SafeEncoder:
         return SafeEncoder(self.tokenizer.backend_tokenizer, self._control)
 
+    @cached_property
+    def _filled(self) -> ChatTemplate:
+        """The chat template, with the texts among its variables as text; names of tokens stay what they are."""
+        if self.chat is None:
+            raise no_chat_template(self.tokenizer.name_or_path)
+        variables = {
+            key: value if key.endswith("_token") else mapped(value, self._encoder.hide)
+            for key, value in self.chat.variables.items()
+        }
+        return replace(self.chat, variables=variables)
+
     @property
     def forgeable(self) -> bool:
         """Whether a prompt can imitate where the response begins, since only plain text stands between them."""
@@ -113,19 +124,22 @@ class Codec:
             RedpencilError: if the chat template fails, or a record's messages are not a conversation.
         """
         if self.template == CHAT:
-            return self.encode_conversations([turns_of(prompt) for prompt in prompts])
+            names = [None if isinstance(prompt, str) else prompt.id for prompt in prompts]
+            return self.encode_conversations([turns_of(prompt) for prompt in prompts], names)
         return self._encoder.encode_prompts(self.template, [prompt_text(prompt) for prompt in prompts])
 
-    def encode_conversations(self, conversations: Sequence[Sequence[Turn]]) -> list[list[int]]:
+    def encode_conversations(
+        self, conversations: Sequence[Sequence[Turn]], names: Sequence[str | None] | None = None
+    ) -> list[list[int]]:
         """Tokenise conversations with the chat template, up to where the response begins or goes on.
 
         Raises:
-            RedpencilError: if there is no chat template, or it fails.
+            RedpencilError: if there is no chat template, or it fails; `names` name the rows.
         """
-        if self.chat is None:
-            raise no_chat_template(self.tokenizer.name_or_path)
-        hidden = [[mapped(turn, self._encoder.hide) for turn in turns] for turns in conversations]
-        texts = [self._encoder.restore(self.chat.render(turns)) for turns in hidden]
+        texts = []
+        for turns, name in zip(conversations, names or [None] * len(conversations), strict=True):
+            hidden = [{**mapped(turn, self._encoder.hide), "role": turn["role"]} for turn in turns]
+            texts.append(self._encoder.restore(self._filled.render(hidden, name)))
         return [list(encoding.ids) for encoding in self._encoder.encode(texts)]
 
     def encode_responses(self, responses: Sequence[str], *, finished: bool | Sequence[bool] = True) -> list[Tokens]:
