@@ -339,10 +339,11 @@ def chat_model(family: Folder, tmp_path_factory: pytest.TempPathFactory) -> Fold
             num_labels=1,
         )
         torch.manual_seed(7)
-        generation = (made / "generation_config.json").read_bytes() if options.get("ends") is not None else None
+        named_ends = made / "generation_config.json"
+        kept = named_ends.read_bytes() if named_ends.exists() else None
         HEADS[head].from_config(config).save_pretrained(made)
-        if generation is not None:
-            (made / "generation_config.json").write_bytes(generation)
+        if kept is not None:
+            named_ends.write_bytes(kept)
         return made
 
     return make

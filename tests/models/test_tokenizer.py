@@ -1,8 +1,9 @@
 """Tokenizers from the files of other libraries."""
 
-import importlib.util
+import importlib
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +12,11 @@ import pytest
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import load_codec
 
-HAS_SENTENCEPIECE = importlib.util.find_spec("sentencepiece") is not None
 CORPUS = "Hello there, a few words. The cat sat on the mat, and a dog ran. Words are words, there and here.\n"
 
 
-def test_a_sentencepiece_model_needs_a_package_that_is_named(tmp_path: Path) -> None:
-    if HAS_SENTENCEPIECE:
-        pytest.skip("sentencepiece is installed")
+def test_a_sentencepiece_model_needs_a_package_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)  # it cannot be imported then
     for name in ("tokenizer.model", "spiece.model", "source.spm", "sentencepiece.bpe.model"):
         folder = tmp_path / name.replace(".", "-")
         folder.mkdir()
