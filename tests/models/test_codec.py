@@ -447,3 +447,24 @@ def test_without_a_chat_template_there_are_no_conversations(family: Folder) -> N
     with pytest.raises(RedpencilError, match="no chat template") as raised:
         load_codec(family("bert")).encode_conversations([[{"role": "user", "content": "hello"}]])
     assert raised.value.field == "prompt_template"
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "forgeable"),
+    [
+        ("chatml", CHAT, False),
+        ("llama3", CHAT, False),
+        ("gemma", CHAT, False),
+        ("phi", CHAT, False),
+        ("llama2", CHAT, True),  # [INST] is text
+        ("llama2", "{prompt}", False),
+        ("llama2", "<s>{prompt}", False),
+        ("llama2", "### Instruction:\n{prompt}\n### Response:\n", True),
+        ("llama2", "Q: {prompt}", True),
+        ("llama2", "Q: {prompt}</s>", False),
+    ],
+)
+def test_a_frame_of_plain_text_can_be_imitated(family: Folder, name: str, template: str, forgeable: bool) -> None:
+    codec = load_codec(family(name), template)
+    assert codec.forgeable == forgeable
+    assert any("imitate" in remark for remark in codec.remarks) == forgeable

@@ -86,10 +86,12 @@ class Codec:
     @property
     def forgeable(self) -> bool:
         """Whether a prompt can imitate where the response begins, since only plain text stands between them."""
-        behind = self.template.rpartition("{prompt}")[2]
+        around, behind = self.template, self.template.rpartition("{prompt}")[2]
         if self.template == CHAT:
-            behind = "" if self.chat is None else self.chat.behind_prompt
-        return bool(behind.strip()) and not any(marker in behind for marker in self._control)
+            around, behind = ("", "") if self.chat is None else (self.chat.frames, self.chat.behind_prompt)
+        for marker in ("{prompt}", *self._control):
+            around = around.replace(marker, "")
+        return bool(around.strip()) and not any(marker in behind for marker in self._control)
 
     @property
     def remarks(self) -> list[str]:
