@@ -118,3 +118,18 @@ def test_without_control_tokens_all_is_text() -> None:
     encoder = SafeEncoder(word_level(), [])
     assert encoder.restore(encoder.markup(encoder.hide("a <x>"))) == "a <x>"
     assert ids(encoder, "a b") == [[4, 5]]
+
+
+@pytest.mark.parametrize("score", [0.0, -3.0])
+def test_a_byte_is_what_a_letter_is_made_of_and_not_what_a_text_says(score: float) -> None:
+    pieces = [("<unk>", 0.0), *((f"<0x{byte:02X}>", score) for byte in range(256)), *((c, -9.0) for c in "<0x41>ab")]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=True))
+    letter = 1 + 0x41
+    assert letter in tokenizer.encode("<0x41>").ids
+    encoder = SafeEncoder(tokenizer, ["<unk>"])
+    assert letter not in ids(encoder, "a<0x41>b")[0]
+    assert (
+        ids(encoder, "aAb", "é")
+        == [tokenizer.encode("aAb").ids, tokenizer.encode("é").ids]
+        == [[263, letter, 264], [1 + 0xC3, 1 + 0xA9]]
+    )

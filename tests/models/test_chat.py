@@ -78,7 +78,9 @@ def test_neighbours_of_one_role_are_joined_where_roles_must_alternate(family: Fo
 
 
 def test_turns_that_a_template_does_not_take_are_named(family: Folder) -> None:
-    with pytest.raises(RedpencilError, match=r"turns of assistant, user \(Conversation roles must alternate") as raised:
+    with pytest.raises(
+        RedpencilError, match=r"fails: Conversation roles must alternate.* \(turns of assistant, user\)"
+    ) as raised:
         template_of(family("gemma")).render([ANSWER, HELLO])
     assert raised.value.field == "chat_template"
     assert "{prompt}" in raised.value.hint
@@ -134,3 +136,18 @@ def test_what_stands_around_turns(family: Folder) -> None:
     assert template_of(family("llama2")).answer_end == "</s>"
     broken = template_of(family("chatml"), "{{ 1 / 0 }}")
     assert (broken.answer_end, broken.opening, broken.takes_system) == ("", "", False)
+
+
+def test_turns_that_a_template_leaves_out_are_not_lost_in_silence(family: Folder) -> None:
+    last = template_of(family("chatml"), "[{{ messages[-1].content }}]")
+    assert last.render([HELLO]) == "[hello]"
+    with pytest.raises(
+        RedpencilError, match=r"leaves out turns of the user \(turns of user, assistant, user in row 'r1'"
+    ):
+        last.render([HELLO, ANSWER, AGAIN], "r1")
+    talk = "{% for m in messages %}{% if m.role in ('user', 'assistant') %}[{{ m.content }}]{% endif %}{% endfor %}"
+    tool = {"role": "tool", "content": "2", "name": "add"}
+    assert template_of(family("chatml"), talk).render([HELLO, ANSWER, AGAIN]) == "[hello][world][the end]"
+    with pytest.raises(RedpencilError, match="leaves out turns of the tool"):
+        template_of(family("chatml"), talk).render([HELLO, ANSWER, tool])
+    assert "2<|im_end|>" in template_of(family("chatml")).render([HELLO, ANSWER, tool])

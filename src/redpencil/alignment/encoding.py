@@ -19,6 +19,9 @@ from tokenizers import Encoding, Tokenizer
 
 _NEVER = "(?!)"
 """A regular expression that matches nothing."""
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
+_NEVER_CHOSEN = -1e6
+"""Score of a piece that any other pieces are better than."""
 
 
 class SafeEncoder:
@@ -128,6 +131,8 @@ def _renamed(tokenizer: Tokenizer, names: Mapping[str, str]) -> Tokenizer:
         model["vocab"] = {names.get(piece, piece): index for piece, index in vocabulary.items()}
     else:  # Unigram: pieces and their scores
         model["vocab"] = [[names.get(piece, piece), score] for piece, score in vocabulary]
+        if model.get("byte_fallback"):  # "<0x0A>" is a byte only where a letter is unknown, not where a text says it
+            model["vocab"] = [[piece, _NEVER_CHOSEN if _BYTE.fullmatch(piece) else s] for piece, s in model["vocab"]]
     if "unk_token" in model:
         model["unk_token"] = names.get(model["unk_token"], model["unk_token"])
     if "merges" in model:

@@ -54,20 +54,26 @@ class ChatTemplate:
             options = {"continue_final_message": True}
         if not self.takes_system:
             turns = fold_system(turns)
+        dropped = sorted({str(turn["role"]) for turn in turns} & self.drops) if len(turns) > 1 else []
+        if dropped:
+            raise self._unfit(turns, name, f"leaves out turns of the {dropped[0]}")
         try:
             return self._apply(turns, **options)
         except Exception as error:  # a template is a program, and may raise anything
             joined = join_neighbours(turns)
             if len(joined) < len(turns):
                 return self.render(joined, name)
-            roles = ", ".join(str(turn["role"]) for turn in turns)
-            row = "" if name is None else f" of row {name!r}"
-            raise RedpencilError(
-                f"the tokenizer's chat template fails for turns of {roles}{row} ({first_line(error)})",
-                file=self.tokenizer.name_or_path,
-                field="chat_template",
-                hint="correct the template or the turns, or give a prompt template with {prompt} where the prompt goes",
-            ) from error
+            raise self._unfit(turns, name, f"fails: {first_line(error)}") from error
+
+    def _unfit(self, turns: Sequence[Turn], name: str | None, problem: str) -> RedpencilError:
+        roles = ", ".join(str(turn["role"]) for turn in turns)
+        row = "" if name is None else f" in row {name!r}"
+        return RedpencilError(
+            f"the tokenizer's chat template {problem} (turns of {roles}{row})",
+            file=self.tokenizer.name_or_path,
+            field="chat_template",
+            hint="correct the template or the turns, or give a prompt template with {prompt} where the prompt goes",
+        )
 
     def _apply(self, turns: Sequence[Turn], **options: Any) -> str:
         rendered: Any = self.tokenizer.apply_chat_template(
@@ -89,6 +95,13 @@ class ChatTemplate:
     def takes_system(self) -> bool:
         """Whether the template writes system messages, and neither refuses nor drops them."""
         return self._probe("system", "user").count(_PROBE) == 2
+
+    @cached_property
+    def drops(self) -> frozenset[str]:
+        """The roles whose turns the template leaves out of a longer conversation without a word."""
+        probes = {"user": ("user", "assistant", "user"), "tool": ("user", "assistant", "tool")}
+        written = {role: self._probe(*roles).count(_PROBE) for role, roles in probes.items()}
+        return frozenset(role for role, count in written.items() if 0 < count < 3)
 
     @cached_property
     def answer_end(self) -> str:
