@@ -76,7 +76,7 @@ class SafeEncoder:
         That is a control token, and at the text's ends a part of one, which the template or the next text could make
         whole. White space at the ends does not protect: many templates trim it.
         """
-        hidden = self._control.sub(lambda match: self._mask(match[0]), text)
+        hidden = self.hide_whole(text)
         start, stop = len(hidden) - len(hidden.lstrip()), len(hidden.rstrip())
         if not hidden.startswith(self._begin, start):
             cut = self._part(self._tails, lambda cut: hidden[start : start + cut], stop - start)
@@ -86,6 +86,10 @@ class SafeEncoder:
             cut = self._part(self._heads, lambda cut: hidden[stop - cut : stop], stop - start)
             hidden = hidden[: stop - cut] + self._mask(hidden[stop - cut : stop]) + hidden[stop:]
         return hidden
+
+    def hide_whole(self, text: str) -> str:
+        """Mask only whole control tokens, in a text that a template asks for by name."""
+        return self._control.sub(lambda match: self._mask(match[0]), text)
 
     def _part(self, parts: Set[str], piece: Callable[[int], str], longest: int) -> int:
         """Return the length of the longest piece that is one of the parts; 0 for none."""

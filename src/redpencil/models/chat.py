@@ -154,13 +154,13 @@ def join_neighbours(turns: Sequence[Turn]) -> list[Turn]:
     return joined
 
 
-def mapped(value: Any, change: Callable[[str], str]) -> Any:
-    """Change every text in a value of texts, lists and objects, the keys of objects included."""
+def mapped(value: Any, change: Callable[[str], str], change_key: Callable[[str], str]) -> Any:
+    """Change every text in a value of texts, lists and objects, and every key of an object."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):
-        return {change(str(key)): mapped(item, change) for key, item in value.items()}
-    return [mapped(item, change) for item in value] if isinstance(value, list | tuple) else value
+        return {change_key(str(key)): mapped(item, change, change_key) for key, item in value.items()}
+    return [mapped(item, change, change_key) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _stopped_clock(today: date) -> str:

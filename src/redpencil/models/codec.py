@@ -72,14 +72,16 @@ class Codec:
     def _encoder(self) -> SafeEncoder:
         return SafeEncoder(self.tokenizer.backend_tokenizer, self._control)
 
+    def _hidden(self, value: Any) -> Any:
+        return mapped(value, self._encoder.hide, self._encoder.hide_whole)
+
     @cached_property
     def _filled(self) -> ChatTemplate:
         """The chat template, with the texts among its variables as text; names of tokens stay what they are."""
         if self.chat is None:
             raise no_chat_template(self.tokenizer.name_or_path)
         variables = {
-            key: value if key.endswith("_token") else mapped(value, self._encoder.hide)
-            for key, value in self.chat.variables.items()
+            key: value if key.endswith("_token") else self._hidden(value) for key, value in self.chat.variables.items()
         }
         return replace(self.chat, variables=variables)
 
@@ -140,7 +142,7 @@ class Codec:
         """
         texts = []
         for turns, name in zip(conversations, names or [None] * len(conversations), strict=True):
-            hidden = [{**mapped(turn, self._encoder.hide), "role": turn["role"]} for turn in turns]
+            hidden = [{**self._hidden(turn), "role": turn["role"]} for turn in turns]
             texts.append(self._encoder.restore(self._filled.render(hidden, name)))
         return [list(encoding.ids) for encoding in self._encoder.encode(texts)]
 
