@@ -213,6 +213,28 @@ def test_a_folder_that_is_no_stage_is_never_replaced(tmp_path: Path, data: Path,
     assert (folder / "thesis.tex").read_text() == "years"
 
 
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_a_users_own_partial_folder_is_never_deleted(tmp_path: Path, data: Path, kind: str) -> None:
+    mine, away = tmp_path / "toy.partial", tmp_path / "away"
+    (away if kind == "link" else mine).mkdir() if kind != "file" else mine.write_text("years")
+    if kind == "link":
+        mine.symlink_to(away)
+    thesis = mine if kind == "file" else mine / "thesis.tex"
+    thesis.write_text("years")
+    with pytest.raises(RedpencilError, match="redpencil did not write what is here") as caught:
+        attempt(tmp_path / "toy", data)
+    assert (caught.value.file, caught.value.hint) == (str(mine), "rename it, or choose another --out")
+    assert thesis.read_text() == "years"
+    mine.rename(tmp_path / "renamed")
+    assert attempt(tmp_path / "toy", data)
+    assert sorted(path.name for path in (tmp_path / "toy").iterdir()) == ["manifest.json", "out.txt"]
+
+
+def test_an_empty_partial_folder_is_one_that_a_killed_stage_left(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "toy.partial").mkdir()
+    assert attempt(tmp_path / "toy", data)
+
+
 def test_a_file_in_the_place_of_the_folder_is_an_error(data: Path) -> None:
     with pytest.raises(RedpencilError, match=r"data\.jsonl: the output folder exists"):
         attempt(data, data)

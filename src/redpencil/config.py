@@ -4,6 +4,7 @@
 can train or choose a policy; see `Method` for how to add one.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from redpencil.sections import Section, mistake
+from redpencil.sections import Section, hinted, mistake
 
 RewardLevel = Literal["token", "sequence"]
 RewardKind = Literal["token", "sequence", "both", "token_mean_at_end"]
@@ -24,7 +25,7 @@ Schedule = Literal["constant", "linear", "cosine"]
 class ComputeConfig(Section):
     """Where and in what portions stages compute. Changing these keys never makes a finished stage run again."""
 
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU if there is one.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps; auto takes a CUDA GPU if there is one.")
     threads: int | None = Field(
         1,
         gt=0,
@@ -32,7 +33,9 @@ class ComputeConfig(Section):
         description="CPU threads of each stage. One is fastest for small models; two on busy cores can be 20x slower.",
     )
     jobs: int | None = Field(
-        None, gt=0, description="Independent stages that run at the same time; default: one a CPU core, one on a GPU."
+        None,
+        gt=0,
+        description="Independent stages that run at the same time. Default: CPU cores divided by threads; one on a GPU.",
     )
     processes: int = Field(1, gt=0, description="Processes that share the work of one stage. Only 1 is possible yet.")
     micro_batch_size: int | None = Field(
@@ -54,6 +57,13 @@ class ComputeConfig(Section):
         "Default: none are saved.",
     )
 
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:(0|[1-9]\d?))?", device):
+            raise hinted(f"unknown device {device!r}", "auto, cpu, cuda, cuda:N such as cuda:0, or mps")
+        return device
+
     @field_validator("processes")
     @classmethod
     def _one_process(cls, processes: int) -> int:
@@ -73,6 +83,8 @@ class TrainingConfig(Section):
     save_every: int | None = Field(None, gt=0, exclude=True)
 
 
+MOVED: Final = ("device", "threads", "jobs")
+"""The keys of `compute` that a recipe had at its top level before version 0.2, and still may."""
 Trained = TypeVar("Trained", bound=TrainingConfig)
 COMPUTED: Final = tuple(TrainingConfig.model_fields)
 """The keys of `compute` that training code reads from its own config."""
@@ -630,7 +642,7 @@ class Recipe(Section):
         for name, section in data.items():
             if name != "compute":
                 _refuse_computed(cls.__name__, section, str(name))
-        old = {key: data[key] for key in ("device", "threads", "jobs") if key in data}
+        old = {key: data[key] for key in MOVED if key in data}
         if not old:
             return data
         compute = data.get("compute") or {}

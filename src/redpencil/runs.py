@@ -251,8 +251,8 @@ def open_stage(
     stage = Stage(name, partial, seed, progress)
     started = datetime.now(UTC)
     yield stage
-    # The mark goes first, so that a folder whose states are half deleted is not taken up again.
-    (partial / _FINGERPRINT).unlink(missing_ok=True)
+    # The mark is emptied first, so that a folder whose states are half deleted is not taken up again.
+    (partial / _FINGERPRINT).write_text("", encoding="utf-8")
     shutil.rmtree(partial / STATE_FOLDER, ignore_errors=True)
     write_json(
         partial / "manifest.json",
@@ -268,6 +268,7 @@ def open_stage(
             **environment(),
         },
     )
+    (partial / _FINGERPRINT).unlink()
     _put_in_place(partial, folder)
 
 
@@ -296,6 +297,13 @@ def _open_partial(folder: Path, name: str, digest: str) -> Path:
     partial = _partial_of(folder)
     mark = partial / _FINGERPRINT
     try:
+        ours = mark.is_file() or _recorded_fingerprint(partial) is not None
+        if not ours and partial.exists() and (not partial.is_dir() or any(partial.iterdir())):
+            raise RedpencilError(
+                "the stage would be written here, and redpencil did not write what is here now",
+                file=partial,
+                hint="rename it, or choose another --out",
+            )
         if mark.is_file() and mark.read_text(encoding="utf-8") == digest and saved_states(partial):
             return partial
         if partial.exists():

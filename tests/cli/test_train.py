@@ -303,6 +303,10 @@ def test_a_policy_is_trained_on_pairs_and_watched_by_the_judge(
     assert (out / "checkpoint" / "model.safetensors").is_file()
     again = redpencil(*common, *watched, *quick(method))
     assert "nothing was done" in again.err
+    # Another world makes another judge, and so another training; what the judge does not look at is the same to it.
+    other = redpencil(*common, *watched, *quick(method), "--set", "world.facts_seed=7")
+    assert "nothing was done" not in other.err
+    assert read_json(out / "manifest.json")["fingerprint"] != manifest["fingerprint"]
 
 
 def test_without_a_judge_the_last_checkpoint_is_kept(

@@ -126,7 +126,7 @@ def test_another_name_is_in_the_results_though_no_stage_is_run_again(tiny: Any, 
 
 def test_a_stage_that_was_cut_short_is_done_again(tiny: Any, copied: Path, listener: Any) -> None:
     (copied / "judge").rename(copied / "judge.partial")
-    (copied / "judge.partial" / "manifest.json").unlink()
+    (copied / "judge.partial" / "manifest.json").rename(copied / "judge.partial" / ".fingerprint")
     run_recipe(tiny(), copied, jobs=1, listener=listener)
     assert listener.stages("done") == ["judge"]
     assert not (copied / "judge.partial").exists()

@@ -22,9 +22,10 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from redpencil.config import ComputeConfig
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Context
-from redpencil.runs import open_stage
+from redpencil.runs import fingerprint, hash_input, is_complete, open_stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,14 @@ def perform(spec: StageSpec, listener: Listener) -> Happening:
     return "done"
 
 
+def is_done(spec: StageSpec) -> bool:
+    """Whether the folder of a stage is complete with its present inputs."""
+    if not all(path.exists() for path in spec.inputs.values()):
+        return False
+    hashes = {key: hash_input(path) for key, path in spec.inputs.items()}
+    return is_complete(spec.folder, fingerprint(spec.name, spec.seed, spec.config, hashes))
+
+
 def resolve(name: str) -> Callable[..., Any]:
     """The function that `module:function` names."""
     module, _, function = name.partition(":")
@@ -132,8 +141,15 @@ def error_from_json(content: Mapping[str, Any]) -> Exception:
     return error
 
 
-def default_jobs(device: str) -> int:
-    """One worker a core on a CPU; one on a GPU, whose memory the stages would fight over."""
+def default_jobs(compute: ComputeConfig) -> int:
+    """The number of jobs that `compute` asks for.
+
+    By default as many as have `compute.threads` cores each; one on a GPU, whose memory the stages would fight over, and
+    one if a stage takes all cores.
+    """
+    if compute.jobs is not None or compute.threads is None:
+        return compute.jobs or 1
+    device = compute.device
     if device == "auto":
         import torch
 
@@ -141,7 +157,8 @@ def default_jobs(device: str) -> int:
     if device != "cpu":
         return 1
     # The cores that this process may use can be fewer than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // compute.threads)
 
 
 def execute(plan: Sequence[StageSpec], *, jobs: int, listener: Listener) -> None:

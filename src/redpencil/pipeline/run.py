@@ -57,7 +57,7 @@ def _run(recipe: Recipe, out: Path, jobs: int | None, listener: Listener) -> Pat
     plans = {seed: plan_run(recipe, root, seed, f"seed-{seed}/" if several else "") for seed, root in roots.items()}
     write_recipe(recipe, out)
     every_stage = [spec for plan in plans.values() for spec in plan]
-    execute(every_stage, jobs=jobs or recipe.compute.jobs or default_jobs(recipe.compute.device), listener=listener)
+    execute(every_stage, jobs=jobs or default_jobs(recipe.compute), listener=listener)
     runs = {seed: finish_seed(recipe, roots[seed], plan) for seed, plan in plans.items()}
     if several:
         from redpencil.pipeline.results import summarise
