@@ -35,7 +35,7 @@ class ComputeConfig(Section):
     jobs: int | None = Field(
         None,
         gt=0,
-        description="Independent stages that run at the same time. Default: CPU cores divided by threads; one on a GPU.",
+        description="Independent stages that run at once. Default: CPU cores divided by threads; one on a GPU.",
     )
     processes: int = Field(1, gt=0, description="Processes that share the work of one stage. Only 1 is possible yet.")
     micro_batch_size: int | None = Field(

@@ -65,7 +65,9 @@ COMMANDS: Final = {
     "ablate": Entry(
         "run", PAPER, "Run variants of one recipe and compare each with the first of its group, seed by seed."
     ),
-    "report": Entry("run", PAPER, "Write the report.html of a finished run again, from its results."),
+    "report": Entry(
+        "run", PAPER, "Write the report.html of a finished run, or of finished ablations, again from the results."
+    ),
     "import": Entry("formats", DATA, "Turn data of other formats into redpencil's JSONL."),
     "respond": Entry("data", DATA, "Let a policy answer prompts."),
     "align": Entry(
