@@ -210,6 +210,11 @@ class RolloutConfig(TrainingConfig):
         return ("sequence",) if self.reward == "sequence" else ("token",)
 
     @property
+    def value_backbone(self) -> Literal["policy", "reward"] | None:
+        """The model that the method's value model starts from; None if it has no value model."""
+        return None
+
+    @property
     def rollouts(self) -> int:
         """The number of responses that a whole training samples to learn from."""
         return self.total_steps * self.rollout_batch_size
@@ -231,6 +236,10 @@ class PPOConfig(RolloutConfig):
         "reward", description="Backbone of the value model: the SFT policy or the reward model; its head starts at 0."
     )
     value_warmup_steps: int = Field(0, ge=0, description="First PPO steps that train the value model alone.")
+
+    @property
+    def value_backbone(self) -> Literal["policy", "reward"]:
+        return self.value_init
 
 
 class GRPOConfig(RolloutConfig):
@@ -326,7 +335,7 @@ class Method:
     name: str
     """The value of an arm's `method`, and the recipe's section that holds its options."""
     label: str
-    """The name in reports and helps."""
+    """The name in reports; an option in braces stands for its value."""
     config: type[Section]
     learns_from: Literal["rewards", "pairs"]
     run: str
@@ -348,7 +357,7 @@ METHODS: Final[Mapping[str, Method]] = {
         Method("ppo", "PPO", PPOConfig, "rewards", "redpencil.training.ppo:run_ppo"),
         Method("grpo", "GRPO", GRPOConfig, "rewards", "redpencil.training.grpo:run_grpo"),
         Method(
-            "best_of_n", "best of n", BestOfNConfig, "rewards", "redpencil.training.best_of_n:best_of_n", trains=False
+            "best_of_n", "best of {n}", BestOfNConfig, "rewards", "redpencil.training.best_of_n:best_of_n", trains=False
         ),
         Method("dpo", "DPO", DPOConfig, "pairs", "redpencil.training.dpo:train_dpo", pairs=("edits", "comparisons")),
         Method(

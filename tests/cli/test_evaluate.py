@@ -472,7 +472,7 @@ def test_models_without_sense_are_named(mistake: Callable[..., str], tiny_run: A
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     pairs = tiny_run.folder / "align" / "edits_test.jsonl"
     told = mistake("evaluate", "reward", "--model", broken, "--pairs", pairs)
-    assert "broken: the model gives responses of edits_test rewards that are no finite numbers" in told
+    assert "broken: the reward model gives a response of edits_test the reward" in told
 
 
 def test_accuracy_needs_a_reward_model_and_pairs_that_fit(

@@ -167,7 +167,7 @@ def test_weights_that_are_no_numbers_are_named(mistake: Callable[..., str], mode
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     arguments = ("score", "--model", model, "--model", broken, "--prompt", PROMPT, "--response", "it")
     said = mistake(*arguments, "--html", tmp_path / "h.html")
-    assert f"{broken}: the reward model says nan of response '1'" in said
+    assert f"{broken}: the reward model gives the response '1' the reward nan" in said
     assert not (tmp_path / "h.html").exists()
 
 

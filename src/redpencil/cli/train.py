@@ -267,18 +267,17 @@ def _choose_command(method: Method) -> Callable[..., None]:
         options: MethodOptions,
     ) -> None:
         config = options.settings()
-        settings = options.of(method, config)
+        chosen = options.of(method, config)
         check_out_file(out, prompts)
         setup = setup_of(config, policy)
 
-        from redpencil.maths.ppo import best_of_n_kl_bound
         from redpencil.pipeline.stages import choose_answers
 
         with working(method.name.replace("_", "-")) as progress:
             best = choose_answers(
                 setup,
                 method,
-                settings,
+                chosen,
                 policy=policy,
                 reward_model=reward_model,
                 prompts=prompts,
@@ -290,7 +289,7 @@ def _choose_command(method: Method) -> Callable[..., None]:
         say(f"{write_jsonl(out, best.responses)} responses in {out}, picked from {best.sampled}")
         say(
             f"mean score {best.best_score:.3f}, of all that were sampled {best.mean_score:.3f}; "
-            f"KL to the policy at most {best_of_n_kl_bound(settings.n):.2f} nats a response"
+            f"KL to the policy at most {best.kl_bound:.2f} nats a response"
         )
 
     return command

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from redpencil.config import PPOConfig, RolloutConfig, SamplingConfig
+from redpencil.config import RolloutConfig, SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.masked import masked_mean, masked_sum, token_logprobs
 from redpencil.maths.ppo import approx_kl, entropy_from_logits, kl_estimate, policy_loss, ppo_rewards
@@ -65,7 +65,7 @@ def load_actors(
     runtime: Runtime,
     codec: Codec,
 ) -> Actors:
-    """Load the models that a method needs; only PPO has a value model, whose head starts at 0.
+    """Load the models that a method needs; the head of a value model starts at 0.
 
     A reward model with another tokenizer or prompt template than `codec` reads text, and no value model starts from it
     if its tokenizer differs.
@@ -80,7 +80,7 @@ def load_actors(
     rewards = [reward for reward in (token, sequence) if reward is not None]
     notes = [_encoding_note(reward, codec) for reward in rewards if not reward.same_encoding]
     value = None
-    if isinstance(config, PPOConfig):
+    if config.value_backbone is not None:
         backbone = _value_backbone(config, policy, token_reward if needs_token else sequence_reward, rewards[0], codec)
         if backbone is None:
             backbone = policy
@@ -119,13 +119,13 @@ def _encoding_note(reward: RewardModel, codec: Codec) -> str:
 
 
 def _value_backbone(
-    config: PPOConfig, policy: Path, reward_folder: Path | None, reward: RewardModel, codec: Codec
+    config: RolloutConfig, policy: Path, reward_folder: Path | None, reward: RewardModel, codec: Codec
 ) -> Path | None:
     """Choose the checkpoint that the value model starts from; None if it is a reward model that reads other tokens.
 
     A value is a baseline only if it cannot see the action; an encoder such as BERT would see it.
     """
-    if config.value_init == "policy" or reward_folder is None:
+    if config.value_backbone == "policy" or reward_folder is None:
         return policy
     if not reward.same_encoding and not same_tokenizer(reward.model.codec, codec):
         return None
