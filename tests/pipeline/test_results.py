@@ -394,7 +394,7 @@ def test_costs_are_those_of_the_stages(mixed: Context) -> None:
     assert token.sampled_in_training == 3 * 16
     assert (token.training_seconds, token.answer_seconds) == (seconds["ppo-token"], seconds["outputs-token"])
     rows = [json.loads(line) for line in (mixed.root / "ppo-token" / "metrics.jsonl").read_text().splitlines()]
-    assert token.kl == (rows[int(token.step)]["kl"] if token.step else 0)
+    assert token.kl == rows[int(token.step or 0)]["eval/kl"]
     assert token.validation_win_rate == rows[int(token.step or 0)]["eval/win_rate"]
     assert (dpo.pairs, dpo.train_pairs) == ("comparisons", align["comparisons_train"])
     assert (dpo.reward_seconds, dpo.sampled_in_training) == (0, 0)

@@ -338,7 +338,7 @@ def _costs(context: Context, arm: str) -> ArmCosts:
             "answer_seconds": _manifest(context.root, f"outputs-{arm}")["seconds"],
             "step": best.get("step"),
             "validation_win_rate": best.get("value"),
-            "kl": best["kl"] if "kl" in best else _kl_at(context, arm, best.get("step")),
+            "kl": best.get("kl"),
             "kl_bound": None,
         }
     )
@@ -374,14 +374,6 @@ def _train_pairs(context: Context, arm: str) -> int | None:
         return None
     counts = _manifest(context.root, "align")["notes"]["pairs"]
     return sum(int(counts[f"{kind}_train"]) for kind in kinds)
-
-
-def _kl_at(context: Context, arm: str, step: int | None) -> float | None:
-    """KL that was logged on the rollouts of the step that was kept; 0 before the first step."""
-    if step == 0:
-        return 0.0
-    rows = read_metrics(context.paths.training(arm))
-    return next((row["kl"] for row in rows if row["step"] == step and "kl" in row), None)
 
 
 def summarise(runs: Sequence[RunResults]) -> Summary:

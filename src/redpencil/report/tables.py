@@ -321,8 +321,8 @@ def methods(run: Run) -> Table | None:
         "that ran side by side slowed each other. Two policies that share a reward model need it once.",
         "Sampled to learn: responses that were sampled in training, without those to the validation prompts.",
         "Answering: time for the evaluation prompts, and responses sampled for each, a cost of best-of-n at every use.",
-        "KL: at the checkpoint that was kept, for a method that samples as it trains on its samples at that step, "
-        f"else on answers to the validation prompts; {AT_MOST}: the bound log n {MINUS} (n {MINUS} 1)/n of best-of-n.",
+        "KL: of the checkpoint that was kept, on answers to the validation prompts; "
+        f"{AT_MOST}: the bound log n {MINUS} (n {MINUS} 1)/n of best-of-n.",
     )
     return Table.of("Methods on the same pairs: costs and use", header, rows, notes)
 
