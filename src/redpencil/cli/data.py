@@ -44,7 +44,7 @@ from redpencil.errors import RedpencilError, naming
 from redpencil.records import Comparison, Edit, Pair, Prompt, count_lines, read_jsonl, write_jsonl
 from redpencil.report.audit import EXAMPLE_TITLES, audit_tables, lead, summary, write_audit
 from redpencil.report.tables import Cell
-from redpencil.report.terminal import show_masks
+from redpencil.report.terminal import masks_legend, show_masks
 from redpencil.runs import Progress
 
 if TYPE_CHECKING:  # loads torch
@@ -176,6 +176,8 @@ def _show(edits: Iterable[Edit], count: int, codec: "Codec", config: AlignConfig
         pairs, _ = pairs_of_edits([row], codec, config)
         if printed == count:
             break
+        if pairs and not printed:
+            say(masks_legend(config.anchor))
         for pair in pairs:
             printed += 1
             masks = TokenMasks(pair.rejected_changed, pair.chosen_changed, pair.unchanged)
