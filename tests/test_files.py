@@ -33,7 +33,10 @@ def test_an_error_leaves_what_stood_there(error: BaseException, tmp_path: Path) 
 
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for path, problem in ((tmp_path, "a folder stands"), (tmp_path / "file" / "rows", "cannot write it")):
+    for path, problem in (
+        (tmp_path, "there is a folder of this name"),
+        (tmp_path / "file" / "rows", "cannot write it"),
+    ):
         with pytest.raises(RedpencilError, match=problem) as caught, whole_file(path):
             pass
         assert caught.value.hint

@@ -103,7 +103,7 @@ def test_a_set_without_key_or_value_is_an_error(recipe: Path, override: str) -> 
     assert "--set takes key=value" in mistake(recipe, "world: {}\n", override).problem
 
 
-def test_a_set_value_that_is_no_yaml_is_an_error(recipe: Path) -> None:
+def test_a_set_value_that_is_not_yaml_is_an_error(recipe: Path) -> None:
     assert "not valid YAML" in mistake(recipe, "world: {}\n", "name=[1").problem
 
 

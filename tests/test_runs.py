@@ -202,7 +202,7 @@ def test_an_error_in_a_stage_keeps_the_old_folder_and_what_was_written(tmp_path:
 
 
 @pytest.mark.parametrize("manifest", [None, '{"manifest_version": 3}', "[]"])
-def test_a_folder_that_is_no_stage_is_never_replaced(tmp_path: Path, data: Path, manifest: str | None) -> None:
+def test_a_folder_that_is_not_a_stage_is_never_replaced(tmp_path: Path, data: Path, manifest: str | None) -> None:
     folder = tmp_path / "thesis"
     folder.mkdir()
     (folder / "thesis.tex").write_text("years")
@@ -388,7 +388,7 @@ def test_json_that_python_cannot_read_is_named(tmp_path: Path, text: str) -> Non
     assert error.value.file == str(path)
 
 
-def test_a_row_of_metrics_that_is_no_object_is_named(tmp_path: Path) -> None:
+def test_a_row_of_metrics_that_is_not_an_object_is_named(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n5\n')
     with pytest.raises(RedpencilError, match="not a JSON object but int") as error:
         read_metrics(tmp_path)

@@ -179,7 +179,7 @@ class RolloutConfig(TrainingConfig):
     )
     reward_clip: float | None = Field(None, gt=0, description="Clip each scaled reward to this magnitude.")
     kl_term: Literal["per_token", "terminal", "none"] = Field(
-        "per_token", description="Where the KL penalty to the SFT policy is paid; none is the paper's literal reading."
+        "per_token", description="Place of the KL penalty to the SFT policy; none is the paper's literal reading."
     )
     kl_estimator: KLEstimator = Field(
         "k1", description="k1: log ratio; k2: half its square; k3: low variance, positive."
@@ -271,8 +271,8 @@ class BestOfNConfig(Section):
     n: int = Field(16, gt=0, description="Responses sampled for each prompt.")
     token_score: Literal["mean", "sum"] = Field(
         "mean",
-        description="What a token model picks by. mean: Eq. 1; sum: the return that PPO maximises (rewards less their "
-        "centre where center_rewards says so).",
+        description="Score by which a token model picks. mean: Eq. 1; sum: the return that PPO maximises (rewards "
+        "less their centre where center_rewards says so).",
     )
     center_rewards: bool = Field(True, description="With token_score=sum: take the centre out of each token's reward.")
     temperature: float = Field(1.0, gt=0, description="Sampling temperature of the n responses.")
@@ -281,7 +281,7 @@ class BestOfNConfig(Section):
 class DPOConfig(OptimizerConfig):
     """DPO (Rafailov et al., 2023); the reference model is the SFT policy."""
 
-    beta: float = Field(0.1, gt=0, description="How strongly the policy is held to the SFT policy.")
+    beta: float = Field(0.1, gt=0, description="Weight of staying close to the SFT policy.")
     loss_type: DPOLoss = Field(
         "sigmoid",
         description="sigmoid is DPO as published; sigmoid_norm takes means over tokens; hinge, ipo and robust are "

@@ -21,7 +21,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         RedpencilError: if the place cannot be written to, or another process is writing it.
     """
     if path.is_dir():
-        raise RedpencilError("a folder stands where the file should go", file=path, hint="choose another path")
+        raise RedpencilError("there is a folder of this name", file=path, hint="choose another path")
     partial = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

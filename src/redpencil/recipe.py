@@ -56,7 +56,7 @@ class AblationConfig(Section):
         description="The recipe that is varied: its keys, or its file, relative to the folder of this one."
     )
     overrides: dict[str, Any] = Field(
-        default_factory=dict, description="What differs from the base in all runs: keys as in `--set`, and values."
+        default_factory=dict, description="Keys, as in `--set`, and values that differ from the base in all runs."
     )
     seeds: tuple[int, ...] | None = Field(
         None, min_length=1, description="Seeds of every variant; default: the base's."

@@ -41,15 +41,15 @@ VERSIONED = ("torch", "transformers", "tokenizers", "rapidfuzz", "numpy", "scipy
 
 
 def no_progress(done: int, total: int, note: str) -> None:
-    """Say nothing."""
+    """Ignore the progress."""
 
 
 def no_watch(row: Mapping[str, float]) -> None:
-    """Look at nothing."""
+    """Ignore the metrics."""
 
 
 def no_warning(text: str) -> None:
-    """Warn nobody."""
+    """Ignore the warning."""
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class Stage:
     seed: int
     progress: Progress = no_progress
     notes: dict[str, Any] = field(default_factory=dict)
-    """What the manifest should also say, such as counts of skipped rows."""
+    """Further entries of the manifest, such as counts of skipped rows."""
     watch: Callable[[Mapping[str, float]], None] = no_watch
     """Called with each line of metrics that is logged."""
     warn: Callable[[str], None] = no_warning
@@ -74,7 +74,7 @@ class Stage:
         return time.perf_counter() - self._start
 
     def go_back_to(self, step: int, *, seconds: float) -> None:
-        """Take a stage up again behind `step`: cut off later metrics, and count the seconds that went before."""
+        """Continue a stage after `step`: drop the metrics of later steps, and add `seconds` of earlier attempts."""
         rows = [row for row in read_metrics(self.folder, torn=True) if row["step"] <= step]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         with whole_file(self.folder / "metrics.jsonl") as out:
@@ -231,8 +231,8 @@ def open_stage(
 ) -> Iterator[Stage | None]:
     """Open a stage folder; yields None where the folder is already complete with the same inputs.
 
-    On success the manifest is written and the folder appears under its name. On an error the partial folder stays
-    beside it for inspection. The next attempt continues it if it holds a saved training state and configuration, seed,
+    On success the manifest is written and the folder appears under its name. On an error the partial folder is left
+    for inspection. The next attempt continues it if it holds a saved training state and configuration, seed,
     inputs and version are the same; else it starts afresh. A folder that holds something else than a stage is never
     replaced.
 

@@ -153,7 +153,7 @@ def test_policies_against_different_references_are_not_paired(redpencil: Callabl
     assert found["differences"] == {}
 
 
-def test_a_policy_that_meets_itself_is_no_verdict_on_its_rank(redpencil: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_policy_that_meets_itself_is_not_a_verdict_on_its_rank(redpencil: Callable[..., Any], tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     judgements(tmp_path / "a.jsonl", "first", "tie", policy="a", reference="base")
     judgements(tmp_path / "b.jsonl", "first", ids="x", policy="a", reference="a")

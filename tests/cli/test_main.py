@@ -106,7 +106,7 @@ def test_a_users_mistake_is_one_message_on_stderr() -> None:
     assert result.stdout == ""
 
 
-def test_a_full_disk_is_no_bug_of_ours() -> None:
+def test_a_full_disk_is_not_a_bug_of_ours() -> None:
     result = failing(OSError(errno.ENOSPC, "No space left on device", "/data/model"))
     assert result.exit_code == 1
     assert result.stderr == "error: /data/model: No space left on device\n  hint: choose another place\n"

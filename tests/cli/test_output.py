@@ -94,7 +94,7 @@ def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "pipe").is_fifo()
 
 
-def test_a_link_to_itself_is_no_trap(tmp_path: Path) -> None:
+def test_a_link_to_itself_is_not_a_trap(tmp_path: Path) -> None:
     loop, given = tmp_path / "loop", tmp_path / "given"
     loop.symlink_to(loop)
     given.write_text("")

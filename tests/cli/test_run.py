@@ -114,7 +114,7 @@ def small(tiny: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_where_it_was(
+def test_a_killed_run_continues_where_it_was(
     redpencil: Callable[..., Any], start_run: Callable[..., Any], small: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"

@@ -328,7 +328,7 @@ def test_a_judge_comes_with_prompts_and_a_reference(
     assert "go together" in " ".join(outcome.err.replace("│", " ").split())
 
 
-def test_pairs_that_are_no_edits_are_named(
+def test_pairs_that_are_not_edits_are_named(
     mistake: Callable[..., str], policy: Path, chain: Any, tiny: Path, tmp_path: Path
 ) -> None:
     pairs = chain.folder / "comparison_pairs.jsonl"

@@ -54,7 +54,7 @@ def test_one_job_stops_at_a_failure_and_tells_of_it(make: Make, listener: Any) -
     assert "hint: mend it" in listener.events[-1].note
 
 
-def test_a_failure_lets_running_stages_finish_starts_no_other_and_the_next_run_goes_on(
+def test_a_failure_lets_running_stages_finish_starts_no_other_and_the_next_run_continues(
     make: Make, listener: Any, tmp_path: Path
 ) -> None:
     """a fails once b is at work, b goes on only when a has failed; c waits for nothing, d for b."""
@@ -85,7 +85,7 @@ def test_a_failure_lets_running_stages_finish_starts_no_other_and_the_next_run_g
     assert sorted(listener.stages("done")) == ["a", "c", "d"]
 
 
-def test_a_worker_that_is_killed_is_an_error_that_names_its_stage_and_the_next_run_goes_on(
+def test_a_worker_that_is_killed_is_an_error_that_names_its_stage_and_the_next_run_continues(
     make: Make, listener: Any, tmp_path: Path
 ) -> None:
     done = tmp_path / "run" / "first"

@@ -117,7 +117,7 @@ def test_a_cell_of_the_matrix_is_the_share_of_pairs_that_the_checkpoint_ranks_ri
 
 
 @pytest.mark.parametrize("test", TESTS)
-def test_the_rule_that_the_shorter_wins_stands_beside(test: str, results: dict[str, Any], context: Context) -> None:
+def test_the_rule_that_the_shorter_wins_is_next_to_them(test: str, results: dict[str, Any], context: Context) -> None:
     lengths = [(len(p.rejected_ids), len(p.chosen_ids)) for p in read_jsonl(context.paths.pairs(test, "test"), Pair)]
     points = [1.0 if chosen < rejected else 0.5 if chosen == rejected else 0.0 for rejected, chosen in lengths]
     assert results["reward_accuracy"]["shorter_wins"][test]["value"] == pytest.approx(100 * statistics.fmean(points))

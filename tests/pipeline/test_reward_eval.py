@@ -235,7 +235,7 @@ def test_progress_ends_at_all_responses(new_model: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(("level", "value"), [("token", math.nan), ("token", math.inf), ("sequence", math.nan)])
-def test_weights_that_are_no_numbers_name_the_model(new_model: Callable[..., Path], level: str, value: float) -> None:
+def test_weights_that_are_not_numbers_name_the_model(new_model: Callable[..., Path], level: str, value: float) -> None:
     loaded = load(new_model(level))
     with torch.no_grad():
         loaded.model.module.score.weight.fill_(value)

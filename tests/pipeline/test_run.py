@@ -97,7 +97,7 @@ def test_what_is_complete_is_not_run_again(tiny: Any, copied: Path, listener: An
     assert strict(copied / "results.json") == results
 
 
-def test_the_recipe_in_a_run_folder_goes_on_with_the_run(copied: Path, listener: Any) -> None:
+def test_the_recipe_in_a_run_folder_continues_with_the_run(copied: Path, listener: Any) -> None:
     run_recipe(load_recipe(copied / "recipe.yaml"), copied, jobs=1, listener=listener)
     assert listener.stages("already complete") == list(STAGES)
 

@@ -160,7 +160,7 @@ class Group(TyperGroup):
             print_error(RedpencilError("the memory is full", hint="give smaller files, with shorter lines"))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            staged = "; finished stages are kept, and the same command goes on from there"
+            staged = "; finished stages are kept, and the same command continues the run"
             say("interrupted" + (staged if ctx.invoked_subcommand in STAGED else ""))
             raise typer.Exit(INTERRUPTED) from None
 
