@@ -24,6 +24,7 @@ from redpencil.runs import (
     open_stage,
     read_json,
     read_metrics,
+    saved_states,
     write_json,
     written_by,
 )
@@ -415,3 +416,28 @@ def test_a_folder_of_an_earlier_layout_is_refused(name: str, text: str, version:
     with pytest.raises(RedpencilError, match=f"redpencil {version} wrote this folder") as caught:
         check_layout(tmp_path)
     assert caught.value.file == str(tmp_path)
+
+
+def test_a_process_that_does_not_write_leaves_no_trace_and_sees_the_saved_states(tmp_path: Path, data: Path) -> None:
+    def begin(*, writes: bool, seen: list[str]) -> None:
+        with open_stage(tmp_path / "toy", "toy", seed=0, config={}, inputs={"data": data}, writes=writes) as stage:
+            assert stage is not None
+            seen += [path.name for path in saved_states(stage.folder)]
+            (stage.folder / "state" / "step-2").mkdir(parents=True, exist_ok=True)
+            stage.log(1, loss=0.5)
+            assert len(read_metrics(stage.folder)) == 1 + len(seen)
+            write_json(stage.folder / "out.json", {})
+            if writes:
+                raise ZeroDivisionError
+
+    before: list[str] = []
+    begin(writes=False, seen=before)
+    assert list(tmp_path.iterdir()) == [data]
+    with pytest.raises(ZeroDivisionError):
+        begin(writes=True, seen=before)
+    assert before == []
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    after: list[str] = []
+    begin(writes=False, seen=after)
+    assert after == ["step-2"]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == files

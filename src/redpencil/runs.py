@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -228,6 +229,7 @@ def open_stage(
     config: Mapping[str, Any],
     inputs: Mapping[str, Path],
     progress: Progress = no_progress,
+    writes: bool = True,
 ) -> Iterator[Stage | None]:
     """Open a stage folder; yields None where the folder is already complete with the same inputs.
 
@@ -235,6 +237,9 @@ def open_stage(
     for inspection. The next attempt continues it if it holds a saved training state and configuration, seed,
     inputs and version are the same; else it starts afresh. A folder that holds something else than a stage is never
     replaced.
+
+    Of several processes that work on a stage together one `writes`. The others get a folder that is deleted in the end,
+    with a copy of the saved training states, so that a stage does the same in all of them.
 
     Raises:
         RedpencilError: if an input is missing, or `folder` cannot be made or holds something else than a stage.
@@ -247,6 +252,12 @@ def open_stage(
         return
     for path in inputs.values():
         _keep_input(path.resolve(), folder)
+    if not writes:
+        with tempfile.TemporaryDirectory() as scratch:
+            if _continues(_partial_of(folder), digest):
+                shutil.copytree(_partial_of(folder), scratch, dirs_exist_ok=True)
+            yield Stage(name, Path(scratch), seed, progress)
+        return
     partial = _open_partial(folder, name, digest)
     stage = Stage(name, partial, seed, progress)
     started = datetime.now(UTC)
@@ -304,7 +315,7 @@ def _open_partial(folder: Path, name: str, digest: str) -> Path:
                 file=partial,
                 hint="rename it, or choose another --out",
             )
-        if mark.is_file() and mark.read_text(encoding="utf-8") == digest and saved_states(partial):
+        if _continues(partial, digest):
             return partial
         if partial.exists():
             shutil.rmtree(partial)
@@ -315,6 +326,12 @@ def _open_partial(folder: Path, name: str, digest: str) -> Path:
             f"cannot make the folder ({error.strerror})", file=partial, hint="choose another --out"
         ) from None
     return partial
+
+
+def _continues(partial: Path, digest: str) -> bool:
+    """Whether an attempt at the stage with this fingerprint has saved training states in `partial`."""
+    mark = partial / _FINGERPRINT
+    return mark.is_file() and mark.read_text(encoding="utf-8") == digest and bool(saved_states(partial))
 
 
 def saved_states(folder: Path) -> list[Path]:

@@ -23,8 +23,8 @@ from redpencil.cli.options import (
     codec_of,
     examples,
     option,
-    runtime_of,
     settings,
+    setup_of,
     with_options,
 )
 from redpencil.cli.output import (
@@ -74,14 +74,13 @@ def respond(
     rows = _repeated(list(read_jsonl(prompts, Prompt)), samples_per_prompt)
 
     from redpencil.models import sampling
-    from redpencil.models.checkpoints import load_policy
 
-    codec, runtime = codec_of(config, policy), runtime_of(config)
+    setup = setup_of(config, policy)
     with working("respond") as progress, naming(prompts):
         responses, skipped = sampling.respond(
-            sampling.HFSampler(load_policy(policy, runtime, trained=False, codec=codec)),
+            setup.sampler(policy),
             rows,
-            config=config.sampling,
+            config=setup.sampling,
             seed=config.seeds[0],
             model_name=str(policy),
             progress=progress,

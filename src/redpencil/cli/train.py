@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from redpencil.cli.judge import JUDGE_HELP, WORLD, check_judge, make_judge
-from redpencil.cli.options import ModelOptions, codec_of, examples, option, runtime_of, with_options
+from redpencil.cli.options import ModelOptions, examples, option, setup_of, with_options
 from redpencil.cli.output import board_for, check_out_file, say, say_skipped, working
 from redpencil.config import METHODS, Method, Recipe
 from redpencil.errors import RedpencilError
@@ -23,11 +23,6 @@ if TYPE_CHECKING:  # It loads torch.
 app = typer.Typer()
 OutOption = Annotated[Path, option("FOLDER", "Stage folder; gets checkpoint/ and metrics.", "--out")]
 PolicyOption = Annotated[Path, option("FOLDER", "Checkpoint of the SFT policy.")]
-
-
-def setup_of(recipe: Recipe, folder: Path) -> Setup:
-    """Set up work with the model in a folder: options, its tokenizer, and the device."""
-    return Setup(recipe, codec_of(recipe, folder), runtime_of(recipe))
 
 
 @contextmanager

@@ -401,8 +401,6 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
 
     A folder that is there is replaced as a whole.
     """
-    if not model.runtime.writes:
-        return
     module, codec = model.module, model.codec
     new = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)

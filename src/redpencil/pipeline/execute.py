@@ -74,14 +74,22 @@ class Event:
 Listener = Callable[[Event], None]
 
 
-def perform(spec: StageSpec, listener: Listener) -> Happening:
-    """Do one stage in this process, unless its folder is complete with the same inputs."""
+def perform(spec: StageSpec, listener: Listener, *, writes: bool = True) -> Happening:
+    """Do one stage in this process, unless its folder is complete with the same inputs.
+
+    Of several processes that do it together only one `writes`; see `open_stage`.
+    """
 
     def progress(done: int, total: int, note: str) -> None:
         listener(Event(spec.key, "progress", done, total, note))
 
     with open_stage(
-        spec.folder, spec.name, seed=spec.seed, config=spec.config, inputs=spec.inputs, progress=progress
+        *(spec.folder, spec.name),
+        seed=spec.seed,
+        config=spec.config,
+        inputs=spec.inputs,
+        progress=progress,
+        writes=writes,
     ) as stage:
         if stage is None:
             return "already complete"

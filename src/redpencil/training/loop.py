@@ -13,7 +13,7 @@ from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import length_grouped
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import EncodedPrompts, HFSampler
+from redpencil.models.sampling import EncodedPrompts, make_sampler
 from redpencil.records import Pair
 from redpencil.runs import Stage, derive_seed
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
@@ -127,7 +127,7 @@ def train_on_pairs(
     check_pairs(pairs, model.module.config.vocab_size, model.context)
     best = BestCheckpoint(
         model,
-        HFSampler(model),
+        make_sampler(model),
         validation,
         stage,
         reference=reference,

@@ -25,7 +25,7 @@ from redpencil.models.checkpoints import (
 from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import Batch, response_logits, response_logprobs, token_values
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import HFSampler, Sample, Sampler
+from redpencil.models.sampling import Sample, Sampler, make_sampler
 from redpencil.runs import derive_seed, read_json
 from redpencil.training.scoring import SampledBatch, Scorer, make_scorer, micro_batches, sampled_batch
 from redpencil.training.update import Objective, Optimization, make_optimization, micro_batches_of, update
@@ -91,7 +91,7 @@ def load_actors(
         policy=model,
         reference=load_policy(policy, runtime, trained=False, codec=codec),
         scorers=tuple(make_scorer(reward, config) for reward in rewards),
-        sampler=HFSampler(model),
+        sampler=make_sampler(model),
         value=value,
         notes=tuple(notes),
     )
