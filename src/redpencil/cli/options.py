@@ -15,6 +15,7 @@ import typer
 from redpencil.cli.output import say
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError
+from redpencil.pipeline.context import Setup
 from redpencil.recipe import default_recipe, load_recipe, with_flags
 
 if TYPE_CHECKING:  # loads torch
@@ -144,6 +145,13 @@ def runtime_of(recipe: Recipe) -> "Runtime":
     from redpencil.models.runtime import make_runtime
 
     return make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads)
+
+
+def setup_of(recipe: Recipe, folder: Path) -> Setup:
+    """Set up work with the model in a folder: options, its tokenizer, and the device."""
+    codec = codec_of(recipe, folder)
+    warn_of(codec)
+    return Setup(recipe, codec, runtime_of(recipe))
 
 
 def named_codec(recipe: Recipe, folder: Path) -> "Codec | None":
