@@ -354,6 +354,8 @@ def test_a_chat_template_has_variables_and_a_date(recipe: Path) -> None:
         "chat_template_kwargs": {"enable_thinking": False, "tools": [{"name": "add"}]},
         "chat_template_date": date(2025, 1, 31),
     }
+    with pytest.raises(RedpencilError, match=r"not one of JSON .* quote it"):  # YAML reads a date
+        load_recipe(recipe, ["chat_template_kwargs.date_string=2025-01-31"])
     with pytest.raises(RedpencilError) as raised:
         load_recipe(recipe, ["chat_template_date=today"])
     assert raised.value.field == "chat_template_date"

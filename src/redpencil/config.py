@@ -4,6 +4,7 @@
 can train or choose a policy; see `Method` for how to add one.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -668,6 +669,10 @@ class Recipe(Section):
         for name in kwargs:
             if name in CHAT_OWN:
                 raise ValueError(f"{name} cannot be given: redpencil sets it itself")
+        try:
+            json.dumps(kwargs, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"a value is not one of JSON ({error}); quote it") from None
         return kwargs
 
     @property
