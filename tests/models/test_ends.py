@@ -85,6 +85,10 @@ def test_a_tokenizer_without_an_end_takes_that_of_the_configuration(family: Fold
     folder = changed(family("llama2"), tmp_path / "one", "tokenizer_config.json", eos_token=None)
     changed(folder, folder, "generation_config.json", eos_token_id=2)
     assert load_codec(folder).eos_id == 2
+    for named in ([2, 0], 300, None):  # not one token, an ordinary one, none
+        changed(folder, folder, "generation_config.json", eos_token_id=named)
+        with pytest.raises(RedpencilError, match="no end-of-sequence token"):
+            load_codec(folder)
     changed(folder, folder, "generation_config.json", eos_token_id=[2, 0])
     with pytest.raises(RedpencilError, match="no end-of-sequence token"):
         load_codec(folder)
@@ -105,3 +109,23 @@ def test_a_reward_model_of_another_end_has_another_tokenizer(family: Folder) -> 
     assert (policy.eos_id, trained_before.eos_id) == (2, 0)
     assert not same_tokenizer(policy, trained_before)
     assert trained_before.findings == ()
+
+
+def test_a_template_that_writes_the_first_turn_alone_says_nothing_of_ends(family: Folder, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(family("chatml"), tmp_path / "first"))
+    (folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}<|endoftext|>")
+    codec = load_codec(folder, CHAT)
+    assert (codec.eos_id, codec.findings) == (2, ())
+
+
+def test_an_end_that_is_no_marker_is_control_too(family: Folder, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(family("phi"), tmp_path / "word"))
+    tokenizer = load_codec(folder).tokenizer
+    tokenizer.add_tokens(["STOP"])
+    tokenizer.save_pretrained(folder)
+    stop = tokenizer.convert_tokens_to_ids("STOP")
+    assert stop in load_codec(folder).encode_responses(["STOP"])[0].ids
+    changed(folder, folder, "generation_config.json", eos_token_id=[0, stop])
+    codec = load_codec(folder)
+    assert stop not in codec.encode_responses(["hello STOP"])[0].ids
+    assert codec.decode([codec.encode_responses(["hello STOP"])[0].ids]) == ["hello STOP"]

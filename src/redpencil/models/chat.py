@@ -106,7 +106,8 @@ class ChatTemplate:
     @cached_property
     def answer_end(self) -> str:
         """What the template writes behind an answer; an empty text if nothing."""
-        return self._probe("user", "assistant").rpartition(_PROBE)[2]
+        written = self._probe("user", "assistant").split(_PROBE)
+        return written[2] if len(written) == 3 else ""  # a template may write the first turn alone
 
     @cached_property
     def frames(self) -> str:

@@ -429,9 +429,10 @@ def _name_ends(module: PreTrainedModel, codec: Codec) -> None:
 
 
 def _name_tokenizer_end(path: Path, codec: Codec) -> None:
-    """Let a saved tokenizer name the end token that was trained on, if its own is another one."""
+    """Let a saved tokenizer name the end token that was trained on, if its own is another one or none."""
     tokenizer = codec.tokenizer
-    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id != codec.eos_id:
+    own = getattr(tokenizer, "sep_token_id", None) if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+    if own != codec.eos_id:
         write_json(path, {**read_object(path), "eos_token": tokenizer.convert_ids_to_tokens(codec.eos_id)})
 
 

@@ -30,7 +30,8 @@ class Ends:
 def find_ends(
     tokenizer: PreTrainedTokenizerBase, folder: Path, chat: ChatTemplate | None, *, as_trained: bool = False
 ) -> Ends:
-    """Find how responses end: as the chat template writes it, else with the tokenizer's EOS (in BERT's: SEP).
+    """Find how responses end: as the chat template writes it, else with the tokenizer's EOS (in BERT's: SEP), else with
+    the one token that the configuration names.
 
     Args:
         tokenizer: of the model.
@@ -46,7 +47,8 @@ def find_ends(
         own = getattr(tokenizer, "sep_token_id", None)
     source, named = _named_ends(folder)
     written = None if chat is None or as_trained else _written_end(tokenizer, chat.answer_end, named)
-    answer = next((end for end in (written, own, *(named if len(named) == 1 else ())) if end is not None), None)
+    only = named[0] if len(named) == 1 and named[0] in tokenizer.added_tokens_decoder else None
+    answer = next((end for end in (written, own, only) if end is not None), None)
     if answer is None:
         raise RedpencilError(
             "the tokenizer has no end-of-sequence token",
