@@ -21,10 +21,28 @@ from redpencil.records import Prompt, Response, read_jsonl, to_row
 
 
 @pytest.mark.parametrize(
-    ("own", "found"), [("a", "a"), (7, "7"), (7.0, "7"), (None, "data-1"), ("", "data-1"), (float("nan"), "data-1")]
+    ("own", "found"), [("a", "a"), (7, "7"), (7.0, "7"), (None, "made"), ("", "made"), (float("nan"), "made")]
 )
-def test_ids_are_the_rows_own_or_made_from_its_number(one: Callable[..., Any], own: object, found: str) -> None:
+def test_ids_are_the_rows_own_or_made_of_its_prompt(one: Callable[..., Any], own: object, found: str) -> None:
     assert one({"id": own, "prompt": "p"}, "columns") == Prompt(found, "p")
+
+
+def test_ids_do_not_depend_on_the_name_of_the_file_nor_on_rows_with_other_prompts(tmp_path: Path) -> None:
+    def ids(name: str, *prompts: Any) -> list[str]:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps({"prompt": prompt, "n": n}) + "\n" for n, prompt in enumerate(prompts)))
+        with open_source(str(path)) as source:
+            return [row.id for row in read_records(source, Wanted(FORMATS["trl-prompt"]), Tally(), lambda _: None)]
+
+    ours = ids("ours.jsonl", "a", "b", "a", "c")
+    assert ids("theirs.1.jsonl", "c", "a", "b", "a") == [ours[3], ours[0], ours[1], ours[2]]
+    assert ours[2] == f"{ours[0]}-2"
+    # One message of the user is its text; messages that render alike are told apart.
+    turn = {"role": "user", "content": "a"}
+    system = {"role": "system", "content": "s"}
+    told = ids("m.jsonl", [turn], [system, turn], [system, {**turn, "name": "Ann"}], "System: s\n\nUser: a")
+    assert told[0] == ours[0]
+    assert len(set(told)) == 4
 
 
 @pytest.mark.parametrize("own", [True, 1.5, [1], {}])
@@ -32,13 +50,13 @@ def test_other_ids_are_refused(refused: Callable[..., Any], own: object) -> None
     assert refused({"id": own, "prompt": "p"}, "columns").field == "id"
 
 
-def test_an_id_that_occurs_twice_names_both_rows(read: Callable[..., Any]) -> None:
-    rows = [{"id": "a", "prompt": "p"}, {"prompt": "q"}, {"id": "a", "prompt": "r"}, {"id": "data-2", "prompt": "s"}]
+def test_an_id_that_occurs_twice_names_both_rows(read: Callable[..., Any], made_id: Callable[[str], str]) -> None:
+    rows = [{"id": "a", "prompt": "p"}, {"prompt": "q"}, {"id": "a", "prompt": "r"}, {"id": "a", "prompt": "s"}]
     with pytest.raises(RedpencilError, match="'a' is already on line 1") as caught:
         read(rows, "columns")
     assert (caught.value.line, caught.value.field) == (3, "id")
     found = read(rows, "columns", on_error_skip=True)
-    assert ([row.id for row in found.records], found.tally.bad) == (["a", "data-2"], 2)
+    assert ([row.id for row in found.records], found.tally.bad) == (["a", made_id("q")], 2)
     assert [(row.place.line, row.field, row.row) for row in found.skipped] == [(3, "id", rows[2]), (4, "id", rows[3])]
     assert len(read(rows, "columns", drop=frozenset({"id"})).records) == 4
 
@@ -49,7 +67,7 @@ def test_a_bad_row_stops_or_is_passed_over(read: Callable[..., Any]) -> None:
         read(rows, "columns", "prompts")
     assert (caught.value.file, caught.value.line, caught.value.field) == ("data.jsonl", 2, "prompt")
     found = read(rows, "columns", "prompts", on_error_skip=True)
-    assert [row.id for row in found.records] == ["data-1", "data-4"]
+    assert [row.prompt for row in found.records] == ["p", "q"]
     assert (found.tally.rows, found.tally.records, found.tally.bad) == (4, 2, 2)
 
 
@@ -72,7 +90,7 @@ def test_a_column_in_the_way_of_what_is_added_is_kept(one: Callable[..., Any]) -
 
 
 def test_columns_can_be_dropped(one: Callable[..., Any]) -> None:
-    assert one({"prompt": "p", "image": b"\xff"}, "columns", drop=frozenset({"image"})) == Prompt("data-1", "p")
+    assert one({"prompt": "p", "image": b"\xff"}, "columns", drop=frozenset({"image"})) == Prompt("made", "p")
 
 
 def test_no_rows_are_a_mistake(read: Callable[..., Any]) -> None:
@@ -82,7 +100,7 @@ def test_no_rows_are_a_mistake(read: Callable[..., Any]) -> None:
 
 def test_ids_are_held_as_hashes() -> None:
     rows = (SourceRow(Place("f", n), {"id": f"{n:04000d}", "prompt": "p"}) for n in range(1, 5_001))
-    source = Source("f", "f", rows, lambda: (0, 0))
+    source = Source("f", rows, lambda: (0, 0))
     tracemalloc.start()
     try:
         count = sum(1 for _ in read_records(source, Wanted(FORMATS["columns"]), Tally(), lambda _: None))
@@ -151,7 +169,7 @@ def words_of(value: object) -> set[str]:
 def test_any_row_gives_records_with_all_of_it_or_one_clear_message(drawn: tuple[str, Kind, dict[str, Any]]) -> None:
     name, kind, row = drawn
     placed = (SourceRow(Place("data.jsonl", 1, 1), each) for each in [row])
-    source = Source("data", "data.jsonl", placed, lambda: (0, 0))
+    source = Source("data.jsonl", placed, lambda: (0, 0))
     tally, skipped = Tally(), list[Skipped]()
     try:
         found = list(read_records(source, Wanted(FORMATS[name], kind), tally, skipped.append))
@@ -184,8 +202,8 @@ def test_what_a_meta_text_cannot_hold_is_named_by_its_row(one: Callable[..., Any
         assert one({"prompt": "p", "meta": '{"a": NaN, "b": Infinity}'}, name).meta == {"a": None, "b": "inf"}
 
 
-GOOD = {"instruction": "i", "output_1": "a", "output_2": "b", "preference": 1}
-TIE = {**GOOD, "preference": 0}
+GOOD = {"instruction": "i", "output_1": "b", "output_2": "a", "preference": 2}
+TIE = {**GOOD, "preference": 1.5}
 BAD = {**GOOD, "preference": "x"}
 
 
@@ -201,11 +219,12 @@ def side(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "out.jsonl.skipped.jsonl").read_text("utf-8").splitlines()]
 
 
-def test_what_gives_no_record_is_counted_and_listed(tmp_path: Path) -> None:
+def test_what_gives_no_record_is_counted_and_listed(tmp_path: Path, made_id: Callable[[str], str]) -> None:
     done = run(tmp_path, GOOD, TIE, BAD, b'{"instruction": "\xff"}\n', [1], GOOD, skip=True)
     (reason,) = done.nothing
     assert (done.rows, done.records, done.nothing[reason], done.bad) == (6, 2, 1, 3)
-    assert [row.id for row in read_jsonl(tmp_path / "out.jsonl", Response)] == ["pairs-1", "pairs-6"]
+    first = made_id("i")
+    assert [row.id for row in read_jsonl(tmp_path / "out.jsonl", Response)] == [first, f"{first}-2"]
     listed = side(tmp_path)
     assert [(row["line"], row["row_number"], row["field"]) for row in listed] == [
         (2, 2, None),
@@ -215,7 +234,7 @@ def test_what_gives_no_record_is_counted_and_listed(tmp_path: Path) -> None:
     ]
     assert {row["file"] for row in listed} == {str(tmp_path / "pairs.jsonl")}
     assert [row["row"] for row in listed] == [TIE, BAD, '{"instruction": "\\xff"}', [1]]
-    assert (listed[0]["problem"], "a number" in listed[1]["problem"]) == (reason, True)
+    assert (listed[0]["problem"], "a preference" in listed[1]["problem"]) == (reason, True)
     assert done.skipped_file == tmp_path / "out.jsonl.skipped.jsonl"
 
 
@@ -249,7 +268,7 @@ def test_a_limit_leaves_the_rest_unread(tmp_path: Path) -> None:
 
 def test_a_response_of_a_megabyte_and_rows_of_all_languages(tmp_path: Path) -> None:
     long = "long text 😀 " * 100_000
-    run(tmp_path, {**GOOD, "output_2": long}, {**GOOD, "output_2": "日本語 e\u0301 \u2028"})
+    run(tmp_path, {**GOOD, "output_1": long}, {**GOOD, "output_1": "日本語 e\u0301 \u2028"})
     found = list(read_jsonl(tmp_path / "out.jsonl", Response))
     assert [row.response for row in found] == [long, "日本語 e\u0301 \u2028"]
 

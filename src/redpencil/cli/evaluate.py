@@ -436,7 +436,7 @@ def _rows(kind: TestKind, path: Path) -> list[Edit] | list[Comparison] | list[Pa
 
 def _reward_bench(path: Path) -> list[Comparison]:
     # Its ids are numbers in a bigger collection, and no use here.
-    request = Wanted(REWARDBENCH, Kind.COMPARISONS, drop=frozenset({"id"}))
+    request = Wanted(REWARDBENCH, Kind.COMPARISONS, own_ids=False)
     with open_source(str(path)) as source, _without_flags_of_import():
         rows = list(read_records(source, request, Tally(), lambda _: None))
     return [row for row in rows if isinstance(row, Comparison)]

@@ -15,11 +15,12 @@ from redpencil.errors import RedpencilError, naming
 from redpencil.formats.base import RECORDS, Format, Kind
 from redpencil.formats.datasets import HUB, open_source
 from redpencil.formats.figa import Weights, load_cutter
+from redpencil.formats.labels import label_key
 from redpencil.formats.reading import Imported, Wanted, import_rows
 from redpencil.formats.registry import FORMATS, find_format
 from redpencil.formats.writing import Format as ExportFormat
 from redpencil.formats.writing import check_format, export, skipped_file
-from redpencil.records import Pair
+from redpencil.records import Pair, Preference
 
 app = typer.Typer()
 
@@ -87,6 +88,13 @@ def import_(
     column: Annotated[
         list[str] | None, option("NAME=YOURS", "The format's column NAME is called YOURS. Repeatable.")
     ] = None,
+    value: Annotated[
+        list[str] | None,
+        option(
+            "LABEL=MEANING",
+            "The label LABEL of a preference means first, second, tie or none (no preference). Repeatable.",
+        ),
+    ] = None,
     drop: Annotated[
         list[str] | None, option("YOURS", "Ignore this column, as if the rows had none. Repeatable.")
     ] = None,
@@ -102,7 +110,14 @@ def import_(
     ] = False,
 ) -> None:
     """Turn data of other formats into redpencil's JSONL."""
-    request = Wanted(find_format(format_), as_, _columns(column or ()), frozenset(drop or ()), on_error is OnError.SKIP)
+    request = Wanted(
+        find_format(format_),
+        as_,
+        _columns(column or ()),
+        frozenset(drop or ()),
+        on_error is OnError.SKIP,
+        _values(value or ()),
+    )
     if not source.strip():
         raise RedpencilError("no source is named", field="SOURCE", hint="name a file, a folder or a data set")
     if not source.startswith(HUB):
@@ -137,8 +152,26 @@ def _columns(options: Sequence[str]) -> dict[str, str]:
     return columns
 
 
+def _values(options: Sequence[str]) -> dict[str, Preference]:
+    meanings: dict[str, Preference] = {}
+    for text in options:
+        label, equals, meaning = text.rpartition("=")
+        if not equals or meaning.strip().lower() not in list(Preference):
+            raise RedpencilError(
+                f"cannot read {text!r}",
+                field="--value",
+                hint=f"write --value 0=first, with one of {', '.join(Preference)}",
+            )
+        if label_key(label) in meanings:
+            raise RedpencilError(f"{label} is given twice", field="--value", hint="give one meaning for each label")
+        meanings[label_key(label)] = Preference(meaning.strip().lower())
+    return meanings
+
+
 def _say_imported(done: Imported, out: Path) -> None:
     say(f"{done.records:,} {done.kind} in {out}, from {done.rows:,} rows")
+    if any(label != meaning for label, meaning in done.labels.items()):
+        say(f"labels read as: {', '.join(f'{label} = {meaning}' for label, meaning in done.labels.items())}")
     say_skipped({**done.nothing, "bad rows": done.bad})
     if done.skipped_file is not None:
         say(f"each of them is listed in {done.skipped_file}")

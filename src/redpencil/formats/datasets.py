@@ -82,11 +82,7 @@ def _text(path: Path, raw: BinaryIO, zipped: bool) -> Source:
         head = text_files.first_bytes(stream, path, _HEAD).removeprefix(_BYTE_ORDER_MARK).lstrip()
         rows = (text_files.array_rows if head[:1] == b"[" else text_files.json_rows)(stream, path)
     total = max(1, path.stat().st_size // 1000)
-    return Source(_name(path), str(path), rows, lambda: (min(raw.tell() // 1000, total), total))
-
-
-def _name(path: Path) -> str:
-    return path.name.split(".")[0] or path.name
+    return Source(str(path), rows, lambda: (min(raw.tell() // 1000, total), total))
 
 
 @contextmanager
@@ -105,7 +101,7 @@ def open_parquet(path: Path) -> Iterator[Source]:
         if twice:
             raise RedpencilError("two columns have one name", file=path, field=twice[0], hint="rename one of them")
         rows = _parquet_rows(table, path, seen)
-        yield Source(_name(path), str(path), rows, lambda: (seen[0], table.metadata.num_rows))
+        yield Source(str(path), rows, lambda: (seen[0], table.metadata.num_rows))
 
 
 def _parquet_rows(table: Any, path: Path, seen: list[int]) -> Rows:
@@ -146,7 +142,7 @@ def open_folder(path: Path, split: str | None, config: str | None) -> Source:
     library("datasets", "a folder of data")
     _refuse_addresses(path)
     # The library takes a relative path such as `json` for the name of one of its own readers.
-    return _streamed(str(path.absolute()), split, config, path.name, str(path), "check the folder and --name")
+    return _streamed(str(path.absolute()), split, config, str(path), "check the folder and --name")
 
 
 def open_hub(address: str, split: str | None, config: str | None) -> Source:
@@ -160,7 +156,7 @@ def open_hub(address: str, split: str | None, config: str | None) -> Source:
         raise RedpencilError("not the name of a data set", file=address, hint=f"write {HUB}OWNER/NAME")
     hint = "check the name, --name and the network; log in with `hf auth login` where it asks for that"
     # With its prefix, so that the library does not open a folder of that name on this machine instead.
-    return _streamed(f"{HUB}datasets/{name}", split, config, name.split("/")[-1], address, hint)
+    return _streamed(f"{HUB}datasets/{name}", split, config, address, hint)
 
 
 def _refuse_addresses(folder: Path) -> None:
@@ -188,22 +184,21 @@ def _saved(path: Path, split: str | None) -> Source:
     with _library_errors(path, "cannot open the saved data set", "save it again"):
         data = datasets.load_from_disk(str(path))
     unread: tuple[str, ...] = ()
-    name = path.name
     if isinstance(data, dict):
         chosen, unread = _chosen(data, split, str(path))
-        data, name = data[chosen], f"{name}-{chosen}"
+        data = data[chosen]
     elif split is not None:
         raise RedpencilError("the saved data set has no splits", file=path, hint="leave --split out")
-    return _source(data.to_iterable_dataset(), name, str(path), len(data), unread)
+    return _source(data.to_iterable_dataset(), str(path), len(data), unread)
 
 
-def _streamed(opened: str, split: str | None, config: str | None, name: str, place: str, hint: str) -> Source:
+def _streamed(opened: str, split: str | None, config: str | None, place: str, hint: str) -> Source:
     """Open a split of a data set without reading any rows."""
     datasets = library("datasets", "a data set")
     with _library_errors(place, "cannot open the data set", hint):
         splits: Mapping[str, Any] = datasets.load_dataset(opened, config, streaming=True)
     chosen, unread = _chosen(splits, split, place)
-    return _source(splits[chosen], f"{name}-{chosen}", place, unread=unread)
+    return _source(splits[chosen], place, unread=unread)
 
 
 def _chosen(splits: Mapping[str, Any], split: str | None, place: str) -> tuple[str, tuple[str, ...]]:
@@ -216,11 +211,11 @@ def _chosen(splits: Mapping[str, Any], split: str | None, place: str) -> tuple[s
     return chosen, () if split else tuple(name for name in splits if name != chosen)
 
 
-def _source(data: Any, name: str, place: str, total: int = 0, unread: tuple[str, ...] = ()) -> Source:
+def _source(data: Any, place: str, total: int = 0, unread: tuple[str, ...] = ()) -> Source:
     seen = [0]
     # Pictures and sounds stay undecoded: decoding would fetch those that are addresses.
     plain = data.decode(False) if data.features else data
-    return Source(name, place, _data_set_rows(plain, place, seen), lambda: (seen[0], total), unread)
+    return Source(place, _data_set_rows(plain, place, seen), lambda: (seen[0], total), unread)
 
 
 def _data_set_rows(data: Iterable[Any], file: str, seen: list[int]) -> Rows:

@@ -56,14 +56,12 @@ class Source:
     """An open source.
 
     Args:
-        name: of the file or data set, to make ids from.
         file: its name in errors.
         rows: its rows, to be read once.
         position: how much has been read, and the total (0 if unknown), in kB or rows.
         unread: the other splits of a data set, if none was requested.
     """
 
-    name: str
     file: str
     rows: Rows
     position: Callable[[], tuple[int, int]]
