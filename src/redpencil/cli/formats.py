@@ -13,11 +13,13 @@ from redpencil.cli.options import JsonOption, examples, option
 from redpencil.cli.output import check_out_file, print_json, say, say_skipped, watched, working
 from redpencil.errors import RedpencilError, naming
 from redpencil.formats.base import RECORDS, Format, Kind
-from redpencil.formats.datasets import HUB, open_source
+from redpencil.formats.datasets import HUB, Dialect, open_source
 from redpencil.formats.figa import Weights, load_cutter
 from redpencil.formats.labels import label_key
 from redpencil.formats.reading import Imported, Wanted, import_rows
 from redpencil.formats.registry import FORMATS, find_format
+from redpencil.formats.streams import ENCODINGS
+from redpencil.formats.text_files import Quoting
 from redpencil.formats.writing import Format as ExportFormat
 from redpencil.formats.writing import check_format, export, skipped_file
 from redpencil.records import Pair, Preference
@@ -56,7 +58,8 @@ def _list_formats(asked: bool) -> None:
 HELP = "\n\n".join(
     (
         "Turn data of other formats into redpencil's JSONL.",
-        "SOURCE is JSONL, a JSON array, CSV or TSV (also with gzip), Parquet, a folder that the library datasets can "
+        "SOURCE is JSONL, a JSON array, CSV or TSV (also with gzip, xz, bzip2 or zstd), Parquet, a folder that the "
+        "library datasets can "
         f"open, or {HUB}OWNER/NAME for a data set of the Hugging Face Hub, the only case that uses the network. "
         "Columns without a field of their own are kept in meta. --as responses takes the less preferred side of a "
         "pair. Rows that give no record are counted, and listed in OUT.skipped.jsonl.",
@@ -100,6 +103,17 @@ def import_(
     ] = None,
     split: Annotated[str | None, option("NAME", "Split of a data set. Default: train, or the only one.")] = None,
     name: Annotated[str | None, option("NAME", "Configuration of a data set, for those with several.")] = None,
+    encoding: Annotated[
+        str | None,
+        option("NAME", f"Encoding of a text file, {ENCODINGS}. Default: UTF-8, or what its first bytes say."),
+    ] = None,
+    quoting: Annotated[
+        Quoting | None,
+        typer.Option(
+            help="Quotation marks in a table: standard doubles them inside a quoted field, backslash escapes them, "
+            "none takes them as part of the texts. Default: what fits all rows."
+        ),
+    ] = None,
     on_error: Annotated[
         OnError, typer.Option(help="On a bad row: stop ends the import, skip lists the row and continues.")
     ] = OnError.STOP,
@@ -124,9 +138,14 @@ def import_(
         check_out_file(out, Path(source))
         check_out_file(skipped_file(out), Path(source))
         _check_folder(out, Path(source))
-    with working("import") as progress, open_source(source, split=split, config=name) as opened:
+    with (
+        working("import") as progress,
+        open_source(source, split=split, config=name, dialect=Dialect(encoding, quoting)) as opened,
+    ):
         done = import_rows(opened, request, out, limit=limit, progress=progress)
     _say_imported(done, out)
+    if opened.notes:
+        say(f"the source was read as: {'; '.join(opened.notes)}")
     if opened.unread:
         say(f"not read: the splits {', '.join(opened.unread)}; name one with --split")
     if as_json:

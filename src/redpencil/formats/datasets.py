@@ -1,60 +1,73 @@
 """Sources of rows: text files, Parquet files, and what the library `datasets` opens (folders and the Hub)."""
 
-import gzip
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final
 
 import yaml
 
 from redpencil.errors import RedpencilError
 from redpencil.formats import text_files
-from redpencil.formats.text_files import Place, Rows, Source, SourceRow
+from redpencil.formats.streams import open_text
+from redpencil.formats.text_files import Place, Quoting, Rows, Source, SourceRow
+from redpencil.signatures import PARQUET
 
 HUB: Final = "hf://"
 """The prefix of a data set of the Hub; nothing else ever uses the network."""
 
-_GZIP: Final = b"\x1f\x8b"
-_PARQUET: Final = b"PAR1"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-_DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
-_HEAD: Final = 1 << 16
+_DELIMITERS: Final = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
+_PACKED: Final = (".gz", ".xz", ".bz2", ".zst", ".zstd")
 _BATCH: Final = 64
 _BUFFER: Final = 1 << 20
 _WRITE_AGAIN: Final = "write the file again"
 
 
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The form of a text file: its encoding, and the meaning of quotes in a table; None guesses."""
+
+    encoding: str | None = None
+    quoting: Quoting | None = None
+
+
+_GUESS: Final = Dialect()
+
+
 @contextmanager
-def open_source(address: str, *, split: str | None = None, config: str | None = None) -> Iterator[Source]:
+def open_source(
+    address: str, *, split: str | None = None, config: str | None = None, dialect: Dialect = _GUESS
+) -> Iterator[Source]:
     """Open a file, a folder or a data set of the Hub for as long as the block lasts.
 
     Args:
         address: a path, or `hf://OWNER/NAME`.
         split: the split of a data set; None takes `train`, or the only one.
         config: the configuration of a data set.
+        dialect: the form of a text file.
 
     Raises:
         RedpencilError: if it does not exist or cannot be read. A row that cannot be read is returned with its error.
     """
     with ExitStack() as held:
-        source = _opened(address, split, config, held)
+        source = _opened(address, split, config, dialect, held)
         held.callback(source.rows.close)
         yield source
 
 
-def _opened(address: str, split: str | None, config: str | None, held: ExitStack) -> Source:
-    if address.startswith(HUB):
-        return open_hub(address, split, config)
+def _opened(address: str, split: str | None, config: str | None, dialect: Dialect, held: ExitStack) -> Source:
     path = Path(address)
+    if address.startswith(HUB) or path.is_dir():
+        _refuse_dialect(dialect, address)
+        return open_hub(address, split, config) if address.startswith(HUB) else open_folder(path, split, config)
     if not path.exists():
         raise RedpencilError(
             "no such file or folder", file=address, hint=f"check the path; a data set of the Hub is `{HUB}OWNER/NAME`"
         )
-    if path.is_dir():
-        return open_folder(path, split, config)
     if not path.is_file():
         raise RedpencilError(
             "it is not a plain file", file=path, hint="write the rows into a file and give that; a pipe does not work"
@@ -67,22 +80,54 @@ def _opened(address: str, split: str | None, config: str | None, held: ExitStack
         raw = held.enter_context(path.open("rb"))
     except OSError as error:
         raise RedpencilError(f"cannot read it ({error.strerror})", file=path, hint="give a readable file") from None
-    magic = raw.read(4)
+    magic = raw.read(len(PARQUET))
     raw.seek(0)
-    return held.enter_context(open_parquet(path)) if magic == _PARQUET else _text(path, raw, magic[:2] == _GZIP)
+    if magic == PARQUET:
+        _refuse_dialect(dialect, address)
+        return held.enter_context(open_parquet(path))
+    return _text(path, raw, dialect, held)
 
 
-def _text(path: Path, raw: BinaryIO, zipped: bool) -> Source:
-    stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw
-    suffixes = [suffix.lower() for suffix in path.suffixes if not zipped or suffix.lower() != ".gz"]
+def _refuse_dialect(dialect: Dialect, file: str) -> None:
+    for name, value in (("--encoding", dialect.encoding), ("--quoting", dialect.quoting)):
+        if value is not None:
+            raise RedpencilError("it is no text file", file=file, field=name, hint=f"leave {name} out")
+
+
+def _text(path: Path, raw: BinaryIO, dialect: Dialect, held: ExitStack) -> Source:
+    text = open_text(raw, path, dialect.encoding)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _PACKED and text.compression is not None:
+        del suffixes[-1]
+    notes = list(text.notes)
     delimiter = _DELIMITERS.get(suffixes[-1]) if suffixes else None
     if delimiter is not None:
-        rows = text_files.csv_rows(stream, path, delimiter)
+        quoting = dialect.quoting or _quoting(path, dialect, delimiter, held)
+        if quoting is not Quoting.STANDARD and dialect.quoting is None:
+            meaning = "part of the texts" if quoting is Quoting.NONE else "escaped by backslashes"
+            notes.append(
+                f"a table whose quotation marks are {meaning} (--quoting {quoting}; it does not fit the standard)"
+            )
+        rows = text_files.csv_rows(text.stream, path, delimiter, quoting)
+    elif dialect.quoting is not None:
+        raise RedpencilError(
+            "only tables have a quoting",
+            file=path,
+            field="--quoting",
+            hint="leave it out, or name the table .csv or .tsv",
+        )
     else:
-        head = text_files.first_bytes(stream, path, _HEAD).removeprefix(_BYTE_ORDER_MARK).lstrip()
-        rows = (text_files.array_rows if head[:1] == b"[" else text_files.json_rows)(stream, path)
+        head = text.head.removeprefix(_BYTE_ORDER_MARK).lstrip()
+        rows = (text_files.array_rows if head[:1] == b"[" else text_files.json_rows)(text.stream, path)
     total = max(1, path.stat().st_size // 1000)
-    return Source(str(path), rows, lambda: (min(raw.tell() // 1000, total), total))
+    return Source(str(path), rows, lambda: (min(raw.tell() // 1000, total), total), notes=tuple(notes))
+
+
+def _quoting(path: Path, dialect: Dialect, delimiter: str, held: ExitStack) -> Quoting:
+    def again() -> BinaryIO:
+        return open_text(held.enter_context(path.open("rb")), path, dialect.encoding).stream
+
+    return text_files.guess_quoting(again, path, delimiter)
 
 
 @contextmanager

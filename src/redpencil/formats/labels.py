@@ -9,7 +9,7 @@ its end, before anything is written under its name:
     0, 1 and 2      0 or 2 may be the tie
     -1, 0 and 1     either sign may be the first
 
-Formats whose authors say that 1 is the first and 2 the second need no proof of it, but 0 and 1 alone are refused there too.
+Formats whose authors say that 1 is the first and 2 the second need no proof of it; 0 and 1 alone are refused there too.
 """
 
 import math
