@@ -89,6 +89,15 @@ def test_a_column_in_the_way_of_what_is_added_is_kept(one: Callable[..., Any]) -
     assert one({"prompt": turns, "meta": {"messages": turns}}, "trl-prompt").meta == {"messages": turns}
 
 
+def test_messages_beside_a_prompt_that_are_not_its_own_get_another_name(one: Callable[..., Any]) -> None:
+    turns = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
+    row = {"prompt": "u", "chosen": "a", "rejected": "b", "messages": turns}
+    assert one(row, "trl-preference").meta == {"messages_column": turns}
+    system = [{"role": "system", "content": "s"}, turns[0]]
+    assert one({"prompt": "System: s\n\nUser: u", "messages": system}, "columns").meta == {"messages": system}
+    assert one({"prompt": "u", "meta": {"messages": "mine"}}, "columns").meta == {"messages": "mine"}
+
+
 def test_columns_can_be_dropped(one: Callable[..., Any]) -> None:
     assert one({"prompt": "p", "image": b"\xff"}, "columns", drop=frozenset({"image"})) == Prompt("made", "p")
 

@@ -11,7 +11,7 @@ from redpencil.formats.registry import FORMATS, check_columns, check_renames, fi
 
 
 def test_every_format_is_named_once_and_says_what_it_is() -> None:
-    assert len(FORMATS) == 13
+    assert len(FORMATS) == 15
     for name, format_ in FORMATS.items():
         assert name == format_.name
         assert format_.about

@@ -99,7 +99,19 @@ def test_messages_and_completions(one: Callable[..., Any]) -> None:
     assert one({**whole, "completion": 1}, "trl-messages") == Example(
         "made", USER["content"], "Blue.", {"completion": 1}
     )
-    assert one(whole, "trl-messages", "prompts").meta == whole
+    # The answer is kept, but not among the messages of the prompt.
+    assert one(whole, "trl-messages", "prompts").meta == {"completion": "Blue."}
+    turns = [{"role": "system", "content": "s"}, USER, assistant("Blue.")]
+    assert one({"messages": turns}, "trl-messages", "prompts").meta == {"messages": turns[:2], "completion": "Blue."}
+    for column in ("conversations", "conversation"):
+        assert one({column: whole["messages"]}, "trl-messages") == wanted
+        assert (
+            one(
+                {column: [{"from": "human", "value": USER["content"]}, {"from": "gpt", "value": "Blue."}]},
+                "trl-messages",
+            )
+            == wanted
+        )
 
 
 def test_sides_of_different_kinds_are_refused(refused: Callable[..., Any]) -> None:

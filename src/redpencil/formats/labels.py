@@ -27,7 +27,7 @@ _SIDES: Final = {
     Preference.FIRST: ("first", "a", "model_a", "model_1", "response_a", "response_1", "output_1", "assistant_a"),
     Preference.SECOND: ("second", "b", "model_b", "model_2", "response_b", "response_2", "output_2", "assistant_b"),
     Preference.TIE: ("tie", "draw", "equal", "[[c]]", "tie (bothbad)", "tie (both bad)", "both_bad", "bothbad"),
-    Preference.NONE: ("", "none", "null", "unknown", "n/a", "nan"),
+    Preference.NONE: ("", "none", "null", "unknown", "n/a", "nan", "error"),
 }
 _NAMES: Final = {name: side for side, names in _SIDES.items() for name in names}
 _BRACKETS: Final = re.compile(r"\[\[(a|b)\]\]")
@@ -127,7 +127,11 @@ class Labels:
             raise RedpencilError(f"no --value says what {key} means", field=column, hint=_hint(value))
         meaning = meaning or self.names.get(key)
         translated = row if meaning is None else {**row, column: str(meaning)}
-        entry = (key or "(empty)", str(preference_in(translated, column) or Preference.NONE))
+        try:
+            read = preference_in(translated, column) or Preference.NONE
+        except RedpencilError:  # the format's reader knows it, or says so
+            return translated
+        entry = (key or "(empty)", str(read))
         if number is not None and (len(self.numbers) < _SHOWN or number in (0, 2)):
             self.numbers.add(number)
         if entry in self.read or len(self.read) < _SHOWN:

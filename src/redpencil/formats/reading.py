@@ -18,6 +18,7 @@ from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
 from redpencil.formats.base import RECORDS, Draft, Format, Kind, Nothing, Values, expected
 from redpencil.formats.columns import name_taken, renamed
+from redpencil.formats.conversations import messages_in, render
 from redpencil.formats.labels import Labels, names_of_columns
 from redpencil.formats.registry import FORMATS, check_columns, check_kind, check_renames
 from redpencil.formats.text_files import Place, Source, SourceRow
@@ -297,7 +298,7 @@ def _record(draft: Draft, row: Values, kind: Kind, base: str) -> ImportedRecord:
         elif name in draft.defaults:
             content[name] = draft.defaults[name]
     content["id"] = f"{base}-{draft.suffix}" if draft.suffix else base
-    content["meta"] = _meta(rest, draft.meta)
+    content["meta"] = _meta(rest, draft)
     record: ImportedRecord = RECORDS[kind](**content)
     return record
 
@@ -313,8 +314,12 @@ def _optional(name: str, value: object) -> tuple[bool, object]:
     return isinstance(value, str), value
 
 
-def _meta(rest: dict[str, Any], added: Values) -> dict[str, Any]:
-    """Merge columns that no field holds, the content of a column `meta` and the additions of the format."""
+def _meta(rest: dict[str, Any], draft: Draft) -> dict[str, Any]:
+    """Merge columns that no field holds, the content of a column `meta` and the additions of the format.
+
+    A column of messages that are not the prompt's, such as a whole conversation beside its prompt, is kept under another name:
+    chat templates are filled from `meta["messages"]`.
+    """
     inner: dict[str, Any] = {}
     if "meta" in rest:
         parsed = meta_of(rest["meta"])
@@ -324,12 +329,22 @@ def _meta(rest: dict[str, Any], added: Values) -> dict[str, Any]:
     for key in rest.keys() & inner.keys():
         raise RedpencilError("the key is both in the row and in its meta", field=key, hint="rename one of the two")
     meta = {**inner, **rest}
-    for key, value in added.items():
-        if key in meta and meta[key] != value:
-            if f"{key}_column" in meta:
-                raise name_taken(key)
-            meta[f"{key}_column"] = meta.pop(key)
-    return {**meta, **added}
+    moved = [key for key, value in draft.meta.items() if key in meta and meta[key] != value]
+    if "messages" in rest and "messages" not in draft.meta and not _of_prompt(rest["messages"], draft.fields["prompt"]):
+        moved.append("messages")
+    for key in moved:
+        if f"{key}_column" in meta:
+            raise name_taken(key)
+        meta[f"{key}_column"] = meta.pop(key)
+    return {**meta, **draft.meta}
+
+
+def _of_prompt(messages: object, prompt: str) -> bool:
+    """Return whether messages are those of a prompt."""
+    try:
+        return isinstance(messages, list) and render(messages_in(messages, "messages")) == prompt
+    except RedpencilError:
+        return False
 
 
 class _Ids:

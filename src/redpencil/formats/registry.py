@@ -4,7 +4,19 @@ from collections.abc import Mapping
 from typing import Final
 
 from redpencil.errors import RedpencilError
-from redpencil.formats import alpaca, columns, figa, helpsteer, hh, qa_feedback, rewardbench, trl, ultrafeedback
+from redpencil.formats import (
+    alpaca,
+    arena,
+    columns,
+    figa,
+    helpsteer,
+    hh,
+    qa_feedback,
+    rewardbench,
+    sharegpt,
+    trl,
+    ultrafeedback,
+)
 from redpencil.formats.base import Draft, Format, Kind, Reader, Values
 
 FORMATS: Final[Mapping[str, Format]] = {
@@ -14,12 +26,14 @@ FORMATS: Final[Mapping[str, Format]] = {
         trl.PREFERENCE,
         trl.PROMPT,
         trl.MESSAGES,
+        sharegpt.SHAREGPT,
         alpaca.FARM,
         alpaca.EVAL,
         hh.HH_RLHF,
         ultrafeedback.ULTRAFEEDBACK,
         helpsteer.HELPSTEER3,
         qa_feedback.QA_FEEDBACK,
+        arena.ARENA,
         rewardbench.REWARDBENCH,
         figa.FIGA,
         columns.COLUMNS,

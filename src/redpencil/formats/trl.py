@@ -9,7 +9,15 @@ from collections.abc import Iterator
 
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import Draft, Format, Kind, Nothing, Reader, Values, expected
-from redpencil.formats.conversations import Message, Prompted, answer_in, messages_in, prompt_in, prompt_of
+from redpencil.formats.conversations import (
+    Message,
+    Prompted,
+    answer_in,
+    conversation_in,
+    messages_in,
+    prompt_in,
+    prompt_of,
+)
 from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
 from redpencil.records import Preference
 
@@ -86,15 +94,18 @@ def _answers(row: Values) -> Iterator[Draft | Nothing]:
 
 
 def _prompts_of_answers(row: Values) -> Iterator[Draft | Nothing]:
-    prompt, _, used, _ = _prompt_and_answer(row)
-    yield Draft({"prompt": prompt.text}, used - {"messages", "completion"}, prompt.meta)
+    prompt, text, used, meta = _prompt_and_answer(row)
+    # Messages with the answer among them would be taken for the prompt's.
+    kept = {} if "completion" in used else {"completion": text, **meta}
+    yield Draft({"prompt": prompt.text}, used - {"completion"}, {**prompt.meta, **kept})
 
 
 def _prompt_and_answer(row: Values) -> tuple[Prompted, str, frozenset[str], Values]:
     """The prompt, the answer, the columns they came from, and content that they do not hold."""
     if not row.keys() >= {"prompt", "completion"}:
-        answered = answer_in(messages_in(row["messages"], "messages"), "messages")
-        return prompt_of(answered.before, "messages"), answered.text, frozenset({"messages"}), answered.meta
+        column = next(name for name in CONVERSATIONS if name in row)
+        answered = answer_in(conversation_in(row[column], column), column)
+        return prompt_of(answered.before, column), answered.text, frozenset({column}), answered.meta
     asked = messages_in(row["prompt"], "prompt")
     used = frozenset({"prompt", "completion"})
     if isinstance(row["completion"], str):
@@ -104,7 +115,9 @@ def _prompt_and_answer(row: Values) -> tuple[Prompted, str, frozenset[str], Valu
 
 
 _PAIR = ("chosen", "rejected")
-_ANSWER = (("prompt", "completion"), ("messages",))
+CONVERSATIONS = ("messages", "conversations", "conversation")
+"""Names of the column of a conversation."""
+_ANSWER = (("prompt", "completion"), *((name,) for name in CONVERSATIONS))
 
 PREFERENCE = Format(
     "trl-preference",
