@@ -317,7 +317,7 @@ def _optional(name: str, value: object) -> tuple[bool, object]:
 def _meta(rest: dict[str, Any], draft: Draft) -> dict[str, Any]:
     """Merge columns that no field holds, the content of a column `meta` and the additions of the format.
 
-    A column of messages that are not the prompt's, such as a whole conversation beside its prompt, is kept under another name:
+    A column of messages that are not the prompt's, such as a whole conversation beside its prompt, gets another name:
     chat templates are filled from `meta["messages"]`.
     """
     inner: dict[str, Any] = {}

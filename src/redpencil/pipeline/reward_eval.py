@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from redpencil.config import AlignConfig
-from redpencil.errors import RedpencilError
+from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.reward_bench_2 import AnswerPair
 from redpencil.evaluation.reward_eval import (
     ModelEvals,
@@ -79,10 +79,11 @@ def examine(
         readings: dict[str, RewardEval] = {}
         rows = 2 * sum(len(one.pairs) for one in sets)
         done, total = number * rows, len(models) * rows
-        for one in sets:
+        for one, source in zip(sets, held, strict=True):
             scores = score_pairs(one.pairs, loaded, partial(_step, progress, done, total, name))
             _check_finite(scores, loaded, one.name)
-            readings[one.name] = evaluate_rewards(one, scores, examples=examples)
+            with naming(source.file or Path(one.name)):
+                readings[one.name] = evaluate_rewards(one, scores, examples=examples)
             done += 2 * len(one.pairs)
         evaluated[name] = ModelEvals(loaded.card.level, loaded.card.trained_on, readings)
     return RewardEvals(evaluated, tests)
