@@ -285,9 +285,12 @@ def test_standard_quotes_stay_standard(tmp_path: Path) -> None:
 
 
 def test_quotes_escaped_by_backslashes(tmp_path: Path) -> None:
-    content = 'q,a\n"he said \\"hi, you\\"",b\n'
+    content = 'q,a\n"he said \\"hi, you\\"",b\n"\\frac{1}{2}, \\\\","x ""y"" \\"z\\""\n'
     found, told = quoted(tmp_path / "a.csv", content)
-    assert (found, "--quoting backslash" in told) == ([['he said "hi, you"', "b"]], True)
+    assert found == [['he said "hi, you"', "b"], ["\\frac{1}{2}, \\\\", 'x "y" "z"']]
+    assert "--quoting backslash" in told
+    with pytest.raises(RedpencilError, match="cannot be read"):
+        quoted(tmp_path / "one.csv", 'q\n"he said "hi" there"\n')
 
 
 def test_a_table_that_fits_nothing_is_standard_with_its_bad_rows(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -87,11 +87,15 @@ class Quoting(enum.StrEnum):
     NONE = "none"
 
 
-_DIALECTS: Final[Mapping[Quoting, Mapping[str, Any]]] = {
-    Quoting.STANDARD: {"strict": True},
-    Quoting.BACKSLASH: {"strict": True, "escapechar": "\\", "doublequote": False},
-    Quoting.NONE: {"strict": True, "quoting": csv.QUOTE_NONE},
-}
+_ESCAPED_QUOTE: Final = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
+
+
+def _table_reader(lines: Iterable[str], delimiter: str, quoting: Quoting) -> Any:
+    if quoting is Quoting.BACKSLASH:  # other backslashes, as in LaTeX, stay as they are
+        lines = (_ESCAPED_QUOTE.sub(r'\1""', line) for line in lines)
+    if quoting is Quoting.NONE:
+        return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+    return csv.reader(lines, delimiter=delimiter, strict=True)
 
 
 def numbered(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
@@ -228,7 +232,7 @@ def csv_rows(stream: BinaryIO, path: Path, delimiter: str, quoting: Quoting = Qu
     delimiter, skipped, lines = _table_lines(stream, path, delimiter)
     previous = csv.field_size_limit(LONGEST_FIELD)
     try:
-        reader = csv.reader(lines, delimiter=delimiter, **_DIALECTS[quoting])
+        reader = _table_reader(lines, delimiter, quoting)
         header = _header(reader, path, 1 + skipped)
         count, begin = 0, reader.line_num + 1
         while (values := _next_row(reader, path, begin, skipped)) is not None:
@@ -283,7 +287,7 @@ def guess_quoting(stream_of: Callable[[], BinaryIO], path: Path, delimiter: str)
 
 def _fits(lines: Iterator[str], delimiter: str, quoting: Quoting) -> tuple[bool, bool]:
     """Read all lines; return whether all rows have as many fields as the first, and whether one has several lines."""
-    reader = csv.reader(lines, delimiter=delimiter, **_DIALECTS[quoting])
+    reader = _table_reader(lines, delimiter, quoting)
     width, line, joins = 0, 0, False
     fits = True
     try:
