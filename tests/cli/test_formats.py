@@ -142,6 +142,20 @@ def test_two_output_files_of_one_set_of_prompts_share_their_ids(run: Run, tmp_pa
     assert len(set(ids[0])) == 3
 
 
+def test_without_a_format_the_first_row_tells_it(run: Run, tmp_path: Path) -> None:
+    pairs = [{"prompt": "p", "chosen": f"a{n}", "rejected": "b"} for n in range(3)]
+    source, out = write(tmp_path / "pairs.jsonl", *pairs), tmp_path / "out.jsonl"
+    result = run(source, "--out", out)
+    assert [row.first for row in read_jsonl(out, Comparison)] == ["a0", "a1", "a2"]
+    assert "taken for the format trl-preference" in result.stderr
+    (tmp_path / "odd.csv").write_text("question,answer\nq,a\n")
+    with pytest.raises(RedpencilError, match="no format fits") as caught:
+        run(tmp_path / "odd.csv", "--out", out)
+    assert (caught.value.file, caught.value.line) == (str(tmp_path / "odd.csv"), 2)
+    run(tmp_path / "odd.csv", "--out", out, "--column", "prompt=question", "--column", "response=answer")
+    assert [row.response for row in read_jsonl(out, Response)] == ["a"]
+
+
 def test_bad_rows_stop_it_or_are_listed(run: Run, tmp_path: Path) -> None:
     source = write(tmp_path / "pairs.jsonl", PAIR, {**PAIR, "output_1": None}, PAIR)
     out = tmp_path / "out.jsonl"

@@ -16,7 +16,7 @@ from redpencil.formats.base import RECORDS, Format, Kind
 from redpencil.formats.datasets import HUB, Dialect, open_source
 from redpencil.formats.figa import Weights, load_cutter
 from redpencil.formats.labels import label_key
-from redpencil.formats.reading import Imported, Wanted, import_rows
+from redpencil.formats.reading import Imported, Wanted, guess_source, import_rows
 from redpencil.formats.registry import FORMATS, find_format
 from redpencil.formats.streams import ENCODINGS
 from redpencil.formats.text_files import Quoting
@@ -82,8 +82,13 @@ HELP = "\n\n".join(
 )
 def import_(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="File, folder, or data set of the Hub.")],
-    format_: Annotated[str, option("NAME", "The format, one of those above.", "--format")],
     out: Annotated[Path, option("JSONL", "Where the records go.")],
+    format_: Annotated[
+        str | None,
+        option(
+            "NAME", "The format, one of those above. Default: what the first row fits, if that is clear.", "--format"
+        ),
+    ] = None,
     as_: Annotated[
         Kind | None,
         typer.Option("--as", help="Kind of record to read the rows as. Default: the first that the format lists."),
@@ -124,14 +129,8 @@ def import_(
     ] = False,
 ) -> None:
     """Turn data of other formats into redpencil's JSONL."""
-    request = Wanted(
-        find_format(format_),
-        as_,
-        _columns(column or ()),
-        frozenset(drop or ()),
-        on_error is OnError.SKIP,
-        _values(value or ()),
-    )
+    named = None if format_ is None else find_format(format_)
+    columns, dropped, values = _columns(column or ()), frozenset(drop or ()), _values(value or ())
     if not source.strip():
         raise RedpencilError("no source is named", field="SOURCE", hint="name a file, a folder or a data set")
     if not source.startswith(HUB):
@@ -142,14 +141,18 @@ def import_(
         working("import") as progress,
         open_source(source, split=split, config=name, dialect=Dialect(encoding, quoting)) as opened,
     ):
-        done = import_rows(opened, request, out, limit=limit, progress=progress)
+        chosen, opened_again = (named, opened) if named else guess_source(opened, as_, columns, dropped)
+        request = Wanted(chosen, as_, columns, dropped, on_error is OnError.SKIP, values)
+        done = import_rows(opened_again, request, out, limit=limit, progress=progress)
+    if named is None:
+        say(f"taken for the format {chosen.name}; --format names another")
     _say_imported(done, out)
     if opened.notes:
         say(f"the source was read as: {'; '.join(opened.notes)}")
     if opened.unread:
         say(f"not read: the splits {', '.join(opened.unread)}; name one with --split")
     if as_json:
-        about = {"source": source, "format": format_, "out": str(out)}
+        about = {"source": source, "format": chosen.name, "out": str(out)}
         print_json({**about, **asdict(done), "skipped_file": _name(done.skipped_file)})
 
 

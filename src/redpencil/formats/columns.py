@@ -27,16 +27,17 @@ from redpencil.formats.labels import preference_in
 from redpencil.formats.values import read_meta
 from redpencil.records import parse_record
 
-_NEEDS = {
+NEEDS = {
     kind: tuple(f.name for f in fields(record) if f.default is MISSING and f.default_factory is MISSING)[1:]
     for kind, record in RECORDS.items()
 }
+"""The fields that a record of each kind cannot do without, but for its id."""
 FIELDS = (
     *dict.fromkeys(f.name for record in RECORDS.values() for f in fields(record)),
     *("input", "instruction", "spans", "messages"),
 )
 """Names with a meaning: fields of records, and keys that other commands read from `meta`."""
-_NATURAL = (*((_NEEDS[kind], kind) for kind in (Kind.EDITS, Kind.COMPARISONS, Kind.RESPONSES)), ((), Kind.PROMPTS))
+_NATURAL = (*((NEEDS[kind], kind) for kind in (Kind.EDITS, Kind.COMPARISONS, Kind.RESPONSES)), ((), Kind.PROMPTS))
 
 
 def renamed(row: Values, columns: Mapping[str, str]) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def _named(kind: Kind) -> Read:
     def read(row: Values) -> Iterator[Draft | Nothing]:
         prompt = prompt_in(row, "prompt")
         values: dict[str, Any] = {"prompt": prompt.text}
-        others = [name for name in _NEEDS[kind] if name != "prompt"]
+        others = [name for name in NEEDS[kind] if name != "prompt"]
         values |= {name: preference_in(row, name) if name == "preference" else text(row, name) for name in others}
         yield Nothing(UNDECIDED) if None in values.values() else Draft(values, frozenset(values), prompt.meta)
 
@@ -103,13 +104,13 @@ def _strict(kind: Kind) -> Read:
 REDPENCIL = Format(
     "redpencil",
     "redpencil's own rows, from JSONL, Parquet or any other file",
-    {kind: Reader((needs,), _strict(kind)) for kind, needs in _NEEDS.items()},
+    {kind: Reader((needs,), _strict(kind)) for kind, needs in NEEDS.items()},
     _NATURAL,
 )
 COLUMNS = Format(
     "columns",
     "any rows with named columns: prompt, response, original, edited, ...; rename yours with --column",
-    {kind: Reader((needs,), _named(kind)) for kind, needs in _NEEDS.items()},
+    {kind: Reader((needs,), _named(kind)) for kind, needs in NEEDS.items()},
     _NATURAL,
     Label("preference", (Kind.COMPARISONS,)),
 )

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -20,8 +20,8 @@ from redpencil.formats.base import RECORDS, Draft, Format, Kind, Nothing, Values
 from redpencil.formats.columns import name_taken, renamed
 from redpencil.formats.conversations import messages_in, render
 from redpencil.formats.labels import Labels, names_of_columns
-from redpencil.formats.registry import FORMATS, check_columns, check_kind, check_renames
-from redpencil.formats.text_files import Place, Source, SourceRow
+from redpencil.formats.registry import FORMATS, check_columns, check_kind, check_renames, guess_format
+from redpencil.formats.text_files import Place, Rows, Source, SourceRow
 from redpencil.formats.values import meta_of, plain_row, safe_line
 from redpencil.formats.writing import skipped_file
 from redpencil.records import Comparison, Edit, EditOutcome, Example, Preference, Prompt, Response, write_records
@@ -170,6 +170,32 @@ def _watched(
         if tally.records % _STEP == 0:
             progress(*source.position(), f"{tally.records} {tally.kind}")
         yield record
+
+
+def guess_source(
+    source: Source, kind: Kind | None, columns: Mapping[str, str], drop: frozenset[str]
+) -> tuple[Format, Source]:
+    """Guess the format of a source by its first row, as `guess_format` does. The source may be read on.
+
+    Raises:
+        RedpencilError: as `guess_format`; if there is no row, or the first one cannot be read.
+    """
+    first = next(source.rows, None)
+    if first is None:
+        raise RedpencilError("it has no rows", file=source.file, hint="give a file with rows")
+    if first.error is not None:
+        raise first.error
+    values = {column: value for column, value in first.values.items() if column not in drop}
+    try:
+        format_ = guess_format(plain_row(renamed(values, columns)), kind)
+    except RedpencilError as error:
+        raise first.place.locate(error) from None
+
+    def rows() -> Rows:
+        yield first
+        yield from source.rows
+
+    return format_, replace(source, rows=rows())
 
 
 def read_records(
