@@ -50,7 +50,7 @@ FILES = {
     "UTF-32, not": LINE.encode("utf-32"),
     "UTF-32-BE": LINE.encode("utf-32-be"),
     "a zip archive": zipped(),
-    "an Excel sheet": zipped("xl/workbook.xml"),
+    "a spreadsheet": zipped("xl/workbook.xml"),
     "a tar archive": tarred(),
     "a Parquet file": table(),
     "an SQLite": b"SQLite format 3\x00" + bytes(100),

@@ -87,7 +87,7 @@ def refuse_other_files(head: bytes, path: Path) -> None:
     for at, mark, what, hint in _OTHERS:
         if head[at:].startswith(mark):
             sheet = mark == b"PK\x03\x04" and (path.suffix.lower() in (".xlsx", ".xlsm", ".ods") or b"xl/" in head)
-            what, hint = ("an Excel sheet", _TABLE) if sheet else (what, hint)
+            what, hint = ("a spreadsheet, such as Excel's", _TABLE) if sheet else (what, hint)
             raise RedpencilError(f"it is {what}", file=path, hint=hint)
     if head.removeprefix(codecs.BOM_UTF8).lstrip().lower().startswith(_PAGES):
         hint = "download the file again; where that asks you to log in, you get such a page"

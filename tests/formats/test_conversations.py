@@ -34,7 +34,7 @@ def test_what_a_text_cannot_hold_is_kept() -> None:
 
 def test_parts_of_text_are_joined() -> None:
     arena = {"type": "text", "text": "lo", "image": None, "mimeType": None}
-    for parts in (["Hel", "lo"], [{"type": "text", "text": "Hel"}, arena], [{"text": "Hello"}]):
+    for parts in (["Hel", "lo"], [{"type": "text", "text": "Hel"}, arena], [{"text": "Hello"}], {"text": "Hello"}):
         assert messages_in([say("user", parts)], "prompt") == (say("user", "Hello"),)
 
 
@@ -93,7 +93,19 @@ def test_calls_of_tools_and_null_content() -> None:
         answer_in(found[:2], "messages")
 
 
+def test_forms_in_between() -> None:
+    for message in (
+        {"role": "human", "value": "x"},
+        {"from": "user", "content": "x"},
+        {"role": "prompter", "text": "x"},
+    ):
+        assert messages_in([message], "c") == (say("user", "x"),)
+
+
 def test_conversations_in_tables_are_json_text() -> None:
+    with pytest.raises(RedpencilError, match="half of a surrogate pair") as caught:
+        conversation_in('[{"from": "human", "value": "\\ud83d"}]', "c")
+    assert caught.value.field == "c"
     assert conversation_in('[{"from": "human", "value": "h"}]', "c") == (say("user", "h"),)
     assert conversation_in("[no json", "c") == (say("user", "[no json"),)
 
@@ -116,7 +128,7 @@ def test_the_last_message_is_the_answer() -> None:
         ([say("critic", "x")], "role 'critic'"),
         ([{"from": "narrator", "value": "x"}], "role 'narrator'"),
         ([say("assistant", None)], "text as a message's content, found null"),
-        ([say("user", {"text": "x"})], "text as a message's content, found an object"),
+        ([say("user", {"url": "x"})], "type 'text', and records hold only text"),
         ([say("user", [{"type": "text", "text": "x", "image": "y"}])], "type 'image'"),
         ([say("user", [{"type": "image_url", "image_url": {"url": "x"}}])], "type 'image_url'"),
         ([say("user", [{"type": "thinking", "thinking": "x"}])], "type 'thinking'"),

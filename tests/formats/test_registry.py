@@ -53,7 +53,7 @@ TURNS = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
     [
         ({"prompt": "p", "chosen": "a", "rejected": "b"}, "trl-preference"),
         ({"conversations": TURNS}, "trl-messages"),
-        ({"conversations": TURNS, "system": "s"}, "sharegpt"),
+        ({"conversations": TURNS, "system": "s"}, "trl-messages"),
         ({"instruction": "i", "output_1": "a", "output_2": "b", "preference": 1}, "alpaca-farm"),
         ({"model_a": "x", "prompt": "p", "response_a": "a", "response_b": "b", "winner": "tie"}, "arena"),
         ({"id": "1", "prompt": "p", "original": "a", "edited": "b", "editor": "e"}, "redpencil"),

@@ -36,7 +36,8 @@ def test_turns_are_kept_as_messages_with_the_usual_roles(one: Callable[..., Any]
     assert found.meta == {"messages": MESSAGES}
     # The column `system` is the system message, unless there is one.
     assert one({"conversations": MORE[1:], "system": "s"}, "sharegpt") == found
-    assert one({"conversations": MORE, "system": "other"}, "sharegpt").meta["messages"] == MESSAGES
+    both = one({"conversations": MORE, "system": "other"}, "sharegpt")
+    assert both.meta == {"messages": MESSAGES, "system": "other"}
     open_end = one({"conversations": MORE[:4]}, "sharegpt", "prompts")
     assert (open_end.prompt, open_end.meta) == (found.prompt, found.meta)
 
@@ -51,6 +52,7 @@ def test_pairs_of_llama_factory(one: Callable[..., Any]) -> None:
     assert found == Comparison("made", found.prompt, "Me.", "No.", Preference.FIRST, meta={"messages": MESSAGES})
     assert one(row, "sharegpt", "responses").response == "No."
     assert one(row, "sharegpt", "examples").response == "Me."
+    assert one({**row, "chosen": "Me.", "rejected": "No."}, "sharegpt") == found
 
 
 def test_tools_are_kept(one: Callable[..., Any]) -> None:

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -104,7 +105,7 @@ def test_text_that_ends_in_the_middle_of_a_character(tmp_path: Path) -> None:
 def test_no_text_and_options_of_text_for_something_else(tmp_path: Path) -> None:
     with pytest.raises(RedpencilError, match="a tar archive"):
         read(tmp_path / "a.jsonl", gzip.compress(b"a" + bytes(256) + b"ustar\x0000"))
-    with pytest.raises(RedpencilError, match="an Excel sheet"):
+    with pytest.raises(RedpencilError, match="a spreadsheet"):
         read(tmp_path / "a.xlsx", b"PK\x03\x04rest")
     parquet.write_table(pyarrow.table({"a": ["1"]}), tmp_path / "a.parquet")
     for path in (tmp_path / "a.parquet", tmp_path):
@@ -114,6 +115,14 @@ def test_no_text_and_options_of_text_for_something_else(tmp_path: Path) -> None:
         ):
             pass
         assert caught.value.field == "--encoding"
+
+
+def test_zstd_needs_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = PACK["zstd"](b"{}")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(RedpencilError, match="needs pyarrow") as caught:
+        read(tmp_path / "a.zst", packed)
+    assert (caught.value.file, "redpencil[data]" in str(caught.value.hint)) == (str(tmp_path / "a.zst"), True)
 
 
 def test_lines_of_old_macs(tmp_path: Path) -> None:

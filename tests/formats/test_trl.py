@@ -101,6 +101,7 @@ def test_messages_and_completions(one: Callable[..., Any]) -> None:
     )
     # The answer is kept, but not among the messages of the prompt.
     assert one(whole, "trl-messages", "prompts").meta == {"completion": "Blue."}
+    assert one({"messages": [USER]}, "trl-messages", "prompts") == Prompt("made", USER["content"])
     turns = [{"role": "system", "content": "s"}, USER, assistant("Blue.")]
     assert one({"messages": turns}, "trl-messages", "prompts").meta == {"messages": turns[:2], "completion": "Blue."}
     for column in ("conversations", "conversation"):

@@ -17,9 +17,7 @@ After the first turn the two conversations differ before the answers that were j
 two answers to one prompt, and is counted; read as responses or examples it gives its side with its own conversation.
 """
 
-import json
 import re
-from contextlib import suppress
 from typing import Final
 
 from redpencil.formats.base import (
@@ -34,7 +32,7 @@ from redpencil.formats.base import (
     optional_text,
     text,
 )
-from redpencil.formats.conversations import Message, answer_in, conversation_in, prompt_of
+from redpencil.formats.conversations import Message, answer_in, conversation_in, list_in, prompt_of
 from redpencil.formats.labels import preference_in
 from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
 from redpencil.records import Preference
@@ -127,7 +125,7 @@ def _judged(messages: tuple[Message, ...], turn: float | None) -> tuple[Message,
 def _turns(row: Values) -> tuple[tuple[Message, ...], ...]:
     """Conversations of prompts and responses, which are texts or lists of as many texts."""
     names = ("prompt", "response_a", "response_b")
-    lists = [_list(row[name]) for name in names]
+    lists = [_list(row[name], name) for name in names]
     if any(one is None for one in lists):
         prompt = conversation_in(row["prompt"], "prompt") if isinstance(row["prompt"], list) else None
         before = prompt or ({"role": "user", "content": text(row, "prompt")},)
@@ -148,11 +146,9 @@ def _turns(row: Values) -> tuple[tuple[Message, ...], ...]:
     return tuple(sides)
 
 
-def _list(value: object) -> list[object] | None:
+def _list(value: object, column: str) -> list[object] | None:
     """A list of texts, some of which may be missing; also from its JSON text. None for anything else."""
-    if isinstance(value, str) and value.startswith("["):
-        with suppress(ValueError, RecursionError):
-            value = json.loads(value)
+    value = list_in(value, column)
     return value if isinstance(value, list) and all(one is None or isinstance(one, str) for one in value) else None
 
 

@@ -22,11 +22,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.formats.base import expected
+from redpencil.formats.base import expected, optional_text
+from redpencil.text import check_text
 
 Message = Mapping[str, Any]
-_OPENAI: Final = ("role", "content")
-_SHAREGPT: Final = ("from", "value")
+CONVERSATIONS: Final = ("messages", "conversations", "conversation")
+"""Names of the column of a conversation."""
+_ROLE: Final = ("role", "from")
+_CONTENT: Final = ("content", "value", "text")
 _ROLES: Final = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human", "prompter"), "user"),
@@ -47,6 +50,15 @@ class Prompted:
 
     text: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The messages of a row, the column that holds them, and all columns that they came from."""
+
+    messages: tuple[Message, ...]
+    column: str
+    used: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +88,40 @@ def messages_in(value: object, column: str) -> tuple[Message, ...]:
 
 def conversation_in(value: object, column: str) -> tuple[Message, ...]:
     """Read a conversation as `messages_in` does, also from its JSON text, as tables have it."""
+    return messages_in(list_in(value, column), column)
+
+
+def list_in(value: object, column: str) -> object:
+    """Return the list that a JSON text holds, and anything else as it is.
+
+    Raises:
+        RedpencilError: if the list holds half of a surrogate pair.
+    """
     if isinstance(value, str) and value.lstrip()[:1] == "[":
         with suppress(ValueError, RecursionError):
             value = json.loads(value)
-    return messages_in(value, column)
+            check_text({column: value})
+    return value
+
+
+def conversation_of(row: Mapping[str, Any]) -> Conversation:
+    """Read the conversation of a row, with the text in its column `system` as a system message unless it has one.
+
+    Raises:
+        RedpencilError: as `messages_in`, and if the column `system` holds something else than text.
+    """
+    column = next(name for name in CONVERSATIONS if name in row)
+    messages, system = conversation_in(row[column], column), optional_text(row, "system")
+    if not system or (messages and messages[0]["role"] == "system"):
+        return Conversation(messages, column, frozenset({column}))
+    return Conversation(({"role": "system", "content": system}, *messages), column, frozenset({column, "system"}))
 
 
 def _message(message: object, column: str) -> Message:
     if not isinstance(message, dict):
         raise expected('messages such as {"role": "user", "content": "..."}', message, column)
-    names = _SHAREGPT if "from" in message and "role" not in message else _OPENAI
-    name = message.get(names[0])
+    keys = [next((key for key in names if key in message), names[0]) for names in (_ROLE, _CONTENT)]
+    name, content = (message.get(key) for key in keys)
     if not isinstance(name, str):
         raise expected('messages such as {"role": "user", "content": "..."}', message, column)
     role = _ROLES.get(name.strip().lower())
@@ -97,10 +132,9 @@ def _message(message: object, column: str) -> Message:
             field=column,
             hint=f"rename it to one of {known}; `--on-error skip` skips such rows and lists them",
         )
-    rest = {key: value for key, value in message.items() if key not in names and value is not None}
+    rest = {key: value for key, value in message.items() if key not in keys and value is not None}
     if isinstance(rest.get("function_call"), dict):
         rest["tool_calls"] = [{"type": "function", "function": rest.pop("function_call")}]
-    content = message.get(names[1])
     if name.strip().lower() in _CALLS and (calls := _calls(content)):
         content, rest["tool_calls"] = None, calls
     if content is None and (role == "tool" or rest.get("tool_calls")):
@@ -124,9 +158,9 @@ def _content(content: object, column: str) -> str:
     """The text of a message; parts of text are joined."""
     if isinstance(content, str):
         return content
-    if not isinstance(content, list):
+    if not isinstance(content, list | dict):
         raise expected("text as a message's content", content, column)
-    return "".join(_part(part, column) for part in content)
+    return "".join(_part(part, column) for part in (content if isinstance(content, list) else [content]))
 
 
 def _part(part: object, column: str) -> str:

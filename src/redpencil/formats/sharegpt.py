@@ -8,38 +8,26 @@ chosen, rejected     two messages that may follow the conversation, the first be
 Conversations in OpenAI's form, under `conversations` or `messages`, are read as well.
 """
 
-from collections.abc import Iterator
-
-from redpencil.formats.base import Draft, Format, Kind, Nothing, Reader, Values, optional_text
-from redpencil.formats.conversations import Message, answer_in, conversation_in, prompt_of
+from redpencil.formats.base import Format, Kind, Reader, Values
+from redpencil.formats.conversations import CONVERSATIONS, Message, answer_in, conversation_of, messages_in, prompt_of
 from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
-from redpencil.formats.trl import CONVERSATIONS
+from redpencil.formats.trl import answers, prompts_of_answers
 from redpencil.records import Preference
 
 _NEEDS = tuple((name,) for name in CONVERSATIONS)
 _PAIR = tuple((name, "chosen", "rejected") for name in CONVERSATIONS)
 
 
-def _conversation(row: Values) -> tuple[tuple[Message, ...], str]:
-    """The messages with those of the column `system`, and the column that they came from."""
-    column = next(name for name in CONVERSATIONS if name in row)
-    messages, system = conversation_in(row[column], column), optional_text(row, "system")
-    if system and (not messages or messages[0]["role"] != "system"):
-        messages = ({"role": "system", "content": system}, *messages)
-    return messages, column
-
-
 def _pair_of(row: Values) -> PreferencePair:
-    messages, column = _conversation(row)
-    used = frozenset({column, "system"})
-    return PreferencePair(
-        _side(row, messages, "chosen"), _side(row, messages, "rejected"), Preference.FIRST, shared=used
-    )
+    talk = conversation_of(row)
+    chosen, rejected = (_side(row, talk.messages, name) for name in ("chosen", "rejected"))
+    return PreferencePair(chosen, rejected, Preference.FIRST, shared=talk.used)
 
 
 def _side(row: Values, before: tuple[Message, ...], column: str) -> Side:
     value = row[column]
-    own = conversation_in(value if isinstance(value, list) else [value], column)
+    message = {"role": "assistant", "content": value} if isinstance(value, str) else value
+    own = messages_in(message if isinstance(message, list) else [message], column)
     answered = answer_in((*before, *own), column)
     return Side(prompt_of(answered.before, column), answered.text, frozenset({column}), meta=answered.meta)
 
@@ -47,27 +35,9 @@ def _side(row: Values, before: tuple[Message, ...], column: str) -> Side:
 _PAIRS = pair_readers(_pair_of, *_PAIR)
 
 
-def _answers(row: Values) -> Iterator[Draft | Nothing]:
-    messages, column = _conversation(row)
-    answered = answer_in(messages, column)
-    prompt = prompt_of(answered.before, column)
-    used = frozenset({column, "system"})
-    yield Draft({"prompt": prompt.text, "response": answered.text}, used, {**prompt.meta, **answered.meta})
-
-
-def _prompts(row: Values) -> Iterator[Draft | Nothing]:
-    """The messages before the last answer; all of them, if the last one is not an answer."""
-    messages, column = _conversation(row)
-    answered = answer_in(messages, column) if messages and messages[-1]["role"] == "assistant" else None
-    prompt = prompt_of(messages if answered is None else answered.before, column)
-    kept = {} if answered is None else {"completion": answered.text, **answered.meta}
-    yield Draft({"prompt": prompt.text}, frozenset({column, "system"}), {**prompt.meta, **kept})
-
-
 def _reader(kind: Kind) -> Reader:
-    return Reader(
-        _NEEDS, lambda row: _PAIRS[kind].read(row) if "chosen" in row and "rejected" in row else _answers(row)
-    )
+    pairs = _PAIRS[kind].read
+    return Reader(_NEEDS, lambda row: (pairs if row.keys() >= {"chosen", "rejected"} else answers)(row))
 
 
 SHAREGPT = Format(
@@ -77,7 +47,7 @@ SHAREGPT = Format(
         **_PAIRS,
         Kind.EXAMPLES: _reader(Kind.EXAMPLES),
         Kind.RESPONSES: _reader(Kind.RESPONSES),
-        Kind.PROMPTS: Reader(_NEEDS, _prompts),
+        Kind.PROMPTS: Reader(_NEEDS, prompts_of_answers),
     },
     natural=((("chosen", "rejected"), Kind.COMPARISONS), ((), Kind.EXAMPLES)),
 )

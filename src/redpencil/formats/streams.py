@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, cast
 
-from redpencil.errors import RedpencilError
+from redpencil.errors import RedpencilError, naming
 from redpencil.signatures import compression_of, encoding_of, refuse_other_files
 
 _PIECE: Final = 1 << 16
@@ -56,7 +56,9 @@ def open_text(raw: BinaryIO, path: Path, encoding: str | None = None) -> Text:
             the stream raises `StreamError`.
     """
     compression = compression_of(_first(raw))
-    pieces = _pieces(raw if compression is None else _unpacked(raw, compression), compression)
+    with naming(path):
+        stream = raw if compression is None else _UNPACKERS[compression](raw)
+    pieces = _pieces(stream, compression)
     head = b""
     try:
         while len(head) < _PIECE and (piece := next(pieces, b"")):
@@ -118,10 +120,6 @@ _UNPACKERS: Final[Mapping[str, Callable[[BinaryIO], IO[bytes]]]] = {
     "bzip2": bz2.BZ2File,
     "zstd": _zstd,
 }
-
-
-def _unpacked(raw: BinaryIO, compression: str) -> IO[bytes]:
-    return _UNPACKERS[compression](raw)
 
 
 def _pieces(stream: IO[bytes], compression: str | None) -> Iterator[bytes]:

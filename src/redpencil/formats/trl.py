@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import Draft, Format, Kind, Nothing, Reader, Values, expected
 from redpencil.formats.conversations import (
+    CONVERSATIONS,
     Message,
     Prompted,
     answer_in,
-    conversation_in,
+    conversation_of,
     messages_in,
     prompt_in,
     prompt_of,
@@ -88,12 +89,20 @@ def _prompts(row: Values) -> Iterator[Draft | Nothing]:
     yield Draft({"prompt": prompt.text}, frozenset({"prompt"}), prompt.meta)
 
 
-def _answers(row: Values) -> Iterator[Draft | Nothing]:
+def answers(row: Values) -> Iterator[Draft | Nothing]:
+    """Read the answer at the end of a conversation, or a completion."""
     prompt, text, used, meta = _prompt_and_answer(row)
     yield Draft({"prompt": prompt.text, "response": text}, used, {**prompt.meta, **meta})
 
 
-def _prompts_of_answers(row: Values) -> Iterator[Draft | Nothing]:
+def prompts_of_answers(row: Values) -> Iterator[Draft | Nothing]:
+    """Read what comes before the answer; all of a conversation that ends without one."""
+    if "completion" not in row:
+        talk = conversation_of(row)
+        if talk.messages and talk.messages[-1]["role"] != "assistant":
+            prompt = prompt_of(talk.messages, talk.column)
+            yield Draft({"prompt": prompt.text}, talk.used, prompt.meta)
+            return
     prompt, text, used, meta = _prompt_and_answer(row)
     # Messages with the answer among them would be taken for the prompt's.
     kept = {} if "completion" in used else {"completion": text, **meta}
@@ -103,9 +112,9 @@ def _prompts_of_answers(row: Values) -> Iterator[Draft | Nothing]:
 def _prompt_and_answer(row: Values) -> tuple[Prompted, str, frozenset[str], Values]:
     """The prompt, the answer, the columns they came from, and content that they do not hold."""
     if not row.keys() >= {"prompt", "completion"}:
-        column = next(name for name in CONVERSATIONS if name in row)
-        answered = answer_in(conversation_in(row[column], column), column)
-        return prompt_of(answered.before, column), answered.text, frozenset({column}), answered.meta
+        talk = conversation_of(row)
+        answered = answer_in(talk.messages, talk.column)
+        return prompt_of(answered.before, talk.column), answered.text, talk.used, answered.meta
     asked = messages_in(row["prompt"], "prompt")
     used = frozenset({"prompt", "completion"})
     if isinstance(row["completion"], str):
@@ -115,8 +124,6 @@ def _prompt_and_answer(row: Values) -> tuple[Prompted, str, frozenset[str], Valu
 
 
 _PAIR = ("chosen", "rejected")
-CONVERSATIONS = ("messages", "conversations", "conversation")
-"""Names of the column of a conversation."""
 _ANSWER = (("prompt", "completion"), *((name,) for name in CONVERSATIONS))
 
 PREFERENCE = Format(
@@ -135,9 +142,9 @@ MESSAGES = Format(
     "trl-messages",
     "TRL conversations (messages) and prompt-completion rows; the last answer of the assistant counts",
     {
-        Kind.EXAMPLES: Reader(_ANSWER, _answers),
-        Kind.RESPONSES: Reader(_ANSWER, _answers),
-        Kind.PROMPTS: Reader(_ANSWER, _prompts_of_answers),
+        Kind.EXAMPLES: Reader(_ANSWER, answers),
+        Kind.RESPONSES: Reader(_ANSWER, answers),
+        Kind.PROMPTS: Reader(_ANSWER, prompts_of_answers),
     },
     natural=(((), Kind.EXAMPLES),),
 )
