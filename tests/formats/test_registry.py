@@ -11,7 +11,7 @@ from redpencil.formats.registry import FORMATS, check_columns, check_renames, fi
 
 
 def test_every_format_is_named_once_and_says_what_it_is() -> None:
-    assert len(FORMATS) == 15
+    assert len(FORMATS) == 17
     for name, format_ in FORMATS.items():
         assert name == format_.name
         assert format_.about
@@ -53,6 +53,7 @@ TURNS = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
     [
         ({"prompt": "p", "chosen": "a", "rejected": "b"}, "trl-preference"),
         ({"conversations": TURNS}, "trl-messages"),
+        ({"prompt": "p", "response_0": "a", "response_1": "b", "better_response_id": 1}, "pku-saferlhf"),
         ({"conversations": TURNS, "system": "s"}, "trl-messages"),
         ({"instruction": "i", "output_1": "a", "output_2": "b", "preference": 1}, "alpaca-farm"),
         ({"model_a": "x", "prompt": "p", "response_a": "a", "response_b": "b", "winner": "tie"}, "arena"),
