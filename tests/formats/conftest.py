@@ -27,7 +27,7 @@ Read = Callable[..., Outcome]
 
 def id_of(prompt: str, messages: Any = None) -> str:
     """The id of the first record with this prompt, in a source without ids."""
-    content = json.dumps([prompt, messages], ensure_ascii=False, sort_keys=True)
+    content = prompt if messages is None else f"{prompt}\0{json.dumps(messages, ensure_ascii=False, sort_keys=True)}"
     return f"p{hashlib.blake2b(content.encode('utf-8'), digest_size=8).hexdigest()}"
 
 

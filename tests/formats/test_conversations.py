@@ -67,6 +67,10 @@ def test_sharegpt_becomes_openai() -> None:
     assert messages_in([{"from": "function_call", "value": "free text"}], "c") == (say("assistant", "free text"),)
     two = messages_in([{"from": "function_call", "value": '[{"name": "a"}, {"name": "b"}]'}], "c")
     assert [call["function"]["name"] for call in two[0]["tool_calls"]] == ["a", "b"]
+    odd = messages_in([{"from": "function_call", "value": '{"name": "a", "n": NaN}'}], "c")
+    assert odd[0]["tool_calls"][0]["function"] == {"name": "a", "n": None}
+    with pytest.raises(RedpencilError, match="half of a surrogate pair"):
+        messages_in([{"from": "function_call", "value": '{"name": "\\ud83d"}'}], "c")
 
 
 def test_calls_of_tools_and_null_content() -> None:

@@ -45,6 +45,17 @@ def test_ids_do_not_depend_on_the_name_of_the_file_nor_on_rows_with_other_prompt
     assert len(set(told)) == 4
 
 
+def test_a_made_id_keeps_clear_of_the_rows_own(read: Callable[..., Any], made_id: Callable[[str], str]) -> None:
+    rows = [
+        {"id": made_id("p"), "prompt": "q"},
+        {"prompt": "p"},
+        {"id": f"{made_id('p')}-3", "prompt": "r"},
+        {"prompt": "p"},
+    ]
+    found = [row.id for row in read(rows, "columns").records]
+    assert found == [made_id("p"), f"{made_id('p')}-2", f"{made_id('p')}-3", f"{made_id('p')}-4"]
+
+
 @pytest.mark.parametrize("own", [True, 1.5, [1], {}])
 def test_other_ids_are_refused(refused: Callable[..., Any], own: object) -> None:
     assert refused({"id": own, "prompt": "p"}, "columns").field == "id"

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import expected, optional_text
-from redpencil.text import check_text
+from redpencil.formats.values import plain_row
 
 Message = Mapping[str, Any]
 CONVERSATIONS: Final = ("messages", "conversations", "conversation")
@@ -99,8 +99,7 @@ def list_in(value: object, column: str) -> object:
     """
     if isinstance(value, str) and value.lstrip()[:1] == "[":
         with suppress(ValueError, RecursionError):
-            value = json.loads(value)
-            check_text({column: value})
+            return plain_row({column: json.loads(value)})[column]
     return value
 
 
@@ -151,7 +150,7 @@ def _calls(content: object) -> list[dict[str, Any]]:
     calls = found if isinstance(found, list) else [found]
     if not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
         return []
-    return [{"type": "function", "function": call} for call in calls]
+    return [{"type": "function", "function": plain_row(call)} for call in calls]
 
 
 def _content(content: object, column: str) -> str:

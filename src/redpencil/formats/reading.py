@@ -281,9 +281,10 @@ def _records_of(
         own = _own_id(values) if wanted.own_ids else None
         drafts = list(wanted.format.readers[tally.kind].read(values))
         made = [draft for draft in drafts if isinstance(draft, Draft)]
-        base = own if own is not None or not made else ids.of_prompt(made[0])
+        base = own if own is not None or not made else ids.of_prompt(made[0], row.place)
         records = [_record(draft, values, tally.kind, base or "") for draft in made]
-        ids.claim([record.id for record in records], row.place)
+        if own is not None:
+            ids.claim([record.id for record in records], row.place)
     except RedpencilError as error:
         raise row.place.locate(error) from None
     return records, [draft.reason for draft in drafts if isinstance(draft, Nothing)]
@@ -378,20 +379,28 @@ class _Ids:
 
     def __init__(self) -> None:
         self.seen: dict[int, int] = {}
-        self.repeats: Counter[int] = Counter()
+        self.repeats: dict[int, int] = {}
 
-    def of_prompt(self, draft: Draft) -> str:
+    def of_prompt(self, draft: Draft, place: Place) -> str:
         """Make an id of a record's prompt, and of the messages that its text may not tell apart."""
-        content = json.dumps([draft.fields["prompt"], draft.meta.get("messages")], ensure_ascii=False, sort_keys=True)
-        digest = hashlib.blake2b(content.encode(), digest_size=8)
-        number = int.from_bytes(digest.digest())
-        self.repeats[number] += 1
-        repeat = self.repeats[number]
-        return f"p{digest.hexdigest()}" + (f"-{repeat}" if repeat > 1 else "")
+        messages, content = draft.meta.get("messages"), draft.fields["prompt"]
+        if messages is not None:
+            content += "\0" + json.dumps(messages, ensure_ascii=False, sort_keys=True)
+        number = _hashed(content)
+        made = one = f"p{number:016x}"
+        repeat = self.repeats.get(number, 1)
+        while _hashed(one) in self.seen:
+            repeat += 1
+            one = f"{made}-{repeat}"
+        if one != made:
+            self.repeats[number] = repeat
+        self.claim([one], place)
+        return one
 
     def claim(self, ids: list[str], place: Place) -> None:
+        """Remember ids, each of which should be a new one."""
         for one in ids:
-            hashed = int.from_bytes(hashlib.blake2b(one.encode(), digest_size=8).digest())
+            hashed = _hashed(one)
             if hashed in self.seen:
                 unit = "row" if place.line is None else "line"
                 raise RedpencilError(
@@ -400,3 +409,7 @@ class _Ids:
                     hint="give each row an id of its own, or leave the column out with `--drop id`",
                 )
             self.seen[hashed] = place.row if place.line is None else place.line
+
+
+def _hashed(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
