@@ -147,10 +147,9 @@ def _calls(content: object) -> list[dict[str, Any]]:
         found = json.loads(content) if isinstance(content, str) else content
     except (ValueError, RecursionError):
         return []
-    calls = found if isinstance(found, list) else [found]
-    if not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
-        return []
-    return [{"type": "function", "function": plain_row(call)} for call in calls]
+    parts = found if isinstance(found, list) else [found]
+    calls = [part for part in parts if isinstance(part, dict) and isinstance(part.get("name"), str)]
+    return [{"type": "function", "function": plain_row(call)} for call in calls] if len(calls) == len(parts) else []
 
 
 def _content(content: object, column: str) -> str:
