@@ -271,6 +271,22 @@ def test_quotes_that_are_text_are_found_and_told(tmp_path: Path) -> None:
         assert len(source.notes) == 3
 
 
+def test_some_needless_quotes_in_a_column_of_a_table_with_tabs_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    found, told = quoted(path, 'q\ta\nx\t" Whole title "\ny\tno\n')
+    assert (found, "--quoting none" in told) == ([["x", '" Whole title "'], ["y", "no"]], True)
+    # What a program quotes for a reason, or in a whole column, is quoted.
+    for content, wanted in (
+        ('q\ta\nx\t"one, two"\ny\tno\n', [["x", "one, two"], ["y", "no"]]),
+        ('q\ta\n"x"\t1\n"y"\t2\n', [["x", "1"], ["y", "2"]]),
+        ('"q"\t"a"\n"x"\t"y"\n', [["x", "y"]]),
+        ('q\ta\nx\t"say ""hi"""\ny\tno\n', [["x", 'say "hi"'], ["y", "no"]]),
+        ('q\ta\nx\t"two\nlines"\ny\tno\n', [["x", "two\nlines"], ["y", "no"]]),
+    ):
+        assert quoted(path, content) == (wanted, "")
+    assert quoted(tmp_path / "a.csv", 'q,a\nx,"y"\nz,no\n') == ([["x", "y"], ["z", "no"]], "")
+
+
 def test_standard_quotes_stay_standard(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     for content, wanted in (

@@ -106,7 +106,7 @@ def _text(path: Path, raw: BinaryIO, dialect: Dialect, held: ExitStack) -> Sourc
         if quoting is not Quoting.STANDARD and dialect.quoting is None:
             meaning = "part of the texts" if quoting is Quoting.NONE else "escaped by backslashes"
             notes.append(
-                f"a table whose quotation marks are {meaning} (--quoting {quoting}; it does not fit the standard)"
+                f"a table whose quotation marks are {meaning} (--quoting {quoting} guessed; or give --quoting standard)"
             )
         rows = text_files.csv_rows(text.stream, path, delimiter, quoting)
     elif dialect.quoting is not None:

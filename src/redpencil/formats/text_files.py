@@ -87,6 +87,8 @@ class Quoting(enum.StrEnum):
     NONE = "none"
 
 
+_NEEDLESS: Final = re.compile(r'"[^",;]*"')
+"""A quoted field that no program quotes by itself; some quote one with commas or semicolons in any table."""
 _ESCAPED_QUOTE: Final = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 
 
@@ -258,25 +260,35 @@ def guess_quoting(stream_of: Callable[[], BinaryIO], path: Path, delimiter: str)
     """Find out what quotation marks mean in a table, which is read once for that, or twice.
 
     Quotes are standard if every row then has as many fields as the header. They are text if that is so only without any
-    quoting, or if it is so either way while the standard would put tabs and line ends into a field of a table that tabs
-    divide. Else they may be escaped by backslashes. If nothing fits, they are standard, and reading finds the bad rows.
+    quoting. In a table that tabs divide, which is often written without it, they are text too if the standard would put
+    tabs and line ends into a field, or if some fields of a column are in quotes without need and others are not. Else
+    they may be escaped by backslashes. If nothing fits, they are standard, and reading finds the bad rows.
 
     Raises:
         RedpencilError: if the file is damaged.
     """
     delimiter, _, lines = _table_lines(stream_of(), path, delimiter)
     widths: set[int] = set()
+    needless: set[int] = set()
+    unquoted: set[int] = set()
 
     def counted() -> Iterator[str]:
+        header = True
         for line in lines:
             if line.strip("\r\n"):
-                widths.add(line.count(delimiter))
+                fields = line.rstrip("\r\n").split(delimiter)
+                widths.add(len(fields))
+                if not header and delimiter == "\t":
+                    needless.update(at for at, field in enumerate(fields) if _NEEDLESS.fullmatch(field))
+                    unquoted.update(at for at, field in enumerate(fields) if field and field[0] != '"')
+                header = False
             yield line
 
     previous = csv.field_size_limit(LONGEST_FIELD)
     try:
         fits, joins = _fits(counted(), delimiter, Quoting.STANDARD)
-        if (not fits or (joins and delimiter == "\t")) and len(widths) == 1 and widths != {0}:
+        literal = delimiter == "\t" and (joins or needless & unquoted)
+        if (not fits or literal) and len(widths) == 1 and widths != {1}:
             return Quoting.NONE
         if not fits and _fits(_table_lines(stream_of(), path, delimiter)[2], delimiter, Quoting.BACKSLASH)[0]:
             return Quoting.BACKSLASH
