@@ -249,7 +249,7 @@ def _parse_line(raw: bytes, path: Path, line: int) -> object:
             f"not valid JSON ({error.msg} at column {error.colno})",
             file=path,
             line=line,
-            hint="write one JSON object a line",
+            hint="write one JSON object a line; `redpencil import` reads tables and data of other tools",
         ) from None
     except (ValueError, RecursionError) as error:
         raise RedpencilError(
