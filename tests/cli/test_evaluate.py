@@ -468,6 +468,10 @@ def test_rows_of_rewardbench_2(
     told = mistake(*arguments)
     assert "RewardBench 2 has: prompt, lists of chosen" in told
     assert "--" not in told
+    path.write_bytes(b'{"prompt": "\xff"}')
+    told = mistake(*arguments)
+    assert "not valid UTF-8" in told
+    assert told.rstrip().endswith("hint: convert the file to UTF-8")
 
 
 def test_a_model_that_does_not_say_how_it_learned_prompts_reads_its_chat_template(

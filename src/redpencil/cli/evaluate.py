@@ -56,6 +56,7 @@ from redpencil.formats.base import Kind
 from redpencil.formats.datasets import open_source
 from redpencil.formats.reading import Tally, Wanted, read_records
 from redpencil.formats.rewardbench import ANSWERS, REWARDBENCH
+from redpencil.formats.text_files import OTHER_ENCODING
 from redpencil.records import Comparison, Edit, Pair, read_jsonl
 from redpencil.report.reward_eval import about_pair, edit_tests, group_table, reward_eval_tables, write_reward_eval
 from redpencil.report.tables import Table
@@ -461,6 +462,8 @@ def _without_flags_of_import() -> Iterator[None]:
             "give rows as RewardBench has them: prompt, chosen, chosen_model, rejected, rejected_model, subset; or as "
             "RewardBench 2 has: prompt, lists of chosen and rejected, subset, id"
         )
+        if error.hint == OTHER_ENCODING:
+            hint = "convert the file to UTF-8"
         raise RedpencilError(error.problem, file=error.file, line=error.line, field=error.field, hint=hint) from None
 
 
