@@ -142,7 +142,7 @@ def import_(
         open_source(source, split=split, config=name, dialect=Dialect(encoding, quoting)) as opened,
     ):
         chosen, opened_again = (named, opened) if named else guess_source(opened, as_, columns, dropped)
-        request = Wanted(chosen, as_, columns, dropped, on_error is OnError.SKIP, values)
+        request = Wanted(chosen, as_, columns, dropped, on_error is OnError.SKIP, values=values)
         done = import_rows(opened_again, request, out, limit=limit, progress=progress)
     if named is None:
         say(f"taken for the format {chosen.name}; --format names another")

@@ -154,7 +154,7 @@ def import_rows(
         tally.bad,
         listed,
         undropped,
-        dict(tally.labels.keys()),
+        labels=dict(tally.labels.keys()),
     )
 
 
