@@ -139,6 +139,11 @@ _Hunk = tuple[int, int, int, int]
 """Words that an edit removes and adds: start and end in the original, start and end in the edit."""
 
 
+def changed_runs(original: Sequence[str], edited: Sequence[str]) -> list[_Hunk]:
+    """Return the runs of words that the longest common subsequence leaves out, as starts and ends in both lists."""
+    return _lcs(original, edited)
+
+
 def _words(text: str, start: int = 0) -> list[str]:
     """The words of a text; its first `start` characters, which must end with a word, count as one."""
     beginning = [text[:start]] if start else []
