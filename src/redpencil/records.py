@@ -39,6 +39,7 @@ class EditOutcome(enum.StrEnum):
     EMPTY = "empty"
     TRUNCATED = "truncated"
     REFUSED = "refused"
+    UNCERTAIN = "uncertain"
     FAILED = "failed"
 
 

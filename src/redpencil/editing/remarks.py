@@ -1,0 +1,256 @@
+"""What an editor says before and after the response: announcements, reasoning, remarks on the edit.
+
+A stretch at the beginning or the end that keeps next to nothing of the original, where the rest keeps all that the whole
+keeps, is either said about the response or added to it. It is a remark if its words talk about a response and its
+change, or if its script is another one; an addition if it is about what prompt and original are about. What is neither
+is left, and the text is uncertain. A stretch as long as what the edit drops there is its replacement, so not looked at.
+"""
+
+import enum
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Final
+
+from redpencil.alignment.words import changed_runs, split_words
+from redpencil.editing import vocabulary as say
+from redpencil.editing.relation import Source, count_words, plain, terms, vocabulary
+
+_FOREIGN: Final = 0.25
+"""Largest share of its words that a stretch may keep of the original on its own."""
+_MUCH: Final = 0.6
+"""Share of what a text keeps that each of two copies keeps."""
+_ENOUGH: Final = 8
+"""Words of an original of which two copies can be told."""
+_ENDS: Final = re.compile(r"[.!?\u2026]+[\"'\u201d\u2019\u00bb)\]*_]*(?=\s)|[\u3002\uff01\uff1f]+[\u201d\u300d\u300f\uff09)*]*|\n")
+_LABEL_ENDS: Final = re.compile(_ENDS.pattern + r"|:\**(?=\s)|\uff1a\**")
+_RULE: Final = re.compile(r"\s*(?:[-*_=\u2014]\s?){3,}\s*")
+_BULLET: Final = re.compile(r"\s*(?:[-*+\u2022]|\d+[.)])\s")
+_LABEL_OF_CHANGES: Final = re.compile(r"\W*([^:\uff1a]{1,60})[:\uff1a]")
+_QUOTED: Final = re.compile(r"\"[^\"]*\"|\u201c[^\u201d]*\u201d")
+_ARROW: Final = re.compile(r"->|\u2192|\u21d2|=>")
+_APART: Final = re.compile(r"\s*(?:[(\[\uff08].*[)\]\uff09]|[*_]+[^*_]+[*_]+)\s*", re.DOTALL)
+
+
+class Kind(enum.Enum):
+    """What a piece of an answer is."""
+
+    REMARK = enum.auto()
+    CONTENT = enum.auto()
+    UNSURE = enum.auto()
+    SEPARATOR = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Prose:
+    """The response in a text, and whether something beside it may be a remark."""
+
+    text: str
+    doubt: bool = False
+
+
+def without_remarks(text: str, source: Source) -> Prose:
+    """Take off what is said before and after the response."""
+    text, doubt = _without_quotation(text, source)
+    start, doubt_before = _before(text, source)
+    end, doubt_after = _after(text[start:], source)
+    return Prose(text[start : start + end].strip(), doubt or doubt_before or doubt_after)
+
+
+def is_remark(text: str, source: Source) -> bool:
+    """Return whether a text is about the response rather than one itself."""
+    return _kind(text, source, "", same_line=False) is Kind.REMARK
+
+
+def _without_quotation(text: str, source: Source) -> tuple[str, bool]:
+    """Of two copies of the original take the one that is not labelled so; without such a label it is doubtful."""
+    total = source.kept(text)
+    cuts = [match.end() for match in re.finditer(r"\n", text)]
+    if say.ORIGINAL.match(plain(text)) and not say.ORIGINAL.match(plain(source.original)):
+        labels = (cut for cut in cuts if is_remark(_pieces(text[cut:], _LABEL_ENDS)[0], source))
+        return text[next(labels, 0) :], False
+    if 2 * total < source.words or source.words < _ENOUGH or count_words(text) < 1.2 * total:
+        return text, False
+    halves = [(min(source.kept(text[:cut]), source.kept(text[cut:])), cut) for cut in cuts]
+    least, cut = max(halves, default=(0.0, 0))
+    if least < _MUCH * total:
+        return text, False
+    labelled = any(say.ORIGINAL.match(plain(half)) for half in (text[cut:], text[:cut].rstrip().rpartition("\n")[2]))
+    return (text[:cut].rstrip(), False) if labelled else (text, True)
+
+
+def _before(text: str, source: Source) -> tuple[int, bool]:
+    """Return where the response begins, and whether a piece after that may be no part of it."""
+    pieces = _joined_thoughts(_pieces(text, _LABEL_ENDS))
+    starts = list(accumulate(map(len, pieces), initial=0))
+    stretch = _Stretch.of(pieces, [source.kept(text[start:]) for start in starts])
+    kinds = [
+        _kind(piece, source, text[end:], same_line=not _ends_line(piece), leading=True)
+        for piece, end in zip(pieces[: stretch.size], starts[1:], strict=False)
+    ]
+    said = [number for number in range(stretch.size) if kinds[number] is Kind.REMARK and stretch.light[number]]
+    first = said[-1] + 1 if said else 0
+    while 0 < first < stretch.size and kinds[first] is Kind.SEPARATOR:
+        first += 1
+    if (said and _announces(pieces[said[-1]])) or Kind.UNSURE not in kinds[first:]:
+        return starts[first], False
+    rest, window = text[starts[first] : starts[stretch.size]], text[starts[stretch.size] :]
+    return starts[first], count_words(rest) > 2 * _gap(source, window, at_end=False)
+
+
+def _after(text: str, source: Source) -> tuple[int, bool]:
+    """Return where the response ends, and whether a piece before that may be no part of it."""
+    pieces = _pieces(text, _ENDS)
+    ends = list(accumulate(map(len, pieces), initial=0))[::-1]
+    stretch = _Stretch.of(pieces[::-1], [source.kept(text[:end]) for end in ends])
+    first = len(pieces) - stretch.size
+    starts = ends[::-1][first:]
+    window, dropped = text[: starts[0]], text[starts[0] :]
+    gap = _gap(source, window, at_end=True)
+    if not dropped or (gap and count_words(dropped) <= 2 * gap and _talks(source.original)):
+        return len(text), False
+    kinds = [
+        _kind(piece, source, window, same_line=_goes_on(text[:start], piece, source.original))
+        for piece, start in zip(pieces[first:], starts, strict=False)
+    ]
+    light, free = stretch.light[::-1], stretch.free[::-1]
+    last = next((number for number, kind in enumerate(kinds) if kind is Kind.REMARK and light[number]), len(kinds))
+    while 0 < last < len(kinds) and kinds[last - 1] in (Kind.UNSURE, Kind.SEPARATOR) and free[last - 1]:
+        last -= 1
+    rest = text[starts[0] : starts[last]]
+    return starts[last], Kind.UNSURE in kinds[:last] and count_words(rest) > 2 * gap
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """The pieces at one end of a text that together keep next to nothing which the rest does not keep.
+
+    Args:
+        size: their number, never all pieces.
+        light: for each whether it alone keeps next to nothing.
+        free: for each whether it keeps nothing at all.
+    """
+
+    size: int
+    light: list[bool]
+    free: list[bool]
+
+    @classmethod
+    def of(cls, pieces: Sequence[str], kept: Sequence[float]) -> "_Stretch":
+        """Measure pieces from one end of a text inwards; `kept` is what the text keeps without the first n of them."""
+        losses = [max(before - after, 0) for before, after in pairwise(kept)]
+        words = list(map(count_words, pieces))
+        light = [loss <= _FOREIGN * number for loss, number in zip(losses, words, strict=True)]
+        size = lost = passed = 0
+        for place, (loss, number) in enumerate(zip(losses[:-1], words, strict=False), start=1):
+            if loss > max(1, _FOREIGN * number):
+                break
+            lost, passed = lost + loss, passed + number
+            if lost <= _FOREIGN * passed:
+                size = place
+        return cls(size, light[:size], [not loss for loss in losses[:size]])
+
+
+def _goes_on(before: str, piece: str, original: str) -> bool:
+    """Return whether a piece goes on in its paragraph, or in the list or the lines that the original has."""
+    breaks = before[len(before.rstrip()) :].count("\n")
+    lines = breaks == 1 and "\n" in original.strip()
+    return not breaks or lines or bool(_BULLET.match(piece) and _BULLET.search(original))
+
+
+def _pieces(text: str, ends: re.Pattern[str]) -> list[str]:
+    """Cut a text into sentences and lines, with the white space after each."""
+    places = (match.end() for match in ends.finditer(text))
+    places = sorted({len(text) - len(text[place:].lstrip()) for place in places})
+    return [text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True) if start < end]
+
+
+def _ends_line(piece: str) -> bool:
+    return "\n" in piece[len(piece.rstrip()) :]
+
+
+def _joined_thoughts(pieces: Sequence[str]) -> list[str]:
+    """Join what stands in one line behind the label of a thought ("Thought: ...")."""
+    joined: list[str] = []
+    for piece in pieces:
+        if joined and _is_thought(joined[-1]) and not _ends_line(joined[-1]) and not _announces(piece):
+            joined[-1] += piece
+        else:
+            joined.append(piece)
+    return joined
+
+
+def _is_thought(piece: str) -> bool:
+    label = re.match(r"\W*(\w+(?:\s\w+)?)\W*[:\uff1a]", plain(piece))
+    return bool(label) and say.THOUGHT.match(label[1] if label else "") is not None
+
+
+def _announces(piece: str) -> bool:
+    """Return whether the response may begin behind a piece: a label, or a heading."""
+    bare = piece.strip().strip("*_# ")
+    return not _is_thought(piece) and (bare.endswith((":", "\uff1a")) or bare != piece.strip())
+
+
+def _gap(source: Source, window: str, *, at_end: bool) -> int:
+    """Return how many words of the original's beginning, or end, are missing in a window of the text."""
+    old, new = ([part[a:b].strip() for a, b in split_words(part)] for part in (plain(source.original), plain(window)))
+    runs = changed_runs(old, new)
+    if not runs:
+        return 0
+    start, end, new_start, new_end = runs[-1 if at_end else 0]
+    if (end == len(old)) if at_end else (start == 0):
+        return max(end - start - (new_end - new_start), 0)
+    return 0
+
+
+def _talks(text: str) -> bool:
+    """Return whether some words of a text talk about a response or its change."""
+    return any(pattern.search(plain(text)) for pattern in (say.RESPONSE, say.CHANGE, say.LABEL))
+
+
+def _kind(piece: str, source: Source, window: str, *, same_line: bool, leading: bool = False) -> Kind:
+    """Tell what a piece is, that stands before or after the `window` of the text which keeps the original's words."""
+    if not any(map(str.isalnum, piece)):
+        return Kind.SEPARATOR
+    text = plain(piece)
+    strict, loose = _score(text, source, window, same_line=same_line)
+    if _announces(piece):
+        strict, loose = strict + 1, loose + 1
+    about = {term for term in terms(_without_lists(text)) if term in source.terms or term in terms(window)}
+    if (leading and _is_thought(piece)) or (leading and say.ASSENT.fullmatch(text) and not same_line):
+        return Kind.REMARK
+    if strict >= 3 or (strict == 2 and not about):
+        return Kind.REMARK
+    if loose > 1:
+        return Kind.UNSURE
+    if same_line:
+        return Kind.CONTENT
+    return Kind.CONTENT if about and (not leading or _announces(piece)) else Kind.UNSURE
+
+
+def _score(text: str, source: Source, window: str, *, same_line: bool = False) -> tuple[int, int]:
+    """Count the signs of a remark: without and with those that prompt and original have themselves."""
+    strict = loose = 0
+    for pattern, weight in ((say.RESPONSE, 2), (say.TEXT, 1), (say.CHANGE, 1), (say.SELF, 1)):
+        found = pattern.findall(_QUOTED.sub(" ", text))
+        loose += weight * bool(found)
+        strict += weight * any(not source.knows(word) for word in found)
+    label = _LABEL_OF_CHANGES.match(text)
+    signs = bool(say.LABEL.match(text) or (label and say.CHANGE.search(label[1]))) + bool(_ARROW.search(text)) + bool(_APART.fullmatch(text))
+    signs += 3 * bool(say.ROLE.match(text) and not say.ROLE.search(source.known))
+    signs += 2 * source.is_foreign_script(text) + bool(say.NO_CHANGE.search(text))
+    signs += bool(say.CHANGE.match(text.lstrip("*_-#([ ")))
+    strict, loose = strict + signs, loose + signs
+    gone = terms(source.original) - terms(window)
+    if (loose > 1 or not same_line) and window and gone & terms(text):
+        strict, loose = strict + 1, loose + 1
+    words, known = vocabulary(text), vocabulary(window) | source.vocabulary
+    foreign = len(words - known) >= 5 and len(known) >= 30 and all(map(terms, words & known))
+    return strict, loose + 2 * foreign
+
+
+def _without_lists(text: str) -> str:
+    for pattern in (say.RESPONSE, say.TEXT, say.CHANGE, say.SELF):
+        text = pattern.sub(" ", text)
+    return text
