@@ -2,7 +2,7 @@
 
 import unicodedata
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 from redpencil.alignment.words import kept_share, split_words
@@ -40,8 +40,12 @@ class Source:
 
     @cached_property
     def words(self) -> int:
-        """Number of the original's words."""
-        return count_words(self.original)
+        """Number of the original's words; of its marks, if it has no words."""
+        return len(split_words(self._bare))
+
+    @cached_property
+    def _bare(self) -> str:
+        return _without_marks(self.original) or plain(self.original)
 
     @cached_property
     def terms(self) -> frozenset[str]:
@@ -59,9 +63,13 @@ class Source:
         return frozenset(map(_script, filter(str.isalpha, self.known)))
 
     def kept(self, text: str) -> float:
-        """Return the number of the original's words that a text keeps, whatever their case and white space."""
+        """Return the number of the original's words that a text keeps, whatever their case, marks and white space.
+
+        A full stop or a bracket is in any text.
+        """
         if text not in self._counts:
-            self._counts[text] = self.words * kept_share(plain(self.original), plain(text)) if self.words else 0
+            bare = _without_marks(text) if _without_marks(self.original) else plain(text)
+            self._counts[text] = self.words * kept_share(self._bare, bare) if self.words else 0
         return self._counts[text]
 
     def knows(self, word: str) -> bool:
@@ -82,7 +90,8 @@ class Source:
         found = terms(text)
         shared = len(found & self.terms) / len(found) if found else 1.0
         if self.words < _FEW_WORDS:
-            return not shared and len(found) >= 3 and share < _KEEPS_LITTLE and count_words(text) > self.words
+            longer = count_words(text) > self.words + 5
+            return not shared and len(found) >= 3 and share < _KEEPS_LITTLE and longer
         return (share < _KEEPS_LITTLE and shared < _UNRELATED) or (share < _KEEPS_NOTHING and self.words >= _MANY_WORDS)
 
     def is_foreign_script(self, text: str) -> bool:
@@ -96,17 +105,26 @@ def plain(text: str) -> str:
     return " ".join(text.casefold().replace("\u2019", "'").split())
 
 
+def _without_marks(text: str) -> str:
+    """Write the words of a text in lower case, without punctuation marks and symbols."""
+    text = plain(text)
+    words = (text[start:end].strip() for start, end in split_words(text))
+    return " ".join(word for word in words if any(map(str.isalnum, word)))
+
+
 def count_words(text: str) -> int:
-    """Count words and punctuation marks."""
-    return len(split_words(" ".join(text.split())))
+    """Count the words of a text, without punctuation marks and symbols."""
+    return len(_without_marks(text).split())
 
 
+@lru_cache(maxsize=256)
 def vocabulary(text: str) -> frozenset[str]:
     """Return the words of a text in lower case, without punctuation marks."""
     words = (text[start:end].strip().casefold() for start, end in split_words(text))
     return frozenset(word for word in words if any(map(str.isalnum, word)))
 
 
+@lru_cache(maxsize=256)
 def terms(text: str) -> frozenset[str]:
     """Return what a text is about: beginnings of its longer words, numbers, and pairs of ideographs."""
     found: set[str] = set()

@@ -8,7 +8,8 @@ is left, and the text is uncertain. A stretch as long as what the edit drops the
 
 import enum
 import re
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Final
@@ -23,9 +24,12 @@ _MUCH: Final = 0.6
 """Share of what a text keeps that each of two copies keeps."""
 _ENOUGH: Final = 8
 """Words of an original of which two copies can be told."""
-_ENDS: Final = re.compile(r"[.!?\u2026]+[\"'\u201d\u2019\u00bb)\]*_]*(?=\s)|[\u3002\uff01\uff1f]+[\u201d\u300d\u300f\uff09)*]*|\n")
+_ENDS: Final = re.compile(
+    r"[.!?\u2026]+[\"'\u201d\u2019\u00bb)\]*_]*(?=\s)|[\u3002\uff01\uff1f]+[\u201d\u300d\u300f\uff09)*]*|\n"
+    r"|(?<=\s)(?=[(\[\uff08][^()\[\]\uff08\uff09]*[)\]\uff09]\s*\Z)"
+)
 _LABEL_ENDS: Final = re.compile(_ENDS.pattern + r"|:\**(?=\s)|\uff1a\**")
-_RULE: Final = re.compile(r"\s*(?:[-*_=\u2014]\s?){3,}\s*")
+_RULE: Final = re.compile(r"\s*(?:[-*_=\u2014]\s?){3,}\s*(?:\n|\Z)")
 _BULLET: Final = re.compile(r"\s*(?:[-*+\u2022]|\d+[.)])\s")
 _LABEL_OF_CHANGES: Final = re.compile(r"\W*([^:\uff1a]{1,60})[:\uff1a]")
 _QUOTED: Final = re.compile(r"\"[^\"]*\"|\u201c[^\u201d]*\u201d")
@@ -39,7 +43,7 @@ class Kind(enum.Enum):
     REMARK = enum.auto()
     CONTENT = enum.auto()
     UNSURE = enum.auto()
-    SEPARATOR = enum.auto()
+    RULE = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,9 @@ def _without_quotation(text: str, source: Source) -> tuple[str, bool]:
         return text[next(labels, 0) :], False
     if 2 * total < source.words or source.words < _ENOUGH or count_words(text) < 1.2 * total:
         return text, False
-    halves = [(min(source.kept(text[:cut]), source.kept(text[cut:])), cut) for cut in cuts]
+    # The first half keeps more with every line, the second less.
+    near = bisect_left(cuts, 0, key=lambda cut: source.kept(text[:cut]) - source.kept(text[cut:]))
+    halves = [(min(source.kept(text[:cut]), source.kept(text[cut:])), cut) for cut in cuts[max(near - 1, 0) : near + 1]]
     least, cut = max(halves, default=(0.0, 0))
     if least < _MUCH * total:
         return text, False
@@ -84,42 +90,46 @@ def _before(text: str, source: Source) -> tuple[int, bool]:
     """Return where the response begins, and whether a piece after that may be no part of it."""
     pieces = _joined_thoughts(_pieces(text, _LABEL_ENDS))
     starts = list(accumulate(map(len, pieces), initial=0))
-    stretch = _Stretch.of(pieces, [source.kept(text[start:]) for start in starts])
+    stretch = _Stretch.of(pieces, (source.kept(text[start:]) for start in starts))
+    window = text[starts[stretch.size] :]
+    if _talks(source.original) and _fits(text[: starts[stretch.size]], window, source, at_end=False):
+        return 0, False
     kinds = [
-        _kind(piece, source, text[end:], same_line=not _ends_line(piece), leading=True)
-        for piece, end in zip(pieces[: stretch.size], starts[1:], strict=False)
+        _kind(piece, source, window, same_line=not _ends_line(piece), leading=True) if light else Kind.CONTENT
+        for piece, light in zip(pieces, stretch.light, strict=False)
     ]
-    said = [number for number in range(stretch.size) if kinds[number] is Kind.REMARK and stretch.light[number]]
-    first = said[-1] + 1 if said else 0
-    while 0 < first < stretch.size and kinds[first] is Kind.SEPARATOR:
+    first = max((number for number, kind in enumerate(kinds, start=1) if kind is Kind.REMARK), default=0)
+    announced = first > 0 and _announces(pieces[first - 1])
+    while 0 < first < stretch.size and kinds[first] is Kind.RULE and not _RULE.match(source.original):
         first += 1
-    if (said and _announces(pieces[said[-1]])) or Kind.UNSURE not in kinds[first:]:
+    if announced or Kind.UNSURE not in kinds[first:]:
         return starts[first], False
-    rest, window = text[starts[first] : starts[stretch.size]], text[starts[stretch.size] :]
-    return starts[first], count_words(rest) > 2 * _gap(source, window, at_end=False)
+    rest = text[starts[first] : starts[stretch.size]]
+    replaces = not any(map(_announces, pieces[first : stretch.size])) and _fits(rest, window, source, at_end=False)
+    return starts[first], not replaces
 
 
 def _after(text: str, source: Source) -> tuple[int, bool]:
     """Return where the response ends, and whether a piece before that may be no part of it."""
     pieces = _pieces(text, _ENDS)
     ends = list(accumulate(map(len, pieces), initial=0))[::-1]
-    stretch = _Stretch.of(pieces[::-1], [source.kept(text[:end]) for end in ends])
+    stretch = _Stretch.of(pieces[::-1], (source.kept(text[:end]) for end in ends))
     first = len(pieces) - stretch.size
     starts = ends[::-1][first:]
     window, dropped = text[: starts[0]], text[starts[0] :]
-    gap = _gap(source, window, at_end=True)
-    if not dropped or (gap and count_words(dropped) <= 2 * gap and _talks(source.original)):
+    if not dropped or (_talks(source.original) and _fits(dropped, window, source, at_end=True)):
         return len(text), False
-    kinds = [
-        _kind(piece, source, window, same_line=_goes_on(text[:start], piece, source.original))
-        for piece, start in zip(pieces[first:], starts, strict=False)
-    ]
-    light, free = stretch.light[::-1], stretch.free[::-1]
-    last = next((number for number, kind in enumerate(kinds) if kind is Kind.REMARK and light[number]), len(kinds))
-    while 0 < last < len(kinds) and kinds[last - 1] in (Kind.UNSURE, Kind.SEPARATOR) and free[last - 1]:
+    kinds: list[Kind] = []
+    for piece, start, light in zip(pieces[first:], starts, stretch.light[::-1], strict=False):
+        same_line = _goes_on(text[:start], piece, source.original)
+        kind = _kind(piece, source, window, same_line=same_line) if light else Kind.CONTENT
+        kinds.append(Kind.UNSURE if kind is Kind.CONTENT and Kind.RULE in kinds else kind)
+    last = kinds.index(Kind.REMARK) if Kind.REMARK in kinds else len(kinds)
+    beside = {Kind.UNSURE} if _RULE.fullmatch(source.original.strip().rpartition("\n")[2]) else {Kind.UNSURE, Kind.RULE}
+    while 0 < last < len(kinds) and kinds[last - 1] in beside and stretch.free[::-1][last - 1]:
         last -= 1
-    rest = text[starts[0] : starts[last]]
-    return starts[last], Kind.UNSURE in kinds[:last] and count_words(rest) > 2 * gap
+    rest = text[len(window.rstrip()) : starts[last]]
+    return starts[last], Kind.UNSURE in kinds[:last] and not _fits(rest, window, source, at_end=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,18 +147,20 @@ class _Stretch:
     free: list[bool]
 
     @classmethod
-    def of(cls, pieces: Sequence[str], kept: Sequence[float]) -> "_Stretch":
+    def of(cls, pieces: Sequence[str], kept: Iterable[float]) -> "_Stretch":
         """Measure pieces from one end of a text inwards; `kept` is what the text keeps without the first n of them."""
-        losses = [max(before - after, 0) for before, after in pairwise(kept)]
-        words = list(map(count_words, pieces))
-        light = [loss <= _FOREIGN * number for loss, number in zip(losses, words, strict=True)]
-        size = lost = passed = 0
-        for place, (loss, number) in enumerate(zip(losses[:-1], words, strict=False), start=1):
+        losses: list[float] = []
+        light: list[bool] = []
+        size, lost, passed = 0, 0.0, 0
+        for piece, (before, after) in zip(pieces[:-1], pairwise(kept), strict=False):
+            loss, number = max(before - after, 0), count_words(piece)
             if loss > max(1, _FOREIGN * number):
                 break
+            losses.append(loss)
+            light.append(loss <= _FOREIGN * number)
             lost, passed = lost + loss, passed + number
             if lost <= _FOREIGN * passed:
-                size = place
+                size = len(losses)
         return cls(size, light[:size], [not loss for loss in losses[:size]])
 
 
@@ -192,7 +204,14 @@ def _announces(piece: str) -> bool:
     return not _is_thought(piece) and (bare.endswith((":", "\uff1a")) or bare != piece.strip())
 
 
-def _gap(source: Source, window: str, *, at_end: bool) -> int:
+def _fits(stretch: str, window: str, source: Source, *, at_end: bool) -> bool:
+    """Return whether a stretch may replace what a `window` of the text lacks of the original's end, or beginning."""
+    lines = "\n" in (stretch.rstrip() if at_end else stretch.lstrip())
+    missing = _missing(source, window, at_end=at_end)
+    return 0 < count_words(stretch) <= 2 * missing and (not lines or "\n" in source.original.strip())
+
+
+def _missing(source: Source, window: str, *, at_end: bool) -> int:
     """Return how many words of the original's beginning, or end, are missing in a window of the text."""
     old, new = ([part[a:b].strip() for a, b in split_words(part)] for part in (plain(source.original), plain(window)))
     runs = changed_runs(old, new)
@@ -212,9 +231,11 @@ def _talks(text: str) -> bool:
 def _kind(piece: str, source: Source, window: str, *, same_line: bool, leading: bool = False) -> Kind:
     """Tell what a piece is, that stands before or after the `window` of the text which keeps the original's words."""
     if not any(map(str.isalnum, piece)):
-        return Kind.SEPARATOR
+        return Kind.RULE if _RULE.fullmatch(piece) else Kind.CONTENT
     text = plain(piece)
     strict, loose = _score(text, source, window, same_line=same_line)
+    if leading and say.ASSENT.match(text):
+        strict, loose = strict + 1, loose + 1
     if _announces(piece):
         strict, loose = strict + 1, loose + 1
     about = {term for term in terms(_without_lists(text)) if term in source.terms or term in terms(window)}
@@ -237,7 +258,11 @@ def _score(text: str, source: Source, window: str, *, same_line: bool = False) -
         loose += weight * bool(found)
         strict += weight * any(not source.knows(word) for word in found)
     label = _LABEL_OF_CHANGES.match(text)
-    signs = bool(say.LABEL.match(text) or (label and say.CHANGE.search(label[1]))) + bool(_ARROW.search(text)) + bool(_APART.fullmatch(text))
+    signs = (
+        bool(say.LABEL.match(text) or (label and say.CHANGE.search(label[1])))
+        + bool(_ARROW.search(text))
+        + bool(_APART.fullmatch(text))
+    )
     signs += 3 * bool(say.ROLE.match(text) and not say.ROLE.search(source.known))
     signs += 2 * source.is_foreign_script(text) + bool(say.NO_CHANGE.search(text))
     signs += bool(say.CHANGE.match(text.lstrip("*_-#([ ")))
@@ -247,7 +272,8 @@ def _score(text: str, source: Source, window: str, *, same_line: bool = False) -
         strict, loose = strict + 1, loose + 1
     words, known = vocabulary(text), vocabulary(window) | source.vocabulary
     foreign = len(words - known) >= 5 and len(known) >= 30 and all(map(terms, words & known))
-    return strict, loose + 2 * foreign
+    closes = bool(say.CLOSING.match(text))
+    return strict + closes, loose + 2 * (foreign or closes)
 
 
 def _without_lists(text: str) -> str:

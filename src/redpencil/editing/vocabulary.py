@@ -23,7 +23,7 @@ RESPONSE: Final = _words(
 )
 """The response itself."""
 TEXT: Final = _words(
-    "version. versions. text. original. originals. оригинал исходн texto testo tekst sentence. sentences. wording grammar spelling typo. typos. phrasing attempt. satz. satzes fassung versuch entwurf "
+    "version. versions. text. the_above. original. originals. оригинал исходн texto testo tekst sentence. sentences. wording grammar spelling typo. typos. phrasing attempt. satz. satzes fassung versuch entwurf "
     "formulierung rechtschreib grammati tippfehler orthograph ortograf frase oración versión versione versão wersj zdani "
     "верси текст предложени cümle metin sürüm zin. teksti mening النص نسخة पाठ teks văn_bản",
     "文本 版本 句子 措辞 语法 文章 文法 表現 修正版 문장 텍스트 문법",
@@ -31,7 +31,7 @@ TEXT: Final = _words(
 """What a response is made of."""
 CHANGE: Final = _words(
     "chang edit. edits. edited. editing. revis correct modif adjust improv updat fixed fixes fixing rephras reword replac clarif polish rewrit rewrote "
-    "altered minor. minimal slight unchanged tweak more_helpful änder geänder verbesser korrig korrektur überarbeit anpass "
+    "altered minor. minimal slight unchanged tweak keeps. more_helpful änder geänder verbesser korrig korrektur überarbeit anpass "
     "angepasst ersetz ergänz bearbeit berichtig unverändert corrig corriz correz corregi corrección amélior remplac inchang "
     "retouch cambi reempla sustit mejor actualiz aggiorn miglior sostitu rivist alterei alterad alteraç melhor mudan mudei "
     "substitu atualiz wijzig gewijzig verbeter gecorrig aangepast vervang vervangen bewerk ongewijzig popraw zmian zmieni edyt "
@@ -57,15 +57,25 @@ THOUGHT: Final = re.compile(
     r"think|thought|reason|analysis|analy[sz]|scratch|reflect|ponder|deliberat|monolog|chain_?of|cot\b|gedanke|überleg|denk"
     r"|réflexion|pensée|raisonn|pensami|razonam|pensier|ragionam|мысл|рассужд|размышл|思考|思路|推理|分析|考え|생각"
 )
-ORIGINAL: Final = re.compile(r"\W*(?:the\s+|my\s+)?(?:original|before|vorher|ursprüng|avant|antes|prima|до\b|исходн|原文|修改前|元の)")
+ORIGINAL: Final = re.compile(
+    r"\W*(?:the\s+|my\s+)?(?:original|before|vorher|ursprüng|avant|antes|prima|до\b|исходн|原文|修改前|元の)"
+)
 """The label of a quotation of the original."""
-ROLE: Final = re.compile(r"\W{0,4}(?:human|user|assistant|system|ai|bot|model|nutzer|benutzer|utilisateur|usuario|用户)\W{0,4}[:：]")
+ROLE: Final = re.compile(
+    r"\W{0,4}(?:human|user|assistant|system|ai|bot|model|nutzer|benutzer|utilisateur|usuario|用户)\W{0,4}[:：]"
+)
 """The label of a turn."""
 ASSENT: Final = re.compile(
     r"\W*(?:sure(?:\s+thing)?|certainly|absolutely|of\s+course|okay|ok|got\s+it|understood|no\s+problem|gerne?|natürlich"
     r"|selbstverständlich|klar|bien\s+sûr|d'accord|claro|por\s+supuesto|certo|certamente|com\s+certeza|natuurlijk|конечно"
     r"|хорошо|当然可以|当然|好的|もちろん(?:です)?|はい|承知しました|네|물론(?:입니다|이죠)?)\W*"
 )
+CLOSING: Final = re.compile(
+    r"\W*(?:please\s+)?(?:(?:i\s+)?hope\s+(?:this|that|it|these)|let\s+me\s+know|feel\s+free|is\s+there\s+anything|if\s+you\b.{0,20}"
+    r"\b(?:need|want|would)|happy\s+to|ich\s+hoffe|bitte\s+sag|lass\s+mich|j'espère|n'hésitez|espero|avísame|spero|fammi|hoop"
+    r"|mam\s+nadzieję|надеюсь|希望|如果您|如有|请告诉|ご不明|お役に立て|도움이)"
+)
+"""The beginning of a closing phrase, of the response or of what the editor says."""
 REFUSAL: Final = re.compile(
     r"\b(?:sorry|i\s+apologi[sz]e|as\s+an\s+ai|(?:can\s?not|can't|unable\s+to|not\s+able\s+to|won't|will\s+not|must\s+decline"
     r"|decline\s+to|refuse\s+to)\b(?=.*\b(?:help|assist|do\s+that|comply|provide|fulfil|request|edit|tell|support|continue|answer))"

@@ -19,7 +19,9 @@ _PIPES: Final = re.compile(r"<[|\uff5c][^<>|\uff5c\n]{1,60}[|\uff5c]>")
 _CONTROL: Final = re.compile(r"inst|sys|eos|bos|eot|end|pad|sep|cls|unk|stop|done|turn|text|mask")
 _VOID: Final = frozenset(("br", "hr", "img", "input", "meta", "link", "p", "li"))
 """HTML that needs no closing tag."""
-_SPEAKER: Final = re.compile(r"\s*(?:assistant|model|user|human|system|bot|final|analysis|commentary)[ \t]*(?:\n|:|$)", re.IGNORECASE)
+_SPEAKER: Final = re.compile(
+    r"\s*(?:assistant|model|user|human|system|bot|final|analysis|commentary)[ \t]*(?:\n|:|$)", re.IGNORECASE
+)
 _OTHERS: Final = re.compile(r"\b(?:user|human|system)\b", re.IGNORECASE)
 _FENCED: Final = re.compile(r"^(`{3,}|~{3,})[^\n`]*\n(.*?)\n?^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
 _FENCE_LINE: Final = re.compile(r"\s*(?:`{3,}|~{3,})[^\n`]*\n")
@@ -97,7 +99,7 @@ def _without_separators(text: str, source: Source) -> str:
 
 
 def _is_end(mark: str) -> bool:
-    return "end" in mark.casefold()
+    return "end" in mark.casefold() or "/" in mark
 
 
 def _blocks(text: str, source: Source) -> Iterator[tuple[re.Match[str], re.Match[str]]]:
@@ -147,7 +149,9 @@ def _without_blocks(text: str, source: Source) -> str:
 def _without_opened_thought(text: str, source: Source) -> str:
     """Take off a thought of which there is the end only, as the chat template opened it, or the beginning only."""
     known = _names(source.original)
-    marks = [mark for mark in _MARK.finditer(text) if _name(mark[0]) not in known and say.THOUGHT.search(_name(mark[0]))]
+    marks = [
+        mark for mark in _MARK.finditer(text) if _name(mark[0]) not in known and say.THOUGHT.search(_name(mark[0]))
+    ]
     if not marks:
         return text
     mark = marks[0]
