@@ -56,7 +56,10 @@ def edit(
         ),
     ] = None,
     min_kept: Annotated[
-        float, option("SHARE", "Ask once more for an edit that keeps a smaller share of the words, or is uncertain.", min=0, max=1)
+        float,
+        option(
+            "SHARE", "Ask once more for an edit that keeps a smaller share of the words, or is uncertain.", min=0, max=1
+        ),
     ] = 0.5,
     *,
     options: JobOptions,

@@ -1,10 +1,10 @@
 """Extract the edited response from an editor's answer, and classify the outcome.
 
-What an answer is follows from its relation to the original, by alignment: the response is the part of it that keeps what
-the whole keeps. Wrapping (`editing/wrapping.py`) and remarks (`editing/remarks.py`) around that part are taken off; its
-white space is the original's. An answer that is the original, or the original with some words changed inside, is never
-shortened. An answer that keeps almost nothing of a response of some length is no edit of it. What cannot be decided is
-uncertain.
+What an answer is follows from its relation to the original, by alignment: the response is the part of it that keeps
+what the whole keeps. Wrapping (`editing/wrapping.py`) and remarks (`editing/remarks.py`) around that part are taken
+off; its white space is the original's. An answer that is the original, or the original with some words changed inside,
+is never shortened. An answer that keeps almost nothing of a response of some length is no edit of it. What cannot be
+decided is uncertain.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,10 @@ from redpencil.records import EditOutcome
 
 _ROUNDS: Final = 6
 """Layers of wrapping and remarks around a response."""
-_REFUSAL_KEEPS: Final = 0.4
-"""A text with words of a refusal that keeps a smaller share of the original's words is one."""
+_LITTLE: Final = 0.4
+"""A text that keeps a smaller share of the original's words may be a refusal, or talk about the response."""
+_GLANCE: Final = 500
+"""Characters that show what such a text is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +88,24 @@ def _extract(text: str, source: Source) -> _Found:
 
 
 def _outcome(found: _Found, source: Source) -> EditOutcome:
-    text = plain(found.text)
-    if not any(map(str.isalnum, text)) and not source.kept(found.text):
+    if not any(map(str.isalnum, found.text)) and not source.kept(found.text):
         return EditOutcome.EMPTY
     if source.is_same(found.text):
         return EditOutcome.UNCERTAIN if found.doubt else EditOutcome.UNCHANGED
-    little = source.kept(found.text) < _REFUSAL_KEEPS * source.words
-    if little and say.REFUSAL.search(text) and not say.REFUSAL.search(source.known):
-        return EditOutcome.REFUSED
-    about_it = is_remark(found.text, source)
-    unlike = about_it or source.is_no_edit(found.text)
-    if little and about_it and text.endswith((":", "\uff1a")):
-        return EditOutcome.EMPTY
-    if little and (unlike or not terms(text) & source.terms) and say.NO_CHANGE.search(text):
-        return EditOutcome.UNCHANGED
-    doubtful = found.doubt or (little and unlike) or source.is_foreign_script(found.text)
+    if source.kept(found.text) < _LITTLE * source.words and (outcome := _without_edit(found.text, source)):
+        return outcome
+    doubtful = found.doubt or source.is_foreign_script(found.text)
     return EditOutcome.UNCERTAIN if doubtful else EditOutcome.EDITED
+
+
+def _without_edit(text: str, source: Source) -> EditOutcome | None:
+    """Tell what a text is that keeps little of the original; None if it may be an edit of it."""
+    text = plain(text)
+    if say.REFUSAL.search(text, 0, _GLANCE) and not say.REFUSAL.search(plain(source.original[:_GLANCE])):
+        return EditOutcome.REFUSED
+    remark, no_edit = is_remark(text[:_GLANCE], source), source.is_no_edit(text)
+    if remark and text.endswith((":", "\uff1a")):
+        return EditOutcome.EMPTY
+    if (remark or no_edit or not terms(text) & source.terms) and say.NO_CHANGE.search(text, 0, _GLANCE):
+        return EditOutcome.UNCHANGED
+    return EditOutcome.UNCERTAIN if remark or no_edit else None

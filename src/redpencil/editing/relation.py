@@ -6,6 +6,7 @@ from functools import cached_property, lru_cache
 from typing import Final
 
 from redpencil.alignment.words import kept_share, split_words
+from redpencil.editing.vocabulary import COMMON
 
 _KEEPS_LITTLE: Final = 0.3
 _UNRELATED: Final = 0.1
@@ -16,13 +17,6 @@ _FEW_WORDS, _MANY_WORDS = 8, 20
 On 4,119 real human edits (QA-Feedback, JFLEG) with 8 words and more, none that keeps less than .3 of the words shares
 less than .1 of its terms with prompt and original, as a text about something else does in 9 of 10 cases.
 """
-_COMMON: Final = frozenset(
-    "that this with from have they their there these those which were been being into will would could should about after "
-    "also because before more most only other over some such than then them very what when where while your than just "
-    "here like make made does each both many much must even not und der die das nicht auch eine einer einen sind wird "
-    "werden haben oder aber dass mit f\u00fcr les des une dans pour avec est sont pas que qui plus los las una con por para del "
-    "sono della delle nella non che per".split()
-)
 
 
 @dataclass(frozen=True)
@@ -136,7 +130,7 @@ def terms(text: str) -> frozenset[str]:
             before = word
             continue
         before = ""
-        if word.isdigit() or (len(word) >= 4 and word[0].isalnum() and word not in _COMMON):
+        if word.isdigit() or (len(word) >= 4 and word[0].isalnum() and word not in COMMON):
             found.add(word[:5])
     return frozenset(found)
 

@@ -1,9 +1,9 @@
 """What an editor says before and after the response: announcements, reasoning, remarks on the edit.
 
-A stretch at the beginning or the end that keeps next to nothing of the original, where the rest keeps all that the whole
-keeps, is either said about the response or added to it. It is a remark if its words talk about a response and its
+A stretch at the beginning or the end that keeps next to nothing of the original, where the rest keeps all that the
+whole keeps, is either said about the response or added to it. It is a remark if its words talk about a response and its
 change, or if its script is another one; an addition if it is about what prompt and original are about. What is neither
-is left, and the text is uncertain. A stretch as long as what the edit drops there is its replacement, so not looked at.
+is left, and the text is uncertain. A stretch that may replace what the edit drops at that end is never taken off.
 """
 
 import enum
@@ -20,19 +20,22 @@ from redpencil.editing.relation import Source, count_words, plain, terms, vocabu
 
 _FOREIGN: Final = 0.25
 """Largest share of its words that a stretch may keep of the original on its own."""
+_GLANCE: Final = 500
+"""Characters of a text that show how it begins or ends."""
 _MUCH: Final = 0.6
 """Share of what a text keeps that each of two copies keeps."""
 _ENOUGH: Final = 8
 """Words of an original of which two copies can be told."""
 _ENDS: Final = re.compile(
-    r"[.!?\u2026]+[\"'\u201d\u2019\u00bb)\]*_]*(?=\s)|[\u3002\uff01\uff1f]+[\u201d\u300d\u300f\uff09)*]*|\n"
-    r"|(?<=\s)(?=[(\[\uff08][^()\[\]\uff08\uff09]*[)\]\uff09]\s*\Z)"
+    r"(?<![.!?\u2026])[.!?\u2026]++[\"'\u201d\u2019\u00bb)\]*_]*+(?=\s)|[\u3002\uff01\uff1f]++[\u201d\u300d\u300f\uff09)*]*|\n"
+    r"|(?<=\s)(?=[(\[\uff08][^()\[\]\uff08\uff09]{1,400}[)\]\uff09]\s*\Z)"
 )
 _LABEL_ENDS: Final = re.compile(_ENDS.pattern + r"|:\**(?=\s)|\uff1a\**")
 _RULE: Final = re.compile(r"\s*(?:[-*_=\u2014]\s?){3,}\s*(?:\n|\Z)")
 _BULLET: Final = re.compile(r"\s*(?:[-*+\u2022]|\d+[.)])\s")
 _LABEL_OF_CHANGES: Final = re.compile(r"\W*([^:\uff1a]{1,60})[:\uff1a]")
 _QUOTED: Final = re.compile(r"\"[^\"]*\"|\u201c[^\u201d]*\u201d")
+_SPACE: Final = re.compile(r"\s*")
 _ARROW: Final = re.compile(r"->|\u2192|\u21d2|=>")
 _APART: Final = re.compile(r"\s*(?:[(\[\uff08].*[)\]\uff09]|[*_]+[^*_]+[*_]+)\s*", re.DOTALL)
 
@@ -71,18 +74,20 @@ def _without_quotation(text: str, source: Source) -> tuple[str, bool]:
     """Of two copies of the original take the one that is not labelled so; without such a label it is doubtful."""
     total = source.kept(text)
     cuts = [match.end() for match in re.finditer(r"\n", text)]
-    if say.ORIGINAL.match(plain(text)) and not say.ORIGINAL.match(plain(source.original)):
+    if say.ORIGINAL.match(plain(text[:_GLANCE])) and not say.ORIGINAL.match(plain(source.original[:_GLANCE])):
         labels = (cut for cut in cuts if is_remark(_pieces(text[cut:], _LABEL_ENDS)[0], source))
         return text[next(labels, 0) :], False
     if 2 * total < source.words or source.words < _ENOUGH or count_words(text) < 1.2 * total:
         return text, False
     # The first half keeps more with every line, the second less.
-    near = bisect_left(cuts, 0, key=lambda cut: source.kept(text[:cut]) - source.kept(text[cut:]))
+    near = bisect_left(cuts, 0, key=lambda cut: round(source.kept(text[:cut]) - source.kept(text[cut:])))
     halves = [(min(source.kept(text[:cut]), source.kept(text[cut:])), cut) for cut in cuts[max(near - 1, 0) : near + 1]]
     least, cut = max(halves, default=(0.0, 0))
     if least < _MUCH * total:
         return text, False
-    labelled = any(say.ORIGINAL.match(plain(half)) for half in (text[cut:], text[:cut].rstrip().rpartition("\n")[2]))
+    labelled = any(
+        say.ORIGINAL.match(plain(half)) for half in (text[cut : cut + _GLANCE], text[:cut].rstrip().rpartition("\n")[2])
+    )
     return (text[:cut].rstrip(), False) if labelled else (text, True)
 
 
@@ -92,7 +97,7 @@ def _before(text: str, source: Source) -> tuple[int, bool]:
     starts = list(accumulate(map(len, pieces), initial=0))
     stretch = _Stretch.of(pieces, (source.kept(text[start:]) for start in starts))
     window = text[starts[stretch.size] :]
-    if _talks(source.original) and _fits(text[: starts[stretch.size]], window, source, at_end=False):
+    if _talks(source.original[:_GLANCE]) and _fits(text[: starts[stretch.size]], window, source, at_end=False):
         return 0, False
     kinds = [
         _kind(piece, source, window, same_line=not _ends_line(piece), leading=True) if light else Kind.CONTENT
@@ -117,7 +122,7 @@ def _after(text: str, source: Source) -> tuple[int, bool]:
     first = len(pieces) - stretch.size
     starts = ends[::-1][first:]
     window, dropped = text[: starts[0]], text[starts[0] :]
-    if not dropped or (_talks(source.original) and _fits(dropped, window, source, at_end=True)):
+    if not dropped or (_talks(source.original[-_GLANCE:]) and _fits(dropped, window, source, at_end=True)):
         return len(text), False
     kinds: list[Kind] = []
     for piece, start, light in zip(pieces[first:], starts, stretch.light[::-1], strict=False):
@@ -173,8 +178,7 @@ def _goes_on(before: str, piece: str, original: str) -> bool:
 
 def _pieces(text: str, ends: re.Pattern[str]) -> list[str]:
     """Cut a text into sentences and lines, with the white space after each."""
-    places = (match.end() for match in ends.finditer(text))
-    places = sorted({len(text) - len(text[place:].lstrip()) for place in places})
+    places = sorted({_SPACE.match(text, match.end()).end() for match in ends.finditer(text)})  # type: ignore[union-attr]
     return [text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True) if start < end]
 
 

@@ -1,7 +1,7 @@
 """Marks around the response in an answer: control tokens as text, tagged blocks, code fences, quotation marks.
 
-A mark that the original has too is text. Of the others only those count that stand where a mark stands: at an end of the
-answer, or around a block. Which block is the response is decided by what it keeps of the original.
+A mark that the original has too is text. Of the others only those count that stand where a mark stands: at an end of
+the answer, or around a block. Which block is the response is decided by what it keeps of the original.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from redpencil.editing import vocabulary as say
-from redpencil.editing.relation import Source, count_words, plain
+from redpencil.editing.relation import Source, count_words
 
 _MARK: Final = re.compile(
     r"<[|\uff5c][^<>|\uff5c\n]{1,60}[|\uff5c]>|<</?[A-Z]+>>|</?[^\W\d][\w:.\u2581-]{0,40}(?:\s[^<>\n]{0,60})?/?>"
@@ -140,9 +140,13 @@ def _without_blocks(text: str, source: Source) -> str:
             or (own and say.RESPONSE.match(_name(opening[0]).rpartition("_")[2]) and in_it >= out_of_it)
         ):
             return _without_blocks(inside, source)
-        elif not before.strip() and _name(opening[0]) not in _VOID and total - out_of_it <= _MUCH * count_words(inside):
-            if out_of_it > in_it:
-                return _without_blocks(outside, source)
+        elif (
+            not before.strip()
+            and _name(opening[0]) not in _VOID
+            and out_of_it > in_it
+            and total - out_of_it <= _MUCH * count_words(inside)
+        ):
+            return _without_blocks(outside, source)
     return _without_opened_thought(text, source)
 
 
@@ -164,7 +168,7 @@ def _without_opened_thought(text: str, source: Source) -> str:
 
 
 def _without_marks_at_the_ends(text: str, source: Source) -> str:
-    """Take off control tokens before and after the text, such as `</s>` and `[/INST]`, unless the original has marks."""
+    """Take off control tokens before and after the text, such as `</s>`, unless the original has marks there."""
     original, known = source.original.strip(), _names(source.original)
     marks = list(_MARK.finditer(original))
     begins, ends = bool(marks) and marks[0].start() == 0, bool(marks) and marks[-1].end() == len(original)
@@ -186,9 +190,7 @@ def _mark_at(text: str, *, at_end: bool) -> re.Match[str] | None:
     """Return the mark with which a text begins or ends."""
     if not at_end:
         return _MARK.match(text)
-    last = None
-    for last in _MARK.finditer(text):
-        pass
+    last = next(reversed(list(_MARK.finditer(text))), None)
     return last if last and last.end() == len(text) else None
 
 
