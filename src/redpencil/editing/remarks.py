@@ -277,7 +277,7 @@ def _score(text: str, source: Source, window: str, *, same_line: bool = False) -
     words, known = vocabulary(text), vocabulary(window) | source.vocabulary
     foreign = len(words - known) >= 5 and len(known) >= 30 and all(map(terms, words & known))
     closes = bool(say.CLOSING.match(text))
-    return strict + closes, loose + 2 * (foreign or closes)
+    return strict, loose + 2 * (foreign or closes)
 
 
 def _without_lists(text: str) -> str:

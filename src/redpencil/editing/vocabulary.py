@@ -133,6 +133,7 @@ NO_CHANGE: Final = re.compile(
 COMMON: Final = frozenset(
     re.findall(
         r"\w+",
+        "every everyone everybody everything some someone somebody something none nobody nothing anybody anything "
         "that this with from have they their there these those which were been being into will would could should "
         "about after also because before more most only other over some such than then them very what when where "
         "while your than just here like make made does each both many much must even nicht auch eine einer einen "
