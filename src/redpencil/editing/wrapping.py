@@ -52,7 +52,7 @@ def without_wrapping(text: str, source: Source) -> str:
     """
     text = _without_separators(text, source)
     text = _without_blocks(text, source)
-    text = _without_marks_at_the_ends(text.strip(), source)
+    text = without_marks_at_the_ends(text.strip(), source)
     text = _without_fence(text.strip(), source)
     return _without_quotes(text.strip(), source.original.strip())
 
@@ -167,7 +167,7 @@ def _without_opened_thought(text: str, source: Source) -> str:
     return text
 
 
-def _without_marks_at_the_ends(text: str, source: Source) -> str:
+def without_marks_at_the_ends(text: str, source: Source) -> str:
     """Take off control tokens before and after the text, such as `</s>`, unless the original has marks there."""
     original, known = source.original.strip(), _names(source.original)
     marks = list(_MARK.finditer(original))
