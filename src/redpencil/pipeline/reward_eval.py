@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from redpencil.config import AlignConfig
-from redpencil.errors import RedpencilError
+from redpencil.errors import RedpencilError, naming
+from redpencil.evaluation.reward_bench_2 import AnswerPair
 from redpencil.evaluation.reward_eval import (
     ModelEvals,
     RewardEval,
@@ -25,12 +26,13 @@ from redpencil.evaluation.reward_eval import (
     labelled_tokens,
     summarise_test,
 )
+from redpencil.formats.rewardbench import ANSWERS
 from redpencil.models.checkpoints import RewardModel
 from redpencil.models.codec import Codec
 from redpencil.records import Comparison, Edit, Pair
 from redpencil.runs import Progress, no_progress
 from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits
-from redpencil.training.scoring import BATCH_SIZE, score_ids, score_tokens
+from redpencil.training.scoring import BATCH_SIZE, check_finite, score_ids, score_tokens
 
 EXAMPLES: Final = 5
 SUBSET: Final = "subset"
@@ -77,10 +79,11 @@ def examine(
         readings: dict[str, RewardEval] = {}
         rows = 2 * sum(len(one.pairs) for one in sets)
         done, total = number * rows, len(models) * rows
-        for one in sets:
+        for one, source in zip(sets, held, strict=True):
             scores = score_pairs(one.pairs, loaded, partial(_step, progress, done, total, name))
-            _check_finite(scores, loaded, one.name)
-            readings[one.name] = evaluate_rewards(one, scores, examples=examples)
+            check_finite(loaded, [*scores.chosen, *scores.rejected], f"a response of {one.name}")
+            with naming(source.file or Path(one.name)):
+                readings[one.name] = evaluate_rewards(one, scores, examples=examples)
             done += 2 * len(one.pairs)
         evaluated[name] = ModelEvals(loaded.card.level, loaded.card.trained_on, readings)
     return RewardEvals(evaluated, tests)
@@ -125,8 +128,18 @@ def _encoded(held: Held, codec: Codec, config: AlignConfig) -> TestSet:
         return TestSet(held.name, "pairs", [row for row in held.rows if isinstance(row, Pair)])
     rows = {str(n): row for n, row in enumerate(held.rows) if isinstance(row, Comparison)}
     pairs, counted = pairs_of_comparisons((replace(row, id=n) for n, row in rows.items()), codec, config)
-    subsets = [str(rows[pair.id].meta.get(SUBSET, "")) for pair in pairs] if held.kind == "rewardbench" else []
-    return TestSet(held.name, held.kind, pairs, subsets=subsets, skipped=Counter(counted))
+    if held.kind != "rewardbench":
+        return TestSet(held.name, held.kind, pairs, skipped=Counter(counted))
+    metas = [rows[pair.id].meta for pair in pairs]
+    subsets = [str(meta.get(SUBSET, "")) for meta in metas]
+    if not any(ANSWERS in meta for meta in metas):
+        return TestSet(held.name, held.kind, pairs, subsets=subsets, skipped=Counter(counted))
+    names = [rows[pair.id].id.rpartition("-")[0] for pair in pairs]
+    answers = [
+        AnswerPair(row=name, subset=subset, **meta[ANSWERS])
+        for name, subset, meta in zip(names, subsets, metas, strict=True)
+    ]
+    return TestSet(held.name, held.kind, pairs, answers=answers, skipped=Counter(counted))
 
 
 def _labels(edits: Sequence[Edit], pairs: Sequence[Pair], codec: Codec) -> list[npt.NDArray[np.bool_] | None]:
@@ -154,7 +167,7 @@ def score_pairs(pairs: Sequence[Pair], loaded: RewardModel, progress: Callable[[
     share = len(keys) / max(len(distinct), 1)
     for start in range(0, len(distinct), BATCH_SIZE):
         part = distinct[start : start + BATCH_SIZE]
-        for key, (reward, row) in zip(part, _score(part, loaded), strict=True):
+        for key, (reward, row) in zip(part, score_rows(part, loaded), strict=True):
             rewards[place[key]], tokens[place[key]] = reward, row
         if progress is not None:
             progress(round((start + len(part)) * share))
@@ -165,19 +178,10 @@ def score_pairs(pairs: Sequence[Pair], loaded: RewardModel, progress: Callable[[
     return Scores(rewards[chosen], rewards[rejected], [tokens[i] for i in chosen], [tokens[i] for i in rejected])
 
 
-def _score(rows: Sequence[tuple[Sequence[int], Sequence[int]]], reward: RewardModel) -> list[tuple[float, Floats]]:
+def score_rows(rows: Sequence[tuple[Sequence[int], Sequence[int]]], reward: RewardModel) -> list[tuple[float, Floats]]:
     """The reward of each response and those of its tokens, of which a sequence model gives none."""
     prompts, responses = [row[0] for row in rows], [row[1] for row in rows]
     if reward.card.level == "sequence":
         return [(score, np.zeros(0)) for score in score_ids(reward, prompts, responses)]
     scored = score_tokens(reward.model, prompts, responses)
     return [(float(row.mean()) if len(row) else 0.0, row.double().numpy()) for row in scored]
-
-
-def _check_finite(scores: Scores, loaded: RewardModel, test: str) -> None:
-    if not (np.isfinite(scores.chosen).all() and np.isfinite(scores.rejected).all()):
-        raise RedpencilError(
-            f"the model gives responses of {test} rewards that are no finite numbers",
-            file=loaded.model.name,
-            hint="train it again, more slowly, or leave it out",
-        )
