@@ -35,7 +35,8 @@ TEXT: Final = _words(
 CHANGE: Final = _words(
     "chang edit. edits. edited. editing. revis correct modif adjust improv updat fixed fixes fixing rephras "
     "reword replac clarif polish rewrit rewrote "
-    "altered minor. minimal slight unchanged tweak keeps. removed. more_helpful änder geänder verbesser korrig korrektur "
+    "altered minor. minimal slight unchanged tweak keeps. removed. more_helpful änder geänder "
+    "verbesser korrig korrektur "
     "überarbeit anpass "
     "angepasst ersetz ergänz bearbeit berichtig unverändert corrig corriz correz corregi corrección amélior "
     "remplac inchang "

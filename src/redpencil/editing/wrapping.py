@@ -19,6 +19,8 @@ _PIPES: Final = re.compile(r"<[|\uff5c][^<>|\uff5c\n]{1,60}[|\uff5c]>")
 _CONTROL: Final = re.compile(r"inst|sys|eos|bos|eot|end|pad|sep|cls|unk|stop|done|turn|text|mask")
 _VOID: Final = frozenset(("br", "hr", "img", "input", "meta", "link", "p", "li"))
 """HTML that needs no closing tag."""
+_HEADER: Final = re.compile(rf"({_PIPES.pattern})\s*\w+\s*\Z")
+"""The name of a speaker behind a control token, at the end of an answer: the beginning of an empty turn."""
 _SPEAKER: Final = re.compile(
     r"\s*(?:assistant|model|user|human|system|bot|final|analysis|commentary)[ \t]*(?:\n|:|$)", re.IGNORECASE
 )
@@ -176,7 +178,7 @@ def without_marks_at_the_ends(text: str, source: Source) -> str:
         before = text[: mark.start()]
         if not before.strip() or not _is_stray(mark[0], before, at_end=True):
             break
-        text = before.rstrip()
+        text = _HEADER.sub(r"\1", before.rstrip())
     while not begins and (mark := _mark_at(text, at_end=False)) and _name(mark[0]) not in known:
         after = text[mark.end() :]
         if not after.strip() or not _is_stray(mark[0], after, at_end=False):
@@ -209,7 +211,12 @@ def _is_stray(mark: str, rest: str, *, at_end: bool) -> bool:
         return False
     if not at_end:
         return not _is_closing(mark) or bool(_CONTROL.search(name)) or name == "s"
-    return not rest[-1:].isspace() or rest.rstrip().endswith((".", "!", "?", "\u2026", "\u3002", '"', ")", ">"))
+    own_line = rest.rstrip(" \t").endswith("\n") and bool(_CONTROL.search(name))
+    return (
+        own_line
+        or not rest[-1:].isspace()
+        or rest.rstrip().endswith((".", "!", "?", "\u2026", "\u3002", '"', ")", ">"))
+    )
 
 
 def _without_fence(text: str, source: Source) -> str:
