@@ -30,7 +30,7 @@ _ENDS: Final = re.compile(
     r"(?<![.!?\u2026])[.!?\u2026]++[\"'\u201d\u2019\u00bb)\]*_]*+(?=\s)|[\u3002\uff01\uff1f]++[\u201d\u300d\u300f\uff09)*]*|\n"
     r"|(?<=\s)(?=[(\[\uff08][^()\[\]\uff08\uff09]{1,400}[)\]\uff09]\s*\Z)"
 )
-_LABEL_ENDS: Final = re.compile(_ENDS.pattern + r"|:\**(?=\s)|\uff1a\**")
+_LABEL_ENDS: Final = re.compile(_ENDS.pattern + r"|:\**(?=\s)|\uff1a\**|\s[-\u2013\u2014](?=\s)")
 _RULE: Final = re.compile(r"\s*(?:[-*_=\u2014]\s?){3,}\s*(?:\n|\Z)")
 _BULLET: Final = re.compile(r"\s*(?:[-*+\u2022]|\d+[.)])\s")
 _LABEL_OF_CHANGES: Final = re.compile(r"\W*([^:\uff1a]{1,60})[:\uff1a]")
@@ -238,12 +238,14 @@ def _kind(piece: str, source: Source, window: str, *, same_line: bool, leading: 
         return Kind.RULE if _RULE.fullmatch(piece) else Kind.CONTENT
     text = plain(piece)
     strict, loose = _score(text, source, window, same_line=same_line)
-    if leading and say.ASSENT.match(text):
-        strict, loose = strict + 1, loose + 1
+    if leading and say.ASSENT.match(text) and not say.ASSENT.match(plain(source.original[:_GLANCE])):
+        if say.ASSENT.fullmatch(text):
+            return Kind.REMARK
+        strict, loose = strict + 1, loose + 2
     if _announces(piece):
         strict, loose = strict + 1, loose + 1
     about = {term for term in terms(_without_lists(text)) if term in source.terms or term in terms(window)}
-    if (leading and _is_thought(piece)) or (leading and say.ASSENT.fullmatch(text) and not same_line):
+    if leading and _is_thought(piece):
         return Kind.REMARK
     if strict >= 3 or (strict == 2 and not about):
         return Kind.REMARK
@@ -257,10 +259,15 @@ def _kind(piece: str, source: Source, window: str, *, same_line: bool, leading: 
 def _score(text: str, source: Source, window: str, *, same_line: bool = False) -> tuple[int, int]:
     """Count the signs of a remark: without and with those that prompt and original have themselves."""
     strict = loose = 0
+    new: set[re.Pattern[str]] = set()
     for pattern, weight in ((say.RESPONSE, 2), (say.TEXT, 1), (say.CHANGE, 1), (say.SELF, 1)):
         found = pattern.findall(_QUOTED.sub(" ", text))
         loose += weight * bool(found)
-        strict += weight * any(not source.knows(word) for word in found)
+        if any(not source.knows(word) for word in found):
+            new.add(pattern)
+            strict += weight
+    if not same_line and {say.SELF, say.CHANGE} <= new:  # "I changed the name", where nobody has said "I"
+        strict += 1
     label = _LABEL_OF_CHANGES.match(text)
     signs = (
         bool(say.LABEL.match(text) or (label and say.CHANGE.search(label[1])))

@@ -78,7 +78,7 @@ ORIGINAL: Final = re.compile(
 )
 """The label of a quotation of the original."""
 ROLE: Final = re.compile(
-    r"\W{0,4}(?:human|user|assistant|system|ai|bot|model|nutzer|benutzer|utilisateur|usuario|用户)\W{0,4}[:：]"
+    r"\W{0,4}(?:question|instruction|prompt|input|human|user|assistant|system|ai|bot|model|nutzer|benutzer|utilisateur|usuario|用户)\W{0,4}[:：]"
 )
 """The label of a turn."""
 ASSENT: Final = re.compile(

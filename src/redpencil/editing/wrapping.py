@@ -4,6 +4,7 @@ A mark that the original has too is text. Of the others only those count that st
 the answer, or around a block. Which block is the response is decided by what it keeps of the original.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -36,6 +37,8 @@ _QUOTES: Final = (
     ("\u00ab", "\u00bb"),
     ("\u300c", "\u300d"),
     ("\u300e", "\u300f"),
+    ("\u2018", "\u2019"),
+    ("'", "'"),
     ("`", "`"),
     ("**", "**"),
 )
@@ -56,7 +59,8 @@ def without_wrapping(text: str, source: Source) -> str:
     text = _without_blocks(text, source)
     text = without_marks_at_the_ends(text.strip(), source)
     text = _without_fence(text.strip(), source)
-    return _without_quotes(text.strip(), source.original.strip())
+    text = _without_object(text.strip(), source)
+    return _without_quotes(text, source.original.strip())
 
 
 def _names(text: str) -> set[str]:
@@ -243,6 +247,18 @@ def _without_fence(text: str, source: Source) -> str:
     if not blocks and _FENCE_LINE.match(text) and text.count("```") + text.count("~~~") == 1:
         return _FENCE_LINE.sub("", text, count=1)
     return text
+
+
+def _without_object(text: str, source: Source) -> str:
+    """Of a JSON object around the response take the string that keeps most of what it keeps."""
+    if not text.startswith("{") or source.original.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        values = json.loads(text).values()
+    except ValueError:
+        return text
+    best = max((value for value in values if isinstance(value, str)), key=source.kept, default="")
+    return best.strip() if source.kept(best) >= _MOST * source.kept(text) > 0 else text
 
 
 def _without_quotes(text: str, original: str) -> str:
