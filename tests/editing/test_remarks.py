@@ -29,6 +29,9 @@ SOURCE = Source(OLD, ASKED)
         "I have gone over the text and fixed what was wrong.\n\n",
         f"Original: {OLD}\n\nRevised: ",
         "Assistant: ",
+        "Sure. ",
+        "\u597d\u7684\uff01",
+        "Revised response - ",
         "Bien s\u00fbr, voici :\n\n",
     ],
 )
@@ -52,6 +55,8 @@ def test_what_is_said_before(said: str) -> None:
         "\n\n\u6700\u5c0f\u9650\u306e\u5909\u66f4\u306b\u3068\u3069\u3081\u307e\u3057\u305f\u3002",
         "\n\n\u042f \u0432\u043d\u0451\u0441 \u043c\u0438\u043d"
         "\u0438\u043c\u0430\u043b\u044c\u043d\u044b\u0435 \u0438\u0437\u043c\u0435\u043d\u0435\u043d\u0438\u044f.",
+        "\n\nIch habe den Namen der Hauptstadt korrigiert.",
+        "\n\nQuestion: What is the capital of Peru?\n\nResponse: Lima.",
         "\n\nHuman: Thanks!\n\nAssistant: You are welcome.",
     ],
 )
@@ -82,6 +87,7 @@ def test_what_goes_on_with_the_content_is_an_addition(text: str) -> None:
         f"{NEW}\n\nLet me know if you have other questions.",
         f"{NEW}\n\nNimebadilisha neno moja tu.",
         f"{NEW}\n\nConfidence: 95%",
+        f"Sure, here you go! {NEW}",
         f"Ecco a te:\n\n{NEW}",
         f"Hili hapa:\n\n{NEW}",
         f"{OLD}\n\n{NEW}",

@@ -47,6 +47,8 @@ BAR, UNDER = "\uff5c", "\u2581"
         f"Here:\n\n```\n{NEW}\n```\n\nIt is better now.",
         f"\u201e{NEW}\u201c",
         f"**{NEW}**",
+        f"'{NEW}'",
+        f'{{"response": "{NEW}", "explanation": "Sydney is wrong."}}',
     ],
 )
 def test_marks_of_any_name_around_the_response_are_taken_off(answer: str) -> None:

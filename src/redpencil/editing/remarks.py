@@ -125,16 +125,20 @@ def _after(text: str, source: Source) -> tuple[int, bool]:
     if not dropped or (_talks(source.original[-_GLANCE:]) and _fits(dropped, window, source, at_end=True)):
         return len(text), False
     kinds: list[Kind] = []
+    suspect = False  # a remark that shares a word or two with what the edit dropped
     for piece, start, light in zip(pieces[first:], starts, stretch.light[::-1], strict=False):
         same_line = _goes_on(text[:start], piece, source.original)
-        kind = _kind(piece, source, window, same_line=same_line) if light else Kind.CONTENT
+        kind = _kind(piece, source, window, same_line=same_line)
+        suspect |= kind is Kind.REMARK and not light
+        kind = kind if light else Kind.CONTENT
         kinds.append(Kind.UNSURE if kind is Kind.CONTENT and Kind.RULE in kinds else kind)
     last = kinds.index(Kind.REMARK) if Kind.REMARK in kinds else len(kinds)
     beside = {Kind.UNSURE} if _RULE.fullmatch(source.original.strip().rpartition("\n")[2]) else {Kind.UNSURE, Kind.RULE}
     while 0 < last < len(kinds) and kinds[last - 1] in beside and stretch.free[::-1][last - 1]:
         last -= 1
     rest = text[len(window.rstrip()) : starts[last]]
-    return starts[last], Kind.UNSURE in kinds[:last] and not _fits(rest, window, source, at_end=True)
+    unsure = Kind.UNSURE in kinds[:last] and not _fits(rest, window, source, at_end=True)
+    return starts[last], unsure or (suspect and last == len(kinds))
 
 
 @dataclass(frozen=True, slots=True)
