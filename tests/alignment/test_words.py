@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.alignment import words as words_module
-from redpencil.alignment.words import Block, diff_words, kept_share, split_words
+from redpencil.alignment.words import Block, diff_visible, diff_words, kept_share, same_words, split_words
 
 FIGURE_5 = (
     "It is better to have had a flame and lost it, than never to have been burned at all.",
@@ -356,3 +356,72 @@ def test_human_edits_find_human_error_spans() -> None:
             labelled_words += labelled
     # .929 measured; .910 without joining. F1 = 2 * hits / (changed + labelled).
     assert 2 * hits / (changed_words + labelled_words) > 0.925
+
+
+def visible(original: str, edited: str) -> list[tuple[str, str, str]]:
+    return [(b.kind, original[slice(*b.original)], edited[slice(*b.edited)]) for b in diff_visible(original, edited)]
+
+
+def test_white_space_is_apart_from_the_words() -> None:
+    assert visible("Hello  world is big.", "Hello world is small.") == [
+        ("equal", "Hello", "Hello"),
+        ("space", "  ", " "),
+        ("equal", "world is", "world is"),
+        ("replace", " big", " small"),
+        ("equal", ".", "."),
+    ]
+    # a new opener puts a space before the old first word, and appended text comes before white space at the end
+    assert visible("the cat\n", "see , the cat now ") == [
+        ("insert", "", "see ,"),
+        ("space", "", " "),
+        ("equal", "the cat", "the cat"),
+        ("insert", "", " now"),
+        ("space", "\n", " "),
+    ]
+    assert visible(" \n", "") == [("space", " \n", "")]
+    assert visible("", "") == []
+
+
+def test_words_of_a_text_spaced_anew_are_found_behind_a_new_sentence() -> None:
+    sentences = [f"The {name} is , as all know , a word ." for name in ("cat", "dog", "bird", "fox")]
+    original = " ".join(sentences)
+    edited = "\n".join([*sentences[:2], "Nobody , not one , is here .", *sentences[2:]]).replace(" ", "  ")
+    found = [(old, new.split()) for kind, old, new in visible(original, edited) if kind not in ("equal", "space")]
+    assert found == [("", ["Nobody", ",", "not", "one", ",", "is", "here", "."])]
+
+
+@given(texts, texts)
+def test_visible_blocks_tile_both_texts(original: str, edited: str) -> None:
+    blocks = diff_visible(original, edited)
+    for side, text in ((0, original), (1, edited)):
+        spans = [(block.original, block.edited)[side] for block in blocks]
+        assert [start for start, _ in spans] == [0, *(end for _, end in spans)][: len(spans)]
+        assert not spans or spans[-1][1] == len(text)
+    for kind, old, new in visible(original, edited):
+        assert (kind == "equal") == (old == new)
+        assert (kind == "space") == (old != new and not old.strip() and not new.strip())
+        assert kind not in ("insert", "delete") or not (new if kind == "delete" else old)
+    if not any(block.kind == "space" for block in blocks):
+        assert diff_words(original, edited) == blocks
+
+
+@given(texts)
+def test_the_same_words(text: str) -> None:
+    assert same_words(text, text)
+    assert same_words(text, f"\n{text}\t")
+    assert not same_words(text, f"{text} more")
+
+
+@pytest.mark.parametrize(
+    ("original", "edited", "same"),
+    [
+        ("End.Next", "End. Next", True),
+        ("\u4f60\u597d", "\u4f60 \u597d", True),
+        ("alot", "a lot", False),
+        ("a b", "ab", False),
+        ("a\u200bb", "ab", False),
+        ("", " \n", True),
+    ],
+)
+def test_words_that_a_space_splits_are_others(original: str, edited: str, same: bool) -> None:
+    assert same_words(original, edited) == same_words(edited, original) == same

@@ -15,7 +15,7 @@ from typing import Literal
 from rapidfuzz.distance import Indel, LCSseq, Prefix
 
 Alignment = Literal["lcs", "positional"]
-Kind = Literal["equal", "replace", "delete", "insert"]
+Kind = Literal["equal", "replace", "delete", "insert", "space"]
 Span = tuple[int, int]
 
 FUNCTION_WORDS = frozenset(
@@ -85,7 +85,10 @@ _LARGEST_TABLE = 400_000_000
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of both texts: kept, replaced, deleted or inserted. Spans are character offsets, end excluded."""
+    """A part of both texts: kept, replaced, deleted or inserted. Spans are character offsets, end excluded.
+
+    Only `diff_visible` gives blocks of kind `space`, white space on both sides that differs; one side may be empty.
+    """
 
     kind: Kind
     original: Span
@@ -118,6 +121,36 @@ def diff_words(original: str, edited: str, alignment: Alignment = "lcs") -> tupl
         return tuple(_blocks(_positional(*words), *borders))
     words = _spaced(*words)
     return tuple(_blocks(_join(_slide_right(_lcs(*words), *words), words[0]), *borders))
+
+
+def diff_visible(original: str, edited: str) -> tuple[Block, ...]:
+    """Compare two texts as `diff_words` does, but white space apart from the words: a word is kept if only white space
+    before or behind it changed, and that white space is a block of kind `space`.
+
+    A block is an insertion or a deletion if one side has nothing but white space. Words that a space splits or joins
+    (`alot`, `a lot`) are other words.
+    """
+    start = _shared_start(original, edited)
+    words = _words(original, start), _words(edited, start)
+    # White space at the end is no word of its own: it goes into the last block.
+    ends = _pop_space(words[0]), _pop_space(words[1])
+    compared = _spaced(*words)
+    hunks = _lcs(*compared)
+    if _respacing_helps(hunks, *words):
+        compared = words[0], _respaced(*words)
+        hunks = _lcs(*compared)
+    hunks = _join(_slide_right(hunks, *compared), compared[0])
+    for side, end in zip(words, ends, strict=True):
+        side.append(end)
+    return tuple(_visible_blocks(hunks, original, edited, *words))
+
+
+def same_words(original: str, edited: str) -> bool:
+    """Return whether two texts differ in white space alone, beside words and not within them."""
+    if "".join(original.split()) != "".join(edited.split()):
+        return False
+    words, others = (filter(None, map(str.strip, _words(text))) for text in (original, edited))
+    return list(words) == list(others)
 
 
 def kept_share(original: str, edited: str) -> float:
@@ -193,6 +226,69 @@ def _blocks(hunks: Iterable[_Hunk], original: Sequence[int], edited: Sequence[in
             yield Block("insert" if a == a_end else "delete" if b == b_end else "replace", (a, a_end), (b, b_end))
         if a_end < a_next:
             yield Block("equal", (a_end, a_next), (b_end, b_next))
+
+
+def _pop_space(words: list[str]) -> str:
+    """Take the white space at the end of a text out of its words, and return it."""
+    return words.pop() if words and words[-1].isspace() else ""
+
+
+def _respacing_helps(hunks: Iterable[_Hunk], original: Sequence[str], edited: Sequence[str]) -> bool:
+    """Return whether a word that is removed is added elsewhere with other white space before it."""
+    removed: set[str] = set()
+    added: set[str] = set()
+    for a, a_end, b, b_end in hunks:
+        removed.update(original[a:a_end])
+        added.update(edited[b:b_end])
+    cores = set(map(str.strip, removed - added))
+    return not cores.isdisjoint(map(str.strip, added - removed))
+
+
+def _respaced(original: Sequence[str], edited: Sequence[str]) -> list[str]:
+    """Give the edited words that the original has too, in order, the white space that they have there."""
+    respaced = list(edited)
+    cores = [word.strip() for word in original], [word.strip() for word in edited]
+    ends = len(original), len(edited)
+    for before, after in pairwise(((0, 0, 0, 0), *_lcs(*cores), (ends[0], ends[0], ends[1], ends[1]))):
+        respaced[before[3] : after[2]] = original[before[1] : after[0]]
+    return respaced
+
+
+def _visible_blocks(
+    hunks: Iterable[_Hunk], original: str, edited: str, words: Sequence[str], others: Sequence[str]
+) -> Iterator[Block]:
+    """Turn hunks and the words between them, equal but for white space, into blocks of characters."""
+    borders = _borders(words), _borders(others)
+    ends = len(words), len(others)
+    for hunk, following in pairwise(((0, 0, 0, 0), *hunks, (ends[0], ends[0], ends[1], ends[1]))):
+        first, second = (borders[0][hunk[0]], borders[0][hunk[1]]), (borders[1][hunk[2]], borders[1][hunk[3]])
+        if hunk[0] < hunk[1] or hunk[2] < hunk[3]:
+            yield Block(
+                "insert" if hunk[0] == hunk[1] else "delete" if hunk[2] == hunk[3] else "replace", first, second
+            )
+        a, b, a_end, b_end = first[1], second[1], borders[0][following[0]], borders[1][following[2]]
+        if original[a:a_end] == edited[b:b_end]:
+            if a < a_end:
+                yield Block("equal", (a, a_end), (b, b_end))
+        else:
+            yield from _respaced_blocks(words[hunk[1] : following[0]], others[hunk[3] : following[2]], a, b)
+
+
+def _respaced_blocks(words: Iterable[str], others: Iterable[str], a: int, b: int) -> Iterator[Block]:
+    """Turn words that differ in white space alone, from places `a` and `b` on, into blocks."""
+    length = 0
+    for word, other in zip(words, others, strict=True):
+        if word != other:
+            if length:
+                yield Block("equal", (a, a + length), (b, b + length))
+            core = len(word.strip())
+            places = a + length, b + length
+            a, b, length = places[0] + len(word) - core, places[1] + len(other) - core, core
+            yield Block("space", (places[0], a), (places[1], b))
+        else:
+            length += len(word)
+    if length:
+        yield Block("equal", (a, a + length), (b, b + length))
 
 
 def _numbered(original: Iterable[Hashable], edited: Iterable[Hashable]) -> tuple[list[int], list[int]]:
