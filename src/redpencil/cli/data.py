@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from redpencil.alignment.spacing import respaced_note
 from redpencil.alignment.tokens import TokenMasks
 from redpencil.audit.audit import Audit, Example, audit_edits
 from redpencil.audit.findings import findings
@@ -138,14 +139,26 @@ def align(
     source = edits or comparisons
     assert source is not None
     skipped: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     with working("align") as progress, naming(source):
         pairs = _pairs(edits, comparisons, codec, config.align, skipped, progress)
         first = next(pairs, None)
-        count = 0 if first is None else write_jsonl(out, chain([first], pairs))
+        count = 0 if first is None else write_jsonl(out, _counted(chain([first], pairs), counts))
     say_skipped(skipped)
+    if counts["respaced"]:
+        say(f"{respaced_note(counts['respaced'])} (--set align.restore_spacing=false leaves it)")
     if first is None:
         raise RedpencilError("no pair is left", file=source, hint="check the rows, or align.max_length")
     say(f"{count} pairs in {out}")
+
+
+def _counted(pairs: Iterable[Pair], counts: Counter[str]) -> Iterator[Pair]:
+    """Pass pairs on, and count those whose edit got back white space of its original."""
+    from redpencil.training.pairs import is_respaced
+
+    for pair in pairs:
+        counts["respaced"] += is_respaced(pair)
+        yield pair
 
 
 def _pairs(

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from redpencil.alignment.spacing import respaced_note
 from redpencil.cli.options import JsonOption, examples, option
 from redpencil.cli.output import check_out_file, print_json, say, say_skipped, watched, working
+from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError, naming
 from redpencil.formats.base import RECORDS, Format, Kind
 from redpencil.formats.datasets import HUB, open_source
@@ -96,13 +98,24 @@ def import_(
         OnError, typer.Option(help="On a bad row: stop ends the import, skip lists the row and continues.")
     ] = OnError.STOP,
     limit: Annotated[int | None, option("N", "Stop after N records; later rows are not read.", min=1)] = None,
+    restore_spacing: Annotated[
+        bool,
+        typer.Option("--restore-spacing/--keep-spacing", help=AlignConfig.model_fields["restore_spacing"].description),
+    ] = True,
     as_json: JsonOption = False,
     _list: Annotated[
         bool, typer.Option("--list", callback=_list_formats, is_eager=True, help="List the formats and exit.")
     ] = False,
 ) -> None:
     """Turn data of other formats into redpencil's JSONL."""
-    request = Wanted(find_format(format_), as_, _columns(column or ()), frozenset(drop or ()), on_error is OnError.SKIP)
+    request = Wanted(
+        find_format(format_),
+        as_,
+        _columns(column or ()),
+        frozenset(drop or ()),
+        on_error is OnError.SKIP,
+        restore_spacing,
+    )
     if not source.strip():
         raise RedpencilError("no source is named", field="SOURCE", hint="name a file, a folder or a data set")
     if not source.startswith(HUB):
@@ -140,6 +153,9 @@ def _columns(options: Sequence[str]) -> dict[str, str]:
 def _say_imported(done: Imported, out: Path) -> None:
     say(f"{done.records:,} {done.kind} in {out}, from {done.rows:,} rows")
     say_skipped({**done.nothing, "bad rows": done.bad})
+    if done.respaced:
+        nothing_else = f"; {done.emptied:,} of them changed nothing else" if done.emptied else ""
+        say(f"{respaced_note(done.respaced)} (--keep-spacing leaves it){nothing_else}")
     if done.skipped_file is not None:
         say(f"each of them is listed in {done.skipped_file}")
     for name in done.undropped:

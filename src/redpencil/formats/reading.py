@@ -8,11 +8,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from redpencil.alignment.spacing import restore_spacing
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
 from redpencil.formats.base import RECORDS, Draft, Format, Kind, Nothing, Values, expected
@@ -50,6 +51,8 @@ class Tally:
         nothing: valid rows that hold nothing of the kind, by reason.
         bad: rows skipped because of a mistake in them.
         dropped: columns to leave out that a row had.
+        respaced: edits that got back white space of their originals.
+        emptied: those of them that changed nothing else, which are now unchanged.
     """
 
     kind: Kind | None = None
@@ -58,6 +61,8 @@ class Tally:
     nothing: Counter[str] = field(default_factory=Counter)
     bad: int = 0
     dropped: set[str] = field(default_factory=set)
+    respaced: int = 0
+    emptied: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ class Wanted:
         columns: the row's own name of a column by the name that the format expects.
         drop: columns to leave out.
         on_error_skip: whether to skip a bad row instead of stopping.
+        restore_spacing: whether the words that an edit kept get the white space of the original.
     """
 
     format: Format
@@ -77,13 +83,14 @@ class Wanted:
     columns: Mapping[str, str] = field(default_factory=dict)
     drop: frozenset[str] = frozenset()
     on_error_skip: bool = False
+    restore_spacing: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
     """The result of an import. `kind` is what the rows were read as, `nothing` counts valid rows without a record.
 
-    `undropped` are columns to leave out that no row had.
+    `undropped` are columns to leave out that no row had. `respaced` and `emptied` are those of the `Tally`.
     """
 
     kind: Kind
@@ -93,6 +100,8 @@ class Imported:
     bad: int
     skipped_file: Path | None
     undropped: tuple[str, ...] = ()
+    respaced: int = 0
+    emptied: int = 0
 
 
 def import_rows(
@@ -136,7 +145,8 @@ def import_rows(
             f"no row gives a record ({counted})", file=source.file, hint=f"see why in {side}, or try another --as"
         )
     listed, undropped = side if listing else None, tuple(sorted(wanted.drop - tally.dropped))
-    return Imported(tally.kind, tally.rows, tally.records, dict(tally.nothing), tally.bad, listed, undropped)
+    counts = tally.kind, tally.rows, tally.records, dict(tally.nothing), tally.bad
+    return Imported(*counts, listed, undropped, tally.respaced, tally.emptied)
 
 
 def _entry(row: Skipped) -> dict[str, object]:
@@ -192,7 +202,7 @@ def read_records(
             skipped(Skipped(row.place, reason, None, row.values))
         for record in records:
             tally.records += 1
-            yield record
+            yield _respaced(record, tally) if wanted.restore_spacing and isinstance(record, Edit) else record
     if tally.rows == 0:
         raise RedpencilError("it has no rows", file=source.file, hint="give a file with rows")
 
@@ -217,6 +227,18 @@ def _records_of(
     except RedpencilError as error:
         raise row.place.locate(error) from None
     return records, [draft.reason for draft in drafts if isinstance(draft, Nothing)]
+
+
+def _respaced(edit: Edit, tally: Tally) -> Edit:
+    """Give the words that an edit kept the white space of the original, and count it."""
+    text = restore_spacing(edit.original, edit.edited) if edit.outcome is EditOutcome.EDITED else edit.edited
+    if text == edit.edited:
+        return edit
+    tally.respaced += 1
+    if text != edit.original:
+        return replace(edit, edited=text)
+    tally.emptied += 1
+    return replace(edit, edited=text, outcome=EditOutcome.UNCHANGED)
 
 
 def _own_id(row: Values) -> str | None:

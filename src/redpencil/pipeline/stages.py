@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from redpencil.alignment.ends import unfinished_sides
+from redpencil.alignment.spacing import respaced_note
 from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, FilesConfig, Method, RewardConfig, SFTConfig
 from redpencil.editing.edit import edit_responses
 from redpencil.errors import RedpencilError, naming
@@ -31,7 +32,7 @@ from redpencil.providers.base import ScriptedProvider
 from redpencil.records import Comparison, Edit, Example, Pair, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.runs import Progress, Stage, derive_seed
 from redpencil.training.best_of_n import BestOfN
-from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits
+from redpencil.training.pairs import check_pairs, is_respaced, pairs_of_comparisons, pairs_of_edits
 from redpencil.training.reward import train_reward
 from redpencil.training.rollout import load_actors, sampling_of
 from redpencil.training.scoring import check_fits, encode_samples, score_ids
@@ -315,6 +316,7 @@ def _reference_outputs(context: Context, stage: Stage, prompts: Sequence[Prompt]
     note = match_note(by_prompt(pairs), len(pairs))
     if note:
         stage.warn(f"{file}: {note}")
+        stage.notes["remarks"] = [f"of the reference outputs, {note}"]
     fitting = encode_prompts(prompts, context.codec, context.recipe.sampling.max_prompt_length).records
     answered = {prompt.id for prompt in fitting}
     return [replace(output, id=prompt.id) for prompt, output in pairs if prompt.id in answered]
@@ -494,12 +496,16 @@ def align(context: Context, stage: Stage) -> None:
     config, codec = context.recipe.align, context.codec
     counts: dict[str, int] = {}
     skipped_rows: dict[str, dict[str, int]] = {}
+    remarks: list[str] = []
     for path in sorted(folder.glob("*.jsonl")):
         pairs, skipped = encode_file(path, codec, config)
         counts[path.stem], skipped_rows[path.stem] = len(pairs), dict(skipped)
+        respaced = sum(map(is_respaced, pairs))
+        if respaced:
+            remarks.append(f"{respaced_note(respaced)} ({path.stem})")
         if not pairs:
             raise RedpencilError(
                 f"no pair is left (skipped: {dict(skipped)})", file=path, hint="check the data or align.max_length"
             )
         write_jsonl(stage.folder / path.name, pairs)
-    stage.notes.update(pairs=counts, skipped=skipped_rows)
+    stage.notes.update(pairs=counts, skipped=skipped_rows, **({"remarks": remarks} if remarks else {}))
