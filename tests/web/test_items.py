@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine, delete, func, insert, select
 from starlette.testclient import TestClient
 
+from redpencil.alignment.ends import finished_sides
 from redpencil.errors import RedpencilError
 from redpencil.records import (
     Comparison,
@@ -350,6 +351,20 @@ def test_comparisons_are_blind_and_come_out_as_they_went_in(engine: Engine, add_
         assert (row.preference, row.annotator) == (Preference.SECOND, "Ada")
         assert (row.meta["first_model"], row.meta["second_model"]) == ("old", "new")
         assert row.meta["annotation"]["reason"] == "nicer"
+    assert {row.meta["annotation"]["shown_first"] for row in found} == {"first", "second"}
+
+
+def test_a_comparison_keeps_which_side_was_cut_off(engine: Engine, add_people: People) -> None:
+    (ada,) = add_people(engine, "Ada")
+    ends = [(first, second) for first in (True, False) for second in (True, False)] * 6
+    first = [Response(f"a{n}", f"Q{n}", "one", finished=end) for n, (end, _) in enumerate(ends)]
+    second = [Response(f"b{n}", f"Q{n}", "two", finished=end) for n, (_, end) in enumerate(ends)]
+    assert import_comparisons(engine, first, second) == ImportCount(added=24, by_prompt=24)
+    for _ in ends:
+        hand_in(engine, ada, Submission("first"))
+    found = comparisons_of(engine)
+    assert [row.id for row in found] == [row.id for row in first]
+    assert [finished_sides(row) for row in found] == ends
     assert {row.meta["annotation"]["shown_first"] for row in found} == {"first", "second"}
 
 
