@@ -185,8 +185,10 @@ def _show(edits: Iterable[Edit], count: int, codec: "Codec", config: AlignConfig
     from redpencil.training.pairs import pairs_of_edits
 
     printed = 0
+    skipped: Counter[str] = Counter()
     for row in edits:
-        pairs, _ = pairs_of_edits([row], codec, config)
+        pairs, reasons = pairs_of_edits([row], codec, config)
+        skipped.update(reasons)
         if printed == count:
             break
         for pair in pairs:
@@ -198,7 +200,8 @@ def _show(edits: Iterable[Edit], count: int, codec: "Codec", config: AlignConfig
             console.print(show_masks(*texts, masks), soft_wrap=False)
             console.print()
     if not printed:
-        raise RedpencilError("no edit can be shown: none has a changed text", hint="check the outcomes of the edits")
+        every = ", ".join(f"{count:,} {reason}" for reason, count in skipped.items())
+        raise RedpencilError(f"no edit can be shown: none gives a pair ({every})", hint="check the edits")
 
 
 @app.command(

@@ -332,8 +332,10 @@ def judge(
         return
     _print_judges(judges)
     for name, quality in judges.items():
+        if quality.matched_by_text:
+            say(f"{name}: {quality.matched_by_text:,} verdicts of {against} were matched by text, as their ids differ")
         if against is not None and not quality.compared:
-            say(f"warning: {name}: no verdict can be compared with a person's: the ids differ, or there is no verdict")
+            say(f"warning: {name}: no verdict can be compared with a person's: other pairs, or there is no verdict")
         elif quality.only_by_people:
             say(f"{name}: {quality.only_by_people:,} pairs of {against} were not judged")
 
