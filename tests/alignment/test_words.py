@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.alignment import words as words_module
-from redpencil.alignment.words import Block, diff_visible, diff_words, kept_share, same_words, split_words
+from redpencil.alignment.words import Block, diff_visible, diff_words, kept_share, same_visible, split_words
 
 FIGURE_5 = (
     "It is better to have had a flame and lost it, than never to have been burned at all.",
@@ -406,22 +406,27 @@ def test_visible_blocks_tile_both_texts(original: str, edited: str) -> None:
 
 
 @given(texts)
-def test_the_same_words(text: str) -> None:
-    assert same_words(text, text)
-    assert same_words(text, f"\n{text}\t")
-    assert not same_words(text, f"{text} more")
+def test_what_is_the_same_but_for_white_space(text: str) -> None:
+    assert same_visible(text, f"\n{text}\t")
+    assert same_visible("".join(text.split()), " ".join(text))
+    assert not same_visible(text, f"{text} more")
 
 
 @pytest.mark.parametrize(
-    ("original", "edited", "same"),
+    ("original", "edited", "blocks"),
     [
-        ("End.Next", "End. Next", True),
-        ("\u4f60\u597d", "\u4f60 \u597d", True),
-        ("alot", "a lot", False),
-        ("a b", "ab", False),
-        ("a\u200bb", "ab", False),
-        ("", " \n", True),
+        ("alot", "a lot", [("equal", "a", "a"), ("space", "", " "), ("equal", "lot", "lot")]),
+        ("It is 5 km .", "It is 5km away .", [
+            ("equal", "It is 5", "It is 5"), ("space", " ", ""), ("equal", "km", "km"), ("insert", "", " away"),
+            ("equal", " .", " ."),
+        ]),
+        ("t h  e", "the", [
+            ("equal", "t", "t"), ("space", " ", ""), ("equal", "h", "h"), ("space", "  ", ""), ("equal", "e", "e"),
+        ]),
+        ("a\u200bb", "ab", [("replace", "a\u200bb", "ab")]),
     ],
-)
-def test_words_that_a_space_splits_are_others(original: str, edited: str, same: bool) -> None:
-    assert same_words(original, edited) == same_words(edited, original) == same
+)  # fmt: skip
+def test_words_that_a_space_splits(original: str, edited: str, blocks: list[tuple[str, str, str]]) -> None:
+    assert visible(original, edited) == blocks
+    backwards = {"insert": "delete", "delete": "insert"}
+    assert visible(edited, original) == [(backwards.get(kind, kind), new, old) for kind, old, new in blocks]

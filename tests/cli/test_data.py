@@ -111,7 +111,11 @@ def test_restored_white_space_and_unseen_differences_are_told(
     redpencil: Callable[..., Any], tiny_run: Any, tmp_path: Path
 ) -> None:
     # the tokenizer of the world takes words apart at white space and does not see it
-    rows = [("jordan is france .", "jordan  is language .\n"), ("it is france .", "it is  france ."), ("it is france .", "it is language .")]
+    rows = [
+        ("jordan is france .", "jordan  is language .\n"),
+        ("it is france .", "it is  france ."),
+        ("it is france .", "it is language ."),
+    ]
     edits = write(
         tmp_path / "e",
         *({"id": str(n), "prompt": PROMPT, "original": a, "edited": b} for n, (a, b) in enumerate(rows)),

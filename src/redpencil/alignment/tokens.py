@@ -72,8 +72,9 @@ def token_masks(
     id; every other token is changed (U1) on its side. So a pure deletion leaves the edit's U1 empty and a pure
     insertion the original's, unless a token crosses the border of an edit.
 
-    White space changes nothing: a token without other characters is never in U1. A word beside changed white space is
-    compared without it: its tokens are in U0 if they have the same ids at the same places, else in neither set.
+    White space changes nothing: a token without other characters is never in U1. A word beside or around changed white
+    space is compared without it: its tokens are in U0 if they have the same ids at the same places, else in neither
+    set.
 
     Args:
         original: the text before the edit (rejected).
@@ -184,10 +185,14 @@ def _spare_respaced(flags: list[bool], text: str, tokens: Tokens, blocks: Sequen
 
     Such words may be other tokens than on the other side, as a tokenizer splits a word by what stands before it.
     """
-    regions = list(_beside_space(text, blocks))
+    regions: list[Span] = []
+    for start, end in _beside_space(text, blocks):
+        if regions and start < regions[-1][1]:
+            start = regions.pop()[0]  # one word between changes of white space, or split by several
+        regions.append((start, end))
     starts = [start for start, _ in regions]
     for index in [index for index, flag in enumerate(flags) if flag]:
-        start, end = tokens.offsets[index]
+        start, end = _visible_span(text, tokens.offsets[index])
         region = bisect_right(starts, start) - 1
         if region >= 0 and end <= regions[region][1]:
             flags[index] = False

@@ -6,6 +6,7 @@ subsequence, and edits that only function words or punctuation separate become o
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ _UNSPACED = (
     (0x20000, 0x3FFFF),  # supplementary Han
 )
 """Code points of scripts that put no spaces between words; each character counts as a word."""
+
+_SPACE_AND_REST = re.compile(r"(\s*)(\S*)")
+_NOTHING = ("", "")
 
 _PLAIN = re.compile(
     "[\0-\u02ff\u0370-\u0482\u048a-\u052f\u2000-\u200b\u200e-\u20cf\u2100-\u2bff"
@@ -124,11 +128,10 @@ def diff_words(original: str, edited: str, alignment: Alignment = "lcs") -> tupl
 
 
 def diff_visible(original: str, edited: str) -> tuple[Block, ...]:
-    """Compare two texts as `diff_words` does, but white space apart from the words: a word is kept if only white space
-    before or behind it changed, and that white space is a block of kind `space`.
+    """Compare two texts as `diff_words` does, but white space apart from the words: words are kept if only white space
+    beside or within them changed, and that white space is a block of kind `space`.
 
-    A block is an insertion or a deletion if one side has nothing but white space. Words that a space splits or joins
-    (`alot`, `a lot`) are other words.
+    A block is an insertion or a deletion if one side has nothing but white space.
     """
     start = _shared_start(original, edited)
     words = _words(original, start), _words(edited, start)
@@ -139,18 +142,15 @@ def diff_visible(original: str, edited: str) -> tuple[Block, ...]:
     if _respacing_helps(hunks, *words):
         compared = words[0], _respaced(*words)
         hunks = _lcs(*compared)
-    hunks = _join(_slide_right(hunks, *compared), compared[0])
+    hunks = _join(_without_splits(_slide_right(hunks, *compared), *words), compared[0])
     for side, end in zip(words, ends, strict=True):
         side.append(end)
     return tuple(_visible_blocks(hunks, original, edited, *words))
 
 
-def same_words(original: str, edited: str) -> bool:
-    """Return whether two texts differ in white space alone, beside words and not within them."""
-    if "".join(original.split()) != "".join(edited.split()):
-        return False
-    words, others = (filter(None, map(str.strip, _words(text))) for text in (original, edited))
-    return list(words) == list(others)
+def same_visible(original: str, edited: str) -> bool:
+    """Return whether two texts are the same but for white space."""
+    return "".join(original.split()) == "".join(edited.split())
 
 
 def kept_share(original: str, edited: str) -> float:
@@ -244,6 +244,29 @@ def _respacing_helps(hunks: Iterable[_Hunk], original: Sequence[str], edited: Se
     return not cores.isdisjoint(map(str.strip, added - removed))
 
 
+def _without_splits(hunks: Iterable[_Hunk], original: Sequence[str], edited: Sequence[str]) -> Iterator[_Hunk]:
+    """Take words that are only split or joined by white space off both ends of each hunk."""
+    for a, a_end, b, b_end in hunks:
+        if a < a_end and b < b_end:
+            words, others = ([*map(str.strip, side)] for side in (original[a:a_end], edited[b:b_end]))
+            if words[0][0] == others[0][0]:
+                shared = _shared_words(words, others)
+                a, b, words, others = a + shared[0], b + shared[1], words[shared[0] :], others[shared[1] :]
+            if words and others and words[-1][-1] == others[-1][-1]:
+                shared = _shared_words(*([word[::-1] for word in reversed(side)] for side in (words, others)))
+                a_end, b_end = a_end - shared[0], b_end - shared[1]
+        if a < a_end or b < b_end:
+            yield a, a_end, b, b_end
+
+
+def _shared_words(words: Sequence[str], others: Sequence[str]) -> tuple[int, int]:
+    """The number of first words of each side that together have the same characters."""
+    prefix = Prefix.similarity("".join(words), "".join(others))
+    ends, other_ends = (list(accumulate(map(len, side))) for side in (words, others))
+    shared = max((end for end in {*ends} & {*other_ends} if end <= prefix), default=0)
+    return bisect_right(ends, shared), bisect_right(other_ends, shared)
+
+
 def _respaced(original: Sequence[str], edited: Sequence[str]) -> list[str]:
     """Give the edited words that the original has too, in order, the white space that they have there."""
     respaced = list(edited)
@@ -271,22 +294,27 @@ def _visible_blocks(
             if a < a_end:
                 yield Block("equal", (a, a_end), (b, b_end))
         else:
-            yield from _respaced_blocks(words[hunk[1] : following[0]], others[hunk[3] : following[2]], a, b)
+            yield from _respaced_blocks(original[a:a_end], edited[b:b_end], a, b)
 
 
-def _respaced_blocks(words: Iterable[str], others: Iterable[str], a: int, b: int) -> Iterator[Block]:
-    """Turn words that differ in white space alone, from places `a` and `b` on, into blocks."""
+def _respaced_blocks(original: str, edited: str, a: int, b: int) -> Iterator[Block]:
+    """Turn texts that are the same but for white space, which begin at `a` and `b`, into blocks."""
+    sides = [iter(_SPACE_AND_REST.findall(text)) for text in (original, edited)]
+    (space, rest), (other_space, other_rest) = (next(side) for side in sides)
     length = 0
-    for word, other in zip(words, others, strict=True):
-        if word != other:
+    while space or rest or other_space or other_rest:
+        if space == other_space:
+            length += len(space)
+        else:
             if length:
                 yield Block("equal", (a, a + length), (b, b + length))
-            core = len(word.strip())
-            places = a + length, b + length
-            a, b, length = places[0] + len(word) - core, places[1] + len(other) - core, core
-            yield Block("space", (places[0], a), (places[1], b))
-        else:
-            length += len(word)
+            a, b, length = a + length, b + length, 0
+            yield Block("space", (a, a + len(space)), (b, b + len(other_space)))
+            a, b = a + len(space), b + len(other_space)
+        shared = min(len(rest), len(other_rest))
+        length += shared
+        space, rest = ("", rest[shared:]) if shared < len(rest) else next(sides[0], _NOTHING)
+        other_space, other_rest = ("", other_rest[shared:]) if shared < len(other_rest) else next(sides[1], _NOTHING)
     if length:
         yield Block("equal", (a, a + length), (b, b + length))
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from redpencil.alignment.spacing import restore_spacing
-from redpencil.alignment.words import Span, diff_words, same_words, split_words
+from redpencil.alignment.words import Span, diff_words, same_visible, split_words
 from redpencil.audit.repeats import Repeats, RepeatTally
 from redpencil.audit.rules import MIN_KEPT, RULES, TENTHS, Measures, Words, broken_rules, measure, tenth_of, tenths
 from redpencil.records import Edit, EditOutcome, Meta
@@ -357,7 +357,7 @@ class _Tally:
 
 def _spacing(original: str, edited: str) -> tuple[str, ...]:
     """The name of the count of edits that change white space as this one does, in a tuple; empty if it does not."""
-    if same_words(original, edited):
+    if same_visible(original, edited):
         return SPACING[:1]
     return SPACING[1:] if restore_spacing(original, edited) != edited else ()
 

@@ -97,10 +97,11 @@ class JudgeQuality:
 def judge_quality(judgements: Sequence[Comparison], people: Iterable[Comparison] = ()) -> JudgeQuality:
     """Measure the judge who made the judgements against people's verdicts on the same pairs.
 
-    Pairs are matched by id, or by prompt and responses where the ids differ; if a person saw the two responses in the other order, the verdict is mirrored. Entries of
-    `meta` in another form than that of judges and of the annotation service are ignored. Several people may have judged
-    a pair, each in a row of their own. The judge may be several people too; they are not compared with themselves, so
-    the same file on both sides measures how far people agree with each other.
+    Pairs are matched by id, or by prompt and responses where the ids differ; if a person saw the two responses in the
+    other order, the verdict is mirrored. Entries of `meta` in another form than that of judges and of the annotation
+    service are ignored. Several people may have judged a pair, each in a row of their own. The judge may be several
+    people too; they are not compared with themselves, so the same file on both sides measures how far people agree with
+    each other.
 
     Raises:
         RedpencilError: if there is no judgement, an annotator judged an id twice, or the two files have different pairs

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from redpencil.alignment.words import same_words
+from redpencil.alignment.words import same_visible
 from redpencil.errors import RedpencilError
 from redpencil.records import Comparison, Edit, EditOutcome, Example, Preference, Prompt, Response
 
@@ -76,7 +76,7 @@ def no_correction(edit: Edit) -> Unfit | None:
         return Unfit(str(edit.outcome))
     if edit.edited == edit.original:
         return Unfit(str(EditOutcome.UNCHANGED))
-    return Unfit("only white space differs") if same_words(edit.original, edit.edited) else None
+    return Unfit("only white space differs") if same_visible(edit.original, edit.edited) else None
 
 
 Read = Callable[[Values], Iterable[Draft | Nothing]]

@@ -12,7 +12,7 @@ from torch import Tensor
 from redpencil.alignment.ends import finished_sides
 from redpencil.alignment.spacing import restore_spacing
 from redpencil.alignment.tokens import token_masks
-from redpencil.alignment.words import same_words
+from redpencil.alignment.words import same_visible
 from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec
@@ -67,7 +67,7 @@ def _aligned(usable: Sequence[Edit], codec: Codec, config: AlignConfig, skipped:
         reason = codec.unfit(prompt, max(before.ids, after.ids, key=len), config.max_length)
         if reason is None and before.ids[: before.body] == after.ids[: after.body]:
             reason = UNSEEN
-        if reason is None and same_words(edit.original, text):
+        if reason is None and same_visible(edit.original, text):
             reason = "only white space differs"
         if reason is not None:
             skipped[reason] += 1
@@ -95,7 +95,7 @@ def _aligned(usable: Sequence[Edit], codec: Codec, config: AlignConfig, skipped:
 
 def _spaced(edit: Edit, config: AlignConfig) -> str:
     """The edited text with the original's white space, unless nothing else differs: then it is left out by its name."""
-    if not config.restore_spacing or same_words(edit.original, edit.edited):
+    if not config.restore_spacing or same_visible(edit.original, edit.edited):
         return edit.edited
     return restore_spacing(edit.original, edit.edited)
 
