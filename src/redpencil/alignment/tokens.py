@@ -190,12 +190,12 @@ def _spare_respaced(flags: list[bool], text: str, tokens: Tokens, blocks: Sequen
         if regions and start < regions[-1][1]:
             start = regions.pop()[0]  # one word between changes of white space, or split by several
         regions.append((start, end))
-    starts = [start for start, _ in regions]
-    for index in [index for index, flag in enumerate(flags) if flag]:
-        start, end = _visible_span(text, tokens.offsets[index])
-        region = bisect_right(starts, start) - 1
-        if region >= 0 and end <= regions[region][1]:
-            flags[index] = False
+    for start, end in regions:
+        first = bisect_right(tokens.offsets, start, hi=tokens.body, key=itemgetter(1))
+        for index in range(first, bisect_left(tokens.offsets, end, lo=first, hi=tokens.body, key=itemgetter(0))):
+            if flags[index]:
+                visible = _visible_span(text, tokens.offsets[index])
+                flags[index] = not (start <= visible[0] and visible[1] <= end)
 
 
 def _beside_space(text: str, blocks: Sequence[tuple[Kind, Span]]) -> Iterator[Span]:
