@@ -135,7 +135,7 @@ def test_they_do_what_the_page_says(said: dict[str, str], folder: Path) -> None:
     def told(part: str) -> str:
         return next(text for line, text in said.items() if part in line)
 
-    assert "(your way in, as admin)" in told("annotate edits.db")
+    assert "(your own link, as admin)" in told("annotate edits.db")
     team = told("--project project.yaml")
     assert len(re.findall(r"^http://edits\.example\.org:8008/join/\S+  \((?:ana|ben|rita), ", team, re.M)) == 3
     assert "edits.jsonl: 4 suggestions" in team

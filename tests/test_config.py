@@ -188,8 +188,6 @@ def test_the_spelling_of_older_recipes_means_the_same(recipe: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "field", "problem"),
     [
-        ("compute.device=cuda", None, "device and compute.device differ; write it once"),
-        ("arms.a.options.kl_coef=1", "arms.a", "`ppo` and `options` both say kl_coef; write it once"),
         ("arms.a.method=gepo", "arms.a.method", "no method of that name; one of: ppo, grpo, best_of_n, dpo, figa"),
         ("compute.processes=2", "compute.processes", "cannot be spread over several processes yet"),
         ("compute.micro_batch_size=0", "compute.micro_batch_size", "greater than 0"),
@@ -201,6 +199,63 @@ def test_what_contradicts_or_is_not_possible_is_named(
     error = mistake(recipe, OLD, override)
     assert (error.file, error.field) == (str(recipe), field)
     assert problem in error.problem
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "problem"),
+    [
+        ("device: cpu\ncompute: {device: cuda}", None, "device and compute.device differ; write it once"),
+        ("jobs: 2\ncompute: {jobs: 3}", None, "jobs and compute.jobs differ; write it once"),
+        (
+            "arms: {a: {reward_model: token_edits, ppo: {kl_coef: 0.3}, options: {kl_coef: 1}}}",
+            "arms.a",
+            "`ppo` and `options` both say kl_coef; write it once",
+        ),
+    ],
+)
+def test_a_recipe_that_says_two_things_is_refused(recipe: Path, change: str, field: str | None, problem: str) -> None:
+    error = mistake(recipe, f"world: {{}}\n{change}\n")
+    assert (error.file, error.field) == (str(recipe), field)
+    assert problem in error.problem
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:11"])
+def test_devices_are_known_when_the_recipe_is_read(recipe: Path, device: str) -> None:
+    recipe.write_text(f"world: {{}}\ncompute: {{device: {device}}}\n")
+    assert load_recipe(recipe).compute.device == device
+    recipe.write_text(f"world: {{}}\ndevice: {device}\n")
+    assert load_recipe(recipe).compute.device == device
+
+
+@pytest.mark.parametrize(
+    "device", ["gpu", "GPU", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cuda:01", "cuda 0", "meta", "tpu", "{0}", "''"]
+)
+def test_a_device_that_does_not_exist_anywhere_is_refused_when_the_recipe_is_read(recipe: Path, device: str) -> None:
+    error = mistake(recipe, f'world: {{}}\ncompute: {{device: "{device}"}}\n')
+    assert (error.file, error.field) == (str(recipe), "compute.device")
+    assert error.problem == f"unknown device {device!r}"
+    assert error.hint == "auto, cpu, cuda, cuda:N such as cuda:0, or mps"
+    assert mistake(recipe, f'world: {{}}\ndevice: "{device}"\n').field == "compute.device"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sft: {micro_batch_size: null}\nppo: {micro_batch_size: null, generation_batch_size: null, save_every: null}",
+        "compute: {micro_batch_size: null}",
+        "arms: {token: {reward_model: token_edits, options: {micro_batch_size: null}}}",
+        "arms: {token: {reward_model: token_edits, ppo: {save_every: null}}}",
+        "reward_models: {token_edits: {pairs: edits, reward: {micro_batch_size: null}}, "
+        "sequence_edits: {pairs: edits, reward: {level: sequence}}, "
+        "sequence_comparisons: {pairs: comparisons, reward: {level: sequence}}}",
+    ],
+)
+def test_a_default_that_an_older_version_spelled_out_says_nothing(recipe: Path, text: str) -> None:
+    recipe.write_text(f"world: {{}}\n{text}\n")
+    loaded = load_recipe(recipe, ["compute.micro_batch_size=4"])
+    for config in (loaded.sft, loaded.options("token"), loaded.reward_config("token_edits")):
+        assert loaded.computed(config).micro_batch_size == 4
+        assert "micro_batch_size" not in config.model_dump()
 
 
 @pytest.mark.parametrize(

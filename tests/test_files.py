@@ -33,10 +33,25 @@ def test_an_error_leaves_what_stood_there(error: BaseException, tmp_path: Path) 
 
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for path, problem in ((tmp_path, "a folder stands"), (tmp_path / "file" / "rows", "cannot write it")):
+    for path, problem in (
+        (tmp_path, "there is a folder of this name"),
+        (tmp_path / "file" / "rows", "cannot write it"),
+    ):
         with pytest.raises(RedpencilError, match=problem) as caught, whole_file(path):
             pass
         assert caught.value.hint
+
+
+def test_a_users_own_partial_file_is_left_alone(tmp_path: Path) -> None:
+    mine, folder = tmp_path / "rows.partial", tmp_path / "other.partial"
+    mine.write_bytes(b"mine")
+    folder.mkdir()
+    for path in (tmp_path / "rows", tmp_path / "other"):
+        with whole_file(path) as out:
+            out.write(b"new")
+        assert path.read_bytes() == b"new"
+    assert mine.read_bytes() == b"mine"
+    assert folder.is_dir()
 
 
 def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None:

@@ -76,12 +76,34 @@ def test_default_then_recipe_then_set_and_the_last_set_wins(recipe: Path) -> Non
     assert load_recipe(recipe, ["ppo.gamma=.6", "ppo.gamma=.7"]).ppo.gamma == 0.7
 
 
+@pytest.mark.parametrize("text", ["jobs: 3", "compute: {jobs: 3}", "compute: {device: cpu, jobs: 3}", "compute:"])
+@pytest.mark.parametrize("override", ["compute.jobs=2", "jobs=2", "compute={jobs: 2}"])
+def test_a_set_wins_over_the_old_name_and_the_present_one(recipe: Path, text: str, override: str) -> None:
+    recipe.write_text(f"world: {{}}\nthreads: 5\n{text}\n")
+    loaded = load_recipe(recipe, [override])
+    assert (loaded.compute.jobs, loaded.compute.threads) == (2, 5)
+    assert load_recipe(recipe, ["jobs=7", override, "threads=6"]).compute.jobs == 2
+
+
+@pytest.mark.parametrize("name", ["ppo", "options"])
+@pytest.mark.parametrize("override", ["arms.a.options.kl_coef=.5", "arms.a.ppo.kl_coef=.5", "arms.a.ppo={kl_coef: .5}"])
+def test_a_set_of_an_arms_option_wins_over_either_name(recipe: Path, name: str, override: str) -> None:
+    recipe.write_text(f"world: {{}}\narms: {{a: {{reward_model: token_edits, {name}: {{kl_coef: .1, gamma: .9}}}}}}\n")
+    options = load_recipe(recipe, [override]).options("a")
+    assert (options.kl_coef, options.gamma) == (0.5, 1.0 if "={" in override else 0.9)
+
+
+def test_a_variant_wins_over_the_old_name_of_its_base(recipe: Path) -> None:
+    recipe.write_text("base: {world: {}, jobs: 3}\ngroups: {g: {a: {}, b: {compute.jobs: 2}}}\n")
+    assert [one.compute.jobs for one in load_ablations(recipe).groups["g"].values()] == [3, 2]
+
+
 @pytest.mark.parametrize("override", ["ppo.kl_coef", "=1", "ppo..kl_coef=1", ".a=1", "a.=1"])
 def test_a_set_without_key_or_value_is_an_error(recipe: Path, override: str) -> None:
     assert "--set takes key=value" in mistake(recipe, "world: {}\n", override).problem
 
 
-def test_a_set_value_that_is_no_yaml_is_an_error(recipe: Path) -> None:
+def test_a_set_value_that_is_not_yaml_is_an_error(recipe: Path) -> None:
     assert "not valid YAML" in mistake(recipe, "world: {}\n", "name=[1").problem
 
 

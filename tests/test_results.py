@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -124,15 +125,20 @@ def test_efficiencies_are_named_by_their_arm() -> None:
         (content(stages={"sft": {"seconds": 1, "minutes": 2}}), "stages.sft.minutes", "not permitted"),
         (study(runs={}), "runs", "at least 1 item"),
         (study(seeds=[None]), "seeds.0", "valid integer"),
+        (study(seeds=[3]), None, "`runs` has the seeds [3, 4], `seeds` says [3]"),
+        (study(seeds=[3, 5]), None, "`runs` has the seeds [3, 4], `seeds` says [3, 5]"),
+        (study(runs={"3": content()}), None, "`runs` has the seeds [3], `seeds` says [3, 4]"),
+        (study(runs={"3": content(), "4": content()}), None, "runs.4 is of the seed 3 and format 2"),
+        (study(runs={"3": content(), "4": content(seed=4, format=1)}), None, "runs.4 is of the seed 4 and format 1"),
         (study(runs={"3": content(warnings=5)}), "runs.3.warnings", "valid tuple"),
     ],
 )
 def test_what_does_not_fit_names_file_and_field(
-    written: dict[str, Any], field: str, problem: str, tmp_path: Path
+    written: dict[str, Any], field: str | None, problem: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "results.json"
     file.write_text(json.dumps(written))
-    with pytest.raises(RedpencilError, match=problem) as caught:
+    with pytest.raises(RedpencilError, match=re.escape(problem)) as caught:
         read_results(file)
     assert (caught.value.file, caught.value.field) == (str(file), field)
     assert "run the recipe again" in str(caught.value.hint)

@@ -24,6 +24,7 @@ from redpencil.runs import (
     open_stage,
     read_json,
     read_metrics,
+    saved_states,
     write_json,
     written_by,
 )
@@ -202,7 +203,7 @@ def test_an_error_in_a_stage_keeps_the_old_folder_and_what_was_written(tmp_path:
 
 
 @pytest.mark.parametrize("manifest", [None, '{"manifest_version": 3}', "[]"])
-def test_a_folder_that_is_no_stage_is_never_replaced(tmp_path: Path, data: Path, manifest: str | None) -> None:
+def test_a_folder_that_is_not_a_stage_is_never_replaced(tmp_path: Path, data: Path, manifest: str | None) -> None:
     folder = tmp_path / "thesis"
     folder.mkdir()
     (folder / "thesis.tex").write_text("years")
@@ -211,6 +212,28 @@ def test_a_folder_that_is_no_stage_is_never_replaced(tmp_path: Path, data: Path,
     with pytest.raises(RedpencilError, match=r"thesis: the output folder exists and was not written by redpencil"):
         attempt(folder, data)
     assert (folder / "thesis.tex").read_text() == "years"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_a_users_own_partial_folder_is_never_deleted(tmp_path: Path, data: Path, kind: str) -> None:
+    mine, away = tmp_path / "toy.partial", tmp_path / "away"
+    (away if kind == "link" else mine).mkdir() if kind != "file" else mine.write_text("years")
+    if kind == "link":
+        mine.symlink_to(away)
+    thesis = mine if kind == "file" else mine / "thesis.tex"
+    thesis.write_text("years")
+    with pytest.raises(RedpencilError, match="redpencil did not write what is here") as caught:
+        attempt(tmp_path / "toy", data)
+    assert (caught.value.file, caught.value.hint) == (str(mine), "rename it, or choose another --out")
+    assert thesis.read_text() == "years"
+    mine.rename(tmp_path / "renamed")
+    assert attempt(tmp_path / "toy", data)
+    assert sorted(path.name for path in (tmp_path / "toy").iterdir()) == ["manifest.json", "out.txt"]
+
+
+def test_an_empty_partial_folder_is_one_that_a_killed_stage_left(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "toy.partial").mkdir()
+    assert attempt(tmp_path / "toy", data)
 
 
 def test_a_file_in_the_place_of_the_folder_is_an_error(data: Path) -> None:
@@ -366,7 +389,7 @@ def test_json_that_python_cannot_read_is_named(tmp_path: Path, text: str) -> Non
     assert error.value.file == str(path)
 
 
-def test_a_row_of_metrics_that_is_no_object_is_named(tmp_path: Path) -> None:
+def test_a_row_of_metrics_that_is_not_an_object_is_named(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n5\n')
     with pytest.raises(RedpencilError, match="not a JSON object but int") as error:
         read_metrics(tmp_path)
@@ -393,3 +416,28 @@ def test_a_folder_of_an_earlier_layout_is_refused(name: str, text: str, version:
     with pytest.raises(RedpencilError, match=f"redpencil {version} wrote this folder") as caught:
         check_layout(tmp_path)
     assert caught.value.file == str(tmp_path)
+
+
+def test_a_process_that_does_not_write_leaves_no_trace_and_sees_the_saved_states(tmp_path: Path, data: Path) -> None:
+    def begin(*, writes: bool, seen: list[str]) -> None:
+        with open_stage(tmp_path / "toy", "toy", seed=0, config={}, inputs={"data": data}, writes=writes) as stage:
+            assert stage is not None
+            seen += [path.name for path in saved_states(stage.folder)]
+            (stage.folder / "state" / "step-2").mkdir(parents=True, exist_ok=True)
+            stage.log(1, loss=0.5)
+            assert len(read_metrics(stage.folder)) == 1 + len(seen)
+            write_json(stage.folder / "out.json", {})
+            if writes:
+                raise ZeroDivisionError
+
+    before: list[str] = []
+    begin(writes=False, seen=before)
+    assert list(tmp_path.iterdir()) == [data]
+    with pytest.raises(ZeroDivisionError):
+        begin(writes=True, seen=before)
+    assert before == []
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    after: list[str] = []
+    begin(writes=False, seen=after)
+    assert after == ["step-2"]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == files

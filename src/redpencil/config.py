@@ -4,6 +4,7 @@
 can train or choose a policy; see `Method` for how to add one.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from redpencil.sections import Section, mistake
+from redpencil.sections import Section, hinted, mistake
 
 RewardLevel = Literal["token", "sequence"]
 RewardKind = Literal["token", "sequence", "both", "token_mean_at_end"]
@@ -24,7 +25,7 @@ Schedule = Literal["constant", "linear", "cosine"]
 class ComputeConfig(Section):
     """Where and in what portions stages compute. Changing these keys never makes a finished stage run again."""
 
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU if there is one.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps; auto takes a CUDA GPU if there is one.")
     threads: int | None = Field(
         1,
         gt=0,
@@ -32,7 +33,9 @@ class ComputeConfig(Section):
         description="CPU threads of each stage. One is fastest for small models; two on busy cores can be 20x slower.",
     )
     jobs: int | None = Field(
-        None, gt=0, description="Independent stages that run at the same time; default: one a CPU core, one on a GPU."
+        None,
+        gt=0,
+        description="Independent stages that run at once. Default: CPU cores divided by threads; one on a GPU.",
     )
     processes: int = Field(1, gt=0, description="Processes that share the work of one stage. Only 1 is possible yet.")
     micro_batch_size: int | None = Field(
@@ -54,6 +57,13 @@ class ComputeConfig(Section):
         "Default: none are saved.",
     )
 
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:(0|[1-9]\d?))?", device):
+            raise hinted(f"unknown device {device!r}", "auto, cpu, cuda, cuda:N such as cuda:0, or mps")
+        return device
+
     @field_validator("processes")
     @classmethod
     def _one_process(cls, processes: int) -> int:
@@ -73,6 +83,8 @@ class TrainingConfig(Section):
     save_every: int | None = Field(None, gt=0, exclude=True)
 
 
+MOVED: Final = ("device", "threads", "jobs")
+"""The keys of `compute` that a recipe had at its top level before version 0.2, and still may."""
 Trained = TypeVar("Trained", bound=TrainingConfig)
 COMPUTED: Final = tuple(TrainingConfig.model_fields)
 """The keys of `compute` that training code reads from its own config."""
@@ -172,7 +184,7 @@ class RolloutConfig(TrainingConfig):
     )
     reward_clip: float | None = Field(None, gt=0, description="Clip each scaled reward to this magnitude.")
     kl_term: Literal["per_token", "terminal", "none"] = Field(
-        "per_token", description="Where the KL penalty to the SFT policy is paid; none is the paper's literal reading."
+        "per_token", description="Place of the KL penalty to the SFT policy; none is the paper's literal reading."
     )
     kl_estimator: KLEstimator = Field(
         "k1", description="k1: log ratio; k2: half its square; k3: low variance, positive."
@@ -203,6 +215,11 @@ class RolloutConfig(TrainingConfig):
         return ("sequence",) if self.reward == "sequence" else ("token",)
 
     @property
+    def value_backbone(self) -> Literal["policy", "reward"] | None:
+        """The model that the method's value model starts from; None if it has no value model."""
+        return None
+
+    @property
     def rollouts(self) -> int:
         """The number of responses that a whole training samples to learn from."""
         return self.total_steps * self.rollout_batch_size
@@ -224,6 +241,10 @@ class PPOConfig(RolloutConfig):
         "reward", description="Backbone of the value model: the SFT policy or the reward model; its head starts at 0."
     )
     value_warmup_steps: int = Field(0, ge=0, description="First PPO steps that train the value model alone.")
+
+    @property
+    def value_backbone(self) -> Literal["policy", "reward"]:
+        return self.value_init
 
 
 class GRPOConfig(RolloutConfig):
@@ -255,8 +276,8 @@ class BestOfNConfig(Section):
     n: int = Field(16, gt=0, description="Responses sampled for each prompt.")
     token_score: Literal["mean", "sum"] = Field(
         "mean",
-        description="What a token model picks by. mean: Eq. 1; sum: the return that PPO maximises (rewards less their "
-        "centre where center_rewards says so).",
+        description="Score by which a token model picks. mean: Eq. 1; sum: the return that PPO maximises (rewards "
+        "less their centre where center_rewards says so).",
     )
     center_rewards: bool = Field(True, description="With token_score=sum: take the centre out of each token's reward.")
     temperature: float = Field(1.0, gt=0, description="Sampling temperature of the n responses.")
@@ -265,7 +286,7 @@ class BestOfNConfig(Section):
 class DPOConfig(OptimizerConfig):
     """DPO (Rafailov et al., 2023); the reference model is the SFT policy."""
 
-    beta: float = Field(0.1, gt=0, description="How strongly the policy is held to the SFT policy.")
+    beta: float = Field(0.1, gt=0, description="Weight of staying close to the SFT policy.")
     loss_type: DPOLoss = Field(
         "sigmoid",
         description="sigmoid is DPO as published; sigmoid_norm takes means over tokens; hinge, ipo and robust are "
@@ -319,7 +340,7 @@ class Method:
     name: str
     """The value of an arm's `method`, and the recipe's section that holds its options."""
     label: str
-    """The name in reports and helps."""
+    """The name in reports; an option in braces stands for its value."""
     config: type[Section]
     learns_from: Literal["rewards", "pairs"]
     run: str
@@ -341,7 +362,7 @@ METHODS: Final[Mapping[str, Method]] = {
         Method("ppo", "PPO", PPOConfig, "rewards", "redpencil.training.ppo:run_ppo"),
         Method("grpo", "GRPO", GRPOConfig, "rewards", "redpencil.training.grpo:run_grpo"),
         Method(
-            "best_of_n", "best of n", BestOfNConfig, "rewards", "redpencil.training.best_of_n:best_of_n", trains=False
+            "best_of_n", "best of {n}", BestOfNConfig, "rewards", "redpencil.training.best_of_n:best_of_n", trains=False
         ),
         Method("dpo", "DPO", DPOConfig, "pairs", "redpencil.training.dpo:train_dpo", pairs=("edits", "comparisons")),
         Method(
@@ -635,7 +656,7 @@ class Recipe(Section):
         for name, section in data.items():
             if name != "compute":
                 _refuse_computed(cls.__name__, section, str(name))
-        old = {key: data[key] for key in ("device", "threads", "jobs") if key in data}
+        old = {key: data[key] for key in MOVED if key in data}
         if not old:
             return data
         compute = data.get("compute") or {}

@@ -15,13 +15,13 @@ from redpencil.errors import RedpencilError
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that gets its name only when the block ends well; an error leaves the file before it as it was.
 
-    It is written as `<path>.partial`. Two processes cannot write the same file at once.
+    Until then it is a hidden file beside it (`partial_of`). Two processes cannot write the same file at once.
 
     Raises:
         RedpencilError: if the place cannot be written to, or another process is writing it.
     """
     if path.is_dir():
-        raise RedpencilError("a folder stands where the file should go", file=path, hint="choose another path")
+        raise RedpencilError("there is a folder of this name", file=path, hint="choose another path")
     partial = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,8 +44,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def partial_of(path: Path) -> Path:
-    """The path at which a file is written until it is complete."""
-    return path.with_name(path.name + ".partial")
+    """The path at which a file is written until it is complete; no file of a user has such a name."""
+    return path.with_name(f".{path.name}.redpencil-partial")
 
 
 def _open_alone(partial: Path, path: Path) -> BinaryIO:

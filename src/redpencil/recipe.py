@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import Field, model_validator
 
-from redpencil.config import FILE_KEYS, Recipe, check_entry_name
+from redpencil.config import FILE_KEYS, MOVED, Recipe, check_entry_name
 from redpencil.errors import RedpencilError
 from redpencil.sections import Section, parse_section
 
@@ -56,7 +56,7 @@ class AblationConfig(Section):
         description="The recipe that is varied: its keys, or its file, relative to the folder of this one."
     )
     overrides: dict[str, Any] = Field(
-        default_factory=dict, description="What differs from the base in all runs: keys as in `--set`, and values."
+        default_factory=dict, description="Keys, as in `--set`, and values that differ from the base in all runs."
     )
     seeds: tuple[int, ...] | None = Field(
         None, min_length=1, description="Seeds of every variant; default: the base's."
@@ -242,7 +242,7 @@ def _override(data: dict[str, Any], override: str) -> None:
 
 def _set_key(data: dict[str, Any], key: str, value: Any) -> None:
     """Set `a.b.c`, in place; missing sections are added."""
-    *parents, last = key.strip().split(".")
+    *parents, last = _replace_old_names(data, key.strip().split("."), value)
     if not all([*parents, last]):
         raise RedpencilError(f"{key!r} is not a key", hint="write it as section.key, such as ppo.kl_coef")
     if parents and parents[0] in ("arms", "reward_models") and data.get(parents[0]) is None:
@@ -255,3 +255,24 @@ def _set_key(data: dict[str, Any], key: str, value: Any) -> None:
             place[parent] = {}
         place = place[parent]
     place[last] = value
+
+
+def _replace_old_names(data: dict[str, Any], path: list[str], value: Any) -> list[str]:
+    """Return the path with present names in place of those before version 0.2; `data` gives up its old name for it.
+
+    So a value of `--set` wins whether the recipe, or `--set`, has the old name or the present one.
+    """
+    if path[0] in MOVED:
+        path = ["compute", *path]
+    if path[0] == "compute":
+        for key in path[1:2] or (value if isinstance(value, Mapping) else ()):
+            if key in MOVED:
+                data.pop(key, None)
+    entries = data.get("arms")
+    arm = entries.get(path[1]) if path[0] == "arms" and len(path) > 2 and isinstance(entries, dict) else None
+    method = str(arm.get("method", "ppo")) if isinstance(arm, dict) else "ppo"
+    if path[0] == "arms" and len(path) > 2 and path[2] in (method, "options"):
+        path = [*path[:2], "options", *path[3:]]
+        if isinstance(arm, dict) and isinstance(arm.get(method), dict):
+            arm["options"] = {**arm.pop(method), **(arm.get("options") or {})}
+    return path

@@ -373,7 +373,7 @@ def parse_results(content: object, kind: type[T], file: Path) -> T:
         problem = problem[:1].lower() + problem[1:]
         if first["type"] not in ("missing", "value_error"):
             problem += f", found {type(first['input']).__name__}"
-        field = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"]) or None
         raise RedpencilError(problem, file=file, field=field, hint="run the recipe again, into another --out") from None
 
 

@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,15 +42,15 @@ VERSIONED = ("torch", "transformers", "tokenizers", "rapidfuzz", "numpy", "scipy
 
 
 def no_progress(done: int, total: int, note: str) -> None:
-    """Say nothing."""
+    """Ignore the progress."""
 
 
 def no_watch(row: Mapping[str, float]) -> None:
-    """Look at nothing."""
+    """Ignore the metrics."""
 
 
 def no_warning(text: str) -> None:
-    """Warn nobody."""
+    """Ignore the warning."""
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ class Stage:
     seed: int
     progress: Progress = no_progress
     notes: dict[str, Any] = field(default_factory=dict)
-    """What the manifest should also say, such as counts of skipped rows."""
+    """Further entries of the manifest, such as counts of skipped rows."""
     watch: Callable[[Mapping[str, float]], None] = no_watch
     """Called with each line of metrics that is logged."""
     warn: Callable[[str], None] = no_warning
@@ -74,7 +75,7 @@ class Stage:
         return time.perf_counter() - self._start
 
     def go_back_to(self, step: int, *, seconds: float) -> None:
-        """Take a stage up again behind `step`: cut off later metrics, and count the seconds that went before."""
+        """Continue a stage after `step`: drop the metrics of later steps, and add `seconds` of earlier attempts."""
         rows = [row for row in read_metrics(self.folder, torn=True) if row["step"] <= step]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         with whole_file(self.folder / "metrics.jsonl") as out:
@@ -228,13 +229,17 @@ def open_stage(
     config: Mapping[str, Any],
     inputs: Mapping[str, Path],
     progress: Progress = no_progress,
+    writes: bool = True,
 ) -> Iterator[Stage | None]:
     """Open a stage folder; yields None where the folder is already complete with the same inputs.
 
-    On success the manifest is written and the folder appears under its name. On an error the partial folder stays
-    beside it for inspection. The next attempt continues it if it holds a saved training state and configuration, seed,
+    On success the manifest is written and the folder appears under its name. On an error the partial folder is left
+    for inspection. The next attempt continues it if it holds a saved training state and configuration, seed,
     inputs and version are the same; else it starts afresh. A folder that holds something else than a stage is never
     replaced.
+
+    Of several processes that work on a stage together one `writes`. The others get a folder that is deleted in the end,
+    with a copy of the saved training states, so that a stage does the same in all of them.
 
     Raises:
         RedpencilError: if an input is missing, or `folder` cannot be made or holds something else than a stage.
@@ -247,12 +252,18 @@ def open_stage(
         return
     for path in inputs.values():
         _keep_input(path.resolve(), folder)
+    if not writes:
+        with tempfile.TemporaryDirectory() as scratch:
+            if _continues(_partial_of(folder), digest):
+                shutil.copytree(_partial_of(folder), scratch, dirs_exist_ok=True)
+            yield Stage(name, Path(scratch), seed, progress)
+        return
     partial = _open_partial(folder, name, digest)
     stage = Stage(name, partial, seed, progress)
     started = datetime.now(UTC)
     yield stage
-    # The mark goes first, so that a folder whose states are half deleted is not taken up again.
-    (partial / _FINGERPRINT).unlink(missing_ok=True)
+    # The mark is emptied first, so that a folder whose states are half deleted is not taken up again.
+    (partial / _FINGERPRINT).write_text("", encoding="utf-8")
     shutil.rmtree(partial / STATE_FOLDER, ignore_errors=True)
     write_json(
         partial / "manifest.json",
@@ -268,6 +279,7 @@ def open_stage(
             **environment(),
         },
     )
+    (partial / _FINGERPRINT).unlink()
     _put_in_place(partial, folder)
 
 
@@ -296,7 +308,14 @@ def _open_partial(folder: Path, name: str, digest: str) -> Path:
     partial = _partial_of(folder)
     mark = partial / _FINGERPRINT
     try:
-        if mark.is_file() and mark.read_text(encoding="utf-8") == digest and saved_states(partial):
+        ours = mark.is_file() or _recorded_fingerprint(partial) is not None
+        if not ours and partial.exists() and (not partial.is_dir() or any(partial.iterdir())):
+            raise RedpencilError(
+                "the stage would be written here, and redpencil did not write what is here now",
+                file=partial,
+                hint="rename it, or choose another --out",
+            )
+        if _continues(partial, digest):
             return partial
         if partial.exists():
             shutil.rmtree(partial)
@@ -307,6 +326,12 @@ def _open_partial(folder: Path, name: str, digest: str) -> Path:
             f"cannot make the folder ({error.strerror})", file=partial, hint="choose another --out"
         ) from None
     return partial
+
+
+def _continues(partial: Path, digest: str) -> bool:
+    """Whether an attempt at the stage with this fingerprint has saved training states in `partial`."""
+    mark = partial / _FINGERPRINT
+    return mark.is_file() and mark.read_text(encoding="utf-8") == digest and bool(saved_states(partial))
 
 
 def saved_states(folder: Path) -> list[Path]:

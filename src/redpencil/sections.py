@@ -39,8 +39,13 @@ class Section(BaseModel):
 
 def mistake(title: str, problem: str, place: tuple[str, ...], value: Any, hint: str) -> ValidationError:
     """An error at a key that a validator of the section above it found."""
-    error = PydanticCustomError("mistake", problem, {"hint": hint})
-    return ValidationError.from_exception_data(title, [{"type": error, "loc": place, "input": value}])
+    return ValidationError.from_exception_data(title, [{"type": hinted(problem, hint), "loc": place, "input": value}])
+
+
+def hinted(problem: str, hint: str) -> PydanticCustomError:
+    """An error that a field's validator raises, with a hint."""
+    # As a value, so that braces in it are not taken for places of a template.
+    return PydanticCustomError("mistake", "{problem}", {"problem": problem, "hint": hint})
 
 
 def parse_section(data: Mapping[str, Any], kind: type[T], *, file: str | Path | None = None) -> T:

@@ -148,7 +148,7 @@ def test_answers_that_nobody_made_from_each_other() -> None:
 def test_what_is_rare_gets_milder_advice() -> None:
     few, many = found(*map(corrected, range(9)), appended(9)), found(appended(1), appended(2))
     assert few["only_append"].advice == "Few enough to leave in. Look at an example before you decide."
-    assert many["only_append"].advice.startswith("A length bias in the making")
+    assert many["only_append"].advice.startswith("They teach a length bias")
 
 
 def test_changes_of_white_space() -> None:

@@ -82,7 +82,7 @@ def test_responses_go_in_and_edits_come_out(redpencil: Redpencil) -> None:
     assert (second.edited, second.outcome) == (RESPONSES[1]["response"], EditOutcome.UNCHANGED)
 
 
-def test_the_same_command_goes_on_and_adds_what_is_new(redpencil: Redpencil, here: Path) -> None:
+def test_the_same_command_continues_and_adds_what_is_new(redpencil: Redpencil, here: Path) -> None:
     command = ("annotate", "edits.db", "--responses", "r.jsonl", "--invite", "ana", "--no-serve", "--json")
     (first,) = json.loads(redpencil(*command).out)["invited"]
     assert (first["name"], first["role"]) == ("ana", "editor")
@@ -312,7 +312,7 @@ def serve(here: Path, real_command: Callable[..., list[str]]) -> Iterator[Serve]
         started.append(server)
         assert server.stderr is not None
         for line in server.stderr:
-            if found := re.match(r"(http://\S+)/join/\S+  \(your way in, as admin\)", line):
+            if found := re.match(r"(http://\S+)/join/\S+  \(your own link, as admin\)", line):
                 return server, found[1]
         raise AssertionError(f"the server ended with {server.wait()}")
 

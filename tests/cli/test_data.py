@@ -91,6 +91,11 @@ def test_align_shows_redlines_and_masks_and_writes_nothing(
         "",
     ]
     assert "[-cairo-]{+amman+}" in lines[1]
+    legend = " ".join(outcome.err.split())
+    assert "[-token-] changed, of the original" in legend
+    assert "No anchors are marked" in legend
+    marked = redpencil(*arguments, "--show", "1", "--set", "align.anchor=divergence")
+    assert "Anchors are among the changed tokens" in " ".join(marked.err.split())
     assert not list(tmp_path.glob("*.partial"))
 
 

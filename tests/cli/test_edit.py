@@ -91,7 +91,7 @@ def test_a_hosted_model_edits_and_nothing_is_asked_again(
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_says_how_far_it_got_and_the_same_command_goes_on(
+def test_an_interrupt_says_how_far_it_got_and_the_same_command_continues(
     start_stub: Callable[..., Any], real_command: Callable[..., list[str]], tmp_path: Path, signal_: signal.Signals
 ) -> None:
     stub = start_stub("--latency-s", "0.1")
@@ -417,7 +417,7 @@ def post(url: str, body: Any) -> Any:
         return json.load(reply)
 
 
-def test_max_cost_stops_and_the_next_run_goes_on(redpencil: Callable[..., Any], stub: Any, tmp_path: Path) -> None:
+def test_max_cost_stops_and_the_next_run_continues(redpencil: Callable[..., Any], stub: Any, tmp_path: Path) -> None:
     (tmp_path / "prices.yaml").write_text("models: {gpt-5-mini: {input: 10000, output: 0}}")  # about $1 a request
     arguments = ("edit", "--responses", responses_in(tmp_path, 40), "--out", tmp_path / "e", *stub.provider("openai"))
     arguments += ("--prices", tmp_path / "prices.yaml", "--concurrency", "2")

@@ -172,7 +172,7 @@ def test_policies_against_different_references_are_not_paired(redpencil: Callabl
     assert found["differences"] == {}
 
 
-def test_a_policy_that_meets_itself_is_no_verdict_on_its_rank(redpencil: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_policy_that_meets_itself_is_not_a_verdict_on_its_rank(redpencil: Callable[..., Any], tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     judgements(tmp_path / "a.jsonl", "first", "tie", policy="a", reference="base")
     judgements(tmp_path / "b.jsonl", "first", ids="x", policy="a", reference="a")
@@ -491,7 +491,7 @@ def test_models_without_sense_are_named(mistake: Callable[..., str], tiny_run: A
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     pairs = tiny_run.folder / "align" / "edits_test.jsonl"
     told = mistake("evaluate", "reward", "--model", broken, "--pairs", pairs)
-    assert "broken: the model gives responses of edits_test rewards that are no finite numbers" in told
+    assert "broken: the reward model gives a response of edits_test the reward" in told
 
 
 def test_accuracy_needs_a_reward_model_and_pairs_that_fit(

@@ -318,7 +318,7 @@ def test_a_file_is_not_written_over_by_a_run_without_an_answer(
     assert (tmp_path / "j").read_text() == "kept"
 
 
-def test_max_cost_stops_and_the_next_run_goes_on(redpencil: Callable[..., Any], stub: Any, tmp_path: Path) -> None:
+def test_max_cost_stops_and_the_next_run_continues(redpencil: Callable[..., Any], stub: Any, tmp_path: Path) -> None:
     (tmp_path / "prices.yaml").write_text("models: {gpt-5-mini: {input: 10000, output: 0}}")  # about $1 a request
     arguments = (*pairs(tmp_path, *(f"question {n}" for n in range(20))), "--out", tmp_path / "j")
     arguments += (*stub.provider("openai"), "--prices", tmp_path / "prices.yaml", "--concurrency", "2")

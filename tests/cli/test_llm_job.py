@@ -27,7 +27,7 @@ def test_failures_are_told_by_their_reasons_the_most_frequent_first(capsys: pyte
     assert many.summary().endswith(", 2 for other reasons")
 
 
-def test_a_status_that_passes_is_no_refusal() -> None:
+def test_a_status_that_passes_is_not_a_refusal() -> None:
     assert not failures("HTTP 429: slow down", "HTTP 503: x").refused
     assert failures("HTTP 422: x").refused
 

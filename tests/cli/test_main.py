@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import redpencil as package
 from redpencil.cli.main import COMMANDS, QUIET, Group, app, load_command
 from redpencil.errors import RedpencilError
+from redpencil.files import partial_of
 
 
 def test_help_lists_every_command(redpencil: Callable[..., Any]) -> None:
@@ -105,7 +106,7 @@ def test_a_users_mistake_is_one_message_on_stderr() -> None:
     assert result.stdout == ""
 
 
-def test_a_full_disk_is_no_bug_of_ours() -> None:
+def test_a_full_disk_is_not_a_bug_of_ours() -> None:
     result = failing(OSError(errno.ENOSPC, "No space left on device", "/data/model"))
     assert result.exit_code == 1
     assert result.stderr == "error: /data/model: No space left on device\n  hint: choose another place\n"
@@ -145,7 +146,7 @@ def test_a_command_that_is_ended_leaves_no_part_of_a_file(
     source.write_bytes(b'{"prompt": "p"}\n' * 1_000_000)
     command = real_command("import", source, "--format", "columns", "--out", out)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
-        while not (tmp_path / "out.jsonl.partial").exists():
+        while not partial_of(out).exists():
             assert run.poll() is None
             time.sleep(0.01)
         run.send_signal(signal_)

@@ -32,6 +32,7 @@ from redpencil.cli.output import (
 )
 from redpencil.cli.run import listener_of
 from redpencil.errors import RedpencilError
+from redpencil.files import partial_of
 from redpencil.pipeline.execute import Event
 from redpencil.records import Prompt, write_jsonl
 
@@ -65,7 +66,7 @@ def test_an_input_under_another_name_is_still_an_input(tmp_path: Path) -> None:
 
 
 def test_no_input_is_overwritten_by_the_rows_that_are_being_written(tmp_path: Path) -> None:
-    given = tmp_path / "out.jsonl.partial"
+    given = partial_of(tmp_path / "out.jsonl")
     given.write_text("kept")
     with pytest.raises(RedpencilError, match="would be overwritten"):
         check_out_file(tmp_path / "out.jsonl", given)
@@ -93,7 +94,7 @@ def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "pipe").is_fifo()
 
 
-def test_a_link_to_itself_is_no_trap(tmp_path: Path) -> None:
+def test_a_link_to_itself_is_not_a_trap(tmp_path: Path) -> None:
     loop, given = tmp_path / "loop", tmp_path / "given"
     loop.symlink_to(loop)
     given.write_text("")

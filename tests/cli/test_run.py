@@ -114,7 +114,7 @@ def small(tiny: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_where_it_was(
+def test_a_killed_run_continues_where_it_was(
     redpencil: Callable[..., Any], start_run: Callable[..., Any], small: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -188,7 +188,7 @@ def test_an_out_that_cannot_be_made(mistake: Callable[..., str], tiny: Path, tmp
         (["--set", "ppo.kl_coef=much"], "[ppo.kl_coef]: input should be a valid number"),
         (["--set", "arms.token.reward_model=other"], "names 'other'"),
         (["--device", "cuda:99"], "[device]: device 'cuda:99' is not on this machine"),
-        (["--device", "gpu"], "[device]: unknown device 'gpu'"),
+        (["--device", "gpu"], "[compute.device]: unknown device 'gpu'"),
     ],
 )
 def test_mistakes_in_options_are_named(
@@ -309,6 +309,43 @@ def test_the_report_is_written_anew(redpencil: Callable[..., Any], tiny_run: Any
 @pytest.mark.parametrize("name", ["nowhere", "."])
 def test_a_folder_without_results(mistake: Callable[..., str], tmp_path: Path, name: str) -> None:
     assert "no results.json in this folder" in mistake("report", tmp_path / name)
+
+
+@pytest.mark.slow
+def test_a_group_that_is_not_asked_for_keeps_its_results_and_their_report(
+    redpencil: Callable[..., Any], mistake: Callable[..., str], recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    ablate = ("ablate", recipe, "--out", out, "--jobs", "1")
+    first = redpencil(*ablate, "--only", "loss", "--json")
+    assert "without results here: anchors; the same command without --only has them" in first.err
+    assert list(json.loads(first.out)["groups"]) == ["loss"]
+    second = redpencil(*ablate, "--only", "anchors", "--json")
+    assert "without results" not in second.err
+    both = read(out / "ablations.json")
+    assert list(both["groups"]) == ["loss", "anchors"]
+    assert both["groups"]["loss"] == json.loads(first.out)["groups"]["loss"]
+
+    page = (out / "report.html").read_text(encoding="utf-8")
+    (out / "report.html").unlink()
+    shown = redpencil("report", out, "--markdown", tmp_path / "page.md")
+    assert shown.code == 0, shown
+    assert (out / "report.html").read_text(encoding="utf-8") == page
+    assert "2 groups" in shown.out
+    assert f"report:   {out / 'report.html'}" in shown.out
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert text.endswith(f"```\nredpencil report {out.name} --markdown page.md\n```\n")
+    assert "anchors: the policy" in text
+
+    content = yaml.safe_load(recipe.read_text())
+    content["overrides"]["sft.max_steps"] = 2  # what the other group has computed is of another recipe now
+    recipe.write_text(yaml.safe_dump(content, sort_keys=False))
+    changed = redpencil(*ablate, "--only", "anchors", "--json")
+    assert list(json.loads(changed.out)["groups"]) == ["anchors"]
+    assert "without results here: loss" in changed.err
+    (out / "ablations.json").unlink()
+    said = mistake("report", out)
+    assert f"redpencil ablate {out / 'ablations.yaml'} --out {out}" in said
 
 
 def test_a_broken_results_file(mistake: Callable[..., str], tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_mistakes(mistake: Callable[..., str], tiny_run: Any, model: Path, tmp_p
     assert "tokens, the reward model reads 256" in mistake("score", "--model", model, *long)
 
 
-def test_weights_that_are_no_numbers_are_named(mistake: Callable[..., str], model: Path, tmp_path: Path) -> None:
+def test_weights_that_are_not_numbers_are_named(mistake: Callable[..., str], model: Path, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -167,7 +167,7 @@ def test_weights_that_are_no_numbers_are_named(mistake: Callable[..., str], mode
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     arguments = ("score", "--model", model, "--model", broken, "--prompt", PROMPT, "--response", "it")
     said = mistake(*arguments, "--html", tmp_path / "h.html")
-    assert f"{broken}: the reward model says nan of response '1'" in said
+    assert f"{broken}: the reward model gives the response '1' the reward nan" in said
     assert not (tmp_path / "h.html").exists()
 
 
@@ -191,7 +191,7 @@ def test_colours_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert max(line.count("good") for line in shown(120, 2).splitlines()) == 2  # side by side
 
 
-def test_text_that_is_no_utf_8_is_named(mistake: Callable[..., str], model: Path) -> None:
+def test_text_that_is_not_utf_8_is_named(mistake: Callable[..., str], model: Path) -> None:
     start = ("score", "--model", model, "--prompt")
     assert "[--response]: not valid UTF-8" in mistake(*start, "x", "--response", "\udcff")
     assert "[--prompt]: not valid UTF-8" in mistake(*start, "\udcff", "--response", "x")

@@ -303,6 +303,10 @@ def test_a_policy_is_trained_on_pairs_and_watched_by_the_judge(
     assert (out / "checkpoint" / "model.safetensors").is_file()
     again = redpencil(*common, *watched, *quick(method))
     assert "nothing was done" in again.err
+    # Another world makes another judge, and so another training; what the judge does not look at is the same to it.
+    other = redpencil(*common, *watched, *quick(method), "--set", "world.facts_seed=7")
+    assert "nothing was done" not in other.err
+    assert read_json(out / "manifest.json")["fingerprint"] != manifest["fingerprint"]
 
 
 def test_without_a_judge_the_last_checkpoint_is_kept(
@@ -324,7 +328,7 @@ def test_a_judge_comes_with_prompts_and_a_reference(
     assert "go together" in " ".join(outcome.err.replace("│", " ").split())
 
 
-def test_pairs_that_are_no_edits_are_named(
+def test_pairs_that_are_not_edits_are_named(
     mistake: Callable[..., str], policy: Path, chain: Any, tiny: Path, tmp_path: Path
 ) -> None:
     pairs = chain.folder / "comparison_pairs.jsonl"

@@ -165,7 +165,7 @@ def test_weak_reward_models_and_policies_that_do_not_gain() -> None:
     }
     found = result_alarms(results, {"a": "edits", "b": "comparisons", "absent": "edits"}, CONFIG)
     assert [(alarm.name, alarm.where) for alarm in found] == [("reward_accuracy", "reward-b"), ("win_rate", "edits")]
-    assert "69.9 % of the held-out comparisons right, under 70 %" in found[0].message
+    assert "69.9 % of the held-out preferences right, under 70 %" in found[0].message
     assert result_alarms(results, {"a": "edits"}, AlarmsConfig(win_rate_gain=-1)) == []
     noisy = {name: {"value": rate, "standard_error": 2.0} for name, rate in (("sft", 34.0), ("a", 39.5), ("b", 39.8))}
     # Two standard errors of a difference of two such rates are 2 * sqrt(8) = 5.66 points.

@@ -61,10 +61,18 @@ def test_seeded_draws_depend_on_the_seed_alone_and_leave_the_generator_as_it_was
         assert not torch.equal(torch.rand(3), first)
 
 
-@pytest.mark.parametrize("device", ["meta", "mps"])
-def test_a_device_that_torch_knows_and_redpencil_does_not(device: str) -> None:
-    with pytest.raises(RedpencilError, match="unknown device"):
-        make_runtime(device)
+def test_a_device_that_torch_knows_and_redpencil_does_not() -> None:
+    with pytest.raises(RedpencilError, match="unknown device 'meta'"):
+        make_runtime("meta")
+
+
+def test_a_device_of_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(RedpencilError, match=r"'mps' is not on this machine \(0 GPUs of this kind found\)"):
+        make_runtime("mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    runtime = make_runtime("mps")
+    assert (runtime.device, runtime.dtype) == (torch.device("mps"), torch.float32)
 
 
 def test_one_process_has_all_rows_and_its_sums_are_its_own() -> None:

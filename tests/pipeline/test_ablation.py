@@ -159,7 +159,7 @@ def test_again_nothing_is_computed_and_the_results_are_the_same(
 
 
 @pytest.mark.slow
-def test_ablations_that_were_stopped_go_on(
+def test_ablations_that_were_stopped_continue(
     recipe: Path, ablated: tuple[Path, dict[str, Any], Log], tmp_path: Path
 ) -> None:
     one_seed = load_ablations(recipe, (3,))

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from redpencil.config import METHODS
+from redpencil.config import METHODS, ComputeConfig
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.execute import StageSpec, default_jobs, error_from_json, error_to_json, execute, resolve
 from redpencil.pipeline.plan import plan_run
@@ -53,7 +54,7 @@ def test_one_job_stops_at_a_failure_and_tells_of_it(make: Make, listener: Any) -
     assert "hint: mend it" in listener.events[-1].note
 
 
-def test_a_failure_lets_running_stages_finish_starts_no_other_and_the_next_run_goes_on(
+def test_a_failure_lets_running_stages_finish_starts_no_other_and_the_next_run_continues(
     make: Make, listener: Any, tmp_path: Path
 ) -> None:
     """a fails once b is at work, b goes on only when a has failed; c waits for nothing, d for b."""
@@ -84,7 +85,7 @@ def test_a_failure_lets_running_stages_finish_starts_no_other_and_the_next_run_g
     assert sorted(listener.stages("done")) == ["a", "c", "d"]
 
 
-def test_a_worker_that_is_killed_is_an_error_that_names_its_stage_and_the_next_run_goes_on(
+def test_a_worker_that_is_killed_is_an_error_that_names_its_stage_and_the_next_run_continues(
     make: Make, listener: Any, tmp_path: Path
 ) -> None:
     done = tmp_path / "run" / "first"
@@ -160,16 +161,47 @@ def wait_for(ready: Callable[[], Any]) -> Any:
     return found
 
 
-def test_a_cpu_runs_one_stage_a_usable_core_and_a_gpu_one_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_runs_as_many_stages_as_have_their_threads_and_a_gpu_one_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
-    assert default_jobs("cpu") == 3
-    assert default_jobs("cuda") == default_jobs("cuda:1") == 1
+
+    def jobs(**keys: Any) -> int:
+        return default_jobs(ComputeConfig(**keys))
+
+    assert jobs(device="cpu") == 3
+    assert jobs(device="cuda") == jobs(device="cuda:1") == jobs(device="mps") == 1
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert default_jobs("auto") == 1
+    assert jobs() == 1
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert default_jobs("auto") == 3
+    assert jobs() == 3
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert [jobs(threads=threads) for threads in (1, 2, 3, 4, 5, 16, None)] == [8, 4, 2, 2, 1, 1, 1]
+    assert [jobs(threads=threads, jobs=6) for threads in (1, 4, None)] == [6, 6, 6]
+    assert jobs(device="cuda", jobs=2) == 2
+
+
+HALF = """#!/bin/sh
+read order
+printf '{"event": {"stage": "a", "happening": "started", "done": 0, "total": 0, "note": ""}}\\n'
+printf '{"ended": "do'
+kill -KILL $$
+"""
+
+
+def test_a_worker_that_is_killed_in_the_middle_of_a_line_is_told_of_as_one_that_is_killed(
+    make: Make, listener: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = tmp_path / "worker"
+    worker.write_text(HALF)
+    worker.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(worker))
+    broken: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", broken.append)
+    with pytest.raises(RedpencilError, match=r"the worker process of the stage a died \(signal SIGKILL\)"):
+        execute([make("a", "write")], jobs=2, listener=listener)
+    assert broken == []
+    assert listener.of("a") == ["started", "failed"]
 
 
 def test_the_executor_loads_no_torch_so_a_worker_starts_fast() -> None:

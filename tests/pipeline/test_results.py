@@ -117,7 +117,7 @@ def test_a_cell_of_the_matrix_is_the_share_of_pairs_that_the_checkpoint_ranks_ri
 
 
 @pytest.mark.parametrize("test", TESTS)
-def test_the_rule_that_the_shorter_wins_stands_beside(test: str, results: dict[str, Any], context: Context) -> None:
+def test_the_rule_that_the_shorter_wins_is_next_to_them(test: str, results: dict[str, Any], context: Context) -> None:
     lengths = [(len(p.rejected_ids), len(p.chosen_ids)) for p in read_jsonl(context.paths.pairs(test, "test"), Pair)]
     points = [1.0 if chosen < rejected else 0.5 if chosen == rejected else 0.0 for rejected, chosen in lengths]
     assert results["reward_accuracy"]["shorter_wins"][test]["value"] == pytest.approx(100 * statistics.fmean(points))
@@ -395,7 +395,7 @@ def test_costs_are_those_of_the_stages(mixed: Context) -> None:
     assert token.sampled_in_training == 3 * 16
     assert (token.training_seconds, token.answer_seconds) == (seconds["ppo-token"], seconds["outputs-token"])
     rows = [json.loads(line) for line in (mixed.root / "ppo-token" / "metrics.jsonl").read_text().splitlines()]
-    assert token.kl == (rows[int(token.step)]["kl"] if token.step else 0)
+    assert token.kl == rows[int(token.step or 0)]["eval/kl"]
     assert token.validation_win_rate == rows[int(token.step or 0)]["eval/win_rate"]
     assert (dpo.pairs, dpo.train_pairs) == ("comparisons", align["comparisons_train"])
     assert (dpo.reward_seconds, dpo.sampled_in_training) == (0, 0)

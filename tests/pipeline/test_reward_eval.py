@@ -235,12 +235,12 @@ def test_progress_ends_at_all_responses(new_model: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(("level", "value"), [("token", math.nan), ("token", math.inf), ("sequence", math.nan)])
-def test_weights_that_are_no_numbers_name_the_model(new_model: Callable[..., Path], level: str, value: float) -> None:
+def test_weights_that_are_not_numbers_name_the_model(new_model: Callable[..., Path], level: str, value: float) -> None:
     loaded = load(new_model(level))
     with torch.no_grad():
         loaded.model.module.score.weight.fill_(value)
     held = Held("held", "edits", edits_of(("it is red .", "it is blue .")))
-    with pytest.raises(RedpencilError, match="responses of held rewards that are no finite numbers") as caught:
+    with pytest.raises(RedpencilError, match="gives a response of held the reward nan") as caught:
         examine({"m": lambda: loaded}, [held], ALIGN)
     assert str(caught.value.file).endswith(f"{level}0")
 

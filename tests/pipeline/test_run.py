@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from redpencil.errors import RedpencilError
-from redpencil.pipeline.run import locked_folder, recipe_sha256, run_recipe
+from redpencil.pipeline.run import locked_folder, recipe_sha256, run_recipe, time_covered
 from redpencil.recipe import load_recipe
 
 STAGES = (
@@ -51,6 +52,7 @@ def test_a_run_leaves_results_a_manifest_its_recipe_and_a_report(tiny: Any, fini
     assert manifest["started"] == min(starts)
     assert manifest["finished"] >= max(starts)
     assert manifest["stage_seconds"] == pytest.approx(sum(s["seconds"] for s in results["stages"].values()), abs=0.1)
+    assert 0 < manifest["wall_seconds"] <= manifest["stage_seconds"] + 1 * len(STAGES)  # starts are whole seconds
     assert "<html" in (finished / "report.html").read_text()
 
 
@@ -95,7 +97,7 @@ def test_what_is_complete_is_not_run_again(tiny: Any, copied: Path, listener: An
     assert strict(copied / "results.json") == results
 
 
-def test_the_recipe_in_a_run_folder_goes_on_with_the_run(copied: Path, listener: Any) -> None:
+def test_the_recipe_in_a_run_folder_continues_with_the_run(copied: Path, listener: Any) -> None:
     run_recipe(load_recipe(copied / "recipe.yaml"), copied, jobs=1, listener=listener)
     assert listener.stages("already complete") == list(STAGES)
 
@@ -126,7 +128,7 @@ def test_another_name_is_in_the_results_though_no_stage_is_run_again(tiny: Any, 
 
 def test_a_stage_that_was_cut_short_is_done_again(tiny: Any, copied: Path, listener: Any) -> None:
     (copied / "judge").rename(copied / "judge.partial")
-    (copied / "judge.partial" / "manifest.json").unlink()
+    (copied / "judge.partial" / "manifest.json").rename(copied / "judge.partial" / ".fingerprint")
     run_recipe(tiny(), copied, jobs=1, listener=listener)
     assert listener.stages("done") == ["judge"]
     assert not (copied / "judge.partial").exists()
@@ -261,3 +263,20 @@ def test_a_run_of_an_earlier_version_is_refused_and_left_as_it_is(tiny: Any, cop
         run_recipe(tiny(), copied, jobs=1, listener=lambda _: None)
     assert caught.value.hint == "run its recipe.yaml into another --out, or install redpencil<0.2 to read it"
     assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("spans", "minutes"),
+    [
+        ([], 0),
+        ([(0, 5)], 5),
+        ([(0, 5), (5, 7)], 7),
+        ([(0, 5), (2, 7)], 7),
+        ([(0, 10), (2, 3), (4, 12)], 12),
+        ([(100, 110), (0, 5), (3, 6), (105, 111)], 6 + 11),
+    ],
+)
+def test_time_that_two_stages_share_counts_once(spans: list[tuple[int, int]], minutes: int) -> None:
+    day = datetime(2026, 11, 30, tzinfo=UTC)
+    covered = time_covered([(day + timedelta(minutes=start), day + timedelta(minutes=end)) for start, end in spans])
+    assert covered == timedelta(minutes=minutes)

@@ -66,7 +66,7 @@ def same_weights(first: Path, second: Path) -> bool:
     return all(one[name].equal(other[name]) for name in one if name in other)
 
 
-def test_sft_learns_and_the_reference_goes_on_from_it(finished: Path) -> None:
+def test_sft_learns_and_the_reference_continues_from_it(finished: Path) -> None:
     logged = [row["nll"] for row in read_metrics(finished / "sft")]
     assert len(logged) == 120
     assert sum(logged[-10:]) < 0.7 * sum(logged[:10])

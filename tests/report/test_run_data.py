@@ -128,3 +128,31 @@ def test_costs_of_several_seeds_are_means_of_what_is_known(results: dict[str, An
     costs = mean_costs([*runs, {}])["a"]
     assert (costs.kl, costs.training_seconds, costs.step, costs.kl_bound) == (2.0, 20.0, 28.0, None)
     assert (costs.label, costs.stage, costs.online) == ("PPO", "ppo-token", True)
+
+
+def test_a_row_of_a_curve_is_of_one_policy(write_run: Callable[..., Path], results: dict[str, Any]) -> None:
+    """Step 1 samples from the policy of step 0, step 2 from that of step 1; after step 2 nothing is sampled."""
+    rows = [
+        {"step": 0, "seconds": 0, "eval/win_rate": 40, "eval/kl": 0.0, "eval/length": 20},
+        {"step": 1, "seconds": 1, "kl": 0.1, "length": 21, "reward": 0.5, "entropy": 1.0},
+        {
+            "step": 2,
+            "seconds": 2,
+            "kl": 2.5,
+            "length": 22,
+            "reward": 0.7,
+            "eval/win_rate": 50,
+            "eval/kl": 4.5,
+            "eval/length": 23,
+        },
+    ]
+    folder = write_run(results)
+    path = folder / "ppo-token" / "metrics.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (of_seed,) = read_run(folder).curves["token"].values()
+    measured = [[row.get(name) for name in ("step", "kl", "length", "reward", "eval/win_rate")] for row in of_seed]
+    assert measured == [[0, 0.1, 21, 0.5, 40], [1, 2.5, 22, 0.7, None], [2, 4.5, 23, None, 50]]
+    assert of_seed[1]["entropy"] == 1.0
+    path.write_text(json.dumps(rows[1]) + "\n", encoding="utf-8")
+    (of_seed,) = read_run(folder).curves["token"].values()
+    assert [row["step"] for row in of_seed] == [0, 1]

@@ -11,6 +11,7 @@ import pytest
 from redpencil.report import tables
 from redpencil.report.headline import headline
 from redpencil.report.markdown import render_markdown
+from redpencil.report.markup import duration
 from redpencil.report.run_data import read_run
 from redpencil.report.run_page import render
 from redpencil.report.tables import methods
@@ -113,3 +114,24 @@ def test_curves_are_of_arms_that_sample_as_they_train(write_run: Callable[..., P
     (folder / "dpo-dpo").mkdir()
     (folder / "dpo-dpo" / "metrics.jsonl").write_text(json.dumps({"step": 1, "eval/win_rate": 50.0}) + "\n")
     assert set(read_run(folder).curves) == {"token", "edits", "preference"}
+
+
+@pytest.mark.parametrize("of_several", [False, True])
+def test_the_time_of_a_run_is_not_the_sum_of_stages_that_ran_at_the_same_time(
+    of_several: bool, run_folder: Path, study_folder: Path
+) -> None:
+    folder = study_folder if of_several else run_folder
+    without = tables.stages(read_run(folder))
+    assert without is not None
+    assert without.rows[-1][0].text == "sum of the stages"
+    manifest = folder / "manifest.json"
+    content = json.loads(manifest.read_text()) if manifest.is_file() else {}
+    manifest.write_text(json.dumps(content | {"wall_seconds": 3723.0}), encoding="utf-8")
+    timed = tables.stages(read_run(folder))
+    assert timed is not None
+    assert timed.rows[:-1] == without.rows
+    assert timed.rows[-1][0].text == ("the run, all seeds together" if of_several else "the run")
+    assert timed.rows[-1][1].text == duration(3723)
+    speed = tables.efficiency(read_run(folder))
+    assert speed is not None
+    assert any("--jobs 1" in note for note in speed.notes)

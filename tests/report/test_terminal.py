@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 
 from redpencil.alignment.tokens import TokenMasks
 from redpencil.alignment.words import diff_words
-from redpencil.report.terminal import redline, redline_plain, show_masks
+from redpencil.report.terminal import masks_legend, redline, redline_plain, show_masks
 
 ORIGINAL = "It is better to have had a flame and lost it, than never to have been burned at all."
 EDITED = "It is better to have had a flame and been singed, than never to have felt its warmth at all."
@@ -85,3 +85,13 @@ def test_mask_table_wraps_within_the_width() -> None:
 
 def test_mask_table_without_tokens() -> None:
     assert "unchanged pairs (U0): 0" in printed(show_masks([], [], TokenMasks((), (), ())))
+
+
+def test_the_legend_has_each_mark_of_the_masks_and_says_why_there_are_no_anchors() -> None:
+    masks = TokenMasks((False, True, False), (False, True, False), ((0, 0),))
+    shown = printed(show_masks(["a", "b", "c"], ["a", "d", "c"], masks))
+    for mark, explained in (("[-b-]", "[-token-]"), ("{+d+}", "{+token+}"), ("1:a", "3:token"), ("(c)", "(token)")):
+        assert mark in shown
+        assert explained in masks_legend("none")
+    assert "--set align.anchor=divergence" in masks_legend("none")
+    assert "Anchors are among the changed tokens" in masks_legend("divergence")

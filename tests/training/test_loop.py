@@ -134,5 +134,5 @@ def test_rollouts_go_through_all_prompts_and_adapt_the_coefficient(
     rows = read_metrics(stage.folder)
     assert [row["step"] for row in rows if "eval/win_rate" in row] == [0, 2, 4]
     assert [row["kl_coef"] for row in rows[1:]] == [0.1, 0.5, 2.5, 12.5]
-    assert stage.notes["best"] == {"step": 0, "value": 50.0}
+    assert stage.notes["best"] == {"step": 0, "value": 50.0, "kl": 0.0}
     assert stage.notes["skipped prompts"] == 0

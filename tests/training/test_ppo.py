@@ -1,7 +1,9 @@
 """PPO: its objectives, its bookkeeping, and that it learns what each kind of reward pays."""
 
 import math
+import operator
 import shutil
+import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -314,7 +316,7 @@ def test_the_best_checkpoint_is_kept(
     assert [row["step"] for row in rows] == [0, 1, 2, 3]
     assert [row["eval/win_rate"] for row in rows] == win_rates
     assert asked == [TOPICS] * 4
-    assert stage.notes["best"] == {"step": best, "value": win_rates[best]}
+    assert stage.notes["best"] == {"step": best, "value": win_rates[best], "kl": rows[best]["eval/kl"]}
     kept = snapshot(load_policy(stage.folder / "checkpoint", runtime, trained=False))
     assert [equal(kept, weights) for weights in seen] == [step == best for step in range(4)]
     # the policy before training is the one that was given
@@ -338,10 +340,10 @@ def test_without_a_judge_the_reward_on_validation_prompts_chooses(
         return {}
 
     rows = run(settings, actors, stage, remember)
-    rewards = {row["step"]: row["eval/reward"] for row in rows}
+    rewards, kls = ({row["step"]: row[f"eval/{name}"] for row in rows} for name in ("reward", "kl"))
     assert list(rewards.values()) == pytest.approx(expected, abs=1e-4)
     best = max(rewards, key=lambda step: rewards[step])
-    assert stage.notes["best"] == {"step": best, "value": rewards[best]}
+    assert stage.notes["best"] == {"step": best, "value": rewards[best], "kl": kls[best]}
     # not those of the rollouts, which come from the policy before the step
     assert all(row["reward"] != row["eval/reward"] for row in rows[1:])
     assert all("eval/length" in row for row in rows)
@@ -367,6 +369,39 @@ def test_evaluation_does_not_disturb_training(
 
     assert rewards(1, eval_steps=1) == rewards(1, eval_steps=3)
     assert rewards(1, eval_steps=1) != rewards(2, eval_steps=1)
+
+
+def test_the_kl_beside_a_win_rate_is_that_of_the_policy_that_was_judged(
+    trained: Trained, runtime: Runtime, codec: Codec, new_stage: Callable[..., Stage]
+) -> None:
+    """The log ratio of each answer by its own forward pass, of the policy as it was when it answered."""
+    settings = config(total_steps=3, eval_steps=1, micro_batch_size=3)
+    actors = actors_of(settings, trained, runtime, codec)
+    expected: list[float] = []
+
+    def logprob(module: nn.Module, prompt: list[int], response: list[int]) -> float:
+        ids = torch.tensor([[*prompt, *response]])
+        logits = module(input_ids=ids).logits[0, len(prompt) - 1 : -1].float() / settings.temperature
+        return float(logits.log_softmax(dim=-1)[range(len(response)), response].sum())
+
+    @torch.no_grad()
+    def evaluate(responses: Sequence[Response]) -> dict[str, float]:
+        ratios = []
+        for row in responses:
+            prompt = codec.encode_prompts([row.prompt])[0]
+            (encoded,) = codec.encode_responses([row.response], finished=[row.finished])
+            both = (logprob(model.module, prompt, list(encoded.ids)) for model in (actors.policy, actors.reference))
+            ratios.append(operator.sub(*both))
+        expected.append(statistics.fmean(ratios))
+        return {"win_rate": [50.0, 40, 60, 55][len(expected) - 1]}
+
+    stage = new_stage()
+    rows = run(settings, actors, stage, evaluate)
+    assert [row["eval/kl"] for row in rows] == pytest.approx(expected, abs=1e-4)
+    assert expected[0] == pytest.approx(0, abs=1e-5)
+    assert len({round(kl, 3) for kl in expected}) == 4
+    assert stage.notes["best"] == {"step": 2, "value": 60.0, "kl": rows[2]["eval/kl"]}
+    assert rows[1]["kl"] == pytest.approx(0, abs=1e-5)  # of the samples, which the policy drew before it learned
 
 
 def test_evaluation_keeps_the_generators_it_uses_and_no_others(

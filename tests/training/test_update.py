@@ -112,7 +112,7 @@ def test_broken_numbers_raise_and_leave_the_weights(broken: float) -> None:
     assert "learning rate" in raised.value.hint
     for parameter, kept in zip(model.parameters(), before, strict=True):
         assert torch.equal(parameter, kept)
-    # and a sound batch goes on from there
+    # and a sound batch continues from there
     update(optimization, [data()], masked_error(model), CPU)
     assert all(bool(p.isfinite().all()) for p in model.parameters())
 

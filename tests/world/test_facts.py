@@ -129,7 +129,7 @@ def test_a_prompt_names_its_facts_in_order(world: World) -> None:
     assert animal == "please describe the lion . cover home , food and young ."
 
 
-def test_every_text_is_canonical_and_stands_for_one_request(world: World) -> None:
+def test_every_text_is_canonical_and_is_for_one_request(world: World) -> None:
     # 48 entities x (4 x 3 x 2 = 24 ordered choices) = 1152 requests, x 6 phrasings = 6912 different texts
     assert len(all_requests(world)) == len(set(all_requests(world))) == 1152
     texts = prompt_texts(world)

@@ -279,7 +279,7 @@ def test_a_prompt_is_read_as_written() -> None:
         pytest.param(SUMMARY_PROMPT, "", id="empty"),
     ],
 )
-def test_whatever_is_no_prompt_is_none(old: str, new: str) -> None:
+def test_whatever_is_not_a_prompt_is_none(old: str, new: str) -> None:
     assert old in SUMMARY_PROMPT
     assert read_prompt(SUMMARY_PROMPT.replace(old, new, 1)) is None
 

@@ -38,20 +38,20 @@ _RULE_ADVICE: Final = {
     "rewritten": "Say in the guidelines, or in the request to a model, that most of the text should stay. Give these "
     "back to people; ask a model again with `redpencil edit --min-kept`.",
     "cosmetic": "They teach that such details are what a response is judged by. Leave them out unless that is meant.",
-    "reordered": "Nothing was corrected, so no word deserves its blame. Leave them out.",
+    "reordered": "Nothing was corrected, so words are blamed without a fault. Leave them out.",
     "put_back": "Words that come back are blamed although they were not at fault. Ask for the smallest change.",
     "rephrased": "The wording is blamed for what may be one wrong word. Ask for the smallest change.",
-    "wrapped": "They are no part of a response, but a model learns to write them. Strip them, then import anew.",
+    "wrapped": "They are not part of the response, but a model learns to write them. Strip them, then import anew.",
 }
 _LENGTH_BIAS: Final = (
-    "A length bias in the making: no word of the original is blamed, and longer is always better. Leave a part of them "
+    "They teach a length bias: no word of the original is blamed, and longer is always better. Leave a part of them "
     "out, ask for corrections rather than additions, and watch the length in PPO."
 )
 _FEW: Final = "Few enough to leave in. Look at an example before you decide."
 _CONTRADICTIONS: Final = {
     "edited_differently": (
         "response{s} {were} edited in more than one way by one editor",
-        "Choose one edit of each: they pull in different directions.",
+        "Choose one edit of each: they contradict each other.",
     ),
     "edited_or_left": (
         "response{s} {were} edited in one row and found good in another by one editor",

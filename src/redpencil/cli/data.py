@@ -24,8 +24,8 @@ from redpencil.cli.options import (
     codec_of,
     examples,
     option,
-    runtime_of,
     settings,
+    setup_of,
     with_options,
 )
 from redpencil.cli.output import (
@@ -45,7 +45,7 @@ from redpencil.errors import RedpencilError, naming
 from redpencil.records import Comparison, Edit, Pair, Prompt, count_lines, read_jsonl, write_jsonl
 from redpencil.report.audit import EXAMPLE_TITLES, audit_tables, lead, summary, write_audit
 from redpencil.report.tables import Cell
-from redpencil.report.terminal import show_masks
+from redpencil.report.terminal import masks_legend, show_masks
 from redpencil.runs import Progress
 
 if TYPE_CHECKING:  # loads torch
@@ -75,14 +75,13 @@ def respond(
     rows = _repeated(list(read_jsonl(prompts, Prompt)), samples_per_prompt)
 
     from redpencil.models import sampling
-    from redpencil.models.checkpoints import load_policy
 
-    codec, runtime = codec_of(config, policy), runtime_of(config)
+    setup = setup_of(config, policy)
     with working("respond") as progress, naming(prompts):
         responses, skipped = sampling.respond(
-            sampling.HFSampler(load_policy(policy, runtime, trained=False, codec=codec)),
+            setup.sampler(policy),
             rows,
-            config=config.sampling,
+            config=setup.sampling,
             seed=config.seeds[0],
             model_name=str(policy),
             progress=progress,
@@ -191,6 +190,8 @@ def _show(edits: Iterable[Edit], count: int, codec: "Codec", config: AlignConfig
         skipped.update(reasons)
         if printed == count:
             break
+        if pairs and not printed:
+            say(masks_legend(config.anchor))
         for pair in pairs:
             printed += 1
             masks = TokenMasks(pair.rejected_changed, pair.chosen_changed, pair.unchanged)

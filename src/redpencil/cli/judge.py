@@ -46,10 +46,6 @@ JUDGE_HELP: Final = (
     "world (the small world's oracle), the folder of a reward model, or the rules longer and shorter, which look at "
     "the number of characters alone."
 )
-_OF_LLMS: Final = (
-    *("provider", "template", "orders", "no_schema"),
-    *(one.name for one in fields(JobOptions) if one.name not in OF_ALL_COMMANDS),
-)
 
 app = typer.Typer()
 
@@ -98,6 +94,62 @@ class Inputs:
         return pairings
 
 
+@dataclass(frozen=True, slots=True)
+class LLMOptions:
+    """The options of a judge that is an LLM."""
+
+    template: Annotated[
+        str,
+        option(
+            "NAME",
+            "The request to an LLM: default, alpaca-eval, alpaca-eval-mark, or a file with {instruction}, "
+            "{input}, {output_1} and {output_2}.",
+        ),
+    ] = "default"
+    orders: Annotated[
+        str,
+        option(
+            "HOW",
+            "both: an LLM sees each pair in both orders, and disagreement is a tie; one: in one order, drawn at "
+            "random.",
+        ),
+    ] = "both"
+    no_schema: Annotated[
+        bool,
+        typer.Option("--no-schema", help="Do not send the JSON schema of the answer, for servers that refuse it."),
+    ] = False
+    provider: Annotated[
+        str | None,
+        option(
+            "NAME",
+            "Provider of an LLM: anthropic; openai, for every OpenAI-compatible server; local, a Hugging Face folder.",
+            panel=MODEL_PANEL,
+        ),
+    ] = None
+
+    def style(self, seed: int) -> JudgeStyle:
+        """Return how the LLM is asked."""
+        return JudgeStyle(find_template(self.template), one_of(self.orders, ORDERS, "--orders", "orders"), seed)
+
+    def checked_provider(self) -> str:
+        """Return the name of the provider, which is checked later, but must be one that judges."""
+        if self.provider is None or self.provider == WORLD:
+            raise RedpencilError(
+                "the judge llm needs a provider"
+                if self.provider is None
+                else "the provider 'world' edits and does not judge",
+                field="--provider",
+                hint="one of anthropic, openai, local; the small world's own judge is --judge world",
+            )
+        return self.provider
+
+
+_OF_LLMS: Final = (
+    *(one.name for one in fields(LLMOptions)),
+    *(one.name for one in fields(JobOptions) if one.name not in OF_ALL_COMMANDS),
+)
+
+
 @app.command(
     epilog=examples(
         "redpencil judge --policy ours.jsonl --reference theirs.jsonl --judge world --out judgements.jsonl",
@@ -116,35 +168,7 @@ def judge(
     judge: Annotated[str, option("JUDGE", f"llm, a large language model; {JUDGE_HELP}")],
     out: Annotated[Path, option("JSONL", "Where the judgements go; first is the policy's.")],
     inputs: Inputs,
-    template: Annotated[
-        str,
-        option(
-            "NAME",
-            "The request to an LLM: default, alpaca-eval, alpaca-eval-mark, or a file with {instruction}, "
-            "{input}, {output_1} and {output_2}.",
-        ),
-    ] = "default",
-    orders: Annotated[
-        str,
-        option(
-            "HOW",
-            "both: an LLM sees each pair in both orders, and disagreement is a tie; one: in one order, drawn at "
-            "random.",
-        ),
-    ] = "both",
-    no_schema: Annotated[
-        bool,
-        typer.Option("--no-schema", help="Do not send the JSON schema of the answer, for servers that refuse it."),
-    ] = False,
-    provider: Annotated[
-        str | None,
-        option(
-            "NAME",
-            "Provider of an LLM: anthropic; openai, for every OpenAI-compatible server; local, a Hugging Face folder.",
-            panel=MODEL_PANEL,
-        ),
-    ] = None,
-    *,
+    llm: LLMOptions,
     options: JobOptions,
 ) -> None:
     """Compare a policy's responses with a reference's, matched by id, or by prompt where the ids differ.
@@ -165,15 +189,15 @@ def judge(
             raise RedpencilError(f"the judge {judge!r} is not an LLM", field=flag, hint=hint)
         _judge_here(judge, inputs, out, options)
         return
-    style = _style(template, orders, options.settings().seeds[0])
-    schema = None if no_schema else style.template.answer.schema
+    style = llm.style(options.settings().seeds[0])
+    schema = None if llm.no_schema else style.template.answer.schema
     setup = prepare(
         context,
-        _llm_provider(provider),
+        llm.checked_provider(),
         options,
         out=out,
         inputs=inputs.files,
-        template=Path(template),
+        template=Path(llm.template),
         schema=schema,
     )
     pairings, provider_ = inputs.read(), setup.make_provider()
@@ -187,21 +211,6 @@ def judge(
                 failures=Failures(sent_schema=schema is not None),
             )
         )
-
-
-def _llm_provider(name: str | None) -> str:
-    if name is None or name == WORLD:
-        raise RedpencilError(
-            "the judge llm needs a provider" if name is None else "the provider 'world' edits and does not judge",
-            field="--provider",
-            hint="one of anthropic, openai, local; the small world's own judge is --judge world",
-        )
-    return name
-
-
-def _style(template: str, orders: str, seed: int) -> JudgeStyle:
-    chosen = one_of(orders, ORDERS, "--orders", "orders")
-    return JudgeStyle(find_template(template), chosen, seed)
 
 
 def _judge_here(judge: str, inputs: Inputs, out: Path, options: JobOptions) -> None:

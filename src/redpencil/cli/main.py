@@ -65,7 +65,9 @@ COMMANDS: Final = {
     "ablate": Entry(
         "run", PAPER, "Run variants of one recipe and compare each with the first of its group, seed by seed."
     ),
-    "report": Entry("run", PAPER, "Write the report.html of a finished run again, from its results."),
+    "report": Entry(
+        "run", PAPER, "Write the report.html of a finished run, or of finished ablations, again from the results."
+    ),
     "import": Entry("formats", DATA, "Turn data of other formats into redpencil's JSONL."),
     "respond": Entry("data", DATA, "Let a policy answer prompts."),
     "align": Entry(
@@ -158,7 +160,7 @@ class Group(TyperGroup):
             print_error(RedpencilError("the memory is full", hint="give smaller files, with shorter lines"))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            staged = "; finished stages are kept, and the same command goes on from there"
+            staged = "; finished stages are kept, and the same command continues the run"
             say("interrupted" + (staged if ctx.invoked_subcommand in STAGED else ""))
             raise typer.Exit(INTERRUPTED) from None
 

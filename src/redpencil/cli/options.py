@@ -14,6 +14,7 @@ import typer
 
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError
+from redpencil.pipeline.context import Setup
 from redpencil.recipe import default_recipe, load_recipe, with_flags
 
 if TYPE_CHECKING:  # loads torch
@@ -143,6 +144,11 @@ def runtime_of(recipe: Recipe) -> "Runtime":
     from redpencil.models.runtime import make_runtime
 
     return make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads)
+
+
+def setup_of(recipe: Recipe, folder: Path) -> Setup:
+    """Set up work with the model in a folder: options, its tokenizer, and the device."""
+    return Setup(recipe, codec_of(recipe, folder), runtime_of(recipe))
 
 
 def named_codec(recipe: Recipe, folder: Path) -> "Codec | None":

@@ -13,6 +13,7 @@ from rich.text import Text
 from redpencil.cli.options import DeviceOption, JsonOption, SetOption, examples, option, runtime_of, with_options
 from redpencil.cli.output import Board, board_for, check_out_file, console, print_json, print_table, say
 from redpencil.config import Recipe
+from redpencil.errors import RedpencilError
 from redpencil.pipeline.execute import Event, Listener
 from redpencil.pipeline.plan import plan_run
 from redpencil.pipeline.run import run_recipe
@@ -23,12 +24,16 @@ from redpencil.report.markdown import write_markdown
 from redpencil.report.run_data import read_run
 from redpencil.report.run_page import write_report
 from redpencil.report.tables import Cell
-from redpencil.results import AblationResults
+from redpencil.results import AblationResults, parse_results
+from redpencil.runs import check_layout, read_json
 
 app = typer.Typer()
 OutOption = Annotated[Path | None, option("FOLDER", "Run folder. Default: runs/ and the recipe's name.", "--out")]
 JobsOption = Annotated[
-    int | None, option("N", "Stages that run at the same time. Default: one a CPU core, one on a GPU.", min=1)
+    int | None,
+    option(
+        "N", "Stages that run at the same time. Default: CPU cores divided by compute.threads; one on a GPU.", min=1
+    ),
 ]
 SeedsOption = Annotated[list[int] | None, option("N", "Seed in place of the recipe's. Repeatable.", "--seed")]
 MarkdownOption = Annotated[Path | None, option("FILE", "Also write the results as Markdown.")]
@@ -164,6 +169,9 @@ def ablate(
         print_json(results.model_dump())
     else:
         _print_ablations(results)
+    lacking = [group for group in ablations.groups if group not in results.groups]
+    if lacking:
+        say(f"without results here: {', '.join(lacking)}; the same command without --only has them")
     say(f"results: {folder / 'ablations.json'}")
     say(f"report:  {folder / 'report.html'}")
 
@@ -195,14 +203,36 @@ def _cell(cell: Cell) -> Text:
     epilog=examples("redpencil report runs/quickstart", "redpencil report runs/study --markdown docs/results.md")
 )
 def report(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN_FOLDER", help="Folder of a finished run.")],
+    run_folder: Annotated[
+        Path, typer.Argument(metavar="RUN_FOLDER", help="Folder of a finished run, or of finished ablations.")
+    ],
     markdown: MarkdownOption = None,
 ) -> None:
-    """Write the report.html of a finished run again, from its results."""
+    """Write the report.html of a finished run, or of finished ablations, again from the results."""
+    of_ablations = any((run_folder / name).is_file() for name in ("ablations.json", "ablations.yaml"))
     if markdown is not None:
-        check_out_file(markdown, run_folder / "results.json")
+        check_out_file(markdown, run_folder / ("ablations.json" if of_ablations else "results.json"))
+    if of_ablations:
+        _report_ablations(run_folder, markdown)
+        return
     page = write_report(run_folder)
     console.print(headline(read_run(run_folder)).lead)
     console.print(f"report:   {page}")
     if markdown is not None:
         console.print(f"markdown: {write_markdown(run_folder, markdown)}")
+
+
+def _report_ablations(folder: Path, markdown: Path | None) -> None:
+    check_layout(folder)
+    file = folder / "ablations.json"
+    if not file.is_file():
+        command = f"redpencil ablate {folder / 'ablations.yaml'} --out {folder}"
+        raise RedpencilError("these ablations are not finished", file=folder, hint=f"finish them with `{command}`")
+    results = parse_results(read_json(file), AblationResults, file)
+    ablation.write_html(results, folder / "report.html")
+    console.print(ablation.lead(results))
+    console.print(f"report:   {folder / 'report.html'}")
+    if markdown is not None:
+        command = f"redpencil report {_without_folders(folder)} --markdown {_without_folders(markdown)}"
+        ablation.write_markdown(results, markdown, command)
+        console.print(f"markdown: {markdown}")

@@ -1,6 +1,5 @@
 """`score`: the rewards that one or two reward models give to responses, token by token."""
 
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -125,7 +124,8 @@ def scores_of(
         RedpencilError: if it cannot be loaded or read a row, or gives a reward that is not finite.
     """
     from redpencil.models.checkpoints import load_reward_model
-    from redpencil.training.scoring import check_fits, score_ids, score_tokens
+    from redpencil.pipeline.reward_eval import score_rows
+    from redpencil.training.scoring import check_finite, check_fits
 
     reward = load_reward_model(folder, runtime, codec=named_codec(config, folder))
     card, codec = reward.card, reward.model.codec
@@ -136,29 +136,15 @@ def scores_of(
     encoded = codec.encode_responses([row.response for row in rows], finished=[row.finished for row in rows])
     ids = [tokens.ids for tokens in encoded]
     check_fits(reward.model, prompts, ids, [row.id for row in rows])
-    if card.level == "sequence":
-        numbers = score_ids(reward, prompts, ids)
-        _check_finite(numbers, rows, folder)
-        return Scores(about, [ScoredResponse(number, (), ()) for number in numbers], [()] * len(rows))
     readings, texts = [], []
-    for row, tokens, values in zip(rows, encoded, score_tokens(reward.model, prompts, ids), strict=True):
-        raw = [float(value) for value in values]
-        _check_finite(raw, [row] * len(raw), folder)
-        unit = card.scale if standardise else 1.0
-        centred = tuple((value - card.center) / unit for value in raw)
-        readings.append(ScoredResponse(sum(raw) / max(len(raw), 1), tokens.offsets, centred))
-        texts.append(tuple(codec.token_texts(tokens.ids)))
+    of_tokens, unit = card.level == "token", card.scale if standardise else 1.0
+    scored = score_rows(list(zip(prompts, ids, strict=True)), reward)
+    for row, tokens, (number, values) in zip(rows, encoded, scored, strict=True):
+        check_finite(reward, [number, *values], f"the response {row.id!r}")
+        centred = tuple((float(value) - card.center) / unit for value in values)
+        readings.append(ScoredResponse(number, tokens.offsets if of_tokens else (), centred))
+        texts.append(tuple(codec.token_texts(tokens.ids)) if of_tokens else ())
     return Scores(about, readings, texts)
-
-
-def _check_finite(numbers: Sequence[float], rows: Sequence[Response], folder: Path) -> None:
-    for number, row in zip(numbers, rows, strict=True):
-        if not math.isfinite(number):
-            raise RedpencilError(
-                f"the reward model says {number} of response {row.id!r}",
-                file=folder,
-                hint="its weights are damaged, or training broke down: take another checkpoint",
-            )
 
 
 def json_row(row: Response, scores: Sequence[Scores], index: int) -> dict[str, Any]:

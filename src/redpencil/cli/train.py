@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from redpencil.cli.judge import JUDGE_HELP, WORLD, check_judge, make_judge
-from redpencil.cli.options import ModelOptions, codec_of, examples, option, runtime_of, with_options
+from redpencil.cli.options import ModelOptions, examples, option, setup_of, with_options
 from redpencil.cli.output import board_for, check_out_file, say, say_skipped, working
 from redpencil.config import METHODS, Method, Recipe
 from redpencil.errors import RedpencilError
@@ -23,11 +23,6 @@ if TYPE_CHECKING:  # It loads torch.
 app = typer.Typer()
 OutOption = Annotated[Path, option("FOLDER", "Stage folder; gets checkpoint/ and metrics.", "--out")]
 PolicyOption = Annotated[Path, option("FOLDER", "Checkpoint of the SFT policy.")]
-
-
-def setup_of(recipe: Recipe, folder: Path) -> Setup:
-    """Set up work with the model in a folder: options, its tokenizer, and the device."""
-    return Setup(recipe, codec_of(recipe, folder), runtime_of(recipe))
 
 
 @contextmanager
@@ -267,18 +262,17 @@ def _choose_command(method: Method) -> Callable[..., None]:
         options: MethodOptions,
     ) -> None:
         config = options.settings()
-        settings = options.of(method, config)
+        chosen = options.of(method, config)
         check_out_file(out, prompts)
         setup = setup_of(config, policy)
 
-        from redpencil.maths.ppo import best_of_n_kl_bound
         from redpencil.pipeline.stages import choose_answers
 
         with working(method.name.replace("_", "-")) as progress:
             best = choose_answers(
                 setup,
                 method,
-                settings,
+                chosen,
                 policy=policy,
                 reward_model=reward_model,
                 prompts=prompts,
@@ -290,7 +284,7 @@ def _choose_command(method: Method) -> Callable[..., None]:
         say(f"{write_jsonl(out, best.responses)} responses in {out}, picked from {best.sampled}")
         say(
             f"mean score {best.best_score:.3f}, of all that were sampled {best.mean_score:.3f}; "
-            f"KL to the policy at most {best_of_n_kl_bound(settings.n):.2f} nats a response"
+            f"KL to the policy at most {best.kl_bound:.2f} nats a response"
         )
 
     return command

@@ -87,13 +87,18 @@ def result_alarms(results: Mapping[str, Any], own_kind: Mapping[str, str], confi
     return [*_weak_reward_models(results, own_kind, config), *_no_better_policies(results, config)]
 
 
+_PAIRS: Final = {"comparisons": "preferences", "comparisons_clean": "preferences, those without label noise,"}
+"""Kinds of pairs in words, where these are others."""
+
+
 def _weak_reward_models(
     results: Mapping[str, Any], own_kind: Mapping[str, str], config: AlarmsConfig
 ) -> Iterator[Alarm]:
     for model, kind in own_kind.items():
         accuracy = results.get("reward_accuracy", {}).get(model, {}).get(kind, {}).get("value")
         if accuracy is not None and accuracy < config.reward_accuracy:
-            message = f"it ranks {accuracy:.1f} % of the held-out {kind} right, under {config.reward_accuracy:g} %"
+            pairs, least = _PAIRS.get(kind, kind), config.reward_accuracy
+            message = f"it ranks {accuracy:.1f} % of the held-out {pairs} right, under {least:g} %"
             yield Alarm("reward_accuracy", f"reward-{model}", message, accuracy, config.reward_accuracy)
 
 

@@ -36,14 +36,14 @@ from redpencil.runs import write_json
 
 SIDECAR = "redpencil.json"
 UNKNOWN = "unknown"
-"""Stands in a card for the pairs that a reward model without a card was trained on."""
+"""`trained_on` of a reward model without a card."""
 LEVELS: dict[str, RewardLevel] = {"ForTokenClassification": "token", "ForSequenceClassification": "sequence"}
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
 
 
 @dataclass(frozen=True, slots=True)
 class RewardCard:
-    """The measures that a reward checkpoint carries beside its weights.
+    """The measures that are stored with the weights of a reward model.
 
     All are measured on samples of the SFT policy. Per token, `center` is the mean reward and `scale` the standard
     deviation of a response's summed, centred rewards; per sequence, they are mean and standard deviation of R.
@@ -154,7 +154,7 @@ def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, *, trained:
 def disable_dropout(model: nn.Module) -> None:
     """Set every dropout to 0: old and new log-probabilities of PPO must come from the same function.
 
-    Attention keeps its probability as a plain number beside the dropout layers (`attention_dropout` in Llama).
+    Attention keeps its probability as a number, not as a dropout layer (`attention_dropout` in Llama).
     """
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -352,7 +352,7 @@ def own_codec(folder: Path, card: RewardCard, policy_codec: Codec) -> Codec | No
 
     A model without a card does not say how it learned prompts. With the policy's tokenizer it gets the policy's
     template; else its tokenizer's chat template, or without one the bare prompts. `{"prompt_template": ...}` in a
-    redpencil.json beside its weights says otherwise.
+    redpencil.json in its folder says otherwise.
 
     Raises:
         RedpencilError: if the folder does not hold a fast tokenizer, or the template does not fit it.
@@ -376,7 +376,7 @@ def codec_of_reward_model(folder: Path, card: RewardCard) -> Codec:
 
 
 def read_card(folder: Path, level: RewardLevel) -> RewardCard:
-    """Read the card beside the weights; a foreign reward model gets centre 0 and scale 1."""
+    """Read the card of a checkpoint; a foreign reward model gets centre 0 and scale 1."""
     path = folder / SIDECAR
     if not path.is_file() or set(read_object(path)) == {"prompt_template"}:
         return RewardCard(level, 0.0, 1.0, 0.0, 1.0, template_of(folder), trained_on=UNKNOWN)
@@ -401,8 +401,6 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
 
     A folder that is there is replaced as a whole.
     """
-    if not model.runtime.writes:
-        return
     module, codec = model.module, model.codec
     new = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)

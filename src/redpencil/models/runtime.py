@@ -9,7 +9,9 @@ from typing import TypeVar
 import torch
 import torch.distributed
 
+from redpencil.config import ComputeConfig
 from redpencil.errors import RedpencilError
+from redpencil.sections import parse_section
 
 Row = TypeVar("Row")
 
@@ -57,21 +59,18 @@ def make_runtime(device: str = "auto", dtype: str = "auto", threads: int | None 
     `auto` is a GPU in bfloat16 where there is one, else the CPU in float32. `threads=None` leaves torch's default.
 
     Raises:
-        RedpencilError: if the device does not exist here.
+        RedpencilError: if there is no such device, or not here.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-        if chosen.type not in ("cpu", "cuda"):
-            raise RuntimeError
-    except RuntimeError:
-        raise RedpencilError(f"unknown device {device!r}", field="device", hint="auto, cpu, cuda or cuda:0") from None
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+    parse_section({"device": device}, ComputeConfig)
+    chosen = torch.device(device)
+    gpus = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(chosen.type)
+    if gpus is not None and (chosen.index or 0) >= gpus:
         raise RedpencilError(
-            f"device {device!r} is not on this machine ({torch.cuda.device_count()} GPUs found)",
+            f"device {device!r} is not on this machine ({gpus} GPUs of this kind found)",
             field="device",
             hint="--set device=auto takes what there is",
         )

@@ -125,6 +125,11 @@ class HFSampler:
         """Do nothing: it samples from the very model that is trained."""
 
 
+def make_sampler(policy: LanguageModel) -> Sampler:
+    """Choose what samples from a policy. This process is the only choice yet."""
+    return HFSampler(policy)
+
+
 @contextmanager
 def _plain_generation(module: PreTrainedModel) -> Iterator[None]:
     training, generation_config = module.training, module.generation_config

@@ -12,7 +12,7 @@ from pathlib import Path
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.statistics import Estimate, mean_interval, paired_difference, scores_of
-from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute
+from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute, is_done
 from redpencil.pipeline.inputs import check_files, check_reward_models
 from redpencil.pipeline.plan import plan_run
 from redpencil.pipeline.run import check_folder, finish_seed, locked_folder, write_marked, write_recipe
@@ -22,7 +22,7 @@ from redpencil.report.run_page import write_report
 from redpencil.results import NORMAL_95, AblationResults, Measure, RunResults, write_results
 from redpencil.results import Estimate as SeedEstimate
 from redpencil.results import Variant as VariantResults
-from redpencil.runs import environment, fingerprint, hash_input
+from redpencil.runs import environment, fingerprint, hash_input, read_json
 
 Measured = dict[str, Estimate]
 """Estimates of one seed by measure; the standard error, over prompts or pairs, is nan where it is not known."""
@@ -244,6 +244,10 @@ class Variant:
     recipe: Recipe
     out: Path
 
+    @property
+    def group(self) -> str:
+        return self.label.split("/")[0]
+
     def root(self, seed: int) -> Path:
         return self.out / self.label / f"seed-{seed}"
 
@@ -262,7 +266,8 @@ def run_ablations(
 
     Each seed of a variant has a run folder, `OUT/<group>/<variant>/seed-<n>`. Stages that it has in common with the
     base, or with a variant before it, are links to the folders where they were or will be computed, such as in
-    `OUT/base/seed-<n>`. With `only`, nothing is computed but the stages that these groups need.
+    `OUT/base/seed-<n>`. With `only`, nothing is computed but the stages that these groups need; results that
+    `ablations.json` had of other groups are kept if the stages of these are complete.
 
     Raises:
         RedpencilError: if there is no such group, a file of a recipe is missing or does not fit, `out` holds something
@@ -275,14 +280,17 @@ def run_ablations(
         for name, recipe in members.items()
     ]
     every = [Variant(BASE, ablations.base, out), *variants]
-    selected = [variant for variant in variants if variant.label.split("/")[0] in groups]
+    selected = [variant for variant in variants if variant.group in groups]
     _check_inputs(variant.recipe for variant in every)
     check_folder(out / RECIPE, WRITTEN_HERE, "the output folder exists and holds no ablations")
     with locked_folder(out):
         _write_ablations(ablations, out)
-        jobs = jobs or ablations.base.compute.jobs or default_jobs(ablations.base.compute.device)
+        jobs = jobs or default_jobs(ablations.base.compute)
         owners = _compute(every, selected, jobs, listening)
-        runs = {variant.label: _finished(variant, owners) for variant in selected}
+        kept = _groups_before(out) if only else set()
+        lacking = {one.group for one in variants if one.group not in kept or not all(map(is_done, one.stages))}
+        groups = [name for name in ablations.groups if name in groups or name not in lacking]
+        runs = {variant.label: _finished(variant, owners) for variant in variants if variant.group in groups}
         results = compare(ablations, groups, runs)
         write_results(out / RESULTS, results)
     return results
@@ -294,6 +302,12 @@ def _chosen(ablations: Ablations, only: Sequence[str]) -> list[str]:
             known = ", ".join(ablations.groups)
             raise RedpencilError(f"there is no group called {name!r}", field="groups", hint=f"one of: {known}")
     return [name for name in ablations.groups if not only or name in only]
+
+
+def _groups_before(out: Path) -> set[str]:
+    """The groups of which `ablations.json` has results."""
+    content = read_json(out / RESULTS) if (out / RESULTS).is_file() else {}
+    return set(content.get("groups", ())) if isinstance(content, Mapping) else set()
 
 
 def _check_inputs(recipes: Iterable[Recipe]) -> None:

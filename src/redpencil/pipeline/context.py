@@ -107,9 +107,9 @@ class Setup:
     def sampler(self, policy: Path) -> "Sampler":
         """Load the policy of a folder to sample from it."""
         from redpencil.models.checkpoints import load_policy
-        from redpencil.models.sampling import HFSampler
+        from redpencil.models.sampling import make_sampler
 
-        return HFSampler(load_policy(policy, self.runtime, trained=False, codec=self.codec))
+        return make_sampler(load_policy(policy, self.runtime, trained=False, codec=self.codec))
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from redpencil.config import ComputeConfig
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Context
-from redpencil.runs import open_stage
+from redpencil.runs import fingerprint, hash_input, is_complete, open_stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +74,22 @@ class Event:
 Listener = Callable[[Event], None]
 
 
-def perform(spec: StageSpec, listener: Listener) -> Happening:
-    """Do one stage in this process, unless its folder is complete with the same inputs."""
+def perform(spec: StageSpec, listener: Listener, *, writes: bool = True) -> Happening:
+    """Do one stage in this process, unless its folder is complete with the same inputs.
+
+    Of several processes that do it together only one `writes`; see `open_stage`.
+    """
 
     def progress(done: int, total: int, note: str) -> None:
         listener(Event(spec.key, "progress", done, total, note))
 
     with open_stage(
-        spec.folder, spec.name, seed=spec.seed, config=spec.config, inputs=spec.inputs, progress=progress
+        *(spec.folder, spec.name),
+        seed=spec.seed,
+        config=spec.config,
+        inputs=spec.inputs,
+        progress=progress,
+        writes=writes,
     ) as stage:
         if stage is None:
             return "already complete"
@@ -88,6 +97,14 @@ def perform(spec: StageSpec, listener: Listener) -> Happening:
         listener(Event(spec.key, "started"))
         resolve(spec.work)(spec.context, stage, **spec.options)
     return "done"
+
+
+def is_done(spec: StageSpec) -> bool:
+    """Whether the folder of a stage is complete with its present inputs."""
+    if not all(path.exists() for path in spec.inputs.values()):
+        return False
+    hashes = {key: hash_input(path) for key, path in spec.inputs.items()}
+    return is_complete(spec.folder, fingerprint(spec.name, spec.seed, spec.config, hashes))
 
 
 def resolve(name: str) -> Callable[..., Any]:
@@ -132,8 +149,15 @@ def error_from_json(content: Mapping[str, Any]) -> Exception:
     return error
 
 
-def default_jobs(device: str) -> int:
-    """One worker a core on a CPU; one on a GPU, whose memory the stages would fight over."""
+def default_jobs(compute: ComputeConfig) -> int:
+    """The number of jobs that `compute` asks for.
+
+    By default as many as have `compute.threads` cores each; one on a GPU, whose memory the stages would fight over, and
+    one if a stage takes all cores.
+    """
+    if compute.jobs is not None or compute.threads is None:
+        return compute.jobs or 1
+    device = compute.device
     if device == "auto":
         import torch
 
@@ -141,7 +165,8 @@ def default_jobs(device: str) -> int:
     if device != "cpu":
         return 1
     # The cores that this process may use can be fewer than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // compute.threads)
 
 
 def execute(plan: Sequence[StageSpec], *, jobs: int, listener: Listener) -> None:

@@ -14,7 +14,6 @@ from redpencil.evaluation.judges import judge_outputs
 from redpencil.evaluation.localisation import auroc
 from redpencil.evaluation.statistics import accuracy, mean_interval, paired_difference, scores_of, win_rate
 from redpencil.evaluation.win_rate import time_to_reach
-from redpencil.maths.ppo import best_of_n_kl_bound
 from redpencil.models.checkpoints import RewardModel, load_reward_model
 from redpencil.models.codec import Codec
 from redpencil.pipeline.context import Context
@@ -324,43 +323,42 @@ def _costs(context: Context, arm: str) -> ArmCosts:
             _manifest(context.root, f"reward-{name}")["seconds"] for name in config.reward_model_names
         ),
     }
+    options = recipe.options(arm)
+    common["label"] = config.row.label.format_map(options.model_dump())
     if not config.row.trains:
-        return ArmCosts.model_validate(common | _costs_of_best_of_n(context, arm))
+        return ArmCosts.model_validate(common | _costs_of_choice(context, arm))
     stage = context.paths.training(arm).name
     trained = _manifest(context.root, stage)
     best = trained["notes"].get("best", {})
     return ArmCosts.model_validate(
         common
         | {
-            "label": config.row.label,
             "stage": stage,
             "training_seconds": trained["seconds"],
-            "sampled_in_training": int(recipe.options(arm).rollouts) if config.row.samples else 0,
+            "sampled_in_training": int(options.rollouts) if config.row.samples else 0,
             "responses_per_prompt": 1,
             "answer_seconds": _manifest(context.root, f"outputs-{arm}")["seconds"],
             "step": best.get("step"),
             "validation_win_rate": best.get("value"),
-            "kl": best["kl"] if "kl" in best else _kl_at(context, arm, best.get("step")),
+            "kl": best.get("kl"),
             "kl_bound": None,
         }
     )
 
 
-def _costs_of_best_of_n(context: Context, arm: str) -> dict[str, Any]:
-    """Costs of a method that trains nothing and chooses among n answers."""
-    n = context.recipe.options(arm).n
-    counts = _manifest(context.root, f"outputs-{arm}")["notes"]["best_of_n"]
+def _costs_of_choice(context: Context, arm: str) -> dict[str, Any]:
+    """Costs of a method that trains nothing and chooses among several answers to a prompt."""
+    counts = _manifest(context.root, f"outputs-{arm}")["notes"][context.recipe.arms[arm].method]
     return {
-        "label": f"best of {n}",
         "stage": None,
         "training_seconds": 0.0,
         "sampled_in_training": 0,
-        "responses_per_prompt": n,
+        "responses_per_prompt": counts["evaluation"]["sampled"] // counts["evaluation"]["responses"],
         "answer_seconds": counts["evaluation"]["seconds"],
         "step": None,
         "validation_win_rate": counts["validation"]["win_rate"],
         "kl": None,
-        "kl_bound": best_of_n_kl_bound(n),
+        "kl_bound": counts["evaluation"]["kl_bound"],
     }
 
 
@@ -378,14 +376,6 @@ def _train_pairs(context: Context, arm: str) -> int | None:
         return None
     counts = _manifest(context.root, "align")["notes"]["pairs"]
     return sum(int(counts[f"{kind}_train"]) for kind in kinds)
-
-
-def _kl_at(context: Context, arm: str, step: int | None) -> float | None:
-    """KL that was logged on the rollouts of the step that was kept; 0 before the first step."""
-    if step == 0:
-        return 0.0
-    rows = read_metrics(context.paths.training(arm))
-    return next((row["kl"] for row in rows if row["step"] == step and "kl" in row), None)
 
 
 def summarise(runs: Sequence[RunResults]) -> Summary:

@@ -30,7 +30,7 @@ from redpencil.models.codec import Codec
 from redpencil.records import Comparison, Edit, Pair
 from redpencil.runs import Progress, no_progress
 from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits
-from redpencil.training.scoring import BATCH_SIZE, score_ids, score_tokens
+from redpencil.training.scoring import BATCH_SIZE, check_finite, score_ids, score_tokens
 
 EXAMPLES: Final = 5
 SUBSET: Final = "subset"
@@ -79,7 +79,7 @@ def examine(
         done, total = number * rows, len(models) * rows
         for one in sets:
             scores = score_pairs(one.pairs, loaded, partial(_step, progress, done, total, name))
-            _check_finite(scores, loaded, one.name)
+            check_finite(loaded, [*scores.chosen, *scores.rejected], f"a response of {one.name}")
             readings[one.name] = evaluate_rewards(one, scores, examples=examples)
             done += 2 * len(one.pairs)
         evaluated[name] = ModelEvals(loaded.card.level, loaded.card.trained_on, readings)
@@ -154,7 +154,7 @@ def score_pairs(pairs: Sequence[Pair], loaded: RewardModel, progress: Callable[[
     share = len(keys) / max(len(distinct), 1)
     for start in range(0, len(distinct), BATCH_SIZE):
         part = distinct[start : start + BATCH_SIZE]
-        for key, (reward, row) in zip(part, _score(part, loaded), strict=True):
+        for key, (reward, row) in zip(part, score_rows(part, loaded), strict=True):
             rewards[place[key]], tokens[place[key]] = reward, row
         if progress is not None:
             progress(round((start + len(part)) * share))
@@ -165,19 +165,10 @@ def score_pairs(pairs: Sequence[Pair], loaded: RewardModel, progress: Callable[[
     return Scores(rewards[chosen], rewards[rejected], [tokens[i] for i in chosen], [tokens[i] for i in rejected])
 
 
-def _score(rows: Sequence[tuple[Sequence[int], Sequence[int]]], reward: RewardModel) -> list[tuple[float, Floats]]:
+def score_rows(rows: Sequence[tuple[Sequence[int], Sequence[int]]], reward: RewardModel) -> list[tuple[float, Floats]]:
     """The reward of each response and those of its tokens, of which a sequence model gives none."""
     prompts, responses = [row[0] for row in rows], [row[1] for row in rows]
     if reward.card.level == "sequence":
         return [(score, np.zeros(0)) for score in score_ids(reward, prompts, responses)]
     scored = score_tokens(reward.model, prompts, responses)
     return [(float(row.mean()) if len(row) else 0.0, row.double().numpy()) for row in scored]
-
-
-def _check_finite(scores: Scores, loaded: RewardModel, test: str) -> None:
-    if not (np.isfinite(scores.chosen).all() and np.isfinite(scores.rejected).all()):
-        raise RedpencilError(
-            f"the model gives responses of {test} rewards that are no finite numbers",
-            file=loaded.model.name,
-            hint="train it again, more slowly, or leave it out",
-        )

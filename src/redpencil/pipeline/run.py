@@ -3,10 +3,10 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def _run(recipe: Recipe, out: Path, jobs: int | None, listener: Listener) -> Pat
     plans = {seed: plan_run(recipe, root, seed, f"seed-{seed}/" if several else "") for seed, root in roots.items()}
     write_recipe(recipe, out)
     every_stage = [spec for plan in plans.values() for spec in plan]
-    execute(every_stage, jobs=jobs or recipe.compute.jobs or default_jobs(recipe.compute.device), listener=listener)
+    execute(every_stage, jobs=jobs or default_jobs(recipe.compute), listener=listener)
     runs = {seed: finish_seed(recipe, roots[seed], plan) for seed, plan in plans.items()}
     if several:
         from redpencil.pipeline.results import summarise
@@ -179,6 +179,15 @@ def run_alarms(recipe: Recipe, root: Path, results: Mapping[str, Any]) -> list[d
     return [{**asdict(alarm), "advice": alarm.advice} for alarm in alarms]
 
 
+def time_covered(spans: Iterable[tuple[datetime, datetime]]) -> timedelta:
+    """Add up the time in which at least one of the spans lasts, as where stages ran side by side, or on two days."""
+    total, until = timedelta(), datetime.min.replace(tzinfo=UTC)
+    for start, end in sorted(spans):
+        total += max(timedelta(), end - max(start, until))
+        until = max(until, end)
+    return total
+
+
 def _write_manifest(recipe: Recipe, root: Path, plan: list[StageSpec]) -> None:
     """The manifest of a run: its recipe, seeds, versions, commit, hashes of outside inputs, and cost."""
     inside = [spec.folder for spec in plan]
@@ -199,6 +208,7 @@ def _write_manifest(recipe: Recipe, root: Path, plan: list[StageSpec]) -> None:
             "inputs": outside,
             "started": min(starts).isoformat(timespec="seconds"),
             "finished": max(ends).isoformat(timespec="seconds"),
+            "wall_seconds": round(time_covered(zip(starts, ends, strict=True)).total_seconds(), 1),
             "stage_seconds": round(sum(stage["seconds"] for stage in stages), 1),
             **environment(),
         },

@@ -388,12 +388,12 @@ def choose(context: Context, stage: Stage, *, arm: str) -> None:
             progress=stage.progress,
         )
         counts[split] = {"responses": len(chosen.responses), "sampled": chosen.sampled, "skipped": chosen.skipped}
-        counts[split] |= {"best_score": chosen.best_score, "mean_score": chosen.mean_score}
+        counts[split] |= {name: getattr(chosen, name) for name in ("best_score", "mean_score", "kl_bound")}
         counts[split]["seconds"] = round(stage.seconds - before, 3)
         write_jsonl(stage.folder / f"{split}.jsonl", chosen.responses)
         if split == "validation":
             counts[split] |= watch.evaluate(chosen.responses)
-    stage.notes["best_of_n"] = counts
+    stage.notes[recipe.arms[arm].method] = counts
     stage.notes["skipped"] = {"prompt empty or too long": counts["evaluation"]["skipped"]}
 
 

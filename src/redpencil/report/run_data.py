@@ -27,6 +27,8 @@ from redpencil.results import (
 from redpencil.runs import check_layout, read_json, read_metrics
 
 Rows = list[dict[str, float]]
+SAMPLED = ("kl", "length", "reward")
+"""Metrics of the responses that a training step samples and then learns from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,8 @@ class Run:
         first_arm: the first arm that samples as it trains, whose speed is measured; the token arm in the paper.
         localisation: areas under the curve, from 0 to 1.
         by_seed: the runs of several seeds.
-        curves: metrics by arm and seed, of the arms that sample as they train.
+        curves: metrics by arm and seed, of the arms that sample as they train; all of a row are of the policy after its
+            step.
         costs: of each arm; for several seeds numbers are means.
     """
 
@@ -306,7 +309,23 @@ def _mean_of_tables(tables: Sequence[Mapping[str, Mapping[str, float]]]) -> dict
 def _read_curves(folder: Path, costs: Mapping[str, ArmCosts]) -> dict[str, Rows]:
     stages = {arm: costs[arm].stage for arm in in_paper_order(costs) if costs[arm].online}
     curves = {arm: read_metrics(folder / stage) for arm, stage in stages.items() if stage is not None}
-    return {arm: rows for arm, rows in curves.items() if rows}
+    return {arm: _of_policies(rows) for arm, rows in curves.items() if rows}
+
+
+def _of_policies(rows: Rows) -> Rows:
+    """Give what a step measured on its samples to the step before, which made the policy that was sampled.
+
+    After the last step the measures are those on the answers to the validation prompts.
+    """
+    of_step = {row["step"]: {name: value for name, value in row.items() if name not in SAMPLED} for row in rows}
+    for row in rows:
+        before = of_step.setdefault(row["step"] - 1, {"step": row["step"] - 1}) if row["step"] > 0 else {}
+        before |= {name: row[name] for name in SAMPLED if name in row}
+    for row in of_step.values():
+        for name in SAMPLED:
+            if name not in row and f"eval/{name}" in row:
+                row[name] = row[f"eval/{name}"]
+    return [of_step[step] for step in sorted(of_step)]
 
 
 def _read_edits(folder: Path) -> tuple[Edit, ...]:

@@ -178,6 +178,8 @@ def efficiency(run: Run) -> Table | None:
     notes = [
         "The step and the second of training at which the policy with sequence rewards has its best win rate on "
         f"the validation prompts, and those at which the {run.first_arm} policy first has as much.{several}",
+        "Times are wall-clock: stages that ran at the same time slowed each other, so ratios of time are exact only "
+        "for a run with --jobs 1; those of steps do not depend on it.",
         "The paper trained LLaMA-7B on eight A100; it compares with sequence rewards from preferences.",
     ]
     for arm, row in run.speeds.items():
@@ -262,10 +264,14 @@ def stages(run: Run) -> Table | None:
         (Cell(name), Cell(duration(seconds), bar=seconds / longest if longest > 0 else None))
         for name, seconds in run.stages.items()
     ]
-    rows.append((Cell("all stages", kind="total"), Cell(duration(total), kind="total")))
+    rows.append((Cell("sum of the stages", kind="total"), Cell(duration(total), kind="total")))
+    wall = number(run.environment.get("wall_seconds"))
+    if wall is not None:
+        name = "the run, all seeds together" if run.of_several else "the run"
+        rows.append((Cell(name, kind="total"), Cell(duration(wall), kind="total")))
     note = (
-        f"{_each(run)}Wall-clock time of each stage; stages that ran side by side overlap, so the run took less than "
-        "the sum."
+        f"{_each(run)}Wall-clock time of each stage. Where stages ran at the same time the run took less than their "
+        "sum; it is the time in which at least one of them ran."
     )
     return Table.of("Time of each stage", ("Stage", "Time"), rows, [note])
 
@@ -321,8 +327,8 @@ def methods(run: Run) -> Table | None:
         "that ran side by side slowed each other. Two policies that share a reward model need it once.",
         "Sampled to learn: responses that were sampled in training, without those to the validation prompts.",
         "Answering: time for the evaluation prompts, and responses sampled for each, a cost of best-of-n at every use.",
-        "KL: at the checkpoint that was kept, for a method that samples as it trains on its samples at that step, "
-        f"else on answers to the validation prompts; {AT_MOST}: the bound log n {MINUS} (n {MINUS} 1)/n of best-of-n.",
+        "KL: of the checkpoint that was kept, on answers to the validation prompts; "
+        f"{AT_MOST}: the bound log n {MINUS} (n {MINUS} 1)/n of best-of-n.",
     )
     return Table.of("Methods on the same pairs: costs and use", header, rows, notes)
 

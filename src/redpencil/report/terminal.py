@@ -66,6 +66,17 @@ def show_masks(token_texts_rejected: Sequence[str], token_texts_chosen: Sequence
     return table
 
 
+def masks_legend(anchor: str) -> str:
+    """Explain the marks of `show_masks`; `anchor` is the option `align.anchor` by which the masks were made."""
+    anchors = "Anchors are among the changed tokens (align.anchor=divergence)."
+    if anchor == "none":
+        anchors = "No anchors are marked (align.anchor=none; --set align.anchor=divergence marks them)."
+    return (
+        "[-token-] changed, of the original; {+token+} changed, of the edit; 3:token begins the third run of unchanged "
+        f"tokens, the same on both sides; (token) is in neither mask. {anchors}"
+    )
+
+
 def _runs(pairs: Sequence[tuple[int, int]]) -> list[tuple[tuple[int, int], int]]:
     """Number the runs of unchanged pairs from 1; a run ends where either side skips a token."""
     numbered: list[tuple[tuple[int, int], int]] = []

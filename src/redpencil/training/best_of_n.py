@@ -4,9 +4,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from redpencil.config import BestOfNConfig, SamplingConfig
+from redpencil.maths.ppo import best_of_n_kl_bound
 from redpencil.models.checkpoints import RewardModel
 from redpencil.models.codec import Codec
 from redpencil.models.sampling import Sample, Sampler, encode_prompts, responses_of
@@ -20,6 +19,7 @@ class BestOfN:
     """The responses that were picked, and figures of the choice.
 
     best_score, mean_score: means over the prompts of the picked response's score and of all its rivals' mean.
+    kl_bound: the most that the KL to the policy can be, in nats per response.
     """
 
     responses: list[Response]
@@ -27,6 +27,7 @@ class BestOfN:
     skipped: int
     best_score: float
     mean_score: float
+    kl_bound: float
 
 
 def best_of_n(
@@ -56,12 +57,12 @@ def best_of_n(
     samples = sampler.sample(ids, options, seed=seed, progress=progress)
     asked = [prompt for prompt in encoded.records for _ in range(config.n)]
     scores = score_samples(config, reward, asked, ids, samples, sampler.codec)
-    check_finite(reward, torch.tensor(scores, dtype=torch.float64))
+    check_finite(reward, scores)
     groups = [scores[start : start + config.n] for start in range(0, len(scores), config.n)]
     picked = [samples[config.n * row + best_index(group)] for row, group in enumerate(groups)]
     responses = responses_of(encoded.records, picked, sampler.codec, model_name)
     best, mean = statistics.fmean(map(max, groups)), statistics.fmean(scores)
-    return BestOfN(responses, len(samples), encoded.skipped, best, mean)
+    return BestOfN(responses, len(samples), encoded.skipped, best, mean, best_of_n_kl_bound(config.n))
 
 
 def best_index(scores: Sequence[float]) -> int:

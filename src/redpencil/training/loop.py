@@ -13,7 +13,7 @@ from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import length_grouped
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import EncodedPrompts, HFSampler
+from redpencil.models.sampling import EncodedPrompts, make_sampler
 from redpencil.records import Pair
 from redpencil.runs import Stage, derive_seed
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
@@ -125,7 +125,14 @@ def train_on_pairs(
         raise RedpencilError("there are no pairs to train on", hint="check the counts of skipped rows of `align`")
     model, reference = (load_policy(policy, runtime, trained=trained, codec=codec) for trained in (True, False))
     check_pairs(pairs, model.module.config.vocab_size, model.context)
-    best = BestCheckpoint(model, HFSampler(model), validation, stage, reference=reference)
+    best = BestCheckpoint(
+        model,
+        make_sampler(model),
+        validation,
+        stage,
+        reference=reference,
+        micro_batch_size=config.micro_batch_size,
+    )
     train_supervised(
         model,
         pairs,
@@ -141,8 +148,10 @@ def train_on_pairs(
 
 
 Learn = Callable[[SampledBatch, int, float], dict[str, float]]
-"""Learns from sampled responses at a step with a KL coefficient; returns metrics, `reward`, `kl` and `length` among
-them."""
+"""Learns from sampled responses at a step with a KL coefficient; returns metrics.
+
+`reward`, `kl` and `length` among them are of the responses, and so of the policy before it learned from them.
+"""
 
 
 def train_on_rollouts(
@@ -180,11 +189,10 @@ def train_on_rollouts(
     if actors.notes:
         stage.notes["models"] = list(actors.notes)
     best = BestCheckpoint(
-        actors.policy,
-        actors.sampler,
-        validation,
-        stage,
+        *(actors.policy, actors.sampler, validation, stage),
+        reference=actors.reference,
         reward=lambda samples: mean_reward(actors, validation.prompts.ids, texts, samples, config),
+        micro_batch_size=config.micro_batch_size,
     )
     models = {name: getattr(actors, name).module for name in optimizations}
     state = TrainState(
@@ -203,6 +211,6 @@ def train_on_rollouts(
         actors.sampler.sync(actors.policy)
         metrics |= best.evaluate_if_due(step, config.total_steps)
         stage.log(step, **metrics)
-        note = f"reward {metrics['reward']:.2f}  kl {metrics['kl']:.1f}  length {metrics['length']:.0f}"
+        note = "reward {reward:.2f}  kl {kl:.1f}  length {length:.0f}".format_map(metrics)
         stage.progress(step, config.total_steps, note + best.note)
     best.finish()

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from redpencil.config import PPOConfig, RolloutConfig, SamplingConfig
+from redpencil.config import RolloutConfig, SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.masked import masked_mean, masked_sum, token_logprobs
 from redpencil.maths.ppo import approx_kl, entropy_from_logits, kl_estimate, policy_loss, ppo_rewards
@@ -25,7 +25,7 @@ from redpencil.models.checkpoints import (
 from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import Batch, response_logits, response_logprobs, token_values
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import HFSampler, Sample, Sampler
+from redpencil.models.sampling import Sample, Sampler, make_sampler
 from redpencil.runs import derive_seed, read_json
 from redpencil.training.scoring import SampledBatch, Scorer, make_scorer, micro_batches, sampled_batch
 from redpencil.training.update import Objective, Optimization, make_optimization, micro_batches_of, update
@@ -65,7 +65,7 @@ def load_actors(
     runtime: Runtime,
     codec: Codec,
 ) -> Actors:
-    """Load the models that a method needs; only PPO has a value model, whose head starts at 0.
+    """Load the models that a method needs; the head of a value model starts at 0.
 
     A reward model with another tokenizer or prompt template than `codec` reads text, and no value model starts from it
     if its tokenizer differs.
@@ -80,7 +80,7 @@ def load_actors(
     rewards = [reward for reward in (token, sequence) if reward is not None]
     notes = [_encoding_note(reward, codec) for reward in rewards if not reward.same_encoding]
     value = None
-    if isinstance(config, PPOConfig):
+    if config.value_backbone is not None:
         backbone = _value_backbone(config, policy, token_reward if needs_token else sequence_reward, rewards[0], codec)
         if backbone is None:
             backbone = policy
@@ -91,7 +91,7 @@ def load_actors(
         policy=model,
         reference=load_policy(policy, runtime, trained=False, codec=codec),
         scorers=tuple(make_scorer(reward, config) for reward in rewards),
-        sampler=HFSampler(model),
+        sampler=make_sampler(model),
         value=value,
         notes=tuple(notes),
     )
@@ -119,13 +119,13 @@ def _encoding_note(reward: RewardModel, codec: Codec) -> str:
 
 
 def _value_backbone(
-    config: PPOConfig, policy: Path, reward_folder: Path | None, reward: RewardModel, codec: Codec
+    config: RolloutConfig, policy: Path, reward_folder: Path | None, reward: RewardModel, codec: Codec
 ) -> Path | None:
     """Choose the checkpoint that the value model starts from; None if it is a reward model that reads other tokens.
 
     A value is a baseline only if it cannot see the action; an encoder such as BERT would see it.
     """
-    if config.value_init == "policy" or reward_folder is None:
+    if config.value_backbone == "policy" or reward_folder is None:
         return policy
     if not reward.same_encoding and not same_tokenizer(reward.model.codec, codec):
         return None

@@ -101,16 +101,17 @@ def pair_margins(reward: RewardModel, pairs: Sequence[Pair]) -> list[float]:
     return [better - worse for better, worse in zip(chosen, rejected, strict=True)]
 
 
-def check_finite(reward: RewardModel, rewards: Tensor) -> None:
-    """Refuse rewards that a policy cannot learn from or be picked by.
+def check_finite(reward: RewardModel, rewards: Tensor | Sequence[float], what: str = "a response") -> None:
+    """Refuse rewards that nothing can be learned, picked or measured by; `what` they are of.
 
     Raises:
         RedpencilError: naming the reward model's folder, if one is NaN or infinite.
     """
-    wrong = rewards[~rewards.isfinite()]
+    numbers = rewards if isinstance(rewards, Tensor) else torch.tensor(rewards, dtype=torch.float64)
+    wrong = numbers[~numbers.isfinite()]
     if len(wrong):
         raise RedpencilError(
-            f"the reward model gives a response the reward {float(wrong[0])}",
+            f"the reward model gives {what} the reward {float(wrong[0])}",
             file=reward.model.name,
             hint="its weights are damaged, or training broke down: take another checkpoint of the reward model",
         )

@@ -46,6 +46,7 @@ class BestCheckpoint:
         stage: whose folder and seed are used.
         reference: the SFT policy; if given, the KL of the responses to it is measured.
         reward: the mean reward of samples, for validation without a judge.
+        micro_batch_size: responses whose KL is measured at once.
     """
 
     def __init__(
@@ -57,9 +58,10 @@ class BestCheckpoint:
         *,
         reference: LanguageModel | None = None,
         reward: Callable[[Sequence[Sample]], float] | None = None,
+        micro_batch_size: int | None = None,
     ) -> None:
         self.policy, self.sampler, self.validation, self.stage = policy, sampler, validation, stage
-        self.reference, self.reward = reference, reward
+        self.reference, self.reward, self.micro_batch_size = reference, reward, micro_batch_size or BATCH_SIZE
         self.record: dict[str, Any] = {}
         """Step, value and KL of the best checkpoint; part of the stage's saved state."""
         self.note = ""
@@ -110,8 +112,8 @@ class BestCheckpoint:
         """Estimate the KL to the reference per response, in nats: the mean of the log ratio (k1)."""
         assert self.validation is not None
         prompts, policy, total = self.validation.prompts.ids, self.policy, 0.0
-        for start in range(0, len(samples), BATCH_SIZE):
-            part = slice(start, start + BATCH_SIZE)
+        for start in range(0, len(samples), self.micro_batch_size):
+            part = slice(start, start + self.micro_batch_size)
             ids = [sample.ids for sample in samples[part]]
             batch = collate(prompts[part], ids, policy.codec.pad_id, policy.runtime.device)
             with policy.runtime.autocast():

@@ -67,7 +67,7 @@ def serve(
     url = base_url or url_of(host, listener.getsockname()[1])
     with writing(engine) as connection:
         remember_address(connection, url)
-    say(f"{url}/join/{new_owner_link(engine, time.time())}  (your way in, as admin)")
+    say(f"{url}/join/{new_owner_link(engine, time.time())}  (your own link, as admin)")
     say(f"Serving {url} (Ctrl+C stops it; everything that was saved stays).")
     say("Your link opens once; the next start gives another.")
     if base_url is None and listens_to_all(host):

@@ -67,6 +67,7 @@ def test_a_text_that_others_overtook_is_found_again_and_taken_up_when_there_is_r
     page.locator("#empty").wait_for()
 
     page.get_by_role("link", name="See your work").click()
+    page.wait_for_load_state()  # A button does nothing before its script has run.
     line = page.locator("[data-standing=taken]")
     assert "Gone to others" in line.inner_text()
     line.get_by_role("button", name="Copy the text").click()

@@ -1,4 +1,4 @@
-"""Types of requests and answers: how bodies are read, parameters checked, and refusals described."""
+"""Types of requests and responses: parsing of bodies, checks of parameters, descriptions of errors."""
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final, Literal, Self
@@ -29,7 +29,7 @@ from redpencil.web.security import BODY_LIMIT, limited
 LARGEST = 2**31 - 1
 """The largest integer that both databases store."""
 LONGEST_LOOK = 200_000
-"""Characters of a text that is only compared or previewed; longer ones would block the other users of the process."""
+"""The most characters of a text to compare or preview; a longer one would block the other users of the process."""
 _LAST_PAGE = 1_000_000
 NOT_FOUND: Final = "not_found"
 """The type of the error for an id that cannot exist."""
@@ -154,7 +154,7 @@ Tags = Annotated[list[TagBody], Field(max_length=MOST_TAGS)]
 
 
 class DraftBody(Body):
-    """A draft to save as a whole: what is left out is empty from then on. `outcome` is null until one is chosen; a
+    """A draft to save as a whole: a field that is left out is stored as empty. `outcome` is null until one is chosen; a
     comparison has its preference there.
     """
 
@@ -242,7 +242,7 @@ class Problem(BaseModel):
 
 
 class StaleProblem(Problem):
-    """Why a request came too late; `text` and `version` are what the server holds."""
+    """Why a request came too late; `text` and `version` are those on the server."""
 
     text: str
     version: int
@@ -250,7 +250,7 @@ class StaleProblem(Problem):
 
 
 class BlockAnswer(BaseModel):
-    """A stretch of both texts, in UTF-16 code units, end excluded."""
+    """A range of both texts, in UTF-16 code units, end excluded."""
 
     kind: Literal["equal", "replace", "delete", "insert"]
     original: tuple[int, int]
@@ -258,7 +258,7 @@ class BlockAnswer(BaseModel):
 
 
 class DiffAnswer(BaseModel):
-    """The difference of two texts: the blocks, the share of words kept and the characters struck out and written in."""
+    """The difference of two texts: its blocks, the share of words kept, the characters deleted and inserted."""
 
     blocks: list[BlockAnswer]
     kept: float
@@ -266,13 +266,13 @@ class DiffAnswer(BaseModel):
 
 
 class SubmittedAnswer(DiffAnswer):
-    """A submission that is safe in the database, with the server's own diff."""
+    """A submission that is stored in the database, with the server's own diff."""
 
     submission_id: int
 
 
 class PreviewAnswer(BaseModel):
-    """The Markdown as HTML, without anything that could run or load something."""
+    """The Markdown as HTML, without scripts and without anything that loads a file."""
 
     html: str
 

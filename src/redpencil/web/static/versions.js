@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Versions of a response besides the one in the editor: the other side of a conflict, texts that were set aside, and
- * responses that the person can no longer edit. None of these texts gets lost.
+ * Texts of a response other than the one in the editor: the other version in a conflict, texts that were set aside,
+ * and responses that the person can no longer edit. All of them are kept.
  */
 import { Offline, ask, problemOf, sentence } from "./api.js";
 import { announce, byId, copyFrom, make } from "./dom.js";
@@ -23,7 +23,7 @@ import { diffWords, drawRedline, joinLight } from "./words.js";
  * @property {() => void} chosen called when the person has chosen a version to continue with
  * @property {(notice: string, safe?: boolean) => Promise<void>} goOn continues with the next task; `safe`: nothing is
  *   lost if this browser's copy is removed
- * @property {(task: Task) => void} overtaken called when others have taken the task and the server has this page's text
+ * @property {(task: Task) => void} overtaken called when other people have got the task and the server has this page's text
  */
 
 /** Resolves conflicts between the text on the page and another version, which the server or this browser has. */
@@ -236,7 +236,7 @@ function copyButton(text) {
   return button;
 }
 
-/** Title and explanation of a closed response, by its standing. */
+/** Title and explanation of a closed response, by its state. */
 const WORDS = {
   taken: [
     "Others have this item now",
@@ -250,7 +250,7 @@ const WORDS = {
 };
 
 /**
- * Show a response that the person cannot edit now. The promise resolves when they have taken it up again.
+ * Show a response that the person cannot edit now. The promise resolves when they have got it back.
  * @param {Task} task
  * @returns {Promise<Task>}
  */
