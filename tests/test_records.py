@@ -252,7 +252,7 @@ def test_a_place_that_cannot_be_written_to_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RedpencilError, match="cannot write it"):
         write_jsonl(tmp_path / "file" / "rows.jsonl", [Prompt("1", "a")])
-    with pytest.raises(RedpencilError, match="a folder stands where the file should go"):
+    with pytest.raises(RedpencilError, match="there is a folder of this name"):
         write_jsonl(tmp_path, [Prompt("1", "a")])
 
 

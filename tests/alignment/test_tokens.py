@@ -522,7 +522,7 @@ def respaced_texts(draw: st.DrawFn) -> tuple[str, str]:
 @pytest.mark.parametrize("name", TOKENIZERS)
 @settings(deadline=None)
 @given(respaced=respaced_texts(), anchor=st.sampled_from(["none", "divergence"]))
-def test_texts_of_the_same_visible_have_nothing_in_u1(name: str, respaced: tuple[str, str], anchor: str) -> None:
+def test_texts_of_the_same_words_have_nothing_in_u1(name: str, respaced: tuple[str, str], anchor: str) -> None:
     original, edited = respaced
     first, second = real_tokens(name, original, True), real_tokens(name, edited, True)
     found = token_masks(original, edited, first, second, anchor=anchor, eos_in_changed=True)

@@ -455,6 +455,44 @@ def test_rows_of_rewardbench(
         assert "--" not in told
 
 
+def test_rows_of_rewardbench_2(
+    redpencil: Callable[..., Any], mistake: Callable[..., str], tiny_run: Any, tmp_path: Path
+) -> None:
+    run, path = tiny_run.folder, tmp_path / "two.jsonl"
+    rows = list(read_jsonl(run / "annotations" / "comparisons_test.jsonl", Comparison))
+    texts = [row.first for row in rows if row.first != rows[0].first][:4]
+    asked = rows[0].prompt
+    bench: list[dict[str, Any]] = [
+        {"id": str(n), "prompt": asked, "chosen": [text], "rejected": [*texts[:n], *texts[n + 1 :]], "subset": "Math"}
+        for n, text in enumerate(texts)
+    ]
+    bench.append({"id": "ref:1", "prompt": asked, "chosen": texts[:1], "rejected": texts[1:2], "subset": "Ties"})
+    bench.append({"id": "tied:1", "prompt": asked, "chosen": texts[:2], "rejected": texts[2:], "subset": "Ties"})
+    bench.append({"id": "9", "prompt": asked, "chosen": ["word " * 5000], "rejected": texts[1:], "subset": "Focus"})
+    path.write_text("".join(json.dumps(row) + "\n" for row in bench))
+    arguments = ("evaluate", "reward", *models(run, "token_edits"), "--rewardbench", path)
+    found = json.loads(redpencil(*arguments, "--json").out)["reward_bench_2"]["reward-token_edits"]["two"]
+    # Each of four answers was once the right one, so one row in four is right.
+    assert (found["subsets"]["Math"]["value"], found["subsets"]["Math"]["n"]) == (pytest.approx(25), 4)
+    assert (found["ties"]["n"], found["ties"]["ref"] in (0, 50, 100), found["score"]) == (1, True, None)
+    shown = redpencil(*arguments).out
+    assert "RewardBench 2, % of rows ranked right" in shown
+    assert "Ties: several right answers" in shown
+    path.write_text(json.dumps({**bench[-2], "id": "7"}))
+    assert f"{path} [id]: a row of the subset Ties has the id '7'" in mistake(*arguments)
+    first = {**bench[0], "chosen": "a", "rejected": "b"}
+    path.write_text("".join(json.dumps(row) + "\n" for row in (first, bench[1])))
+    assert "files of their own" in mistake(*arguments)
+    path.write_text(json.dumps({**bench[0], "rejected": "b"}))
+    told = mistake(*arguments)
+    assert "RewardBench 2 has: prompt, lists of chosen" in told
+    assert "--" not in told
+    path.write_bytes(b'{"prompt": "\xff"}')
+    told = mistake(*arguments)
+    assert "not valid UTF-8" in told
+    assert told.rstrip().endswith("hint: convert the file to UTF-8")
+
+
 def test_a_model_that_does_not_say_how_it_learned_prompts_reads_its_chat_template(
     redpencil: Callable[..., Any], tiny_run: Any, tmp_path: Path
 ) -> None:

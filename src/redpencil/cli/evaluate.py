@@ -57,7 +57,8 @@ from redpencil.evaluation.win_rate import (
 from redpencil.formats.base import Kind
 from redpencil.formats.datasets import open_source
 from redpencil.formats.reading import Tally, Wanted, read_records
-from redpencil.formats.rewardbench import REWARDBENCH
+from redpencil.formats.rewardbench import ANSWERS, REWARDBENCH
+from redpencil.formats.text_files import OTHER_ENCODING
 from redpencil.records import Comparison, Edit, Pair, read_jsonl
 from redpencil.report.reward_eval import about_pair, edit_tests, group_table, reward_eval_tables, write_reward_eval
 from redpencil.report.tables import Table
@@ -83,7 +84,7 @@ _SHARES: Final = (
     ("failed %", "failed"),
 )
 _IN_TERMINAL: Final = ("type", "size")
-_WITH_INTERVALS: Final = ("accuracy", "rewardbench", "localisation")
+_WITH_INTERVALS: Final = ("accuracy", "rewardbench", "rewardbench2", "localisation")
 JsonlFiles = list[Path] | None
 
 app = typer.Typer(
@@ -381,7 +382,7 @@ def reward(
     edits: Annotated[JsonlFiles, option("JSONL", "Held-out edits. Repeatable.")] = None,
     comparisons: Annotated[JsonlFiles, option("JSONL", "Held-out comparisons. Repeatable.")] = None,
     rewardbench: Annotated[
-        JsonlFiles, option("FILE", "Rows of RewardBench: JSONL, JSON, CSV or Parquet. Repeatable.")
+        JsonlFiles, option("FILE", "Rows of RewardBench or RewardBench 2: JSONL, JSON or Parquet. Repeatable.")
     ] = None,
     pairs: Annotated[JsonlFiles, option("JSONL", "Held-out pairs that `align` wrote. Repeatable.")] = None,
     html: Annotated[Path | None, option("FILE", "Also write the results as a page.")] = None,
@@ -445,10 +446,17 @@ def _rows(kind: TestKind, path: Path) -> list[Edit] | list[Comparison] | list[Pa
 
 def _reward_bench(path: Path) -> list[Comparison]:
     # Its ids are numbers in a bigger collection, and no use here.
-    request = Wanted(REWARDBENCH, Kind.COMPARISONS, drop=frozenset({"id"}))
+    request = Wanted(REWARDBENCH, Kind.COMPARISONS, own_ids=False)
     with open_source(str(path)) as source, _without_flags_of_import():
         rows = list(read_records(source, request, Tally(), lambda _: None))
-    return [row for row in rows if isinstance(row, Comparison)]
+    comparisons = [row for row in rows if isinstance(row, Comparison)]
+    if len({ANSWERS in row.meta for row in comparisons}) > 1:
+        raise RedpencilError(
+            "some rows have lists of answers, as in RewardBench 2, and others single ones",
+            file=path,
+            hint="put the rows of the two into files of their own",
+        )
+    return comparisons
 
 
 @contextmanager
@@ -459,7 +467,12 @@ def _without_flags_of_import() -> Iterator[None]:
     except RedpencilError as error:
         if "--" not in (error.hint or ""):
             raise
-        hint = "give rows as RewardBench has them: prompt, chosen, chosen_model, rejected, rejected_model, subset"
+        hint = (
+            "give rows as RewardBench has them: prompt, chosen, chosen_model, rejected, rejected_model, subset; or as "
+            "RewardBench 2 has: prompt, lists of chosen and rejected, subset, id"
+        )
+        if error.hint == OTHER_ENCODING:
+            hint = "convert the file to UTF-8"
         raise RedpencilError(error.problem, file=error.file, line=error.line, field=error.field, hint=hint) from None
 
 

@@ -133,6 +133,7 @@ def _alpaca_eval(path: Path) -> Iterator[Case]:
     The instruction is the id; further rows with the same instruction get a number after it.
     """
     seen: Counter[str] = Counter()
+    preferences: set[object] = set()
     with open_source(str(path)) as source:
         for number, row in enumerate(source.rows):
             if row.error is not None:
@@ -143,7 +144,15 @@ def _alpaca_eval(path: Path) -> Iterator[Case]:
             instruction = _text(row.values, "instruction", path, number)
             seen[instruction] += 1
             name = instruction if seen[instruction] == 1 else f"{instruction} ({seen[instruction]})"
+            preferences.add(row.values["preference"])
             yield Case(name, instruction, score, first, second, policy, reference, traits=row.values)
+    if preferences - {None} in ({0, 1}, {0}):
+        raise RedpencilError(
+            "the preferences are only 0 and 1, and AlpacaEval's are 1 and 2, where 0 is a draw",
+            file=path,
+            field="preference",
+            hint="say what 0 and 1 mean: redpencil import FILE --format alpaca-eval --value 0=first --value 1=second",
+        )
 
 
 def _text(values: Mapping[str, Any], name: str, path: Path, number: int) -> str:
