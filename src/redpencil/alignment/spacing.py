@@ -41,6 +41,11 @@ def restore_spacing(original: str, edited: str) -> str:
     return "".join(space + word for space, word in zip(restored, [*new_words, ""], strict=True))
 
 
+def respaced_note(count: int) -> str:
+    """Say in how many edits white space was restored."""
+    return f"{count:,} edit{'' if count == 1 else 's'} given back the original's white space"
+
+
 def _parts(text: str) -> tuple[list[str], list[str]]:
     """Return the words of a text without white space, and the white space before each and at the end."""
     pieces = [text[start:end] for start, end in split_words(text)]
