@@ -41,6 +41,7 @@ class EditOutcome(enum.StrEnum):
     EMPTY = "empty"
     TRUNCATED = "truncated"
     REFUSED = "refused"
+    UNCERTAIN = "uncertain"
     FAILED = "failed"
 
 

@@ -32,6 +32,7 @@ _NO_EDIT: Final = {
     EditOutcome.FAILED: "Run the same `redpencil edit` again: only what failed is asked once more.",
     EditOutcome.TRUNCATED: "Raise the limit on the tokens of an answer.",
     EditOutcome.REFUSED: "Read the kept answers; another editor or another template may not refuse.",
+    EditOutcome.UNCERTAIN: "Read the kept answers: they are no edits of the response, or say something beside it.",
     EditOutcome.EMPTY: "Read the responses: they or the answers to them were blank.",
 }
 _RULE_ADVICE: Final = {
