@@ -41,6 +41,7 @@ class EditOutcome(enum.StrEnum):
     EMPTY = "empty"
     TRUNCATED = "truncated"
     REFUSED = "refused"
+    UNCERTAIN = "uncertain"
     FAILED = "failed"
 
 
@@ -292,6 +293,28 @@ def write_records(out: BinaryIO, records: Iterable[Record], path: Path) -> int:
             line = json_line(to_row(record))
         out.write(line)
     return count
+
+
+_TRUTH: Final[Mapping[str, bool]] = {"true": True, "false": False, "1": True, "0": False}
+
+
+def says_finished(record: Record, name: str = "finished") -> bool:
+    """Return whether a text of a record is complete: it is unless the record's `meta` says false under `name`.
+
+    Raises:
+        RedpencilError: naming the record and the field, if `meta` has something else there than true or false.
+    """
+    value = record.meta.get(name)
+    if value is None or isinstance(value, bool):
+        return value is not False
+    known = _TRUTH.get(str(value).strip().lower())
+    if known is None:
+        raise RedpencilError(
+            f"{value!r} in the row {record.id!r} does not say whether a text is complete",
+            field=f"meta.{name}",
+            hint="write true, or false where the text was cut off, or rename the column",
+        )
+    return known
 
 
 def full_prompt(instruction: str, input: str) -> str:

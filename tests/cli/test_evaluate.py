@@ -132,7 +132,7 @@ def test_kinds_of_prompts_by_any_key(
 
 def test_what_files_do_not_allow_is_said_and_the_rest_told(redpencil: Callable[..., Any], tmp_path: Path) -> None:
     ours = judgements(tmp_path / "ours.jsonl", "first", "tie", policy="a", reference="base")
-    other = judgements(tmp_path / "other.jsonl", "first", "tie", ids="ax", policy="b", reference="base")
+    other = judgements(tmp_path / "other.jsonl", "first", "tie", ids="ax", policy="b", reference="base", prompt="q")
     found = json.loads(redpencil("evaluate", "win-rate", ours, other, "--json").out)
     assert [row["win_rate"] for row in found["policies"].values()] == [75, 75]
     assert found["differences"] == {}
@@ -144,6 +144,25 @@ def test_what_files_do_not_allow_is_said_and_the_rest_told(redpencil: Callable[.
     assert (found["ranking"], found["differences"]) == ([], {})
     assert "different references" in found["warnings"][0]
     assert found["warnings"][1].startswith("no ranking: apart and base (reference) are not linked")
+
+
+def test_files_with_other_ids_are_paired_by_prompt(redpencil: Callable[..., Any], tmp_path: Path) -> None:
+    files = []
+    for name, ids, prompts, verdicts in (
+        ("ours", "ab", ("Name a colour.", "Name a fruit."), ("first", "second")),
+        ("theirs", "xy", ("Name a fruit.", "Name a colour."), ("tie", "second")),
+    ):
+        path = tmp_path / f"{name}.jsonl"
+        rows = [
+            {"id": id_, "prompt": prompt, "first": "one", "second": "two", "preference": verdict, "policy": name}
+            for id_, prompt, verdict in zip(ids, prompts, verdicts, strict=True)
+        ]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        files.append(path)
+    found = json.loads(redpencil("evaluate", "win-rate", *files, "--json").out)
+    # colour: 1 against 0; fruit: 0 against .5
+    assert found["differences"]["ours minus theirs"]["value"] == pytest.approx(25)
+    assert "ours and theirs: 2 of 2 rows were matched by prompt, as their ids differ" in found["warnings"]
 
 
 def test_policies_against_different_references_are_not_paired(redpencil: Callable[..., Any], tmp_path: Path) -> None:

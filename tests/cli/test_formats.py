@@ -431,3 +431,32 @@ def test_human_edits_come_back_from_each_format_as_they_were(
     kept = [edit for edit in read_jsonl(edits, Edit) if edit.id not in rest]
     assert len(kept) > 200
     assert list(read_jsonl(back, Edit)) == kept
+
+
+def test_edits_get_back_the_white_space_of_their_originals(run: Run, tmp_path: Path) -> None:
+    texts = [
+        ("One is.\r\nTwo is.\r\n", "One is.\nTwo was.\n"),
+        ("One  is.", "One is."),
+        ("One is.", "One was."),
+        ("One ,is.", "One, is."),
+    ]
+    source = write(
+        tmp_path / "e.jsonl",
+        *({"id": str(n), "prompt": "p", "original": a, "edited": b} for n, (a, b) in enumerate(texts)),
+    )
+    arguments = (source, "--format", "columns", "--as", "edits", "--out", tmp_path / "o.jsonl")
+    told = run(*arguments)
+    assert (
+        "2 edits given back the original's white space (--keep-spacing leaves it); 1 of them changed nothing else"
+        in told.stderr
+    )
+    edits = list(read_jsonl(tmp_path / "o.jsonl", Edit))
+    assert [edit.original for edit in edits] == [a for a, _ in texts]
+    assert [edit.edited for edit in edits] == ["One is.\r\nTwo was.\r\n", "One  is.", "One was.", "One, is."]
+    assert [edit.outcome for edit in edits] == [EditOutcome.EDITED, EditOutcome.UNCHANGED, *[EditOutcome.EDITED] * 2]
+    counts = json.loads(run(*arguments, "--json").stdout)
+    assert (counts["respaced"], counts["emptied"]) == (2, 1)
+    told = run(*arguments, "--keep-spacing")
+    assert "white space" not in told.stderr
+    edits = list(read_jsonl(tmp_path / "o.jsonl", Edit))
+    assert [(edit.edited, edit.outcome) for edit in edits] == [(b, EditOutcome.EDITED) for _, b in texts]

@@ -38,6 +38,7 @@ from redpencil.cli.output import (
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.judge_quality import JudgeQuality, Kappa, Share, judge_quality
+from redpencil.evaluation.matching import match_note
 from redpencil.evaluation.ranking import Match, Ranked, rank
 from redpencil.evaluation.reward_eval import RewardEvals, TestKind, WorstPair, to_json
 from redpencil.evaluation.statistics import Estimate, Paired, paired
@@ -51,6 +52,7 @@ from redpencil.evaluation.win_rate import (
     read_cases,
     shared_scores,
     time_to_reach,
+    under_ids_of,
 )
 from redpencil.formats.base import Kind
 from redpencil.formats.datasets import open_source
@@ -132,14 +134,19 @@ def win_rate(
     kind, how = one_of(format_, VERDICT_FORMATS, "--format", "format"), Interval(confidence, resamples, seed)
     files = dict(zip(short_names(judgements), judgements, strict=True))
     cases = {name: read_cases(path, kind) for name, path in files.items()}
-    rates, kinds = {}, {}
+    rates, kinds, warnings = {}, {}, []
+    first, *others = cases
+    for name in others:
+        cases[name], changed = under_ids_of(cases[first], cases[name])
+        if changed:
+            warnings.append(f"{first} and {name}: {match_note(changed, len(cases[name]))}")
     for name, path in files.items():
         with naming(path):
             rates[name] = policy_win_rate(cases[name], how)
         kinds[name] = by_category(cases[name], by)
         if by is not None and not kinds[name]:
             raise RedpencilError("no row has this key", file=path, field=by, hint="see which keys the rows have")
-    warnings = [warning for name, rate in rates.items() for warning in _rate_warnings(name, rate)]
+    warnings += [warning for name, rate in rates.items() for warning in _rate_warnings(name, rate)]
     compared = {}
     for first, second in combinations(cases, 2):
         with _or_warning(f"{first} and {second} cannot be paired", warnings):
@@ -326,8 +333,10 @@ def judge(
         return
     _print_judges(judges)
     for name, quality in judges.items():
+        if quality.matched_by_text:
+            say(f"{name}: {quality.matched_by_text:,} verdicts of {against} were matched by text, as their ids differ")
         if against is not None and not quality.compared:
-            say(f"warning: {name}: no verdict can be compared with a person's: the ids differ, or there is no verdict")
+            say(f"warning: {name}: no verdict can be compared with a person's: other pairs, or there is no verdict")
         elif quality.only_by_people:
             say(f"{name}: {quality.only_by_people:,} pairs of {against} were not judged")
 

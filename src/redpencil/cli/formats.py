@@ -9,8 +9,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from redpencil.alignment.spacing import respaced_note
 from redpencil.cli.options import JsonOption, examples, option
 from redpencil.cli.output import check_out_file, print_json, say, say_skipped, watched, working
+from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError, naming
 from redpencil.formats.base import RECORDS, Format, Kind
 from redpencil.formats.datasets import HUB, Dialect, open_source
@@ -123,6 +125,10 @@ def import_(
         OnError, typer.Option(help="On a bad row: stop ends the import, skip lists the row and continues.")
     ] = OnError.STOP,
     limit: Annotated[int | None, option("N", "Stop after N records; later rows are not read.", min=1)] = None,
+    restore_spacing: Annotated[
+        bool,
+        typer.Option("--restore-spacing/--keep-spacing", help=AlignConfig.model_fields["restore_spacing"].description),
+    ] = True,
     as_json: JsonOption = False,
     _list: Annotated[
         bool, typer.Option("--list", callback=_list_formats, is_eager=True, help="List the formats and exit.")
@@ -142,7 +148,8 @@ def import_(
         open_source(source, split=split, config=name, dialect=Dialect(encoding, quoting)) as opened,
     ):
         chosen, opened_again = (named, opened) if named else guess_source(opened, as_, columns, dropped)
-        request = Wanted(chosen, as_, columns, dropped, on_error is OnError.SKIP, values=values)
+        skip = on_error is OnError.SKIP
+        request = Wanted(chosen, as_, columns, dropped, skip, values=values, restore_spacing=restore_spacing)
         done = import_rows(opened_again, request, out, limit=limit, progress=progress)
     if named is None:
         say(f"taken for the format {chosen.name}; --format names another")
@@ -195,6 +202,9 @@ def _say_imported(done: Imported, out: Path) -> None:
     if any(label != meaning for label, meaning in done.labels.items()):
         say(f"labels read as: {', '.join(f'{label} = {meaning}' for label, meaning in done.labels.items())}")
     say_skipped({**done.nothing, "bad rows": done.bad})
+    if done.respaced:
+        nothing_else = f"; {done.emptied:,} of them changed nothing else" if done.emptied else ""
+        say(f"{respaced_note(done.respaced)} (--keep-spacing leaves it){nothing_else}")
     if done.skipped_file is not None:
         say(f"each of them is listed in {done.skipped_file}")
     for name in done.undropped:

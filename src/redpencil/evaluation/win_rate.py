@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, get_args
 
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.length_control import LengthControlled, length_controlled
+from redpencil.evaluation.matching import by_prompt, match_rows
 from redpencil.evaluation.statistics import (
     RESAMPLES,
     SCORES,
@@ -54,6 +55,11 @@ class Case:
     reference: str = ""
     annotator: str = ""
     traits: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """The traits, by which rows of several files are matched."""
+        return self.traits
 
     def category(self, key: str | None = None) -> str | None:
         """Return the category of the prompt: the trait `key`, else the first of `CATEGORY_KEYS` that is present."""
@@ -272,6 +278,16 @@ def by_category(cases: Sequence[Case], key: str | None = None) -> dict[str, Esti
         if name is not None and case.score is not None:
             groups.setdefault(name, []).append(case.score)
     return {name: mean_in_percent(scores, "comparisons") for name, scores in groups.items()}
+
+
+def under_ids_of(first: Sequence[Case], cases: Sequence[Case]) -> tuple[list[Case], int]:
+    """Give cases the ids that `first` has for the same prompts, where all match; returns the number of changed ids."""
+    try:
+        pairs = match_rows(first, cases, ("case", "case"))
+    except RedpencilError:  # other prompts: each comparison that needs the same ones says so
+        return list(cases), 0
+    names = {case.id: other.id for other, case in pairs}
+    return [replace(case, id=names[case.id]) for case in cases], by_prompt(pairs)
 
 
 def shared_scores(first: Sequence[Case], second: Sequence[Case]) -> tuple[list[float], list[float]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from redpencil.alignment.words import same_visible
 from redpencil.errors import RedpencilError
 from redpencil.records import Comparison, Edit, EditOutcome, Example, Prompt, Response
 
@@ -72,10 +73,12 @@ class Unfit:
 
 
 def no_correction(edit: Edit) -> Unfit | None:
-    """Return why an edit teaches nothing: an outcome other than `edited`, or an unchanged text; None where it does."""
+    """Return why an edit teaches nothing: an outcome other than `edited`, or the same words; None where it does."""
     if edit.outcome is not EditOutcome.EDITED:
         return Unfit(str(edit.outcome))
-    return Unfit(str(EditOutcome.UNCHANGED)) if edit.edited == edit.original else None
+    if edit.edited == edit.original:
+        return Unfit(str(EditOutcome.UNCHANGED))
+    return Unfit("only white space differs") if same_visible(edit.original, edit.edited) else None
 
 
 Read = Callable[[Values], Iterable[Draft | Nothing]]

@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from redpencil.alignment.spacing import restore_spacing
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
 from redpencil.formats.base import RECORDS, Draft, Format, Kind, Nothing, Values, expected
@@ -54,6 +55,8 @@ class Tally:
         bad: rows skipped because of a mistake in them.
         dropped: columns to leave out that a row had.
         labels: counts of the labels by their text and what they were read as.
+        respaced: edits that got back white space of their originals.
+        emptied: those of them that changed nothing else, which are now unchanged.
     """
 
     kind: Kind | None = None
@@ -63,6 +66,8 @@ class Tally:
     bad: int = 0
     dropped: set[str] = field(default_factory=set)
     labels: Counter[tuple[str, str]] = field(default_factory=Counter)
+    respaced: int = 0
+    emptied: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class Wanted:
         on_error_skip: whether to skip a bad row instead of stopping.
         values: the meaning of labels, by `label_key`.
         own_ids: whether a column `id` holds the ids of the records.
+        restore_spacing: whether the words that an edit kept get the white space of the original.
     """
 
     format: Format
@@ -86,13 +92,15 @@ class Wanted:
     on_error_skip: bool = False
     values: Mapping[str, Preference] = field(default_factory=dict)
     own_ids: bool = True
+    restore_spacing: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
     """The result of an import. `kind` is what the rows were read as, `nothing` counts valid rows without a record.
 
-    `undropped` are columns to leave out that no row had; `labels` says what labels were read as, by their text.
+    `undropped` are columns to leave out that no row had; `labels` says what labels were read as, by their text;
+    `respaced` and `emptied` are those of the `Tally`.
     """
 
     kind: Kind
@@ -103,6 +111,8 @@ class Imported:
     skipped_file: Path | None
     undropped: tuple[str, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
+    respaced: int = 0
+    emptied: int = 0
 
 
 def import_rows(
@@ -155,6 +165,8 @@ def import_rows(
         listed,
         undropped,
         labels=dict(tally.labels.keys()),
+        respaced=tally.respaced,
+        emptied=tally.emptied,
     )
 
 
@@ -240,7 +252,7 @@ def read_records(
             skipped(Skipped(row.place, reason, None, row.values))
         for record in records[: None if limit is None else limit - tally.records]:
             tally.records += 1
-            yield record
+            yield _respaced(record, tally) if wanted.restore_spacing and isinstance(record, Edit) else record
         if tally.records == limit:
             break
     if labels is not None:
@@ -288,6 +300,18 @@ def _records_of(
     except RedpencilError as error:
         raise row.place.locate(error) from None
     return records, [draft.reason for draft in drafts if isinstance(draft, Nothing)]
+
+
+def _respaced(edit: Edit, tally: Tally) -> Edit:
+    """Give the words that an edit kept the white space of the original, and count it."""
+    text = restore_spacing(edit.original, edit.edited) if edit.outcome is EditOutcome.EDITED else edit.edited
+    if text == edit.edited:
+        return edit
+    tally.respaced += 1
+    if text != edit.original:
+        return replace(edit, edited=text)
+    tally.emptied += 1
+    return replace(edit, edited=text, outcome=EditOutcome.UNCHANGED)
 
 
 def _own_id(row: Values) -> str | None:
