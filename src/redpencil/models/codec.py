@@ -20,7 +20,7 @@ from redpencil.alignment.tokens import Tokens
 from redpencil.config import CHAT_DATE
 from redpencil.errors import RedpencilError
 from redpencil.models.chat import ChatTemplate, mapped
-from redpencil.models.ends import control_ids, find_ends
+from redpencil.models.end_tokens import control_ids, find_ends
 from redpencil.models.tokenizer_files import load_tokenizer
 from redpencil.runs import read_json
 from redpencil.turns import Asked, Turn, prompt_text, turns_of

@@ -20,7 +20,7 @@ from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.codec import Codec
-from redpencil.models.ends import GENERATION_CONFIG, end_ids
+from redpencil.models.end_tokens import GENERATION_CONFIG, end_ids
 from redpencil.models.forward import collate
 from redpencil.models.runtime import seeded
 from redpencil.records import Prompt, Response
