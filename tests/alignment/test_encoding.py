@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from redpencil.alignment.encoding import SafeEncoder
 
@@ -133,3 +133,23 @@ def test_a_byte_is_what_a_letter_is_made_of_and_not_what_a_text_says(score: floa
         == [tokenizer.encode("aAb").ids, tokenizer.encode("é").ids]
         == [[263, letter, 264], [1 + 0xC3, 1 + 0xA9]]
     )
+
+
+@pytest.mark.parametrize("flags", [{"single_word": True}, {"normalized": True}, {"lstrip": True, "rstrip": True}])
+def test_what_a_template_writes_is_control_whatever_stands_beside_it(flags: dict[str, bool]) -> None:
+    pieces = ("<s>", "</s>", "_", "a", "b", "<", "/", "s", ">", " ")
+    tokenizer = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, []))
+    tokenizer.normalizer = normalizers.Prepend("_")
+    tokenizer.add_special_tokens([AddedToken(text, special=True, **flags) for text in pieces[:2]])
+    encoder = SafeEncoder(tokenizer, pieces[:2])
+    assert ids(encoder, encoder.markup("<s>a</s>b")) == [[0, 2, 3, 1, 2, 4]]
+    assert not {0, 1} & set(ids(encoder, "<s>a</s>b")[0])
+
+
+def test_strictly_hidden_texts_hold_no_beginning_of_a_marker_and_come_back() -> None:
+    encoder = SafeEncoder(word_level(), [*MARKERS, "eos"])
+    for text in ("<|en<x>d|>", "< s >", "eos e", "a<", "</s><", "", "e" * 9):
+        hidden = encoder.hide_first(text)
+        assert encoder.restore(hidden) == text
+        assert "<" not in hidden
+    assert encoder.count("a <s>b</s></s> <") == 3

@@ -33,7 +33,10 @@ class SafeEncoder:
         self._begin, self._end = _secret(), _secret()
         control_token = "|".join(map(re.escape, self._names)) or _NEVER
         self._control = re.compile(control_token)
-        self._marked = re.compile(f"{self._begin}([a-p]*?){self._end}|{control_token}")
+        # A template may write what it is given in capitals.
+        self._marked = re.compile(f"(?i:{self._begin}([a-p]*?){self._end})|{control_token}")
+        first = "|".join(sorted({re.escape(content[0]) for content in self._names})) or _NEVER
+        self._first = re.compile(f"{self._begin}[a-p]*?{self._end}|({first})")
         contents = list(self._names)
         self._heads = {content[:cut] for content in contents for cut in range(1, len(content))}
         self._tails = {content[cut:] for content in contents for cut in range(1, len(content))}
@@ -61,10 +64,11 @@ class SafeEncoder:
         A template may write BOS itself, which the tokenizer would put in front of it once more. What the tokenizer
         puts behind texts is left out: the response follows.
         """
-        around = [self.markup(part) for part in template.split("{prompt}")]
-        rows = [list(encoding.ids) for encoding in self.encode([prompt.join(around) for prompt in prompts])]
-        start = self.beginning
-        return [row if tuple(row[: len(start)]) == start else [*start, *row] for row in rows]
+        parts = template.split("{prompt}")
+        around = [self.markup(part) for part in parts]
+        written = {self._original.token_to_id(match[0]) for match in self._control.finditer(parts[0])}
+        start = () if written.intersection(self.beginning) else self.beginning
+        return [[*start, *encoding.ids] for encoding in self.encode([prompt.join(around) for prompt in prompts])]
 
     def markup(self, template: str) -> str:
         """Rename the control tokens in a part of a template, so that they become control tokens."""
@@ -91,6 +95,14 @@ class SafeEncoder:
         """Mask only whole control tokens, in a text that a template asks for by name."""
         return self._control.sub(lambda match: self._mask(match[0]), text)
 
+    def hide_first(self, text: str) -> str:
+        """Mask every character that a control token begins with too, so that no parts of the text make one."""
+        return self._first.sub(lambda match: match[0] if match[1] is None else self._mask(match[1]), self.hide(text))
+
+    def count(self, rendered: str) -> int:
+        """Count the control tokens in a filled template."""
+        return sum(1 for _ in self._control.finditer(rendered))
+
     def _part(self, parts: Set[str], piece: Callable[[int], str], longest: int) -> int:
         """Return the length of the longest piece that is one of the parts; 0 for none."""
         cuts = range(min(self._longest, longest), 0, -1)
@@ -100,7 +112,7 @@ class SafeEncoder:
         """Rename the control tokens in a filled template, and put back what `hide` masked in the texts in it."""
 
         def original(match: re.Match[str]) -> str:
-            return self._names[match[0]] if match[1] is None else bytes.fromhex(_to_hex(match[1])).decode()
+            return self._names[match[0]] if match[1] is None else bytes.fromhex(_to_hex(match[1].lower())).decode()
 
         return self._marked.sub(original, rendered)
 
@@ -128,7 +140,8 @@ def _renamed(tokenizer: Tokenizer, names: Mapping[str, str]) -> Tokenizer:
     """Copy a tokenizer, with other names of its control tokens; ids stay."""
     content: dict[str, Any] = json.loads(tokenizer.to_str())
     for token in content["added_tokens"]:
-        token["content"] = names.get(token["content"], token["content"])
+        if token["content"] in names:  # found wherever a template writes it, before a letter and before normalisation
+            token.update(content=names[token["content"]], single_word=False, normalized=False)
     model = content["model"]
     vocabulary = model["vocab"]
     if isinstance(vocabulary, dict):

@@ -1,5 +1,6 @@
 """A tokenizer's chat template: how it writes the turns of a conversation, and what it writes around them."""
 
+import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -14,7 +15,7 @@ from redpencil.turns import Turn
 
 _CLOCK: Final = "strftime_now"
 """The function of chat templates that reads the clock."""
-_DIRECTIVES: Final = (*"aAbBcdDeFHIjmMpRSTuUVwWxXyY", "-d", "-m", "-H", "-I", "-M", "-S", "-j")
+_DIRECTIVES: Final = [flag + letter for flag in ("", *"-_0^#EO") for letter in string.ascii_letters]
 _PROBE: Final = "quagga"
 """A word that no template holds."""
 
@@ -40,7 +41,8 @@ class ChatTemplate:
         return _CLOCK in str(self.tokenizer.chat_template)
 
     def render(self, turns: Sequence[Turn], name: str | None = None) -> str:
-        """Write a conversation up to where the response begins; a last turn of the assistant is left open.
+        """Write a conversation up to where the response begins; a last turn of the assistant is left open, a blank one
+        left out.
 
         `name` names its row in an error. Where the template has no place for a system message, its text goes in front
         of the first turn of the user. Neighbouring turns of one role are joined where the template refuses them.
@@ -48,13 +50,16 @@ class ChatTemplate:
         Raises:
             RedpencilError: if the template does not take the conversation.
         """
+        if len(turns) > 1 and turns[-1]["role"] == "assistant" and _is_blank(turns[-1]):
+            turns = turns[:-1]
         if turns[-1]["role"] != "assistant":
             options = {"add_generation_prompt": True}
         else:
             options = {"continue_final_message": True}
         if not self.takes_system:
             turns = fold_system(turns)
-        dropped = sorted({str(turn["role"]) for turn in turns} & self.drops) if len(turns) > 1 else []
+        earlier = turns[:-1] if turns[-1]["role"] == "user" else turns
+        dropped = sorted({str(turn["role"]) for turn in earlier} & self.drops)
         if dropped:
             raise self._unfit(turns, name, f"leaves out turns of the {dropped[0]}")
         try:
@@ -86,10 +91,13 @@ class ChatTemplate:
 
     def _probe(self, *roles: str, **options: Any) -> str:
         """Render turns whose content is the probe's word; an empty text where the template fails."""
-        try:
-            return self._apply([{"role": role, "content": _PROBE} for role in roles], **options)
-        except Exception:  # as in `render`
-            return ""
+        turns: list[Turn] = [{"role": role, "content": _PROBE} for role in roles]
+        for first in ([], [{"role": "system", "content": ""}]):  # some templates want a system message
+            try:
+                return self._apply([*first, *turns], **options)
+            except Exception:  # as in `render`
+                continue
+        return ""
 
     @cached_property
     def takes_system(self) -> bool:
@@ -110,6 +118,12 @@ class ChatTemplate:
         return written[2] if len(written) == 3 else ""  # a template may write the first turn alone
 
     @cached_property
+    def around_answer(self) -> tuple[str, str]:
+        """What the template writes before and behind an answer that another turn follows."""
+        written = self._probe("user", "assistant", "user").split(_PROBE)
+        return (written[1], written[2]) if len(written) == 4 else ("", "")
+
+    @cached_property
     def frames(self) -> str:
         """What the template writes around turns that are not the assistant's."""
         behind_answer = self._probe("user", "assistant", "tool").split(_PROBE)[2:]
@@ -124,6 +138,10 @@ class ChatTemplate:
     def opening(self) -> str:
         """What the template writes where an answer begins."""
         return self._probe("user", add_generation_prompt=True).removeprefix(self._probe("user"))
+
+
+def _is_blank(turn: Turn) -> bool:
+    return set(turn) == {"role", "content"} and turn["content"] is not None and not turn["content"].strip()
 
 
 def fold_system(turns: Sequence[Turn]) -> list[Turn]:
@@ -166,8 +184,10 @@ def mapped(value: Any, change: Callable[[str], str], change_key: Callable[[str],
 
 def _stopped_clock(today: date) -> str:
     """Write a macro that takes the place of the template's clock: transformers takes no function as a variable."""
-    steps = "".join(f"|replace({'%' + code!r}, {today.strftime('%' + code)!r})" for code in _DIRECTIVES)
-    return f"{{% macro {_CLOCK}(format) %}}{{{{ format{steps} }}}}{{% endmacro %}}\n"
+    steps = [["%%", "\0"], *(["%" + code, today.strftime("%" + code)] for code in _DIRECTIVES), ["\0", "%"]]
+    loop = f"{{% for code, value in {steps!r} if code in format or code == '\\0' %}}{{% set now.text = now.text|replace(code, value) %}}{{% endfor %}}"
+    body = f"{{% set now = namespace(text=format) %}}{loop}{{{{ now.text }}}}"
+    return f"{{% macro {_CLOCK}(format) %}}{body}{{% endmacro %}}\n"
 
 
 def first_line(error: Exception) -> str:

@@ -5,8 +5,9 @@ ids are given, the response's ids follow. Text that was decoded is never tokenis
 a prompt, a message or a response says becomes a control token (`redpencil.alignment.encoding`).
 """
 
+import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
@@ -26,6 +27,11 @@ from redpencil.runs import read_json
 from redpencil.turns import Asked, Turn, prompt_text, turns_of
 
 CHAT = "chat"
+_RESERVED = {"messages", *inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters} - {
+    "tools",
+    "documents",
+    "kwargs",
+}
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,8 @@ class Codec:
     def _encoder(self) -> SafeEncoder:
         return SafeEncoder(self.tokenizer.backend_tokenizer, self._control)
 
-    def _hidden(self, value: Any) -> Any:
-        return mapped(value, self._encoder.hide, self._encoder.hide_whole)
+    def _hidden(self, value: Any, hide: Callable[[str], str] | None = None) -> Any:
+        return mapped(value, hide or self._encoder.hide, self._encoder.hide_whole)
 
     @cached_property
     def _filled(self) -> ChatTemplate:
@@ -117,6 +123,8 @@ class Codec:
             return "longer than max_length"
         if self.context is not None and length > self.context:
             return "longer than the model's context"
+        if self.eos_id in response[:-1]:  # the tokenizer has no other token for unknown words
+            return "a word that only the end token stands for"
         return None
 
     def encode_prompts(self, prompts: Sequence[Asked]) -> list[list[int]]:
@@ -142,9 +150,25 @@ class Codec:
         """
         texts = []
         for turns, name in zip(conversations, names or [None] * len(conversations), strict=True):
-            hidden = [{**self._hidden(turn), "role": turn["role"]} for turn in turns]
-            texts.append(self._encoder.restore(self._filled.render(hidden, name)))
+            texts.append(self._encoder.restore(self._written(turns, name)))
         return [list(encoding.ids) for encoding in self._encoder.encode(texts)]
+
+    def _written(self, turns: Sequence[Turn], name: str | None) -> str:
+        """Fill the chat template with turns whose texts are hidden.
+
+        Templates look for marks such as "</think>" in a text, so only control tokens are masked in it, unless one
+        comes about when the template takes something out of the text's middle.
+        """
+        encoder = self._encoder
+        easy, strict = (
+            [{**self._hidden(turn, hide), "role": turn["role"]} for turn in turns]
+            for hide in (encoder.hide, encoder.hide_first)
+        )
+        written = self._filled.render(easy, name)
+        if easy == strict:
+            return written
+        safe = self._filled.render(strict, name)
+        return safe if encoder.count(safe) < encoder.count(written) else written
 
     def encode_responses(self, responses: Sequence[str], *, finished: bool | Sequence[bool] = True) -> list[Tokens]:
         """Tokenise responses, with character spans; a finished one ends with EOS.
@@ -263,6 +287,13 @@ def load_codec(
             "the template has no {prompt}", field="prompt_template", hint="write {prompt} where the prompt goes"
         )
     variables = chat_template_kwargs or {}
+    reserved = sorted(_RESERVED & variables.keys())
+    if reserved:
+        raise RedpencilError(
+            f"{reserved[0]} is no variable of a chat template: the turns of a row decide it",
+            field="chat_template_kwargs",
+            hint=f"leave {reserved[0]} out; name what the template itself reads, such as enable_thinking: false",
+        )
     chat = chat_template(tokenizer, variables, chat_template_date) if template == CHAT else None
     ends = find_ends(tokenizer, folder, chat, as_trained=as_trained)
     pad, context = _pad_id(tokenizer, ends.answer), _context(folder)
