@@ -13,15 +13,23 @@ import string
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from functools import cached_property
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
-from tokenizers import Encoding, Tokenizer
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import BPE
 
 _NEVER = "(?!)"
 """A regular expression that matches nothing."""
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 _NEVER_CHOSEN = -1e6
 """Score of a piece that any other pieces are better than."""
+
+
+class Encoded(NamedTuple):
+    """Token ids of a text, and their spans in its characters, end excluded."""
+
+    ids: list[int]
+    offsets: list[tuple[int, int]]
 
 
 class SafeEncoder:
@@ -43,20 +51,22 @@ class SafeEncoder:
         self._longest = max(map(len, contents), default=0)
 
     @cached_property
-    def _copy(self) -> Tokenizer:
-        return _renamed(self._original, self._names)
+    def _copy(self) -> tuple[Tokenizer, dict[int, int]]:
+        """A tokenizer with other names of the control tokens, and which of its ids stand for which."""
+        return _shared(self._original, self._names) or (_renamed(self._original, self._names), {})
 
     @cached_property
     def beginning(self) -> tuple[int, ...]:
         """The ids that the tokenizer itself puts before every text, such as its BOS."""
-        encoding = self._copy.encode("a")
+        encoding = self._copy[0].encode("a")
         added = takewhile(lambda pair: pair[1], zip(encoding.ids, encoding.special_tokens_mask, strict=True))
         return tuple(token for token, _ in added)
 
-    def encode(self, texts: Sequence[str]) -> list[Encoding]:
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Encode texts, or what `markup` and `restore` made of templates, without the tokenizer's own additions."""
-        encodings: list[Encoding] = self._copy.encode_batch(list(texts), add_special_tokens=False)
-        return encodings
+        copy, own = self._copy
+        encodings = copy.encode_batch(list(texts), add_special_tokens=False)
+        return [Encoded([own.get(i, i) for i in encoding.ids], encoding.offsets) for encoding in encodings]
 
     def encode_prompts(self, template: str, prompts: Sequence[str]) -> list[list[int]]:
         """Encode prompts in a template that has {prompt} where they go, with the tokenizer's own beginning once.
@@ -136,11 +146,46 @@ def _secret() -> str:
     return _to_letters(secrets.token_hex(16))
 
 
+def _shared(tokenizer: Tokenizer, names: Mapping[str, str]) -> tuple[Tokenizer, dict[int, int]] | None:
+    """Make a tokenizer with other names of its control tokens around the same model, which takes no time.
+
+    Its added tokens have other ids, so it comes with the original's id of each. None where the model itself could find
+    a control token in a text. A BPE finds one only if it finds it in the token's own content: nothing but the merges
+    within a piece makes it.
+    """
+    model = tokenizer.model
+    if not isinstance(model, BPE) or model.end_of_word_suffix or model.continuing_subword_prefix:
+        return None
+    for content in names:
+        index = model.token_to_id(content)
+        if index is not None and index in {token.id for token in model.tokenize(content)}:
+            return None
+    copy = Tokenizer(model)
+    for part in ("normalizer", "pre_tokenizer", "post_processor"):
+        if getattr(tokenizer, part) is not None:
+            setattr(copy, part, getattr(tokenizer, part))
+    added = {index: _as_control(token, names) for index, token in sorted(tokenizer.get_added_tokens_decoder().items())}
+    copy.add_tokens(list(added.values()))
+    own: dict[int, int] = {}
+    for index, token in added.items():
+        new = copy.token_to_id(token.content)
+        if new is None or new in own or (new != index and model.id_to_token(new) is not None):
+            return None
+        own[new] = index
+    return copy, own
+
+
+def _as_control(token: AddedToken, names: Mapping[str, str]) -> AddedToken:
+    """Rename a control token, which is found wherever a template writes it: before letters, before normalisation."""
+    name = names.get(token.content)
+    return token if name is None else AddedToken(name, lstrip=token.lstrip, rstrip=token.rstrip, special=True)
+
+
 def _renamed(tokenizer: Tokenizer, names: Mapping[str, str]) -> Tokenizer:
     """Copy a tokenizer, with other names of its control tokens; ids stay."""
     content: dict[str, Any] = json.loads(tokenizer.to_str())
     for token in content["added_tokens"]:
-        if token["content"] in names:  # found wherever a template writes it, before a letter and before normalisation
+        if token["content"] in names:  # as in `_as_control`
             token.update(content=names[token["content"]], single_word=False, normalized=False)
     model = content["model"]
     vocabulary = model["vocab"]

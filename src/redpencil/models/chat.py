@@ -185,9 +185,9 @@ def mapped(value: Any, change: Callable[[str], str], change_key: Callable[[str],
 def _stopped_clock(today: date) -> str:
     """Write a macro that takes the place of the template's clock: transformers takes no function as a variable."""
     steps = [["%%", "\0"], *(["%" + code, today.strftime("%" + code)] for code in _DIRECTIVES), ["\0", "%"]]
-    loop = f"{{% for code, value in {steps!r} if code in format or code == '\\0' %}}{{% set now.text = now.text|replace(code, value) %}}{{% endfor %}}"
-    body = f"{{% set now = namespace(text=format) %}}{loop}{{{{ now.text }}}}"
-    return f"{{% macro {_CLOCK}(format) %}}{body}{{% endmacro %}}\n"
+    loop = f"{{% for code, value in {steps!r} if code in format or code == '\\0' %}}"
+    step = "{% set now.text = now.text|replace(code, value) %}{% endfor %}{{ now.text }}"
+    return f"{{% macro {_CLOCK}(format) %}}{{% set now = namespace(text=format) %}}{loop}{step}{{% endmacro %}}\n"
 
 
 def first_line(error: Exception) -> str:
