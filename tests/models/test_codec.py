@@ -572,12 +572,3 @@ def test_a_word_that_only_the_end_stands_for_makes_a_row_unfit(tmp_path: Path) -
 def test_the_tokenizer_adds_no_bos_to_a_template_that_writes_it_anywhere(family: Folder, name: str, head: str) -> None:
     [ids] = load_codec(family(name), head + "{prompt}").encode_prompts(["hello <s>"])
     assert ids.count(1) == 1
-
-
-@pytest.mark.parametrize(
-    "name", ["tokenize", "messages", "conversation", "chat_template", "add_generation_prompt", "continue_final_message"]
-)
-def test_what_the_turns_decide_is_no_variable_of_the_template(family: Folder, name: str) -> None:
-    with pytest.raises(RedpencilError, match=f"{name} is no variable of a chat template") as raised:
-        load_codec(family("chatml"), CHAT, chat_template_kwargs={"enable_thinking": False, name: False})
-    assert raised.value.field == "chat_template_kwargs"

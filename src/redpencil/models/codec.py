@@ -5,7 +5,6 @@ ids are given, the response's ids follow. Text that was decoded is never tokenis
 a prompt, a message or a response says becomes a control token (`redpencil.alignment.encoding`).
 """
 
-import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,11 +26,6 @@ from redpencil.runs import read_json
 from redpencil.turns import Asked, Turn, prompt_text, turns_of
 
 CHAT = "chat"
-_RESERVED = {"messages", *inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters} - {
-    "tools",
-    "documents",
-    "kwargs",
-}
 
 
 @dataclass(frozen=True)
@@ -287,13 +281,6 @@ def load_codec(
             "the template has no {prompt}", field="prompt_template", hint="write {prompt} where the prompt goes"
         )
     variables = chat_template_kwargs or {}
-    reserved = sorted(_RESERVED & variables.keys())
-    if reserved:
-        raise RedpencilError(
-            f"{reserved[0]} is no variable of a chat template: the turns of a row decide it",
-            field="chat_template_kwargs",
-            hint=f"leave {reserved[0]} out; name what the template itself reads, such as enable_thinking: false",
-        )
     chat = chat_template(tokenizer, variables, chat_template_date) if template == CHAT else None
     ends = find_ends(tokenizer, folder, chat, as_trained=as_trained)
     pad, context = _pad_id(tokenizer, ends.answer), _context(folder)
