@@ -189,3 +189,22 @@ def test_the_clock_knows_every_way_to_write_a_date(family: Folder, style: str) -
 )
 def test_the_clock_may_be_read_in_any_way(family: Folder, source: str) -> None:
     assert template_of(family("chatml"), source, date(2031, 1, 5)).render([HELLO]) == "2031"
+
+
+def test_a_developers_message_is_one_of_the_system_where_the_template_knows_no_other(family: Folder) -> None:
+    developer = {**SYSTEM, "role": "developer"}
+    turn = "{% if m.role in ('system', 'user') %}[{{ m.role }}: {{ m.content }}]{% endif %}"
+    strict = "{% for m in messages %}" + turn + "{% endfor %}"
+    chat = template_of(family("chatml"), strict)
+    assert chat.render([developer, HELLO]) == chat.render([SYSTEM, HELLO]) == "[system: Be brief.][user: hello]"
+    assert "<|im_start|>developer\nBe brief." in template_of(family("chatml")).render([developer, HELLO])
+    assert template_of(family("gemma")).render([developer, HELLO]).count("Be brief.\n\nhello") == 1
+
+
+@pytest.mark.parametrize("role", ["tool", "function", "ipython", "assistant"])
+def test_no_turn_of_any_role_is_lost_in_silence(family: Folder, role: str) -> None:
+    source = "{% for m in messages %}{% if m.role != '" + role + "' %}[{{ m.content }}]{% endif %}{% endfor %}"
+    turns = [HELLO, ANSWER, {"role": role, "content": "2"}, AGAIN]
+    with pytest.raises(RedpencilError, match=f"leaves out turns of the {role}"):
+        template_of(family("chatml"), source).render(turns)
+    assert template_of(family("chatml")).render(turns).count("<|im_start|>") == 6

@@ -58,10 +58,11 @@ class ChatTemplate:
             options = {"continue_final_message": True}
         if not self.takes_system:
             turns = fold_system(turns)
-        earlier = turns[:-1] if turns[-1]["role"] == "user" else turns
-        dropped = sorted({str(turn["role"]) for turn in earlier} & self.drops)
-        if dropped:
-            raise self._unfit(turns, name, f"leaves out turns of the {dropped[0]}")
+        elif not self.takes_developer:
+            turns = [{**turn, "role": "system"} if turn["role"] == "developer" else turn for turn in turns]
+        dropped = self._dropped(tuple(str(turn["role"]) for turn in turns))
+        if dropped is not None:
+            raise self._unfit(turns, name, f"leaves out turns of the {dropped}")
         try:
             return self._apply(turns, **options)
         except Exception as error:  # a template is a program, and may raise anything
@@ -105,11 +106,25 @@ class ChatTemplate:
         return self._probe("system", "user").count(_PROBE) == 2
 
     @cached_property
-    def drops(self) -> frozenset[str]:
-        """The roles whose turns the template leaves out of a longer conversation without a word."""
-        probes = {"user": ("user", "assistant", "user"), "tool": ("user", "assistant", "tool")}
-        written = {role: self._probe(*roles).count(_PROBE) for role, roles in probes.items()}
-        return frozenset(role for role, count in written.items() if 0 < count < 3)
+    def takes_developer(self) -> bool:
+        """Whether the template writes messages of the developer, another name for the system."""
+        return self._probe("developer", "user").count(_PROBE) == 2
+
+    def _dropped(self, roles: tuple[str, ...]) -> str | None:
+        """Return the role of a turn that the template leaves out of such a conversation without a word."""
+        if roles not in self._known:
+            words = [f"{_PROBE}-{number}-" for number in range(len(roles))]
+            try:
+                written = self._apply([{"role": r, "content": w} for r, w in zip(roles, words, strict=True)])
+            except Exception:  # as in `render`, which says so
+                written = ""
+            lost = [role for role, word in zip(roles, words, strict=True) if word not in written]
+            self._known[roles] = lost[0] if 0 < len(lost) < len(roles) else None
+        return self._known[roles]
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, ...], str | None]:
+        return {}
 
     @cached_property
     def answer_end(self) -> str:
