@@ -42,6 +42,13 @@ class RedpencilError(Exception):
         return text if self.hint is None else f"{text}\n  hint: {self.hint}"
 
 
+class DivergedError(RedpencilError):
+    """Training broke down: a loss, a gradient or a weight is not a finite number.
+
+    The stage's folder then holds its last good weights, and is kept aside (`redpencil.runs.open_stage`).
+    """
+
+
 @contextmanager
 def naming(file: Path, line: int | None = None) -> Iterator[None]:
     """Name `file` and `line` in an error about its content that does not say where it was found."""

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from redpencil.config import RewardLevel
 from redpencil.errors import RedpencilError
+from redpencil.files import sync_names, sync_tree
 from redpencil.models.codec import (
     CHAT,
     Codec,
@@ -32,7 +33,7 @@ from redpencil.models.codec import (
     same_tokenizer,
 )
 from redpencil.models.runtime import Runtime, seeded
-from redpencil.runs import write_json
+from redpencil.runs import check_written, write_json
 
 SIDECAR = "redpencil.json"
 UNKNOWN = "unknown"
@@ -214,6 +215,7 @@ def _existing(folder: str | Path) -> Path:
         raise RedpencilError(
             "not a model folder: config.json is missing", file=folder, hint="give a folder that save_pretrained wrote"
         )
+    check_written(folder)
     return folder
 
 
@@ -414,8 +416,10 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
     if card is not None:
         content["reward"] = asdict(card)
     write_json(new / SIDECAR, content)
+    sync_tree(new)
     shutil.rmtree(folder, ignore_errors=True)
     new.replace(folder)
+    sync_names(folder.parent)
 
 
 def template_of(folder: str | Path, default: str = "{prompt}") -> str:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from redpencil.errors import RedpencilError
+from redpencil.files import sync_names, sync_tree
 from redpencil.runs import STATE_FOLDER, Stage, saved_states
 from redpencil.training.update import Optimization
 
@@ -111,7 +112,9 @@ class TrainState:
         progress = {"step": self.step, "seconds": self.stage.seconds, "extra": self.extra}
         (new / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
+        sync_tree(new)
         new.replace(target)
+        sync_names(root)
         for old in saved_states(self.stage.folder)[:-KEPT]:
             shutil.rmtree(old)
 
