@@ -559,7 +559,8 @@ def test_a_link_to_a_folder_is_followed(tmp_path: Path, data: Path) -> None:
 def diverge(folder: Path, data: Path, seed: int) -> None:
     with open_stage(folder, "toy", seed=seed, config={}, inputs={"data": data}) as stage:
         assert stage is not None
-        (stage.folder / "good.txt").write_text(str(seed))
+        (stage.folder / "last-good").mkdir()
+        (stage.folder / "last-good" / "good.txt").write_text(str(seed))
         raise DivergedError("step 3: loss nan", hint="lower the learning rate")
 
 
@@ -570,10 +571,10 @@ def test_what_was_good_before_training_diverged_outlives_the_next_attempts(tmp_p
         with pytest.raises(DivergedError, match="step 3: loss nan") as caught:
             diverge(folder, data, seed)
         kept = tmp_path / f"toy.diverged-{seed}"
-        assert caught.value.hint == f"lower the learning rate; what was good before is in {kept}"
+        assert caught.value.hint == f"lower the learning rate; the last good weights are in {kept / 'last-good'}"
         assert (folder / "out.txt").read_text() == "old"
     assert attempt(folder, data, seed=3)
-    assert [(tmp_path / f"toy.diverged-{seed}" / "good.txt").read_text() for seed in (1, 2)] == ["1", "2"]
+    assert [(tmp_path / f"toy.diverged-{seed}" / "last-good" / "good.txt").read_text() for seed in (1, 2)] == ["1", "2"]
 
 
 def test_all_is_on_the_disk_before_the_folder_gets_its_name(

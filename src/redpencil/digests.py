@@ -59,8 +59,8 @@ def _differs(path: Path, digest: Mapping[str, Any], *, whole: bool) -> bool:
     if stat.st_size != digest["size"]:
         return True
     if whole or stat.st_size <= SMALL or stat.st_mtime_ns != digest["mtime_ns"]:
-        return sha256(path) != digest["sha256"]
-    return _sampled(path) != digest.get("sampled")
+        return bool(sha256(path) != digest["sha256"])
+    return bool(_sampled(path) != digest.get("sampled"))
 
 
 def sha256(path: Path) -> str:

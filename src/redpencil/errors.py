@@ -1,6 +1,6 @@
 """The one error that a user's mistake raises: what is wrong, where, and a hint."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,10 +43,22 @@ class RedpencilError(Exception):
 
 
 class DivergedError(RedpencilError):
-    """Training broke down: a loss, a gradient or a weight is not a finite number.
+    """Training broke down: a loss, a gradient, a weight or a probability is not a finite number.
 
-    The stage's folder then holds its last good weights, and is kept aside (`redpencil.runs.open_stage`).
+    `rows` are the indices of the rows of the batch that broke it; none if all did.
     """
+
+    rows: Sequence[int] = ()
+
+
+@contextmanager
+def naming_key(key: str) -> Iterator[None]:
+    """Name the key of a recipe in an error about what it leads to."""
+    try:
+        yield
+    except RedpencilError as error:
+        error.field = error.field or key
+        raise
 
 
 @contextmanager

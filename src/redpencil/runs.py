@@ -41,6 +41,8 @@ Progress = Callable[[int, int, str], None]
 STATE_FOLDER = "state"
 """Folder of an unfinished stage that holds its saved training states; it goes when the stage is finished."""
 _FINGERPRINT = ".fingerprint"
+LAST_GOOD = "last-good"
+"""Checkpoint of a stage that diverged: the weights of before."""
 MANIFEST = "manifest.json"
 OUTPUTS = "outputs"
 """The key of a stage's manifest with the digests of the files that it wrote."""
@@ -290,9 +292,9 @@ def open_stage(
 
     On success the manifest is written and the folder appears under its name. On an error the partial folder is left
     for inspection. The next attempt continues it if it holds a saved training state and configuration, seed,
-    inputs and version are the same; else it starts afresh. Where training diverged the partial folder is kept aside,
-    as `<folder>.diverged-<n>`, which no attempt deletes. A folder that holds something else than a stage is never
-    replaced. While a process works in a folder, another one is refused.
+    inputs and version are the same; else it starts afresh. Where training diverged and left its last good weights, the
+    partial folder is kept aside as `<folder>.diverged-<n>`, which no attempt deletes. A folder that holds something
+    else than a stage is never replaced. While a process works in a folder, another one is refused.
 
     Of several processes that work on a stage together one `writes`. The others get a folder that is deleted in the end,
     with a copy of the saved training states, so that a stage does the same in all of them.
@@ -322,6 +324,8 @@ def open_stage(
         try:
             yield stage
         except DivergedError as error:
+            if not (partial / LAST_GOOD).is_dir():
+                raise
             raise _kept_aside(error, partial, folder) from error
         # The mark is emptied first, so that a folder whose states are half deleted is not taken up again.
         (partial / _FINGERPRINT).write_text("", encoding="utf-8")
@@ -349,7 +353,7 @@ def _kept_aside(error: DivergedError, partial: Path, folder: Path) -> DivergedEr
     kept = next(name for name in names if not name.exists())
     partial.replace(kept)
     sync_names(kept.parent)
-    hint = f"{error.hint}; what was good before is in {kept}"
+    hint = f"{error.hint}; the last good weights are in {kept / LAST_GOOD}"
     return DivergedError(error.problem, file=error.file or folder, field=error.field, hint=hint)
 
 

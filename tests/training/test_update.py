@@ -107,7 +107,7 @@ def test_broken_numbers_raise_and_leave_the_weights(broken: float) -> None:
     update(optimization, [(inputs, flags)], masked_error(model), CPU)
     before = [p.clone() for p in model.parameters()]
     inputs[3] = broken
-    with pytest.raises(RedpencilError, match="training broke down") as raised:
+    with pytest.raises(RedpencilError, match="gradient norm") as raised:
         update(optimization, [(inputs[:2], flags[:2]), (inputs[2:], flags[2:])], masked_error(model), CPU)
     assert "learning rate" in raised.value.hint
     for parameter, kept in zip(model.parameters(), before, strict=True):

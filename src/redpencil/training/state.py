@@ -106,7 +106,14 @@ class TrainState:
             "optimizers": {name: each.optimizer.state_dict() for name, each in self.optimizations.items()},
             "schedulers": {name: each.scheduler.state_dict() for name, each in self.optimizations.items()},
         }
-        torch.save(content, new / "state.pt")
+        try:
+            torch.save(content, new / "state.pt")
+        except RuntimeError as error:  # as for a full disk
+            raise RedpencilError(
+                f"cannot write the training state ({str(error).splitlines()[0]})",
+                file=target,
+                hint="make room on the disk, or save fewer states (compute.save_every)",
+            ) from error
         if (self.stage.folder / CHECKPOINT).is_dir():
             _link_tree(self.stage.folder / CHECKPOINT, new / CHECKPOINT)
         progress = {"step": self.step, "seconds": self.stage.seconds, "extra": self.extra}
