@@ -67,6 +67,6 @@ def naming(file: Path, line: int | None = None) -> Iterator[None]:
     try:
         yield
     except RedpencilError as error:
-        if error.file is not None:
-            raise
-        raise RedpencilError(error.problem, file=file, line=line, field=error.field, hint=error.hint) from None
+        if error.file is None:
+            error.file, error.line = str(file), line
+        raise

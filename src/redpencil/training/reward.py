@@ -1,5 +1,6 @@
 """Reward models: token-level on edits (Eq. 1-4), sequence-level Bradley-Terry on any pairs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from redpencil.config import RewardConfig
-from redpencil.errors import RedpencilError
+from redpencil.errors import DivergedError, RedpencilError
 from redpencil.maths.reward_losses import (
     TOKEN_LOSSES,
     bradley_terry_loss,
@@ -25,7 +26,7 @@ from redpencil.runs import Stage, derive_seed
 from redpencil.training.loop import train_supervised
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
 from redpencil.training.scoring import check_fits, score_sequences, score_tokens
-from redpencil.training.update import Objective, steps_in
+from redpencil.training.update import LOWER, Objective, steps_in
 
 
 def token_objective(model: nn.Module, config: RewardConfig) -> Objective[PairBatch]:
@@ -92,7 +93,8 @@ def train_reward(
     `reference_samples` of them, after training.
 
     Raises:
-        RedpencilError: if there are no pairs, or the model cannot read them, or there are fewer than two samples.
+        RedpencilError: if there are no pairs, or the model cannot read them, there are fewer than two samples, or
+            training breaks down.
     """
     if not pairs:
         raise RedpencilError("there are no pairs to train on", hint="check the align stage's counts of skipped rows")
@@ -120,6 +122,8 @@ def train_reward(
     )
     model.module.train(False)
     scales = measure(model, config, samples[: config.reference_samples])
+    if not all(map(math.isfinite, asdict(scales).values())):
+        raise DivergedError("the trained model's rewards of the samples are not finite numbers", hint=LOWER)
     stage.notes["reference"] = asdict(scales)
     card = RewardCard(config.level, **asdict(scales), prompt_template=codec.template, trained_on=trained_on)
     export(model, stage.folder / "checkpoint", card=card)
