@@ -130,6 +130,11 @@ class AlignConfig(Section):
         description="Let the end-of-sequence token count as changed: the original's if text was appended, the edit's "
         "if the end was cut.",
     )
+    restore_spacing: bool = Field(
+        True,
+        description="Give the words that an edit kept the white space and line ends of the original. Turn it off for "
+        "code and tables in which white space has a meaning.",
+    )
     max_length: int = Field(512, gt=1, description="Prompt and response together, in tokens; longer rows are skipped.")
 
 

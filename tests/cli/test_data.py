@@ -112,6 +112,29 @@ def test_options_of_the_recipe_reach_the_alignment(
     assert marked == [0, 1]
 
 
+def test_restored_white_space_and_unseen_differences_are_told(
+    redpencil: Callable[..., Any], tiny_run: Any, tmp_path: Path
+) -> None:
+    # the tokenizer of the world takes words apart at white space and does not see it
+    rows = [
+        ("jordan is france .", "jordan  is language .\n"),
+        ("it is france .", "it is  france ."),
+        ("it is france .", "it is language ."),
+    ]
+    edits = write(
+        tmp_path / "e",
+        *({"id": str(n), "prompt": PROMPT, "original": a, "edited": b} for n, (a, b) in enumerate(rows)),
+    )
+    arguments = ("align", "--edits", edits, "--tokenizer", tiny_run.folder / "sft" / "checkpoint")
+    told = redpencil(*arguments, "--out", tmp_path / "o").err
+    assert "skipped: 1 the tokenizer does not see the difference" in told
+    assert "1 edit given back the original's white space (--set align.restore_spacing=false leaves it)" in told
+    assert [pair.meta for pair in read_jsonl(tmp_path / "o", Pair)] == [{"spacing": "restored"}, {}]
+    told = redpencil(*arguments, "--out", tmp_path / "o", "--set", "align.restore_spacing=false").err
+    assert "white space" not in told
+    assert [pair.meta for pair in read_jsonl(tmp_path / "o", Pair)] == [{}, {}]
+
+
 @pytest.fixture
 def policy(tiny_run: Any) -> Path:
     return tiny_run.folder / "sft" / "checkpoint"

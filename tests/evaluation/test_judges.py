@@ -101,10 +101,10 @@ def _answers(*names: str) -> list[Response]:
 @pytest.mark.parametrize(
     ("policy", "reference", "problem"),
     [
-        (_answers("a", "b"), _answers("a"), "no reference response has the id 'b' (1 of 2 missing)"),
-        (_answers("a"), _answers("c", "a", "b"), "no policy response has the id 'c' (2 of 3 missing)"),
-        (_answers("a", "a"), _answers("a"), "two policy responses have the id 'a'"),
-        (_answers("a"), _answers("a", "a"), "two reference responses have the id 'a'"),
+        (_answers("a", "b"), _answers("a"), "no reference response has the id 'b' or its prompt (1 of 2 missing)"),
+        (_answers("a"), _answers("c", "a", "b"), "no policy response has the id 'c' or its prompt (2 of 3 missing)"),
+        (_answers("a", "a"), _answers("a"), "more than one policy response has the id 'a'"),
+        (_answers("a"), _answers("a", "a"), "more than one reference response has the id 'a'"),
         (_answers("a"), [Response("a", "other", "a")], "different prompts under the id 'a'"),
     ],
 )

@@ -33,14 +33,16 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from redpencil.alignment.ends import finished_sides
 from redpencil.alignment.tokens import Tokens, token_masks
-from redpencil.alignment.words import Span, diff_words
+from redpencil.alignment.words import Span, diff_visible
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import Draft, Format, Kind, Reader, Row, Unfit, Values, no_correction, optional_text, text
 from redpencil.formats.values import meta_text, read_meta
 from redpencil.records import Edit, full_prompt, parse_record
 from redpencil.runs import read_json
 
+_KEPT = ("equal", "space")
 DERIVED = frozenset(
     (
         *("original_spans", "original_weights", "original_ids"),
@@ -138,13 +140,16 @@ def figa_row(edit: Edit, weights: Weights, cutter: Cutter | None = None) -> Row 
     unfit = no_correction(edit)
     if unfit is not None:
         return unfit
+    weighed = _of_words(edit, weights) if cutter is None else _of_tokens(edit, weights, cutter)
+    if isinstance(weighed, Unfit):
+        return weighed
     return {
         "id": edit.id,
         "instruction": edit.prompt,
         "input": "",
         "original_output": edit.original,
         "revised_output": edit.edited,
-        **(_of_words(edit, weights) if cutter is None else _of_tokens(edit, weights, cutter)),
+        **weighed,
         "editor": edit.editor,
         "outcome": str(edit.outcome),
         "meta": meta_text(edit.meta),
@@ -152,22 +157,25 @@ def figa_row(edit: Edit, weights: Weights, cutter: Cutter | None = None) -> Row 
 
 
 def _of_words(edit: Edit, weights: Weights) -> Row:
-    blocks = diff_words(edit.original, edit.edited)
-    original = [block for block in blocks if block.kind != "insert"]
-    revised = [block for block in blocks if block.kind != "delete"]
-    losses = _original_weights([block.kind != "equal" for block in original], weights)
-    gains = _revised_weights([block.kind != "equal" for block in revised], weights)
+    blocks = diff_visible(edit.original, edit.edited)
+    original = [block for block in blocks if block.original[0] < block.original[1]]
+    revised = [block for block in blocks if block.edited[0] < block.edited[1]]
+    losses = _original_weights([block.kind not in _KEPT for block in original], weights)
+    gains = _revised_weights([block.kind not in _KEPT for block in revised], weights)
     return {
         **_columns("original", [block.original for block in original], losses),
         **_columns("revised", [block.edited for block in revised], gains),
     }
 
 
-def _of_tokens(edit: Edit, weights: Weights, cutter: Cutter) -> Row:
-    original = cutter.response(edit.original, finished=edit.meta.get("finished", True) is not False)
-    revised = cutter.response(edit.edited)
+def _of_tokens(edit: Edit, weights: Weights, cutter: Cutter) -> Row | Unfit:
+    ends = finished_sides(edit)
+    original = cutter.response(edit.original, finished=ends[0])
+    revised = cutter.response(edit.edited, finished=ends[1])
+    if original.ids[: original.body] == revised.ids[: revised.body]:
+        return Unfit("the same tokens")
     masks = token_masks(edit.original, edit.edited, original, revised)
-    gains = [*_revised_weights(masks.chosen_changed[:-1], weights), weights.alpha]
+    gains = _revised_weights(masks.chosen_changed[: revised.body], weights) + [weights.alpha] * revised.has_eos
     return {
         "prompt_ids": cutter.prompt_ids(edit.prompt),
         "original_ids": list(original.ids),

@@ -1,11 +1,12 @@
 """Checks of a user's own files before anything is trained on them: a mistake shows at once, not hours later."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from redpencil.config import FILE_KEYS, FilesConfig, Recipe
-from redpencil.errors import RedpencilError, naming_key
+from redpencil.errors import RedpencilError, naming, naming_key
+from redpencil.evaluation.matching import match_rows
 from redpencil.models.checkpoints import LEVELS, check_model_folder, read_card, reward_level, template_of
 from redpencil.models.codec import load_codec, read_object
 from redpencil.records import Comparison, Edit, Example, Prompt, Response, read_jsonl
@@ -35,10 +36,10 @@ def check_files(files: FilesConfig, prompt_template: str) -> None:
     held_out_rows(_count(files.comparisons, Comparison), files.test_share, files.comparisons)
     held_out_rows(_count(files.edits, Edit), files.test_share, files.edits)
     _count(files.prompts, Prompt)
-    _by_id(files.validation_prompts, Prompt)
-    prompts = _by_id(files.evaluation_prompts, Prompt)
+    _with_ids(files.validation_prompts, Prompt)
+    prompts = _with_ids(files.evaluation_prompts, Prompt)
     if files.reference_outputs is not None:
-        _check_reference(files.reference_outputs, prompts)
+        match_reference(files.reference_outputs, prompts)
 
 
 def check_reward_models(recipe: Recipe) -> None:
@@ -100,8 +101,8 @@ def _count(file: Path, kind: Any) -> int:
     return sum(1 for _ in read_jsonl(file, kind))
 
 
-def _by_id(file: Path, kind: type[Named]) -> dict[str, Named]:
-    """Read rows by id, by which the responses of two models are matched."""
+def _with_ids(file: Path, kind: type[Named]) -> list[Named]:
+    """Read rows, each with an id of its own."""
     rows: dict[str, Named] = {}
     for row in read_jsonl(file, kind):
         if row.id in rows:
@@ -109,18 +110,18 @@ def _by_id(file: Path, kind: type[Named]) -> dict[str, Named]:
                 f"the id {row.id!r} occurs twice", file=file, field="id", hint="give every row its own id"
             )
         rows[row.id] = row
-    return rows
+    return list(rows.values())
 
 
-def _check_reference(file: Path, prompts: Mapping[str, Prompt]) -> None:
-    responses = _by_id(file, Response)
-    for prompt in prompts.values():
-        response = responses.get(prompt.id)
-        if response is None or response.prompt != prompt.prompt:
-            problem = "no response to" if response is None else "a response to something else than"
-            raise RedpencilError(
-                f"it has {problem} the evaluation prompt {prompt.id!r}",
-                file=file,
-                field="id" if response is None else "prompt",
-                hint="let the reference answer files.evaluation_prompts",
-            )
+def match_reference(file: Path, prompts: Sequence[Prompt]) -> list[tuple[Prompt, Response]]:
+    """Match each evaluation prompt with the reference's output in `file`, by id, or by prompt where the ids differ.
+
+    Outputs for other prompts are left out.
+
+    Raises:
+        RedpencilError: naming the file and the prompt, if there is no output for one.
+    """
+    ids, texts = {prompt.id for prompt in prompts}, {prompt.prompt for prompt in prompts}
+    outputs = [row for row in _with_ids(file, Response) if row.id in ids or row.prompt in texts]
+    with naming(file):
+        return match_rows(prompts, outputs, ("evaluation prompt", "reference output"))
