@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,7 @@ def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
+import tempfile
 from pathlib import Path
 from redpencil.files import whole_file
 with whole_file(Path(sys.argv[1])) as out:
@@ -165,6 +167,16 @@ def test_a_pipe_and_a_device_are_written_to_and_stay(tmp_path: Path) -> None:
     assert Path("/dev/null").is_char_device()
     with pytest.raises(OSError, match="No space left"), whole_file(Path("/dev/full")) as out:
         out.write(b"rows")
+
+
+def test_a_file_in_memory_is_no_device() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        path = Path(folder) / "rows"
+        path.write_bytes(b"old")
+        with whole_file(path) as out:
+            out.write(b"new")
+            assert path.read_bytes() == b"old"
+        assert path.read_bytes() == b"new"
 
 
 def test_standard_output_by_name(tmp_path: Path) -> None:

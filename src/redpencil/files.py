@@ -4,11 +4,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from filelock import lock_descriptor
 
 from redpencil.errors import RedpencilError
+
+
+_LINKS: Final = 40
+"""The most links in a row that Linux follows."""
 
 
 @contextmanager
@@ -58,10 +62,16 @@ def partial_of(path: Path) -> Path:
 
 def is_device(path: Path) -> bool:
     """Tell whether a path is something that is written to and never replaced: a device, a pipe, /dev/stdout."""
-    return (path.exists() and not path.is_file() and not path.is_dir()) or path.absolute().parts[1:2] in (
-        ("dev",),
-        ("proc",),
-    )
+    if path.exists() and not path.is_file():
+        return not path.is_dir()
+    # An open file by its number, as /dev/stdout is one, is a link in /proc, whatever it leads to.
+    for _ in range(_LINKS):
+        if os.path.realpath(path.parent).startswith("/proc/"):
+            return True
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return False
 
 
 def followed(path: Path) -> Path:

@@ -329,10 +329,14 @@ class Variant(_Part):
 
 
 class AblationResults(_Part):
-    """`ablations.json`: variants by group and name; `sft` is the win rate of the policy before the arm's training."""
+    """`ablations.json`: variants by group and name; `sft` is the win rate of the policy before the arm's training.
+
+    `recipe_sha256` is that of the file `ablations.yaml` beside it.
+    """
 
     format: int = FORMAT
     name: str
+    recipe_sha256: str = ""
     arm: str
     seeds: tuple[int, ...]
     sft: Measure

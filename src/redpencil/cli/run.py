@@ -25,7 +25,7 @@ from redpencil.report.run_data import read_run
 from redpencil.report.run_page import write_page
 from redpencil.report.tables import Cell
 from redpencil.results import AblationResults, parse_results
-from redpencil.runs import check_layout, read_json
+from redpencil.runs import check_layout, hash_input, read_json
 
 app = typer.Typer()
 OutOption = Annotated[Path | None, option("FOLDER", "Run folder. Default: runs/ and the recipe's name.", "--out")]
@@ -239,11 +239,13 @@ def report(
 
 def _report_ablations(folder: Path, markdown: Path | None) -> None:
     check_layout(folder)
-    file = folder / "ablations.json"
+    file, recipe = folder / "ablations.json", folder / "ablations.yaml"
+    hint = f"finish them with `redpencil ablate {recipe} --out {folder}`"
     if not file.is_file():
-        command = f"redpencil ablate {folder / 'ablations.yaml'} --out {folder}"
-        raise RedpencilError("these ablations are not finished", file=folder, hint=f"finish them with `{command}`")
+        raise RedpencilError("these ablations are not finished", file=folder, hint=hint)
     results = parse_results(read_json(file), AblationResults, file)
+    if recipe.is_file() and results.recipe_sha256 and results.recipe_sha256 != hash_input(recipe):
+        raise RedpencilError("these results are older than ablations.yaml", file=folder, hint=hint)
     ablation.write_html(results, folder / "report.html")
     console.print(ablation.lead(results))
     console.print(f"report:   {folder / 'report.html'}")

@@ -301,6 +301,7 @@ def run_ablations(
         groups = [name for name in ablations.groups if name in groups or name not in lacking]
         runs = {variant.label: _finished(variant, owners) for variant in variants if variant.group in groups}
         results = compare(ablations, groups, runs)
+        results = results.model_copy(update={"recipe_sha256": hash_input(out / RECIPE)})
         write_results(out / RESULTS, results)
     return results
 
