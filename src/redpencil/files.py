@@ -10,7 +10,6 @@ from filelock import lock_descriptor
 
 from redpencil.errors import RedpencilError
 
-
 _LINKS: Final = 40
 """The most links in a row that Linux follows."""
 
