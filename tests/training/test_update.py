@@ -117,6 +117,17 @@ def test_broken_numbers_raise_and_leave_the_weights(broken: float) -> None:
     assert all(bool(p.isfinite().all()) for p in model.parameters())
 
 
+@pytest.mark.parametrize("rate", [math.inf, 1e308])
+def test_a_step_that_breaks_the_weights_is_an_error_and_what_was_before_comes_back(rate: float) -> None:
+    model = linear()
+    before = [p.clone() for p in model.parameters()]
+    optimization = sgd(model, rate)
+    with pytest.raises(RedpencilError, match="after the step a weight is (inf|nan)"):
+        update(optimization, [(1e3 * data()[0], data()[1])], masked_error(model), CPU)
+    optimization.last_good.restore(optimization.parameters)
+    assert all(torch.equal(p, kept) for p, kept in zip(model.parameters(), before, strict=True))
+
+
 def make(model: nn.Module, **changes: object) -> Optimization:
     options = {
         "learning_rate": 0.5,
