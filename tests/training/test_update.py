@@ -122,7 +122,7 @@ def test_a_step_that_breaks_the_weights_is_an_error_and_what_was_before_comes_ba
     model = linear()
     before = [p.clone() for p in model.parameters()]
     optimization = sgd(model, rate)
-    with pytest.raises(RedpencilError, match="after the step a weight is (inf|nan)"):
+    with pytest.raises(RedpencilError, match=r"after the step a weight is (inf|nan)"):
         update(optimization, [(1e3 * data()[0], data()[1])], masked_error(model), CPU)
     optimization.last_good.restore(optimization.parameters)
     assert all(torch.equal(p, kept) for p, kept in zip(model.parameters(), before, strict=True))

@@ -1,21 +1,32 @@
 """Checks of a user's own files before anything is trained on them: a mistake shows at once, not hours later."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from redpencil.config import FILE_KEYS, FilesConfig, Recipe
 from redpencil.errors import RedpencilError, naming, naming_key
 from redpencil.evaluation.matching import match_rows
-from redpencil.models.checkpoints import LEVELS, check_model_folder, read_card, reward_level, template_of
-from redpencil.models.codec import load_codec, read_object
+from redpencil.models.checkpoints import (
+    LEVELS,
+    chat_options_of,
+    check_model_folder,
+    codec_of_checkpoint,
+    read_card,
+    reward_level,
+    template_of,
+)
+from redpencil.models.codec import CHAT, read_object
 from redpencil.records import Comparison, Edit, Example, Prompt, Response, read_jsonl
 
 Named = TypeVar("Named", Prompt, Response)
 
 
-def check_files(files: FilesConfig, prompt_template: str) -> None:
-    """Read every file of a recipe once.
+def check_files(
+    files: FilesConfig, prompt_template: str, chat_options: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Read every file of a recipe once; `chat_options` are those of the recipe.
 
     Raises:
         RedpencilError: naming file, line and field, if one is missing, has a row that does not fit, has too few rows
@@ -30,7 +41,7 @@ def check_files(files: FilesConfig, prompt_template: str) -> None:
                 field=f"files.{key}",
                 hint="correct the path; relative paths of a recipe start at the recipe's folder",
             )
-    _check_models(files, prompt_template)
+    _check_models(files, prompt_template, chat_options)
     if files.sft is not None:
         _count(files.sft, Example)
     held_out_rows(_count(files.comparisons, Comparison), files.test_share, files.comparisons)
@@ -55,7 +66,7 @@ def check_reward_models(recipe: Recipe) -> None:
         with naming_key(f"reward_models.{name}.folder"):
             check_model_folder(model.folder)
         card = read_card(model.folder, reward_level(model.folder, recipe.reward_config(name).level))
-        load_codec(model.folder, template_of(model.folder, card.prompt_template))
+        codec_of_checkpoint(model.folder, template_of(model.folder, card.prompt_template))
 
 
 def held_out_rows(rows: int, test_share: float, file: Path) -> int:
@@ -74,7 +85,7 @@ def held_out_rows(rows: int, test_share: float, file: Path) -> int:
     return held_out
 
 
-def _check_models(files: FilesConfig, prompt_template: str) -> None:
+def _check_models(files: FilesConfig, prompt_template: str, chat_options: Mapping[str, Any]) -> None:
     for key, folder in (("model", files.model), ("judge", files.judge)):
         with naming_key(f"files.{key}"):
             check_model_folder(folder, fresh=key == "model" and files.sft is not None)
@@ -86,6 +97,15 @@ def _check_models(files: FilesConfig, prompt_template: str) -> None:
             field="prompt_template",
             hint="set prompt_template in the recipe to that of the model",
         )
+    trained = chat_options_of(files.model) if files.sft is None and template == CHAT else {}
+    for key, value in trained.items():
+        if key in chat_options and chat_options[key] != value:
+            raise RedpencilError(
+                f"the model was trained with {key} {value}, not {chat_options[key]}",
+                file=files.model,
+                field=key,
+                hint=f"set {key} in the recipe to that of the model",
+            )
     kinds = read_object(files.judge / "config.json").get("architectures") or ["unknown"]
     if not str(kinds[0]).endswith(tuple(LEVELS)):
         raise RedpencilError(

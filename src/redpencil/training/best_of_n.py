@@ -53,7 +53,7 @@ def best_of_n(
             finite number, or no prompt is short enough.
     """
     encoded = encode_prompts(prompts, sampler.codec, sampling.max_prompt_length)
-    check_reads(reward, [prompt.prompt for prompt in encoded.records])
+    check_reads(reward, encoded.records)
     if reward.same_encoding:
         with naming(Path(reward.model.name)):
             check_context(reward.model, encoded.ids, sampling.response_length)
