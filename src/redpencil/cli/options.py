@@ -155,8 +155,8 @@ def setup_of(recipe: Recipe, folder: Path, *, fresh: bool = False) -> Setup:
     """
     from redpencil.models.checkpoints import check_model_folder
 
-    check_model_folder(folder, fresh=fresh)
     codec = codec_of(recipe, folder)
+    check_model_folder(folder, fresh=fresh)
     warn_of(codec)
     return Setup(recipe, codec, runtime_of(recipe))
 
