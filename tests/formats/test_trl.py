@@ -132,3 +132,13 @@ def test_two_sides_that_are_the_same_are_no_comparison(read: Callable[..., Any])
     assert [row.place.line for row in found.skipped] == [1]
     (edit, _) = read(rows, "trl-preference", "edits").records
     assert edit.outcome is EditOutcome.UNCHANGED
+
+
+def test_a_system_column_is_the_system_message_of_a_pair(one: Callable[..., Any]) -> None:
+    row = {"system": "Be brief.", "prompt": "Who?", "chosen": "Ann.", "rejected": "I think Bob."}
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
+    found = one(row, "trl-preference")
+    assert (found.prompt, found.meta) == ("System: Be brief.\n\nUser: Who?", {"messages": turns})
+    assert one({**row, "prompt": turns}, "trl-preference").meta == {"messages": turns, "system": "Be brief."}
+    sides = {side: [turns[1], {"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")}
+    assert one({"system": "Be brief.", **sides}, "trl-preference").meta == {"system": "Be brief."}

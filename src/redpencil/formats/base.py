@@ -95,6 +95,10 @@ class Reader:
         """Return whether a row has the columns."""
         return any(row.keys() >= set(columns) for columns in self.needs)
 
+    def needed(self, row: Values) -> int:
+        """Return how many of a row's columns are needed; 0 where the row lacks some."""
+        return max((len(columns) for columns in self.needs if row.keys() >= set(columns)), default=0)
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
