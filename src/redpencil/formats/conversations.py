@@ -130,8 +130,8 @@ def conversation_of(row: Mapping[str, Any]) -> Conversation:
 def _message(message: object, column: str) -> Message:
     if not isinstance(message, dict):
         raise expected('messages such as {"role": "user", "content": "..."}', message, column)
-    keys = [next((key for key in names if key in message), names[0]) for names in (_ROLE, _CONTENT)]
-    name, content = (message.get(key) for key in keys)
+    keys = _key(message, _ROLE), _key(message, _CONTENT)
+    name, content = message.get(keys[0]), message.get(keys[1])
     if not isinstance(name, str):
         raise expected('messages such as {"role": "user", "content": "..."}', message, column)
     role = _ROLES.get(name.strip().lower())
@@ -150,6 +150,13 @@ def _message(message: object, column: str) -> Message:
     if content is None and (role == "tool" or rest.get("tool_calls")):
         content = ""
     return {"role": role, "content": _content(content, column), **rest}
+
+
+def _key(message: Mapping[str, Any], names: Sequence[str]) -> str:
+    for name in names:
+        if name in message:
+            return name
+    return names[0]
 
 
 def _calls(content: object) -> list[dict[str, Any]]:
