@@ -49,6 +49,7 @@ class Draft:
         meta: more entries of `meta`.
         defaults: fields that a column of the same name overrides.
         suffix: the ending of the id that distinguishes the records of one row.
+        side: the side of a pair, first or second, that the response or the original is.
     """
 
     fields: Values
@@ -56,6 +57,7 @@ class Draft:
     meta: Values = field(default_factory=dict)
     defaults: Values = field(default_factory=dict)
     suffix: str = ""
+    side: str = ""
 
 
 @dataclass(frozen=True, slots=True)
