@@ -364,6 +364,8 @@ def test_skipped_edits_are_counted_and_the_others_come_in_order() -> None:
         (" False", False),
         (0, False),
         ("TRUE", True),
+        ("0.0", False),
+        ("1.0", True),
         (1, True),
     ],
 )

@@ -295,7 +295,15 @@ def write_records(out: BinaryIO, records: Iterable[Record], path: Path) -> int:
     return count
 
 
-_TRUTH: Final[Mapping[str, bool]] = {"true": True, "false": False, "1": True, "0": False}
+TRUTH: Final[Mapping[str, bool]] = {
+    "true": True,
+    "false": False,
+    "1": True,
+    "0": False,
+    "1.0": True,
+    "0.0": False,
+}
+"""True and false as tables write them, in small letters."""
 
 
 def says_finished(record: Record, name: str = "finished") -> bool:
@@ -305,9 +313,7 @@ def says_finished(record: Record, name: str = "finished") -> bool:
         RedpencilError: naming the record and the field, if `meta` has something else there than true or false.
     """
     value = record.meta.get(name)
-    if value is None or isinstance(value, bool):
-        return value is not False
-    known = _TRUTH.get(str(value).strip().lower())
+    known = True if value is None else TRUTH.get(str(value).strip().lower())
     if known is None:
         raise RedpencilError(
             f"{value!r} in the row {record.id!r} does not say whether a text is complete",

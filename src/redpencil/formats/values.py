@@ -6,7 +6,7 @@ import json
 import math
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from redpencil.errors import RedpencilError
 from redpencil.text import HALF_PAIR, escape_half_pairs, has_half_pair
@@ -39,20 +39,23 @@ class _NotPlainError(Exception):
     pass
 
 
+_LISTS: Final = (list, tuple, set)
+
+
 def _plain(value: object) -> Any:
+    if isinstance(value, str):
+        return _plain_text(value)
+    if isinstance(value, dict):
+        return {_plain_text(str(key)): _plain(part) for key, part in value.items()}
+    if isinstance(value, _LISTS):
+        return [_plain(part) for part in value]
     match value:
-        case str():
-            return _plain_text(value)
         case float() if math.isnan(value):
             return None
         case float() if math.isinf(value):
             return str(value)
         case None | bool() | int() | float():
             return value
-        case dict():
-            return {_plain_text(str(key)): _plain(part) for key, part in value.items()}
-        case list() | tuple() | set():
-            return [_plain(part) for part in value]
         case datetime.date() | datetime.time():
             return value.isoformat()
         case datetime.timedelta():
