@@ -81,6 +81,11 @@ ROLE: Final = re.compile(
     r"\W{0,4}(?:question|instruction|prompt|input|human|user|assistant|system|ai|bot|model|nutzer|benutzer|utilisateur|usuario|用户)\W{0,4}[:：]"
 )
 """The label of a turn."""
+ANSWER_IS: Final = re.compile(
+    r"\W*(?:[^\W\d]+\W+){0,3}(?:answer|antwort|r\u00e9ponse|respuesta|risposta|resposta|antwoord|odpowied\u017a|\u043e\u0442\u0432\u0435\u0442|svaret)"
+    r"\s*(?:is|ist|est|es|\u00e8|\u00e9|to|:|[-\u2013\u2014])\s+(?!.*(?:fine|good|great|perfect|helpful|clear|accurate|gut|bon|buen))"
+)
+"""How a response begins that gives a solution."""
 ASSENT: Final = re.compile(
     r"\W*(?:sure(?:\s+thing)?|certainly|absolutely|of\s+course|okay|ok|got\s+it|understood|no\s+problem|gerne?"
     r"|natürlich"
