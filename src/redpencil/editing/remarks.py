@@ -77,6 +77,8 @@ def is_remark(text: str, source: Source) -> bool:
     """Return whether a text is about the response rather than one itself, such as "The answer is 4."."""
     if say.ANSWER_IS.match(plain(text)) and not say.CHANGE.search(plain(text)):
         return False
+    if source.words >= _ENOUGH and count_words(text) < source.words:
+        return _score(plain(text), source, "", same_line=False, leading=False)[0] > 1
     return _kind(text, source, "", same_line=False) is Kind.REMARK
 
 
@@ -290,7 +292,8 @@ def _kind(piece: str, source: Source, window: str, *, same_line: bool, leading: 
     if not any(map(str.isalnum, piece)):
         return Kind.RULE if _RULE.fullmatch(piece) else Kind.CONTENT
     text = plain(piece)
-    if _PLACEHOLDER.fullmatch(piece) or piece.startswith("```") or (not leading and text.endswith(",")):
+    written = _PLACEHOLDER.fullmatch(piece) or piece.startswith("```") or (not leading and text.endswith(","))
+    if written or source.is_markup and not re.sub("<[^<>]*>", "", piece).strip():
         return Kind.CONTENT
     strict, loose = _score(text, source, window, same_line=same_line, leading=leading)
     if leading and say.ASSENT.match(text) and not say.ASSENT.match(plain(source.original[:_GLANCE])):

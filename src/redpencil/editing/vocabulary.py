@@ -68,6 +68,8 @@ LABEL: Final = re.compile(
     r"|wyjaśnienie|примечание|пояснение|комментарий|huom|注|注意|说明|解释|備考|注釈|補足|참고|설명)\b\W"
 )
 """The label of a remark."""
+OF_TEXT: Final = re.compile(rf"(?:{RESPONSE.pattern}|{CHANGE.pattern}|{TEXT.pattern}|output|result|final|solution)")
+"""The name of a block that holds the response."""
 THOUGHT: Final = re.compile(
     r"think|thought|reason|analysis|analy[sz]|scratch|reflect|ponder|deliberat|monolog|chain_?of|cot\b|gedanke"
     r"|überleg|denk"
@@ -78,7 +80,7 @@ ORIGINAL: Final = re.compile(
 )
 """The label of a quotation of the original."""
 ROLE: Final = re.compile(
-    r"\W{0,4}(?:question|instruction|prompt|input|human|user|assistant|system|ai|bot|model|nutzer|benutzer|utilisateur|usuario|用户)\W{0,4}[:：]"
+    r"\W{0,4}(?:[aq]|output|result|completion|solution|question|instruction|prompt|input|human|user|assistant|system|ai|bot|model|nutzer|benutzer|utilisateur|usuario|用户)\W{0,4}[:：]"
 )
 """The label of a turn."""
 ANSWER_IS: Final = re.compile(
@@ -87,7 +89,7 @@ ANSWER_IS: Final = re.compile(
 )
 """How a response begins that gives a solution."""
 ASSENT: Final = re.compile(
-    r"\W*(?:sure(?:\s+thing)?|certainly|absolutely|of\s+course|okay|ok|got\s+it|understood|no\s+problem|gerne?"
+    r"\W*(?:sure(?:\s+thing)?|done|(?:here|there)\s+you\s+go|certainly|absolutely|of\s+course|okay|ok|got\s+it|understood|no\s+problem|gerne?"
     r"|natürlich"
     r"|selbstverständlich|klar|bien\s+sûr|d'accord|claro|por\s+supuesto|certo|certamente|com\s+certeza"
     r"|natuurlijk|конечно"
@@ -102,10 +104,8 @@ CLOSING: Final = re.compile(
 )
 """The beginning of a closing phrase, of the response or of what the editor says."""
 REFUSAL: Final = re.compile(
-    r"\b(?:sorry|i\s+apologi[sz]e|as\s+an\s+ai|(?:can\s?not|can't|unable\s+to|not\s+able\s+to|won't|will\s+not"
-    r"|must\s+decline"
-    r"|decline\s+to|refuse\s+to)\b(?=.*\b(?:help|assist|do\s+that|comply|provide|fulfil|request|edit|tell"
-    r"|support|continue|answer))"
+    r"\b(?:sorry|apologi[sz]e|apologies|as\s+an\s+ai|i(?:'m|\s+am)?\b.{0,30}\b(?:can\s?not|can't|unable\s+to|not\s+able\s+to"
+    r"|won't|will\s+not|decline|refuse|rather\s+not)\b"
     r"|against\s+my|not\s+comfortable|leider|tut\s+mir\s+leid|bedau(?:re|ere)|désolée?|regrette|ne\s+(?:peux"
     r"|puis)\s+pas"
     r"|lo\s+siento|no\s+puedo|lamento|mi\s+dispiace|non\s+posso|desculpe|sinto\s+muito|não\s+posso"
@@ -119,7 +119,7 @@ REFUSAL: Final = re.compile(
 )
 _DONE: Final = (
     r"(?:chang|edit|modif|correc|revis|improv|adjust|änder|korr|verbess"
-    r"|anpass|cambi|corre[gcz]|chang|wijzig|aanpas|zmian|popraw|измен|исправ|правк)"
+    r"|anpass|alter|cambi|corre[gcz]|chang|wijzig|aanpas|zmian|popraw|измен|исправ|правк)"
 )
 NO_CHANGE: Final = re.compile(
     rf"\b(?:no|not|nothing|n't|without|unnecessary|kein\w*|nicht\w*|ohne|aucune?|rien|sans|ningun\w*|ningún|sin"
