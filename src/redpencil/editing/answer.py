@@ -112,5 +112,5 @@ def _without_edit(found: _Found, source: Source) -> EditOutcome | None:
     if remark and text.endswith((":", "\uff1a")):
         return EditOutcome.EMPTY
     if (remark or no_edit or not terms(text) & source.terms) and say.NO_CHANGE.search(text, 0, _GLANCE):
-        return EditOutcome.UNCHANGED
+        return EditOutcome.UNCERTAIN if found.doubt and source.kept(found.text) > 1 else EditOutcome.UNCHANGED
     return EditOutcome.UNCERTAIN if remark or no_edit else None

@@ -1,5 +1,6 @@
 """How a text relates to the original response: what it keeps of it, and whether it is about the same."""
 
+import re
 import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -17,6 +18,7 @@ _FEW_WORDS, _MANY_WORDS = 8, 20
 On 4,119 real human edits (QA-Feedback, JFLEG) with 8 words and more, none that keeps less than .3 of the words shares
 less than .1 of its terms with prompt and original, as a text about something else does in 9 of 10 cases.
 """
+CODE: Final = re.compile(r"[={};]|\w\(")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,12 @@ class Source:
     def is_markup(self) -> bool:
         """Whether the original has closing tags, so that an edit may put others around something."""
         return "</" in self.original
+
+    @cached_property
+    def is_code(self) -> bool:
+        """Whether most lines look like program code."""
+        lines = [line for line in self.original.splitlines() if line.strip()]
+        return 2 * sum(bool(CODE.search(line)) for line in lines) >= len(lines)
 
     def kept(self, text: str) -> float:
         """Return the number of the original's words that a text keeps, whatever their case, marks and white space.

@@ -16,7 +16,7 @@ from typing import Final
 
 from redpencil.alignment.words import changed_runs, split_words
 from redpencil.editing import vocabulary as say
-from redpencil.editing.relation import Source, count_words, plain, terms, vocabulary
+from redpencil.editing.relation import CODE, Source, count_words, plain, terms, vocabulary
 
 _FOREIGN: Final = 0.25
 """Largest share of its words that a stretch may keep of the original on its own."""
@@ -30,7 +30,7 @@ _ENDS: Final = re.compile(
     r"(?<![.!?\u2026])[.!?\u2026]++[\"'\u201d\u2019\u00bb)\]*_]*+(?=\s)|[\u3002\uff01\uff1f]++[\u201d\u300d\u300f\uff09)*]*|\n"
     r"|(?<=\s)(?=[(\[\uff08][^()\[\]\uff08\uff09]{1,400}[)\]\uff09]\s*\Z)"
 )
-_LABEL_ENDS: Final = re.compile(_ENDS.pattern + r"|:\**(?=\s)|\uff1a\**|\s[-\u2013\u2014](?=\s)")
+_LABEL_ENDS: Final = re.compile(_ENDS.pattern + r"|:\**(?=\s)|\uff1a\**|\s(?:[-\u2013\u2014\u2192]|->|=>)(?=\s)")
 _RULE: Final = re.compile(r"\s*(?:[-*_=\u2014]\s?){3,}\s*(?:\n|\Z)")
 _BULLET: Final = re.compile(r"\s*(?:[-*+\u2022]|\d+[.)])\s")
 _LABEL_OF_CHANGES: Final = re.compile(r"\W*([^:\uff1a]{1,60})[:\uff1a]")
@@ -41,6 +41,7 @@ _APART: Final = re.compile(r"\s*(?:[(\[\uff08].*[)\]\uff09]|[*_]+[^*_]+[*_]+)\s*
 _HEADING: Final = re.compile(r"\s*[*_#]+[^*_#.!?:]{1,60}[*_]*\s*")
 _PLACEHOLDER: Final = re.compile(r"\s*[\[({<](?:[A-Z][\w']*\s?){1,4}[\])}>]\s*")
 _ANY_LABEL: Final = re.compile(r"\W*\w+(?:\s\w+)?\s*[:\uff1a]")
+_STAND_IN: Final = re.compile(r"\n\s*(?:#|//|/\*|--|<!--|\[|\()[^\n]*\Z")
 _LEFT_OUT: Final = re.compile(r"^\W*(?:\.{3}|\u2026).{0,60}$", re.MULTILINE)
 """A line that stands for what the editor has not written out again."""
 _SEVERAL: Final = 3
@@ -113,6 +114,9 @@ def _leaves_out(text: str, source: Source, *, said: bool) -> bool:
     dots = _LEFT_OUT.search(text) and not _LEFT_OUT.search(source.original)
     if dots and source.words - source.kept(text) >= _SEVERAL:
         return True
+    stand_in = _STAND_IN.search(text)
+    if stand_in and not _STAND_IN.search(source.original):
+        text, said = text[: stand_in.start()], True
     return said and _missing(source, text.rstrip(".!? \n"), at_end=True) >= max(_SEVERAL, source.words / 4)
 
 
@@ -137,7 +141,10 @@ def _before(text: str, source: Source) -> tuple[int, bool]:
     announced = first > 0 and _announces(pieces[first - 1])
     while 0 < first < stretch.size and kinds[first] is Kind.RULE and not _RULE.match(source.original):
         first += 1
-    if announced or Kind.UNSURE not in kinds[first:]:
+    torn = 0 < first < stretch.size and not _ends_line(pieces[first - 1])
+    if torn and source.is_code:  # "# Fixed: begin with the first"
+        return 0, True
+    if (announced and not torn) or Kind.UNSURE not in kinds[first:]:
         return starts[first], False
     rest = text[starts[first] : starts[stretch.size]]
     replaces = not any(map(_announces, pieces[first : stretch.size])) and _fits(rest, window, source, at_end=False)
@@ -166,7 +173,9 @@ def _after(text: str, source: Source) -> tuple[int, bool]:
         kinds.append(Kind.UNSURE if kind is Kind.CONTENT and Kind.RULE in kinds else kind)
     last = kinds.index(Kind.REMARK) if Kind.REMARK in kinds else len(kinds)
     beside = {Kind.UNSURE} if _RULE.fullmatch(source.original.strip().rpartition("\n")[2]) else {Kind.UNSURE, Kind.RULE}
-    while 0 < last < len(kinds) and kinds[last - 1] in beside and stretch.free[::-1][last - 1]:
+    while 0 < last < len(kinds) and stretch.free[::-1][last - 1]:
+        if kinds[last - 1] not in beside and not _announces(pieces[first + last - 1]):
+            break
         last -= 1
     rest = text[len(window.rstrip()) : starts[last]]
     unsure = Kind.UNSURE in kinds[:last] and not _fits(rest, window, source, at_end=True)
@@ -305,19 +314,25 @@ def _kind(piece: str, source: Source, window: str, *, same_line: bool, leading: 
     about = terms(_without_lists(text)) & (source.terms | terms(window))
     if leading and _is_thought(piece):
         return Kind.REMARK
-    sure = 3 if same_line and not leading and not _new(say.RESPONSE, text, source) else 2
-    if strict >= 3 or (strict == sure and not about):
+    inside = same_line and not leading
+    own_voice = inside and say.SELF.search(text) and say.SELF.search(plain(source.original))
+    if inside and not own_voice and strict >= _SEVERAL and _is_on_the_edit(text, source, window):
+        return Kind.REMARK
+    if not inside and (strict >= _SEVERAL or (strict == 2 and not about and (leading or not _announces(piece)))):
         return Kind.REMARK
     if loose > 1 or strict > 1:
         return Kind.UNSURE
-    if same_line or (not loose and vocabulary(text) <= source.vocabulary):
+    code = source.is_code and (CODE.search(text) or (leading and not text.endswith((".", "!", "?", ":"))))
+    if same_line or code or (not loose and vocabulary(text) <= source.vocabulary):
+        return Kind.CONTENT
+    if not leading and not loose and not _is_foreign(text, source, window) and len(terms(text)) > _SEVERAL:
         return Kind.CONTENT
     return Kind.CONTENT if about and (not leading or _announces(piece)) else Kind.UNSURE
 
 
 def _new(pattern: re.Pattern[str], text: str, source: Source) -> bool:
     """Return whether a text has words of a list, outside of quotations, that prompt and original have not."""
-    if pattern is say.SELF and pattern.search(source.known):
+    if pattern is say.SELF and pattern.search(plain(source.original)):
         return False
     return any(not source.knows(word) for word in pattern.findall(_QUOTED.sub(" ", text)))
 
@@ -326,7 +341,7 @@ def _score(text: str, source: Source, window: str, *, same_line: bool, leading: 
     """Count the signs of a remark: without and with those that prompt and original have themselves."""
     strict = loose = 0
     new: set[re.Pattern[str]] = set()
-    for pattern, weight in ((say.RESPONSE, 2), (say.TEXT, 1), (say.CHANGE, 1), (say.SELF, 1)):
+    for pattern, weight in ((say.RESPONSE, 1 if same_line and not leading else 2), (say.TEXT, 1), (say.CHANGE, 1), (say.SELF, 1)):
         if _new(pattern, text, source):
             new.add(pattern)
             strict += weight
@@ -338,7 +353,7 @@ def _score(text: str, source: Source, window: str, *, same_line: bool, leading: 
     signs = (
         bool(say.LABEL.match(text) or (label and say.CHANGE.search(label[1])))
         + bool(_ARROW.search(text))
-        + bool(_APART.fullmatch(text) and not (leading and _HEADING.fullmatch(text)))
+        + bool(_APART.fullmatch(text) and not (leading and (same_line or _HEADING.fullmatch(text))))
     )
     signs += 3 * bool(say.ROLE.match(text) and not say.ROLE.search(source.known))
     signs += 2 * source.is_foreign_script(text) + bool(say.NO_CHANGE.search(text))
@@ -347,10 +362,25 @@ def _score(text: str, source: Source, window: str, *, same_line: bool, leading: 
     gone = terms(source.original) - terms(window)
     if (loose > 1 or not same_line) and window and gone & terms(text):
         strict, loose = strict + 1, loose + 1 + bool(not leading and _ANY_LABEL.match(text))
-    words, known = vocabulary(text), vocabulary(window) | source.vocabulary
-    foreign = len(words - known) >= 5 and len(known) >= 30 and all(map(terms, words & known))
     closes = bool(say.CLOSING.match(text))
-    return strict, loose + 2 * (foreign or closes)
+    return strict, loose + 2 * (_is_foreign(text, source, window) or closes)
+
+
+def _is_foreign(text: str, source: Source, window: str) -> bool:
+    """Return whether a text shares no small word with a longer original: it may be of another language."""
+    words, known = vocabulary(text), vocabulary(window) | source.vocabulary
+    if len(known & say.SMALL) > 1:
+        known |= say.SMALL
+    return len(words - known) >= 5 and len(known) >= 30 and all(map(terms, words & known))
+
+
+def _is_on_the_edit(text: str, source: Source, window: str) -> bool:
+    """Return whether a sentence in the response's own paragraph says something of the edit, not of the subject."""
+    begins = " ".join(text.split()[:_SEVERAL])
+    gone = (terms(source.original) - terms(window)) & terms(text)
+    return bool(gone or _APART.fullmatch(text)) or any(
+        _new(pattern, part, source) for pattern, part in ((say.SELF, text), (say.RESPONSE, begins))
+    )
 
 
 def _without_lists(text: str) -> str:

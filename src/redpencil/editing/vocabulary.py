@@ -68,6 +68,8 @@ LABEL: Final = re.compile(
     r"|wyjaśnienie|примечание|пояснение|комментарий|huom|注|注意|说明|解释|備考|注釈|補足|참고|설명)\b\W"
 )
 """The label of a remark."""
+SMALL: Final = frozenset("a an and are as at be by for from if in is it not of on or so that the this to we with you your".split())
+"""Words that nearly any English text has."""
 OF_TEXT: Final = re.compile(rf"(?:{RESPONSE.pattern}|{CHANGE.pattern}|{TEXT.pattern}|output|result|final|solution)")
 """The name of a block that holds the response."""
 THOUGHT: Final = re.compile(
@@ -80,7 +82,7 @@ ORIGINAL: Final = re.compile(
 )
 """The label of a quotation of the original."""
 ROLE: Final = re.compile(
-    r"\W{0,4}(?:[aq]|output|result|completion|solution|question|instruction|prompt|input|human|user|assistant|system|ai|bot|model|nutzer|benutzer|utilisateur|usuario|用户)\W{0,4}[:：]"
+    r"\W{0,4}(?:[aq]|final|output|result|completion|solution|question|instruction|prompt|input|human|user|assistant|system|ai|bot|model|nutzer|benutzer|utilisateur|usuario|用户)\W{0,4}[:：]"
 )
 """The label of a turn."""
 ANSWER_IS: Final = re.compile(
@@ -104,8 +106,9 @@ CLOSING: Final = re.compile(
 )
 """The beginning of a closing phrase, of the response or of what the editor says."""
 REFUSAL: Final = re.compile(
-    r"\b(?:sorry|apologi[sz]e|apologies|as\s+an\s+ai|i(?:'m|\s+am)?\b.{0,30}\b(?:can\s?not|can't|unable\s+to|not\s+able\s+to"
-    r"|won't|will\s+not|decline|refuse|rather\s+not)\b"
+    r"\b(?:sorry|apologi[sz]e|apologies|as\s+an\s+ai|(?:can\s?not|can't|unable\s+to|not\s+able\s+to|won't|will\s+not"
+    r"|decline\s+to|refuse\s+to|rather\s+not)\b(?=.*\b(?:help|assist|do\s+(?:that|this)|comply|provide|fulfil|request|edit|modif|chang"
+    r"|tell|support|continue|answer|process|discuss|engage))|must.{0,20}decline"
     r"|against\s+my|not\s+comfortable|leider|tut\s+mir\s+leid|bedau(?:re|ere)|désolée?|regrette|ne\s+(?:peux"
     r"|puis)\s+pas"
     r"|lo\s+siento|no\s+puedo|lamento|mi\s+dispiace|non\s+posso|desculpe|sinto\s+muito|não\s+posso"

@@ -19,7 +19,7 @@ _MARK: Final = re.compile(
     r"|\[/?[^\W\d][\w ]{1,30}\](?![(:\[])|[\u25c1\u25c0]/?\w+[\u25b7\u25b6]"
 )
 _PIPES: Final = re.compile(r"<[|\uff5c][^<>|\uff5c\n]{1,60}[|\uff5c]>")
-_CONTROL: Final = re.compile(r"inst|sys|eos|bos|eot|end|pad|sep|cls|unk|stop|done|turn|text|mask")
+_CONTROL: Final = re.compile(r"inst|sys|start|begin|eos|bos|eot|end|pad|sep|cls|unk|stop|done|turn|text|mask")
 _VOID: Final = frozenset(("br", "hr", "img", "input", "meta", "link", "p", "li"))
 """HTML that needs no closing tag."""
 _HEADER: Final = re.compile(rf"({_PIPES.pattern})\s*\w+\s*\Z")
@@ -37,6 +37,8 @@ _FENCED: Final = re.compile(r"^(`{3,}|~{3,})[^\n`]*\n(.*?)\n?^[ \t]*\1[ \t]*$", 
 _FENCE_LINE: Final = re.compile(r"\A\s*(?:`{3,}|~{3,})[^\n`]*\n")
 _INLINE_FENCE: Final = re.compile(r"(`{3,}|~{3,})([^`~\n]+)\1")
 _QUOTES: Final = (
+    ('"""', '"""'),
+    ("'''", "'''"),
     ('"', '"'),
     ("\u201c", "\u201d"),
     ("\u201e", "\u201c"),
@@ -56,7 +58,6 @@ _QUOTES: Final = (
     ("{{", "}}"),
     ("\\boxed{", "}"),
     ("\\text{", "}"),
-    ("> ", ""),
 )
 _MOST, _MUCH = 0.75, 0.25
 
@@ -76,6 +77,8 @@ def without_wrapping(text: str, source: Source) -> str:
     text = without_marks_at_the_ends(text.strip(), source)
     text = _without_fence(text.strip(), source)
     text = _without_object(text.strip(), source)
+    if not source.original.lstrip().startswith(">") and all(line.startswith(">") for line in text.splitlines()):
+        text = re.sub(r"^> ?", "", text, flags=re.MULTILINE)
     text = _without_quotes(_BLOCK_SCALAR.sub("", text), source)
     ruled = _RULES.fullmatch(text)
     return text if not ruled or _RULES.fullmatch(source.original.strip()) else (ruled[2] or ruled[3]).strip()
@@ -167,7 +170,7 @@ def _without_blocks(text: str, source: Source) -> str:
                 return _without_blocks(outside, source)
         elif opening[0].startswith("<") and source.is_markup and not say.OF_TEXT.search(name):
             continue
-        elif inside.strip() and (
+        elif (inside.strip() or not outside.strip()) and (
             not outside.strip()
             or (in_it > out_of_it and in_it >= _MOST * total and own)
             or (own and say.OF_TEXT.search(name) and in_it >= out_of_it)
@@ -291,7 +294,7 @@ def _without_object(text: str, source: Source) -> str:
     best = max(reversed(strings), key=source.kept, default="")
     outside = text[: start.start()] + text[start.start() + end :]
     total = source.kept(text)
-    return best.strip() if source.kept(best) >= _MOST * total > 0 and source.kept(outside) <= _MUCH * total else text
+    return best.strip() if 0 < source.kept(best) >= _MOST * total and source.kept(outside) <= _MUCH * total else text
 
 
 def _object(text: str) -> tuple[object, int]:
@@ -316,7 +319,7 @@ def _without_quotes(text: str, source: Source) -> str:
     for opening, closing in _QUOTES:
         inside = text[len(opening) : len(text) - len(closing)]
         quoted = len(text) >= len(opening + closing) and text.startswith(opening) and text.endswith(closing)
-        if quoted and inside and opening not in inside and (not closing or closing not in inside):
-            kept = original.startswith(opening) or (closing and original.endswith(closing))
+        if quoted and inside and opening not in inside and closing not in inside:
+            kept = original.startswith(opening) or original.endswith(closing)
             return text if kept or source.kept(inside) < source.kept(text) else inside.strip()
     return text
