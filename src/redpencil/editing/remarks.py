@@ -166,7 +166,7 @@ def _after(text: str, source: Source) -> tuple[int, bool]:
     kinds: list[Kind] = []
     suspect = False  # a remark that shares a word or two with what the edit dropped
     for piece, start, light in zip(pieces[first:], starts, stretch.light[::-1], strict=False):
-        same_line = _goes_on(text[:start], piece, source.original)
+        same_line = kinds[-1:] in ([], [Kind.CONTENT]) and _goes_on(text[:start], piece, source.original)
         kind = Kind.CONTENT if _begins_like(piece, source) else _kind(piece, source, window, same_line=same_line)
         suspect |= kind is Kind.REMARK and not light
         kind = kind if light else Kind.CONTENT
@@ -309,7 +309,7 @@ def _kind(piece: str, source: Source, window: str, *, same_line: bool, leading: 
         if say.ASSENT.fullmatch(text):
             return Kind.REMARK
         strict, loose = strict + 1, loose + 2
-    if _announces(piece):
+    if _announces(piece) and (leading or say.CHANGE.search(text)):
         strict, loose = strict + 1, loose + 1
     about = terms(_without_lists(text)) & (source.terms | terms(window))
     if leading and _is_thought(piece):

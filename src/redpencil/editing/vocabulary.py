@@ -61,7 +61,7 @@ SELF: Final = _words(
 )
 """The editor."""
 LABEL: Final = re.compile(
-    r"\W*(?:notes?|nb|p\.?s|explanations?|rationale|summary|comments?|remarks?|hinweis|anmerkung|erläuterung"
+    r"\W*\b(?:notes?|nb|p\.?s|explanations?|rationale|summary|comments?|remarks?|hinweis|anmerkung|erläuterung"
     r"|erklärung"
     r"|begründung|nota|remarques?|explications?|explicación|comentario|spiegazione|explicação|opmerking"
     r"|toelichting|uwaga"
