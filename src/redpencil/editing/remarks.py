@@ -161,10 +161,13 @@ def _after(text: str, source: Source) -> tuple[int, bool]:
     first = len(pieces) - stretch.size
     starts = ends[::-1][first:]
     window, dropped = text[: starts[0]], text[starts[0] :]
-    if not dropped or (_talks(source.original[-_GLANCE:]) and _fits(dropped, window, source, at_end=True)):
+    if not dropped:
+        return len(text), _ends_in_a_remark(text, window, source)
+    if _talks(source.original[-_GLANCE:]) and _fits(dropped, window, source, at_end=True):
         return len(text), False
     kinds: list[Kind] = []
-    suspect = False  # a remark that shares a word or two with what the edit dropped
+    # a remark that shares words with what the edit dropped
+    suspect = _ends_in_a_remark(text, window, source)
     for piece, start, light in zip(pieces[first:], starts, stretch.light[::-1], strict=False):
         same_line = kinds[-1:] in ([], [Kind.CONTENT]) and _goes_on(text[:start], piece, source.original)
         kind = Kind.CONTENT if _begins_like(piece, source) else _kind(piece, source, window, same_line=same_line)
@@ -214,6 +217,15 @@ class _Stretch:
         return cls(size, light[:size], [not loss for loss in losses[:size]])
 
 
+def _ends_in_a_remark(text: str, window: str, source: Source) -> bool:
+    """Return whether a last paragraph, one more than the original has, talks about the response though it quotes it."""
+    before, _, last = text.rstrip().rpartition("\n\n")
+    one_more = text.strip().count("\n\n") > source.original.strip().count("\n\n")
+    if not before.strip() or not one_more or len(window) <= len(before) or _begins_like(last, source):
+        return False
+    return _score(plain(last), source, before, same_line=False, leading=False)[0] > 1
+
+
 def _is_own(text: str, source: Source, *, at_end: bool) -> bool:
     """Return whether a text begins, or ends, with the sentence with which the original does."""
     pieces = [_pieces(one.strip(), _ENDS) or [""] for one in (text, source.original)]
@@ -236,7 +248,7 @@ def _begins_like(piece: str, source: Source) -> bool:
 def _goes_on(before: str, piece: str, original: str) -> bool:
     """Return whether a piece goes on in its paragraph, or in the list or the lines that the original has."""
     breaks = before[len(before.rstrip()) :].count("\n")
-    lines = breaks == 1 and "\n" in original.strip()
+    lines = breaks == 1 and ("\n" in original.strip() or "\n" in before.strip())
     return not breaks or lines or bool(_BULLET.match(piece) and _BULLET.search(original))
 
 
@@ -325,7 +337,7 @@ def _kind(piece: str, source: Source, window: str, *, same_line: bool, leading: 
     code = source.is_code and (CODE.search(text) or (leading and not text.endswith((".", "!", "?", ":"))))
     if same_line or code or (not loose and vocabulary(text) <= source.vocabulary):
         return Kind.CONTENT
-    if not leading and not loose and not _is_foreign(text, source, window) and len(terms(text)) > _SEVERAL:
+    if not leading and not loose and (_is_prose(text, source, window) or text.endswith(":") or CODE.search(text)):
         return Kind.CONTENT
     return Kind.CONTENT if about and (not leading or _announces(piece)) else Kind.UNSURE
 
@@ -341,7 +353,12 @@ def _score(text: str, source: Source, window: str, *, same_line: bool, leading: 
     """Count the signs of a remark: without and with those that prompt and original have themselves."""
     strict = loose = 0
     new: set[re.Pattern[str]] = set()
-    for pattern, weight in ((say.RESPONSE, 1 if same_line and not leading else 2), (say.TEXT, 1), (say.CHANGE, 1), (say.SELF, 1)):
+    for pattern, weight in (
+        (say.RESPONSE, 1 if same_line and not leading else 2),
+        (say.TEXT, 1),
+        (say.CHANGE, 1),
+        (say.SELF, 1),
+    ):
         if _new(pattern, text, source):
             new.add(pattern)
             strict += weight
@@ -364,6 +381,13 @@ def _score(text: str, source: Source, window: str, *, same_line: bool, leading: 
         strict, loose = strict + 1, loose + 1 + bool(not leading and _ANY_LABEL.match(text))
     closes = bool(say.CLOSING.match(text))
     return strict, loose + 2 * (_is_foreign(text, source, window) or closes)
+
+
+def _is_prose(text: str, source: Source, window: str) -> bool:
+    """Return whether a text tells something of its own in the language of the original."""
+    found = list(filter(str.isalpha, terms(text)))
+    own = len(found) >= _SEVERAL and not say.POINTER.match(text)
+    return own and bool(vocabulary(text) & say.SMALL) and not _is_foreign(text, source, window)
 
 
 def _is_foreign(text: str, source: Source, window: str) -> bool:

@@ -68,8 +68,12 @@ LABEL: Final = re.compile(
     r"|wyjaśnienie|примечание|пояснение|комментарий|huom|注|注意|说明|解释|備考|注釈|補足|참고|설명)\b\W"
 )
 """The label of a remark."""
-SMALL: Final = frozenset("a an and are as at be by for from if in is it not of on or so that the this to we with you your".split())
+SMALL: Final = frozenset(
+    "a an and are as at be by for from if in is it not of on or so that the this to we with you your".split()
+)
 """Words that nearly any English text has."""
+POINTER: Final = re.compile(r"\W*(?:this|that|these|those|it|now|here|everything|all|the\s+rest)\b")
+"""The beginning of a sentence that may point at the response."""
 OF_TEXT: Final = re.compile(rf"(?:{RESPONSE.pattern}|{CHANGE.pattern}|{TEXT.pattern}|output|result|final|solution)")
 """The name of a block that holds the response."""
 THOUGHT: Final = re.compile(

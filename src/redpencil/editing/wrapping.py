@@ -277,7 +277,11 @@ def _without_fence(text: str, source: Source) -> str:
             others = [source.kept(other[2]) for other in blocks if other is not block]
             return text if max(others, default=0) >= _MOST * total else block[2].strip("\n")
     if not blocks and text.count("```") + text.count("~~~") == 1:
-        return text.removesuffix("\n```").removesuffix("\n~~~") if text[-3:] in ("```", "~~~") else _FENCE_LINE.sub("", text, 1)
+        return (
+            text.removesuffix("\n```").removesuffix("\n~~~")
+            if text[-3:] in ("```", "~~~")
+            else _FENCE_LINE.sub("", text, 1)
+        )
     return text
 
 
