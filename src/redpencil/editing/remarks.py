@@ -70,7 +70,7 @@ def without_remarks(text: str, source: Source) -> Prose:
     start, doubt_before = _before(text, source)
     end, doubt_after = _after(text[start:], source)
     window = text[start : start + end].strip()
-    doubt |= doubt_before or doubt_after or _leaves_out(window, source, said=bool(text[start + end :].strip()))
+    doubt |= doubt_before or doubt_after or _leaves_out(window, source, text[start + end :])
     return Prose(window, doubt)
 
 
@@ -109,15 +109,16 @@ def _without_quotation(text: str, source: Source) -> tuple[str, bool]:
     return (text[:cut].rstrip(), False) if labelled else (text, True)
 
 
-def _leaves_out(text: str, source: Source, *, said: bool) -> bool:
+def _leaves_out(text: str, source: Source, said: str) -> bool:
     """Return whether a part of the original may be left out for brevity: for dots, or for what was `said` behind."""
+    left_out = bool(say.REST.search(plain(said)))
     dots = _LEFT_OUT.search(text) and not _LEFT_OUT.search(source.original)
     if dots and source.words - source.kept(text) >= _SEVERAL:
         return True
     stand_in = _STAND_IN.search(text)
     if stand_in and not _STAND_IN.search(source.original):
-        text, said = text[: stand_in.start()], True
-    return said and _missing(source, text.rstrip(".!? \n"), at_end=True) >= max(_SEVERAL, source.words / 4)
+        text, left_out = text[: stand_in.start()], True
+    return left_out and _missing(source, text.rstrip(".!? \n"), at_end=True) >= max(_SEVERAL, source.words / 4)
 
 
 def _before(text: str, source: Source) -> tuple[int, bool]:
@@ -314,7 +315,7 @@ def _kind(piece: str, source: Source, window: str, *, same_line: bool, leading: 
         return Kind.RULE if _RULE.fullmatch(piece) else Kind.CONTENT
     text = plain(piece)
     written = _PLACEHOLDER.fullmatch(piece) or piece.startswith("```") or (not leading and text.endswith(","))
-    if written or source.is_markup and not re.sub("<[^<>]*>", "", piece).strip():
+    if written or (source.is_markup and not re.sub("<[^<>]*>", "", piece).strip()):
         return Kind.CONTENT
     strict, loose = _score(text, source, window, same_line=same_line, leading=leading)
     if leading and say.ASSENT.match(text) and not say.ASSENT.match(plain(source.original[:_GLANCE])):
@@ -327,7 +328,7 @@ def _kind(piece: str, source: Source, window: str, *, same_line: bool, leading: 
     if leading and _is_thought(piece):
         return Kind.REMARK
     inside = same_line and not leading
-    own_voice = inside and say.SELF.search(text) and say.SELF.search(plain(source.original))
+    own_voice = not _APART.fullmatch(text) and say.SELF.search(text) and say.SELF.search(plain(source.original))
     if inside and not own_voice and strict >= _SEVERAL and _is_on_the_edit(text, source, window):
         return Kind.REMARK
     if not inside and (strict >= _SEVERAL or (strict == 2 and not about and (leading or not _announces(piece)))):
@@ -344,8 +345,6 @@ def _kind(piece: str, source: Source, window: str, *, same_line: bool, leading: 
 
 def _new(pattern: re.Pattern[str], text: str, source: Source) -> bool:
     """Return whether a text has words of a list, outside of quotations, that prompt and original have not."""
-    if pattern is say.SELF and pattern.search(plain(source.original)):
-        return False
     return any(not source.knows(word) for word in pattern.findall(_QUOTED.sub(" ", text)))
 
 
@@ -359,10 +358,11 @@ def _score(text: str, source: Source, window: str, *, same_line: bool, leading: 
         (say.CHANGE, 1),
         (say.SELF, 1),
     ):
-        if _new(pattern, text, source):
+        own_voice = same_line and pattern is say.SELF and pattern.search(plain(source.original))
+        if _new(pattern, text, source) and not own_voice:
             new.add(pattern)
             strict += weight
-        if pattern in new or (pattern.search(_QUOTED.sub(" ", text)) and not (same_line and pattern is say.SELF)):
+        if pattern in new or (pattern.search(_QUOTED.sub(" ", text)) and not own_voice):
             loose += weight
     if not same_line and {say.SELF, say.CHANGE} <= new:  # "I changed the name", where nobody has said "I"
         strict += 1

@@ -69,9 +69,15 @@ LABEL: Final = re.compile(
 )
 """The label of a remark."""
 SMALL: Final = frozenset(
-    "a an and are as at be by for from if in is it not of on or so that the this to we with you your".split()
+    re.findall(
+        r"\w+", "a an and are as at be by for from if in is it not of on or so that the this to we with you your"
+    )
 )
 """Words that nearly any English text has."""
+REST: Final = re.compile(
+    r"\b(?:rest|remain|same|unchanged|continu|omitted|\u00fcbrig|unver\u00e4nder|reste|resto|restant|inchang|\u043e\u0441\u0442\u0430\u043b\u044c)|\u5176\u4f59|\u6b8b\u308a"
+)
+"""What stands for the part of a response that was not written out."""
 POINTER: Final = re.compile(r"\W*(?:this|that|these|those|it|now|here|everything|all|the\s+rest)\b")
 """The beginning of a sentence that may point at the response."""
 OF_TEXT: Final = re.compile(rf"(?:{RESPONSE.pattern}|{CHANGE.pattern}|{TEXT.pattern}|output|result|final|solution)")

@@ -323,7 +323,8 @@ def _without_quotes(text: str, source: Source) -> str:
     for opening, closing in _QUOTES:
         inside = text[len(opening) : len(text) - len(closing)]
         quoted = len(text) >= len(opening + closing) and text.startswith(opening) and text.endswith(closing)
-        if quoted and inside and opening not in inside and closing not in inside:
+        nested = opening == closing == '"' and inside.count(opening) % 2 == 0 and re.match(r'[^"]*\s"', inside)
+        if quoted and inside and ((opening not in inside and closing not in inside) or nested):
             kept = original.startswith(opening) or original.endswith(closing)
             return text if kept or source.kept(inside) < source.kept(text) else inside.strip()
     return text
