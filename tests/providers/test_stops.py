@@ -180,3 +180,25 @@ def test_content_in_parts_is_joined_without_thinking() -> None:
 def test_an_error_in_the_message_is_no_answer() -> None:
     with pytest.raises(ReportedError, match="boom"):
         OPENAI.completion(openai_body("stop", error="boom"))
+
+
+@pytest.mark.parametrize(
+    ("native", "stop"),
+    [
+        ("MAX_TOKENS", StopReason.LENGTH),
+        ("SAFETY", StopReason.REFUSAL),
+        ("completed", StopReason.END),
+        (None, StopReason.END),
+    ],
+)
+def test_the_models_own_word_counts_behind_a_router(native: str | None, stop: StopReason) -> None:
+    body = openai_body("stop")
+    body["choices"][0]["native_finish_reason"] = native
+    assert OPENAI.completion(body).stop_reason is stop
+
+
+def test_a_model_that_broke_off_behind_a_router_has_no_answer() -> None:
+    body = openai_body("stop")
+    body["choices"][0]["native_finish_reason"] = "upstream_error"
+    with pytest.raises(UnknownEndError, match="upstream_error"):
+        OPENAI.completion(body)

@@ -118,7 +118,8 @@ def _leaves_out(text: str, source: Source, said: str) -> bool:
     stand_in = _STAND_IN.search(text)
     if stand_in and not _STAND_IN.search(source.original):
         text, left_out = text[: stand_in.start()], True
-    return left_out and _missing(source, text.rstrip(".!? \n"), at_end=True) >= max(_SEVERAL, source.words / 4)
+    lost = source.words - max(source.kept(text), count_words(text))
+    return left_out and lost >= max(_SEVERAL, source.words / 4)
 
 
 def _before(text: str, source: Source) -> tuple[int, bool]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Literal
 from redpencil.providers.base import Completion, Failure, Message, Result, StopReason, token_usage
 from redpencil.providers.client import BatchFormat, Client, MalformedAnswerError, ReportedError
 from redpencil.providers.redact import message_of, one_line
-from redpencil.providers.stops import error_in, stop_reason, text_of
+from redpencil.providers.stops import error_in, model_stop_reason, stop_reason, text_of
 from redpencil.text import valid_text
 
 LengthParameter = Literal["max_tokens", "max_completion_tokens"]
@@ -80,6 +80,7 @@ class OpenAIClient(Client):
         if message.get("tool_calls") or message.get("function_call"):
             finish = "tool_calls"
         stop = StopReason.REFUSAL if refusal else stop_reason(finish or "stop", "finish_reason")
+        stop = model_stop_reason(stop, choice.get("native_finish_reason"), "native_finish_reason")  # OpenRouter's
         if text is None and stop is not StopReason.END:
             text = refusal or ""
         if not isinstance(text, str):

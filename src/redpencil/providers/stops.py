@@ -71,6 +71,22 @@ def stop_reason(word: str, name: str) -> StopReason:
     raise UnknownEndError(f"the answer has no proper end: {name} is {word!r}", again=bool(_BROKEN.search(plain)))
 
 
+def model_stop_reason(stop: StopReason, word: object, name: str) -> StopReason:
+    """Return why an answer ended, if a router says `stop` and the model's own word for it is another one.
+
+    Raises:
+        UnknownEndError: if that word says that the server could not finish. A word that nobody knows counts for nothing.
+    """
+    if stop is not StopReason.END or not isinstance(word, str):
+        return stop
+    try:
+        return stop_reason(word, name)
+    except UnknownEndError as error:
+        if error.again:
+            raise
+        return stop
+
+
 def error_in(body: object) -> tuple[int | None, object] | None:
     """Return the HTTP status that an error in a body names, if it does, and the error; None without an error.
 
