@@ -26,6 +26,7 @@ from redpencil.cli.options import (
     option,
     settings,
     setup_of,
+    warn_of,
     with_options,
 )
 from redpencil.cli.output import (
@@ -131,6 +132,7 @@ def align(
     if out is not None:
         check_out_file(out, edits, comparisons)
     codec = codec_of(config, tokenizer)
+    warn_of(codec)
     if edits is not None and show:
         _show(list(read_jsonl(edits, Edit)), show, codec, config.align)
     if out is None:

@@ -28,7 +28,7 @@ class Pairing:
         second: the reference's.
         instruction: the prompt without its input, if that is known.
         input: the rest of the prompt; may be empty.
-        meta: of the judgement: names of the two models, and the category of the prompt.
+        meta: of the judgement: names of the two models, and of the prompt its category and turns.
         first_finished: False if the first response was cut off at the length limit.
         second_finished: False if the second one was.
     """
@@ -84,8 +84,12 @@ class ScoreJudge:
         Raises:
             RedpencilError: naming the judge and the prompt, if a score is not a number.
         """
-        firsts = self.score([Response(p.id, p.prompt, p.first, finished=p.first_finished) for p in pairings])
-        seconds = self.score([Response(p.id, p.prompt, p.second, finished=p.second_finished) for p in pairings])
+        firsts = self.score(
+            [Response(p.id, p.prompt, p.first, finished=p.first_finished, meta=p.meta) for p in pairings]
+        )
+        seconds = self.score(
+            [Response(p.id, p.prompt, p.second, finished=p.second_finished, meta=p.meta) for p in pairings]
+        )
         scores = zip(pairings, firsts, seconds, strict=True)
         return [self._prefer(pairing.prompt, first, second) for pairing, first, second in scores]
 
@@ -196,4 +200,5 @@ def _pairing(first: Response, second: Response) -> Pairing:
 
 
 def _category(meta: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: meta[name] for name in CATEGORY_KEYS if meta.get(name) is not None}
+    """Return what a judgement keeps of the prompt: its category, and the turns that it consists of."""
+    return {name: meta[name] for name in (*CATEGORY_KEYS, "messages") if meta.get(name) is not None}

@@ -27,12 +27,15 @@ are the tokens; an end-of-sequence token has the span [length, length].
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
+from redpencil.alignment.encoding import SafeEncoder
 from redpencil.alignment.ends import finished_sides
 from redpencil.alignment.tokens import Tokens, token_masks
 from redpencil.alignment.words import Span, diff_visible
@@ -61,7 +64,7 @@ class Weights:
     kept: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cutter:
     """A tokenizer for prompts and responses. `template` is the text around a prompt, with {prompt} in it."""
 
@@ -69,30 +72,38 @@ class Cutter:
     eos_id: int
     template: str = "{prompt}"
 
+    @cached_property
+    def _encoder(self) -> SafeEncoder:
+        added = self.tokenizer.get_added_tokens_decoder()
+        control = [token.content for index, token in added.items() if token.special or index == self.eos_id]
+        return SafeEncoder(self.tokenizer, control)
+
     def prompt_ids(self, prompt: str) -> list[int]:
         """Return the token ids before the response."""
-        ids: list[int] = self._encoded(self.template.replace("{prompt}", prompt)).ids
-        # Some tokenizers end every text with it, but after a prompt the response follows.
-        return ids[:-1] if len(ids) > 1 and ids[-1] == self.eos_id else ids
+        with _naming_texts():
+            return self._encoder.encode_prompts(self.template, [prompt])[0]
 
     def response(self, text: str, *, finished: bool = True) -> Tokens:
         """Return the tokens of a response; a finished one ends with the end-of-sequence token."""
-        encoded = self._encoded(text, add_special_tokens=False)
+        with _naming_texts():
+            [encoded] = self._encoder.encode([text])
         ids, spans = tuple(encoded.ids), tuple(encoded.offsets)
         if not finished:
             return Tokens(ids, spans, has_eos=False)
         return Tokens((*ids, self.eos_id), (*spans, (len(text), len(text))), has_eos=True)
 
-    def _encoded(self, text: str, *, add_special_tokens: bool = True) -> Any:
-        try:
-            return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
-        except Exception as error:  # the library raises no narrower class
-            message = next(iter(str(error).splitlines()), type(error).__name__)
-            raise RedpencilError(
-                f"the tokenizer cannot split a text ({message})",
-                field="--tokenizer",
-                hint="give one that has a token for any text, or leave it out for weights of words",
-            ) from None
+
+@contextmanager
+def _naming_texts() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the library raises no narrower class
+        message = next(iter(str(error).splitlines()), type(error).__name__)
+        raise RedpencilError(
+            f"the tokenizer cannot split a text ({message})",
+            field="--tokenizer",
+            hint="give one that has a token for any text, or leave it out for weights of words",
+        ) from None
 
 
 def load_cutter(folder: Path, template: str = "{prompt}") -> Cutter:

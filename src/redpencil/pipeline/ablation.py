@@ -314,10 +314,11 @@ def _check_inputs(recipes: Iterable[Recipe]) -> None:
     """Check files of the user, once for all recipes that read the same ones, and ready-made reward models."""
     checked = []
     for recipe in recipes:
-        files = (recipe.files, recipe.prompt_template)
-        if recipe.files is not None and files not in checked:
-            check_files(recipe.files, recipe.prompt_template)
-            checked.append(files)
+        if recipe.files is not None:
+            files = (recipe.files, recipe.prompt_template, recipe.chat_options)
+            if files not in checked:
+                check_files(*files)
+                checked.append(files)
         check_reward_models(recipe)
 
 

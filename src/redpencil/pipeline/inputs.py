@@ -1,21 +1,32 @@
 """Checks of a user's own files before anything is trained on them: a mistake shows at once, not hours later."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from redpencil.config import FILE_KEYS, FilesConfig, Recipe
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.matching import match_rows
-from redpencil.models.checkpoints import LEVELS, has_weights, read_card, reward_level, template_of
-from redpencil.models.codec import load_codec, read_object
+from redpencil.models.checkpoints import (
+    LEVELS,
+    chat_options_of,
+    codec_of_checkpoint,
+    has_weights,
+    read_card,
+    reward_level,
+    template_of,
+)
+from redpencil.models.codec import CHAT, read_object
 from redpencil.records import Comparison, Edit, Example, Prompt, Response, read_jsonl
 
 Named = TypeVar("Named", Prompt, Response)
 
 
-def check_files(files: FilesConfig, prompt_template: str) -> None:
-    """Read every file of a recipe once.
+def check_files(
+    files: FilesConfig, prompt_template: str, chat_options: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Read every file of a recipe once; `chat_options` are those of the recipe.
 
     Raises:
         RedpencilError: naming file, line and field, if one is missing, has a row that does not fit, has too few rows
@@ -30,7 +41,7 @@ def check_files(files: FilesConfig, prompt_template: str) -> None:
                 field=f"files.{key}",
                 hint="correct the path; relative paths of a recipe start at the recipe's folder",
             )
-    _check_models(files, prompt_template)
+    _check_models(files, prompt_template, chat_options)
     if files.sft is not None:
         _count(files.sft, Example)
     held_out_rows(_count(files.comparisons, Comparison), files.test_share, files.comparisons)
@@ -60,7 +71,7 @@ def check_reward_models(recipe: Recipe) -> None:
                 hint="correct the path; relative paths of a recipe start at the recipe's folder",
             )
         card = read_card(model.folder, reward_level(model.folder, recipe.reward_config(name).level))
-        load_codec(model.folder, template_of(model.folder, card.prompt_template))
+        codec_of_checkpoint(model.folder, template_of(model.folder, card.prompt_template))
 
 
 def held_out_rows(rows: int, test_share: float, file: Path) -> int:
@@ -79,7 +90,7 @@ def held_out_rows(rows: int, test_share: float, file: Path) -> int:
     return held_out
 
 
-def _check_models(files: FilesConfig, prompt_template: str) -> None:
+def _check_models(files: FilesConfig, prompt_template: str, chat_options: Mapping[str, Any]) -> None:
     if files.sft is None and not has_weights(files.model):
         raise RedpencilError(
             "the folder holds no weights, so there is no policy to start from",
@@ -95,6 +106,15 @@ def _check_models(files: FilesConfig, prompt_template: str) -> None:
             field="prompt_template",
             hint="set prompt_template in the recipe to that of the model",
         )
+    trained = chat_options_of(files.model) if files.sft is None and template == CHAT else {}
+    for key, value in trained.items():
+        if key in chat_options and chat_options[key] != value:
+            raise RedpencilError(
+                f"the model was trained with {key} {value}, not {chat_options[key]}",
+                file=files.model,
+                field=key,
+                hint=f"set {key} in the recipe to that of the model",
+            )
     kinds = read_object(files.judge / "config.json").get("architectures") or ["unknown"]
     if not str(kinds[0]).endswith(tuple(LEVELS)):
         raise RedpencilError(

@@ -44,7 +44,7 @@ def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listene
         from redpencil.pipeline.inputs import check_files, check_reward_models
 
         if recipe.files is not None:
-            check_files(recipe.files, recipe.prompt_template)
+            check_files(recipe.files, recipe.prompt_template, recipe.chat_options)
         check_reward_models(recipe)
     check_folder(out / RECIPE, WRITTEN_HERE, "the output folder exists and is not a run of redpencil")
     with locked_folder(out):

@@ -277,6 +277,8 @@ def reference(context: Context, stage: Stage) -> None:
     it is the SFT policy itself, or the model that wrote `files.reference_outputs`.
     """
     policy = context.paths.sft_policy
+    for finding in context.codec.findings:
+        stage.warn(f"{context.paths.model}: {finding}")
     world = context.recipe.world
     if world is not None:
         changes = {"learning_rate": world.reference_learning_rate, "max_steps": world.reference_steps}

@@ -59,7 +59,7 @@ def is_respaced(pair: Pair) -> bool:
 
 def _aligned(usable: Sequence[Edit], codec: Codec, config: AlignConfig, skipped: Counter[str]) -> Iterator[Pair]:
     texts = [_spaced(edit, config) for edit in usable]
-    prompts = codec.encode_prompts([edit.prompt for edit in usable])
+    prompts = codec.encode_prompts(usable)
     ends = [finished_sides(edit) for edit in usable]
     originals = codec.encode_responses([edit.original for edit in usable], finished=[end for end, _ in ends])
     edited = codec.encode_responses(texts, finished=[end for _, end in ends])
@@ -113,7 +113,7 @@ def pairs_of_comparisons(
     """
     skipped: Counter[str] = Counter()
     usable = list(_decided(comparisons, skipped))
-    prompts = codec.encode_prompts([row.prompt for row in usable]) if usable else []
+    prompts = codec.encode_prompts(usable)
     chosen, rejected = (
         codec.encode_responses([text for text, _ in sides], finished=[end for _, end in sides])
         for sides in ([_side(row, won=won) for row in usable] for won in (True, False))

@@ -48,7 +48,7 @@ def encode_examples(examples: Iterable[Example], codec: Codec, max_length: int) 
             rows.skipped["empty response"] += len(part) - len(full)
         if not full:
             continue
-        prompts = codec.encode_prompts([example.prompt for example in full])
+        prompts = codec.encode_prompts(full)
         finished = [says_finished(example) for example in full]
         responses = codec.encode_responses([example.response for example in full], finished=finished)
         for prompt, response in zip(prompts, responses, strict=True):
