@@ -75,7 +75,7 @@ def model_stop_reason(stop: StopReason, word: object, name: str) -> StopReason:
     """Return why an answer ended, if a router says `stop` and the model's own word for it is another one.
 
     Raises:
-        UnknownEndError: if that word says that the server could not finish. A word that nobody knows counts for nothing.
+        UnknownEndError: if that word says that the server could not finish. One that nobody knows counts for nothing.
     """
     if stop is not StopReason.END or not isinstance(word, str):
         return stop
