@@ -127,3 +127,14 @@ def test_what_the_original_has_in_its_way_stays(original: str, edited: str) -> N
 def test_a_text_about_a_response_is_a_remark() -> None:
     assert is_remark("The response is already correct and needs no changes.", SOURCE)
     assert not is_remark("Canberra lies inland.", SOURCE)
+
+
+def test_a_remark_behind_a_signature_is_doubted_too() -> None:
+    letter = "Dear Ann,\n\nThank you for your time. I will write again next week.\n\nSincerely,\n[Name]"
+    edit = letter.replace("next week", "soon")
+    assert without_remarks(edit, Source(letter)) == Prose(edit)
+    text = f"{edit}\n\nThat's it! Just one small tweak."
+    assert without_remarks(text, Source(letter)) == Prose(text, doubt=True)
+    for said in ("[END OF RESPONSE]", "[Edited: one word]"):
+        assert without_remarks(f"{edit}\n\n{said}", Source(letter)) == Prose(edit)
+    assert without_remarks(f"[Revised]\n\n{edit}", Source(letter)).text == edit

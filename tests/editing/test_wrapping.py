@@ -134,3 +134,10 @@ def test_long_texts_of_marks_take_no_time(piece: str) -> None:
     began = time.perf_counter()
     without_wrapping(f"{text} b", Source(f"{text} a"))
     assert time.perf_counter() - began < 15
+
+
+def test_quotation_marks_around_a_text_that_quotes() -> None:
+    old, new = 'He said "no" to it, twice.', 'He said "yes" to it, twice.'
+    assert without_wrapping(f'"{new}"', Source(old)) == new
+    titles = '"Lulu" is an opera, as is "Wozzeck"'
+    assert without_wrapping(titles, Source("Lulu is an opera, as is Tosca")) == titles

@@ -182,8 +182,10 @@ def _after(text: str, source: Source) -> tuple[int, bool]:
         if kinds[last - 1] not in beside and not _announces(pieces[first + last - 1]):
             break
         last -= 1
-    rest = text[len(window.rstrip()) : starts[last]]
-    unsure = Kind.UNSURE in kinds[:last] and not _fits(rest, window, source, at_end=True)
+    unsure = Kind.UNSURE in kinds[:last]
+    if unsure:
+        window = text[: starts[kinds.index(Kind.UNSURE)]].rstrip()
+        unsure = not _fits(text[len(window) : starts[last]], window, source, at_end=True)
     return starts[last], unsure or (suspect and last == len(kinds))
 
 
@@ -315,7 +317,9 @@ def _kind(piece: str, source: Source, window: str, *, same_line: bool, leading: 
     if not any(map(str.isalnum, piece)):
         return Kind.RULE if _RULE.fullmatch(piece) else Kind.CONTENT
     text = plain(piece)
-    written = _PLACEHOLDER.fullmatch(piece) or piece.startswith("```") or (not leading and text.endswith(","))
+    named = any(pattern.search(text) for pattern in (say.RESPONSE, say.TEXT, say.CHANGE))
+    placeholder = not leading and not named and _PLACEHOLDER.fullmatch(piece)
+    written = placeholder or piece.startswith("```") or (not leading and text.endswith(","))
     if written or (source.is_markup and not re.sub("<[^<>]*>", "", piece).strip()):
         return Kind.CONTENT
     strict, loose = _score(text, source, window, same_line=same_line, leading=leading)
@@ -332,7 +336,10 @@ def _kind(piece: str, source: Source, window: str, *, same_line: bool, leading: 
     own_voice = not _APART.fullmatch(text) and say.SELF.search(text) and say.SELF.search(plain(source.original))
     if inside and not own_voice and strict >= _SEVERAL and _is_on_the_edit(text, source, window):
         return Kind.REMARK
-    if not inside and (strict >= _SEVERAL or (strict == 2 and not about and (leading or not _announces(piece)))):
+    if not inside and (
+        strict >= _SEVERAL
+        or (strict == 2 and not about and (leading or not _announces(piece) or say.LABEL.match(text)))
+    ):
         return Kind.REMARK
     if loose > 1 or strict > 1:
         return Kind.UNSURE
