@@ -9,7 +9,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt torch==2.
 REQUIREMENTS := pyproject.toml constraints.txt src/redpencil/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart study literal summaries variants methods spans bench-align bench-editing bench-annotate screenshots test check clean
+.PHONY: help quickstart study literal summaries variants methods spans bench-align bench-editing bench-annotate screenshots test faults check clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
@@ -65,6 +65,9 @@ screenshots: $(VENV)/.installed-test ## draw the pictures of docs/collecting.md 
 
 test: $(VENV)/.installed-test ## run all tests, the slow ones too, and print the coverage of src
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov=redpencil --cov-report=term
+
+faults: $(VENV)/.installed-test ## damage finished runs in many places, diverge, kill, fill the disk: nothing goes on as if it were well
+	OMP_NUM_THREADS=1 FAULT_ROUNDS=20 $(BIN)/python -m pytest tests/faults
 
 check: $(VENV)/.installed-dev ## formatting, lint, strict types, floors
 	$(BIN)/ruff format --check src tests benchmarks

@@ -1,6 +1,6 @@
 """The one error that a user's mistake raises: what is wrong, where, and a hint."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,12 +42,31 @@ class RedpencilError(Exception):
         return text if self.hint is None else f"{text}\n  hint: {self.hint}"
 
 
+class DivergedError(RedpencilError):
+    """Training broke down: a loss, a gradient, a weight or a probability is not a finite number.
+
+    `rows` are the indices of the rows of the batch that broke it; none if all did.
+    """
+
+    rows: Sequence[int] = ()
+
+
+@contextmanager
+def naming_key(key: str) -> Iterator[None]:
+    """Name the key of a recipe in an error about what it leads to."""
+    try:
+        yield
+    except RedpencilError as error:
+        error.field = error.field or key
+        raise
+
+
 @contextmanager
 def naming(file: Path, line: int | None = None) -> Iterator[None]:
     """Name `file` and `line` in an error about its content that does not say where it was found."""
     try:
         yield
     except RedpencilError as error:
-        if error.file is not None:
-            raise
-        raise RedpencilError(error.problem, file=file, line=line, field=error.field, hint=error.hint) from None
+        if error.file is None:
+            error.file, error.line = str(file), line
+        raise

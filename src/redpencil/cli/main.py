@@ -31,7 +31,7 @@ from redpencil.errors import RedpencilError
 
 NOT_OUR_FAULT: Final = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
-    errno.EFBIG,
+    errno.EFBIG, errno.EIO,
 )  # fmt: skip
 QUIET: Final = {
     "TRANSFORMERS_VERBOSITY": "error",
