@@ -263,13 +263,13 @@ def to_row(record: Record) -> dict[str, Any]:
     return row
 
 
-def write_jsonl(path: str | Path, records: Iterable[Record]) -> int:
-    """Write records, one a line; the file appears only when all are written. Returns their number.
+def write_jsonl(path: str | Path, records: Iterable[Record], *, rights: int = 0o666) -> int:
+    """Write records, one a line; the file, with `rights`, appears only when all are written. Returns their number.
 
     Raises:
         RedpencilError: if the folder cannot be written to, or a text holds half of a surrogate pair.
     """
-    with whole_file(Path(path)) as out:
+    with whole_file(Path(path), rights=rights) as out:
         return write_records(out, records, Path(path))
 
 

@@ -125,6 +125,7 @@ def test_what_is_said_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         serve(tmp_path / "edits.db", host=host, port=0, base_url=base_url, say=said.append)
     assert ["warning" in line for line in said] == [False] * 6 + [True] + [False] * 3
     assert "--base-url" in said[6]
+    assert "within 60 minutes" in said[2]
     assert said[7].startswith("https://edits.example.org/join/")
     engine = open_database(tmp_path / "edits.db")
     with reading(engine) as connection:

@@ -1,6 +1,6 @@
 """Checks of a user's own files before anything is trained on them: a mistake shows at once, not hours later."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +11,21 @@ from redpencil.models.codec import load_codec, read_object
 from redpencil.records import Comparison, Edit, Example, Prompt, Response, read_jsonl
 
 Named = TypeVar("Named", Prompt, Response)
+
+
+def check_inputs(recipes: Iterable[Recipe]) -> None:
+    """Check files of the user, once for all recipes that read the same ones, and ready-made reward models.
+
+    Raises:
+        RedpencilError: as `check_files` and `check_reward_models`.
+    """
+    checked = []
+    for recipe in recipes:
+        files = (recipe.files, recipe.prompt_template)
+        if recipe.files is not None and files not in checked:
+            check_files(recipe.files, recipe.prompt_template)
+            checked.append(files)
+        check_reward_models(recipe)
 
 
 def check_files(files: FilesConfig, prompt_template: str) -> None:

@@ -7,6 +7,7 @@ Both name a request by a `custom_id`, which is its key here, and both limit the 
 
 import contextlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from redpencil.errors import RedpencilError
+from redpencil.files import PRIVATE
 from redpencil.providers.base import Request, Result
 from redpencil.providers.client import BatchFormat, Client
 
@@ -109,7 +111,8 @@ class _Part:
 
     def __init__(self, path: Path, files: BatchFormat) -> None:
         self.path, self.files, self.count, self.size = path, files, 0, len(files.before)
-        self.out = path.open("wb")
+        path.unlink(missing_ok=True)
+        self.out = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "wb")
         self.out.write(files.before)
 
     def takes(self, line: bytes) -> bool:
