@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from redpencil.errors import RedpencilError, naming
 from redpencil.files import whole_file
-from redpencil.text import check_text, json_line
+from redpencil.text import check_text, json_line, parse_json
 
 Meta = Mapping[str, Any]
 
@@ -233,7 +233,7 @@ class JsonlFile(Generic[R]):
 
 def _parse_line(raw: bytes, path: Path, line: int) -> object:
     try:
-        row: object = json.loads(raw.decode("utf-8"))
+        row: object = parse_json(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise RedpencilError(
             f"not valid UTF-8 at byte {error.start} of the line", file=path, line=line, hint="convert the file to UTF-8"
@@ -247,7 +247,7 @@ def _parse_line(raw: bytes, path: Path, line: int) -> object:
         ) from None
     except (ValueError, RecursionError) as error:
         raise RedpencilError(
-            f"JSON that cannot be read ({error})", file=path, line=line, hint="shorten the number or the nesting"
+            f"JSON that cannot be read ({error})", file=path, line=line, hint="correct the line"
         ) from None
     if isinstance(row, dict) and _MAYBE_SURROGATE.search(raw):
         with naming(path, line):

@@ -8,7 +8,6 @@ a stage whose folder has the same fingerprint is not run again.
 
 import hashlib
 import json
-import math
 import os
 import platform
 import re
@@ -28,7 +27,7 @@ from typing import Any
 import redpencil
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
-from redpencil.text import escape_half_pairs
+from redpencil.text import escape_half_pairs, finite, parse_json
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, note) while a stage works."""
@@ -119,7 +118,7 @@ def read_json(path: Path) -> Any:
         RedpencilError: if it is missing or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RedpencilError(f"cannot read it ({error.strerror})", file=path, hint="check the path") from None
     except (ValueError, RecursionError) as error:
@@ -165,15 +164,6 @@ def write_json(path: Path, content: Any) -> None:
     # Half of a surrogate pair is written as its escape rather than the whole file lost.
     with whole_file(path) as out:
         out.write(escape_half_pairs(text).encode("utf-8"))
-
-
-def finite(content: Any) -> Any:
-    """JSON-ready content with null in place of every number that is not finite."""
-    if isinstance(content, Mapping):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_metrics(folder: Path, *, torn: bool = False) -> list[dict[str, float]]:
@@ -291,6 +281,8 @@ def _keep_input(path: Path, folder: Path) -> None:
 
 
 def _partial_of(folder: Path) -> Path:
+    if not folder.name:
+        raise RedpencilError("a stage needs a folder of its own", file=folder, hint="choose another --out")
     return folder.with_name(folder.name + ".partial")
 
 

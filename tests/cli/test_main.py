@@ -3,9 +3,11 @@
 import errno
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ import typer
 from typer.testing import CliRunner
 
 import redpencil as package
+from redpencil.cli import main
 from redpencil.cli.main import COMMANDS, QUIET, Group, app, load_command
 from redpencil.errors import RedpencilError
 from redpencil.files import partial_of
@@ -109,7 +112,62 @@ def test_a_users_mistake_is_one_message_on_stderr() -> None:
 def test_a_full_disk_is_not_a_bug_of_ours() -> None:
     result = failing(OSError(errno.ENOSPC, "No space left on device", "/data/model"))
     assert result.exit_code == 1
-    assert result.stderr == "error: /data/model: No space left on device\n  hint: choose another place\n"
+    assert result.stderr.startswith("error: /data/model: No space left on device\n  hint: make room on the disk")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [2_000, 50_000, 200_000])
+def test_a_disk_that_fills_up_during_a_run_is_told_without_a_traceback(
+    tmp_path: Path, tiny: Path, real_command: Callable[..., list[str]], most: int
+) -> None:
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    command = real_command("run", tiny, "--out", tmp_path / "run", "--jobs", "1", "--set", "compute.save_every=1")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "hint: make room on the disk" in done.stderr
+
+
+def test_an_error_that_a_library_makes_of_a_signal_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "_interrupted", threading.Event())
+    with pytest.raises(KeyboardInterrupt):
+        main._interrupt()
+    result = failing(ImportError("cannot load module more than once per process"))
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_is_being_loaded_ends_it_with_a_word(tiny: Path, tmp_path: Path, signal_: int) -> None:
+    script = "import redpencil.cli.start as start; print('here', flush=True); start.main()"
+    command = [sys.executable, "-c", script, "run", tiny, "--out", tmp_path / "run", "--jobs", "1"]
+    for wait in (0.0, 0.2, 0.5, 0.8, 1.1, 1.4, 1.8, 2.3, 3.0):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+            assert run.stdout is not None
+            assert run.stdout.readline() == "here\n"
+            time.sleep(wait)
+            run.send_signal(signal_)
+            _, said = run.communicate(timeout=60)
+        assert "Traceback" not in said
+        if run.returncode != -signal_:  # the first one may come before `main` has begun
+            assert (run.returncode, "interrupted" in said) == (130, True)
+        else:
+            assert wait == 0.0
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "1e38", "-inf"])
+def test_a_number_that_is_none_is_wrong_usage(redpencil: Callable[..., Any], number: str) -> None:
+    outcome = redpencil("respond", "m", "--prompts", "p", "--out", "o", "--temperature", number)
+    assert outcome.code == 2
+    assert "Traceback" not in outcome.err
+
+
+def test_an_argument_that_is_not_utf_8_is_wrong_usage(redpencil: Callable[..., Any]) -> None:
+    outcome = redpencil("annotate", "edits.db", "--invite", "a\udcff:editor", "--no-serve")
+    assert (outcome.code, "is not UTF-8" in outcome.err) == (2, True)
 
 
 def test_a_full_gpu_names_what_to_lower() -> None:

@@ -32,7 +32,8 @@ from redpencil.files import partial_of
 from redpencil.records import R, count_lines, read_jsonl
 from redpencil.report.markup import visible
 from redpencil.report.terminal import redline, redline_plain
-from redpencil.runs import Progress, finite
+from redpencil.runs import Progress
+from redpencil.text import finite
 
 INTERRUPTED: Final = 130
 """Exit code of a command that was interrupted, as shells have it for Ctrl-C."""

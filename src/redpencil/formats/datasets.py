@@ -8,11 +8,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-import yaml
-
 from redpencil.errors import RedpencilError
 from redpencil.formats import text_files
 from redpencil.formats.text_files import Place, Rows, Source, SourceRow
+from redpencil.sections import load_yaml
 
 HUB: Final = "hf://"
 """The prefix of a data set of the Hub; nothing else ever uses the network."""
@@ -180,7 +179,7 @@ def _refuse_addresses(folder: Path) -> None:
 
 
 def _yaml(path: Path) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return load_yaml(path.read_text(encoding="utf-8"))
 
 
 def _saved(path: Path, split: str | None) -> Source:

@@ -18,6 +18,7 @@ from redpencil.errors import RedpencilError
 from redpencil.files import PRIVATE
 from redpencil.providers.base import Request, Result
 from redpencil.providers.client import BatchFormat, Client
+from redpencil.text import parse_json
 
 _KEY_LENGTH: Final = 64
 
@@ -146,9 +147,9 @@ def read_batch_results(path: Path, client: Client) -> Iterator[tuple[str, Result
             if not line:
                 continue
             try:
-                row = json.loads(line)
+                row = parse_json(line)
             except (ValueError, RecursionError):
-                raise _broken(path, number, "not valid JSON, or not UTF-8") from None
+                raise _broken(path, number, "not valid JSON, not UTF-8, or an object with a key twice") from None
             key = row.get("custom_id") if isinstance(row, dict) else None
             if not isinstance(key, str) or not _is_key(key):
                 raise _broken(path, number, "not the key of a request that redpencil wrote", "custom_id")

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -58,6 +58,7 @@ def create_app(engine: Engine, *, base_url: str | None = None) -> FastAPI:
         RedpencilError: _users_mistake,
         DBAPIError: _database_problem,
         PoolTimeout: _busy,
+        ClientDisconnect: _cut_off,
         Exception: _bug,
     }
     for kind, handler in handlers.items():
@@ -153,12 +154,22 @@ def _busy(request: Request, error: Exception) -> Response:
     return _problem(request, 503, "The database is busy.", hint="Try again in a moment.", headers={"Retry-After": "2"})
 
 
+def _cut_off(request: Request, error: Exception) -> Response:
+    """Note in one line that a request ended before its body was whole: nothing was done, and nobody reads an answer."""
+    del error
+    log.warning("a request was cut off: %s %s", request.method, _route_of(request))
+    return Response(status_code=400)
+
+
+def _route_of(request: Request) -> str:
+    """The path of the route, without ids and tokens."""
+    return request.scope["route"].path if "route" in request.scope else ""
+
+
 def _bug(request: Request, error: Exception) -> Response:
     """Answer with a number under which the server's log has the traceback, and with nothing else about the bug."""
     number = hashlib.sha256(repr(error).encode("utf-8", "replace")).hexdigest()[:8]
-    log.error(
-        "error %s in %s %s", number, request.method, request.scope["route"].path if "route" in request.scope else ""
-    )
+    log.error("error %s in %s %s", number, request.method, _route_of(request))
     response = _problem(
         request,
         500,
