@@ -301,7 +301,7 @@ def test_a_request_that_is_cut_off_in_its_body_is_one_line_of_the_log(tmp_path: 
                 head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\nX-CSRF-Token: {csrf}\r\n"
                 head += "Content-Type: multipart/form-data; boundary=x\r\n"
                 with socket.create_connection(address) as sent:
-                    sent.sendall(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
+                    sent.sendall(f"{head}Content-Length: 1000\r\n\r\n--".encode())
                     time.sleep(0.3)
             deadline = time.monotonic() + 20
             while log.read_text().count("\n") < 4 and time.monotonic() < deadline:
@@ -313,7 +313,7 @@ def test_a_request_that_is_cut_off_in_its_body_is_one_line_of_the_log(tmp_path: 
         server.stdout.close()
     lines = log.read_text().splitlines()
     assert len(lines) == 4, lines
-    assert all("a request was cut off: " in line for line in lines)
+    assert all("a request was cut off: " in line for line in lines), lines
 
 
 def test_a_port_that_is_taken_says_so(tmp_path: Path) -> None:

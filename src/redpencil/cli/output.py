@@ -45,7 +45,7 @@ _BESIDE_THE_BAR: Final = 90
 """Columns that a line of progress needs without its bar, roughly."""
 _WORD: Final = 7
 """Letters of a word in a table's header that are kept on one line."""
-_UPPER: Final = re.compile("[\x7f-\x9f]")
+_UPPER: Final = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)

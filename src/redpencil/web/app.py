@@ -26,7 +26,7 @@ from redpencil.web.errors import BusyError, Forbidden, NotFound, OutdatedError, 
 from redpencil.web.routes import pages, team, transfers, work
 from redpencil.web.routes.models import NOT_FOUND
 from redpencil.web.routes.pages import message_page, signed_out_redirect
-from redpencil.web.security import HEADERS, SecurityHeaders
+from redpencil.web.security import Allowance, SecurityHeaders, headers_for
 
 STATIC = Path(__file__).parent / "static"
 log = logging.getLogger("redpencil.web")
@@ -49,7 +49,7 @@ def create_app(engine: Engine, *, base_url: str | None = None) -> FastAPI:
         openapi_url=None,  # served by `_openapi`, to people who are signed in
         docs_url=None,  # FastAPI's own pages load scripts from a CDN
         redoc_url=None,
-        middleware=[Middleware(SecurityHeaders)],
+        middleware=[Middleware(SecurityHeaders, base_url=base_url)],
     )
     handlers: dict[type[Exception], Callable[[Request, Exception], Response]] = {
         HTTPException: _http_problem,
@@ -68,6 +68,7 @@ def create_app(engine: Engine, *, base_url: str | None = None) -> FastAPI:
     app.add_api_route("/api/openapi.json", _openapi, include_in_schema=False)
     app.add_api_route("/healthz", _healthz, methods=["GET", "HEAD"], include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
+    app.state.allowance = Allowance()
     app.state.site = auth.Site(engine, auth.server_secret(engine), base_url, address)
     return app
 
@@ -86,7 +87,7 @@ def openapi_document(app: FastAPI, *, cookie: str) -> dict[str, Any]:
 
 
 def _openapi(request: Request, _: auth.SignedIn) -> Response:
-    return JSONResponse(openapi_document(request.app, cookie=auth.cookie_name(auth.site_of(request).secret)))
+    return JSONResponse(openapi_document(request.app, cookie=auth.cookie_of(request)))
 
 
 def _healthz(request: Request) -> Response:
@@ -176,7 +177,7 @@ def _bug(request: Request, error: Exception) -> Response:
         f"Something went wrong on the server (error {number}).",
         hint="Your text is still in this page. Try again, and tell an admin if it stays.",
     )
-    response.headers.update(HEADERS)
+    response.headers.update(headers_for(request.scope, auth.site_of(request).base_url))
     return response
 
 

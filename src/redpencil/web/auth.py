@@ -400,9 +400,13 @@ def server_secret(engine: Engine) -> str:
         return str(read_value(connection, SECRET_KEY))
 
 
-def cookie_name(secret: str) -> str:
-    """The name of a project's cookie. Cookies ignore ports, so two projects on one machine need different names."""
-    return f"redpencil_{hashlib.sha256(secret.encode()).hexdigest()[:8]}"
+def cookie_name(secret: str, *, https: bool = False) -> str:
+    """The name of a project's cookie. Cookies ignore ports, so two projects on one machine need different names.
+
+    Behind TLS the name begins with `__Host-`: a browser takes such a cookie only from this very host, by https, so that
+    neither a neighbour below the same domain nor somebody on the way can plant one.
+    """
+    return f"{'__Host-' if https else ''}redpencil_{hashlib.sha256(secret.encode()).hexdigest()[:8]}"
 
 
 def new_session(person: Person, now: float) -> Session:
@@ -580,10 +584,16 @@ def site_of(request: Request) -> Site:
     return site
 
 
+def cookie_of(request: Request) -> str:
+    """The name of the cookie that holds the session, for the way in which a request came."""
+    site = site_of(request)
+    return cookie_name(site.secret, https=is_https(request, site.base_url))
+
+
 def find_visitor(request: Request) -> Visitor | None:
     """The person who is signed in; None if there is none."""
     site = site_of(request)
-    cookie = request.cookies.get(cookie_name(site.secret))
+    cookie = request.cookies.get(cookie_of(request))
     session = None if cookie is None else read_session(site.secret, cookie, time.time())
     if session is None:
         return None
@@ -658,7 +668,7 @@ def set_session(request: Request, response: Response, session: Session) -> None:
     """Sign a person in with this answer."""
     site = site_of(request)
     response.set_cookie(
-        cookie_name(site.secret),
+        cookie_of(request),
         sign_session(site.secret, session),
         max_age=SESSION_S,
         httponly=True,
@@ -672,4 +682,5 @@ def end_session(request: Request, response: Response) -> None:
     visitor = find_visitor(request)
     if visitor is not None:
         end_sessions(site_of(request).engine, visitor.person.id)
-    response.delete_cookie(cookie_name(site_of(request).secret), httponly=True, samesite="lax")
+    secure = is_https(request, site_of(request).base_url)  # without it browsers ignore a cookie named `__Host-`
+    response.delete_cookie(cookie_of(request), httponly=True, samesite="lax", secure=secure)

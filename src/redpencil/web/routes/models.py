@@ -313,6 +313,7 @@ _MEANINGS: Final = {
     409: "Another person or tab was faster; nothing was overwritten",
     413: "Too large",
     422: "The content cannot be accepted",
+    429: "This person asks for too much at once; try again later",
     503: "Busy; try again",
 }
 Responses = dict[int | str, dict[str, Any]]
