@@ -50,8 +50,15 @@ def openai_body(text: str, stop: str, model: str, used: tuple[int, int]) -> dict
 
 
 def malformed_body(kind: str, anthropic: bool) -> bytes:
-    """A body that holds no answer, in one of the ways of MALFORMED."""
+    """A body that holds no answer, in one of the ways of MALFORMED; or `error-429`, an error of such a status, also
+    beside an answer, or `ends-abort`, an answer that ends for this reason.
+    """
     good = anthropic_body("text", "end", "m", (1, 1)) if anthropic else openai_body("text", "end", "m", (1, 1))
+    if kind.startswith("ends-"):
+        place, word = (good, "stop_reason") if anthropic else (good["choices"][0], "finish_reason")
+        place[word] = kind.removeprefix("ends-")
+    if kind.startswith("error-") and kind not in MALFORMED:
+        good["error"] = {"code": int(kind.removeprefix("error-")), "message": "Provider returned error"}
     if kind in ("no-content", "null-content", "wrong-type"):
         place = good if anthropic else good["choices"][0]["message"]
         place["content"] = None if kind == "null-content" else 7

@@ -19,6 +19,7 @@ A prompt can order a fault for itself, with one of these anywhere in its text:
     {stub:quota}           says that the money is used up, with a status beside it
     {stub:echo}            says the API key that came, with a status beside it
     {stub:malformed=KIND}  a broken body with status 200, the first time only; see stub_llm_bodies.py
+                           {stub:malformed=error-429} an error in it, {stub:malformed=ends-abort} an odd end
     {stub:broken=KIND}     the same, every time; also `echo`: the API key that came
     {stub:trickle=0.1}     an answer of which a byte comes every 0.1 s
     {stub:endless}         a body that does not end

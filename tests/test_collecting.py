@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from redpencil.cli.main import app
 from redpencil.formats.registry import FORMATS
-from redpencil.records import Comparison, Edit, EditOutcome, Pair, Response, read_jsonl
+from redpencil.records import Comparison, Edit, EditOutcome, Pair, Prompt, Response, read_jsonl
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "collecting.md").read_text(encoding="utf-8")
@@ -125,6 +125,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     (folder / "mixed.jsonl").write_text(rows(pairs[0], {"prompt": "no answers"}, {"prompt": 7}, pairs[1]))
     (folder / "feedback.json").write_text(json.dumps([feedback(1, ANSWERS[2][2], CORRECTED, "Schiller")]))
     (folder / "answers.csv").write_text("question,answer\nWho wrote Faust?,Goethe did.\n")
+    for name, content in re.findall(r"^```jsonl (\w+\.jsonl)\n(.*?)^```$", PAGE, re.M | re.S):
+        (folder / name).write_text(content)
     (polite,) = re.findall(r"^```text polite\n(.*?)^```$", PAGE, re.M | re.S)
     (folder / "polite.txt").write_text(polite)
     (prices,) = re.findall(r"^```yaml prices\n(.*?)^```$", PAGE, re.M | re.S)
@@ -167,6 +169,13 @@ def test_they_do_what_the_page_says(outcomes: dict[str, Any], desk: Desk) -> Non
     (answer,) = read_jsonl(desk.folder / "answers.jsonl", Response)
     assert (answer.prompt, answer.response) == ("Who wrote Faust?", "Goethe did.")
     assert len(list(read_jsonl(desk.folder / "comparisons.jsonl", Comparison))) == 3
+    votes = list(read_jsonl(desk.folder / "votes_read.jsonl", Comparison))
+    assert [str(row.preference) for row in votes] == ["first", "second"]
+    assert "labels read as: 0 = first, 1 = second" in said("votes_read.jsonl")
+    (chat,) = read_jsonl(desk.folder / "chats_read.jsonl", Prompt)
+    assert [message["role"] for message in chat.meta["messages"]] == ["system", "user"]
+    (battle,) = read_jsonl(desk.folder / "arena_read.jsonl", Comparison)
+    assert (battle.first, str(battle.preference)) == ("Hello", "first")
     assert len(list(read_jsonl(desk.folder / "good.jsonl", Response))) == 2
     assert len((desk.folder / "good.jsonl.skipped.jsonl").read_text().splitlines()) == 2
 

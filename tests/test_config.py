@@ -1,5 +1,6 @@
 """Recipes: each mistake is named by file and key, and overrides do what they say."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -334,3 +335,27 @@ def test_every_option_has_its_help() -> None:
 def test_the_name_of_a_run_names_a_folder(recipe: Path, name: str) -> None:
     with pytest.raises(RedpencilError, match="cannot name a folder"):
         load_recipe(recipe, [f"name='{name}'"])
+
+
+@pytest.mark.parametrize("name", ["messages", "tokenize", "add_generation_prompt", "strftime_now", "chat_template"])
+def test_what_redpencil_gives_a_chat_template_itself_is_no_variable(recipe: Path, name: str) -> None:
+    with pytest.raises(RedpencilError, match=f"{name} cannot be given") as raised:
+        load_recipe(recipe, [f"chat_template_kwargs.{name}=1"])
+    assert raised.value.field == "chat_template_kwargs"
+
+
+def test_a_chat_template_has_variables_and_a_date(recipe: Path) -> None:
+    assert load_recipe(recipe).chat_options == {
+        "chat_template_kwargs": {},
+        "chat_template_date": date(2024, 7, 26),
+    }
+    changes = ["chat_template_kwargs={enable_thinking: false, tools: [{name: add}]}", "chat_template_date=2025-01-31"]
+    assert load_recipe(recipe, changes).chat_options == {
+        "chat_template_kwargs": {"enable_thinking": False, "tools": [{"name": "add"}]},
+        "chat_template_date": date(2025, 1, 31),
+    }
+    with pytest.raises(RedpencilError, match=r"not one of JSON .* quote it"):  # YAML reads a date
+        load_recipe(recipe, ["chat_template_kwargs.date_string=2025-01-31"])
+    with pytest.raises(RedpencilError) as raised:
+        load_recipe(recipe, ["chat_template_date=today"])
+    assert raised.value.field == "chat_template_date"

@@ -34,6 +34,7 @@ from redpencil.records import (
     merge_meta,
     parse_record,
     read_jsonl,
+    says_finished,
     split_usable,
     to_row,
     write_jsonl,
@@ -251,7 +252,7 @@ def test_a_place_that_cannot_be_written_to_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RedpencilError, match="cannot write it"):
         write_jsonl(tmp_path / "file" / "rows.jsonl", [Prompt("1", "a")])
-    with pytest.raises(RedpencilError, match="a folder stands where the file should go"):
+    with pytest.raises(RedpencilError, match="there is a folder of this name"):
         write_jsonl(tmp_path, [Prompt("1", "a")])
 
 
@@ -351,3 +352,29 @@ def test_skipped_edits_are_counted_and_the_others_come_in_order() -> None:
         }
     )
     assert len(usable) + skipped.total() == len(edits)
+
+
+@pytest.mark.parametrize(
+    ("value", "finished"),
+    [
+        (True, True),
+        (None, True),
+        (False, False),
+        ("false", False),
+        (" False", False),
+        (0, False),
+        ("TRUE", True),
+        (1, True),
+    ],
+)
+def test_a_text_is_finished_unless_its_meta_says_otherwise(value: object, finished: bool) -> None:
+    assert says_finished(Example("1", "p", "r", {"finished": value})) is finished
+    assert says_finished(Example("1", "p", "r", {"torn": value}), "torn") is finished
+    assert says_finished(Example("1", "p", "r"))
+
+
+@pytest.mark.parametrize("value", ["length", "", 2, 0.5, [], {"reason": "stop"}])
+def test_what_does_not_say_whether_a_text_is_finished_is_refused(value: object) -> None:
+    with pytest.raises(RedpencilError, match="'row-7' does not say whether") as raised:
+        says_finished(Example("row-7", "p", "r", {"finished": value}))
+    assert raised.value.field == "meta.finished"

@@ -4,9 +4,11 @@
 can train or choose a policy; see `Method` for how to add one.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -20,6 +22,16 @@ KLEstimator = Literal["k1", "k2", "k3"]
 DPOLoss = Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm"]
 PairKind = Literal["edits", "comparisons"]
 Schedule = Literal["constant", "linear", "cosine"]
+CHAT_DATE: Final = date(2024, 7, 26)
+"""The day that chat templates take for today: the one that those of Llama 3 fall back on."""
+CHAT_OWN: Final = frozenset(
+    (
+        *("messages", "conversation", "chat_template", "add_generation_prompt", "continue_final_message"),
+        *("strftime_now", "tokenize", "tokenizer_kwargs", "padding", "truncation", "max_length"),
+        *("return_tensors", "return_dict", "return_assistant_tokens_mask", "sanitize_control_tokens"),
+    )
+)
+"""What a chat template is rendered with that is no variable of a user's."""
 
 
 class ComputeConfig(Section):
@@ -129,6 +141,11 @@ class AlignConfig(Section):
         False,
         description="Let the end-of-sequence token count as changed: the original's if text was appended, the edit's "
         "if the end was cut.",
+    )
+    restore_spacing: bool = Field(
+        True,
+        description="Give the words that an edit kept the white space and line ends of the original. Turn it off for "
+        "code and tables in which white space has a meaning.",
     )
     max_length: int = Field(512, gt=1, description="Prompt and response together, in tokens; longer rows are skipped.")
 
@@ -621,6 +638,15 @@ class Recipe(Section):
     prompt_template: str = Field(
         "{prompt}", description="Text around a prompt; `chat` uses the tokenizer's chat template."
     )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Variables that the chat template gets, such as {enable_thinking: false}, a system prompt of its "
+        "own, or tools; one that it does not know is ignored.",
+    )
+    chat_template_date: date = Field(
+        CHAT_DATE,
+        description="Today, for chat templates that write the date; a clock would change the tokens each day.",
+    )
     world: WorldConfig | None = Field(None, description="The self-contained world; either this or `files`.")
     files: FilesConfig | None = Field(None, description="Your own data; either this or `world`.")
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
@@ -641,6 +667,23 @@ class Recipe(Section):
         description="The policies that a run trains or chooses, by name; each is a row of Table 1.",
     )
     alarms: AlarmsConfig = Field(default_factory=AlarmsConfig)
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _not_set_here(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        for name in kwargs:
+            if name in CHAT_OWN:
+                raise ValueError(f"{name} cannot be given: redpencil sets it itself")
+        try:
+            json.dumps(kwargs, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"a value is not one of JSON ({error}); quote it") from None
+        return kwargs
+
+    @property
+    def chat_options(self) -> dict[str, Any]:
+        """How the chat template is filled, as options of `load_codec`."""
+        return {"chat_template_kwargs": self.chat_template_kwargs, "chat_template_date": self.chat_template_date}
 
     @model_validator(mode="before")
     @classmethod

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Generic, TypeVar
 
@@ -17,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from redpencil.errors import RedpencilError, naming
 from redpencil.files import whole_file
+from redpencil.signatures import HEAD, refuse_all_but_utf8
 from redpencil.text import check_text, json_line, parse_json
 
 Meta = Mapping[str, Any]
@@ -39,6 +41,7 @@ class EditOutcome(enum.StrEnum):
     EMPTY = "empty"
     TRUNCATED = "truncated"
     REFUSED = "refused"
+    UNCERTAIN = "uncertain"
     FAILED = "failed"
 
 
@@ -179,18 +182,19 @@ def read_jsonl(path: str | Path, kind: type[R]) -> Iterator[R]:
     """Stream the records of a JSONL file; blank lines and a byte order mark are skipped.
 
     Raises:
-        RedpencilError: if the file is missing, is not UTF-8, has no record, has a line that is too long, or a row that
-            is not a `kind`.
+        RedpencilError: if the file is missing, compressed or not UTF-8, has no record, has a line that is too long, or
+            a row that is not a `kind`.
     """
     path = Path(path)
     if not path.exists():
         raise RedpencilError("no such file", file=path, hint="check the path, or run the stage that writes it")
     try:
-        lines = path.open("rb")
+        lines: BufferedReader = path.open("rb")
     except OSError as error:
         raise RedpencilError(f"cannot read it ({error.strerror})", file=path, hint="give a readable file") from None
     count = 0
     with lines:
+        refuse_all_but_utf8(lines.peek(HEAD)[:HEAD], path)
         for number, line in numbered_lines(lines, path):
             if text := line.rstrip():
                 count += 1
@@ -236,14 +240,17 @@ def _parse_line(raw: bytes, path: Path, line: int) -> object:
         row: object = parse_json(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise RedpencilError(
-            f"not valid UTF-8 at byte {error.start} of the line", file=path, line=line, hint="convert the file to UTF-8"
+            f"not valid UTF-8 at byte {error.start} of the line",
+            file=path,
+            line=line,
+            hint="convert the file to UTF-8, such as with `iconv -f CP1252 -t UTF-8` if it comes from Windows",
         ) from None
     except json.JSONDecodeError as error:
         raise RedpencilError(
             f"not valid JSON ({error.msg} at column {error.colno})",
             file=path,
             line=line,
-            hint="write one JSON object a line",
+            hint="write one JSON object a line; `redpencil import` reads tables and data of other tools",
         ) from None
     except (ValueError, RecursionError) as error:
         raise RedpencilError(
@@ -286,6 +293,28 @@ def write_records(out: BinaryIO, records: Iterable[Record], path: Path) -> int:
             line = json_line(to_row(record))
         out.write(line)
     return count
+
+
+_TRUTH: Final[Mapping[str, bool]] = {"true": True, "false": False, "1": True, "0": False}
+
+
+def says_finished(record: Record, name: str = "finished") -> bool:
+    """Return whether a text of a record is complete: it is unless the record's `meta` says false under `name`.
+
+    Raises:
+        RedpencilError: naming the record and the field, if `meta` has something else there than true or false.
+    """
+    value = record.meta.get(name)
+    if value is None or isinstance(value, bool):
+        return value is not False
+    known = _TRUTH.get(str(value).strip().lower())
+    if known is None:
+        raise RedpencilError(
+            f"{value!r} in the row {record.id!r} does not say whether a text is complete",
+            field=f"meta.{name}",
+            hint="write true, or false where the text was cut off, or rename the column",
+        )
+    return known
 
 
 def full_prompt(instruction: str, input: str) -> str:

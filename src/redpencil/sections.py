@@ -5,7 +5,7 @@ import reprlib
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, NoReturn, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -95,8 +95,10 @@ class _Loader(yaml.SafeLoader):
         self.sizes: dict[int, int] = {}
 
     def compose_node(self, parent: Any, index: Any) -> yaml.Node:
-        alias = self.peek_event() if self.check_event(yaml.AliasEvent) else None
-        node: yaml.Node = super().compose_node(parent, index)
+        alias: yaml.Event | None = None
+        if self.check_event(yaml.AliasEvent):
+            alias = self.peek_event()  # type: ignore[no-untyped-call]
+        node = cast(yaml.Node, super().compose_node(parent, index))
         if alias is not None and id(node) not in self.sizes:  # it is not complete yet
             self._refuse(alias, "found an anchor inside of itself")
         if alias is None:
@@ -124,7 +126,7 @@ class _Loader(yaml.SafeLoader):
                 keys.add(key.value)
         return node
 
-    def _refuse(self, at: yaml.Node | yaml.Event, problem: str) -> NoReturn:
+    def _refuse(self, at: Any, problem: str) -> NoReturn:
         raise yaml.composer.ComposerError(None, None, problem, at.start_mark)
 
 

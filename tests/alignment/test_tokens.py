@@ -1,12 +1,14 @@
 """Token masks: hand-worked masks, the end-of-sequence token, anchors, and real tokenizers."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from redpencil.alignment.tokens import TokenMasks, Tokens, token_masks
-from redpencil.alignment.words import split_words
+from redpencil.alignment.words import diff_visible, split_words
 
 EOS = 0
 CORPUS = [
@@ -74,10 +76,10 @@ def test_several_pure_insertions_leave_the_rejected_side_empty() -> None:
 
 def test_a_new_opener_leaves_the_first_word_unchanged() -> None:
     assert masks("the cat", "sure , the cat") == TokenMasks(flags("..."), flags("xx..."), ((0, 2), (1, 3), (2, 4)))
-    # a token that holds the space is another one than the token without
+    # a token that holds the space is another one than the token without; that is no fault of the word
     first, second = real_tokens("byte-level BPE", "the cat", False), real_tokens("byte-level BPE", "a the cat", False)
     found = token_masks("the cat", "a the cat", first, second)
-    assert found.rejected_changed[0]
+    assert not found.rejected_changed[0]
     assert not found.rejected_changed[-1]
 
 
@@ -288,22 +290,36 @@ def test_masks_of_real_tokenizers_are_consistent(
     assert all(i < k and j < m for (i, j), (k, m) in zip(found.unchanged, found.unchanged[1:], strict=False))
     plain = token_masks(original, edited, first, second, **options)
     sides = (
-        (first, found.rejected_changed, plain.rejected_changed, 0),
-        (second, found.chosen_changed, plain.chosen_changed, 1),
+        (original, first, found.rejected_changed, plain.rejected_changed, 0),
+        (edited, second, found.chosen_changed, plain.chosen_changed, 1),
     )
-    orphans = []
-    for tokens, changed, changed_without_anchor, side in sides:
-        paired = {pair[side] for pair in found.unchanged}
-        assert not any(changed[index] for index in paired)
-        neither = {index for index in range(len(tokens.ids)) if not changed[index]} - paired
-        orphans.append(neither - ({len(tokens.ids) - 1} if tokens.has_eos else set()))
+    blocks = diff_visible(original, edited)
+    orphans, respaced = [], []
+    for text, tokens, changed, changed_without_anchor, side in sides:
+        assert not any(changed[pair[side]] for pair in found.unchanged)
+        neither, before = (
+            {index for index in range(tokens.body) if not marks[index]} - {pair[side] for pair in pairs}
+            for marks, pairs in ((changed, found.unchanged), (changed_without_anchor, plain.unchanged))
+        )
+        orphans.append(neither - before)
+        respaced.append(before)
         assert all(now or not before for now, before in zip(changed, changed_without_anchor, strict=True))
-    # each orphan is the partner of an anchor: a pair of `plain` whose other token is now changed
+        if alignment == "lcs":
+            # white space is in no U1, and what is in no set has no character of a changed block
+            assert not any(
+                changed[index] and not text[slice(*tokens.offsets[index])].strip() for index in range(tokens.body)
+            )
+            changes = [(b.original, b.edited)[side] for b in blocks if b.kind not in ("equal", "space")]
+            for start, end in (tokens.offsets[index] for index in before):
+                assert not "".join(
+                    text[max(a, start) : min(b, end)] for a, b in changes if a < end and b > start
+                ).strip()
+    if alignment == "positional":
+        assert respaced == [set(), set()]
+    # each other orphan is the partner of an anchor: a pair of `plain` whose other token is now changed
     partners = dict(plain.unchanged)
     assert orphans[0] == {i for i, j in partners.items() if found.chosen_changed[j]}
     assert orphans[1] == {j for i, j in partners.items() if found.rejected_changed[i]}
-    if anchor == "none":
-        assert orphans == [set(), set()]
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -335,21 +351,21 @@ def test_real_tokens_of_a_replaced_word(name: str) -> None:
 @settings(deadline=None)
 @given(original=texts, edited=texts, alignment=st.sampled_from(["lcs", "positional"]))
 def test_undoing_an_edit_gives_back_the_other_text(name: str, original: str, edited: str, alignment: str) -> None:
-    """What is kept of the original and what the edit chose are the edit; kept and rejected are the original."""
+    """What is kept of the original and all else of the edit are the edit, and the other way round."""
     first, second = real_tokens(name, original, False), real_tokens(name, edited, False)
     found = token_masks(original, edited, first, second, alignment=alignment)
     kept = {j: i for i, j in found.unchanged}
-    redone = [second.ids[j] if changed else first.ids[kept[j]] for j, changed in enumerate(found.chosen_changed)]
+    redone = [first.ids[kept[j]] if j in kept else token for j, token in enumerate(second.ids)]
     assert tuple(redone) == second.ids
     kept = dict(found.unchanged)
-    undone = [first.ids[i] if changed else second.ids[kept[i]] for i, changed in enumerate(found.rejected_changed)]
+    undone = [second.ids[kept[i]] if i in kept else token for i, token in enumerate(first.ids)]
     assert tuple(undone) == first.ids
     if name == "byte-level BPE":
         assert TOKENIZERS[name].decode(redone, skip_special_tokens=False) == edited
         assert TOKENIZERS[name].decode(undone, skip_special_tokens=False) == original
     if alignment == "lcs":
         for i, j in found.unchanged:
-            assert original[slice(*first.offsets[i])] == edited[slice(*second.offsets[j])]
+            assert original[slice(*first.offsets[i])].strip() == edited[slice(*second.offsets[j])].strip()
 
 
 VOCABULARY = [
@@ -392,9 +408,10 @@ def test_an_edit_changes_the_tokens_of_its_words_alone(
     found = token_masks(original, edited, first, second)
     gone = len(" ".join(before[:start])), len(" ".join(before[:end]))
     come = gone[0], gone[0] + sum(1 + len(word) for word in new)
-    for tokens, changed, span in ((first, found.rejected_changed, gone), (second, found.chosen_changed, come)):
+    sides = (original, first, found.rejected_changed, gone), (edited, second, found.chosen_changed, come)
+    for text, tokens, changed, span in sides:
         offsets = tokens.offsets[: tokens.body]
-        assert changed == (*(a < span[1] and b > span[0] for a, b in offsets), False)
+        assert changed == (*(a < span[1] and b > span[0] and bool(text[a:b].strip()) for a, b in offsets), False)
     # trap 3: a pure insertion leaves the rejected side's U1 empty, a pure deletion the chosen side's
     assert any(found.rejected_changed) == (end > start)
     assert any(found.chosen_changed) == bool(new)
@@ -417,3 +434,127 @@ def test_tokens_of_a_megabyte() -> None:
     assert len(original) > 900_000
     assert [index for index, changed in enumerate(found.rejected_changed) if changed] == [80_000]
     assert [index for index, changed in enumerate(found.chosen_changed) if changed] == [80_000]
+
+
+def pieces(text: str) -> Tokens:
+    """Byte-level style tokens: a word with one space before it, further white space in one token before that."""
+    spans = [match.span() for match in re.finditer(r" ?[^\s\w]\n*| ?\w+|\s+(?=\s)|\s+", text)]
+    ids = [sum(ord(char) * 31**i for i, char in enumerate(text[a:b])) for a, b in spans]
+    return Tokens(tuple(ids), tuple(spans), False)
+
+
+@pytest.mark.parametrize(
+    ("original", "edited", "kept"),
+    [
+        ("Hello  world is big.", "Hello world is big.", ["Hello", " world", " is", " big", "."]),
+        ("Hello world is big.", "Hello  world is big.", ["Hello", " world", " is", " big", "."]),
+        # "New" is another token without its space, and "." one with the line ends: in neither set
+        ("Hello there.\n\nNew line.", "Hello there. New line.", ["Hello", " there", " line", "."]),
+        ("One.\r\nTwo.\r\n", "One.\nTwo.\n", ["One", "Two"]),
+        ("a\tb c", "a b c", ["a", " c"]),
+        ("a\u00a0b c", "a b c", ["a", " c"]),
+        ("a\u3000b c", "a b c", ["a", " c"]),
+        ("End.Next one", "End. Next one", ["End", ".", " one"]),
+        ("Hello ,you there", "Hello, you there", ["Hello", " there"]),
+        ("(a + b)", "( a+b )", ["("]),
+        (" Tea is hot", "Tea is hot", [" is", " hot"]),
+        ("see alot of it", "see a lot of it", ["see", " of", " it"]),
+        ("t h e end", "the end", [" end"]),
+        ("Tea is hot", "Tea is hot \n", ["Tea", " is", " hot"]),
+        ("\u4f60 \u597d", "\u4f60\u597d", []),
+    ],
+)
+def test_changed_white_space_blames_no_word(original: str, edited: str, kept: list[str]) -> None:
+    for alignment_of in (lambda a, b: (a, b), lambda a, b: (b, a)):
+        before, after = alignment_of(original, edited)
+        first, second = pieces(before), pieces(after)
+        found = token_masks(before, after, first, second, anchor="divergence", eos_in_changed=True)
+        assert not any(found.rejected_changed + found.chosen_changed)
+        assert [before[slice(*first.offsets[i])] for i, _ in found.unchanged] == kept
+
+
+def test_white_space_beside_a_changed_word() -> None:
+    # doubled spaces, one replaced word, and a line end that became a space
+    original, edited = "The  cat sat.\nIt slept.", "The dog sat. It  slept."
+    first, second = pieces(original), pieces(edited)
+    found = token_masks(original, edited, first, second)
+    assert [original[slice(*first.offsets[i])] for i, x in enumerate(found.rejected_changed) if x] == [" cat"]
+    assert [edited[slice(*second.offsets[i])] for i, x in enumerate(found.chosen_changed) if x] == [" dog"]
+    assert [original[slice(*first.offsets[i])] for i, _ in found.unchanged] == ["The", " sat", " slept", "."]
+
+
+def test_only_white_space_is_no_change_beside_what_is_one() -> None:
+    # what has no width is no white space
+    for original, edited, old, new in (
+        ("It is 5 km", "It is 5km away", [], [" away"]),
+        ("a b", "a \u200bb", [], [" \u200b"]),
+        ("go", "go\n\nNow", [], ["Now"]),
+        ("One two.", "One.\n\n two.", [], [".\n\n"]),
+    ):
+        first, second = pieces(original), pieces(edited)
+        found = token_masks(original, edited, first, second)
+        assert [original[slice(*first.offsets[i])] for i, x in enumerate(found.rejected_changed) if x] == old
+        assert [edited[slice(*second.offsets[i])] for i, x in enumerate(found.chosen_changed) if x] == new
+
+
+def test_an_anchor_is_a_token_with_visible_characters() -> None:
+    # the edit puts "B." before the white space that stands before "C"
+    original, edited = "A.\n\n\tC", "A. B.\n\n\tC"
+    first = Tokens((1, 2, 3, 4), ((0, 1), (1, 2), (2, 5), (5, 6)), False)
+    second = Tokens((1, 2, 5, 2, 3, 4), ((0, 1), (1, 2), (2, 4), (4, 5), (5, 8), (8, 9)), False)
+    found = token_masks(original, edited, first, second, anchor="divergence")
+    assert found == TokenMasks(flags("...x"), flags("..xx.."), ((0, 0), (1, 1), (2, 4)))
+
+
+SPACES = [" ", "  ", "\n", "\n\n", "\r\n", "\t", "\u00a0", "\u3000", " \n "]
+
+
+@st.composite
+def respaced_texts(draw: st.DrawFn) -> tuple[str, str]:
+    """Two texts of the same words, with white space of any kind between them."""
+    words = draw(st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=12))
+    spaces = [st.lists(st.sampled_from(SPACES), min_size=len(words), max_size=len(words)) for _ in range(2)]
+    ends = draw(st.tuples(*[st.sampled_from(["", *SPACES])] * 4))
+    texts = ["".join(a + b for a, b in zip(["", *draw(one)], ["", *words], strict=True)).lstrip() for one in spaces]
+    return ends[0] + texts[0] + ends[1], ends[2] + texts[1] + ends[3]
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@settings(deadline=None)
+@given(respaced=respaced_texts(), anchor=st.sampled_from(["none", "divergence"]))
+def test_texts_of_the_same_words_have_nothing_in_u1(name: str, respaced: tuple[str, str], anchor: str) -> None:
+    original, edited = respaced
+    first, second = real_tokens(name, original, True), real_tokens(name, edited, True)
+    found = token_masks(original, edited, first, second, anchor=anchor, eos_in_changed=True)
+    assert not any(found.rejected_changed + found.chosen_changed)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@settings(deadline=None)
+@given(edit=word_edits(), data=st.data())
+def test_white_space_does_not_change_which_words_are_blamed(
+    name: str, edit: tuple[list[str], int, int, list[str]], data: st.DataObject
+) -> None:
+    before, start, end, new = edit
+    after = [*before[:start], *new, *before[end:]]
+    plain = " ".join(before), " ".join(after)
+    respaced = tuple("".join(word + data.draw(st.sampled_from(SPACES)) for word in words) for words in (before, after))
+    blamed = []
+    for original, edited in (plain, respaced):
+        first, second = real_tokens(name, original, True), real_tokens(name, edited, True)
+        found = token_masks(original, edited, first, second)
+        blamed.append(
+            [
+                {"".join(text[: tokens.offsets[i][1]].split()) for i, x in enumerate(marks) if x}
+                for text, tokens, marks in (
+                    (original, first, found.rejected_changed),
+                    (edited, second, found.chosen_changed),
+                )
+            ]
+        )
+    # the last characters of each blamed word, after all that stands before it
+    ends = [["".join(words[: i + 1]) for i in range(len(words))] for words in (before, after)]
+    for side in (0, 1):
+        assert {end for end in ends[side] if end in blamed[0][side]} == {
+            end for end in ends[side] if end in blamed[1][side]
+        }

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.alignment import words as words_module
-from redpencil.alignment.words import Block, diff_words, kept_share, split_words
+from redpencil.alignment.words import Block, diff_visible, diff_words, kept_share, same_visible, split_words
 
 FIGURE_5 = (
     "It is better to have had a flame and lost it, than never to have been burned at all.",
@@ -356,3 +356,79 @@ def test_human_edits_find_human_error_spans() -> None:
             labelled_words += labelled
     # .929 measured; .910 without joining. F1 = 2 * hits / (changed + labelled).
     assert 2 * hits / (changed_words + labelled_words) > 0.925
+
+
+def visible(original: str, edited: str) -> list[tuple[str, str, str]]:
+    return [(b.kind, original[slice(*b.original)], edited[slice(*b.edited)]) for b in diff_visible(original, edited)]
+
+
+def test_white_space_is_apart_from_the_words() -> None:
+    assert visible("Hello  world is big.", "Hello world is small.") == [
+        ("equal", "Hello", "Hello"),
+        ("space", "  ", " "),
+        ("equal", "world is", "world is"),
+        ("replace", " big", " small"),
+        ("equal", ".", "."),
+    ]
+    # a new opener puts a space before the old first word, and appended text comes before white space at the end
+    assert visible("the cat\n", "see , the cat now ") == [
+        ("insert", "", "see ,"),
+        ("space", "", " "),
+        ("equal", "the cat", "the cat"),
+        ("insert", "", " now"),
+        ("space", "\n", " "),
+    ]
+    assert visible(" \n", "") == [("space", " \n", "")]
+    assert visible("", "") == []
+
+
+def test_words_of_a_text_spaced_anew_are_found_behind_a_new_sentence() -> None:
+    sentences = [f"The {name} is , as all know , a word ." for name in ("cat", "dog", "bird", "fox")]
+    original = " ".join(sentences)
+    edited = "\n".join([*sentences[:2], "Nobody , not one , is here .", *sentences[2:]]).replace(" ", "  ")
+    edited = edited.replace("cat", "cow").replace("fox", "ox")
+    found = [(old, new.split()) for kind, old, new in visible(original, edited) if kind not in ("equal", "space")]
+    new = ["Nobody", ",", "not", "one", ",", "is", "here", "."]
+    assert found == [(" cat", ["cow"]), ("", new), (" fox", ["ox"])]
+
+
+@given(texts, texts)
+def test_visible_blocks_tile_both_texts(original: str, edited: str) -> None:
+    blocks = diff_visible(original, edited)
+    for side, text in ((0, original), (1, edited)):
+        spans = [(block.original, block.edited)[side] for block in blocks]
+        assert [start for start, _ in spans] == [0, *(end for _, end in spans)][: len(spans)]
+        assert not spans or spans[-1][1] == len(text)
+    for kind, old, new in visible(original, edited):
+        assert (kind == "equal") == (old == new)
+        assert (kind == "space") == (old != new and not old.strip() and not new.strip())
+        assert kind not in ("insert", "delete") or not (new if kind == "delete" else old)
+    if not any(block.kind == "space" for block in blocks):
+        assert diff_words(original, edited) == blocks
+
+
+@given(texts)
+def test_what_is_the_same_but_for_white_space(text: str) -> None:
+    assert same_visible(text, f"\n{text}\t")
+    assert same_visible("".join(text.split()), " ".join(text))
+    assert not same_visible(text, f"{text} more")
+
+
+@pytest.mark.parametrize(
+    ("original", "edited", "blocks"),
+    [
+        ("alot", "a lot", [("equal", "a", "a"), ("space", "", " "), ("equal", "lot", "lot")]),
+        ("It is 5 km .", "It is 5km away .", [
+            ("equal", "It is 5", "It is 5"), ("space", " ", ""), ("equal", "km", "km"), ("insert", "", " away"),
+            ("equal", " .", " ."),
+        ]),
+        ("t h  e", "the", [
+            ("equal", "t", "t"), ("space", " ", ""), ("equal", "h", "h"), ("space", "  ", ""), ("equal", "e", "e"),
+        ]),
+        ("a\u200bb", "ab", [("replace", "a\u200bb", "ab")]),
+    ],
+)  # fmt: skip
+def test_words_that_a_space_splits(original: str, edited: str, blocks: list[tuple[str, str, str]]) -> None:
+    assert visible(original, edited) == blocks
+    backwards = {"insert": "delete", "delete": "insert"}
+    assert visible(edited, original) == [(backwards.get(kind, kind), new, old) for kind, old, new in blocks]

@@ -61,7 +61,15 @@ ROWS = (
 def test_by_hand() -> None:
     found = audit(*ROWS)
     assert found.rows == 8
-    assert found.outcomes == {"edited": 6, "unchanged": 1, "empty": 0, "truncated": 0, "refused": 1, "failed": 0}
+    assert found.outcomes == {
+        "edited": 6,
+        "unchanged": 1,
+        "empty": 0,
+        "truncated": 0,
+        "refused": 1,
+        "uncertain": 0,
+        "failed": 0,
+    }
     assert (found.edits, found.unusable, found.blank_edits) == (4, {"no change": 1, "blank original": 1}, 1)
     assert found.retried == 1
     # kept: 3/4, 1, 2/4, 0

@@ -149,3 +149,22 @@ def test_what_is_rare_gets_milder_advice() -> None:
     few, many = found(*map(corrected, range(9)), appended(9)), found(appended(1), appended(2))
     assert few["only_append"].advice == "Few enough to leave in. Look at an example before you decide."
     assert many["only_append"].advice.startswith("They teach a length bias")
+
+
+def test_changes_of_white_space() -> None:
+    rows = [corrected(number) for number in range(17)]
+    found_ = found(*rows, row(17, "One is  two.", "One is two."), row(18, "A b.\r\nC d.\r\n", "A b.\nC e."))
+    only, also = found_["only_spacing"], found_["also_spacing"]
+    assert only.sentence == "5 % of the edits (1) change white space or line ends alone."
+    assert also.sentence == "5 % of the edits (1) also change white space or line ends beside kept words."
+    assert (only.share, also.share, only.attention, also.attention) == (1 / 19, 1 / 19, True, True)
+    # a space that comes with a word, or where there was none, is the edit itself
+    for original, edited in (("A b.", "A new b."), ("A b ,c d", "A b, c e"), ("A b.", "Well , A b.")):
+        assert not {"only_spacing", "also_spacing"} & found(row(1, original, edited)).keys()
+
+
+def test_changes_of_white_space_have_examples() -> None:
+    audit = audit_edits(lambda: [row(1, "One is  two.", "One is two."), row(2, "A  b c", "A b d")], examples=1)
+    assert [[one.id for one in case] for case in audit.examples["only_spacing"]] == [["1"]]
+    assert [[one.id for one in case] for case in audit.examples["also_spacing"]] == [["2"]]
+    assert (audit.only_spacing, audit.also_spacing) == (1, 1)

@@ -65,8 +65,9 @@ def test_files_that_do_not_pair_are_told_apart(tmp_path: Path) -> None:
         Inputs(None, None, None, sides, None).bring_in(engine)
     engine.dispose()
     told = caught.value
-    assert (told.file, told.problem) == (str(sides[1]), f"has 2 ids that {sides[0]} lacks, such as '1'")
-    assert told.hint == "cut both to the same prompts"
+    assert told.file == str(sides[1])
+    assert told.problem == f"no response of {sides[0]} has the id '1' or its prompt (2 of 3 missing)"
+    assert told.hint == "let both files answer the same prompts"
 
 
 @pytest.fixture

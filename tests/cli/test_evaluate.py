@@ -132,7 +132,7 @@ def test_kinds_of_prompts_by_any_key(
 
 def test_what_files_do_not_allow_is_said_and_the_rest_told(redpencil: Callable[..., Any], tmp_path: Path) -> None:
     ours = judgements(tmp_path / "ours.jsonl", "first", "tie", policy="a", reference="base")
-    other = judgements(tmp_path / "other.jsonl", "first", "tie", ids="ax", policy="b", reference="base")
+    other = judgements(tmp_path / "other.jsonl", "first", "tie", ids="ax", policy="b", reference="base", prompt="q")
     found = json.loads(redpencil("evaluate", "win-rate", ours, other, "--json").out)
     assert [row["win_rate"] for row in found["policies"].values()] == [75, 75]
     assert found["differences"] == {}
@@ -144,6 +144,25 @@ def test_what_files_do_not_allow_is_said_and_the_rest_told(redpencil: Callable[.
     assert (found["ranking"], found["differences"]) == ([], {})
     assert "different references" in found["warnings"][0]
     assert found["warnings"][1].startswith("no ranking: apart and base (reference) are not linked")
+
+
+def test_files_with_other_ids_are_paired_by_prompt(redpencil: Callable[..., Any], tmp_path: Path) -> None:
+    files = []
+    for name, ids, prompts, verdicts in (
+        ("ours", "ab", ("Name a colour.", "Name a fruit."), ("first", "second")),
+        ("theirs", "xy", ("Name a fruit.", "Name a colour."), ("tie", "second")),
+    ):
+        path = tmp_path / f"{name}.jsonl"
+        rows = [
+            {"id": id_, "prompt": prompt, "first": "one", "second": "two", "preference": verdict, "policy": name}
+            for id_, prompt, verdict in zip(ids, prompts, verdicts, strict=True)
+        ]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        files.append(path)
+    found = json.loads(redpencil("evaluate", "win-rate", *files, "--json").out)
+    # colour: 1 against 0; fruit: 0 against .5
+    assert found["differences"]["ours minus theirs"]["value"] == pytest.approx(25)
+    assert "ours and theirs: 2 of 2 rows were matched by prompt, as their ids differ" in found["warnings"]
 
 
 def test_policies_against_different_references_are_not_paired(redpencil: Callable[..., Any], tmp_path: Path) -> None:
@@ -434,6 +453,44 @@ def test_rows_of_rewardbench(
         told = mistake(*arguments)
         assert "hint: give rows as RewardBench has them: prompt, chosen" in told
         assert "--" not in told
+
+
+def test_rows_of_rewardbench_2(
+    redpencil: Callable[..., Any], mistake: Callable[..., str], tiny_run: Any, tmp_path: Path
+) -> None:
+    run, path = tiny_run.folder, tmp_path / "two.jsonl"
+    rows = list(read_jsonl(run / "annotations" / "comparisons_test.jsonl", Comparison))
+    texts = [row.first for row in rows if row.first != rows[0].first][:4]
+    asked = rows[0].prompt
+    bench: list[dict[str, Any]] = [
+        {"id": str(n), "prompt": asked, "chosen": [text], "rejected": [*texts[:n], *texts[n + 1 :]], "subset": "Math"}
+        for n, text in enumerate(texts)
+    ]
+    bench.append({"id": "ref:1", "prompt": asked, "chosen": texts[:1], "rejected": texts[1:2], "subset": "Ties"})
+    bench.append({"id": "tied:1", "prompt": asked, "chosen": texts[:2], "rejected": texts[2:], "subset": "Ties"})
+    bench.append({"id": "9", "prompt": asked, "chosen": ["word " * 5000], "rejected": texts[1:], "subset": "Focus"})
+    path.write_text("".join(json.dumps(row) + "\n" for row in bench))
+    arguments = ("evaluate", "reward", *models(run, "token_edits"), "--rewardbench", path)
+    found = json.loads(redpencil(*arguments, "--json").out)["reward_bench_2"]["reward-token_edits"]["two"]
+    # Each of four answers was once the right one, so one row in four is right.
+    assert (found["subsets"]["Math"]["value"], found["subsets"]["Math"]["n"]) == (pytest.approx(25), 4)
+    assert (found["ties"]["n"], found["ties"]["ref"] in (0, 50, 100), found["score"]) == (1, True, None)
+    shown = redpencil(*arguments).out
+    assert "RewardBench 2, % of rows ranked right" in shown
+    assert "Ties: several right answers" in shown
+    path.write_text(json.dumps({**bench[-2], "id": "7"}))
+    assert f"{path} [id]: a row of the subset Ties has the id '7'" in mistake(*arguments)
+    first = {**bench[0], "chosen": "a", "rejected": "b"}
+    path.write_text("".join(json.dumps(row) + "\n" for row in (first, bench[1])))
+    assert "files of their own" in mistake(*arguments)
+    path.write_text(json.dumps({**bench[0], "rejected": "b"}))
+    told = mistake(*arguments)
+    assert "RewardBench 2 has: prompt, lists of chosen" in told
+    assert "--" not in told
+    path.write_bytes(b'{"prompt": "\xff"}')
+    told = mistake(*arguments)
+    assert "not valid UTF-8" in told
+    assert told.rstrip().endswith("hint: convert the file to UTF-8")
 
 
 def test_a_model_that_does_not_say_how_it_learned_prompts_reads_its_chat_template(

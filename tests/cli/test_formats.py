@@ -81,7 +81,79 @@ def test_a_table_with_renamed_columns(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     columns = ("--column", "prompt=question", "--column", "response=answer", "--drop", "n")
     run(tmp_path / "answers.csv", "--format", "columns", *columns, "--out", out)
-    assert list(read_jsonl(out, Response)) == [Response("answers-1", "Why, so?", "Because.")]
+    (found,) = read_jsonl(out, Response)
+    assert (found.prompt, found.response, found.meta) == ("Why, so?", "Because.", {})
+
+
+def test_labels_are_given_a_meaning_and_told(run: Run, tmp_path: Path) -> None:
+    rows = [{"prompt": "p", "a": "x", "b": "y", "label": label} for label in (0, 1, 1)]
+    source, out = write(tmp_path / "votes.jsonl", *rows), tmp_path / "out.jsonl"
+    columns = ("--column", "first=a", "--column", "second=b", "--column", "preference=label")
+    arguments = (source, "--format", "columns", "--as", "comparisons", *columns, "--out", out)
+    with pytest.raises(RedpencilError, match="differs from one data set to another") as caught:
+        run(*arguments)
+    assert not out.exists()
+    assert "--value 0=first --value 1=second" in str(caught.value.hint)
+    result = run(*arguments, "--value", "0=first", "--value", " 1 = second")
+    assert [str(row.preference) for row in read_jsonl(out, Comparison)] == ["first", "second", "second"]
+    assert "labels read as: 0 = first, 1 = second" in result.stderr
+    assert json.loads(run(*arguments, "--value", "0=tie", "--value", "1=none", "--json").stdout)["labels"] == {
+        "0": "tie",
+        "1": "none",
+    }
+    for wrong in ("0", "0=better", "=", "0=first=no"):
+        with pytest.raises(RedpencilError, match="cannot read") as caught:
+            run(*arguments, "--value", wrong)
+        assert caught.value.field == "--value"
+    with pytest.raises(RedpencilError, match="given twice"):
+        run(*arguments, "--value", "0=tie", "--value", "0.0=first")
+
+
+def test_dialects_are_guessed_told_and_can_be_named(run: Run, tmp_path: Path) -> None:
+    table, out = tmp_path / "a.tsv", tmp_path / "out.jsonl"
+    table.write_bytes('prompt\tresponse\np\t" Äh \nq\tno\n'.encode("cp1252"))
+    with pytest.raises(RedpencilError, match="not valid UTF-8") as caught:
+        run(table, "--format", "columns", "--as", "responses", "--out", out)
+    assert "--encoding cp1252" in str(caught.value.hint)
+    arguments = (table, "--format", "columns", "--as", "responses", "--out", out, "--encoding", "cp1252")
+    result = run(*arguments)
+    assert [row.response for row in read_jsonl(out, Response)] == ['" Äh ', "no"]
+    assert (
+        "the source was read as: text in CP1252; a table whose quotation marks are part of the texts" in result.stderr
+    )
+    with pytest.raises(RedpencilError, match="cannot be read"):
+        run(*arguments, "--quoting", "standard")
+    assert "quotation" not in run(*arguments, "--quoting", "none").stderr
+    rows = write(tmp_path / "a.jsonl", {"prompt": "p", "response": "r"})
+    with pytest.raises(RedpencilError, match="only tables have a quoting") as caught:
+        run(rows, "--format", "columns", "--out", out, "--quoting", "none")
+    assert caught.value.field == "--quoting"
+
+
+def test_two_output_files_of_one_set_of_prompts_share_their_ids(run: Run, tmp_path: Path) -> None:
+    ids = []
+    for name in ("ours", "theirs"):
+        outputs = [{"instruction": text, "output": f"{name} {text}", "generator": name} for text in ("a", "b", "a")]
+        (tmp_path / f"{name}.json").write_text(json.dumps(outputs))
+        out = tmp_path / f"{name}.jsonl"
+        run(tmp_path / f"{name}.json", "--format", "alpaca-eval", "--as", "responses", "--out", out)
+        ids.append([row.id for row in read_jsonl(out, Response)])
+    assert ids[0] == ids[1]
+    assert len(set(ids[0])) == 3
+
+
+def test_without_a_format_the_first_row_tells_it(run: Run, tmp_path: Path) -> None:
+    pairs = [{"prompt": "p", "chosen": f"a{n}", "rejected": "b"} for n in range(3)]
+    source, out = write(tmp_path / "pairs.jsonl", *pairs), tmp_path / "out.jsonl"
+    result = run(source, "--out", out)
+    assert [row.first for row in read_jsonl(out, Comparison)] == ["a0", "a1", "a2"]
+    assert "taken for the format trl-preference" in result.stderr
+    (tmp_path / "odd.csv").write_text("question,answer\nq,a\n")
+    with pytest.raises(RedpencilError, match="no format fits") as caught:
+        run(tmp_path / "odd.csv", "--out", out)
+    assert (caught.value.file, caught.value.line) == (str(tmp_path / "odd.csv"), 2)
+    run(tmp_path / "odd.csv", "--out", out, "--column", "prompt=question", "--column", "response=answer")
+    assert [row.response for row in read_jsonl(out, Response)] == ["a"]
 
 
 def test_bad_rows_stop_it_or_are_listed(run: Run, tmp_path: Path) -> None:
@@ -359,3 +431,32 @@ def test_human_edits_come_back_from_each_format_as_they_were(
     kept = [edit for edit in read_jsonl(edits, Edit) if edit.id not in rest]
     assert len(kept) > 200
     assert list(read_jsonl(back, Edit)) == kept
+
+
+def test_edits_get_back_the_white_space_of_their_originals(run: Run, tmp_path: Path) -> None:
+    texts = [
+        ("One is.\r\nTwo is.\r\n", "One is.\nTwo was.\n"),
+        ("One  is.", "One is."),
+        ("One is.", "One was."),
+        ("One ,is.", "One, is."),
+    ]
+    source = write(
+        tmp_path / "e.jsonl",
+        *({"id": str(n), "prompt": "p", "original": a, "edited": b} for n, (a, b) in enumerate(texts)),
+    )
+    arguments = (source, "--format", "columns", "--as", "edits", "--out", tmp_path / "o.jsonl")
+    told = run(*arguments)
+    assert (
+        "2 edits given back the original's white space (--keep-spacing leaves it); 1 of them changed nothing else"
+        in told.stderr
+    )
+    edits = list(read_jsonl(tmp_path / "o.jsonl", Edit))
+    assert [edit.original for edit in edits] == [a for a, _ in texts]
+    assert [edit.edited for edit in edits] == ["One is.\r\nTwo was.\r\n", "One  is.", "One was.", "One, is."]
+    assert [edit.outcome for edit in edits] == [EditOutcome.EDITED, EditOutcome.UNCHANGED, *[EditOutcome.EDITED] * 2]
+    counts = json.loads(run(*arguments, "--json").stdout)
+    assert (counts["respaced"], counts["emptied"]) == (2, 1)
+    told = run(*arguments, "--keep-spacing")
+    assert "white space" not in told.stderr
+    edits = list(read_jsonl(tmp_path / "o.jsonl", Edit))
+    assert [(edit.edited, edit.outcome) for edit in edits] == [(b, EditOutcome.EDITED) for _, b in texts]

@@ -14,6 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
 from redpencil.cli import info
 from redpencil.config import ComputeConfig, FilesConfig, PPOConfig, Recipe, RewardConfig, SFTConfig
@@ -51,7 +53,7 @@ def test_one_section_for_a_person(redpencil: Callable[..., Any]) -> None:
     lines = redpencil("keys", "align").out.splitlines()
     assert lines[0] == "align.alignment  lcs | positional  lcs"
     assert lines[1].startswith("    lcs aligns words")
-    assert sum(not line.startswith(" ") for line in lines) == 4
+    assert sum(not line.startswith(" ") for line in lines) == 5
 
 
 @pytest.mark.parametrize("section", ["pp", "name"])
@@ -219,3 +221,49 @@ def test_databases_that_others_may_read_are_told(
             file.chmod(0o600)
     (tmp_path / "edits.db-wal").touch(0o640)
     assert "edits.db-wal" in checks(redpencil("doctor", "--json"))["rights of edits.db"]["value"]
+
+
+def test_a_model_and_what_its_template_does(redpencil: Callable[..., Any], tmp_path: Path) -> None:
+    markers = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    made = Tokenizer(models.BPE({piece: i for i, piece in enumerate((*markers, "a"))}, []))
+    made.add_special_tokens(markers)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, eos_token=markers[0])
+    tokenizer.save_pretrained(tmp_path / "plain")
+    chat = (
+        "{{ strftime_now('%Y') }}{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+        "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
+    )
+    tokenizer.chat_template = chat
+    tokenizer.save_pretrained(tmp_path / "chat")
+    tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}]: {{ m.content }}\n{% endfor %}"
+    tokenizer.save_pretrained(tmp_path / "text")
+    outcome = redpencil("doctor", "--json", *(tmp_path / name for name in ("plain", "chat", "text")))
+    found = checks(outcome)
+    assert outcome.code == 0
+    plain, chatting, text = (found[f"model {tmp_path / name}"] for name in ("plain", "chat", "text"))
+    assert (plain["value"], plain["hint"]) == ("responses end with '<|endoftext|>' (0)", "")
+    assert chatting["value"] == "responses end with '<|im_end|>' (2)"
+    for remark in ("the end token of the tokenizer is '<|endoftext|>' (0)", "date: 2024-07-26", "no system messages"):
+        assert remark in chatting["hint"]
+    assert "imitate" in text["hint"]
+    assert "imitate" not in chatting["hint"]
+
+
+def test_the_model_of_a_recipe_is_checked_with_its_template(
+    redpencil: Callable[..., Any], tmp_path: Path, files_recipe: Path
+) -> None:
+    outcome = redpencil("doctor", files_recipe, "--json")
+    found = checks(outcome)
+    assert outcome.code == 1
+    assert not found[f"model {tmp_path / 'missing'}"]["ok"]
+    assert "no such model folder" in found[f"model {tmp_path / 'missing'}"]["hint"]
+
+
+@pytest.fixture
+def files_recipe(tmp_path: Path) -> Path:
+    """A recipe on files of a user, whose model is missing."""
+    names = ("comparisons", "edits", "prompts", "validation_prompts", "evaluation_prompts", "judge")
+    lines = ["files:", "  model: missing", *(f"  {name}: {name}" for name in names)]
+    path = tmp_path / "mine.yaml"
+    path.write_text("\n".join(lines) + "\n")
+    return path

@@ -17,7 +17,7 @@ from redpencil.cli.judge import check_judge, make_judge
 from redpencil.cli.options import runtime_of, settings
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.judges import Pairing
-from redpencil.records import Comparison, Preference, Response, read_jsonl
+from redpencil.records import Comparison, Pair, Preference, Response, read_jsonl
 from redpencil.runs import read_json
 
 
@@ -69,6 +69,40 @@ def test_the_judge_of_a_run_and_of_the_command_agree(
     found, expected = json.loads(outcome.out), read_json(run / "results.json")["win_rate"]["token"]
     assert (found["win_rate"], found["mean_words"]) == (expected["value"], expected["mean_length"])
     assert all(found[key] == expected[key] for key in ("standard_error", "n", "wins", "losses", "draws"))
+
+
+def test_two_files_of_one_prompt_set_are_matched_by_prompt(redpencil: Callable[..., Any], tmp_path: Path) -> None:
+    start = sides(tmp_path, 4)
+    theirs = outputs(tmp_path / "theirs.jsonl", *(["word " * 6] * 4))
+    rows = [json.loads(line) | {"id": f"theirs-{n}"} for n, line in enumerate(theirs.read_text().splitlines())]
+    rows[1]["id"] = "q1"  # one id agrees
+    write(theirs, *reversed(rows))
+    outcome = redpencil(*start, "--judge", "longer", "--out", tmp_path / "j.jsonl")
+    assert "3 of 4 rows were matched by prompt, as their ids differ" in outcome.err
+    found = list(read_jsonl(tmp_path / "j.jsonl", Comparison))
+    assert [row.id for row in found] == ["q0", "q1", "q2", "q3"]
+    assert [row.meta.get("reference_id") for row in found] == ["theirs-0", None, "theirs-2", "theirs-3"]
+    assert {row.preference for row in found} == {Preference.SECOND}
+
+
+def test_a_response_that_was_cut_off_stays_so_from_judge_to_pairs(
+    redpencil: Callable[..., Any], tiny_run: Any, tmp_path: Path
+) -> None:
+    ours = write(tmp_path / "ours.jsonl", {"id": "1", "prompt": "p", "response": "a", "finished": False})
+    theirs = write(tmp_path / "theirs.jsonl", {"id": "1", "prompt": "p", "response": "a b c ."})
+    judged, pairs = tmp_path / "j.jsonl", tmp_path / "pairs.jsonl"
+    redpencil("judge", "--policy", ours, "--reference", theirs, "--judge", "shorter", "--out", judged)
+    policy = tiny_run.folder / "sft" / "checkpoint"
+    redpencil("align", "--comparisons", judged, "--tokenizer", policy, "--out", pairs)
+    [pair] = read_jsonl(pairs, Pair)
+    end = pair.rejected_ids[-1]
+    assert len(pair.chosen_ids) == 1
+    assert end not in pair.chosen_ids
+    # asked again about the judged pairs, the answer is the same
+    redpencil("judge", "--comparisons", judged, "--judge", "longer", "--out", tmp_path / "again.jsonl")
+    redpencil("align", "--comparisons", tmp_path / "again.jsonl", "--tokenizer", policy, "--out", pairs)
+    [pair] = read_jsonl(pairs, Pair)
+    assert (pair.chosen_ids[-1], len(pair.rejected_ids)) == (end, 1)
 
 
 def test_bad_outputs_and_judges(mistake: Callable[..., str], chain: Any, tiny_run: Any, tmp_path: Path) -> None:

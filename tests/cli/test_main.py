@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,6 @@ import typer
 from typer.testing import CliRunner
 
 import redpencil as package
-from redpencil.cli import main
 from redpencil.cli.main import COMMANDS, QUIET, Group, app, load_command
 from redpencil.errors import RedpencilError
 from redpencil.files import partial_of
@@ -129,33 +127,6 @@ def test_a_disk_that_fills_up_during_a_run_is_told_without_a_traceback(
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "hint: make room on the disk" in done.stderr
-
-
-def test_an_error_that_a_library_makes_of_a_signal_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main, "_interrupted", threading.Event())
-    with pytest.raises(KeyboardInterrupt):
-        main._interrupt()
-    result = failing(ImportError("cannot load module more than once per process"))
-    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_it_is_being_loaded_ends_it_with_a_word(tiny: Path, tmp_path: Path, signal_: int) -> None:
-    script = "import redpencil.cli.start as start; print('here', flush=True); start.main()"
-    command = [sys.executable, "-c", script, "run", tiny, "--out", tmp_path / "run", "--jobs", "1"]
-    for wait in (0.0, 0.2, 0.5, 0.8, 1.1, 1.4, 1.8, 2.3, 3.0):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-            assert run.stdout is not None
-            assert run.stdout.readline() == "here\n"
-            time.sleep(wait)
-            run.send_signal(signal_)
-            _, said = run.communicate(timeout=60)
-        assert "Traceback" not in said
-        if run.returncode != -signal_:  # the first one may come before `main` has begun
-            assert (run.returncode, "interrupted" in said) == (130, True)
-        else:
-            assert wait == 0.0
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "1e38", "-inf"])

@@ -145,6 +145,8 @@ def test_a_tokenizer_without_an_end_token(
     config = read_json(path)
     del config["eos_token"]
     path.write_text(json.dumps(config))
+    path = tmp_path / "model" / "config.json"
+    path.write_text(json.dumps({**read_json(path), "eos_token_id": None}))
     said = mistake(
         *("sft", "--model", tmp_path / "model", "--data", world / "sft.jsonl", "--out", tmp_path / "o"),
         *("--recipe", tiny),

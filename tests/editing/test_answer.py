@@ -266,3 +266,105 @@ def test_what_a_model_thinks_is_no_part_of_the_response(answer: str, edited: str
 def test_thinking_that_the_original_has_stays() -> None:
     original = "<think>2 + 2</think> It is 5."
     assert strip_preamble("<think>2 + 2</think> It is 4.", original) == "<think>2 + 2</think> It is 4."
+
+
+CITY = "The capital of Australia is Sydney. It has five million people.\r\nIt lies  on the coast, says the guide."
+ASKED = "What is the capital of Australia?"
+
+
+@pytest.mark.parametrize(
+    ("text", "outcomes"),
+    [
+        ("Unfortunately, I'm unable to assist with that request.", {"refused"}),
+        ("Lo siento, no puedo ayudar con eso.", {"refused"}),
+        ("\u62b1\u6b49\uff0c\u6211\u65e0\u6cd5\u534f\u52a9\u5904\u7406\u6b64\u8bf7\u6c42\u3002", {"refused"}),
+        ("As a language model I can't help with the capital of Australia.", {"refused"}),
+        ("Olen pahoillani, en voi auttaa t\u00e4ss\u00e4.", {"refused"}),
+        ("Samahani, siwezi kusaidia na ombi hilo.", {"uncertain"}),
+        ("The weather was lovely on all of those days.", {"uncertain"}),
+        ("The response is already correct and needs no changes.", {"unchanged"}),
+        ("Die Antwort ist bereits korrekt, es sind keine \u00c4nderungen n\u00f6tig.", {"unchanged"}),
+        ("\u65e0\u9700\u4fee\u6539\u3002", {"unchanged"}),
+        (f"The original response is already helpful, so I have left it unchanged:\n\n{CITY}", {"unchanged"}),
+        (f"{CITY}\n\nNo changes were needed.", {"unchanged"}),
+        (f"{CITY}\n\nJibu hili ni sawa kabisa.", {"uncertain"}),
+        ("<think>Sydney is wrong, so I'd better say Canberra, and then", {"truncated"}),
+        (CITY.replace("\r\n", "\n").replace("  ", " "), {"unchanged"}),
+    ],
+)
+def test_an_answer_that_is_no_edit_is_none_in_any_language(text: str, outcomes: set[str]) -> None:
+    outcome, edited = classify(Completion(text), CITY, ASKED)
+    assert outcome.value in outcomes
+    assert edited == CITY
+
+
+def test_white_space_beside_a_changed_word_is_the_originals() -> None:
+    answer = CITY.replace("Sydney", "Canberra").replace("\r\n", "\n").replace("  ", " ")
+    assert classify(Completion(answer), CITY) == (EditOutcome.EDITED, CITY.replace("Sydney", "Canberra"))
+
+
+def test_the_prompt_tells_an_addition_from_a_remark() -> None:
+    longer = "Paris.\n\nFrance lies in Europe."
+    assert classify(Completion(longer), "Paris.", "What is the capital of France?") == (EditOutcome.EDITED, longer)
+    assert classify(Completion(longer), "Paris.")[0] is EditOutcome.UNCERTAIN
+
+
+befores = st.sampled_from(
+    [
+        *("", "", "<think>Hm, one is off.</think>\n", "[REASONING]Hm.[/REASONING]\n\n", "<|im_start|>assistant\n"),
+        *("Here is the revised response:\n\n", "Hier ist die korrigierte Antwort:\n\n", "Voici ma proposition :\n"),
+        *(
+            "\u4ee5\u4e0b\u662f\u4fee\u6539\u540e\u7684\u56de\u7b54\uff1a\n",
+            "Thought: one is off.\nAnswer: ",
+            "Hili hapa:\n",
+        ),
+    ]
+)
+behinds = st.sampled_from(
+    [
+        *(
+            "",
+            "",
+            "</s>",
+            "<|im_end|>",
+            "\n\nI changed a few words.",
+            "\n\nIch habe wenig ge\u00e4ndert.",
+            " (Edited slightly.)",
+        ),
+        *(
+            "\n\nJ'ai corrig\u00e9 une erreur.",
+            "\n\n\u6211\u53ea\u505a\u4e86\u6700\u5c0f\u7684\u4fee\u6539\u3002",
+            "\n\nNimebadilisha neno moja.",
+        ),
+        *("\n\n---\n**Changes:**\n- a word", "\n\nUser: thanks!"),
+    ]
+)
+sentences = st.sampled_from(
+    [
+        "The harbour bridge was opened in 1932 after nine years of work.",
+        "About two hundred cars an hour cross it in the morning.",
+        "Climbers can walk along the upper arch with a guide.",
+        "Its steel was made in England and shipped to the site.",
+        "On clear days you see the mountains from there.",
+        "Trains run on the western side, cyclists as well.",
+        "Painting it takes ten years, then it begins anew!",
+    ]
+)
+
+
+@given(st.lists(sentences, min_size=2, max_size=5, unique=True), befores, behinds, st.booleans(), st.data())
+def test_the_edit_inside_comes_out_exactly_or_the_answer_is_uncertain(
+    parts: list[str], before: str, behind: str, fenced: bool, data: st.DataObject
+) -> None:
+    original = data.draw(st.sampled_from([" ", "\n\n", "\n"])).join(parts)
+    spans = [match.span() for match in re.finditer(r"\w+", original)]
+    edited = original
+    for start, end in sorted(data.draw(st.sets(st.sampled_from(spans), max_size=6)), reverse=True):
+        edited = f"{edited[:start]}quince{edited[end:]}"
+    answer = f"{before}```\n{edited}\n```{behind}" if fenced else f"{before}{edited}{behind}"
+    outcome, found = classify(Completion(answer), original, "Tell me about the bridge.")
+    if outcome is EditOutcome.UNCERTAIN:
+        assert before or behind  # never for an edit alone
+        assert found == original
+    else:
+        assert (outcome, found) == (EditOutcome.UNCHANGED if edited == original else EditOutcome.EDITED, edited)

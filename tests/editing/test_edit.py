@@ -12,7 +12,7 @@ from redpencil.errors import RedpencilError
 from redpencil.providers.base import Completion, Failure, Message, Request, Result, ScriptedProvider, StopReason, Usage
 from redpencil.providers.cache import open_cache
 from redpencil.providers.job import Plan, Spent
-from redpencil.records import Edit, EditOutcome, Response
+from redpencil.records import Edit, EditOutcome, Response, split_usable
 
 
 @dataclass
@@ -238,3 +238,32 @@ def test_a_response_without_an_answer_says_so_when_it_is_read() -> None:
     with open_cache() as cache:
         [edit] = edit_job([Response("1", "q", "a")], Recorder([]), EditStyle(), cache).results()
     assert (edit.outcome, edit.meta) == (EditOutcome.FAILED, {"problem": "never asked"})
+
+
+UNLIKE = "Such weather was seen by nobody before, and everybody talked about that."
+FACTS = "The bridge was opened in 1932. It is painted every ten years. Trains cross it."
+
+
+@pytest.mark.parametrize(
+    ("second", "outcome", "retry"),
+    [
+        (Completion(FACTS.replace("1932", "1933")), EditOutcome.EDITED, {"outcome": "edited", "second_kept": 0.9444}),
+        (Completion(FACTS), EditOutcome.UNCHANGED, {"outcome": "unchanged", "second_kept": 1.0}),
+        (Completion(UNLIKE), EditOutcome.UNCERTAIN, {"outcome": "uncertain"}),
+        (Failure("status 500"), EditOutcome.UNCERTAIN, {"outcome": "failed"}),
+    ],
+)
+def test_an_uncertain_answer_is_asked_for_once_more_and_kept_to_be_looked_at(
+    second: Result, outcome: EditOutcome, retry: dict[str, Any]
+) -> None:
+    editor = Recorder([Completion(UNLIKE), second])
+    [edit] = edit_responses([Response("1", "Tell me about the bridge.", FACTS)], editor, HALF)
+    assert (edit.outcome, edit.meta["retry"]) == (outcome, retry)
+    assert edit.meta.get("answer") == (UNLIKE if outcome is EditOutcome.UNCERTAIN else None)
+    assert (edit.edited == FACTS) is (outcome is not EditOutcome.EDITED)
+
+
+def test_nothing_learns_from_an_uncertain_answer() -> None:
+    [edit] = edit_responses([Response("1", "Tell me about the bridge.", FACTS)], Recorder([Completion(UNLIKE)]))
+    assert edit.outcome is EditOutcome.UNCERTAIN
+    assert split_usable([edit]) == ([], {"uncertain": 1})

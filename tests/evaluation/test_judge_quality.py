@@ -382,3 +382,20 @@ def test_meta_of_other_programs_is_passed_over(meta: dict[str, Any]) -> None:
 def test_people_who_answered_another_prompt_under_the_id() -> None:
     with pytest.raises(RedpencilError, match="different prompts under the id 'a'"):
         judge_quality([row("a", FIRST)], [replace(row("a", FIRST), prompt="another")])
+
+
+def test_people_whose_ids_differ_are_matched_by_text() -> None:
+    judged = [replace(row(name, FIRST), prompt=f"prompt {name}") for name in "abc"]
+    theirs = [
+        replace(judged[0], id="x", annotator="ada"),
+        replace(judged[1], id="a", annotator="ada", first="short", second="long one"),  # a row number; sides swapped
+        replace(judged[2], annotator="ada"),
+        replace(judged[2], id="y", prompt="another", annotator="ada"),
+    ]
+    found = judge_quality(judged, theirs)
+    assert (found.compared, found.matched_by_text, found.only_judged, found.only_by_people) == (3, 2, 0, 1)
+    assert found.agreement is not None
+    assert found.agreement.value == pytest.approx(200 / 3)
+    # one pair of texts under two ids is no help
+    twice = [row("a", FIRST), replace(row("a", FIRST), id="b")]
+    assert judge_quality(twice, [replace(twice[0], id="x", annotator="ada")]).matched_by_text == 0

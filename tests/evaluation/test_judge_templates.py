@@ -458,3 +458,23 @@ def test_swapping_the_sides_mirrors_the_combined_verdict(preferences: list[Prefe
     swapped = combine([of(FIRST, mirrored(back)), of(SECOND, mirrored(there))])
     whole = combine([of(FIRST, there), of(SECOND, back)])
     assert swapped == Combined(mirrored(whole.preference), whole.flipped)
+
+
+@pytest.mark.parametrize(
+    "end", ["<|im_end|>", "</s>", "\n<eos>", "<|eot_id|><|start_header_id|>assistant<|end_header_id|>"]
+)
+def test_control_tokens_written_at_the_ends_are_no_part_of_a_verdict(end: str) -> None:
+    assert parse_verdict(f"{GOOD}{end}", JSON) == Parsed(SECOND, "It is right.")
+    assert parse_verdict(f"<|start_header_id|>assistant<|end_header_id|>\n\n{GOOD}", JSON) == Parsed(
+        SECOND, "It is right."
+    )
+    assert parse_verdict(f"Both are fine.\nOutput (b){end}", MARK) == Parsed(SECOND)
+
+
+@pytest.mark.parametrize(
+    "word", ["gleich", "erste", "\u7b2c\u4e00", "A", "1", "both", "no preference", "first or second", ""]
+)
+def test_a_label_that_nobody_knows_is_no_verdict_and_is_kept(word: str) -> None:
+    text = f'{{"reason": "hm", "preference": "{word}"}}'
+    verdict = order_verdict(Completion(text), JSON, FIRST)
+    assert (verdict.preference, verdict.problem, verdict.detail) == (Preference.NONE, Problem.UNPARSED, text)

@@ -19,6 +19,7 @@ from redpencil.evaluation.judges import (
     pair_outputs,
 )
 from redpencil.records import Comparison, Preference, Response
+from redpencil.turns import turns_of
 from redpencil.world.facts import FactsDomain
 from redpencil.world.oracle import Oracle
 
@@ -101,10 +102,10 @@ def _answers(*names: str) -> list[Response]:
 @pytest.mark.parametrize(
     ("policy", "reference", "problem"),
     [
-        (_answers("a", "b"), _answers("a"), "no reference response has the id 'b' (1 of 2 missing)"),
-        (_answers("a"), _answers("c", "a", "b"), "no policy response has the id 'c' (2 of 3 missing)"),
-        (_answers("a", "a"), _answers("a"), "two policy responses have the id 'a'"),
-        (_answers("a"), _answers("a", "a"), "two reference responses have the id 'a'"),
+        (_answers("a", "b"), _answers("a"), "no reference response has the id 'b' or its prompt (1 of 2 missing)"),
+        (_answers("a"), _answers("c", "a", "b"), "no policy response has the id 'c' or its prompt (2 of 3 missing)"),
+        (_answers("a", "a"), _answers("a"), "more than one policy response has the id 'a'"),
+        (_answers("a"), _answers("a", "a"), "more than one reference response has the id 'a'"),
         (_answers("a"), [Response("a", "other", "a")], "different prompts under the id 'a'"),
     ],
 )
@@ -169,3 +170,17 @@ def test_pairs_that_people_have_compared_come_once_and_without_their_preference(
     assert pair_comparisons([again])[0].meta == {"policy": "x", "reference": "y"}
     with pytest.raises(RedpencilError, match="two different pairs have the id '1'"):
         pair_comparisons([rows[0], Comparison("1", "p", "a", "c", FIRST)])
+
+
+def test_a_judgement_keeps_the_turns_of_its_prompt() -> None:
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    meta = {"messages": turns, "note": "x"}
+    rows = [Response("1", "System: Be brief.\n\nUser: Hi", text, meta=meta) for text in ("Yes.", "No, no.")]
+    seen: list[Response] = []
+    judge = ScoreJudge("length", lambda responses: seen.extend(responses) or _length(responses))
+    [verdict] = judge_outputs(judge, [rows[0]], [rows[1]])
+    assert verdict.meta["messages"] == turns
+    assert "note" not in verdict.meta
+    assert [turns_of(row) for row in seen] == [turns, turns]
+    [again] = pair_comparisons([verdict])
+    assert again.meta["messages"] == turns

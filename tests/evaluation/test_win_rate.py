@@ -177,6 +177,13 @@ def test_the_category_is_the_first_key_that_is_there_or_the_one_asked_for(tmp_pa
     assert (case.category(), case.category("level"), case.category("nowhere")) == ("chat", "3", None)
 
 
+def test_preferences_of_zero_and_one_are_not_alpaca_evals(tmp_path: Path) -> None:
+    rows = ({"preference": each, "instruction": str(number)} for number, each in enumerate([0, 1, 1, None, 0]))
+    with pytest.raises(RedpencilError, match="only 0 and 1") as caught:
+        read_cases(alpaca(tmp_path / "a.json", *rows), "alpaca-eval")
+    assert (caught.value.file, "--value 0=first" in str(caught.value.hint)) == (str(tmp_path / "a.json"), True)
+
+
 @pytest.mark.parametrize("given", [3, 0.5, -1, "2", True, [1], 10**400])
 def test_what_is_no_preference_is_refused_with_its_row(tmp_path: Path, given: object) -> None:
     path = alpaca(tmp_path / "a.json", {"preference": 1}, {"preference": given})

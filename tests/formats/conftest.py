@@ -1,7 +1,9 @@
 """Reading rows that a test makes by hand."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -23,9 +25,21 @@ class Outcome:
 Read = Callable[..., Outcome]
 
 
+def id_of(prompt: str, messages: Any = None) -> str:
+    """The id of the first record with this prompt, in a source without ids."""
+    content = prompt if messages is None else f"{prompt}\0{json.dumps(messages, ensure_ascii=False, sort_keys=True)}"
+    return f"p{hashlib.blake2b(content.encode('utf-8'), digest_size=8).hexdigest()}"
+
+
+@pytest.fixture
+def made_id() -> Callable[[str], str]:
+    """Gives the id that is made of a prompt."""
+    return id_of
+
+
 def read_rows(rows: Iterable[Any], name: str, kind: str | None = None, **options: Any) -> Outcome:
     placed = (SourceRow(Place("data.jsonl", number, number), row) for number, row in enumerate(rows, start=1))
-    source = Source("data", "data.jsonl", placed, lambda: (0, 0))
+    source = Source("data.jsonl", placed, lambda: (0, 0))
     wanted = Wanted(FORMATS[name], None if kind is None else Kind(kind), **options)
     tally, skipped = Tally(), list[Skipped]()
     return Outcome(list(read_records(source, wanted, tally, skipped.append)), skipped, tally)
@@ -39,11 +53,11 @@ def read() -> Read:
 
 @pytest.fixture
 def one(read: Read) -> Callable[..., Any]:
-    """Reads one row that gives one record."""
+    """Reads one row that gives one record; an id that was made of its prompt becomes `made`."""
 
     def run(row: Any, name: str, kind: str | None = None, **options: Any) -> Any:
         (record,) = read([row], name, kind, **options).records
-        return record
+        return replace(record, id="made") if record.id == id_of(record.prompt, record.meta.get("messages")) else record
 
     return run
 

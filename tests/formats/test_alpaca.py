@@ -28,7 +28,7 @@ EVAL = {
 def test_the_less_preferred_output_is_the_one_to_edit(one: Callable[..., Any]) -> None:
     found = one(FARM, "alpaca-farm", "responses")
     assert found == Response(
-        "data-1",
+        "made",
         "Name it.\n\na cat",
         "Tom",
         meta={"instruction": "Name it.", "input": "a cat", "output_2": "Kit", "preference": 2},
@@ -44,7 +44,7 @@ def test_the_less_preferred_output_is_the_one_to_edit(one: Callable[..., Any]) -
 
 def test_pairs_and_demonstrations_have_their_natural_kinds(one: Callable[..., Any]) -> None:
     assert one(FARM, "alpaca-farm") == Comparison(
-        "data-1",
+        "made",
         "Name it.\n\na cat",
         "Tom",
         "Kit",
@@ -52,14 +52,14 @@ def test_pairs_and_demonstrations_have_their_natural_kinds(one: Callable[..., An
         meta={"instruction": "Name it.", "input": "a cat"},
     )
     demonstration = {"instruction": "Name it.", "input": "", "output": "Tom"}
-    assert one(demonstration, "alpaca-farm") == Example("data-1", "Name it.", "Tom", {"input": ""})
+    assert one(demonstration, "alpaca-farm") == Example("made", "Name it.", "Tom", {"input": ""})
     assert one(FARM, "alpaca-farm", "examples").response == "Kit"
-    assert one(demonstration, "alpaca-farm", "prompts") == Prompt("data-1", "Name it.", {"input": "", "output": "Tom"})
+    assert one(demonstration, "alpaca-farm", "prompts") == Prompt("made", "Name it.", {"input": "", "output": "Tom"})
 
 
 def test_outputs_and_annotations(one: Callable[..., Any]) -> None:
     output = {"instruction": "Name it.", "output": "Tom", "generator": "m1", "dataset": "helpful_base"}
-    assert one(output, "alpaca-eval") == Response("data-1", "Name it.", "Tom", "m1", meta={"dataset": "helpful_base"})
+    assert one(output, "alpaca-eval") == Response("made", "Name it.", "Tom", "m1", meta={"dataset": "helpful_base"})
     found = one(EVAL, "alpaca-eval")
     assert (found.first, found.second, found.preference, found.annotator) == ("Tom", "Kit", "first", "judge")
     assert found.meta == {"generator_1": "m1", "generator_2": "m2"}
@@ -74,7 +74,6 @@ def test_outputs_and_annotations(one: Callable[..., Any]) -> None:
         (1, "first"),
         (2.0, "second"),
         ("2", "second"),
-        (0, "tie"),
         (1.5, "tie"),
         (1.0000007, "first"),
         (1.98, "second"),
@@ -88,13 +87,13 @@ def test_preferences(one: Callable[..., Any], given: object, meant: str) -> None
 
 
 def test_ties_and_pairs_nobody_judged_are_counted_and_listed(read: Callable[..., Any]) -> None:
-    rows = [{**EVAL, "preference": value} for value in (1, 1.5, None, float("nan"), 0)]
+    rows = [{**EVAL, "preference": value} for value in (2, 1.5, None, float("nan"), 0)]
     found = read(rows, "alpaca-eval", "responses")
     assert (len(found.records), dict(found.tally.nothing)) == (1, {TIE: 2, UNDECIDED: 2})
     assert [row.place.line for row in found.skipped] == [2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("given", [3, -1, 0.5, True, "first", [1], 10**400])
+@pytest.mark.parametrize("given", [3, -1, 0.5, True, "better", [1], 10**400])
 def test_other_preferences_are_refused(refused: Callable[..., Any], given: object) -> None:
     assert refused({**EVAL, "preference": given}, "alpaca-eval").field == "preference"
 

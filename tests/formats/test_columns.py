@@ -35,7 +35,7 @@ def test_the_kind_is_told_by_the_columns(read: Callable[..., Any]) -> None:
 def test_columns_are_renamed_and_nothing_is_lost(one: Callable[..., Any]) -> None:
     row = {"question": "q", "answer": "a", "prompt": "other", "model": 3, "finished": "FALSE"}
     found = one(row, "columns", columns={"prompt": "question", "response": "answer"})
-    assert found == Response("data-1", "q", "a", finished=False, meta={"prompt_column": "other", "model": 3})
+    assert found == Response("made", "q", "a", finished=False, meta={"prompt_column": "other", "model": 3})
 
 
 def test_renaming_works_for_every_format(one: Callable[..., Any]) -> None:
@@ -72,7 +72,7 @@ def test_preferences_in_words_and_numbers(read: Callable[..., Any]) -> None:
 
 def test_prompts_may_be_messages(one: Callable[..., Any]) -> None:
     turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
-    assert one({"prompt": turns}, "columns") == Prompt("data-1", "System: s\n\nUser: u", {"messages": turns})
+    assert one({"prompt": turns}, "columns") == Prompt("made", "System: s\n\nUser: u", {"messages": turns})
 
 
 def test_our_own_rows_are_read_strictly(refused: Callable[..., Any]) -> None:
@@ -91,7 +91,7 @@ def test_figa_rows(one: Callable[..., Any]) -> None:
         "original_weights": [-0.5],
         "note": "n",
     }
-    assert one(row, "figa") == Edit("data-1", "i", "a", "b", meta={"note": "n"})
+    assert one(row, "figa") == Edit("made", "i", "a", "b", meta={"note": "n"})
 
 
 def test_every_kind_has_a_record() -> None:

@@ -78,16 +78,9 @@ def test_a_value_that_cannot_be_read_is_named_by_row_and_column(tmp_path: Path) 
     assert (bad.error.field, bad.error.problem.startswith("row 2: a value that cannot be read")) == ("text", True)
 
 
-def name_of(path: Path, **options: Any) -> str:
-    """What ids begin with, so that those of two splits differ."""
-    with open_source(str(path), **options) as source:
-        return source.name
-
-
 def test_a_saved_data_set(tmp_path: Path) -> None:
     datasets.Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "saved"))
     assert values_of(tmp_path / "saved") == ROWS
-    assert name_of(tmp_path / "saved") == "saved"
     with pytest.raises(RedpencilError, match="has no splits"):
         rows_of(str(tmp_path / "saved"), split="train")
 
@@ -97,7 +90,6 @@ def test_saved_splits(tmp_path: Path) -> None:
     datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "saved"))
     assert len(values_of(tmp_path / "saved")) == 200
     assert values_of(tmp_path / "saved", split="test") == ROWS[:3]
-    assert (name_of(tmp_path / "saved"), name_of(tmp_path / "saved", split="test")) == ("saved-train", "saved-test")
     with pytest.raises(RedpencilError, match="no split called 'dev'") as caught:
         rows_of(str(tmp_path / "saved"), split="dev")
     assert "train, test" in str(caught.value.hint)
@@ -112,7 +104,6 @@ def test_a_folder_of_files(tmp_path: Path) -> None:
     datasets.Dataset.from_list(ROWS[5:7]).to_json(str(folder / "test.jsonl"))
     assert values_of(folder) == ROWS[:5]
     assert values_of(folder, split="test") == ROWS[5:7]
-    assert (name_of(folder), name_of(folder, split="test")) == ("folder-train", "folder-test")
     with pytest.raises(RedpencilError, match="no split called 'dev'") as caught:
         rows_of(str(folder), split="dev")
     assert "train, test" in str(caught.value.hint)
@@ -216,9 +207,8 @@ def test_the_hub_is_asked_only_by_its_prefix(monkeypatch: pytest.MonkeyPatch) ->
     assert asked == []
     for name in ("hf://owner/name", "hf://datasets/owner/name/"):
         with open_source(name, config="edit") as source:
-            assert (source.name, [row.values for row in source.rows]) == ("name-train", [{"a": 1}])
-    with open_source("hf://owner/name", split="test") as source:
-        assert source.name == "name-test"
+            assert [row.values for row in source.rows] == [{"a": 1}]
+    assert values_of("hf://owner/name", split="test") == [{"a": 1}]
     assert asked == [("hf://datasets/owner/name", given, {"streaming": True}) for given in ("edit", "edit", None)]
     # `csv` is a reader of the library, not a data set.
     for name in ("hf://csv", "hf://a/b/c", "hf://"):
@@ -279,7 +269,7 @@ def test_a_file_is_told_by_what_it_holds(tmp_path: Path) -> None:
             for packed in (content, gzip.compress(content)):
                 (tmp_path / name).write_bytes(packed)
                 with open_source(str(tmp_path / name)) as source:
-                    assert ([row.values for row in source.rows], source.name) == ([{"a": 1}], "a")
+                    assert [row.values for row in source.rows] == [{"a": 1}]
 
 
 def test_what_is_not_there_or_no_rows_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer
 
 from redpencil.errors import RedpencilError
-from redpencil.formats.base import Unfit
+from redpencil.formats.base import Unfit, no_correction
 from redpencil.formats.figa import Cutter, Weights, edit_of_row, figa_row, load_cutter
 from redpencil.records import Edit, EditOutcome
 
@@ -115,7 +115,18 @@ def test_an_original_that_was_cut_off_has_no_end_of_sequence(cutter: Cutter) -> 
     row = row_of(Edit("1", "", "the cat sat", "the dog sat", meta={"finished": False}), cutter=cutter)
     assert row["original_ids"] == [2, 3, 5]
     assert len(row["original_weights"]) == len(row["original_spans"]) == 3
-    assert row["revised_ids"][-1] == 0
+    # the edit ends in the same torn place; one with last words of its own has an end, with the weight alpha
+    assert (row["revised_ids"], row["revised_weights"]) == ([2, 4, 5], [0.0, 1.0, 0.0])
+    row = row_of(Edit("1", "", "the cat sat", "the cat sat down", meta={"finished": False}), cutter=cutter)
+    assert (row["revised_ids"], row["revised_weights"]) == ([2, 3, 5, 6, 0], [0.0, 0.0, 0.0, 1.0, 1.0])
+
+
+def test_changed_white_space_has_the_weight_of_what_is_kept() -> None:
+    row = row_of(Edit("1", "", "the  cat sat", "the cat down"))
+    assert row["original_spans"] == [[0, 3], [3, 5], [5, 8], [8, 12]]
+    assert row["original_weights"] == [0.0, 0.0, 0.0, -0.5]
+    assert row["revised_spans"] == [[0, 3], [3, 4], [4, 7], [7, 12]]
+    assert row["revised_weights"] == [0.0, 0.0, 0.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -125,16 +136,24 @@ def test_an_original_that_was_cut_off_has_no_end_of_sequence(cutter: Cutter) -> 
         (Edit("1", "p", "a", "a", outcome=EditOutcome.UNCHANGED), "unchanged"),
         (Edit("1", "p", "a", "b", outcome=EditOutcome.REFUSED), "refused"),
         (Edit("1", "p", "a", "", outcome=EditOutcome.FAILED), "failed"),
+        (Edit("1", "p", "a  b.", "a b.\n"), "only white space differs"),
     ],
 )
 def test_what_teaches_nothing_is_no_row(edit: Edit, reason: str) -> None:
     assert figa_row(edit, Weights()) == Unfit(reason)
 
 
+def test_an_edit_that_the_tokenizer_does_not_see_is_no_row(cutter: Cutter) -> None:
+    assert figa_row(Edit("1", "p", "the cat", "the cow"), Weights()) != Unfit("the same tokens")
+    for meta in ({}, {"finished": False}):
+        unseen = Edit("1", "p", "the ox sat", "the cow sat", meta=meta)  # two words that it does not know
+        assert figa_row(unseen, Weights(), cutter) == Unfit("the same tokens")
+
+
 texts = st.text(
     st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("the cat 😀é\u0301日\n")), max_size=40
 )
-edits = st.builds(Edit, texts, texts, texts, texts, texts, meta=st.just({})).filter(lambda e: e.original != e.edited)
+edits = st.builds(Edit, texts, texts, texts, texts, texts, meta=st.just({})).filter(lambda e: no_correction(e) is None)
 
 
 @given(edit=edits)
@@ -155,11 +174,13 @@ def test_every_token_has_a_span_a_weight_and_an_id(edit: Edit, bytes_folder: Pat
         ids = row[f"{side}_ids"]
         assert cutter.tokenizer.decode(ids) == text
         assert len(ids) == len(row[f"{side}_spans"]) == len(row[f"{side}_weights"])
-    kept = [
-        [i for i, weight in zip(row[f"{side}_ids"], row[f"{side}_weights"], strict=True) if weight == 0]
-        for side in ("original", "revised")
-    ]
-    assert kept[0] == [*kept[1], cutter.eos_id], "what is neither blamed nor paid is the same on both sides"
+    kept = []
+    for side, text in (("original", edit.original), ("revised", edit.edited)):
+        spans = zip(row[f"{side}_spans"], row[f"{side}_weights"], strict=True)
+        places = dict.fromkeys((start, end) for (start, end), weight in spans if weight == 0)
+        kept.append("".join("".join(text[start:end] for start, end in places).split()))
+    assert kept[0] == kept[1], "what is neither blamed nor paid is the same on both sides, white space aside"
+    assert (row["original_weights"][-1], row["revised_weights"][-1]) == (0, 1)
 
 
 @given(edit=edits)

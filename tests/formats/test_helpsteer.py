@@ -33,7 +33,7 @@ def test_the_sign_is_the_preference_and_its_strength_is_kept(
 
 def test_edits_are_what_the_edit_configuration_gives(one: Callable[..., Any]) -> None:
     kept = {"domain": "general", "language": "english", "feedback": ["typo"], "change_summary": "spelling"}
-    assert one(EDIT, "helpsteer3") == Edit("data-1", "Why is it dark?", "Nigth.", "Night.", "human", meta=kept)
+    assert one(EDIT, "helpsteer3") == Edit("made", "Why is it dark?", "Nigth.", "Night.", "human", meta=kept)
     assert one(EDIT, "helpsteer3", "responses").response == "Nigth."
     assert one(EDIT, "helpsteer3", "examples").response == "Night."
     found = one(QUALITY, "helpsteer3")
@@ -52,7 +52,7 @@ def test_each_configuration_gives_comparisons(one: Callable[..., Any]) -> None:
 def test_feedback_gives_responses(one: Callable[..., Any]) -> None:
     row = {**SAID, "response": "Night.", "feedback": ["good"]}
     assert one(row, "helpsteer3") == Response(
-        "data-1",
+        "made",
         "Why is it dark?",
         "Night.",
         meta={"domain": "general", "language": "english", "feedback": ["good"]},

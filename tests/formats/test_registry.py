@@ -7,11 +7,11 @@ import pytest
 
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import Kind
-from redpencil.formats.registry import FORMATS, check_columns, check_renames, find_format
+from redpencil.formats.registry import FORMATS, check_columns, check_renames, find_format, guess_format
 
 
 def test_every_format_is_named_once_and_says_what_it_is() -> None:
-    assert len(FORMATS) == 13
+    assert len(FORMATS) == 17
     for name, format_ in FORMATS.items():
         assert name == format_.name
         assert format_.about
@@ -42,6 +42,38 @@ def test_wrong_columns_name_what_fits(row: str, asked: str, kind: str, fits: str
         check_columns(values, FORMATS[asked], Kind(kind))
     assert f"it has the columns {', '.join(values)}; expected " in caught.value.problem
     assert f"`--format {fits}`" in str(caught.value.hint)
+
+
+HH = {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}
+TURNS = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "format_"),
+    [
+        ({"prompt": "p", "chosen": "a", "rejected": "b"}, "trl-preference"),
+        ({"conversations": TURNS}, "trl-messages"),
+        ({"prompt": "p", "response_0": "a", "response_1": "b", "better_response_id": 1}, "pku-saferlhf"),
+        ({"conversations": TURNS, "system": "s"}, "trl-messages"),
+        ({"instruction": "i", "output_1": "a", "output_2": "b", "preference": 1}, "alpaca-farm"),
+        ({"model_a": "x", "prompt": "p", "response_a": "a", "response_b": "b", "winner": "tie"}, "arena"),
+        ({"id": "1", "prompt": "p", "original": "a", "edited": "b", "editor": "e"}, "redpencil"),
+        ({"prompt": "p", "chosen": ["a"], "rejected": ["b", "c"], "subset": "Math"}, "rewardbench"),
+    ],
+)
+def test_the_format_is_guessed_where_it_is_clear(row: dict[str, Any], format_: str) -> None:
+    assert guess_format(row).name == format_
+
+
+def test_where_it_is_not_clear_the_formats_are_named() -> None:
+    for row, names in ((HH, ("trl-preference", "hh-rlhf")), ({"instruction": "i", "output": "o"}, ("farm", "eval"))):
+        with pytest.raises(RedpencilError, match="fits several formats") as caught:
+            guess_format(row)
+        assert all(name in str(caught.value.hint) for name in names)
+    assert guess_format({"instruction": "i", "output": "o"}, Kind.EXAMPLES).name == "alpaca-farm"
+    with pytest.raises(RedpencilError, match="no format fits a row with the columns question, answer") as caught:
+        guess_format({"question": "q", "answer": "a"})
+    assert "--column prompt=question" in str(caught.value.hint)
 
 
 def test_where_nothing_fits_the_hint_renames(refused: Callable[..., Any]) -> None:

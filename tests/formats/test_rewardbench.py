@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from redpencil.records import Comparison, Preference
 
 ROW = {
@@ -37,3 +39,52 @@ def test_a_row_without_a_subset_is_none_of_rewardbench(refused: Callable[..., An
     assert "trl-preference" in str(error.hint)
     assert refused({**ROW, "subset": 3}, "rewardbench").field == "subset"
     assert refused({**ROW, "chosen": None}, "rewardbench").field == "chosen"
+
+
+TWO = {
+    "id": "7",
+    "prompt": "Name a prime.",
+    "chosen": ["7", "11"],
+    "rejected": ["8", "9", "10"],
+    "models": ["a", "b", "c", "d", "e"],
+    "subset": "Ties",
+}
+
+
+def test_each_right_answer_against_each_wrong_one(read: Callable[..., Any]) -> None:
+    found = read([TWO], "rewardbench").records
+    assert [(row.first, row.second) for row in found] == [(a, b) for a in ("7", "11") for b in ("8", "9", "10")]
+    assert {row.preference for row in found} == {Preference.FIRST}
+    assert [row.id for row in found] == ["7-1v1", "7-1v2", "7-1v3", "7-2v1", "7-2v2", "7-2v3"]
+    counts = {"id": "7", "of_chosen": 2, "of_rejected": 3}
+    assert found[5].meta == {
+        "subset": "Ties",
+        "models": TWO["models"],
+        "answers": {**counts, "chosen": 1, "rejected": 2},
+    }
+    apart = read([{key: value for key, value in TWO.items() if key != "id"}] * 2, "rewardbench", own_ids=False).records
+    assert len({row.id for row in apart}) == 12
+
+
+def test_lists_of_answers_as_other_kinds(read: Callable[..., Any], one: Callable[..., Any]) -> None:
+    wrong = read([TWO], "rewardbench", "responses").records
+    assert [(row.response, row.model) for row in wrong] == [("8", "c"), ("9", "d"), ("10", "e")]
+    assert [row.response for row in read([TWO], "rewardbench", "examples").records] == ["7", "11"]
+    assert one(TWO, "rewardbench", "prompts").prompt == "Name a prime."
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"chosen": []}, "chosen"),
+        ({"rejected": "8"}, "rejected"),
+        ({"chosen": [7]}, "chosen"),
+        ({"subset": None}, "subset"),
+    ],
+)
+def test_lists_that_are_none(refused: Callable[..., Any], change: dict[str, Any], field: str) -> None:
+    assert refused({**TWO, **change}, "rewardbench").field == field
+
+
+def test_a_table_has_no_lists(refused: Callable[..., Any]) -> None:
+    assert refused({**TWO, "chosen": "['7']", "num_correct": "1"}, "rewardbench").field == "chosen"

@@ -124,10 +124,12 @@ def check(records: Sequence[Any], format_: Format, kind: Kind, out: Path) -> Non
 
 
 TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
+TOOLS = [*TURNS, {"role": "assistant", "content": "I ask."}, {"role": "tool", "content": "Ann"}]
 EDITS = [
     Edit("1", "Who?", "It was Ann.", "It was Bob.", "ed", meta={"n": 1}),
     Edit("2", "", "", "\n😀\t\u2028", meta={"n": "text", "deep": [{"a": None}]}),
     Edit("3", render(TURNS), "a", "b", meta={"messages": TURNS}),
+    Edit("4", render(TOOLS), "a", "b", meta={"messages": TOOLS}),
 ]
 COMPARISONS = [
     Comparison("1", "Who?", "a", "b", Preference.SECOND, "ann", {"n": 1}),

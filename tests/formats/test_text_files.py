@@ -1,5 +1,6 @@
 """JSONL and CSV: each bad row is named with its line, and the rows after it are read all the same."""
 
+import bz2
 import csv
 import gzip
 import io
@@ -13,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
-from redpencil.formats.datasets import open_source
-from redpencil.formats.text_files import array_rows, csv_rows, json_rows
+from redpencil.formats.datasets import Dialect, open_source
+from redpencil.formats.text_files import Quoting, array_rows, csv_rows, json_rows
 
 PLACE = Path("data.csv")
 
@@ -220,15 +221,114 @@ def test_a_line_without_end_does_not_take_the_memory(tmp_path: Path, monkeypatch
     assert caught.value.line == 2
 
 
-def test_carriage_returns_as_line_ends_are_a_clear_message(tmp_path: Path) -> None:
+def test_carriage_returns_as_line_ends_are_read_and_others_are_a_clear_message(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"q,a\r1,2\r3,4\r")
-    with pytest.raises(RedpencilError, match="a carriage return inside the line, such as old Macs") as caught:
-        rows_of(tmp_path / "a.csv")
-    assert caught.value.line == 1
+    with open_source(str(tmp_path / "a.csv")) as source:
+        assert [row.values for row in source.rows] == [{"q": "1", "a": "2"}, {"q": "3", "a": "4"}]
+        assert source.notes == ("lines that end with a carriage return",)
     (tmp_path / "a.csv").write_bytes(b"q,a\n1,2\n1\r,2\n3,4\n")
     with pytest.raises(RedpencilError, match="a carriage return inside the line") as caught:
         rows_of(tmp_path / "a.csv")
     assert caught.value.line == 3
+
+
+LITERAL = """prompt\tx\ty
+p\ta b .\ta c .
+p\t" He said .\t" He says .
+p\tan "odd" word\tan "even" word
+p\t" Bye " he said\t" Bye " he says
+p\t" Whole "\t" All "
+"""
+
+
+def quoted(path: Path, content: str, quoting: Quoting | None = None) -> tuple[list[list[str]], str]:
+    """The fields of the rows, and what the table was taken for."""
+    path.write_text(content, encoding="utf-8")
+    with open_source(str(path), dialect=Dialect(quoting=quoting)) as source:
+        rows = list(source.rows)
+        assert all(row.error is None for row in rows)
+        return [list(row.values.values()) for row in rows], " ".join(source.notes)
+
+
+def test_quotes_that_are_text_are_found_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    wanted = [line.split("\t") for line in LITERAL.splitlines()[1:]]
+    found, told = quoted(path, LITERAL)
+    assert (found, "--quoting none" in told) == (wanted, True)
+    assert quoted(path, LITERAL, Quoting.NONE) == (wanted, "")
+    with pytest.raises(RedpencilError, match="cannot be read") as caught:
+        quoted(path, LITERAL, Quoting.STANDARD)
+    assert (caught.value.line, "--quoting none" in str(caught.value.hint)) == (3, True)
+    # The quotes of two rows would make one standard row of them.
+    found, told = quoted(path, 'a\tb\tc\np\t" x y\tz\np\tu "\tw\n')
+    assert (found, "--quoting none" in told) == ([["p", '" x y', "z"], ["p", 'u "', "w"]], True)
+    for delimiter, name in ((",", "a.csv"), ("|", "a.psv"), (";", "b.csv"), ("\t", "a.tab")):
+        assert quoted(tmp_path / name, LITERAL.replace("\t", delimiter))[0] == wanted
+    packed = tmp_path / "a.tsv.bz2"
+    packed.write_bytes(bz2.compress(LITERAL.encode("utf-16")))
+    with open_source(str(packed)) as source:
+        assert [list(row.values.values()) for row in source.rows] == wanted
+        assert len(source.notes) == 3
+
+
+def test_some_needless_quotes_in_a_column_of_a_table_with_tabs_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    found, told = quoted(path, 'q\ta\nx\t" Whole title "\ny\tno\n')
+    assert (found, "--quoting none" in told) == ([["x", '" Whole title "'], ["y", "no"]], True)
+    # What a program quotes for a reason, or in a whole column, is quoted.
+    for content, wanted in (
+        ('q\ta\nx\t"one, two"\ny\tno\n', [["x", "one, two"], ["y", "no"]]),
+        ('q\ta\n"x"\t1\n"y"\t2\n', [["x", "1"], ["y", "2"]]),
+        ('"q"\t"a"\n"x"\t"y"\n', [["x", "y"]]),
+        ('q\ta\nx\t"say ""hi"""\ny\tno\n', [["x", 'say "hi"'], ["y", "no"]]),
+        ('q\ta\nx\t"two\nlines"\ny\tno\n', [["x", "two\nlines"], ["y", "no"]]),
+    ):
+        assert quoted(path, content) == (wanted, "")
+    assert quoted(tmp_path / "a.csv", 'q,a\nx,"y"\nz,no\n') == ([["x", "y"], ["z", "no"]], "")
+
+
+def test_standard_quotes_stay_standard(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for content, wanted in (
+        ('q,a\n"one, two",b\n', [["one, two", "b"]]),
+        ('q,a\n"one, ""two""\nthree",b\n', [['one, "two"\nthree', "b"]]),
+        ('q,a\n"x",y\n', [["x", "y"]]),
+        ('q,a\n5" pipe,y\n', [['5" pipe', "y"]]),
+        ("q,a\nno,quotes\n", [["no", "quotes"]]),
+    ):
+        assert quoted(path, content) == (wanted, "")
+    assert quoted(tmp_path / "a.tsv", 'q\ta\n"x\ty"\tz\n') == ([["x\ty", "z"]], "")
+
+
+def test_quotes_escaped_by_backslashes(tmp_path: Path) -> None:
+    content = 'q,a\n"he said \\"hi, you\\"",b\n"\\frac{1}{2}, \\\\","x ""y"" \\"z\\""\n'
+    found, told = quoted(tmp_path / "a.csv", content)
+    assert found == [['he said "hi, you"', "b"], ["\\frac{1}{2}, \\\\", 'x "y" "z"']]
+    assert "--quoting backslash" in told
+    with pytest.raises(RedpencilError, match="cannot be read"):
+        quoted(tmp_path / "one.csv", 'q\n"he said "hi" there"\n')
+
+
+def test_a_table_that_fits_nothing_is_standard_with_its_bad_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('q,a\n"x, y",z\n1,2,3\n')
+    good, bad = rows_of(tmp_path / "a.csv")
+    assert good.values == {"q": "x, y", "a": "z"}
+    assert bad.error is not None
+    assert (bad.error.line, "--quoting none" in str(bad.error.hint)) == (3, True)
+
+
+def test_the_line_of_excel_that_names_the_delimiter(tmp_path: Path) -> None:
+    for delimiter, first in ((";", "sep=;"), (",", '"sep=,"'), ("\t", "SEP=\t"), ("|", "sep=|")):
+        content = f"{first}\r\nq{delimiter}a\r\n1{delimiter}2\r\n3\r\n"
+        (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + content.encode())
+        good, bad = rows_of(tmp_path / "a.csv")
+        assert (good.values, good.place.line) == ({"q": "1", "a": "2"}, 3)
+        assert bad.error.line == 4
+    (tmp_path / "a.csv").write_text('sep=;\nq;a\n"x"y;1\n')
+    with pytest.raises(RedpencilError) as caught:
+        quoted(tmp_path / "a.csv", 'sep=;\nq;a\n"x"y;1\n', Quoting.STANDARD)
+    assert caught.value.line == 3
+    assert quoted(tmp_path / "a.csv", "sep=;\nq\n1\n") == ([["1"]], "")
 
 
 values = st.recursive(

@@ -18,11 +18,11 @@ def test_texts_with_a_prompt_as_every_kind(one: Callable[..., Any]) -> None:
     def as_(kind: str | None) -> Any:
         return one(TEXTS, "trl-preference", kind)
 
-    assert as_(None) == Comparison("data-1", "The sky is", " blue.", " green.", Preference.FIRST)
-    assert as_("responses") == Response("data-1", "The sky is", " green.", meta={"chosen": " blue."})
-    assert as_("edits") == Edit("data-1", "The sky is", " green.", " blue.")
-    assert as_("examples") == Example("data-1", "The sky is", " blue.", {"rejected": " green."})
-    assert as_("prompts") == Prompt("data-1", "The sky is", {"chosen": " blue.", "rejected": " green."})
+    assert as_(None) == Comparison("made", "The sky is", " blue.", " green.", Preference.FIRST)
+    assert as_("responses") == Response("made", "The sky is", " green.", meta={"chosen": " blue."})
+    assert as_("edits") == Edit("made", "The sky is", " green.", " blue.")
+    assert as_("examples") == Example("made", "The sky is", " blue.", {"rejected": " green."})
+    assert as_("prompts") == Prompt("made", "The sky is", {"chosen": " blue.", "rejected": " green."})
 
 
 def test_the_prompt_of_texts_may_be_their_shared_beginning(one: Callable[..., Any]) -> None:
@@ -39,7 +39,7 @@ def test_no_prompt_is_made_up(refused: Callable[..., Any]) -> None:
 
 
 def test_messages_with_and_without_a_prompt(one: Callable[..., Any]) -> None:
-    wanted = Comparison("data-1", USER["content"], "Blue.", "Green.", Preference.FIRST)
+    wanted = Comparison("made", USER["content"], "Blue.", "Green.", Preference.FIRST)
     explicit = {"prompt": [USER], "chosen": [assistant("Blue.")], "rejected": [assistant("Green.")]}
     implicit = {"chosen": [USER, assistant("Blue.")], "rejected": [USER, assistant("Green.")]}
     repeated = {"prompt": USER["content"], **implicit}
@@ -77,29 +77,42 @@ def test_our_own_columns_come_back(one: Callable[..., Any]) -> None:
     found = one({**TEXTS, **own}, "trl-preference", "edits")
     assert found == Edit("7", "The sky is", " green.", " blue.", "ada", meta={"kept": 0.9})
     judged = one({**TEXTS, "preference": "second", "annotator": "bob"}, "trl-preference")
-    assert judged == Comparison("data-1", "The sky is", " green.", " blue.", Preference.SECOND, "bob")
+    assert judged == Comparison("made", "The sky is", " green.", " blue.", Preference.SECOND, "bob")
 
 
 def test_prompt_only(one: Callable[..., Any]) -> None:
-    assert one({"prompt": "The sky is", "n": 1}, "trl-prompt") == Prompt("data-1", "The sky is", {"n": 1})
-    assert one({"prompt": [USER]}, "trl-prompt") == Prompt("data-1", USER["content"])
+    assert one({"prompt": "The sky is", "n": 1}, "trl-prompt") == Prompt("made", "The sky is", {"n": 1})
+    assert one({"prompt": [USER]}, "trl-prompt") == Prompt("made", USER["content"])
 
 
 def test_messages_and_completions(one: Callable[..., Any]) -> None:
-    wanted = Example("data-1", USER["content"], "Blue.")
+    wanted = Example("made", USER["content"], "Blue.")
     for row in (
         {"messages": [USER, assistant("Blue.")]},
         {"prompt": USER["content"], "completion": "Blue."},
         {"prompt": [USER], "completion": [assistant("Blue.")]},
     ):
         assert one(row, "trl-messages") == wanted
-        assert one(row, "trl-messages", "responses") == Response("data-1", USER["content"], "Blue.")
+        assert one(row, "trl-messages", "responses") == Response("made", USER["content"], "Blue.")
         assert one(row, "trl-messages", "prompts").prompt == USER["content"]
     whole = {"messages": [USER, assistant("Blue.")]}
     assert one({**whole, "completion": 1}, "trl-messages") == Example(
-        "data-1", USER["content"], "Blue.", {"completion": 1}
+        "made", USER["content"], "Blue.", {"completion": 1}
     )
-    assert one(whole, "trl-messages", "prompts").meta == whole
+    # The answer is kept, but not among the messages of the prompt.
+    assert one(whole, "trl-messages", "prompts").meta == {"completion": "Blue."}
+    assert one({"messages": [USER]}, "trl-messages", "prompts") == Prompt("made", USER["content"])
+    turns = [{"role": "system", "content": "s"}, USER, assistant("Blue.")]
+    assert one({"messages": turns}, "trl-messages", "prompts").meta == {"messages": turns[:2], "completion": "Blue."}
+    for column in ("conversations", "conversation"):
+        assert one({column: whole["messages"]}, "trl-messages") == wanted
+        assert (
+            one(
+                {column: [{"from": "human", "value": USER["content"]}, {"from": "gpt", "value": "Blue."}]},
+                "trl-messages",
+            )
+            == wanted
+        )
 
 
 def test_sides_of_different_kinds_are_refused(refused: Callable[..., Any]) -> None:

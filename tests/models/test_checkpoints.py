@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    AutoTokenizer,
     BertConfig,
     BertForMaskedLM,
     LlamaConfig,
@@ -25,6 +27,8 @@ from transformers import (
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import (
     RewardCard,
+    chat_options_of,
+    codec_of_checkpoint,
     context_of,
     export,
     has_weights,
@@ -34,9 +38,10 @@ from redpencil.models.checkpoints import (
     load_reward_model,
     template_of,
 )
-from redpencil.models.codec import load_codec
+from redpencil.models.codec import CHAT, load_codec, same_encoding
 from redpencil.models.forward import collate, sequence_rewards, token_rewards
 from redpencil.models.runtime import Runtime
+from redpencil.models.sampling import end_tokens
 
 Folder = Callable[..., Path]
 DECODERS = ("llama", "qwen2", "qwen3", "gpt2")
@@ -392,3 +397,86 @@ def test_a_card_names_the_template_that_prompts_were_learned_in(
     reward = load_reward_model(tmp_path / "reward", runtime, policy_codec=policy_codec)
     assert not reward.same_encoding
     assert reward.model.codec.template == "{prompt} :"
+
+
+# The end token and the chat template are facts that go with a checkpoint.
+
+BASE = {"eos": "<|endoftext|>", "ends": [0, 2]}
+"""A base model: its own end token is not the one that the chat template writes behind answers."""
+
+
+def test_an_exported_policy_agrees_with_itself_in_its_end_token(
+    chat_model: Folder, runtime: Runtime, tmp_path: Path
+) -> None:
+    source = chat_model("chatml", **BASE)
+    codec = load_codec(source, CHAT)
+    assert (codec.eos_id, codec.ends, len(codec.findings)) == (2, {0, 2}, 1)
+    export(load_policy(source, runtime, trained=True, codec=codec), tmp_path / "checkpoint")
+    again = load_policy(tmp_path / "checkpoint", runtime, trained=False)
+    assert (again.codec.eos_id, again.codec.ends, again.codec.findings) == (2, {0, 2}, ())
+    assert same_encoding(again.codec, codec)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint")
+    assert plain.generation_config.eos_token_id == [2, 0]
+    assert plain.config.eos_token_id == 2
+    assert AutoTokenizer.from_pretrained(tmp_path / "checkpoint").eos_token == "<|im_end|>"
+    assert end_tokens(again) == {0, 2}
+
+
+def test_an_exported_policy_with_one_end_names_one(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
+    export(load_policy(folder("llama"), runtime, trained=True), tmp_path / "checkpoint")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint").generation_config.eos_token_id == 3
+
+
+def test_a_reward_model_keeps_the_end_that_it_learned(chat_model: Folder, runtime: Runtime, tmp_path: Path) -> None:
+    source = chat_model("chatml", "token", **BASE)
+    policy_codec = load_codec(source, CHAT)
+    trained = load_head(source, "token", runtime, trained=True, zero_head=False, codec=policy_codec)
+    card = replace(CARD, prompt_template=CHAT)
+    export(trained, tmp_path / "new", card=card)
+    new = load_reward_model(tmp_path / "new", runtime, policy_codec=policy_codec)
+    assert new.same_encoding
+    assert new.model.codec.eos_id == 2
+    # One from before: its tokenizer says what responses ended with, and that was not the template's end.
+    before = copy(tmp_path / "new", tmp_path / "before")
+    edit_json(before / "tokenizer_config.json", eos_token="<|endoftext|>")
+    old = load_reward_model(before, runtime, policy_codec=policy_codec)
+    assert not old.same_encoding
+    assert old.model.codec.eos_id == 0
+
+
+def test_how_a_chat_template_is_filled_goes_with_a_checkpoint(
+    chat_model: Folder, runtime: Runtime, tmp_path: Path
+) -> None:
+    source = chat_model("chatml")
+    options = {"chat_template_kwargs": {"enable_thinking": False}, "chat_template_date": date(2025, 1, 31)}
+    codec = load_codec(source, CHAT, **options)
+    export(load_policy(source, runtime, trained=True, codec=codec), tmp_path / "checkpoint")
+    assert chat_options_of(tmp_path / "checkpoint") == options
+    assert chat_options_of(source) == {}
+    again = load_policy(tmp_path / "checkpoint", runtime, trained=False).codec
+    assert again.chat_options == options
+    assert again.encode_prompts(["hello"]) == codec.encode_prompts(["hello"])
+    named = codec_of_checkpoint(tmp_path / "checkpoint", chat_template_kwargs={})
+    assert (named.chat_template_kwargs, named.chat_template_date) == ({}, date(2025, 1, 31))
+    head = load_head(source, "token", runtime, trained=True, zero_head=True, codec=codec)
+    export(head, tmp_path / "reward", card=replace(CARD, prompt_template=CHAT))
+    assert load_reward_model(tmp_path / "reward", runtime, policy_codec=codec).same_encoding
+    assert not load_reward_model(tmp_path / "reward", runtime, policy_codec=load_codec(source, CHAT)).same_encoding
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"chat_template_kwargs": []},
+        {"chat_template_kwargs": "x"},
+        {"chat_template_date": "today"},
+        {"chat_template_date": 3},
+        {"chat_template_date": None},
+    ],
+)
+def test_a_file_that_fills_a_chat_template_wrongly_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    (tmp_path / "redpencil.json").write_text(json.dumps({"prompt_template": "chat", **wrong}))
+    with pytest.raises(RedpencilError, match="chat template") as raised:
+        chat_options_of(tmp_path)
+    assert raised.value.file == str(tmp_path / "redpencil.json")
+    assert next(iter(wrong)) in str(raised.value.field)

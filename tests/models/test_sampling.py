@@ -15,7 +15,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel, load_policy
-from redpencil.models.codec import Codec, load_codec
+from redpencil.models.codec import CHAT, Codec, load_codec
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import (
     HFSampler,
@@ -436,3 +436,40 @@ def test_any_ids_at_all(kind: str, data: st.DataObject) -> None:
 def test_bytewise_spans_are_the_characters(text: str) -> None:
     expected = tuple((i, i + 1) for i, character in enumerate(text) for _ in character.encode())
     assert placed(codec_of("bpe"), byte_ids(text.encode())) == Placed(text, expected)
+
+
+def test_an_end_is_removed_by_its_place_and_not_by_a_mark(chat_model: Folder) -> None:
+    source = chat_model("chatml", eos="<|endoftext|>", ends=[0, 2], special=False)
+    codec = load_codec(source, CHAT)
+    assert not codec.tokenizer.added_tokens_decoder[2].special
+    text = "hello <|im_end|> world"
+    [tokens] = codec.encode_responses([text])
+    samples = [Sample(tokens.ids, finished=True), Sample((*tokens.ids[:-1], 0), finished=True)]
+    samples.append(Sample(tokens.ids[:-1], finished=False))
+    prompts = [Prompt(str(i), "x") for i in range(3)]
+    responses = responses_of(prompts, samples, codec, "m")
+    assert [row.response for row in responses] == [text] * 3
+    assert [row.finished for row in responses] == [True, True, False]
+    # What was decoded is what is encoded again, with the same spans.
+    placed_rows = place(codec, samples)
+    assert [row.text for row in placed_rows] == [text] * 3
+    assert placed_rows[0].offsets == tokens.offsets
+    assert codec.encode_responses([responses[0].response])[0].ids == samples[0].ids
+
+
+def test_a_sample_ends_at_every_end_of_its_model(chat_model: Folder, runtime: Runtime) -> None:
+    source = chat_model("chatml", eos="<|endoftext|>", ends=[0, 2])
+    policy = load_policy(source, runtime, trained=False, codec=load_codec(source, CHAT))
+    policy.module.generation_config = GenerationConfig()
+    assert end_tokens(policy) == {0, 2}
+
+
+def test_control_tokens_within_a_sample_have_no_text(chat_model: Folder) -> None:
+    codec = load_codec(chat_model("chatml"), CHAT)
+    hello, world = (codec.encode_responses([text], finished=False)[0].ids for text in ("hello", " world"))
+    sample = Sample((*hello, 1, *world, codec.eos_id), finished=True)  # <|im_start|> in the middle
+    [response] = responses_of([Prompt("1", "x")], [sample], codec, "m")
+    [row] = place(codec, [sample])
+    assert response.response == row.text == "hello world"
+    assert row.offsets[len(hello)] == (5, 5)
+    assert len(row.offsets) == len(sample.ids)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from redpencil.errors import RedpencilError
-from redpencil.pipeline.inputs import check_files, check_reward_models, held_out_rows
+from redpencil.pipeline.inputs import check_files, check_reward_models, held_out_rows, match_reference
 from redpencil.recipe import load_recipe
+from redpencil.records import Prompt, read_jsonl
 
 Write = Callable[..., Path]
 TEMPLATE = "<bos> {prompt} <answer>"
@@ -113,10 +114,23 @@ def test_reference_outputs_must_answer_the_evaluation_prompts(files_recipe: Writ
     name = json.loads(whole.splitlines()[0])["id"]
     change(path, prompt="something else")
     error = mistake(recipe)
-    assert error.problem == f"it has a response to something else than the evaluation prompt {name!r}"
+    assert error.problem == f"different prompts under the id {name!r} (evaluation prompt and reference output)"
     assert (error.file, error.field) == (str(path), "prompt")
     path.write_text("\n".join(whole.splitlines()[1:]))
-    assert mistake(recipe).problem == f"it has no response to the evaluation prompt {name!r}"
+    count = len(whole.splitlines())
+    assert mistake(recipe).problem == f"no reference output has the id {name!r} or its prompt (1 of {count} missing)"
+
+
+def test_reference_outputs_may_have_other_ids(files_recipe: Write, tmp_path: Path) -> None:
+    recipe, path = files_recipe(), tmp_path / "data" / "reference_outputs.jsonl"
+    given = [json.loads(line) for line in path.read_text().splitlines()]
+    others = [{**row, "id": f"theirs-{n}"} for n, row in enumerate(reversed(given))]
+    path.write_text("\n".join(json.dumps(row) for row in [*others, {**given[0], "id": "extra", "prompt": "more"}]))
+    check(recipe)
+    prompts = list(read_jsonl(tmp_path / "data" / "evaluation_prompts.jsonl", Prompt))
+    found = match_reference(path, prompts)
+    assert [(prompt.id, output.response) for prompt, output in found] == [(row["id"], row["response"]) for row in given]
+    assert all(output.id.startswith("theirs-") for _, output in found)
 
 
 def test_a_policy_cannot_judge(files_recipe: Write, tmp_path: Path) -> None:

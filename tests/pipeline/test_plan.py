@@ -119,6 +119,8 @@ PPO = {"ppo-token", "ppo-edits", "ppo-preference"}
         ("compute.save_every=5", set()),
         ("dtype=bfloat16", set(STAGES)),
         ("name=other", set()),
+        ("chat_template_date=2025-01-31", set()),  # there is no chat template
+        ("prompt_template=chat", set(STAGES)),
     ],
 )
 def test_a_key_moves_the_configuration_of_the_stages_that_it_decides(
@@ -126,6 +128,13 @@ def test_a_key_moves_the_configuration_of_the_stages_that_it_decides(
 ) -> None:
     before, after = (plan_run(recipe, tmp_path, 3) for recipe in (tiny(), tiny(override)))
     assert {b.name for a, b in zip(before, after, strict=True) if a.config != b.config} == changed
+
+
+@pytest.mark.parametrize("key", ["chat_template_date=2025-01-31", "chat_template_kwargs.enable_thinking=false"])
+def test_how_a_chat_template_is_filled_decides_every_stage(tiny: Any, tmp_path: Path, key: str) -> None:
+    chat = "prompt_template=chat"
+    before, after = (plan_run(recipe, tmp_path, 3) for recipe in (tiny(chat), tiny(chat, key)))
+    assert all(a.config != b.config for a, b in zip(before, after, strict=True))
 
 
 def test_the_order_of_the_arms_counts_since_the_first_is_measured_against_the_others(tiny: Any, tmp_path: Path) -> None:

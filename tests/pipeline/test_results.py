@@ -289,7 +289,7 @@ def test_warnings_tell_what_each_stage_skipped_and_stages_what_they_cost(tmp_pat
     notes: dict[str, dict[str, Any]] = {
         "sft": {"skipped": {"empty response": 2, "longer than max_length": 0}},
         "samples": {"skipped": {"prompt empty or too long": 0}},
-        "align": {"pairs": {"a": 1, "b": 4}, "skipped": {"a": {"tie": 3, "unchanged": 1}, "b": {}}},
+        "align": {"pairs": {"a": 1, "b": 4}, "skipped": {"a": {"tie": 3, "unchanged": 1}, "b": {}}, "remarks": ["so"]},
         "ppo-token": {"skipped prompts": 4, "best": {"step": 1}},
         "judge": {},
     }
@@ -299,6 +299,7 @@ def test_warnings_tell_what_each_stage_skipped_and_stages_what_they_cost(tmp_pat
         "sft skipped 2 (empty response).",
         "align skipped 3 of a (tie), 1 of a (unchanged).",
         "ppo-token skipped 4 (prompt empty or too long).",
+        "align: so.",
     ]
     assert {name: row.seconds for name, row in stage_costs(tmp_path, ["sft", "judge"]).items()} == {
         "sft": 0,

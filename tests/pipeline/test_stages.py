@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from redpencil.alignment.ends import finished_sides
 from redpencil.config import AlarmsConfig, Recipe
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.judges import OracleJudge, Pairing, ScoreJudge
@@ -284,7 +286,10 @@ def test_what_is_edited_is_the_very_response_that_lost(split: str, count: int, c
     comparisons = list(read_jsonl(folder / f"comparisons_{split}.jsonl", Comparison))
     edits = list(read_jsonl(folder / f"edits_{split}.jsonl", Edit))
     sampled = {row.id: row for row in read_jsonl(context.paths.samples, Response)}
+    following = dict(pairwise(sampled))
     assert len(comparisons) == len(edits) == count
+    for row in comparisons:
+        assert finished_sides(row) == (sampled[row.id].finished, sampled[following[row.id]].finished)
     for comparison, edit in zip(comparisons, edits, strict=True):
         assert (edit.prompt, edit.original) == (comparison.prompt, less_preferred(comparison))
         assert edit.original == sampled[edit.id].response

@@ -74,7 +74,6 @@ def test_the_identity_tells_what_decides_answers_and_nothing_else(key: str) -> N
         ("max_tokens", StopReason.LENGTH),
         ("model_context_window_exceeded", StopReason.LENGTH),
         ("refusal", StopReason.REFUSAL),
-        ("something-new", StopReason.LENGTH),
     ],
 )
 def test_stop_reasons(reason: str, stop: StopReason) -> None:

@@ -131,10 +131,46 @@ def test_a_body_that_stays_broken_is_a_failure(stub: Any, ask: Ask, kind: str) -
     client = stub.client(kind)
     before = stub.stats().get("malformed", 0)
     requests = [ask(f"{{stub:broken={broken}}} one", client) for broken in MALFORMED]
-    for _, result in HostedProvider(client, Limits(max_retries=1)).answer(requests):
+    for request, result in HostedProvider(client, Limits(max_retries=1)).answer(requests):
         assert isinstance(result, Failure)
-        assert result.problem.startswith("the body of the answer is broken: ")
+        said = "an error in the body: overloaded" if "error-object" in request.messages[0].content else "the body of"
+        assert result.problem.startswith(said)
     assert stub.stats()["malformed"] - before == 2 * len(MALFORMED)
+
+
+@both
+def test_errors_in_a_body_and_torn_answers_are_asked_for_again(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    kinds = ("error-408", "error-429", "error-502", "ends-error", "ends-abort", "ends-CANCELLED")
+    requests = [ask(f"{{stub:malformed={broken}}} one two", client) for broken in kinds]
+    assert [type(result) for _, result in HostedProvider(client).answer(requests)] == [Completion] * len(kinds)
+
+
+@both
+@pytest.mark.parametrize(
+    ("broken", "tries", "problem"),
+    [
+        ("error-429", 2, "HTTP 429 in the body: Provider returned error"),
+        ("error-400", 1, "HTTP 400 in the body: Provider returned error"),
+        ("ends-abort", 2, "the answer has no proper end: {} is 'abort'"),
+        ("ends-who-knows", 1, "the answer has no proper end: {} is 'who-knows'"),
+    ],
+)
+def test_errors_in_a_body_and_odd_ends_are_failures_in_the_servers_words(
+    stub: Any, ask: Ask, kind: str, broken: str, tries: int, problem: str
+) -> None:
+    client = stub.client(kind)
+    before = stub.stats().get("malformed", 0)
+    result = one(client, ask(f"{{stub:broken={broken}}} one", client), Limits(max_retries=1))
+    assert result == Failure(problem.format("stop_reason" if kind == "anthropic" else "finish_reason"))
+    assert stub.stats()["malformed"] - before == tries
+
+
+@both
+def test_an_error_in_a_body_that_concerns_all_requests_ends_the_run(stub: Any, ask: Ask, kind: str) -> None:
+    client = stub.client(kind)
+    with pytest.raises(RedpencilError, match="refuses the API key"):
+        one(client, ask("{stub:broken=error-401} one", client))
 
 
 @both

@@ -4,9 +4,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError
@@ -14,8 +17,10 @@ from redpencil.models.codec import Codec, load_codec
 from redpencil.records import Comparison, Edit, EditOutcome, Pair, Preference
 from redpencil.training import pairs as pairs_module
 from redpencil.training.pairs import (
+    UNSEEN,
     check_pairs,
     collate_pairs,
+    is_respaced,
     pairs_of_comparisons,
     pairs_of_edits,
     stream_pairs_of_edits,
@@ -107,14 +112,80 @@ def test_a_prompt_without_tokens_is_skipped(base: Path) -> None:
 
 
 def test_an_unfinished_original_has_no_end(codec: Codec) -> None:
-    edits = [replace(EDIT, meta={"finished": False}), replace(EDIT, meta={"finished": True})]
-    (cut, whole), _ = pairs_of_edits(edits, codec, PLAIN)
-    assert cut.rejected_ids == ids(codec, "sun mud sky")
-    assert cut.chosen_ids == whole.chosen_ids == ids(codec, "sun sea sky </s>")
-    assert cut.rejected_changed == (False, True, False)
-    assert cut.unchanged == ((0, 0), (2, 2))  # the end of the edit has no partner, and is not credited unasked
-    assert cut.chosen_changed == (False, True, False, False)
-    assert whole.rejected_ids == ids(codec, "sun mud sky </s>")
+    cut_off = replace(EDIT, meta={"finished": False})
+    edits = [cut_off, replace(cut_off, edited="sun mud sea"), replace(EDIT, meta={"finished": True})]
+    (torn, closed, whole), _ = pairs_of_edits(edits, codec, PLAIN)
+    assert torn.rejected_ids == closed.rejected_ids == ids(codec, "sun mud sky")
+    # "sun sea sky" ends in the words at which the original was torn off; "sun mud sea" has an end of its own
+    assert torn.chosen_ids == ids(codec, "sun sea sky")
+    assert (torn.rejected_changed, torn.chosen_changed) == ((False, True, False),) * 2
+    assert torn.unchanged == ((0, 0), (2, 2))
+    assert closed.chosen_ids == ids(codec, "sun mud sea </s>")
+    assert closed.unchanged == ((0, 0), (1, 1))  # its end has no partner, and is not credited unasked
+    assert closed.chosen_changed == (False, False, True, False)
+    assert (whole.rejected_ids, whole.chosen_ids) == (ids(codec, "sun mud sky </s>"), ids(codec, "sun sea sky </s>"))
+
+
+def test_a_response_that_was_cut_off_has_no_end_on_its_side_of_a_comparison(codec: Codec) -> None:
+    row = Comparison("c", "topic1", "sun sea", "mud sky", Preference.FIRST)
+    sea, mud = ids(codec, "sun sea"), ids(codec, "mud sky")
+    end = (codec.eos_id,)
+    for preference, better, worse in ((Preference.FIRST, sea, mud), (Preference.SECOND, mud, sea)):
+        for meta, cut in (
+            ({"first_finished": False}, {sea}),
+            ({"second_finished": "false"}, {mud}),
+            ({"first_finished": False, "second_finished": False}, {sea, mud}),
+            ({"first_finished": True}, set()),
+        ):
+            [pair], _ = pairs_of_comparisons([replace(row, preference=preference, meta=meta)], codec, PLAIN)
+            assert pair.chosen_ids == (better if better in cut else better + end)
+            assert pair.rejected_ids == (worse if worse in cut else worse + end)
+
+
+def test_sides_that_are_the_same_tokens_are_counted(codec: Codec) -> None:
+    edits = [EDIT, replace(EDIT, edited="sun mud  sky"), replace(EDIT, edited=" sun mud sky\n")]
+    assert pairs_of_edits(edits, codec, PLAIN) == (pairs_of_edits([EDIT], codec, PLAIN)[0], {UNSEEN: 2})
+    # cut off: still the same words, and an end token alone tells nothing
+    cut = [replace(edit, meta={"finished": False}) for edit in edits]
+    assert pairs_of_edits(cut, codec, PLAIN)[1] == {UNSEEN: 2}
+    rows = [Comparison("c", "topic1", "sun mud", "sun  mud", Preference.FIRST)]
+    assert pairs_of_comparisons(rows, codec, PLAIN) == ([], {UNSEEN: 1})
+
+
+@pytest.fixture(scope="module")
+def bytes_codec() -> Codec:
+    """A tokenizer whose tokens are bytes, so that it sees all white space."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(initial_alphabet=alphabet, special_tokens=["</s>"], show_progress=False)
+    tokenizer.train_from_iterator(["a"], trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="</s>")
+    return Codec(fast, "{prompt}", pad_id=0, eos_id=0)
+
+
+@pytest.mark.parametrize("alignment", ["lcs", "positional"])
+@pytest.mark.parametrize("restore", [True, False])
+@pytest.mark.parametrize("edited", ["One.  Two.", "One.\nTwo.", "One. Two.\r\n", "One.Two.", "One\u3000. Two ."])
+def test_edits_of_white_space_alone_are_counted(
+    bytes_codec: Codec, edited: str, restore: bool, alignment: Literal["lcs", "positional"]
+) -> None:
+    config = AlignConfig(restore_spacing=restore, alignment=alignment)
+    edit = Edit("e", "p", "One. Two.", edited)
+    assert pairs_of_edits([edit], bytes_codec, config) == ([], {"only white space differs": 1})
+
+
+def test_white_space_beside_an_edit_is_the_original_s(bytes_codec: Codec) -> None:
+    edit = Edit("e", "p", "Is a.\r\nIs  b.\r\n", "Is c.\nIs b.")
+    [pair], _ = pairs_of_edits([edit], bytes_codec, PLAIN)
+    assert bytes_codec.decode([pair.chosen_ids]) == ["Is c.\r\nIs  b.\r\n"]
+    assert is_respaced(pair)
+    assert [i for i, x in enumerate(pair.chosen_changed) if x] == [3]
+    [plain], _ = pairs_of_edits([edit], bytes_codec, AlignConfig(restore_spacing=False))
+    assert bytes_codec.decode([plain.chosen_ids]) == [edit.edited]
+    assert not is_respaced(plain)
+    assert [i for i, x in enumerate(plain.chosen_changed) if x] == [3]  # white space is not blamed anyway
 
 
 @pytest.mark.parametrize(

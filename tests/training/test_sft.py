@@ -54,6 +54,13 @@ def test_skipped_rows_are_counted(codec: Codec) -> None:
     assert rows.responses[0] == [words["sun"], words["sea"], 3]
 
 
+def test_an_example_that_was_cut_off_has_no_end(codec: Codec) -> None:
+    examples = [Example("1", "topic0", "sun sea", {"finished": value}) for value in (False, "False", 0, True, None)]
+    sun, sea = codec.tokenizer.convert_tokens_to_ids(["sun", "sea"])
+    torn, whole = [sun, sea], [sun, sea, codec.eos_id]
+    assert encode_examples(examples, codec, 12).responses == [torn, torn, torn, whole, whole]
+
+
 def test_a_prompt_without_tokens_is_skipped(base: Path) -> None:
     codec = load_codec(base)  # nothing stands before the prompt
     rows = encode_examples([*EXAMPLES, Example("empty", " ", "sun")], codec, max_length=12)

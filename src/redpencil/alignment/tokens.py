@@ -7,12 +7,16 @@ tokenised twice. The rejected side is the original, the chosen side its edit.
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from itertools import compress
+from operator import itemgetter
+from typing import Final, Literal
 
-from redpencil.alignment.words import Alignment, Block, Span, diff_words
+from redpencil.alignment.words import Alignment, Block, Kind, Span, diff_visible
 
 Anchor = Literal["none", "divergence"]
+_SPACE: Final = frozenset(filter(str.isspace, map(chr, range(0x3001))))
+"""All white space that there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ class Tokens:
 class TokenMasks:
     """U1 of each side as one flag a token (True = changed), and U0 as (rejected index, chosen index) in order.
 
-    A token may be in neither: the partner of an anchor, or an end-of-sequence token that is left out.
+    A token may be in neither: one that differs from its partner in white space alone, one without visible characters,
+    the partner of an anchor, or an end-of-sequence token that is left out.
     """
 
     rejected_changed: tuple[bool, ...]
@@ -67,16 +72,20 @@ def token_masks(
     id; every other token is changed (U1) on its side. So a pure deletion leaves the edit's U1 empty and a pure
     insertion the original's, unless a token crosses the border of an edit.
 
+    White space changes nothing: a token without other characters is never in U1. A word beside or around changed white
+    space is compared without it: its tokens are in U0 if they have the same ids at the same places, else in neither
+    set.
+
     Args:
         original: the text before the edit (rejected).
         edited: the text after it (chosen).
         original_tokens: tokens of `original`.
         edited_tokens: tokens of `edited`.
-        alignment: `lcs` as above; `positional` compares token t with token t, the paper's literal
-            U0 = {t | a_t^i = a_t^j}.
+        alignment: `lcs` as above; `positional` compares the ids of token t and token t alone, the paper's literal
+            U0 = {t | a_t^i = a_t^j}, white space included.
         anchor: `divergence` blames the original's first token after a pure insertion, the action it took instead,
             and credits the edit's first token after a pure deletion. The token's partner is then in neither set. It
-            never marks an end-of-sequence token and has no effect under `positional`.
+            never marks a token of white space or an end-of-sequence token and has no effect under `positional`.
         eos_in_changed: False keeps the end-of-sequence tokens out of U1 (a pair if both texts have one). True marks
             the original's where text was appended and the edit's where the end was cut, each on its side only, and
             treats one that has no partner like any other token. Under `positional` True compares it like any other.
@@ -86,15 +95,26 @@ def token_masks(
     """
     if alignment == "positional":
         return _positional_masks(original_tokens, edited_tokens, eos_in_changed)
-    blocks = diff_words(original, edited)
-    pairs = _unchanged_pairs(blocks, original_tokens, edited_tokens)
-    rejected = [True] * original_tokens.body
-    chosen = [True] * edited_tokens.body
+    blocks = diff_visible(original, edited)
+    sides = (original, original_tokens), (edited, edited_tokens)
+    respaced = [block for block in blocks if block.kind == "space"]
+    visible = (
+        _visible(*sides[0], [block.original for block in respaced]),
+        _visible(*sides[1], [block.edited for block in respaced]),
+    )
+    pairs = _unchanged_pairs(blocks, *visible)
+    rejected, chosen = [True] * original_tokens.body, [True] * edited_tokens.body
     for i, j in pairs:
         rejected[i] = chosen[j] = False
+    if respaced:
+        _spare_respaced(rejected, original, visible[0], [(block.kind, block.original) for block in blocks])
+        _spare_respaced(chosen, edited, visible[1], [(block.kind, block.edited) for block in blocks])
     if anchor == "divergence":
-        pairs = _anchor(blocks, original_tokens, edited_tokens, pairs, rejected, chosen)
-    eos = _eos(blocks[-1].kind if blocks else "equal", original_tokens, edited_tokens, eos_in_changed)
+        pairs = _anchor(blocks, sides, pairs, rejected, chosen)
+    _spare_space(rejected, *sides[0])
+    _spare_space(chosen, *sides[1])
+    last = next((block.kind for block in reversed(blocks) if block.kind != "space"), "equal")
+    eos = _eos(last, original_tokens, edited_tokens, eos_in_changed)
     return _with_eos(rejected, chosen, pairs, eos, original_tokens, edited_tokens)
 
 
@@ -130,6 +150,67 @@ def _unchanged_pairs(blocks: Iterable[Block], original: Tokens, edited: Tokens) 
         else:
             pairs.extend((first[i], second[j]) for i, j in _pairs_by_place(*places, *ids))
     return pairs
+
+
+def _visible(text: str, tokens: Tokens, respaced: Iterable[Span]) -> Tokens:
+    """Give the tokens that overlap changed white space their spans without the white space at both ends.
+
+    A token of white space alone keeps its span.
+    """
+    spans: list[Span] | None = None
+    for start, end in respaced:
+        first = bisect_right(tokens.offsets, start, hi=tokens.body, key=itemgetter(1))
+        for index in range(first, bisect_left(tokens.offsets, end, lo=first, hi=tokens.body, key=itemgetter(0))):
+            spans = spans or list(tokens.offsets)
+            spans[index] = _visible_span(text, spans[index])
+    return tokens if spans is None else replace(tokens, offsets=tuple(spans))
+
+
+def _visible_span(text: str, span: Span) -> Span:
+    piece = text[slice(*span)]
+    core = piece.strip()
+    start = span[0] + len(piece) - len(piece.lstrip())
+    return (start, start + len(core)) if core else span
+
+
+def _spare_space(flags: list[bool], text: str, tokens: Tokens) -> None:
+    """Take the tokens without visible characters out of U1."""
+    for index, (start, end) in list(compress(enumerate(tokens.offsets), flags)):
+        if start == end or (text[end - 1] in _SPACE and text[start:end].isspace()):
+            flags[index] = False
+
+
+def _spare_respaced(flags: list[bool], text: str, tokens: Tokens, blocks: Sequence[tuple[Kind, Span]]) -> None:
+    """Take the tokens of unchanged words beside changed white space out of U1; `blocks` are kinds and spans in `text`.
+
+    Such words may be other tokens than on the other side, as a tokenizer splits a word by what stands before it.
+    """
+    regions: list[Span] = []
+    for start, end in _beside_space(text, blocks):
+        if regions and start < regions[-1][1]:
+            start = regions.pop()[0]  # one word between changes of white space, or split by several
+        regions.append((start, end))
+    for start, end in regions:
+        first = bisect_right(tokens.offsets, start, hi=tokens.body, key=itemgetter(1))
+        for index in range(first, bisect_left(tokens.offsets, end, lo=first, hi=tokens.body, key=itemgetter(0))):
+            if flags[index]:
+                visible = _visible_span(text, tokens.offsets[index])
+                flags[index] = not (start <= visible[0] and visible[1] <= end)
+
+
+def _beside_space(text: str, blocks: Sequence[tuple[Kind, Span]]) -> Iterator[Span]:
+    """The spans of unchanged text from the last white space before a block of kind `space` to the next one behind it;
+    both their starts and their ends ascend.
+    """
+    for number, (kind, (start, end)) in enumerate(blocks):
+        if kind == "space":
+            if number and blocks[number - 1][0] == "equal":
+                word = text[blocks[number - 1][1][0] : start].rsplit(maxsplit=1)[-1:]
+                start -= len("".join(word))
+            if number + 1 < len(blocks) and blocks[number + 1][0] == "equal":
+                word = text[end : blocks[number + 1][1][1]].split(maxsplit=1)[:1]
+                end += len("".join(word))
+            yield start, end
 
 
 def _starts_and_ends(tokens: Tokens) -> tuple[Sequence[int], Sequence[int]]:
@@ -170,11 +251,15 @@ def _by_place(places: Iterable[Span]) -> dict[Span, list[int]]:
 
 
 def _anchor(
-    blocks: tuple[Block, ...], original: Tokens, edited: Tokens, pairs: _Pairs, rejected: list[bool], chosen: list[bool]
+    blocks: tuple[Block, ...],
+    sides: tuple[tuple[str, Tokens], tuple[str, Tokens]],
+    pairs: _Pairs,
+    rejected: list[bool],
+    chosen: list[bool],
 ) -> _Pairs:
     """Mark the divergence anchors on their own side; returns the remaining pairs."""
-    blamed = {_next_token(original, block.original[0]) for block in blocks if block.kind == "insert"}
-    credited = {_next_token(edited, block.edited[0]) for block in blocks if block.kind == "delete"}
+    blamed = {_next_token(*sides[0], block.original[0]) for block in blocks if block.kind == "insert"}
+    credited = {_next_token(*sides[1], block.edited[0]) for block in blocks if block.kind == "delete"}
     for flags, anchors in ((rejected, blamed), (chosen, credited)):
         for index in anchors:
             if index is not None:
@@ -182,10 +267,10 @@ def _anchor(
     return [(i, j) for i, j in pairs if i not in blamed and j not in credited]
 
 
-def _next_token(tokens: Tokens, position: int) -> int | None:
-    """The first token that ends beyond a position in the text, if any."""
-    index = bisect_right(tokens.offsets, position, hi=tokens.body, key=lambda span: span[1])
-    return index if index < tokens.body else None
+def _next_token(text: str, tokens: Tokens, position: int) -> int | None:
+    """The first token with visible characters that ends beyond a position in the text, if any."""
+    first = bisect_right(tokens.offsets, position, hi=tokens.body, key=lambda span: span[1])
+    return next((index for index in range(first, tokens.body) if text[slice(*tokens.offsets[index])].strip()), None)
 
 
 def _eos(last: str, original: Tokens, edited: Tokens, eos_in_changed: bool) -> _Eos:

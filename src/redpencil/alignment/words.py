@@ -6,6 +6,7 @@ subsequence, and edits that only function words or punctuation separate become o
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Literal
 from rapidfuzz.distance import Indel, LCSseq, Prefix
 
 Alignment = Literal["lcs", "positional"]
-Kind = Literal["equal", "replace", "delete", "insert"]
+Kind = Literal["equal", "replace", "delete", "insert", "space"]
 Span = tuple[int, int]
 
 FUNCTION_WORDS = frozenset(
@@ -42,6 +43,9 @@ _UNSPACED = (
     (0x20000, 0x3FFFF),  # supplementary Han
 )
 """Code points of scripts that put no spaces between words; each character counts as a word."""
+
+_SPACE_AND_REST = re.compile(r"(\s*)(\S*)")
+_NOTHING = ("", "")
 
 _PLAIN = re.compile(
     "[\0-\u02ff\u0370-\u0482\u048a-\u052f\u2000-\u200b\u200e-\u20cf\u2100-\u2bff"
@@ -85,7 +89,10 @@ _LARGEST_TABLE = 400_000_000
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of both texts: kept, replaced, deleted or inserted. Spans are character offsets, end excluded."""
+    """A part of both texts: kept, replaced, deleted or inserted. Spans are character offsets, end excluded.
+
+    Only `diff_visible` gives blocks of kind `space`, white space on both sides that differs; one side may be empty.
+    """
 
     kind: Kind
     original: Span
@@ -120,6 +127,32 @@ def diff_words(original: str, edited: str, alignment: Alignment = "lcs") -> tupl
     return tuple(_blocks(_join(_slide_right(_lcs(*words), *words), words[0]), *borders))
 
 
+def diff_visible(original: str, edited: str) -> tuple[Block, ...]:
+    """Compare two texts as `diff_words` does, but white space apart from the words: words are kept if only white space
+    beside or within them changed, and that white space is a block of kind `space`.
+
+    A block is an insertion or a deletion if one side has nothing but white space.
+    """
+    start = _shared_start(original, edited)
+    words = _words(original, start), _words(edited, start)
+    # White space at the end is no word of its own: it goes into the last block.
+    ends = _pop_space(words[0]), _pop_space(words[1])
+    compared = _spaced(*words)
+    hunks = _lcs(*compared)
+    if _respacing_helps(hunks, *words):
+        compared = words[0], _respaced(*words)
+        hunks = _lcs(*compared)
+    hunks = _join(_without_splits(_slide_right(hunks, *compared), *words), compared[0])
+    for side, end in zip(words, ends, strict=True):
+        side.append(end)
+    return tuple(_visible_blocks(hunks, original, edited, *words))
+
+
+def same_visible(original: str, edited: str) -> bool:
+    """Return whether two texts are the same but for white space."""
+    return "".join(original.split()) == "".join(edited.split())
+
+
 def kept_share(original: str, edited: str) -> float:
     """Compute the share of the original's words that the edit keeps, from 0 to 1; 1 for an original without words.
 
@@ -137,6 +170,11 @@ def kept_share(original: str, edited: str) -> float:
 
 _Hunk = tuple[int, int, int, int]
 """Words that an edit removes and adds: start and end in the original, start and end in the edit."""
+
+
+def changed_runs(original: Sequence[str], edited: Sequence[str]) -> list[_Hunk]:
+    """Return the runs of words that the longest common subsequence leaves out, as starts and ends in both lists."""
+    return _lcs(original, edited)
 
 
 def _words(text: str, start: int = 0) -> list[str]:
@@ -188,6 +226,97 @@ def _blocks(hunks: Iterable[_Hunk], original: Sequence[int], edited: Sequence[in
             yield Block("insert" if a == a_end else "delete" if b == b_end else "replace", (a, a_end), (b, b_end))
         if a_end < a_next:
             yield Block("equal", (a_end, a_next), (b_end, b_next))
+
+
+def _pop_space(words: list[str]) -> str:
+    """Take the white space at the end of a text out of its words, and return it."""
+    return words.pop() if words and words[-1].isspace() else ""
+
+
+def _respacing_helps(hunks: Iterable[_Hunk], original: Sequence[str], edited: Sequence[str]) -> bool:
+    """Return whether a word that is removed is added elsewhere with other white space before it."""
+    removed: set[str] = set()
+    added: set[str] = set()
+    for a, a_end, b, b_end in hunks:
+        removed.update(original[a:a_end])
+        added.update(edited[b:b_end])
+    cores = set(map(str.strip, removed - added))
+    return not cores.isdisjoint(map(str.strip, added - removed))
+
+
+def _without_splits(hunks: Iterable[_Hunk], original: Sequence[str], edited: Sequence[str]) -> Iterator[_Hunk]:
+    """Take words that are only split or joined by white space off both ends of each hunk."""
+    for a, a_end, b, b_end in hunks:
+        if a < a_end and b < b_end:
+            words, others = ([*map(str.strip, side)] for side in (original[a:a_end], edited[b:b_end]))
+            if words[0][0] == others[0][0]:
+                shared = _shared_words(words, others)
+                a, b, words, others = a + shared[0], b + shared[1], words[shared[0] :], others[shared[1] :]
+            if words and others and words[-1][-1] == others[-1][-1]:
+                shared = _shared_words(*([word[::-1] for word in reversed(side)] for side in (words, others)))
+                a_end, b_end = a_end - shared[0], b_end - shared[1]
+        if a < a_end or b < b_end:
+            yield a, a_end, b, b_end
+
+
+def _shared_words(words: Sequence[str], others: Sequence[str]) -> tuple[int, int]:
+    """The number of first words of each side that together have the same characters."""
+    prefix = Prefix.similarity("".join(words), "".join(others))
+    ends, other_ends = (list(accumulate(map(len, side))) for side in (words, others))
+    shared = max((end for end in {*ends} & {*other_ends} if end <= prefix), default=0)
+    return bisect_right(ends, shared), bisect_right(other_ends, shared)
+
+
+def _respaced(original: Sequence[str], edited: Sequence[str]) -> list[str]:
+    """Give the edited words that the original has too, in order, the white space that they have there."""
+    respaced = list(edited)
+    cores = [word.strip() for word in original], [word.strip() for word in edited]
+    ends = len(original), len(edited)
+    for before, after in pairwise(((0, 0, 0, 0), *_lcs(*cores), (ends[0], ends[0], ends[1], ends[1]))):
+        respaced[before[3] : after[2]] = original[before[1] : after[0]]
+    return respaced
+
+
+def _visible_blocks(
+    hunks: Iterable[_Hunk], original: str, edited: str, words: Sequence[str], others: Sequence[str]
+) -> Iterator[Block]:
+    """Turn hunks and the words between them, equal but for white space, into blocks of characters."""
+    borders = _borders(words), _borders(others)
+    ends = len(words), len(others)
+    for hunk, following in pairwise(((0, 0, 0, 0), *hunks, (ends[0], ends[0], ends[1], ends[1]))):
+        first, second = (borders[0][hunk[0]], borders[0][hunk[1]]), (borders[1][hunk[2]], borders[1][hunk[3]])
+        if hunk[0] < hunk[1] or hunk[2] < hunk[3]:
+            yield Block(
+                "insert" if hunk[0] == hunk[1] else "delete" if hunk[2] == hunk[3] else "replace", first, second
+            )
+        a, b, a_end, b_end = first[1], second[1], borders[0][following[0]], borders[1][following[2]]
+        if original[a:a_end] == edited[b:b_end]:
+            if a < a_end:
+                yield Block("equal", (a, a_end), (b, b_end))
+        else:
+            yield from _respaced_blocks(original[a:a_end], edited[b:b_end], a, b)
+
+
+def _respaced_blocks(original: str, edited: str, a: int, b: int) -> Iterator[Block]:
+    """Turn texts that are the same but for white space, which begin at `a` and `b`, into blocks."""
+    sides = [iter(_SPACE_AND_REST.findall(text)) for text in (original, edited)]
+    (space, rest), (other_space, other_rest) = (next(side) for side in sides)
+    length = 0
+    while space or rest or other_space or other_rest:
+        if space == other_space:
+            length += len(space)
+        else:
+            if length:
+                yield Block("equal", (a, a + length), (b, b + length))
+            a, b, length = a + length, b + length, 0
+            yield Block("space", (a, a + len(space)), (b, b + len(other_space)))
+            a, b = a + len(space), b + len(other_space)
+        shared = min(len(rest), len(other_rest))
+        length += shared
+        space, rest = ("", rest[shared:]) if shared < len(rest) else next(sides[0], _NOTHING)
+        other_space, other_rest = ("", other_rest[shared:]) if shared < len(other_rest) else next(sides[1], _NOTHING)
+    if length:
+        yield Block("equal", (a, a + length), (b, b + length))
 
 
 def _numbered(original: Iterable[Hashable], edited: Iterable[Hashable]) -> tuple[list[int], list[int]]:

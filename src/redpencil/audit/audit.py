@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from redpencil.alignment.words import Span, diff_words, split_words
+from redpencil.alignment.spacing import restore_spacing
+from redpencil.alignment.words import Span, diff_words, same_visible, split_words
 from redpencil.audit.repeats import Repeats, RepeatTally
 from redpencil.audit.rules import MIN_KEPT, RULES, TENTHS, Measures, Words, broken_rules, measure, tenth_of, tenths
 from redpencil.records import Edit, EditOutcome, Meta
@@ -149,7 +150,8 @@ class Audit:
     """The figures. `edits` rows have outcome EDITED, an original that is not blank, and a different text; all
     figures from `kept` to `broken_rules` are of these; `not_minimal` counts those that break a rule.
 
-    `unusable` counts the other rows with outcome EDITED by reason, `blank_edits` the edits that leave nothing.
+    `only_spacing` edits change white space alone; `also_spacing` edits change it, or line ends, beside words that they
+    keep. `unusable` counts the other rows with outcome EDITED by reason, `blank_edits` the edits that leave nothing.
     `examples` are cases by finding; a case is one edit, or edits that contradict each other.
     """
 
@@ -158,6 +160,8 @@ class Audit:
     edits: int
     unusable: Mapping[str, int]
     blank_edits: int
+    only_spacing: int
+    also_spacing: int
     retried: int
     kept: Distribution
     kept_histogram: tuple[int, ...]
@@ -177,7 +181,8 @@ CONTRADICTIONS = (
     *("edited_differently", "edited_or_left", "reversed", "swapped"),
     *("others_edited_differently", "edited_or_left_by_others"),
 )
-SAMPLED = ("edits", "only_append", *RULES)
+SPACING = ("only_spacing", "also_spacing")
+SAMPLED = ("edits", "only_append", *SPACING, *RULES)
 """The findings that single edits are examples of."""
 PACE = 500
 """Rows between two reports of progress."""
@@ -270,9 +275,11 @@ class _Tally:
 
     def _add_edit(self, edit: Measures, editor: _EditorTally, key: int, row: int) -> None:
         appends, rules = edit.only_appends, broken_rules(edit, self.min_kept)
+        spacing = _spacing(edit.original.text, edit.edited.text)
         words = len(edit.edited) - len(edit.original)
         self.counts.update(
             edits=1,
+            **dict.fromkeys(spacing, 1),
             blank_edits=not edit.edited.text.strip(),
             only_append=appends,
             only_cut_the_end=edit.only_cuts_the_end,
@@ -289,7 +296,7 @@ class _Tally:
         self._add_pieces(edit)
         editor.kept[edit.kept] += 1
         editor.counts.update(edits=1, growth=words, only_append=appends, not_minimal=bool(rules))
-        for name in ("edits", *(("only_append",) if appends else ()), *rules):
+        for name in ("edits", *(("only_append",) if appends else ()), *spacing, *rules):
             self.samples[name].offer(key, row)
 
     def _add_pieces(self, edit: Measures) -> None:
@@ -318,6 +325,7 @@ class _Tally:
             edits=self.counts["edits"],
             unusable={reason: self.counts[reason] for reason in ("no change", "blank original")},
             blank_edits=self.counts["blank_edits"],
+            **{name: self.counts[name] for name in SPACING},
             retried=self.counts["retried"],
             kept=distribution(self.kept),
             kept_histogram=histogram(self.kept),
@@ -345,6 +353,13 @@ class _Tally:
             shorter=sum(times for change, times in words.items() if change < 0),
             **{name: self.counts[name] for name in counted},
         )
+
+
+def _spacing(original: str, edited: str) -> tuple[str, ...]:
+    """The name of the count of edits that change white space as this one does, in a tuple; empty if it does not."""
+    if same_visible(original, edited):
+        return SPACING[:1]
+    return SPACING[1:] if restore_spacing(original, edited) != edited else ()
 
 
 def _by_outcome(counts: Counter[str]) -> dict[str, int]:

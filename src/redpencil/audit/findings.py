@@ -17,6 +17,7 @@ ATTENTION: Final = {
     "growth": 0.1,
     "direction": 0.6,
     "repeated": 0.01,
+    "spacing": 0.05,
     "kept": 0.45,
 }
 """Shares at which a finding needs attention; below, it is a note. For `kept` it is the opposite: human edits of
@@ -31,6 +32,7 @@ _NO_EDIT: Final = {
     EditOutcome.FAILED: "Run the same `redpencil edit` again: only what failed is asked once more.",
     EditOutcome.TRUNCATED: "Raise the limit on the tokens of an answer.",
     EditOutcome.REFUSED: "Read the kept answers; another editor or another template may not refuse.",
+    EditOutcome.UNCERTAIN: "Read the kept answers: they are no edits of the response, or say something beside it.",
     EditOutcome.EMPTY: "Read the responses: they or the answers to them were blank.",
 }
 _RULE_ADVICE: Final = {
@@ -87,7 +89,14 @@ def findings(audit: Audit) -> tuple[Finding, ...]:
     """List the findings, those that need attention first."""
     listed = [*_outcomes(audit), *_contradictions(audit), *_duplicates(audit), *_labelled(audit)]
     if audit.edits:
-        listed += [*_kept(audit), *_length(audit), *_not_minimal(audit), *_places(audit), *_editors(audit)]
+        listed += [
+            *_kept(audit),
+            *_spacing(audit),
+            *_length(audit),
+            *_not_minimal(audit),
+            *_places(audit),
+            *_editors(audit),
+        ]
     capital = (replace(finding, sentence=finding.sentence[0].upper() + finding.sentence[1:]) for finding in listed)
     return tuple(sorted(capital, key=lambda finding: not finding.attention))
 
@@ -202,6 +211,18 @@ def _length(audit: Audit) -> Iterator[Finding]:
             text = f"{share_text(count, edits)} of the edits are {way}; together they are {100 * more:.0f} % {way}."
             advice = f"A reward model may learn that {way} is better. Compare rewards with lengths before PPO."
             yield Finding("growth", True, text, advice, count / edits)
+
+
+def _spacing(audit: Audit) -> Iterator[Finding]:
+    only, also, edits = audit.only_spacing, audit.also_spacing, audit.edits
+    text = f"{share_text(only, edits)} of the edits ({only:,}) change white space or line ends alone."
+    advice = "They are skipped, as no word of theirs is better or worse. `redpencil import` makes them unchanged rows."
+    yield from _shared("only_spacing", only, edits, text, advice, ATTENTION["spacing"])
+    text = f"{share_text(also, edits)} of the edits ({also:,}) also change white space or line ends beside kept words."
+    advice = (
+        "`redpencil import` and `redpencil align` restore it. Leave that on, unless white space has a meaning here."
+    )
+    yield from _shared("also_spacing", also, edits, text, advice, ATTENTION["spacing"])
 
 
 def _not_minimal(audit: Audit) -> Iterator[Finding]:

@@ -294,4 +294,4 @@ def _sentences(words: Words) -> Iterable[Span]:
 
 
 def _wrapped(edit: Measures) -> bool:
-    return strip_preamble(edit.edited.text, edit.original.text).strip() != edit.edited.text.strip()
+    return strip_preamble(edit.edited.text, edit.original.text).split() != edit.edited.text.split()

@@ -129,6 +129,7 @@ def _report_import(path: Path, count: ImportCount) -> dict[str, int]:
     notes += [f"{count.known:,} here already"] if count.known else []
     notes += [f"{count.changed:,} left out, as their ids belong to other texts"] if count.changed else []
     notes += [f"{count.empty:,} left out, as there is nothing to edit"] if count.empty else []
+    notes += [f"{count.by_prompt:,} pairs matched by prompt, as their ids differ"] if count.by_prompt else []
     notes += [f"{len(count.refused):,} left out, as they are too long to be handed in:"] if count.refused else []
     say(f"{path}: {', '.join(notes)}")
     for row in count.refused:

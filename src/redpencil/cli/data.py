@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from redpencil.alignment.spacing import respaced_note
 from redpencil.alignment.tokens import TokenMasks
 from redpencil.audit.audit import Audit, Example, audit_edits
 from redpencil.audit.findings import findings
@@ -25,6 +26,7 @@ from redpencil.cli.options import (
     option,
     settings,
     setup_of,
+    warn_of,
     with_options,
 )
 from redpencil.cli.output import (
@@ -130,6 +132,7 @@ def align(
     if out is not None:
         check_out_file(out, edits, comparisons)
     codec = codec_of(config, tokenizer)
+    warn_of(codec)
     if edits is not None and show:
         _show(list(read_jsonl(edits, Edit)), show, codec, config.align)
     if out is None:
@@ -137,14 +140,26 @@ def align(
     source = edits or comparisons
     assert source is not None
     skipped: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     with working("align") as progress, naming(source):
         pairs = _pairs(edits, comparisons, codec, config.align, skipped, progress)
         first = next(pairs, None)
-        count = 0 if first is None else write_jsonl(out, chain([first], pairs))
+        count = 0 if first is None else write_jsonl(out, _counted(chain([first], pairs), counts))
     say_skipped(skipped)
+    if counts["respaced"]:
+        say(f"{respaced_note(counts['respaced'])} (--set align.restore_spacing=false leaves it)")
     if first is None:
         raise RedpencilError("no pair is left", file=source, hint="check the rows, or align.max_length")
     say(f"{count} pairs in {out}")
+
+
+def _counted(pairs: Iterable[Pair], counts: Counter[str]) -> Iterator[Pair]:
+    """Pass pairs on, and count those whose edit got back white space of its original."""
+    from redpencil.training.pairs import is_respaced
+
+    for pair in pairs:
+        counts["respaced"] += is_respaced(pair)
+        yield pair
 
 
 def _pairs(
@@ -171,8 +186,10 @@ def _show(edits: Iterable[Edit], count: int, codec: "Codec", config: AlignConfig
     from redpencil.training.pairs import pairs_of_edits
 
     printed = 0
+    skipped: Counter[str] = Counter()
     for row in edits:
-        pairs, _ = pairs_of_edits([row], codec, config)
+        pairs, reasons = pairs_of_edits([row], codec, config)
+        skipped.update(reasons)
         if printed == count:
             break
         if pairs and not printed:
@@ -186,7 +203,8 @@ def _show(edits: Iterable[Edit], count: int, codec: "Codec", config: AlignConfig
             console.print(show_masks(*texts, masks), soft_wrap=False)
             console.print()
     if not printed:
-        raise RedpencilError("no edit can be shown: none has a changed text", hint="check the outcomes of the edits")
+        every = ", ".join(f"{count:,} {reason}" for reason, count in skipped.items())
+        raise RedpencilError(f"no edit can be shown: none gives a pair ({every})", hint="check the edits")
 
 
 @app.command(

@@ -56,7 +56,10 @@ def edit(
         ),
     ] = None,
     min_kept: Annotated[
-        float, option("SHARE", "Ask once more for an edit that keeps a smaller share of the words.", min=0, max=1)
+        float,
+        option(
+            "SHARE", "Ask once more for an edit that keeps a smaller share of the words, or is uncertain.", min=0, max=1
+        ),
     ] = 0.5,
     *,
     options: JobOptions,
@@ -130,6 +133,9 @@ class EditRun(JobRun[Response, Edit]):
             were = "was" if self.asked_twice == 1 else "were"
             twice = f"; {self.asked_twice:,} {were} asked for twice" if self.asked_twice else ""
             say(f"edited responses keep {100 * summary['kept']:.0f} % of their words{twice}")
+
+        if uncertain := self.outcomes[EditOutcome.UNCERTAIN.value]:
+            say(f"{uncertain:,} uncertain, which nothing learns from: read `answer` in their `meta`")
 
     def say_truncated(self, limit: str) -> None:
         truncated = self.outcomes[EditOutcome.TRUNCATED.value]

@@ -38,6 +38,7 @@ from redpencil.cli.output import (
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.judge_quality import JudgeQuality, Kappa, Share, judge_quality
+from redpencil.evaluation.matching import match_note
 from redpencil.evaluation.ranking import Match, Ranked, rank
 from redpencil.evaluation.reward_eval import RewardEvals, TestKind, WorstPair, to_json
 from redpencil.evaluation.statistics import Estimate, Paired, paired
@@ -51,11 +52,13 @@ from redpencil.evaluation.win_rate import (
     read_cases,
     shared_scores,
     time_to_reach,
+    under_ids_of,
 )
 from redpencil.formats.base import Kind
 from redpencil.formats.datasets import open_source
 from redpencil.formats.reading import Tally, Wanted, read_records
-from redpencil.formats.rewardbench import REWARDBENCH
+from redpencil.formats.rewardbench import ANSWERS, REWARDBENCH
+from redpencil.formats.text_files import OTHER_ENCODING
 from redpencil.records import Comparison, Edit, Pair, read_jsonl
 from redpencil.report.reward_eval import about_pair, edit_tests, group_table, reward_eval_tables, write_reward_eval
 from redpencil.report.tables import Table
@@ -81,7 +84,7 @@ _SHARES: Final = (
     ("failed %", "failed"),
 )
 _IN_TERMINAL: Final = ("type", "size")
-_WITH_INTERVALS: Final = ("accuracy", "rewardbench", "localisation")
+_WITH_INTERVALS: Final = ("accuracy", "rewardbench", "rewardbench2", "localisation")
 JsonlFiles = list[Path] | None
 
 app = typer.Typer(
@@ -131,14 +134,19 @@ def win_rate(
     kind, how = one_of(format_, VERDICT_FORMATS, "--format", "format"), Interval(confidence, resamples, seed)
     files = dict(zip(short_names(judgements), judgements, strict=True))
     cases = {name: read_cases(path, kind) for name, path in files.items()}
-    rates, kinds = {}, {}
+    rates, kinds, warnings = {}, {}, []
+    first, *others = cases
+    for name in others:
+        cases[name], changed = under_ids_of(cases[first], cases[name])
+        if changed:
+            warnings.append(f"{first} and {name}: {match_note(changed, len(cases[name]))}")
     for name, path in files.items():
         with naming(path):
             rates[name] = policy_win_rate(cases[name], how)
         kinds[name] = by_category(cases[name], by)
         if by is not None and not kinds[name]:
             raise RedpencilError("no row has this key", file=path, field=by, hint="see which keys the rows have")
-    warnings = [warning for name, rate in rates.items() for warning in _rate_warnings(name, rate)]
+    warnings += [warning for name, rate in rates.items() for warning in _rate_warnings(name, rate)]
     compared = {}
     for first, second in combinations(cases, 2):
         with _or_warning(f"{first} and {second} cannot be paired", warnings):
@@ -325,8 +333,10 @@ def judge(
         return
     _print_judges(judges)
     for name, quality in judges.items():
+        if quality.matched_by_text:
+            say(f"{name}: {quality.matched_by_text:,} verdicts of {against} were matched by text, as their ids differ")
         if against is not None and not quality.compared:
-            say(f"warning: {name}: no verdict can be compared with a person's: the ids differ, or there is no verdict")
+            say(f"warning: {name}: no verdict can be compared with a person's: other pairs, or there is no verdict")
         elif quality.only_by_people:
             say(f"{name}: {quality.only_by_people:,} pairs of {against} were not judged")
 
@@ -372,7 +382,7 @@ def reward(
     edits: Annotated[JsonlFiles, option("JSONL", "Held-out edits. Repeatable.")] = None,
     comparisons: Annotated[JsonlFiles, option("JSONL", "Held-out comparisons. Repeatable.")] = None,
     rewardbench: Annotated[
-        JsonlFiles, option("FILE", "Rows of RewardBench: JSONL, JSON, CSV or Parquet. Repeatable.")
+        JsonlFiles, option("FILE", "Rows of RewardBench or RewardBench 2: JSONL, JSON or Parquet. Repeatable.")
     ] = None,
     pairs: Annotated[JsonlFiles, option("JSONL", "Held-out pairs that `align` wrote. Repeatable.")] = None,
     html: Annotated[Path | None, option("FILE", "Also write the results as a page.")] = None,
@@ -436,10 +446,17 @@ def _rows(kind: TestKind, path: Path) -> list[Edit] | list[Comparison] | list[Pa
 
 def _reward_bench(path: Path) -> list[Comparison]:
     # Its ids are numbers in a bigger collection, and no use here.
-    request = Wanted(REWARDBENCH, Kind.COMPARISONS, drop=frozenset({"id"}))
+    request = Wanted(REWARDBENCH, Kind.COMPARISONS, own_ids=False)
     with open_source(str(path)) as source, _without_flags_of_import():
         rows = list(read_records(source, request, Tally(), lambda _: None))
-    return [row for row in rows if isinstance(row, Comparison)]
+    comparisons = [row for row in rows if isinstance(row, Comparison)]
+    if len({ANSWERS in row.meta for row in comparisons}) > 1:
+        raise RedpencilError(
+            "some rows have lists of answers, as in RewardBench 2, and others single ones",
+            file=path,
+            hint="put the rows of the two into files of their own",
+        )
+    return comparisons
 
 
 @contextmanager
@@ -450,7 +467,12 @@ def _without_flags_of_import() -> Iterator[None]:
     except RedpencilError as error:
         if "--" not in (error.hint or ""):
             raise
-        hint = "give rows as RewardBench has them: prompt, chosen, chosen_model, rejected, rejected_model, subset"
+        hint = (
+            "give rows as RewardBench has them: prompt, chosen, chosen_model, rejected, rejected_model, subset; or as "
+            "RewardBench 2 has: prompt, lists of chosen and rejected, subset, id"
+        )
+        if error.hint == OTHER_ENCODING:
+            hint = "convert the file to UTF-8"
         raise RedpencilError(error.problem, file=error.file, line=error.line, field=error.field, hint=hint) from None
 
 

@@ -9,17 +9,22 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from redpencil.alignment.spacing import respaced_note
 from redpencil.cli.options import JsonOption, examples, option
 from redpencil.cli.output import check_out_file, print_json, say, say_skipped, watched, working
+from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError, naming
 from redpencil.formats.base import RECORDS, Format, Kind
-from redpencil.formats.datasets import HUB, open_source
+from redpencil.formats.datasets import HUB, Dialect, open_source
 from redpencil.formats.figa import Weights, load_cutter
-from redpencil.formats.reading import Imported, Wanted, import_rows
+from redpencil.formats.labels import label_key
+from redpencil.formats.reading import Imported, Wanted, guess_source, import_rows
 from redpencil.formats.registry import FORMATS, find_format
+from redpencil.formats.streams import ENCODINGS
+from redpencil.formats.text_files import Quoting
 from redpencil.formats.writing import Format as ExportFormat
 from redpencil.formats.writing import check_format, export, skipped_file
-from redpencil.records import Pair
+from redpencil.records import Pair, Preference
 
 app = typer.Typer()
 
@@ -55,7 +60,8 @@ def _list_formats(asked: bool) -> None:
 HELP = "\n\n".join(
     (
         "Turn data of other formats into redpencil's JSONL.",
-        "SOURCE is JSONL, a JSON array, CSV or TSV (also with gzip), Parquet, a folder that the library datasets can "
+        "SOURCE is JSONL, a JSON array, CSV or TSV (also with gzip, xz, bzip2 or zstd), Parquet, a folder that the "
+        "library datasets can "
         f"open, or {HUB}OWNER/NAME for a data set of the Hugging Face Hub, the only case that uses the network. "
         "Columns without a field of their own are kept in meta. --as responses takes the less preferred side of a "
         "pair. Rows that give no record are counted, and listed in OUT.skipped.jsonl.",
@@ -78,8 +84,13 @@ HELP = "\n\n".join(
 )
 def import_(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="File, folder, or data set of the Hub.")],
-    format_: Annotated[str, option("NAME", "The format, one of those above.", "--format")],
     out: Annotated[Path, option("JSONL", "Where the records go.")],
+    format_: Annotated[
+        str | None,
+        option(
+            "NAME", "The format, one of those above. Default: what the first row fits, if that is clear.", "--format"
+        ),
+    ] = None,
     as_: Annotated[
         Kind | None,
         typer.Option("--as", help="Kind of record to read the rows as. Default: the first that the format lists."),
@@ -87,35 +98,68 @@ def import_(
     column: Annotated[
         list[str] | None, option("NAME=YOURS", "The format's column NAME is called YOURS. Repeatable.")
     ] = None,
+    value: Annotated[
+        list[str] | None,
+        option(
+            "LABEL=MEANING",
+            "The label LABEL of a preference means first, second, tie or none (no preference). Repeatable.",
+        ),
+    ] = None,
     drop: Annotated[
         list[str] | None, option("YOURS", "Ignore this column, as if the rows had none. Repeatable.")
     ] = None,
     split: Annotated[str | None, option("NAME", "Split of a data set. Default: train, or the only one.")] = None,
     name: Annotated[str | None, option("NAME", "Configuration of a data set, for those with several.")] = None,
+    encoding: Annotated[
+        str | None,
+        option("NAME", f"Encoding of a text file, {ENCODINGS}. Default: UTF-8, or what its first bytes say."),
+    ] = None,
+    quoting: Annotated[
+        Quoting | None,
+        typer.Option(
+            help="Quotation marks in a table: standard doubles them inside a quoted field, backslash escapes them, "
+            "none takes them as part of the texts. Default: what fits all rows."
+        ),
+    ] = None,
     on_error: Annotated[
         OnError, typer.Option(help="On a bad row: stop ends the import, skip lists the row and continues.")
     ] = OnError.STOP,
     limit: Annotated[int | None, option("N", "Stop after N records; later rows are not read.", min=1)] = None,
+    restore_spacing: Annotated[
+        bool,
+        typer.Option("--restore-spacing/--keep-spacing", help=AlignConfig.model_fields["restore_spacing"].description),
+    ] = True,
     as_json: JsonOption = False,
     _list: Annotated[
         bool, typer.Option("--list", callback=_list_formats, is_eager=True, help="List the formats and exit.")
     ] = False,
 ) -> None:
     """Turn data of other formats into redpencil's JSONL."""
-    request = Wanted(find_format(format_), as_, _columns(column or ()), frozenset(drop or ()), on_error is OnError.SKIP)
+    named = None if format_ is None else find_format(format_)
+    columns, dropped, values = _columns(column or ()), frozenset(drop or ()), _values(value or ())
     if not source.strip():
         raise RedpencilError("no source is named", field="SOURCE", hint="name a file, a folder or a data set")
     if not source.startswith(HUB):
         check_out_file(out, Path(source))
         check_out_file(skipped_file(out), Path(source))
         _check_folder(out, Path(source))
-    with working("import") as progress, open_source(source, split=split, config=name) as opened:
-        done = import_rows(opened, request, out, limit=limit, progress=progress)
+    with (
+        working("import") as progress,
+        open_source(source, split=split, config=name, dialect=Dialect(encoding, quoting)) as opened,
+    ):
+        chosen, opened_again = (named, opened) if named else guess_source(opened, as_, columns, dropped)
+        skip = on_error is OnError.SKIP
+        request = Wanted(chosen, as_, columns, dropped, skip, values=values, restore_spacing=restore_spacing)
+        done = import_rows(opened_again, request, out, limit=limit, progress=progress)
+    if named is None:
+        say(f"taken for the format {chosen.name}; --format names another")
     _say_imported(done, out)
+    if opened.notes:
+        say(f"the source was read as: {'; '.join(opened.notes)}")
     if opened.unread:
         say(f"not read: the splits {', '.join(opened.unread)}; name one with --split")
     if as_json:
-        about = {"source": source, "format": format_, "out": str(out)}
+        about = {"source": source, "format": chosen.name, "out": str(out)}
         print_json({**about, **asdict(done), "skipped_file": _name(done.skipped_file)})
 
 
@@ -137,9 +181,30 @@ def _columns(options: Sequence[str]) -> dict[str, str]:
     return columns
 
 
+def _values(options: Sequence[str]) -> dict[str, Preference]:
+    meanings: dict[str, Preference] = {}
+    for text in options:
+        label, equals, meaning = text.rpartition("=")
+        if not equals or meaning.strip().lower() not in list(Preference):
+            raise RedpencilError(
+                f"cannot read {text!r}",
+                field="--value",
+                hint=f"write --value 0=first, with one of {', '.join(Preference)}",
+            )
+        if label_key(label) in meanings:
+            raise RedpencilError(f"{label} is given twice", field="--value", hint="give one meaning for each label")
+        meanings[label_key(label)] = Preference(meaning.strip().lower())
+    return meanings
+
+
 def _say_imported(done: Imported, out: Path) -> None:
     say(f"{done.records:,} {done.kind} in {out}, from {done.rows:,} rows")
+    if any(label != meaning for label, meaning in done.labels.items()):
+        say(f"labels read as: {', '.join(f'{label} = {meaning}' for label, meaning in done.labels.items())}")
     say_skipped({**done.nothing, "bad rows": done.bad})
+    if done.respaced:
+        nothing_else = f"; {done.emptied:,} of them changed nothing else" if done.emptied else ""
+        say(f"{respaced_note(done.respaced)} (--keep-spacing leaves it){nothing_else}")
     if done.skipped_file is not None:
         say(f"each of them is listed in {done.skipped_file}")
     for name in done.undropped:

@@ -9,7 +9,7 @@ import sqlite3
 import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -50,7 +50,7 @@ Where the recipe has no `{name}`, it is:
 GIB: Final = 2**30
 ENOUGH_DISK, ENOUGH_MEMORY = 1.0, 2.0
 """GiB that the quickstart needs."""
-EXTRAS: Final = ("llm", "data", "web")
+EXTRAS: Final = ("llm", "data", "web", "sentencepiece")
 """Extras that a user may want; the others are for work on redpencil itself."""
 
 
@@ -175,29 +175,31 @@ class Check:
 
 
 @app.command(
-    epilog=examples("redpencil doctor", "redpencil doctor my-recipe.yaml", "redpencil doctor --json"),
+    epilog=examples(
+        "redpencil doctor", "redpencil doctor my-recipe.yaml", "redpencil doctor llama", "redpencil doctor --json"
+    ),
 )
 def doctor(
     recipes: Annotated[
         list[Path] | None,
         typer.Argument(
             metavar="RECIPE.yaml...",
-            help="Recipes to check, besides the shipped ones, with the files that they name; or databases.",
+            help="Recipes to check, besides the shipped ones, with the files that they name; or model folders; or "
+            "databases.",
         ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check versions, device, threads, memory, disk and recipes. Exit code 1 if something needed is missing.
+    """Check versions, device, threads, memory, disk, recipes and models. Exit code 1 if something needed is missing.
 
-    Says too who may read the databases of `annotate` and the response caches in this folder.
+    Of a model it says how its tokenizer ends responses and what its prompt template does; of the databases of
+    `annotate` and the response caches in this folder, who may read them.
     """
+    folders = [path for path in recipes or () if path.is_dir()]
     databases = [path for path in recipes or () if _is_database(path)]
-    checks = [
-        *_versions(),
-        *_torch(),
-        *_machine(),
-        *_recipes([path for path in recipes or () if path not in databases]),
-    ]
+    rest = [path for path in recipes or () if path not in folders and path not in databases]
+    checks = [*_versions(), *_torch(), *_machine(), *_recipes(rest)]
+    checks += [check for folder in folders for check in _model(folder, None, {})]
     checks += _rights([*(path for path in sorted(Path.cwd().iterdir()) if _is_database(path)), *databases])
     healthy = all(check.ok for check in checks)
     if json:
@@ -303,6 +305,22 @@ def _recipes(others: Sequence[Path]) -> Iterator[Check]:
             yield Check(name, _contents(path))
         except RedpencilError as error:
             yield Check(name, "does not validate", ok=False, hint=str(error))
+        with suppress(RedpencilError):  # told already
+            if not is_ablation(path) and (recipe := load_recipe(path)).files is not None:
+                yield from _model(recipe.files.model, recipe.prompt_template, recipe.chat_options)
+
+
+def _model(folder: Path, template: str | None, options: Mapping[str, Any]) -> Iterator[Check]:
+    """Check a model's tokenizer with a prompt template; None is the one that it was trained with, or its own."""
+    from redpencil.models.checkpoints import chat_options_of, template_of
+    from redpencil.models.codec import load_codec
+
+    try:
+        codec = load_codec(folder, template or template_of(folder, "") or None, **(options or chat_options_of(folder)))
+        ends = codec.tokenizer.convert_ids_to_tokens(codec.eos_id)
+        yield Check(f"model {folder}", f"responses end with {ends!r} ({codec.eos_id})", hint="\n".join(codec.remarks))
+    except RedpencilError as error:
+        yield Check(f"model {folder}", "its tokenizer cannot be used", ok=False, hint=str(error))
 
 
 def _contents(path: Path) -> str:

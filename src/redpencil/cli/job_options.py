@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, get_args
 
 import typer
 
-from redpencil.cli.options import JsonOption, RecipeOptions, option, runtime_of
+from redpencil.cli.options import JsonOption, RecipeOptions, named_chat_options, option, runtime_of
 from redpencil.cli.output import check_out_file
 from redpencil.config import Recipe, WorldConfig
 from redpencil.errors import RedpencilError
@@ -164,6 +164,7 @@ class Setup:
             batch_size=self.recipe.sampling.batch_size,
             runtime=runtime_of(self.recipe),
             seed=self.recipe.seeds[0],
+            chat_options=named_chat_options(self.recipe),
         )
 
 

@@ -27,10 +27,12 @@ from redpencil.evaluation.judges import (
     Pairing,
     judge_pairings,
     length_judge,
+    matched_by_prompt,
     pair_comparisons,
     pair_outputs,
 )
 from redpencil.evaluation.llm_judge import ORDERS, JudgeStyle, judge_job, judge_name
+from redpencil.evaluation.matching import match_note
 from redpencil.records import Comparison, Preference, Response, read_jsonl, write_jsonl
 from redpencil.world.build import make_oracle
 
@@ -85,7 +87,11 @@ class Inputs:
                 return pair_comparisons(read_jsonl(self.comparisons, Comparison))
         policy, reference = (list(read_jsonl(path, Response)) for path in self.files)
         with naming(self.files[0]):
-            return pair_outputs(policy, reference)
+            pairings = pair_outputs(policy, reference)
+        note = match_note(matched_by_prompt(pairings), len(pairings))
+        if note:
+            say(note)
+        return pairings
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +171,7 @@ def judge(
     llm: LLMOptions,
     options: JobOptions,
 ) -> None:
-    """Compare a policy's responses with a reference's, matched by id.
+    """Compare a policy's responses with a reference's, matched by id, or by prompt where the ids differ.
 
     An LLM's answers are kept in a response cache: the same command again asks only for what is missing. A row without
     a verdict has the preference none, and its meta says why.

@@ -15,10 +15,10 @@ import os
 import re
 import signal
 import sys
-import threading
 import warnings
 from dataclasses import dataclass
 from importlib import import_module
+from types import FrameType
 from typing import Annotated, Any, Final
 
 import typer
@@ -26,6 +26,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import redpencil
 from redpencil.cli.output import INTERRUPTED, print_error, say
+from redpencil.cli.start import leave
 from redpencil.config import METHODS
 from redpencil.errors import RedpencilError, from_system
 from redpencil.sections import IMMENSE
@@ -129,7 +130,8 @@ class Command(TyperCommand):
         for parameter in self.params:
             value = ctx.params.get(parameter.name)
             if isinstance(value, int | float) and not abs(value) <= IMMENSE:  # nor NaN
-                raise typer.BadParameter("this is not a number to compute with", ctx=ctx, param=parameter)
+                problem = f"{value} is not a number to compute with"
+                raise typer.BadParameter(problem, ctx=ctx, param_hint=parameter.opts[0])
         return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -149,21 +151,16 @@ class Group(TyperGroup):
             return super().invoke(ctx)
         except typer.Exit:
             raise
-        except (Exception, KeyboardInterrupt) as error:
-            if _was_interrupted(error):
-                staged = "; finished stages are kept, and the same command continues the run"
-                say("interrupted" + (staged if ctx.invoked_subcommand in STAGED else ""))
-                raise typer.Exit(INTERRUPTED) from None
+        except KeyboardInterrupt:
+            staged = "; finished stages are kept, and the same command continues the run"
+            say("interrupted" + (staged if ctx.invoked_subcommand in STAGED else ""))
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
             told = error if isinstance(error, RedpencilError) else _told(error)
             if told is None:
                 raise
             print_error(told)
             raise typer.Exit(1) from None
-
-
-def _was_interrupted(error: BaseException) -> bool:
-    """Whether an error began with a signal: a library that is being loaded may raise another one in its place."""
-    return isinstance(error, KeyboardInterrupt) or _interrupted.is_set()
 
 
 def _told(error: Exception) -> RedpencilError | None:
@@ -249,10 +246,14 @@ def main() -> None:
     app()
 
 
-_interrupted = threading.Event()
+def _interrupt(_: int, frame: FrameType | None) -> None:
+    """End a command on SIGTERM as on Ctrl-C, so that no half-written file stays.
 
-
-def _interrupt(*_: object) -> None:
-    """End a command on SIGTERM as on Ctrl-C, so that no half-written file stays; an error after it is not shown."""
-    _interrupted.set()
+    While a library is being loaded the process ends here and now: in the middle of its code the library may raise any
+    other error in place of the interrupt, or forget it.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            leave()
+        frame = frame.f_back
     raise KeyboardInterrupt

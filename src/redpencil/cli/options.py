@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from redpencil.cli.output import say
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Setup
@@ -148,18 +149,31 @@ def runtime_of(recipe: Recipe) -> "Runtime":
 
 def setup_of(recipe: Recipe, folder: Path) -> Setup:
     """Set up work with the model in a folder: options, its tokenizer, and the device."""
-    return Setup(recipe, codec_of(recipe, folder), runtime_of(recipe))
+    codec = codec_of(recipe, folder)
+    warn_of(codec)
+    return Setup(recipe, codec, runtime_of(recipe))
 
 
 def named_codec(recipe: Recipe, folder: Path) -> "Codec | None":
-    """Return a checkpoint's tokenizer with the template that the recipe or a flag names; None if they name none."""
-    return codec_of(recipe, folder) if "prompt_template" in recipe.model_fields_set else None
+    """Return a checkpoint's tokenizer as the recipe or a flag names its template; None if they name nothing of it."""
+    named = named_chat_options(recipe) or "prompt_template" in recipe.model_fields_set
+    return codec_of(recipe, folder) if named else None
 
 
 def codec_of(recipe: Recipe, folder: Path) -> "Codec":
     """Load a checkpoint's tokenizer, with its prompt template unless the recipe or a flag names another."""
-    from redpencil.models.checkpoints import template_of
-    from redpencil.models.codec import load_codec
+    from redpencil.models.checkpoints import codec_of_checkpoint
 
-    named = "prompt_template" in recipe.model_fields_set
-    return load_codec(folder, recipe.prompt_template if named else template_of(folder))
+    template = recipe.prompt_template if "prompt_template" in recipe.model_fields_set else None
+    return codec_of_checkpoint(folder, template, **named_chat_options(recipe))
+
+
+def named_chat_options(recipe: Recipe) -> dict[str, Any]:
+    """Return how the recipe or a flag says that chat templates are filled, as options of `load_codec`."""
+    return {key: value for key, value in recipe.chat_options.items() if key in recipe.model_fields_set}
+
+
+def warn_of(codec: "Codec") -> None:
+    """Say what the parts of a tokenizer's folder contradict each other in."""
+    for finding in codec.findings:
+        say(f"warning: {codec.tokenizer.name_or_path}: {finding}")

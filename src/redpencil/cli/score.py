@@ -19,6 +19,7 @@ from redpencil.cli.options import (
     option,
     runtime_of,
     settings,
+    warn_of,
 )
 from redpencil.cli.output import check_out_file, console, print_json, say, short_names
 from redpencil.config import Recipe
@@ -129,8 +130,9 @@ def scores_of(
 
     reward = load_reward_model(folder, runtime, codec=named_codec(config, folder))
     card, codec = reward.card, reward.model.codec
+    warn_of(codec)
     about = ScoredModel(name, card.level, card.center, card.scale, card.trained_on)
-    prompts = codec.encode_prompts([row.prompt for row in rows]) if rows else []
+    prompts = codec.encode_prompts(rows)
     if not all(prompts):
         raise RedpencilError("a prompt has no token", field="prompt", hint="give a prompt")
     encoded = codec.encode_responses([row.response for row in rows], finished=[row.finished for row in rows])

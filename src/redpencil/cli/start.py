@@ -8,13 +8,13 @@ def main() -> None:
     """Run `redpencil`; a signal that comes while it is being loaded ends it with a word instead of a traceback."""
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _leave)
+            signal.signal(number, leave)
     from redpencil.cli.main import main as run
 
     run()
 
 
-def _leave(*_: object) -> None:
-    """End at once: nothing has begun."""
-    os.write(2, b"interrupted\n")
+def leave(*_: object) -> None:
+    """End the process at once, and show the cursor of a terminal, which a progress bar may have hidden."""
+    os.write(2, (b"\x1b[?25h" if os.isatty(2) else b"") + b"interrupted\n")
     os._exit(128 + signal.SIGINT)

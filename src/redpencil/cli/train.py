@@ -18,6 +18,7 @@ from redpencil.records import write_jsonl
 from redpencil.runs import Stage, open_stage
 
 if TYPE_CHECKING:  # It loads torch.
+    from redpencil.models.codec import Codec
     from redpencil.pipeline.stages import Watch
 
 app = typer.Typer()
@@ -25,12 +26,18 @@ OutOption = Annotated[Path, option("FOLDER", "Stage folder; gets checkpoint/ and
 PolicyOption = Annotated[Path, option("FOLDER", "Checkpoint of the SFT policy.")]
 
 
+def encoding_config(codec: "Codec") -> dict[str, Any]:
+    """Return what decides how a stage encodes prompts, for its fingerprint."""
+    chat = {} if codec.template != "chat" else codec.chat_options
+    return {"prompt_template": codec.template, **chat}
+
+
 @contextmanager
 def training_stage(
     name: str, out: Path, setup: Setup, config: Any, inputs: Mapping[str, Path | None]
 ) -> Iterator[Stage | None]:
     """Open the stage folder, with progress; yields None if it is complete already."""
-    shared = {"prompt_template": setup.codec.template, "dtype": setup.recipe.dtype}
+    shared = {**encoding_config(setup.codec), "dtype": setup.recipe.dtype}
     with (
         board_for(1) as board,
         open_stage(

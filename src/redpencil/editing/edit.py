@@ -24,7 +24,7 @@ class EditStyle:
     Args:
         template: the request.
         primer: where the beginning of the answer goes, which the template has after `Assistant:`.
-        min_kept: an edit that keeps a smaller share of the words is asked for once more; 0 for never.
+        min_kept: an edit that keeps a smaller share of the words, or is uncertain, is asked for once more; 0 for never.
     """
 
     template: EditTemplate = FIGURE_2
@@ -42,7 +42,7 @@ def edit_job(
 
     - `kept`: share of the original's words that are kept;
     - `answer`: the text of an answer that could not be used; `problem`: why there is no answer;
-    - `retry`: for an edit that was asked for twice, the outcome of the second answer and the share that each kept;
+    - `retry`: for an edit that was asked for twice, the outcome of the second answer and the share that each edit kept;
     - `model` and `finished: false` of the response.
 
     An entry of the response's own `meta` under one of these names is renamed, see `merge_meta`. The input of a prompt
@@ -70,7 +70,7 @@ def edit_responses(responses: Sequence[Response], provider: Provider, style: Edi
 
 
 def _requests(response: Response, style: EditStyle) -> Conversation:
-    """Ask once, and again if the first edit keeps too little."""
+    """Ask once, and again if the first edit keeps too little or is uncertain."""
     original = response.response
     if not original.strip():
         return
@@ -79,8 +79,10 @@ def _requests(response: Response, style: EditStyle) -> Conversation:
     answer = yield messages
     if answer is None or not style.min_kept:
         return
-    outcome, edited = classify(answer, original)
-    if outcome is EditOutcome.EDITED and kept_share(original, edited) < style.min_kept:
+    outcome, edited = classify(answer, original, response.prompt)
+    if outcome is EditOutcome.UNCERTAIN or (
+        outcome is EditOutcome.EDITED and kept_share(original, edited) < style.min_kept
+    ):
         yield ask_again(messages, answer.text)
 
 
@@ -98,11 +100,11 @@ def _edit(response: Response, exchanges: Sequence[Exchange], editor: str) -> Edi
             outcome = EditOutcome.FAILED
             meta["problem"] = first.problem or NEVER_ASKED
         else:
-            outcome, edited = classify(first.completion, original)
-            if outcome not in _HAS_TEXT:
-                meta["answer"] = first.completion.text
+            outcome, edited = classify(first.completion, original, response.prompt)
         for retry in retries:
-            outcome, edited, meta["retry"] = _better_of_two(original, edited, retry.completion)
+            outcome, edited, meta["retry"] = _better_of_two(response, (outcome, edited), retry.completion)
+        if first.completion is not None and outcome not in _HAS_TEXT:
+            meta["answer"] = first.completion.text
     if outcome in _HAS_TEXT:
         meta["kept"] = round(kept_share(original, edited), 4)
     merged = merge_meta(response.meta, meta, _RESERVED)
@@ -110,18 +112,21 @@ def _edit(response: Response, exchanges: Sequence[Exchange], editor: str) -> Edi
 
 
 def _better_of_two(
-    original: str, first: str, completion: Completion | None
+    response: Response, first: tuple[EditOutcome, str], completion: Completion | None
 ) -> tuple[EditOutcome, str, dict[str, object]]:
-    """Take the second edit if it keeps more or finds that nothing needs a change, else the first; and note both."""
-    kept = kept_share(original, first)
-    note: dict[str, object] = {"first_kept": round(kept, 4), "outcome": EditOutcome.FAILED.value}
+    """Take the second answer if it keeps more or finds that nothing needs a change, else the first; and note both."""
+    note: dict[str, object] = {}
+    kept = -1.0
+    if first[0] in _HAS_TEXT:
+        kept = kept_share(response.response, first[1])
+        note["first_kept"] = round(kept, 4)
     if completion is None:
-        return EditOutcome.EDITED, first, note
-    outcome, edited = classify(completion, original)
+        return *first, note | {"outcome": EditOutcome.FAILED.value}
+    outcome, edited = classify(completion, response.response, response.prompt)
     note["outcome"] = outcome.value
     if outcome in _HAS_TEXT:
-        second_kept = kept_share(original, edited)
+        second_kept = kept_share(response.response, edited)
         note["second_kept"] = round(second_kept, 4)
         if second_kept > kept:
             return outcome, edited, note
-    return EditOutcome.EDITED, first, note
+    return *first, note

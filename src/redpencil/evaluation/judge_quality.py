@@ -10,7 +10,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from redpencil.errors import RedpencilError
@@ -71,6 +71,7 @@ class JudgeQuality:
         cost_per_1000: US dollars for 1,000 comparisons, over those with all their answers; pairs with the same text on
             both sides cost nothing. None if no row has a cost.
         seconds: mean seconds of work on a comparison, if rows have that, as people's do.
+        matched_by_text: people's verdicts whose id is another one than the judge's for the same prompt and responses.
     """
 
     comparisons: int
@@ -90,15 +91,17 @@ class JudgeQuality:
     only_by_people: int
     cost_per_1000: float | None
     seconds: float | None
+    matched_by_text: int
 
 
 def judge_quality(judgements: Sequence[Comparison], people: Iterable[Comparison] = ()) -> JudgeQuality:
     """Measure the judge who made the judgements against people's verdicts on the same pairs.
 
-    Pairs are matched by id; if a person saw the two responses in the other order, the verdict is mirrored. Entries of
-    `meta` in another form than that of judges and of the annotation service are ignored. Several people may have judged
-    a pair, each in a row of their own. The judge may be several people too; they are not compared with themselves, so
-    the same file on both sides measures how far people agree with each other.
+    Pairs are matched by id, or by prompt and responses where the ids differ; if a person saw the two responses in the
+    other order, the verdict is mirrored. Entries of `meta` in another form than that of judges and of the annotation
+    service are ignored. Several people may have judged a pair, each in a row of their own. The judge may be several
+    people too; they are not compared with themselves, so the same file on both sides measures how far people agree with
+    each other.
 
     Raises:
         RedpencilError: if there is no judgement, an annotator judged an id twice, or the two files have different pairs
@@ -107,7 +110,9 @@ def judge_quality(judgements: Sequence[Comparison], people: Iterable[Comparison]
     if not judgements:
         raise RedpencilError("there are no judgements", hint="give a file with judgements")
     rows = _by_id(judgements, nameless=False)
-    human = _by_id((row for row in people if row.preference is not Preference.NONE), nameless=True)
+    given = [row for row in people if row.preference is not Preference.NONE]
+    known = _under_ids_of(judgements, given)
+    human = _by_id(known, nameless=True)
     matched = _with_people(rows, human)
     both = [(row, verdict) for row, verdict in matched if row.preference is not Preference.NONE]
     decided = [(row, verdict) for row, verdict in both if Preference.TIE not in (row.preference, verdict)]
@@ -133,6 +138,7 @@ def judge_quality(judgements: Sequence[Comparison], people: Iterable[Comparison]
         only_by_people=sum(name not in rows for name in human),
         cost_per_1000=_cost(judgements),
         seconds=_seconds(judgements),
+        matched_by_text=sum(row.id != before.id for row, before in zip(known, given, strict=True)),
     )
 
 
@@ -228,6 +234,20 @@ def _by_id(rows: Iterable[Comparison], *, nameless: bool) -> dict[str, list[Comp
         seen.add((row.id, row.annotator))
         by_id[row.id].append(row)
     return dict(by_id)
+
+
+def _under_ids_of(judgements: Iterable[Comparison], people: Iterable[Comparison]) -> list[Comparison]:
+    """Give people's rows the judge's ids of the same prompts and responses, where that is one id."""
+    ids: defaultdict[Hashable, set[str]] = defaultdict(set)
+    for row in judgements:
+        ids[_pair_of(row)].add(row.id)
+    same = ((row, ids.get(_pair_of(row), {row.id})) for row in people)
+    return [row if row.id in names or len(names) > 1 else replace(row, id=min(names)) for row, names in same]
+
+
+def _pair_of(row: Comparison) -> Hashable:
+    """A pair by its texts, whichever response is the first."""
+    return row.prompt, *sorted((row.first, row.second))
 
 
 def _with_people(

@@ -12,9 +12,10 @@ An answer holds exactly one verdict, in the place that the template asks for, or
 - `ranking`: the list `[{'model': 'model_1', 'rank': 1}, {'model': 'model_2', 'rank': 2}]`, in JSON or Python, likewise.
 - `mark`: the last line is one of the template's marks, such as `Output (a)`, and no other line is one.
 
-A model's thinking before the answer, up to `</think>`, and a fence around the answer are removed. If the answer holds
-only the end of the thinking, because a chat template opened it, there must be no verdict before that end: a response
-that writes `</think>`, repeated by the judge, could otherwise insert a verdict.
+A model's thinking before the answer, up to `</think>`, a fence around the answer and control tokens written at its ends
+(`<|im_end|>`) are removed. If the answer holds only the end of the thinking, because a chat template opened it, there
+must be no verdict before that end: a response that writes `</think>`, repeated by the judge, could otherwise insert a
+verdict.
 """
 
 import enum
@@ -29,6 +30,8 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from redpencil.editing.relation import Source
+from redpencil.editing.wrapping import without_marks_at_the_ends
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Completion, Message, StopReason
 from redpencil.records import Preference
@@ -141,7 +144,7 @@ def mirrored(preference: Preference) -> Preference:
 
 def parse_verdict(text: str, form: AnswerForm) -> Parsed | None:
     """Return the one verdict of an answer as the module says; None if there is none, or more than one."""
-    answer = _without_thought(text, form).strip()
+    answer = without_marks_at_the_ends(_without_thought(text, form).strip(), Source(""))
     if form.kind == "json":
         return _parse_json(answer)
     return _parse_ranking(answer) if form.kind == "ranking" else _parse_mark(answer, form.marks)

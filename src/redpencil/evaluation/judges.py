@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from redpencil.alignment.ends import finished_sides, unfinished_sides
 from redpencil.errors import RedpencilError
+from redpencil.evaluation.matching import match_rows
 from redpencil.evaluation.win_rate import CATEGORY_KEYS, models_of
 from redpencil.records import Comparison, Preference, Response, input_of, instruction_of
 from redpencil.world.oracle import Oracle
 
-_FINISHED: Final = ("first_finished", "second_finished")
+_REFERENCE_ID: Final = "reference_id"
 Score = Callable[[Sequence[Response]], Sequence[float]]
 """Maps N responses with their prompts to N scores; higher is better."""
 
@@ -26,7 +28,7 @@ class Pairing:
         second: the reference's.
         instruction: the prompt without its input, if that is known.
         input: the rest of the prompt; may be empty.
-        meta: of the judgement: names of the two models, and the category of the prompt.
+        meta: of the judgement: names of the two models, and of the prompt its category and turns.
         first_finished: False if the first response was cut off at the length limit.
         second_finished: False if the second one was.
     """
@@ -82,8 +84,12 @@ class ScoreJudge:
         Raises:
             RedpencilError: naming the judge and the prompt, if a score is not a number.
         """
-        firsts = self.score([Response(p.id, p.prompt, p.first, finished=p.first_finished) for p in pairings])
-        seconds = self.score([Response(p.id, p.prompt, p.second, finished=p.second_finished) for p in pairings])
+        firsts = self.score(
+            [Response(p.id, p.prompt, p.first, finished=p.first_finished, meta=p.meta) for p in pairings]
+        )
+        seconds = self.score(
+            [Response(p.id, p.prompt, p.second, finished=p.second_finished, meta=p.meta) for p in pairings]
+        )
         scores = zip(pairings, firsts, seconds, strict=True)
         return [self._prefer(pairing.prompt, first, second) for pairing, first, second in scores]
 
@@ -109,14 +115,18 @@ def length_judge(name: str, *, longer: bool) -> ScoreJudge:
 
 
 def pair_outputs(policy: Iterable[Response], reference: Iterable[Response]) -> list[Pairing]:
-    """Pair a policy's responses with the reference's by id, in the policy's order.
+    """Pair a policy's responses with the reference's, by id or else by prompt, in the policy's order.
 
     Raises:
-        RedpencilError: naming the id, if it occurs twice, is missing on a side, or has two different prompts or inputs.
+        RedpencilError: as `match_rows`, or if the two answer different inputs.
     """
-    firsts, seconds = _by_id(policy, "policy"), _by_id(reference, "reference")
-    _check_matched(firsts, seconds)
-    return [_pairing(first, seconds[name]) for name, first in firsts.items()]
+    pairs = match_rows(policy, reference, ("policy response", "reference response"))
+    return [_pairing(first, second) for first, second in pairs]
+
+
+def matched_by_prompt(pairings: Iterable[Pairing]) -> int:
+    """Count the pairings of responses whose ids differ; `meta["reference_id"]` has the reference's."""
+    return sum(_REFERENCE_ID in pairing.meta for pairing in pairings)
 
 
 def pair_comparisons(rows: Iterable[Comparison]) -> list[Pairing]:
@@ -129,8 +139,8 @@ def pair_comparisons(rows: Iterable[Comparison]) -> list[Pairing]:
     for row in rows:
         names = dict(zip(("policy", "reference"), models_of(row.meta), strict=True))
         instruction, input = instruction_of(row.prompt, row.meta), input_of(row.id, row.meta)
-        ends = tuple(row.meta.get(name) is not False for name in _FINISHED)
-        meta = {**names, **_category(row.meta), **_unfinished(*ends)}
+        ends = finished_sides(row)
+        meta = {**names, **_category(row.meta), **unfinished_sides(*ends)}
         pairing = Pairing(row.id, row.prompt, row.first, row.second, instruction, input, meta, *ends)
         known = pairings.setdefault(row.id, pairing)
         if (known.prompt, known.first, known.second) != (pairing.prompt, pairing.first, pairing.second):
@@ -141,10 +151,11 @@ def pair_comparisons(rows: Iterable[Comparison]) -> list[Pairing]:
 
 
 def judge_outputs(judge: Judge, policy: Iterable[Response], reference: Iterable[Response]) -> list[Comparison]:
-    """Compare a policy's responses with the reference's, matched by id, in the policy's order.
+    """Compare a policy's responses with the reference's, in the policy's order.
 
     `first` is the policy's response, `second` the reference's. `meta` names both models, and has `first_finished` or
-    `second_finished`, False, for a response that was cut off. All pairings go to the judge in one call.
+    `second_finished`, False, for a response that was cut off, and `reference_id` where the reference's id is another
+    one. All pairings go to the judge in one call.
 
     Raises:
         RedpencilError: as `pair_outputs`.
@@ -182,42 +193,12 @@ def _pairing(first: Response, second: Response) -> Pairing:
         instruction, input = other_instruction, other_input
     names = {"policy": first.model, "reference": second.model}
     ends = (first.finished, second.finished)
-    meta = {**names, **_category(second.meta), **_category(first.meta), **_unfinished(*ends)}
+    meta = {**names, **_category(second.meta), **_category(first.meta), **unfinished_sides(*ends)}
+    if first.id != second.id:
+        meta[_REFERENCE_ID] = second.id
     return Pairing(first.id, first.prompt, first.response, second.response, instruction, input, meta, *ends)
 
 
-def _unfinished(*ends: bool) -> dict[str, bool]:
-    """Return the entries of `meta` for responses that were cut off."""
-    return {name: False for name, finished in zip(_FINISHED, ends, strict=True) if not finished}
-
-
 def _category(meta: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: meta[name] for name in CATEGORY_KEYS if meta.get(name) is not None}
-
-
-def _by_id(responses: Iterable[Response], side: str) -> dict[str, Response]:
-    by_id: dict[str, Response] = {}
-    for response in responses:
-        if response.id in by_id:
-            raise RedpencilError(
-                f"two {side} responses have the id {response.id!r}", field="id", hint="give each prompt one response"
-            )
-        by_id[response.id] = response
-    return by_id
-
-
-def _check_matched(policy: dict[str, Response], reference: dict[str, Response]) -> None:
-    hint = "let policy and reference answer the same prompts file"
-    for one, other, side in ((policy, reference, "reference"), (reference, policy, "policy")):
-        missing = [name for name in one if name not in other]
-        if missing:
-            raise RedpencilError(
-                f"no {side} response has the id {missing[0]!r} ({len(missing)} of {len(one)} missing)",
-                field="id",
-                hint=hint,
-            )
-    for name, response in policy.items():
-        if response.prompt != reference[name].prompt:
-            raise RedpencilError(
-                f"policy and reference answer different prompts under the id {name!r}", field="prompt", hint=hint
-            )
+    """Return what a judgement keeps of the prompt: its category, and the turns that it consists of."""
+    return {name: meta[name] for name in (*CATEGORY_KEYS, "messages") if meta.get(name) is not None}

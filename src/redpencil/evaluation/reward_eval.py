@@ -18,6 +18,7 @@ from redpencil.audit.rules import measure
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.calibration import Calibration, calibrate
 from redpencil.evaluation.localisation import Drift, Localisation, drift, localise
+from redpencil.evaluation.reward_bench_2 import AnswerPair, RewardBench2, reward_bench_2
 from redpencil.evaluation.statistics import (
     CONFIDENCE,
     Accuracy,
@@ -94,6 +95,7 @@ class TestSet:
         features: of the N edits.
         labels: for each edit [T], True for tokens of the original that people marked; None if they marked none.
         subsets: [N], RewardBench's subset of each pair.
+        answers: [N], the place of each pair in its row of RewardBench 2.
         skipped: counts of the rows that could not be scored, by reason.
     """
 
@@ -106,6 +108,7 @@ class TestSet:
     features: Sequence[EditFeatures] = ()
     labels: Sequence[npt.NDArray[np.bool_] | None] = ()
     subsets: Sequence[str] = ()
+    answers: Sequence[AnswerPair] = ()
     skipped: Mapping[str, int] | None = None
 
 
@@ -210,6 +213,7 @@ class RewardEval:
         position: correlation of the originals' token rewards with the position, from 0; the p-values take tokens as
             independent.
         reward_bench: RewardBench's averages.
+        reward_bench_2: RewardBench 2's.
     """
 
     accuracy: Accuracy
@@ -229,6 +233,7 @@ class RewardEval:
     drift: Drift | None = None
     position: Correlation | None = None
     reward_bench: RewardBench | None = None
+    reward_bench_2: RewardBench2 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +300,7 @@ def evaluate_rewards(test: TestSet, scores: Scores, *, examples: int) -> RewardE
         length_difference=correlate(chosen - rejected, margins),
         position=_against_position(scores),
         reward_bench=reward_bench(margins, test.subsets) if test.subsets else None,
+        reward_bench_2=reward_bench_2(scores.chosen, scores.rejected, test.answers) if test.answers else None,
         **(_of_edits(test, scores, examples) if test.edits else {}),
     )
 
@@ -552,5 +558,6 @@ def _measures(one: RewardEval) -> dict[str, Any]:
         "localisation": localised or None,
         "drift": rows["drift"],
         "reward_bench": rows["reward_bench"],
+        "reward_bench_2": rows["reward_bench_2"],
         "worst_pairs": rows["worst"],
     }

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, get_args
 
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.length_control import LengthControlled, length_controlled
+from redpencil.evaluation.matching import by_prompt, match_rows
 from redpencil.evaluation.statistics import (
     RESAMPLES,
     SCORES,
@@ -54,6 +55,11 @@ class Case:
     reference: str = ""
     annotator: str = ""
     traits: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """The traits, by which rows of several files are matched."""
+        return self.traits
 
     def category(self, key: str | None = None) -> str | None:
         """Return the category of the prompt: the trait `key`, else the first of `CATEGORY_KEYS` that is present."""
@@ -127,6 +133,7 @@ def _alpaca_eval(path: Path) -> Iterator[Case]:
     The instruction is the id; further rows with the same instruction get a number after it.
     """
     seen: Counter[str] = Counter()
+    preferences: set[object] = set()
     with open_source(str(path)) as source:
         for number, row in enumerate(source.rows):
             if row.error is not None:
@@ -137,7 +144,15 @@ def _alpaca_eval(path: Path) -> Iterator[Case]:
             instruction = _text(row.values, "instruction", path, number)
             seen[instruction] += 1
             name = instruction if seen[instruction] == 1 else f"{instruction} ({seen[instruction]})"
+            preferences.add(row.values["preference"])
             yield Case(name, instruction, score, first, second, policy, reference, traits=row.values)
+    if preferences - {None} in ({0, 1}, {0}):
+        raise RedpencilError(
+            "the preferences are only 0 and 1, and AlpacaEval's are 1 and 2, where 0 is a draw",
+            file=path,
+            field="preference",
+            hint="say what 0 and 1 mean: redpencil import FILE --format alpaca-eval --value 0=first --value 1=second",
+        )
 
 
 def _text(values: Mapping[str, Any], name: str, path: Path, number: int) -> str:
@@ -263,6 +278,16 @@ def by_category(cases: Sequence[Case], key: str | None = None) -> dict[str, Esti
         if name is not None and case.score is not None:
             groups.setdefault(name, []).append(case.score)
     return {name: mean_in_percent(scores, "comparisons") for name, scores in groups.items()}
+
+
+def under_ids_of(first: Sequence[Case], cases: Sequence[Case]) -> tuple[list[Case], int]:
+    """Give cases the ids that `first` has for the same prompts, where all match; returns the number of changed ids."""
+    try:
+        pairs = match_rows(first, cases, ("case", "case"))
+    except RedpencilError:  # other prompts: each comparison that needs the same ones says so
+        return list(cases), 0
+    names = {case.id: other.id for other, case in pairs}
+    return [replace(case, id=names[case.id]) for case in cases], by_prompt(pairs)
 
 
 def shared_scores(first: Sequence[Case], second: Sequence[Case]) -> tuple[list[float], list[float]]:

@@ -17,27 +17,29 @@ from redpencil.formats.base import (
     Draft,
     Format,
     Kind,
+    Label,
     Nothing,
     Reader,
     Values,
-    one_or_two,
     optional_text,
     text,
 )
 from redpencil.formats.conversations import Prompted
+from redpencil.formats.labels import preference_in
 from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
 from redpencil.records import full_prompt
 
 _PAIR = ("instruction", "output_1", "output_2", "preference")
 _OUTPUT = ("instruction", "output")
+_LABEL = Label("preference", one_is_first=True)
 
 
 def _pair_of(row: Values) -> PreferencePair | Nothing:
-    preference = one_or_two(row, "preference")
+    preference = preference_in(row, "preference")
     if preference is None:
         return Nothing(UNDECIDED)
     prompt = _prompted(row)
-    settled = frozenset({"preference"} if row["preference"] in (1, 2) else ())
+    settled = frozenset({"preference"} if row["preference"] in (1, 2, str(preference)) else ())
     return PreferencePair(
         _side(row, prompt, 1), _side(row, prompt, 2), preference, shared=frozenset({"instruction"}), settled=settled
     )
@@ -91,10 +93,12 @@ FARM = Format(
     "AlpacaFarm pairs: instruction, input, output_1, output_2, preference 1 or 2; or instruction, input, output",
     _READERS,
     natural=((_PAIR, Kind.COMPARISONS), (_OUTPUT, Kind.EXAMPLES), ((), Kind.COMPARISONS)),
+    label=_LABEL,
 )
 EVAL = Format(
     "alpaca-eval",
     "AlpacaEval outputs (instruction, output, generator) or annotations (output_1, output_2, preference)",
     _READERS,
     natural=((_PAIR, Kind.COMPARISONS), (_OUTPUT, Kind.RESPONSES), ((), Kind.RESPONSES)),
+    label=_LABEL,
 )

@@ -2,14 +2,17 @@
 
 import enum
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from redpencil.alignment.words import same_visible
 from redpencil.errors import RedpencilError
-from redpencil.records import Comparison, Edit, EditOutcome, Example, Preference, Prompt, Response
+from redpencil.records import Comparison, Edit, EditOutcome, Example, Prompt, Response
 
 UNDECIDED: Final = "pairs without a preference"
+DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d{1,2}")
 Values = Mapping[str, Any]
 """A row: its columns, with values as JSON has them."""
 Row = dict[str, Any]
@@ -70,10 +73,12 @@ class Unfit:
 
 
 def no_correction(edit: Edit) -> Unfit | None:
-    """Return why an edit teaches nothing: an outcome other than `edited`, or an unchanged text; None where it does."""
+    """Return why an edit teaches nothing: an outcome other than `edited`, or the same words; None where it does."""
     if edit.outcome is not EditOutcome.EDITED:
         return Unfit(str(edit.outcome))
-    return Unfit(str(EditOutcome.UNCHANGED)) if edit.edited == edit.original else None
+    if edit.edited == edit.original:
+        return Unfit(str(EditOutcome.UNCHANGED))
+    return Unfit("only white space differs") if same_visible(edit.original, edit.edited) else None
 
 
 Read = Callable[[Values], Iterable[Draft | Nothing]]
@@ -92,6 +97,21 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """The column that says which of two answers is better.
+
+    Args:
+        column: its name.
+        kinds: the kinds of records that depend on it.
+        one_is_first: whether the format says that 1 is the first and 2 the second.
+    """
+
+    column: str
+    kinds: tuple[Kind, ...] = (Kind.COMPARISONS, Kind.RESPONSES, Kind.EDITS, Kind.EXAMPLES)
+    one_is_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Format:
     """A format that data comes in.
 
@@ -100,12 +120,14 @@ class Format:
         about: a description in one line.
         readers: by kind.
         natural: the kind that rows are read as by default: the first whose columns a row has.
+        label: its column of labels, if those may be of several dialects.
     """
 
     name: str
     about: str
     readers: Mapping[Kind, Reader]
     natural: tuple[tuple[Columns, Kind], ...]
+    label: Label | None = None
 
     def natural_kind(self, row: Values) -> Kind:
         """Return the kind that a row is read as by default."""
@@ -160,27 +182,12 @@ def number(row: Values, column: str) -> float | None:
         return None
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            parsed = float(value)
+            # 8,5 is no thousand of anything, so there the comma is decimal, as in tables that semicolons divide.
+            parsed = float(
+                value.replace(",", ".") if isinstance(value, str) and DECIMAL_COMMA.fullmatch(value.strip()) else value
+            )
         except (ValueError, OverflowError):
             pass
         else:
             return None if math.isnan(parsed) else parsed
     raise expected("a number", value, column)
-
-
-def one_or_two(row: Values, column: str) -> Preference | None:
-    """Return a preference as AlpacaFarm and AlpacaEval write it; None where there is none.
-
-    1 means the first, 2 the second; a number between them the nearer of the two; 0 and 1.5 are ties.
-
-    Raises:
-        RedpencilError: if it holds something else.
-    """
-    value = number(row, column)
-    if value is None:
-        return None
-    if value in (0, 1.5):
-        return Preference.TIE
-    if not 1 <= value <= 2:
-        raise expected("a preference from 1 (the first) to 2 (the second), or 0 (a tie)", row[column], column)
-    return Preference.FIRST if value < 1.5 else Preference.SECOND

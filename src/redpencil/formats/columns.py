@@ -1,7 +1,7 @@
 """Rows whose columns are named like the fields of a record: redpencil's own files, and others once columns are renamed.
 
-`redpencil` is strict. `columns` is for other data: prompts may also be lists of messages, preferences also numbers as
-in AlpacaEval, and an optional column with a value that does not suit its field is kept in `meta`.
+`redpencil` is strict. `columns` is for other data: prompts may also be lists of messages, preferences also labels of
+other tools, and an optional column with a value that does not suit its field is kept in `meta`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,29 +15,29 @@ from redpencil.formats.base import (
     Draft,
     Format,
     Kind,
+    Label,
     Nothing,
     Read,
     Reader,
     Values,
-    one_or_two,
     text,
 )
 from redpencil.formats.conversations import prompt_in
+from redpencil.formats.labels import preference_in
 from redpencil.formats.values import read_meta
-from redpencil.records import Preference, parse_record
+from redpencil.records import parse_record
 
-_NEEDS = {
+NEEDS = {
     kind: tuple(f.name for f in fields(record) if f.default is MISSING and f.default_factory is MISSING)[1:]
     for kind, record in RECORDS.items()
 }
+"""The fields that a record of each kind cannot do without, but for its id."""
 FIELDS = (
     *dict.fromkeys(f.name for record in RECORDS.values() for f in fields(record)),
     *("input", "instruction", "spans", "messages"),
 )
 """Names with a meaning: fields of records, and keys that other commands read from `meta`."""
-_PREFERENCES = {str(one): one for one in Preference}
-"""Includes `none`, which is not a verdict."""
-_NATURAL = (*((_NEEDS[kind], kind) for kind in (Kind.EDITS, Kind.COMPARISONS, Kind.RESPONSES)), ((), Kind.PROMPTS))
+_NATURAL = (*((NEEDS[kind], kind) for kind in (Kind.EDITS, Kind.COMPARISONS, Kind.RESPONSES)), ((), Kind.PROMPTS))
 
 
 def renamed(row: Values, columns: Mapping[str, str]) -> dict[str, Any]:
@@ -83,18 +83,11 @@ def _named(kind: Kind) -> Read:
     def read(row: Values) -> Iterator[Draft | Nothing]:
         prompt = prompt_in(row, "prompt")
         values: dict[str, Any] = {"prompt": prompt.text}
-        others = [name for name in _NEEDS[kind] if name != "prompt"]
-        values |= {name: _preference(row) if name == "preference" else text(row, name) for name in others}
+        others = [name for name in NEEDS[kind] if name != "prompt"]
+        values |= {name: preference_in(row, name) if name == "preference" else text(row, name) for name in others}
         yield Nothing(UNDECIDED) if None in values.values() else Draft(values, frozenset(values), prompt.meta)
 
     return read
-
-
-def _preference(row: Values) -> Preference | None:
-    value = row["preference"]
-    named = _PREFERENCES.get(value.strip().lower()) if isinstance(value, str) else None
-    preference = named or one_or_two(row, "preference")
-    return None if preference is Preference.NONE else preference
 
 
 def _strict(kind: Kind) -> Read:
@@ -111,12 +104,13 @@ def _strict(kind: Kind) -> Read:
 REDPENCIL = Format(
     "redpencil",
     "redpencil's own rows, from JSONL, Parquet or any other file",
-    {kind: Reader((needs,), _strict(kind)) for kind, needs in _NEEDS.items()},
+    {kind: Reader((needs,), _strict(kind)) for kind, needs in NEEDS.items()},
     _NATURAL,
 )
 COLUMNS = Format(
     "columns",
     "any rows with named columns: prompt, response, original, edited, ...; rename yours with --column",
-    {kind: Reader((needs,), _named(kind)) for kind, needs in _NEEDS.items()},
+    {kind: Reader((needs,), _named(kind)) for kind, needs in NEEDS.items()},
     _NATURAL,
+    Label("preference", (Kind.COMPARISONS,)),
 )

@@ -11,17 +11,37 @@ the role before each and a blank line between them:
 
     User: And of Chad?
 
-The messages are kept in `meta["messages"]` where they cannot be recovered from the text.
+The messages are kept in `meta["messages"]` where they cannot be recovered from the text, in OpenAI's form, whatever
+form they came in: [{"role": "system", "content": "Be brief."}, ...]. The answer is never among them.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.formats.base import expected
+from redpencil.formats.base import expected, optional_text
+from redpencil.formats.values import plain_row
 
 Message = Mapping[str, Any]
+CONVERSATIONS: Final = ("messages", "conversations", "conversation")
+"""Names of the column of a conversation."""
+_ROLE: Final = ("role", "from")
+_CONTENT: Final = ("content", "value", "text")
+_ROLES: Final = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(
+        ("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "function_call", "tool_call"), "assistant"
+    ),
+    **dict.fromkeys(("tool", "function", "observation", "ipython", "tool_response", "function_response"), "tool"),
+}
+_CALLS: Final = ("function_call", "tool_call")
+"""Roles of messages whose content is a call of tools."""
+_TEXTS: Final = ("text", "input_text", "output_text")
+_NO_TEXT: Final = ("image", "image_url", "audio", "input_audio", "video", "file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +50,15 @@ class Prompted:
 
     text: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The messages of a row, the column that holds them, and all columns that they came from."""
+
+    messages: tuple[Message, ...]
+    column: str
+    used: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,51 +71,134 @@ class Answered:
 
 
 def messages_in(value: object, column: str) -> tuple[Message, ...]:
-    """Check a list of messages, each with a role and content; a text becomes one message of the user.
+    """Read a list of messages, in OpenAI's form or ShareGPT's; a text becomes one message of the user.
+
+    Each has a role, one of system, user, assistant and tool, a text as its content, and what else it had. Calls of
+    tools are in `tool_calls`; a message that only calls tools has an empty content.
 
     Raises:
-        RedpencilError: if it is anything else.
+        RedpencilError: if it is anything else, a role is unknown, or a part of a message is no text, such as an image.
     """
     if isinstance(value, str):
         return ({"role": "user", "content": value},)
     if not isinstance(value, list):
         raise expected("text or a list of messages", value, column)
-    for message in value:
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise expected('messages such as {"role": "user", "content": "..."}', message, column)
-        content_of(message, column)
-    return tuple(value)
+    return tuple(_message(message, column) for message in value)
 
 
-def content_of(message: Message, column: str) -> str:
-    """Return the text of a message; parts of type text are joined.
+def conversation_in(value: object, column: str) -> tuple[Message, ...]:
+    """Read a conversation as `messages_in` does, also from its JSON text, as tables have it."""
+    return messages_in(list_in(value, column), column)
+
+
+def list_in(value: object, column: str) -> object:
+    """Return the list that a JSON text holds, and anything else as it is.
 
     Raises:
-        RedpencilError: if there is none, or a part is not text, such as an image.
+        RedpencilError: if the list holds half of a surrogate pair.
     """
-    content = message.get("content")
+    if isinstance(value, str) and value.lstrip()[:1] == "[":
+        with suppress(ValueError, RecursionError):
+            return plain_row({column: json.loads(value)})[column]
+    return value
+
+
+def conversation_of(row: Mapping[str, Any]) -> Conversation:
+    """Read the conversation of a row, with the text in its column `system` as a system message unless it has one.
+
+    Raises:
+        RedpencilError: as `messages_in`, and if the column `system` holds something else than text.
+    """
+    column = next(name for name in CONVERSATIONS if name in row)
+    messages, system = conversation_in(row[column], column), optional_text(row, "system")
+    if not system or (messages and messages[0]["role"] == "system"):
+        return Conversation(messages, column, frozenset({column}))
+    return Conversation(({"role": "system", "content": system}, *messages), column, frozenset({column, "system"}))
+
+
+def _message(message: object, column: str) -> Message:
+    if not isinstance(message, dict):
+        raise expected('messages such as {"role": "user", "content": "..."}', message, column)
+    keys = [next((key for key in names if key in message), names[0]) for names in (_ROLE, _CONTENT)]
+    name, content = (message.get(key) for key in keys)
+    if not isinstance(name, str):
+        raise expected('messages such as {"role": "user", "content": "..."}', message, column)
+    role = _ROLES.get(name.strip().lower())
+    if role is None:
+        known = ", ".join(dict.fromkeys(_ROLES.values()))
+        raise RedpencilError(
+            f"a message with the role {name[:40]!r}",
+            field=column,
+            hint=f"rename it to one of {known}; `--on-error skip` skips such rows and lists them",
+        )
+    rest = {key: value for key, value in message.items() if key not in keys and value is not None}
+    if isinstance(rest.get("function_call"), dict):
+        rest["tool_calls"] = [{"type": "function", "function": rest.pop("function_call")}]
+    if name.strip().lower() in _CALLS and (calls := _calls(content)):
+        content, rest["tool_calls"] = None, calls
+    if content is None and (role == "tool" or rest.get("tool_calls")):
+        content = ""
+    return {"role": role, "content": _content(content, column), **rest}
+
+
+def _calls(content: object) -> list[dict[str, Any]]:
+    """The calls in a message of ShareGPT, which has one or several as JSON text; none if it is not that."""
+    try:
+        found = json.loads(content) if isinstance(content, str) else content
+    except (ValueError, RecursionError):
+        return []
+    parts = found if isinstance(found, list) else [found]
+    calls = [part for part in parts if isinstance(part, dict) and isinstance(part.get("name"), str)]
+    return [{"type": "function", "function": plain_row(call)} for call in calls] if len(calls) == len(parts) else []
+
+
+def _content(content: object, column: str) -> str:
+    """The text of a message; parts of text are joined."""
     if isinstance(content, str):
         return content
-    if not isinstance(content, list):
+    if not isinstance(content, list | dict):
         raise expected("text as a message's content", content, column)
-    parts = [part.get("text") if isinstance(part, dict) else part for part in content]
-    for part, content_text in zip(content, parts, strict=True):
-        if not isinstance(content_text, str):
-            raise expected("text in each part of a message", part, column)
-    return "".join(part for part in parts if isinstance(part, str))
+    return "".join(_part(part, column) for part in (content if isinstance(content, list) else [content]))
+
+
+def _part(part: object, column: str) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, dict):
+        kind = part.get("type", "text")
+        others = [key for key in _NO_TEXT if part.get(key) is not None]
+        text = part.get("text")
+        if isinstance(text, str) and kind in _TEXTS and not others:
+            return text
+        what = others[0] if others else kind
+        raise RedpencilError(
+            f"a part of a message of the type {str(what)[:40]!r}, and records hold only text",
+            field=column,
+            hint="`--on-error skip` skips such rows and lists them",
+        )
+    raise expected("text in each part of a message", part, column)
+
+
+def text_of(message: Message) -> str:
+    """Return the text of a message, or its calls of tools as JSON, one a line, where it has nothing else."""
+    calls = message.get("tool_calls")
+    if message["content"] or not isinstance(calls, list):
+        return str(message["content"])
+    functions = (call.get("function", call) if isinstance(call, dict) else call for call in calls)
+    return "\n".join(json.dumps(function, ensure_ascii=False) for function in functions)
 
 
 def render(messages: Sequence[Message], column: str = "messages") -> str:
     """Render a conversation as the text of a prompt, as described at the top of this file.
 
     Raises:
-        RedpencilError: if there is no message, or one has no text.
+        RedpencilError: if there is no message.
     """
     if not messages:
         raise RedpencilError("no message before the answer", field=column, hint="give at least one message of the user")
     if len(messages) == 1 and messages[0]["role"] == "user":
-        return content_of(messages[0], column)
-    return "\n\n".join(f"{message['role'].capitalize()}: {content_of(message, column)}" for message in messages)
+        return text_of(messages[0])
+    return "\n\n".join(f"{message['role'].capitalize()}: {text_of(message)}" for message in messages)
 
 
 def prompt_of(messages: Sequence[Message], column: str) -> Prompted:
@@ -109,7 +221,7 @@ def answer_in(messages: Sequence[Message], column: str) -> Answered:
     """Split a conversation into its last message, the answer, and the messages before it.
 
     Raises:
-        RedpencilError: if the last message is not the assistant's.
+        RedpencilError: if the last message is not the assistant's, or only calls a tool.
     """
     if not messages or messages[-1]["role"] != "assistant":
         last_role = f"one of role {messages[-1]['role']!r}" if messages else "none"
@@ -119,10 +231,15 @@ def answer_in(messages: Sequence[Message], column: str) -> Answered:
             hint="end the conversation with the answer; `--on-error skip` skips such rows and lists them",
         )
     last = messages[-1]
+    if last.get("tool_calls") and not last["content"]:
+        raise RedpencilError(
+            "the last answer of the assistant calls a tool and has no text",
+            field=column,
+            hint="end the conversation with a text; `--on-error skip` skips such rows and lists them",
+        )
     kept = {} if _is_plain(last, "assistant") else {f"{column}_message": dict(last)}
-    return Answered(tuple(messages[:-1]), content_of(last, column), kept)
+    return Answered(tuple(messages[:-1]), last["content"], kept)
 
 
 def _is_plain(message: Message, role: str) -> bool:
-    more = {key for key, value in message.items() if value is not None} - {"role", "content"}
-    return message["role"] == role and isinstance(message["content"], str) and not more
+    return message == {"role": role, "content": message["content"]}

@@ -1,59 +1,72 @@
 """Sources of rows: text files, Parquet files, and what the library `datasets` opens (folders and the Hub)."""
 
-import gzip
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final
 
 from redpencil.errors import RedpencilError
 from redpencil.formats import text_files
-from redpencil.formats.text_files import Place, Rows, Source, SourceRow
+from redpencil.formats.streams import open_text
+from redpencil.formats.text_files import Place, Quoting, Rows, Source, SourceRow
 from redpencil.sections import load_yaml
+from redpencil.signatures import PARQUET
 
 HUB: Final = "hf://"
 """The prefix of a data set of the Hub; nothing else ever uses the network."""
 
-_GZIP: Final = b"\x1f\x8b"
-_PARQUET: Final = b"PAR1"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-_DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
-_HEAD: Final = 1 << 16
+_DELIMITERS: Final = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
+_PACKED: Final = (".gz", ".xz", ".bz2", ".zst", ".zstd")
 _BATCH: Final = 64
 _BUFFER: Final = 1 << 20
 _WRITE_AGAIN: Final = "write the file again"
 
 
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The form of a text file: its encoding, and the meaning of quotes in a table; None guesses."""
+
+    encoding: str | None = None
+    quoting: Quoting | None = None
+
+
+_GUESS: Final = Dialect()
+
+
 @contextmanager
-def open_source(address: str, *, split: str | None = None, config: str | None = None) -> Iterator[Source]:
+def open_source(
+    address: str, *, split: str | None = None, config: str | None = None, dialect: Dialect = _GUESS
+) -> Iterator[Source]:
     """Open a file, a folder or a data set of the Hub for as long as the block lasts.
 
     Args:
         address: a path, or `hf://OWNER/NAME`.
         split: the split of a data set; None takes `train`, or the only one.
         config: the configuration of a data set.
+        dialect: the form of a text file.
 
     Raises:
         RedpencilError: if it does not exist or cannot be read. A row that cannot be read is returned with its error.
     """
     with ExitStack() as held:
-        source = _opened(address, split, config, held)
+        source = _opened(address, split, config, dialect, held)
         held.callback(source.rows.close)
         yield source
 
 
-def _opened(address: str, split: str | None, config: str | None, held: ExitStack) -> Source:
-    if address.startswith(HUB):
-        return open_hub(address, split, config)
+def _opened(address: str, split: str | None, config: str | None, dialect: Dialect, held: ExitStack) -> Source:
     path = Path(address)
+    if address.startswith(HUB) or path.is_dir():
+        _refuse_dialect(dialect, address)
+        return open_hub(address, split, config) if address.startswith(HUB) else open_folder(path, split, config)
     if not path.exists():
         raise RedpencilError(
             "no such file or folder", file=address, hint=f"check the path; a data set of the Hub is `{HUB}OWNER/NAME`"
         )
-    if path.is_dir():
-        return open_folder(path, split, config)
     if not path.is_file():
         raise RedpencilError(
             "it is not a plain file", file=path, hint="write the rows into a file and give that; a pipe does not work"
@@ -66,26 +79,54 @@ def _opened(address: str, split: str | None, config: str | None, held: ExitStack
         raw = held.enter_context(path.open("rb"))
     except OSError as error:
         raise RedpencilError(f"cannot read it ({error.strerror})", file=path, hint="give a readable file") from None
-    magic = raw.read(4)
+    magic = raw.read(len(PARQUET))
     raw.seek(0)
-    return held.enter_context(open_parquet(path)) if magic == _PARQUET else _text(path, raw, magic[:2] == _GZIP)
+    if magic == PARQUET:
+        _refuse_dialect(dialect, address)
+        return held.enter_context(open_parquet(path))
+    return _text(path, raw, dialect, held)
 
 
-def _text(path: Path, raw: BinaryIO, zipped: bool) -> Source:
-    stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw
-    suffixes = [suffix.lower() for suffix in path.suffixes if not zipped or suffix.lower() != ".gz"]
+def _refuse_dialect(dialect: Dialect, file: str) -> None:
+    for name, value in (("--encoding", dialect.encoding), ("--quoting", dialect.quoting)):
+        if value is not None:
+            raise RedpencilError("it is no text file", file=file, field=name, hint=f"leave {name} out")
+
+
+def _text(path: Path, raw: BinaryIO, dialect: Dialect, held: ExitStack) -> Source:
+    text = open_text(raw, path, dialect.encoding)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _PACKED and text.compression is not None:
+        del suffixes[-1]
+    notes = list(text.notes)
     delimiter = _DELIMITERS.get(suffixes[-1]) if suffixes else None
     if delimiter is not None:
-        rows = text_files.csv_rows(stream, path, delimiter)
+        quoting = dialect.quoting or _quoting(path, dialect, delimiter, held)
+        if quoting is not Quoting.STANDARD and dialect.quoting is None:
+            meaning = "part of the texts" if quoting is Quoting.NONE else "escaped by backslashes"
+            notes.append(
+                f"a table whose quotation marks are {meaning} (--quoting {quoting} guessed; or give --quoting standard)"
+            )
+        rows = text_files.csv_rows(text.stream, path, delimiter, quoting)
+    elif dialect.quoting is not None:
+        raise RedpencilError(
+            "only tables have a quoting",
+            file=path,
+            field="--quoting",
+            hint="leave it out, or name the table .csv or .tsv",
+        )
     else:
-        head = text_files.first_bytes(stream, path, _HEAD).removeprefix(_BYTE_ORDER_MARK).lstrip()
-        rows = (text_files.array_rows if head[:1] == b"[" else text_files.json_rows)(stream, path)
+        head = text.head.removeprefix(_BYTE_ORDER_MARK).lstrip()
+        rows = (text_files.array_rows if head[:1] == b"[" else text_files.json_rows)(text.stream, path)
     total = max(1, path.stat().st_size // 1000)
-    return Source(_name(path), str(path), rows, lambda: (min(raw.tell() // 1000, total), total))
+    return Source(str(path), rows, lambda: (min(raw.tell() // 1000, total), total), notes=tuple(notes))
 
 
-def _name(path: Path) -> str:
-    return path.name.split(".")[0] or path.name
+def _quoting(path: Path, dialect: Dialect, delimiter: str, held: ExitStack) -> Quoting:
+    def again() -> BinaryIO:
+        return open_text(held.enter_context(path.open("rb")), path, dialect.encoding).stream
+
+    return text_files.guess_quoting(again, path, delimiter)
 
 
 @contextmanager
@@ -104,7 +145,7 @@ def open_parquet(path: Path) -> Iterator[Source]:
         if twice:
             raise RedpencilError("two columns have one name", file=path, field=twice[0], hint="rename one of them")
         rows = _parquet_rows(table, path, seen)
-        yield Source(_name(path), str(path), rows, lambda: (seen[0], table.metadata.num_rows))
+        yield Source(str(path), rows, lambda: (seen[0], table.metadata.num_rows))
 
 
 def _parquet_rows(table: Any, path: Path, seen: list[int]) -> Rows:
@@ -145,7 +186,7 @@ def open_folder(path: Path, split: str | None, config: str | None) -> Source:
     library("datasets", "a folder of data")
     _refuse_addresses(path)
     # The library takes a relative path such as `json` for the name of one of its own readers.
-    return _streamed(str(path.absolute()), split, config, path.name, str(path), "check the folder and --name")
+    return _streamed(str(path.absolute()), split, config, str(path), "check the folder and --name")
 
 
 def open_hub(address: str, split: str | None, config: str | None) -> Source:
@@ -159,7 +200,7 @@ def open_hub(address: str, split: str | None, config: str | None) -> Source:
         raise RedpencilError("not the name of a data set", file=address, hint=f"write {HUB}OWNER/NAME")
     hint = "check the name, --name and the network; log in with `hf auth login` where it asks for that"
     # With its prefix, so that the library does not open a folder of that name on this machine instead.
-    return _streamed(f"{HUB}datasets/{name}", split, config, name.split("/")[-1], address, hint)
+    return _streamed(f"{HUB}datasets/{name}", split, config, address, hint)
 
 
 def _refuse_addresses(folder: Path) -> None:
@@ -187,22 +228,21 @@ def _saved(path: Path, split: str | None) -> Source:
     with _library_errors(path, "cannot open the saved data set", "save it again"):
         data = datasets.load_from_disk(str(path))
     unread: tuple[str, ...] = ()
-    name = path.name
     if isinstance(data, dict):
         chosen, unread = _chosen(data, split, str(path))
-        data, name = data[chosen], f"{name}-{chosen}"
+        data = data[chosen]
     elif split is not None:
         raise RedpencilError("the saved data set has no splits", file=path, hint="leave --split out")
-    return _source(data.to_iterable_dataset(), name, str(path), len(data), unread)
+    return _source(data.to_iterable_dataset(), str(path), len(data), unread)
 
 
-def _streamed(opened: str, split: str | None, config: str | None, name: str, place: str, hint: str) -> Source:
+def _streamed(opened: str, split: str | None, config: str | None, place: str, hint: str) -> Source:
     """Open a split of a data set without reading any rows."""
     datasets = library("datasets", "a data set")
     with _library_errors(place, "cannot open the data set", hint):
         splits: Mapping[str, Any] = datasets.load_dataset(opened, config, streaming=True)
     chosen, unread = _chosen(splits, split, place)
-    return _source(splits[chosen], f"{name}-{chosen}", place, unread=unread)
+    return _source(splits[chosen], place, unread=unread)
 
 
 def _chosen(splits: Mapping[str, Any], split: str | None, place: str) -> tuple[str, tuple[str, ...]]:
@@ -215,11 +255,11 @@ def _chosen(splits: Mapping[str, Any], split: str | None, place: str) -> tuple[s
     return chosen, () if split else tuple(name for name in splits if name != chosen)
 
 
-def _source(data: Any, name: str, place: str, total: int = 0, unread: tuple[str, ...] = ()) -> Source:
+def _source(data: Any, place: str, total: int = 0, unread: tuple[str, ...] = ()) -> Source:
     seen = [0]
     # Pictures and sounds stay undecoded: decoding would fetch those that are addresses.
     plain = data.decode(False) if data.features else data
-    return Source(name, place, _data_set_rows(plain, place, seen), lambda: (seen[0], total), unread)
+    return Source(place, _data_set_rows(plain, place, seen), lambda: (seen[0], total), unread)
 
 
 def _data_set_rows(data: Iterable[Any], file: str, seen: list[int]) -> Rows:

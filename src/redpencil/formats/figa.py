@@ -27,20 +27,25 @@ are the tokens; an end-of-sequence token has the span [length, length].
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
+from redpencil.alignment.encoding import SafeEncoder
+from redpencil.alignment.ends import finished_sides
 from redpencil.alignment.tokens import Tokens, token_masks
-from redpencil.alignment.words import Span, diff_words
+from redpencil.alignment.words import Span, diff_visible
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import Draft, Format, Kind, Reader, Row, Unfit, Values, no_correction, optional_text, text
 from redpencil.formats.values import meta_text, read_meta
 from redpencil.records import Edit, full_prompt, parse_record
 from redpencil.runs import read_json
 
+_KEPT = ("equal", "space")
 DERIVED = frozenset(
     (
         *("original_spans", "original_weights", "original_ids"),
@@ -59,7 +64,7 @@ class Weights:
     kept: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cutter:
     """A tokenizer for prompts and responses. `template` is the text around a prompt, with {prompt} in it."""
 
@@ -67,30 +72,38 @@ class Cutter:
     eos_id: int
     template: str = "{prompt}"
 
+    @cached_property
+    def _encoder(self) -> SafeEncoder:
+        added = self.tokenizer.get_added_tokens_decoder()
+        control = [token.content for index, token in added.items() if token.special or index == self.eos_id]
+        return SafeEncoder(self.tokenizer, control)
+
     def prompt_ids(self, prompt: str) -> list[int]:
         """Return the token ids before the response."""
-        ids: list[int] = self._encoded(self.template.replace("{prompt}", prompt)).ids
-        # Some tokenizers end every text with it, but after a prompt the response follows.
-        return ids[:-1] if len(ids) > 1 and ids[-1] == self.eos_id else ids
+        with _naming_texts():
+            return self._encoder.encode_prompts(self.template, [prompt])[0]
 
     def response(self, text: str, *, finished: bool = True) -> Tokens:
         """Return the tokens of a response; a finished one ends with the end-of-sequence token."""
-        encoded = self._encoded(text, add_special_tokens=False)
+        with _naming_texts():
+            [encoded] = self._encoder.encode([text])
         ids, spans = tuple(encoded.ids), tuple(encoded.offsets)
         if not finished:
             return Tokens(ids, spans, has_eos=False)
         return Tokens((*ids, self.eos_id), (*spans, (len(text), len(text))), has_eos=True)
 
-    def _encoded(self, text: str, *, add_special_tokens: bool = True) -> Any:
-        try:
-            return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
-        except Exception as error:  # the library raises no narrower class
-            message = next(iter(str(error).splitlines()), type(error).__name__)
-            raise RedpencilError(
-                f"the tokenizer cannot split a text ({message})",
-                field="--tokenizer",
-                hint="give one that has a token for any text, or leave it out for weights of words",
-            ) from None
+
+@contextmanager
+def _naming_texts() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the library raises no narrower class
+        message = next(iter(str(error).splitlines()), type(error).__name__)
+        raise RedpencilError(
+            f"the tokenizer cannot split a text ({message})",
+            field="--tokenizer",
+            hint="give one that has a token for any text, or leave it out for weights of words",
+        ) from None
 
 
 def load_cutter(folder: Path, template: str = "{prompt}") -> Cutter:
@@ -138,13 +151,16 @@ def figa_row(edit: Edit, weights: Weights, cutter: Cutter | None = None) -> Row 
     unfit = no_correction(edit)
     if unfit is not None:
         return unfit
+    weighed = _of_words(edit, weights) if cutter is None else _of_tokens(edit, weights, cutter)
+    if isinstance(weighed, Unfit):
+        return weighed
     return {
         "id": edit.id,
         "instruction": edit.prompt,
         "input": "",
         "original_output": edit.original,
         "revised_output": edit.edited,
-        **(_of_words(edit, weights) if cutter is None else _of_tokens(edit, weights, cutter)),
+        **weighed,
         "editor": edit.editor,
         "outcome": str(edit.outcome),
         "meta": meta_text(edit.meta),
@@ -152,22 +168,25 @@ def figa_row(edit: Edit, weights: Weights, cutter: Cutter | None = None) -> Row 
 
 
 def _of_words(edit: Edit, weights: Weights) -> Row:
-    blocks = diff_words(edit.original, edit.edited)
-    original = [block for block in blocks if block.kind != "insert"]
-    revised = [block for block in blocks if block.kind != "delete"]
-    losses = _original_weights([block.kind != "equal" for block in original], weights)
-    gains = _revised_weights([block.kind != "equal" for block in revised], weights)
+    blocks = diff_visible(edit.original, edit.edited)
+    original = [block for block in blocks if block.original[0] < block.original[1]]
+    revised = [block for block in blocks if block.edited[0] < block.edited[1]]
+    losses = _original_weights([block.kind not in _KEPT for block in original], weights)
+    gains = _revised_weights([block.kind not in _KEPT for block in revised], weights)
     return {
         **_columns("original", [block.original for block in original], losses),
         **_columns("revised", [block.edited for block in revised], gains),
     }
 
 
-def _of_tokens(edit: Edit, weights: Weights, cutter: Cutter) -> Row:
-    original = cutter.response(edit.original, finished=edit.meta.get("finished", True) is not False)
-    revised = cutter.response(edit.edited)
+def _of_tokens(edit: Edit, weights: Weights, cutter: Cutter) -> Row | Unfit:
+    ends = finished_sides(edit)
+    original = cutter.response(edit.original, finished=ends[0])
+    revised = cutter.response(edit.edited, finished=ends[1])
+    if original.ids[: original.body] == revised.ids[: revised.body]:
+        return Unfit("the same tokens")
     masks = token_masks(edit.original, edit.edited, original, revised)
-    gains = [*_revised_weights(masks.chosen_changed[:-1], weights), weights.alpha]
+    gains = _revised_weights(masks.chosen_changed[: revised.body], weights) + [weights.alpha] * revised.has_eos
     return {
         "prompt_ids": cutter.prompt_ids(edit.prompt),
         "original_ids": list(original.ids),

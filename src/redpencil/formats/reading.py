@@ -5,23 +5,27 @@ The list of an import is `<out>.skipped.jsonl`. Each line has `file`, `line` (nu
 """
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import MISSING, dataclass, field, fields
-from itertools import chain, islice
+from dataclasses import MISSING, dataclass, field, fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from redpencil.alignment.spacing import restore_spacing
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
 from redpencil.formats.base import RECORDS, Draft, Format, Kind, Nothing, Values, expected
 from redpencil.formats.columns import name_taken, renamed
-from redpencil.formats.registry import check_columns, check_kind, check_renames
-from redpencil.formats.text_files import Place, Source, SourceRow
+from redpencil.formats.conversations import messages_in, render
+from redpencil.formats.labels import Labels, names_of_columns
+from redpencil.formats.registry import FORMATS, check_columns, check_kind, check_renames, guess_format
+from redpencil.formats.text_files import Place, Rows, Source, SourceRow
 from redpencil.formats.values import meta_of, plain_row, safe_line
 from redpencil.formats.writing import skipped_file
-from redpencil.records import Comparison, Edit, EditOutcome, Example, Prompt, Response, write_records
+from redpencil.records import Comparison, Edit, EditOutcome, Example, Preference, Prompt, Response, write_records
 from redpencil.runs import Progress, no_progress
 
 _STEP = 64
@@ -50,6 +54,9 @@ class Tally:
         nothing: valid rows that hold nothing of the kind, by reason.
         bad: rows skipped because of a mistake in them.
         dropped: columns to leave out that a row had.
+        labels: counts of the labels by their text and what they were read as.
+        respaced: edits that got back white space of their originals.
+        emptied: those of them that changed nothing else, which are now unchanged.
     """
 
     kind: Kind | None = None
@@ -58,6 +65,9 @@ class Tally:
     nothing: Counter[str] = field(default_factory=Counter)
     bad: int = 0
     dropped: set[str] = field(default_factory=set)
+    labels: Counter[tuple[str, str]] = field(default_factory=Counter)
+    respaced: int = 0
+    emptied: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,9 @@ class Wanted:
         columns: the row's own name of a column by the name that the format expects.
         drop: columns to leave out.
         on_error_skip: whether to skip a bad row instead of stopping.
+        values: the meaning of labels, by `label_key`.
+        own_ids: whether a column `id` holds the ids of the records.
+        restore_spacing: whether the words that an edit kept get the white space of the original.
     """
 
     format: Format
@@ -77,13 +90,17 @@ class Wanted:
     columns: Mapping[str, str] = field(default_factory=dict)
     drop: frozenset[str] = frozenset()
     on_error_skip: bool = False
+    values: Mapping[str, Preference] = field(default_factory=dict)
+    own_ids: bool = True
+    restore_spacing: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
     """The result of an import. `kind` is what the rows were read as, `nothing` counts valid rows without a record.
 
-    `undropped` are columns to leave out that no row had.
+    `undropped` are columns to leave out that no row had; `labels` says what labels were read as, by their text;
+    `respaced` and `emptied` are those of the `Tally`.
     """
 
     kind: Kind
@@ -93,6 +110,9 @@ class Imported:
     bad: int
     skipped_file: Path | None
     undropped: tuple[str, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    respaced: int = 0
+    emptied: int = 0
 
 
 def import_rows(
@@ -120,7 +140,7 @@ def import_rows(
                 listing.append(files.enter_context(whole_file(side)))
             listing[0].write((safe_line(_entry(row)) + "\n").encode("utf-8"))
 
-        records = islice(read_records(source, wanted, tally, skipped), limit)
+        records = read_records(source, wanted, tally, skipped, limit)
         first = next(records, None)
         if first is not None:
             with whole_file(out) as file:
@@ -136,7 +156,18 @@ def import_rows(
             f"no row gives a record ({counted})", file=source.file, hint=f"see why in {side}, or try another --as"
         )
     listed, undropped = side if listing else None, tuple(sorted(wanted.drop - tally.dropped))
-    return Imported(tally.kind, tally.rows, tally.records, dict(tally.nothing), tally.bad, listed, undropped)
+    return Imported(
+        tally.kind,
+        tally.rows,
+        tally.records,
+        dict(tally.nothing),
+        tally.bad,
+        listed,
+        undropped,
+        labels=dict(tally.labels.keys()),
+        respaced=tally.respaced,
+        emptied=tally.emptied,
+    )
 
 
 def _entry(row: Skipped) -> dict[str, object]:
@@ -153,33 +184,62 @@ def _watched(
         yield record
 
 
+def guess_source(
+    source: Source, kind: Kind | None, columns: Mapping[str, str], drop: frozenset[str]
+) -> tuple[Format, Source]:
+    """Guess the format of a source by its first row, as `guess_format` does. The source may be read on.
+
+    Raises:
+        RedpencilError: as `guess_format`; if there is no row, or the first one cannot be read.
+    """
+    first = next(source.rows, None)
+    if first is None:
+        raise RedpencilError("it has no rows", file=source.file, hint="give a file with rows")
+    if first.error is not None:
+        raise first.error
+    values = {column: value for column, value in first.values.items() if column not in drop}
+    try:
+        format_ = guess_format(plain_row(renamed(values, columns)), kind)
+    except RedpencilError as error:
+        raise first.place.locate(error) from None
+
+    def rows() -> Rows:
+        yield first
+        yield from source.rows
+
+    return format_, replace(source, rows=rows())
+
+
 def read_records(
-    source: Source, wanted: Wanted, tally: Tally, skipped: Callable[[Skipped], None]
+    source: Source, wanted: Wanted, tally: Tally, skipped: Callable[[Skipped], None], limit: int | None = None
 ) -> Iterator[ImportedRecord]:
     """Read the records of a source.
 
-    A row's id is its own (column `id`, text or a whole number), else the source's name and the row's number. Several
-    records of one row get different endings. An id that occurs twice is a mistake of the second row.
+    A row's id is its own (column `id`, text or a whole number), else made of its prompt: rows with one prompt have one
+    id in every file, with a number after it from the second on. Several records of one row get different endings. An
+    own id that occurs twice is a mistake of the second row.
 
     Args:
         source: an open source.
         wanted: the request.
         tally: updated while the records are read.
         skipped: called with each row that gives nothing.
+        limit: the largest number of records; the rows after them are not read.
 
     Raises:
         RedpencilError: naming file, line or row, and field, at the first bad row unless such rows are to be skipped;
-            for a source that is damaged or empty; and as `check_kind` and `check_renames`.
+            for a source that is damaged or empty; after the last record, if labels may mean several things; and as
+            `check_kind` and `check_renames`.
     """
     if wanted.kind is not None:
         check_kind(wanted.format, wanted.kind)
     check_renames(wanted.format, wanted.columns)
     tally.kind = wanted.kind
-    ids = _Ids()
+    labels, ids = _labels(wanted, tally), _Ids()
     for row in source.rows:
         tally.rows += 1
         try:
-            records, reasons = _records_of(row, wanted, tally, source.name, ids)
+            records, reasons = _records_of(row, wanted, tally, labels, ids)
         except RedpencilError as error:
             if not wanted.on_error_skip:
                 raise
@@ -190,15 +250,34 @@ def read_records(
         for reason in reasons:
             tally.nothing[reason] += 1
             skipped(Skipped(row.place, reason, None, row.values))
-        for record in records:
+        for record in records[: None if limit is None else limit - tally.records]:
             tally.records += 1
-            yield record
+            yield _respaced(record, tally) if wanted.restore_spacing and isinstance(record, Edit) else record
+        if tally.records == limit:
+            break
+    if labels is not None:
+        labels.check(source.file)
     if tally.rows == 0:
         raise RedpencilError("it has no rows", file=source.file, hint="give a file with rows")
 
 
+def _labels(wanted: Wanted, tally: Tally) -> Labels | None:
+    label = wanted.format.label
+    if label is None:
+        if wanted.values:
+            with_labels = ", ".join(name for name, format_ in FORMATS.items() if format_.label is not None)
+            raise RedpencilError(
+                f"the format {wanted.format.name} has no column of labels whose values could have another meaning",
+                field="--value",
+                hint=f"leave --value out, or choose one of the formats {with_labels}",
+            )
+        return None
+    names = names_of_columns(*(wanted.columns.get(side, side) for side in ("first", "second")))
+    return Labels(label, wanted.values, names, read=tally.labels)
+
+
 def _records_of(
-    row: SourceRow, wanted: Wanted, tally: Tally, name: str, ids: "_Ids"
+    row: SourceRow, wanted: Wanted, tally: Tally, labels: Labels | None, ids: "_Ids"
 ) -> tuple[list[ImportedRecord], list[str]]:
     """The records of a row, and the reasons why it gives none or fewer."""
     if row.error is not None:
@@ -209,14 +288,30 @@ def _records_of(
         values = plain_row(renamed(values, wanted.columns))
         tally.kind = tally.kind or wanted.format.natural_kind(values)
         check_columns(values, wanted.format, tally.kind, asked=wanted.kind is not None)
-        own = _own_id(values)
+        if labels is not None and tally.kind in labels.label.kinds:
+            values = labels.translated(values)
+        own = _own_id(values) if wanted.own_ids else None
         drafts = list(wanted.format.readers[tally.kind].read(values))
-        base = own if own is not None else f"{name}-{row.place.row}"
-        records = [_record(draft, values, tally.kind, base) for draft in drafts if isinstance(draft, Draft)]
-        ids.claim([record.id for record in records], row.place)
+        made = [draft for draft in drafts if isinstance(draft, Draft)]
+        base = own if own is not None or not made else ids.of_prompt(made[0], row.place)
+        records = [_record(draft, values, tally.kind, base or "") for draft in made]
+        if own is not None:
+            ids.claim([record.id for record in records], row.place)
     except RedpencilError as error:
         raise row.place.locate(error) from None
     return records, [draft.reason for draft in drafts if isinstance(draft, Nothing)]
+
+
+def _respaced(edit: Edit, tally: Tally) -> Edit:
+    """Give the words that an edit kept the white space of the original, and count it."""
+    text = restore_spacing(edit.original, edit.edited) if edit.outcome is EditOutcome.EDITED else edit.edited
+    if text == edit.edited:
+        return edit
+    tally.respaced += 1
+    if text != edit.original:
+        return replace(edit, edited=text)
+    tally.emptied += 1
+    return replace(edit, edited=text, outcome=EditOutcome.UNCHANGED)
 
 
 def _own_id(row: Values) -> str | None:
@@ -254,7 +349,7 @@ def _record(draft: Draft, row: Values, kind: Kind, base: str) -> ImportedRecord:
         elif name in draft.defaults:
             content[name] = draft.defaults[name]
     content["id"] = f"{base}-{draft.suffix}" if draft.suffix else base
-    content["meta"] = _meta(rest, draft.meta)
+    content["meta"] = _meta(rest, draft)
     record: ImportedRecord = RECORDS[kind](**content)
     return record
 
@@ -270,8 +365,12 @@ def _optional(name: str, value: object) -> tuple[bool, object]:
     return isinstance(value, str), value
 
 
-def _meta(rest: dict[str, Any], added: Values) -> dict[str, Any]:
-    """Merge columns that no field holds, the content of a column `meta` and the additions of the format."""
+def _meta(rest: dict[str, Any], draft: Draft) -> dict[str, Any]:
+    """Merge columns that no field holds, the content of a column `meta` and the additions of the format.
+
+    A column of messages that are not the prompt's, such as a whole conversation beside its prompt, gets another name:
+    chat templates are filled from `meta["messages"]`.
+    """
     inner: dict[str, Any] = {}
     if "meta" in rest:
         parsed = meta_of(rest["meta"])
@@ -281,12 +380,22 @@ def _meta(rest: dict[str, Any], added: Values) -> dict[str, Any]:
     for key in rest.keys() & inner.keys():
         raise RedpencilError("the key is both in the row and in its meta", field=key, hint="rename one of the two")
     meta = {**inner, **rest}
-    for key, value in added.items():
-        if key in meta and meta[key] != value:
-            if f"{key}_column" in meta:
-                raise name_taken(key)
-            meta[f"{key}_column"] = meta.pop(key)
-    return {**meta, **added}
+    moved = [key for key, value in draft.meta.items() if key in meta and meta[key] != value]
+    if "messages" in rest and "messages" not in draft.meta and not _of_prompt(rest["messages"], draft.fields["prompt"]):
+        moved.append("messages")
+    for key in moved:
+        if f"{key}_column" in meta:
+            raise name_taken(key)
+        meta[f"{key}_column"] = meta.pop(key)
+    return {**meta, **draft.meta}
+
+
+def _of_prompt(messages: object, prompt: str) -> bool:
+    """Return whether messages are those of a prompt."""
+    try:
+        return isinstance(messages, list) and render(messages_in(messages, "messages")) == prompt
+    except RedpencilError:
+        return False
 
 
 class _Ids:
@@ -294,10 +403,28 @@ class _Ids:
 
     def __init__(self) -> None:
         self.seen: dict[int, int] = {}
+        self.repeats: dict[int, int] = {}
+
+    def of_prompt(self, draft: Draft, place: Place) -> str:
+        """Make an id of a record's prompt, and of the messages that its text may not tell apart."""
+        messages, content = draft.meta.get("messages"), draft.fields["prompt"]
+        if messages is not None:
+            content += "\0" + json.dumps(messages, ensure_ascii=False, sort_keys=True)
+        number = _hashed(content)
+        made = one = f"p{number:016x}"
+        repeat = self.repeats.get(number, 1)
+        while _hashed(one) in self.seen:
+            repeat += 1
+            one = f"{made}-{repeat}"
+        if one != made:
+            self.repeats[number] = repeat
+        self.claim([one], place)
+        return one
 
     def claim(self, ids: list[str], place: Place) -> None:
+        """Remember ids, each of which should be a new one."""
         for one in ids:
-            hashed = int.from_bytes(hashlib.blake2b(one.encode(), digest_size=8).digest())
+            hashed = _hashed(one)
             if hashed in self.seen:
                 unit = "row" if place.line is None else "line"
                 raise RedpencilError(
@@ -306,3 +433,7 @@ class _Ids:
                     hint="give each row an id of its own, or leave the column out with `--drop id`",
                 )
             self.seen[hashed] = place.row if place.line is None else place.line
+
+
+def _hashed(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())

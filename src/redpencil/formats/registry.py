@@ -1,10 +1,24 @@
 """All formats that can be read, by name, and checks of a row against them."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.formats import alpaca, columns, figa, helpsteer, hh, qa_feedback, rewardbench, trl, ultrafeedback
+from redpencil.formats import (
+    alpaca,
+    arena,
+    columns,
+    figa,
+    helpsteer,
+    hh,
+    pku,
+    qa_feedback,
+    rewardbench,
+    sharegpt,
+    shp,
+    trl,
+    ultrafeedback,
+)
 from redpencil.formats.base import Draft, Format, Kind, Reader, Values
 
 FORMATS: Final[Mapping[str, Format]] = {
@@ -14,12 +28,16 @@ FORMATS: Final[Mapping[str, Format]] = {
         trl.PREFERENCE,
         trl.PROMPT,
         trl.MESSAGES,
+        sharegpt.SHAREGPT,
         alpaca.FARM,
         alpaca.EVAL,
         hh.HH_RLHF,
         ultrafeedback.ULTRAFEEDBACK,
         helpsteer.HELPSTEER3,
+        pku.PKU,
+        shp.SHP,
         qa_feedback.QA_FEEDBACK,
+        arena.ARENA,
         rewardbench.REWARDBENCH,
         figa.FIGA,
         columns.COLUMNS,
@@ -36,6 +54,42 @@ def find_format(name: str) -> Format:
     if name not in FORMATS:
         raise RedpencilError(f"no format called {name!r}", field="--format", hint=f"use one of: {', '.join(FORMATS)}")
     return FORMATS[name]
+
+
+def guess_format(row: Values, kind: Kind | None = None) -> Format:
+    """Choose the format that explains most columns of a row, if all that do give the same records.
+
+    Args:
+        row: the row.
+        kind: the kind to read it as; None means each format's own.
+
+    Raises:
+        RedpencilError: naming the formats between which the row does not decide, or its columns if there are none.
+    """
+    found: list[tuple[int, Format, Kind, list[Any]]] = []
+    for format_ in FORMATS.values():
+        wanted = kind or format_.natural_kind(row)
+        reader = format_.readers.get(wanted)
+        # redpencil's own rows may hold anything else, too, which explains nothing.
+        named = {name: row[name] for name in columns.FIELDS if name in row} if format_ is columns.REDPENCIL else row
+        if reader is not None and reader.fits(row) and (explained := _explained(named, reader)):
+            drafts = [draft for draft in reader.read(row) if isinstance(draft, Draft)]
+            # Fields that the record can do without may be given or left out.
+            fields = [{name: draft.fields.get(name) for name in columns.NEEDS[wanted]} for draft in drafts]
+            found.append((explained, format_, wanted, fields))
+    most = max((explained for explained, *_ in found), default=0)
+    best = [one for one in found if one[0] == most]
+    if not best:
+        raise RedpencilError(
+            f"no format fits a row with the columns {columns.listed(row)}",
+            field="--format",
+            hint=f"name one; with the format columns {_naming_responses(row)}",
+        )
+    first = best[0]
+    if any(one[2:] != first[2:] for one in best):
+        options = " or ".join(f"--format {format_.name} --as {wanted}" for _, format_, wanted, _ in best)
+        raise RedpencilError("the first row fits several formats", field="--format", hint=f"choose one: {options}")
+    return first[1]
 
 
 def check_kind(format_: Format, kind: Kind) -> None:

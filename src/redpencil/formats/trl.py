@@ -9,7 +9,16 @@ from collections.abc import Iterator
 
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import Draft, Format, Kind, Nothing, Reader, Values, expected
-from redpencil.formats.conversations import Message, Prompted, answer_in, messages_in, prompt_in, prompt_of
+from redpencil.formats.conversations import (
+    CONVERSATIONS,
+    Message,
+    Prompted,
+    answer_in,
+    conversation_of,
+    messages_in,
+    prompt_in,
+    prompt_of,
+)
 from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
 from redpencil.records import Preference
 
@@ -80,21 +89,32 @@ def _prompts(row: Values) -> Iterator[Draft | Nothing]:
     yield Draft({"prompt": prompt.text}, frozenset({"prompt"}), prompt.meta)
 
 
-def _answers(row: Values) -> Iterator[Draft | Nothing]:
+def answers(row: Values) -> Iterator[Draft | Nothing]:
+    """Read the answer at the end of a conversation, or a completion."""
     prompt, text, used, meta = _prompt_and_answer(row)
     yield Draft({"prompt": prompt.text, "response": text}, used, {**prompt.meta, **meta})
 
 
-def _prompts_of_answers(row: Values) -> Iterator[Draft | Nothing]:
-    prompt, _, used, _ = _prompt_and_answer(row)
-    yield Draft({"prompt": prompt.text}, used - {"messages", "completion"}, prompt.meta)
+def prompts_of_answers(row: Values) -> Iterator[Draft | Nothing]:
+    """Read what comes before the answer; all of a conversation that ends without one."""
+    if "completion" not in row:
+        talk = conversation_of(row)
+        if talk.messages and talk.messages[-1]["role"] != "assistant":
+            prompt = prompt_of(talk.messages, talk.column)
+            yield Draft({"prompt": prompt.text}, talk.used, prompt.meta)
+            return
+    prompt, text, used, meta = _prompt_and_answer(row)
+    # Messages with the answer among them would be taken for the prompt's.
+    kept = {} if "completion" in used else {"completion": text, **meta}
+    yield Draft({"prompt": prompt.text}, used - {"completion"}, {**prompt.meta, **kept})
 
 
 def _prompt_and_answer(row: Values) -> tuple[Prompted, str, frozenset[str], Values]:
     """The prompt, the answer, the columns they came from, and content that they do not hold."""
     if not row.keys() >= {"prompt", "completion"}:
-        answered = answer_in(messages_in(row["messages"], "messages"), "messages")
-        return prompt_of(answered.before, "messages"), answered.text, frozenset({"messages"}), answered.meta
+        talk = conversation_of(row)
+        answered = answer_in(talk.messages, talk.column)
+        return prompt_of(answered.before, talk.column), answered.text, talk.used, answered.meta
     asked = messages_in(row["prompt"], "prompt")
     used = frozenset({"prompt", "completion"})
     if isinstance(row["completion"], str):
@@ -104,7 +124,7 @@ def _prompt_and_answer(row: Values) -> tuple[Prompted, str, frozenset[str], Valu
 
 
 _PAIR = ("chosen", "rejected")
-_ANSWER = (("prompt", "completion"), ("messages",))
+_ANSWER = (("prompt", "completion"), *((name,) for name in CONVERSATIONS))
 
 PREFERENCE = Format(
     "trl-preference",
@@ -122,9 +142,9 @@ MESSAGES = Format(
     "trl-messages",
     "TRL conversations (messages) and prompt-completion rows; the last answer of the assistant counts",
     {
-        Kind.EXAMPLES: Reader(_ANSWER, _answers),
-        Kind.RESPONSES: Reader(_ANSWER, _answers),
-        Kind.PROMPTS: Reader(_ANSWER, _prompts_of_answers),
+        Kind.EXAMPLES: Reader(_ANSWER, answers),
+        Kind.RESPONSES: Reader(_ANSWER, answers),
+        Kind.PROMPTS: Reader(_ANSWER, prompts_of_answers),
     },
     natural=(((), Kind.EXAMPLES),),
 )

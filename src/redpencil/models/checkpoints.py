@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,8 @@ from transformers.utils import logging as transformers_logging
 
 from redpencil.config import RewardLevel
 from redpencil.errors import RedpencilError
-from redpencil.models.codec import (
-    CHAT,
-    Codec,
-    first_line,
-    load_codec,
-    read_object,
-    same_encoding,
-    same_tokenizer,
-)
+from redpencil.models.chat import first_line
+from redpencil.models.codec import CHAT, Codec, load_codec, read_object, same_encoding, same_tokenizer
 from redpencil.models.runtime import Runtime, seeded
 from redpencil.runs import write_json
 
@@ -190,7 +184,7 @@ def load_policy(
         raise RedpencilError(
             f"{kind} is not a policy", file=folder, field="architectures", hint="give a causal language model"
         )
-    codec = codec or load_codec(folder, template_of(folder))
+    codec = codec or codec_of_checkpoint(folder)
     dtype = torch.float32 if trained else runtime.dtype
     if has_weights(folder):
         return _finish(_load(AutoModelForCausalLM, folder, dtype), codec, runtime, trained=trained)
@@ -256,7 +250,8 @@ def load_head(
         nn.init.zeros_(head.weight)
         if head.bias is not None:
             nn.init.zeros_(head.bias)
-    return _finish(model, codec or load_codec(folder, template_of(folder)), runtime, trained=trained)
+    codec = codec or codec_of_checkpoint(folder)
+    return _finish(model, codec, runtime, trained=trained)
 
 
 def context_of(model: nn.Module) -> int | None:
@@ -361,27 +356,28 @@ def own_codec(folder: Path, card: RewardCard, policy_codec: Codec) -> Codec | No
     if card.trained_on != UNKNOWN:
         template = card.prompt_template
     if not template:
-        if same_tokenizer(plain, policy_codec):
+        if same_tokenizer(replace(plain, eos_id=policy_codec.eos_id), policy_codec):
             return None
-        template = CHAT if plain.tokenizer.chat_template else "{prompt}"
-    codec = load_codec(folder, template)
+        template = CHAT if plain.chat is not None else "{prompt}"
+    codec = codec_of_checkpoint(folder, template)
     return None if same_encoding(codec, policy_codec) else codec
 
 
 def codec_of_reward_model(folder: Path, card: RewardCard) -> Codec:
     """Return a reward model's tokenizer and prompt template as `own_codec` finds them, where there is no policy."""
-    codec = load_codec(folder, card.prompt_template)
+    codec = codec_of_checkpoint(folder, card.prompt_template)
     says = card.trained_on != UNKNOWN or template_of(folder, "")
-    return replace(codec, template=CHAT) if codec.tokenizer.chat_template and not says else codec
+    return codec if codec.chat is None or says else codec_of_checkpoint(folder, CHAT)
 
 
 def read_card(folder: Path, level: RewardLevel) -> RewardCard:
     """Read the card of a checkpoint; a foreign reward model gets centre 0 and scale 1."""
     path = folder / SIDECAR
-    if not path.is_file() or set(read_object(path)) == {"prompt_template"}:
+    content = read_object(path) if path.is_file() else None
+    if content is None or (content and set(content) <= {"prompt_template", *CHAT_OPTIONS}):
         return RewardCard(level, 0.0, 1.0, 0.0, 1.0, template_of(folder), trained_on=UNKNOWN)
     try:
-        card = RewardCard(**read_object(path)["reward"])
+        card = RewardCard(**content["reward"])
         measures = (card.center, card.scale, card.trajectory_center, card.trajectory_scale)
         sound = card.level == level and all(map(math.isfinite, measures)) and min(card.scale, card.trajectory_scale) > 0
     except (KeyError, TypeError):
@@ -408,14 +404,82 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
     hides_eos = card is not None and codec.pad_id == codec.eos_id
     with _quiet():
         module.config.pad_token_id = None if hides_eos else codec.pad_id
+        _name_ends(module, codec)
         module.save_pretrained(str(new))
     codec.tokenizer.save_pretrained(str(new))
+    _name_tokenizer_end(new / "tokenizer_config.json", codec)
     content: dict[str, Any] = {"prompt_template": codec.template}
+    if codec.template == CHAT and codec.chat is not None:
+        content["chat_template_kwargs"] = dict(codec.chat_template_kwargs)
+        content["chat_template_date"] = codec.chat_template_date.isoformat()
     if card is not None:
         content["reward"] = asdict(card)
     write_json(new / SIDECAR, content)
     shutil.rmtree(folder, ignore_errors=True)
     new.replace(folder)
+
+
+def _name_ends(module: PreTrainedModel, codec: Codec) -> None:
+    """Let the configuration of a model name the end tokens of its codec, first the one that it learned."""
+    ends = [codec.eos_id, *sorted(codec.ends - {codec.eos_id})]
+    if module.config.eos_token_id is not None:
+        module.config.eos_token_id = codec.eos_id
+    if module.can_generate() and module.generation_config is not None:
+        module.generation_config.eos_token_id = ends if len(ends) > 1 else codec.eos_id
+
+
+def _name_tokenizer_end(path: Path, codec: Codec) -> None:
+    """Let a saved tokenizer name the end token that was trained on, if its own is another one or none."""
+    tokenizer = codec.tokenizer
+    own = getattr(tokenizer, "sep_token_id", None) if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+    if own != codec.eos_id:
+        write_json(path, {**read_object(path), "eos_token": tokenizer.convert_ids_to_tokens(codec.eos_id)})
+
+
+CHAT_OPTIONS = ("chat_template_kwargs", "chat_template_date")
+"""The keys of a recipe and of redpencil.json that say how a chat template is filled."""
+
+
+def codec_of_checkpoint(folder: str | Path, template: str | None = None, **chosen: Any) -> Codec:
+    """Load the tokenizer of a checkpoint as it was trained with, by its redpencil.json.
+
+    Args:
+        folder: the checkpoint.
+        template: another prompt template.
+        chosen: other options of `load_codec` for the chat template.
+
+    Raises:
+        RedpencilError: as `load_codec`, or if redpencil.json says wrongly how the chat template is filled.
+    """
+    path = Path(folder) / SIDECAR
+    content = read_object(path) if path.is_file() else {}
+    options = {**chat_options_of(folder), **chosen}
+    # A reward model that was trained here has learned the end token that its tokenizer names.
+    return load_codec(folder, template or template_of(folder), **options, as_trained="reward" in content)
+
+
+def chat_options_of(folder: str | Path) -> dict[str, Any]:
+    """Return how a checkpoint's chat template was filled, as options of `load_codec`; nothing for a foreign one.
+
+    Raises:
+        RedpencilError: if its redpencil.json says it wrongly.
+    """
+    path = Path(folder) / SIDECAR
+    content = read_object(path) if path.is_file() else {}
+    options = {key: content[key] for key in CHAT_OPTIONS if key in content}
+    try:
+        if "chat_template_date" in options:
+            options["chat_template_date"] = date.fromisoformat(options["chat_template_date"])
+        if not isinstance(options.get("chat_template_kwargs", {}), dict):
+            raise TypeError("chat_template_kwargs is not an object")
+    except (TypeError, ValueError) as error:
+        raise RedpencilError(
+            f"it does not say how a chat template is filled ({error})",
+            file=path,
+            field=" or ".join(CHAT_OPTIONS),
+            hint='write {"chat_template_kwargs": {...}, "chat_template_date": "2024-07-26"}, or leave them out',
+        ) from None
+    return options
 
 
 def template_of(folder: str | Path, default: str = "{prompt}") -> str:

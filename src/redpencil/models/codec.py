@@ -1,31 +1,42 @@
 """Text to token ids and back.
 
 A prompt and a response are tokenised separately, once each, because that is how generation sees them: the prompt's
-ids are given, the response's ids follow. Text that was decoded is never tokenised again during training.
+ids are given, the response's ids follow. Text that was decoded is never tokenised again during training. Nothing that
+a prompt, a message or a response says becomes a control token (`redpencil.alignment.encoding`).
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
+from redpencil.alignment.encoding import SafeEncoder
 from redpencil.alignment.tokens import Tokens
+from redpencil.config import CHAT_DATE
 from redpencil.errors import RedpencilError
+from redpencil.models.chat import ChatTemplate, mapped
+from redpencil.models.end_tokens import control_ids, find_ends
+from redpencil.models.tokenizer_files import load_tokenizer
 from redpencil.runs import read_json
+from redpencil.turns import Asked, Turn, prompt_text, turns_of
 
 CHAT = "chat"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Codec:
     """A tokenizer and the template around prompts.
 
-    `template` holds `{prompt}`, or is `chat` for the tokenizer's own chat template. Padding is always carried in
-    masks, so `pad_id` may equal `eos_id` where a tokenizer has no pad of its own. `context` is the most tokens that
-    the model beside the tokenizer can read, prompt and response together; None where it does not say.
+    `template` holds `{prompt}`, or is `chat` for the tokenizer's own chat template, which gets `chat_template_kwargs`
+    and takes `chat_template_date` for today. `eos_id` ends a response in data; `ends` are all ids that end one when a
+    model answers. Padding is always carried in masks, so `pad_id` may equal `eos_id` where a tokenizer has no pad of
+    its own. `context` is the most tokens that the model beside the tokenizer can read, prompt and response together;
+    None where it does not say. `findings` tell what its parts contradict each other in.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -33,6 +44,69 @@ class Codec:
     pad_id: int
     eos_id: int
     context: int | None = None
+    ends: frozenset[int] = frozenset()
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    chat_template_date: date = CHAT_DATE
+    findings: tuple[str, ...] = ()
+
+    @cached_property
+    def chat(self) -> ChatTemplate | None:
+        """The tokenizer's chat template; None if it has none."""
+        return chat_template(self.tokenizer, self.chat_template_kwargs, self.chat_template_date)
+
+    @property
+    def chat_options(self) -> dict[str, Any]:
+        """How the chat template is filled, as options of `load_codec`."""
+        return {"chat_template_kwargs": self.chat_template_kwargs, "chat_template_date": self.chat_template_date}
+
+    @cached_property
+    def _control(self) -> Mapping[str, int]:
+        return control_ids(self.tokenizer, self.ends | {self.eos_id}, self.template, self.chat)
+
+    @cached_property
+    def control_ids(self) -> frozenset[int]:
+        """The control tokens: what a text says never becomes one, and they have no text in a response."""
+        return frozenset(self._control.values())
+
+    @cached_property
+    def _encoder(self) -> SafeEncoder:
+        return SafeEncoder(self.tokenizer.backend_tokenizer, self._control)
+
+    def _hidden(self, value: Any) -> Any:
+        return mapped(value, self._encoder.hide, self._encoder.hide_whole)
+
+    @cached_property
+    def _filled(self) -> ChatTemplate:
+        """The chat template, with the texts among its variables as text; names of tokens stay what they are."""
+        if self.chat is None:
+            raise no_chat_template(self.tokenizer.name_or_path)
+        variables = {
+            key: value if key.endswith("_token") else self._hidden(value) for key, value in self.chat.variables.items()
+        }
+        return replace(self.chat, variables=variables)
+
+    @property
+    def forgeable(self) -> bool:
+        """Whether a prompt can imitate where the response begins, since only plain text stands between them."""
+        around, behind = self.template, self.template.rpartition("{prompt}")[2]
+        if self.template == CHAT:
+            around, behind = ("", "") if self.chat is None else (self.chat.frames, self.chat.behind_prompt)
+        for marker in ("{prompt}", *self._control):
+            around = around.replace(marker, "")
+        return bool(around.strip()) and not any(marker in behind for marker in self._control)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user should know of the tokenizer and the template, in sentences."""
+        remarks = list(self.findings)
+        if self.forgeable:
+            remarks.append("only plain text stands between a prompt and its response, so a prompt can imitate it")
+        if self.template == CHAT and self.chat is not None:
+            if self.chat.reads_clock:
+                remarks.append(f"the chat template writes the date: {self.chat_template_date} (chat_template_date)")
+            if not self.chat.takes_system:
+                remarks.append("the chat template has no system messages: they go in front of the user's first turn")
+        return remarks
 
     def unfit(self, prompt: Sequence[int], response: Sequence[int], max_length: int) -> str | None:
         """Return the reason why a row of token ids cannot be trained on, or None if it can."""
@@ -45,131 +119,156 @@ class Codec:
             return "longer than the model's context"
         return None
 
-    def encode_prompts(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Tokenise prompts, up to where the response begins."""
-        if self.template == CHAT:
-            chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
-            try:
-                rendered: Any = self.tokenizer.apply_chat_template(
-                    chats, add_generation_prompt=True, tokenize=True, return_dict=True
-                )
-            except Exception as error:  # a template is a program, and may raise anything
-                raise RedpencilError(
-                    f"the tokenizer's chat template fails ({first_line(error)})",
-                    file=self.tokenizer.name_or_path,
-                    field="chat_template",
-                    hint="correct it, or give a prompt template with {prompt} where the prompt goes",
-                ) from error
-            return [list(ids) for ids in rendered["input_ids"]]
-        texts = [self.template.replace("{prompt}", prompt) for prompt in prompts]
-        encoded: Any = self.tokenizer(texts, add_special_tokens=True)["input_ids"]
-        return [self._without_final_eos(list(ids)) for ids in encoded]
+    def encode_prompts(self, prompts: Sequence[Asked]) -> list[list[int]]:
+        """Tokenise prompts, texts or records, up to where the response begins.
 
-    def _without_final_eos(self, ids: list[int]) -> list[int]:
-        """Drop the EOS that some tokenizers put behind every text: after a prompt the response is yet to come."""
-        return ids[:-1] if len(ids) > 1 and ids[-1] == self.eos_id else ids
+        With the template `chat`, a record's conversation is written turn by turn (`redpencil.turns.turns_of`).
+
+        Raises:
+            RedpencilError: if the chat template fails, or a record's messages are not a conversation.
+        """
+        if self.template == CHAT:
+            names = [None if isinstance(prompt, str) else prompt.id for prompt in prompts]
+            return self.encode_conversations([turns_of(prompt) for prompt in prompts], names)
+        return self._encoder.encode_prompts(self.template, [prompt_text(prompt) for prompt in prompts])
+
+    def encode_conversations(
+        self, conversations: Sequence[Sequence[Turn]], names: Sequence[str | None] | None = None
+    ) -> list[list[int]]:
+        """Tokenise conversations with the chat template, up to where the response begins or goes on.
+
+        Raises:
+            RedpencilError: if there is no chat template, or it fails; `names` name the rows.
+        """
+        texts = []
+        for turns, name in zip(conversations, names or [None] * len(conversations), strict=True):
+            hidden = [{**self._hidden(turn), "role": turn["role"]} for turn in turns]
+            texts.append(self._encoder.restore(self._filled.render(hidden, name)))
+        return [list(encoding.ids) for encoding in self._encoder.encode(texts)]
 
     def encode_responses(self, responses: Sequence[str], *, finished: bool | Sequence[bool] = True) -> list[Tokens]:
         """Tokenise responses, with character spans; a finished one ends with EOS.
 
         `finished` is one value for all of them, or one for each. No responses give an empty list.
         """
-        if not responses:
-            return []
         ends = [finished] * len(responses) if isinstance(finished, bool) else finished
-        encoded = self.tokenizer(list(responses), add_special_tokens=False, return_offsets_mapping=True)
         tokens = []
-        columns = (responses, encoded["input_ids"], encoded["offset_mapping"], ends)
-        for text, ids, offsets, has_end in zip(*columns, strict=True):
-            spans = tuple(offsets)
+        for text, encoding, has_end in zip(responses, self._encoder.encode(responses), ends, strict=True):
+            ids, spans = tuple(encoding.ids), tuple(encoding.offsets)
             if has_end:
                 tokens.append(Tokens((*ids, self.eos_id), (*spans, (len(text), len(text))), has_eos=True))
             else:
-                tokens.append(Tokens(tuple(ids), spans, has_eos=False))
+                tokens.append(Tokens(ids, spans, has_eos=False))
         return tokens
 
     def decode(self, responses: Sequence[Sequence[int]]) -> list[str]:
-        """Decode responses, without special tokens."""
-        texts: list[str] = self.tokenizer.batch_decode([list(ids) for ids in responses], skip_special_tokens=True)
+        """Decode responses, without control tokens; texts come back as they were encoded."""
+        control = self.control_ids
+        texts: list[str] = self.tokenizer.batch_decode(
+            [[i for i in ids if i not in control] for ids in responses], clean_up_tokenization_spaces=False
+        )
         return texts
 
     def token_texts(self, ids: Sequence[int]) -> list[str]:
         """Decode each token by itself, for heat-maps and `--show`."""
-        return [str(self.tokenizer.decode([i])) for i in ids]
+        return [str(self.tokenizer.decode([i], clean_up_tokenization_spaces=False)) for i in ids]
 
 
-ENCODING_PARTS = ("normalizer", "pre_tokenizer", "post_processor", "model", "added_tokens")
-"""The parts of a tokenizer that decide which ids a text gets; padding, truncation and decoding do not."""
+def chat_template(tokenizer: PreTrainedTokenizerBase, variables: Mapping[str, Any], today: date) -> ChatTemplate | None:
+    """Return the chat template of a tokenizer; None if it has none."""
+    return ChatTemplate(tokenizer, variables, today) if tokenizer.chat_template else None
+
+
+def no_chat_template(folder: Path | str) -> RedpencilError:
+    """The error of a tokenizer that lacks a chat template."""
+    return RedpencilError(
+        "the tokenizer has no chat template",
+        file=folder,
+        field="prompt_template",
+        hint="write the template into the recipe, with {prompt} where the prompt goes",
+    )
+
+
+ENCODING_PARTS = ("normalizer", "pre_tokenizer", "post_processor", "model")
+"""What decides beside the added tokens which ids a text gets; padding, truncation and decoding do not."""
 
 
 def same_tokenizer(one: Codec, other: Codec) -> bool:
     """Tell whether two tokenizers make the same ids of any text, and end responses with the same one.
 
-    Vocabulary, normalisation, rules and special tokens count as they were loaded, names of folders do not.
+    Vocabulary, normalisation, rules and added tokens count as they were loaded, names of folders do not.
     """
     if one.eos_id != other.eos_id:
         return False
     first, second = (codec.tokenizer.backend_tokenizer.to_str() for codec in (one, other))
     if first == second:
         return True
-    left, right = json.loads(first), json.loads(second)
-    return all(left.get(part) == right.get(part) for part in ENCODING_PARTS)
+    left, right = (_encoding_parts(json.loads(text)) for text in (first, second))
+    return left == right
+
+
+def _encoding_parts(content: Mapping[str, Any]) -> list[Any]:
+    # Whether a token is called special does not change ids: training marks an end token so that was not.
+    added = [{**token, "special": None} for token in content["added_tokens"]]
+    return [added, *(content.get(part) for part in ENCODING_PARTS)]
 
 
 def same_encoding(one: Codec, other: Codec) -> bool:
     """Tell whether two codecs make the same ids of any prompt and response: template and tokenizer are the same."""
     if one.template != other.template:
         return False
-    same_chat = one.template != CHAT or one.tokenizer.chat_template == other.tokenizer.chat_template
+    same_chat = one.template != CHAT or chat_of(one) == chat_of(other)
     return same_chat and same_tokenizer(one, other)
 
 
-def load_codec(folder: str | Path, template: str = "{prompt}") -> Codec:
+def chat_of(codec: Codec) -> list[Any]:
+    """Return what decides how a chat template writes conversations; the date only if the template reads it."""
+    dated = codec.chat is not None and codec.chat.reads_clock
+    return [
+        codec.tokenizer.chat_template,
+        dict(codec.chat_template_kwargs),
+        codec.chat_template_date if dated else None,
+    ]
+
+
+def load_codec(
+    folder: str | Path,
+    template: str | None = "{prompt}",
+    *,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    chat_template_date: date = CHAT_DATE,
+    as_trained: bool = False,
+) -> Codec:
     """Load the tokenizer of a local checkpoint folder.
+
+    Args:
+        folder: the checkpoint.
+        template: the text around prompts, or `chat`; None for `chat` where the tokenizer has a chat template, and bare
+            prompts elsewhere.
+        chat_template_kwargs: variables of the chat template.
+        chat_template_date: the date that the chat template takes for today.
+        as_trained: responses end with the tokenizer's EOS, whatever the chat template writes.
 
     Raises:
         RedpencilError: if the folder does not hold a fast tokenizer, it has no EOS token, or the template does not fit.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise RedpencilError("no such model folder", file=folder, hint="give a folder that Hugging Face saved")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # a damaged file makes the libraries raise nearly anything
-        raise RedpencilError(
-            f"no tokenizer can be loaded ({first_line(error)})",
-            file=folder,
-            hint="copy tokenizer.json and tokenizer_config.json into the model folder",
-        ) from error
-    if not tokenizer.is_fast:
-        raise RedpencilError(
-            "the tokenizer gives no character offsets, which token masks need",
-            file=folder,
-            hint="use a fast tokenizer",
-        )
-    if tokenizer.eos_token_id is None:
-        eos = getattr(tokenizer, "sep_token_id", None)
-        if eos is None:
-            raise RedpencilError(
-                "the tokenizer has no end-of-sequence token",
-                file=folder,
-                field="eos_token",
-                hint="set eos_token in tokenizer_config.json",
-            )
-    else:
-        eos = tokenizer.eos_token_id
+    tokenizer = load_tokenizer(folder)
+    if template is None:
+        template = CHAT if tokenizer.chat_template else "{prompt}"
     if template == CHAT and not tokenizer.chat_template:
-        raise RedpencilError(
-            "the tokenizer has no chat template",
-            file=folder,
-            field="prompt_template",
-            hint="write the template into the recipe, with {prompt} where the prompt goes",
-        )
+        raise no_chat_template(folder)
     if template != CHAT and "{prompt}" not in template:
         raise RedpencilError(
             "the template has no {prompt}", field="prompt_template", hint="write {prompt} where the prompt goes"
         )
-    return Codec(tokenizer, template, _pad_id(tokenizer, eos), eos, _context(folder))
+    variables = chat_template_kwargs or {}
+    chat = chat_template(tokenizer, variables, chat_template_date) if template == CHAT else None
+    ends = find_ends(tokenizer, folder, chat, as_trained=as_trained)
+    pad, context = _pad_id(tokenizer, ends.answer), _context(folder)
+    return Codec(
+        tokenizer, template, pad, ends.answer, context, ends.every, variables, chat_template_date, ends.findings
+    )
 
 
 def _pad_id(tokenizer: PreTrainedTokenizerBase, eos_id: int) -> int:
@@ -196,8 +295,3 @@ def read_object(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise RedpencilError("not a JSON object", file=path, hint="save the model folder again")
     return content
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of a library's error, without its advice."""
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import WEIGHTS, LanguageModel, has_weights, load_policy
-from redpencil.models.codec import Codec, first_line, load_codec
+from redpencil.models.checkpoints import WEIGHTS, LanguageModel, chat_options_of, has_weights, load_policy
+from redpencil.models.codec import Codec, load_codec
 from redpencil.models.runtime import Runtime, make_runtime
 from redpencil.models.sampling import Sample, make_sampler
 from redpencil.providers.base import Completion, Failure, Message, Request, Result, StopReason, Usage
@@ -59,6 +59,7 @@ class LocalProvider:
         top_p: nucleus sampling; 1 is off.
         batch_size: conversations in a batch.
         seed: for temperatures above 0.
+        chat_options: how the chat template is filled, as options of `load_codec`; by default as the model was trained.
         runtime: device and number format; by default a GPU where there is one.
 
     Raises:
@@ -71,6 +72,7 @@ class LocalProvider:
     top_p: float = field(default=1.0, kw_only=True)
     batch_size: int = field(default=8, kw_only=True)
     seed: int = field(default=0, kw_only=True)
+    chat_options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     runtime: Runtime = field(default_factory=lambda: make_runtime(threads=None), kw_only=True)
 
     @property
@@ -90,6 +92,7 @@ class LocalProvider:
             "top_p": self.top_p,
             "seed": self.seed,
             "dtype": str(self.runtime.dtype).removeprefix("torch."),
+            **{key: value if isinstance(value, dict) else str(value) for key, value in self.chat_options.items()},
         }
 
     def answer(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Result]]:
@@ -144,7 +147,8 @@ class LocalProvider:
                 file=self.folder,
                 hint="give a folder that save_pretrained wrote",
             )
-        return load_policy(self.folder, self.runtime, trained=False, codec=load_codec(self.folder))
+        codec = load_codec(self.folder, None, **{**chat_options_of(self.folder), **self.chat_options})
+        return load_policy(self.folder, self.runtime, trained=False, codec=codec)
 
 
 def render_plain(messages: Sequence[Message]) -> str:
@@ -175,29 +179,16 @@ def fingerprint(folder: Path) -> str:
 
 
 def _encode(messages: Sequence[Message], codec: Codec) -> list[int]:
-    tokenizer = codec.tokenizer
-    if not tokenizer.chat_template:
+    if codec.chat is None:
         [ids] = codec.encode_prompts([render_plain(messages)])
-        return ids
-    primed = messages[-1].role == "assistant"
-    turns = [{"role": turn.role, "content": turn.content} for turn in messages]
-    try:
-        rendered: Any = tokenizer.apply_chat_template(
-            turns, continue_final_message=primed, add_generation_prompt=not primed, tokenize=True, return_dict=True
-        )
-    except Exception as error:  # a template is a program, and may raise anything
-        raise RedpencilError(
-            f"the tokenizer's chat template does not take the conversation ({first_line(error)})",
-            file=tokenizer.name_or_path,
-            field="chat_template",
-            hint="correct the chat template, or give an edit template without an `Assistant:` line",
-        ) from error
-    return list(rendered["input_ids"])
+    else:
+        [ids] = codec.encode_conversations([[{"role": turn.role, "content": turn.content} for turn in messages]])
+    return ids
 
 
 def _completion(sample: Sample, input_tokens: int, codec: Codec) -> Completion:
-    [text] = codec.decode([sample.ids])
+    [text] = codec.decode([sample.body])
     finished = sample.finished
-    if not codec.tokenizer.chat_template and _NEXT_TURN in text:
+    if codec.chat is None and _NEXT_TURN in text:
         text, finished = text[: text.index(_NEXT_TURN)], True
     return Completion(text, StopReason.END if finished else StopReason.LENGTH, Usage(input_tokens, len(sample.ids)))

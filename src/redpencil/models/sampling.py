@@ -2,7 +2,7 @@
 
 A tokenizer gives offsets for the tokens that it cuts a text into. A policy may write the same text with other tokens
 ("un" + "believ" + "able" where the tokenizer has "unbelievable"), begin a character with some of its bytes and never
-end it, or put a special token into the text. So its tokens are decoded, and offsets of the tokenizer are taken only
+end it, or put a control token into the text. So its tokens are decoded, and offsets of the tokenizer are taken only
 where it cuts that text into the very same tokens (`place`).
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -19,6 +20,7 @@ from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.codec import Codec
+from redpencil.models.end_tokens import GENERATION_CONFIG, end_ids
 from redpencil.models.forward import collate
 from redpencil.models.runtime import seeded
 from redpencil.records import Prompt, Response
@@ -32,19 +34,17 @@ class Sample:
     ids: tuple[int, ...]
     finished: bool
 
+    @property
+    def body(self) -> tuple[int, ...]:
+        """The ids before the EOS."""
+        return self.ids[: len(self.ids) - self.finished]
+
 
 def end_tokens(policy: LanguageModel) -> frozenset[int]:
-    """Return every token that ends a response: the tokenizer's EOS and those of the checkpoint's generation config."""
+    """Return every token that ends a response: those of the codec and of the checkpoint's generation config."""
     named: Any = getattr(policy.module.generation_config, "eos_token_id", None)
-    ids = named if isinstance(named, list) else [] if named is None else [named]
-    if not all(isinstance(token, int) for token in ids):
-        raise RedpencilError(
-            f"eos_token_id is {named!r}, not a token id or a list of them",
-            file=f"{policy.name}/generation_config.json",
-            field="eos_token_id",
-            hint="correct the file, or delete it",
-        )
-    return frozenset([policy.codec.eos_id, *ids])
+    codec = policy.codec
+    return codec.ends | {codec.eos_id, *end_ids(named, Path(policy.name) / GENERATION_CONFIG)}
 
 
 class Sampler(Protocol):
@@ -228,7 +228,7 @@ def encode_prompts(prompts: Sequence[Prompt], codec: Codec, max_prompt_length: i
     Raises:
         RedpencilError: if none is left.
     """
-    ids = codec.encode_prompts([prompt.prompt for prompt in prompts])
+    ids = codec.encode_prompts(prompts)
     kept = [i for i, row in enumerate(ids) if 0 < len(row) <= max_prompt_length]
     if not kept:
         raise RedpencilError(
@@ -257,7 +257,7 @@ def respond(
 
 def responses_of(prompts: Sequence[Prompt], samples: Sequence[Sample], codec: Codec, model_name: str) -> list[Response]:
     """Decode samples into records, one for each prompt."""
-    texts = codec.decode([sample.ids for sample in samples])
+    texts = codec.decode([sample.body for sample in samples])
     return [
         Response(prompt.id, prompt.prompt, text, model_name, sample.finished, meta=prompt.meta)
         for prompt, text, sample in zip(prompts, texts, samples, strict=True)
@@ -275,7 +275,7 @@ class Placed:
     """The text of a response, and the span of each of its tokens in characters, end excluded.
 
     The end token of a finished response has the empty span at the end, `(len(text), len(text))`. A token that decodes
-    to nothing, such as a special one, has an empty span where it stands. The pieces of one character share its span.
+    to nothing, such as a control token, has an empty span where it stands. The pieces of one character share its span.
     """
 
     text: str
@@ -286,22 +286,22 @@ def place(codec: Codec, samples: Sequence[Sample]) -> list[Placed]:
     """Decode sampled responses into texts and spans, in their order."""
     if not samples:
         return []
-    special = frozenset(i for i, token in codec.tokenizer.added_tokens_decoder.items() if token.special)
-    bodies = [sample.ids[: len(sample.ids) - sample.finished] for sample in samples]
-    spoken = [tuple(i for i in body if i not in special) for body in bodies]
+    silent = codec.control_ids
+    bodies = [sample.body for sample in samples]
+    spoken = [tuple(i for i in body if i not in silent) for body in bodies]
     texts = codec.decode(spoken)
     canonical = codec.encode_responses(texts, finished=False)
     placed = []
     for sample, body, ids, text, tokens in zip(samples, bodies, spoken, texts, canonical, strict=True):
         spans = tokens.offsets if tokens.ids == ids else _spans_by_decoding(codec, ids, text)
         if len(ids) < len(body):
-            spans = _with_empty(spans, [i in special for i in body])
+            spans = _with_empty(spans, [i in silent for i in body])
         placed.append(Placed(text, (*spans, (len(text), len(text))) if sample.finished else spans))
     return placed
 
 
 def _spans_by_decoding(codec: Codec, ids: Sequence[int], text: str) -> Spans:
-    """Find the spans of any tokens without special ones, from the texts of all their beginnings.
+    """Find the spans of any tokens without control tokens, from the texts of all their beginnings.
 
     A beginning that ends inside a character decodes to a replacement character there. The character's pieces are then
     known by their beginnings, which agree with the text up to that character and go on otherwise.

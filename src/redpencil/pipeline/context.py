@@ -178,7 +178,7 @@ class Context:
         """The tokenizer and prompt template of all models of the run."""
         from redpencil.models.codec import load_codec
 
-        return load_codec(self.paths.model, self.recipe.prompt_template)
+        return load_codec(self.paths.model, self.recipe.prompt_template, **self.recipe.chat_options)
 
     @property
     def setup(self) -> Setup:

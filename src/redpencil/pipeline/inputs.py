@@ -1,13 +1,23 @@
 """Checks of a user's own files before anything is trained on them: a mistake shows at once, not hours later."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from redpencil.config import FILE_KEYS, FilesConfig, Recipe
-from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import LEVELS, has_weights, read_card, reward_level, template_of
-from redpencil.models.codec import load_codec, read_object
+from redpencil.errors import RedpencilError, naming
+from redpencil.evaluation.matching import match_rows
+from redpencil.models.checkpoints import (
+    LEVELS,
+    chat_options_of,
+    codec_of_checkpoint,
+    has_weights,
+    read_card,
+    reward_level,
+    template_of,
+)
+from redpencil.models.codec import CHAT, read_object
 from redpencil.records import Comparison, Edit, Example, Prompt, Response, read_jsonl
 
 Named = TypeVar("Named", Prompt, Response)
@@ -21,15 +31,18 @@ def check_inputs(recipes: Iterable[Recipe]) -> None:
     """
     checked = []
     for recipe in recipes:
-        files = (recipe.files, recipe.prompt_template)
-        if recipe.files is not None and files not in checked:
-            check_files(recipe.files, recipe.prompt_template)
-            checked.append(files)
+        if recipe.files is not None:
+            files = (recipe.files, recipe.prompt_template, recipe.chat_options)
+            if files not in checked:
+                check_files(*files)
+                checked.append(files)
         check_reward_models(recipe)
 
 
-def check_files(files: FilesConfig, prompt_template: str) -> None:
-    """Read every file of a recipe once.
+def check_files(
+    files: FilesConfig, prompt_template: str, chat_options: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Read every file of a recipe once; `chat_options` are those of the recipe.
 
     Raises:
         RedpencilError: naming file, line and field, if one is missing, has a row that does not fit, has too few rows
@@ -44,16 +57,16 @@ def check_files(files: FilesConfig, prompt_template: str) -> None:
                 field=f"files.{key}",
                 hint="correct the path; relative paths of a recipe start at the recipe's folder",
             )
-    _check_models(files, prompt_template)
+    _check_models(files, prompt_template, chat_options)
     if files.sft is not None:
         _count(files.sft, Example)
     held_out_rows(_count(files.comparisons, Comparison), files.test_share, files.comparisons)
     held_out_rows(_count(files.edits, Edit), files.test_share, files.edits)
     _count(files.prompts, Prompt)
-    _by_id(files.validation_prompts, Prompt)
-    prompts = _by_id(files.evaluation_prompts, Prompt)
+    _with_ids(files.validation_prompts, Prompt)
+    prompts = _with_ids(files.evaluation_prompts, Prompt)
     if files.reference_outputs is not None:
-        _check_reference(files.reference_outputs, prompts)
+        match_reference(files.reference_outputs, prompts)
 
 
 def check_reward_models(recipe: Recipe) -> None:
@@ -74,7 +87,7 @@ def check_reward_models(recipe: Recipe) -> None:
                 hint="correct the path; relative paths of a recipe start at the recipe's folder",
             )
         card = read_card(model.folder, reward_level(model.folder, recipe.reward_config(name).level))
-        load_codec(model.folder, template_of(model.folder, card.prompt_template))
+        codec_of_checkpoint(model.folder, template_of(model.folder, card.prompt_template))
 
 
 def held_out_rows(rows: int, test_share: float, file: Path) -> int:
@@ -93,7 +106,7 @@ def held_out_rows(rows: int, test_share: float, file: Path) -> int:
     return held_out
 
 
-def _check_models(files: FilesConfig, prompt_template: str) -> None:
+def _check_models(files: FilesConfig, prompt_template: str, chat_options: Mapping[str, Any]) -> None:
     if files.sft is None and not has_weights(files.model):
         raise RedpencilError(
             "the folder holds no weights, so there is no policy to start from",
@@ -109,6 +122,15 @@ def _check_models(files: FilesConfig, prompt_template: str) -> None:
             field="prompt_template",
             hint="set prompt_template in the recipe to that of the model",
         )
+    trained = chat_options_of(files.model) if files.sft is None and template == CHAT else {}
+    for key, value in trained.items():
+        if key in chat_options and chat_options[key] != value:
+            raise RedpencilError(
+                f"the model was trained with {key} {value}, not {chat_options[key]}",
+                file=files.model,
+                field=key,
+                hint=f"set {key} in the recipe to that of the model",
+            )
     kinds = read_object(files.judge / "config.json").get("architectures") or ["unknown"]
     if not str(kinds[0]).endswith(tuple(LEVELS)):
         raise RedpencilError(
@@ -124,8 +146,8 @@ def _count(file: Path, kind: Any) -> int:
     return sum(1 for _ in read_jsonl(file, kind))
 
 
-def _by_id(file: Path, kind: type[Named]) -> dict[str, Named]:
-    """Read rows by id, by which the responses of two models are matched."""
+def _with_ids(file: Path, kind: type[Named]) -> list[Named]:
+    """Read rows, each with an id of its own."""
     rows: dict[str, Named] = {}
     for row in read_jsonl(file, kind):
         if row.id in rows:
@@ -133,18 +155,18 @@ def _by_id(file: Path, kind: type[Named]) -> dict[str, Named]:
                 f"the id {row.id!r} occurs twice", file=file, field="id", hint="give every row its own id"
             )
         rows[row.id] = row
-    return rows
+    return list(rows.values())
 
 
-def _check_reference(file: Path, prompts: Mapping[str, Prompt]) -> None:
-    responses = _by_id(file, Response)
-    for prompt in prompts.values():
-        response = responses.get(prompt.id)
-        if response is None or response.prompt != prompt.prompt:
-            problem = "no response to" if response is None else "a response to something else than"
-            raise RedpencilError(
-                f"it has {problem} the evaluation prompt {prompt.id!r}",
-                file=file,
-                field="id" if response is None else "prompt",
-                hint="let the reference answer files.evaluation_prompts",
-            )
+def match_reference(file: Path, prompts: Sequence[Prompt]) -> list[tuple[Prompt, Response]]:
+    """Match each evaluation prompt with the reference's output in `file`, by id, or by prompt where the ids differ.
+
+    Outputs for other prompts are left out.
+
+    Raises:
+        RedpencilError: naming the file and the prompt, if there is no output for one.
+    """
+    ids, texts = {prompt.id for prompt in prompts}, {prompt.prompt for prompt in prompts}
+    outputs = [row for row in _with_ids(file, Response) if row.id in ids or row.prompt in texts]
+    with naming(file):
+        return match_rows(prompts, outputs, ("evaluation prompt", "reference output"))

@@ -13,7 +13,8 @@ class _Planner:
     def __init__(self, recipe: Recipe, root: Path, seed: int, prefix: str) -> None:
         self.recipe, self.seed, self.prefix = recipe, seed, prefix
         self.context = Context(recipe, root, seed)
-        self.shared = {"prompt_template": recipe.prompt_template, "dtype": recipe.dtype}
+        chat = recipe.chat_options if recipe.prompt_template == "chat" else {}
+        self.shared = {"prompt_template": recipe.prompt_template, **chat, "dtype": recipe.dtype}
         self.stages: list[StageSpec] = []
 
     def add(

@@ -289,9 +289,11 @@ def stage_costs(root: Path, names: Iterable[str]) -> dict[str, StageCost]:
 
 
 def skipped_rows(root: Path, names: Iterable[str]) -> list[str]:
-    """Write a sentence for each stage that skipped rows, with the counts from its manifest."""
-    counted = {name: list(_counts(_manifest(root, name)["notes"])) for name in names}
-    return [f"{name} skipped {', '.join(counts)}." for name, counts in counted.items() if counts]
+    """Write a sentence for each stage that skipped rows, with the counts from its manifest, and its `remarks`."""
+    notes = {name: _manifest(root, name)["notes"] for name in names}
+    counted = {name: list(_counts(of_stage)) for name, of_stage in notes.items()}
+    skipped = [f"{name} skipped {', '.join(counts)}." for name, counts in counted.items() if counts]
+    return skipped + [f"{name}: {remark}." for name in notes for remark in notes[name].get("remarks", ())]
 
 
 def _counts(notes: Mapping[str, Any]) -> Iterator[str]:

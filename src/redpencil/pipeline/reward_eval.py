@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from redpencil.config import AlignConfig
-from redpencil.errors import RedpencilError
+from redpencil.errors import RedpencilError, naming
+from redpencil.evaluation.reward_bench_2 import AnswerPair
 from redpencil.evaluation.reward_eval import (
     ModelEvals,
     RewardEval,
@@ -25,6 +26,7 @@ from redpencil.evaluation.reward_eval import (
     labelled_tokens,
     summarise_test,
 )
+from redpencil.formats.rewardbench import ANSWERS
 from redpencil.models.checkpoints import RewardModel
 from redpencil.models.codec import Codec
 from redpencil.records import Comparison, Edit, Pair
@@ -77,10 +79,11 @@ def examine(
         readings: dict[str, RewardEval] = {}
         rows = 2 * sum(len(one.pairs) for one in sets)
         done, total = number * rows, len(models) * rows
-        for one in sets:
+        for one, source in zip(sets, held, strict=True):
             scores = score_pairs(one.pairs, loaded, partial(_step, progress, done, total, name))
             check_finite(loaded, [*scores.chosen, *scores.rejected], f"a response of {one.name}")
-            readings[one.name] = evaluate_rewards(one, scores, examples=examples)
+            with naming(source.file or Path(one.name)):
+                readings[one.name] = evaluate_rewards(one, scores, examples=examples)
             done += 2 * len(one.pairs)
         evaluated[name] = ModelEvals(loaded.card.level, loaded.card.trained_on, readings)
     return RewardEvals(evaluated, tests)
@@ -125,8 +128,18 @@ def _encoded(held: Held, codec: Codec, config: AlignConfig) -> TestSet:
         return TestSet(held.name, "pairs", [row for row in held.rows if isinstance(row, Pair)])
     rows = {str(n): row for n, row in enumerate(held.rows) if isinstance(row, Comparison)}
     pairs, counted = pairs_of_comparisons((replace(row, id=n) for n, row in rows.items()), codec, config)
-    subsets = [str(rows[pair.id].meta.get(SUBSET, "")) for pair in pairs] if held.kind == "rewardbench" else []
-    return TestSet(held.name, held.kind, pairs, subsets=subsets, skipped=Counter(counted))
+    if held.kind != "rewardbench":
+        return TestSet(held.name, held.kind, pairs, skipped=Counter(counted))
+    metas = [rows[pair.id].meta for pair in pairs]
+    subsets = [str(meta.get(SUBSET, "")) for meta in metas]
+    if not any(ANSWERS in meta for meta in metas):
+        return TestSet(held.name, held.kind, pairs, subsets=subsets, skipped=Counter(counted))
+    names = [rows[pair.id].id.rpartition("-")[0] for pair in pairs]
+    answers = [
+        AnswerPair(row=name, subset=subset, **meta[ANSWERS])
+        for name, subset, meta in zip(names, subsets, metas, strict=True)
+    ]
+    return TestSet(held.name, held.kind, pairs, answers=answers, skipped=Counter(counted))
 
 
 def _labels(edits: Sequence[Edit], pairs: Sequence[Pair], codec: Codec) -> list[npt.NDArray[np.bool_] | None]:

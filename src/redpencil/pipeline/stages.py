@@ -7,16 +7,19 @@ function of its own that takes explicit paths, which the command line calls too.
 import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from redpencil.alignment.ends import unfinished_sides
+from redpencil.alignment.spacing import respaced_note
 from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, FilesConfig, Method, RewardConfig, SFTConfig
 from redpencil.editing.edit import edit_responses
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.diagnostics import Alarm, training_alarms
 from redpencil.evaluation.judges import Judge, OracleJudge, ScoreJudge, judge_outputs
+from redpencil.evaluation.matching import by_prompt, match_note
 from redpencil.evaluation.statistics import win_rate
 from redpencil.models.checkpoints import load_reward_model
 from redpencil.models.codec import Codec
@@ -24,12 +27,12 @@ from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import EncodedPrompts, encode_prompts, respond
 from redpencil.pipeline.context import Context, Setup
 from redpencil.pipeline.execute import resolve
-from redpencil.pipeline.inputs import held_out_rows
+from redpencil.pipeline.inputs import held_out_rows, match_reference
 from redpencil.providers.base import ScriptedProvider
 from redpencil.records import Comparison, Edit, Example, Pair, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.runs import Progress, Stage, derive_seed
 from redpencil.training.best_of_n import BestOfN
-from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits
+from redpencil.training.pairs import check_pairs, is_respaced, pairs_of_comparisons, pairs_of_edits
 from redpencil.training.reward import train_reward
 from redpencil.training.rollout import load_actors, sampling_of
 from redpencil.training.scoring import check_fits, encode_samples, score_ids
@@ -274,6 +277,8 @@ def reference(context: Context, stage: Stage) -> None:
     it is the SFT policy itself, or the model that wrote `files.reference_outputs`.
     """
     policy = context.paths.sft_policy
+    for finding in context.codec.findings:
+        stage.warn(f"{context.paths.model}: {finding}")
     world = context.recipe.world
     if world is not None:
         changes = {"learning_rate": world.reference_learning_rate, "max_steps": world.reference_steps}
@@ -285,7 +290,7 @@ def reference(context: Context, stage: Stage) -> None:
     for split in ("validation", "evaluation"):
         prompts = list(read_jsonl(getattr(context.paths, f"{split}_prompts"), Prompt))
         if split == "evaluation" and "reference_outputs" in context.reference_inputs:
-            write_jsonl(stage.folder / f"{split}.jsonl", _reference_outputs(context, prompts))
+            write_jsonl(stage.folder / f"{split}.jsonl", _reference_outputs(context, stage, prompts))
             continue
         responses, skipped = _answer(context, stage, policy, prompts, "reference", "reference", split)
         stage.notes["skipped"][f"{split} prompt empty or too long"] = skipped
@@ -306,11 +311,17 @@ def _answer(
     )
 
 
-def _reference_outputs(context: Context, prompts: Sequence[Prompt]) -> list[Response]:
-    """The user's reference outputs for those prompts that the policies will answer."""
+def _reference_outputs(context: Context, stage: Stage, prompts: Sequence[Prompt]) -> list[Response]:
+    """The user's reference outputs for those prompts that the policies will answer, under the ids of the prompts."""
+    file = context.reference_inputs["reference_outputs"]
+    pairs = match_reference(file, prompts)
+    note = match_note(by_prompt(pairs), len(pairs))
+    if note:
+        stage.warn(f"{file}: {note}")
+        stage.notes["remarks"] = [f"of the reference outputs, {note}"]
     fitting = encode_prompts(prompts, context.codec, context.recipe.sampling.max_prompt_length).records
-    by_id = {row.id: row for row in read_jsonl(context.reference_inputs["reference_outputs"], Response)}
-    return [by_id[prompt.id] for prompt in fitting]
+    answered = {prompt.id for prompt in fitting}
+    return [replace(output, id=prompt.id) for prompt, output in pairs if prompt.id in answered]
 
 
 def reward(context: Context, stage: Stage, *, name: str) -> None:
@@ -461,7 +472,8 @@ def _compare(oracle: Oracle, first: Response, second: Response, rng: random.Rand
     """Compare as the noisy annotator does; without `rng` as the oracle itself, ties included."""
     texts = (first.prompt, first.response, second.response)
     preference = oracle.prefers(*texts) if rng is None else annotate(oracle, *texts, rng, flip)
-    return Comparison(first.id, *texts, preference, annotator="oracle" if rng is None else "noisy oracle")
+    meta = unfinished_sides(first.finished, second.finished)
+    return Comparison(first.id, *texts, preference, annotator="oracle" if rng is None else "noisy oracle", meta=meta)
 
 
 def _loser(row: Comparison, pair: tuple[Response, Response]) -> Response:
@@ -486,12 +498,16 @@ def align(context: Context, stage: Stage) -> None:
     config, codec = context.recipe.align, context.codec
     counts: dict[str, int] = {}
     skipped_rows: dict[str, dict[str, int]] = {}
+    remarks: list[str] = []
     for path in sorted(folder.glob("*.jsonl")):
         pairs, skipped = encode_file(path, codec, config)
         counts[path.stem], skipped_rows[path.stem] = len(pairs), dict(skipped)
+        respaced = sum(map(is_respaced, pairs))
+        if respaced:
+            remarks.append(f"{respaced_note(respaced)} ({path.stem})")
         if not pairs:
             raise RedpencilError(
                 f"no pair is left (skipped: {dict(skipped)})", file=path, hint="check the data or align.max_length"
             )
         write_jsonl(stage.folder / path.name, pairs)
-    stage.notes.update(pairs=counts, skipped=skipped_rows)
+    stage.notes.update(pairs=counts, skipped=skipped_rows, **({"remarks": remarks} if remarks else {}))

@@ -3,20 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
-from redpencil.providers.base import Completion, Failure, Message, Result, StopReason, Usage, token_usage
+from redpencil.providers.base import Completion, Failure, Message, Result, Usage, token_usage
 from redpencil.providers.client import BatchFormat, Client, MalformedAnswerError
 from redpencil.providers.redact import message_of, one_line
+from redpencil.providers.stops import stop_reason
 from redpencil.text import valid_text
-
-_STOPS: Final = {
-    "end_turn": StopReason.END,
-    "stop_sequence": StopReason.END,
-    "max_tokens": StopReason.LENGTH,
-    "model_context_window_exceeded": StopReason.LENGTH,
-    "refusal": StopReason.REFUSAL,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +52,8 @@ class AnthropicClient(Client):
         others = extra if isinstance(extra, Mapping) else {}
         return {"output_config": {"format": {"type": "json_schema", "schema": dict(self.schema)}, **others}}
 
-    def completion(self, body: object) -> Completion:
-        """Join the text blocks of an answer; blocks of thinking are left out.
-
-        Raises:
-            MalformedAnswerError: if there is no such answer.
-        """
+    def _completion(self, body: object) -> Completion:
+        """Join the text blocks of an answer; blocks of thinking are left out."""
         if not isinstance(body, dict) or not isinstance(body.get("content"), list):
             raise MalformedAnswerError("it has no list 'content'")
         stop = body.get("stop_reason")
@@ -76,8 +65,7 @@ class AnthropicClient(Client):
                 if not isinstance(block.get("text"), str):
                     raise MalformedAnswerError("a block of text has no 'text'")
                 texts.append(block["text"])
-        # An unknown reason may mean that the text was cut off, and a cut text is not an edit.
-        return Completion(valid_text("".join(texts)), _STOPS.get(stop, StopReason.LENGTH), _usage(body.get("usage")))
+        return Completion(valid_text("".join(texts)), stop_reason(stop, "stop_reason"), _usage(body.get("usage")))
 
     def batch_row(self, key: str, messages: Sequence[Message]) -> dict[str, Any]:
         return {"custom_id": key, "params": self.body(messages)}

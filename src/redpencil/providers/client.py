@@ -1,6 +1,7 @@
 """The client of a hosted model: the form of its requests, answers and batch files, and the SDK that posts them."""
 
 import asyncio
+import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -10,7 +11,8 @@ from typing import Any, ClassVar, Final
 
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Completion, Failure, Message, Result
-from redpencil.providers.redact import one_line, safe_address
+from redpencil.providers.redact import message_of, one_line, safe_address
+from redpencil.providers.stops import UnknownEndError, error_in
 
 MISSING_SDK: Final = "pip install 'redpencil[llm]'"
 MOST_BYTES: Final = 32_000_000
@@ -23,6 +25,14 @@ Hook = Callable[[Any], Awaitable[None]]
 
 class MalformedAnswerError(Exception):
     """A body with status 200 that holds no answer. Its text says in a few words what is wrong with it."""
+
+
+class ReportedError(Exception):
+    """An error in a body with status 200. `status`: the HTTP status that it names; `text`: all of it, as JSON."""
+
+    def __init__(self, status: int | None, error: object) -> None:
+        self.status, self.text = status, json.dumps(error)
+        super().__init__(message_of(self.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +130,22 @@ class Client(ABC):
     def body(self, messages: Sequence[Message]) -> dict[str, Any]:
         """Make the JSON that is posted; the same goes into a batch file."""
 
-    @abstractmethod
     def completion(self, body: object) -> Completion:
         """Read the answer from a body with status 200.
 
         Raises:
-            MalformedAnswerError: if it holds none.
+            ReportedError: if it reports an error, also beside an answer.
+            UnknownEndError: if the answer ended in no way that makes it one.
+            MalformedAnswerError: if there is none.
         """
+        error = error_in(body)
+        if error is not None:
+            raise ReportedError(*error)
+        return self._completion(body)
+
+    @abstractmethod
+    def _completion(self, body: object) -> Completion:
+        """Read the answer from a body that reports no error; raises as `completion`."""
 
     @abstractmethod
     def batch_row(self, key: str, messages: Sequence[Message]) -> dict[str, Any]:
@@ -137,11 +156,11 @@ class Client(ABC):
         """Read the result in a line of a results file; None if it is not one of this provider's."""
 
     def result(self, body: object) -> Result:
-        """Read the answer from a body of a batch; a malformed one is a failure."""
+        """Read the answer from a body of a batch; one without an answer is a failure."""
         try:
             return self.completion(body)
-        except MalformedAnswerError as error:
-            return Failure(one_line(f"the body of the answer is broken: {error}"))
+        except (MalformedAnswerError, ReportedError, UnknownEndError) as error:
+            return Failure(problem_of(error))
 
     def connect(self, timeout_s: float, throttle: Hook | None) -> Connection:
         """Open a client of the SDK.
@@ -171,6 +190,15 @@ class Client(ABC):
             lambda: getattr(module, self.sdk_class)(api_key=key, base_url=address, timeout=timeout_s, http_client=http)
         )
         return Connection(sdk, module, "" if key == placeholder else key)
+
+
+def problem_of(error: MalformedAnswerError | ReportedError | UnknownEndError, key: str = "") -> str:
+    """Say why a body with status 200 holds no answer, without secrets."""
+    if isinstance(error, ReportedError):
+        what = "an error" if error.status is None else f"HTTP {error.status}"
+        return one_line(f"{what} in the body: {error}", key)
+    broken = "the body of the answer is broken: " if isinstance(error, MalformedAnswerError) else ""
+    return one_line(f"{broken}{error}", key)
 
 
 def _http_client(sdk_module: Any, timeout_s: float, throttle: Hook | None) -> Any:

@@ -17,8 +17,18 @@ from typing import Any, Final
 
 from redpencil.errors import RedpencilError
 from redpencil.providers.base import Completion, Failure, Request, Result
-from redpencil.providers.client import MISSING_SDK, MOST_BYTES, Client, Connection, Hook, MalformedAnswerError
+from redpencil.providers.client import (
+    MISSING_SDK,
+    MOST_BYTES,
+    Client,
+    Connection,
+    Hook,
+    MalformedAnswerError,
+    ReportedError,
+    problem_of,
+)
 from redpencil.providers.redact import message_of, one_line, reason_of, without_key
+from redpencil.providers.stops import UnknownEndError
 
 BYTES_PER_TOKEN: Final = 4
 """Rough average for English text."""
@@ -162,6 +172,8 @@ _SLOW_DRAW_S: Final = 0.001
 """A request that takes longer to draw leaves the loop time for those in progress."""
 _PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60
 _BROKEN_PAUSE_S, _LONGEST_BROKEN_PAUSE_S = 0.5, 8
+_NO_STATUS: Final = 500
+"""The status of an error in a body that names none."""
 _NO_MONEY: Final = ("insufficient_quota", "credit balance is too low")
 """Texts with which OpenAI and Anthropic report an empty account under another status than 402."""
 
@@ -294,7 +306,11 @@ class _RequestPool:
             self.changed.set()
 
     async def _ask(self, request: Request) -> Answer:
-        """Ask until there is an answer or no try is left; a malformed body is a reason to ask again."""
+        """Ask until there is an answer or no try is left.
+
+        A malformed body is a reason to ask again, and so is an error in the body if its HTTP status would be one, or an
+        answer that the server could not finish.
+        """
         assert self.connection is not None
         body, key = self.client.body(request.messages), self.connection.key
         left = self.limits.max_retries
@@ -302,17 +318,25 @@ class _RequestPool:
             try:
                 content, left = await self._post(self.connection, body, left)
                 return Answer(request, self.client.completion(_parsed(content, key)))
-            except MalformedAnswerError as error:
-                problem = one_line(f"the body of the answer is broken: {error}", key)
+            except (MalformedAnswerError, UnknownEndError) as error:
+                answer = Answer(request, Failure(problem_of(error, key)))
+                if isinstance(error, UnknownEndError) and not error.again:
+                    return answer
+            except ReportedError as error:
+                status = error.status or _NO_STATUS
+                if not left or not _may_pass(status):
+                    return self._refused(request, status, error.text, problem_of(error, key))
             except self.connection.module.APIStatusError as error:
-                return self._refused(request, error)
+                text = error.response.text
+                problem = one_line(f"HTTP {error.status_code}: {message_of(text)}", key)
+                return self._refused(request, error.status_code, text, problem)
             except self.connection.module.APIConnectionError as error:
                 return Answer(request, Failure(self._unreachable(error)), status=0)
             if not left:
                 break
             left -= 1
             await asyncio.sleep(min(_BROKEN_PAUSE_S * 2 ** (broken - 1), _LONGEST_BROKEN_PAUSE_S))
-        return Answer(request, Failure(problem))
+        return answer
 
     async def _post(self, connection: Connection, body: dict[str, Any], left: int) -> tuple[bytes, int]:
         """Post with at most `left` retries by the SDK; returns the body and the number of retries that are left.
@@ -331,7 +355,7 @@ class _RequestPool:
             except connection.module.APIStatusError as error:
                 self.reached = True
                 left -= retries
-                if not first or not left or not (error.status_code in PASSING or error.status_code >= 500):
+                if not first or not left or not _may_pass(error.status_code):
                     raise
                 await asyncio.sleep(_pause(error.response.headers))
             except connection.module.APIConnectionError as error:
@@ -356,15 +380,13 @@ class _RequestPool:
         cause = error.__cause__ or error
         return one_line(f"no connection ({type(cause).__name__}: {cause})", self.connection.key)
 
-    def _refused(self, request: Request, error: Any) -> Answer:
-        """Handle a refusal of this request, or of all.
+    def _refused(self, request: Request, status: int, text: str, problem: str) -> Answer:
+        """Handle a refusal of this request, or of all; `text` is the server's.
 
         Raises:
             RedpencilError: if no request can succeed.
         """
-        assert self.connection is not None
-        status, client = error.status_code, self.client
-        problem = one_line(f"HTTP {status}: {message_of(error.response.text)}", self.connection.key)
+        client = self.client
         account = f"add credit to the account that {client.key_variable} belongs to"
         ends = {
             401: (f"{client.server} refuses the API key", f"set {client.key_variable} to a valid key"),
@@ -379,12 +401,17 @@ class _RequestPool:
                 f"{client.server} refuses access ({problem})",
                 f"check {client.key_variable}, --model and --base-url",
             )
-        if status in (400, 429) and any(text in error.response.text for text in _NO_MONEY):
+        if status in (400, 429) and any(words in text for words in _NO_MONEY):
             ends[status] = ends[402]
         if status in ends:
             what, hint = ends[status]
             raise RedpencilError(what, hint=hint)
         return Answer(request, Failure(problem), status)
+
+
+def _may_pass(status: int) -> bool:
+    """Return whether a request that got this status may succeed another time."""
+    return status in PASSING or status >= 500
 
 
 def _hook(throttle: Throttle, max_tokens: int) -> Hook:

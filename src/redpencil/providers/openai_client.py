@@ -6,18 +6,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal
 
 from redpencil.providers.base import Completion, Failure, Message, Result, StopReason, token_usage
-from redpencil.providers.client import BatchFormat, Client, MalformedAnswerError
+from redpencil.providers.client import BatchFormat, Client, MalformedAnswerError, ReportedError
 from redpencil.providers.redact import message_of, one_line
+from redpencil.providers.stops import error_in, stop_reason
 from redpencil.text import valid_text
 
 LengthParameter = Literal["max_tokens", "max_completion_tokens"]
-
-_STOPS: Final = {
-    "length": StopReason.LENGTH,
-    "max_tokens": StopReason.LENGTH,
-    "content_filter": StopReason.REFUSAL,
-}
-"""Reasons to stop before the end; servers have many names for the end."""
 
 _CONTINUE: Final = {"continue_final_message": True, "add_generation_prompt": False}
 """Tells vLLM to continue a last turn of the assistant instead of answering it."""
@@ -66,21 +60,22 @@ class OpenAIClient(Client):
         turns = [{"role": turn.role, "content": valid_text(turn.content)} for turn in messages]
         return {**body, "messages": turns}
 
-    def completion(self, body: object) -> Completion:
-        """Return the text of the first choice. A message with a `refusal` and no text gives the refusal's words.
-
-        Raises:
-            MalformedAnswerError: if there is no such answer.
-        """
+    def _completion(self, body: object) -> Completion:
+        """Return the text of the first choice. A message with a `refusal` and no text gives the refusal's words."""
         choices = body.get("choices") if isinstance(body, dict) else None
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(body, dict) or not isinstance(choice, dict) or not isinstance(message, dict):
             raise MalformedAnswerError("it has no message in 'choices'")
+        error = error_in({"error": choice.get("error")})
+        if error is not None:
+            raise ReportedError(*error)
         text, refusal, finish = message.get("content"), message.get("refusal"), choice.get("finish_reason")
         if not isinstance(finish, str | None) or not isinstance(refusal, str | None):
             raise MalformedAnswerError("'finish_reason' or 'refusal' is not a text")
-        stop = StopReason.REFUSAL if refusal else _STOPS.get(finish or "", StopReason.END)
+        if message.get("tool_calls") or message.get("function_call"):
+            finish = "tool_calls"
+        stop = StopReason.REFUSAL if refusal else stop_reason(finish or "stop", "finish_reason")
         if text is None and stop is not StopReason.END:
             text = refusal or ""
         if not isinstance(text, str):

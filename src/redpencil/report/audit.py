@@ -23,6 +23,8 @@ _CODE: Final = re.compile("`([^`]+)`")
 KIND_NAMES: Final = {"insert": "Insertions", "delete": "Deletions", "replace": "Substitutions"}
 EXAMPLE_TITLES: Final[Mapping[str, str]] = {
     "only_append": "Edits that only append",
+    "only_spacing": "Edits that change white space alone",
+    "also_spacing": "Edits that also change white space beside kept words",
     **{name: f"Not minimal: {rule_name(name)}" for name in RULES},
     "edited_differently": "One response, edited in different ways by one editor",
     "edited_or_left": "Edited in one row, found good in another by one editor",

@@ -201,6 +201,7 @@ def reward_eval_tables(results: RewardEvals) -> dict[str, Table | None]:
     tables = {
         "accuracy": _accuracies,
         "rewardbench": _reward_bench,
+        "rewardbench2": _reward_bench_2,
         "calibration": _calibrations,
         "localisation": _localisations,
         "drift": _drifts,
@@ -263,6 +264,38 @@ def _reward_bench(results: RewardEvals) -> Table | None:
         "is the mean of the four sections, without RewardBench's Prior Sets, which are a different data set."
     )
     return Table.of("RewardBench, % of pairs ranked right", header, rows, [note])
+
+
+def _reward_bench_2(results: RewardEvals) -> Table | None:
+    benches = {names: r.reward_bench_2 for names, r in _readings(results) if r.reward_bench_2 is not None}
+    if not benches:
+        return None
+    several = len({test for _, test in benches}) > 1
+    rows: list[Row] = [("RewardBench 2 score", *(number_text(one.score) for one in benches.values()))]
+    for subset in dict.fromkeys(name for one in benches.values() for name in one.subsets):
+        accuracies = [one.subsets.get(subset) for one in benches.values()]
+        count = next(one.n for one in accuracies if one is not None)
+        cells = (None if one is None else _ranked(one) for one in accuracies)
+        rows.append((Cell(subset or "(no subset)", counted(count, "row")), *cells))
+    ties = [one.ties for one in benches.values()]
+    if any(one is not None for one in ties):
+        for name, field in (
+            ("Ties", "score"),
+            ("Ties: several right answers", "tied"),
+            ("Ties: one right answer", "ref"),
+            ("Ties: gap to the wrong ones above the spread", "preferred"),
+            ("Ties: the smaller gap above the spread", "hard"),
+        ):
+            rows.append((name, *(None if one is None else number_text(getattr(one, field)) for one in ties)))
+    header = ("Of", *(f"{name}, {test}" if several else name for name, test in benches))
+    notes = [
+        "A row is right if every right answer has a higher reward than every wrong one. The score is the mean of the "
+        "six subsets, Ties by its own formula of accuracies and margins, as the benchmark's code computes them."
+    ]
+    incomplete = max(one.incomplete for one in benches.values())
+    if incomplete:
+        notes.append(f"Left out: {counted(incomplete, 'row')} with answers that could not be scored.")
+    return Table.of("RewardBench 2, % of rows ranked right", header, rows, notes)
 
 
 def _calibrations(results: RewardEvals) -> Table:

@@ -51,7 +51,7 @@ def best_of_n(
             finite number, or no prompt is short enough.
     """
     encoded = encode_prompts(prompts, sampler.codec, sampling.max_prompt_length)
-    check_reads(reward, [prompt.prompt for prompt in encoded.records])
+    check_reads(reward, encoded.records)
     ids = [row for row in encoded.ids for _ in range(config.n)]
     options = sampling.model_copy(update={"temperature": config.temperature})
     samples = sampler.sample(ids, options, seed=seed, progress=progress)

@@ -182,8 +182,7 @@ def train_on_rollouts(
     Raises:
         RedpencilError: if a prompt does not fit a model, a reward is not a number, or training breaks down.
     """
-    texts = [prompt.prompt for prompt in validation.prompts.records]
-    actors.check_prompts([*(prompt.prompt for prompt in prompts.records), *texts])
+    actors.check_prompts([*prompts.records, *validation.prompts.records])
     actors.sampler.check([*prompts.ids, *validation.prompts.ids], config.response_length)
     stage.notes["skipped prompts"] = prompts.skipped
     if actors.notes:
@@ -191,7 +190,7 @@ def train_on_rollouts(
     best = BestCheckpoint(
         *(actors.policy, actors.sampler, validation, stage),
         reference=actors.reference,
-        reward=lambda samples: mean_reward(actors, validation.prompts.ids, texts, samples, config),
+        reward=lambda samples: mean_reward(actors, validation.prompts.ids, validation.prompts.records, samples, config),
         micro_batch_size=config.micro_batch_size,
     )
     models = {name: getattr(actors, name).module for name in optimizations}
@@ -204,7 +203,7 @@ def train_on_rollouts(
     for step, drawn in zip(state.steps(config.total_steps), islice(batches, state.step, None), strict=False):
         rows, kl_coef = [i for i in drawn for _ in range(answers)], state.extra["kl_coef"]
         seed = derive_seed(stage.seed, "sample", step, actors.policy.runtime.rank)
-        ids, asked = [prompts.ids[i] for i in rows], [prompts.records[i].prompt for i in rows]
+        ids, asked = [prompts.ids[i] for i in rows], [prompts.records[i] for i in rows]
         metrics = learn(sample_rollouts(actors, ids, asked, config, seed), step, kl_coef) | {"kl_coef": kl_coef}
         if next_kl_coef is not None:
             state.extra["kl_coef"] = next_kl_coef(kl_coef, metrics["kl"])

@@ -9,13 +9,19 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from redpencil.alignment.ends import finished_sides
+from redpencil.alignment.spacing import restore_spacing
 from redpencil.alignment.tokens import token_masks
+from redpencil.alignment.words import same_visible
 from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec
 from redpencil.models.forward import Batch, collate
 from redpencil.records import Comparison, Edit, Pair, Preference, split_usable
 
+UNSEEN: Final = "the tokenizer does not see the difference"
+"""The reason why a pair is skipped whose two sides are the same tokens."""
+_SPACING, _RESTORED = "spacing", "restored"
 _CHUNK: Final = 1000
 """Edits that are tokenised in one call: enough for the tokenizer's threads, few enough to hold."""
 
@@ -31,8 +37,12 @@ def stream_pairs_of_edits(
 ) -> Iterator[Pair]:
     """Align edits, a chunk at a time: the original is the rejected side, the edit the chosen one.
 
-    Edits equal to their original, empty texts, unusable outcomes and rows longer than `max_length` or than the
-    model's context are skipped, and counted in `skipped`.
+    Edits equal to their original, in text, tokens or all but white space, empty texts, unusable outcomes and rows
+    longer than `max_length` or than the model's context are skipped, and counted in `skipped`. A pair whose edit got
+    back white space of its original says so in its `meta`, see `is_respaced`.
+
+    Raises:
+        RedpencilError: naming the edit, if it does not say by true or false whether its original is finished.
     """
     rows = iter(edits)
     while chunk := list(islice(rows, _CHUNK)):
@@ -42,19 +52,29 @@ def stream_pairs_of_edits(
             yield from _aligned(usable, codec, config, skipped)
 
 
+def is_respaced(pair: Pair) -> bool:
+    """Return whether the edit of a pair got back white space of its original (`align.restore_spacing`)."""
+    return pair.meta.get(_SPACING) == _RESTORED
+
+
 def _aligned(usable: Sequence[Edit], codec: Codec, config: AlignConfig, skipped: Counter[str]) -> Iterator[Pair]:
-    prompts = codec.encode_prompts([edit.prompt for edit in usable])
-    finished = [edit.meta.get("finished", True) for edit in usable]
-    originals = codec.encode_responses([edit.original for edit in usable], finished=finished)
-    edited = codec.encode_responses([edit.edited for edit in usable])
-    for edit, prompt, before, after in zip(usable, prompts, originals, edited, strict=True):
+    texts = [_spaced(edit, config) for edit in usable]
+    prompts = codec.encode_prompts(usable)
+    ends = [finished_sides(edit) for edit in usable]
+    originals = codec.encode_responses([edit.original for edit in usable], finished=[end for end, _ in ends])
+    edited = codec.encode_responses(texts, finished=[end for _, end in ends])
+    for edit, text, prompt, before, after in zip(usable, texts, prompts, originals, edited, strict=True):
         reason = codec.unfit(prompt, max(before.ids, after.ids, key=len), config.max_length)
+        if reason is None and before.ids[: before.body] == after.ids[: after.body]:
+            reason = UNSEEN
+        if reason is None and same_visible(edit.original, text):
+            reason = "only white space differs"
         if reason is not None:
             skipped[reason] += 1
             continue
         masks = token_masks(
             edit.original,
-            edit.edited,
+            text,
             before,
             after,
             alignment=config.alignment,
@@ -69,7 +89,15 @@ def _aligned(usable: Sequence[Edit], codec: Codec, config: AlignConfig, skipped:
             rejected_changed=masks.rejected_changed,
             chosen_changed=masks.chosen_changed,
             unchanged=masks.unchanged,
+            meta={} if text == edit.edited else {_SPACING: _RESTORED},
         )
+
+
+def _spaced(edit: Edit, config: AlignConfig) -> str:
+    """The edited text with the original's white space, unless nothing else differs: then it is left out by its name."""
+    if not config.restore_spacing or same_visible(edit.original, edit.edited):
+        return edit.edited
+    return restore_spacing(edit.original, edit.edited)
 
 
 def pairs_of_comparisons(
@@ -77,16 +105,24 @@ def pairs_of_comparisons(
 ) -> tuple[list[Pair], Counter[str]]:
     """Make preference pairs without token masks.
 
-    Ties, comparisons without a verdict, empty responses and overlong rows are skipped and counted.
+    Ties, comparisons without a verdict, empty responses, responses of equal tokens and overlong rows are skipped and
+    counted.
+
+    Raises:
+        RedpencilError: naming the comparison, if it does not say by true or false whether a side is finished.
     """
     skipped: Counter[str] = Counter()
     usable = list(_decided(comparisons, skipped))
-    prompts = codec.encode_prompts([row.prompt for row in usable]) if usable else []
-    chosen = codec.encode_responses([_side(row, won=True) for row in usable])
-    rejected = codec.encode_responses([_side(row, won=False) for row in usable])
+    prompts = codec.encode_prompts(usable)
+    chosen, rejected = (
+        codec.encode_responses([text for text, _ in sides], finished=[end for _, end in sides])
+        for sides in ([_side(row, won=won) for row in usable] for won in (True, False))
+    )
     pairs = []
     for row, prompt, better, worse in zip(usable, prompts, chosen, rejected, strict=True):
         reason = codec.unfit(prompt, max(worse.ids, better.ids, key=len), config.max_length)
+        if reason is None and worse.ids == better.ids:
+            reason = UNSEEN
         if reason is not None:
             skipped[reason] += 1
             continue
@@ -139,8 +175,10 @@ def _decided(comparisons: Iterable[Comparison], skipped: Counter[str]) -> Iterat
             yield row
 
 
-def _side(row: Comparison, *, won: bool) -> str:
-    return row.first if (row.preference is Preference.FIRST) == won else row.second
+def _side(row: Comparison, *, won: bool) -> tuple[str, bool]:
+    """The text of a side, and whether it is finished."""
+    ends = finished_sides(row)
+    return (row.first, ends[0]) if (row.preference is Preference.FIRST) == won else (row.second, ends[1])
 
 
 @dataclass(frozen=True, slots=True)

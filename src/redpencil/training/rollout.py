@@ -29,6 +29,7 @@ from redpencil.models.sampling import Sample, Sampler, make_sampler
 from redpencil.runs import derive_seed, read_json
 from redpencil.training.scoring import SampledBatch, Scorer, make_scorer, micro_batches, sampled_batch
 from redpencil.training.update import Objective, Optimization, make_optimization, micro_batches_of, update
+from redpencil.turns import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Actors:
     value: LanguageModel | None = None
     notes: tuple[str, ...] = ()
 
-    def check_prompts(self, prompts: Sequence[str]) -> None:
+    def check_prompts(self, prompts: Sequence[Asked]) -> None:
         """Refuse prompts that a reward model cannot score any response to.
 
         Raises:
@@ -213,7 +214,7 @@ def draw_prompts(count: int, batch_size: int, seed: int) -> Iterator[list[int]]:
 def sample_rollouts(
     actors: Actors,
     prompt_ids: Sequence[Sequence[int]],
-    prompts: Sequence[str],
+    prompts: Sequence[Asked],
     config: RolloutConfig,
     seed: int,
 ) -> SampledBatch:
@@ -306,7 +307,7 @@ def rewards_of(
 def mean_reward(
     actors: Actors,
     prompt_ids: Sequence[Sequence[int]],
-    prompts: Sequence[str],
+    prompts: Sequence[Asked],
     samples: Sequence[Sample],
     config: RolloutConfig,
 ) -> float:

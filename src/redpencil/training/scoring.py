@@ -24,6 +24,7 @@ from redpencil.models.codec import Codec
 from redpencil.models.forward import Batch, collate, sequence_rewards, token_rewards
 from redpencil.models.sampling import Sample, check_vocabulary, place
 from redpencil.records import Pair, Response
+from redpencil.turns import Asked, prompt_text
 
 BATCH_SIZE = 64
 
@@ -37,7 +38,7 @@ def encode_samples(responses: Sequence[Response], codec: Codec) -> list[tuple[li
     """Tokenise responses into (prompt ids, response ids); one that was cut off at the length limit has no EOS."""
     if not responses:
         return []
-    prompts = codec.encode_prompts([row.prompt for row in responses])
+    prompts = codec.encode_prompts(responses)
     encoded = codec.encode_responses([row.response for row in responses], finished=[row.finished for row in responses])
     return [(prompt, tokens.ids) for prompt, tokens in zip(prompts, encoded, strict=True)]
 
@@ -122,17 +123,17 @@ def check_finite(reward: RewardModel, rewards: Tensor | Sequence[float], what: s
 
 @dataclass(frozen=True, slots=True)
 class SampledBatch:
-    """B responses of a policy: its token ids in a padded batch, and the prompts as text."""
+    """B responses of a policy: its token ids in a padded batch, and the prompts, texts or records."""
 
     batch: Batch
     samples: Sequence[Sample]
-    prompts: Sequence[str]
+    prompts: Sequence[Asked]
     codec: Codec
     """The policy's."""
 
 
 def sampled_batch(
-    policy: LanguageModel, prompt_ids: Ids, samples: Sequence[Sample], prompts: Sequence[str]
+    policy: LanguageModel, prompt_ids: Ids, samples: Sequence[Sample], prompts: Sequence[Asked]
 ) -> SampledBatch:
     """Collate samples for scoring.
 
@@ -194,7 +195,7 @@ class Scorer(Protocol):
     def reward(self) -> RewardModel:
         """The reward model."""
 
-    def check_prompts(self, prompts: Sequence[str]) -> None:
+    def check_prompts(self, prompts: Sequence[Asked]) -> None:
         """Refuse prompts that it cannot score any response to.
 
         Raises:
@@ -229,7 +230,7 @@ class TokenScorer:
     batch_size: int
     as_mean: bool = False
 
-    def check_prompts(self, prompts: Sequence[str]) -> None:
+    def check_prompts(self, prompts: Sequence[Asked]) -> None:
         """Accept them: a model with the policy's encoding reads what the policy reads."""
 
     @torch.no_grad()
@@ -258,7 +259,7 @@ class TextScorer:
     batch_size: int
     as_mean: bool = False
 
-    def check_prompts(self, prompts: Sequence[str]) -> None:
+    def check_prompts(self, prompts: Sequence[Asked]) -> None:
         """Refuse prompts that come out empty, fill the context, or have an unknown token."""
         check_reads(self.reward, prompts)
 
@@ -330,7 +331,7 @@ class _EncodedText:
     truncated: bool
 
 
-def check_reads(reward: RewardModel, prompts: Sequence[str]) -> None:
+def check_reads(reward: RewardModel, prompts: Sequence[Asked]) -> None:
     """Refuse prompts that a reward model with an encoding of its own cannot score any response to.
 
     Raises:
@@ -343,7 +344,7 @@ def check_reads(reward: RewardModel, prompts: Sequence[str]) -> None:
     shortest, longest = min(map(len, ids)), max(map(len, ids))
     if not shortest:
         raise RedpencilError(
-            f"its tokenizer makes no tokens of the prompt {prompts[list(map(len, ids)).index(0)]!r}",
+            f"its tokenizer makes no tokens of the prompt {prompt_text(prompts[list(map(len, ids)).index(0)])!r}",
             file=model.name,
             hint="leave the prompt out, or choose another reward model",
         )

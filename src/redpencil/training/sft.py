@@ -15,7 +15,7 @@ from redpencil.models.checkpoints import export, load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import Batch, collate, response_logprobs
 from redpencil.models.runtime import Runtime
-from redpencil.records import Example
+from redpencil.records import Example, says_finished
 from redpencil.runs import Stage, derive_seed
 from redpencil.training.loop import train_supervised
 from redpencil.training.update import Objective, steps_in
@@ -33,8 +33,9 @@ class Rows:
 
 
 def encode_examples(examples: Iterable[Example], codec: Codec, max_length: int) -> Rows:
-    """Tokenise examples in batches. Rows that are empty, longer than `max_length` or longer than the model's context
-    are counted and skipped.
+    """Tokenise examples in batches; one whose `meta` has `finished: false` gets no end-of-sequence token.
+
+    Rows that are empty, longer than `max_length` or longer than the model's context are counted and skipped.
 
     Raises:
         RedpencilError: if no row is left.
@@ -47,8 +48,9 @@ def encode_examples(examples: Iterable[Example], codec: Codec, max_length: int) 
             rows.skipped["empty response"] += len(part) - len(full)
         if not full:
             continue
-        prompts = codec.encode_prompts([example.prompt for example in full])
-        responses = codec.encode_responses([example.response for example in full])
+        prompts = codec.encode_prompts(full)
+        finished = [says_finished(example) for example in full]
+        responses = codec.encode_responses([example.response for example in full], finished=finished)
         for prompt, response in zip(prompts, responses, strict=True):
             reason = codec.unfit(prompt, response.ids, max_length)
             if reason is not None:

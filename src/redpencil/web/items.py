@@ -9,14 +9,16 @@ import secrets
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, Text, cast, exists, func, insert, select, update
 
+from redpencil.alignment.ends import unfinished_sides
 from redpencil.errors import RedpencilError
+from redpencil.evaluation.matching import by_prompt, match_rows
 from redpencil.records import Comparison, Edit, EditOutcome, JsonlFile, Preference, Response, instruction_of, merge_meta
 from redpencil.text import escape_half_pairs, unstorable
 from redpencil.web.browser_text import measure
@@ -47,41 +49,17 @@ def too_long(text: str) -> str | None:
 def paired(
     first: Iterable[Response], second: Iterable[Response], files: tuple[str, str]
 ) -> list[tuple[Response, Response]]:
-    """Match the rows of two files by id, in the order of the first; `files` are the names of both in errors.
+    """Match the rows of two files by id, or by prompt where the ids differ, in the order of the first.
+
+    Args:
+        first: the rows of the one.
+        second: the rows of the other.
+        files: the names of both in errors.
 
     Raises:
         RedpencilError: if the files do not answer the same prompts.
     """
-    by_id: dict[str, Response] = {}
-    for row in first:
-        if row.id in by_id:
-            raise RedpencilError(
-                f"the id {row.id!r} occurs twice", file=files[0], field="id", hint="remove one of the rows"
-            )
-        by_id[row.id] = row
-    others = {row.id: row for row in second}
-    _refuse_more(files[0], [id for id in by_id if id not in others], files[1])
-    _refuse_more(files[1], [id for id in others if id not in by_id], files[0])
-    pairs = [(row, others[row.id]) for row in by_id.values()]
-    for row, other in pairs:
-        if row.prompt != other.prompt:
-            raise RedpencilError(
-                f"the prompt of the id {row.id!r} differs from that in {files[0]}",
-                file=files[1],
-                field="id",
-                hint="answer the same prompts in both",
-            )
-    return pairs
-
-
-def _refuse_more(file: str, ids: list[str], other: str) -> None:
-    """Refuse a file with ids that the other one lacks."""
-    if ids:
-        counted = "an id" if len(ids) == 1 else f"{len(ids):,} ids"
-        example = repr(ids[0]) if len(ids) == 1 else f"such as {ids[0]!r}"
-        raise RedpencilError(
-            f"has {counted} that {other} lacks, {example}", file=file, field="id", hint="cut both to the same prompts"
-        )
+    return match_rows(first, second, (f"response of {files[0]}", f"response of {files[1]}"), files)
 
 
 _BATCH: Final = 500
@@ -113,7 +91,8 @@ class RefusedRow:
 @dataclass(frozen=True, slots=True)
 class ImportCount:
     """Counts of imported rows. `known` rows are there already; `changed` rows have the id of an item with a different
-    text and were left out; `empty` rows have no response to edit; `refused` rows are too long.
+    text and were left out; `empty` rows have no response to edit; `refused` rows are too long. `by_prompt` pairs were
+    matched by prompt, as their ids differ.
     """
 
     added: int = 0
@@ -121,6 +100,7 @@ class ImportCount:
     changed: int = 0
     empty: int = 0
     refused: tuple[RefusedRow, ...] = ()
+    by_prompt: int = 0
 
     def __add__(self, other: "ImportCount") -> "ImportCount":
         return ImportCount(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(ImportCount)))
@@ -170,14 +150,15 @@ def import_comparisons(
     second: Iterable[Response],
     files: tuple[str, str] = ("the first file", "the second file"),
 ) -> ImportCount:
-    """Add pairs of responses to compare, matched by id; the response shown as A is drawn when a pair is added.
+    """Add pairs of responses to compare, matched by `paired`; the response shown as A is drawn when a pair is added.
 
     A project with only comparisons and no title of its own gets the title Comparisons.
 
     Raises:
         RedpencilError: as `import_responses`, or if the files do not answer the same prompts.
     """
-    count = _import(engine, "compare", (_pair_values(*pair) for pair in paired(first, second, files)))
+    pairs = paired(first, second, files)
+    count = replace(_import(engine, "compare", (_pair_values(*pair) for pair in pairs)), by_prompt=by_prompt(pairs))
     with writing(engine) as connection:
         if count.added and not connection.scalar(select(exists().where(item.c.kind == "edit"))):
             call_untitled(connection, "Comparisons")
@@ -314,7 +295,8 @@ def _gold_values(edit: Edit, suggestion: str | None) -> dict[str, Any]:
 
 def _pair_values(first: Response, second: Response) -> dict[str, Any]:
     """The columns of a pair in the order of the files; `_import_batch` draws the sides."""
-    values = _values(first.id, first.prompt, first.response, first.meta)
+    meta = merge_meta(first.meta, unfinished_sides(first.finished, second.finished))
+    values = _values(first.id, first.prompt, first.response, meta)
     return values | {"second": second.response, "model": first.model, "second_model": second.model}
 
 

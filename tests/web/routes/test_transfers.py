@@ -24,7 +24,7 @@ def test_items_come_in_and_edits_go_out_while_people_work(sign_in: SignIn, tmp_p
             ("new", "Q", "words"),
         )
     )
-    counts = {"added": 1, "known": 1, "changed": 1, "empty": 0, "refused": [], "warnings": []}
+    counts = {"added": 1, "known": 1, "changed": 1, "empty": 0, "refused": [], "warnings": [], "by_prompt": 0}
     assert eve.post("/api/import", content=rows).json() == counts
     suggestions = json.dumps({"id": "more", "prompt": "Q", "original": "some words", "edited": "a word"})
     more = json.dumps({"id": "more", "prompt": "Q", "response": "some words"})

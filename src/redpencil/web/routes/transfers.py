@@ -55,7 +55,7 @@ class ImportAnswer:
     """The number of uploaded rows by their fate; texts that are there already are never overwritten.
 
     `refused` rows are too long to be submitted; `warnings` are sentences about gold items that people may tell from
-    others.
+    others; `by_prompt` pairs have different ids in the two files.
     """
 
     added: int
@@ -64,6 +64,7 @@ class ImportAnswer:
     empty: int
     refused: tuple[RefusedRow, ...]
     warnings: tuple[str, ...]
+    by_prompt: int
 
 
 async def receive_upload(request: Request, _: Reviewer) -> AsyncIterator[Upload]:
@@ -121,7 +122,7 @@ def import_items(upload: Annotated[Upload, Depends(receive_upload)], visitor: Re
     with writing(visitor.engine) as connection:
         record_event(connection, "imported", at=time.time(), person_id=visitor.person.id, detail=detail)
         warnings = gold_warnings(connection)
-    return ImportAnswer(count.added, count.known, count.changed, count.empty, count.refused, warnings)
+    return ImportAnswer(count.added, count.known, count.changed, count.empty, count.refused, warnings, count.by_prompt)
 
 
 def _import_parts(engine: Engine, upload: Upload) -> ImportCount:

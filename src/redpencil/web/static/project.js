@@ -116,14 +116,15 @@ async function send(parts) {
 /**
  * Show what was imported and what was left out.
  * @typedef {{added: number, known: number, changed: number, empty: number, refused: {id: string, problem: string}[],
- *   warnings: string[]}} Imported
+ *   warnings: string[], by_prompt: number}} Imported
  * @param {Imported} imported
  */
-function showImported({ added, known, changed, empty, refused, warnings }) {
+function showImported({ added, known, changed, empty, refused, warnings, by_prompt }) {
   const told = [`${added} added`];
   if (known) told.push(`${known} were here already`);
   if (changed) told.push(`${changed} left out, since another text has their id`);
   if (empty) told.push(`${empty} left out, since they are empty`);
+  if (by_prompt) told.push(`${counted(by_prompt, "pair")} matched by prompt, since their ids differ`);
   if (refused.length) told.push(`${refused.length} left out, since they could not be handed in`);
   byId("imported").textContent = `${told.join(", ")}.`;
   const those = refused.slice(0, MOST_SHOWN).map(({ id, problem }) => `${id}: ${problem}`);
