@@ -2,6 +2,7 @@
 
 import os
 import signal
+from importlib import import_module
 
 
 def main() -> None:
@@ -9,9 +10,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, leave)
-    from redpencil.cli.main import main as run
-
-    run()
+    import_module("redpencil.cli.main").main()
 
 
 def leave(*_: object) -> None:
