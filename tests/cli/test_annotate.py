@@ -91,7 +91,7 @@ def test_the_same_command_continues_and_adds_what_is_new(redpencil: Redpencil, h
     write(here / "r.jsonl", {**RESPONSES[0], "response": "Another text."}, *RESPONSES[1:], {**RESPONSES[0], "id": "4"})
     again = redpencil(*command)
     done = json.loads(again.out)
-    assert done["responses"] == {"added": 1, "known": 2, "changed": 1, "empty": 0, "refused": []}
+    assert done["responses"] == {"added": 1, "known": 2, "changed": 1, "empty": 0, "refused": [], "by_prompt": 0}
     assert done["invited"] == [{"name": "ana", "role": "editor", "link": None}]
     assert "1 added, 2 here already, 1 left out, as their ids belong to other texts" in again.err
     assert "ana is here already" in again.err
@@ -258,7 +258,7 @@ def test_mistakes(mistake: Callable[..., str], here: Path) -> None:
     assert "r.jsonl" in mistake("annotate", "edits.db", "--responses", "r.jsonl", "--export", "r.jsonl")
     assert "also an input" in mistake("annotate", "edits.db", "--responses", "r.jsonl", "--export", "edits.db")
     assert "no role 'boss'" in mistake("annotate", "edits.db", "--invite", "ana:boss", "--no-serve")
-    assert "the prompt of the id '1' differs" in mistake(
+    assert "different prompts under the id '1'" in mistake(
         *("annotate", "edits.db", "--no-serve", "--compare", "r.jsonl"),
         write(here / "o.jsonl", *({**row, "prompt": "?"} for row in RESPONSES)),
     )
