@@ -16,7 +16,7 @@ PIP_AUDIT := .tools/bin/pip-audit --disable-pip --require-hashes --progress-spin
 LOCK := $(UV) pip compile pyproject.toml --quiet --universal --no-header --no-annotate --generate-hashes -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart study literal summaries variants methods spans bench-align bench-editing bench-annotate screenshots test check sbom audit locks clean
+.PHONY: help quickstart study literal summaries variants methods spans bench-align bench-editing bench-annotate screenshots test faults check sbom audit locks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
@@ -72,6 +72,9 @@ screenshots: $(VENV)/.installed-test ## draw the pictures of docs/collecting.md 
 
 test: $(VENV)/.installed-test ## run all tests, the slow ones too, and print the coverage of src
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov=redpencil --cov-report=term
+
+faults: $(VENV)/.installed-test ## damage finished runs in many places, diverge, kill, fill the disk: nothing goes on as if it were well
+	OMP_NUM_THREADS=1 FAULT_ROUNDS=20 $(BIN)/python -m pytest tests/faults
 
 check: $(VENV)/.installed-dev ## formatting, lint, strict types, floors
 	$(BIN)/ruff format --check src tests benchmarks

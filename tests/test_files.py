@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from redpencil.errors import RedpencilError
-from redpencil.files import PRIVATE, make_private, others_may, partial_of, whole_file
+from redpencil.files import PRIVATE, make_private, others_may, partial_of, sync_tree, whole_file
 
 
 @pytest.fixture
@@ -82,8 +83,6 @@ def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from redpencil.files import whole_file
 with whole_file(Path(sys.argv[1])) as out:
@@ -144,6 +143,82 @@ def test_a_file_that_finds_no_room_names_itself_and_leaves_the_old_one(tmp_path:
     )
     assert done.stdout.split() == [str(errno.EFBIG), str(path)]
     assert (path.read_text(), list(tmp_path.iterdir())) == ("old", [path])
+
+
+def test_a_link_stays_and_its_file_is_written(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "old").write_bytes(b"old")
+    links = {"present": "store/old", "absent": "store/new", "twice": "present"}
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+        with whole_file(tmp_path / name) as out:
+            out.write(name.encode())
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / name).read_bytes() == name.encode()
+    assert (tmp_path / "store" / "old").read_bytes() == b"twice"
+    assert (tmp_path / "store" / "new").read_bytes() == b"absent"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["absent", "new", "old", "present", "store", "twice"]
+
+
+def test_a_link_in_a_circle_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(RedpencilError, match="leads in a circle"), whole_file(tmp_path / "a"):
+        pass
+    assert (tmp_path / "a").is_symlink()
+
+
+def test_a_pipe_and_a_device_are_written_to_and_stay(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        with whole_file(pipe) as out:
+            out.write(b"rows")
+        assert reader.communicate(timeout=60)[0] == b"rows"
+    assert pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+    with whole_file(Path("/dev/null")) as out:
+        out.write(b"rows")
+    assert Path("/dev/null").is_char_device()
+    with pytest.raises(OSError, match="No space left"), whole_file(Path("/dev/full")) as out:
+        out.write(b"rows")
+
+
+def test_a_file_in_memory_is_no_device() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        path = Path(folder) / "rows"
+        path.write_bytes(b"old")
+        with whole_file(path) as out:
+            out.write(b"new")
+            assert path.read_bytes() == b"old"
+        assert path.read_bytes() == b"new"
+
+
+def test_standard_output_by_name(tmp_path: Path) -> None:
+    code = "from pathlib import Path; from redpencil.files import whole_file\n"
+    code += "with whole_file(Path('/dev/stdout')) as out: out.write(b'rows')"
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+    assert (tmp_path / "out").read_bytes() == b"rows"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"rows"
+
+
+def test_content_and_name_reach_the_disk_before_and_after_the_renaming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    )
+    path = tmp_path / "rows"
+    with whole_file(path) as out:
+        out.write(b"new")
+    assert synced == [str(partial_of(path)), str(tmp_path)]
+    synced.clear()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "file").write_text("")
+    sync_tree(tmp_path)
+    assert sorted(synced) == sorted(str(place) for place in (path, tmp_path / "sub", tmp_path / "sub/file", tmp_path))
 
 
 @pytest.mark.usefixtures("open_umask")

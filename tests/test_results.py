@@ -209,8 +209,8 @@ def test_ablations_are_read_as_they_were_written(tmp_path: Path) -> None:
         "measures": {"win_rate": measure}, "differences": {}, "diagnostics": {"kl": [41]},
     }  # fmt: skip
     written = {
-        "format": 2, "name": "mine", "arm": "token", "seeds": [41], "sft": measure, "groups": {"g": {"v": variant}},
-        "environment": {"cpus": 2},
+        "format": 2, "name": "mine", "recipe_sha256": "1f", "arm": "token", "seeds": [41],
+        "sft": measure, "groups": {"g": {"v": variant}}, "environment": {"cpus": 2},
     }  # fmt: skip
     write_results(tmp_path / "a.json", parse_results(written, AblationResults, tmp_path))
     assert json.loads((tmp_path / "a.json").read_text()) == written

@@ -13,9 +13,11 @@ import pytest
 
 import redpencil
 from redpencil import runs
-from redpencil.errors import RedpencilError
+from redpencil.errors import DivergedError, RedpencilError
 from redpencil.runs import (
     check_layout,
+    check_outputs,
+    check_written,
     derive_seed,
     environment,
     fingerprint,
@@ -441,3 +443,169 @@ def test_a_process_that_does_not_write_leaves_no_trace_and_sees_the_saved_states
     begin(writes=False, seen=after)
     assert after == ["step-2"]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == files
+
+
+def two_files(folder: Path, data: Path, *, seed: int = 0) -> None:
+    with open_stage(folder, "toy", seed=seed, config={}, inputs={"data": data}) as stage:
+        if stage is not None:
+            (stage.folder / "rows.jsonl").write_text("one\ntwo\n")
+            (stage.folder / "checkpoint").mkdir()
+            (stage.folder / "checkpoint" / "weights").write_bytes(b"\1" * 10_000)
+            stage.log(1, loss=0.5)
+            stage.log(2, loss=0.25)
+
+
+def zeros(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:4096] + bytes(4096) + path.read_bytes()[8192:])
+
+
+DAMAGES = {
+    "checkpoint/weights has changed": lambda at: zeros(at / "checkpoint" / "weights"),
+    "rows.jsonl has changed": lambda at: (at / "rows.jsonl").write_text("one\n"),
+    "metrics.jsonl has changed": lambda at: (at / "metrics.jsonl").write_text('{"step": 1}\n'),
+    "rows.jsonl is missing": lambda at: (at / "rows.jsonl").unlink(),
+    "more.jsonl was added": lambda at: (at / "more.jsonl").write_text(""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_complete_stage_whose_files_are_others_now_is_refused_and_left(
+    tmp_path: Path, data: Path, damage: str
+) -> None:
+    folder = tmp_path / "toy"
+    two_files(folder, data)
+    two_files(folder, data)
+    DAMAGES[damage](folder)
+    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(RedpencilError, match=f"not what the stage 'toy' wrote: {damage}") as caught:
+        two_files(folder, data)
+    assert caught.value.file == str(folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
+    two_files(folder, data, seed=1)  # what is replaced anyway may be anything
+    two_files(folder, data, seed=1)
+
+
+def test_many_changed_files_are_named_in_part(tmp_path: Path, data: Path) -> None:
+    two_files(tmp_path / "toy", data)
+    for number in range(8):
+        (tmp_path / "toy" / f"{number}.txt").write_text("")
+    with pytest.raises(RedpencilError, match=r"0\.txt was added, .*4\.txt was added, and 3 more"):
+        check_outputs(tmp_path / "toy")
+
+
+@pytest.mark.parametrize("part", ["checkpoint", "checkpoint/weights", ""])
+def test_a_stage_does_not_read_what_another_stage_did_not_write(tmp_path: Path, data: Path, part: str) -> None:
+    first = tmp_path / "first"
+    two_files(first, data)
+    (tmp_path / "link").symlink_to(first)
+    assert attempt(tmp_path / "second", tmp_path / "link" / part)
+    zeros(first / "checkpoint" / "weights")
+    with pytest.raises(RedpencilError, match="checkpoint/weights has changed"):
+        attempt(tmp_path / "second", tmp_path / "link" / part)
+    check_written(first / "rows.jsonl")  # the other files are as they were
+    check_written(data)
+    check_written(tmp_path / "nowhere")
+
+
+def test_a_stage_without_digests_is_done_again(tmp_path: Path, data: Path) -> None:
+    two_files(tmp_path / "toy", data)
+    manifest = read_json(tmp_path / "toy" / "manifest.json")
+    assert sorted(manifest.pop("outputs")) == ["checkpoint/weights", "metrics.jsonl", "rows.jsonl"]
+    write_json(tmp_path / "toy" / "manifest.json", manifest)
+    assert not is_complete(tmp_path / "toy", manifest["fingerprint"])
+    check_outputs(tmp_path / "toy")
+
+
+AT_WORK = """
+import sys
+from pathlib import Path
+from redpencil.runs import open_stage
+with open_stage(Path(sys.argv[1]), "toy", seed=0, config={}, inputs={}) as stage:
+    (stage.folder / "out.txt").write_text("theirs")
+    print("open", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("end", ["finishes", "is killed"])
+def test_two_processes_cannot_work_in_one_folder(tmp_path: Path, data: Path, end: str) -> None:
+    folder = tmp_path / "toy"
+    with subprocess.Popen(
+        [sys.executable, "-c", AT_WORK, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(RedpencilError, match="another process is at work on this stage") as caught:
+            attempt(folder, data)
+        assert caught.value.file == str(folder)
+        assert (tmp_path / "toy.partial" / "out.txt").read_text() == "theirs"
+        if end == "is killed":
+            other.kill()
+        other.communicate("\n")
+    assert folder.exists() == (end == "finishes")
+    assert attempt(folder, data, text="ours")
+    assert (folder / "out.txt").read_text() == "ours"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.jsonl", "toy"]
+
+
+def test_a_link_to_a_folder_is_followed(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "here").symlink_to("there")
+    assert attempt(tmp_path / "here", data, text="first")
+    assert attempt(tmp_path / "here", data, seed=1, text="second")
+    assert (tmp_path / "here").is_symlink()
+    assert (tmp_path / "there" / "out.txt").read_text() == "second"
+
+
+def diverge(folder: Path, data: Path, seed: int) -> None:
+    with open_stage(folder, "toy", seed=seed, config={}, inputs={"data": data}) as stage:
+        assert stage is not None
+        (stage.folder / "last-good").mkdir()
+        (stage.folder / "last-good" / "good.txt").write_text(str(seed))
+        raise DivergedError("step 3: loss nan", hint="lower the learning rate")
+
+
+def test_what_was_good_before_training_diverged_outlives_the_next_attempts(tmp_path: Path, data: Path) -> None:
+    folder = tmp_path / "toy"
+    assert attempt(folder, data, text="old")
+    for seed in (1, 2):
+        with pytest.raises(DivergedError, match="step 3: loss nan") as caught:
+            diverge(folder, data, seed)
+        kept = tmp_path / f"toy.diverged-{seed}"
+        assert caught.value.hint == f"lower the learning rate; the last good weights are in {kept / 'last-good'}"
+        assert (folder / "out.txt").read_text() == "old"
+    assert attempt(folder, data, seed=3)
+    assert [(tmp_path / f"toy.diverged-{seed}" / "last-good" / "good.txt").read_text() for seed in (1, 2)] == ["1", "2"]
+
+
+def test_all_is_on_the_disk_before_the_folder_gets_its_name(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        done.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+
+    replace = Path.replace
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append(f"{path.name} -> {Path(target).name}")
+        return replace(path, target)
+
+    two_files(tmp_path / "toy", data)
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", renamed)
+    two_files(tmp_path / "toy", data, seed=1)
+    swap = done.index("toy.partial -> toy")
+    partial = tmp_path / "toy.partial"
+    names = ("", "rows.jsonl", "metrics.jsonl", "checkpoint", "checkpoint/weights", "manifest.json")
+    assert {str(partial / name) for name in names} <= set(done[:swap])
+    assert done[swap + 1 :] == [str(tmp_path)]
+
+
+def test_the_root_folder_holds_no_stage() -> None:
+    with (
+        pytest.raises(RedpencilError, match="needs a folder of its own") as caught,
+        open_stage(Path("/"), "sft", seed=0, config={}, inputs={}),
+    ):
+        pass
+    assert (caught.value.file, caught.value.hint) == ("/", "choose another --out")

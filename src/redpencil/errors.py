@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -46,6 +46,15 @@ class RedpencilError(Exception):
         return text if self.hint is None else f"{text}\n  hint: {self.hint}"
 
 
+class DivergedError(RedpencilError):
+    """Training broke down: a loss, a gradient, a weight or a probability is not a finite number.
+
+    `rows` are the indices of the rows of the batch that broke it; none if all did.
+    """
+
+    rows: Sequence[int] = ()
+
+
 _PLACE: Final = "choose another place"
 _ROOM: Final = "make room on the disk, and run the same command again: what is finished is kept"
 _DEVICE: Final = "look at the disk and the system's log, or choose another place; what is finished is kept"
@@ -83,11 +92,21 @@ def _is_torch_writer(error: BaseException) -> bool:
 
 
 @contextmanager
+def naming_key(key: str) -> Iterator[None]:
+    """Name the key of a recipe in an error about what it leads to."""
+    try:
+        yield
+    except RedpencilError as error:
+        error.field = error.field or key
+        raise
+
+
+@contextmanager
 def naming(file: Path, line: int | None = None) -> Iterator[None]:
     """Name `file` and `line` in an error about its content that does not say where it was found."""
     try:
         yield
     except RedpencilError as error:
-        if error.file is not None:
-            raise
-        raise RedpencilError(error.problem, file=file, line=line, field=error.field, hint=error.hint) from None
+        if error.file is None:
+            error.file, error.line = str(file), line
+        raise

@@ -4,6 +4,8 @@ Win rates, accuracies and their errors are in percent, differences in percent po
 None, in the files null.
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +35,12 @@ Count = int | float
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def recipe_digest(keys: Mapping[str, Any]) -> str:
+    """Digest of all keys of a recipe but `seeds` and `compute`: runs that share it differ only by chance."""
+    decides = {key: value for key, value in keys.items() if key not in ("seeds", "compute")}
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
 class Figure(_Part):
@@ -321,10 +329,14 @@ class Variant(_Part):
 
 
 class AblationResults(_Part):
-    """`ablations.json`: variants by group and name; `sft` is the win rate of the policy before the arm's training."""
+    """`ablations.json`: variants by group and name; `sft` is the win rate of the policy before the arm's training.
+
+    `recipe_sha256` is that of the file `ablations.yaml` beside it.
+    """
 
     format: int = FORMAT
     name: str
+    recipe_sha256: str = ""
     arm: str
     seeds: tuple[int, ...]
     sft: Measure

@@ -3,7 +3,8 @@
 A stage works in `<folder>.partial`, which becomes `<folder>` when all is written, so a folder that exists is
 complete. A killed stage leaves only the `.partial` folder. The next attempt continues from its last saved training
 state, or throws it away if there is none. The manifest holds a fingerprint of configuration, seed, inputs and version;
-a stage whose folder has the same fingerprint is not run again.
+a stage whose folder has the same fingerprint is not run again. It also holds digests of all files that the stage wrote:
+a stage whose files are others now is neither reused nor read.
 """
 
 import hashlib
@@ -17,16 +18,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from filelock import lock_descriptor
+
 import redpencil
-from redpencil.errors import RedpencilError
-from redpencil.files import whole_file
+from redpencil.digests import changed_files, digest_files, sha256
+from redpencil.errors import DivergedError, RedpencilError
+from redpencil.files import sync_names, sync_tree, whole_file
 from redpencil.text import escape_half_pairs, finite, parse_json
 
 Progress = Callable[[int, int, str], None]
@@ -35,6 +40,13 @@ Progress = Callable[[int, int, str], None]
 STATE_FOLDER = "state"
 """Folder of an unfinished stage that holds its saved training states; it goes when the stage is finished."""
 _FINGERPRINT = ".fingerprint"
+LAST_GOOD = "last-good"
+"""Checkpoint of a stage that diverged: the weights of before."""
+MANIFEST = "manifest.json"
+OUTPUTS = "outputs"
+"""The key of a stage's manifest with the digests of the files that it wrote."""
+NAMED = 5
+"""Files that an error about changed ones names."""
 FIRST_OF_LAYOUT = (0, 2)
 """The first version, major and minor, with the present files in a run folder."""
 VERSIONED = ("torch", "transformers", "tokenizers", "rapidfuzz", "numpy", "scipy")
@@ -107,8 +119,7 @@ def hash_input(path: Path) -> str:
         raise RedpencilError(
             "no such file or folder", file=path, hint="check the path, or run the stage that writes it"
         )
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return sha256(path)
 
 
 def read_json(path: Path) -> Any:
@@ -196,16 +207,62 @@ def read_metrics(folder: Path, *, torn: bool = False) -> list[dict[str, float]]:
 
 
 def is_complete(folder: Path, digest: str) -> bool:
-    """Whether `folder` was finished by a stage with this fingerprint."""
-    return _recorded_fingerprint(folder) == digest
+    """Whether `folder` was finished by a stage with this fingerprint.
+
+    Raises:
+        RedpencilError: if it was, and its files are not those that the stage wrote.
+    """
+    recorded = _recorded(folder)
+    complete = recorded.get("fingerprint") == digest and OUTPUTS in recorded
+    if complete:
+        check_outputs(folder)
+    return complete
 
 
-def _recorded_fingerprint(folder: Path) -> str | None:
+def check_outputs(folder: Path, *, under: str = "", whole: bool = False) -> None:
+    """Refuse the folder of a stage whose files are not those that the stage wrote; let any other folder pass.
+
+    Args:
+        folder: the stage's folder.
+        under: look only at this file, or the files of this folder; by its path in `folder`.
+        whole: read large files as a whole; see `changed_files`.
+
+    Raises:
+        RedpencilError: naming the files that are missing, were changed or were added.
+    """
+    recorded = _recorded(folder)
+    if not isinstance(recorded.get(OUTPUTS), dict):
+        return
+    found = list(changed_files(folder, recorded[OUTPUTS], under=under, whole=whole, ignored=MANIFEST))
+    if found:
+        more = f", and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        raise RedpencilError(
+            f"it is not what the stage {recorded.get('stage')!r} wrote: {', '.join(found[:NAMED])}{more}",
+            file=folder,
+            hint="put the files back, or delete the folder and run the stage again; a copy elsewhere may be changed",
+        )
+
+
+def check_written(path: Path) -> None:
+    """Refuse a file or folder in the folder of a stage that is not what the stage wrote; let any other path pass.
+
+    Raises:
+        RedpencilError: as `check_outputs`.
+    """
+    path = path.resolve()
+    for folder in (path, *path.parents[:2]):
+        if OUTPUTS in _recorded(folder):
+            check_outputs(folder, under="" if folder == path else path.relative_to(folder).as_posix())
+            return
+
+
+def recorded_fingerprint(folder: Path) -> str | None:
+    """The fingerprint in the manifest of a stage's folder; None in any other folder."""
     return _recorded(folder).get("fingerprint")
 
 
 def _recorded(folder: Path) -> Mapping[str, Any]:
-    manifest = folder / "manifest.json"
+    manifest = folder / MANIFEST
     content = read_json(manifest) if manifest.is_file() else None
     return content if isinstance(content, dict) else {}
 
@@ -225,39 +282,45 @@ def open_stage(
 
     On success the manifest is written and the folder appears under its name. On an error the partial folder is left
     for inspection. The next attempt continues it if it holds a saved training state and configuration, seed,
-    inputs and version are the same; else it starts afresh. A folder that holds something else than a stage is never
-    replaced.
+    inputs and version are the same; else it starts afresh. Where training diverged and left its last good weights, the
+    partial folder is kept aside as `<folder>.diverged-<n>`, which no attempt deletes. A folder that holds something
+    else than a stage is never replaced. While a process works in a folder, another one is refused.
 
     Of several processes that work on a stage together one `writes`. The others get a folder that is deleted in the end,
     with a copy of the saved training states, so that a stage does the same in all of them.
 
     Raises:
-        RedpencilError: if an input is missing, or `folder` cannot be made or holds something else than a stage.
+        RedpencilError: if an input is missing or was changed after a stage wrote it, or `folder` cannot be made, holds
+            something else than a stage, is in use, or is complete but was changed.
     """
     folder = folder.resolve()
+    for path in inputs.values():
+        _keep_input(path.resolve(), folder)
+        check_written(path)
     hashes = {key: hash_input(path) for key, path in inputs.items()}
     digest = fingerprint(name, seed, config, hashes)
     if is_complete(folder, digest):
         yield None
         return
-    for path in inputs.values():
-        _keep_input(path.resolve(), folder)
     if not writes:
         with tempfile.TemporaryDirectory() as scratch:
             if _continues(_partial_of(folder), digest):
                 shutil.copytree(_partial_of(folder), scratch, dirs_exist_ok=True)
             yield Stage(name, Path(scratch), seed, progress)
         return
-    partial = _open_partial(folder, name, digest)
-    stage = Stage(name, partial, seed, progress)
-    started = datetime.now(UTC)
-    yield stage
-    # The mark is emptied first, so that a folder whose states are half deleted is not taken up again.
-    (partial / _FINGERPRINT).write_text("", encoding="utf-8")
-    shutil.rmtree(partial / STATE_FOLDER, ignore_errors=True)
-    write_json(
-        partial / "manifest.json",
-        {
+    with _open_partial(folder, name, digest) as partial:
+        stage = Stage(name, partial, seed, progress)
+        started = datetime.now(UTC)
+        try:
+            yield stage
+        except DivergedError as error:
+            if not (partial / LAST_GOOD).is_dir():
+                raise
+            raise _kept_aside(error, partial, folder) from error
+        # The mark is emptied first, so that a folder whose states are half deleted is not taken up again.
+        (partial / _FINGERPRINT).write_text("", encoding="utf-8")
+        shutil.rmtree(partial / STATE_FOLDER, ignore_errors=True)
+        written = {
             "stage": name,
             "fingerprint": digest,
             "seed": seed,
@@ -267,10 +330,21 @@ def open_stage(
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(stage.seconds, 3),
             **environment(),
-        },
-    )
-    (partial / _FINGERPRINT).unlink()
-    _put_in_place(partial, folder)
+            OUTPUTS: {path: digest for path, digest in digest_files(partial).items() if path != _FINGERPRINT},
+        }
+        write_json(partial / MANIFEST, written)
+        (partial / _FINGERPRINT).unlink()
+        _put_in_place(partial, folder)
+
+
+def _kept_aside(error: DivergedError, partial: Path, folder: Path) -> DivergedError:
+    """Rename the folder of a stage that diverged to a name that no attempt deletes, and say it in the error."""
+    names = (folder.with_name(f"{folder.name}.diverged-{number}") for number in count(1))
+    kept = next(name for name in names if not name.exists())
+    partial.replace(kept)
+    sync_names(kept.parent)
+    hint = f"{error.hint}; the last good weights are in {kept / LAST_GOOD}"
+    return DivergedError(error.problem, file=error.file or folder, field=error.field, hint=hint)
 
 
 def _keep_input(path: Path, folder: Path) -> None:
@@ -286,9 +360,11 @@ def _partial_of(folder: Path) -> Path:
     return folder.with_name(folder.name + ".partial")
 
 
-def _open_partial(folder: Path, name: str, digest: str) -> Path:
+@contextmanager
+def _open_partial(folder: Path, name: str, digest: str) -> Iterator[Path]:
+    """Make the folder in which a stage works and hold it; what another attempt left there goes or is continued."""
     foreign = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if foreign and _recorded_fingerprint(folder) is None:
+    if foreign and recorded_fingerprint(folder) is None:
         raise RedpencilError(
             "the output folder exists and was not written by redpencil", file=folder, hint="choose another --out"
         )
@@ -299,25 +375,62 @@ def _open_partial(folder: Path, name: str, digest: str) -> Path:
         )
     partial = _partial_of(folder)
     mark = partial / _FINGERPRINT
-    try:
-        ours = mark.is_file() or _recorded_fingerprint(partial) is not None
-        if not ours and partial.exists() and (not partial.is_dir() or any(partial.iterdir())):
+    with ExitStack() as lock:
+        try:
+            ours = mark.is_file() or recorded_fingerprint(partial) is not None
+            if not ours and partial.exists() and (not partial.is_dir() or any(partial.iterdir())):
+                raise RedpencilError(
+                    "the stage would be written here, and redpencil did not write what is here now",
+                    file=partial,
+                    hint="rename it, or choose another --out",
+                )
+            lock.enter_context(_held(partial, folder))
+            if not _continues(partial, digest):
+                _empty(partial)
+                mark.write_text(digest, encoding="utf-8")
+        except OSError as error:
             raise RedpencilError(
-                "the stage would be written here, and redpencil did not write what is here now",
-                file=partial,
-                hint="rename it, or choose another --out",
-            )
-        if _continues(partial, digest):
-            return partial
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
-        mark.write_text(digest, encoding="utf-8")
-    except OSError as error:
-        raise RedpencilError(
-            f"cannot make the folder ({error.strerror})", file=partial, hint="choose another --out"
-        ) from None
-    return partial
+                f"cannot make the folder ({error.strerror})", file=partial, hint="choose another --out"
+            ) from None
+        yield partial
+
+
+@contextmanager
+def _held(partial: Path, folder: Path) -> Iterator[None]:
+    """Make the folder in which a stage works, and lock it; the system lets go of the lock when the process ends."""
+    while True:
+        partial.mkdir(parents=True, exist_ok=True)
+        if os.name == "nt":  # Windows opens no folders.
+            yield
+            return
+        descriptor = os.open(partial, os.O_RDONLY)
+        try:
+            if not locked(descriptor):
+                raise RedpencilError(
+                    "another process is at work on this stage", file=folder, hint="wait for it, or choose another --out"
+                )
+            # The process that had the lock before may have finished: then this is not the partial folder any more.
+            if partial.exists() and os.path.samestat(os.fstat(descriptor), partial.stat()):
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def locked(descriptor: int) -> bool:
+    """Lock an open file or folder until it is closed; False if another process has it."""
+    try:
+        return lock_descriptor(descriptor, blocking=False)
+    except OSError:
+        return True  # A network file system may have no locks; that is not a reason not to run.
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _continues(partial: Path, digest: str) -> bool:
@@ -336,9 +449,11 @@ def _put_in_place(partial: Path, folder: Path) -> None:
     # Renames come first and deletion last, so that a kill leaves the old folder, the new one or none, but never a part.
     replaced = folder.with_name(f".{folder.name}.replaced")
     shutil.rmtree(replaced, ignore_errors=True)
+    sync_tree(partial)
     if folder.exists():
         folder.replace(replaced)
     partial.replace(folder)
+    sync_names(folder.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
 

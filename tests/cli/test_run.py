@@ -343,6 +343,11 @@ def test_a_group_that_is_not_asked_for_keeps_its_results_and_their_report(
     changed = redpencil(*ablate, "--only", "anchors", "--json")
     assert list(json.loads(changed.out)["groups"]) == ["anchors"]
     assert "without results here: loss" in changed.err
+    spelled_out = (out / "ablations.yaml").read_text()
+    (out / "ablations.yaml").write_text(spelled_out.replace("max_steps: 2", "max_steps: 3"))  # and was interrupted
+    assert "older than ablations.yaml" in mistake("report", out)
+    (out / "ablations.yaml").write_text(spelled_out)
+    assert redpencil("report", out).code == 0
     (out / "ablations.json").unlink()
     said = mistake("report", out)
     assert f"redpencil ablate {out / 'ablations.yaml'} --out {out}" in said

@@ -42,6 +42,7 @@ from redpencil.models.codec import CHAT, load_codec, same_encoding
 from redpencil.models.forward import collate, sequence_rewards, token_rewards
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import end_tokens
+from redpencil.runs import open_stage, write_json
 
 Folder = Callable[..., Path]
 DECODERS = ("llama", "qwen2", "qwen3", "gpt2")
@@ -136,7 +137,11 @@ def test_a_configuration_without_weights_gives_a_fresh_model(
     (fresh / "model.safetensors").unlink()
     assert has_weights(folder(kind))
     assert not has_weights(fresh)
-    first, same, other = (load_policy(fresh, runtime, trained=True, seed=seed).module for seed in (1, 1, 2))
+    with pytest.raises(RedpencilError, match="it holds no weights") as caught:
+        load_policy(fresh, runtime, trained=True, fresh=True)
+    assert 'write {"fresh": true} into redpencil.json' in str(caught.value.hint)
+    write_json(fresh / "redpencil.json", {"fresh": True})
+    first, same, other = (load_policy(fresh, runtime, trained=True, seed=seed, fresh=True).module for seed in (1, 1, 2))
     assert type(first) is type(load_policy(folder(kind), runtime, trained=True).module)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), same.parameters(), strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
@@ -146,8 +151,9 @@ def test_a_fresh_model_is_trained_in_float32_whatever_its_configuration_says(fol
     fresh = copy(folder("llama"), tmp_path / "fresh")
     (fresh / "model.safetensors").unlink()
     edit_json(fresh / "config.json", dtype="bfloat16")
+    write_json(fresh / "redpencil.json", {"fresh": True})
     for dtype in (torch.float32, torch.bfloat16):
-        policy = load_policy(fresh, Runtime(torch.device("cpu"), dtype), trained=True)
+        policy = load_policy(fresh, Runtime(torch.device("cpu"), dtype), trained=True, fresh=True)
         assert {weight.dtype for weight in policy.module.parameters()} == {torch.float32}
 
 
@@ -319,10 +325,11 @@ def test_code_that_comes_with_a_checkpoint_is_never_run(
     (foreign / "own.py").write_text("raise SystemExit('the code was run')\n")
     if not weights:
         (foreign / "model.safetensors").unlink()
+        write_json(foreign / "redpencil.json", {"fresh": True})
     monkeypatch.setattr("builtins.input", lambda _="": "y")  # what transformers would ask
     for load in (
-        lambda: load_policy(foreign, runtime, trained=False),
-        lambda: load_head(foreign, "token", runtime, trained=True, zero_head=True),
+        lambda: load_policy(foreign, runtime, trained=False, fresh=True),
+        *([lambda: load_head(foreign, "token", runtime, trained=True, zero_head=True)] if weights else []),
         lambda: load_codec(foreign),
     ):
         with pytest.raises(RedpencilError, match=r"custom code|trust_remote_code"):
@@ -480,3 +487,57 @@ def test_a_file_that_fills_a_chat_template_wrongly_is_refused(tmp_path: Path, wr
         chat_options_of(tmp_path)
     assert raised.value.file == str(tmp_path / "redpencil.json")
     assert next(iter(wrong)) in str(raised.value.field)
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_folder_without_weights_is_no_model(folder: Folder, runtime: Runtime, tmp_path: Path, marked: bool) -> None:
+    policy, reward = copy(folder("llama"), tmp_path / "policy"), copy(folder("llama", "token"), tmp_path / "reward")
+    for lost in (policy, reward):
+        (lost / "model.safetensors").unlink()
+        (lost / "training.safetensors.txt").write_text("")
+        if marked:
+            write_json(lost / "redpencil.json", {"fresh": True})
+    for load in (
+        lambda: load_policy(policy, runtime, trained=False),
+        lambda: load_policy(policy, runtime, trained=True),
+        lambda: load_head(policy, "token", runtime, trained=True, zero_head=True),
+        lambda: load_reward_model(reward, runtime),
+    ):
+        with pytest.raises(RedpencilError, match="it holds no weights"):
+            load()
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_knows_is_refused(
+    folder: Folder, runtime: Runtime, tmp_path: Path
+) -> None:
+    larger = copy(folder("llama"), tmp_path / "larger")
+    tokenizer = load_codec(larger).tokenizer
+    known = len(tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    tokenizer.save_pretrained(larger)
+    load_policy(larger, runtime, trained=False)  # a special token that no text gives
+    tokenizer.add_tokens(["quokka"])
+    tokenizer.save_pretrained(larger)
+    for load in (
+        lambda: load_policy(larger, runtime, trained=True),
+        lambda: load_head(larger, "token", runtime, trained=True, zero_head=True),
+    ):
+        with pytest.raises(RedpencilError, match=rf"gives token {known + 1}, the model knows {known} tokens") as caught:
+            load()
+        assert (caught.value.file, caught.value.field) == (str(larger), "vocab_size")
+
+
+def test_a_checkpoint_of_a_stage_that_was_changed_is_not_loaded(
+    folder: Folder, runtime: Runtime, tmp_path: Path
+) -> None:
+    with open_stage(tmp_path / "sft", "sft", seed=0, config={}, inputs={}) as stage:
+        assert stage is not None
+        copy(folder("llama"), stage.folder / "checkpoint")
+    checkpoint = tmp_path / "sft" / "checkpoint"
+    load_policy(checkpoint, runtime, trained=False)
+    weights = bytearray((checkpoint / "model.safetensors").read_bytes())
+    weights[-4096:] = bytes(4096)
+    (checkpoint / "model.safetensors").write_bytes(weights)
+    load_policy(copy(checkpoint, tmp_path / "copy"), runtime, trained=False)
+    with pytest.raises(RedpencilError, match=r"'sft' wrote: checkpoint/model\.safetensors has changed"):
+        load_policy(checkpoint, runtime, trained=False)

@@ -12,6 +12,7 @@ from redpencil.errors import RedpencilError
 from redpencil.pipeline.inputs import check_files, check_reward_models, held_out_rows, match_reference
 from redpencil.recipe import load_recipe
 from redpencil.records import Prompt, read_jsonl
+from redpencil.runs import write_json
 
 Write = Callable[..., Path]
 TEMPLATE = "<bos> {prompt} <answer>"
@@ -147,7 +148,18 @@ def test_without_demonstrations_the_model_must_have_weights(files_recipe: Write,
     (model / "model.safetensors").unlink()
     error = mistake(recipe)
     assert (error.file, error.field) == (str(model), "files.model")
+    error = mistake(files_recipe())
+    assert 'write {"fresh": true} into redpencil.json' in str(error.hint)
+    write_json(model / "redpencil.json", {"prompt_template": TEMPLATE, "fresh": True})
+    assert mistake(files_recipe("sft")).problem == "it holds no weights"
     check(files_recipe())
+
+
+def test_a_judge_has_weights(files_recipe: Write, tmp_path: Path) -> None:
+    recipe, judge = files_recipe(), tmp_path / "data" / "judge"
+    (judge / "model.safetensors").unlink()
+    error = mistake(recipe)
+    assert (error.file, error.field, error.problem) == (str(judge), "files.judge", "it holds no weights")
 
 
 def test_without_demonstrations_the_template_is_the_one_the_model_was_trained_with(files_recipe: Write) -> None:
@@ -175,3 +187,6 @@ def test_ready_made_reward_models_are_looked_at_first(files_recipe: Write, finis
     assert "is not a reward model" in refused(finished / "sft" / "checkpoint").problem
     (ready_made / "tokenizer.json").unlink()
     assert refused(ready_made).file == str(ready_made)
+    (ready_made / "model.safetensors").unlink()
+    error = refused(ready_made)
+    assert (error.problem, error.field) == ("it holds no weights", "reward_models.made.folder")

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from redpencil.errors import RedpencilError
 from redpencil.report.run_data import SeenDiagnostic, gather_diagnostics, mean_costs, read_run
-from redpencil.results import ArmCosts, Diagnostic
+from redpencil.results import ArmCosts, Diagnostic, recipe_digest
+from redpencil.runs import hash_input, open_stage, read_json, write_json
 
 Write = Callable[[dict[str, Any]], Path]
 
@@ -156,3 +158,64 @@ def test_a_row_of_a_curve_is_of_one_policy(write_run: Callable[..., Path], resul
     path.write_text(json.dumps(rows[1]) + "\n", encoding="utf-8")
     (of_seed,) = read_run(folder).curves["token"].values()
     assert [row["step"] for row in of_seed] == [0, 1]
+
+
+@pytest.fixture
+def with_stages(run_folder: Path) -> Path:
+    """The run folder with two stages that `open_stage` wrote, and the manifest of a run on them."""
+    for name in ("samples", "judge"):
+        shutil.rmtree(run_folder / name, ignore_errors=True)
+        again(run_folder, name, seed=0)
+    return finish(run_folder)
+
+
+def again(run_folder: Path, name: str, seed: int) -> None:
+    with open_stage(run_folder / name, name, seed=seed, config={}, inputs={}) as stage:
+        assert stage is not None
+        (stage.folder / "rows.jsonl").write_text(f"{seed}\n")
+        stage.log(1, loss=0.5)
+
+
+def finish(run_folder: Path) -> Path:
+    stages = {name: read_json(run_folder / name / "manifest.json")["fingerprint"] for name in ("samples", "judge")}
+    write_json(run_folder / "manifest.json", {"stages": stages, "results": hash_input(run_folder / "results.json")})
+    return run_folder
+
+
+def test_results_older_than_a_stage_give_no_page(with_stages: Path) -> None:
+    read_run(with_stages)
+    again(with_stages, "judge", seed=1)  # a change that was interrupted: results.json is still the old one
+    with pytest.raises(RedpencilError, match="results are older than its stages: judge changed") as caught:
+        read_run(with_stages)
+    assert caught.value.file == str(with_stages)
+    assert "redpencil run" in str(caught.value.hint)
+    read_run(finish(with_stages))
+    shutil.rmtree(with_stages / "samples")
+    with pytest.raises(RedpencilError, match="older than its stages: samples"):
+        read_run(with_stages)
+
+
+@pytest.mark.parametrize("file", ["rows.jsonl", "metrics.jsonl"])
+def test_a_stage_that_was_changed_gives_no_page(with_stages: Path, file: str) -> None:
+    (with_stages / "judge" / file).write_text("")
+    with pytest.raises(RedpencilError, match=f"not what the stage 'judge' wrote: {file} has changed"):
+        read_run(with_stages)
+
+
+def test_results_that_the_run_did_not_write_give_no_page(with_stages: Path) -> None:
+    results = with_stages / "results.json"
+    results.write_text(results.read_text().replace("52.", "92."))
+    with pytest.raises(RedpencilError, match="not what the run wrote") as caught:
+        read_run(with_stages)
+    assert caught.value.file == str(results)
+
+
+def test_a_recipe_that_has_changed_since_is_said(write_run: Write, results: dict[str, Any]) -> None:
+    keys: dict[str, Any] = {"name": "quickstart", "ppo": {"kl_coef": 0.1}}
+    results["recipe_sha256"] = recipe_digest({**keys, "seeds": [1], "compute": {"threads": 2}})
+    folder = write_run(results)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**keys, "seeds": [1, 2]}))
+    before = read_run(folder).warnings
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**keys, "ppo": {"kl_coef": 0.2}}))
+    after = read_run(folder).warnings
+    assert after == (*before, "recipe.yaml has changed since: these are the results of what it said before.")

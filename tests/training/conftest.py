@@ -56,6 +56,7 @@ def write_folder(folder: Path, **changes: object) -> Path:
         **changes,
     }
     LlamaConfig(architectures=["LlamaForCausalLM"], **options).save_pretrained(folder)
+    write_json(folder / "redpencil.json", {"fresh": True})
     return folder
 
 

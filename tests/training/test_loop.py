@@ -54,6 +54,7 @@ def train(line: LanguageModel, stage: Stage, rows: Sequence[int], total_steps: i
     train_supervised(
         line,
         rows,
+        names=list(map(str, rows)),
         lengths=[1] * len(rows),
         collate=collate,
         objective=Objective({"error": 1.0}, lambda size: {"error": float(size)}, terms),

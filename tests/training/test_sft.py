@@ -87,7 +87,7 @@ def test_many_examples_are_streamed(codec: Codec) -> None:
 
 def test_the_loss_counts_response_tokens_only(base: Path, codec: Codec, runtime: Runtime) -> None:
     torch.manual_seed(0)
-    policy = load_policy(base, runtime, trained=True).module
+    policy = load_policy(base, runtime, trained=True, fresh=True).module
     rows = encode_examples(EXAMPLES, codec, 12)
     batch = collate(rows.prompts, rows.responses, codec.pad_id, runtime.device)
     objective = sft_objective(policy)
@@ -106,7 +106,7 @@ def test_a_batch_of_eight_is_eight_micro_batches(base: Path, codec: Codec, runti
 
     def step(size: int) -> tuple[list[torch.Tensor], dict[str, float]]:
         torch.manual_seed(0)
-        policy = load_policy(base, runtime, trained=True).module
+        policy = load_policy(base, runtime, trained=True, fresh=True).module
         optimizer = torch.optim.SGD(policy.parameters(), lr=1.0)
         schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
         items = [

@@ -107,7 +107,7 @@ def test_broken_numbers_raise_and_leave_the_weights(broken: float) -> None:
     update(optimization, [(inputs, flags)], masked_error(model), CPU)
     before = [p.clone() for p in model.parameters()]
     inputs[3] = broken
-    with pytest.raises(RedpencilError, match="training broke down") as raised:
+    with pytest.raises(RedpencilError, match="gradient norm") as raised:
         update(optimization, [(inputs[:2], flags[:2]), (inputs[2:], flags[2:])], masked_error(model), CPU)
     assert "learning rate" in raised.value.hint
     for parameter, kept in zip(model.parameters(), before, strict=True):
@@ -115,6 +115,17 @@ def test_broken_numbers_raise_and_leave_the_weights(broken: float) -> None:
     # and a sound batch continues from there
     update(optimization, [data()], masked_error(model), CPU)
     assert all(bool(p.isfinite().all()) for p in model.parameters())
+
+
+@pytest.mark.parametrize("rate", [math.inf, 1e308])
+def test_a_step_that_breaks_the_weights_is_an_error_and_what_was_before_comes_back(rate: float) -> None:
+    model = linear()
+    before = [p.clone() for p in model.parameters()]
+    optimization = sgd(model, rate)
+    with pytest.raises(RedpencilError, match=r"after the step a weight is (inf|nan)"):
+        update(optimization, [(1e3 * data()[0], data()[1])], masked_error(model), CPU)
+    optimization.last_good.restore(optimization.parameters)
+    assert all(torch.equal(p, kept) for p, kept in zip(model.parameters(), before, strict=True))
 
 
 def make(model: nn.Module, **changes: object) -> Optimization:

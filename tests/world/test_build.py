@@ -54,7 +54,7 @@ def test_the_reference_corpus_has_about_half_of_the_flaws(config: WorldConfig, w
 
 def test_the_model_folder_is_there(written: Path) -> None:
     names = {path.name for path in (written / "model").iterdir()}
-    assert names == {"config.json", "tokenizer.json", "tokenizer_config.json"}
+    assert names == {"config.json", "tokenizer.json", "tokenizer_config.json", "redpencil.json"}
 
 
 def test_the_same_seed_writes_the_same_bytes(config: WorldConfig, written: Path, tmp_path: Path) -> None:

@@ -147,9 +147,16 @@ def runtime_of(recipe: Recipe) -> "Runtime":
     return make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads)
 
 
-def setup_of(recipe: Recipe, folder: Path) -> Setup:
-    """Set up work with the model in a folder: options, its tokenizer, and the device."""
+def setup_of(recipe: Recipe, folder: Path, *, fresh: bool = False) -> Setup:
+    """Set up work with the model in a folder: options, its tokenizer, and the device.
+
+    Raises:
+        RedpencilError: if the folder holds no model; see `check_model_folder` for one that may start `fresh`.
+    """
+    from redpencil.models.checkpoints import check_model_folder
+
     codec = codec_of(recipe, folder)
+    check_model_folder(folder, fresh=fresh)
     warn_of(codec)
     return Setup(recipe, codec, runtime_of(recipe))
 

@@ -28,7 +28,7 @@ from rich.text import Text
 
 from redpencil.alignment.words import diff_words
 from redpencil.errors import RedpencilError
-from redpencil.files import partial_of
+from redpencil.files import followed, is_device, partial_of
 from redpencil.records import R, count_lines, read_jsonl
 from redpencil.report.markup import visible
 from redpencil.report.terminal import redline, redline_plain
@@ -108,16 +108,16 @@ def check_out_file(path: Path, *others: Path | None) -> None:
     """
     if path.is_dir() or not path.name:
         raise RedpencilError("it is a folder, not a file", file=path, hint="name a file in it")
-    if path.exists() and not path.is_file():
-        raise RedpencilError("it is not a plain file", file=path, hint="name a plain file")
-    probe = partial_of(path)  # the rows are written here until all are there
+    if is_device(path):
+        return
+    probe = partial_of(followed(path))  # the rows are written here until all are there
     for other in others:
         if other is not None and any(_same(place, other) for place in (path, probe)):
             raise RedpencilError(
                 f"it is also an input, and {other} would be overwritten", file=path, hint="choose another file"
             )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.parent.mkdir(parents=True, exist_ok=True)
         if not probe.exists():
             try:
                 probe.touch()

@@ -22,10 +22,10 @@ from redpencil.report import ablation
 from redpencil.report.headline import headline
 from redpencil.report.markdown import write_markdown
 from redpencil.report.run_data import read_run
-from redpencil.report.run_page import write_report
+from redpencil.report.run_page import write_page
 from redpencil.report.tables import Cell
 from redpencil.results import AblationResults, parse_results
-from redpencil.runs import check_layout, read_json
+from redpencil.runs import check_layout, hash_input, read_json
 
 app = typer.Typer()
 OutOption = Annotated[Path | None, option("FOLDER", "Run folder. Default: runs/ and the recipe's name.", "--out")]
@@ -36,6 +36,14 @@ JobsOption = Annotated[
     ),
 ]
 SeedsOption = Annotated[list[int] | None, option("N", "Seed in place of the recipe's. Repeatable.", "--seed")]
+VerifyOption = Annotated[
+    bool,
+    typer.Option(
+        "--verify",
+        help="Read all files of finished stages, and stop if one was changed. Without it, of files above 4 MiB the "
+        "size, the time and samples are compared.",
+    ),
+]
 MarkdownOption = Annotated[Path | None, option("FILE", "Also write the results as Markdown.")]
 
 
@@ -48,6 +56,7 @@ class RunOptions:
     set_: SetOption = None
     seed: SeedsOption = None
     device: DeviceOption = None
+    verify: VerifyOption = False
 
 
 @app.command(
@@ -87,7 +96,7 @@ def _run(path: Path, options: RunOptions) -> None:
     start = time.monotonic()
     runtime_of(recipe)  # A missing device is an error now, not in the first stage that trains.
     with _listening(sum(len(plan_run(recipe, folder, seed)) for seed in recipe.seeds)) as listener:
-        page = run_recipe(recipe, folder, jobs=options.jobs, listener=listener)
+        page = run_recipe(recipe, folder, jobs=options.jobs, listener=listener, verify=options.verify)
     say(f"finished in {time.monotonic() - start:.0f} s")
     summary = headline(read_run(folder))
     console.print(summary.lead)
@@ -143,6 +152,7 @@ def ablate(
     only: Annotated[list[str] | None, option("GROUP", "Only this group of variants. Repeatable.", "--only")] = None,
     json: JsonOption = False,
     markdown: MarkdownOption = None,
+    verify: VerifyOption = False,
 ) -> None:
     """Run variants of one recipe and compare each with the first of its group, seed by seed.
 
@@ -159,7 +169,7 @@ def ablate(
     from redpencil.pipeline.ablation import run_ablations
 
     runtime_of(ablations.base)  # A missing device is an error now, not in the first stage that trains.
-    results = run_ablations(ablations, folder, listening=_listening, jobs=jobs, only=only or ())
+    results = run_ablations(ablations, folder, listening=_listening, jobs=jobs, only=only or (), verify=verify)
     say(f"finished in {time.monotonic() - start:.0f} s")
     ablation.write_html(results, folder / "report.html")
     if markdown is not None:
@@ -207,16 +217,21 @@ def report(
         Path, typer.Argument(metavar="RUN_FOLDER", help="Folder of a finished run, or of finished ablations.")
     ],
     markdown: MarkdownOption = None,
+    verify: VerifyOption = False,
 ) -> None:
-    """Write the report.html of a finished run, or of finished ablations, again from the results."""
+    """Write the report.html of a finished run, or of finished ablations, again from the results.
+
+    A run whose results are older than its stages, or whose stages were changed, gets no page.
+    """
     of_ablations = any((run_folder / name).is_file() for name in ("ablations.json", "ablations.yaml"))
     if markdown is not None:
         check_out_file(markdown, run_folder / ("ablations.json" if of_ablations else "results.json"))
     if of_ablations:
         _report_ablations(run_folder, markdown)
         return
-    page = write_report(run_folder)
-    console.print(headline(read_run(run_folder)).lead)
+    run = read_run(run_folder, verify=verify)
+    page = write_page(run, run_folder)
+    console.print(headline(run).lead)
     console.print(f"report:   {page}")
     if markdown is not None:
         console.print(f"markdown: {write_markdown(run_folder, markdown)}")
@@ -224,11 +239,13 @@ def report(
 
 def _report_ablations(folder: Path, markdown: Path | None) -> None:
     check_layout(folder)
-    file = folder / "ablations.json"
+    file, recipe = folder / "ablations.json", folder / "ablations.yaml"
+    hint = f"finish them with `redpencil ablate {recipe} --out {folder}`"
     if not file.is_file():
-        command = f"redpencil ablate {folder / 'ablations.yaml'} --out {folder}"
-        raise RedpencilError("these ablations are not finished", file=folder, hint=f"finish them with `{command}`")
+        raise RedpencilError("these ablations are not finished", file=folder, hint=hint)
     results = parse_results(read_json(file), AblationResults, file)
+    if recipe.is_file() and results.recipe_sha256 and results.recipe_sha256 != hash_input(recipe):
+        raise RedpencilError("these results are older than ablations.yaml", file=folder, hint=hint)
     ablation.write_html(results, folder / "report.html")
     console.print(ablation.lead(results))
     console.print(f"report:   {folder / 'report.html'}")

@@ -71,7 +71,10 @@ def training_stage(
 )
 @with_options
 def sft(
-    model: Annotated[Path, option("FOLDER", "Base model; one without weights starts from scratch.")],
+    model: Annotated[
+        Path,
+        option("FOLDER", "Base model. One without weights starts from random ones if its redpencil.json says fresh."),
+    ],
     data: Annotated[Path, option("JSONL", "Rows of prompt and response.")],
     out: OutOption,
     *,
@@ -79,7 +82,7 @@ def sft(
 ) -> None:
     """Fine-tune a model on demonstrations; the loss counts response tokens only."""
     config = options.settings()
-    setup = setup_of(config, model)
+    setup = setup_of(config, model, fresh=True)
 
     from redpencil.models.checkpoints import has_weights
     from redpencil.pipeline.stages import fine_tune
@@ -182,9 +185,12 @@ def _train(
     folder = None if options.judge is None else check_judge(options.judge)
     setup = setup_of(config, policy)
 
+    from redpencil.models.checkpoints import check_model_folder
     from redpencil.pipeline.stages import TrainingInputs, train_policy
 
     models = files.get("reward_models", ())
+    for model in (*models, *([] if folder is None else [folder])):
+        check_model_folder(model)
     inputs = {
         "policy": policy,
         "pairs": files.get("pairs"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -23,10 +24,11 @@ from transformers.utils import logging as transformers_logging
 
 from redpencil.config import RewardLevel
 from redpencil.errors import RedpencilError
+from redpencil.files import sync_names, sync_tree
 from redpencil.models.chat import first_line
 from redpencil.models.codec import CHAT, Codec, load_codec, read_object, same_encoding, same_tokenizer
 from redpencil.models.runtime import Runtime, seeded
-from redpencil.runs import write_json
+from redpencil.runs import check_written, write_json
 
 SIDECAR = "redpencil.json"
 UNKNOWN = "unknown"
@@ -137,12 +139,31 @@ def _is_new(weight: str, model: PreTrainedModel) -> bool:
     return not weight.startswith(f"{model.base_model_prefix}.") or ".pooler." in weight
 
 
-def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, *, trained: bool) -> LanguageModel:
+def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Path, *, trained: bool) -> LanguageModel:
+    _check_embeddings(module, codec, folder)
     disable_dropout(module)
     module.to(runtime.device)  # type: ignore[arg-type]
     module.train(trained)
     module.requires_grad_(trained)
     return LanguageModel(module, codec, runtime)
+
+
+def _check_embeddings(module: PreTrainedModel, codec: Codec, folder: Path) -> None:
+    """Refuse a tokenizer with tokens that the model does not know, as when it is another model's.
+
+    Special tokens that were added beyond the vocabulary, as for images, do not count, unless they are the codec's.
+    """
+    tokenizer, embeddings = codec.tokenizer, module.get_input_embeddings()
+    added = [token for token, content in tokenizer.added_tokens_decoder.items() if not content.special]
+    largest = max(tokenizer.vocab_size - 1, codec.eos_id, codec.pad_id, *added)
+    known: int = embeddings.num_embeddings  # type: ignore[assignment]
+    if largest >= known:
+        raise RedpencilError(
+            f"the tokenizer gives token {largest}, the model knows {known} tokens",
+            file=folder,
+            field="vocab_size",
+            hint="put the tokenizer that the model was trained with beside it",
+        )
 
 
 def disable_dropout(model: nn.Module) -> None:
@@ -159,14 +180,20 @@ def disable_dropout(model: nn.Module) -> None:
 
 
 def has_weights(folder: Path) -> bool:
-    """Tell whether a model folder holds weights, or only a configuration to start from scratch."""
+    """Tell whether a model folder holds weights."""
     return any(next(folder.glob(pattern), None) is not None for pattern in WEIGHTS)
 
 
 def load_policy(
-    folder: str | Path, runtime: Runtime, *, trained: bool, codec: Codec | None = None, seed: int = 0
+    folder: str | Path,
+    runtime: Runtime,
+    *,
+    trained: bool,
+    codec: Codec | None = None,
+    seed: int = 0,
+    fresh: bool = False,
 ) -> LanguageModel:
-    """Load a causal language model. A folder with a configuration and no weights gives a freshly initialised one.
+    """Load a causal language model.
 
     Args:
         folder: the checkpoint.
@@ -174,11 +201,13 @@ def load_policy(
         trained: True for float32 weights that want gradients, False for frozen ones in the runtime's format.
         codec: its tokenizer and prompt template; by default those of the folder.
         seed: of fresh weights.
+        fresh: True to make random weights for a folder that has none and says that it wants them; see
+            `check_model_folder`.
 
     Raises:
         RedpencilError: if the folder is missing or does not hold a causal language model.
     """
-    folder = _existing(folder)
+    folder = check_model_folder(folder, fresh=fresh)
     kind = _architecture(folder)
     if kind.endswith((*LEVELS, "ForMaskedLM")):
         raise RedpencilError(
@@ -187,7 +216,7 @@ def load_policy(
     codec = codec or codec_of_checkpoint(folder)
     dtype = torch.float32 if trained else runtime.dtype
     if has_weights(folder):
-        return _finish(_load(AutoModelForCausalLM, folder, dtype), codec, runtime, trained=trained)
+        return _finish(_load(AutoModelForCausalLM, folder, dtype), codec, runtime, folder, trained=trained)
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         # Without `dtype` a configuration that names bfloat16 would give weights that small steps cannot move.
@@ -199,15 +228,29 @@ def load_policy(
             file=folder,
             hint="give a folder with config.json",
         ) from error
-    return _finish(model, codec, runtime, trained=trained)
+    return _finish(model, codec, runtime, folder, trained=trained)
 
 
-def _existing(folder: str | Path) -> Path:
+def check_model_folder(folder: str | Path, *, fresh: bool = False) -> Path:
+    """Refuse a folder that holds no model, or one that is not what a stage wrote.
+
+    Weights that were lost must not become random ones in silence. So a folder without weights is a model only where
+    one may start `fresh`, and only if `{"fresh": true}` is in its redpencil.json, as the world's model has it.
+
+    Raises:
+        RedpencilError: naming the folder.
+    """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise RedpencilError(
             "not a model folder: config.json is missing", file=folder, hint="give a folder that save_pretrained wrote"
         )
+    check_written(folder)
+    path = folder / SIDECAR
+    wanted = fresh and path.is_file() and read_object(path).get("fresh") is True
+    if not wanted and not has_weights(folder):
+        start = f'; to start from random weights, write {{"fresh": true}} into {SIDECAR} in it' if fresh else ""
+        raise RedpencilError("it holds no weights", file=folder, hint=f"give a complete checkpoint{start}")
     return folder
 
 
@@ -235,7 +278,7 @@ def load_head(
     Raises:
         RedpencilError: if the folder is missing or damaged, or its architecture is not supported.
     """
-    folder = _existing(folder)
+    folder = check_model_folder(folder)
     auto = AutoModelForTokenClassification if level == "token" else AutoModelForSequenceClassification
     with seeded(seed, torch.device("cpu")):
         model = _load(auto, folder, torch.float32 if trained else runtime.dtype, new_head=zero_head, num_labels=1)
@@ -251,7 +294,7 @@ def load_head(
         if head.bias is not None:
             nn.init.zeros_(head.bias)
     codec = codec or codec_of_checkpoint(folder)
-    return _finish(model, codec, runtime, trained=trained)
+    return _finish(model, codec, runtime, folder, trained=trained)
 
 
 def context_of(model: nn.Module) -> int | None:
@@ -296,7 +339,7 @@ def load_reward_model(
     Raises:
         RedpencilError: if the folder does not hold a reward model, or one of another level than asked for.
     """
-    folder = _existing(folder)
+    folder = check_model_folder(folder)
     actual = reward_level(folder, level)
     card = read_card(folder, actual)
     if codec is None and policy_codec is not None:
@@ -405,7 +448,14 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
     with _quiet():
         module.config.pad_token_id = None if hides_eos else codec.pad_id
         _name_ends(module, codec)
-        module.save_pretrained(str(new))
+        try:
+            module.save_pretrained(str(new))
+        except SafetensorError as error:  # as for a full disk
+            raise RedpencilError(
+                f"cannot write the weights ({first_line(error)})",
+                file=folder,
+                hint="make room on the disk, or choose another --out",
+            ) from error
     codec.tokenizer.save_pretrained(str(new))
     _name_tokenizer_end(new / "tokenizer_config.json", codec)
     content: dict[str, Any] = {"prompt_template": codec.template}
@@ -415,8 +465,10 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
     if card is not None:
         content["reward"] = asdict(card)
     write_json(new / SIDECAR, content)
+    sync_tree(new)
     shutil.rmtree(folder, ignore_errors=True)
     new.replace(folder)
+    sync_names(folder.parent)
 
 
 def _name_ends(module: PreTrainedModel, codec: Codec) -> None:

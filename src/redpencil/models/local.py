@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from redpencil.config import SamplingConfig
+from redpencil.digests import update_with_samples
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import WEIGHTS, LanguageModel, chat_options_of, has_weights, load_policy
 from redpencil.models.codec import Codec, load_codec
@@ -25,7 +26,6 @@ _SPEAKERS: Final = {"user": "Human: ", "assistant": "Assistant: ", "system": ""}
 _NEXT_TURN: Final = "\n\nHuman:"
 """An answer ends here: a model without a chat template would continue with the human's turn."""
 _SMALL_FILES: Final = ("*.json", "*.jinja", "*.model", "*.txt")
-_SAMPLES, _SAMPLE_BYTES = 64, 65_536
 
 
 @dataclass(slots=True)
@@ -168,13 +168,8 @@ def fingerprint(folder: Path) -> str:
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
     for path in sorted({path for pattern in WEIGHTS for path in folder.glob(pattern)}):
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
-        last = max(size - _SAMPLE_BYTES, 0)
-        with path.open("rb") as weights:
-            for start in sorted({last * number // (_SAMPLES - 1) for number in range(_SAMPLES)}):
-                weights.seek(start)
-                digest.update(weights.read(_SAMPLE_BYTES))
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        update_with_samples(digest, path)
     return digest.hexdigest()
 
 

@@ -17,7 +17,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from redpencil.config import SamplingConfig
-from redpencil.errors import RedpencilError
+from redpencil.errors import DivergedError, RedpencilError
 from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.codec import Codec
 from redpencil.models.end_tokens import GENERATION_CONFIG, end_ids
@@ -97,7 +97,7 @@ class HFSampler:
         return self.policy.codec
 
     def check(self, prompt_ids: Sequence[Sequence[int]], response_length: int) -> None:
-        _check_context(self.policy, prompt_ids, response_length)
+        check_context(self.policy, prompt_ids, response_length)
         check_vocabulary(self.policy, prompt_ids)
 
     def sample(
@@ -142,7 +142,12 @@ def _plain_generation(module: PreTrainedModel) -> Iterator[None]:
         module.generation_config = generation_config
 
 
-def _check_context(policy: LanguageModel, prompt_ids: Sequence[Sequence[int]], response_length: int) -> None:
+def check_context(policy: LanguageModel, prompt_ids: Sequence[Sequence[int]], response_length: int) -> None:
+    """Refuse prompts that leave a model no room for a response.
+
+    Raises:
+        RedpencilError: naming the longest prompt.
+    """
     context = policy.context
     longest = max(map(len, prompt_ids))
     if context is not None and longest + response_length > context:
@@ -196,7 +201,7 @@ def _generate(
     except RuntimeError as error:
         if "probability tensor" not in str(error):
             raise
-        raise RedpencilError(
+        raise DivergedError(
             "the model's probabilities are not finite numbers",
             file=policy.name,
             hint="its weights are damaged, or training broke down: take another checkpoint or a lower learning rate",

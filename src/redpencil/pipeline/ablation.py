@@ -15,7 +15,7 @@ from redpencil.evaluation.statistics import Estimate, mean_interval, paired_diff
 from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute, is_done
 from redpencil.pipeline.inputs import check_inputs
 from redpencil.pipeline.plan import plan_run
-from redpencil.pipeline.run import check_folder, finish_seed, locked_folder, write_marked, write_recipe
+from redpencil.pipeline.run import check_folder, finish_seed, locked_folder, verify_stages, write_marked, write_recipe
 from redpencil.recipe import Ablations
 from redpencil.records import Comparison, read_jsonl
 from redpencil.report.run_page import write_report
@@ -260,14 +260,21 @@ class Variant:
 
 
 def run_ablations(
-    ablations: Ablations, out: Path, *, listening: Listening, jobs: int | None = None, only: Sequence[str] = ()
+    ablations: Ablations,
+    out: Path,
+    *,
+    listening: Listening,
+    jobs: int | None = None,
+    only: Sequence[str] = (),
+    verify: bool = False,
 ) -> AblationResults:
     """Run every stage that is not complete yet; write and return `ablations.json`.
 
     Each seed of a variant has a run folder, `OUT/<group>/<variant>/seed-<n>`. Stages that it has in common with the
     base, or with a variant before it, are links to the folders where they were or will be computed, such as in
     `OUT/base/seed-<n>`. With `only`, nothing is computed but the stages that these groups need; results that
-    `ablations.json` had of other groups are kept if the stages of these are complete.
+    `ablations.json` had of other groups are kept if the stages of these are complete. With `verify` all files of
+    complete stages are read first.
 
     Raises:
         RedpencilError: if there is no such group, a file of a recipe is missing or does not fit, `out` holds something
@@ -286,12 +293,15 @@ def run_ablations(
     with locked_folder(out):
         _write_ablations(ablations, out)
         jobs = jobs or default_jobs(ablations.base.compute)
+        if verify:
+            verify_stages(stage for variant in every for stage in variant.stages)
         owners = _compute(every, selected, jobs, listening)
         kept = _groups_before(out) if only else set()
         lacking = {one.group for one in variants if one.group not in kept or not all(map(is_done, one.stages))}
         groups = [name for name in ablations.groups if name in groups or name not in lacking]
         runs = {variant.label: _finished(variant, owners) for variant in variants if variant.group in groups}
         results = compare(ablations, groups, runs)
+        results = results.model_copy(update={"recipe_sha256": hash_input(out / RECIPE)})
         write_results(out / RESULTS, results)
     return results
 

@@ -6,13 +6,13 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from redpencil.config import FILE_KEYS, FilesConfig, Recipe
-from redpencil.errors import RedpencilError, naming
+from redpencil.errors import RedpencilError, naming, naming_key
 from redpencil.evaluation.matching import match_rows
 from redpencil.models.checkpoints import (
     LEVELS,
     chat_options_of,
+    check_model_folder,
     codec_of_checkpoint,
-    has_weights,
     read_card,
     reward_level,
     template_of,
@@ -79,13 +79,8 @@ def check_reward_models(recipe: Recipe) -> None:
     for name, model in recipe.reward_models.items():
         if model.folder is None:
             continue
-        if not (model.folder / "config.json").is_file():
-            raise RedpencilError(
-                "not a model folder: config.json is missing",
-                file=model.folder,
-                field=f"reward_models.{name}.folder",
-                hint="correct the path; relative paths of a recipe start at the recipe's folder",
-            )
+        with naming_key(f"reward_models.{name}.folder"):
+            check_model_folder(model.folder)
         card = read_card(model.folder, reward_level(model.folder, recipe.reward_config(name).level))
         codec_of_checkpoint(model.folder, template_of(model.folder, card.prompt_template))
 
@@ -107,13 +102,9 @@ def held_out_rows(rows: int, test_share: float, file: Path) -> int:
 
 
 def _check_models(files: FilesConfig, prompt_template: str, chat_options: Mapping[str, Any]) -> None:
-    if files.sft is None and not has_weights(files.model):
-        raise RedpencilError(
-            "the folder holds no weights, so there is no policy to start from",
-            file=files.model,
-            field="files.model",
-            hint="give a trained model, or files.sft to train one",
-        )
+    for key, folder in (("model", files.model), ("judge", files.judge)):
+        with naming_key(f"files.{key}"):
+            check_model_folder(folder, fresh=key == "model" and files.sft is not None)
     template = template_of(files.model, prompt_template)
     if files.sft is None and template != prompt_template:
         raise RedpencilError(

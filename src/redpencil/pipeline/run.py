@@ -1,7 +1,5 @@
 """A recipe from start to results: one run folder, or one for each seed and their summary."""
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import lock_descriptor
 
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError
@@ -21,8 +18,18 @@ from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute
 from redpencil.pipeline.plan import plan_run
 from redpencil.report.run_page import write_report
-from redpencil.results import Evaluation, RunResults, StudyResults, parse_results, write_results
-from redpencil.runs import check_layout, environment, hash_input, read_json, read_metrics, write_json, written_by
+from redpencil.results import Evaluation, RunResults, StudyResults, parse_results, recipe_digest, write_results
+from redpencil.runs import (
+    check_layout,
+    check_outputs,
+    environment,
+    hash_input,
+    locked,
+    read_json,
+    read_metrics,
+    write_json,
+    written_by,
+)
 
 RECIPE = "recipe.yaml"
 WRITTEN_HERE = "# The recipe of this run with every default spelled out, written by redpencil"
@@ -30,14 +37,15 @@ WRITTEN_HERE = "# The recipe of this run with every default spelled out, written
 LOCK = ".lock"
 
 
-def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listener) -> Path:
+def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listener, verify: bool = False) -> Path:
     """Run every stage that is not complete yet, write `results.json`, `manifest.json` and `report.html`.
 
-    Returns the path of the report.
+    With `verify` all files of complete stages are read first, the large ones as a whole too. Returns the path of the
+    report.
 
     Raises:
         RedpencilError: if a file of the recipe is missing or does not fit, `out` holds something else or is in use by
-            another run, or a stage fails.
+            another run, a complete stage is not what was written, or a stage fails.
     """
     if recipe.files is not None or any(model.folder is not None for model in recipe.reward_models.values()):
         # It loads torch, which most runs need in workers alone.
@@ -46,15 +54,17 @@ def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listene
         check_inputs([recipe])
     check_folder(out / RECIPE, WRITTEN_HERE, "the output folder exists and is not a run of redpencil")
     with locked_folder(out):
-        return _run(recipe, out, jobs, listener)
+        return _run(recipe, out, jobs, listener, verify=verify)
 
 
-def _run(recipe: Recipe, out: Path, jobs: int | None, listener: Listener) -> Path:
+def _run(recipe: Recipe, out: Path, jobs: int | None, listener: Listener, *, verify: bool) -> Path:
     several = len(recipe.seeds) > 1
     roots = {seed: out / f"seed-{seed}" if several else out for seed in recipe.seeds}
     plans = {seed: plan_run(recipe, root, seed, f"seed-{seed}/" if several else "") for seed, root in roots.items()}
     write_recipe(recipe, out)
     every_stage = [spec for plan in plans.values() for spec in plan]
+    if verify:
+        verify_stages(every_stage)
     execute(every_stage, jobs=jobs or default_jobs(recipe.compute), listener=listener)
     runs = {seed: finish_seed(recipe, roots[seed], plan) for seed, plan in plans.items()}
     if several:
@@ -72,10 +82,19 @@ def _run(recipe: Recipe, out: Path, jobs: int | None, listener: Listener) -> Pat
     return write_report(out)
 
 
+def verify_stages(stages: Iterable[StageSpec]) -> None:
+    """Read all files of the stages that are complete.
+
+    Raises:
+        RedpencilError: as `check_outputs`.
+    """
+    for folder in {spec.folder.resolve() for spec in stages}:
+        check_outputs(folder, whole=True)
+
+
 def recipe_sha256(recipe: Recipe) -> str:
-    """Digest of all keys of a recipe but `seeds` and `compute`: runs that share it differ only by chance."""
-    keys = recipe.model_dump(mode="json", exclude={"seeds", "compute"})
-    return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
+    """Digest of all keys of a recipe but `seeds` and `compute`; see `recipe_digest`."""
+    return recipe_digest(recipe.model_dump(mode="json"))
 
 
 def check_folder(recipe: Path, mark: str, problem: str) -> None:
@@ -110,11 +129,7 @@ def locked_folder(out: Path) -> Iterator[None]:
             f"cannot make the folder ({error.strerror})", file=out, hint="choose another --out"
         ) from None
     with lock:
-        try:
-            held = lock_descriptor(lock.fileno(), blocking=False)
-        except OSError:
-            held = True  # A network file system may have no locks; that is not a reason not to run.
-        if not held:
+        if not locked(lock.fileno()):
             lock.seek(0)
             raise RedpencilError(
                 f"another run is using this folder (process {lock.read().strip()})",
@@ -187,7 +202,10 @@ def time_covered(spans: Iterable[tuple[datetime, datetime]]) -> timedelta:
 
 
 def _write_manifest(recipe: Recipe, root: Path, plan: list[StageSpec]) -> None:
-    """The manifest of a run: its recipe, seeds, versions, commit, hashes of outside inputs, and cost."""
+    """The manifest of a run: its recipe, seeds, versions, commit, hashes of outside inputs, and cost.
+
+    By `stages` and `results` a report sees whether its results are of the stages in the folder.
+    """
     inside = [spec.folder for spec in plan]
     outside = {
         str(path): hash_input(path)
@@ -195,9 +213,9 @@ def _write_manifest(recipe: Recipe, root: Path, plan: list[StageSpec]) -> None:
         for path in spec.inputs.values()
         if not any(path.is_relative_to(folder) for folder in inside)
     }
-    stages = [read_json(spec.folder / "manifest.json") for spec in plan]
-    starts = [datetime.fromisoformat(stage["started"]) for stage in stages]
-    ends = [start + timedelta(seconds=stage["seconds"]) for start, stage in zip(starts, stages, strict=True)]
+    stages = {spec.folder.relative_to(root).as_posix(): read_json(spec.folder / "manifest.json") for spec in plan}
+    starts = [datetime.fromisoformat(stage["started"]) for stage in stages.values()]
+    ends = [start + timedelta(seconds=stage["seconds"]) for start, stage in zip(starts, stages.values(), strict=True)]
     write_json(
         root / "manifest.json",
         {
@@ -207,7 +225,9 @@ def _write_manifest(recipe: Recipe, root: Path, plan: list[StageSpec]) -> None:
             "started": min(starts).isoformat(timespec="seconds"),
             "finished": max(ends).isoformat(timespec="seconds"),
             "wall_seconds": round(time_covered(zip(starts, ends, strict=True)).total_seconds(), 1),
-            "stage_seconds": round(sum(stage["seconds"] for stage in stages), 1),
+            "stage_seconds": round(sum(stage["seconds"] for stage in stages.values()), 1),
+            "stages": {name: stage["fingerprint"] for name, stage in stages.items()},
+            "results": hash_input(root / "results.json"),
             **environment(),
         },
     )

@@ -21,7 +21,7 @@ from redpencil.evaluation.diagnostics import Alarm, training_alarms
 from redpencil.evaluation.judges import Judge, OracleJudge, ScoreJudge, judge_outputs
 from redpencil.evaluation.matching import by_prompt, match_note
 from redpencil.evaluation.statistics import win_rate
-from redpencil.models.checkpoints import load_reward_model
+from redpencil.models.checkpoints import has_weights, load_reward_model
 from redpencil.models.codec import Codec
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import EncodedPrompts, encode_prompts, respond
@@ -267,6 +267,8 @@ def choose_answers(
 def sft(context: Context, stage: Stage) -> None:
     """Fine-tune the base model on the demonstrations."""
     paths = context.paths
+    if context.recipe.files is not None and not has_weights(paths.model):
+        stage.warn(f"{paths.model} has no weights: training starts from random ones")
     fine_tune(context.setup, stage, context.recipe.sft, model=paths.model, examples=paths.sft_examples)
 
 

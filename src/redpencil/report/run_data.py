@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from redpencil.errors import RedpencilError
 from redpencil.records import Edit, read_jsonl
 from redpencil.report.paper import in_paper_order
@@ -23,8 +25,9 @@ from redpencil.results import (
     WinRate,
     parse_results,
     read_results,
+    recipe_digest,
 )
-from redpencil.runs import check_layout, read_json, read_metrics
+from redpencil.runs import check_layout, check_outputs, hash_input, read_json, read_metrics, recorded_fingerprint
 
 Rows = list[dict[str, float]]
 SAMPLED = ("kl", "length", "reward")
@@ -128,11 +131,12 @@ class Run:
     costs: Mapping[str, ArmCosts]
 
 
-def read_run(run_folder: Path) -> Run:
-    """Read what a report needs of a run folder.
+def read_run(run_folder: Path, *, verify: bool = False) -> Run:
+    """Read what a report needs of a run folder; with `verify` large files of its stages are read as a whole.
 
     Raises:
-        RedpencilError: if results.json is missing, does not fit, or was written by another version of redpencil.
+        RedpencilError: if results.json is missing, does not fit, was written by another version of redpencil, or is not
+            of the stages in the folder; or if a stage is not what was written.
     """
     check_layout(run_folder)
     file = run_folder / "results.json"
@@ -142,8 +146,42 @@ def read_run(run_folder: Path) -> Run:
             file=run_folder,
             hint="give the folder of a finished run, or finish it with `redpencil run RECIPE`",
         )
+    check_current(run_folder, verify=verify)
     results = read_results(file)
     return _several(run_folder, results) if isinstance(results, StudyResults) else _single(run_folder, results)
+
+
+def check_current(folder: Path, *, verify: bool = False) -> None:
+    """Refuse a run folder whose results are not those of the stages in it, as after a change that was interrupted.
+
+    Raises:
+        RedpencilError: naming the stages that have been run again since, are missing or were changed.
+    """
+    manifest = folder / "manifest.json"
+    written = read_json(manifest) if manifest.is_file() else {}
+    stages = written.get("stages", {}) if isinstance(written, Mapping) else {}
+    hint = f"finish the run with `redpencil run {folder / 'recipe.yaml'} --out {folder}`"
+    old = [name for name, digest in stages.items() if recorded_fingerprint(folder / name) != digest]
+    if old:
+        raise RedpencilError(
+            f"its results are older than its stages: {', '.join(old)} changed after results.json was written",
+            file=folder,
+            hint=hint,
+        )
+    for name in stages:
+        check_outputs(folder / name, whole=verify)
+    results = folder / "results.json"
+    if stages and hash_input(results) != written.get("results"):
+        raise RedpencilError("it is not what the run wrote", file=results, hint=hint)
+
+
+def _changed_recipe(folder: Path, results: RunResults | StudyResults) -> tuple[str, ...]:
+    """Say that the recipe of a run folder has changed since its results were written, if it has."""
+    file = folder / "recipe.yaml"
+    keys = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    if not isinstance(keys, Mapping) or recipe_digest(keys) == results.recipe_sha256:
+        return ()
+    return ("recipe.yaml has changed since: these are the results of what it said before.",)
 
 
 def _single(folder: Path, results: RunResults) -> Run:
@@ -169,7 +207,7 @@ def _single(folder: Path, results: RunResults) -> Run:
         },
         flaws=results.flaws or {},
         stages={name: stage.seconds for name, stage in results.stages.items()},
-        warnings=results.warnings,
+        warnings=(*results.warnings, *_changed_recipe(folder, results)),
         diagnostics=tuple(SeenDiagnostic(row) for row in results.diagnostics),
         by_seed={},
         curves={arm: {results.seed: rows} for arm, rows in _read_curves(folder, results.methods).items()},
@@ -202,7 +240,7 @@ def _several(folder: Path, results: StudyResults) -> Run:
         localisation={model: _known(row) for model, row in summary.localisation.items()},
         flaws=_mean_of_tables([run.flaws for run in runs]),
         stages=_mean_by_name([run.stages for run in runs]),
-        warnings=tuple(_warnings(by_seed)),
+        warnings=(*_warnings(by_seed), *_changed_recipe(folder, results)),
         diagnostics=gather_diagnostics({seed: run.diagnostics for seed, run in results.runs.items()}),
         by_seed=by_seed,
         curves={

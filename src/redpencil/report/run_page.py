@@ -29,7 +29,12 @@ def write_report(run_folder: Path) -> Path:
     Raises:
         RedpencilError: if the folder has no results.json, or a file in it does not fit.
     """
-    page = render(read_run(run_folder))
+    return write_page(read_run(run_folder), run_folder)
+
+
+def write_page(run: Run, run_folder: Path) -> Path:
+    """Write the page of a run into its folder, and return its path."""
+    page = render(run)
     out = run_folder / "report.html"
     with whole_file(out) as file:
         file.write(page.encode("utf-8"))

@@ -3,12 +3,14 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from redpencil.config import BestOfNConfig, SamplingConfig
+from redpencil.errors import naming
 from redpencil.maths.ppo import best_of_n_kl_bound
 from redpencil.models.checkpoints import RewardModel
 from redpencil.models.codec import Codec
-from redpencil.models.sampling import Sample, Sampler, encode_prompts, responses_of
+from redpencil.models.sampling import Sample, Sampler, check_context, encode_prompts, responses_of
 from redpencil.records import Prompt, Response
 from redpencil.runs import Progress, no_progress
 from redpencil.training.scoring import check_finite, check_reads, encode_samples, score_ids, score_tokens
@@ -52,6 +54,9 @@ def best_of_n(
     """
     encoded = encode_prompts(prompts, sampler.codec, sampling.max_prompt_length)
     check_reads(reward, encoded.records)
+    if reward.same_encoding:
+        with naming(Path(reward.model.name)):
+            check_context(reward.model, encoded.ids, sampling.response_length)
     ids = [row for row in encoded.ids for _ in range(config.n)]
     options = sampling.model_copy(update={"temperature": config.temperature})
     samples = sampler.sample(ids, options, seed=seed, progress=progress)

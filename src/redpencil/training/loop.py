@@ -8,7 +8,7 @@ from typing import TypedDict, TypeVar
 import torch
 
 from redpencil.config import DPOConfig, FIGAConfig, OptimizerConfig, RolloutConfig
-from redpencil.errors import RedpencilError
+from redpencil.errors import DivergedError, RedpencilError
 from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import length_grouped
@@ -16,6 +16,7 @@ from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import EncodedPrompts, make_sampler
 from redpencil.records import Pair
 from redpencil.runs import Stage, derive_seed
+from redpencil.training.divergence import check_policy, watching
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
 from redpencil.training.rollout import Actors, draw_prompts, mean_reward, sample_rollouts
 from redpencil.training.scoring import SampledBatch
@@ -23,6 +24,7 @@ from redpencil.training.state import TrainState
 from redpencil.training.update import (
     Objective,
     Optimization,
+    check_loss,
     epochs_of,
     micro_batches_of,
     optimization_of,
@@ -40,6 +42,7 @@ def train_supervised(
     model: LanguageModel,
     rows: Sequence[Row],
     *,
+    names: Sequence[str],
     lengths: Sequence[int],
     collate: Callable[[Sequence[Row]], Item],
     objective: Objective[Item],
@@ -53,6 +56,7 @@ def train_supervised(
     Args:
         model: trained in place.
         rows: what the batches are drawn from; each epoch sees every row once, rows of similar length together.
+        names: the id of each row, for errors.
         lengths: tokens of each row.
         collate: makes a micro-batch of rows.
         objective: the loss of a micro-batch.
@@ -75,13 +79,31 @@ def train_supervised(
     for step, batch in zip(state.steps(total_steps), islice(batches, state.step, None), strict=False):
         parts = micro_batches_of(model.runtime.share(batch), config.micro_batch_size)
         items = [collate([rows[i] for i in part]) for part in parts]
-        metrics = update(optimization, items, objective, model.runtime)
+        with watching(stage, step, [names[i] for i in batch], model, {"model": optimization}):
+            try:
+                metrics = update(optimization, items, objective, model.runtime)
+                if step == total_steps or (best is not None and best.is_due(step, total_steps)):
+                    check_loss(items, objective, model.runtime)
+            except DivergedError as error:
+                error.rows = _without_loss([collate([rows[i]]) for i in batch], objective, model.runtime)
+                raise
         note = f"loss {metrics['loss']:.3f}"
         if best is not None:
             metrics |= best.evaluate_if_due(step, total_steps)
             note += best.note
         stage.log(step, **metrics)
         stage.progress(step, total_steps, note)
+
+
+def _without_loss(items: Sequence[Item], objective: Objective[Item], runtime: Runtime) -> list[int]:
+    """The indices of the rows, each of which is an item, that have no finite loss."""
+    found = []
+    for index, item in enumerate(items):
+        try:
+            check_loss([item], objective, runtime)
+        except DivergedError:
+            found.append(index)
+    return found
 
 
 class PairsTraining(TypedDict):
@@ -136,6 +158,7 @@ def train_on_pairs(
     train_supervised(
         model,
         pairs,
+        names=[pair.id for pair in pairs],
         lengths=[len(pair.prompt_ids) + len(pair.rejected_ids) + len(pair.chosen_ids) for pair in pairs],
         collate=lambda part: collate_pairs(part, codec.pad_id, runtime.device),
         objective=objective(model, reference),
@@ -183,7 +206,9 @@ def train_on_rollouts(
         RedpencilError: if a prompt does not fit a model, a reward is not a number, or training breaks down.
     """
     actors.check_prompts([*prompts.records, *validation.prompts.records])
-    actors.sampler.check([*prompts.ids, *validation.prompts.ids], config.response_length)
+    asked_ids = [*prompts.ids, *validation.prompts.ids]
+    actors.sampler.check(asked_ids, config.response_length)
+    actors.check_context(asked_ids, config.response_length)
     stage.notes["skipped prompts"] = prompts.skipped
     if actors.notes:
         stage.notes["models"] = list(actors.notes)
@@ -204,7 +229,11 @@ def train_on_rollouts(
         rows, kl_coef = [i for i in drawn for _ in range(answers)], state.extra["kl_coef"]
         seed = derive_seed(stage.seed, "sample", step, actors.policy.runtime.rank)
         ids, asked = [prompts.ids[i] for i in rows], [prompts.records[i] for i in rows]
-        metrics = learn(sample_rollouts(actors, ids, asked, config, seed), step, kl_coef) | {"kl_coef": kl_coef}
+        with watching(stage, step, [prompts.records[i].id for i in rows], actors.policy, optimizations):
+            sampled = sample_rollouts(actors, ids, asked, config, seed)
+            metrics = learn(sampled, step, kl_coef) | {"kl_coef": kl_coef}
+            if best.is_due(step, config.total_steps):
+                check_policy(actors.policy, sampled.batch, config.temperature)
         if next_kl_coef is not None:
             state.extra["kl_coef"] = next_kl_coef(kl_coef, metrics["kl"])
         actors.sampler.sync(actors.policy)

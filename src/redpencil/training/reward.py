@@ -1,5 +1,6 @@
 """Reward models: token-level on edits (Eq. 1-4), sequence-level Bradley-Terry on any pairs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from redpencil.config import RewardConfig
-from redpencil.errors import RedpencilError
+from redpencil.errors import DivergedError, RedpencilError
 from redpencil.maths.reward_losses import (
     TOKEN_LOSSES,
     bradley_terry_loss,
@@ -24,8 +25,8 @@ from redpencil.records import Pair
 from redpencil.runs import Stage, derive_seed
 from redpencil.training.loop import train_supervised
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
-from redpencil.training.scoring import score_sequences, score_tokens
-from redpencil.training.update import Objective, steps_in
+from redpencil.training.scoring import check_fits, score_sequences, score_tokens
+from redpencil.training.update import LOWER, Objective, steps_in
 
 
 def token_objective(model: nn.Module, config: RewardConfig) -> Objective[PairBatch]:
@@ -92,7 +93,8 @@ def train_reward(
     `reference_samples` of them, after training.
 
     Raises:
-        RedpencilError: if there are no pairs, or the model cannot read them, or there are fewer than two samples.
+        RedpencilError: if there are no pairs, or the model cannot read them, there are fewer than two samples, or
+            training breaks down.
     """
     if not pairs:
         raise RedpencilError("there are no pairs to train on", hint="check the align stage's counts of skipped rows")
@@ -106,9 +108,11 @@ def train_reward(
     seed = derive_seed(stage.seed, "weights")
     model = load_head(backbone, config.level, runtime, trained=True, zero_head=True, codec=codec, seed=seed)
     check_pairs(pairs, model.module.config.vocab_size, model.context)
+    check_samples(model, config, samples[: config.reference_samples])
     train_supervised(
         model,
         pairs,
+        names=[pair.id for pair in pairs],
         lengths=[len(pair.prompt_ids) + len(pair.rejected_ids) + len(pair.chosen_ids) for pair in pairs],
         collate=lambda part: collate_pairs(part, codec.pad_id, runtime.device),
         objective=(token_objective if config.level == "token" else sequence_objective)(model.module, config),
@@ -118,6 +122,8 @@ def train_reward(
     )
     model.module.train(False)
     scales = measure(model, config, samples[: config.reference_samples])
+    if not all(map(math.isfinite, asdict(scales).values())):
+        raise DivergedError("the trained model's rewards of the samples are not finite numbers", hint=LOWER)
     stage.notes["reference"] = asdict(scales)
     card = RewardCard(config.level, **asdict(scales), prompt_template=codec.template, trained_on=trained_on)
     export(model, stage.folder / "checkpoint", card=card)
@@ -133,20 +139,34 @@ class Scales:
     trajectory_scale: float
 
 
+def check_samples(
+    model: LanguageModel, config: RewardConfig, samples: Sequence[tuple[Sequence[int], Sequence[int]]]
+) -> None:
+    """Refuse samples that give no centre and scale, before anything is trained.
+
+    Raises:
+        RedpencilError: if there are fewer than two samples, or with a token, or the model cannot read one as a whole.
+    """
+    filled = [sample for sample in samples if config.level == "sequence" or len(sample[1])]
+    if len(filled) < 2:
+        empty = " with a token" if len(filled) < len(samples) else ""
+        raise RedpencilError(
+            f"centre and scale need at least 2 samples of the SFT policy{empty}, found {len(filled)}",
+            field="reward.reference_samples",
+            hint="answer some prompts with `redpencil respond` and pass them with --samples",
+        )
+    check_fits(model, [sample[0] for sample in samples], [sample[1] for sample in samples])
+
+
 def measure(
     model: LanguageModel, config: RewardConfig, samples: Sequence[tuple[Sequence[int], Sequence[int]]]
 ) -> Scales:
     """Measure centre and scale of the rewards on samples of the SFT policy.
 
     Raises:
-        RedpencilError: if there are fewer than two samples.
+        RedpencilError: as `check_samples`.
     """
-    if len(samples) < 2:
-        raise RedpencilError(
-            f"centre and scale need at least 2 samples of the SFT policy, found {len(samples)}",
-            field="reward.reference_samples",
-            hint="answer some prompts with `redpencil respond` and pass them with --samples",
-        )
+    check_samples(model, config, samples)
     prompts, responses = [s[0] for s in samples], [s[1] for s in samples]
     if config.level == "sequence":
         scores = score_sequences(model, prompts, responses).double()
@@ -155,14 +175,7 @@ def measure(
     rows = [row.double() for row in score_tokens(model, prompts, responses)]
     center = float(torch.cat(rows).mean())
     sums = torch.stack([(row - center).sum() for row in rows])
-    filled = [row.mean() for row in rows if len(row)]
-    if len(filled) < 2:
-        raise RedpencilError(
-            f"centre and scale need at least 2 samples of the SFT policy with a token, found {len(filled)}",
-            field="reward.reference_samples",
-            hint="let the SFT policy answer with `redpencil respond`, and look at what it says",
-        )
-    means = torch.stack(filled)
+    means = torch.stack([row.mean() for row in rows if len(row)])
     return Scales(center, _spread(sums), float(means.mean()), _spread(means))
 
 

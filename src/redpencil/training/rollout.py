@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from redpencil.config import RolloutConfig, SamplingConfig
-from redpencil.errors import RedpencilError
+from redpencil.errors import DivergedError, RedpencilError, naming
 from redpencil.maths.masked import masked_mean, masked_sum, token_logprobs
 from redpencil.maths.ppo import approx_kl, entropy_from_logits, kl_estimate, policy_loss, ppo_rewards
 from redpencil.models.checkpoints import (
@@ -25,7 +25,7 @@ from redpencil.models.checkpoints import (
 from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import Batch, response_logits, response_logprobs, token_values
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import Sample, Sampler, make_sampler
+from redpencil.models.sampling import Sample, Sampler, check_context, make_sampler
 from redpencil.runs import derive_seed, read_json
 from redpencil.training.scoring import SampledBatch, Scorer, make_scorer, micro_batches, sampled_batch
 from redpencil.training.update import Objective, Optimization, make_optimization, micro_batches_of, update
@@ -56,6 +56,17 @@ class Actors:
         """
         for scorer in self.scorers:
             scorer.check_prompts(prompts)
+
+    def check_context(self, prompt_ids: Sequence[Sequence[int]], response_length: int) -> None:
+        """Refuse prompts that a model which reads the policy's tokens cannot read with a response.
+
+        Raises:
+            RedpencilError: naming the model's folder.
+        """
+        models = [scorer.reward.model for scorer in self.scorers if scorer.reward.same_encoding]
+        for model in (*models, *([] if self.value is None else [self.value])):
+            with naming(Path(model.name)):
+                check_context(model, prompt_ids, response_length)
 
 
 def load_actors(
@@ -394,6 +405,9 @@ def update_on_rollouts(
 
     Returns:
         The mean of each metric over the updates.
+
+    Raises:
+        DivergedError: as `update`, with the indices of the rollouts.
     """
     logged: list[dict[str, float]] = []
     for epoch in range(epochs):
@@ -404,7 +418,11 @@ def update_on_rollouts(
             items = [rollouts.select(part) for part in micro_batches_of(batch, config.micro_batch_size)]
             row: dict[str, float] = {}
             for name, objective in objectives.items():
-                metrics = update(optimizations[name], items, objective, runtime, advance_schedule=False)
+                try:
+                    metrics = update(optimizations[name], items, objective, runtime, advance_schedule=False)
+                except DivergedError as error:
+                    error.rows = batch
+                    raise
                 row |= {key if key not in ("loss", "grad_norm") else f"{name}_{key}": v for key, v in metrics.items()}
             logged.append(row)
     for name in objectives:

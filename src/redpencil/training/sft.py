@@ -25,11 +25,12 @@ ENCODE_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Token ids of the examples that can be trained on, and the counts of those skipped by reason."""
+    """Token ids of the examples that can be trained on, with the examples' ids; and the counts of those skipped."""
 
     prompts: list[list[int]]
     responses: list[list[int]]
     skipped: Counter[str]
+    ids: list[str]
 
 
 def encode_examples(examples: Iterable[Example], codec: Codec, max_length: int) -> Rows:
@@ -40,7 +41,7 @@ def encode_examples(examples: Iterable[Example], codec: Codec, max_length: int) 
     Raises:
         RedpencilError: if no row is left.
     """
-    rows = Rows([], [], Counter())
+    rows = Rows([], [], Counter(), [])
     source = iter(examples)
     while part := list(islice(source, ENCODE_AT_ONCE)):
         full = [example for example in part if example.response.strip()]
@@ -51,11 +52,12 @@ def encode_examples(examples: Iterable[Example], codec: Codec, max_length: int) 
         prompts = codec.encode_prompts(full)
         finished = [says_finished(example) for example in full]
         responses = codec.encode_responses([example.response for example in full], finished=finished)
-        for prompt, response in zip(prompts, responses, strict=True):
+        for example, prompt, response in zip(full, prompts, responses, strict=True):
             reason = codec.unfit(prompt, response.ids, max_length)
             if reason is not None:
                 rows.skipped[reason] += 1
             else:
+                rows.ids.append(example.id)
                 rows.prompts.append(prompt)
                 rows.responses.append(list(response.ids))
     if not rows.prompts:
@@ -85,7 +87,7 @@ def train_sft(
     """Fine-tune the model of folder `model` and write `checkpoint/` into the stage's folder."""
     rows = encode_examples(examples, codec, config.max_length)
     stage.notes["skipped"] = dict(rows.skipped)
-    policy = load_policy(model, runtime, trained=True, codec=codec, seed=derive_seed(stage.seed, "weights"))
+    policy = load_policy(model, runtime, trained=True, codec=codec, seed=derive_seed(stage.seed, "weights"), fresh=True)
     tokens = list(zip(rows.prompts, rows.responses, strict=True))
 
     def collate_rows(part: Sequence[tuple[list[int], list[int]]]) -> Batch:
@@ -94,6 +96,7 @@ def train_sft(
     train_supervised(
         policy,
         tokens,
+        names=rows.ids,
         lengths=[len(prompt) + len(response) for prompt, response in tokens],
         collate=collate_rows,
         objective=sft_objective(policy.module),

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from redpencil.errors import RedpencilError
+from redpencil.files import sync_names, sync_tree
 from redpencil.runs import STATE_FOLDER, Stage, saved_states
 from redpencil.training.update import Optimization
 
@@ -105,13 +106,22 @@ class TrainState:
             "optimizers": {name: each.optimizer.state_dict() for name, each in self.optimizations.items()},
             "schedulers": {name: each.scheduler.state_dict() for name, each in self.optimizations.items()},
         }
-        torch.save(content, new / "state.pt")
+        try:
+            torch.save(content, new / "state.pt")
+        except RuntimeError as error:  # as for a full disk
+            raise RedpencilError(
+                f"cannot write the training state ({str(error).splitlines()[0]})",
+                file=target,
+                hint="make room on the disk, or save fewer states (compute.save_every)",
+            ) from error
         if (self.stage.folder / CHECKPOINT).is_dir():
             _link_tree(self.stage.folder / CHECKPOINT, new / CHECKPOINT)
         progress = {"step": self.step, "seconds": self.stage.seconds, "extra": self.extra}
         (new / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
+        sync_tree(new)
         new.replace(target)
+        sync_names(root)
         for old in saved_states(self.stage.folder)[:-KEPT]:
             shutil.rmtree(old)
 

@@ -6,8 +6,9 @@ give the same gradient.
 """
 
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import torch
@@ -15,10 +16,11 @@ from torch import Tensor, nn
 from transformers import get_scheduler
 
 from redpencil.config import OptimizerConfig
-from redpencil.errors import RedpencilError
+from redpencil.errors import DivergedError
 from redpencil.models.runtime import Runtime
 
 Item = TypeVar("Item")
+LOWER = "lower the learning rate or max_grad_norm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,45 @@ class Objective(Generic[Item]):
     terms: Callable[[Item], Mapping[str, Tensor]]
 
 
+class LastGood:
+    """A copy of weights in main memory, from before the last step that loss and gradient allowed.
+
+    It is renewed at a step unless that would take more than a hundredth of the time since it was renewed last, as it
+    would for a large model on a GPU.
+    """
+
+    def __init__(self) -> None:
+        self.weights: list[Tensor] = []
+        self._due = -math.inf
+
+    def take(self, parameters: Sequence[Tensor]) -> None:
+        """Copy the weights, if it is time to."""
+        start = time.monotonic()
+        if start < self._due:
+            return
+        if not self.weights:
+            self.weights = [torch.empty_like(parameter, device="cpu") for parameter in parameters]
+        for kept, parameter in zip(self.weights, parameters, strict=True):
+            kept.copy_(parameter.detach())
+        now = time.monotonic()
+        self._due = now + 100 * (now - start)
+
+    @torch.no_grad()
+    def restore(self, parameters: Sequence[Tensor]) -> None:
+        """Put the copied weights back; without a copy, the weights are those that training started from."""
+        for kept, parameter in zip(self.weights, parameters, strict=False):
+            parameter.copy_(kept)
+
+
 @dataclass(frozen=True, slots=True)
 class Optimization:
-    """An optimiser with its schedule and its clipping."""
+    """An optimiser with its schedule and its clipping, and the last good weights."""
 
     parameters: tuple[nn.Parameter, ...]
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
     max_grad_norm: float
+    last_good: LastGood = field(default_factory=LastGood)
 
 
 def make_optimization(
@@ -97,7 +130,8 @@ def update(
     Counts and logged means are those of all processes of the runtime, each of which gives its own micro-batches.
 
     Raises:
-        RedpencilError: if loss or gradient is not a finite number; the weights are left as they were.
+        DivergedError: if loss or gradient is not a finite number, and the weights are left as they were; or if a weight
+            is not after the step.
     """
     counts = [objective.counts(item) for item in micro_batches]
     totals = runtime.sum({name: sum(count[name] for count in counts) for name in counts[0]})
@@ -118,14 +152,35 @@ def update(
     metrics["loss"] = sum(weight * metrics[name] for name, weight in objective.weights.items() if weight)
     metrics["grad_norm"] = float(norm)
     if not (math.isfinite(metrics["grad_norm"]) and math.isfinite(metrics["loss"])):
-        raise RedpencilError(
-            f"training broke down: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}",
-            hint="lower the learning rate or max_grad_norm",
-        )
-    optimization.optimizer.step()
+        raise DivergedError(f"loss {metrics['loss']}, gradient norm {metrics['grad_norm']}", hint=LOWER)
+    optimization.last_good.take(optimization.parameters)
+    try:
+        optimization.optimizer.step()
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        raise DivergedError(f"the step is too large ({error})", hint=LOWER) from error
+    largest = float(nn.utils.get_total_norm(optimization.parameters, math.inf))
+    if not math.isfinite(largest):
+        raise DivergedError(f"after the step a weight is {largest}", hint=LOWER)
     if advance_schedule:
         optimization.scheduler.step()
     return metrics
+
+
+@torch.no_grad()
+def check_loss(micro_batches: Sequence[Item], objective: Objective[Item], runtime: Runtime) -> None:
+    """Refuse weights that give no finite loss, as after a last step that no other one follows.
+
+    Raises:
+        DivergedError: naming the micro-batches that have none.
+    """
+    for item in micro_batches:
+        with runtime.autocast():
+            terms = objective.terms(item)
+        losses = [float(terms[name]) for name, weight in objective.weights.items() if weight]
+        if not all(map(math.isfinite, losses)):
+            raise DivergedError(f"loss {sum(losses)}", hint=LOWER)
 
 
 def micro_batches_of(rows: Sequence[int], micro_batch_size: int | None) -> list[Sequence[int]]:

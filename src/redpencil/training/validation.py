@@ -68,13 +68,18 @@ class BestCheckpoint:
         if validation is not None:
             sampler.check(validation.prompts.ids, validation.sampling.response_length)
 
+    def is_due(self, step: int, last_step: int) -> bool:
+        """Tell whether a step's policy is evaluated, or saved as the last one."""
+        return step == last_step or (self.validation is not None and step % self.validation.eval_steps == 0)
+
     def evaluate_if_due(self, step: int, last_step: int) -> dict[str, float]:
         """Evaluate after every `eval_steps` steps and the last one; else return no metrics."""
-        if self.validation is None:
-            if step == last_step:
-                export(self.policy, self.stage.folder / "checkpoint")
+        if not self.is_due(step, last_step):
             return {}
-        return {} if step % self.validation.eval_steps and step != last_step else self.evaluate(step)
+        if self.validation is not None:
+            return self.evaluate(step)
+        export(self.policy, self.stage.folder / "checkpoint")
+        return {}
 
     def evaluate(self, step: int) -> dict[str, float]:
         """Answer and judge the validation prompts, and save the policy if it is the best so far.

@@ -8,6 +8,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from redpencil.config import WorldConfig
+from redpencil.runs import write_json
 
 PAD, UNK, BOS, EOS, ANSWER = SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>", "<answer>")
 CONTEXT = 256
@@ -27,7 +28,10 @@ def build_tokenizer(words: Sequence[str]) -> Tokenizer:
 
 
 def save_model_folder(words: Sequence[str], config: WorldConfig, folder: Path) -> None:
-    """Write the files of the tokenizer of `words` and the `config.json` of a Llama model without weights."""
+    """Write the files of the tokenizer of `words` and the `config.json` of a Llama model without weights.
+
+    A redpencil.json says that it has none on purpose.
+    """
     from transformers import LlamaConfig, PreTrainedTokenizerFast
 
     tokenizer = build_tokenizer(words)
@@ -58,3 +62,4 @@ def save_model_folder(words: Sequence[str], config: WorldConfig, folder: Path) -
         bos_token_id=tokenizer.token_to_id(BOS),
         eos_token_id=tokenizer.token_to_id(EOS),
     ).save_pretrained(folder)
+    write_json(folder / "redpencil.json", {"fresh": True})

@@ -1,0 +1,69 @@
+"""One rule for training that breaks down, whatever the method: name step and rows, and keep the last good weights.
+
+Training breaks down where a loss, the norm of a gradient, a weight or a probability is not a finite number, at the last
+step too. Weights are good if they gave a finite loss and gradient. They go into `last-good/` of the stage's folder,
+which `redpencil.runs.open_stage` then keeps aside.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from redpencil.errors import DivergedError
+from redpencil.maths.masked import masked_sum
+from redpencil.models.checkpoints import LanguageModel, export
+from redpencil.models.forward import Batch, response_logprobs
+from redpencil.runs import LAST_GOOD, Stage, write_json
+from redpencil.training.update import LOWER, Optimization
+
+NAMED = 10
+"""Rows that an error names."""
+
+
+@contextmanager
+def watching(
+    stage: Stage, step: int, names: Sequence[str], model: LanguageModel, optimizations: Mapping[str, Optimization]
+) -> Iterator[None]:
+    """Watch over a step of training: where it breaks down, keep the last good weights of `model`.
+
+    Args:
+        stage: where they go, with `diverged.json`, which names all rows.
+        step: the step.
+        names: the ids of the step's rows.
+        model: what the stage trains.
+        optimizations: those of all models that it trains.
+
+    Raises:
+        DivergedError: naming the step and the rows.
+    """
+    try:
+        yield
+    except DivergedError as error:
+        rows = [names[row] for row in error.rows] or list(names)
+        if any(each.last_good.weights for each in optimizations.values()):
+            for each in optimizations.values():
+                each.last_good.restore(each.parameters)
+            export(model, stage.folder / LAST_GOOD)
+            write_json(stage.folder / "diverged.json", {"step": step, "rows": rows, "problem": error.problem})
+        more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+        raise DivergedError(
+            f"training broke down at step {step}: {error.problem}; rows {', '.join(map(repr, rows[:NAMED]))}{more}",
+            file=error.file,
+            hint=error.hint,
+        ) from error
+
+
+@torch.no_grad()
+def check_policy(policy: LanguageModel, batch: Batch, temperature: float) -> None:
+    """Refuse a policy that gives responses no finite probabilities.
+
+    Raises:
+        DivergedError: naming the rows of the batch.
+    """
+    with policy.runtime.autocast():
+        sums = masked_sum(response_logprobs(policy.module, batch, temperature), batch.response_mask, dim=-1)
+    if not bool(sums.isfinite().all()):
+        error = DivergedError("after the step the policy's probabilities are not finite numbers", hint=LOWER)
+        error.rows = (~sums.isfinite()).nonzero()[:, 0].tolist()
+        raise error

@@ -1,0 +1,199 @@
+"""Training that breaks down names step and rows, and leaves the weights that were good before."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from redpencil.config import DPOConfig, FIGAConfig, GRPOConfig, PPOConfig, RewardConfig, SFTConfig
+from redpencil.errors import DivergedError
+from redpencil.models.checkpoints import load_policy
+from redpencil.models.codec import Codec
+from redpencil.models.forward import collate
+from redpencil.models.runtime import Runtime
+from redpencil.models.sampling import encode_prompts
+from redpencil.records import Example, Pair, Prompt
+from redpencil.runs import Stage, open_stage, read_json, read_metrics
+from redpencil.training.divergence import check_policy
+from redpencil.training.dpo import train_dpo
+from redpencil.training.figa import train_figa
+from redpencil.training.grpo import run_grpo
+from redpencil.training.ppo import run_ppo
+from redpencil.training.reward import train_reward
+from redpencil.training.rollout import load_actors, sampling_of
+from redpencil.training.sft import train_sft
+from redpencil.training.update import LastGood, Objective, check_loss
+from redpencil.training.validation import Validation
+
+Train = Callable[[Stage, dict[str, Any]], None]
+SLOW = {"lr_scheduler_type": "constant", "weight_decay": 0.0, "batch_size": 8}
+SUPERVISED = {**SLOW, "warmup_ratio": 0.0, "max_steps": 3}
+ROLLED_OUT = {
+    **SLOW,
+    "warmup_steps": 0,
+    "total_steps": 2,
+    "response_length": 6,
+    "rollout_batch_size": 8,
+    "eval_steps": 10,
+}
+
+
+@pytest.fixture
+def trainers(trained: Any, codec: Codec, runtime: Runtime, pairs: list[Pair], samples: list[Any]) -> dict[str, Train]:
+    """Each trainer on the toy, as a function of a stage and options."""
+    examples = [Example(f"row {number}", "topic1", "sun sea sky sand") for number in range(8)]
+    prompts = encode_prompts([Prompt(f"row {number}", f"topic{number}") for number in range(8)], codec, 8)
+    on_pairs: dict[str, Any] = {"policy": trained.sft, "pairs": pairs[:8], "codec": codec, "runtime": runtime}
+
+    def rolled_out(run: Any, config: Any, stage: Stage) -> None:
+        actors = load_actors(config, trained.sft, trained.token, None, runtime, codec)
+        validation = Validation(prompts, sampling_of(config), lambda _: {"win_rate": 50.0}, config.eval_steps)
+        run(config, actors=actors, prompts=prompts, validation=validation, stage=stage)
+
+    def sft(stage: Stage, options: dict[str, Any]) -> None:
+        config = SFTConfig(**{**SUPERVISED, **options})
+        train_sft(config, model=trained.sft, examples=examples, codec=codec, runtime=runtime, stage=stage)
+
+    def reward(stage: Stage, options: dict[str, Any]) -> None:
+        train_reward(
+            RewardConfig(**{**SUPERVISED, "reference_samples": 8, **options}),
+            backbone=trained.sft,
+            pairs=pairs[:8],
+            samples=samples,
+            codec=codec,
+            trained_on="edits",
+            runtime=runtime,
+            stage=stage,
+        )
+
+    return {
+        "sft": sft,
+        "reward": reward,
+        "dpo": lambda stage, options: train_dpo(
+            DPOConfig(**{**SUPERVISED, **options}), validation=None, stage=stage, **on_pairs
+        ),
+        "figa": lambda stage, options: train_figa(
+            FIGAConfig(**{**SUPERVISED, **options}), validation=None, stage=stage, **on_pairs
+        ),
+        "ppo": lambda stage, options: rolled_out(
+            run_ppo, PPOConfig(**{**ROLLED_OUT, "value_init": "policy", **options}), stage
+        ),
+        "grpo": lambda stage, options: rolled_out(
+            run_grpo, GRPOConfig(**{**ROLLED_OUT, "group_size": 2, **options}), stage
+        ),
+    }
+
+
+NAMES = ("sft", "reward", "dpo", "figa", "ppo", "grpo")
+STEPS = {"sft": "max_steps", "reward": "max_steps", "dpo": "max_steps", "figa": "max_steps"}
+
+
+def run(folder: Path, train: Train, options: dict[str, Any]) -> None:
+    with open_stage(folder, "toy", seed=0, config=options, inputs={}) as stage:
+        assert stage is not None
+        train(stage, options)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "steps"),
+    [
+        (name, rate, steps)
+        for name in NAMES
+        for rate in (1e18, 1e38, 1e300)
+        for steps in (1, 2)
+        # The first step moves only the head of a new reward model, so its loss is large and finite.
+        if (name, rate, steps) != ("reward", 1e18, 1)
+    ],
+)
+def test_a_learning_rate_that_diverges(
+    trainers: dict[str, Train], trained: Any, runtime: Runtime, tmp_path: Path, name: str, rate: float, steps: int
+) -> None:
+    folder, options = tmp_path / "out", {"learning_rate": rate, STEPS.get(name, "total_steps"): steps}
+    with pytest.raises(DivergedError, match=r"training broke down at step [12]: .*; rows '") as caught:
+        run(folder, trainers[name], options)
+    assert not folder.exists()
+    kept = tmp_path / "out.diverged-1"
+    assert f"the last good weights are in {kept / 'last-good'}" in str(caught.value.hint)
+    told = read_json(kept / "diverged.json")
+    assert told["step"] <= steps
+    assert 1 <= len(told["rows"]) <= 8
+    assert [row["step"] for row in read_metrics(kept) if row["step"] > 0] == list(range(1, told["step"]))
+    if name != "reward":  # The first step moved them: what was good are the weights that it began with.
+        good = load_policy(kept / "last-good", runtime, trained=False).module.state_dict()
+        start = load_policy(trained.sft, runtime, trained=False).module.state_dict()
+        assert all(torch.equal(good[key], start[key]) for key in start)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sound_rate_leaves_nothing_of_it(trainers: dict[str, Train], tmp_path: Path, name: str) -> None:
+    run(tmp_path / "out", trainers[name], {"learning_rate": 1e-4})
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "checkpoint",
+        "manifest.json",
+        "metrics.jsonl",
+    ]
+
+
+class Weights(nn.Module):
+    """As many weights as the test asks for."""
+
+    def __init__(self, *values: float) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(values))
+
+
+def objective(module: Weights) -> Objective[Sequence[float]]:
+    """The sum of w * x over the rows, which are numbers."""
+
+    def terms(item: Sequence[float]) -> dict[str, Tensor]:
+        return {"sum": (module.w * torch.tensor(item)).sum()}
+
+    return Objective({"sum": 1.0}, lambda item: {"sum": float(len(item))}, terms)
+
+
+def test_a_loss_is_checked_for_each_micro_batch() -> None:
+    module, runtime = Weights(1e30), Runtime(torch.device("cpu"), torch.float32)
+    check_loss([[1.0], [2.0, 3.0]], objective(module), runtime)
+    with pytest.raises(DivergedError, match="loss inf"):
+        check_loss([[1.0], [1e30]], objective(module), runtime)
+
+
+def test_the_last_good_weights_are_copied_and_come_back() -> None:
+    module, good = Weights(1.0, 2.0), LastGood()
+    good.restore([module.w])
+    assert module.w.tolist() == [1.0, 2.0]
+    good.take([module.w])
+    with torch.no_grad():
+        module.w.fill_(math.nan)
+    good.restore([module.w])
+    assert module.w.tolist() == [1.0, 2.0]
+
+
+def test_a_copy_that_takes_long_is_not_made_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("redpencil.training.update.time.monotonic", lambda: now.__setitem__(0, now[0] + 1) or now[0])
+    module, good, copies = Weights(0.0), LastGood(), 0
+    for step in range(1000):
+        with torch.no_grad():
+            module.w.fill_(float(step))
+        good.take([module.w])
+        copies += float(good.weights[0]) == step
+    # A copy takes one tick of this clock, and a step one more: a copy after every hundred ticks or so.
+    assert 8 <= copies <= 11
+
+
+def test_the_rows_without_a_probability_are_named(trained: Any, codec: Codec, runtime: Runtime) -> None:
+    policy = load_policy(trained.sft, runtime, trained=False, codec=codec)
+    prompts, responses = codec.encode_prompts(["topic1", "topic2"]), [[4, 3], [5, 3]]
+    batch = collate(prompts, responses, codec.pad_id, runtime.device)
+    check_policy(policy, batch, 1.0)
+    with torch.no_grad():
+        policy.module.get_input_embeddings().weight[prompts[1][-1]] = math.nan
+    with pytest.raises(DivergedError, match="probabilities are not finite") as caught:
+        check_policy(policy, batch, 1.0)
+    assert list(caught.value.rows) == [1]
