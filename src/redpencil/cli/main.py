@@ -87,7 +87,11 @@ COMMANDS: Final = {
         method.name.replace("_", "-"): Entry("train", TRAINING, (method.config.__doc__ or "").split("\n\n")[0])
         for method in METHODS.values()
     },
-    "judge": Entry("judge", EVALUATION, "Compare a policy's responses with a reference's, matched by id."),
+    "judge": Entry(
+        "judge",
+        EVALUATION,
+        "Compare a policy's responses with a reference's, matched by id, or by prompt where the ids differ.",
+    ),
     "score": Entry(
         "score", EVALUATION, "Show the reward of each token: blue for reward, orange and underlined for blame."
     ),
@@ -98,7 +102,7 @@ COMMANDS: Final = {
     "doctor": Entry(
         "info",
         HELP,
-        "Check versions, device, threads, memory, disk and recipes. Exit code 1 if something needed is missing.",
+        "Check versions, device, threads, memory, disk, recipes and models. Exit code 1 if something needed is missing.",
     ),
 }
 
