@@ -102,7 +102,8 @@ COMMANDS: Final = {
     "doctor": Entry(
         "info",
         HELP,
-        "Check versions, device, threads, memory, disk, recipes and models. Exit code 1 if something needed is missing.",
+        "Check versions, device, threads, memory, disk, recipes and models. Exit code 1 if something needed is "
+        "missing.",
     ),
 }
 
