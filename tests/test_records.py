@@ -46,7 +46,7 @@ texts = st.text(
     st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from('\n\r\t\u2028\u0085\ufeff😀👩‍👩‍👧"\\{')),
     max_size=30,
 )
-plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), texts)
+plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), texts)
 values = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3))
 
 

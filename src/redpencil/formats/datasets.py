@@ -8,12 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-import yaml
-
 from redpencil.errors import RedpencilError
 from redpencil.formats import text_files
 from redpencil.formats.streams import open_text
 from redpencil.formats.text_files import Place, Quoting, Rows, Source, SourceRow
+from redpencil.sections import load_yaml
 from redpencil.signatures import PARQUET
 
 HUB: Final = "hf://"
@@ -226,7 +225,7 @@ def _refuse_addresses(folder: Path) -> None:
 
 
 def _yaml(path: Path) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return load_yaml(path.read_text(encoding="utf-8"))
 
 
 def _saved(path: Path, split: str | None) -> Source:
