@@ -3,30 +3,21 @@
 #     docker build -t redpencil .
 #     docker run --rm -p 127.0.0.1:8008:8008 -v redpencil:/data redpencil
 
-FROM python:3.12-slim AS build
+FROM python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea AS build
 WORKDIR /build
-COPY pyproject.toml README.md LICENSE constraints.txt ./
+COPY requirements-image.lock ./
+RUN python -m venv /opt/redpencil
+# All that redpencil and its extra `web` need but what only models need, which is gigabytes; `make locks` writes the list.
+RUN /opt/redpencil/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements-image.lock
+COPY pyproject.toml README.md LICENSE ./
 COPY src src
 COPY recipes recipes
-RUN python -m venv /opt/redpencil
-# All requirements of redpencil and its extra `web` but those that only models need: they are gigabytes.
-RUN python - <<'LIST' > requirements.txt
-import re
-import tomllib
+RUN /opt/redpencil/bin/pip install --no-cache-dir --no-deps --no-build-isolation . && \
+    /opt/redpencil/bin/pip uninstall --yes hatchling trove-classifiers pip
 
-HEAVY = {"torch", "transformers", "safetensors"}
-with open("pyproject.toml", "rb") as file:
-    project = tomllib.load(file)["project"]
-for line in project["dependencies"] + project["optional-dependencies"]["web"]:
-    if re.match(r"[\w-]+", line)[0] not in HEAVY:
-        print(line)
-LIST
-RUN /opt/redpencil/bin/pip install --no-cache-dir -c constraints.txt -r requirements.txt && \
-    /opt/redpencil/bin/pip install --no-cache-dir --no-deps .
-
-FROM python:3.12-slim
+FROM python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea
 COPY --from=build /opt/redpencil /opt/redpencil
-RUN useradd --system --uid 10001 redpencil && install -d -o redpencil /data
+RUN useradd --system --uid 10001 redpencil && install -d -m 700 -o redpencil /data
 USER redpencil
 WORKDIR /data
 VOLUME /data

@@ -5,11 +5,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 QA_FEEDBACK ?= ../shared/data/qa_feedback/feedback.json
 COUNT ?= 100000
-PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
+PIP := $(BIN)/python -m pip install --quiet
+# HASHES=1 installs only files whose hashes stand in requirements.lock, as continuous integration does. Without it pip takes
+# the same versions from wherever it is set up to look, such as a torch for the CPU alone.
+install = $(if $(HASHES),$(PIP) --require-hashes -r requirements.lock && $(PIP) --no-deps --no-build-isolation -e .,\
+	$(PIP) -c constraints.txt torch==2.13.0 -e '.$(1)')
 REQUIREMENTS := pyproject.toml constraints.txt src/redpencil/__init__.py
+UV := .tools/bin/uv
+PIP_AUDIT := .tools/bin/pip-audit --disable-pip --require-hashes --progress-spinner off -r requirements.lock
+LOCK := $(UV) pip compile pyproject.toml --quiet --universal --no-header --no-annotate --generate-hashes -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart study literal summaries variants methods spans bench-align bench-editing bench-annotate screenshots test faults check clean
+.PHONY: help quickstart study literal summaries variants methods spans bench-align bench-editing bench-annotate screenshots test faults check sbom audit locks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
@@ -75,21 +82,44 @@ check: $(VENV)/.installed-dev ## formatting, lint, strict types, floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 
+sbom: .tools/bin/pip-audit ## list everything that is installed in continuous integration, as CycloneDX, in build/sbom.json
+	@mkdir -p build
+	$(PIP_AUDIT) --format cyclonedx-json --output build/sbom.json || test -s build/sbom.json
+
+audit: .tools/bin/pip-audit ## look for known holes in what continuous integration and the image install (needs a network)
+	$(PIP_AUDIT)
+	$(PIP_AUDIT:requirements.lock=requirements-image.lock)
+
+locks: $(UV) ## write requirements*.lock anew from pyproject.toml and constraints.txt (needs a network)
+	$(LOCK) --extra dev --python-version 3.11 -o requirements.lock
+	printf '%s ; python_version < "3"\n' torch transformers safetensors > .tools/without.txt
+	$(LOCK) --extra web --group build --python-version 3.12 --overrides .tools/without.txt -o requirements-image.lock
+	echo 'pip-audit>=2.10,<3' | $(LOCK:pyproject.toml=-) --python-version 3.11 -o requirements-audit.lock
+
+.tools/bin/python:
+	$(PYTHON) -m venv .tools
+
+$(UV): | .tools/bin/python
+	.tools/bin/python -m pip install --quiet uv
+
+.tools/bin/pip-audit: | .tools/bin/python
+	.tools/bin/python -m pip install --quiet --require-hashes -r requirements-audit.lock
+
 clean: ## delete .venv, caches and built files; runs/ stays
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(VENV) .tools build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(REQUIREMENTS) | $(BIN)/python
-	$(PIP_INSTALL) -e .
+	$(call install,)
 	@touch $@
 
 $(VENV)/.installed-test: $(REQUIREMENTS) | $(BIN)/python
-	$(PIP_INSTALL) -e '.[test]'
+	$(call install,[test])
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev: $(REQUIREMENTS) | $(BIN)/python
-	$(PIP_INSTALL) -e '.[dev]'
+	$(call install,[dev])
 	@touch $@ $(VENV)/.installed-test $(VENV)/.installed

@@ -22,7 +22,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -139,8 +139,8 @@ def run(folder: Path, options: argparse.Namespace) -> Outcome:
     moments = sorted(rng.uniform(0.05, 0.9) * options.responses for _ in range(options.kills))
     seconds, repaid, under_way = 0.0, 0, 0
     watched: list[tuple[int, set[str]]] = []
-    keys = keys_by_hash(folder)
     with stub_server(log, options) as address:
+        keys = keys_by_hash(folder, address)
         for moment in [*moments, None]:
             process, began = start(folder, address, options), time.monotonic()
             while process.poll() is None and (moment is None or stats(address).get("paid", 0) < moment):
@@ -178,10 +178,11 @@ def hash_of_turns(turns: list[Message]) -> str:
     return hash_of(CLIENT.body(turns))
 
 
-def keys_by_hash(folder: Path) -> dict[str, str]:
-    """The cache's key of each request, by the hash under which the server knows it."""
+def keys_by_hash(folder: Path, address: str) -> dict[str, str]:
+    """The cache's key of each request to this server, by the hash under which the server knows it."""
+    identity = replace(CLIENT, base_url=f"{address}/v1").identity
     return {
-        hash_of_turns(turns): request_key(CLIENT.identity, turns)
+        hash_of_turns(turns): request_key(identity, turns)
         for response in read_jsonl(folder / "responses.jsonl", Response)
         for turns in requests_about(response)
     }

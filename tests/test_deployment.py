@@ -6,12 +6,16 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from redpencil.cli import annotate
 from redpencil.cli.annotate import PORT
@@ -39,11 +43,24 @@ def instruction(name: str) -> list[str]:
     return list(json.loads(re.findall(rf"^{name} (\[.*\])$", DOCKERFILE, re.MULTILINE)[-1]))
 
 
-def requirements() -> list[str]:
-    """What the image installs, by the script in the Dockerfile."""
-    (script,) = re.findall(r"<<'LIST' > requirements.txt\n(.*?)^LIST$", DOCKERFILE, re.MULTILINE | re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()
+def pins(name: str) -> dict[str, tuple[str, list[str]]]:
+    """The versions and hashes in a file of requirements, by their names in lower case."""
+    text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ")
+    found = {}
+    for line in text.splitlines():
+        match = re.match(r"([\w.-]+)==([^ ;]+)", line)
+        if match:
+            found[normal(match[1])] = (match[2], re.findall(r"--hash=sha256:([0-9a-f]{64})(?= |$)", line))
+        else:
+            assert not line.strip() or line.startswith("#"), line
+    return found
+
+
+def bounds() -> dict[str, Requirement]:
+    """The requirements in pyproject.toml, those of its extras too."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    return {normal(Requirement(line).name): Requirement(line) for line in lines}
 
 
 @cache
@@ -74,11 +91,10 @@ def is_installed(name: str) -> bool:
 
 
 def test_the_image_has_all_that_the_service_imports(tmp_path: Path) -> None:
-    installed = {"redpencil"}
-    for line in requirements():
-        found = re.match(r"([\w.-]+)(?:\[([\w,-]+)\])?", line)
-        assert found is not None
-        installed |= needed(normal(found[1]), found[2] or "")
+    installed = {"redpencil", *pins("requirements-image.lock")}
+    wanted = needed("redpencil", "web") - {"torch", "transformers", "safetensors"}
+    heavy = {name for top in ("torch", "transformers", "safetensors") for name in needed(top)}
+    assert wanted - heavy <= installed
     assert not installed & {"torch", "transformers"}
     modules = {
         module
@@ -107,7 +123,7 @@ def test_what_is_copied_into_the_image_is_there_and_not_ignored() -> None:
         for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE)
         for source in line.split()[:-1]
     ]
-    assert {"src", "recipes", "pyproject.toml"} <= set(copied)
+    assert {"src", "recipes", "pyproject.toml", "requirements-image.lock"} <= set(copied)
     for source in copied:
         assert (ROOT / source).exists(), source
         *_, last = (rule for rule in rules if fnmatch.fnmatch(source, rule.removeprefix("!")))
@@ -164,3 +180,73 @@ def test_the_commands_told_in_the_compose_file_parse() -> None:
     assert told
     for words in told:
         assert parsed([*instruction("ENTRYPOINT"), *shlex.split(words)])["no_serve"]
+
+
+LOCKS = ("requirements.lock", "requirements-image.lock", "requirements-audit.lock")
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_file_that_is_installed_is_known_by_its_hash_and_has_the_tested_version(lock: str) -> None:
+    tested, locked = pins("constraints.txt"), pins(lock)
+    assert len(locked) > 20
+    for name, (version, hashes) in locked.items():
+        assert hashes, name
+        assert len(set(hashes)) == len(hashes), name
+        assert name not in tested or tested[name][0] == version, name
+    for name, requirement in bounds().items():
+        if name in locked:
+            assert Version(locked[name][0]) in requirement.specifier, name
+    if lock == "requirements.lock":
+        assert tested.keys() <= locked.keys()
+        assert bounds().keys() - {"redpencil"} <= locked.keys()
+
+
+def test_versions_with_known_holes_are_excluded() -> None:
+    told = re.findall(r"^\| ([\w-]+) \| ([\d.]+) \|", (ROOT / "SECURITY.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name for name, _ in told} >= {"transformers", "torch", "starlette", "python-multipart"}
+    # The first versions without the holes that were found in their advisories.
+    for name, safe in {
+        "transformers": "5.3",
+        "torch": "2.10",
+        "starlette": "1.3.1",
+        "python-multipart": "0.0.26",
+    }.items():
+        assert Version(dict(told)[name]) >= Version(safe)
+    for name, safe in told:
+        (lowest,) = [each.version for each in bounds()[name].specifier if each.operator == ">="]
+        assert Version(lowest) >= Version(safe), name
+
+
+def test_what_others_publish_is_named_by_digest_and_may_do_the_least() -> None:
+    images = [*re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE), DATABASE["image"]]
+    assert len(images) == 3
+    assert all(re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", image) for image in images)
+    for path in sorted((ROOT / ".github" / "workflows").glob("*.yml")):
+        text = path.read_text(encoding="utf-8")
+        workflow = yaml.safe_load(text)
+        assert workflow["permissions"] == {"contents": "read"}
+        for job in workflow["jobs"].values():
+            assert "permissions" not in job
+            assert job["timeout-minutes"] <= 60
+            for step in job["steps"]:
+                assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", step.get("uses", "a/b@" + "0" * 40))
+                if step.get("uses", "").startswith("actions/checkout"):
+                    assert step["with"]["persist-credentials"] is False
+        assert len(re.findall(r"uses: \S+ # v\d+\.\d+\.\d+$", text, re.MULTILINE)) == text.count("uses: ")
+        assert "pull_request_target" not in text
+
+
+def test_the_makefile_installs_by_hash_where_it_is_asked_to() -> None:
+    for words, by_hash in (([], False), (["HASHES=1"], True)):
+        done = subprocess.run(
+            ["make", "--dry-run", "--always-make", "check", *words],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ("--require-hashes -r requirements.lock" in done.stdout) == by_hash
+        assert ("-c constraints.txt torch==" in done.stdout) == (not by_hash)
+    steps = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]["gates"]["steps"]
+    assert [step["run"] for step in steps if "run" in step] == ["make HASHES=1 check", "make HASHES=1 test"]
+    assert "--require-hashes" in DOCKERFILE

@@ -2,15 +2,31 @@
 
 import errno
 import os
+import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from redpencil.errors import RedpencilError
-from redpencil.files import partial_of, sync_tree, whole_file
+from redpencil.files import PRIVATE, make_private, others_may, partial_of, sync_tree, whole_file
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """A umask that takes no rights away, as some shared machines have it."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def rights(folder: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in sorted(folder.iterdir())}
 
 
 def test_the_file_gets_its_name_at_the_end(tmp_path: Path) -> None:
@@ -67,7 +83,6 @@ def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-import tempfile
 from pathlib import Path
 from redpencil.files import whole_file
 with whole_file(Path(sys.argv[1])) as out:
@@ -204,3 +219,31 @@ def test_content_and_name_reach_the_disk_before_and_after_the_renaming(
     (tmp_path / "sub" / "file").write_text("")
     sync_tree(tmp_path)
     assert sorted(synced) == sorted(str(place) for place in (path, tmp_path / "sub", tmp_path / "sub/file", tmp_path))
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_a_private_file_is_private_from_its_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "chmod", lambda *_: pytest.fail("it was open to others before"))
+    assert not make_private(tmp_path / "edits.db")
+    with closing(sqlite3.connect(tmp_path / "edits.db")) as connection, whole_file(tmp_path / "out", rights=PRIVATE):
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE secret (key)")
+        assert rights(tmp_path) == dict.fromkeys(
+            [".out.redpencil-partial", "edits.db", "edits.db-shm", "edits.db-wal"], 0o600
+        )
+    assert rights(tmp_path)["out"] == 0o600
+
+
+@pytest.mark.parametrize("open_one", ["edits.db", "edits.db-wal", "edits.db-shm", "edits.db-journal"])
+@pytest.mark.parametrize("mode", [0o644, 0o660, 0o604, 0o620])
+def test_rights_of_others_are_taken_from_a_file_and_what_sqlite_keeps_beside_it(
+    tmp_path: Path, open_one: str, mode: int
+) -> None:
+    make_private(tmp_path / "edits.db")
+    (tmp_path / open_one).touch()
+    (tmp_path / open_one).chmod(mode)
+    (tmp_path / "link").symlink_to(tmp_path / "edits.db")
+    assert others_may(tmp_path / open_one)
+    assert make_private(tmp_path / "link")
+    assert not make_private(tmp_path / "edits.db")
+    assert set(rights(tmp_path).values()) == {0o600}

@@ -163,9 +163,43 @@ def test_a_yaml_bomb_is_not_spelled_out(recipe: Path) -> None:
     lines = ["&a [x,x,x,x,x,x,x,x,x]"]
     lines += [f"&{new} [{','.join([f'*{old}'] * 9)}]" for old, new in zip("abcdefghi", "bcdefghij", strict=True)]
     recipe.write_text(f"world: {{}}\nname: [{', '.join(lines)}]\n")
-    with pytest.raises(RedpencilError, match="valid string") as error:
+    with pytest.raises(RedpencilError, match="more than 100,000 values, with those of anchors") as error:
         load_recipe(recipe)
     assert len(str(error.value)) < 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "override", "field"),
+    [
+        ("files: {model: ~nouser/llama}", None, "files.model"),
+        ("world: {}\nreward_models: {mine: {pairs: edits, folder: ~nouser/x}}", None, "reward_models.mine.folder"),
+        ("world: {}", "files.judge=~nouser/judge", "files.judge"),
+    ],
+)
+def test_a_home_folder_of_nobody_is_named(recipe: Path, text: str, override: str | None, field: str) -> None:
+    recipe.write_text(text)
+    with pytest.raises(RedpencilError, match="no user has the home folder of '~nouser") as caught:
+        load_recipe(recipe, [] if override is None else [override])
+    assert caught.value.field == field
+    assert caught.value.file == (str(recipe) if override is None else None)
+
+
+@pytest.mark.parametrize("method", ["sft", "ppo", "grpo", "dpo", "figa", "reward"])
+@pytest.mark.parametrize("number", ["1e38", "1.0e+300", "1" + "0" * 40])
+def test_a_number_that_overflows_in_training_is_refused_before_it(recipe: Path, method: str, number: str) -> None:
+    recipe.write_text("world: {}")
+    with pytest.raises(RedpencilError, match="more than anything computes with") as caught:
+        load_recipe(recipe, [f"{method}.learning_rate={number}"])
+    assert caught.value.field == f"{method}.learning_rate"
+
+
+def test_a_half_of_a_character_in_a_name_is_refused_and_two_halves_are_one(recipe: Path) -> None:
+    recipe.write_text('world: {}\nname: "\\ud83d\\ude00"')
+    assert load_recipe(recipe).name == "\U0001f600"
+    for text in ('name: "\\ud83d"', 'arms: {"\\ude00": {}}', 'name: ["\\ude00\\ud83d"]'):
+        recipe.write_text(f"world: {{}}\n{text}")
+        with pytest.raises(RedpencilError, match="half of a surrogate pair"):
+            load_recipe(recipe)
 
 
 @pytest.mark.parametrize(("seeds", "problem"), [((1, 1), "the same seed twice"), ((2**70,), "more than 64 bits")])

@@ -46,7 +46,7 @@ texts = st.text(
     st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from('\n\r\t\u2028\u0085\ufeff😀👩‍👩‍👧"\\{')),
     max_size=30,
 )
-plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), texts)
+plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), texts)
 values = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3))
 
 
@@ -364,6 +364,8 @@ def test_skipped_edits_are_counted_and_the_others_come_in_order() -> None:
         (" False", False),
         (0, False),
         ("TRUE", True),
+        ("0.0", False),
+        ("1.0", True),
         (1, True),
     ],
 )

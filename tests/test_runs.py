@@ -360,7 +360,7 @@ def test_metrics_are_json_lines(tmp_path: Path, data: Path) -> None:
 @pytest.mark.parametrize("place", ["out/data.jsonl", "out.partial/data.jsonl"])
 def test_a_stage_never_replaces_what_it_reads(tmp_path: Path, place: str) -> None:
     data, out = tmp_path / place, tmp_path / "out"
-    with open_stage(out, "sft", seed=0, config={}, inputs={}):
+    with open_stage(out, "sft", seed=0, config={}, inputs={"data": tmp_path / "rows"}):
         pass
     data.parent.mkdir(exist_ok=True)
     data.write_text("rows")
@@ -377,7 +377,7 @@ def test_a_stage_of_another_kind_is_not_replaced(tmp_path: Path) -> None:
         pass
     with (
         pytest.raises(RedpencilError, match="holds the stage 'evaluate', not 'sft'"),
-        open_stage(tmp_path / "out", "sft", seed=0, config={}, inputs={}),
+        open_stage(tmp_path / "out", "sft", seed=0, config={}, inputs={"data": tmp_path / "rows"}),
     ):
         pass
 
@@ -600,3 +600,13 @@ def test_all_is_on_the_disk_before_the_folder_gets_its_name(
     names = ("", "rows.jsonl", "metrics.jsonl", "checkpoint", "checkpoint/weights", "manifest.json")
     assert {str(partial / name) for name in names} <= set(done[:swap])
     assert done[swap + 1 :] == [str(tmp_path)]
+
+
+def test_the_root_folder_holds_no_stage(tmp_path: Path) -> None:
+    (tmp_path / "rows").write_text("")
+    with (
+        pytest.raises(RedpencilError, match="needs a folder of its own") as caught,
+        open_stage(Path("/"), "sft", seed=0, config={}, inputs={"data": tmp_path / "rows"}),
+    ):
+        pass
+    assert (caught.value.file, caught.value.hint) == ("/", "choose another --out")

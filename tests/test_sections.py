@@ -1,12 +1,17 @@
 """Sections by themselves: what is refused, and in which words."""
 
-from typing import Literal
+import time
+from itertools import pairwise
+from typing import Any, Literal
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
 from redpencil.errors import RedpencilError
-from redpencil.sections import Section, parse_section
+from redpencil.sections import MOST_NODES, Section, load_yaml, parse_section
 
 
 class Toy(Section):
@@ -55,3 +60,56 @@ def test_a_number_that_is_none_is_refused() -> None:
 
     with pytest.raises(RedpencilError, match="finite number"):
         parse_section({"rate": float("nan")}, Real)
+
+
+def test_a_number_too_great_for_32_bits_is_refused() -> None:
+    assert parse_section({"name": "x", "width": 10**30}, Toy).width == 10**30
+    error = mistake(width=10**31)
+    assert (error.field, error.hint) == ("width", "numbers are at most 1e+30")
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+BOMBS = {
+    # Each line doubles what the one before it holds: 417 bytes that took 18 seconds.
+    "merges": "\n".join(["a: &a {x: 1}", *(f"{n}: &{n} {{<<: [*{o}, *{o}]}}" for o, n in pairwise(LETTERS))]),
+    "merges of other keys": "\n".join(
+        ["a: &a {x: 1}", *(f"{n}: &{n} {{{n}: 1, <<: [*{o}, *{o}]}}" for o, n in pairwise(LETTERS))]
+    ),
+    "lists": "\n".join(["a: &a [x, x]", *(f"{n}: &{n} [*{o}, *{o}]" for o, n in pairwise(LETTERS))]),
+    "mappings": "\n".join(["a: &a {x: 1}", *(f"{n}: &{n} {{x: *{o}, y: *{o}}}" for o, n in pairwise(LETTERS))]),
+    "keys": "\n".join(["a: &a [x]", *(f"? &{n} [*{o}, *{o}]\n: 1" for o, n in pairwise(LETTERS))]),
+    "flat": "[" + "1," * MOST_NODES + "]",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_few_lines_do_not_grow_to_gigabytes(bomb: str) -> None:
+    began = time.process_time()
+    with pytest.raises(yaml.YAMLError, match="more than 100,000 values"):
+        load_yaml(BOMBS[bomb])
+    assert time.process_time() - began < (30 if bomb == "flat" else 1)
+
+
+@pytest.mark.parametrize("text", ["&a [*a]", "a: &a {b: *a}", "&a {<<: *a}", "&a [[1, [*a]]]", "? &a [*a]\n: 1"])
+def test_an_anchor_inside_of_itself_is_refused(text: str) -> None:
+    with pytest.raises(yaml.YAMLError, match="inside of itself"):
+        load_yaml(text)
+
+
+@pytest.mark.parametrize("text", ["a: 1\na: 2", "x:\n  a: 1\n  'a': 2", "- {a: 1, b: 2, a: 3}", "<<: {}\n<<: {}"])
+def test_a_key_that_occurs_twice_is_refused_however_deep(text: str) -> None:
+    with pytest.raises(yaml.YAMLError, match="twice"):
+        load_yaml(text)
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+
+
+@given(plain)
+def test_any_other_yaml_is_read_as_it_is(content: Any) -> None:
+    assert load_yaml(yaml.safe_dump(content)) == content
+    assert load_yaml(yaml.safe_dump([content, content])) == [content, content]  # by an anchor
+    assert load_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}") == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}}

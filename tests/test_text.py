@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
-from redpencil.text import check_text, escape_half_pairs, has_half_pair, json_line, unstorable, valid_text
+from redpencil.text import (
+    check_text,
+    escape_half_pairs,
+    finite,
+    has_half_pair,
+    json_line,
+    parse_json,
+    unstorable,
+    valid_text,
+)
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
@@ -79,3 +88,37 @@ def test_an_id_with_half_a_pair_can_be_printed() -> None:
         json_line({"id": "\ud83d"})
     assert "\\ud83d" in str(caught.value)
     str(caught.value).encode()
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=("Cs",))),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab"), inner, max_size=3),
+)
+
+
+def no_constant(name: str) -> None:
+    raise AssertionError(f"{name} is not JSON")
+
+
+@given(st.dictionaries(st.text("abc"), values))
+def test_a_line_is_json_whatever_numbers_it_holds(row: dict[str, Any]) -> None:
+    assert json.loads(json_line(row), parse_constant=no_constant) == finite(row)
+
+
+def test_numbers_that_json_has_not_are_null_however_deep() -> None:
+    row = {"meta": {"score": float("nan"), "all": [1.5, float("inf"), (float("-inf"), 2)]}}
+    assert json_line(row) == b'{"meta": {"score": null, "all": [1.5, null, [null, 2]]}}\n'
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": 1, "a": 1}', '[{"b": {"a": 1, "c": 2, "a": 3}}]', b'{"\\u0061": 1, "a": 2}', '{"": 1, "": 2}']
+)
+def test_a_key_that_an_object_has_twice_is_refused(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match="is in an object twice"):
+        parse_json(text)
+
+
+@given(values)
+def test_other_json_is_read_as_it_is(content: Any) -> None:
+    text = json.dumps(content)
+    assert json.dumps(parse_json(text)) == text

@@ -1,8 +1,12 @@
 """The one error that a user's mistake raises: what is wrong, where, and a hint."""
 
-from collections.abc import Iterator, Sequence
+import errno
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 
 class RedpencilError(Exception):
@@ -49,6 +53,42 @@ class DivergedError(RedpencilError):
     """
 
     rows: Sequence[int] = ()
+
+
+_PLACE: Final = "choose another place"
+_ROOM: Final = "make room on the disk, and run the same command again: what is finished is kept"
+_DEVICE: Final = "look at the disk and the system's log, or choose another place; what is finished is kept"
+_HINTS: Final[Mapping[int, str]] = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG), _PLACE),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM),
+    **dict.fromkeys((errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN), _DEVICE),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit of open files, such as with `ulimit -n 4096`"),
+    errno.ENOMEM: "give it more memory, or smaller batches",
+    errno.ELOOP: "choose a path without links that lead in a circle",
+}
+"""Hints for errors of the system that are no mistake of ours."""
+
+
+def from_system(error: BaseException) -> RedpencilError | None:
+    """Say what a user can do about an error of the system, such as a full disk; None for any other error.
+
+    The writers of checkpoints are in other languages, which name the system's error only in their text:
+    safetensors its number, torch nothing but that its file could not be written.
+    """
+    number, file = getattr(error, "errno", None), getattr(error, "filename", None)
+    if not isinstance(error, OSError):
+        named = re.search(r"\(os error (\d+)\)", str(error))
+        number = int(named[1]) if named else None
+        if "PytorchStreamWriter failed" in str(error) or _is_torch_writer(error):
+            return RedpencilError("a file of the training state could not be written", hint=_ROOM)
+    if not isinstance(number, int) or number not in _HINTS:
+        return None
+    return RedpencilError(os.strerror(number), file=file, hint=_HINTS[number])
+
+
+def _is_torch_writer(error: BaseException) -> bool:
+    """Whether an error is that of torch's file writer when it is closed after it has failed."""
+    return isinstance(error, RuntimeError) and "inline_container.cc" in str(error) and "unexpected pos" in str(error)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""Files that appear complete or not at all, and stay so when the power fails."""
+"""Files that appear complete or not at all and outlive a power failure, and files that only their owner may read."""
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -13,13 +13,48 @@ from redpencil.errors import RedpencilError
 _LINKS: Final = 40
 """The most links in a row that Linux follows."""
 
+PRIVATE: Final = 0o600
+"""The rights of files with secrets or with what people wrote: their owner reads and writes them, and nobody else."""
+
+
+def make_private(path: Path) -> bool:
+    """Create an empty file that is `PRIVATE` from its first byte, or take the rights of others from a file that exists.
+
+    The same goes for what SQLite keeps beside a database of this name; SQLite gives new files the rights of the
+    database. Returns whether others had rights. A file of another owner stays as it is.
+
+    Raises:
+        OSError: if the file cannot be made.
+    """
+    path = Path(os.path.realpath(path))
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE))
+    found = False
+    for file in of_database(path):
+        with suppress(FileNotFoundError, PermissionError):
+            if others_may(file):
+                file.chmod(PRIVATE)
+                found = True
+    return found
+
+
+def of_database(path: Path) -> tuple[Path, ...]:
+    """The files of an SQLite database, not all of which exist at all times."""
+    return tuple(path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal"))
+
+
+def others_may(path: Path) -> bool:
+    """Return whether anybody but its owner may read or write a file; on Windows, which has no such rights, False."""
+    return os.name != "nt" and bool(path.stat().st_mode & 0o077)
+
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, rights: int = 0o666) -> Iterator[BinaryIO]:
     """Open a file that gets its name only when the block ends well; an error leaves the file before it as it was.
 
     Until then it is a hidden file beside it (`partial_of`). Two processes cannot write the same file at once. A link
-    stays, and the file that it leads to is written. A device, or a pipe, is written to as it is.
+    stays, and the file that it leads to is written. A device, or a pipe, is written to as it is. `rights` are those of
+    a new file before the umask, such as `PRIVATE`.
 
     Raises:
         RedpencilError: if the place cannot be written to, or another process is writing it.
@@ -34,9 +69,14 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     partial = partial_of(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        out = _open_alone(partial, path)
+        out = open_alone(partial, rights)
     except OSError as error:
         raise RedpencilError(f"cannot write it ({error.strerror})", file=path, hint="choose another path") from None
+    if out is None:
+        raise RedpencilError(
+            "another process is writing this file", file=path, hint="wait for it, or choose another path"
+        )
+    out.truncate()
     try:
         yield out
         out.flush()
@@ -121,22 +161,19 @@ def _device(path: Path) -> Iterator[BinaryIO]:
         _close(out)
 
 
-def _open_alone(partial: Path, path: Path) -> BinaryIO:
-    """Open the partial file and lock it, so that no other process gets it until it has its name.
+def open_alone(path: Path, rights: int) -> BinaryIO | None:
+    """Open a file, made if there is none, and lock it until it is closed; None if another process has it.
 
     Raises:
         OSError: if it is a link or cannot be opened.
     """
     while True:
-        out = os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666), "r+b")
+        out = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), rights), "r+b")
         if not lock_descriptor(out.fileno(), blocking=False):
             out.close()
-            raise RedpencilError(
-                "another process is writing this file", file=path, hint="wait for it, or choose another path"
-            )
-        # The process that had the lock before may have renamed the file: then this one is not the partial file.
-        if partial.exists() and os.path.samestat(os.fstat(out.fileno()), partial.stat()):
-            out.truncate()
+            return None
+        # The process that had the lock before may have renamed or deleted the file: then this one has lost its name.
+        if path.exists() and os.path.samestat(os.fstat(out.fileno()), path.stat()):
             return out
         out.close()
 

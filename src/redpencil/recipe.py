@@ -13,8 +13,8 @@ import yaml
 from pydantic import Field, model_validator
 
 from redpencil.config import FILE_KEYS, MOVED, Recipe, check_entry_name
-from redpencil.errors import RedpencilError
-from redpencil.sections import Section, parse_section
+from redpencil.errors import RedpencilError, naming
+from redpencil.sections import Section, load_yaml, parse_section
 
 
 def shipped_recipe(name: str) -> Path:
@@ -38,7 +38,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     data = _read(path, "recipes/quickstart.yaml")
     if "groups" in data:
         raise RedpencilError("this is an ablation recipe", file=path, hint="run it with `redpencil ablate`")
-    _resolve_files(data, path.parent)
+    with naming(path):
+        _resolve_files(data, path.parent)
     for override in overrides:
         _override(data, override)
     _resolve_files(data, Path())
@@ -112,14 +113,16 @@ def load_ablations(path: str | Path, seeds: Sequence[int] | None = None) -> Abla
     if isinstance(config.base, Path):
         file = path.parent / config.base
         data = _read(file, "recipes/quickstart.yaml")
-        _resolve_files(data, file.parent)
+        with naming(file):
+            _resolve_files(data, file.parent)
     else:
         data = deepcopy(config.base)
     _put(data, config.overrides)
     if seeds or config.seeds:
         data["seeds"] = tuple(seeds or config.seeds or ())
     data["name"] = config.name
-    _resolve_files(data, path.parent)
+    with naming(path):
+        _resolve_files(data, path.parent)
     base = parse_section(data, Recipe, file=path)
     groups: dict[str, dict[str, Recipe]] = {}
     for group, variants in config.groups.items():
@@ -158,7 +161,7 @@ def _put(data: dict[str, Any], keys: Mapping[str, Any]) -> None:
 
 def _read(path: Path, example: str) -> dict[str, Any]:
     try:
-        data = _load_yaml(path.read_text(encoding="utf-8"))
+        data = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RedpencilError(
             f"cannot read the recipe ({error.strerror})", file=path, hint=f"give a YAML file, such as {example}"
@@ -168,22 +171,6 @@ def _read(path: Path, example: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise RedpencilError("a recipe is a mapping of keys to values", file=path, hint=f"see {example}")
     return data
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that occurs twice, of which YAML would drop the first without a word."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        keys: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in keys:
-                    raise yaml.composer.ComposerError(
-                        "while reading a mapping", node.start_mark, f"found the key {key.value!r} twice", key.start_mark
-                    )
-                keys.add(key.value)
-        return node
 
 
 def with_flags(recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
@@ -201,10 +188,6 @@ def with_flags(recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
     return recipe.model_copy(update=changes)
 
 
-def _load_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)
-
-
 def default_recipe(overrides: Sequence[str] = ()) -> Recipe:
     """Make a recipe of all defaults, on the small world, and apply `a.b=c` overrides in order.
 
@@ -220,13 +203,22 @@ def default_recipe(overrides: Sequence[str] = ()) -> Recipe:
 def _resolve_files(data: Mapping[str, Any], folder: Path) -> None:
     """Make the relative paths under `files`, and of ready-made reward models, absolute, in place."""
     entries = data.get("reward_models")
-    entries = entries.values() if isinstance(entries, dict) else ()
-    for section, keys in [(data.get("files"), FILE_KEYS), *((entry, ("folder",)) for entry in entries)]:
+    models = entries.items() if isinstance(entries, dict) else ()
+    sections = [(f"reward_models.{name}", entry, ("folder",)) for name, entry in models]
+    for name, section, keys in [("files", data.get("files"), FILE_KEYS), *sections]:
         if not isinstance(section, dict):
             continue
         for key in keys:
             if isinstance(section.get(key), str):
-                section[key] = str(folder.absolute() / Path(section[key]).expanduser())
+                section[key] = _absolute(section[key], folder, f"{name}.{key}")
+
+
+def _absolute(path: str, folder: Path, key: str) -> str:
+    try:
+        return str(folder.absolute() / Path(path).expanduser())
+    except RuntimeError:
+        problem = f"no user has the home folder of {path!r}"
+        raise RedpencilError(problem, field=key, hint="write the whole path") from None
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -234,7 +226,7 @@ def _override(data: dict[str, Any], override: str) -> None:
     if not equals or not all(key.strip().split(".")):
         raise RedpencilError(f"--set takes key=value, not {override!r}", hint="for example --set ppo.kl_coef=0.1")
     try:
-        content = _load_yaml(value)
+        content = load_yaml(value)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise RedpencilError(f"--set {key}: the value {value!r} is not valid YAML", hint="quote the value") from None
     _set_key(data, key, content)

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from redpencil.errors import RedpencilError, naming
 from redpencil.files import whole_file
 from redpencil.signatures import HEAD, refuse_all_but_utf8
-from redpencil.text import check_text, json_line
+from redpencil.text import check_text, json_line, parse_json
 
 Meta = Mapping[str, Any]
 
@@ -237,7 +237,7 @@ class JsonlFile(Generic[R]):
 
 def _parse_line(raw: bytes, path: Path, line: int) -> object:
     try:
-        row: object = json.loads(raw.decode("utf-8"))
+        row: object = parse_json(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise RedpencilError(
             f"not valid UTF-8 at byte {error.start} of the line",
@@ -254,7 +254,7 @@ def _parse_line(raw: bytes, path: Path, line: int) -> object:
         ) from None
     except (ValueError, RecursionError) as error:
         raise RedpencilError(
-            f"JSON that cannot be read ({error})", file=path, line=line, hint="shorten the number or the nesting"
+            f"JSON that cannot be read ({error})", file=path, line=line, hint="correct the line"
         ) from None
     if isinstance(row, dict) and _MAYBE_SURROGATE.search(raw):
         with naming(path, line):
@@ -270,13 +270,13 @@ def to_row(record: Record) -> dict[str, Any]:
     return row
 
 
-def write_jsonl(path: str | Path, records: Iterable[Record]) -> int:
-    """Write records, one a line; the file appears only when all are written. Returns their number.
+def write_jsonl(path: str | Path, records: Iterable[Record], *, rights: int = 0o666) -> int:
+    """Write records, one a line; the file, with `rights`, appears only when all are written. Returns their number.
 
     Raises:
         RedpencilError: if the folder cannot be written to, or a text holds half of a surrogate pair.
     """
-    with whole_file(Path(path)) as out:
+    with whole_file(Path(path), rights=rights) as out:
         return write_records(out, records, Path(path))
 
 
@@ -295,7 +295,15 @@ def write_records(out: BinaryIO, records: Iterable[Record], path: Path) -> int:
     return count
 
 
-_TRUTH: Final[Mapping[str, bool]] = {"true": True, "false": False, "1": True, "0": False}
+TRUTH: Final[Mapping[str, bool]] = {
+    "true": True,
+    "false": False,
+    "1": True,
+    "0": False,
+    "1.0": True,
+    "0.0": False,
+}
+"""True and false as tables write them, in small letters."""
 
 
 def says_finished(record: Record, name: str = "finished") -> bool:
@@ -305,9 +313,7 @@ def says_finished(record: Record, name: str = "finished") -> bool:
         RedpencilError: naming the record and the field, if `meta` has something else there than true or false.
     """
     value = record.meta.get(name)
-    if value is None or isinstance(value, bool):
-        return value is not False
-    known = _TRUTH.get(str(value).strip().lower())
+    known = True if value is None else TRUTH.get(str(value).strip().lower())
     if known is None:
         raise RedpencilError(
             f"{value!r} in the row {record.id!r} does not say whether a text is complete",

@@ -9,7 +9,6 @@ a stage whose files are others now is neither reused nor read.
 
 import hashlib
 import json
-import math
 import os
 import platform
 import re
@@ -33,7 +32,7 @@ import redpencil
 from redpencil.digests import changed_files, digest_files, sha256
 from redpencil.errors import DivergedError, RedpencilError
 from redpencil.files import sync_names, sync_tree, whole_file
-from redpencil.text import escape_half_pairs
+from redpencil.text import escape_half_pairs, finite, parse_json
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, note) while a stage works."""
@@ -130,7 +129,7 @@ def read_json(path: Path) -> Any:
         RedpencilError: if it is missing or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RedpencilError(f"cannot read it ({error.strerror})", file=path, hint="check the path") from None
     except (ValueError, RecursionError) as error:
@@ -176,15 +175,6 @@ def write_json(path: Path, content: Any) -> None:
     # Half of a surrogate pair is written as its escape rather than the whole file lost.
     with whole_file(path) as out:
         out.write(escape_half_pairs(text).encode("utf-8"))
-
-
-def finite(content: Any) -> Any:
-    """JSON-ready content with null in place of every number that is not finite."""
-    if isinstance(content, Mapping):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_metrics(folder: Path, *, torn: bool = False) -> list[dict[str, float]]:
@@ -365,6 +355,8 @@ def _keep_input(path: Path, folder: Path) -> None:
 
 
 def _partial_of(folder: Path) -> Path:
+    if not folder.name:
+        raise RedpencilError("a stage needs a folder of its own", file=folder, hint="choose another --out")
     return folder.with_name(folder.name + ".partial")
 
 

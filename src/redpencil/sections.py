@@ -2,21 +2,27 @@
 
 import difflib
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from redpencil.errors import RedpencilError
+from redpencil.text import HALF_PAIR, has_half_pair
 
 T = TypeVar("T", bound=BaseModel)
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 200
 _SHORT.maxlevel = 3
 """Shortens a user's value for an error message: with anchors, a few lines of YAML can expand to gigabytes."""
+
+
+IMMENSE: Final = 1e30
+"""Greater numbers overflow in computations with 32 bits, in the middle of a training."""
 
 
 class Section(BaseModel):
@@ -35,6 +41,15 @@ class Section(BaseModel):
                 hint = f"did you mean {near!r}? known keys: {', '.join(known)}"
                 raise mistake(cls.__name__, "unknown key", (str(key),), value, hint)
         return data
+
+    @model_validator(mode="after")
+    def _refuse_immense_numbers(self) -> Self:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, int | float) and abs(value) > IMMENSE:
+                hint = f"numbers are at most {IMMENSE:g}"
+                raise mistake(type(self).__name__, "more than anything computes with", (name,), value, hint)
+        return self
 
 
 def mistake(title: str, problem: str, place: tuple[str, ...], value: Any, hint: str) -> ValidationError:
@@ -68,6 +83,68 @@ def parse_section(data: Mapping[str, Any], kind: type[T], *, file: str | Path | 
         raise RedpencilError(problem, file=file, field=field or None, hint=hint) from None
 
 
+MOST_NODES: Final = 100_000
+"""Values of a YAML file, with those of an anchor counted at each place that names it."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what YAML would drop without a word, and a few lines that would grow to gigabytes."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
+        alias: yaml.Event | None = None
+        if self.check_event(yaml.AliasEvent):
+            alias = self.peek_event()  # type: ignore[no-untyped-call]
+        node = cast(yaml.Node, super().compose_node(parent, index))
+        if alias is not None and id(node) not in self.sizes:  # it is not complete yet
+            self._refuse(alias, "found an anchor inside of itself")
+        if alias is None:
+            self.sizes[id(node)] = size = 1 + sum(self.sizes[id(child)] for child in _children(node))
+            if size > MOST_NODES:
+                self._refuse(node, f"found more than {MOST_NODES:,} values, with those of anchors")
+        return node
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        node = super().compose_scalar_node(anchor)
+        if has_half_pair(node.value):
+            # Two escapes of halves that make a character are one in JSON, and here.
+            node.value = node.value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+            if has_half_pair(node.value):
+                self._refuse(node, f"found {HALF_PAIR}")
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in keys:
+                    self._refuse(key, f"found the key {key.value!r} twice")
+                keys.add(key.value)
+        return node
+
+    def _refuse(self, at: Any, problem: str) -> NoReturn:
+        raise yaml.composer.ComposerError(None, None, problem, at.start_mark)
+
+
+def _children(node: yaml.Node) -> Iterable[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return chain.from_iterable(node.value)
+    return node.value if isinstance(node, yaml.SequenceNode) else ()
+
+
+def load_yaml(text: str) -> Any:
+    """Read YAML of plain values, `MOST_NODES` at most.
+
+    Raises:
+        yaml.YAMLError, ValueError, RecursionError: if it is not that.
+    """
+    return yaml.load(text, Loader=_Loader)
+
+
 def read_text(path: Path, what: str) -> str:
     """Read a user's text file, with or without a byte order mark; `what` it is, for errors, such as "the prices".
 
@@ -90,7 +167,7 @@ def parse_yaml(text: str, kind: type[T], *, what: str, file: Path, hint: str) ->
         RedpencilError: naming the key, with `hint`, or with the nearest known key if it is unknown.
     """
     try:
-        data: Any = yaml.safe_load(text)
+        data = load_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = " ".join(str(error).split())
         raise RedpencilError(f"not valid YAML: {problem}", file=file, hint="correct the YAML") from None

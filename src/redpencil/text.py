@@ -4,8 +4,9 @@ Python strings may hold either, mostly from an escape such as "\\ud83d" in JSON 
 """
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redpencil.errors import RedpencilError
@@ -40,16 +41,46 @@ def valid_text(text: str) -> str:
 
 
 def json_line(row: Mapping[str, Any]) -> bytes:
-    """A row as one line of JSONL in UTF-8, its characters as they are.
+    """A row as one line of JSONL in UTF-8, its characters as they are; a number that is not finite becomes null.
 
     Raises:
         RedpencilError: as `check_text`.
     """
     try:
-        return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8")
+        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(finite(row), ensure_ascii=False)
+    try:
+        return (text + "\n").encode("utf-8")
     except UnicodeEncodeError:
         check_text(row)
         raise
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Read JSON, and refuse an object that has a key twice: one of the two values would be lost without a word.
+
+    Raises:
+        ValueError: if it is not JSON, or a key occurs twice.
+    """
+    return json.loads(text, object_pairs_hook=_without_repeats)
+
+
+def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise ValueError(f"the key {twice!a} is in an object twice")
+    return row
+
+
+def finite(content: Any) -> Any:
+    """JSON-ready content with null in place of every number that is not finite."""
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def check_text(row: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from redpencil.alignment import spacing
 from redpencil.alignment.spacing import restore_spacing
 
 
@@ -124,3 +125,10 @@ def test_ten_thousand_equal_pairs_take_less_than_a_second() -> None:
     for _ in range(10_000):
         restore_spacing(text, text.rstrip())
     assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize("edited", ["One three, four", "One,two three", "Zero one two three"])
+def test_single_spaces_alone_need_no_alignment(edited: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    aligned = restore_spacing("One two  three", edited)
+    monkeypatch.setattr(spacing, "changed_runs", None)
+    assert restore_spacing("One two three", edited) == edited == aligned.replace("  ", " ")

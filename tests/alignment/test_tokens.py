@@ -497,6 +497,34 @@ def test_only_white_space_is_no_change_beside_what_is_one() -> None:
         assert [edited[slice(*second.offsets[i])] for i, x in enumerate(found.chosen_changed) if x] == new
 
 
+def mark_tokens(text: str) -> Tokens:
+    """Tokens as Llama 3 and Qwen cut them: a mark with the line ends behind it is one token."""
+    spans = [match.span() for match in re.finditer(r"[^\r\n\w]?\w+| ?[^\s\w]+[\r\n]*|\s+", text)]
+    ids = [1 + sum(ord(char) * 31**i for i, char in enumerate(text[a:b])) for a, b in spans]
+    return Tokens((*ids, EOS), (*spans, (len(text), len(text))), True)
+
+
+@pytest.mark.parametrize(
+    ("original", "edited", "rejected", "chosen", "unchanged"),
+    [
+        # Stop .~~ Brown  dogs EOS: the full stop and its empty line are the same token, whatever follows it
+        ("Stop.\n\nBrown dogs", "Stop.\n\nFoxy dogs", "..x..", "..x..", ((0, 0), (1, 1), (3, 3), (4, 4))),
+        ("Stop.\n\nBrown Dogs", "Stop.\n\nDogs", "..x..", "....", ((0, 0), (1, 1), (4, 3))),
+        ("Stop.\n\nDogs", "Stop.\n\nBrown Dogs", "....", "..x..", ((0, 0), (1, 1), (3, 4))),
+        # other white space makes another token of the full stop: in neither set
+        ("Stop.\n\nBrown dogs", "Stop.\nFoxy dogs", "..x..", "..x..", ((0, 0), (3, 3), (4, 4))),
+        ("Stop. dogs", "Stop.\n\nBrown dogs", "....", "..x..", ((0, 0), (2, 3), (3, 4))),
+        # but a mark in place of the white space is a change of what can be seen
+        ("Stop.\nBrown dogs", "Stop.-Brown dogs", ".x...", ".x...", ((0, 0), (2, 2), (3, 3), (4, 4))),
+    ],
+)
+def test_a_mark_keeps_its_token_where_the_words_behind_its_line_ends_change(
+    original: str, edited: str, rejected: str, chosen: str, unchanged: tuple[tuple[int, int], ...]
+) -> None:
+    found = token_masks(original, edited, mark_tokens(original), mark_tokens(edited))
+    assert found == TokenMasks(flags(rejected), flags(chosen), unchanged)
+
+
 def test_an_anchor_is_a_token_with_visible_characters() -> None:
     # the edit puts "B." before the white space that stands before "C"
     original, edited = "A.\n\n\tC", "A. B.\n\n\tC"

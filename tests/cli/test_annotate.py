@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -75,6 +76,7 @@ def test_responses_go_in_and_edits_come_out(redpencil: Redpencil) -> None:
     tasks_done_by("edits.db", "ana", SUGGESTED, None)
     outcome = redpencil("annotate", "edits.db", "--export", "edits.jsonl", "--status")
     assert outcome.err == "2 edits in edits.jsonl\n"
+    assert {stat.S_IMODE(path.stat().st_mode) for path in Path().glob("edits.*")} == {0o600}
     assert outcome.out.splitlines()[0] == "Edits: 2 of 3 items done, 0 begun, 1 waiting; each is for 1 person"
     assert "  ana: 2 done, 0 skipped" in outcome.out
     first, second = read_jsonl("edits.jsonl", Edit)

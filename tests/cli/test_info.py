@@ -5,7 +5,9 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +18,9 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from redpencil.cli import info
-from redpencil.config import ComputeConfig, FilesConfig, PPOConfig, Recipe, RewardConfig, SFTConfig
+from redpencil.config import AlignConfig, ComputeConfig, FilesConfig, PPOConfig, Recipe, RewardConfig, SFTConfig
+from redpencil.providers.cache import open_cache
+from redpencil.web.database import open_database
 
 
 def test_every_key_is_listed_with_type_default_and_meaning(redpencil: Callable[..., Any]) -> None:
@@ -49,7 +53,7 @@ def test_one_section_for_a_person(redpencil: Callable[..., Any]) -> None:
     lines = redpencil("keys", "align").out.splitlines()
     assert lines[0] == "align.alignment  lcs | positional  lcs"
     assert lines[1].startswith("    lcs aligns words")
-    assert sum(not line.startswith(" ") for line in lines) == 4
+    assert sum(not line.startswith(" ") for line in lines) == len(AlignConfig.model_fields)
 
 
 @pytest.mark.parametrize("section", ["pp", "name"])
@@ -170,6 +174,53 @@ def test_extras_that_are_not_there_are_no_failure(
         found = checks(outcome)[name]
         assert (found["ok"], found["value"]) == (True, f"not installed: pip install 'redpencil[{extra}]'")
     assert re.search(r"^- +openai +not installed", redpencil("doctor").out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("missing", ["files.edits", "reward_models.mine.folder"])
+@pytest.mark.parametrize("ablated", [False, True])
+def test_a_recipe_is_not_ok_when_a_file_that_it_names_is_missing(
+    redpencil: Callable[..., Any], tmp_path: Path, missing: str, ablated: bool
+) -> None:
+    rows = {"comparisons": "c", "edits": "e", "prompts": "p", "validation_prompts": "v", "evaluation_prompts": "w"}
+    recipe: dict[str, Any] = {"world": {}, "reward_models": {"mine": {"pairs": "edits", "folder": "gone"}}}
+    recipe["arms"] = {"mine": {"reward_model": "mine"}}
+    if missing == "files.edits":
+        recipe = {"files": {"model": ".", "judge": ".", **rows}}
+        for name in set(rows.values()) - {"e"}:
+            (tmp_path / name).write_text("")
+    if ablated:
+        groups = {"group": {"base": {}, "other": {"ppo.kl_coef": 0.1}}}
+        recipe = {"base": recipe, "groups": groups, "arm": "token" if "files" in recipe else "mine"}
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+    outcome = redpencil("doctor", tmp_path / "recipe.yaml", "--json")
+    found = checks(outcome)[f"recipe {tmp_path / 'recipe.yaml'}"]
+    assert (outcome.code, found["ok"]) == (1, False)
+    assert missing in found["hint"]
+
+
+def test_databases_that_others_may_read_are_told(
+    redpencil: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    open_database(tmp_path / "edits.db").dispose()
+    (tmp_path / "elsewhere").mkdir()
+    with open_cache(tmp_path / "elsewhere" / "out.cache") as cache:
+        cache.mark_sent("00" * 32, "m")
+    with closing(sqlite3.connect(tmp_path / "other programs.db")) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    for path in tmp_path.glob("**/*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    files = [tmp_path / "edits.db", tmp_path / "elsewhere" / "out.cache"]
+    for healthy in (False, True):
+        outcome = redpencil("doctor", files[1], "--json")
+        found = {name: check for name, check in checks(outcome).items() if name.startswith("rights of")}
+        assert set(found) == {"rights of edits.db", "rights of out.cache"}
+        assert [check["ok"] for check in found.values()] == [healthy] * 2
+        assert outcome.code == (0 if healthy else 1)
+        for file in files:
+            file.chmod(0o600)
+    (tmp_path / "edits.db-wal").touch(0o640)
+    assert "edits.db-wal" in checks(redpencil("doctor", "--json"))["rights of edits.db"]["value"]
 
 
 def test_a_model_and_what_its_template_does(redpencil: Callable[..., Any], tmp_path: Path) -> None:

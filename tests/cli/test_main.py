@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -109,7 +110,35 @@ def test_a_users_mistake_is_one_message_on_stderr() -> None:
 def test_a_full_disk_is_not_a_bug_of_ours() -> None:
     result = failing(OSError(errno.ENOSPC, "No space left on device", "/data/model"))
     assert result.exit_code == 1
-    assert result.stderr == "error: /data/model: No space left on device\n  hint: choose another place\n"
+    assert result.stderr.startswith("error: /data/model: No space left on device\n  hint: make room on the disk")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [2_000, 50_000, 200_000])
+def test_a_disk_that_fills_up_during_a_run_is_told_without_a_traceback(
+    tmp_path: Path, tiny: Path, real_command: Callable[..., list[str]], most: int
+) -> None:
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    command = real_command("run", tiny, "--out", tmp_path / "run", "--jobs", "1", "--set", "compute.save_every=1")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "hint: make room on the disk" in done.stderr
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "1e38", "-inf"])
+def test_a_number_that_is_none_is_wrong_usage(redpencil: Callable[..., Any], number: str) -> None:
+    outcome = redpencil("respond", "m", "--prompts", "p", "--out", "o", "--temperature", number)
+    assert outcome.code == 2
+    assert "Traceback" not in outcome.err
+
+
+def test_an_argument_that_is_not_utf_8_is_wrong_usage(redpencil: Callable[..., Any]) -> None:
+    outcome = redpencil("annotate", "edits.db", "--invite", "a\udcff:editor", "--no-serve")
+    assert (outcome.code, "is not UTF-8" in outcome.err) == (2, True)
 
 
 def test_a_full_gpu_names_what_to_lower() -> None:

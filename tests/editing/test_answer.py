@@ -304,8 +304,8 @@ def test_white_space_beside_a_changed_word_is_the_originals() -> None:
 
 
 def test_the_prompt_tells_an_addition_from_a_remark() -> None:
-    longer = "Paris.\n\nFrance lies in Europe."
-    assert classify(Completion(longer), "Paris.", "What is the capital of France?") == (EditOutcome.EDITED, longer)
+    longer = "Paris.\n\nUfaransa iko Ulaya."
+    assert classify(Completion(longer), "Paris.", "Mji mkuu wa Ufaransa?") == (EditOutcome.EDITED, longer)
     assert classify(Completion(longer), "Paris.")[0] is EditOutcome.UNCERTAIN
 
 
@@ -368,3 +368,90 @@ def test_the_edit_inside_comes_out_exactly_or_the_answer_is_uncertain(
         assert found == original
     else:
         assert (outcome, found) == (EditOutcome.UNCHANGED if edited == original else EditOutcome.EDITED, edited)
+
+
+CODE = "def largest(xs):\n    best = 0\n    for x in xs:\n        best = max(best, x)\n    return best"
+TIPS = (
+    "Here are some tips:\n\n1. Go to bed at the same time.\n2. Drink coffee before bed.\n3. Keep your room dark.\n\n"
+    "If problems go on for weeks, see a doctor."
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "original", "edited"),
+    [
+        ("Describe REST", "A client sends a request.", "A client sends a request. The server answers with a response."),
+        (
+            "Describe a server",
+            "It is fast. It is fine.",
+            "It is fast. It is fine, but the text of the logs should change.",
+        ),
+        ("Write a story", "I was sad. It rained.", "I was sad. It rained. I changed my mind about dogs."),
+        ("Write a diary", "Today I went to school.", "Today I went to school. I improved my grades, and my essay too."),
+        ("What is 2 + 2?", "5", "The answer is 4."),
+        ("Is it legal?", "Yes.", "I can't give legal advice, but in most places it is."),
+        ("Which token ends a turn?", "A turn ends with im_end.", "A turn ends with <|im_end|>."),
+        ("Make a page", "<h1>A title</h1>", "<html>\n<body>\n<h1>A title</h1>\n</body>\n</html>"),
+        (
+            "",
+            "def f(x):\n    return x",
+            'def f(x):\n    """Return x.\n\n    Note: x is not changed.\n    """\n    return x',
+        ),
+        ("Find the largest", CODE, f"from typing import List\n\n\n{CODE.replace('xs)', 'xs: List)', 1)}"),
+        ("Find the largest", CODE, f"#!/usr/bin/env python\n{CODE.replace('= 0', '= xs[0]')}"),
+        ("List files", "Run ls -l here to list files.", "Run this here to list files:\n\n```bash\nls -l\n```"),
+        ("Write a bill", "A bill is read. It is voted on.", "**Step 1:** A bill is read. It is voted on."),
+        ("Interview", "1. Arrive late.\n2. Dress well.", "1. **Be on time.** Arrive early.\n2. Dress well."),
+        ("Explain leaves", "Plants eat light. They need air.", "**Leaves**\n\nPlants eat light. They need air."),
+        ("Write to Bob", "Dear Bob,\n\nThank you.", "Dear Bob,\n\nThank you.\n\nBest regards,\n[Your Name]"),
+        (
+            "Write a dialogue",
+            "User: Hi!\nAssistant: Hello!",
+            "User: Hi!\nAssistant: Hello!\nUser: Bye.\nAssistant: Bye!",
+        ),
+        ("Sleep", TIPS, f"{TIPS}\n\nAlways talk to a doctor before you start a new medicine."),
+    ],
+)
+def test_a_plain_edit_is_neither_shortened_nor_doubted(asked: str, original: str, edited: str) -> None:
+    assert classify(Completion(edited), original, asked) == (EditOutcome.EDITED, edited)
+
+
+@pytest.mark.parametrize(
+    ("original", "text"),
+    [
+        (TIPS, "1. Go to bed at the same time.\n2. Avoid coffee.\n\n[rest unchanged]"),
+        (TIPS, "Here are some tips:\n\n1. Go to bed at the same time.\n2. Avoid coffee.\n..."),
+        (CODE, "def largest(xs):\n    best = xs[0]\n    # ... rest of the code unchanged ..."),
+        (CODE, "def largest(xs):\n    best = xs[0]\n    # rest of the code remains the same"),
+        (CODE, f"# Fixed: begin with the first element\n{CODE.replace('= 0', '= xs[0]')}"),
+        (CITY, "Die Hauptstadt von Australien ist Canberra. Sie hat eine halbe Million Einwohner."),
+        (CITY, "The response should say Canberra instead of Sydney."),
+        (CITY, 'Change "Sydney" to "Canberra".'),
+        (CITY, ASKED),
+        (CITY, "OK"),
+        (CITY, "N/A"),
+        ("Nothing new.", "Fixed: crash at start. Changed: the default font."),
+        ("Mix flour and water. Bake it. Drink oil.", "Mix flour and water. Bake it.\n\nI removed: Drink oil."),
+    ],
+)
+def test_what_stands_for_a_text_or_talks_of_it_is_never_learned_from(original: str, text: str) -> None:
+    assert classify(Completion(text), original, ASKED)[0] is EditOutcome.UNCERTAIN
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("No edits necessary - the response already answers the question.", EditOutcome.UNCHANGED),
+        ("Nenhuma altera\u00e7\u00e3o \u00e9 necess\u00e1ria.", EditOutcome.UNCHANGED),
+        ("I'd rather not edit this response.", EditOutcome.REFUSED),
+        ("I am unable to modify the response because it contains harmful content.", EditOutcome.REFUSED),
+        (
+            "I'm sorry, but I can't edit \"The capital of Australia is Sydney. It has five million people.\"",
+            EditOutcome.REFUSED,
+        ),
+        ("<response></response>", EditOutcome.EMPTY),
+        ("analysisSydney is wrong.assistantfinalUnfortunately, I can't help with that.", EditOutcome.REFUSED),
+    ],
+)
+def test_other_ways_to_say_so(text: str, outcome: EditOutcome) -> None:
+    assert classify(Completion(text), CITY, ASKED) == (outcome, CITY)

@@ -33,6 +33,13 @@ SOURCE = Source(OLD, ASKED)
         "\u597d\u7684\uff01",
         "Revised response - ",
         "Bien s\u00fbr, voici :\n\n",
+        "Here you go:\n\n",
+        "Done!\n\n",
+        "Output: ",
+        "A: ",
+        "Edited response -> ",
+        "*Thinking: Sydney is not the capital.*\n\n",
+        f"Before: {OLD}\nAfter: ",
     ],
 )
 def test_what_is_said_before(said: str) -> None:
@@ -58,6 +65,8 @@ def test_what_is_said_before(said: str) -> None:
         "\n\nIch habe den Namen der Hauptstadt korrigiert.",
         "\n\nQuestion: What is the capital of Peru?\n\nResponse: Lima.",
         "\n\nHuman: Thanks!\n\nAssistant: You are welcome.",
+        "\n\n### Explanation\n\nThe original response had one error, which I fixed.",
+        " (edited)",
     ],
 )
 def test_what_is_said_behind(said: str) -> None:
@@ -91,6 +100,9 @@ def test_what_goes_on_with_the_content_is_an_addition(text: str) -> None:
         f"Ecco a te:\n\n{NEW}",
         f"Hili hapa:\n\n{NEW}",
         f"{OLD}\n\n{NEW}",
+        f"{NEW}\n\nReason: Sydney isn't the capital.",
+        f"{NEW}\n\n\u2705 Fixed the capital.",
+        f"{NEW}\n\nDiff: -Sydney +Canberra",
     ],
 )
 def test_what_may_be_either_is_left_and_doubted(text: str) -> None:
@@ -115,3 +127,14 @@ def test_what_the_original_has_in_its_way_stays(original: str, edited: str) -> N
 def test_a_text_about_a_response_is_a_remark() -> None:
     assert is_remark("The response is already correct and needs no changes.", SOURCE)
     assert not is_remark("Canberra lies inland.", SOURCE)
+
+
+def test_a_remark_behind_a_signature_is_doubted_too() -> None:
+    letter = "Dear Ann,\n\nThank you for your time. I will write again next week.\n\nSincerely,\n[Name]"
+    edit = letter.replace("next week", "soon")
+    assert without_remarks(edit, Source(letter)) == Prose(edit)
+    text = f"{edit}\n\nThat's it! Just one small tweak."
+    assert without_remarks(text, Source(letter)) == Prose(text, doubt=True)
+    for said in ("[END OF RESPONSE]", "[Edited: one word]"):
+        assert without_remarks(f"{edit}\n\n{said}", Source(letter)) == Prose(edit)
+    assert without_remarks(f"[Revised]\n\n{edit}", Source(letter)).text == edit

@@ -49,6 +49,26 @@ BAR, UNDER = "\uff5c", "\u2581"
         f"**{NEW}**",
         f"'{NEW}'",
         f'{{"response": "{NEW}", "explanation": "Sydney is wrong."}}',
+        f'{{"original": "Sydney it was. {OLD}", "edited": "{NEW}"}}',
+        f'{{"result": {{"text": ["{NEW}"]}}}}',
+        f'Here is the JSON:\n{{"edited": "{NEW}"}}\n\nOne word.',
+        f"{{'edited': '{NEW}'}}",
+        f"<original>Sydney it was. {OLD}</original>\n<edited>{NEW}</edited>",
+        f"[response]{NEW}[/response]",
+        f"[START]\n{NEW}\n[END]",
+        f"---\n\n{NEW}\n\n---",
+        f"===\n{NEW}\n===",
+        f"{NEW}\n\n###",
+        f"{NEW}\n```",
+        f"> {NEW}",
+        f'"""\n{NEW}\n"""',
+        f"_{NEW}_",
+        f"[{NEW}]",
+        f"{{{{{NEW}}}}}",
+        f"\\boxed{{{NEW}}}",
+        f"|\n  {NEW}",
+        f"```thinking\nSydney is wrong.\n```\n\n{NEW}",
+        f"analysisSydney is wrong.assistantfinal{NEW}",
     ],
 )
 def test_marks_of_any_name_around_the_response_are_taken_off(answer: str) -> None:
@@ -72,6 +92,12 @@ def test_marks_of_any_name_around_the_response_are_taken_off(answer: str) -> Non
         ('"a b," he said', '"a c," he said'),
         ("<think>2 + 2</think> It is 5.", "<think>2 + 2</think> It is 4."),
         ("Dear X,\n[NAME]", "Dear Y,\n[NAME]"),
+        ("Dear X, thank you.", "Dear X, thank you.\n\n[YOUR NAME]"),
+        ("It ends with im_end.", "It ends with <|im_end|>"),
+        ("<h1>a b</h1>", "<body><h1>a b</h1></body>"),
+        ("a b", "---\ntitle: c\n---\na b"),
+        ('{"a": "b c"}', '{"a": "b d"}'),
+        ("a b", "See [a](b)"),
     ],
 )
 def test_marks_that_belong_to_the_text_stay(original: str, edited: str) -> None:
@@ -108,3 +134,10 @@ def test_long_texts_of_marks_take_no_time(piece: str) -> None:
     began = time.perf_counter()
     without_wrapping(f"{text} b", Source(f"{text} a"))
     assert time.perf_counter() - began < 15
+
+
+def test_quotation_marks_around_a_text_that_quotes() -> None:
+    old, new = 'He said "no" to it, twice.', 'He said "yes" to it, twice.'
+    assert without_wrapping(f'"{new}"', Source(old)) == new
+    titles = '"Lulu" is an opera, as is "Wozzeck"'
+    assert without_wrapping(titles, Source("Lulu is an opera, as is Tosca")) == titles

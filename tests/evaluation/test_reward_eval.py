@@ -34,7 +34,7 @@ from redpencil.evaluation.reward_eval import (
 )
 from redpencil.evaluation.statistics import accuracy_interval
 from redpencil.records import Edit, Pair
-from redpencil.runs import finite
+from redpencil.text import finite
 
 EDITS = [
     Edit("7", "colour?", "it is red .", "it is blue ."),

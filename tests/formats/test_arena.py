@@ -84,6 +84,14 @@ def test_columns_of_zeros_and_one_one(one: Callable[..., Any], refused: Callable
     assert one({**TEXTS, "winner_model_a": 0, "winner_model_b": 1}, "arena").preference == "second"
 
 
+def test_marks_of_winners_as_tables_write_them(one: Callable[..., Any], refused: Callable[..., Any]) -> None:
+    for marks, meant in (("1 0 0", "first"), ("0.0 1.0 0.0", "second"), ("False True FALSE", "second")):
+        names = ("winner_model_a", "winner_model_b", "winner_tie")
+        assert one({**TEXTS, **dict(zip(names, marks.split(), strict=True))}, "arena").preference == meant
+    bad = {**TEXTS, "winner_model_a": "yes", "winner_model_b": "no"}
+    assert refused(bad, "arena").field == "winner_model_a"
+
+
 def test_texts_of_turns_as_lists_and_json(
     read: Callable[..., Any], one: Callable[..., Any], refused: Callable[..., Any]
 ) -> None:

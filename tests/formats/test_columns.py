@@ -104,3 +104,18 @@ def test_a_column_is_never_written_over(refused: Callable[..., Any]) -> None:
     assert (error.field, "--drop prompt" in error.hint) == ("prompt", True)
     # What moves away is in nobody's way.
     assert renamed(row, {"prompt": "q", "id": "prompt_column"})["prompt_column"] == "old"
+
+
+@pytest.mark.parametrize(
+    ("value", "finished"), [(0, False), ("0", False), (0.0, False), (" false", False), ("1", True), ("", True)]
+)
+def test_whether_a_response_is_finished_in_all_its_forms(
+    one: Callable[..., Any], value: object, finished: bool
+) -> None:
+    found = one({"prompt": "p", "response": "r", "finished": value}, "columns", "responses")
+    assert found.finished is finished
+
+
+def test_what_does_not_say_whether_a_response_is_finished_is_refused(refused: Callable[..., Any]) -> None:
+    for value in ("no", "length", 2, []):
+        assert refused({"prompt": "p", "response": "r", "finished": value}, "columns", "responses").field == "finished"

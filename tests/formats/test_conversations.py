@@ -106,6 +106,11 @@ def test_forms_in_between() -> None:
         assert messages_in([message], "c") == (say("user", "x"),)
 
 
+def test_parts_of_gemini() -> None:
+    rows = [{"role": "user", "parts": [{"text": "a"}, {"text": "b"}]}, {"role": "model", "parts": [{"text": "c"}]}]
+    assert messages_in(rows, "contents") == (say("user", "ab"), say("assistant", "c"))
+
+
 def test_conversations_in_tables_are_json_text() -> None:
     with pytest.raises(RedpencilError, match="half of a surrogate pair") as caught:
         conversation_in('[{"from": "human", "value": "\\ud83d"}]', "c")

@@ -1,5 +1,6 @@
 """Labels of preferences: what is certain is read, what is not is refused with the way to say it."""
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,8 @@ def rows(*labels: object, column: str = "preference", **others: Any) -> list[dic
         (("model_1", "model_2"), "first second"),
         (("FIRST", " second\n", "Tie", "draw"), "first second tie tie"),
         (("A",), "first"),
+        (("Response A", "response b", "Assistant-B", "Answer 1", "system 2"), "first second second first second"),
+        (("first_response", "Second answer"), "first second"),
     ],
 )
 def test_what_is_certain_is_read(read: Callable[..., Any], labels: tuple[object, ...], meant: str) -> None:
@@ -57,19 +60,23 @@ def test_what_is_certain_is_read(read: Callable[..., Any], labels: tuple[object,
         (1, 1.0, "1"),
         (" 0", "1 "),
         (0, 2),
+        ("response_0", "response_1"),
+        ("Model 1", "Model 0"),
     ],
 )
 def test_numbers_without_a_base_are_refused_at_the_end(read: Callable[..., Any], labels: tuple[object, ...]) -> None:
     with pytest.raises(RedpencilError, match="differs from one data set to another") as caught:
         read(rows(*labels), "columns", "comparisons", on_error_skip=True)
     assert (caught.value.file, caught.value.field) == ("data.jsonl", "preference")
-    options = dict(part.split("=") for part in str(caught.value.hint).split() if "=" in part)
+    options = dict(part.split("=") for part in shlex.split(str(caught.value.hint)) if "=" in part)
     values = {label_key(label): Preference(side) for label, side in options.items()}
     found = read(rows(*labels), "columns", "comparisons", values=values)  # the hint works
     assert len(found.records) == len(labels)
 
 
-@pytest.mark.parametrize("labels", [(-1, 1), (-1, 0, 1), (True, False), ("yes", "no"), (0.5, 1), (3,), ("C",), ([1],)])
+@pytest.mark.parametrize(
+    "labels", [(-1, 1), (-1, 0, 1), (True, False), ("yes", "no"), (0.5, 1), (3,), ("C",), ([1],), ("rejected_a",)]
+)
 def test_other_labels_are_bad_rows_and_never_ties(read: Callable[..., Any], labels: tuple[object, ...]) -> None:
     found = read(rows("first", *labels), "columns", "comparisons", on_error_skip=True) if 1 not in labels else None
     if found is not None:
@@ -143,3 +150,9 @@ def test_a_format_without_labels_takes_no_meanings(read: Callable[..., Any]) -> 
     with pytest.raises(RedpencilError, match="no column of labels") as caught:
         read([{"prompt": "p"}], "trl-prompt", values={"0": Preference.FIRST})
     assert "columns" in str(caught.value.hint)
+
+
+def test_the_hint_can_be_copied_into_a_shell(read: Callable[..., Any]) -> None:
+    with pytest.raises(RedpencilError) as caught:
+        read(rows("it's the left one"), "columns", "comparisons")
+    assert shlex.split(str(caught.value.hint))[5:7] == ["--value", "it's the left one=first"]

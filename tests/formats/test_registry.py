@@ -46,6 +46,14 @@ def test_wrong_columns_name_what_fits(row: str, asked: str, kind: str, fits: str
 
 HH = {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}
 TURNS = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+CHAT = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+OTHER = {"role": "assistant", "content": "c"}
+GAMES = {
+    "g1_winner": "model_1",
+    "g2_winner": "model_2",
+    "g1_user_prompt": "[User Question]\na\n\n[The Start of Assistant A's Answer]\nb\n[The End of Assistant A's Answer]"
+    "\n\n[The Start of Assistant B's Answer]\nc\n[The End of Assistant B's Answer]",
+}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +67,9 @@ TURNS = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
         ({"model_a": "x", "prompt": "p", "response_a": "a", "response_b": "b", "winner": "tie"}, "arena"),
         ({"id": "1", "prompt": "p", "original": "a", "edited": "b", "editor": "e"}, "redpencil"),
         ({"prompt": "p", "chosen": ["a"], "rejected": ["b", "c"], "subset": "Math"}, "rewardbench"),
+        ({"messages": CHAT, "prompt": "a", "chosen": CHAT, "rejected": [CHAT[0], OTHER]}, "trl-preference"),
+        ({"context": "p", "response1": "a", "response2": "b", "overall_preference": None}, "helpsteer3"),
+        (GAMES, "arena"),
     ],
 )
 def test_the_format_is_guessed_where_it_is_clear(row: dict[str, Any], format_: str) -> None:
@@ -74,6 +85,17 @@ def test_where_it_is_not_clear_the_formats_are_named() -> None:
     with pytest.raises(RedpencilError, match="no format fits a row with the columns question, answer") as caught:
         guess_format({"question": "q", "answer": "a"})
     assert "--column prompt=question" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"), [({"better_response_id": None}, "better_response_id"), ({"response_1": 3}, "response_1")]
+)
+def test_a_mistake_in_the_first_row_does_not_make_it_a_prompt(change: dict[str, Any], field: str) -> None:
+    row = {"prompt": "p", "response_0": "a", "response_1": "b", "better_response_id": 1, **change}
+    with pytest.raises(RedpencilError) as caught:
+        guess_format(row)
+    assert caught.value.field == field
+    assert guess_format(row, Kind.PROMPTS).name == "redpencil"  # asked for
 
 
 def test_where_nothing_fits_the_hint_renames(refused: Callable[..., Any]) -> None:

@@ -86,5 +86,12 @@ def test_lists_that_are_none(refused: Callable[..., Any], change: dict[str, Any]
     assert refused({**TWO, **change}, "rewardbench").field == field
 
 
-def test_a_table_has_no_lists(refused: Callable[..., Any]) -> None:
+def test_a_table_has_lists_as_json_alone(read: Callable[..., Any], refused: Callable[..., Any]) -> None:
+    row = {"prompt": "p", "chosen": '["7"]', "rejected": '["8", "9"]', "subset": "Math"}
+    assert [(one.first, one.second) for one in read([row], "rewardbench").records] == [("7", "8"), ("7", "9")]
+    assert [one.response for one in read([row], "rewardbench", "responses").records] == ["8", "9"]
+    first_version = {**row, "chosen_model": "a", "rejected_model": "b"}
+    assert [(one.first, one.second) for one in read([first_version], "rewardbench").records] == [
+        ('["7"]', '["8", "9"]')
+    ]
     assert refused({**TWO, "chosen": "['7']", "num_correct": "1"}, "rewardbench").field == "chosen"

@@ -74,7 +74,9 @@ def fits(format_: Format, record: Any) -> bool:
         return True
     if isinstance(record, Comparison):
         return record.preference in (Preference.FIRST, Preference.SECOND) and record.first != record.second
-    return not isinstance(record, Edit) or (record.outcome is EditOutcome.EDITED and record.original != record.edited)
+    return not isinstance(record, Edit) or (
+        record.outcome is EditOutcome.EDITED and "".join(record.original.split()) != "".join(record.edited.split())
+    )
 
 
 def reader_of(format_: Format, kind: Kind) -> str:
@@ -89,7 +91,7 @@ def reader_of(format_: Format, kind: Kind) -> str:
 
 def read(path: Path, format_: Format, kind: Kind) -> list[Any]:
     skipped: list[Skipped] = []
-    wanted = Wanted(FORMATS[reader_of(format_, kind)], kind)
+    wanted = Wanted(FORMATS[reader_of(format_, kind)], kind, restore_spacing=False)
     with open_source(str(path)) as source:
         found = list(read_records(source, wanted, Tally(), skipped.append))
     assert not skipped

@@ -71,3 +71,8 @@ def test_tools_are_kept(one: Callable[..., Any]) -> None:
 def test_a_conversation_without_an_answer_is_refused(refused: Callable[..., Any]) -> None:
     assert refused({"conversations": [HUMAN]}, "sharegpt").field == "conversations"
     assert "role 'gtp'" in refused({"conversations": [HUMAN, {"from": "gtp", "value": "x"}]}, "sharegpt").problem
+
+
+def test_a_pair_whose_conversation_has_the_answer_already_is_refused(refused: Callable[..., Any]) -> None:
+    error = refused({"conversations": MORE, "chosen": [HUMAN, GPT], "rejected": [HUMAN, GPT]}, "sharegpt")
+    assert (error.field, "trl-preference" in str(error.hint)) == ("conversations", True)

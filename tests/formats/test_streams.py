@@ -141,3 +141,10 @@ def test_memory_stays_small(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 8_000_000
+
+
+def test_what_excel_calls_unicode_text_is_a_table(tmp_path: Path) -> None:
+    assert read(tmp_path / "a.txt", "a\tb\n1\t2\n".encode("utf-16")) == ([{"a": "1", "b": "2"}], ("text in UTF-16",))
+    assert read(tmp_path / "b.txt", b'{"a": "1\\t2"}\n') == ([{"a": "1\t2"}], ())
+    with pytest.raises(RedpencilError, match="not valid JSON"):
+        read(tmp_path / "c.txt", b"One sentence, and no table.\n")

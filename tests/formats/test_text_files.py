@@ -136,6 +136,14 @@ def test_a_bad_quote_stops_with_its_line_and_nothing_behind_it_is_taken_for_a_ro
     assert list(rows) == []
 
 
+def test_columns_of_a_spreadsheet_that_are_only_empty(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b,,,\n1,2,,,\n3,4\n5,6,,x,\n")
+    good, short, bad = rows_of(path)
+    assert (good.values, short.values) == ({"a": "1", "b": "2"}, {"a": "3", "b": "4"})
+    assert "5 fields under a header of 2" in bad.error.problem
+
+
 def test_a_bad_quote_far_from_its_row_says_how_far_was_read() -> None:
     content = b'q,a\n"open,1\n2,3\n4,5\n"6",7\n8,9\n'
     with pytest.raises(RedpencilError, match=r"expected after '\"', read up to line 5") as caught:

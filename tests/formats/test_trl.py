@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from redpencil.formats.preference_pairs import APART, SAME
-from redpencil.records import Comparison, Edit, EditOutcome, Example, Preference, Prompt, Response
+from redpencil.records import Comparison, Edit, EditOutcome, Example, Preference, Prompt, Response, says_finished
 
 TEXTS = {"prompt": "The sky is", "chosen": " blue.", "rejected": " green."}
 USER = {"role": "user", "content": "What color is the sky?"}
@@ -132,3 +134,25 @@ def test_two_sides_that_are_the_same_are_no_comparison(read: Callable[..., Any])
     assert [row.place.line for row in found.skipped] == [1]
     (edit, _) = read(rows, "trl-preference", "edits").records
     assert edit.outcome is EditOutcome.UNCHANGED
+
+
+def test_a_system_column_is_the_system_message_of_a_pair(one: Callable[..., Any]) -> None:
+    row = {"system": "Be brief.", "prompt": "Who?", "chosen": "Ann.", "rejected": "I think Bob."}
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
+    found = one(row, "trl-preference")
+    assert (found.prompt, found.meta) == ("System: Be brief.\n\nUser: Who?", {"messages": turns})
+    assert one({**row, "prompt": turns}, "trl-preference").meta == {"messages": turns, "system": "Be brief."}
+    sides = {side: [turns[1], {"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")}
+    assert one({"system": "Be brief.", **sides}, "trl-preference").meta == {"system": "Be brief."}
+
+
+@pytest.mark.parametrize("preference", ["first", "second"])
+@pytest.mark.parametrize("cut", ["first_finished", "second_finished"])
+def test_a_side_that_was_cut_off_stays_so_as_every_kind(one: Callable[..., Any], preference: str, cut: str) -> None:
+    row = {"prompt": "p", "chosen": "a", "rejected": "b c", "preference": preference, "meta": {cut: False}}
+    chosen, rejected = (True, False) if cut.startswith(preference) else (False, True)
+    assert one(row, "trl-preference").meta == {cut: False}
+    response = one(row, "trl-preference", "responses")
+    assert (response.finished, cut in response.meta) == (not rejected, False)
+    assert says_finished(one(row, "trl-preference", "edits")) is not rejected
+    assert says_finished(one(row, "trl-preference", "examples")) is not chosen

@@ -55,7 +55,13 @@ def test_a_schema_goes_beside_the_effort_and_decides_answers() -> None:
 
 def test_the_identity_tells_what_decides_answers_and_nothing_else(key: str) -> None:
     client = AnthropicClient("m", temperature=0.5, base_url="http://user:pw@localhost:1")
-    assert client.identity == {"provider": "anthropic", "model": "m", "max_tokens": 4096, "temperature": 0.5}
+    assert client.identity == {
+        "provider": "anthropic",
+        "server": "http://localhost:1",
+        "model": "m",
+        "max_tokens": 4096,
+        "temperature": 0.5,
+    }
     assert key not in repr(client)
     assert client.name == "m"
 

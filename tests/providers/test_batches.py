@@ -1,6 +1,8 @@
 """Batch files, written and read back."""
 
 import json
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,15 @@ def test_no_part_is_larger_than_allowed_and_none_smaller_than_it_could_be(
         parts = write_batches(folder / "e.json", requests, client, _small(files, most_bytes=most))
         assert [part.requests for part in parts] == wanted
         assert max(part.path.stat().st_size for part in parts) <= most
+
+
+def test_nobody_else_reads_the_texts_that_are_to_be_sent(tmp_path: Path, ask: Ask) -> None:
+    before = os.umask(0)
+    try:
+        (file,) = write_batches(tmp_path / "batch.json", [ask("a letter")], ANTHROPIC)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
 
 
 def test_what_comes_twice_is_asked_once(tmp_path: Path, ask: Ask) -> None:

@@ -3,8 +3,10 @@
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -58,8 +60,6 @@ class Reopened(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        import tempfile
-
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "cache"
         self.answers: dict[str, Completion] = {}
@@ -233,7 +233,9 @@ def test_a_cache_that_holds_nothing_is_removed_with_its_lock(tmp_path: Path) -> 
     assert left_in(tmp_path) == ["cache", "cache.lock"]
 
 
-@pytest.mark.parametrize("damage", ["stop_reason = NULL", "stop_reason = 'tired'", "output_tokens = NULL"])
+@pytest.mark.parametrize(
+    "damage", ["stop_reason = NULL", "stop_reason = 'tired'", "output_tokens = NULL", "text = 'b'", "text = NULL"]
+)
 def test_a_damaged_row_is_no_answer(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "cache"
     with open_cache(path) as cache:
@@ -241,8 +243,8 @@ def test_a_damaged_row_is_no_answer(tmp_path: Path, damage: str) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute(f"UPDATE answer SET {damage}")
     connection.close()
-    with pytest.raises(RedpencilError, match="is damaged") as caught, open_cache(path) as cache:
-        cache.get(KEYS[0])
+    with pytest.raises(RedpencilError, match="was damaged; 0 of 1 answers") as caught, open_cache(path):
+        pass
     assert caught.value.file == str(path)
 
 
@@ -286,3 +288,141 @@ def test_a_cache_in_memory_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Mo
     with open_cache() as cache:
         assert isinstance(cache, ResponseCache)
     assert list(tmp_path.iterdir()) == []
+
+
+def filled(path: Path, answers: int = 200) -> dict[str, Completion]:
+    """Answers of a few kB, one of which is left pending, in a cache that was closed."""
+    known = {key_of(str(n)): Completion(f"answer {n} " * 200, usage=Usage(n, n)) for n in range(answers)}
+    with open_cache(path) as cache:
+        for key, completion in known.items():
+            cache.store(key, "m", completion)
+        cache.mark_sent(key_of("pending"), "m")
+    return known
+
+
+def test_a_cache_is_private_from_its_first_byte_and_an_old_one_is_mended(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        for _ in range(2):
+            with open_cache(tmp_path / "cache") as cache:
+                cache.store(key_of("a"), "m", Completion("what people wrote"))
+                rights = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+                assert rights == dict.fromkeys(["cache", "cache-wal", "cache-shm", "cache.lock"], 0o600)
+            (tmp_path / "cache").chmod(0o644)
+    finally:
+        os.umask(before)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0, 1, exclude_max=True), st.sampled_from([1, 100, 4096, 20_000]), st.booleans())
+def test_wherever_a_cache_is_damaged_no_answer_is_wrong_and_none_is_lost_in_silence(
+    place: float, size: int, random: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cache"
+        known = filled(path)
+        content = bytearray(path.read_bytes())
+        start = int(place * len(content))
+        noise = bytes((byte ^ 0x55) if random else 0 for byte in content[start : start + size])
+        content[start : start + size] = noise
+        path.write_bytes(content)
+        said = []
+        for _ in range(2):
+            try:
+                with open_cache(path) as cache:
+                    found = {key: cache.get(key).completion for key in known}
+            except RedpencilError as error:
+                said.append(str(error))
+            else:
+                break
+        if said == []:
+            assert found == known
+        elif len(said) == 1:
+            assert all(completion in (None, known[key]) for key, completion in found.items())
+            assert (Path(folder) / "cache.damaged").read_bytes() == content
+            assert "run the command again to pay for the others" in said[0]
+        else:  # nothing of it can be read
+            assert path.read_bytes() == content
+            assert "choose another --cache, which pays for all answers anew" in said[1]
+
+
+def test_most_of_a_damaged_cache_is_salvaged_and_the_damaged_file_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    known = filled(path)
+    content = bytearray(path.read_bytes())
+    content[40 * 4096 : 41 * 4096] = bytes(4096)
+    path.write_bytes(content)
+    with (
+        pytest.raises(RedpencilError, match=r"was damaged; (\d+) of 200 answers could be read") as caught,
+        open_cache(path),
+    ):
+        pass
+    assert (tmp_path / "cache.damaged").read_bytes() == content
+    assert "run the command again to pay for the others" in str(caught.value.hint)
+    with open_cache(path) as cache:
+        kept = [key for key in known if cache.get(key).completion == known[key]]
+        assert f" {len(kept)} of 200" in caught.value.problem
+        assert 190 <= len(kept) < 200  # a page holds two of them
+        assert cache.get(key_of("pending")).pending
+
+
+@pytest.mark.parametrize("damage", ["deleted", "emptied", "older copy", "no wal", "zeroed wal", "cut wal", "torn wal"])
+def test_answers_that_are_gone_are_not_paid_for_again_in_silence(tmp_path: Path, damage: str) -> None:
+    path, wal = tmp_path / "cache", tmp_path / "cache-wal"
+    filled(path, 3)
+    older = path.read_bytes()
+    script = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from redpencil.providers.base import Completion\nfrom redpencil.providers.cache import open_cache\n"
+        "with open_cache(Path(sys.argv[1])) as cache:\n"
+        "    for n in range(20): cache.store(f'{n:064x}', 'm', Completion('x' * 5000))\n"
+        "    os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    content = wal.read_bytes()
+    assert len(content) > 100_000
+    if damage == "deleted":
+        path.unlink()
+    elif damage == "emptied":
+        path.write_bytes(b"")
+    elif damage == "older copy":
+        path.write_bytes(older)
+        wal.unlink()
+    elif damage == "no wal":
+        wal.unlink()
+    elif damage == "zeroed wal":
+        wal.write_bytes(content[:60_000] + bytes(4096) + content[64_096:])
+    elif damage == "cut wal":
+        wal.write_bytes(content[: len(content) // 2])
+    else:
+        wal.write_bytes(content[:40] + bytes(4096) + content[4136:])
+    for _ in range(2):
+        with pytest.raises(RedpencilError, match=r"has lost \d+ of its 23 answers") as caught, open_cache(path):
+            pass
+    if damage not in ("deleted", "emptied"):
+        wal.write_bytes(content)
+        with open_cache(path) as cache:
+            assert len(cache) == 23  # what the user brings back is whole
+        return
+    assert f"delete {path}.lock" in str(caught.value.hint)
+    (tmp_path / "cache.lock").unlink()
+    with open_cache(path) as cache:
+        assert len(cache) == 0
+
+
+def test_the_number_of_answers_is_not_noted_where_the_disk_is_full(tmp_path: Path) -> None:
+    import resource
+
+    def fill() -> None:
+        with open_cache(tmp_path / "cache") as cache:
+            limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+            try:
+                cache.store(KEYS[0], "m", Completion("a"))
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    with pytest.raises(RedpencilError, match="response cache") as caught:
+        fill()
+    assert "make room" in str(caught.value.hint)

@@ -227,7 +227,7 @@ def test_a_server_that_goes_away_fails_rows_and_then_ends_the_run(start_stub: An
     with pytest.raises(RedpencilError, match="50 requests in a row failed, the last with: no connection"):
         results.extend(result for _, result in answers)
     failures = [result for result in results if isinstance(result, Failure)]
-    assert len(failures) == 50
+    assert 50 <= len(failures) <= 51  # what was asked at the same time as the 50th is yielded too
     assert all(isinstance(result, Completion) for result in results[:10])
 
 

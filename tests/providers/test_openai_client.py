@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from redpencil.errors import RedpencilError
-from redpencil.providers.base import Completion, Message, StopReason, Usage
+from redpencil.providers.base import Completion, Message, StopReason, Usage, request_key
 from redpencil.providers.client import MalformedAnswerError
 from redpencil.providers.openai_client import OpenAIClient
 
@@ -47,12 +47,21 @@ def test_the_identity_tells_what_decides_answers_and_nothing_else(key: str) -> N
     client = OpenAIClient("m", temperature=0.5, base_url=LOCAL, extra={"reasoning_effort": "low"})
     assert client.identity == {
         "provider": "openai",
+        "server": LOCAL,
         "model": "m",
         "max_tokens": 4096,
         "temperature": 0.5,
         "extra": {"reasoning_effort": "low"},
     }
     assert key not in repr(client)
+
+
+def test_two_servers_do_not_share_answers_and_two_spellings_of_one_do() -> None:
+    servers = [None, LOCAL, "http://other:8000/v1", "https://other:8000/v1", "http://other:8000/v2"]
+    keys = {request_key(OpenAIClient("m", base_url=url).identity, PRIMED) for url in servers}
+    assert len(keys) == 5
+    for url in ("http://Other:8000/v1/", "http://me:secret@other:8000/v1"):
+        assert request_key(OpenAIClient("m", base_url=url).identity, PRIMED) in keys
 
 
 @pytest.mark.parametrize(
@@ -109,7 +118,7 @@ def test_a_schema_is_sent_as_the_response_format_and_decides_answers() -> None:
     client = OpenAIClient("m", base_url=LOCAL, schema=schema)
     form = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
     assert client.body([Message("user", "q")])["response_format"] == form
-    assert client.identity == {**OpenAIClient("m").identity, "schema": schema}
+    assert client.identity == {**OpenAIClient("m", base_url=LOCAL).identity, "schema": schema}
     own = OpenAIClient("m", extra={"response_format": {"type": "json_object"}}, schema=schema)
     assert own.body([Message("user", "q")])["response_format"] == {"type": "json_object"}
     assert "response_format" not in OpenAIClient("m").body([Message("user", "q")])

@@ -139,6 +139,11 @@ def test_an_error_of_the_choice_is_one_too() -> None:
         ({"object": "error", "message": "no such model", "code": 404}, (404, "no such model")),
         ({"detail": "Not authenticated"}, (None, "Not authenticated")),
         ({"errors": [{"message": "a"}]}, (None, [{"message": "a"}])),
+        ([{"error": {"code": 429, "message": "a"}}], (429, {"code": 429, "message": "a"})),
+        ({"code": 429, "msg": "a"}, (429, "a")),
+        ({"choices": None, "base_resp": {"status_code": 1002}}, (None, {"status_code": 1002})),
+        ({"choices": [{}], "base_resp": {"status_code": 1002}}, (None, {"status_code": 1002})),
+        ({"choices": [{}], "base_resp": {"status_code": 0}}, None),
         ({"message": "hello", "choices": []}, None),
         ({"error": None, "choices": []}, None),
         ({"error": {}, "choices": []}, None),
@@ -157,3 +162,43 @@ def test_no_choices_at_all_is_a_broken_body(client: Client, body: Any) -> None:
     del body
     with pytest.raises(MalformedAnswerError):
         client.completion({"choices": None, "content": None, "usage": {}})
+
+
+def test_content_in_parts_is_joined_without_thinking() -> None:
+    parts: list[object] = [
+        {"type": "thinking", "thinking": "Hm."},
+        {"type": "text", "text": "It is"},
+        {"type": "text", "text": " 4."},
+    ]
+    assert OPENAI.completion(openai_body("stop", content=parts)) == Completion("It is 4.")
+    with pytest.raises(MalformedAnswerError, match="no 'text'"):
+        OPENAI.completion(openai_body("stop", content=[{"type": "text"}]))
+    with pytest.raises(MalformedAnswerError):
+        OPENAI.completion(openai_body("stop", content=["It is"]))
+
+
+def test_an_error_in_the_message_is_no_answer() -> None:
+    with pytest.raises(ReportedError, match="boom"):
+        OPENAI.completion(openai_body("stop", error="boom"))
+
+
+@pytest.mark.parametrize(
+    ("native", "stop"),
+    [
+        ("MAX_TOKENS", StopReason.LENGTH),
+        ("SAFETY", StopReason.REFUSAL),
+        ("completed", StopReason.END),
+        (None, StopReason.END),
+    ],
+)
+def test_the_models_own_word_counts_behind_a_router(native: str | None, stop: StopReason) -> None:
+    body = openai_body("stop")
+    body["choices"][0]["native_finish_reason"] = native
+    assert OPENAI.completion(body).stop_reason is stop
+
+
+def test_a_model_that_broke_off_behind_a_router_has_no_answer() -> None:
+    body = openai_body("stop")
+    body["choices"][0]["native_finish_reason"] = "upstream_error"
+    with pytest.raises(UnknownEndError, match="upstream_error"):
+        OPENAI.completion(body)

@@ -1,12 +1,9 @@
 """Numbers, redlines and heat-maps as text."""
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpencil.errors import RedpencilError
 from redpencil.records import Edit
 from redpencil.report.markup import (
     bounds,
@@ -18,8 +15,6 @@ from redpencil.report.markup import (
     points_interval,
     redline_html,
     signed,
-    terminal_style,
-    turns,
     visible,
 )
 from redpencil.results import Estimate, Figure, SeedMean
@@ -92,86 +87,6 @@ def test_choice_has_each_kind_alone_then_mixed_and_the_first_of_each() -> None:
     assert choose_edits([]) == []
 
 
-def test_a_word_that_turns_the_direction_of_writing_is_isolated() -> None:
-    turning = "\N{RIGHT-TO-LEFT OVERRIDE}evil"
-    assert f"<ins><bdi>{turning}</bdi></ins>" in redline_html("it is good", f"it is {turning}")
-    assert "<bdi>" not in redline_html("it is good", "it is bad")
-
-
-def text_of(html: str) -> str:
-    return re.sub(r"<[^>]+>", "", html)
-
-
-def test_words_with_numbers_on_hover_and_blame_underlined() -> None:
-    html = heatmap_html(["paris", "lyon"], [0.5, -1.0])
-    assert text_of(html) == "paris lyon"
-    # the strongest gets opacity .62; half of it .04 + .5 * .58 = .33
-    assert '<span class="token" style="background:rgb(0 114 178/0.33)" title="+0.50">paris</span>' in html
-    assert (
-        '<span class="token blame" style="background:rgb(213 94 0/0.62)" title="\N{MINUS SIGN}1.00">lyon</span>' in html
-    )
-
-
-def test_a_shared_limit_makes_responses_comparable() -> None:
-    # .5 of 2 is a quarter: .04 + .25 * .58 = .185, printed .18 or .19
-    assert "/0.1" in heatmap_html(["paris"], [0.5], limit=2.0)
-    assert "/0.62" in heatmap_html(["paris"], [9.0], limit=2.0)
-
-
-def test_next_to_nothing_has_no_colour() -> None:
-    html = heatmap_html(["a", "b"], [1.0, -0.01])
-    assert html.count("background") == 1
-    assert "blame" not in html
-    assert "background" not in heatmap_html(["a"], [0.0])
-
-
-@pytest.mark.parametrize(
-    ("tokens", "shown"),
-    [
-        (["the", "lion"], "the lion"),
-        ([" The", " lion", "ess"], "The lioness"),
-        (["\u0120The", "\u0120lion", "\u010a", "x"], "The lion\n\u00b7x"),
-        (["\u2581The", "\u2581lion"], "The lion"),
-        (["lion", "##ess", "eats"], "lioness eats"),
-        (["a", "", "b"], "a \u00b7 b"),
-    ],
-)
-def test_spaces_of_every_kind_of_tokenizer(tokens: list[str], shown: str) -> None:
-    rewards = [0.0] * len(tokens)
-    assert text_of(heatmap_html(tokens, rewards)) == shown
-
-
-def test_neighbours_of_one_flaw_share_a_box() -> None:
-    html = heatmap_html(["a", "b", "c", "d"], [0, 0, 0, 0], flaws=[None, "rude", "rude", "wrong"])
-    assert html.count('class="flaw"') == 2
-    assert html.count("<sup>rude</sup>") == 1
-    assert text_of(html) == "a b crude dwrong"
-
-
-def test_hostile_text_is_escaped() -> None:
-    html = heatmap_html(["<script>alert(1)</script>", '"'], [1.0, -1.0], flaws=["<b>", None])
-    assert "<script>" not in html
-    assert "&lt;script&gt;" in html
-    assert "<b>" not in html
-
-
-def test_lengths_must_agree() -> None:
-    with pytest.raises(RedpencilError, match="2 tokens and 1 rewards"):
-        heatmap_html(["a", "b"], [1.0])
-    with pytest.raises(RedpencilError, match="hint"):
-        heatmap_html(["a"], [1.0], flaws=["x", "y"])
-
-
-def test_nothing_at_all() -> None:
-    assert text_of(heatmap_html([], [])) == ""
-
-
-def test_terminal_styles() -> None:
-    assert terminal_style(-1.0, 1.0).startswith("underline black on rgb(")
-    assert terminal_style(1.0, 1.0).startswith("black on rgb(")
-    assert terminal_style(0.0, 1.0) == ""
-
-
 @given(st.lists(st.tuples(st.text(max_size=8), st.floats(-5, 5)), max_size=12))
 def test_tags_are_balanced_for_any_token(pairs: list[tuple[str, float]]) -> None:
     html = heatmap_html([token for token, _ in pairs], [reward for _, reward in pairs])
@@ -185,11 +100,11 @@ def test_control_characters_are_seen() -> None:
     )
 
 
-@pytest.mark.parametrize("code", [0x202A, 0x202E, 0x2066, 0x2069])
-def test_what_sets_the_direction_of_writing(code: int) -> None:
-    assert turns(f"a{chr(code)}")
+@pytest.mark.parametrize("code", [*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+def test_what_sets_the_direction_of_writing_is_seen(code: int) -> None:
+    assert visible(f"a{chr(code)}b") == f"a[U+{code:04X}]b"
 
 
-@pytest.mark.parametrize("text", ["", "left", "\u05e9\u05dc\u05d5\u05dd", "\u2029 \u2065"])
-def test_what_does_not(text: str) -> None:
-    assert not turns(text)
+@pytest.mark.parametrize("text", ["", "left", "\u05e9\u05dc\u05d5\u05dd", "\u2029 \u2065 \u200f \u200e"])
+def test_what_does_not_stays(text: str) -> None:
+    assert visible(text) == text

@@ -248,11 +248,11 @@ def test_a_browser_finds_nothing_wrong(tmp_path: Path) -> None:
     assert max(wide) <= 0
 
 
-def test_control_characters_are_shown_and_turned_words_stay_by_themselves() -> None:
+def test_control_characters_are_shown() -> None:
     page = render_reward_eval(evaluation("it\x00 \N{RIGHT-TO-LEFT OVERRIDE}\x1bx"))
     assert "it\N{SYMBOL FOR NULL}" in page
     assert not re.search("[\x00-\x08\x0b-\x1f]", page)
-    assert re.search("<bdi>[^<]*\N{RIGHT-TO-LEFT OVERRIDE}\N{SYMBOL FOR ESCAPE}x[^<]*</bdi>", page)
+    assert "[U+202E]\N{SYMBOL FOR ESCAPE}x" in page
 
 
 def plain_evaluation(count: int = 40, models: int = 2, **changes: Any) -> RewardEvals:

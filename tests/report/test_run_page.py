@@ -14,6 +14,7 @@ from markupsafe import Markup
 from redpencil.errors import RedpencilError
 from redpencil.report.run_data import read_run
 from redpencil.report.run_page import (
+    TEMPLATES,
     _mean_line,
     learning_curves,
     legend,
@@ -305,3 +306,15 @@ def test_nothing_to_draw(write_run: Write, results: dict[str, Any]) -> None:
     run = read_run(folder)
     assert learning_curves(run) == []
     assert win_rate_chart(run) is None
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in TEMPLATES.glob("*.html.j2") if "macros" not in path.name))
+def test_every_page_says_that_it_loads_nothing_and_runs_no_foreign_script(name: str) -> None:
+    page = (TEMPLATES / name).read_text(encoding="utf-8")
+    found = re.search('<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)
+    assert found is not None
+    assert found[1].startswith("default-src 'none'; style-src 'unsafe-inline';")
+    assert "base-uri 'none'; form-action 'none'" in found[1]
+    before = page[: found.start()]
+    assert "<script" not in before
+    assert "<style" not in before

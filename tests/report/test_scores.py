@@ -241,14 +241,12 @@ def test_numbers_show_on_hover_and_on_keyboard_focus(browser: Any, tmp_path: Pat
     page.close()
 
 
-def test_a_token_that_turns_the_direction_of_writing_is_isolated() -> None:
+def test_a_character_that_turns_the_direction_of_writing_is_shown() -> None:
     text = "a\N{RIGHT-TO-LEFT OVERRIDE}\x00 b \N{LEFT-TO-RIGHT ISOLATE}"
     html = scores_page([Row("p\x1b", text, (ScoredResponse(0.0, ((0, 3), (4, 5)), (1.0, 0.5)),))], [TOKEN])
     page = _Page(html)
-    shown = "a\N{RIGHT-TO-LEFT OVERRIDE}\N{SYMBOL FOR NULL}"
-    assert [token[::2] for token in page.tokens] == [(shown, "token reward isolated"), ("b", "token reward")]
-    assert "<bdi> \N{LEFT-TO-RIGHT ISOLATE}</bdi>" in html
-    assert html.count("<bdi>") == 1
+    shown = "a[U+202E]\N{SYMBOL FOR NULL}"
+    assert [token[::2] for token in page.tokens] == [(shown, "token reward"), ("b", "token reward")]
+    assert " [U+2066]" in html
     assert "p\N{SYMBOL FOR ESCAPE}" in page.text
-    assert re.search("\\.isolated[^{]*{unicode-bidi:isolate}", html)
     assert not re.search("[\x00-\x08\x0b-\x1f]", html)

@@ -7,6 +7,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,9 @@ def _programs() -> Path | None:
     return None if found is None else Path(found).parent
 
 
-@pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a server of its own, without the name of a database."""
+@contextmanager
+def _cluster(log: Path, *options: str, signal_file: str | None = None) -> Iterator[tuple[str, str]]:
+    """A new PostgreSQL server: its URL without the name of a database, and its folder. It may not be ready yet."""
     programs = _programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
@@ -54,28 +55,54 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     data = str(folder / "data")
     init = [str(programs / "initdb"), "-D", data, "-U", "tester", "-A", "trust", "-E", "UTF8", "--locale=C"]
     subprocess.run(_as_nobody(init), check=True, capture_output=True, cwd=folder)
-    serve = [str(programs / "postgres"), "-D", data, "-k", str(folder), "-h", "127.0.0.1", "-p", str(port)]
+    if signal_file is not None:
+        (folder / "data" / signal_file).touch()
+    serve = [str(programs / "postgres"), "-D", data, "-k", str(folder), "-h", "127.0.0.1", "-p", str(port), *options]
     serve += ["-c", "fsync=off", "-c", "full_page_writes=off"]  # no test cuts the power
-    log = (tmp_path_factory.mktemp("postgres") / "log").open("wb")
-    server = subprocess.Popen(_as_nobody(serve), stdout=log, stderr=log, cwd=folder)
-    try:
-        ready = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-U", "tester"]
-        deadline = time.monotonic() + 60
-        while subprocess.run(ready, capture_output=True, check=False).returncode != 0:
-            assert server.poll() is None, f"PostgreSQL did not start; see {log.name}"
-            assert time.monotonic() < deadline, "PostgreSQL is not ready after a minute"
-            time.sleep(0.05)
-        yield f"postgresql://tester@127.0.0.1:{port}"
-    finally:
-        server.terminate()  # finishes at once where no test has left a connection open, else with the kill below
+    with log.open("wb") as out:
+        server = subprocess.Popen(_as_nobody(serve), stdout=out, stderr=out, cwd=folder)
         try:
-            server.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            stop = [str(programs / "pg_ctl"), "-D", data, "-m", "immediate", "stop"]
-            subprocess.run(_as_nobody(stop), check=False, capture_output=True, cwd=folder)
-            server.wait(timeout=10)
-        log.close()
-        shutil.rmtree(folder, ignore_errors=True)
+            yield f"postgresql://tester@127.0.0.1:{port}", data
+        finally:
+            server.terminate()  # finishes at once where no test has left a connection open, else with the kill below
+            try:
+                server.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                stop = [str(programs / "pg_ctl"), "-D", data, "-m", "immediate", "stop"]
+                subprocess.run(_as_nobody(stop), check=False, capture_output=True, cwd=folder)
+                server.wait(timeout=10)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _await(url: str, *, answer: int) -> None:
+    """Wait until `pg_isready` says that a server is ready (0), or that it runs and takes no connection (1)."""
+    programs, address = _programs(), make_url(url)
+    ready = [f"{programs}/pg_isready", "-h", str(address.host), "-p", str(address.port), "-U", "tester"]
+    deadline = time.monotonic() + 60
+    while subprocess.run(ready, capture_output=True, check=False).returncode != answer:
+        assert time.monotonic() < deadline, "PostgreSQL is not there after a minute"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a server of its own, without the name of a database."""
+    with _cluster(tmp_path_factory.mktemp("postgres") / "log") as (url, _):
+        _await(url, answer=0)
+        yield url
+
+
+@pytest.fixture
+def recovering_postgres(tmp_path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
+    """A server in recovery, which takes no connection: the URL of a database, and a function that ends the recovery."""
+    with _cluster(tmp_path / "log", "-c", "hot_standby=off", signal_file="standby.signal") as (url, data):
+        _await(url, answer=1)
+
+        def finish() -> None:
+            promote = [f"{_programs()}/pg_ctl", "-D", data, "--no-wait", "promote"]
+            subprocess.run(_as_nobody(promote), check=True, capture_output=True, cwd=data)
+
+        yield f"{url}/postgres", finish
 
 
 @pytest.fixture

@@ -146,10 +146,20 @@ def test_links_of_people_stay_as_they_are_however_often_it_is_started(engine: En
     assert person.session_epoch == 0
 
 
-def test_what_nobody_used_for_a_day_ends_with_the_next_start(engine: Engine) -> None:
-    old = new_owner_link(engine, 1000.0)
-    new_owner_link(engine, 1000.0 + auth.UNUSED_S + 1)
-    assert opens_for(engine, old) is None
+@pytest.mark.parametrize("late", [1.0, -1.0])
+def test_a_link_from_an_old_log_opens_nothing_though_nobody_used_it(engine: Engine, late: float) -> None:
+    early, now = new_owner_link(engine, 1000.0 - late * (auth.OWNER_LINK_S - 1)), 1000.0
+    expired = new_owner_link(engine, now - late * auth.OWNER_LINK_S)
+    assert join(engine, "secret", expired, "here", now) is None
+    assert join(engine, "secret", early, "here", now) is not None
+
+
+def test_a_start_deletes_links_that_have_expired(engine: Engine) -> None:
+    new_owner_link(engine, 1000.0)
+    new_owner_link(engine, 1000.0 + auth.OWNER_LINK_S)
+    with reading(engine) as connection:
+        keys = connection.scalars(select(setting.c.key)).all()
+    assert len([key for key in keys if key.startswith("entry ")]) == 1
 
 
 def test_whoever_was_revoked_does_not_come_in_by_it(engine: Engine) -> None:
@@ -158,7 +168,7 @@ def test_whoever_was_revoked_does_not_come_in_by_it(engine: Engine) -> None:
     add_person(engine, "other", Role.ADMIN)
     revoke(engine, 1)
     with reading(engine) as connection:
-        assert person_of_owner_link(connection, token) is None
+        assert person_of_owner_link(connection, token, 1000.0) is None
     assert opens_for(engine, token) is None
 
 

@@ -1,9 +1,11 @@
 """Opening, migrating and refusing databases."""
 
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,12 +13,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, insert, select, text
 from sqlalchemy.exc import DBAPIError
+from starlette.testclient import TestClient
 
 from redpencil.errors import RedpencilError
 from redpencil.web import database, schema
+from redpencil.web.app import create_app
+from redpencil.web.auth import add_person, cookie_name, new_session, person_of_invite, server_secret, sign_session
 from redpencil.web.database import (
     MOST_EVENTS,
     check_file,
+    explained,
     list_events,
     meaning_of,
     open_database,
@@ -50,6 +56,30 @@ def test_what_was_written_is_there_after_opening_again(place: str) -> None:
     with reading(engine) as connection:
         assert connection.execute(NOTE).scalar_one() == {"text": "Grüße 🖍️"}
     engine.dispose()
+
+
+def test_whoever_could_read_the_secret_writes_no_cookie_with_it_after_the_next_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "edits.db"
+    engine = open_database(path)
+    secret, link = server_secret(engine), add_person(engine, "boss", "admin")
+    engine.dispose()
+    for mode in (0o600, 0o644, 0o620):
+        path.chmod(mode)
+        engine = open_database(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert (server_secret(engine) == secret) == (mode == 0o600)
+        with reading(engine) as connection:
+            boss = person_of_invite(connection, link)
+        assert boss is not None
+        forged = sign_session(secret, new_session(boss, time.time()))
+        client = TestClient(create_app(engine), cookies={cookie_name(server_secret(engine)): forged})
+        assert client.get("/api/me").status_code == (200 if mode == 0o600 else 401)
+        assert (f"could read {path}" in caplog.text) == (mode != 0o600)
+        secret = server_secret(engine)
+        engine.dispose()
+        caplog.clear()
 
 
 def test_a_transaction_that_raises_leaves_nothing(engine: Engine) -> None:
@@ -181,7 +211,8 @@ def test_a_path_that_cannot_be_a_database_is_refused(tmp_path: Path, name: str) 
     assert caught.value.file == str(tmp_path / name)
 
 
-def test_a_server_that_is_not_there_is_named_without_the_password() -> None:
+def test_a_server_that_is_not_there_is_named_without_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "PATIENCE_S", 0.0)
     with pytest.raises(RedpencilError, match="cannot be opened") as caught:
         open_database("postgresql://ada:geheim@127.0.0.1:1/edits")
     assert "geheim" not in str(caught.value)
@@ -392,6 +423,50 @@ def test_what_postgresql_says(postgres_url: str, postgres_server: str) -> None:
     for place, busy in ((f"{postgres_server}/nowhere", False), ("postgresql://ada@127.0.0.1:1/edits", True)):
         other = create_engine(place.replace("postgresql:", "postgresql+psycopg:"))
         assert isinstance(complaint(lambda other=other: other.connect()), BusyError) == busy
+
+
+@pytest.mark.slow
+def test_it_waits_while_postgresql_recovers_and_says_so(
+    recovering_postgres: tuple[str, Callable[[], None]],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place, finish = recovering_postgres
+    monkeypatch.setattr(database, "PATIENCE_S", 0.5)
+    with pytest.raises(RedpencilError, match="not accepting connections") as caught:
+        open_database(place)
+    assert caught.value.hint is not None
+    assert "waiting up to 0 s for postgresql" in caplog.text
+    monkeypatch.undo()
+    with ThreadPoolExecutor(1) as pool:
+        opened = pool.submit(open_database, place)
+        time.sleep(1)
+        assert not opened.done()
+        finish()
+        engine = opened.result(timeout=database.PATIENCE_S)
+    assert server_secret(engine)
+    engine.dispose()
+
+
+def test_a_password_is_not_waited_for(caplog: pytest.LogCaptureFixture, postgres_server: str) -> None:
+    with pytest.raises(RedpencilError, match="does not exist"):
+        open_database(f"{postgres_server}/nowhere")
+    assert caplog.text == ""
+
+
+def test_a_command_explains_that_the_database_went_away(postgres_url: str) -> None:
+    engine = open_database(postgres_url)
+    with (  # noqa: PT012
+        pytest.raises(RedpencilError, match="the database is busy") as caught,
+        explained(postgres_url.replace("tester@", "tester:geheim@")),
+        reading(engine) as connection,
+        reading(engine) as other,
+    ):
+        number = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        other.execute(text("SELECT pg_terminate_backend(:number)"), {"number": number})
+        connection.execute(text("SELECT 1"))
+    assert "geheim" not in str(caught.value)
+    engine.dispose()
 
 
 def test_a_password_that_is_wrong_is_not_called_busy() -> None:

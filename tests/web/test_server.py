@@ -125,6 +125,7 @@ def test_what_is_said_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         serve(tmp_path / "edits.db", host=host, port=0, base_url=base_url, say=said.append)
     assert ["warning" in line for line in said] == [False] * 6 + [True] + [False] * 3
     assert "--base-url" in said[6]
+    assert "within 60 minutes" in said[2]
     assert said[7].startswith("https://edits.example.org/join/")
     engine = open_database(tmp_path / "edits.db")
     with reading(engine) as connection:
@@ -272,6 +273,47 @@ def test_a_request_that_is_too_large_is_answered_by_the_real_server(tmp_path: Pa
     with joined(link) as client:
         assert client.post("/api/diff", content=b"x" * (5 * 1024 * 1024)).status_code == 413
         assert client.get("/api/me").status_code == 200
+
+
+@pytest.mark.slow
+def test_a_request_that_is_cut_off_in_its_body_is_one_line_of_the_log(tmp_path: Path) -> None:
+    database, log = tmp_path / "edits.db", tmp_path / "log"
+    engine = open_database(database)
+    import_responses(engine, [Response("r0", "Q", "some words")])
+    engine.dispose()
+    with log.open("wb") as out:
+        command = [sys.executable, "-c", SCRIPT, str(database), "1", "0"]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=out, text=True)
+    try:
+        assert server.stdout is not None
+        link = server.stdout.readline().split()[0]
+        _wait_until_it_answers(link.split("/join/")[0])
+        with joined(link) as client:
+            cookie = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+            csrf = client.headers["X-CSRF-Token"]
+            address = ("127.0.0.1", int(link.split("/join/")[0].rsplit(":", 1)[1]))
+            for method, path in (
+                ("POST", "/api/diff"),
+                ("PUT", "/api/assignments/1/draft"),
+                ("POST", "/api/import"),
+                ("POST", "/sign-out"),
+            ):
+                head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\nX-CSRF-Token: {csrf}\r\n"
+                head += "Content-Type: multipart/form-data; boundary=x\r\n"
+                with socket.create_connection(address) as sent:
+                    sent.sendall(f"{head}Content-Length: 1000\r\n\r\n--".encode())
+                    time.sleep(0.3)
+            deadline = time.monotonic() + 20
+            while log.read_text().count("\n") < 4 and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert client.get("/api/me").status_code == 200
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+        server.stdout.close()
+    lines = log.read_text().splitlines()
+    assert len(lines) == 4, lines
+    assert all("a request was cut off: " in line for line in lines), lines
 
 
 def test_a_port_that_is_taken_says_so(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ def restore_spacing(original: str, edited: str) -> str:
     """
     if original == edited or original.split() == edited.split():
         return original
+    if all(" ".join(text.split()) == text for text in (original, edited)):
+        return edited  # single spaces are all there is
     (words, spaces), (new_words, new_spaces) = _parts(original), _parts(edited)
     if not words or not new_words:
         return edited

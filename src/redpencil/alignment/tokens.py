@@ -73,8 +73,8 @@ def token_masks(
     insertion the original's, unless a token crosses the border of an edit.
 
     White space changes nothing: a token without other characters is never in U1. A word beside or around changed white
-    space is compared without it: its tokens are in U0 if they have the same ids at the same places, else in neither
-    set.
+    space, or before that of a changed word, is compared without it: its tokens are in U0 if they have the same ids at
+    the same places, else in neither set.
 
     Args:
         original: the text before the edit (rejected).
@@ -95,8 +95,8 @@ def token_masks(
     """
     if alignment == "positional":
         return _positional_masks(original_tokens, edited_tokens, eos_in_changed)
-    blocks = diff_visible(original, edited)
     sides = (original, original_tokens), (edited, edited_tokens)
+    blocks = tuple(_space_apart(diff_visible(original, edited), *sides))
     respaced = [block for block in blocks if block.kind == "space"]
     visible = (
         _visible(*sides[0], [block.original for block in respaced]),
@@ -116,6 +116,31 @@ def token_masks(
     last = next((block.kind for block in reversed(blocks) if block.kind != "space"), "equal")
     eos = _eos(last, original_tokens, edited_tokens, eos_in_changed)
     return _with_eos(rejected, chosen, pairs, eos, original_tokens, edited_tokens)
+
+
+def _space_apart(blocks: Iterable[Block], original: tuple[str, Tokens], edited: tuple[str, Tokens]) -> Iterator[Block]:
+    """Split changed blocks behind the white space that they begin with, where a token also holds what is before it.
+
+    Such a token is a full stop with an empty line: the word before the change is not blamed for it.
+    """
+    for block in blocks:
+        spans = block.original, block.edited
+        sides = list(zip((original, edited), spans, strict=True))
+        if block.kind in ("equal", "space") or not any(_crossed(tokens, start) for (_, tokens), (start, _) in sides):
+            yield block
+            continue
+        leads = [len(piece) - len(piece.lstrip()) for piece in (text[start:end] for (text, _), (start, end) in sides)]
+        if all(lead or start == end for lead, (start, end) in zip(leads, spans, strict=True)):
+            first, second = (start + lead for lead, (start, _) in zip(leads, spans, strict=True))
+            yield Block("space", (spans[0][0], first), (spans[1][0], second))
+            block = Block(block.kind, (first, spans[0][1]), (second, spans[1][1]))
+        yield block
+
+
+def _crossed(tokens: Tokens, position: int) -> bool:
+    """Return whether a token begins before a position and ends behind it."""
+    index = bisect_right(tokens.offsets, position, hi=tokens.body, key=itemgetter(1))
+    return index < tokens.body and tokens.offsets[index][0] < position
 
 
 _Pairs = list[tuple[int, int]]

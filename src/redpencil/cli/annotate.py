@@ -186,6 +186,7 @@ def annotate(
     location = _database(place, database)
 
     from redpencil.cli import annotation
+    from redpencil.web.database import explained
     from redpencil.web.server import bind, serve
 
     base_url, inputs = server.url(), annotation.Inputs(**asdict(items))
@@ -194,7 +195,7 @@ def annotate(
     if not results.serves:
         _check_without_serving(location, inputs.files(), invite, server, base_url)
     listener = bind(*server.place) if results.serves else None
-    with ExitStack() as on_error:
+    with explained(location), ExitStack() as on_error:
         if listener is not None:
             on_error.callback(listener.close)
         done = _work(location, inputs, invite or (), server, base_url, listener, results)
@@ -202,7 +203,8 @@ def annotate(
         on_error.pop_all()
     if listener is not None:
         host, _ = server.place
-        serve(location, host=host, workers=server.workers, base_url=base_url, say=say, listener=listener)
+        with explained(location):
+            serve(location, host=host, workers=server.workers, base_url=base_url, say=say, listener=listener)
 
 
 def _check_without_serving(

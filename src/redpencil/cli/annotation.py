@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from redpencil.cli.output import console, say, watched, working
 from redpencil.errors import RedpencilError, naming
+from redpencil.files import PRIVATE
 from redpencil.records import Edit, JsonlFile, Response, count_lines, write_jsonl
 from redpencil.web.agreement import Alpha
 from redpencil.web.auth import (
@@ -213,10 +214,10 @@ def write_results(engine: Engine, edits: Path | None, comparisons: Path | None) 
         return done
     with reading(engine) as connection:
         if edits is not None:
-            done["edits"] = write_jsonl(edits, export_edits(connection))
+            done["edits"] = write_jsonl(edits, export_edits(connection), rights=PRIVATE)
             say(f"{done['edits']:,} edits in {edits}")
         if comparisons is not None:
-            done["comparisons"] = write_jsonl(comparisons, export_comparisons(connection))
+            done["comparisons"] = write_jsonl(comparisons, export_comparisons(connection), rights=PRIVATE)
             say(f"{done['comparisons']:,} comparisons in {comparisons}")
         counts = count_exports(connection)
     done["left_out"] = {"skipped": counts.skipped, "known_answers": counts.known_answers}

@@ -125,10 +125,10 @@ def import_(
         OnError, typer.Option(help="On a bad row: stop ends the import, skip lists the row and continues.")
     ] = OnError.STOP,
     limit: Annotated[int | None, option("N", "Stop after N records; later rows are not read.", min=1)] = None,
-    restore_spacing: Annotated[
+    keep_spacing: Annotated[
         bool,
-        typer.Option("--restore-spacing/--keep-spacing", help=AlignConfig.model_fields["restore_spacing"].description),
-    ] = True,
+        typer.Option("--keep-spacing", help=f"Turn off: {AlignConfig.model_fields['restore_spacing'].description}"),
+    ] = False,
     as_json: JsonOption = False,
     _list: Annotated[
         bool, typer.Option("--list", callback=_list_formats, is_eager=True, help="List the formats and exit.")
@@ -149,7 +149,7 @@ def import_(
     ):
         chosen, opened_again = (named, opened) if named else guess_source(opened, as_, columns, dropped)
         skip = on_error is OnError.SKIP
-        request = Wanted(chosen, as_, columns, dropped, skip, values=values, restore_spacing=restore_spacing)
+        request = Wanted(chosen, as_, columns, dropped, skip, values=values, restore_spacing=not keep_spacing)
         done = import_rows(opened_again, request, out, limit=limit, progress=progress)
     if named is None:
         say(f"taken for the format {chosen.name}; --format names another")

@@ -5,9 +5,11 @@ import os
 import platform
 import re
 import shutil
+import sqlite3
 import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +27,8 @@ from redpencil.cli.options import JsonOption, examples, option
 from redpencil.cli.output import check_out_file, console, print_json
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError
+from redpencil.files import of_database, others_may
+from redpencil.providers.cache import APPLICATION_ID
 from redpencil.recipe import is_ablation, load_ablations, load_recipe, shipped_recipe
 
 app = typer.Typer()
@@ -178,17 +182,25 @@ class Check:
 def doctor(
     recipes: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="RECIPE.yaml...", help="Recipes to check, besides the shipped ones, or model folders."),
+        typer.Argument(
+            metavar="RECIPE.yaml...",
+            help="Recipes to check, besides the shipped ones, with the files that they name; or model folders; or "
+            "databases.",
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Check versions, device, threads, memory, disk, recipes and models. Exit code 1 if something needed is missing.
 
-    Of a model it says how its tokenizer ends responses and what its prompt template does.
+    Of a model it says how its tokenizer ends responses and what its prompt template does; of the databases of
+    `annotate` and the response caches in this folder, who may read them.
     """
     folders = [path for path in recipes or () if path.is_dir()]
-    checks = [*_versions(), *_torch(), *_machine(), *_recipes([path for path in recipes or () if path not in folders])]
+    databases = [path for path in recipes or () if _is_database(path)]
+    rest = [path for path in recipes or () if path not in folders and path not in databases]
+    checks = [*_versions(), *_torch(), *_machine(), *_recipes(rest)]
     checks += [check for folder in folders for check in _model(folder, None, {})]
+    checks += _rights([*(path for path in sorted(Path.cwd().iterdir()) if _is_database(path)), *databases])
     healthy = all(check.ok for check in checks)
     if json:
         print_json({"ok": healthy, "checks": [asdict(check) for check in checks]})
@@ -258,6 +270,29 @@ def _memory() -> float | None:
         return None
 
 
+def _is_database(path: Path) -> bool:
+    """Return whether a file holds a project of `annotate` or answers of a provider."""
+    try:
+        with path.open("rb") as file:
+            if file.read(16) != b"SQLite format 3\0":
+                return False
+        # An immutable file is read as it is: SQLite writes nothing beside it.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+            table = "SELECT 1 FROM sqlite_schema WHERE name = 'redpencil_version'"
+            return application == APPLICATION_ID or connection.execute(table).fetchone() is not None
+    except (OSError, sqlite3.Error):
+        return False
+
+
+def _rights(databases: Sequence[Path]) -> Iterator[Check]:
+    for path in dict.fromkeys(map(Path.absolute, databases)):
+        exposed = [file.name for file in of_database(path.resolve()) if file.exists() and others_may(file)]
+        value = f"others may read {', '.join(exposed)}" if exposed else "only you may read it"
+        hint = f"chmod 600 {path}*; the command that uses it does the same when it starts" if exposed else ""
+        yield Check(f"rights of {path.name}", value, not exposed, hint)
+
+
 def _recipes(others: Sequence[Path]) -> Iterator[Check]:
     try:
         shipped = sorted(shipped_recipe("quickstart").parent.glob("*.yaml"))
@@ -270,9 +305,9 @@ def _recipes(others: Sequence[Path]) -> Iterator[Check]:
             yield Check(name, _contents(path))
         except RedpencilError as error:
             yield Check(name, "does not validate", ok=False, hint=str(error))
-            continue
-        if not is_ablation(path) and (recipe := load_recipe(path)).files is not None:
-            yield from _model(recipe.files.model, recipe.prompt_template, recipe.chat_options)
+        with suppress(RedpencilError):  # told already
+            if not is_ablation(path) and (recipe := load_recipe(path)).files is not None:
+                yield from _model(recipe.files.model, recipe.prompt_template, recipe.chat_options)
 
 
 def _model(folder: Path, template: str | None, options: Mapping[str, Any]) -> Iterator[Check]:
@@ -289,15 +324,20 @@ def _model(folder: Path, template: str | None, options: Mapping[str, Any]) -> It
 
 
 def _contents(path: Path) -> str:
-    """Summarise a recipe, or an ablation recipe.
+    """Summarise a recipe, or an ablation recipe, after reading the files that it names, as a run would.
 
     Raises:
-        RedpencilError: if it does not validate.
+        RedpencilError: if it does not validate, or one of its files is missing or does not fit.
     """
     if is_ablation(path):
         ablations = load_ablations(path)
         seeds, rest = ablations.base.seeds, f"{sum(map(len, ablations.groups.values()))} variants"
+        recipes = [ablations.base, *(recipe for variants in ablations.groups.values() for recipe in variants.values())]
     else:
-        recipe = load_recipe(path)
-        seeds, rest = recipe.seeds, f"{len(recipe.arms)} policies to compare"
+        recipes = [load_recipe(path)]
+        seeds, rest = recipes[0].seeds, f"{len(recipes[0].arms)} policies to compare"
+    if any(recipe.files or any(model.folder for model in recipe.reward_models.values()) for recipe in recipes):
+        from redpencil.pipeline.inputs import check_inputs  # slow to import
+
+        check_inputs(recipes)
     return f"{len(seeds)} seed{'s' * (len(seeds) > 1)}, {rest}"

@@ -23,7 +23,7 @@ from redpencil.providers.hosted import HostedProvider, Limits
 from redpencil.providers.openai_client import LengthParameter, OpenAIClient
 from redpencil.providers.prices import Price, load_prices, price_of
 from redpencil.runs import derive_seed
-from redpencil.text import has_half_pair
+from redpencil.text import has_half_pair, parse_json
 
 MODEL_PANEL: Final = "Who answers"
 _LIMITS_PANEL: Final = "Pace and cost"
@@ -308,6 +308,11 @@ def parse_extra(texts: Sequence[str] | None) -> dict[str, Any]:
             parameters[key] = json.loads(value, parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             parameters[key] = value
+        else:
+            try:
+                parse_json(value)
+            except ValueError as error:
+                raise RedpencilError(f"{key}: {error}", field="--extra", hint="write the key once") from None
         if has_half_pair(json.dumps(parameters[key], ensure_ascii=False)):
             raise RedpencilError(f"{key} holds half of a character", field="--extra", hint="write whole characters")
     return parameters

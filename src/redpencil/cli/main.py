@@ -11,7 +11,6 @@ called. The one exception is what loads torch (`models`, `training`, most of `pi
 that uses it, so that `redpencil COMMAND --help`, wrong usage and commands that need no model answer at once.
 """
 
-import errno
 import os
 import re
 import signal
@@ -19,6 +18,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from importlib import import_module
+from types import FrameType
 from typing import Annotated, Any, Final
 
 import typer
@@ -26,13 +26,12 @@ from typer.core import TyperCommand, TyperGroup
 
 import redpencil
 from redpencil.cli.output import INTERRUPTED, print_error, say
+from redpencil.cli.start import leave
 from redpencil.config import METHODS
-from redpencil.errors import RedpencilError
+from redpencil.errors import RedpencilError, from_system
+from redpencil.sections import IMMENSE
+from redpencil.text import has_half_pair
 
-NOT_OUR_FAULT: Final = (
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
-    errno.EFBIG, errno.EIO,
-)  # fmt: skip
 QUIET: Final = {
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -88,7 +87,11 @@ COMMANDS: Final = {
         method.name.replace("_", "-"): Entry("train", TRAINING, (method.config.__doc__ or "").split("\n\n")[0])
         for method in METHODS.values()
     },
-    "judge": Entry("judge", EVALUATION, "Compare a policy's responses with a reference's, matched by id."),
+    "judge": Entry(
+        "judge",
+        EVALUATION,
+        "Compare a policy's responses with a reference's, matched by id, or by prompt where the ids differ.",
+    ),
     "score": Entry(
         "score", EVALUATION, "Show the reward of each token: blue for reward, orange and underlined for blame."
     ),
@@ -99,7 +102,8 @@ COMMANDS: Final = {
     "doctor": Entry(
         "info",
         HELP,
-        "Check versions, device, threads, memory, disk and recipes. Exit code 1 if something needed is missing.",
+        "Check versions, device, threads, memory, disk, recipes and models. Exit code 1 if something needed is "
+        "missing.",
     ),
 }
 
@@ -127,6 +131,14 @@ class Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
 
+    def invoke(self, ctx: Any) -> Any:
+        for parameter in self.params:
+            value = ctx.params.get(parameter.name)
+            if isinstance(value, int | float) and not abs(value) <= IMMENSE:  # nor NaN
+                problem = f"{value} is not a number to compute with"
+                raise typer.BadParameter(problem, ctx=ctx, param_hint=parameter.opts[0])
+        return super().invoke(ctx)
+
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Write SOURCE where Typer writes {SOURCE}, and the dots of a repeatable argument once."""
         return [re.sub(r"[{}]|\.\.\.(?=.*\.\.\.)", "", piece) for piece in super().collect_usage_pieces(ctx)]
@@ -142,27 +154,28 @@ class Group(TyperGroup):
         """Run a command. Exit codes: 1 for a mistake in data or files, 2 in usage, 130 for an interrupt."""
         try:
             return super().invoke(ctx)
-        except RedpencilError as error:
-            print_error(error)
-            raise typer.Exit(1) from None
-        except RuntimeError as error:
-            # Compared by name, because this module does not load torch.
-            if type(error).__name__ != "OutOfMemoryError":
-                raise
-            print_error(RedpencilError(f"the GPU's memory is full ({str(error).split('. ')[0]})", hint=SMALLER))
-            raise typer.Exit(1) from None
-        except OSError as error:
-            if error.errno not in NOT_OUR_FAULT:
-                raise
-            print_error(RedpencilError(f"{error.strerror}", file=error.filename, hint="choose another place"))
-            raise typer.Exit(1) from None
-        except MemoryError:
-            print_error(RedpencilError("the memory is full", hint="give smaller files, with shorter lines"))
-            raise typer.Exit(1) from None
+        except typer.Exit:
+            raise
         except KeyboardInterrupt:
             staged = "; finished stages are kept, and the same command continues the run"
             say("interrupted" + (staged if ctx.invoked_subcommand in STAGED else ""))
             raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            told = error if isinstance(error, RedpencilError) else _told(error)
+            if told is None:
+                raise
+            print_error(told)
+            raise typer.Exit(1) from None
+
+
+def _told(error: Exception) -> RedpencilError | None:
+    """Say what the user can do about an error that is nobody's mistake in the code; None for any other."""
+    # Compared by name, because this module does not load torch.
+    if type(error).__name__ == "OutOfMemoryError":
+        return RedpencilError(f"the GPU's memory is full ({str(error).split('. ')[0]})", hint=SMALLER)
+    if isinstance(error, MemoryError):
+        return RedpencilError("the memory is full", hint="give smaller files, with shorter lines")
+    return from_system(error)
 
 
 class LazyGroup(Group):
@@ -173,6 +186,16 @@ class LazyGroup(Group):
         self.commands = {
             name: TyperCommand(name, help=entry.help, rich_help_panel=entry.panel) for name, entry in COMMANDS.items()
         }
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse an argument that is not UTF-8: it would end up in files that are."""
+        for arg in args:
+            if has_half_pair(arg):
+                raise typer.BadParameter(
+                    f"{arg!a} is not UTF-8; rename the file, or set the terminal to UTF-8", ctx=ctx
+                )
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that is called; help and completion of the group itself see only the table."""
@@ -223,9 +246,19 @@ def main() -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupt)
     app()
 
 
-def _interrupt(*_: object) -> None:
-    """End a command on SIGTERM as on Ctrl-C, so that no half-written file stays."""
+def _interrupt(_: int, frame: FrameType | None) -> None:
+    """End a command on SIGTERM as on Ctrl-C, so that no half-written file stays.
+
+    While a library is being loaded the process ends here and now: in the middle of its code the library may raise any
+    other error in place of the interrupt, or forget it.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            leave()
+        frame = frame.f_back
     raise KeyboardInterrupt

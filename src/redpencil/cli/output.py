@@ -32,7 +32,8 @@ from redpencil.files import followed, is_device, partial_of
 from redpencil.records import R, count_lines, read_jsonl
 from redpencil.report.markup import visible
 from redpencil.report.terminal import redline, redline_plain
-from redpencil.runs import Progress, finite
+from redpencil.runs import Progress
+from redpencil.text import finite
 
 INTERRUPTED: Final = 130
 """Exit code of a command that was interrupted, as shells have it for Ctrl-C."""
@@ -44,7 +45,7 @@ _BESIDE_THE_BAR: Final = 90
 """Columns that a line of progress needs without its bar, roughly."""
 _WORD: Final = 7
 """Letters of a word in a table's header that are kept on one line."""
-_UPPER: Final = re.compile("[\x7f-\x9f]")
+_UPPER: Final = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ is never shortened. An answer that keeps almost nothing of a response of some le
 decided is uncertain.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,9 +29,10 @@ _GLANCE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The response in an answer; `doubt`: something beside it may be a remark."""
+    """The response in an answer, and all that was said; `doubt`: something beside the response may be a remark."""
 
     text: str
+    said: str
     doubt: bool
 
 
@@ -73,18 +75,20 @@ def _extract(text: str, source: Source) -> _Found:
     """Take off layer by layer what is around the response, until it is the original or nothing more is around it."""
     doubt = False
     if not source.words:
-        return _Found(text.strip(), doubt)
+        return _Found(text.strip(), text, doubt)
+    said = ""
     for _ in range(_ROUNDS):
         if source.is_same(text):
             break
         before = text
         text = without_wrapping(text.strip(), source)
+        said = said or text
         if not source.is_same(text):
             prose = without_remarks(text, source)
-            text, doubt = prose.text, prose.doubt
+            text, doubt = prose.text, doubt or prose.doubt
         if text == before:
             break
-    return _Found(text.strip(), doubt)
+    return _Found(text.strip(), said, doubt)
 
 
 def _outcome(found: _Found, source: Source) -> EditOutcome:
@@ -92,20 +96,21 @@ def _outcome(found: _Found, source: Source) -> EditOutcome:
         return EditOutcome.EMPTY
     if source.is_same(found.text):
         return EditOutcome.UNCERTAIN if found.doubt else EditOutcome.UNCHANGED
-    if source.kept(found.text) < _LITTLE * source.words and (outcome := _without_edit(found.text, source)):
+    own = found.text if '"' in source.original else re.sub(r"\"[^\"]*\"|\u201c[^\u201d]*\u201d", " ", found.text)
+    if source.kept(own) < _LITTLE * source.words and (outcome := _without_edit(found, source)):
         return outcome
-    doubtful = found.doubt or source.is_foreign_script(found.text)
+    doubtful = found.doubt or source.is_foreign_script(found.text) or plain(found.text) == plain(source.prompt)
     return EditOutcome.UNCERTAIN if doubtful else EditOutcome.EDITED
 
 
-def _without_edit(text: str, source: Source) -> EditOutcome | None:
-    """Tell what a text is that keeps little of the original; None if it may be an edit of it."""
-    text = plain(text)
+def _without_edit(found: _Found, source: Source) -> EditOutcome | None:
+    """Tell what an answer is that keeps little of the original; None if it may be an edit of it."""
+    text = plain(found.said)
     if say.REFUSAL.search(text, 0, _GLANCE) and not say.REFUSAL.search(plain(source.original[:_GLANCE])):
         return EditOutcome.REFUSED
-    remark, no_edit = is_remark(text[:_GLANCE], source), source.is_no_edit(text)
+    remark, no_edit = is_remark(plain(found.text)[:_GLANCE], source), source.is_no_edit(found.text)
     if remark and text.endswith((":", "\uff1a")):
         return EditOutcome.EMPTY
     if (remark or no_edit or not terms(text) & source.terms) and say.NO_CHANGE.search(text, 0, _GLANCE):
-        return EditOutcome.UNCHANGED
+        return EditOutcome.UNCERTAIN if found.doubt and source.kept(found.text) > 1 else EditOutcome.UNCHANGED
     return EditOutcome.UNCERTAIN if remark or no_edit else None

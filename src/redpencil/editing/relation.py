@@ -1,5 +1,6 @@
 """How a text relates to the original response: what it keeps of it, and whether it is about the same."""
 
+import re
 import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -17,6 +18,7 @@ _FEW_WORDS, _MANY_WORDS = 8, 20
 On 4,119 real human edits (QA-Feedback, JFLEG) with 8 words and more, none that keeps less than .3 of the words shares
 less than .1 of its terms with prompt and original, as a text about something else does in 9 of 10 cases.
 """
+CODE: Final = re.compile(r"[={};]|\w\(")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,17 @@ class Source:
         """Scripts in which prompt and original are written."""
         return frozenset(map(_script, filter(str.isalpha, self.known)))
 
+    @cached_property
+    def is_markup(self) -> bool:
+        """Whether the original has closing tags, so that an edit may put others around something."""
+        return "</" in self.original
+
+    @cached_property
+    def is_code(self) -> bool:
+        """Whether most lines look like program code."""
+        lines = [line for line in self.original.splitlines() if line.strip()]
+        return 2 * sum(bool(CODE.search(line)) for line in lines) >= len(lines)
+
     def kept(self, text: str) -> float:
         """Return the number of the original's words that a text keeps, whatever their case, marks and white space.
 
@@ -81,12 +94,14 @@ class Source:
     def is_no_edit(self, text: str) -> bool:
         """Return whether a text keeps too little of the original, and is about something else."""
         share = self.kept(text) / self.words if self.words else 1.0
-        found = terms(text)
-        shared = len(found & self.terms) / len(found) if found else 1.0
+        found, words = terms(text), _without_marks(text).split()
+        shared = len(found & self.terms) / len(found) if found else 0.0
         if self.words < _FEW_WORDS:
-            longer = count_words(text) > self.words + 5
+            longer = len(words) > self.words + 5
             return not shared and len(found) >= 3 and share < _KEEPS_LITTLE and longer
-        return (share < _KEEPS_LITTLE and shared < _UNRELATED) or (share < _KEEPS_NOTHING and self.words >= _MANY_WORDS)
+        known = sum(word in self.vocabulary for word in words)  # hardly one in a translation
+        unrelated = shared < _UNRELATED or (known < _UNRELATED * len(words) and len(words) >= _FEW_WORDS)
+        return (share < _KEEPS_LITTLE and unrelated) or (share < _KEEPS_NOTHING and self.words >= _MANY_WORDS)
 
     def is_foreign_script(self, text: str) -> bool:
         """Return whether most letters of a text are of a script that neither prompt nor original has."""

@@ -16,7 +16,7 @@ from typing import Final
 
 from redpencil.alignment.words import changed_runs, split_words
 from redpencil.editing import vocabulary as say
-from redpencil.editing.relation import Source, count_words, plain, terms, vocabulary
+from redpencil.editing.relation import CODE, Source, count_words, plain, terms, vocabulary
 
 _FOREIGN: Final = 0.25
 """Largest share of its words that a stretch may keep of the original on its own."""
@@ -30,7 +30,7 @@ _ENDS: Final = re.compile(
     r"(?<![.!?\u2026])[.!?\u2026]++[\"'\u201d\u2019\u00bb)\]*_]*+(?=\s)|[\u3002\uff01\uff1f]++[\u201d\u300d\u300f\uff09)*]*|\n"
     r"|(?<=\s)(?=[(\[\uff08][^()\[\]\uff08\uff09]{1,400}[)\]\uff09]\s*\Z)"
 )
-_LABEL_ENDS: Final = re.compile(_ENDS.pattern + r"|:\**(?=\s)|\uff1a\**|\s[-\u2013\u2014](?=\s)")
+_LABEL_ENDS: Final = re.compile(_ENDS.pattern + r"|:\**(?=\s)|\uff1a\**|\s(?:[-\u2013\u2014\u2192]|->|=>)(?=\s)")
 _RULE: Final = re.compile(r"\s*(?:[-*_=\u2014]\s?){3,}\s*(?:\n|\Z)")
 _BULLET: Final = re.compile(r"\s*(?:[-*+\u2022]|\d+[.)])\s")
 _LABEL_OF_CHANGES: Final = re.compile(r"\W*([^:\uff1a]{1,60})[:\uff1a]")
@@ -38,6 +38,13 @@ _QUOTED: Final = re.compile(r"\"[^\"]*\"|\u201c[^\u201d]*\u201d")
 _SPACE: Final = re.compile(r"\s*")
 _ARROW: Final = re.compile(r"->|\u2192|\u21d2|=>")
 _APART: Final = re.compile(r"\s*(?:[(\[\uff08].*[)\]\uff09]|[*_]+[^*_]+[*_]+)\s*", re.DOTALL)
+_HEADING: Final = re.compile(r"\s*[*_#]+[^*_#.!?:]{1,60}[*_]*\s*")
+_PLACEHOLDER: Final = re.compile(r"\s*[\[({<](?:[A-Z][\w']*\s?){1,4}[\])}>]\s*")
+_ANY_LABEL: Final = re.compile(r"\W*\w+(?:\s\w+)?\s*[:\uff1a]")
+_STAND_IN: Final = re.compile(r"\n\s*(?:#|//|/\*|--|<!--|\[|\()[^\n]*\Z")
+_LEFT_OUT: Final = re.compile(r"^\W*(?:\.{3}|\u2026).{0,60}$", re.MULTILINE)
+"""A line that stands for what the editor has not written out again."""
+_SEVERAL: Final = 3
 
 
 class Kind(enum.Enum):
@@ -62,11 +69,17 @@ def without_remarks(text: str, source: Source) -> Prose:
     text, doubt = _without_quotation(text, source)
     start, doubt_before = _before(text, source)
     end, doubt_after = _after(text[start:], source)
-    return Prose(text[start : start + end].strip(), doubt or doubt_before or doubt_after)
+    window = text[start : start + end].strip()
+    doubt |= doubt_before or doubt_after or _leaves_out(window, source, text[start + end :])
+    return Prose(window, doubt)
 
 
 def is_remark(text: str, source: Source) -> bool:
-    """Return whether a text is about the response rather than one itself."""
+    """Return whether a text is about the response rather than one itself, such as "The answer is 4."."""
+    if say.ANSWER_IS.match(plain(text)) and not say.CHANGE.search(plain(text)):
+        return False
+    if source.words >= _ENOUGH and count_words(text) < source.words:
+        return _score(plain(text), source, "", same_line=False, leading=False)[0] > 1
     return _kind(text, source, "", same_line=False) is Kind.REMARK
 
 
@@ -74,9 +87,11 @@ def _without_quotation(text: str, source: Source) -> tuple[str, bool]:
     """Of two copies of the original take the one that is not labelled so; without such a label it is doubtful."""
     total = source.kept(text)
     cuts = [match.end() for match in re.finditer(r"\n", text)]
-    if say.ORIGINAL.match(plain(text[:_GLANCE])) and not say.ORIGINAL.match(plain(source.original[:_GLANCE])):
+    first = say.ORIGINAL.match(plain(text[:_GLANCE])) and not say.ORIGINAL.match(plain(source.original[:_GLANCE]))
+    if first:
         labels = (cut for cut in cuts if is_remark(_pieces(text[cut:], _LABEL_ENDS)[0], source))
-        return text[next(labels, 0) :], False
+        if label := next(labels, 0):
+            return text[label:], False
     if 2 * total < source.words or source.words < _ENOUGH or count_words(text) < 1.2 * total:
         return text, False
     # The first half keeps more with every line, the second less.
@@ -85,14 +100,32 @@ def _without_quotation(text: str, source: Source) -> tuple[str, bool]:
     least, cut = max(halves, default=(0.0, 0))
     if least < _MUCH * total:
         return text, False
+    if first:
+        label_of_edit = _ANY_LABEL.match(text, cut)
+        return text[label_of_edit.end() if label_of_edit else cut :], False
     labelled = any(
         say.ORIGINAL.match(plain(half)) for half in (text[cut : cut + _GLANCE], text[:cut].rstrip().rpartition("\n")[2])
     )
     return (text[:cut].rstrip(), False) if labelled else (text, True)
 
 
+def _leaves_out(text: str, source: Source, said: str) -> bool:
+    """Return whether a part of the original may be left out for brevity: for dots, or for what was `said` behind."""
+    left_out = bool(say.REST.search(plain(said)))
+    dots = _LEFT_OUT.search(text) and not _LEFT_OUT.search(source.original)
+    if dots and source.words - source.kept(text) >= _SEVERAL:
+        return True
+    stand_in = _STAND_IN.search(text)
+    if stand_in and not _STAND_IN.search(source.original):
+        text, left_out = text[: stand_in.start()], True
+    lost = source.words - max(source.kept(text), count_words(text))
+    return left_out and lost >= max(_SEVERAL, source.words / 4)
+
+
 def _before(text: str, source: Source) -> tuple[int, bool]:
     """Return where the response begins, and whether a piece after that may be no part of it."""
+    if _is_own(text, source, at_end=False):
+        return 0, False
     pieces = _joined_thoughts(_pieces(text, _LABEL_ENDS))
     starts = list(accumulate(map(len, pieces), initial=0))
     stretch = _Stretch.of(pieces, (source.kept(text[start:]) for start in starts))
@@ -104,10 +137,16 @@ def _before(text: str, source: Source) -> tuple[int, bool]:
         for piece, light in zip(pieces, stretch.light, strict=False)
     ]
     first = max((number for number, kind in enumerate(kinds, start=1) if kind is Kind.REMARK), default=0)
+    before = next((place for place in range(first - 1) if kinds[place] is not Kind.REMARK), first)
+    if before < first and not source.kept(window) and not any(map(_ends_line, pieces[before:first])):
+        return 0, True  # nothing tells that the response begins only here
     announced = first > 0 and _announces(pieces[first - 1])
     while 0 < first < stretch.size and kinds[first] is Kind.RULE and not _RULE.match(source.original):
         first += 1
-    if announced or Kind.UNSURE not in kinds[first:]:
+    torn = 0 < first < stretch.size and not _ends_line(pieces[first - 1])
+    if torn and source.is_code:  # "# Fixed: begin with the first"
+        return 0, True
+    if (announced and not torn) or Kind.UNSURE not in kinds[first:]:
         return starts[first], False
     rest = text[starts[first] : starts[stretch.size]]
     replaces = not any(map(_announces, pieces[first : stretch.size])) and _fits(rest, window, source, at_end=False)
@@ -117,27 +156,36 @@ def _before(text: str, source: Source) -> tuple[int, bool]:
 def _after(text: str, source: Source) -> tuple[int, bool]:
     """Return where the response ends, and whether a piece before that may be no part of it."""
     pieces = _pieces(text, _ENDS)
+    if _is_own(text, source, at_end=True):
+        return len(text), False
     ends = list(accumulate(map(len, pieces), initial=0))[::-1]
     stretch = _Stretch.of(pieces[::-1], (source.kept(text[:end]) for end in ends))
     first = len(pieces) - stretch.size
     starts = ends[::-1][first:]
     window, dropped = text[: starts[0]], text[starts[0] :]
-    if not dropped or (_talks(source.original[-_GLANCE:]) and _fits(dropped, window, source, at_end=True)):
+    if not dropped:
+        return len(text), _ends_in_a_remark(text, window, source)
+    if _talks(source.original[-_GLANCE:]) and _fits(dropped, window, source, at_end=True):
         return len(text), False
     kinds: list[Kind] = []
-    suspect = False  # a remark that shares a word or two with what the edit dropped
+    # a remark that shares words with what the edit dropped
+    suspect = _ends_in_a_remark(text, window, source)
     for piece, start, light in zip(pieces[first:], starts, stretch.light[::-1], strict=False):
-        same_line = _goes_on(text[:start], piece, source.original)
-        kind = _kind(piece, source, window, same_line=same_line)
+        same_line = kinds[-1:] in ([], [Kind.CONTENT]) and _goes_on(text[:start], piece, source.original)
+        kind = Kind.CONTENT if _begins_like(piece, source) else _kind(piece, source, window, same_line=same_line)
         suspect |= kind is Kind.REMARK and not light
         kind = kind if light else Kind.CONTENT
         kinds.append(Kind.UNSURE if kind is Kind.CONTENT and Kind.RULE in kinds else kind)
     last = kinds.index(Kind.REMARK) if Kind.REMARK in kinds else len(kinds)
     beside = {Kind.UNSURE} if _RULE.fullmatch(source.original.strip().rpartition("\n")[2]) else {Kind.UNSURE, Kind.RULE}
-    while 0 < last < len(kinds) and kinds[last - 1] in beside and stretch.free[::-1][last - 1]:
+    while 0 < last < len(kinds) and stretch.free[::-1][last - 1]:
+        if kinds[last - 1] not in beside and not _announces(pieces[first + last - 1]):
+            break
         last -= 1
-    rest = text[len(window.rstrip()) : starts[last]]
-    unsure = Kind.UNSURE in kinds[:last] and not _fits(rest, window, source, at_end=True)
+    unsure = Kind.UNSURE in kinds[:last]
+    if unsure:
+        window = text[: starts[kinds.index(Kind.UNSURE)]].rstrip()
+        unsure = not _fits(text[len(window) : starts[last]], window, source, at_end=True)
     return starts[last], unsure or (suspect and last == len(kinds))
 
 
@@ -173,10 +221,38 @@ class _Stretch:
         return cls(size, light[:size], [not loss for loss in losses[:size]])
 
 
+def _ends_in_a_remark(text: str, window: str, source: Source) -> bool:
+    """Return whether a last paragraph, one more than the original has, talks about the response though it quotes it."""
+    before, _, last = text.rstrip().rpartition("\n\n")
+    one_more = text.strip().count("\n\n") > source.original.strip().count("\n\n")
+    if not before.strip() or not one_more or len(window) <= len(before) or _begins_like(last, source):
+        return False
+    return _score(plain(last), source, before, same_line=False, leading=False)[0] > 1
+
+
+def _is_own(text: str, source: Source, *, at_end: bool) -> bool:
+    """Return whether a text begins, or ends, with the sentence with which the original does."""
+    pieces = [_pieces(one.strip(), _ENDS) or [""] for one in (text, source.original)]
+    piece, own = (plain(some[-1 if at_end else 0]) for some in pieces)
+    return piece == own and count_words(own) > 1
+
+
+def _begins_like(piece: str, source: Source) -> bool:
+    """Return whether a piece begins as one of the original's does: with its label, or its first words."""
+
+    def beginning(text: str) -> list[str]:
+        label = _ANY_LABEL.match(plain(text))
+        return [label[0]] if label else [text[a:b].strip().casefold() for a, b in split_words(text)[:_SEVERAL]]
+
+    mine = beginning(piece)
+    enough = len(mine) == _SEVERAL or _ANY_LABEL.match(piece)
+    return bool(enough) and any(mine == beginning(own) for own in _pieces(source.original, _ENDS))
+
+
 def _goes_on(before: str, piece: str, original: str) -> bool:
     """Return whether a piece goes on in its paragraph, or in the list or the lines that the original has."""
     breaks = before[len(before.rstrip()) :].count("\n")
-    lines = breaks == 1 and "\n" in original.strip()
+    lines = breaks == 1 and ("\n" in original.strip() or "\n" in before.strip())
     return not breaks or lines or bool(_BULLET.match(piece) and _BULLET.search(original))
 
 
@@ -209,7 +285,7 @@ def _is_thought(piece: str) -> bool:
 def _announces(piece: str) -> bool:
     """Return whether the response may begin behind a piece: a label, or a heading."""
     bare = piece.strip().strip("*_# ")
-    return not _is_thought(piece) and (bare.endswith((":", "\uff1a")) or bare != piece.strip())
+    return not _is_thought(piece) and (bare.endswith((":", "\uff1a")) or piece.strip().startswith(("*", "_", "#")))
 
 
 def _fits(stretch: str, window: str, source: Source, *, at_end: bool) -> bool:
@@ -241,54 +317,102 @@ def _kind(piece: str, source: Source, window: str, *, same_line: bool, leading: 
     if not any(map(str.isalnum, piece)):
         return Kind.RULE if _RULE.fullmatch(piece) else Kind.CONTENT
     text = plain(piece)
-    strict, loose = _score(text, source, window, same_line=same_line)
+    named = any(pattern.search(text) for pattern in (say.RESPONSE, say.TEXT, say.CHANGE))
+    placeholder = not leading and not named and _PLACEHOLDER.fullmatch(piece)
+    written = placeholder or piece.startswith("```") or (not leading and text.endswith(","))
+    if written or (source.is_markup and not re.sub("<[^<>]*>", "", piece).strip()):
+        return Kind.CONTENT
+    strict, loose = _score(text, source, window, same_line=same_line, leading=leading)
     if leading and say.ASSENT.match(text) and not say.ASSENT.match(plain(source.original[:_GLANCE])):
         if say.ASSENT.fullmatch(text):
             return Kind.REMARK
         strict, loose = strict + 1, loose + 2
-    if _announces(piece):
+    if _announces(piece) and (leading or say.CHANGE.search(text)):
         strict, loose = strict + 1, loose + 1
-    about = {term for term in terms(_without_lists(text)) if term in source.terms or term in terms(window)}
+    about = terms(_without_lists(text)) & (source.terms | terms(window))
     if leading and _is_thought(piece):
         return Kind.REMARK
-    if strict >= 3 or (strict == 2 and not about):
+    inside = same_line and not leading
+    own_voice = not _APART.fullmatch(text) and say.SELF.search(text) and say.SELF.search(plain(source.original))
+    if inside and not own_voice and strict >= _SEVERAL and _is_on_the_edit(text, source, window):
         return Kind.REMARK
-    if loose > 1:
+    if not inside and (
+        strict >= _SEVERAL
+        or (strict == 2 and not about and (leading or not _announces(piece) or say.LABEL.match(text)))
+    ):
+        return Kind.REMARK
+    if loose > 1 or strict > 1:
         return Kind.UNSURE
-    if same_line:
+    code = source.is_code and (CODE.search(text) or (leading and not text.endswith((".", "!", "?", ":"))))
+    if same_line or code or (not loose and vocabulary(text) <= source.vocabulary):
+        return Kind.CONTENT
+    if not leading and not loose and (_is_prose(text, source, window) or text.endswith(":") or CODE.search(text)):
         return Kind.CONTENT
     return Kind.CONTENT if about and (not leading or _announces(piece)) else Kind.UNSURE
 
 
-def _score(text: str, source: Source, window: str, *, same_line: bool = False) -> tuple[int, int]:
+def _new(pattern: re.Pattern[str], text: str, source: Source) -> bool:
+    """Return whether a text has words of a list, outside of quotations, that prompt and original have not."""
+    return any(not source.knows(word) for word in pattern.findall(_QUOTED.sub(" ", text)))
+
+
+def _score(text: str, source: Source, window: str, *, same_line: bool, leading: bool) -> tuple[int, int]:
     """Count the signs of a remark: without and with those that prompt and original have themselves."""
     strict = loose = 0
     new: set[re.Pattern[str]] = set()
-    for pattern, weight in ((say.RESPONSE, 2), (say.TEXT, 1), (say.CHANGE, 1), (say.SELF, 1)):
-        found = pattern.findall(_QUOTED.sub(" ", text))
-        loose += weight * bool(found)
-        if any(not source.knows(word) for word in found):
+    for pattern, weight in (
+        (say.RESPONSE, 1 if same_line and not leading else 2),
+        (say.TEXT, 1),
+        (say.CHANGE, 1),
+        (say.SELF, 1),
+    ):
+        own_voice = same_line and pattern is say.SELF and pattern.search(plain(source.original))
+        if _new(pattern, text, source) and not own_voice:
             new.add(pattern)
             strict += weight
+        if pattern in new or (pattern.search(_QUOTED.sub(" ", text)) and not own_voice):
+            loose += weight
     if not same_line and {say.SELF, say.CHANGE} <= new:  # "I changed the name", where nobody has said "I"
         strict += 1
     label = _LABEL_OF_CHANGES.match(text)
     signs = (
         bool(say.LABEL.match(text) or (label and say.CHANGE.search(label[1])))
         + bool(_ARROW.search(text))
-        + bool(_APART.fullmatch(text))
+        + bool(_APART.fullmatch(text) and not (leading and (same_line or _HEADING.fullmatch(text))))
     )
     signs += 3 * bool(say.ROLE.match(text) and not say.ROLE.search(source.known))
     signs += 2 * source.is_foreign_script(text) + bool(say.NO_CHANGE.search(text))
-    signs += bool(say.CHANGE.match(text.lstrip("*_-#([ ")))
+    signs += bool(say.CHANGE.match(re.sub(r"^\W+", "", text)))
     strict, loose = strict + signs, loose + signs
     gone = terms(source.original) - terms(window)
     if (loose > 1 or not same_line) and window and gone & terms(text):
-        strict, loose = strict + 1, loose + 1
-    words, known = vocabulary(text), vocabulary(window) | source.vocabulary
-    foreign = len(words - known) >= 5 and len(known) >= 30 and all(map(terms, words & known))
+        strict, loose = strict + 1, loose + 1 + bool(not leading and _ANY_LABEL.match(text))
     closes = bool(say.CLOSING.match(text))
-    return strict, loose + 2 * (foreign or closes)
+    return strict, loose + 2 * (_is_foreign(text, source, window) or closes)
+
+
+def _is_prose(text: str, source: Source, window: str) -> bool:
+    """Return whether a text tells something of its own in the language of the original."""
+    found = list(filter(str.isalpha, terms(text)))
+    own = len(found) >= _SEVERAL and not say.POINTER.match(text)
+    return own and bool(vocabulary(text) & say.SMALL) and not _is_foreign(text, source, window)
+
+
+def _is_foreign(text: str, source: Source, window: str) -> bool:
+    """Return whether a text shares no small word with a longer original: it may be of another language."""
+    words, known = vocabulary(text), vocabulary(window) | source.vocabulary
+    if len(known & say.SMALL) > 1:
+        known |= say.SMALL
+    return len(words - known) >= 5 and len(known) >= 30 and all(map(terms, words & known))
+
+
+def _is_on_the_edit(text: str, source: Source, window: str) -> bool:
+    """Return whether a sentence in the response's own paragraph says something of the edit, not of the subject."""
+    begins = " ".join(text.split()[:_SEVERAL])
+    gone = (terms(source.original) - terms(window)) & terms(text)
+    return bool(gone or _APART.fullmatch(text)) or any(
+        _new(pattern, part, source) for pattern, part in ((say.SELF, text), (say.RESPONSE, begins))
+    )
 
 
 def _without_lists(text: str) -> str:

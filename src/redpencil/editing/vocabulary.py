@@ -61,13 +61,27 @@ SELF: Final = _words(
 )
 """The editor."""
 LABEL: Final = re.compile(
-    r"\W*(?:notes?|nb|p\.?s|explanations?|rationale|summary|comments?|remarks?|hinweis|anmerkung|erläuterung"
+    r"\W*\b(?:notes?|nb|p\.?s|explanations?|rationale|summary|comments?|remarks?|hinweis|anmerkung|erläuterung"
     r"|erklärung"
     r"|begründung|nota|remarques?|explications?|explicación|comentario|spiegazione|explicação|opmerking"
     r"|toelichting|uwaga"
     r"|wyjaśnienie|примечание|пояснение|комментарий|huom|注|注意|说明|解释|備考|注釈|補足|참고|설명)\b\W"
 )
 """The label of a remark."""
+SMALL: Final = frozenset(
+    re.findall(
+        r"\w+", "a an and are as at be by for from if in is it not of on or so that the this to we with you your"
+    )
+)
+"""Words that nearly any English text has."""
+REST: Final = re.compile(
+    r"\b(?:rest|remain|same|unchanged|continu|omitted|\u00fcbrig|unver\u00e4nder|reste|resto|restant|inchang|\u043e\u0441\u0442\u0430\u043b\u044c)|\u5176\u4f59|\u6b8b\u308a"
+)
+"""What stands for the part of a response that was not written out."""
+POINTER: Final = re.compile(r"\W*(?:this|that|these|those|it|now|here|everything|all|the\s+rest)\b")
+"""The beginning of a sentence that may point at the response."""
+OF_TEXT: Final = re.compile(rf"(?:{RESPONSE.pattern}|{CHANGE.pattern}|{TEXT.pattern}|output|result|final|solution)")
+"""The name of a block that holds the response."""
 THOUGHT: Final = re.compile(
     r"think|thought|reason|analysis|analy[sz]|scratch|reflect|ponder|deliberat|monolog|chain_?of|cot\b|gedanke"
     r"|überleg|denk"
@@ -78,11 +92,16 @@ ORIGINAL: Final = re.compile(
 )
 """The label of a quotation of the original."""
 ROLE: Final = re.compile(
-    r"\W{0,4}(?:question|instruction|prompt|input|human|user|assistant|system|ai|bot|model|nutzer|benutzer|utilisateur|usuario|用户)\W{0,4}[:：]"
+    r"\W{0,4}(?:[aq]|final|output|result|completion|solution|question|instruction|prompt|input|human|user|assistant|system|ai|bot|model|nutzer|benutzer|utilisateur|usuario|用户)\W{0,4}[:：]"
 )
 """The label of a turn."""
+ANSWER_IS: Final = re.compile(
+    r"\W*(?:[^\W\d]+\W+){0,3}(?:answer|antwort|r\u00e9ponse|respuesta|risposta|resposta|antwoord|odpowied\u017a|\u043e\u0442\u0432\u0435\u0442|svaret)"
+    r"\s*(?:is|ist|est|es|\u00e8|\u00e9|to|:|[-\u2013\u2014])\s+(?!.*(?:fine|good|great|perfect|helpful|clear|accurate|gut|bon|buen))"
+)
+"""How a response begins that gives a solution."""
 ASSENT: Final = re.compile(
-    r"\W*(?:sure(?:\s+thing)?|certainly|absolutely|of\s+course|okay|ok|got\s+it|understood|no\s+problem|gerne?"
+    r"\W*(?:sure(?:\s+thing)?|done|(?:here|there)\s+you\s+go|certainly|absolutely|of\s+course|okay|ok|got\s+it|understood|no\s+problem|gerne?"
     r"|natürlich"
     r"|selbstverständlich|klar|bien\s+sûr|d'accord|claro|por\s+supuesto|certo|certamente|com\s+certeza"
     r"|natuurlijk|конечно"
@@ -97,10 +116,9 @@ CLOSING: Final = re.compile(
 )
 """The beginning of a closing phrase, of the response or of what the editor says."""
 REFUSAL: Final = re.compile(
-    r"\b(?:sorry|i\s+apologi[sz]e|as\s+an\s+ai|(?:can\s?not|can't|unable\s+to|not\s+able\s+to|won't|will\s+not"
-    r"|must\s+decline"
-    r"|decline\s+to|refuse\s+to)\b(?=.*\b(?:help|assist|do\s+that|comply|provide|fulfil|request|edit|tell"
-    r"|support|continue|answer))"
+    r"\b(?:sorry|apologi[sz]e|apologies|as\s+an\s+ai|(?:can\s?not|can't|unable\s+to|not\s+able\s+to|won't|will\s+not"
+    r"|decline\s+to|refuse\s+to|rather\s+not)\b(?=.*\b(?:help|assist|do\s+(?:that|this)|comply|provide|fulfil|request|edit|modif|chang"
+    r"|tell|support|continue|answer|process|discuss|engage))|must.{0,20}decline"
     r"|against\s+my|not\s+comfortable|leider|tut\s+mir\s+leid|bedau(?:re|ere)|désolée?|regrette|ne\s+(?:peux"
     r"|puis)\s+pas"
     r"|lo\s+siento|no\s+puedo|lamento|mi\s+dispiace|non\s+posso|desculpe|sinto\s+muito|não\s+posso"
@@ -114,7 +132,7 @@ REFUSAL: Final = re.compile(
 )
 _DONE: Final = (
     r"(?:chang|edit|modif|correc|revis|improv|adjust|änder|korr|verbess"
-    r"|anpass|cambi|corre[gcz]|chang|wijzig|aanpas|zmian|popraw|измен|исправ|правк)"
+    r"|anpass|alter|cambi|corre[gcz]|chang|wijzig|aanpas|zmian|popraw|измен|исправ|правк)"
 )
 NO_CHANGE: Final = re.compile(
     rf"\b(?:no|not|nothing|n't|without|unnecessary|kein\w*|nicht\w*|ohne|aucune?|rien|sans|ningun\w*|ningún|sin"

@@ -4,6 +4,8 @@ A mark that the original has too is text. Of the others only those count that st
 the answer, or around a block. Which block is the response is decided by what it keeps of the original.
 """
 
+import ast
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -14,10 +16,10 @@ from redpencil.editing.relation import Source, count_words
 
 _MARK: Final = re.compile(
     r"<[|\uff5c][^<>|\uff5c\n]{1,60}[|\uff5c]>|<</?[A-Z]+>>|</?[^\W\d][\w:.\u2581-]{0,40}(?:\s[^<>\n]{0,60})?/?>"
-    r"|\[/?[A-Z][A-Z_]{1,30}\]|[\u25c1\u25c0]/?\w+[\u25b7\u25b6]"
+    r"|\[/?[^\W\d][\w ]{1,30}\](?![(:\[])|[\u25c1\u25c0]/?\w+[\u25b7\u25b6]"
 )
 _PIPES: Final = re.compile(r"<[|\uff5c][^<>|\uff5c\n]{1,60}[|\uff5c]>")
-_CONTROL: Final = re.compile(r"inst|sys|eos|bos|eot|end|pad|sep|cls|unk|stop|done|turn|text|mask")
+_CONTROL: Final = re.compile(r"inst|sys|start|begin|eos|bos|eot|end|pad|sep|cls|unk|stop|done|turn|text|mask")
 _VOID: Final = frozenset(("br", "hr", "img", "input", "meta", "link", "p", "li"))
 """HTML that needs no closing tag."""
 _HEADER: Final = re.compile(rf"({_PIPES.pattern})\s*\w+\s*\Z")
@@ -26,10 +28,17 @@ _SPEAKER: Final = re.compile(
     r"\s*(?:assistant|model|user|human|system|bot|final|analysis|commentary)[ \t]*(?:\n|:|$)", re.IGNORECASE
 )
 _OTHERS: Final = re.compile(r"\b(?:user|human|system)\b", re.IGNORECASE)
+_HARMONY: Final = re.compile(r"analysis.*assistant(?:final|commentary)", re.DOTALL)
+"""Channels of gpt-oss, whose marks were lost when the tokens were decoded."""
+_BLOCK_SCALAR: Final = re.compile(r"\A[|>][-+]?[ \t]*\n\s*")
+_RULES: Final = re.compile(r"([-*_=#+])\1{2,}[ \t]*\n(.*)\n\s*\1{3,}\s*|(.*\S)\s*\n\s*\n([-*_=#+])\4{2,}\s*", re.DOTALL)
+"""A text between two lines of marks alone, or before one."""
 _FENCED: Final = re.compile(r"^(`{3,}|~{3,})[^\n`]*\n(.*?)\n?^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
-_FENCE_LINE: Final = re.compile(r"\s*(?:`{3,}|~{3,})[^\n`]*\n")
+_FENCE_LINE: Final = re.compile(r"\A\s*(?:`{3,}|~{3,})[^\n`]*\n")
 _INLINE_FENCE: Final = re.compile(r"(`{3,}|~{3,})([^`~\n]+)\1")
 _QUOTES: Final = (
+    ('"""', '"""'),
+    ("'''", "'''"),
     ('"', '"'),
     ("\u201c", "\u201d"),
     ("\u201e", "\u201c"),
@@ -41,6 +50,14 @@ _QUOTES: Final = (
     ("'", "'"),
     ("`", "`"),
     ("**", "**"),
+    ("*", "*"),
+    ("__", "__"),
+    ("_", "_"),
+    ("(", ")"),
+    ("[", "]"),
+    ("{{", "}}"),
+    ("\\boxed{", "}"),
+    ("\\text{", "}"),
 )
 _MOST, _MUCH = 0.75, 0.25
 
@@ -60,7 +77,11 @@ def without_wrapping(text: str, source: Source) -> str:
     text = without_marks_at_the_ends(text.strip(), source)
     text = _without_fence(text.strip(), source)
     text = _without_object(text.strip(), source)
-    return _without_quotes(text, source.original.strip())
+    if not source.original.lstrip().startswith(">") and all(line.startswith(">") for line in text.splitlines()):
+        text = re.sub(r"^> ?", "", text, flags=re.MULTILINE)
+    text = _without_quotes(_BLOCK_SCALAR.sub("", text), source)
+    ruled = _RULES.fullmatch(text)
+    return text if not ruled or _RULES.fullmatch(source.original.strip()) else (ruled[2] or ruled[3]).strip()
 
 
 def _names(text: str) -> set[str]:
@@ -81,8 +102,11 @@ def _without_separators(text: str, source: Source) -> str:
     Raises:
         UnfinishedThoughtError: if that is a thought.
     """
+    channels = _HARMONY.match(text)
+    if channels and not _HARMONY.match(source.original):
+        return text[channels.end() :]
     marks = list(_PIPES.finditer(text))
-    if not marks or _PIPES.search(source.original):
+    if not marks or _PIPES.search(source.original) or source.kept(_PIPES.sub(" ", text)) < source.kept(text):
         return text
     ends = [*(mark.start() for mark in marks), len(text)]
     best, most, is_thought, header = "", -1.0, False, ""
@@ -137,18 +161,24 @@ def _without_blocks(text: str, source: Source) -> str:
         outside = f"{before}{after}" if before.strip() else after.lstrip()
         own = not before.strip() or before.rstrip(" \t").endswith(("\n", ".", "!", "?", ":"))
         total, in_it, out_of_it = source.kept(text), source.kept(inside), source.kept(outside)
-        if say.THOUGHT.search(_name(opening[0])):
+        name = _name(opening[0])
+        if say.THOUGHT.search(name):
             if own:
                 return _without_blocks(outside, source)
-        elif inside.strip() and (
+        elif say.ORIGINAL.match(name):
+            if own and 2 * out_of_it >= total:
+                return _without_blocks(outside, source)
+        elif opening[0].startswith("<") and source.is_markup and not say.OF_TEXT.search(name):
+            continue
+        elif (inside.strip() or not outside.strip()) and (
             not outside.strip()
             or (in_it > out_of_it and in_it >= _MOST * total and own)
-            or (own and say.RESPONSE.match(_name(opening[0]).rpartition("_")[2]) and in_it >= out_of_it)
+            or (own and say.OF_TEXT.search(name) and in_it >= out_of_it)
         ):
             return _without_blocks(inside, source)
         elif (
             not before.strip()
-            and _name(opening[0]) not in _VOID
+            and name not in _VOID
             and out_of_it > in_it
             and total - out_of_it <= _MUCH * count_words(inside)
         ):
@@ -180,7 +210,7 @@ def without_marks_at_the_ends(text: str, source: Source) -> str:
     begins, ends = bool(marks) and marks[0].start() == 0, bool(marks) and marks[-1].end() == len(original)
     while not ends and (mark := _mark_at(text, at_end=True)) and _name(mark[0]) not in known:
         before = text[: mark.start()]
-        if not before.strip() or not _is_stray(mark[0], before, at_end=True):
+        if not before.strip() or source.kept(before) < source.kept(text) or not _is_stray(mark[0], before, at_end=True):
             break
         text = _HEADER.sub(r"\1", before.rstrip())
     while not begins and (mark := _mark_at(text, at_end=False)) and _name(mark[0]) not in known:
@@ -210,7 +240,7 @@ def _is_stray(mark: str, rest: str, *, at_end: bool) -> bool:
     name = _name(mark)
     others = [other[0] for other in _MARK.finditer(rest) if _name(other[0]) == name]
     if mark.startswith("["):
-        return bool(_CONTROL.search(name))
+        return mark.isupper() and bool(_CONTROL.search(name))
     if name in _VOID or any(_is_closing(other) != _is_closing(mark) for other in others):
         return False
     if not at_end:
@@ -237,6 +267,8 @@ def _without_fence(text: str, source: Source) -> str:
     blocks = list(_FENCED.finditer(text))
     total = source.kept(text)
     for block in blocks:
+        if say.THOUGHT.search(block[0].partition("\n")[0]):
+            return _without_fence((text[: block.start()] + text[block.end() :]).strip(), source)
         outside = text[: block.start()] + text[block.end() :]
         if not outside.strip():
             return block[2].strip("\n")
@@ -244,28 +276,55 @@ def _without_fence(text: str, source: Source) -> str:
         if total and source.kept(block[2]) >= _MOST * total and lost <= _MUCH * count_words(outside):
             others = [source.kept(other[2]) for other in blocks if other is not block]
             return text if max(others, default=0) >= _MOST * total else block[2].strip("\n")
-    if not blocks and _FENCE_LINE.match(text) and text.count("```") + text.count("~~~") == 1:
-        return _FENCE_LINE.sub("", text, count=1)
+    if not blocks and text.count("```") + text.count("~~~") == 1:
+        return (
+            text.removesuffix("\n```").removesuffix("\n~~~")
+            if text[-3:] in ("```", "~~~")
+            else _FENCE_LINE.sub("", text, 1)
+        )
     return text
 
 
 def _without_object(text: str, source: Source) -> str:
-    """Of a JSON object around the response take the string that keeps most of what it keeps."""
-    if not text.startswith("{") or source.original.lstrip().startswith(("{", "[")):
+    """Of a JSON object around the response take the string that keeps most, of equal ones the last.
+
+    Strings with the label of the original do not count.
+    """
+    start = re.search(r"^[{\[]", text, re.MULTILINE)
+    if not start or source.original.lstrip().startswith(("{", "[")):
         return text
-    try:
-        values = json.loads(text).values()
-    except ValueError:
-        return text
-    best = max((value for value in values if isinstance(value, str)), key=source.kept, default="")
-    return best.strip() if source.kept(best) >= _MOST * source.kept(text) > 0 else text
+    value, end = _object(text[start.start() :])
+    strings = list(_strings(value))
+    best = max(reversed(strings), key=source.kept, default="")
+    outside = text[: start.start()] + text[start.start() + end :]
+    total = source.kept(text)
+    return best.strip() if 0 < source.kept(best) >= _MOST * total and source.kept(outside) <= _MUCH * total else text
 
 
-def _without_quotes(text: str, original: str) -> str:
+def _object(text: str) -> tuple[object, int]:
+    """Read the JSON, or Python's notation of it, with which a text begins; also return where it ends."""
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.JSONDecoder(strict=False).raw_decode(text)
+    with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+        return ast.literal_eval(text), len(text)
+    return None, 0
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ()):
+        if not say.ORIGINAL.match(str(key)):
+            yield from _strings(inner)
+
+
+def _without_quotes(text: str, source: Source) -> str:
+    original = source.original.strip()
     for opening, closing in _QUOTES:
-        inside = text[len(opening) : -len(closing)]
+        inside = text[len(opening) : len(text) - len(closing)]
         quoted = len(text) >= len(opening + closing) and text.startswith(opening) and text.endswith(closing)
-        if quoted and opening not in inside and closing not in inside:
+        nested = opening == closing == '"' and inside.count(opening) % 2 == 0 and re.match(r'[^"]*\s"', inside)
+        if quoted and inside and ((opening not in inside and closing not in inside) or nested):
             kept = original.startswith(opening) or original.endswith(closing)
-            return text if kept else inside.strip()
+            return text if kept or source.kept(inside) < source.kept(text) else inside.strip()
     return text

@@ -35,7 +35,7 @@ from redpencil.formats.base import (
 from redpencil.formats.conversations import Message, answer_in, conversation_in, list_in, prompt_of
 from redpencil.formats.labels import preference_in
 from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
-from redpencil.records import Preference
+from redpencil.records import TRUTH, Preference
 
 _ONE_HOT: Final = {
     "winner_model_a": Preference.FIRST,
@@ -92,9 +92,7 @@ def _winner(row: Values) -> tuple[Preference | None, frozenset[str]]:
         plain = winner in ("model_a", "model_b", *Preference)
         return preference_in(row, "winner"), frozenset({"winner"} if plain else ())
     if "winner_model_a" in row:
-        marked = {
-            name: row[name] if isinstance(row[name], bool) else number(row, name) for name in _ONE_HOT if name in row
-        }
+        marked = {name: _mark(row, name) for name in _ONE_HOT if name in row}
         chosen = [name for name, mark in marked.items() if mark == 1]
         if len(chosen) != 1 or any(mark not in (0, 1) for mark in marked.values()):
             raise expected(
@@ -105,6 +103,12 @@ def _winner(row: Values) -> tuple[Preference | None, frozenset[str]]:
     if None in games:
         return None, frozenset()
     return (games[0] if games[0] == games[1] else Preference.TIE), frozenset()
+
+
+def _mark(row: Values, column: str) -> float | None:
+    """The mark of a winner: a number, or true or false, which tables write as text."""
+    truth = TRUTH.get(str(row[column]).strip().lower())
+    return number(row, column) if truth is None else truth
 
 
 def _sides(row: Values) -> tuple[tuple[Message, ...], ...]:

@@ -49,6 +49,7 @@ class Draft:
         meta: more entries of `meta`.
         defaults: fields that a column of the same name overrides.
         suffix: the ending of the id that distinguishes the records of one row.
+        side: the side of a pair, first or second, that the response or the original is.
     """
 
     fields: Values
@@ -56,6 +57,7 @@ class Draft:
     meta: Values = field(default_factory=dict)
     defaults: Values = field(default_factory=dict)
     suffix: str = ""
+    side: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,10 @@ class Reader:
     def fits(self, row: Values) -> bool:
         """Return whether a row has the columns."""
         return any(row.keys() >= set(columns) for columns in self.needs)
+
+    def needed(self, row: Values) -> int:
+        """Return how many of a row's columns are needed; 0 where the row lacks some."""
+        return max((len(columns) for columns in self.needs if row.keys() >= set(columns)), default=0)
 
 
 @dataclass(frozen=True, slots=True)

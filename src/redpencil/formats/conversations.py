@@ -29,7 +29,7 @@ Message = Mapping[str, Any]
 CONVERSATIONS: Final = ("messages", "conversations", "conversation")
 """Names of the column of a conversation."""
 _ROLE: Final = ("role", "from")
-_CONTENT: Final = ("content", "value", "text")
+_CONTENT: Final = ("content", "value", "text", "parts")
 _ROLES: Final = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human", "prompter"), "user"),
@@ -103,6 +103,18 @@ def list_in(value: object, column: str) -> object:
     return value
 
 
+def with_system(messages: tuple[Message, ...], row: Mapping[str, Any]) -> tuple[Message, ...]:
+    """Put the text in a row's column `system` before messages as a system message, unless they have one or it is empty.
+
+    Raises:
+        RedpencilError: if the column `system` holds something else than text.
+    """
+    system = optional_text(row, "system")
+    if not system or (messages and messages[0]["role"] == "system"):
+        return messages
+    return ({"role": "system", "content": system}, *messages)
+
+
 def conversation_of(row: Mapping[str, Any]) -> Conversation:
     """Read the conversation of a row, with the text in its column `system` as a system message unless it has one.
 
@@ -110,17 +122,16 @@ def conversation_of(row: Mapping[str, Any]) -> Conversation:
         RedpencilError: as `messages_in`, and if the column `system` holds something else than text.
     """
     column = next(name for name in CONVERSATIONS if name in row)
-    messages, system = conversation_in(row[column], column), optional_text(row, "system")
-    if not system or (messages and messages[0]["role"] == "system"):
-        return Conversation(messages, column, frozenset({column}))
-    return Conversation(({"role": "system", "content": system}, *messages), column, frozenset({column, "system"}))
+    own = conversation_in(row[column], column)
+    messages = with_system(own, row)
+    return Conversation(messages, column, frozenset({column} if messages is own else {column, "system"}))
 
 
 def _message(message: object, column: str) -> Message:
     if not isinstance(message, dict):
         raise expected('messages such as {"role": "user", "content": "..."}', message, column)
-    keys = [next((key for key in names if key in message), names[0]) for names in (_ROLE, _CONTENT)]
-    name, content = (message.get(key) for key in keys)
+    keys = _key(message, _ROLE), _key(message, _CONTENT)
+    name, content = message.get(keys[0]), message.get(keys[1])
     if not isinstance(name, str):
         raise expected('messages such as {"role": "user", "content": "..."}', message, column)
     role = _ROLES.get(name.strip().lower())
@@ -139,6 +150,13 @@ def _message(message: object, column: str) -> Message:
     if content is None and (role == "tool" or rest.get("tool_calls")):
         content = ""
     return {"role": role, "content": _content(content, column), **rest}
+
+
+def _key(message: Mapping[str, Any], names: Sequence[str]) -> str:
+    for name in names:
+        if name in message:
+            return name
+    return names[0]
 
 
 def _calls(content: object) -> list[dict[str, Any]]:

@@ -8,19 +8,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-import yaml
-
 from redpencil.errors import RedpencilError
 from redpencil.formats import text_files
 from redpencil.formats.streams import open_text
 from redpencil.formats.text_files import Place, Quoting, Rows, Source, SourceRow
+from redpencil.sections import load_yaml
 from redpencil.signatures import PARQUET
 
 HUB: Final = "hf://"
 """The prefix of a data set of the Hub; nothing else ever uses the network."""
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-_DELIMITERS: Final = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
+_DELIMITERS: Final = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|", ".txt": "\t"}
+"""Delimiters of tables by the file's name; Excel calls a table in UTF-16 that tabs divide .txt."""
 _PACKED: Final = (".gz", ".xz", ".bz2", ".zst", ".zstd")
 _BATCH: Final = 64
 _BUFFER: Final = 1 << 20
@@ -101,7 +101,8 @@ def _text(path: Path, raw: BinaryIO, dialect: Dialect, held: ExitStack) -> Sourc
         del suffixes[-1]
     notes = list(text.notes)
     delimiter = _DELIMITERS.get(suffixes[-1]) if suffixes else None
-    if delimiter is not None:
+    head = text.head.removeprefix(_BYTE_ORDER_MARK).lstrip()
+    if delimiter is not None and (suffixes[-1] != ".txt" or _is_table(head)):
         quoting = dialect.quoting or _quoting(path, dialect, delimiter, held)
         if quoting is not Quoting.STANDARD and dialect.quoting is None:
             meaning = "part of the texts" if quoting is Quoting.NONE else "escaped by backslashes"
@@ -117,10 +118,13 @@ def _text(path: Path, raw: BinaryIO, dialect: Dialect, held: ExitStack) -> Sourc
             hint="leave it out, or name the table .csv or .tsv",
         )
     else:
-        head = text.head.removeprefix(_BYTE_ORDER_MARK).lstrip()
         rows = (text_files.array_rows if head[:1] == b"[" else text_files.json_rows)(text.stream, path)
     total = max(1, path.stat().st_size // 1000)
     return Source(str(path), rows, lambda: (min(raw.tell() // 1000, total), total), notes=tuple(notes))
+
+
+def _is_table(head: bytes) -> bool:
+    return head[:1] not in (b"[", b"{") and b"\t" in head.partition(b"\n")[0]
 
 
 def _quoting(path: Path, dialect: Dialect, delimiter: str, held: ExitStack) -> Quoting:
@@ -221,7 +225,7 @@ def _refuse_addresses(folder: Path) -> None:
 
 
 def _yaml(path: Path) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return load_yaml(path.read_text(encoding="utf-8"))
 
 
 def _saved(path: Path, split: str | None) -> Source:

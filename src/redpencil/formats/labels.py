@@ -1,19 +1,21 @@
 """Labels that say which of two answers is better, in the many ways that data has them.
 
-Names are certain by themselves, in capitals or not: first, A, model_a, [[A]] and the like. Numbers are certain only as
-the numbers of a whole column, so they are observed row by row, and a column that may mean several things is refused at
-its end, before anything is written under its name:
+Names are certain by themselves, in capitals or not: first, A, model_a, Response A, [[A]] and the like. Numbers are
+certain only as the numbers of a whole column, so they are observed row by row, and a column that may mean several
+things is refused at its end, before anything is written under its name:
 
     1 and 2         the first and the second, with everything between them as AlpacaEval's annotators write it
     0 and 1         in PKU-SafeRLHF 0 is the first, in SHP 0 is the second, in AlpacaFarm 0 is a tie
     0, 1 and 2      0 or 2 may be the tie
     -1, 0 and 1     either sign may be the first
+    response_0      says that response_1 is the second, which is the first elsewhere
 
 Formats whose authors say that 1 is the first and 2 the second need no proof of it; 0 and 1 alone are refused there too.
 """
 
 import math
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,13 +26,17 @@ from redpencil.formats.base import DECIMAL_COMMA, Label, Values, expected
 from redpencil.records import Preference
 
 _SIDES: Final = {
-    Preference.FIRST: ("first", "a", "model_a", "model_1", "response_a", "response_1", "output_1", "assistant_a"),
-    Preference.SECOND: ("second", "b", "model_b", "model_2", "response_b", "response_2", "output_2", "assistant_b"),
+    Preference.FIRST: ("first", "a", "1"),
+    Preference.SECOND: ("second", "b", "2"),
     Preference.TIE: ("tie", "draw", "equal", "[[c]]", "tie (bothbad)", "tie (both bad)", "both_bad", "bothbad"),
     Preference.NONE: ("", "none", "null", "unknown", "n/a", "nan", "error"),
 }
 _NAMES: Final = {name: side for side, names in _SIDES.items() for name in names}
-_BRACKETS: Final = re.compile(r"\[\[(a|b)\]\]")
+_NAMED: Final = re.compile(
+    r"(?:answer|assistant|candidate|completion|model|option|output|response|summary|system|text|translation)"
+    r"[ _-]?([ab012])|(first|second)[ _-](?:answer|completion|model|option|output|response)|\[\[([ab])\]\]"
+)
+"""A label that names a side by its letter or number, or by a word before what it is."""
 HINT: Final = "say what each label means: {options} (or second, tie, none)"
 _SHOWN: Final = 12
 
@@ -40,6 +46,12 @@ def label_key(value: object) -> str:
     text = "" if value is None else str(value).strip().lower()
     number = _number(text)
     return text if number is None else f"{number:g}"
+
+
+def _side_in(key: str) -> str:
+    """Return the letter, number or word of the side that a label names, and any other label as it is."""
+    named = _NAMED.fullmatch(key)
+    return key if named is None else next(filter(None, named.groups()))
 
 
 def _number(text: str) -> float | None:
@@ -61,8 +73,7 @@ def preference_in(row: Values, column: str) -> Preference | None:
     """
     value = row.get(column)
     key = label_key(value)
-    bracketed = _BRACKETS.fullmatch(key)
-    named = _NAMES.get(bracketed[1] if bracketed else key)
+    named = _NAMES.get(_side_in(key))
     if named is not None:
         return None if named is Preference.NONE else named
     number = None if isinstance(value, bool) else _number(key)
@@ -76,7 +87,8 @@ def preference_in(row: Values, column: str) -> Preference | None:
 
 def _hint(value: object) -> str:
     label = f"{value}".strip()[:40] if isinstance(value, str | int | float) else ""
-    return HINT.format(options=f"--value {label or 'LABEL'}=first") + "; `--on-error skip` lists such rows and goes on"
+    option = shlex.quote(f"{label or 'LABEL'}=first")
+    return HINT.format(options=f"--value {option}") + "; `--on-error skip` lists such rows and goes on"
 
 
 def names_of_columns(first: str, second: str) -> dict[str, Preference]:
@@ -100,14 +112,16 @@ class Labels:
         label: the column, and whether its numbers need no proof.
         meanings: what the user said that values mean, by `label_key`.
         names: labels that name the user's columns.
-        numbers: different numbers seen, no more than a few.
+        numbers: labels by their number, no more than a few.
+        numbered: labels such as response_1 by the number in them.
         read: counts of labels by their text and meaning, for a report; no more than a few.
     """
 
     label: Label
     meanings: Mapping[str, Preference] = field(default_factory=dict)
     names: Mapping[str, Preference] = field(default_factory=dict)
-    numbers: set[float] = field(default_factory=set)
+    numbers: dict[float, str] = field(default_factory=dict)
+    numbered: dict[float, str] = field(default_factory=dict)
     read: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def translated(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +140,8 @@ class Labels:
         if number is not None and self.meanings:
             raise RedpencilError(f"no --value says what {key} means", field=column, hint=_hint(value))
         meaning = meaning or self.names.get(key)
+        if meaning is None and number is None and (inner := _number(_side_in(key))) is not None:
+            self.numbered[inner] = key
         translated = row if meaning is None else {**row, column: str(meaning)}
         try:
             read = preference_in(translated, column) or Preference.NONE
@@ -133,7 +149,7 @@ class Labels:
             return translated
         entry = (key or "(empty)", str(read))
         if number is not None and (len(self.numbers) < _SHOWN or number in (0, 2)):
-            self.numbers.add(number)
+            self.numbers[number] = key
         if entry in self.read or len(self.read) < _SHOWN:
             self.read[entry] += 1
         return translated
@@ -144,17 +160,20 @@ class Labels:
         Raises:
             RedpencilError: naming the numbers, and how to say what they mean.
         """
-        numbers = sorted(self.numbers)
-        if self.label.one_is_first:
+        labels = self.numbers | (self.numbered if 0 in self.numbered else {})
+        numbers = sorted(labels)
+        if self.label.one_is_first and 0 not in self.numbered:
             certain = not numbers or numbers[0] > 0 or numbers[-1] > 1
         else:
             certain = not numbers or (len(numbers) > 1 and numbers[0] >= 1)
         if not certain:
-            listed = ", ".join(f"{number:g}" for number in numbers)
-            known = zip(numbers, ("first", "second", *["tie"] * len(numbers)), strict=False)
+            listed = [labels[number] for number in numbers]
+            known = zip(listed, ("first", "second", *["tie"] * len(listed)), strict=False)
+            options = (f"--value {shlex.quote(f'{label}={side}')}" for label, side in known)
             raise RedpencilError(
-                f"its labels are {listed}, and which of the two each stands for differs from one data set to another",
+                f"its labels are {', '.join(listed)}, and which of the two each stands for differs from one data set "
+                "to another",
                 file=file,
                 field=self.label.column,
-                hint=HINT.format(options=" ".join(f"--value {number:g}={side}" for number, side in known)),
+                hint=HINT.format(options=" ".join(options)),
             )

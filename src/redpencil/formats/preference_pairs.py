@@ -116,6 +116,7 @@ def _edit(pair: PreferencePair, better: Side, worse: Side) -> Draft | Nothing:
         pair.shared | better.used | worse.used,
         {**pair.meta, **worse.prompt.meta, **worse.meta, **better.meta},
         {"editor": pair.editor, "outcome": outcome},
+        side=_place(pair, worse),
     )
 
 
@@ -131,7 +132,12 @@ def _example(pair: PreferencePair, better: Side, _: Side) -> Draft:
         {"prompt": better.prompt.text, "response": better.text},
         pair.shared | better.used,
         {**pair.meta, **better.prompt.meta, **better.meta},
+        side=_place(pair, better),
     )
+
+
+def _place(pair: PreferencePair, side: Side) -> str:
+    return "first" if side is pair.first else "second"
 
 
 def _prompt(pair: PreferencePair) -> Draft | Nothing:

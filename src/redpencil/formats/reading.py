@@ -25,7 +25,18 @@ from redpencil.formats.registry import FORMATS, check_columns, check_kind, check
 from redpencil.formats.text_files import Place, Rows, Source, SourceRow
 from redpencil.formats.values import meta_of, plain_row, safe_line
 from redpencil.formats.writing import skipped_file
-from redpencil.records import Comparison, Edit, EditOutcome, Example, Preference, Prompt, Response, write_records
+from redpencil.records import (
+    TRUTH,
+    Comparison,
+    Edit,
+    EditOutcome,
+    Example,
+    Preference,
+    Prompt,
+    Response,
+    says_finished,
+    write_records,
+)
 from redpencil.runs import Progress, no_progress
 
 _STEP = 64
@@ -332,8 +343,6 @@ _OPTIONAL: Final = {
 
 _OUTCOMES: Final = {str(one): one for one in EditOutcome}
 
-_TRUTH: Final = {"true": True, "false": False}
-
 
 def _record(draft: Draft, row: Values, kind: Kind, base: str) -> ImportedRecord:
     """Make the record of a draft: columns named like optional fields fill these, all others go to `meta`."""
@@ -351,14 +360,33 @@ def _record(draft: Draft, row: Values, kind: Kind, base: str) -> ImportedRecord:
     content["id"] = f"{base}-{draft.suffix}" if draft.suffix else base
     content["meta"] = _meta(rest, draft)
     record: ImportedRecord = RECORDS[kind](**content)
-    return record
+    return _with_end(record, draft.side) if draft.side else record
+
+
+def _with_end(record: ImportedRecord, side: str) -> ImportedRecord:
+    """Let a record be unfinished if the side of a pair that it was made of is, and say no more of the pair's ends."""
+    ends = {name: says_finished(record, name) for name in ("first_finished", "second_finished")}
+    meta = {name: value for name, value in record.meta.items() if name not in ends}
+    if ends[f"{side}_finished"]:
+        return replace(record, meta=meta)
+    if isinstance(record, Response):
+        return replace(record, finished=False, meta=meta)
+    return replace(record, meta={**meta, "finished": False})
 
 
 def _optional(name: str, value: object) -> tuple[bool, object]:
-    """Return whether a value suits an optional field, and its meaning there."""
+    """Return whether a value suits an optional field, and its meaning there.
+
+    Raises:
+        RedpencilError: if it does not say whether a response is finished: by default it is, which would be a guess.
+    """
     if name == "finished":
-        meant = _TRUTH.get(value.strip().lower()) if isinstance(value, str) else value
-        return isinstance(meant, bool), meant
+        if value in (None, ""):
+            return False, None
+        finished = TRUTH.get(str(value).strip().lower())
+        if finished is None:
+            raise expected("true, or false where the response was cut off", value, name)
+        return True, finished
     if name == "outcome":
         meant = _OUTCOMES.get(value) if isinstance(value, str) else None
         return meant is not None, meant

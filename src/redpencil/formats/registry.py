@@ -1,6 +1,7 @@
 """All formats that can be read, by name, and checks of a row against them."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from redpencil.errors import RedpencilError
@@ -67,18 +68,27 @@ def guess_format(row: Values, kind: Kind | None = None) -> Format:
         RedpencilError: naming the formats between which the row does not decide, or its columns if there are none.
     """
     found: list[tuple[int, Format, Kind, list[Any]]] = []
+    refusals: list[tuple[int, RedpencilError]] = []
     for format_ in FORMATS.values():
         wanted = kind or format_.natural_kind(row)
         reader = format_.readers.get(wanted)
+        if reader is None or not reader.fits(row):
+            continue
         # redpencil's own rows may hold anything else, too, which explains nothing.
         named = {name: row[name] for name in columns.FIELDS if name in row} if format_ is columns.REDPENCIL else row
-        if reader is not None and reader.fits(row) and (explained := _explained(named, reader)):
-            drafts = [draft for draft in reader.read(row) if isinstance(draft, Draft)]
-            # Fields that the record can do without may be given or left out.
-            fields = [{name: draft.fields.get(name) for name in columns.NEEDS[wanted]} for draft in drafts]
-            found.append((explained, format_, wanted, fields))
+        try:
+            explained, drafts = _explained(named, reader)
+        except RedpencilError as error:
+            refusals.append((reader.needed(row), error))
+            continue
+        # Fields that the record can do without may be given or left out.
+        fields = [{name: draft.fields.get(name) for name in columns.NEEDS[wanted]} for draft in drafts]
+        found.append((explained, format_, wanted, fields))
     most = max((explained for explained, *_ in found), default=0)
     best = [one for one in found if one[0] == most]
+    needed, refusal = max(refusals, key=lambda one: one[0], default=(0, None))
+    if refusal is not None and needed > most and kind is None and all(one[2] is Kind.PROMPTS for one in best):
+        raise refusal  # a row of that format with a mistake, and not a prompt with other columns
     if not best:
         raise RedpencilError(
             f"no format fits a row with the columns {columns.listed(row)}",
@@ -179,15 +189,19 @@ def _fitting(row: Values, kind: Kind) -> list[str]:
             reader = format_.readers.get(option)
             if reader is not None and reader.fits(row):
                 kinds = sum(other.fits(row) for other in format_.readers.values())
-                options.append((-_explained(row, reader), -kinds, f"`--format {format_.name} --as {option}`"))
+                explained = 0
+                with suppress(RedpencilError):
+                    explained, _ = _explained(row, reader)
+                options.append((-explained, -kinds, f"`--format {format_.name} --as {option}`"))
                 break
     return [name for *_, name in sorted(options, key=lambda option: option[:2])[:3]]
 
 
-def _explained(row: Values, reader: Reader) -> int:
-    """Count the columns that the records' fields come from; 0 where the values do not suit the format."""
-    try:
-        drafts = [draft for draft in reader.read(row) if isinstance(draft, Draft)]
-    except RedpencilError:
-        return 0
-    return max((len(draft.used & row.keys()) for draft in drafts), default=0)
+def _explained(row: Values, reader: Reader) -> tuple[int, list[Draft]]:
+    """Count the columns that a reader needs or that the records' fields come from; returns it with the drafts.
+
+    Raises:
+        RedpencilError: if the values do not suit the format.
+    """
+    drafts = [draft for draft in reader.read(row) if isinstance(draft, Draft)]
+    return max([reader.needed(row), *(len(draft.used & row.keys()) for draft in drafts)]), drafts

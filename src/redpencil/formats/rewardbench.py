@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from redpencil.formats.base import Draft, Format, Kind, Nothing, Reader, Values, expected, optional_text, text
-from redpencil.formats.conversations import prompt_in
+from redpencil.formats.conversations import list_in, prompt_in
 from redpencil.formats.preference_pairs import SAME, PreferencePair, Side, pair_readers
 from redpencil.records import Preference
 
@@ -43,7 +43,7 @@ def _side(row: Values, column: str) -> Side:
 
 
 def _answers(row: Values, column: str) -> list[str]:
-    answers = row[column]
+    answers = list_in(row[column], column)
     if not isinstance(answers, list) or not answers or not all(isinstance(one, str) for one in answers):
         raise expected("a list of texts", answers, column)
     return answers
@@ -95,7 +95,9 @@ _PAIRS = pair_readers(_pair_of, _NEEDS)
 
 def _reader(kind: Kind, of_lists: Callable[[Values], Iterator[Draft | Nothing]]) -> Reader:
     def read(row: Values) -> Iterator[Draft | Nothing]:
-        yield from of_lists(row) if isinstance(row["chosen"], list) or "num_correct" in row else _PAIRS[kind].read(row)
+        # A text may be a list too, as tables have it, but not in the first version's columns.
+        chosen = row["chosen"] if "chosen_model" in row else list_in(row["chosen"], "chosen")
+        yield from of_lists(row) if isinstance(chosen, list) or "num_correct" in row else _PAIRS[kind].read(row)
 
     return Reader((_NEEDS, _LISTS), read)
 

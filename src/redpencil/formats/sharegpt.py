@@ -8,6 +8,7 @@ chosen, rejected     two messages that may follow the conversation, the first be
 Conversations in OpenAI's form, under `conversations` or `messages`, are read as well.
 """
 
+from redpencil.errors import RedpencilError
 from redpencil.formats.base import Format, Kind, Reader, Values
 from redpencil.formats.conversations import CONVERSATIONS, Message, answer_in, conversation_of, messages_in, prompt_of
 from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
@@ -20,6 +21,12 @@ _PAIR = tuple((name, "chosen", "rejected") for name in CONVERSATIONS)
 
 def _pair_of(row: Values) -> PreferencePair:
     talk = conversation_of(row)
+    if talk.messages and talk.messages[-1]["role"] == "assistant":
+        raise RedpencilError(
+            "the conversation ends with an answer, so that chosen and rejected do not follow it",
+            field=talk.column,
+            hint="try `--format trl-preference`, which does not read the conversation",
+        )
     chosen, rejected = (_side(row, talk.messages, name) for name in ("chosen", "rejected"))
     return PreferencePair(chosen, rejected, Preference.FIRST, shared=talk.used)
 

@@ -361,6 +361,8 @@ def _header(reader: Any, path: Path, line: int) -> list[str]:
         raise RedpencilError(
             f"no header ({error})", file=path, line=line, hint="begin with the columns' names"
         ) from None
+    if header[-2:] == ["", ""]:  # a spreadsheet writes columns that are only empty
+        del header[len("\0".join(header).rstrip("\0").split("\0")) :]
     named = "begin the file with a line of column names, each once"
     if not any(header):
         raise RedpencilError("no header", file=path, line=line, hint=named)
@@ -373,6 +375,8 @@ def _header(reader: Any, path: Path, line: int) -> list[str]:
 
 
 def _table_row(place: Place, header: list[str], values: list[str], delimiter: str) -> SourceRow:
+    if not any(values[len(header) :]):
+        del values[len(header) :]
     if len(values) != len(header):
         raw = io.StringIO()
         csv.writer(raw, delimiter=delimiter, lineterminator="").writerow(values)

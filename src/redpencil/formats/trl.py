@@ -2,7 +2,8 @@
 
 A preference pair without a prompt column has its prompt in both sides. In messages it is everything before the last
 one. In texts it is the beginning that both share, up to the end of a word; where the answers begin alike too, they
-cannot be told from the prompt, so read dialogues as `hh-rlhf`, and give edits an explicit prompt.
+cannot be told from the prompt, so read dialogues as `hh-rlhf`, and give edits an explicit prompt. A text in the column
+`system` of a pair becomes the system message before its prompt.
 """
 
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from redpencil.formats.conversations import (
     messages_in,
     prompt_in,
     prompt_of,
+    with_system,
 )
 from redpencil.formats.preference_pairs import PreferencePair, Side, pair_readers
 from redpencil.records import Preference
@@ -31,7 +33,9 @@ def preference_pair(row: Values) -> PreferencePair:
     Raises:
         RedpencilError: if a side is not an answer, or the prompt cannot be told from the answers.
     """
-    chosen, rejected = _sides(row)
+    asked = None if row.get("prompt") is None else messages_in(row["prompt"], "prompt")
+    whole = None if asked is None else with_system(asked, row)
+    chosen, rejected = _sides(row, whole)
     order = row.get("preference")
     placed = _ORDER.get(order) if isinstance(order, str) else None
     first, second = (rejected, chosen) if placed is Preference.SECOND else (chosen, rejected)
@@ -39,18 +43,17 @@ def preference_pair(row: Values) -> PreferencePair:
         first,
         second,
         placed or Preference.FIRST,
-        shared=frozenset({"prompt"} if "prompt" in row else ()),
+        shared=frozenset({"prompt"} & row.keys() | (set() if whole is asked else {"system"})),
         settled=frozenset({"preference"} if placed else ()),
     )
 
 
-def _sides(row: Values) -> tuple[Side, Side]:
+def _sides(row: Values, asked: tuple[Message, ...] | None) -> tuple[Side, Side]:
     chosen, rejected = row["chosen"], row["rejected"]
     if not isinstance(chosen, str | list):
         raise expected("text or a list of messages", chosen, "chosen")
     if not isinstance(rejected, list if isinstance(chosen, list) else str):
         raise expected("the same as in chosen, text or a list of messages", rejected, "rejected")
-    asked = messages_in(row["prompt"], "prompt") if row.get("prompt") is not None else None
     if isinstance(chosen, list) or isinstance(rejected, list):
         return _side(asked, chosen, "chosen"), _side(asked, rejected, "rejected")
     if asked is None:

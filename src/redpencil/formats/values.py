@@ -6,10 +6,10 @@ import json
 import math
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.text import HALF_PAIR, escape_half_pairs, has_half_pair
+from redpencil.text import HALF_PAIR, escape_half_pairs, finite, has_half_pair, parse_json
 
 
 def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -39,20 +39,23 @@ class _NotPlainError(Exception):
     pass
 
 
+_LISTS: Final = (list, tuple, set)
+
+
 def _plain(value: object) -> Any:
+    if isinstance(value, str):
+        return _plain_text(value)
+    if isinstance(value, dict):
+        return {_plain_text(str(key)): _plain(part) for key, part in value.items()}
+    if isinstance(value, _LISTS):
+        return [_plain(part) for part in value]
     match value:
-        case str():
-            return _plain_text(value)
         case float() if math.isnan(value):
             return None
         case float() if math.isinf(value):
             return str(value)
         case None | bool() | int() | float():
             return value
-        case dict():
-            return {_plain_text(str(key)): _plain(part) for key, part in value.items()}
-        case list() | tuple() | set():
-            return [_plain(part) for part in value]
         case datetime.date() | datetime.time():
             return value.isoformat()
         case datetime.timedelta():
@@ -82,7 +85,7 @@ def _decoded(value: bytes) -> str:
 def safe_line(content: object) -> str:
     """Write any value as one line of JSON that UTF-8 can hold, for lists of rows that could not be read."""
     try:
-        text = json.dumps(content, ensure_ascii=False, default=repr)
+        text = json.dumps(finite(content), ensure_ascii=False, default=repr)
     except (TypeError, ValueError, RecursionError):
         text = json.dumps(ascii(type(content)))
     return escape_half_pairs(text)
@@ -90,7 +93,7 @@ def safe_line(content: object) -> str:
 
 def meta_text(meta: Mapping[str, Any]) -> str:
     """Write `meta` as one JSON text: a column of one type, whatever keys the rows have."""
-    return json.dumps(dict(meta), ensure_ascii=False)
+    return json.dumps(finite(meta), ensure_ascii=False)
 
 
 def meta_of(value: object) -> dict[str, Any] | None:
@@ -100,7 +103,7 @@ def meta_of(value: object) -> dict[str, Any] | None:
         RedpencilError: if it holds a value that a record cannot, as `plain_row`.
     """
     try:
-        meta = json.loads(value) if isinstance(value, str) else value
+        meta = parse_json(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):
         return None
     if meta is None:

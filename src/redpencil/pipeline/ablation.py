@@ -13,7 +13,7 @@ from redpencil.config import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.statistics import Estimate, mean_interval, paired_difference, scores_of
 from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute, is_done
-from redpencil.pipeline.inputs import check_files, check_reward_models
+from redpencil.pipeline.inputs import check_inputs
 from redpencil.pipeline.plan import plan_run
 from redpencil.pipeline.run import check_folder, finish_seed, locked_folder, verify_stages, write_marked, write_recipe
 from redpencil.recipe import Ablations
@@ -288,7 +288,7 @@ def run_ablations(
     ]
     every = [Variant(BASE, ablations.base, out), *variants]
     selected = [variant for variant in variants if variant.group in groups]
-    _check_inputs(variant.recipe for variant in every)
+    check_inputs(variant.recipe for variant in every)
     check_folder(out / RECIPE, WRITTEN_HERE, "the output folder exists and holds no ablations")
     with locked_folder(out):
         _write_ablations(ablations, out)
@@ -318,18 +318,6 @@ def _groups_before(out: Path) -> set[str]:
     """The groups of which `ablations.json` has results."""
     content = read_json(out / RESULTS) if (out / RESULTS).is_file() else {}
     return set(content.get("groups", ())) if isinstance(content, Mapping) else set()
-
-
-def _check_inputs(recipes: Iterable[Recipe]) -> None:
-    """Check files of the user, once for all recipes that read the same ones, and ready-made reward models."""
-    checked = []
-    for recipe in recipes:
-        if recipe.files is not None:
-            files = (recipe.files, recipe.prompt_template, recipe.chat_options)
-            if files not in checked:
-                check_files(*files)
-                checked.append(files)
-        check_reward_models(recipe)
 
 
 def _write_ablations(ablations: Ablations, out: Path) -> None:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from redpencil.config import ComputeConfig
-from redpencil.errors import RedpencilError
+from redpencil.errors import RedpencilError, from_system
 from redpencil.pipeline.context import Context
 from redpencil.runs import fingerprint, hash_input, is_complete, open_stage
 
@@ -120,8 +120,9 @@ class OutOfMemoryError(RuntimeError):
 
 def error_to_json(error: Exception) -> dict[str, Any]:
     """An error as a worker reports it, with the fields that decide what the user reads."""
-    if isinstance(error, RedpencilError):
-        return {"kind": "RedpencilError", **vars(error)}
+    told = error if isinstance(error, RedpencilError) else from_system(error)
+    if told is not None:
+        return {"kind": "RedpencilError", **vars(told)}
     return {
         "kind": "OSError" if isinstance(error, OSError) else type(error).__name__,
         "message": str(error),

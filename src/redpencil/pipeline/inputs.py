@@ -1,6 +1,6 @@
 """Checks of a user's own files before anything is trained on them: a mistake shows at once, not hours later."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -21,6 +21,22 @@ from redpencil.models.codec import CHAT, read_object
 from redpencil.records import Comparison, Edit, Example, Prompt, Response, read_jsonl
 
 Named = TypeVar("Named", Prompt, Response)
+
+
+def check_inputs(recipes: Iterable[Recipe]) -> None:
+    """Check files of the user, once for all recipes that read the same ones, and ready-made reward models.
+
+    Raises:
+        RedpencilError: as `check_files` and `check_reward_models`.
+    """
+    checked = []
+    for recipe in recipes:
+        if recipe.files is not None:
+            files = (recipe.files, recipe.prompt_template, recipe.chat_options)
+            if files not in checked:
+                check_files(*files)
+                checked.append(files)
+        check_reward_models(recipe)
 
 
 def check_files(

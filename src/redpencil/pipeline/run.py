@@ -49,11 +49,9 @@ def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listene
     """
     if recipe.files is not None or any(model.folder is not None for model in recipe.reward_models.values()):
         # It loads torch, which most runs need in workers alone.
-        from redpencil.pipeline.inputs import check_files, check_reward_models
+        from redpencil.pipeline.inputs import check_inputs
 
-        if recipe.files is not None:
-            check_files(recipe.files, recipe.prompt_template, recipe.chat_options)
-        check_reward_models(recipe)
+        check_inputs([recipe])
     check_folder(out / RECIPE, WRITTEN_HERE, "the output folder exists and is not a run of redpencil")
     with locked_folder(out):
         return _run(recipe, out, jobs, listener, verify=verify)

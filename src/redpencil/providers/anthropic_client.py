@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from redpencil.providers.base import Completion, Failure, Message, Result, Usage, token_usage
 from redpencil.providers.client import BatchFormat, Client, MalformedAnswerError
 from redpencil.providers.redact import message_of, one_line
-from redpencil.providers.stops import stop_reason
+from redpencil.providers.stops import stop_reason, text_of
 from redpencil.text import valid_text
 
 
@@ -59,13 +59,11 @@ class AnthropicClient(Client):
         stop = body.get("stop_reason")
         if not isinstance(stop, str):
             raise MalformedAnswerError("it has no 'stop_reason'")
-        texts: list[str] = []
-        for block in body["content"]:
-            if isinstance(block, dict) and block.get("type") == "text":
-                if not isinstance(block.get("text"), str):
-                    raise MalformedAnswerError("a block of text has no 'text'")
-                texts.append(block["text"])
-        return Completion(valid_text("".join(texts)), stop_reason(stop, "stop_reason"), _usage(body.get("usage")))
+        try:
+            text = text_of(body["content"])
+        except ValueError as error:
+            raise MalformedAnswerError(str(error)) from None
+        return Completion(valid_text(text or ""), stop_reason(stop, "stop_reason"), _usage(body.get("usage")))
 
     def batch_row(self, key: str, messages: Sequence[Message]) -> dict[str, Any]:
         return {"custom_id": key, "params": self.body(messages)}

@@ -7,6 +7,7 @@ Both name a request by a `custom_id`, which is its key here, and both limit the 
 
 import contextlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from redpencil.errors import RedpencilError
+from redpencil.files import PRIVATE
 from redpencil.providers.base import Request, Result
 from redpencil.providers.client import BatchFormat, Client
+from redpencil.text import parse_json
 
 _KEY_LENGTH: Final = 64
 
@@ -109,7 +112,8 @@ class _Part:
 
     def __init__(self, path: Path, files: BatchFormat) -> None:
         self.path, self.files, self.count, self.size = path, files, 0, len(files.before)
-        self.out = path.open("wb")
+        path.unlink(missing_ok=True)
+        self.out = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "wb")
         self.out.write(files.before)
 
     def takes(self, line: bytes) -> bool:
@@ -143,9 +147,9 @@ def read_batch_results(path: Path, client: Client) -> Iterator[tuple[str, Result
             if not line:
                 continue
             try:
-                row = json.loads(line)
+                row = parse_json(line)
             except (ValueError, RecursionError):
-                raise _broken(path, number, "not valid JSON, or not UTF-8") from None
+                raise _broken(path, number, "not valid JSON, not UTF-8, or an object with a key twice") from None
             key = row.get("custom_id") if isinstance(row, dict) else None
             if not isinstance(key, str) or not _is_key(key):
                 raise _broken(path, number, "not the key of a request that redpencil wrote", "custom_id")

@@ -99,8 +99,14 @@ class Client(ABC):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """All that decides an answer besides the messages: provider, model and parameters, but not the server."""
-        parameters: dict[str, Any] = {"extra": dict(self.extra)} if self.extra else {}
+        """All that decides an answer besides the messages: provider, server, model and parameters.
+
+        Raises:
+            RedpencilError: as `server`.
+        """
+        parameters: dict[str, Any] = {"server": self.server}
+        if self.extra:
+            parameters["extra"] = dict(self.extra)
         if self.schema is not None:
             parameters["schema"] = dict(self.schema)
         if self.temperature is not None:

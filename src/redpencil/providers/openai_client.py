@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Literal
 from redpencil.providers.base import Completion, Failure, Message, Result, StopReason, token_usage
 from redpencil.providers.client import BatchFormat, Client, MalformedAnswerError, ReportedError
 from redpencil.providers.redact import message_of, one_line
-from redpencil.providers.stops import error_in, stop_reason
+from redpencil.providers.stops import error_in, model_stop_reason, stop_reason, text_of
 from redpencil.text import valid_text
 
 LengthParameter = Literal["max_tokens", "max_completion_tokens"]
@@ -67,15 +67,20 @@ class OpenAIClient(Client):
         message = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(body, dict) or not isinstance(choice, dict) or not isinstance(message, dict):
             raise MalformedAnswerError("it has no message in 'choices'")
-        error = error_in({"error": choice.get("error")})
+        error = error_in({"error": choice.get("error") or message.get("error")})
         if error is not None:
             raise ReportedError(*error)
-        text, refusal, finish = message.get("content"), message.get("refusal"), choice.get("finish_reason")
+        refusal, finish = message.get("refusal"), choice.get("finish_reason")
+        try:
+            text = text_of(message.get("content"))
+        except ValueError as error:
+            raise MalformedAnswerError(str(error)) from None
         if not isinstance(finish, str | None) or not isinstance(refusal, str | None):
             raise MalformedAnswerError("'finish_reason' or 'refusal' is not a text")
         if message.get("tool_calls") or message.get("function_call"):
             finish = "tool_calls"
         stop = StopReason.REFUSAL if refusal else stop_reason(finish or "stop", "finish_reason")
+        stop = model_stop_reason(stop, choice.get("native_finish_reason"), "native_finish_reason")  # OpenRouter's
         if text is None and stop is not StopReason.END:
             text = refusal or ""
         if not isinstance(text, str):

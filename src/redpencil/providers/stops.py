@@ -19,6 +19,7 @@ _REFUSAL: Final = re.compile(
 )
 _BROKEN: Final = re.compile(r"error|abort|cancel|fail|timeout|time_limit|interrupt|overload|insufficient|disconnect")
 """Words of a server that could not finish, and that may be able to another time."""
+_SAID: Final = ("errors", "detail", "message", "msg", "reason", "error_message", "error_msg")
 _STATUS_OF: Final = {
     "insufficient_quota": 429,
     "rate_limit": 429,
@@ -70,21 +71,56 @@ def stop_reason(word: str, name: str) -> StopReason:
     raise UnknownEndError(f"the answer has no proper end: {name} is {word!r}", again=bool(_BROKEN.search(plain)))
 
 
+def model_stop_reason(stop: StopReason, word: object, name: str) -> StopReason:
+    """Return why an answer ended, if a router says `stop` and the model's own word for it is another one.
+
+    Raises:
+        UnknownEndError: if that word says that the server could not finish. One that nobody knows counts for nothing.
+    """
+    if stop is not StopReason.END or not isinstance(word, str):
+        return stop
+    try:
+        return stop_reason(word, name)
+    except UnknownEndError as error:
+        if error.again:
+            raise
+        return stop
+
+
 def error_in(body: object) -> tuple[int | None, object] | None:
     """Return the HTTP status that an error in a body names, if it does, and the error; None without an error.
 
-    An error is an entry `error` that is not empty, also beside an answer; without an answer, an entry `errors`,
-    `detail` or `message`.
+    An error is an entry `error` that is not empty, also beside an answer, or an entry with a `status_code` that is not
+    that of a success; without an answer, also a text under another name. A body may be a list of one.
     """
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
     if not isinstance(body, Mapping):
         return None
     error = body.get("error")
     if isinstance(error, Mapping) and not any(error.values()):
         error = None
-    if not error and "choices" not in body and "content" not in body:
-        error = next((body[name] for name in ("errors", "detail", "message") if body.get(name)), None)
+    if not error:
+        entries = (entry for entry in body.values() if isinstance(entry, Mapping))
+        error = next((entry for entry in entries if entry.get("status_code", 0) not in (0, 200, None)), None)
+    if not error and body.get("choices") is None and "content" not in body:
+        error = next((body[name] for name in _SAID if body.get(name)), None)
         return None if error is None else (_status({**body, "error": None}), error)
     return (_status(error), error) if error else None
+
+
+def text_of(content: object) -> str | None:
+    """Return the text of an answer: itself, or its parts of type `text`, without thinking; None if there is none.
+
+    Raises:
+        ValueError: if a part of type `text` has no text.
+    """
+    if isinstance(content, list) and all(isinstance(part, Mapping) for part in content):
+        texts = [part.get("text") for part in content if part.get("type") == "text"]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a block of text has no 'text'")
+        return "".join(texts)
+    return content if isinstance(content, str) else None
 
 
 def _status(error: Any) -> int | None:

@@ -59,17 +59,18 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
-_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _PICTURES: Final = 0x2400
 """First of Unicode's pictures of the control characters of ASCII."""
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
-_TURNING: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 def visible(text: str) -> str:
     """Replace control characters other than line ends and tabs, so that none from data reaches a terminal or a page.
 
-    Those of ASCII become the pictures that Unicode has for them, others the replacement character.
+    Those of ASCII become the pictures that Unicode has for them. Those that set the direction of writing, such as
+    RIGHT-TO-LEFT OVERRIDE, would make a text look like another one; they become their number, as `[U+202E]`. Others
+    become the replacement character.
     """
     return _CONTROL.sub(_picture, text)
 
@@ -78,16 +79,9 @@ def _picture(match: re.Match[str]) -> str:
     code = ord(match.group())
     if code < 0x20:
         return chr(_PICTURES + code)
+    if code >= 0x2000:
+        return f"[U+{code:04X}]"
     return "\N{SYMBOL FOR DELETE}" if code == 0x7F else _REPLACEMENT
-
-
-def turns(text: str) -> bool:
-    """Tell if a text has a character that sets the direction of writing, such as RIGHT-TO-LEFT OVERRIDE.
-
-    On a page such a text is isolated, or it would turn the text after it. Other texts are not isolated: words of a
-    language that is written from right to left keep their order only if nothing separates them.
-    """
-    return _TURNING.search(text) is not None
 
 
 LONGEST: Final = 700
@@ -103,7 +97,7 @@ def redline_html(original: str, edited: str) -> str:
         before = original[slice(*block.original)]
         after = edited[slice(*block.edited)]
         if block.kind == "equal":
-            parts.append(_isolated(after))
+            parts.append(html.escape(after))
         else:
             parts.append(_marked("del", before) + _marked("ins", after))
     return f'<p class="redline">{"".join(parts)}</p>'
@@ -113,12 +107,7 @@ def _marked(tag: str, text: str) -> str:
     if not text:
         return ""
     space, inside, rest = text.partition(text.strip() or text)
-    return f"{space}<{tag}>{_isolated(inside)}</{tag}>{rest}"
-
-
-def _isolated(text: str) -> str:
-    """Write a text as HTML that does not change the direction of the text after it."""
-    return f"<bdi>{html.escape(text)}</bdi>" if turns(text) else html.escape(text)
+    return f"{space}<{tag}>{html.escape(inside)}</{tag}>{rest}"
 
 
 def choose_edits(edits: Sequence[Edit], count: int = 5) -> list[Edit]:

@@ -4,12 +4,16 @@ Blue is reward and orange is blame, from the palette of Okabe and Ito, which col
 is underlined as well. All responses of a page share one scale of colour.
 """
 
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from redpencil.report.markup import BLAME_RGB, DEEPEST, REWARD_RGB, depth_of, signed, terminal_style, turns
-from redpencil.report.run_page import render_page
+from markupsafe import Markup
+
+from redpencil.report.markup import BLAME_RGB, DEEPEST, REWARD_RGB, depth_of, signed, terminal_style
+from redpencil.report.run_page import TEMPLATES, render_page
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -141,9 +145,12 @@ def scores_page(rows: Sequence[Row], models: Sequence[ScoredModel], *, standardi
     With `standardised`, token rewards are divided by each model's scale, as PPO uses them.
     """
     limit = limit_of(rows)
+    script = (TEMPLATES / "scores.js").read_text(encoding="utf-8")
     return render_page(
         "scores.html.j2",
         ("scores.css",),
+        script=Markup(script),
+        script_hash=f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
         models=models,
         rows=[_shown_row(row, models, limit) for row in rows],
         limit=signed(limit, 2).lstrip("+"),
@@ -195,7 +202,7 @@ def _shown_row(row: Row, models: Sequence[ScoredModel], limit: float) -> dict[st
 def _shown_piece(piece: Piece, limit: float) -> dict[str, object]:
     space, text = _shown(piece)
     if piece.reward is None:
-        return {"space": space, "text": "", "value": None, "turns": turns(space)}
+        return {"space": space, "text": "", "value": None}
     depth = depth_of(piece.reward, limit)
     blame = piece.reward < 0 and depth > 0
     style = ""
@@ -205,9 +212,9 @@ def _shown_piece(piece: Piece, limit: float) -> dict[str, object]:
         style = f"--depth:{depth:.2f}{line}"
     value = signed(piece.reward, 2) + (f" ({piece.tokens} tokens)" if piece.tokens > 1 else "")
     tone = "" if not depth else "blame" if blame else "reward"
-    kinds = ("end" if piece.is_end else "", tone, "isolated" if turns(text) else "")
+    kinds = ("end" if piece.is_end else "", tone)
     kind = " ".join(filter(None, kinds))
-    return {"space": space, "text": text, "value": value, "style": style, "turns": False, "kind": kind}
+    return {"space": space, "text": text, "value": value, "style": style, "kind": kind}
 
 
 def _rgb(rgb: tuple[int, int, int]) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -26,7 +26,7 @@ from redpencil.web.errors import BusyError, Forbidden, NotFound, OutdatedError, 
 from redpencil.web.routes import pages, team, transfers, work
 from redpencil.web.routes.models import NOT_FOUND
 from redpencil.web.routes.pages import message_page, signed_out_redirect
-from redpencil.web.security import HEADERS, SecurityHeaders
+from redpencil.web.security import Allowance, SecurityHeaders, headers_for
 
 STATIC = Path(__file__).parent / "static"
 log = logging.getLogger("redpencil.web")
@@ -49,7 +49,7 @@ def create_app(engine: Engine, *, base_url: str | None = None) -> FastAPI:
         openapi_url=None,  # served by `_openapi`, to people who are signed in
         docs_url=None,  # FastAPI's own pages load scripts from a CDN
         redoc_url=None,
-        middleware=[Middleware(SecurityHeaders)],
+        middleware=[Middleware(SecurityHeaders, base_url=base_url)],
     )
     handlers: dict[type[Exception], Callable[[Request, Exception], Response]] = {
         HTTPException: _http_problem,
@@ -58,6 +58,7 @@ def create_app(engine: Engine, *, base_url: str | None = None) -> FastAPI:
         RedpencilError: _users_mistake,
         DBAPIError: _database_problem,
         PoolTimeout: _busy,
+        ClientDisconnect: _cut_off,
         Exception: _bug,
     }
     for kind, handler in handlers.items():
@@ -67,6 +68,7 @@ def create_app(engine: Engine, *, base_url: str | None = None) -> FastAPI:
     app.add_api_route("/api/openapi.json", _openapi, include_in_schema=False)
     app.add_api_route("/healthz", _healthz, methods=["GET", "HEAD"], include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
+    app.state.allowance = Allowance()
     app.state.site = auth.Site(engine, auth.server_secret(engine), base_url, address)
     return app
 
@@ -85,7 +87,7 @@ def openapi_document(app: FastAPI, *, cookie: str) -> dict[str, Any]:
 
 
 def _openapi(request: Request, _: auth.SignedIn) -> Response:
-    return JSONResponse(openapi_document(request.app, cookie=auth.cookie_name(auth.site_of(request).secret)))
+    return JSONResponse(openapi_document(request.app, cookie=auth.cookie_of(request)))
 
 
 def _healthz(request: Request) -> Response:
@@ -153,19 +155,29 @@ def _busy(request: Request, error: Exception) -> Response:
     return _problem(request, 503, "The database is busy.", hint="Try again in a moment.", headers={"Retry-After": "2"})
 
 
+def _cut_off(request: Request, error: Exception) -> Response:
+    """Note in one line that a request ended before its body was whole: nothing was done, and nobody reads an answer."""
+    del error
+    log.warning("a request was cut off: %s %s", request.method, _route_of(request))
+    return Response(status_code=400)
+
+
+def _route_of(request: Request) -> str:
+    """The path of the route, without ids and tokens."""
+    return request.scope["route"].path if "route" in request.scope else ""
+
+
 def _bug(request: Request, error: Exception) -> Response:
     """Answer with a number under which the server's log has the traceback, and with nothing else about the bug."""
     number = hashlib.sha256(repr(error).encode("utf-8", "replace")).hexdigest()[:8]
-    log.error(
-        "error %s in %s %s", number, request.method, request.scope["route"].path if "route" in request.scope else ""
-    )
+    log.error("error %s in %s %s", number, request.method, _route_of(request))
     response = _problem(
         request,
         500,
         f"Something went wrong on the server (error {number}).",
         hint="Your text is still in this page. Try again, and tell an admin if it stays.",
     )
-    response.headers.update(HEADERS)
+    response.headers.update(headers_for(request.scope, auth.site_of(request).base_url))
     return response
 
 

@@ -8,9 +8,10 @@ import ipaddress
 import secrets
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import Depends
@@ -22,7 +23,7 @@ from starlette.responses import Response
 
 from redpencil.errors import RedpencilError
 from redpencil.web import schema
-from redpencil.web.database import read_value, reading, record_event, store_value, store_value_once, writing
+from redpencil.web.database import SECRET_KEY, read_value, reading, record_event, store_value, store_value_once, writing
 from redpencil.web.schema import setting
 from redpencil.web.security import comes_from_here, is_https
 
@@ -324,31 +325,35 @@ def _checked_role(role: str) -> Role:
         raise RedpencilError(f"there is no role {role!r}", field="role", hint=hint) from None
 
 
-UNUSED_S: Final = 24 * 3600.0
-"""Age after which an unused owner link ends when a server starts."""
+OWNER_LINK_S: Final = 3600.0
+"""Time after which an unused owner link opens nothing, so that an old log or terminal gives nobody the project."""
 _OWNER_LINK: Final = "entry "
 """Prefix of the keys of owner links in the table of settings."""
 
 
 def new_owner_link(engine: Engine, now: float) -> str:
-    """Make a link that signs the person who started the server in once, as the first admin, and return its token.
+    """Make a link that signs the person who started the server in, as the first admin, and return its token.
 
-    An admin is added if there is none. Only a hash of the token is stored.
+    It opens once, within `OWNER_LINK_S`. An admin is added if there is none. Only a hash of the token is stored.
     """
     admin = first_admin(engine)
     token = new_token()
     with writing(engine) as connection:
         rows = connection.execute(select(setting).where(setting.c.key.startswith(_OWNER_LINK, autoescape=True))).all()
-        old = [row.key for row in rows if row.value["made"] < now - UNUSED_S]
+        old = [row.key for row in rows if not _opens_still(row.value, now)]
         connection.execute(delete(setting).where(setting.c.key.in_(old)))
         store_value(connection, _OWNER_LINK + _hash(token), {"person": admin.id, "made": now})
     return token
 
 
-def person_of_owner_link(connection: Connection, token: str) -> Person | None:
-    """The person that an owner link signs in; None if the link was used or does not exist."""
+def _opens_still(link: Mapping[str, Any], now: float) -> bool:
+    return bool(abs(now - link["made"]) < OWNER_LINK_S)  # in both directions, since a clock may be set back
+
+
+def person_of_owner_link(connection: Connection, token: str, now: float) -> Person | None:
+    """The person that an owner link signs in; None if the link was used, has expired or does not exist."""
     value = read_value(connection, _OWNER_LINK + _hash(token))
-    person = None if value is None else person_by_id(connection, value["person"])
+    person = None if value is None or not _opens_still(value, now) else person_by_id(connection, value["person"])
     return None if person is None or person.revoked is not None else person
 
 
@@ -368,7 +373,6 @@ ADDRESS_LIMIT = 20
 """Failed attempts from one address in that period; a /64 of IPv6 is one address."""
 GLOBAL_LIMIT = 1000
 """Failed attempts from all addresses in that period."""
-_SECRET_KEY = "secret"
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,13 +396,17 @@ class TooManyAttemptsError(Exception):
 def server_secret(engine: Engine) -> str:
     """The secret that signs this project's cookies; made on the first call."""
     with writing(engine) as connection:
-        store_value_once(connection, _SECRET_KEY, secrets.token_hex(32))
-        return str(read_value(connection, _SECRET_KEY))
+        store_value_once(connection, SECRET_KEY, secrets.token_hex(32))
+        return str(read_value(connection, SECRET_KEY))
 
 
-def cookie_name(secret: str) -> str:
-    """The name of a project's cookie. Cookies ignore ports, so two projects on one machine need different names."""
-    return f"redpencil_{hashlib.sha256(secret.encode()).hexdigest()[:8]}"
+def cookie_name(secret: str, *, https: bool = False) -> str:
+    """The name of a project's cookie. Cookies ignore ports, so two projects on one machine need different names.
+
+    Behind TLS the name begins with `__Host-`: a browser takes such a cookie only from this very host, by https, so that
+    neither a neighbour below the same domain nor somebody on the way can plant one.
+    """
+    return f"{'__Host-' if https else ''}redpencil_{hashlib.sha256(secret.encode()).hexdigest()[:8]}"
 
 
 def new_session(person: Person, now: float) -> Session:
@@ -458,7 +466,7 @@ def join(engine: Engine, secret: str, token: str, address: str, now: float) -> P
     with reading(engine) as connection:
         person, owner = person_of_invite(connection, token), None
         if person is None:
-            owner = person_of_owner_link(connection, token)
+            owner = person_of_owner_link(connection, token, now)
         wait_s = 0.0 if person or owner else _wait(connection, address_hash, now, room_for=1)
     if wait_s > 0:
         raise TooManyAttemptsError(wait_s)
@@ -576,10 +584,16 @@ def site_of(request: Request) -> Site:
     return site
 
 
+def cookie_of(request: Request) -> str:
+    """The name of the cookie that holds the session, for the way in which a request came."""
+    site = site_of(request)
+    return cookie_name(site.secret, https=is_https(request, site.base_url))
+
+
 def find_visitor(request: Request) -> Visitor | None:
     """The person who is signed in; None if there is none."""
     site = site_of(request)
-    cookie = request.cookies.get(cookie_name(site.secret))
+    cookie = request.cookies.get(cookie_of(request))
     session = None if cookie is None else read_session(site.secret, cookie, time.time())
     if session is None:
         return None
@@ -654,7 +668,7 @@ def set_session(request: Request, response: Response, session: Session) -> None:
     """Sign a person in with this answer."""
     site = site_of(request)
     response.set_cookie(
-        cookie_name(site.secret),
+        cookie_of(request),
         sign_session(site.secret, session),
         max_age=SESSION_S,
         httponly=True,
@@ -668,4 +682,5 @@ def end_session(request: Request, response: Response) -> None:
     visitor = find_visitor(request)
     if visitor is not None:
         end_sessions(site_of(request).engine, visitor.person.id)
-    response.delete_cookie(cookie_name(site_of(request).secret), httponly=True, samesite="lax")
+    secure = is_https(request, site_of(request).base_url)  # without it browsers ignore a cookie named `__Host-`
+    response.delete_cookie(cookie_of(request), httponly=True, samesite="lax", secure=secure)

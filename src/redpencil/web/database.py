@@ -4,6 +4,7 @@ All writes go through `writing`, in short transactions. SQLite runs one of them 
 that exclude each other lock their rows.
 """
 
+import logging
 import random
 import sqlite3
 import threading
@@ -15,15 +16,19 @@ from pathlib import Path
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, make_url, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, insert, inspect, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from redpencil.errors import RedpencilError
+from redpencil.files import make_private
 from redpencil.web import schema
 from redpencil.web.errors import BusyError, StorageError
 from redpencil.web.schema import SCHEMA_VERSION, setting
 
+log = logging.getLogger("redpencil.web")
+SECRET_KEY: Final = "secret"
+"""The key under which the secret that signs cookies is stored."""
 _BUSY_SQLITE: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _BUSY_POSTGRES: Final = (
     *("08", "57P01", "57P02", "57P03"),  # the connection was lost, the server stops or starts
@@ -105,6 +110,8 @@ VERSION_TABLE = "redpencil_version"
 _KNOWN_VERSIONS = frozenset(f"{number:04}" for number in range(1, int(SCHEMA_VERSION) + 1))
 _BUSY_S = 5.0
 """Seconds that a connection to SQLite waits for another one to finish writing."""
+PATIENCE_S = 60.0
+"""Seconds that PostgreSQL may take until it is ready; recovery after a crash takes some."""
 _MIGRATION_LOCK = 0x7265_6470_656E
 """The advisory lock of PostgreSQL that one process holds while it migrates."""
 _WRITING = "redpencil_writing"
@@ -118,6 +125,8 @@ def open_database(place: str | Path) -> Engine:
     Args:
         place: path of an SQLite file, or a URL such as `postgresql://user:password@host/name`.
 
+    While PostgreSQL starts, recovers or restarts, this waits for it, `PATIENCE_S` at most, and the log says so.
+
     Raises:
         RedpencilError: if it cannot be opened, belongs to another program, or was made by a newer redpencil.
     """
@@ -129,13 +138,18 @@ def open_database(place: str | Path) -> Engine:
     if sqlite:
         _make_file(path)
     try:
+        if not sqlite:
+            _wait_for_server(engine, str(name))
         _check_encoding(engine)
         with reading(engine) as connection:
             version = _version(connection)
+        exposed = sqlite and make_private(path)
         if version != SCHEMA_VERSION:
             if sqlite:
                 _use_wal(path)
             _migrate(engine)
+        if exposed and version is not None:
+            _renew_secret(engine, path)
         if sqlite:
             _FILES[engine] = (path, _identity(path))
     except RedpencilError as error:
@@ -184,13 +198,23 @@ def _url(place: str | Path) -> URL:
 
 
 def _make_file(path: Path) -> None:
-    """Create an empty file, which SQLite opens as an empty database, unless the file exists."""
+    """Create an empty private file, which SQLite opens as an empty database, unless the file exists."""
     try:
         if not path.exists():
-            path.touch()
+            make_private(path)
     except OSError as error:
         problem = f"the database cannot be opened ({error.strerror})"
         raise RedpencilError(problem, file=path, hint=_HINT) from None
+
+
+def _renew_secret(engine: Engine, path: Path) -> None:
+    """Make a new secret when the application starts: whoever read the old one could write the cookie of an admin."""
+    with writing(engine) as connection:
+        connection.execute(delete(setting).where(setting.c.key == SECRET_KEY))
+    log.warning(
+        "other users of this machine could read %s; its rights are mended, and everybody has to open their link again",
+        path,
+    )
 
 
 def _postgres(url: URL) -> Engine:
@@ -288,6 +312,40 @@ def _use_wal(path: Path) -> None:
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise RedpencilError(f"the database cannot be written ({error})", hint=_HINT) from None
                 time.sleep(0.02)
+
+
+def _wait_for_server(engine: Engine, name: str) -> None:
+    """Wait until PostgreSQL takes a connection, if it seems that it soon will.
+
+    Raises:
+        DBAPIError: if a later attempt would fail too, or it takes too long.
+    """
+    deadline, told = time.monotonic() + PATIENCE_S, False
+    while True:
+        try:
+            reading(engine).close()
+            return
+        except DBAPIError as error:
+            if not isinstance(meaning_of(error), BusyError) or time.monotonic() > deadline:
+                raise
+            if not told:
+                said = " ".join(str(error.orig).split())
+                log.warning("waiting up to %.0f s for %s, which is not ready (%s)", PATIENCE_S, name, said)
+                told = True
+            time.sleep(0.2)
+
+
+@contextmanager
+def explained(place: str | Path) -> Iterator[None]:
+    """Turn a database error that has a meaning for people into a `RedpencilError`, where no request is answered."""
+    try:
+        yield
+    except DBAPIError as error:
+        meaning = meaning_of(error)
+        if meaning is None:
+            raise
+        name = place if isinstance(place, Path) or "://" not in place else make_url(place).render_as_string()
+        raise RedpencilError(meaning.problem, file=name, hint=meaning.hint) from None
 
 
 def _check_encoding(engine: Engine) -> None:

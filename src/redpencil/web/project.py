@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from sqlalchemy import Connection, exists, func, select
 
 from redpencil.errors import RedpencilError
-from redpencil.sections import Section, parse_section
+from redpencil.sections import Section, load_yaml, parse_section
 from redpencil.text import unstorable
 from redpencil.web.database import read_value, record_event, store_value, store_value_once
 from redpencil.web.errors import OutdatedError
@@ -144,7 +144,7 @@ def load_project_file(path: str | Path) -> ProjectConfig:
         RedpencilError: if the file cannot be read or a setting is invalid.
     """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
+        data = load_yaml(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise RedpencilError(f"cannot read it ({error.strerror})", file=path, hint="give a YAML file") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -1,8 +1,12 @@
 """Security headers of answers, and limits on the origin, size and duration of requests."""
 
 import asyncio
+import math
+import threading
 import time
-from collections.abc import Mapping
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -32,17 +36,27 @@ HEADERS: Final[Mapping[str, str]] = {
 """The headers of every answer."""
 
 
-class SecurityHeaders:
-    """Middleware that adds `HEADERS` to every answer, and lets browsers and proxies store only static files."""
+HSTS: Final = "max-age=31536000"
+"""Behind TLS: for a year the browser opens this address by https only, so that nobody on the way can read along."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+
+def headers_for(scope: Scope, base_url: str | None) -> dict[str, str]:
+    """The headers of an answer."""
+    secure = is_https(Request(scope), base_url)
+    return {**HEADERS, **({"Strict-Transport-Security": HSTS} if secure else {})}
+
+
+class SecurityHeaders:
+    """Middleware that adds `headers_for` to every answer, and lets browsers and proxies store only static files."""
+
+    def __init__(self, app: ASGIApp, base_url: str | None = None) -> None:
+        self.app, self.base_url = app, base_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in headers_for(scope, self.base_url).items():
                     headers[name] = value
                 static = str(scope.get("path", "")).startswith("/static/")
                 headers.setdefault("Cache-Control", "no-cache" if static else "no-store")
@@ -74,6 +88,44 @@ def limited(request: Request, limit: int) -> Request:
         return message
 
     return Request(request.scope, receive)
+
+
+class Allowance:
+    """What a person may have the server compute: one text at a time, and `seconds` of work in `window` seconds.
+
+    It is counted in each server process, and keeps one person from slowing the service down for all others.
+    """
+
+    def __init__(self, seconds: float = 10.0, window: float = 60.0) -> None:
+        self.seconds, self.window = seconds, window
+        self._lock = threading.Lock()
+        self._busy: set[int] = set()
+        self._spent: dict[int, deque[tuple[float, float]]] = defaultdict(deque)
+
+    @contextmanager
+    def of(self, person_id: int) -> Iterator[None]:
+        """Let a person's work run, and count its time.
+
+        Raises:
+            HTTPException: with status 429, if the person has work running, or has used up the allowance.
+        """
+        began = time.monotonic()
+        with self._lock:
+            spent = self._spent[person_id]
+            while spent and spent[0][0] < began - self.window:
+                spent.popleft()
+            over = sum(seconds for _, seconds in spent) >= self.seconds
+            if over or person_id in self._busy:
+                wait = math.ceil(spent[0][0] + self.window - began) if over else 1
+                problem = "You have asked for many previews; this one comes later."
+                raise HTTPException(429, problem, headers={"Retry-After": str(wait)})
+            self._busy.add(person_id)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy.discard(person_id)
+                self._spent[person_id].append((began, time.monotonic() - began))
 
 
 def comes_from_here(request: Request, base_url: str | None) -> bool:

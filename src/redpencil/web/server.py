@@ -16,7 +16,14 @@ from uvicorn.supervisors import Multiprocess
 
 from redpencil.errors import RedpencilError
 from redpencil.web.app import create_app
-from redpencil.web.auth import checked_base_url, listens_to_all, new_owner_link, remember_address, url_of
+from redpencil.web.auth import (
+    OWNER_LINK_S,
+    checked_base_url,
+    listens_to_all,
+    new_owner_link,
+    remember_address,
+    url_of,
+)
 from redpencil.web.database import open_database, writing
 
 _DATABASE = "REDPENCIL_DATABASE"
@@ -43,7 +50,8 @@ def serve(
 ) -> None:
     """Serve a project's database until told to stop.
 
-    Each start prints a link that signs the owner of the terminal in as the first admin, once. All other links stay.
+    Each start prints a link that signs the owner of the terminal in as the first admin, once and only for a while. All
+    other links stay.
 
     Args:
         place: path of an SQLite file, or URL of a PostgreSQL database; created if it does not exist.
@@ -69,7 +77,7 @@ def serve(
         remember_address(connection, url)
     say(f"{url}/join/{new_owner_link(engine, time.time())}  (your own link, as admin)")
     say(f"Serving {url} (Ctrl+C stops it; everything that was saved stays).")
-    say("Your link opens once; the next start gives another.")
+    say(f"Your link opens once, within {OWNER_LINK_S / 60:.0f} minutes; the next start gives another.")
     if base_url is None and listens_to_all(host):
         say(f"warning: others cannot open {url}; give --base-url the address that they use")
     if workers == 1:

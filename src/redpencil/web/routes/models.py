@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from redpencil.text import unstorable
+from redpencil.text import parse_json, unstorable
 from redpencil.web.auth import LONGEST_NAME, Guard, Role
 from redpencil.web.project import (
     LONGEST_REASON,
@@ -65,9 +65,11 @@ _SIGNED_IN: Final = Guard()
 
 class _JsonRequest(Request):
     async def json(self) -> Any:
-        """Parse the body; unlike `json.loads` this refuses half surrogate pairs and ends with one exception type."""
+        """Parse the body; unlike `json.loads` this refuses half surrogate pairs, and keys that an object has twice."""
         try:
-            return pydantic_core.from_json(await self.body())
+            content = pydantic_core.from_json(await self.body())
+            parse_json(await self.body())
+            return content
         except ValueError as error:
             raise HTTPException(400, f"The body is not valid JSON: {error}.") from None
 
@@ -311,6 +313,7 @@ _MEANINGS: Final = {
     409: "Another person or tab was faster; nothing was overwritten",
     413: "Too large",
     422: "The content cannot be accepted",
+    429: "This person asks for too much at once; try again later",
     503: "Busy; try again",
 }
 Responses = dict[int | str, dict[str, Any]]

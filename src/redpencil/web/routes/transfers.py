@@ -4,7 +4,6 @@ An export is written to a temporary file first, so that a slow reader holds no s
 is a JSONL body or the parts of a form; the file names that a form gives are never used.
 """
 
-import json
 import shutil
 import tempfile
 import time
@@ -22,6 +21,7 @@ from starlette.responses import StreamingResponse
 
 from redpencil.errors import RedpencilError
 from redpencil.records import Edit, JsonlFile, Record, Response, to_row
+from redpencil.text import json_line
 from redpencil.web.auth import REVIEWERS, Guard, Reviewer
 from redpencil.web.database import reading, record_event, writing
 from redpencil.web.gold import gold_warnings
@@ -172,7 +172,7 @@ def export_comparisons_file(visitor: Reviewer) -> StreamingResponse:
 def _download(rows: Iterable[Record], name: str) -> StreamingResponse:
     content = tempfile.TemporaryFile()  # noqa: SIM115 - `_chunks` closes it after sending
     for row in rows:
-        content.write((json.dumps(to_row(row), ensure_ascii=False) + "\n").encode())
+        content.write(json_line(to_row(row)))
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(content.tell())}
     content.seek(0)
     return StreamingResponse(_chunks(content), media_type=JSONL, headers=headers)

@@ -5,17 +5,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import Response
 
 from redpencil.web import work
-from redpencil.web.auth import Guard, SignedIn, Visitor
+from redpencil.web.auth import SignedIn, Visitor
 from redpencil.web.browser_text import blocks_in_units, measure, render_markdown, to_characters, to_units
 from redpencil.web.routes import models
 from redpencil.web.work import Marks, Task
 
 router = APIRouter(prefix="/api", tags=["editors"], route_class=models.JsonRoute, responses=models.ALWAYS)
 _NOT_FOUND = models.refusals(404)
+_TOO_MANY = models.refusals(429)
 
 
 @router.get("/me")
@@ -102,18 +104,20 @@ def tally(visitor: SignedIn) -> work.OwnProgress:
     return work.own_progress(visitor.engine, visitor.person.id)
 
 
-@router.post("/diff", response_model=models.DiffAnswer, dependencies=[Depends(Guard())], responses=models.OF_BODIES)
-def diff(body: models.DiffBody) -> dict[str, Any]:
-    """Compare two texts."""
-    measured = measure(body.original, body.edited)
+@router.post("/diff", response_model=models.DiffAnswer, responses=models.OF_BODIES | _TOO_MANY)
+def diff(request: Request, body: models.DiffBody, visitor: SignedIn) -> dict[str, Any]:
+    """Compare two texts; 429 where one person asks for too much at once."""
+    with request.app.state.allowance.of(visitor.person.id):
+        measured = measure(body.original, body.edited)
     blocks = blocks_in_units(measured.blocks, body.original, body.edited)
     return {"blocks": blocks, "kept": measured.kept, "distance": measured.distance}
 
 
-@router.post("/preview", dependencies=[Depends(Guard())], responses=models.OF_BODIES)
-def preview(body: models.PreviewBody) -> models.PreviewAnswer:
-    """Render Markdown as HTML."""
-    return models.PreviewAnswer(html=render_markdown(body.text))
+@router.post("/preview", responses=models.OF_BODIES | _TOO_MANY)
+def preview(request: Request, body: models.PreviewBody, visitor: SignedIn) -> models.PreviewAnswer:
+    """Render Markdown as HTML; 429 where one person asks for too much at once."""
+    with request.app.state.allowance.of(visitor.person.id):
+        return models.PreviewAnswer(html=render_markdown(body.text))
 
 
 def _in_units(task: Task) -> Task:
