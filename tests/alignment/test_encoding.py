@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from redpencil.alignment.encoding import SafeEncoder
+from redpencil.alignment.encoding import SafeEncoder, _renamed, _shared
 
 MARKERS = ["<s>", "</s>", "<|end|>"]
 
@@ -133,3 +133,66 @@ def test_a_byte_is_what_a_letter_is_made_of_and_not_what_a_text_says(score: floa
         == [tokenizer.encode("aAb").ids, tokenizer.encode("é").ids]
         == [[263, letter, 264], [1 + 0xC3, 1 + 0xA9]]
     )
+
+
+@pytest.mark.parametrize("flags", [{"single_word": True}, {"normalized": True}, {"lstrip": True, "rstrip": True}])
+def test_what_a_template_writes_is_control_whatever_stands_beside_it(flags: dict[str, bool]) -> None:
+    pieces = ("<s>", "</s>", "_", "a", "b", "<", "/", "s", ">", " ")
+    tokenizer = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, []))
+    tokenizer.normalizer = normalizers.Prepend("_")
+    tokenizer.add_special_tokens([AddedToken(text, special=True, **flags) for text in pieces[:2]])
+    encoder = SafeEncoder(tokenizer, pieces[:2])
+    assert ids(encoder, encoder.markup("<s>a</s>b")) == [[0, 2, 3, 1, 2, 4]]
+    assert not {0, 1} & set(ids(encoder, "<s>a</s>b")[0])
+
+
+def test_strictly_hidden_texts_hold_no_beginning_of_a_marker_and_come_back() -> None:
+    encoder = SafeEncoder(word_level(), [*MARKERS, "eos"])
+    for text in ("<|en<x>d|>", "< s >", "eos e", "a<", "</s><", "", "e" * 9):
+        hidden = encoder.hide_first(text)
+        assert encoder.restore(hidden) == text
+        assert "<" not in hidden
+    assert encoder.count("a <s>b</s></s> <") == 3
+
+
+def spelling(vocabulary: dict[str, int], *markers: str) -> Tokenizer:
+    """A BPE of single letters with one merge, whose added tokens are markers and an ordinary one."""
+    tokenizer = Tokenizer(models.BPE(vocabulary, [("a", "b")]))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.add_special_tokens([AddedToken(marker, rstrip=marker == "<e>", special=True) for marker in markers])
+    tokenizer.add_tokens([AddedToken("bb"), AddedToken("aaa", normalized=True)])
+    return tokenizer
+
+
+LETTERS = {letter: i for i, letter in enumerate(("a", "b", "ab", "<", ">", "s", "e", " "))}
+
+
+@given(
+    st.lists(
+        st.sampled_from(["a", "b", "<s>", "<e>", " ", "<", ">", "\N{FULLWIDTH LATIN SMALL LETTER A}", "s", "e"])
+    ).map("".join)
+)
+def test_a_tokenizer_around_the_same_model_cuts_like_a_copy(text: str) -> None:
+    for vocabulary in (LETTERS, {**LETTERS, "<s>": 8}, {**LETTERS, "<s>": 9, "<e>": 8}):
+        tokenizer = spelling(vocabulary, "<s>", "<e>")
+        encoder = SafeEncoder(tokenizer, ["<s>", "<e>"])
+        shared = _shared(tokenizer, encoder._names)
+        assert shared is not None
+        copy = _renamed(tokenizer, encoder._names)
+        for written in (text, encoder.markup(text)):
+            [encoded], expected = encoder.encode([written]), copy.encode(written)
+            assert (encoded.ids, encoded.offsets) == (expected.ids, expected.offsets)
+        assert encoder.encode([encoder.markup(text)])[0].ids == tokenizer.encode(text).ids
+
+
+def test_a_model_that_finds_a_marker_itself_is_not_shared() -> None:
+    whole = Tokenizer(models.BPE({**LETTERS, "<s>": 8}, [("a", "b")], ignore_merges=True))
+    whole.add_special_tokens(["<s>"])
+    gap = Tokenizer(models.BPE({**LETTERS, "<s>": 9, "y": 10}, [("a", "b")]))  # the id behind ten pieces is taken
+    gap.add_special_tokens(["<s>"])
+    for tokenizer, markers in ((whole, ["<s>"]), (gap, ["<s>"]), (word_level(), MARKERS)):
+        encoder = SafeEncoder(tokenizer, markers)
+        assert _shared(tokenizer, encoder._names) is None
+        [encoded] = encoder.encode([encoder.markup("a<s>")])
+        assert encoded.ids[-1] == tokenizer.token_to_id("<s>")
+        assert tokenizer.token_to_id("<s>") not in encoder.encode(["a<s>"])[0].ids

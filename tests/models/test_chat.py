@@ -151,3 +151,60 @@ def test_turns_that_a_template_leaves_out_are_not_lost_in_silence(family: Folder
     with pytest.raises(RedpencilError, match="leaves out turns of the tool"):
         template_of(family("chatml"), talk).render([HELLO, ANSWER, tool])
     assert "2<|im_end|>" in template_of(family("chatml")).render([HELLO, ANSWER, tool])
+
+
+@pytest.mark.parametrize("name", ["chatml", "llama3", "llama2", "gemma", "phi"])
+@pytest.mark.parametrize("blank", ["", " ", "\n"])
+def test_a_blank_answer_is_one_that_has_not_begun(family: Folder, name: str, blank: str) -> None:
+    chat = template_of(family(name))
+    assert chat.render([HELLO, {"role": "assistant", "content": blank}]) == chat.render([HELLO])
+
+
+def test_the_last_turn_is_never_left_out(family: Folder) -> None:
+    source = "{% if messages[0].role == 'system' %}[{{ messages[0].content }}]{% endif %}({{ messages[-1].content }})"
+    chat = template_of(family("chatml"), source)
+    assert chat.render([SYSTEM, HELLO]) == "[Be brief.](hello)"
+    with pytest.raises(RedpencilError, match="leaves out turns of the user"):
+        chat.render([SYSTEM, HELLO, ANSWER, AGAIN])
+
+
+@pytest.mark.parametrize(
+    "style", ["%G-W%V", "%C", "%h", "%-y", "%P", "%r", "%f", "%_d", "%^a %^b", "100%%", "%%Y", "%Ey", "%n%t", "%D %-e"]
+)
+def test_the_clock_knows_every_way_to_write_a_date(family: Folder, style: str) -> None:
+    chat = template_of(family("chatml"), "{{ strftime_now('" + style + "') }}", date(2031, 1, 5))
+    assert chat.render([HELLO]) == datetime(2031, 1, 5).strftime(style)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% set now = strftime_now %}{{ now('%Y') }}",
+        "{{ strftime_now(format='%Y') }}",
+        "{{ strftime_now('%Y') | int + 0 }}",
+        "{% set ns = namespace(year=strftime_now('%Y')) %}{{ ns.year }}",
+        "{% block head %}{{ strftime_now('%Y') }}{% endblock %}",
+        "{{ strftime_now('%Y') if strftime_now is defined and strftime_now is callable else 'today' }}",
+    ],
+)
+def test_the_clock_may_be_read_in_any_way(family: Folder, source: str) -> None:
+    assert template_of(family("chatml"), source, date(2031, 1, 5)).render([HELLO]) == "2031"
+
+
+def test_a_developers_message_is_one_of_the_system_where_the_template_knows_no_other(family: Folder) -> None:
+    developer = {**SYSTEM, "role": "developer"}
+    turn = "{% if m.role in ('system', 'user') %}[{{ m.role }}: {{ m.content }}]{% endif %}"
+    strict = "{% for m in messages %}" + turn + "{% endfor %}"
+    chat = template_of(family("chatml"), strict)
+    assert chat.render([developer, HELLO]) == chat.render([SYSTEM, HELLO]) == "[system: Be brief.][user: hello]"
+    assert "<|im_start|>developer\nBe brief." in template_of(family("chatml")).render([developer, HELLO])
+    assert template_of(family("gemma")).render([developer, HELLO]).count("Be brief.\n\nhello") == 1
+
+
+@pytest.mark.parametrize("role", ["tool", "function", "ipython", "assistant"])
+def test_no_turn_of_any_role_is_lost_in_silence(family: Folder, role: str) -> None:
+    source = "{% for m in messages %}{% if m.role != '" + role + "' %}[{{ m.content }}]{% endif %}{% endfor %}"
+    turns = [HELLO, ANSWER, {"role": role, "content": "2"}, AGAIN]
+    with pytest.raises(RedpencilError, match=f"leaves out turns of the {role}"):
+        template_of(family("chatml"), source).render(turns)
+    assert template_of(family("chatml")).render(turns).count("<|im_start|>") == 6

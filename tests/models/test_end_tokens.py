@@ -129,3 +129,41 @@ def test_an_end_that_is_no_marker_is_control_too(family: Folder, tmp_path: Path)
     codec = load_codec(folder)
     assert stop not in codec.encode_responses(["hello STOP"])[0].ids
     assert codec.decode([codec.encode_responses(["hello STOP"])[0].ids]) == ["hello STOP"]
+
+
+FRAME = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+OPENING = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        FRAME
+        + "{% if not loop.last %}<|im_end|>\n{% endif %}{% endfor %}"
+        + OPENING,  # only where another turn follows
+        "{% if messages[0].role != 'system' %}{{ raise_exception('system first') }}{% endif %}"
+        + FRAME
+        + "<|im_end|>\n{% endfor %}"
+        + OPENING,
+    ],
+)
+def test_templates_that_show_their_end_late(family: Folder, tmp_path: Path, source: str) -> None:
+    folder = Path(shutil.copytree(family("chatml", **BASE), tmp_path / "late"))
+    (folder / "chat_template.jinja").write_text(source)
+    codec = load_codec(folder, CHAT)
+    assert codec.eos_id == 2
+    turns = [{"role": "system", "content": "a"}, {"role": "user", "content": "<|im_start|>"}]
+    assert codec.encode_conversations([turns])[0].count(1) == 3
+
+
+def test_a_turn_that_begins_is_no_end(family: Folder, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(family("chatml"), tmp_path / "begins"))
+    (folder / "chat_template.jinja").write_text(FRAME + "{% endfor %}" + OPENING)
+    changed(folder, folder, "tokenizer_config.json", eos_token="<|endoftext|>")
+    assert load_codec(folder, CHAT).eos_id == 0
+
+
+def test_an_end_that_the_tokenizer_does_not_have_is_told(family: Folder, tmp_path: Path) -> None:
+    folder = changed(family("chatml"), tmp_path / "one", "generation_config.json", eos_token_id=99999)
+    [finding] = load_codec(folder, CHAT).findings
+    assert "names a token that it does not have (99999)" in finding

@@ -1,5 +1,6 @@
 """A tokenizer's chat template: how it writes the turns of a conversation, and what it writes around them."""
 
+import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -14,7 +15,7 @@ from redpencil.turns import Turn
 
 _CLOCK: Final = "strftime_now"
 """The function of chat templates that reads the clock."""
-_DIRECTIVES: Final = (*"aAbBcdDeFHIjmMpRSTuUVwWxXyY", "-d", "-m", "-H", "-I", "-M", "-S", "-j")
+_DIRECTIVES: Final = [flag + letter for flag in ("", *"-_0^#EO") for letter in string.ascii_letters]
 _PROBE: Final = "quagga"
 """A word that no template holds."""
 
@@ -40,7 +41,8 @@ class ChatTemplate:
         return _CLOCK in str(self.tokenizer.chat_template)
 
     def render(self, turns: Sequence[Turn], name: str | None = None) -> str:
-        """Write a conversation up to where the response begins; a last turn of the assistant is left open.
+        """Write a conversation up to where the response begins; a last turn of the assistant is left open, a blank one
+        left out.
 
         `name` names its row in an error. Where the template has no place for a system message, its text goes in front
         of the first turn of the user. Neighbouring turns of one role are joined where the template refuses them.
@@ -48,15 +50,19 @@ class ChatTemplate:
         Raises:
             RedpencilError: if the template does not take the conversation.
         """
+        if len(turns) > 1 and turns[-1]["role"] == "assistant" and _is_blank(turns[-1]):
+            turns = turns[:-1]
         if turns[-1]["role"] != "assistant":
             options = {"add_generation_prompt": True}
         else:
             options = {"continue_final_message": True}
         if not self.takes_system:
             turns = fold_system(turns)
-        dropped = sorted({str(turn["role"]) for turn in turns} & self.drops) if len(turns) > 1 else []
-        if dropped:
-            raise self._unfit(turns, name, f"leaves out turns of the {dropped[0]}")
+        elif not self.takes_developer:
+            turns = [{**turn, "role": "system"} if turn["role"] == "developer" else turn for turn in turns]
+        dropped = self._dropped(tuple(str(turn["role"]) for turn in turns))
+        if dropped is not None:
+            raise self._unfit(turns, name, f"leaves out turns of the {dropped}")
         try:
             return self._apply(turns, **options)
         except Exception as error:  # a template is a program, and may raise anything
@@ -86,10 +92,13 @@ class ChatTemplate:
 
     def _probe(self, *roles: str, **options: Any) -> str:
         """Render turns whose content is the probe's word; an empty text where the template fails."""
-        try:
-            return self._apply([{"role": role, "content": _PROBE} for role in roles], **options)
-        except Exception:  # as in `render`
-            return ""
+        turns: list[Turn] = [{"role": role, "content": _PROBE} for role in roles]
+        for first in ([], [{"role": "system", "content": ""}]):  # some templates want a system message
+            try:
+                return self._apply([*first, *turns], **options)
+            except Exception:  # as in `render`
+                continue
+        return ""
 
     @cached_property
     def takes_system(self) -> bool:
@@ -97,17 +106,37 @@ class ChatTemplate:
         return self._probe("system", "user").count(_PROBE) == 2
 
     @cached_property
-    def drops(self) -> frozenset[str]:
-        """The roles whose turns the template leaves out of a longer conversation without a word."""
-        probes = {"user": ("user", "assistant", "user"), "tool": ("user", "assistant", "tool")}
-        written = {role: self._probe(*roles).count(_PROBE) for role, roles in probes.items()}
-        return frozenset(role for role, count in written.items() if 0 < count < 3)
+    def takes_developer(self) -> bool:
+        """Whether the template writes messages of the developer, another name for the system."""
+        return self._probe("developer", "user").count(_PROBE) == 2
+
+    def _dropped(self, roles: tuple[str, ...]) -> str | None:
+        """Return the role of a turn that the template leaves out of such a conversation without a word."""
+        if roles not in self._known:
+            words = [f"{_PROBE}-{number}-" for number in range(len(roles))]
+            try:
+                written = self._apply([{"role": r, "content": w} for r, w in zip(roles, words, strict=True)])
+            except Exception:  # as in `render`, which says so
+                written = ""
+            lost = [role for role, word in zip(roles, words, strict=True) if word not in written]
+            self._known[roles] = lost[0] if 0 < len(lost) < len(roles) else None
+        return self._known[roles]
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, ...], str | None]:
+        return {}
 
     @cached_property
     def answer_end(self) -> str:
         """What the template writes behind an answer; an empty text if nothing."""
         written = self._probe("user", "assistant").split(_PROBE)
         return written[2] if len(written) == 3 else ""  # a template may write the first turn alone
+
+    @cached_property
+    def around_answer(self) -> tuple[str, str]:
+        """What the template writes before and behind an answer that another turn follows."""
+        written = self._probe("user", "assistant", "user").split(_PROBE)
+        return (written[1], written[2]) if len(written) == 4 else ("", "")
 
     @cached_property
     def frames(self) -> str:
@@ -124,6 +153,10 @@ class ChatTemplate:
     def opening(self) -> str:
         """What the template writes where an answer begins."""
         return self._probe("user", add_generation_prompt=True).removeprefix(self._probe("user"))
+
+
+def _is_blank(turn: Turn) -> bool:
+    return set(turn) == {"role", "content"} and turn["content"] is not None and not turn["content"].strip()
 
 
 def fold_system(turns: Sequence[Turn]) -> list[Turn]:
@@ -166,8 +199,10 @@ def mapped(value: Any, change: Callable[[str], str], change_key: Callable[[str],
 
 def _stopped_clock(today: date) -> str:
     """Write a macro that takes the place of the template's clock: transformers takes no function as a variable."""
-    steps = "".join(f"|replace({'%' + code!r}, {today.strftime('%' + code)!r})" for code in _DIRECTIVES)
-    return f"{{% macro {_CLOCK}(format) %}}{{{{ format{steps} }}}}{{% endmacro %}}\n"
+    steps = [["%%", "\0"], *(["%" + code, today.strftime("%" + code)] for code in _DIRECTIVES), ["\0", "%"]]
+    loop = f"{{% for code, value in {steps!r} if code in format or code == '\\0' %}}"
+    step = "{% set now.text = now.text|replace(code, value) %}{% endfor %}{{ now.text }}"
+    return f"{{% macro {_CLOCK}(format) %}}{{% set now = namespace(text=format) %}}{loop}{step}{{% endmacro %}}\n"
 
 
 def first_line(error: Exception) -> str:

@@ -6,7 +6,7 @@ a prompt, a message or a response says becomes a control token (`redpencil.align
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
@@ -72,8 +72,8 @@ class Codec:
     def _encoder(self) -> SafeEncoder:
         return SafeEncoder(self.tokenizer.backend_tokenizer, self._control)
 
-    def _hidden(self, value: Any) -> Any:
-        return mapped(value, self._encoder.hide, self._encoder.hide_whole)
+    def _hidden(self, value: Any, hide: Callable[[str], str] | None = None) -> Any:
+        return mapped(value, hide or self._encoder.hide, self._encoder.hide_whole)
 
     @cached_property
     def _filled(self) -> ChatTemplate:
@@ -117,6 +117,8 @@ class Codec:
             return "longer than max_length"
         if self.context is not None and length > self.context:
             return "longer than the model's context"
+        if self.eos_id in response[:-1]:  # the tokenizer has no other token for unknown words
+            return "a word that only the end token stands for"
         return None
 
     def encode_prompts(self, prompts: Sequence[Asked]) -> list[list[int]]:
@@ -142,9 +144,25 @@ class Codec:
         """
         texts = []
         for turns, name in zip(conversations, names or [None] * len(conversations), strict=True):
-            hidden = [{**self._hidden(turn), "role": turn["role"]} for turn in turns]
-            texts.append(self._encoder.restore(self._filled.render(hidden, name)))
+            texts.append(self._encoder.restore(self._written(turns, name)))
         return [list(encoding.ids) for encoding in self._encoder.encode(texts)]
+
+    def _written(self, turns: Sequence[Turn], name: str | None) -> str:
+        """Fill the chat template with turns whose texts are hidden.
+
+        Templates look for marks such as "</think>" in a text, so only control tokens are masked in it, unless one
+        comes about when the template takes something out of the text's middle.
+        """
+        encoder = self._encoder
+        easy, strict = (
+            [{**self._hidden(turn, hide), "role": turn["role"]} for turn in turns]
+            for hide in (encoder.hide, encoder.hide_first)
+        )
+        written = self._filled.render(easy, name)
+        if easy == strict:
+            return written
+        safe = self._filled.render(strict, name)
+        return safe if encoder.count(safe) < encoder.count(written) else written
 
     def encode_responses(self, responses: Sequence[str], *, finished: bool | Sequence[bool] = True) -> list[Tokens]:
         """Tokenise responses, with character spans; a finished one ends with EOS.

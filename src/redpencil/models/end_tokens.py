@@ -46,7 +46,11 @@ def find_ends(
     if own is None:
         own = getattr(tokenizer, "sep_token_id", None)
     source, named = _named_ends(folder)
-    written = None if chat is None or as_trained else _written_end(tokenizer, chat.answer_end, named)
+    written = None
+    if chat is not None and not as_trained:
+        written = _written_end(tokenizer, chat.answer_end, named)
+        behind = None if written is not None else _written_end(tokenizer, chat.around_answer[1], named)
+        written = behind if behind in named else written  # or it only writes the end where another turn follows
     only = named[0] if len(named) == 1 and named[0] in tokenizer.added_tokens_decoder else None
     answer = next((end for end in (written, own, only) if end is not None), None)
     if answer is None:
@@ -78,7 +82,8 @@ def _written_end(tokenizer: PreTrainedTokenizerBase, text: str, named: Sequence[
 
 
 def _name(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
-    return f"{tokenizer.convert_ids_to_tokens(token)!r} ({token})"
+    content = tokenizer.convert_ids_to_tokens(token)
+    return f"{'a token that it does not have' if content is None else repr(content)} ({token})"
 
 
 def _named_ends(folder: Path) -> tuple[str, tuple[int, ...]]:
@@ -115,19 +120,18 @@ def control_ids(
 
     These are special tokens, what ends a response, and added tokens that a template writes around turns. Other added
     tokens stay part of a text: runs of white space, a user's own words, and the marks of a model's own reasoning and
-    tool calls ("<think>"), which responses hold and models learn from.
+    tool calls ("<think>" and "</think>"), which responses hold and models learn from.
     """
     added = tokenizer.added_tokens_decoder
     control = {token.content: index for index, token in added.items() if token.special or index in ends}
     control |= dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
+    model = tokenizer.backend_tokenizer.model  # padding may be "!", which nothing else could spell
+    control = {c: i for c, i in control.items() if len(c) > 1 or i in ends or model.token_to_id(c) is None}
     contents = {index: str(tokenizer.convert_ids_to_tokens(index)) for index in ends if index < len(tokenizer)}
     control |= {content: index for index, content in contents.items() if _MARKER.fullmatch(content)}
-    around = template if chat is None else f"{template} {chat.frames}"
-    opening = "" if chat is None else chat.opening
     marks = {token.content: index for index, token in added.items() if _MARK.search(token.content)}
-    first = min(
-        (content for content in marks if content in opening),
-        key=lambda content: (opening.index(content), -len(content)),
-        default=None,
-    )
-    return control | {content: index for content, index in marks.items() if content in around or content == first}
+    around, answer = template, ""
+    if chat is not None:
+        around, answer = f"{template} {chat.frames}", " ".join([*chat.around_answer, chat.opening])
+    paired = {name for content in marks if content.startswith("</") for name in (content, content.replace("/", "", 1))}
+    return control | {c: i for c, i in marks.items() if c in around or (c in answer and c not in paired)}
