@@ -1,11 +1,16 @@
 """What a text keeps of the original, and whether it is about the same."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from redpencil.editing.answer import classify
 from redpencil.editing.relation import Source, count_words, terms
+from redpencil.providers.base import Completion
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 CAPITAL = "The capital of Australia is Sydney. It has five million people."
@@ -62,3 +67,28 @@ def test_hardly_an_edit_by_people_counts_as_none() -> None:
     assert len(edits) > 200
     assert len(unlike) <= 2
     assert all(source.kept(new) < 0.06 * source.words for source, new in unlike)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["Alpha", "beta,", "gamma", "delta-one", "epsilon!", "!", "3.5"]), min_size=1, max_size=12
+    ),
+    st.lists(
+        st.lists(st.sampled_from(["Alpha", "beta,", "gamma", "delta-one", "zeta", "!", "3.5"]), min_size=1), max_size=6
+    ),
+)
+def test_what_a_text_keeps_without_its_ends_is_what_the_rest_keeps(words: list[str], parts: list[list[str]]) -> None:
+    source, pieces = Source(" ".join(words)), [" ".join(part) + " " for part in parts]
+    rests = [pieces[count:] for count in range(len(pieces) + 1)]
+    starts = [pieces[: len(pieces) - count] for count in range(len(pieces) + 1)]
+    assert source.kept_outside(pieces, at_end=False) == [round(source.kept("".join(rest))) for rest in rests]
+    assert source.kept_outside(pieces, at_end=True) == [round(source.kept("".join(start))) for start in starts]
+
+
+def test_many_short_lines_take_little_time() -> None:
+    lines = "\n".join(f"{word}." for word in ("alpha", "beta", "gamma", "delta", "epsilon") * 400)
+    other = "\n".join(f"{word}." for word in ("one", "two", "three", "four") * 500)
+    for answer in (other, f"{other}\n\n{lines}", f"{lines}\n\n{other}"):
+        start = time.process_time()
+        classify(Completion(answer), lines)
+        assert time.process_time() - start < 10

@@ -2,12 +2,14 @@
 
 import re
 import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Final
 
 from redpencil.alignment.words import kept_share, split_words
-from redpencil.editing.vocabulary import COMMON
+from redpencil.editing.vocabulary import COMMON, SELF
 
 _KEEPS_LITTLE: Final = 0.3
 _UNRELATED: Final = 0.1
@@ -40,8 +42,15 @@ class Source:
         return len(split_words(self._bare))
 
     @cached_property
+    def _has_words(self) -> bool:
+        return bool(_without_marks(self.original))
+
+    def _without_marks(self, text: str) -> str:
+        return _without_marks(text) if self._has_words else plain(text)
+
+    @cached_property
     def _bare(self) -> str:
-        return _without_marks(self.original) or plain(self.original)
+        return self._without_marks(self.original)
 
     @cached_property
     def terms(self) -> frozenset[str]:
@@ -69,15 +78,42 @@ class Source:
         lines = [line for line in self.original.splitlines() if line.strip()]
         return 2 * sum(bool(CODE.search(line)) for line in lines) >= len(lines)
 
+    @cached_property
+    def speaks_of_self(self) -> bool:
+        """Whether the original has words such as "I"."""
+        return SELF.search(plain(self.original)) is not None
+
     def kept(self, text: str) -> float:
         """Return the number of the original's words that a text keeps, whatever their case, marks and white space.
 
         A full stop or a bracket is in any text.
         """
         if text not in self._counts:
-            bare = _without_marks(text) if _without_marks(self.original) else plain(text)
-            self._counts[text] = self.words * kept_share(self._bare, bare) if self.words else 0
+            self._counts[text] = self.words * kept_share(self._bare, self._without_marks(text)) if self.words else 0
         return self._counts[text]
+
+    def kept_outside(self, pieces: Sequence[str], *, at_end: bool) -> list[int]:
+        """Return what a text keeps, as `kept` counts it, without its first 0, 1, 2 ... pieces, or its last ones.
+
+        One pass over the text: the bits of `unmatched` are the original's words that the longest common subsequence so
+        far has not used (Hyyrö, "Bit-parallel LCS-length computation revisited", 2004).
+        """
+        step = 1 if at_end else -1
+        places: defaultdict[str, int] = defaultdict(int)
+        for place, word in enumerate(self._bare_words(self.original)[::step]):
+            places[word] |= 1 << place
+        everything = unmatched = (1 << self.words) - 1
+        kept = [0]
+        for piece in pieces[::step]:
+            for word in self._bare_words(piece)[::step]:
+                matches = unmatched & places.get(word, 0)
+                unmatched = ((unmatched + matches) | (unmatched - matches)) & everything
+            kept.append(self.words - unmatched.bit_count())
+        return kept[::-1]
+
+    def _bare_words(self, text: str) -> list[str]:
+        text = self._without_marks(text)
+        return [text[start:end].strip() for start, end in split_words(text)]
 
     def knows(self, word: str) -> bool:
         """Return whether prompt or original have a word, or one that begins like it."""

@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Final
 
@@ -128,7 +129,7 @@ def _before(text: str, source: Source) -> tuple[int, bool]:
         return 0, False
     pieces = _joined_thoughts(_pieces(text, _LABEL_ENDS))
     starts = list(accumulate(map(len, pieces), initial=0))
-    stretch = _Stretch.of(pieces, (source.kept(text[start:]) for start in starts))
+    stretch = _Stretch.of(pieces, source.kept_outside(pieces, at_end=False))
     window = text[starts[stretch.size] :]
     if _talks(source.original[:_GLANCE]) and _fits(text[: starts[stretch.size]], window, source, at_end=False):
         return 0, False
@@ -159,7 +160,7 @@ def _after(text: str, source: Source) -> tuple[int, bool]:
     if _is_own(text, source, at_end=True):
         return len(text), False
     ends = list(accumulate(map(len, pieces), initial=0))[::-1]
-    stretch = _Stretch.of(pieces[::-1], (source.kept(text[:end]) for end in ends))
+    stretch = _Stretch.of(pieces[::-1], source.kept_outside(pieces, at_end=True))
     first = len(pieces) - stretch.size
     starts = ends[::-1][first:]
     window, dropped = text[: starts[0]], text[starts[0] :]
@@ -239,14 +240,18 @@ def _is_own(text: str, source: Source, *, at_end: bool) -> bool:
 
 def _begins_like(piece: str, source: Source) -> bool:
     """Return whether a piece begins as one of the original's does: with its label, or its first words."""
+    mine = _beginning(piece)
+    return (len(mine) == _SEVERAL or bool(_ANY_LABEL.match(piece))) and mine in _beginnings(source.original)
 
-    def beginning(text: str) -> list[str]:
-        label = _ANY_LABEL.match(plain(text))
-        return [label[0]] if label else [text[a:b].strip().casefold() for a, b in split_words(text)[:_SEVERAL]]
 
-    mine = beginning(piece)
-    enough = len(mine) == _SEVERAL or _ANY_LABEL.match(piece)
-    return bool(enough) and any(mine == beginning(own) for own in _pieces(source.original, _ENDS))
+@lru_cache(maxsize=64)
+def _beginnings(original: str) -> frozenset[tuple[str, ...]]:
+    return frozenset(map(_beginning, _pieces(original, _ENDS)))
+
+
+def _beginning(text: str) -> tuple[str, ...]:
+    label = _ANY_LABEL.match(plain(text))
+    return (label[0],) if label else tuple(text[a:b].strip().casefold() for a, b in split_words(text)[:_SEVERAL])
 
 
 def _goes_on(before: str, piece: str, original: str) -> bool:
@@ -366,7 +371,7 @@ def _score(text: str, source: Source, window: str, *, same_line: bool, leading: 
         (say.CHANGE, 1),
         (say.SELF, 1),
     ):
-        own_voice = same_line and pattern is say.SELF and pattern.search(plain(source.original))
+        own_voice = same_line and pattern is say.SELF and source.speaks_of_self
         if _new(pattern, text, source) and not own_voice:
             new.add(pattern)
             strict += weight
