@@ -360,6 +360,7 @@ def test_metrics_are_json_lines(tmp_path: Path, data: Path) -> None:
 @pytest.mark.parametrize("place", ["out/data.jsonl", "out.partial/data.jsonl"])
 def test_a_stage_never_replaces_what_it_reads(tmp_path: Path, place: str) -> None:
     data, out = tmp_path / place, tmp_path / "out"
+    (tmp_path / "rows").write_text("rows")
     with open_stage(out, "sft", seed=0, config={}, inputs={"data": tmp_path / "rows"}):
         pass
     data.parent.mkdir(exist_ok=True)
@@ -373,6 +374,7 @@ def test_a_stage_never_replaces_what_it_reads(tmp_path: Path, place: str) -> Non
 
 
 def test_a_stage_of_another_kind_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "rows").write_text("rows")
     with open_stage(tmp_path / "out", "evaluate", seed=0, config={}, inputs={}):
         pass
     with (

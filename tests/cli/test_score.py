@@ -189,9 +189,3 @@ def test_colours_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert "4;30;48;2;" in text  # blame is underlined too
     assert [line.count("good") for line in shown(80, 2).splitlines()].count(1) == 2  # one under the other
     assert max(line.count("good") for line in shown(120, 2).splitlines()) == 2  # side by side
-
-
-def test_text_that_is_not_utf_8_is_named(mistake: Callable[..., str], model: Path) -> None:
-    start = ("score", "--model", model, "--prompt")
-    assert "[--response]: not valid UTF-8" in mistake(*start, "x", "--response", "\udcff")
-    assert "[--prompt]: not valid UTF-8" in mistake(*start, "\udcff", "--response", "x")

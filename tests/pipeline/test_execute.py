@@ -261,10 +261,8 @@ def test_a_users_mistake_arrives_with_every_field() -> None:
 
 def test_a_full_disk_arrives_as_such() -> None:
     arrived = raised(OSError(errno.ENOSPC, "no space left", "model.safetensors"))
-    assert isinstance(arrived, OSError)
-    assert (arrived.errno, arrived.strerror, arrived.filename) == (
-        *(errno.ENOSPC, "no space left", "model.safetensors"),
-    )
+    assert isinstance(arrived, RedpencilError)
+    assert (arrived.problem, arrived.file) == (os.strerror(errno.ENOSPC), "model.safetensors")
 
 
 def test_full_memories_arrive_under_their_names() -> None:

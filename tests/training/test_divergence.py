@@ -103,10 +103,10 @@ def run(folder: Path, train: Train, options: dict[str, Any]) -> None:
     [
         (name, rate, steps)
         for name in NAMES
-        for rate in (1e18, 1e38, 1e300)
+        for rate in (1e18, 1e24, 1e30)
         for steps in (1, 2)
         # The first step moves only the head of a new reward model, so its loss is large and finite.
-        if (name, rate, steps) != ("reward", 1e18, 1)
+        if (name, steps) != ("reward", 1)
     ],
 )
 def test_a_learning_rate_that_diverges(

@@ -1,7 +1,6 @@
 """The options that `edit` and `judge` share: the provider, its limits and prices, and the files of a job."""
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -259,10 +258,6 @@ def _make_client(provider: str, options: JobOptions, schema: Mapping[str, Any] |
             hint=f"one of {', '.join(_PROVIDERS)}; `redpencil import` reads edits that were made elsewhere",
         )
     hosted = provider in ("anthropic", "openai")
-    if options.temperature == math.inf:
-        raise RedpencilError("the temperature must be finite", field="--temperature", hint="give a number")
-    if options.model is not None and has_half_pair(options.model):
-        raise RedpencilError(f"not a name: {options.model!r}", field="--model", hint="give it in UTF-8")
     if options.base_url is not None and not hosted:
         raise RedpencilError(
             f"the provider {provider!r} has no server", field="--base-url", hint="leave --base-url out"

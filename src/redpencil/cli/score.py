@@ -111,9 +111,6 @@ def _check_options(model: Sequence[Path], prompt: str | None, response: str | No
         raise typer.BadParameter("give --prompt and --response, or --responses")
     if len(model) > 2:
         raise typer.BadParameter("give --model once or twice")
-    for flag, text in (("--prompt", prompt), ("--response", response)):
-        if text is not None and text.encode("utf-8", "replace").decode() != text:
-            raise RedpencilError("not valid UTF-8", field=flag, hint="give the text in UTF-8, or in a JSONL file")
 
 
 def scores_of(
