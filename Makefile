@@ -70,8 +70,20 @@ bench-annotate: $(VENV)/.installed-test ## 24 editors, 2,000 items, two servers 
 screenshots: $(VENV)/.installed-test ## draw the pictures of docs/collecting.md anew, from a demo project in chromium
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/annotation_pages.py
 
-test: $(VENV)/.installed-test ## run all tests, the slow ones too, and print the coverage of src
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov=redpencil --cov-report=term
+test: $(VENV)/.installed-test ## run all tests in two processes, the slow ones too, and print the coverage of src
+	@rm -f .coverage .coverage.*
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-service test-rest; status=$$?; \
+	$(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage report; exit $$status
+
+# Halves that take about the same time; each is printed when it has ended.
+SERVICE_TESTS := $(addprefix tests/,web models providers world editing evaluation faults)
+PYTEST = OMP_NUM_THREADS=1 COVERAGE_FILE=.coverage.$@ $(BIN)/python -m pytest --cov=redpencil --cov-report=
+.PHONY: test-service test-rest
+test-service:
+	$(PYTEST) $(SERVICE_TESTS)
+
+test-rest:
+	$(PYTEST) tests $(SERVICE_TESTS:%=--ignore=%)
 
 faults: $(VENV)/.installed-test ## damage finished runs in many places, diverge, kill, fill the disk: nothing goes on as if it were well
 	OMP_NUM_THREADS=1 FAULT_ROUNDS=20 $(BIN)/python -m pytest tests/faults
