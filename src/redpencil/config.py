@@ -138,6 +138,11 @@ class AlignConfig(Section):
         description="divergence also marks the first token after a pure insertion (original side, blame) or a pure "
         "deletion (edited side, credit).",
     )
+    hunks: bool = Field(
+        False,
+        description="Make a pair of each change of an edit, the text before it and behind it, in place of one pair of "
+        "both whole texts. Training pairs only.",
+    )
     eos_in_changed: bool = Field(
         False,
         description="Let the end-of-sequence token count as changed: the original's if text was appended, the edit's "
@@ -149,6 +154,11 @@ class AlignConfig(Section):
         "code and tables in which white space has a meaning.",
     )
     max_length: int = Field(512, gt=1, description="Prompt and response together, in tokens; longer rows are skipped.")
+
+    @property
+    def whole(self) -> "AlignConfig":
+        """The same for held-out edits, which are compared as wholes."""
+        return self.model_copy(update={"hunks": False})
 
 
 class RewardConfig(OptimizerConfig):
