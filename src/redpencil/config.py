@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -193,8 +193,10 @@ class RewardConfig(OptimizerConfig):
     layers: int | None = Field(
         None, gt=0, description="Keep only the first so many layers of the backbone. Default: all of them."
     )
-    frozen_layers: int = Field(
-        0, ge=0, description="Leave the embeddings and the first so many layers of the backbone as they are."
+    frozen_layers: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+        0,
+        description="Leave the embeddings and the first so many layers of the backbone as they are. all: train the "
+        "head alone, on hidden states that are computed once; try learning_rate 1e-3 with it.",
     )
     scale: float = Field(
         1.0,

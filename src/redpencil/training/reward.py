@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,10 +25,11 @@ from redpencil.maths.reward_losses import (
 from redpencil.models.checkpoints import LanguageModel, RewardCard, export, load_head
 from redpencil.models.codec import Codec
 from redpencil.models.forward import READ_TWICE, reward_heads, sequence_rewards
-from redpencil.models.heads import freeze_layers, keep_layers
+from redpencil.models.heads import freeze_layers, head_of, keep_layers, standardise_head
 from redpencil.models.runtime import Runtime
 from redpencil.records import Pair
 from redpencil.runs import Stage, derive_seed
+from redpencil.training.features import hidden_rows
 from redpencil.training.loop import train_supervised
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
 from redpencil.training.scoring import check_fits, score_sequences, score_tokens
@@ -51,7 +52,7 @@ def token_objective(model: nn.Module, config: RewardConfig) -> Objective[PairBat
         return counted | ({config.loss: WITHIN_TEXT[config.loss].count(item, config)} if within else {})
 
     def terms(item: PairBatch) -> dict[str, Tensor]:
-        telling, overall = reward_heads(model, item.batch)
+        telling, overall = _heads(model, item)
         mask = item.batch.response_mask
         rewards = telling if overall is None else join_heads(telling, overall, mask)
         (chosen, rejected), masks, changed = rewards.chunk(2), mask.chunk(2), item.changed_mask.chunk(2)
@@ -68,6 +69,14 @@ def token_objective(model: nn.Module, config: RewardConfig) -> Objective[PairBat
         return found | ({config.loss: WITHIN_TEXT[config.loss].loss(telling, item, config)} if within else {})
 
     return Objective(weights, counts, terms)
+
+
+def _heads(model: nn.Module, item: PairBatch) -> tuple[Tensor, Tensor | None]:
+    """What the heads give for each token: through the model, or of hidden states that are there already."""
+    if item.hidden is None:
+        return reward_heads(model, item.batch)
+    scores = head_of(model)(item.hidden)
+    return scores[..., 0], scores[..., 1] if scores.shape[-1] == 2 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +123,8 @@ def sequence_objective(model: nn.Module, config: RewardConfig) -> Objective[Pair
         return {"preference": float(len(item)), "accuracy": float(len(item))}
 
     def terms(item: PairBatch) -> dict[str, Tensor]:
-        chosen, rejected = sequence_rewards(model, item.batch).chunk(2)
+        rewards = sequence_rewards(model, item.batch) if item.hidden is None else _heads(model, item)[0][:, 0]
+        chosen, rejected = rewards.chunk(2)
         margin = chosen - rejected
         return {
             "preference": bradley_terry_loss(config.scale * margin),
@@ -134,11 +144,13 @@ def train_reward(
     trained_on: str,
     runtime: Runtime,
     stage: Stage,
+    store: Path | None = None,
 ) -> None:
     """Train a reward model from the checkpoint `backbone` and write `checkpoint/` into the stage's folder.
 
     `samples` are (prompt ids, response ids) of the SFT policy: centre and scale are measured on the first
-    `reference_samples` of them, after training.
+    `reference_samples` of them, after training. `store` is a folder that keeps hidden states for other trainings of
+    heads on the same backbone.
 
     Raises:
         RedpencilError: if there are no pairs, or the model cannot read them, there are fewer than two samples, or
@@ -158,9 +170,11 @@ def train_reward(
         pairs,
         names=[pair.id for pair in pairs],
         lengths=[len(pair.prompt_ids) + len(pair.rejected_ids) + len(pair.chosen_ids) for pair in pairs],
-        collate=lambda part: collate_pairs(part, codec.pad_id, runtime.device),
+        collate=_frozen_collate(model, config, pairs, store, stage)
+        if config.frozen_layers == "all"
+        else lambda part: collate_pairs(part, codec.pad_id, runtime.device),
         objective=(token_objective if config.level == "token" else sequence_objective)(model.module, config),
-        config=config,
+        config=config if config.frozen_layers != "all" else config.model_copy(update={"save_every": None}),
         total_steps=steps_in(config.num_train_epochs, len(pairs), config.batch_size, config.max_steps),
         stage=stage,
     )
@@ -203,6 +217,36 @@ def _new_model(config: RewardConfig, backbone: Path, runtime: Runtime, codec: Co
     if config.level == "token" and config.read_twice:
         setattr(model.module.config, READ_TWICE, True)
     return model
+
+
+def _frozen_collate(
+    model: LanguageModel, config: RewardConfig, pairs: Sequence[Pair], store: Path | None, stage: Stage
+) -> Callable[[Sequence[Pair]], PairBatch]:
+    """Compute the hidden states of all pairs, let the head learn on standardised ones, and return how to collate them.
+
+    Raises:
+        RedpencilError: for a sequence model that has more between backbone and head, as encoders do.
+    """
+    if config.level == "sequence" and not hasattr(model.module, "score"):
+        raise RedpencilError(
+            f"the head of {type(model.module).__name__} is more than one layer",
+            field="reward.frozen_layers",
+            hint="train the whole model, or use a decoder",
+        )
+    sides = [(p.prompt_ids, side) for p in pairs for side in (p.chosen_ids, p.rejected_ids)]
+    rows = hidden_rows(model, config.level, sides, store, stage.progress)
+    # Of distinct texts, so that an original that was edited several times counts once.
+    seen = torch.cat(list({(tuple(a), tuple(b)): row for (a, b), row in zip(sides, rows, strict=True)}.values()))
+    standardise_head(model.module, seen.mean(0), seen.std(0, correction=0).clamp(min=1e-3))
+    place = {id(pair): 2 * number for number, pair in enumerate(pairs)}  # pairs may share their ids
+
+    def collated(part: Sequence[Pair]) -> PairBatch:
+        item = collate_pairs(part, model.codec.pad_id, model.runtime.device)
+        found = [rows[place[id(pair)] + side] for side in (0, 1) for pair in part]
+        hidden = torch.nn.utils.rnn.pad_sequence(found, batch_first=True).to(model.runtime.device)
+        return replace(item, hidden=hidden)
+
+    return collated
 
 
 @dataclass(frozen=True, slots=True)
