@@ -177,7 +177,10 @@ class RewardConfig(OptimizerConfig):
         "of a response's rewards; the first head gives what tells its tokens apart. 0 has one head.",
     )
     edited_weight: float = Field(
-        0.0, ge=0, description="With loss=blame: weight of the edit's tokens, none of which was edited away."
+        0.0,
+        ge=0,
+        description="Weight of the edited text in a loss within one text. blame: none of its tokens was edited away; "
+        "contrast: a token that was put in against one that was kept.",
     )
     contrast_window: int | None = Field(
         None,
@@ -216,7 +219,11 @@ class RewardConfig(OptimizerConfig):
     def _used(self) -> "RewardConfig":
         """Refuse keys that the loss would ignore without a word."""
         if self.level == "token":
-            readers = {"ranking": ("blame", "contrast"), "edited_weight": ("blame",), "contrast_window": ("contrast",)}
+            readers = {
+                "ranking": ("blame", "contrast"),
+                "edited_weight": ("blame", "contrast"),
+                "contrast_window": ("contrast",),
+            }
             for key, losses in readers.items():
                 if getattr(self, key) and self.loss not in losses:
                     raise ValueError(f"{key} is not used with loss={self.loss}; leave it out")

@@ -16,7 +16,7 @@ from redpencil.maths.reward_losses import (
     bradley_terry_loss,
     consistency_penalty,
     contrast_loss,
-    contrasted,
+    contrast_weights,
     eq3_margin,
     eq4_margin,
     join_heads,
@@ -81,7 +81,7 @@ def _heads(model: nn.Module, item: PairBatch) -> tuple[Tensor, Tensor | None]:
 
 @dataclass(frozen=True, slots=True)
 class WithinText:
-    """A loss that compares tokens of the original with each other.
+    """A loss that compares tokens of one text with each other, of the original and, by `edited_weight`, of the edit.
 
     loss: of the first head's rewards [2B, T], chosen sides first; a mean over `count` things of the batch.
     """
@@ -101,15 +101,22 @@ def _blame(rewards: Tensor, item: PairBatch, config: RewardConfig) -> Tensor:
     return blame_loss(rewards, changed, _blame_weights(item, config))
 
 
-def _originals(item: PairBatch, config: RewardConfig) -> tuple[Tensor, Tensor, int | None]:
-    return item.changed_mask[len(item) :], item.batch.response_mask[len(item) :], config.contrast_window
+def _contrast(rewards: Tensor, item: PairBatch, config: RewardConfig) -> Tensor:
+    """What was edited away is worth less than what stayed, and of the edit what was put in is worth more."""
+    signed = torch.cat([-rewards[: len(item)], rewards[len(item) :]])
+    return contrast_loss(signed, *_contrast_options(item, config))
+
+
+def _contrast_options(item: PairBatch, config: RewardConfig) -> tuple[Tensor, Tensor, Tensor, int | None]:
+    weights = torch.ones(2 * len(item), device=item.changed_mask.device)
+    weights[: len(item)] = config.edited_weight
+    return item.changed_mask, item.batch.response_mask, weights, config.contrast_window
 
 
 WITHIN_TEXT: Final[Mapping[str, WithinText]] = {
     "blame": WithinText(_blame, lambda item, config: float(_blame_weights(item, config).sum())),
     "contrast": WithinText(
-        lambda rewards, item, config: contrast_loss(rewards[len(item) :], *_originals(item, config)),
-        lambda item, config: float(contrasted(*_originals(item, config)).sum()),
+        _contrast, lambda item, config: float(contrast_weights(*_contrast_options(item, config)).sum())
     ),
 }
 """The values of `reward.loss` that compare tokens of one text. To add one, write its maths in
