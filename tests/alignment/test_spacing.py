@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.alignment import spacing
-from redpencil.alignment.spacing import restore_spacing
+from redpencil.alignment.spacing import restore_spacing, untidy_places
 
 
 @pytest.mark.parametrize(
@@ -132,3 +132,23 @@ def test_single_spaces_alone_need_no_alignment(edited: str, monkeypatch: pytest.
     aligned = restore_spacing("One two  three", edited)
     monkeypatch.setattr(spacing, "changed_runs", None)
     assert restore_spacing("One two three", edited) == edited == aligned.replace("  ", " ")
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("One. Two.", 0),
+        ("One. Two. ", 1),
+        ("One.  Two.\n", 2),
+        (" One.", 1),
+        ("One. \nTwo.", 1),
+        ("One.\n\nTwo.", 0),
+        ("if a:\n    b()\n    c()", 0),
+        ("a\t\tb\u00a0 c", 2),
+        ("One.\r\nTwo.", 0),
+        ("", 0),
+        ("   ", 2),
+    ],
+)
+def test_white_space_that_nobody_sees_is_counted(text: str, places: int) -> None:
+    assert untidy_places(text) == places

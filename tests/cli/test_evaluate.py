@@ -548,3 +548,51 @@ def test_accuracy_needs_a_reward_model_and_pairs_that_fit(
     refused = redpencil(*start)
     assert refused.code == 2
     assert "give --edits, --comparisons, --rewardbench or" in " ".join(refused.err.replace("│", " ").split())
+
+
+def test_trivial_rules_stand_beside_the_model_and_a_warning_behind(
+    redpencil: Callable[..., Any], word_reward: Callable[..., Path], tmp_path: Path
+) -> None:
+    # Each edit takes `oh` out from behind and ends in white space, two edits of each prompt.
+    rows = [
+        {
+            "id": str(n),
+            "prompt": f"What {'is  ' * (n % 2)}{'IS ' * (1 - n % 2)} {n // 2} ?",
+            "original": "it is red oh",
+            "edited": "it is red very very ",
+        }
+        for n in range(40)
+    ]
+    (tmp_path / "e.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = (
+        "evaluate",
+        "reward",
+        "--model",
+        word_reward(1),
+        "--model",
+        word_reward(-1),
+        "--edits",
+        tmp_path / "e.jsonl",
+    )
+    keep = ("--set", "align.restore_spacing=false")
+    outcome = redpencil(*arguments, *keep, "--json")
+    found = json.loads(outcome.out)
+    assert found["tests"]["e"]["prompts"] == 20
+    accuracy = {
+        name: row["e"]["value"] for name, row in found["reward_accuracy"].items() if "wins" in name or "loses" in name
+    }
+    assert accuracy == {
+        "shorter_wins": 0,
+        "longer_wins": 100,
+        "white_space_wins": 100,
+        "white_space_loses": 0,
+        "white_space_wins_then_shorter": 100,
+        "white_space_loses_then_shorter": 0,
+    }
+    names = {(row["model"], row["name"]) for row in found["warnings"]}
+    assert {name for _, name in names} >= {"points_wrong", "trivial_rule"}
+    assert "WARNING: reward" in outcome.err
+    assert ": it points the wrong way: the tokens that were edited away" in outcome.err
+    # With the original's white space there is nothing to see.
+    restored = json.loads(redpencil(*arguments, "--json").out)["reward_accuracy"]
+    assert [name for name in restored if "wins" in name or "loses" in name] == ["shorter_wins", "longer_wins"]

@@ -15,6 +15,16 @@ from redpencil.alignment.words import changed_runs, split_words
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _TAB: Final = 4
 """Columns of a tab, where depths of indentation are compared."""
+_UNTIDY: Final = re.compile(r"\A\s|\s\Z|(?<=\S)[^\S\r\n]{2,}(?=\S)|[^\S\r\n](?=[\r\n])")
+"""White space at the ends of a text or of a line, and doubled between words of a line."""
+
+
+def untidy_places(text: str) -> int:
+    """Count the places with white space that no reader sees: at the ends of the text or of a line, or doubled.
+
+    Indentation and empty lines are none.
+    """
+    return sum(1 for _ in _UNTIDY.finditer(text))
 
 
 def restore_spacing(original: str, edited: str) -> str:

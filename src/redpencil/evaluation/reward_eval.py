@@ -7,7 +7,7 @@ Reasoning mathematics weighs as much as all programming together. The score is t
 further section Prior Sets is another data set and is not part of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -27,6 +27,7 @@ from redpencil.evaluation.statistics import (
     correlate,
     mean_interval,
 )
+from redpencil.evaluation.trivial_rules import RULES, Texts, best_rule, rule_accuracies
 from redpencil.records import Edit, Meta, Pair
 
 EditType = Literal["insertion", "deletion", "replacement", "mixed"]
@@ -93,7 +94,9 @@ class TestSet:
         pairs: N pairs; the rejected side of an edit is the original.
         edits: the N edits, if the pairs are edits.
         features: of the N edits.
-        labels: for each edit [T], True for tokens of the original that people marked; None if they marked none.
+        labels: for each edit the tokens of the original that people marked; None if nobody looked for errors.
+        texts: of the N pairs, as the model reads them; empty if only their tokens are known.
+        prompts: [N], the prompt of each pair; pairs that share one are not independent.
         subsets: [N], RewardBench's subset of each pair.
         answers: [N], the place of each pair in its row of RewardBench 2.
         skipped: counts of the rows that could not be scored, by reason.
@@ -106,10 +109,25 @@ class TestSet:
     pairs: Sequence[Pair]
     edits: Sequence[Edit] = ()
     features: Sequence[EditFeatures] = ()
-    labels: Sequence[npt.NDArray[np.bool_] | None] = ()
+    labels: Sequence["Marks | None"] = ()
+    texts: Texts = ()
+    prompts: Sequence[Hashable] = ()
     subsets: Sequence[str] = ()
     answers: Sequence[AnswerPair] = ()
     skipped: Mapping[str, int] | None = None
+
+    @property
+    def clusters(self) -> Sequence[Hashable]:
+        """[N], the prompt of each pair, by its tokens where its text is not known."""
+        return self.prompts or [pair.prompt_ids for pair in self.pairs]
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Tokens of an original that people marked as errors: [T] flags of all, and of each type of error."""
+
+    every: npt.NDArray[np.bool_]
+    types: Mapping[str, npt.NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +227,7 @@ class RewardEval:
         worst: for edits, by type, those with a lower reward than the original, the most negative margin first.
         edited: localisation by -r_t of the tokens that were edited away; for token models.
         error_spans: localisation of the tokens that people marked as errors.
+        error_types: the same by type of error, if people named it: its tokens against those that nobody marked.
         drift: of the rewards of unchanged tokens.
         position: correlation of the originals' token rewards with the position, from 0; the p-values take tokens as
             independent.
@@ -230,6 +249,7 @@ class RewardEval:
     worst: Mapping[str, tuple[WorstPair, ...]] | None = None
     edited: Localisation | None = None
     error_spans: Localisation | None = None
+    error_types: Mapping[str, Localisation] | None = None
     drift: Drift | None = None
     position: Correlation | None = None
     reward_bench: RewardBench | None = None
@@ -247,15 +267,20 @@ class ModelEvals:
 
 @dataclass(frozen=True, slots=True)
 class TestSummary:
-    """A test set in the first model's tokens, and the accuracy of two rules by length in tokens."""
+    """A test set in the first model's tokens, with its `prompts` and the accuracy of trivial rules by name."""
 
     __test__ = False
 
     kind: TestKind
     pairs: int
+    prompts: int
     skipped: Mapping[str, int]
-    shorter_wins: Accuracy
-    longer_wins: Accuracy
+    rules: Mapping[str, Accuracy]
+
+    @property
+    def best_rule(self) -> str:
+        """The name of the rule that is right most often."""
+        return best_rule(self.rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,13 +297,12 @@ def summarise_test(test: TestSet) -> TestSummary:
     Raises:
         RedpencilError: if it has no pairs.
     """
-    longer = np.array([len(pair.chosen_ids) - len(pair.rejected_ids) for pair in test.pairs], dtype=float)
     return TestSummary(
         kind=test.kind,
         pairs=len(test.pairs),
+        prompts=len(set(test.clusters)),
         skipped=dict(test.skipped or {}),
-        shorter_wins=accuracy_interval((-longer).tolist()),
-        longer_wins=accuracy_interval(longer.tolist()),
+        rules=rule_accuracies(test.pairs, test.texts, test.clusters),
     )
 
 
@@ -292,7 +316,7 @@ def evaluate_rewards(test: TestSet, scores: Scores, *, examples: int) -> RewardE
     chosen = np.array([len(pair.chosen_ids) for pair in test.pairs], dtype=float)
     rejected = np.array([len(pair.rejected_ids) for pair in test.pairs], dtype=float)
     return RewardEval(
-        accuracy=accuracy_interval(margins.tolist()),
+        accuracy=accuracy_interval(margins.tolist(), clusters=test.clusters),
         margins=_histogram(margins),
         mean_margin=float(margins.mean()),
         calibration=calibrate(margins),
@@ -316,21 +340,39 @@ def _of_edits(test: TestSet, scores: Scores, examples: int) -> dict[str, Any]:
 def _of_tokens(test: TestSet, scores: Scores) -> dict[str, Any]:
     if scores.rejected_tokens is None or scores.chosen_tokens is None:
         return {}
-    changed = [np.array(pair.rejected_changed, dtype=bool) for pair in test.pairs]
-    marked = [i for i, labels in enumerate(test.labels) if labels is not None]
-    spans = None
-    if marked:
-        spans = _localised([scores.rejected_tokens[i] for i in marked], [test.labels[i] for i in marked])
     return {
-        "edited": _localised(scores.rejected_tokens, changed),
-        "error_spans": spans,
+        **localisations(test, scores.rejected_tokens),
         "drift": drift(test.pairs, scores.rejected_tokens, scores.chosen_tokens),
     }
 
 
-def _localised(rewards: Sequence[Floats], labels: Sequence[Any]) -> Localisation:
-    responses = np.repeat(np.arange(len(rewards)), [len(row) for row in rewards])
-    return localise(-np.concatenate(rewards), np.concatenate(labels), responses)
+def localisations(test: TestSet, rewards: Sequence[Floats]) -> dict[str, Any]:
+    """Localise the tokens at fault of N originals by their rewards; the keys are those of `RewardEval`."""
+    prompts, changed = test.clusters, [np.array(pair.rejected_changed, dtype=bool) for pair in test.pairs]
+    marked = [i for i, marks in enumerate(test.labels) if marks is not None]
+    return {
+        "edited": _localised(rewards, changed, prompts),
+        **(_of_marks(*([of[i] for i in marked] for of in (rewards, test.labels, prompts))) if marked else {}),
+    }
+
+
+def _of_marks(rewards: Sequence[Floats], marks: Sequence[Marks], prompts: Sequence[Hashable]) -> dict[str, Any]:
+    """Localisation of all marked tokens, and of those of each type: tokens of other types are then in no pair."""
+    types: dict[str, Localisation] = {}
+    for name in sorted({name for of_row in marks for name in of_row.types}):
+        labels = [of_row.types.get(name, np.zeros(len(of_row.every), dtype=bool)) for of_row in marks]
+        kept = [label | ~of_row.every for label, of_row in zip(labels, marks, strict=True)]
+        cut = ([row[keep] for row, keep in zip(rows, kept, strict=True)] for rows in (rewards, labels))
+        types[name] = _localised(*cut, prompts)
+    spans = _localised(rewards, [of_row.every for of_row in marks], prompts)
+    return {"error_spans": spans, "error_types": types or None}
+
+
+def _localised(rewards: Sequence[Floats], labels: Sequence[Any], prompts: Sequence[Hashable]) -> Localisation:
+    sizes = [len(row) for row in rewards]
+    responses = np.repeat(np.arange(len(rewards)), sizes)
+    of_responses = [prompt for prompt, size in zip(prompts, sizes, strict=True) if size]
+    return localise(-np.concatenate(rewards), np.concatenate(labels), responses, of_responses)
 
 
 def _against_position(scores: Scores) -> Correlation | None:
@@ -491,16 +533,21 @@ def features_of(edit: Edit, pair: Pair) -> EditFeatures:
     )
 
 
-def labelled_tokens(meta: Meta, offsets: Sequence[tuple[int, int]], length: int) -> npt.NDArray[np.bool_] | None:
-    """Return True for each token that shares a character with one of the labelled spans.
+TYPE_KEYS: Final = ("error type", "error_type", "type", "category", "label")
+"""The keys under which a span of `meta.spans` may name the type of its error, the first that it has."""
+
+
+def marked_tokens(meta: Meta, offsets: Sequence[tuple[int, int]], length: int) -> Marks | None:
+    """Return the marks on each token that shares a character with one of the labelled spans.
 
     Args:
-        meta: of the edit; `spans` is a list of objects with `start` and `end`, character offsets of the original.
+        meta: of the edit; `spans` is a list of objects with `start` and `end`, character offsets of the original, and
+            maybe the type of the error under one of `TYPE_KEYS`.
         offsets: [T] character spans of the original's tokens, ends excluded.
         length: number of characters of the original.
 
     Returns:
-        [T], or None if the response has no labels, or they are not spans of such a text.
+        The marks, or None if the response has no labels, or they are not spans of such a text.
     """
     spans = meta.get("spans")
     if not isinstance(spans, list) or not all(isinstance(span, dict) for span in spans):
@@ -508,7 +555,13 @@ def labelled_tokens(meta: Meta, offsets: Sequence[tuple[int, int]], length: int)
     edges = [(span.get("start"), span.get("end")) for span in spans]
     if not all(type(a) is int and type(b) is int and 0 <= a <= b <= length for a, b in edges):
         return None
-    return _overlapping(edges, offsets)
+    by_type: dict[str, list[tuple[int, int]]] = {}
+    for span, edge in zip(spans, edges, strict=True):
+        name = next((span[key] for key in TYPE_KEYS if isinstance(span.get(key), str) and span[key].strip()), None)
+        if name is not None:
+            by_type.setdefault(name.strip(), []).append(edge)
+    types = {name: _overlapping(of_type, offsets) for name, of_type in by_type.items()}
+    return Marks(_overlapping(edges, offsets), types)
 
 
 def _overlapping(spans: Sequence[Any], offsets: Sequence[tuple[int, int]]) -> npt.NDArray[np.bool_]:
@@ -520,13 +573,90 @@ def _overlapping(spans: Sequence[Any], offsets: Sequence[tuple[int, int]]) -> np
     return shared
 
 
+CautionName = Literal["points_wrong", "place", "trivial_rule"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """A reason not to use a model as it is; `loud` if its token rewards point the wrong way."""
+
+    name: CautionName
+    model: str
+    test: str
+    message: str
+
+    @property
+    def loud(self) -> bool:
+        return self.name == "points_wrong"
+
+    @property
+    def sentence(self) -> str:
+        """Everything in one line."""
+        return f"{self.model} on {self.test}: {self.message}"
+
+
+FAULTS: Final[Mapping[str, str]] = {
+    "edited": "the tokens that were edited away",
+    "error_spans": "the tokens that people marked as errors",
+}
+"""What is localised, in words, by the fields of `RewardEval`."""
+
+
+def cautions(evals: RewardEvals) -> list[Caution]:
+    """List what speaks against the models, the loud ones first."""
+    found: list[Caution] = []
+    for model, of_model in evals.models.items():
+        for test, one in of_model.readings.items():
+            of_tokens = {field: getattr(one, field) for field in (*FAULTS, "error_types")}
+            found += [Caution(name, model, test, text) for name, text in token_cautions(of_tokens)]
+            about = evals.tests[test]
+            text = beaten_by_rule(one.accuracy, about.rules)
+            if text:
+                found.append(Caution("trivial_rule", model, test, text))
+    return sorted(found, key=lambda caution: not caution.loud)
+
+
+def token_cautions(found: Mapping[str, Any]) -> Iterator[tuple[CautionName, str]]:
+    """Yield name and message of what speaks against token rewards; `found` is as `localisations` gives it."""
+    for field, what in FAULTS.items():
+        if found.get(field) is not None:
+            yield from place_cautions(found[field], what)
+    for name, of_type in (found.get("error_types") or {}).items():
+        yield from (row for row in place_cautions(of_type, f"errors of the type {name}") if row[0] == "points_wrong")
+
+
+def place_cautions(found: Localisation, what: str) -> Iterator[tuple[CautionName, str]]:
+    """Yield why localisation of `what` is worthless: the rewards point the wrong way, or say no more than the place."""
+    if found.within_auroc is None or found.low is None or found.high is None:
+        return
+    figure = f"AUROC within a response {found.within_auroc:.3f}, 95 % {found.low:.3f} to {found.high:.3f}"
+    if found.points_wrong:
+        text = f"it points the wrong way: {what} get higher rewards than the others ({figure}; .5 is guessing)"
+        yield "points_wrong", text
+    elif not found.beats_place and found.later is not None:
+        worse = "later" if found.later >= 0.5 else "earlier"
+        text = f"it finds {what} no better than the rule that {worse} tokens are worse ({found.by_place:.3f}; {figure})"
+        yield "place", text
+
+
+def beaten_by_rule(accuracy: Accuracy, rules: Mapping[str, Accuracy]) -> str | None:
+    """Say so if an accuracy's interval does not lie above the best trivial rule; None if it does."""
+    name = best_rule(rules)
+    if accuracy.low > rules[name].value:
+        return None
+    return (
+        f"it ranks {accuracy.value:.1f} % of the pairs right (95 % {accuracy.low:.1f} to {accuracy.high:.1f}), which "
+        f"is not clearly more than a rule that reads nothing: {RULES[name][0].lower()} ({rules[name].value:.1f} %)"
+    )
+
+
 def to_json(evals: RewardEvals) -> dict[str, Any]:
     """Return the measures by name, model and test set, as `evaluate reward --json` prints them."""
     measures: dict[str, Any] = {
         "reward_accuracy": {},
         "models": {name: {"level": m.level, "trained_on": m.trained_on} for name, m in evals.models.items()},
         "tests": {
-            name: {"kind": test.kind, "pairs": test.pairs, "skipped": dict(test.skipped)}
+            name: {"kind": test.kind, "pairs": test.pairs, "prompts": test.prompts, "skipped": dict(test.skipped)}
             for name, test in evals.tests.items()
         },
     }
@@ -535,14 +665,15 @@ def to_json(evals: RewardEvals) -> dict[str, Any]:
             for name, value in _measures(one).items():
                 if value is not None:
                     measures.setdefault(name, {}).setdefault(model, {})[test] = value
-    for rule in ("shorter_wins", "longer_wins"):
-        measures["reward_accuracy"][rule] = {name: asdict(getattr(test, rule)) for name, test in evals.tests.items()}
-    return measures
+    for name, test in evals.tests.items():
+        for rule, share in test.rules.items():
+            measures["reward_accuracy"].setdefault(rule, {})[name] = asdict(share)
+    return {**measures, "warnings": [asdict(warning) for warning in cautions(evals)]}
 
 
 def _measures(one: RewardEval) -> dict[str, Any]:
     rows: dict[str, Any] = asdict(one)
-    localised = {name: rows[name] for name in ("edited", "error_spans") if rows[name] is not None}
+    localised = {name: rows[name] for name in ("edited", "error_spans", "error_types") if rows[name] is not None}
     return {
         "reward_accuracy": rows["accuracy"],
         "margins": {"mean": rows["mean_margin"], **rows["margins"]},

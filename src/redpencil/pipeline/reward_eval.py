@@ -14,6 +14,7 @@ from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.reward_bench_2 import AnswerPair
 from redpencil.evaluation.reward_eval import (
+    Marks,
     ModelEvals,
     RewardEval,
     RewardEvals,
@@ -23,15 +24,18 @@ from redpencil.evaluation.reward_eval import (
     TestSummary,
     all_features,
     evaluate_rewards,
-    labelled_tokens,
+    localisations,
+    marked_tokens,
     summarise_test,
+    token_cautions,
 )
 from redpencil.formats.rewardbench import ANSWERS
 from redpencil.models.checkpoints import RewardModel
 from redpencil.models.codec import Codec
-from redpencil.records import Comparison, Edit, Pair
+from redpencil.records import Comparison, Edit, Pair, Preference
 from redpencil.runs import Progress, no_progress
-from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits
+from redpencil.text import prompt_key
+from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits, spaced
 from redpencil.training.scoring import BATCH_SIZE, check_finite, score_ids, score_tokens
 
 EXAMPLES: Final = 5
@@ -115,6 +119,24 @@ def encode(held: Held, loaded: RewardModel, config: AlignConfig) -> TestSet:
     return test
 
 
+def cautions_of_scores(
+    edits: Sequence[Edit], rewards: Sequence[Sequence[float]], codec: Codec, config: AlignConfig
+) -> list[str]:
+    """Say what speaks against the token rewards of N originals, as far as their edits and marks show it.
+
+    Args:
+        edits: N rows; those that give no pair are left out.
+        rewards: of the tokens of the N originals, in the tokens of `codec`.
+        codec: the reward model's.
+        config: how edits are aligned.
+    """
+    test = _encoded(Held("edits", "edits", edits), codec, config)
+    if not test.pairs:
+        return []
+    rows = [np.array(rewards[int(pair.id)]) for pair in test.pairs]
+    return [message for _, message in token_cautions(localisations(test, rows))]
+
+
 def _encoded(held: Held, codec: Codec, config: AlignConfig) -> TestSet:
     # Ids need not be unique, as when several people edit one response, so rows are known by number.
     if held.kind == "edits":
@@ -123,34 +145,49 @@ def _encoded(held: Held, codec: Codec, config: AlignConfig) -> TestSet:
         pairs, skipped = pairs_of_edits(numbered, codec, config)
         kept = [edits[pair.id] for pair in pairs]
         features, labels = all_features(kept, pairs), _labels(kept, pairs, codec)
-        return TestSet(held.name, "edits", pairs, edits=kept, features=features, labels=labels, skipped=skipped)
+        texts = [(spaced(edit, config), edit.original) for edit in kept]
+        prompts = [prompt_key(edit.prompt) for edit in kept]
+        edited = {"edits": kept, "features": features, "labels": labels}
+        return TestSet(held.name, "edits", pairs, **edited, texts=texts, prompts=prompts, skipped=skipped)
     if held.kind == "pairs":
         return TestSet(held.name, "pairs", [row for row in held.rows if isinstance(row, Pair)])
     rows = {str(n): row for n, row in enumerate(held.rows) if isinstance(row, Comparison)}
     pairs, counted = pairs_of_comparisons((replace(row, id=n) for n, row in rows.items()), codec, config)
+    kept_rows = [rows[pair.id] for pair in pairs]
+    texts = [
+        (row.first, row.second) if row.preference is Preference.FIRST else (row.second, row.first) for row in kept_rows
+    ]
+    test = TestSet(
+        held.name,
+        held.kind,
+        pairs,
+        texts=texts,
+        prompts=[prompt_key(row.prompt) for row in kept_rows],
+        skipped=Counter(counted),
+    )
     if held.kind != "rewardbench":
-        return TestSet(held.name, held.kind, pairs, skipped=Counter(counted))
-    metas = [rows[pair.id].meta for pair in pairs]
+        return test
+    metas = [row.meta for row in kept_rows]
     subsets = [str(meta.get(SUBSET, "")) for meta in metas]
     if not any(ANSWERS in meta for meta in metas):
-        return TestSet(held.name, held.kind, pairs, subsets=subsets, skipped=Counter(counted))
-    names = [rows[pair.id].id.rpartition("-")[0] for pair in pairs]
+        return replace(test, subsets=subsets)
+    names = [row.id.rpartition("-")[0] for row in kept_rows]
     answers = [
         AnswerPair(row=name, subset=subset, **meta[ANSWERS])
         for name, subset, meta in zip(names, subsets, metas, strict=True)
     ]
-    return TestSet(held.name, held.kind, pairs, answers=answers, skipped=Counter(counted))
+    return replace(test, answers=answers)
 
 
-def _labels(edits: Sequence[Edit], pairs: Sequence[Pair], codec: Codec) -> list[npt.NDArray[np.bool_] | None]:
-    """Flags of the tokens that people marked as errors, for each original that has such marks."""
+def _labels(edits: Sequence[Edit], pairs: Sequence[Pair], codec: Codec) -> list[Marks | None]:
+    """Marks on the tokens that people marked as errors, for each original that has such marks."""
     marked = [i for i, edit in enumerate(edits) if edit.meta.get("spans") is not None]
-    labels: list[npt.NDArray[np.bool_] | None] = [None] * len(edits)
+    labels: list[Marks | None] = [None] * len(edits)
     if not marked:
         return labels
     for i, tokens in zip(marked, codec.encode_responses([edits[i].original for i in marked]), strict=True):
         offsets = tokens.offsets[: len(pairs[i].rejected_ids)]
-        labels[i] = labelled_tokens(edits[i].meta, offsets, len(edits[i].original))
+        labels[i] = marked_tokens(edits[i].meta, offsets, len(edits[i].original))
     return labels
 
 
