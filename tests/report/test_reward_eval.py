@@ -158,7 +158,7 @@ def test_one_class_alone_is_a_dash() -> None:
     table = reward_eval_tables(RewardEvals(models, {"held": summarise_test(held)}))["localisation"]
     assert table is not None
     (row,) = table.rows
-    assert [cell.text for cell in row[2:]] == ["edited away", *("\N{EN DASH}",) * 3, "0.000", "120", "30"]
+    assert [cell.text for cell in row[2:]] == ["edited away", *("\N{EN DASH}",) * 4, "0.000", "120", "30"]
 
 
 def test_own_kind_is_shaded_and_skipped_rows_are_told() -> None:

@@ -4,9 +4,9 @@ The areas are counts of ranks, so that one function serves for all tokens and wi
 of the tests, has no variant within groups.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,11 @@ from redpencil.records import Pair
 Numbers = Sequence[float] | npt.NDArray[Any]
 Labels = Sequence[bool] | npt.NDArray[Any]
 Groups = Sequence[Hashable] | npt.NDArray[Any]
+FAULTS: Final[Mapping[str, str]] = {
+    "edited": "the tokens that were edited away",
+    "error_spans": "the tokens that people marked as errors",
+}
+"""What is localised, in words, by the fields of `RewardEval`."""
 
 
 @dataclass(frozen=True, slots=True)

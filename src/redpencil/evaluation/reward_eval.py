@@ -17,10 +17,9 @@ import numpy.typing as npt
 from redpencil.audit.rules import measure
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.calibration import Calibration, calibrate
-from redpencil.evaluation.localisation import Drift, Localisation, drift, localise
+from redpencil.evaluation.localisation import FAULTS, Drift, Localisation, Within, count_within, drift, localise
 from redpencil.evaluation.reward_bench_2 import AnswerPair, RewardBench2, reward_bench_2
 from redpencil.evaluation.statistics import (
-    CONFIDENCE,
     Accuracy,
     Correlation,
     accuracy_interval,
@@ -28,6 +27,7 @@ from redpencil.evaluation.statistics import (
     mean_interval,
 )
 from redpencil.evaluation.trivial_rules import RULES, Texts, best_rule, rule_accuracies
+from redpencil.intervals import CONFIDENCE
 from redpencil.records import Edit, Meta, Pair
 
 EditType = Literal["insertion", "deletion", "replacement", "mixed"]
@@ -346,33 +346,58 @@ def _of_tokens(test: TestSet, scores: Scores) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class FaultRows:
+    """Originals with a label for each token: [T] rewards, [T] labels (True = at fault) and the prompt of each."""
+
+    rewards: Sequence[Floats]
+    labels: Sequence[npt.NDArray[np.bool_]]
+    prompts: Sequence[Hashable]
+
+    def localise(self) -> Localisation:
+        """Measure how well low rewards find the tokens at fault."""
+        return localise(*self._tokens(), self.filled)
+
+    def count(self) -> Within:
+        """Count the pairs of tokens within each of the `filled` rows."""
+        return count_within(*self._tokens())
+
+    @property
+    def filled(self) -> list[Hashable]:
+        """The prompts of the rows that have a token."""
+        return [prompt for prompt, row in zip(self.prompts, self.rewards, strict=True) if len(row)]
+
+    def _tokens(self) -> tuple[Floats, Floats, Floats]:
+        responses = np.repeat(np.arange(len(self.rewards)), [len(row) for row in self.rewards])
+        return -np.concatenate(self.rewards), np.concatenate(self.labels), responses
+
+
+def fault_rows(test: TestSet, rewards: Sequence[Floats]) -> tuple[dict[str, FaultRows], dict[str, FaultRows]]:
+    """Gather the faults of N originals, whose token rewards are given: by the keys of `FAULTS`, and by type of error.
+
+    A type's rows have its own tokens and those that nobody marked.
+    """
+    changed = [np.array(pair.rejected_changed, dtype=bool) for pair in test.pairs]
+    faults = {"edited": FaultRows(rewards, changed, test.clusters)}
+    marked = [(i, marks) for i, marks in enumerate(test.labels) if marks is not None]
+    if not marked:
+        return faults, {}
+    prompts, rows = [test.clusters[i] for i, _ in marked], [rewards[i] for i, _ in marked]
+    faults["error_spans"] = FaultRows(rows, [marks.every for _, marks in marked], prompts)
+    types: dict[str, FaultRows] = {}
+    for name in sorted({name for _, marks in marked for name in marks.types}):
+        flags = [marks.types.get(name, np.zeros(len(marks.every), dtype=bool)) for _, marks in marked]
+        kept = [flag | ~marks.every for flag, (_, marks) in zip(flags, marked, strict=True)]
+        own, labels = ([row[keep] for row, keep in zip(of, kept, strict=True)] for of in (rows, flags))
+        types[name] = FaultRows(own, labels, prompts)
+    return faults, types
+
+
 def localisations(test: TestSet, rewards: Sequence[Floats]) -> dict[str, Any]:
     """Localise the tokens at fault of N originals by their rewards; the keys are those of `RewardEval`."""
-    prompts, changed = test.clusters, [np.array(pair.rejected_changed, dtype=bool) for pair in test.pairs]
-    marked = [i for i, marks in enumerate(test.labels) if marks is not None]
-    return {
-        "edited": _localised(rewards, changed, prompts),
-        **(_of_marks(*([of[i] for i in marked] for of in (rewards, test.labels, prompts))) if marked else {}),
-    }
-
-
-def _of_marks(rewards: Sequence[Floats], marks: Sequence[Marks], prompts: Sequence[Hashable]) -> dict[str, Any]:
-    """Localisation of all marked tokens, and of those of each type: tokens of other types are then in no pair."""
-    types: dict[str, Localisation] = {}
-    for name in sorted({name for of_row in marks for name in of_row.types}):
-        labels = [of_row.types.get(name, np.zeros(len(of_row.every), dtype=bool)) for of_row in marks]
-        kept = [label | ~of_row.every for label, of_row in zip(labels, marks, strict=True)]
-        cut = ([row[keep] for row, keep in zip(rows, kept, strict=True)] for rows in (rewards, labels))
-        types[name] = _localised(*cut, prompts)
-    spans = _localised(rewards, [of_row.every for of_row in marks], prompts)
-    return {"error_spans": spans, "error_types": types or None}
-
-
-def _localised(rewards: Sequence[Floats], labels: Sequence[Any], prompts: Sequence[Hashable]) -> Localisation:
-    sizes = [len(row) for row in rewards]
-    responses = np.repeat(np.arange(len(rewards)), sizes)
-    of_responses = [prompt for prompt, size in zip(prompts, sizes, strict=True) if size]
-    return localise(-np.concatenate(rewards), np.concatenate(labels), responses, of_responses)
+    faults, types = fault_rows(test, rewards)
+    by_type = {name: rows.localise() for name, rows in types.items()}
+    return {**{name: rows.localise() for name, rows in faults.items()}, "error_types": by_type or None}
 
 
 def _against_position(scores: Scores) -> Correlation | None:
@@ -595,13 +620,6 @@ class Caution:
         return f"{self.model} on {self.test}: {self.message}"
 
 
-FAULTS: Final[Mapping[str, str]] = {
-    "edited": "the tokens that were edited away",
-    "error_spans": "the tokens that people marked as errors",
-}
-"""What is localised, in words, by the fields of `RewardEval`."""
-
-
 def cautions(evals: RewardEvals) -> list[Caution]:
     """List what speaks against the models, the loud ones first."""
     found: list[Caution] = []
@@ -665,8 +683,8 @@ def to_json(evals: RewardEvals) -> dict[str, Any]:
             for name, value in _measures(one).items():
                 if value is not None:
                     measures.setdefault(name, {}).setdefault(model, {})[test] = value
-    for name, test in evals.tests.items():
-        for rule, share in test.rules.items():
+    for name, about in evals.tests.items():
+        for rule, share in about.rules.items():
             measures["reward_accuracy"].setdefault(rule, {})[name] = asdict(share)
     return {**measures, "warnings": [asdict(warning) for warning in cautions(evals)]}
 

@@ -104,7 +104,7 @@ def encode(held: Held, loaded: RewardModel, config: AlignConfig) -> TestSet:
         RedpencilError: if no pair is left, or the model cannot read one.
     """
     codec = loaded.model.codec
-    test = _encoded(held, codec, config)
+    test = encode_with(held, codec, config)
     if not test.pairs:
         reasons = ", ".join(f"{count} {reason}" for reason, count in (test.skipped or {}).items())
         raise RedpencilError(
@@ -130,14 +130,15 @@ def cautions_of_scores(
         codec: the reward model's.
         config: how edits are aligned.
     """
-    test = _encoded(Held("edits", "edits", edits), codec, config)
+    test = encode_with(Held("edits", "edits", edits), codec, config)
     if not test.pairs:
         return []
     rows = [np.array(rewards[int(pair.id)]) for pair in test.pairs]
     return [message for _, message in token_cautions(localisations(test, rows))]
 
 
-def _encoded(held: Held, codec: Codec, config: AlignConfig) -> TestSet:
+def encode_with(held: Held, codec: Codec, config: AlignConfig) -> TestSet:
+    """Encode a held-out set in the tokens of a codec; it may be left without a pair."""
     # Ids need not be unique, as when several people edit one response, so rows are known by number.
     if held.kind == "edits":
         edits = {str(n): row for n, row in enumerate(held.rows) if isinstance(row, Edit)}
@@ -145,10 +146,17 @@ def _encoded(held: Held, codec: Codec, config: AlignConfig) -> TestSet:
         pairs, skipped = pairs_of_edits(numbered, codec, config)
         kept = [edits[pair.id] for pair in pairs]
         features, labels = all_features(kept, pairs), _labels(kept, pairs, codec)
-        texts = [(spaced(edit, config), edit.original) for edit in kept]
-        prompts = [prompt_key(edit.prompt) for edit in kept]
-        edited = {"edits": kept, "features": features, "labels": labels}
-        return TestSet(held.name, "edits", pairs, **edited, texts=texts, prompts=prompts, skipped=skipped)
+        return TestSet(
+            held.name,
+            "edits",
+            pairs,
+            edits=kept,
+            features=features,
+            labels=labels,
+            texts=[(spaced(edit, config), edit.original) for edit in kept],
+            prompts=[prompt_key(edit.prompt) for edit in kept],
+            skipped=skipped,
+        )
     if held.kind == "pairs":
         return TestSet(held.name, "pairs", [row for row in held.rows if isinstance(row, Pair)])
     rows = {str(n): row for n, row in enumerate(held.rows) if isinstance(row, Comparison)}

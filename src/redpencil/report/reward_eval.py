@@ -13,7 +13,6 @@ from markupsafe import Markup
 from redpencil.audit.findings import counted
 from redpencil.evaluation.localisation import Localisation
 from redpencil.evaluation.reward_eval import (
-    FAULTS,
     MarginGroup,
     RewardEval,
     RewardEvals,
@@ -25,7 +24,7 @@ from redpencil.evaluation.trivial_rules import RULES, STRAY
 from redpencil.files import whole_file
 from redpencil.report.markup import DASH, MINUS, plain, redline_html, signed
 from redpencil.report.run_page import render_page
-from redpencil.report.tables import Cell, Row, Table, number_text
+from redpencil.report.tables import ABSENT, TOKEN_KINDS, Cell, Row, Table, number_text
 from redpencil.svg import Axis, Chart, Plot, Point, swatch
 
 DRAWN_HISTOGRAMS: Final = 12
@@ -193,10 +192,10 @@ def lead(results: RewardEvals) -> str:
         name, best = max(
             ((name, m.readings[test].accuracy) for name, m in results.models.items()), key=lambda one: one[1].value
         )
-        rule = about.rules[about.best_rule]
+        rule, rule_text = about.rules[about.best_rule], RULES[about.best_rule][0]
         sentences.append(
-            f"{name} ranks {best.value:.1f} % of {test} right ({_interval(best)}); the rule "
-            f"“{RULES[about.best_rule][0]}” is right for {rule.value:.1f} %."
+            f"{name} ranks {best.value:.1f} % of {test} right ({_interval(best)}); the rule that "
+            f"{rule_text[0].lower()}{rule_text[1:]} is right for {rule.value:.1f} %."
         )
     return " ".join(sentences)
 
@@ -233,8 +232,8 @@ def _accuracies(results: RewardEvals) -> Table:
         rows.append((Cell(name, f"{model.level} model, trained on {model.trained_on}"), *cells))
     named = [name for name in RULES if any(name in about.rules for about in results.tests.values())]
     for name in named:
-        shares = (about.rules.get(name) for about in results.tests.values())
-        rows.append((Cell(RULES[name][0]), *(None if share is None else _ranked(share) for share in shares)))
+        shares = [about.rules.get(name) for about in results.tests.values()]
+        rows.append((Cell(RULES[name][0]), *(ABSENT if share is None else _ranked(share) for share in shares)))
     header = ("Model", *(f"{name} ({about.pairs:,} {about.kind})" for name, about in results.tests.items()))
     notes = ["95 % intervals after Wilson; pairs of one prompt count as one cluster. Equal rewards count one half."]
     if len(named) > 2:
@@ -332,13 +331,13 @@ def _calibrations(results: RewardEvals) -> Table:
 def _localisations(results: RewardEvals) -> Table | None:
     rows: list[Row] = []
     for names, reading in _readings(results):
-        for field, what in FAULTS.items():
+        for field, what in TOKEN_KINDS.items():
             one = getattr(reading, field)
             if one is not None:
                 rows.append((*names, what, *_localised(one)))
-        rows += [(*names, f"of these: {name}", *_localised(one)) for name, one in (reading.error_types or {}).items()]
+        rows += [(*names, f"marked as {name}", *_localised(one)) for name, one in (reading.error_types or {}).items()]
     header = (
-        *("Model", "Test set", "Of", "AUROC", "Within a response", "Later is worse", "Average precision"),
+        *("Model", "Test set", "Tokens that were", "AUROC", "Within a response", "Later is worse", "Average precision"),
         *("Base rate", "Tokens", "Responses"),
     )
     note = (
