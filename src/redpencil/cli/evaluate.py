@@ -385,6 +385,14 @@ def reward(
         JsonlFiles, option("FILE", "Rows of RewardBench or RewardBench 2: JSONL, JSON or Parquet. Repeatable.")
     ] = None,
     pairs: Annotated[JsonlFiles, option("JSONL", "Held-out pairs that `align` wrote. Repeatable.")] = None,
+    training_edits: Annotated[
+        JsonlFiles,
+        option(
+            "JSONL",
+            "Edits that the models were trained on, to which the classifier of artefacts is fitted. Default: it is "
+            "cross-validated on the held-out pairs. Repeatable.",
+        ),
+    ] = None,
     html: Annotated[Path | None, option("FILE", "Also write the results as a page.")] = None,
     shown: Annotated[int, option("N", "Worst pairs of each type of edit to keep.", "--examples", min=0, max=100)] = 5,
     json: JsonOption = False,
@@ -416,7 +424,8 @@ def reward(
         name: partial(_load, folder, config) for name, folder in zip(short_names(model), model, strict=True)
     }
     with working("evaluate reward") as progress:
-        evaluation = examine(loaders, held, config.align, examples=shown, progress=progress)
+        learned = [row for path in training_edits or () for row in read_jsonl(path, Edit)]
+        evaluation = examine(loaders, held, config.align, training=learned, examples=shown, progress=progress)
     if html is not None:
         write_reward_eval(evaluation, html)
         say(f"the page: {html}")

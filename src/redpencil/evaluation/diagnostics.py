@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from redpencil.config import AlarmsConfig
 from redpencil.evaluation.localisation import FAULTS
-from redpencil.evaluation.trivial_rules import RULES
+from redpencil.evaluation.reward_eval import RULE_TITLES
 from redpencil.results import NORMAL_95
 
 AlarmName = Literal[
@@ -151,7 +151,7 @@ def _no_better_than_rules(results: Mapping[str, Any], own_kind: Mapping[str, str
     accuracies = results.get("reward_accuracy", {})
     for model, kind in own_kind.items():
         own = accuracies.get(model, {}).get(kind, {})
-        rules = {name: accuracies[name][kind] for name in RULES if kind in accuracies.get(name, {})}
+        rules = {name: accuracies[name][kind] for name in RULE_TITLES if kind in accuracies.get(name, {})}
         if not rules or own.get("value") is None or own.get("standard_error") is None:
             continue
         best = max(rules, key=lambda name: rules[name]["value"])
@@ -159,7 +159,7 @@ def _no_better_than_rules(results: Mapping[str, Any], own_kind: Mapping[str, str
         if low <= limit:
             message = (
                 f"it ranks {own['value']:.1f} % of the held-out {_PAIRS.get(kind, kind)} right, which is not clearly "
-                f"more than a rule that reads nothing: {RULES[best][0].lower()} ({limit:.1f} %)"
+                f"more than a rule that reads nothing: {RULE_TITLES[best].lower()} ({limit:.1f} %)"
             )
             yield Alarm("trivial_rule", f"reward-{model}", message, own["value"], limit)
 

@@ -14,7 +14,9 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from redpencil.audit.artefacts import cross_validated, fit
 from redpencil.audit.rules import measure
+from redpencil.audit.trivial_rules import RULES, Texts, rule_margins
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.calibration import Calibration, calibrate
 from redpencil.evaluation.localisation import FAULTS, Drift, Localisation, Within, count_within, drift, localise
@@ -26,7 +28,6 @@ from redpencil.evaluation.statistics import (
     correlate,
     mean_interval,
 )
-from redpencil.evaluation.trivial_rules import RULES, Texts, best_rule, rule_accuracies
 from redpencil.intervals import CONFIDENCE
 from redpencil.records import Edit, Meta, Pair
 
@@ -279,8 +280,8 @@ class TestSummary:
 
     @property
     def best_rule(self) -> str:
-        """The name of the rule that is right most often."""
-        return best_rule(self.rules)
+        """The name of the rule, apart from the classifier of artefacts, that is right most often."""
+        return max((name for name in self.rules if name in RULES), key=lambda name: self.rules[name].value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,18 +292,43 @@ class RewardEvals:
     tests: Mapping[str, TestSummary]
 
 
-def summarise_test(test: TestSet) -> TestSummary:
-    """Summarise a test set without a model.
+ARTEFACTS: Final = "artefacts"
+"""Name, among the trivial rules, of the classifier of `redpencil.audit.artefacts`."""
+RULE_TITLES: Final[Mapping[str, str]] = {
+    **{name: title for name, (title, _) in RULES.items()},
+    ARTEFACTS: "Artefacts alone, by logistic regression",
+}
+
+
+def margins_of_rules(test: TestSet, training: Texts = ()) -> dict[str, list[float]]:
+    """Compute the margins of N pairs by the trivial rules, with lengths in tokens, and by artefacts alone.
+
+    Args:
+        test: N pairs.
+        training: pairs of texts that the models were trained on, to fit the classifier to; without any it is
+            cross-validated by prompt on the test's own pairs, if these are enough.
+    """
+    longer = [float(len(pair.chosen_ids) - len(pair.rejected_ids)) for pair in test.pairs]
+    margins = rule_margins(longer, test.texts)
+    if test.texts:
+        fitted = fit(training).margins(test.texts) if training else cross_validated(test.texts, test.clusters)
+        margins |= {} if fitted is None else {ARTEFACTS: fitted}
+    return margins
+
+
+def summarise_test(test: TestSet, margins: Mapping[str, Sequence[float]] | None = None) -> TestSummary:
+    """Summarise a test set without a model; `margins` are those of `margins_of_rules`.
 
     Raises:
         RedpencilError: if it has no pairs.
     """
+    rules = margins_of_rules(test) if margins is None else margins
     return TestSummary(
         kind=test.kind,
         pairs=len(test.pairs),
         prompts=len(set(test.clusters)),
         skipped=dict(test.skipped or {}),
-        rules=rule_accuracies(test.pairs, test.texts, test.clusters),
+        rules={name: accuracy_interval(of_rule, clusters=test.clusters) for name, of_rule in rules.items()},
     )
 
 
@@ -659,12 +685,12 @@ def place_cautions(found: Localisation, what: str) -> Iterator[tuple[CautionName
 
 def beaten_by_rule(accuracy: Accuracy, rules: Mapping[str, Accuracy]) -> str | None:
     """Say so if an accuracy's interval does not lie above the best trivial rule; None if it does."""
-    name = best_rule(rules)
+    name = max(rules, key=lambda name: rules[name].value)
     if accuracy.low > rules[name].value:
         return None
     return (
         f"it ranks {accuracy.value:.1f} % of the pairs right (95 % {accuracy.low:.1f} to {accuracy.high:.1f}), which "
-        f"is not clearly more than a rule that reads nothing: {RULES[name][0].lower()} ({rules[name].value:.1f} %)"
+        f"is not clearly more than a rule that reads nothing: {RULE_TITLES[name].lower()} ({rules[name].value:.1f} %)"
     )
 
 

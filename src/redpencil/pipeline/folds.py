@@ -8,7 +8,6 @@ import numpy as np
 
 from redpencil.evaluation.reward_eval import Scores, TestSet, fault_rows
 from redpencil.evaluation.statistics import points_of, ratio_interval
-from redpencil.evaluation.trivial_rules import rule_margins
 from redpencil.results import Counted, Items, Pooled, PooledResults, parse_results
 from redpencil.runs import read_json
 
@@ -16,17 +15,22 @@ ITEMS = "items.json"
 """The file of the last stage of a fold's run that holds what each of its held-out items adds to the measures."""
 
 
-def count_items(tests: Mapping[str, TestSet], scored: Mapping[str, Mapping[str, tuple[TestSet, Scores]]]) -> Items:
+def count_items(
+    tests: Mapping[str, TestSet],
+    rules: Mapping[str, Mapping[str, Sequence[float]]],
+    scored: Mapping[str, Mapping[str, tuple[TestSet, Scores]]],
+) -> Items:
     """Count what each held-out item adds to accuracies and to localisation within a response.
 
     Args:
-        tests: the test sets by name, in the policy's tokens, for the rules that read nothing.
+        tests: the test sets by name, in the policy's tokens.
+        rules: for each of them the margins of its pairs by the rules that read nothing.
         scored: by model and name the test set in the model's tokens, and its scores.
     """
     accuracy: dict[str, dict[str, Counted]] = {}
     within: dict[str, dict[str, Counted]] = {}
     for name, test in tests.items():
-        for rule, margins in rule_margins(test.pairs, test.texts).items():
+        for rule, margins in rules[name].items():
             accuracy.setdefault(rule, {})[name] = _ranked(test, margins)
     for model, of_model in scored.items():
         for name, (test, scores) in of_model.items():

@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from redpencil.audit.trivial_rules import Texts
 from redpencil.config import AlignConfig
 from redpencil.evaluation.judges import judge_outputs
 from redpencil.evaluation.localisation import FAULTS, auroc
@@ -18,6 +19,7 @@ from redpencil.evaluation.reward_eval import (
     Scores,
     TestSet,
     evaluate_rewards,
+    margins_of_rules,
     summarise_test,
 )
 from redpencil.evaluation.statistics import mean_interval, paired_difference, scores_of, win_rate
@@ -26,7 +28,7 @@ from redpencil.models.checkpoints import RewardModel, load_reward_model
 from redpencil.models.codec import Codec
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.folds import ITEMS, count_items
-from redpencil.pipeline.reward_eval import EXAMPLES, Held, encode_with, score_pairs
+from redpencil.pipeline.reward_eval import EXAMPLES, Held, encode_with, score_pairs, texts_of
 from redpencil.pipeline.stages import make_judge
 from redpencil.records import Comparison, Edit, Pair, Response, read_jsonl, write_jsonl
 from redpencil.report.reward_eval import write_reward_eval
@@ -90,7 +92,7 @@ def evaluate(context: Context, stage: Stage) -> None:
     if context.recipe.reward_models:
         write_reward_eval(examined.evals, stage.folder / MICROSCOPE)
     if context.recipe.files is not None and context.recipe.files.folds is not None:
-        write_results(stage.folder / ITEMS, count_items(examined.tests, examined.scored))
+        write_results(stage.folder / ITEMS, count_items(examined.tests, examined.rules, examined.scored))
 
 
 def _win_rates(context: Context) -> tuple[dict[str, WinRate], dict[str, Estimate]]:
@@ -115,9 +117,12 @@ def _estimate(measured: object) -> Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """Reward models on all held-out sets: the sets in the policy's tokens, evaluations, sets and scores by model."""
+    """Reward models on all held-out sets: these in the policy's tokens, with the margins of trivial rules; evaluations;
+    sets and scores by model.
+    """
 
     tests: Mapping[str, TestSet]
+    rules: Mapping[str, Mapping[str, Sequence[float]]]
     evals: RewardEvals
     scored: Mapping[str, Mapping[str, tuple[TestSet, Scores]]]
 
@@ -126,6 +131,7 @@ def _examine(context: Context, models: Mapping[str, RewardModel]) -> Examined:
     files = sorted(context.paths.annotations.glob("*_test.jsonl"))
     held = [_held_out(path) for path in files]
     tests = _encoded(context, held, context.codec)
+    rules = {one.name: margins_of_rules(tests[one.name], _training_texts(context, one)) for one in held}
     scored: dict[str, dict[str, tuple[TestSet, Scores]]] = {}
     readings: dict[str, ModelEvals] = {}
     for name, model in models.items():
@@ -134,7 +140,14 @@ def _examine(context: Context, models: Mapping[str, RewardModel]) -> Examined:
         scored[name] = {kind: (test, score_pairs(test.pairs, model)) for kind, test in own.items()}
         evals = {kind: evaluate_rewards(*one, examples=EXAMPLES) for kind, one in scored[name].items()}
         readings[name] = ModelEvals(model.card.level, model.card.trained_on, evals)
-    return Examined(tests, RewardEvals(readings, {kind: summarise_test(one) for kind, one in tests.items()}), scored)
+    summaries = {kind: summarise_test(test, rules[kind]) for kind, test in tests.items()}
+    return Examined(tests, rules, RewardEvals(readings, summaries), scored)
+
+
+def _training_texts(context: Context, held: Held) -> Texts:
+    record: Any = Edit if held.kind == "edits" else Comparison
+    path = context.paths.annotations / f"{held.kind}_train.jsonl"
+    return texts_of(read_jsonl(path, record), context.recipe.align)
 
 
 def _held_out(path: Path) -> Held:

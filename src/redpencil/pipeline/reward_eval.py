@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from redpencil.audit.trivial_rules import Texts
 from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.reward_bench_2 import AnswerPair
@@ -25,6 +26,7 @@ from redpencil.evaluation.reward_eval import (
     all_features,
     evaluate_rewards,
     localisations,
+    margins_of_rules,
     marked_tokens,
     summarise_test,
     token_cautions,
@@ -59,6 +61,7 @@ def examine(
     held: Sequence[Held],
     config: AlignConfig,
     *,
+    training: Sequence[Edit] = (),
     examples: int = EXAMPLES,
     progress: Progress = no_progress,
 ) -> RewardEvals:
@@ -68,6 +71,7 @@ def examine(
         models: a function that loads each, by name.
         held: the held-out sets, of different names.
         config: how edits are aligned and how long rows may be.
+        training: the edits that the models were trained on, if they are known, for the classifier of artefacts.
         examples: number of worst pairs to show of each type of edit.
         progress: called with the number of responses scored so far, that of all, and the model's name.
 
@@ -76,10 +80,11 @@ def examine(
     """
     evaluated: dict[str, ModelEvals] = {}
     tests: dict[str, TestSummary] = {}
+    learned = texts_of(training, config)
     for number, (name, load) in enumerate(models.items()):
         loaded = load()
         sets = [encode(one, loaded, config) for one in held]
-        tests = tests or {one.name: summarise_test(one) for one in sets}
+        tests = tests or {one.name: summarise_test(one, margins_of_rules(one, learned)) for one in sets}
         readings: dict[str, RewardEval] = {}
         rows = 2 * sum(len(one.pairs) for one in sets)
         done, total = number * rows, len(models) * rows
@@ -153,7 +158,7 @@ def encode_with(held: Held, codec: Codec, config: AlignConfig) -> TestSet:
             edits=kept,
             features=features,
             labels=labels,
-            texts=[(spaced(edit, config), edit.original) for edit in kept],
+            texts=[_sides(edit, config) for edit in kept],
             prompts=[prompt_key(edit.prompt) for edit in kept],
             skipped=skipped,
         )
@@ -162,14 +167,11 @@ def encode_with(held: Held, codec: Codec, config: AlignConfig) -> TestSet:
     rows = {str(n): row for n, row in enumerate(held.rows) if isinstance(row, Comparison)}
     pairs, counted = pairs_of_comparisons((replace(row, id=n) for n, row in rows.items()), codec, config)
     kept_rows = [rows[pair.id] for pair in pairs]
-    texts = [
-        (row.first, row.second) if row.preference is Preference.FIRST else (row.second, row.first) for row in kept_rows
-    ]
     test = TestSet(
         held.name,
         held.kind,
         pairs,
-        texts=texts,
+        texts=[_sides(row, config) for row in kept_rows],
         prompts=[prompt_key(row.prompt) for row in kept_rows],
         skipped=Counter(counted),
     )
@@ -185,6 +187,19 @@ def encode_with(held: Held, codec: Codec, config: AlignConfig) -> TestSet:
         for name, subset, meta in zip(names, subsets, metas, strict=True)
     ]
     return replace(test, answers=answers)
+
+
+def texts_of(rows: Iterable[Edit | Comparison], config: AlignConfig) -> Texts:
+    """The better and the worse text of each row that has two, as a model reads them."""
+    decided = (row for row in rows if isinstance(row, Edit) or row.preference in (Preference.FIRST, Preference.SECOND))
+    sides = (_sides(row, config) for row in decided)
+    return [(better, worse) for better, worse in sides if better != worse and better.strip() and worse.strip()]
+
+
+def _sides(row: Edit | Comparison, config: AlignConfig) -> tuple[str, str]:
+    if isinstance(row, Edit):
+        return spaced(row, config), row.original
+    return (row.first, row.second) if row.preference is Preference.FIRST else (row.second, row.first)
 
 
 def _labels(edits: Sequence[Edit], pairs: Sequence[Pair], codec: Codec) -> list[Marks | None]:

@@ -29,6 +29,7 @@ MODEL_LABELS = {
     "white_space_loses": "Rule: stray white space loses",
     "white_space_wins_then_shorter": "Rule: stray white space wins, else the shorter text",
     "white_space_loses_then_shorter": "Rule: stray white space loses, else the shorter text",
+    "artefacts": "Rule: artefacts alone, by logistic regression",
 }
 TEST_LABELS = {
     "edits": "Edits",

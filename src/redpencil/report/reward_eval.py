@@ -11,8 +11,11 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from redpencil.audit.findings import counted
+from redpencil.audit.trivial_rules import STRAY
 from redpencil.evaluation.localisation import Localisation
 from redpencil.evaluation.reward_eval import (
+    ARTEFACTS,
+    RULE_TITLES,
     MarginGroup,
     RewardEval,
     RewardEvals,
@@ -20,7 +23,6 @@ from redpencil.evaluation.reward_eval import (
     cautions,
 )
 from redpencil.evaluation.statistics import Accuracy
-from redpencil.evaluation.trivial_rules import RULES, STRAY
 from redpencil.files import whole_file
 from redpencil.report.markup import DASH, MINUS, plain, redline_html, signed
 from redpencil.report.run_page import render_page
@@ -192,7 +194,7 @@ def lead(results: RewardEvals) -> str:
         name, best = max(
             ((name, m.readings[test].accuracy) for name, m in results.models.items()), key=lambda one: one[1].value
         )
-        rule, rule_text = about.rules[about.best_rule], RULES[about.best_rule][0]
+        rule, rule_text = about.rules[about.best_rule], RULE_TITLES[about.best_rule]
         sentences.append(
             f"{name} ranks {best.value:.1f} % of {test} right ({_interval(best)}); the rule that "
             f"{rule_text[0].lower()}{rule_text[1:]} is right for {rule.value:.1f} %."
@@ -230,14 +232,19 @@ def _accuracies(results: RewardEvals) -> Table:
             for test, about in results.tests.items()
         ]
         rows.append((Cell(name, f"{model.level} model, trained on {model.trained_on}"), *cells))
-    named = [name for name in RULES if any(name in about.rules for about in results.tests.values())]
+    named = [name for name in RULE_TITLES if any(name in about.rules for about in results.tests.values())]
     for name in named:
         shares = [about.rules.get(name) for about in results.tests.values()]
-        rows.append((Cell(RULES[name][0]), *(ABSENT if share is None else _ranked(share) for share in shares)))
+        rows.append((Cell(RULE_TITLES[name]), *(ABSENT if share is None else _ranked(share) for share in shares)))
     header = ("Model", *(f"{name} ({about.pairs:,} {about.kind})" for name, about in results.tests.items()))
     notes = ["95 % intervals after Wilson; pairs of one prompt count as one cluster. Equal rewards count one half."]
-    if len(named) > 2:
+    if any(name.startswith("white_space") for name in named):
         notes.append(STRAY)
+    if ARTEFACTS in named:
+        notes.append(
+            "Artefacts: white space, length, punctuation, casing, first and last words; fitted to the training edits "
+            "if these are known, else cross-validated by prompt on the test's own pairs."
+        )
     if any(cell.kind == "own" for row in rows for cell in row):
         notes.append("Shaded: tested on the kind of pairs that the model was trained on.")
     for name, about in results.tests.items():
