@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
@@ -118,6 +118,7 @@ def test_too_few_pairs_or_prompts() -> None:
     assert find_artefacts([], []) is None
 
 
+@settings(max_examples=10, deadline=None)
 @given(st.permutations(range(30)))
 def test_the_order_of_rows_does_not_matter(order: list[int]) -> None:
     pairs = made(60)[:30]

@@ -138,15 +138,16 @@ def test_examples_show_what_they_are_examples_of() -> None:
     assert (first.id, first.outcome, second.id, second.outcome) == ("b", "edited", "z", "unchanged")
 
 
-def test_no_examples_need_no_second_pass() -> None:
-    passes = []
+def test_rows_are_read_twice_where_there_are_edits() -> None:
+    for rows, expected in ((ROWS, 2), (ROWS[3:6], 1)):
+        passes = []
 
-    def read() -> tuple[Edit, ...]:
-        passes.append(1)
-        return ROWS
+        def read(rows: tuple[Edit, ...] = rows, passes: list[int] = passes) -> tuple[Edit, ...]:
+            passes.append(1)
+            return rows
 
-    assert not any(audit_edits(read, examples=0).examples.values())
-    assert len(passes) == 1
+        assert not any(audit_edits(read, examples=0).examples.values())
+        assert len(passes) == expected
 
 
 def test_progress_is_told_now_and_then() -> None:

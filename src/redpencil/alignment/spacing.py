@@ -69,10 +69,10 @@ def _moved(span: Any, places: Sequence[int]) -> Any:
     """Move `start` and `end` of a span; what is no span of the text stays as it is."""
     if not isinstance(span, dict):
         return span
-    ends = span.get("start"), span.get("end")
-    if not all(type(end) is int and 0 <= end < len(places) for end in ends):
+    start, end = span.get("start"), span.get("end")
+    if type(start) is not int or type(end) is not int or min(start, end) < 0 or max(start, end) >= len(places):
         return span
-    return {**span, "start": places[ends[0]], "end": places[ends[1]]}
+    return {**span, "start": places[start], "end": places[end]}
 
 
 def restore_spacing(original: str, edited: str) -> str:

@@ -171,7 +171,7 @@ def _kept(audit: Audit) -> Iterator[Finding]:
 
 
 def _artefacts(audit: Audit) -> Iterator[Finding]:
-    """Yield how far artefacts separate edits from originals, if that is more than chance; limits are on the low ends."""
+    """Yield how far artefacts separate edits from originals, if that is more than chance; limits are on low ends."""
     found = audit.artefacts
     if found is None:
         return
@@ -180,8 +180,8 @@ def _artefacts(audit: Audit) -> Iterator[Finding]:
     if share is not None and share.low > 50:
         strongest = ", ".join(feature.name for feature in found.features[:SHOWN_EDITORS])
         text = (
-            f"artefacts alone tell {share.value:.0f} % of the edits from their originals (95 % interval {share.low:.0f} "
-            f"to {share.high:.0f}, by a classifier that reads nothing but {strongest} and the like)."
+            f"artefacts alone tell {share.value:.0f} % of the edits from their originals (95 % interval "
+            f"{share.low:.0f} to {share.high:.0f}, by a classifier that reads nothing but {strongest} and the like)."
         )
         advice = "A reward model may learn no more than that: read its accuracy beside this one."
         yield Finding("artefacts", share.low >= limit, text, advice, share.value / 100)
@@ -191,8 +191,8 @@ def _artefacts(audit: Audit) -> Iterator[Finding]:
         edited, original = (share_text(n, found.pairs) for n in (found.stray_edited, found.stray_original))
         rule = RULES[best][0]
         text = (
-            f"stray white space, at the end of a text or line or doubled between words, is in {edited} of the edits and "
-            f"in {original} of the originals: the rule that {rule[0].lower()}{rule[1:]} is right for "
+            f"stray white space, at the end of a text or line or doubled between words, is in {edited} of the edits "
+            f"and in {original} of the originals: the rule that {rule[0].lower()}{rule[1:]} is right for "
             f"{white[best].value:.0f} %."
         )
         advice = "`redpencil import --normalise-spacing` takes it out of both sides."
