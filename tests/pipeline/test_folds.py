@@ -135,6 +135,7 @@ def test_three_folds_twice(recipe: Callable[..., Any], tmp_path: Path) -> None:
     assert model.repetitions == pytest.approx([100 * sum(of) / 14 for of in points.values()])
     assert model.spread == pytest.approx(np.std(model.repetitions, ddof=1))
     assert pooled.accuracy["shorter_wins"]["edits"].value == 100
+    assert pooled.accuracy["artefacts"]["edits"].n == 28
     # The place of `oh` alone, by hand: the later of each pair of it and another token, the end included.
     later = [(1 + row["original"].split().index("oh") - 1, 6) for row in edits(7)]
     assert pooled.within["token"]["edited_later"].value == pytest.approx(
@@ -179,7 +180,7 @@ def test_one_split_for_edits_and_comparisons(recipe: Callable[..., Any], tmp_pat
         {"comparisons": 9, "edits": 6},
         0.3,
     )
-    assert set(results.reward_accuracy) == {"token", "sequence", "shorter_wins", "longer_wins"}
+    assert set(results.reward_accuracy) == {"token", "sequence", "shorter_wins", "longer_wins", "artefacts"}
     assert set(results.within) == {"token"}
     samples = [json.loads(line) for line in (root / "samples/responses.jsonl").read_text().splitlines()]
     originals = Counter(row.original for row in read_jsonl(root / "annotations/edits_train.jsonl", Edit))
