@@ -496,3 +496,15 @@ def test_white_space_is_written_in_one_way_on_both_sides(
     source = write(tmp_path / "r.jsonl", {"id": "1", "prompt": "p", "response": "a  b "})
     run(source, "--format", "columns", "--as", "responses", "--out", out, "--normalise-spacing")
     assert [row.response for row in read_jsonl(out, Response)] == ["a b"]
+
+
+def test_prompts_with_the_passages_of_qa_feedback(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "edits.jsonl"
+    source = real("qa_feedback/feedback.json")
+    run(source, "--format", "qa-feedback", "--prompt-template", r"{passages}\n\n{question}", "--out", out)
+    first = next(iter(read_jsonl(out, Edit)))
+    item = json.loads(source.read_text("utf-8"))[0]
+    assert first.prompt.startswith(f"{item['passages'][0][0]}\n{item['passages'][0][1]}")
+    assert first.prompt.endswith(f"\n\n{item['question']}")
+    with pytest.raises(RedpencilError, match="no such column"):
+        run(source, "--format", "qa-feedback", "--prompt-template", "{passage}", "--out", tmp_path / "n.jsonl")
