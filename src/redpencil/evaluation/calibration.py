@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.statistics import wilson_interval
+from redpencil.intervals import wilson_interval
 
 BINS: Final = 10
 

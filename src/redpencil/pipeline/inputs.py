@@ -18,7 +18,9 @@ from redpencil.models.checkpoints import (
     template_of,
 )
 from redpencil.models.codec import CHAT, read_object
+from redpencil.pipeline.splits import split_prompts
 from redpencil.records import Comparison, Edit, Example, Prompt, Response, read_jsonl
+from redpencil.text import prompt_key
 
 Named = TypeVar("Named", Prompt, Response)
 
@@ -32,7 +34,7 @@ def check_inputs(recipes: Iterable[Recipe]) -> None:
     checked = []
     for recipe in recipes:
         if recipe.files is not None:
-            files = (recipe.files, recipe.prompt_template, recipe.chat_options)
+            files = (recipe.files, recipe.prompt_template, recipe.chat_options, recipe.seeds)
             if files not in checked:
                 check_files(*files)
                 checked.append(files)
@@ -40,9 +42,12 @@ def check_inputs(recipes: Iterable[Recipe]) -> None:
 
 
 def check_files(
-    files: FilesConfig, prompt_template: str, chat_options: Mapping[str, Any] = MappingProxyType({})
+    files: FilesConfig,
+    prompt_template: str,
+    chat_options: Mapping[str, Any] = MappingProxyType({}),
+    seeds: Iterable[int] = (0,),
 ) -> None:
-    """Read every file of a recipe once; `chat_options` are those of the recipe.
+    """Read every file of a recipe once; `chat_options` and `seeds` are those of the recipe.
 
     Raises:
         RedpencilError: naming file, line and field, if one is missing, has a row that does not fit, has too few rows
@@ -60,13 +65,21 @@ def check_files(
     _check_models(files, prompt_template, chat_options)
     if files.sft is not None:
         _count(files.sft, Example)
-    held_out_rows(_count(files.comparisons, Comparison), files.test_share, files.comparisons)
-    held_out_rows(_count(files.edits, Edit), files.test_share, files.edits)
-    _count(files.prompts, Prompt)
-    _with_ids(files.validation_prompts, Prompt)
-    prompts = _with_ids(files.evaluation_prompts, Prompt)
-    if files.reference_outputs is not None:
-        match_reference(files.reference_outputs, prompts)
+    kinds = {"comparisons": Comparison, "edits": Edit}
+    prompts = {kind: _prompts(getattr(files, kind), record) for kind, record in kinds.items() if getattr(files, kind)}
+    for kind, record in kinds.items():
+        if getattr(files, f"test_{kind}") is not None:
+            _count(getattr(files, f"test_{kind}"), record)
+            prompts.pop(kind, None)
+    for seed in seeds:
+        split_prompts(files, prompts, seed)
+    if files.prompts is not None:
+        _count(files.prompts, Prompt)
+    if files.validation_prompts is not None:
+        _with_ids(files.validation_prompts, Prompt)
+    asked = [] if files.evaluation_prompts is None else _with_ids(files.evaluation_prompts, Prompt)
+    if files.reference_outputs is not None and asked:
+        match_reference(files.reference_outputs, asked)
 
 
 def check_reward_models(recipe: Recipe) -> None:
@@ -85,24 +98,9 @@ def check_reward_models(recipe: Recipe) -> None:
         codec_of_checkpoint(model.folder, template_of(model.folder, card.prompt_template))
 
 
-def held_out_rows(rows: int, test_share: float, file: Path) -> int:
-    """Count the rows of a file that are held out for tests: at least one, and at least one is left.
-
-    Raises:
-        RedpencilError: if there are too few rows.
-    """
-    held_out = max(1, round(test_share * rows))
-    if held_out >= rows:
-        raise RedpencilError(
-            f"{rows} rows cannot be split into train and test",
-            file=file,
-            hint="give more rows or a smaller files.test_share",
-        )
-    return held_out
-
-
 def _check_models(files: FilesConfig, prompt_template: str, chat_options: Mapping[str, Any]) -> None:
-    for key, folder in (("model", files.model), ("judge", files.judge)):
+    folders = {"model": files.model, **({} if files.judge is None else {"judge": files.judge})}
+    for key, folder in folders.items():
         with naming_key(f"files.{key}"):
             check_model_folder(folder, fresh=key == "model" and files.sft is not None)
     template = template_of(files.model, prompt_template)
@@ -122,6 +120,8 @@ def _check_models(files: FilesConfig, prompt_template: str, chat_options: Mappin
                 field=key,
                 hint=f"set {key} in the recipe to that of the model",
             )
+    if files.judge is None:
+        return
     kinds = read_object(files.judge / "config.json").get("architectures") or ["unknown"]
     if not str(kinds[0]).endswith(tuple(LEVELS)):
         raise RedpencilError(
@@ -135,6 +135,11 @@ def _check_models(files: FilesConfig, prompt_template: str, chat_options: Mappin
 def _count(file: Path, kind: Any) -> int:
     """Read all rows of a file, and so check them."""
     return sum(1 for _ in read_jsonl(file, kind))
+
+
+def _prompts(file: Path, kind: Any) -> list[str]:
+    """Read all rows of a file, and so check them; returns the keys of their prompts."""
+    return [prompt_key(row.prompt) for row in read_jsonl(file, kind)]
 
 
 def _with_ids(file: Path, kind: type[Named]) -> list[Named]:
