@@ -201,7 +201,7 @@ def test_rows_that_share_an_id_and_rows_without_a_change(new_model: Callable[...
     found = encode(Held("held", "edits", edits), load(new_model()), ALIGN)
     assert [edit.original for edit in found.edits] == ["it is red .", "it is round ."]
     assert found.skipped == {"unchanged": 1}
-    assert [row is not None and row.any() for row in found.labels] == [True, True]
+    assert [row is not None and row.every.any() for row in found.labels] == [True, True]
 
 
 def test_an_unfinished_original_has_no_end_to_blame(new_model: Callable[..., Path]) -> None:

@@ -19,9 +19,9 @@ from redpencil.models.runtime import Runtime
 from redpencil.records import Pair
 from redpencil.runs import Stage, no_progress
 from redpencil.training import features
-from redpencil.training.features import hidden_rows
+from redpencil.training.features import hidden_rows, keeps_backbone
 from redpencil.training.reward import train_reward
-from redpencil.training.scoring import pair_margins
+from redpencil.training.scoring import pair_margins, score_sequences, score_tokens
 
 Samples = list[tuple[list[int], tuple[int, ...]]]
 
@@ -166,6 +166,15 @@ def test_a_head_alone_learns_and_the_backbone_stays(
         store=tmp_path,
     )
     reward = load_reward_model(stage.folder / "checkpoint", runtime)
+    kept = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npy")}
+    score = score_tokens if reward.card.level == "token" else score_sequences
+    prompts, responses = [p.prompt_ids for p in pairs[:40]], [p.chosen_ids for p in pairs[:40]]
+    for found, whole in zip(
+        score(reward.model, prompts, responses, tmp_path), score(reward.model, prompts, responses), strict=True
+    ):
+        torch.testing.assert_close(found, whole, rtol=1e-3, atol=1e-4)
+    assert kept == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npy")}  # read, and none was added
+    assert not keeps_backbone(load_head(stage.folder / "checkpoint", "token", runtime, trained=True, zero_head=True))
     assert sum(margin > 0 for margin in pair_margins(reward, pairs[400:])) >= 90
     level = "token" if reward.card.level == "token" else "sequence"
     before = load_head(trained.sft, level, runtime, trained=False, zero_head=True).module.state_dict()

@@ -12,6 +12,10 @@ HEADS: Final = {1: {0: "LABEL_0"}, 2: {0: "within", 1: "overall"}}
 two of a token model mean. LABEL_0 is what transformers calls a single label."""
 
 
+BACKBONE: Final = "frozen_backbone"
+"""A key of a reward model's config.json that names the backbone, if the head alone was trained."""
+
+
 def head_of(model: nn.Module) -> nn.Linear:
     """Return the last linear layer, which turns hidden states into rewards or values.
 

@@ -18,6 +18,7 @@ from redpencil.digests import update_with_samples
 from redpencil.files import whole_file
 from redpencil.models.checkpoints import WEIGHTS, LanguageModel
 from redpencil.models.forward import collate, hidden_states, last_hidden, reads_twice
+from redpencil.models.heads import BACKBONE
 from redpencil.runs import Progress
 
 Row = tuple[Sequence[int], Sequence[int]]
@@ -60,11 +61,8 @@ def hidden_rows(
 
 def _files(model: LanguageModel, level: RewardLevel, rows: Sequence[Row], store: Path) -> dict[Row, Path | None]:
     """The file of each row: named by the backbone, how it reads and computes, and the tokens."""
-    base = hashlib.sha256()
-    for path in sorted(path for pattern in WEIGHTS for path in Path(model.name).glob(pattern)):
-        update_with_samples(base, path)
     settings = (level, model.module.config.num_hidden_layers, reads_twice(model.module), model.runtime.dtype)
-    base.update(repr((type(model.module).__name__, *map(str, settings))).encode())
+    base = hashlib.sha256(repr((backbone_of(model), *map(str, settings))).encode())
     folder = store / base.hexdigest()[:32]
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[Row, Path | None] = {}
@@ -72,6 +70,22 @@ def _files(model: LanguageModel, level: RewardLevel, rows: Sequence[Row], store:
         name = hashlib.sha256(repr((tuple(prompt), tuple(response))).encode()).hexdigest()[:40]
         files[prompt, response] = folder / f"{name}.npy"
     return files
+
+
+def backbone_of(model: LanguageModel) -> str:
+    """Name the backbone of a model by its weights, or as its configuration does if its head alone was trained."""
+    known = getattr(model.module.config, BACKBONE, None)
+    if known is not None:
+        return str(known)
+    digest = hashlib.sha256(type(model.module.base_model).__name__.encode())
+    for path in sorted(path for pattern in WEIGHTS for path in Path(model.name).glob(pattern)):
+        update_with_samples(digest, path)
+    return digest.hexdigest()
+
+
+def keeps_backbone(model: LanguageModel) -> bool:
+    """Tell whether the head of a model alone was trained, so that hidden states of its backbone may be there."""
+    return getattr(model.module.config, BACKBONE, None) is not None
 
 
 def _load(file: Path | None) -> Tensor | None:

@@ -25,11 +25,11 @@ from redpencil.maths.reward_losses import (
 from redpencil.models.checkpoints import LanguageModel, RewardCard, export, load_head
 from redpencil.models.codec import Codec
 from redpencil.models.forward import READ_TWICE, reward_heads, sequence_rewards
-from redpencil.models.heads import freeze_layers, head_of, keep_layers, standardise_head
+from redpencil.models.heads import BACKBONE, freeze_layers, head_of, keep_layers, standardise_head
 from redpencil.models.runtime import Runtime
 from redpencil.records import Pair
 from redpencil.runs import Stage, derive_seed
-from redpencil.training.features import hidden_rows
+from redpencil.training.features import backbone_of, hidden_rows
 from redpencil.training.loop import train_supervised
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
 from redpencil.training.scoring import check_fits, score_sequences, score_tokens
@@ -186,7 +186,7 @@ def train_reward(
         stage=stage,
     )
     model.module.train(False)
-    scales = measure(model, config, samples[: config.reference_samples])
+    scales = measure(model, config, samples[: config.reference_samples], store)
     if not all(map(math.isfinite, asdict(scales).values())):
         raise DivergedError("the trained model's rewards of the samples are not finite numbers", hint=LOWER)
     stage.notes["reference"] = asdict(scales)
@@ -240,6 +240,7 @@ def _frozen_collate(
             field="reward.frozen_layers",
             hint="train the whole model, or use a decoder",
         )
+    setattr(model.module.config, BACKBONE, backbone_of(model))
     sides = [(p.prompt_ids, side) for p in pairs for side in (p.chosen_ids, p.rejected_ids)]
     rows = hidden_rows(model, config.level, sides, store, stage.progress)
     # Of distinct texts, so that an original that was edited several times counts once.
@@ -286,9 +287,12 @@ def check_samples(
 
 
 def measure(
-    model: LanguageModel, config: RewardConfig, samples: Sequence[tuple[Sequence[int], Sequence[int]]]
+    model: LanguageModel,
+    config: RewardConfig,
+    samples: Sequence[tuple[Sequence[int], Sequence[int]]],
+    store: Path | None = None,
 ) -> Scales:
-    """Measure centre and scale of the rewards on samples of the SFT policy.
+    """Measure centre and scale of the rewards on samples of the SFT policy; `store` is that of `hidden_rows`.
 
     Raises:
         RedpencilError: as `check_samples`.
@@ -296,10 +300,10 @@ def measure(
     check_samples(model, config, samples)
     prompts, responses = [s[0] for s in samples], [s[1] for s in samples]
     if config.level == "sequence":
-        scores = score_sequences(model, prompts, responses).double()
+        scores = score_sequences(model, prompts, responses, store).double()
         center, scale = float(scores.mean()), _spread(scores)
         return Scales(center, scale, center, scale)
-    rows = [row.double() for row in score_tokens(model, prompts, responses)]
+    rows = [row.double() for row in score_tokens(model, prompts, responses, store)]
     center = float(torch.cat(rows).mean())
     sums = torch.stack([(row - center).sum() for row in rows])
     means = torch.stack([row.mean() for row in rows if len(row)])
