@@ -209,8 +209,8 @@ def test_an_unfinished_original_has_no_end_to_blame(new_model: Callable[..., Pat
     found = encode(Held("held", "edits", [edit]), load(new_model()), ALIGN)
     assert found.pairs[0].rejected_ids[-1] != 3
     assert found.labels[0] is not None
-    assert len(found.labels[0]) == len(found.pairs[0].rejected_ids)
-    assert found.labels[0][-1]
+    assert len(found.labels[0].every) == len(found.pairs[0].rejected_ids)
+    assert found.labels[0].every[-1]
 
 
 def test_subsets_of_rewardbench(new_model: Callable[..., Path]) -> None:
