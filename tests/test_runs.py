@@ -13,23 +13,21 @@ import pytest
 
 import redpencil
 from redpencil import runs
+from redpencil.digests import check_outputs, check_written, hash_input
 from redpencil.errors import DivergedError, RedpencilError
 from redpencil.runs import (
     check_layout,
-    check_outputs,
-    check_written,
     derive_seed,
     environment,
     fingerprint,
-    hash_input,
     is_complete,
     open_stage,
-    read_json,
     read_metrics,
     saved_states,
     write_json,
     written_by,
 )
+from redpencil.text import read_json
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ from redpencil.cli.output import (
     working,
 )
 from redpencil.config import AlignConfig
+from redpencil.digests import check_written
 from redpencil.errors import RedpencilError, naming
 from redpencil.records import Comparison, Edit, Pair, Prompt, count_lines, read_jsonl, write_jsonl
 from redpencil.report.audit import EXAMPLE_TITLES, audit_tables, lead, summary, write_audit
@@ -131,6 +132,7 @@ def align(
     config = settings(recipe, set_, template=template)
     if out is not None:
         check_out_file(out, edits, comparisons)
+    check_written(tokenizer)
     codec = codec_of(config, tokenizer)
     warn_of(codec)
     if edits is not None and show:

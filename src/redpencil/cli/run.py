@@ -13,6 +13,7 @@ from rich.text import Text
 from redpencil.cli.options import DeviceOption, JsonOption, SetOption, examples, option, runtime_of, with_options
 from redpencil.cli.output import Board, board_for, check_out_file, console, print_json, print_table, say
 from redpencil.config import Recipe
+from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.execute import Event, Listener
 from redpencil.pipeline.plan import plan_run
@@ -25,7 +26,8 @@ from redpencil.report.run_data import read_run
 from redpencil.report.run_page import write_page
 from redpencil.report.tables import Cell
 from redpencil.results import AblationResults, parse_results
-from redpencil.runs import check_layout, hash_input, read_json
+from redpencil.runs import check_layout
+from redpencil.text import read_json
 
 app = typer.Typer()
 OutOption = Annotated[Path | None, option("FOLDER", "Run folder. Default: runs/ and the recipe's name.", "--out")]

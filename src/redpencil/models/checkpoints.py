@@ -23,12 +23,13 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from redpencil.config import RewardLevel
+from redpencil.digests import check_written
 from redpencil.errors import RedpencilError
 from redpencil.files import sync_names, sync_tree
 from redpencil.models.chat import first_line
 from redpencil.models.codec import CHAT, Codec, load_codec, read_object, same_encoding, same_tokenizer
 from redpencil.models.runtime import Runtime, seeded
-from redpencil.runs import check_written, write_json
+from redpencil.runs import write_json
 
 SIDECAR = "redpencil.json"
 UNKNOWN = "unknown"

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from redpencil.digests import check_outputs, hash_input, recorded_fingerprint
 from redpencil.errors import RedpencilError
 from redpencil.records import Edit, read_jsonl
 from redpencil.report.paper import in_paper_order
@@ -27,7 +28,8 @@ from redpencil.results import (
     read_results,
     recipe_digest,
 )
-from redpencil.runs import check_layout, check_outputs, hash_input, read_json, read_metrics, recorded_fingerprint
+from redpencil.runs import check_layout, read_metrics
+from redpencil.text import read_json
 
 Rows = list[dict[str, float]]
 SAMPLED = ("kl", "length", "reward")
