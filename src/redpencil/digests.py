@@ -147,7 +147,11 @@ def recorded(folder: Path) -> Mapping[str, Any]:
         RedpencilError: if it cannot be read.
     """
     manifest = folder / MANIFEST
-    content = read_json(manifest) if manifest.is_file() else None
+    try:
+        content = read_json(manifest) if manifest.is_file() else None
+    except RedpencilError as error:
+        error.hint = "restore it; if a stage wrote it, you can also delete its folder and run the stage again"
+        raise
     return content if isinstance(content, dict) else {}
 
 
@@ -163,14 +167,21 @@ def stage_of(path: Path) -> tuple[Path, str] | None:
     """
     for place in dict.fromkeys((path.absolute(), Path(os.path.realpath(path)))):
         for folder in (place, *place.parents[:_DEPTH]):
-            if _wrote_files(recorded(folder)):
+            if is_finished(recorded(folder)):
                 return folder, place.relative_to(folder).as_posix()
     return None
 
 
-def _wrote_files(manifest: Mapping[str, Any]) -> bool:
-    """Tell a finished stage's manifest from what other programs call by this name."""
-    return "fingerprint" in manifest and OUTPUTS in manifest
+def is_finished(manifest: Mapping[str, Any]) -> bool:
+    """Tell the manifest of a finished stage from what other programs, and versions without digests, call by its name."""
+    return "fingerprint" in manifest and (OUTPUTS in manifest or _SEAL in manifest)
+
+
+def _is_intact(manifest: Mapping[str, Any]) -> bool:
+    """Whether a finished stage's manifest is as it was written; earlier builds of this version gave it no seal."""
+    digests, rest = manifest.get(OUTPUTS), {key: value for key, value in manifest.items() if key != _SEAL}
+    shaped = isinstance(digests, dict) and all(isinstance(digest, dict) for digest in digests.values())
+    return shaped and manifest.get(_SEAL) in (None, _seal(rest))
 
 
 def check_outputs(folder: Path, *, under: str = "", whole: bool = False) -> None:
@@ -185,13 +196,12 @@ def check_outputs(folder: Path, *, under: str = "", whole: bool = False) -> None
         RedpencilError: naming the files that are missing, were changed or were added.
     """
     manifest = recorded(folder)
-    if not _wrote_files(manifest):
+    if not is_finished(manifest):
         return
-    if manifest.get(_SEAL, "") not in ("", _seal({key: value for key, value in manifest.items() if key != _SEAL})):
-        found = [f"{MANIFEST} has changed"]
-    else:
-        digests, whole = manifest[OUTPUTS], whole or reading_whole.get()
-        found = list(changed_files(folder, digests, under=under, whole=whole, ignored=MANIFEST))
+    found = [f"{MANIFEST} has changed"]
+    if _is_intact(manifest):
+        whole = whole or reading_whole.get()
+        found = list(changed_files(folder, manifest[OUTPUTS], under=under, whole=whole, ignored=MANIFEST))
     if found:
         more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         raise RedpencilError(

@@ -71,7 +71,11 @@ def whole_file(path: Path, *, rights: int = 0o666) -> Iterator[BinaryIO]:
         target.parent.mkdir(parents=True, exist_ok=True)
         out = open_alone(partial, rights)
     except OSError as error:
-        raise RedpencilError(f"cannot write it ({error.strerror})", file=path, hint="choose another path") from None
+        raise RedpencilError(
+            f"cannot write it ({error.strerror})",
+            file=path,
+            hint="choose another path, or copy the folder to where you may write",
+        ) from None
     if out is None:
         raise RedpencilError(
             "another process is writing this file", file=path, hint="wait for it, or choose another path"

@@ -37,6 +37,7 @@ from redpencil.digests import (
     check_written,
     digest_files,
     hash_input,
+    is_finished,
     recorded,
     recorded_fingerprint,
     sealed,
@@ -193,7 +194,7 @@ def is_complete(folder: Path, digest: str) -> bool:
         RedpencilError: if it was, and its files are not those that the stage wrote.
     """
     manifest = recorded(folder)
-    complete = manifest.get("fingerprint") == digest and OUTPUTS in manifest
+    complete = manifest.get("fingerprint") == digest and is_finished(manifest)
     if complete:
         check_outputs(folder)
     return complete
@@ -299,7 +300,9 @@ def _open_partial(folder: Path, name: str, digest: str) -> Iterator[Path]:
     foreign = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if foreign and recorded_fingerprint(folder) is None:
         raise RedpencilError(
-            "the output folder exists and was not written by redpencil", file=folder, hint="choose another --out"
+            "the output folder exists and was not written by redpencil",
+            file=folder,
+            hint="choose another --out, or move it away",
         )
     held = recorded(folder).get("stage", name)
     if held != name:

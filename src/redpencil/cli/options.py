@@ -14,6 +14,7 @@ import typer
 
 from redpencil.cli.output import say
 from redpencil.config import Recipe
+from redpencil.digests import reading_whole
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Setup
 from redpencil.recipe import default_recipe, load_recipe, with_flags
@@ -27,6 +28,12 @@ Name = TypeVar("Name", bound=str)
 def option(metavar: str, help: str, *flags: str, panel: str | None = None, **more: Any) -> Any:
     """Describe an option with a value: the name of the value, and what the option is for."""
     return typer.Option(*flags, metavar=metavar, help=help, rich_help_panel=panel, **more)
+
+
+def _read_whole(asked: bool) -> bool:
+    """Let this process read the files of stages as a whole, so that a command with `--verify` need not pass it on."""
+    reading_whole.set(asked)
+    return asked
 
 
 RecipeOption = Annotated[
@@ -43,6 +50,15 @@ TemplateOption = Annotated[
     option(
         "TEXT",
         "Text around a prompt, with {prompt} in it, or `chat`. Default: the one the checkpoint was trained with.",
+    ),
+]
+VerifyOption = Annotated[
+    bool,
+    typer.Option(
+        "--verify",
+        help="Read all files of finished stages, and stop if one was changed. Without it, of files above 4 MiB the "
+        "size, the time and samples are compared.",
+        callback=_read_whole,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -93,6 +109,7 @@ class RecipeOptions:
     set_: SetOption = None
     seed: SeedOption = None
     device: DeviceOption = None
+    verify: VerifyOption = False
 
     def settings(self) -> Recipe:
         """Return the recipe that these options add up to."""

@@ -144,6 +144,7 @@ def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Pat
     _check_embeddings(module, codec, folder)
     disable_dropout(module)
     module.to(runtime.device)  # type: ignore[arg-type]
+    _check_weights(module, folder)
     module.train(trained)
     module.requires_grad_(trained)
     return LanguageModel(module, codec, runtime)
@@ -165,6 +166,21 @@ def _check_embeddings(module: PreTrainedModel, codec: Codec, folder: Path) -> No
             field="vocab_size",
             hint="put the tokenizer that the model was trained with beside it",
         )
+
+
+def _check_weights(module: PreTrainedModel, folder: Path) -> None:
+    """Refuse weights that are not finite numbers: the texts that meet them may come late, and some never do."""
+    for name, weight in module.named_parameters():
+        if (
+            weight.is_floating_point()
+            and weight.numel()
+            and not all(map(math.isfinite, torch.aminmax(weight.detach())))
+        ):
+            raise RedpencilError(
+                f"its weight {name} holds a number that is not finite",
+                file=folder,
+                hint="the checkpoint is damaged, or its training broke down: give another one",
+            )
 
 
 def disable_dropout(model: nn.Module) -> None:

@@ -155,7 +155,7 @@ def check_samples(
             field="reward.reference_samples",
             hint="answer some prompts with `redpencil respond` and pass them with --samples",
         )
-    check_fits(model, [sample[0] for sample in samples], [sample[1] for sample in samples])
+    check_fits(model.context, [sample[0] for sample in samples], [sample[1] for sample in samples])
 
 
 def measure(
