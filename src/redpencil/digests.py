@@ -173,7 +173,7 @@ def stage_of(path: Path) -> tuple[Path, str] | None:
 
 
 def is_finished(manifest: Mapping[str, Any]) -> bool:
-    """Tell the manifest of a finished stage from what other programs, and versions without digests, call by its name."""
+    """Tell a finished stage's manifest from that of another program, or of a version without digests."""
     return "fingerprint" in manifest and (OUTPUTS in manifest or _SEAL in manifest)
 
 

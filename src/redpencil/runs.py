@@ -234,6 +234,7 @@ def open_stage(
     hashes = {key: hash_input(path) for key, path in inputs.items()}
     digest = fingerprint(name, seed, config, hashes)
     if is_complete(folder, digest):
+        shutil.rmtree(_replaced_of(folder), ignore_errors=True)  # of a process that was killed before it had done so
         yield None
         return
     if not writes:
@@ -381,9 +382,14 @@ def saved_states(folder: Path) -> list[Path]:
     return [folder / STATE_FOLDER / f"step-{number}" for number in sorted(int(n) for n in numbers if n.isdecimal())]
 
 
+def _replaced_of(folder: Path) -> Path:
+    """Where the folder that a stage replaces is until it is deleted."""
+    return folder.with_name(f".{folder.name}.replaced")
+
+
 def _put_in_place(partial: Path, folder: Path) -> None:
     # Renames come first and deletion last, so that a kill leaves the old folder, the new one or none, but never a part.
-    replaced = folder.with_name(f".{folder.name}.replaced")
+    replaced = _replaced_of(folder)
     shutil.rmtree(replaced, ignore_errors=True)
     sync_tree(partial)
     if folder.exists():

@@ -30,9 +30,10 @@ def option(metavar: str, help: str, *flags: str, panel: str | None = None, **mor
     return typer.Option(*flags, metavar=metavar, help=help, rich_help_panel=panel, **more)
 
 
-def _read_whole(asked: bool) -> bool:
-    """Let this process read the files of stages as a whole, so that a command with `--verify` need not pass it on."""
-    reading_whole.set(asked)
+def _read_whole(context: typer.Context, asked: bool) -> bool:
+    """Let the command read the files of stages as a whole, whatever reads them; so it need not pass `--verify` on."""
+    before = reading_whole.set(asked)
+    context.call_on_close(lambda: reading_whole.reset(before))
     return asked
 
 
