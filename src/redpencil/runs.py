@@ -231,6 +231,7 @@ def open_stage(
     for path in inputs.values():
         _keep_input(Path(os.path.realpath(path)), folder)
         check_written(path)
+        check_finished(path)
     hashes = {key: hash_input(path) for key, path in inputs.items()}
     digest = fingerprint(name, seed, config, hashes)
     if is_complete(folder, digest):
@@ -280,6 +281,19 @@ def _kept_aside(error: DivergedError, partial: Path, folder: Path) -> DivergedEr
     sync_names(kept.parent)
     hint = f"{error.hint}; the last good weights are in {kept / LAST_GOOD}"
     return DivergedError(error.problem, file=error.file or folder, field=error.field, hint=hint)
+
+
+def check_finished(path: Path) -> None:
+    """Refuse a file or folder in the folder of a stage that is not finished: it may be half of it, and change.
+
+    Raises:
+        RedpencilError: naming the path.
+    """
+    place = Path(os.path.realpath(path))
+    if any((folder / _FINGERPRINT).is_file() for folder in (place, *place.parents[:2])):
+        raise RedpencilError(
+            "the stage that writes it is not finished", file=path, hint="finish the stage, or copy this elsewhere"
+        )
 
 
 def _keep_input(path: Path, folder: Path) -> None:

@@ -315,9 +315,18 @@ def test_commands_that_read_a_link_in_a_circle(finished: Path, tmp_path: Path, t
     assert [path.name for path in tmp_path.iterdir()] == ["loop"]
 
 
-@pytest.mark.parametrize("name", ["reward", "dpo", "figa", "ppo", "grpo"])
+TRAINERS = ("ppo", "reward", "dpo", "figa", "grpo")
+
+
 def test_two_trainers_on_one_folder(
-    finished: Path, tmp_path: Path, tiny: Path, start: Callable[..., Any], refused: Callable[..., str], name: str
+    finished: Path, tmp_path: Path, tiny: Path, start: Callable[..., Any], refused: Callable[..., str], rounds: int
+) -> None:
+    for name in TRAINERS[:rounds]:
+        two_trainers(finished, tmp_path / name, tiny, start, refused, name)
+
+
+def two_trainers(
+    finished: Path, folder: Path, tiny: Path, start: Callable[..., Any], refused: Callable[..., str], name: str
 ) -> None:
     policy, prompts = finished / "sft" / "checkpoint", finished / "world" / "prompts.jsonl"
     on_pairs = ("--policy", policy, "--pairs", finished / "align" / "edits_train.jsonl")
@@ -331,11 +340,36 @@ def test_two_trainers_on_one_folder(
         "grpo": (*rewarded, "--set", "grpo.response_length=40"),
     }
     steps = f"{name}.{'total_steps' if name in ('ppo', 'grpo') else 'max_steps'}=100000"
-    command = (name, *inputs[name], "--recipe", tiny, "--set", steps, "--out", tmp_path / "out")
+    command = (name, *inputs[name], "--recipe", tiny, "--set", steps, "--out", folder / "out")
     with start(*command) as first:
-        while not (tmp_path / "out.partial" / "metrics.jsonl").is_file():
+        while not (folder / "out.partial" / "metrics.jsonl").is_file():
             assert first.poll() is None, first.stdout.read()
         assert "another process is at work on this stage" in refused(*command)
         assert "another process is at work on this stage" in refused(*command, "--seed", "9")
         first.kill()
-    assert [path.name for path in tmp_path.iterdir()] == ["out.partial"]
+    assert [path.name for path in folder.iterdir()] == ["out.partial"]
+
+
+@pytest.mark.parametrize("name", ["respond", "score", "dpo", "sft", "best-of-n"])
+def test_nothing_reads_the_model_of_a_stage_that_is_not_finished(
+    finished: Path, tmp_path: Path, tiny: Path, refused: Callable[..., str], redpencil: Any, name: str
+) -> None:
+    for stage in ("sft", "reward-token_edits"):
+        partial = tmp_path / f"{stage}.partial"
+        shutil.copytree(finished / stage / "checkpoint", partial / "checkpoint")
+        (partial / ".fingerprint").write_text("unfinished")
+    policy, reward = tmp_path / "sft.partial" / "checkpoint", tmp_path / "reward-token_edits.partial" / "checkpoint"
+    prompts, rest = finished / "world" / "prompts.jsonl", ("--recipe", tiny, "--out", tmp_path / "out")
+    pairs, examples = finished / "align" / "edits_train.jsonl", finished / "world" / "sft.jsonl"
+    sound = finished / "sft" / "checkpoint"
+    commands: dict[str, tuple[str | Path, ...]] = {
+        "respond": ("respond", "--policy", policy, "--prompts", prompts, *rest),
+        "score": ("score", "--model", reward, "--prompt", "a", "--response", "b"),
+        "dpo": ("dpo", "--policy", policy, "--pairs", pairs, *rest),
+        "sft": ("sft", "--model", policy, "--data", examples, *rest),
+        "best-of-n": ("best-of-n", "--policy", sound, "--reward-model", reward, "--prompts", prompts, *rest),
+    }
+    assert "is not finished" in refused(*commands[name])
+    assert not (tmp_path / "out").exists()
+    copy = shutil.copytree(policy, tmp_path / "copy")
+    assert redpencil("respond", "--policy", copy, "--prompts", prompts, *rest).code == 0

@@ -18,6 +18,7 @@ from redpencil.digests import reading_whole
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Setup
 from redpencil.recipe import default_recipe, load_recipe, with_flags
+from redpencil.runs import check_finished
 
 if TYPE_CHECKING:  # loads torch
     from redpencil.models.codec import Codec
@@ -175,6 +176,7 @@ def setup_of(recipe: Recipe, folder: Path, *, fresh: bool = False) -> Setup:
 
     codec = codec_of(recipe, folder)
     check_model_folder(folder, fresh=fresh)
+    check_finished(folder)
     warn_of(codec)
     return Setup(recipe, codec, runtime_of(recipe))
 

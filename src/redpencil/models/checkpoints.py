@@ -29,7 +29,7 @@ from redpencil.files import sync_names, sync_tree
 from redpencil.models.chat import first_line
 from redpencil.models.codec import CHAT, Codec, load_codec, read_object, same_encoding, same_tokenizer
 from redpencil.models.runtime import Runtime, seeded
-from redpencil.runs import write_json
+from redpencil.runs import check_finished, write_json
 
 SIDECAR = "redpencil.json"
 UNKNOWN = "unknown"
@@ -357,6 +357,7 @@ def load_reward_model(
         RedpencilError: if the folder does not hold a reward model, or one of another level than asked for.
     """
     folder = check_model_folder(folder)
+    check_finished(folder)
     actual = reward_level(folder, level)
     card = read_card(folder, actual)
     if codec is None and policy_codec is not None:
