@@ -170,7 +170,18 @@ def test_without_demonstrations_the_template_is_the_one_the_model_was_trained_wi
 
 
 def context(folder: Path, tokens: int) -> None:
-    change(folder / "config.json", max_position_embeddings=tokens)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": tokens}))
+
+
+def longest(data: Path, *keys: str) -> int:
+    """Tokens of the longest prompt of some files, by splitting: a token of the world is a word."""
+    rows = [json.loads(line) for key in keys for line in (data / f"{key}.jsonl").read_text().splitlines()]
+    return max(len(TEMPLATE.format(prompt=row["prompt"]).split()) for row in rows)
+
+
+def too_small(data: Path, model: str, *keys: str) -> None:
+    context(data / model, longest(data, *keys) + RESPONSE - 1)
 
 
 def long_answer(data: Path) -> None:
@@ -179,15 +190,17 @@ def long_answer(data: Path) -> None:
     (data / "reference_outputs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-# The longest prompt has 22 tokens, a response up to 40, and the models read 256.
+RESPONSE = 32
+"""Tokens that a response has at most."""
+WATCHED = ("validation_prompts", "evaluation_prompts")
 TOO_LONG: dict[str, tuple[Callable[[Path], None], dict[str, Any], str, str]] = {
-    "the judge's context": (lambda data: context(data / "judge", 61), {}, "judge", "context of 61"),
-    "the model's context": (lambda data: context(data / "model", 61), {}, "model", "context of 61"),
+    "the judge's context": (lambda data: too_small(data, "judge", *WATCHED), {}, "judge", "context of"),
+    "the model's context": (lambda data: too_small(data, "model", "prompts", *WATCHED), {}, "model", "context of"),
     "a reference output": (long_answer, {}, "reference_outputs.jsonl", "the reward model reads 256"),
     "every prompt": (lambda _: None, {"sampling.max_prompt_length": 3}, "prompts.jsonl", "between 1 and 3 tokens"),
     "every prompt for PPO": (lambda _: None, {"ppo.max_prompt_length": 3}, "prompts.jsonl", "between 1 and 3 tokens"),
-    "a response": (lambda _: None, {"sampling.response_length": 235}, "model", "context of 256"),
-    "a response in PPO": (lambda _: None, {"ppo.response_length": 235}, "model", "context of 256"),
+    "a response": (lambda _: None, {"sampling.response_length": 250}, "model", "context of 256"),
+    "a response in PPO": (lambda _: None, {"ppo.response_length": 250}, "model", "context of 256"),
 }
 
 
@@ -207,8 +220,8 @@ def test_what_is_too_long_for_a_model_is_told_before_anything_is_trained(
 
 def test_a_context_that_just_suffices_passes(files_recipe: Write, tmp_path: Path) -> None:
     recipe = files_recipe()
-    context(tmp_path / "data" / "judge", 62)
-    check_inputs([load_recipe(recipe, ["ppo.response_length=40", "sampling.response_length=40"])])
+    context(tmp_path / "data" / "judge", longest(tmp_path / "data", *WATCHED) + RESPONSE)
+    check_inputs([load_recipe(recipe, ["files.reference_outputs=null"])])
 
 
 def test_a_ready_made_reward_model_has_room(files_recipe: Write, finished: Path, tmp_path: Path) -> None:
@@ -218,8 +231,8 @@ def test_a_ready_made_reward_model_has_room(files_recipe: Write, finished: Path,
     entries = {name: {"pairs": model.pairs, "reward": dict(model.reward)} for name, model in models.items()}
     recipe = files_recipe(reward_models={**entries, "token_edits": {**entries["token_edits"], "folder": str(own)}})
     check_inputs([load_recipe(recipe)])
-    context(own, 61)
-    with pytest.raises(RedpencilError, match="context of 61") as caught:
+    context(own, longest(tmp_path / "data", "prompts") + RESPONSE - 1)
+    with pytest.raises(RedpencilError, match="context of") as caught:
         check_inputs([load_recipe(recipe)])
     assert caught.value.file == str(own)
 
@@ -230,10 +243,10 @@ def test_a_judge_with_another_tokenizer_needs_room_for_the_prompts(files_recipe:
     tokenizer = json.loads((judge / "tokenizer.json").read_text())
     tokenizer["normalizer"] = {"type": "Lowercase"}  # the same ids of this text, as nobody can know
     (judge / "tokenizer.json").write_text(json.dumps(tokenizer))
-    context(judge, 40)
+    context(judge, longest(tmp_path / "data", *WATCHED) + 1)
     check_inputs([load_recipe(recipe)])
-    context(judge, 22)
-    with pytest.raises(RedpencilError, match="context of 22"):
+    context(judge, longest(tmp_path / "data", *WATCHED))
+    with pytest.raises(RedpencilError, match="context of"):
         check_inputs([load_recipe(recipe)])
 
 
