@@ -180,6 +180,12 @@ def longest(data: Path, *keys: str) -> int:
     return max(len(TEMPLATE.format(prompt=row["prompt"]).split()) for row in rows)
 
 
+def twice(folder: Path, tokens: int) -> None:
+    context(folder, tokens)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "read_twice": True}))
+
+
 def too_small(data: Path, model: str, *keys: str) -> None:
     context(data / model, longest(data, *keys) + RESPONSE - 1)
 
@@ -195,6 +201,12 @@ RESPONSE = 32
 WATCHED = ("validation_prompts", "evaluation_prompts")
 TOO_LONG: dict[str, tuple[Callable[[Path], None], dict[str, Any], str, str]] = {
     "the judge's context": (lambda data: too_small(data, "judge", *WATCHED), {}, "judge", "context of"),
+    "the context of a judge that reads twice": (
+        lambda data: twice(data / "judge", longest(data, *WATCHED) + 2 * RESPONSE - 1),
+        {},
+        "judge",
+        "context of",
+    ),
     "the model's context": (lambda data: too_small(data, "model", "prompts", *WATCHED), {}, "model", "context of"),
     "a reference output": (long_answer, {}, "reference_outputs.jsonl", "the reward model reads 256"),
     "every prompt": (lambda _: None, {"sampling.max_prompt_length": 3}, "prompts.jsonl", "between 1 and 3 tokens"),

@@ -137,7 +137,7 @@ def scores_of(
         raise RedpencilError("a prompt has no token", field="prompt", hint="give a prompt")
     encoded = codec.encode_responses([row.response for row in rows], finished=[row.finished for row in rows])
     ids = [tokens.ids for tokens in encoded]
-    check_fits(reward.model.context, prompts, ids, [row.id for row in rows])
+    check_fits(reward.model.context, reward.model.readings, prompts, ids, [row.id for row in rows])
     readings, texts = [], []
     of_tokens, unit = card.level == "token", card.scale if standardise else 1.0
     scored = score_rows(list(zip(prompts, ids, strict=True)), reward)

@@ -20,6 +20,7 @@ from redpencil.models.checkpoints import (
     template_of,
 )
 from redpencil.models.codec import CHAT, Codec, load_codec, read_object
+from redpencil.models.forward import READ_TWICE
 from redpencil.models.sampling import EncodedPrompts, check_context, encode_prompts
 from redpencil.records import Comparison, Edit, Example, Prompt, Response, read_jsonl
 from redpencil.training.scoring import check_fits, check_room, encode_samples
@@ -130,18 +131,23 @@ def check_lengths(recipe: Recipe, files: FilesConfig) -> None:
         matched = match_reference(
             files.reference_outputs, fitting("evaluation_prompts", sampling.max_prompt_length).records
         )
-        own, context = _reads(files.judge, codec)
+        own, context, readings = _reads(files.judge, codec)
         rows = encode_samples([output for _, output in matched], own)
         with naming_key("files.judge"), naming(files.reference_outputs):
             check_fits(
-                context, [row[0] for row in rows], [row[1] for row in rows], [output.id for _, output in matched]
+                context,
+                readings,
+                [row[0] for row in rows],
+                [row[1] for row in rows],
+                [output.id for _, output in matched],
             )
 
 
-def _reads(folder: Path, policy: Codec) -> tuple[Codec, int | None]:
-    """The tokenizer and prompt template with which a reward model reads a policy's answers, and its context."""
+def _reads(folder: Path, policy: Codec) -> tuple[Codec, int | None, int]:
+    """How a reward model reads a policy's answers: its tokenizer and template, its context, and how often."""
     card = read_card(folder, reward_level(folder))
-    return own_codec(folder, card, policy) or policy, load_codec(folder).context
+    readings = 2 if read_object(folder / "config.json").get(READ_TWICE) else 1
+    return own_codec(folder, card, policy) or policy, load_codec(folder).context, readings
 
 
 def held_out_rows(rows: int, test_share: float, file: Path) -> int:

@@ -95,12 +95,14 @@ def reward_model_judge(folder: str, runtime: Runtime, *, policy_codec: Codec | N
     def score(responses: Sequence[Response]) -> list[float]:
         rows = encode_samples(responses, reward.model.codec)
         prompts, tokens = [prompt for prompt, _ in rows], [ids for _, ids in rows]
-        check_fits(reward.model.context, prompts, tokens, [row.id for row in responses])
+        check_fits(reward.model.context, reward.model.readings, prompts, tokens, [row.id for row in responses])
         return score_ids(reward, prompts, tokens)
 
     def check(prompts: Sequence[Prompt], policy: Codec, response_length: int) -> None:
         with naming(Path(folder)):
-            check_room(reward.model.codec, reward.model.context, policy, prompts, response_length)
+            check_room(
+                reward.model.codec, reward.model.context, reward.model.readings, policy, prompts, response_length
+            )
 
     return ModelJudge(folder, score, check)
 
@@ -171,7 +173,7 @@ def read_pairs(path: Path, codec: Codec) -> list[Pair]:
 def encode_file(path: Path, codec: Codec, config: AlignConfig) -> tuple[list[Pair], Mapping[str, int]]:
     """Encode a file of annotations, edits if its name says so; returns pairs and the counts of rows left out."""
     if path.name.startswith("edits"):
-        return pairs_of_edits(read_jsonl(path, Edit), codec, config)
+        return pairs_of_edits(read_jsonl(path, Edit), codec, config if path.stem == "edits_train" else config.whole)
     return pairs_of_comparisons(read_jsonl(path, Comparison), codec, config)
 
 

@@ -67,7 +67,7 @@ class Actors:
         models = [scorer.reward.model for scorer in self.scorers if scorer.reward.same_encoding]
         for model in (*models, *([] if self.value is None else [self.value])):
             with naming(Path(model.name)):
-                check_context(model.context, prompt_ids, response_length)
+                check_context(model.context, prompt_ids, model.readings * response_length)
 
 
 def load_actors(

@@ -43,14 +43,16 @@ def encode_samples(responses: Sequence[Response], codec: Codec) -> list[tuple[li
     return [(prompt, tokens.ids) for prompt, tokens in zip(prompts, encoded, strict=True)]
 
 
-def check_fits(context: int | None, prompts: Ids, responses: Ids, names: Sequence[str] | None = None) -> None:
-    """Refuse texts that a reward model which reads `context` tokens cannot read as a whole.
+def check_fits(
+    context: int | None, readings: int, prompts: Ids, responses: Ids, names: Sequence[str] | None = None
+) -> None:
+    """Refuse texts that a reward model which reads `context` tokens, responses `readings` times, cannot read.
 
     Raises:
         RedpencilError: for the first row whose prompt and response are longer than its context; `names` names it.
     """
     for index, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        tokens = len(prompt) + len(response)
+        tokens = len(prompt) + readings * len(response)
         if context is not None and tokens > context:
             row = "a prompt and its response" if names is None else f"the prompt and response {names[index]!r}"
             raise RedpencilError(
@@ -60,7 +62,7 @@ def check_fits(context: int | None, prompts: Ids, responses: Ids, names: Sequenc
 
 
 def check_room(
-    codec: Codec, context: int | None, policy: Codec, prompts: Sequence[Asked], response_length: int
+    codec: Codec, context: int | None, readings: int, policy: Codec, prompts: Sequence[Asked], response_length: int
 ) -> None:
     """Refuse prompts that leave a reward model no room for the responses of a policy, before there are any.
 
@@ -69,6 +71,7 @@ def check_room(
     Args:
         codec: tokenizer and prompt template of the reward model.
         context: the most tokens that it reads.
+        readings: how often it reads a response.
         policy: tokenizer of the policy.
         prompts: what the policy is asked.
         response_length: the most tokens of a response.
@@ -76,11 +79,13 @@ def check_room(
     Raises:
         RedpencilError: as `check_context`.
     """
-    check_context(context, codec.encode_prompts(prompts), response_length if same_tokenizer(codec, policy) else 1)
+    check_context(
+        context, codec.encode_prompts(prompts), readings * (response_length if same_tokenizer(codec, policy) else 1)
+    )
 
 
 def _batches(model: LanguageModel, prompts: Ids, responses: Ids) -> Iterator[Batch]:
-    check_fits(model.context, prompts, responses)
+    check_fits(model.context, model.readings, prompts, responses)
     for start in range(0, len(prompts), BATCH_SIZE):
         part = slice(start, start + BATCH_SIZE)
         yield collate(prompts[part], responses[part], model.codec.pad_id, model.runtime.device)
@@ -334,8 +339,8 @@ class TextScorer:
         encoded = model.codec.encode_responses(responses, finished=finished)
         rows = []
         for prompt, text, tokens in zip(prompts, responses, encoded, strict=True):
-            length = len(tokens.ids)
-            kept = length if model.context is None else min(length, max(0, model.context - len(prompt)))
+            length, room = len(tokens.ids), model.response_room(len(prompt))
+            kept = length if room is None else min(length, room)
             rows.append(_EncodedText(prompt, tokens.ids[:kept], tokens.offsets[:kept], text, truncated=kept < length))
         return rows
 
@@ -368,7 +373,7 @@ def check_reads(reward: RewardModel, prompts: Sequence[Asked]) -> None:
             file=model.name,
             hint="leave the prompt out, or choose another reward model",
         )
-    if model.context is not None and longest >= model.context:
+    if model.response_room(longest) == 0:
         raise RedpencilError(
             f"a prompt has {longest} of its tokens, and its context of {model.context} leaves no room for a response",
             file=model.name,
