@@ -272,6 +272,10 @@ def _memory() -> float | None:
         return None
 
 
+_START_OF_LOG: Final = 1 << 20
+"""Bytes of an SQLite log in which the schema of a new database stands."""
+
+
 def _is_database(path: Path) -> bool:
     """Return whether a file holds a project of `annotate` or answers of a provider."""
     try:
@@ -280,11 +284,15 @@ def _is_database(path: Path) -> bool:
         with path.open("rb") as file:
             if file.read(16) != b"SQLite format 3\0":
                 return False
-        # An immutable file is read as it is: SQLite writes nothing beside it. But all of one may be in its log yet, of a
-        # command that runs or was killed.
-        logged = of_database(path.resolve())[1].exists()
-        how = "mode=ro" if logged else "mode=ro&immutable=1"
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as connection:
+        # Of a command that runs or was killed all may be in the log yet.
+        logged = of_database(path.resolve())[1]
+        if logged.is_file():
+            with logged.open("rb") as file:
+                start = file.read(_START_OF_LOG)
+            if b"redpencil_version" in start or APPLICATION_ID.to_bytes(4, "big") in start:
+                return True
+        # An immutable file is read as it is: SQLite writes nothing beside it.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             (application,) = connection.execute("PRAGMA application_id").fetchone()
             table = "SELECT 1 FROM sqlite_schema WHERE name = 'redpencil_version'"
             return application == APPLICATION_ID or connection.execute(table).fetchone() is not None

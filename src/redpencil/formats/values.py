@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.text import HALF_PAIR, escape_half_pairs, finite, RepeatedKeyError, has_half_pair, parse_json
+from redpencil.text import HALF_PAIR, RepeatedKeyError, escape_half_pairs, finite, has_half_pair, parse_json
 
 
 def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -37,8 +37,8 @@ def write_batches(
     """Write requests as batch files, each request once, and return the files.
 
     All requests go to `path` if they fit; else to numbered files in the same folder: `edits.json` becomes
-    `edits-1.json`, `edits-2.json` and so on. The files appear only when all are written. A link stays, and the file that
-    it leads to is replaced. `files` is the client's format by default.
+    `edits-1.json`, `edits-2.json` and so on. The files appear only when all are written. A link stays, and the file
+    that it leads to is replaced. `files` is the client's format by default.
 
     Raises:
         RedpencilError: if the files cannot be written, one is a device or a pipe, one request alone is larger than a
