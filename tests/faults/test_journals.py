@@ -5,6 +5,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -133,11 +134,11 @@ def killed(first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         address = f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}"
         lock = folder / "e.jsonl.cache.lock"
         with subprocess.Popen(command(address, "--concurrency", "1"), cwd=folder, env=ENVIRONMENT) as process:
-            while not lock.exists() or int(lock.read_text() or 0) < 12:
-                assert process.poll() is None
+            while process.poll() is None and (not lock.exists() or int(lock.read_text() or 0) < 12):
                 time.sleep(0.02)
             process.kill()
         server.terminate()
+    assert process.returncode == -signal.SIGKILL
     return folder
 
 

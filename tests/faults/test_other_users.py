@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,22 @@ pytestmark = [
 
 SERVER = Path(__file__).parents[2] / "benchmarks" / "stub_llm_server.py"
 NOBODY = 65534
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., AbstractContextManager["subprocess.Popen[str]"]]
+
+
+@pytest.fixture(name="start")
+def start_and_end(start: Callable[..., "subprocess.Popen[str]"]) -> Start:
+    """Starts a command, and kills it at the end if it runs still, so that a test that fails does not wait for it."""
+
+    @contextmanager
+    def begin(*arguments: str, **options: object) -> Iterator["subprocess.Popen[str]"]:
+        with start(*arguments, **options) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    return begin
 
 
 @pytest.fixture
@@ -99,25 +114,27 @@ def test_a_service_that_runs_and_one_that_was_killed(shared: Path, start: Start)
 def test_an_edit_that_runs_and_one_that_was_killed(shared: Path, start: Start) -> None:
     stub = [sys.executable, str(SERVER), "--port", "0", "--latency-s", "0.2"]
     with subprocess.Popen(stub, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        address = f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}/v1"
-        model = ("--provider", "openai", "--model", "stub-1", "--base-url", address)
-        command = ("edit", "--responses", "r.jsonl", "--out", "e.jsonl", *model, "--concurrency", "1")
-        environment = {**os.environ, "OPENAI_API_KEY": "none"}
-        with start(*command, cwd=shared, umask=0, env=environment) as process:
-            deadline, lock = time.monotonic() + 60, shared / "e.jsonl.cache.lock"
-            while not lock.exists() or int(lock.read_text() or 0) < 3:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            assert {"e.jsonl.cache", "e.jsonl.cache-wal"} <= {path.name for path in shared.iterdir()}
+        try:
+            assert server.stdout is not None
+            address = f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}/v1"
+            model = ("--provider", "openai", "--model", "stub-1", "--base-url", address)
+            command = ("edit", "--responses", "r.jsonl", "--out", "e.jsonl", *model, "--concurrency", "1")
+            environment = {**os.environ, "OPENAI_API_KEY": "none"}
+            with start(*command, cwd=shared, umask=0, env=environment) as process:
+                deadline, lock = time.monotonic() + 60, shared / "e.jsonl.cache.lock"
+                while not lock.exists() or int(lock.read_text() or 0) < 3:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
+                assert {"e.jsonl.cache", "e.jsonl.cache-wal"} <= {path.name for path in shared.iterdir()}
+                assert reached(shared) == {"r.jsonl"}
+                process.kill()
             assert reached(shared) == {"r.jsonl"}
-            process.kill()
-        assert reached(shared) == {"r.jsonl"}
-        with start(*command, "--batch-out", "batch.jsonl", cwd=shared, umask=0, env=environment) as process:
-            assert process.wait() == 0, process.stdout
-        assert (shared / "batch.jsonl").exists()
-        assert reached(shared) == {"r.jsonl"}
-        server.terminate()
+            with start(*command, "--batch-out", "batch.jsonl", cwd=shared, umask=0, env=environment) as process:
+                assert process.wait() == 0, process.stdout
+            assert (shared / "batch.jsonl").exists()
+            assert reached(shared) == {"r.jsonl"}
+        finally:
+            server.terminate()
 
 
 def test_what_was_open_to_all_is_mended_at_the_start_and_an_old_cookie_opens_nothing(
