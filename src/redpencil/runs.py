@@ -192,7 +192,7 @@ def read_metrics(folder: Path, *, torn: bool = False) -> list[dict[str, float]]:
     lines = path.read_bytes().splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             problem = None if isinstance(row, dict) else f"not a JSON object but {type(row).__name__}"
         except (ValueError, RecursionError) as error:
             problem = f"not valid JSON ({error})"
