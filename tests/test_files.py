@@ -246,6 +246,15 @@ def test_a_private_file_is_private_from_its_first_byte(tmp_path: Path, monkeypat
     assert rights(tmp_path)["out"] == 0o600
 
 
+def test_what_a_killed_process_left_open_to_others_is_private_again(tmp_path: Path) -> None:
+    partial_of(tmp_path / "out").touch(0o666)
+    partial_of(tmp_path / "out").chmod(0o666)
+    with whole_file(tmp_path / "out", rights=PRIVATE) as out:
+        assert rights(tmp_path) == {".out.redpencil-partial": 0o600}
+        out.write(b"what people wrote")
+    assert rights(tmp_path) == {"out": 0o600}
+
+
 @pytest.mark.parametrize("open_one", ["edits.db", "edits.db-wal", "edits.db-shm", "edits.db-journal"])
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o604, 0o620])
 def test_rights_of_others_are_taken_from_a_file_and_what_sqlite_keeps_beside_it(

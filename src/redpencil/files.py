@@ -176,11 +176,15 @@ def _device(path: Path) -> Iterator[BinaryIO]:
 def open_alone(path: Path, rights: int) -> BinaryIO | None:
     """Open a file, made if there is none, and lock it until it is closed; None if another process has it.
 
+    With `PRIVATE` as `rights` others lose those that they have on a file that exists.
+
     Raises:
-        OSError: if it is a link or cannot be opened.
+        OSError: if it is a link, cannot be opened, or is another user's and should be private.
     """
     while True:
         out = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), rights), "r+b")
+        if rights == PRIVATE and os.name != "nt" and os.fstat(out.fileno()).st_mode & 0o077:
+            os.fchmod(out.fileno(), PRIVATE)
         if not lock_descriptor(out.fileno(), blocking=False):
             out.close()
             return None

@@ -44,7 +44,7 @@ from redpencil.digests import (
 )
 from redpencil.errors import DivergedError, RedpencilError
 from redpencil.files import followed, sync_names, sync_tree, whole_file
-from redpencil.text import escape_half_pairs, finite
+from redpencil.text import escape_half_pairs, finite, parse_json
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, note) while a stage works."""
@@ -173,7 +173,7 @@ def read_metrics(folder: Path, *, torn: bool = False) -> list[dict[str, float]]:
     lines = path.read_bytes().splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             problem = None if isinstance(row, dict) else f"not a JSON object but {type(row).__name__}"
         except (ValueError, RecursionError) as error:
             problem = f"not valid JSON ({error})"

@@ -58,11 +58,16 @@ def json_line(row: Mapping[str, Any]) -> bytes:
         raise
 
 
+class RepeatedKeyError(ValueError):
+    """A key is in an object twice: one of the two values would be lost without a word."""
+
+
 def parse_json(text: str | bytes) -> Any:
-    """Read JSON, and refuse an object that has a key twice: one of the two values would be lost without a word.
+    """Read JSON, and refuse an object that has a key twice.
 
     Raises:
-        ValueError: if it is not JSON, or a key occurs twice.
+        RepeatedKeyError: if it has.
+        ValueError: if it is not JSON.
     """
     return json.loads(text, object_pairs_hook=_without_repeats)
 
@@ -85,7 +90,7 @@ def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) < len(pairs):
         twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
-        raise ValueError(f"the key {twice!a} is in an object twice")
+        raise RepeatedKeyError(f"the key {twice!a} is in an object twice")
     return row
 
 

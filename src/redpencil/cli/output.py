@@ -34,7 +34,7 @@ from redpencil.records import R, count_lines, read_jsonl
 from redpencil.report.markup import visible
 from redpencil.report.terminal import redline, redline_plain
 from redpencil.runs import Progress
-from redpencil.text import finite
+from redpencil.text import escape_half_pairs, finite
 
 INTERRUPTED: Final = 130
 """Exit code of a command that was interrupted, as shells have it for Ctrl-C."""
@@ -91,7 +91,7 @@ def print_json(content: Any, *, indent: int | None = 2) -> None:
     The control characters that JSON allows as they are get escaped, so that none reaches a terminal.
     """
     text = json.dumps(finite(content), indent=indent, ensure_ascii=False)
-    print(_UPPER.sub(lambda match: f"\\u{ord(match.group()):04x}", text))
+    print(_UPPER.sub(lambda match: f"\\u{ord(match.group()):04x}", escape_half_pairs(text)))
 
 
 def say_skipped(skipped: Mapping[str, int]) -> None:

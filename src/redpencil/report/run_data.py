@@ -29,6 +29,7 @@ from redpencil.results import (
     recipe_digest,
 )
 from redpencil.runs import check_layout, read_metrics
+from redpencil.sections import load_yaml, read_text
 from redpencil.text import read_json
 
 Rows = list[dict[str, float]]
@@ -186,7 +187,10 @@ def check_current(folder: Path, *, hint: str | None = None) -> None:
 def _changed_recipe(folder: Path, results: RunResults | StudyResults) -> tuple[str, ...]:
     """Say that the recipe of a run folder has changed since its results were written, if it has."""
     file = folder / "recipe.yaml"
-    keys = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    try:
+        keys = load_yaml(read_text(file, "the recipe")) if file.is_file() else None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return ("recipe.yaml is no longer YAML: these are the results of what it said before.",)
     if not isinstance(keys, Mapping) or recipe_digest(keys) == results.recipe_sha256:
         return ()
     return ("recipe.yaml has changed since: these are the results of what it said before.",)
