@@ -203,6 +203,18 @@ def test_standard_output_by_name(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"rows"
 
 
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+@pytest.mark.parametrize("redirection", [">", ">>"])
+def test_what_a_script_wrote_before_stays_in_the_file_behind_standard_output(
+    tmp_path: Path, name: str, redirection: str
+) -> None:
+    code = f"from pathlib import Path; from redpencil.files import whole_file\nwith whole_file(Path({name!r})) as out: "
+    (tmp_path / "code.py").write_text(f"{code}out.write(b'rows\\n')")
+    script = f"echo before; {sys.executable} code.py; echo after"
+    subprocess.run(["bash", "-c", f"({script}) {redirection} log"], cwd=tmp_path, check=True)
+    assert (tmp_path / "log").read_text() == "before\nrows\nafter\n"
+
+
 def test_content_and_name_reach_the_disk_before_and_after_the_renaming(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

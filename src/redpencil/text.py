@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from redpencil.errors import RedpencilError
@@ -69,6 +70,20 @@ def parse_json(text: str | bytes) -> Any:
         ValueError: if it is not JSON.
     """
     return json.loads(text, object_pairs_hook=_without_repeats)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content.
+
+    Raises:
+        RedpencilError: if it is missing or not JSON.
+    """
+    try:
+        return parse_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RedpencilError(f"cannot read it ({error.strerror})", file=path, hint="check the path") from None
+    except (ValueError, RecursionError) as error:
+        raise RedpencilError(f"not valid JSON ({error})", file=path, hint="restore or delete the file") from None
 
 
 def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

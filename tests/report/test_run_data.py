@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.report.run_data import SeenDiagnostic, gather_diagnostics, mean_costs, read_run
 from redpencil.results import ArmCosts, Diagnostic, recipe_digest
-from redpencil.runs import hash_input, open_stage, read_json, write_json
+from redpencil.runs import open_stage, write_json
+from redpencil.text import read_json
 
 Write = Callable[[dict[str, Any]], Path]
 

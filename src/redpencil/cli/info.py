@@ -331,15 +331,16 @@ def _recipes(others: Sequence[Path]) -> Iterator[Check]:
 
 def _model(folder: Path, template: str | None, options: Mapping[str, Any]) -> Iterator[Check]:
     """Check a model's tokenizer with a prompt template; None is the one that it was trained with, or its own."""
-    from redpencil.models.checkpoints import chat_options_of, template_of
+    from redpencil.models.checkpoints import chat_options_of, check_model_folder, template_of
     from redpencil.models.codec import load_codec
 
     try:
+        check_model_folder(folder, fresh=True)
         codec = load_codec(folder, template or template_of(folder, "") or None, **(options or chat_options_of(folder)))
         ends = codec.tokenizer.convert_ids_to_tokens(codec.eos_id)
         yield Check(f"model {folder}", f"responses end with {ends!r} ({codec.eos_id})", hint="\n".join(codec.remarks))
     except RedpencilError as error:
-        yield Check(f"model {folder}", "its tokenizer cannot be used", ok=False, hint=str(error))
+        yield Check(f"model {folder}", "it cannot be used", ok=False, hint=str(error))
 
 
 def _contents(path: Path) -> str:

@@ -27,6 +27,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from redpencil.alignment.words import diff_words
+from redpencil.digests import check_outside
 from redpencil.errors import RedpencilError
 from redpencil.files import followed, is_device, partial_of
 from redpencil.records import R, count_lines, read_jsonl
@@ -104,12 +105,14 @@ def check_out_file(path: Path, *others: Path | None) -> None:
     """Refuse an output file that cannot be written, before the work and not after it.
 
     Raises:
-        RedpencilError: if `path` is a folder, cannot be created, or is one of the `others` (inputs and other outputs).
+        RedpencilError: if `path` is a folder, cannot be created, is in the folder of a finished stage, or is one of the
+            `others` (inputs and other outputs).
     """
     if path.is_dir() or not path.name:
         raise RedpencilError("it is a folder, not a file", file=path, hint="name a file in it")
     if is_device(path):
         return
+    check_outside(path)
     probe = partial_of(followed(path))  # the rows are written here until all are there
     for other in others:
         if other is not None and any(_same(place, other) for place in (path, probe)):
