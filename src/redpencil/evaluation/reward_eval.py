@@ -18,7 +18,7 @@ from redpencil.audit.artefacts import cross_validated, fit
 from redpencil.audit.rules import measure
 from redpencil.audit.trivial_rules import RULES, Texts, rule_margins
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.agreement import Agreed, agreed_changes, each_other
+from redpencil.evaluation.agreed import Agreed, agreed_changes, each_other
 from redpencil.evaluation.calibration import Calibration, TokenCalibration, calibrate, calibrate_tokens
 from redpencil.evaluation.localisation import FAULTS, Drift, Localisation, Within, count_within, drift, localise
 from redpencil.evaluation.reward_bench_2 import AnswerPair, RewardBench2, reward_bench_2

@@ -100,7 +100,7 @@ def _load(file: Path | None) -> Tensor | None:
 
 def _batches(model: LanguageModel, rows: Sequence[Row]) -> list[list[Row]]:
     """Rows of similar length, as many as fit into `BATCH_TOKENS`."""
-    length = {row: model.tokens_read(len(row[0]), len(row[1])) for row in rows}
+    length = {row: len(row[0]) + model.readings * len(row[1]) for row in rows}
     batches: list[list[Row]] = []
     for row in sorted(rows, key=lambda row: length[row]):
         if not batches or (len(batches[-1]) + 1) * length[row] > BATCH_TOKENS:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from redpencil.evaluation.agreement import agreed_changes, deleted_tokens, each_other
+from redpencil.evaluation.agreed import agreed_changes, deleted_tokens, each_other
 from redpencil.records import Pair
 
 
