@@ -246,7 +246,12 @@ class PPOConfig(RolloutConfig):
     whiten_advantages: bool = Field(True, description="Whiten advantages over the response tokens.")
     gae_lambda: float = Field(1.0, ge=0, le=1, description="Trace decay of generalised advantage estimation.")
     cliprange_value: float = Field(0.2, gt=0, description="Clip of the value's change.")
-    vf_coef: float = Field(0.1, gt=0, description="Factor on the value loss.")
+    vf_coef: float = Field(
+        0.1,
+        gt=0,
+        description="Factor on the value loss. It hardly acts: the value model has an Adam of its own, which divides it "
+        "out; only clipping by max_grad_norm and adam_epsilon feel it. value_learning_rate does what it does elsewhere.",
+    )
     ppo_epochs: int = Field(2, gt=0, description="Passes over each batch of rollouts.")
     value_learning_rate: float | None = Field(None, gt=0, description="Of the value model; default: learning_rate.")
     value_init: Literal["policy", "reward"] = Field(
