@@ -259,6 +259,14 @@ def test_a_default_that_an_older_version_spelled_out_says_nothing(recipe: Path, 
         assert "micro_batch_size" not in config.model_dump()
 
 
+def test_a_forward_pass_takes_eight_rows_unless_the_recipe_says_otherwise(recipe: Path) -> None:
+    recipe.write_text("world: {}\n")
+    loaded = load_recipe(recipe)
+    assert loaded.computed(loaded.sft).micro_batch_size == 8
+    whole = load_recipe(recipe, ["compute.micro_batch_size=null"])
+    assert whole.computed(whole.sft).micro_batch_size is None
+
+
 @pytest.mark.parametrize(
     ("section", "field"),
     [

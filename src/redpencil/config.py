@@ -51,10 +51,10 @@ class ComputeConfig(Section):
     )
     processes: int = Field(1, gt=0, description="Processes that share the work of one stage. Only 1 is possible yet.")
     micro_batch_size: int | None = Field(
-        None,
+        8,
         gt=0,
         description="Rows that one forward pass of a training stage takes; gradients are accumulated over a batch. "
-        "Lower it when memory runs out. Default: the whole batch.",
+        "Lower it when memory runs out; null takes the whole batch at once, which is faster for small models.",
     )
     generation_batch_size: int | None = Field(
         None,
