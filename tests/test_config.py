@@ -46,7 +46,7 @@ def test_an_arm_differs_from_ppo_only_where_it_says_so(recipe: Path) -> None:
 def test_a_reward_model_differs_from_reward_only_where_it_says_so(recipe: Path) -> None:
     loaded = load_recipe(recipe, ["reward.zero_penalty=.1", "reward_models.token_edits.reward.scale=25"])
     assert loaded.reward_config("token_edits").scale == 25
-    assert loaded.reward_config("sequence_edits").scale == 1
+    assert loaded.reward_config("sequence_edits").scale is None
     assert loaded.reward_config("token_edits").zero_penalty == 0.1
 
 

@@ -142,6 +142,21 @@ def test_every_shipped_recipe_is_valid_and_found_by_name(path: Path) -> None:
     assert shipped_recipe(path.stem).samefile(path)
 
 
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes_say_what_would_go_by_the_amount_of_data(path: Path) -> None:
+    if is_ablation(path):
+        ablations = load_ablations(path)
+        recipes = [ablations.base, *(recipe for group in ablations.groups.values() for recipe in group.values())]
+    else:
+        recipes = [load_recipe(path)]
+    for recipe in recipes:
+        assert recipe.compute.micro_batch_size is None
+        for name in recipe.reward_models:
+            config = recipe.reward_config(name)
+            assert None not in (config.learning_rate, config.num_train_epochs, config.scale)
+            assert config.scale == (25 if name.startswith("token") and recipe.name != "literal" else 1)
+
+
 def test_a_recipe_that_does_not_ship_is_an_error() -> None:
     with pytest.raises(RedpencilError, match="no recipe called 'nothing' ships"):
         shipped_recipe("nothing")

@@ -157,16 +157,40 @@ class RewardConfig(OptimizerConfig):
     loss: Literal["eq3", "eq4"] = Field(
         "eq4", description="Token level only. eq3: difference of the mean rewards; eq4: changed tokens only."
     )
-    scale: float = Field(
-        1.0, gt=0, description="Factor on the margin. 1 is the paper; about the mean length lets a new head learn."
+    scale: float | None = Field(
+        None,
+        gt=0,
+        description="Factor on the margin; 1 is the paper. Default, null or auto: the mean length of the pairs' "
+        "responses at the token level, else 1.",
     )
     zero_penalty: float = Field(0.0, ge=0, description="Weight of the mean of r^2 over unchanged tokens.")
     consistency: float = Field(0.0, ge=0, description="Weight of the mean of (r_i - r_j)^2 over unchanged pairs.")
     reference_samples: int = Field(
         256, gt=1, description="Responses of the SFT policy on which centre and scale are measured."
     )
-    learning_rate: float = Field(3e-6, gt=0, description="Peak learning rate of AdamW.")
+    learning_rate: float | None = Field(  # type: ignore[assignment]  # until `reward_defaults.fit` has chosen it
+        None,
+        gt=0,
+        description="Peak learning rate of AdamW; AlpacaFarm's for 7B is 3e-6. Default, null or auto: by the hidden "
+        "size of the backbone.",
+    )
     batch_size: int = Field(16, gt=0, description="Pairs an optimiser step sees.")
+    num_train_epochs: float | None = Field(  # type: ignore[assignment]
+        None, gt=0, description="Passes over the pairs. Default, null or auto: by their number; 1 from 2,400 on."
+    )
+
+    @field_validator("learning_rate", "num_train_epochs", "scale", mode="before")
+    @classmethod
+    def _chosen_later(cls, value: Any) -> Any:
+        return None if value == "auto" else value
+
+
+class FittedRewardConfig(RewardConfig):
+    """`RewardConfig` whose values that went by default are chosen, as training reads it."""
+
+    scale: float = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    num_train_epochs: float = Field(gt=0)
 
 
 class SamplingConfig(Section):
@@ -249,8 +273,8 @@ class PPOConfig(RolloutConfig):
     vf_coef: float = Field(
         0.1,
         gt=0,
-        description="Factor on the value loss. It hardly acts: the value model has an Adam of its own, which divides it "
-        "out; only clipping by max_grad_norm and adam_epsilon feel it. value_learning_rate does what it does elsewhere.",
+        description="Factor on the value loss. It hardly acts: the value model has its own Adam, which divides it out "
+        "again; only max_grad_norm and adam_epsilon feel it. What acts is value_learning_rate.",
     )
     ppo_epochs: int = Field(2, gt=0, description="Passes over each batch of rollouts.")
     value_learning_rate: float | None = Field(None, gt=0, description="Of the value model; default: learning_rate.")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from redpencil.config import RewardConfig
+from redpencil.config import FittedRewardConfig, RewardConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.reward_losses import bradley_terry_loss, eq3_margin, eq4_margin
 from redpencil.models.checkpoints import head_of, load_head, load_reward_model
@@ -34,9 +34,10 @@ class Trained(Protocol):
     sequence: Path
 
 
-def config(level: str = "token", **changes: object) -> RewardConfig:
+def config(level: str = "token", **changes: object) -> FittedRewardConfig:
     options = {"learning_rate": 1e-2, "batch_size": 32, "max_steps": 40, "warmup_ratio": 0, "reference_samples": 100}
-    return RewardConfig.model_validate({"level": level, **options, **changes})
+    chosen = {"num_train_epochs": 1, "scale": 1}
+    return FittedRewardConfig.model_validate({"level": level, **options, **chosen, **changes})
 
 
 def sgd(model: nn.Module) -> Optimization:

@@ -118,3 +118,32 @@ def test_the_reward_stage_runs_on_human_edits(
     reward = load_reward_model(stage.folder / "checkpoint", runtime, level=level)
     margins = pair_margins(reward, shortest)
     assert sum(margin > 0 for margin in margins) > 14
+
+
+@pytest.mark.parametrize(("level", "loss"), [("token", "eq3"), ("token", "eq4"), ("sequence", "eq4")])
+def test_defaults_learn_on_a_hundred_human_edits(
+    human_edits: list[Edit],
+    runtime: Runtime,
+    tmp_path: Path,
+    new_stage: Callable[..., Stage],
+    level: str,
+    loss: str,
+) -> None:
+    codec = load_codec(human_folder("llama", human_edits, tmp_path), "{prompt}")
+    pairs, _ = pairs_of_edits(human_edits, codec, AlignConfig(max_length=160))
+    stage = new_stage()
+    train_reward(
+        RewardConfig.model_validate({"level": level, "loss": loss}),
+        backbone=tmp_path,
+        pairs=pairs,
+        samples=[(pair.prompt_ids, pair.rejected_ids) for pair in pairs[:6]],
+        codec=codec,
+        trained_on="edits",
+        runtime=runtime,
+        stage=stage,
+    )
+    assert 50 < len(pairs) < 120
+    losses = [row["preference"] for row in read_metrics(stage.folder)]
+    assert sum(losses[-5:]) / 5 < 0.64
+    margins = pair_margins(load_reward_model(stage.folder / "checkpoint", runtime), pairs)
+    assert sum(margin > 0 for margin in margins) > 0.65 * len(pairs)

@@ -52,6 +52,7 @@ def training_stage(
         if stage is not None:
             board.start(name)
             stage.warn = lambda text: say(f"warning: {text}")
+            stage.tell = say
         yield stage
         board.end(name, "already complete" if stage is None else "done")
     if stage is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from redpencil.config import RewardConfig
+from redpencil.config import FittedRewardConfig, RewardConfig
 from redpencil.errors import DivergedError, RedpencilError
 from redpencil.maths.reward_losses import (
     TOKEN_LOSSES,
@@ -17,7 +17,7 @@ from redpencil.maths.reward_losses import (
     trajectory_reward,
     zero_penalty,
 )
-from redpencil.models.checkpoints import LanguageModel, RewardCard, export, load_head
+from redpencil.models.checkpoints import LanguageModel, RewardCard, export, head_of, load_head
 from redpencil.models.codec import Codec
 from redpencil.models.forward import sequence_rewards, token_rewards
 from redpencil.models.runtime import Runtime
@@ -25,11 +25,12 @@ from redpencil.records import Pair
 from redpencil.runs import Stage, derive_seed
 from redpencil.training.loop import train_supervised
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
+from redpencil.training.reward_defaults import CHOSEN, fit, in_words, size_of
 from redpencil.training.scoring import check_fits, score_sequences, score_tokens
 from redpencil.training.update import LOWER, Objective, steps_in
 
 
-def token_objective(model: nn.Module, config: RewardConfig) -> Objective[PairBatch]:
+def token_objective(model: nn.Module, config: FittedRewardConfig) -> Objective[PairBatch]:
     """Return the loss of a token model, such as Eq. 3 or Eq. 4, with the options of the recipe.
 
     Logged with it: `accuracy`, the share of pairs that Eq. 1 ranks right, and `drift`, the consistency term unweighted.
@@ -59,7 +60,7 @@ def token_objective(model: nn.Module, config: RewardConfig) -> Objective[PairBat
     return Objective({"preference": 1.0, "zero": config.zero_penalty, "consistency": config.consistency}, counts, terms)
 
 
-def sequence_objective(model: nn.Module, config: RewardConfig) -> Objective[PairBatch]:
+def sequence_objective(model: nn.Module, config: FittedRewardConfig) -> Objective[PairBatch]:
     """Return the Bradley-Terry loss (Eq. 2) on one reward for each response."""
 
     def counts(item: PairBatch) -> dict[str, float]:
@@ -89,6 +90,7 @@ def train_reward(
 ) -> None:
     """Train a reward model from the checkpoint `backbone` and write `checkpoint/` into the stage's folder.
 
+    What the recipe leaves open goes by pairs and backbone (`reward_defaults.fit`); the stage tells and notes it.
     `samples` are (prompt ids, response ids) of the SFT policy: centre and scale are measured on the first
     `reference_samples` of them, after training.
 
@@ -109,15 +111,21 @@ def train_reward(
     model = load_head(backbone, config.level, runtime, trained=True, zero_head=True, codec=codec, seed=seed)
     check_pairs(pairs, model.module.config.vocab_size, model.context)
     check_samples(model, config, samples[: config.reference_samples])
+    size = size_of(pairs, head_of(model.module).in_features)
+    fitted = fit(config, size)
+    chosen = in_words(config, fitted, size)
+    if chosen is not None:
+        stage.tell(chosen)
+        stage.notes["chosen"] = {name: getattr(fitted, name) for name in CHOSEN} | asdict(size)
     train_supervised(
         model,
         pairs,
         names=[pair.id for pair in pairs],
         lengths=[len(pair.prompt_ids) + len(pair.rejected_ids) + len(pair.chosen_ids) for pair in pairs],
         collate=lambda part: collate_pairs(part, codec.pad_id, runtime.device),
-        objective=(token_objective if config.level == "token" else sequence_objective)(model.module, config),
-        config=config,
-        total_steps=steps_in(config.num_train_epochs, len(pairs), config.batch_size, config.max_steps),
+        objective=(token_objective if config.level == "token" else sequence_objective)(model.module, fitted),
+        config=fitted,
+        total_steps=steps_in(fitted.num_train_epochs, len(pairs), fitted.batch_size, fitted.max_steps),
         stage=stage,
     )
     model.module.train(False)
