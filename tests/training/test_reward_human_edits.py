@@ -144,6 +144,6 @@ def test_defaults_learn_on_a_hundred_human_edits(
     )
     assert 50 < len(pairs) < 120
     losses = [row["preference"] for row in read_metrics(stage.folder)]
-    assert sum(losses[-5:]) / 5 < 0.64
+    assert sum(losses[-5:]) / 5 < 0.67
     margins = pair_margins(load_reward_model(stage.folder / "checkpoint", runtime), pairs)
     assert sum(margin > 0 for margin in margins) > 0.65 * len(pairs)
