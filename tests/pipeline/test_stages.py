@@ -91,7 +91,9 @@ def test_a_reward_model_is_of_the_level_and_of_the_pairs_that_the_recipe_names(
     assert (card.level, card.trained_on, card.prompt_template) == (level, trained_on, "<bos> {prompt} <answer>")
     assert card.scale > 0
     pairs = len(rows(context.paths.pairs(trained_on, "train")))
-    assert len(read_metrics(context.root / f"reward-{name}")) == math.ceil(pairs / 8)
+    assert len(read_metrics(context.root / f"reward-{name}")) == 5 * math.ceil(
+        pairs / 8
+    )  # five passes, as few pairs get
 
 
 @pytest.mark.parametrize("arm", ARMS)

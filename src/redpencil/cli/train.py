@@ -293,6 +293,7 @@ def _choose_command(method: Method) -> Callable[..., None]:
                 seed=config.seeds[0],
                 model_name=str(policy),
                 progress=progress,
+                warn=lambda text: say(f"warning: {text}"),
             )
         say_skipped({"prompts longer than sampling.max_prompt_length": best.skipped})
         say(f"{write_jsonl(out, best.responses)} responses in {out}, picked from {best.sampled}")

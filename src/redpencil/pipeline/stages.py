@@ -8,6 +8,7 @@ import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from redpencil.training.best_of_n import BestOfN
 from redpencil.training.pairs import check_pairs, is_respaced, pairs_of_comparisons, pairs_of_edits
 from redpencil.training.reward import train_reward
 from redpencil.training.rollout import load_actors, sampling_of
-from redpencil.training.scoring import check_fits, encode_samples, score_ids
+from redpencil.training.scoring import check_fits, doubts, encode_samples, score_ids
 from redpencil.training.sft import train_sft
 from redpencil.training.validation import Validation
 from redpencil.world.build import annotate, less_preferred, make_oracle, write_world
@@ -233,8 +234,19 @@ def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, input
     levels: dict[str, Path] = dict(zip(config.reward_levels, inputs.reward_models, strict=False))
     models = (levels.get("token"), levels.get("sequence"))
     actors = load_actors(config, inputs.policy, *models, setup.runtime, setup.codec)
+    for scorer in actors.scorers:
+        for doubt in doubts(scorer.reward, config):
+            _warn(stage, doubt)
     prompts = read_prompts(inputs.prompts, setup.codec, config.max_prompt_length)
     resolve(method.run)(config, actors=actors, prompts=prompts, validation=validation, stage=stage)
+
+
+def _warn(stage: Stage, sentence: str) -> None:
+    """Warn once of what the results should be read with; the report repeats it."""
+    remarks = stage.notes.setdefault("remarks", [])
+    if sentence not in remarks:
+        stage.warn(sentence)
+        remarks.append(sentence)
 
 
 def choose_answers(
@@ -248,13 +260,17 @@ def choose_answers(
     seed: int,
     model_name: str,
     progress: Progress,
+    warn: Callable[[str], None],
 ) -> BestOfN:
-    """Answer prompts by a method that chooses among the policy's responses."""
+    """Answer prompts by a method that chooses among the policy's responses; `warn` hears what speaks against it."""
+    reward = load_reward_model(reward_model, setup.runtime, policy_codec=setup.codec)
+    for doubt in doubts(reward):
+        warn(doubt)
     with naming(prompts):
         chosen: BestOfN = resolve(method.run)(
             options,
             sampler=setup.sampler(policy),
-            reward=load_reward_model(reward_model, setup.runtime, policy_codec=setup.codec),
+            reward=reward,
             prompts=list(read_jsonl(prompts, Prompt)),
             sampling=setup.sampling,
             seed=seed,
@@ -390,6 +406,7 @@ def choose(context: Context, stage: Stage, *, arm: str) -> None:
             seed=derive_seed(stage.seed, "outputs" if split == "evaluation" else "validation"),
             model_name=arm,
             progress=stage.progress,
+            warn=partial(_warn, stage),
         )
         counts[split] = {"responses": len(chosen.responses), "sampled": chosen.sampled, "skipped": chosen.skipped}
         counts[split] |= {name: getattr(chosen, name) for name in ("best_score", "mean_score", "kl_bound")}

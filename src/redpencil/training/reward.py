@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +23,16 @@ from redpencil.models.codec import Codec
 from redpencil.models.forward import sequence_rewards, token_rewards
 from redpencil.models.runtime import Runtime
 from redpencil.records import Pair
-from redpencil.runs import Stage, derive_seed
+from redpencil.runs import Stage, derive_seed, read_metrics
+from redpencil.training.learned import how_it_ended
 from redpencil.training.loop import train_supervised
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
 from redpencil.training.reward_defaults import CHOSEN, fit, in_words, size_of
 from redpencil.training.scoring import check_fits, score_sequences, score_tokens
 from redpencil.training.update import LOWER, Objective, steps_in
+
+MAIN_TERM: Final = "preference"
+"""The term of the objectives that says whether anything was learned; the others are penalties."""
 
 
 def token_objective(model: nn.Module, config: FittedRewardConfig) -> Objective[PairBatch]:
@@ -133,8 +138,26 @@ def train_reward(
     if not all(map(math.isfinite, asdict(scales).values())):
         raise DivergedError("the trained model's rewards of the samples are not finite numbers", hint=LOWER)
     stage.notes["reference"] = asdict(scales)
-    card = RewardCard(config.level, **asdict(scales), prompt_template=codec.template, trained_on=trained_on)
+    ending = how_it_ended([row[MAIN_TERM] for row in read_metrics(stage.folder)], constant_loss(fitted))
+    if not ending.learned:
+        stage.warn(ending.in_words())
+        stage.notes["remarks"] = [ending.in_words()]
+    card = RewardCard(
+        config.level,
+        **asdict(scales),
+        prompt_template=codec.template,
+        trained_on=trained_on,
+        training_loss=ending.loss,
+        constant_loss=ending.constant,
+        learned=ending.learned,
+    )
     export(model, stage.folder / "checkpoint", card=card)
+
+
+def constant_loss(config: FittedRewardConfig) -> float:
+    """Return what a model that rewards every token and every response alike has as its `MAIN_TERM`."""
+    del config  # Each loss is one of a margin, which is 0.
+    return math.log(2)
 
 
 @dataclass(frozen=True, slots=True)
