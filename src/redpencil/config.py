@@ -196,7 +196,16 @@ class FittedRewardConfig(RewardConfig):
 class SamplingConfig(Section):
     """Sampling of responses from a policy."""
 
-    temperature: float = Field(1.0, ge=0, description="Sampling temperature; 0 is greedy.")
+    temperature: float = Field(
+        1.0, ge=0, description="Sampling temperature; 0 is greedy. Methods that sample while they train have their own."
+    )
+    evaluation_temperature: float | None = Field(
+        None,
+        ge=0,
+        description="Temperature of what is judged: the policies' and the reference's answers to validation and "
+        "evaluation prompts. AlpacaFarm has 0.7 here, and 1 in PPO. Default: temperature, and a method's own while it "
+        "trains. best_of_n keeps its own.",
+    )
     top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling; 1 is off.")
     response_length: int = Field(300, gt=0, description="Most tokens in a response.")
     max_prompt_length: int = Field(192, gt=0, description="Most tokens in a prompt; longer prompts are skipped.")

@@ -90,6 +90,12 @@ class Paths:
         return self.root / "reference" / f"{split}.jsonl"
 
 
+def at_evaluation(sampling: SamplingConfig, recipe: Recipe) -> SamplingConfig:
+    """Take the temperature of judged answers, where the recipe says one."""
+    temperature = recipe.sampling.evaluation_temperature
+    return sampling if temperature is None else sampling.model_copy(update={"temperature": temperature})
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """The recipe's options, the tokenizer and the device, for all work with models."""
@@ -103,6 +109,11 @@ class Setup:
         """`sampling`, with as many prompts at once as `compute` says."""
         size = self.recipe.compute.generation_batch_size
         return self.recipe.sampling.model_copy(update={} if size is None else {"batch_size": size})
+
+    @property
+    def judged_sampling(self) -> SamplingConfig:
+        """`sampling` of the answers that are judged."""
+        return at_evaluation(self.sampling, self.recipe)
 
     def sampler(self, policy: Path) -> "Sampler":
         """Load the policy of a folder to sample from it."""

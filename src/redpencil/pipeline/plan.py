@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from redpencil.config import Recipe
+from redpencil.config import Method, Recipe
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import StageSpec
 
@@ -54,12 +54,13 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
         planner.add("sft", "stages:sft", first, recipe.sft.model_dump(), inputs)
         first = (*first, "sft")
     sampling = recipe.sampling.model_dump()
+    unjudged = recipe.sampling.model_dump(exclude={"evaluation_temperature"})
     policy = {"policy": paths.sft_policy}
     prompts = {"evaluation_prompts": paths.evaluation_prompts, "validation_prompts": paths.validation_prompts}
     reference = {**policy, **prompts, **context.reference_inputs}
     planner.add("reference", "stages:reference", first, [_reference_config(recipe), sampling], reference)
     sampled = {**policy, "prompts": paths.prompts}
-    planner.add("samples", "stages:samples", first, [context.samples_needed, sampling], sampled)
+    planner.add("samples", "stages:samples", first, [context.samples_needed, unjudged], sampled)
     _plan_outputs(planner, "sft", first, sampling)
     annotated = {"samples": paths.samples, **context.annotation_inputs}
     planner.add("annotations", "stages:annotations", ("samples",), _annotation_config(recipe), annotated)
@@ -127,13 +128,19 @@ def _plan_arm(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:
         training,
         f"stages:{'train_arm' if method.trains else 'choose'}",
         ("reference", *needs),
-        # A method that samples while it trains has its own sampling options.
-        [recipe.options(arm).model_dump(), list(models), kind, None if method.samples else sampling],
+        [recipe.options(arm).model_dump(), list(models), kind, _sampling_that_decides(recipe, method)],
         {"policy": paths.sft_policy, **reads, **watched},
         arm=arm,
     )
     if method.trains:
         _plan_outputs(planner, arm, (training,), sampling)
+
+
+def _sampling_that_decides(recipe: Recipe, method: Method) -> Any:
+    """What of `sampling` decides a method's stage: one that samples while it trains has its own options otherwise."""
+    if not method.trains:
+        return recipe.sampling.model_dump(exclude={"evaluation_temperature"})
+    return recipe.sampling.evaluation_temperature if method.samples else recipe.sampling.model_dump()
 
 
 def _plan_results(planner: _Planner) -> None:

@@ -26,7 +26,7 @@ from redpencil.models.checkpoints import has_weights, load_reward_model
 from redpencil.models.codec import Codec
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import EncodedPrompts, encode_prompts, respond
-from redpencil.pipeline.context import Context, Setup
+from redpencil.pipeline.context import Context, Setup, at_evaluation
 from redpencil.pipeline.execute import resolve
 from redpencil.pipeline.inputs import held_out_rows, match_reference
 from redpencil.providers.base import ScriptedProvider
@@ -209,7 +209,7 @@ def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, input
     """
     stage.watch = watch_metrics(stage, setup.recipe.alarms)
     config, watch = setup.recipe.computed(options), inputs.watch
-    sampling = setup.sampling if method.learns_from == "pairs" else sampling_of(config)
+    sampling = at_evaluation(setup.sampling if method.learns_from == "pairs" else sampling_of(config), setup.recipe)
     validation = None
     if watch is not None:
         # Encoded as `respond` did when it wrote the reference's answers, so that each has its counterpart.
@@ -310,19 +310,19 @@ def reference(context: Context, stage: Stage) -> None:
         if split == "evaluation" and "reference_outputs" in context.reference_inputs:
             write_jsonl(stage.folder / f"{split}.jsonl", _reference_outputs(context, stage, prompts))
             continue
-        responses, skipped = _answer(context, stage, policy, prompts, "reference", "reference", split)
+        responses, skipped = _judged_answers(context, stage, policy, prompts, "reference", "reference", split)
         stage.notes["skipped"][f"{split} prompt empty or too long"] = skipped
         write_jsonl(stage.folder / f"{split}.jsonl", responses)
 
 
-def _answer(
+def _judged_answers(
     context: Context, stage: Stage, policy: Path, prompts: Sequence[Prompt], name: str, *seed: str
 ) -> tuple[list[Response], int]:
-    """Answer prompts as the model `name`; returns responses and the number of prompts left out."""
+    """Answer prompts as the model `name`, to be judged; returns responses and the number of prompts left out."""
     return respond(
         context.setup.sampler(policy),
         prompts,
-        config=context.setup.sampling,
+        config=context.setup.judged_sampling,
         seed=derive_seed(stage.seed, *seed),
         model_name=name,
         progress=stage.progress,
@@ -421,7 +421,7 @@ def choose(context: Context, stage: Stage, *, arm: str) -> None:
 def outputs(context: Context, stage: Stage, *, policy: str) -> None:
     """Answer the evaluation prompts with a policy; the seed is the same for every policy."""
     prompts = list(read_jsonl(context.paths.evaluation_prompts, Prompt))
-    responses, skipped = _answer(context, stage, context.paths.policy(policy), prompts, policy, "outputs")
+    responses, skipped = _judged_answers(context, stage, context.paths.policy(policy), prompts, policy, "outputs")
     stage.notes["skipped"] = {"prompt empty or too long": skipped}
     write_jsonl(stage.folder / "evaluation.jsonl", responses)
 
@@ -436,7 +436,14 @@ def samples(context: Context, stage: Stage) -> None:
     """Sample responses of the SFT policy: two for each comparison of the world, or what the reward scale needs."""
     prompts = list(read_jsonl(context.paths.prompts, Prompt))
     needed = repeated(prompts, context.samples_needed, derive_seed(stage.seed, "samples"))
-    responses, skipped = _answer(context, stage, context.paths.sft_policy, needed, "sft", "samples")
+    responses, skipped = respond(
+        context.setup.sampler(context.paths.sft_policy),
+        needed,
+        config=context.setup.sampling,
+        seed=derive_seed(stage.seed, "samples"),
+        model_name="sft",
+        progress=stage.progress,
+    )
     stage.notes["skipped"] = {"prompt empty or too long": skipped}
     write_jsonl(stage.folder / "responses.jsonl", responses)
 
