@@ -466,7 +466,9 @@ class FilesConfig(Section):
     reference_outputs: Path | None = Field(
         None, description="JSONL of the reference's responses; without it the SFT policy is the reference."
     )
-    judge: Path = Field(description="Folder of a sequence or token reward model that judges.")
+    judge: Path | None = Field(
+        None, description="Folder of a sequence or token reward model that judges; the same as judge.folder."
+    )
     test_share: float = Field(0.1, gt=0, lt=1, description="Share of comparisons and edits held out for Table 2.")
 
 
@@ -500,6 +502,104 @@ class AlarmsConfig(Section):
     )
 
 
+class JudgeConfig(Section):
+    """Who compares the policies' answers with the reference's: a reward model, a rule, an LLM, or verdicts of people.
+
+    Default: the oracle in the world, and `files.judge` with your own files. API keys are never in a recipe: they come
+    from ANTHROPIC_API_KEY or OPENAI_API_KEY. An LLM and verdicts of people judge the evaluation prompts alone; training
+    then keeps the checkpoint with the best reward, or the last one where it learns from pairs.
+    """
+
+    folder: Path | None = Field(None, description="Folder of a sequence or token reward model.")
+    rule: Literal["oracle", "longer", "shorter"] | None = Field(
+        None, description="oracle: the small world's; longer, shorter: the number of characters alone."
+    )
+    pattern: str | None = Field(
+        None, min_length=1, description="A regular expression: the response in which it is found more often is better."
+    )
+    fewer: bool = Field(False, description="With pattern: the response in which it is found less often is better.")
+    verdicts: Path | None = Field(
+        None,
+        description="JSONL of comparisons by people, as `redpencil annotate export` writes them; they are matched by "
+        "prompt and responses, on either side. What nobody compared has no verdict.",
+    )
+    provider: Literal["anthropic", "openai", "local"] | None = Field(
+        None, description="Ask an LLM: anthropic; openai, for every OpenAI-compatible server; local, a folder."
+    )
+    model: str | None = Field(None, description="With provider: name of the model; for local its folder.")
+    base_url: str | None = Field(None, description="With provider: another server, such as http://localhost:8000/v1.")
+    template: str = Field(
+        "default",
+        description="With provider: default, alpaca-eval, alpaca-eval-mark, or a file; see `redpencil judge`.",
+    )
+    orders: Literal["both", "one"] = Field("both", description="With provider: ask in both orders, or in one.")
+    max_tokens: int = Field(4096, gt=0, description="With provider: most tokens of an answer.")
+    temperature: float | None = Field(None, ge=0, description="With provider. Default: the server's own.")
+    concurrency: int = Field(16, gt=0, description="With provider: requests in progress at once.")
+    max_cost: float | None = Field(
+        None, gt=0, description="With provider: stop when the answers of this run have cost this much, in US dollars."
+    )
+    prices: Path | None = Field(None, description="With provider: YAML of prices that replace those built in.")
+    cache: Path | None = Field(
+        None,
+        description="With provider: response cache, by which a run that was stopped asks for nothing twice. Default: "
+        "judge.cache in the run folder.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_secrets(cls, data: Any) -> Any:
+        for key in data if isinstance(data, Mapping) else ():
+            if key not in cls.model_fields and re.search(r"key|secret|password|token|auth", str(key), re.IGNORECASE):
+                hint = "leave it out, and set ANTHROPIC_API_KEY or OPENAI_API_KEY in the environment"
+                raise mistake(cls.__name__, "a recipe holds no secrets", (str(key),), "...", hint)
+        return data
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return pattern
+
+    @field_validator("base_url")
+    @classmethod
+    def _bare_address(cls, url: str | None) -> str | None:
+        if url is not None and re.search(r"[?#]|//[^/]*@", url):
+            raise hinted("an address with a user, a password or a query", "write it without; a recipe holds no secrets")
+        return url
+
+    @model_validator(mode="after")
+    def _one_judge(self) -> "JudgeConfig":
+        if sum(getattr(self, kind) is not None for kind in _JUDGES) != 1:
+            raise ValueError(f"name one judge: one of {', '.join(_JUDGES)}")
+        of_llms = set(type(self).model_fields) - {*_JUDGES, "fewer"}
+        unused = sorted(self.model_fields_set & of_llms) if self.provider is None else []
+        unused += ["fewer"] if self.fewer and self.pattern is None else []
+        for key in unused:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} says nothing of this judge; leave it out")
+        if self.provider is not None and not self.model:
+            raise ValueError("give the model that the provider is asked for")
+        return self
+
+    @property
+    def judges_training(self) -> bool:
+        """Whether it judges policies as they train too: one that costs nothing and answers at once."""
+        return self.provider is None and self.verdicts is None
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """What of it decides verdicts, besides the contents of files."""
+        elsewhere = {"folder", "verdicts", "concurrency", "max_cost", "prices", "cache"}
+        return self.model_dump(exclude=elsewhere, exclude_defaults=True, mode="json")
+
+
+_JUDGES: Final = ("folder", "rule", "pattern", "verdicts", "provider")
+JUDGE_FILES: Final = ("folder", "verdicts", "prices", "cache")
+"""The keys of `judge` that are paths; `template` is one unless it names a built-in template."""
 FILE_KEYS: Final = tuple(key for key in FilesConfig.model_fields if key != "test_share")
 """The keys of `files` that are paths."""
 
@@ -704,6 +804,7 @@ class Recipe(Section):
         default_factory=_paper_arms,
         description="The policies that a run trains or chooses, by name; each is a row of Table 1.",
     )
+    judge: JudgeConfig | None = Field(None, description="Who judges. Default: the world's oracle, or files.judge.")
     alarms: AlarmsConfig = Field(default_factory=AlarmsConfig)
 
     @field_validator("chat_template_kwargs")
@@ -747,6 +848,7 @@ class Recipe(Section):
     def _consistent(self) -> "Recipe":
         if (self.world is None) == (self.files is None):
             raise ValueError("give exactly one of `world` and `files`")
+        self._check_judge()
         if self.name.strip() in ("", ".", "..") or set(self.name) & set("/\\\0"):
             raise ValueError(f"the name {self.name!r} cannot name a folder")
         if len(set(self.seeds)) < len(self.seeds):
@@ -760,6 +862,26 @@ class Recipe(Section):
         for name in self.arms:
             self._check_arm(name)
         return self
+
+    def _check_judge(self) -> None:
+        if self.files is None:
+            return
+        if self.judge is not None and self.files.judge is not None:
+            raise ValueError("files.judge and judge both name a judge; leave files.judge out")
+        if self.judge is None and self.files.judge is None:
+            hint = "add files.judge, the folder of a reward model, or a section judge"
+            raise mistake("Recipe", "nobody judges", ("files", "judge"), None, hint)
+        if self.judge is not None and self.judge.rule == "oracle":
+            raise mistake(
+                "Recipe", "the oracle knows the small world alone", ("judge", "rule"), "oracle", "name another"
+            )
+
+    @property
+    def who_judges(self) -> JudgeConfig:
+        """The judge: that of the section, the world's oracle, or the reward model of `files.judge`."""
+        if self.judge is not None:
+            return self.judge
+        return JudgeConfig(rule="oracle") if self.files is None else JudgeConfig(folder=self.files.judge)
 
     def _check_arm(self, name: str) -> None:
         arm, options = self.arms[name], self.options(name)

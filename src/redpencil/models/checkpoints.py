@@ -427,8 +427,8 @@ def read_card(folder: Path, level: RewardLevel) -> RewardCard:
         return RewardCard(level, 0.0, 1.0, 0.0, 1.0, template_of(folder), trained_on=UNKNOWN)
     try:
         card = RewardCard(**content["reward"])
-        measures = (card.center, card.scale, card.trajectory_center, card.trajectory_scale)
-        measures += (card.training_loss or 0.0, card.constant_loss or 0.0)
+        losses = (card.training_loss or 0.0, card.constant_loss or 0.0)
+        measures = (card.center, card.scale, card.trajectory_center, card.trajectory_scale, *losses)
         sound = card.level == level and all(map(math.isfinite, measures)) and min(card.scale, card.trajectory_scale) > 0
     except (KeyError, TypeError):
         sound = False

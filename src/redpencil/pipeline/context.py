@@ -156,8 +156,16 @@ class Context:
 
     @property
     def judge_inputs(self) -> dict[str, Path]:
+        """Inputs of the judge besides outputs, as far as it judges policies while they train too."""
+        folder = self.recipe.who_judges.folder
+        return {} if folder is None else {"judge": folder}
+
+    @property
+    def judge_stage_inputs(self) -> dict[str, Path]:
         """Inputs of the judge besides outputs."""
-        return {} if self.recipe.files is None else {"judge": self.recipe.files.judge}
+        judge = self.recipe.who_judges
+        files = {"judge": judge.folder or judge.verdicts, "judge_template": Path(judge.template)}
+        return {key: path for key, path in files.items() if path is not None and (key == "judge" or path.is_file())}
 
     @property
     def samples_needed(self) -> int:

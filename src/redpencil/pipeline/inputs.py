@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from redpencil.config import FILE_KEYS, FilesConfig, Recipe
+from redpencil.config import FILE_KEYS, FilesConfig, JudgeConfig, Recipe
 from redpencil.errors import RedpencilError, naming, naming_key
 from redpencil.evaluation.matching import match_rows
 from redpencil.models.checkpoints import (
@@ -18,7 +18,7 @@ from redpencil.models.checkpoints import (
     template_of,
 )
 from redpencil.models.codec import CHAT, read_object
-from redpencil.records import Comparison, Edit, Example, Prompt, Response, read_jsonl
+from redpencil.records import Comparison, Edit, Example, Preference, Prompt, Response, read_jsonl
 
 Named = TypeVar("Named", Prompt, Response)
 
@@ -37,6 +37,54 @@ def check_inputs(recipes: Iterable[Recipe]) -> None:
                 check_files(*files)
                 checked.append(files)
         check_reward_models(recipe)
+        if recipe.judge is not None:
+            check_judge(recipe.judge)
+
+
+def check_judge(judge: JudgeConfig) -> None:
+    """Check what the last stage of a run would stumble over, hours later.
+
+    Raises:
+        RedpencilError: naming file and key, if the judge's folder, verdicts, template or prices are not what they
+            should be, or there is no API key.
+    """
+    for key in ("folder", "verdicts", "prices"):
+        _check_exists(getattr(judge, key), f"judge.{key}")
+    if judge.folder is not None:
+        _check_judging_model(judge.folder, "judge.folder")
+    if judge.verdicts is not None and not any(
+        row.preference is not Preference.NONE for row in read_jsonl(judge.verdicts, Comparison)
+    ):
+        raise RedpencilError(
+            "no comparison in it has a verdict", file=judge.verdicts, field="judge.verdicts", hint="give another file"
+        )
+    if judge.provider is not None:
+        from redpencil.pipeline.llm_judging import check_llm_judge
+
+        check_llm_judge(judge)
+
+
+def _check_exists(path: Path | None, key: str) -> None:
+    if path is not None and not path.exists():
+        raise RedpencilError(
+            "no such file or folder",
+            file=path,
+            field=key,
+            hint="correct the path; relative paths of a recipe start at the recipe's folder",
+        )
+
+
+def _check_judging_model(folder: Path, key: str) -> None:
+    with naming_key(key):
+        check_model_folder(folder)
+    kinds = read_object(folder / "config.json").get("architectures") or ["unknown"]
+    if not str(kinds[0]).endswith(tuple(LEVELS)):
+        raise RedpencilError(
+            f"{kinds[0]} is not a reward model, so it cannot judge",
+            file=folder,
+            field=key,
+            hint="give a checkpoint that `redpencil reward` wrote",
+        )
 
 
 def check_files(
@@ -49,14 +97,7 @@ def check_files(
             or does not go with the others.
     """
     for key in FILE_KEYS:
-        path = getattr(files, key)
-        if path is not None and not path.exists():
-            raise RedpencilError(
-                "no such file or folder",
-                file=path,
-                field=f"files.{key}",
-                hint="correct the path; relative paths of a recipe start at the recipe's folder",
-            )
+        _check_exists(getattr(files, key), f"files.{key}")
     _check_models(files, prompt_template, chat_options)
     if files.sft is not None:
         _count(files.sft, Example)
@@ -102,9 +143,10 @@ def held_out_rows(rows: int, test_share: float, file: Path) -> int:
 
 
 def _check_models(files: FilesConfig, prompt_template: str, chat_options: Mapping[str, Any]) -> None:
-    for key, folder in (("model", files.model), ("judge", files.judge)):
-        with naming_key(f"files.{key}"):
-            check_model_folder(folder, fresh=key == "model" and files.sft is not None)
+    with naming_key("files.model"):
+        check_model_folder(files.model, fresh=files.sft is not None)
+    if files.judge is not None:
+        _check_judging_model(files.judge, "files.judge")
     template = template_of(files.model, prompt_template)
     if files.sft is None and template != prompt_template:
         raise RedpencilError(
@@ -122,14 +164,6 @@ def _check_models(files: FilesConfig, prompt_template: str, chat_options: Mappin
                 field=key,
                 hint=f"set {key} in the recipe to that of the model",
             )
-    kinds = read_object(files.judge / "config.json").get("architectures") or ["unknown"]
-    if not str(kinds[0]).endswith(tuple(LEVELS)):
-        raise RedpencilError(
-            f"{kinds[0]} is not a reward model, so it cannot judge",
-            file=files.judge,
-            field="files.judge",
-            hint="give a checkpoint that `redpencil reward` wrote",
-        )
 
 
 def _count(file: Path, kind: Any) -> int:

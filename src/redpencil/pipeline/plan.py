@@ -109,6 +109,7 @@ def _plan_arm(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:
     """Plan the training of an arm and its outputs; a method that trains nothing makes the outputs itself."""
     recipe, paths, context = planner.recipe, planner.context.paths, planner.context
     config = recipe.arms[arm]
+    watch = recipe.who_judges.decides if recipe.who_judges.judges_training else None
     method, models = config.row, config.reward_model_names
     watched = {
         "validation_prompts": paths.validation_prompts,
@@ -128,7 +129,7 @@ def _plan_arm(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:
         training,
         f"stages:{'train_arm' if method.trains else 'choose'}",
         ("reference", *needs),
-        [recipe.options(arm).model_dump(), list(models), kind, _sampling_that_decides(recipe, method)],
+        [recipe.options(arm).model_dump(), list(models), kind, _sampling_that_decides(recipe, method), watch],
         {"policy": paths.sft_policy, **reads, **watched},
         arm=arm,
     )
@@ -147,8 +148,9 @@ def _plan_results(planner: _Planner) -> None:
     recipe, paths, context = planner.recipe, planner.context.paths, planner.context
     policies = ("sft", *recipe.arms)
     outputs = {name: paths.outputs(name) for name in policies}
-    judged = {**outputs, "reference": paths.reference_outputs("evaluation"), **context.judge_inputs}
-    planner.add("judge", "results:judge", ("reference", *(f"outputs-{name}" for name in policies)), {}, judged)
+    judged = {**outputs, "reference": paths.reference_outputs("evaluation"), **context.judge_stage_inputs}
+    needs = ("reference", *(f"outputs-{name}" for name in policies))
+    planner.add("judge", "results:judge", needs, recipe.who_judges.decides, judged)
     planner.add(
         "evaluate",
         "results:evaluate",

@@ -47,7 +47,8 @@ def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listene
         RedpencilError: if a file of the recipe is missing or does not fit, `out` holds something else or is in use by
             another run, a complete stage is not what was written, or a stage fails.
     """
-    if recipe.files is not None or any(model.folder is not None for model in recipe.reward_models.values()):
+    ready_made = any(model.folder is not None for model in recipe.reward_models.values())
+    if recipe.files is not None or recipe.judge is not None or ready_made:
         # It loads torch, which most runs need in workers alone.
         from redpencil.pipeline.inputs import check_inputs
 

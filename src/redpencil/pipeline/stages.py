@@ -19,7 +19,15 @@ from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, FilesConf
 from redpencil.editing.edit import edit_responses
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.diagnostics import Alarm, training_alarms
-from redpencil.evaluation.judges import Judge, OracleJudge, ScoreJudge, judge_outputs
+from redpencil.evaluation.judges import (
+    Judge,
+    OracleJudge,
+    ScoreJudge,
+    VerdictJudge,
+    judge_outputs,
+    length_judge,
+    pattern_judge,
+)
 from redpencil.evaluation.matching import by_prompt, match_note
 from redpencil.evaluation.statistics import win_rate
 from redpencil.models.checkpoints import has_weights, load_reward_model
@@ -72,10 +80,18 @@ def in_words(alarm: Alarm) -> str:
 
 
 def make_judge(context: Context) -> Judge:
-    """The judge that the recipe asks for."""
-    if context.recipe.world is not None:
+    """The judge that the recipe asks for, if that is no LLM, which `llm_judging` asks."""
+    config = context.recipe.who_judges
+    if config.rule == "oracle":
+        assert context.recipe.world is not None
         return OracleJudge(make_oracle(context.recipe.world))
-    return reward_model_judge(str(context.judge_inputs["judge"]), context.runtime, policy_codec=context.codec)
+    if config.rule is not None:
+        return length_judge(config.rule, longer=config.rule == "longer")
+    if config.pattern is not None:
+        return pattern_judge(config.pattern, fewer=config.fewer)
+    if config.verdicts is not None:
+        return VerdictJudge(read_jsonl(config.verdicts, Comparison))
+    return reward_model_judge(str(config.folder), context.runtime, policy_codec=context.codec)
 
 
 def reward_model_judge(folder: str, runtime: Runtime, *, policy_codec: Codec | None = None) -> Judge:
@@ -369,7 +385,10 @@ def ready_made_reward(context: Context, stage: Stage, *, name: str) -> None:
 
 
 def _watch(context: Context) -> Watch:
+    """What training is watched by: a judge that answers at once, else the rewards alone."""
     paths = context.paths
+    if not context.recipe.who_judges.judges_training:
+        return Watch(paths.validation_prompts)
     return Watch(paths.validation_prompts, paths.reference_outputs("validation"), make_judge(context))
 
 
@@ -378,9 +397,11 @@ def train_arm(context: Context, stage: Stage, *, arm: str) -> None:
     recipe, paths = context.recipe, context.paths
     config = recipe.arms[arm]
     kind = config.learns_from
+    watch = _watch(context)
     inputs = TrainingInputs(
         paths.sft_policy,
-        _watch(context),
+        # A method that learns from pairs has no rewards to choose a checkpoint by.
+        None if watch.judge is None and config.row.learns_from == "pairs" else watch,
         pairs=None if kind is None else paths.pairs(kind, "train"),
         prompts=paths.prompts,
         reward_models=tuple(paths.reward_model(name) for name in config.reward_model_names),
