@@ -503,11 +503,10 @@ class AlarmsConfig(Section):
 
 
 class JudgeConfig(Section):
-    """Who compares the policies' answers with the reference's: a reward model, a rule, an LLM, or verdicts of people.
-
-    Default: the oracle in the world, and `files.judge` with your own files. API keys are never in a recipe: they come
-    from ANTHROPIC_API_KEY or OPENAI_API_KEY. An LLM and verdicts of people judge the evaluation prompts alone; training
-    then keeps the checkpoint with the best reward, or the last one where it learns from pairs.
+    """Who compares the policies' answers with the reference's: name one of folder, rule, pattern, verdicts and provider.
+    Without the section it is the world's oracle, or `files.judge`. API keys are never in a recipe: they come from the
+    environment. An LLM and verdicts of people judge the evaluation prompts alone; training then keeps the checkpoint
+    with the best reward, or the last one where it learns from pairs.
     """
 
     folder: Path | None = Field(None, description="Folder of a sequence or token reward model.")
@@ -520,8 +519,8 @@ class JudgeConfig(Section):
     fewer: bool = Field(False, description="With pattern: the response in which it is found less often is better.")
     verdicts: Path | None = Field(
         None,
-        description="JSONL of comparisons by people, as `redpencil annotate export` writes them; they are matched by "
-        "prompt and responses, on either side. What nobody compared has no verdict.",
+        description="JSONL of comparisons by people, as `redpencil annotate --export-comparisons` writes them, matched "
+        "by prompt and responses, on either side. What nobody compared has no verdict.",
     )
     provider: Literal["anthropic", "openai", "local"] | None = Field(
         None, description="Ask an LLM: anthropic; openai, for every OpenAI-compatible server; local, a folder."
