@@ -503,7 +503,7 @@ class AlarmsConfig(Section):
 
 
 class JudgeConfig(Section):
-    """Who compares the policies' answers with the reference's: name one of folder, rule, pattern, verdicts and provider.
+    """Who compares the policies' answers with the reference's: one of folder, rule, pattern, verdicts and provider.
     Without the section it is the world's oracle, or `files.judge`. API keys are never in a recipe: they come from the
     environment. An LLM and verdicts of people judge the evaluation prompts alone; training then keeps the checkpoint
     with the best reward, or the last one where it learns from pairs.
@@ -520,7 +520,8 @@ class JudgeConfig(Section):
     verdicts: Path | None = Field(
         None,
         description="JSONL of comparisons by people, as `redpencil annotate --export-comparisons` writes them, matched "
-        "by prompt and responses, on either side. What nobody compared has no verdict.",
+        "by prompt and responses, on either side. What nobody compared has no verdict. The file may come later: "
+        "the run then stops before its last stages, and the same command goes on.",
     )
     provider: Literal["anthropic", "openai", "local"] | None = Field(
         None, description="Ask an LLM: anthropic; openai, for every OpenAI-compatible server; local, a folder."

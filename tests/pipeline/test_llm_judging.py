@@ -100,7 +100,7 @@ def test_a_run_that_reaches_its_cost_stops_and_goes_on_where_it_was(
         ("{provider: openai, model: unheard-of, max_cost: 1}", "judge.max_cost", "no price is known"),
         ("{provider: openai, model: m, template: nowhere.yaml}", "judge.template", "no judge template"),
         ("{provider: openai, model: m, prices: /no/prices.yaml}", "judge.prices", "no such file"),
-        ("{verdicts: /no/people.jsonl}", "judge.verdicts", "no such file"),
+        ("{verdicts: /no/folder/people.jsonl}", "judge.verdicts", "no such file"),
         ("{folder: /no/judge}", "judge.folder", "no such file"),
         ("{provider: local, model: /no/model}", "judge.model", "config.json is missing"),
     ],
@@ -141,8 +141,15 @@ def test_verdicts_of_people_stand_in_for_a_judge(tiny: Any, copied: Path, tmp_pa
             out.write(json.dumps({"id": "x", "prompt": row.prompt, **mirrored}) + "\n")
     recipe = tiny(f"judge.verdicts={people}")
     names = ("judge", "ppo-token", "evaluate")
-    plan = [spec for spec in plan_run(recipe, copied, 3) if spec.name in names]
-    execute(plan, jobs=1, listener=lambda _: None)
+    people.rename(people.with_name("later.jsonl"))
+    check_inputs([recipe])  # people cannot compare what is not there yet
+    with pytest.raises(RedpencilError, match="there are no verdicts yet") as raised:
+        execute([spec for spec in plan_run(recipe, copied, 3) if spec.name in names], jobs=1, listener=lambda _: None)
+    assert (raised.value.file, raised.value.field) == (str(people), "judge.verdicts")
+    trained = read_json(copied / "ppo-token" / "manifest.json")["fingerprint"]
+    people.with_name("later.jsonl").rename(people)
+    execute([spec for spec in plan_run(recipe, copied, 3) if spec.name in names], jobs=1, listener=lambda _: None)
+    assert read_json(copied / "ppo-token" / "manifest.json")["fingerprint"] == trained  # what they compared stays
     rows = rows_of(copied, "token")
     assert rows[0].preference.value == "none"
     assert [row.preference for row in rows[1:]] == [row.preference for row in by_oracle["token"][1:]]

@@ -164,8 +164,8 @@ class Context:
     def judge_stage_inputs(self) -> dict[str, Path]:
         """Inputs of the judge besides outputs."""
         judge = self.recipe.who_judges
-        files = {"judge": judge.folder or judge.verdicts, "judge_template": Path(judge.template)}
-        return {key: path for key, path in files.items() if path is not None and (key == "judge" or path.is_file())}
+        files = {"verdicts": judge.verdicts, "judge_template": Path(judge.template)}
+        return self.judge_inputs | {key: path for key, path in files.items() if path is not None and path.is_file()}
 
     @property
     def samples_needed(self) -> int:

@@ -48,12 +48,16 @@ def check_judge(judge: JudgeConfig) -> None:
         RedpencilError: naming file and key, if the judge's folder, verdicts, template or prices are not what they
             should be, or there is no API key.
     """
-    for key in ("folder", "verdicts", "prices"):
-        _check_exists(getattr(judge, key), f"judge.{key}")
+    # People cannot compare answers that are not there yet, so their verdicts may come later.
+    verdicts = None if judge.verdicts is None or judge.verdicts.exists() else judge.verdicts.parent
+    for key, path in (("folder", judge.folder), ("verdicts", verdicts), ("prices", judge.prices)):
+        _check_exists(path, f"judge.{key}")
     if judge.folder is not None:
         _check_judging_model(judge.folder, "judge.folder")
-    if judge.verdicts is not None and not any(
-        row.preference is not Preference.NONE for row in read_jsonl(judge.verdicts, Comparison)
+    if (
+        judge.verdicts is not None
+        and verdicts is None
+        and not any(row.preference is not Preference.NONE for row in read_jsonl(judge.verdicts, Comparison))
     ):
         raise RedpencilError(
             "no comparison in it has a verdict", file=judge.verdicts, field="judge.verdicts", hint="give another file"

@@ -90,6 +90,15 @@ def make_judge(context: Context) -> Judge:
     if config.pattern is not None:
         return pattern_judge(config.pattern, fewer=config.fewer)
     if config.verdicts is not None:
+        if not config.verdicts.exists():
+            raise RedpencilError(
+                "there are no verdicts yet",
+                file=config.verdicts,
+                field="judge.verdicts",
+                hint=f"have {context.root}/outputs-*/evaluation.jsonl compared with "
+                f"{context.paths.reference_outputs('evaluation')} (`redpencil annotate --compare`), put what is "
+                "exported there, and run the same command again",
+            )
         return VerdictJudge(read_jsonl(config.verdicts, Comparison))
     return reward_model_judge(str(config.folder), context.runtime, policy_codec=context.codec)
 
