@@ -45,6 +45,21 @@ def test_the_smallest_recipe_is_the_paper_on_the_small_world(recipe: Path) -> No
     assert loaded.reward_config("sequence_comparisons").level == "sequence"
 
 
+@pytest.mark.parametrize(
+    "written",
+    ["{loss: eq4, ranking: 1}", "{loss: contrast, edited_weight: 1}", "{loss: blame, contrast_window: 3}"],
+)
+def test_a_key_that_a_loss_would_not_read(recipe: Path, written: str) -> None:
+    assert "is not used with loss=" in str(mistake(recipe, f"world: {{}}\nreward: {written}\n"))
+
+
+def test_a_sequence_model_may_stand_beside_token_models_of_any_loss(recipe: Path) -> None:
+    recipe.write_text("world: {}\nreward: {loss: blame, ranking: 1, edited_weight: .5}\n")
+    loaded = load_recipe(recipe)
+    assert loaded.reward_config("sequence_edits").level == "sequence"
+    assert loaded.reward_config("token_edits").ranking == 1
+
+
 def test_an_arm_differs_from_ppo_only_where_it_says_so(recipe: Path) -> None:
     recipe.write_text("world: {}\nppo: {kl_coef: 0.3, gamma: 0.9}\n")
     loaded = load_recipe(recipe, ["arms.token.ppo.kl_coef=.1"])

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from redpencil.sections import Section, hinted, mistake
 
 RewardLevel = Literal["token", "sequence"]
+TokenLossName = Literal["eq3", "eq4", "blame", "contrast"]
 RewardKind = Literal["token", "sequence", "both", "token_mean_at_end"]
 KLEstimator = Literal["k1", "k2", "k3"]
 DPOLoss = Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm"]
@@ -137,6 +138,11 @@ class AlignConfig(Section):
         description="divergence also marks the first token after a pure insertion (original side, blame) or a pure "
         "deletion (edited side, credit).",
     )
+    hunks: bool = Field(
+        False,
+        description="Make a pair of each change of an edit, the text before it and behind it, in place of one pair of "
+        "both whole texts. Training pairs only.",
+    )
     eos_in_changed: bool = Field(
         False,
         description="Let the end-of-sequence token count as changed: the original's if text was appended, the edit's "
@@ -149,19 +155,52 @@ class AlignConfig(Section):
     )
     max_length: int = Field(512, gt=1, description="Prompt and response together, in tokens; longer rows are skipped.")
 
+    @property
+    def whole(self) -> "AlignConfig":
+        """The same for held-out edits, which are compared as wholes."""
+        return self.model_copy(update={"hunks": False})
+
 
 class RewardConfig(OptimizerConfig):
     """A reward model: Eq. 1-4 per token, or Bradley-Terry per sequence."""
 
     level: RewardLevel = Field("token", description="token: a reward for every token; sequence: one for the response.")
-    loss: Literal["eq3", "eq4"] = Field(
-        "eq4", description="Token level only. eq3: difference of the mean rewards; eq4: changed tokens only."
+    loss: TokenLossName = Field(
+        "eq4",
+        description="Token level only. eq3: difference of the mean rewards; eq4: changed tokens only; blame: was this "
+        "token of the original edited away; contrast: a kept token of the original against one that was edited away.",
+    )
+    ranking: float = Field(
+        0.0,
+        ge=0,
+        description="Token level, with loss=blame or contrast: weight of Eq. 3 on a second head, which gives the mean "
+        "of a response's rewards; the first head gives what tells its tokens apart. 0 has one head.",
+    )
+    edited_weight: float = Field(
+        0.0, ge=0, description="With loss=blame: weight of the edit's tokens, none of which was edited away."
+    )
+    contrast_window: int | None = Field(
+        None,
+        gt=0,
+        description="With loss=contrast: compare tokens that are at most so many tokens apart, so that the place in "
+        "the response tells little. Default: the whole response.",
+    )
+    read_twice: bool = Field(
+        False,
+        description="Token level: read the response twice and give rewards at the second reading, where a model that "
+        "reads from left to right has seen all of it (echo embeddings).",
+    )
+    layers: int | None = Field(
+        None, gt=0, description="Keep only the first so many layers of the backbone. Default: all of them."
+    )
+    frozen_layers: int = Field(
+        0, ge=0, description="Leave the embeddings and the first so many layers of the backbone as they are."
     )
     scale: float | None = Field(
         None,
         gt=0,
-        description="Factor on the margin; 1 is the paper. Default, null or auto: the mean length of the pairs' "
-        "responses at the token level, else 1.",
+        description="Factor on the margin of Eq. 2, 3 and 4; 1 is the paper. Default, null or auto: with loss=eq3 or "
+        "eq4 the mean length of the pairs' responses, else 1.",
     )
     zero_penalty: float = Field(0.0, ge=0, description="Weight of the mean of r^2 over unchanged tokens.")
     consistency: float = Field(0.0, ge=0, description="Weight of the mean of (r_i - r_j)^2 over unchanged pairs.")
@@ -183,6 +222,16 @@ class RewardConfig(OptimizerConfig):
     @classmethod
     def _chosen_later(cls, value: Any) -> Any:
         return None if value == "auto" else value
+
+    @model_validator(mode="after")
+    def _used(self) -> "RewardConfig":
+        """Refuse keys that the loss would ignore without a word."""
+        if self.level == "token":
+            readers = {"ranking": ("blame", "contrast"), "edited_weight": ("blame",), "contrast_window": ("contrast",)}
+            for key, losses in readers.items():
+                if getattr(self, key) and self.loss not in losses:
+                    raise ValueError(f"{key} is not used with loss={self.loss}; leave it out")
+        return self
 
 
 class FittedRewardConfig(RewardConfig):

@@ -460,3 +460,15 @@ def test_edits_get_back_the_white_space_of_their_originals(run: Run, tmp_path: P
     assert "white space" not in told.stderr
     edits = list(read_jsonl(tmp_path / "o.jsonl", Edit))
     assert [(edit.edited, edit.outcome) for edit in edits] == [(b, EditOutcome.EDITED) for _, b in texts]
+
+
+def test_prompts_with_the_passages_of_qa_feedback(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "edits.jsonl"
+    source = real("qa_feedback/feedback.json")
+    run(source, "--format", "qa-feedback", "--prompt-template", r"{passages}\n\n{question}", "--out", out)
+    first = next(iter(read_jsonl(out, Edit)))
+    item = json.loads(source.read_text("utf-8"))[0]
+    assert first.prompt.startswith(f"{item['passages'][0][0]}\n{item['passages'][0][1]}")
+    assert first.prompt.endswith(f"\n\n{item['question']}")
+    with pytest.raises(RedpencilError, match="no such column"):
+        run(source, "--format", "qa-feedback", "--prompt-template", "{passage}", "--out", tmp_path / "n.jsonl")

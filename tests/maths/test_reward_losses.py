@@ -8,10 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redpencil.maths.reward_losses import (
+    blame_loss,
     bradley_terry_loss,
     consistency_penalty,
+    contrast_loss,
+    contrasted,
     eq3_margin,
     eq4_margin,
+    join_heads,
     trajectory_reward,
     zero_penalty,
 )
@@ -217,3 +221,75 @@ def test_half_precision_gives_float32() -> None:
     margin = eq3_margin(CHOSEN.bfloat16(), REJECTED.bfloat16(), CHOSEN_MASK, REJECTED_MASK)
     assert (margin.dtype, margin.item()) == (torch.float32, 2.5)
     assert consistency_penalty(CHOSEN.bfloat16(), REJECTED.bfloat16(), UNCHANGED_PAIRS).dtype == torch.float32
+
+
+def nll(x: float) -> float:
+    """-log sigmoid(x), worked without torch."""
+    return math.log1p(math.exp(-x))
+
+
+def test_blame_is_the_cross_entropy_of_sigmoid_minus_r() -> None:
+    # Of "a b c d" c was taken out: sigmoid(-r) should be 1 at c (r = -4) and 0 at a, b, d.
+    expected = (nll(1) + nll(2) + nll(4) + nll(3)) / 4
+    assert float(blame_loss(REJECTED, REJECTED_CHANGED, REJECTED_MASK.float())) == pytest.approx(expected, rel=1e-6)
+    weights = torch.tensor([[1.0, 0.0, 0.5, 0.0, 0.0]])
+    expected = (nll(1) + 0.5 * nll(4)) / 1.5
+    assert float(blame_loss(REJECTED, REJECTED_CHANGED, weights)) == pytest.approx(expected, rel=1e-6)
+    assert float(blame_loss(REJECTED, REJECTED_CHANGED, torch.zeros(1, 5))) == 0
+
+
+def test_contrast_compares_kept_with_changed_tokens_of_one_text() -> None:
+    expected = (nll(1 + 4) + nll(2 + 4) + nll(3 + 4)) / 3
+    assert float(contrast_loss(REJECTED, REJECTED_CHANGED, REJECTED_MASK)) == pytest.approx(expected, rel=1e-6)
+    expected = (nll(2 + 4) + nll(3 + 4)) / 2  # b and d stand beside c, a does not
+    assert float(contrast_loss(REJECTED, REJECTED_CHANGED, REJECTED_MASK, 1)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_contrast_counts_responses_not_tokens() -> None:
+    rewards = torch.tensor([[0.0, 1.0, 2.0, 3.0], [5.0, 7.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
+    changed = torch.tensor([[True, False, False, False], [False, True, False, False], [False] * 4])
+    mask = torch.tensor([[True] * 4, [True, True, False, False], [True] * 4])
+    # the third response has nothing to contrast, and no pair leads out of a response
+    expected = ((nll(1) + nll(2) + nll(3)) / 3 + nll(-2)) / 2
+    assert float(contrast_loss(rewards, changed, mask)) == pytest.approx(expected, rel=1e-6)
+    assert contrasted(changed, mask).tolist() == [True, True, False]
+    assert contrasted(torch.tensor([[True, False, False]]), torch.tensor([[True, False, False]])).tolist() == [False]
+    assert contrasted(torch.tensor([[True, True, False]]), torch.ones(1, 3, dtype=torch.bool), 1).tolist() == [True]
+    assert float(contrast_loss(rewards[2:], changed[2:], mask[2:])) == 0
+
+
+@pytest.mark.parametrize("loss", ["blame", "contrast"])
+def test_padding_has_no_gradient_even_where_it_is_nan(loss: str) -> None:
+    rewards = REJECTED.clone().requires_grad_()
+    if loss == "blame":
+        blame_loss(rewards, REJECTED_CHANGED, REJECTED_MASK.float()).backward()
+    else:
+        contrast_loss(rewards, REJECTED_CHANGED, REJECTED_MASK).backward()
+    assert rewards.grad is not None
+    assert rewards.grad[0, 4] == 0
+    assert rewards.grad[0, 2] > 0  # the changed token's reward goes down
+    assert (rewards.grad[0, [0, 1, 3]] < 0).all()
+
+
+@given(
+    st.lists(st.floats(-5, 5), min_size=2, max_size=6),
+    st.lists(st.floats(-5, 5), min_size=6, max_size=6),
+    st.floats(-3, 3),
+)
+def test_one_head_tells_the_tokens_apart_and_the_other_the_texts(
+    within: list[float], overall: list[float], constant: float
+) -> None:
+    length = len(within)
+    padded = torch.tensor([within + [math.nan] * (6 - length)], dtype=torch.float64)
+    mask = torch.tensor([[True] * length + [False] * (6 - length)])
+    second = torch.tensor([overall], dtype=torch.float64)
+    joined = join_heads(padded, second, mask)[0, :length]
+    assert float(joined.mean()) == pytest.approx(sum(overall[:length]) / length, abs=1e-9)
+    differences = joined - joined[0]
+    torch.testing.assert_close(differences, padded[0, :length] - padded[0, 0])
+    torch.testing.assert_close(join_heads(padded + constant, second, mask)[0, :length], joined)
+    # so Eq. 3 says nothing to the first head, and the contrast nothing to the second
+    changed = torch.zeros_like(mask)
+    changed[0, 0] = True
+    both = [contrast_loss(rewards, changed, mask) for rewards in (padded, join_heads(padded, second, mask))]
+    torch.testing.assert_close(both[0], both[1])

@@ -32,7 +32,6 @@ from redpencil.models.checkpoints import (
     context_of,
     export,
     has_weights,
-    head_of,
     load_head,
     load_policy,
     load_reward_model,
@@ -40,6 +39,7 @@ from redpencil.models.checkpoints import (
 )
 from redpencil.models.codec import CHAT, load_codec, same_encoding
 from redpencil.models.forward import collate, sequence_rewards, token_rewards
+from redpencil.models.heads import head_of
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import end_tokens
 from redpencil.runs import open_stage, write_json

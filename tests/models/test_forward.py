@@ -12,17 +12,20 @@ from transformers import PreTrainedModel
 
 from redpencil.models.checkpoints import load_head, load_policy, load_reward_model
 from redpencil.models.forward import (
+    READ_TWICE,
     Batch,
     collate,
     flush_left,
     length_grouped,
     positions,
+    read_twice,
     response_logits,
     response_logprobs,
     sequence_rewards,
     token_rewards,
     token_values,
 )
+from redpencil.models.heads import head_of
 from redpencil.models.runtime import Runtime
 
 DECODERS = ("llama", "qwen2", "qwen3", "gpt2")
@@ -242,3 +245,30 @@ def test_batches_hold_similar_lengths_and_are_shuffled() -> None:
     assert max(spreads) <= 2  # 160 rows are one pool of 16 batches: sorted, 10 rows span at most 2 of 20 lengths
     assert first != second
     assert [lengths[batch[0]] for batch in first] != sorted(lengths[batch[0]] for batch in first)
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_a_response_read_twice_is_seen_whole_at_each_of_its_tokens(folder: Folder, runtime: Runtime, kind: str) -> None:
+    model = load_head(folder(kind), "token", runtime, trained=False, zero_head=True).module
+    torch.manual_seed(0)
+    torch.nn.init.normal_(head_of(model).weight)
+    setattr(model.config, READ_TWICE, True)
+    for alone, together in alone_and_together(token_rewards, model):
+        torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    for prompt, response in zip(PROMPTS, RESPONSES, strict=True):
+        with torch.no_grad():
+            found = token_rewards(model, batch_of([prompt], [response]))
+            setattr(model.config, READ_TWICE, False)
+            longer = token_rewards(model, batch_of([prompt + response], [response]))
+            setattr(model.config, READ_TWICE, True)
+            other = token_rewards(model, batch_of([prompt], [[*response[:-1], 22]]))
+        torch.testing.assert_close(found, longer, rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(found[0, 0], other[0, 0], rtol=1e-3)  # the last token is seen at the first
+
+
+def test_a_batch_read_twice_by_hand() -> None:
+    twice = read_twice(batch_of([[5], [6, 7]], [[8, 9], [10]]))
+    assert twice.input_ids.tolist() == [[1, 5, 8, 9, 8, 9], [6, 7, 10, 1, 10, 1]]
+    assert twice.attention_mask.tolist() == [[0, 1, 1, 1, 1, 1], [1, 1, 1, 0, 1, 0]]
+    assert twice.position_ids.tolist() == [[0, 0, 1, 2, 3, 4], [0, 1, 2, 2, 3, 3]]
+    assert twice.response_mask.tolist() == [[True, True], [True, False]]

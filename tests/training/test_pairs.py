@@ -294,3 +294,25 @@ def test_pairs_without_masks_are_collated() -> None:
     assert not item.changed_mask.any()
     assert not item.unchanged_mask.any()
     assert item.unchanged_pairs.shape == (0, 3)
+
+
+def test_each_change_of_an_edit_as_a_pair_of_its_own(codec: Codec) -> None:
+    edit = Edit("e", "topic1", "mud sky sand sun rot", "sea sky sand sun sun")
+    pairs, skipped = pairs_of_edits([edit, EDIT], codec, AlignConfig(hunks=True))
+    assert [pair.id for pair in pairs] == ["e#1", "e#2", "e"]
+    assert pairs[0].rejected_ids == ids(codec, "mud sky sand sun rot </s>")
+    assert pairs[0].chosen_ids == pairs[1].rejected_ids == ids(codec, "sea sky sand sun rot </s>")
+    assert pairs[1].chosen_ids == ids(codec, "sea sky sand sun sun </s>")
+    assert [pair.rejected_changed.index(True) for pair in pairs] == [0, 4, 1]
+    assert all(sum(pair.rejected_changed) == 1 for pair in pairs)
+    assert pairs[2] == pairs_of_edits([EDIT], codec, PLAIN)[0][0]
+    assert not skipped
+    assert AlignConfig(hunks=True).whole == PLAIN
+
+
+def test_the_change_at_a_torn_end_finishes_the_text(codec: Codec) -> None:
+    torn = Edit("t", "topic1", "mud sky sand sun rot", "sea sky sand sun sun", meta={"finished": False})
+    first, second = pairs_of_edits([torn], codec, AlignConfig(hunks=True))[0]
+    end = codec.tokenizer.convert_tokens_to_ids("</s>")
+    ends = [side[-1] == end for side in (first.rejected_ids, first.chosen_ids, second.rejected_ids, second.chosen_ids)]
+    assert ends == [False, False, False, True]

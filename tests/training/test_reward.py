@@ -1,5 +1,6 @@
 """Reward models: the objectives, their options, scales, and that they find the bad words."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,14 +14,22 @@ from transformers import PreTrainedModel
 from redpencil.config import FittedRewardConfig, RewardConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.reward_losses import bradley_terry_loss, eq3_margin, eq4_margin
-from redpencil.models.checkpoints import head_of, load_head, load_reward_model
+from redpencil.models.checkpoints import load_head, load_reward_model
 from redpencil.models.codec import Codec
 from redpencil.models.forward import sequence_rewards, token_rewards
+from redpencil.models.heads import head_of
 from redpencil.models.runtime import Runtime
 from redpencil.records import Edit, Pair
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.pairs import collate_pairs
-from redpencil.training.reward import measure, sequence_objective, token_objective, train_reward
+from redpencil.training.reward import (
+    constant_loss,
+    main_term,
+    measure,
+    sequence_objective,
+    token_objective,
+    train_reward,
+)
 from redpencil.training.scoring import pair_margins, score_sequences, score_tokens
 from redpencil.training.update import Optimization, update
 
@@ -46,9 +55,9 @@ def sgd(model: nn.Module) -> Optimization:
     return Optimization(tuple(model.parameters()), optimizer, schedule, 1e9)
 
 
-def untrained(trained: Trained, level: str, runtime: Runtime) -> PreTrainedModel:
-    """The SFT backbone with a random head, so that no loss is near 0."""
-    model = load_head(trained.sft, level, runtime, trained=True, zero_head=True).module
+def untrained(trained: Trained, level: str, runtime: Runtime, heads: int = 1) -> PreTrainedModel:
+    """The SFT backbone with random heads, so that no loss is near 0."""
+    model = load_head(trained.sft, level, runtime, trained=True, zero_head=True, heads=heads).module
     torch.manual_seed(0)
     nn.init.normal_(head_of(model).weight, std=0.3)
     return model
@@ -96,6 +105,126 @@ def test_the_terms_of_the_token_objective(trained: Trained, runtime: Runtime, pa
     }
 
 
+def test_blame_counts_the_originals_tokens_and_the_edits_by_their_weight(
+    trained: Trained, runtime: Runtime, pairs: list[Pair]
+) -> None:
+    model = untrained(trained, "token", runtime)
+    item = collate_pairs(pairs[:8], 0, CPU)
+    plain, weighed = config(loss="blame"), config(loss="blame", edited_weight=0.25)
+    with torch.no_grad():
+        rewards = token_rewards(model, item.batch)
+        terms = [token_objective(model, one).terms(item) for one in (plain, weighed)]
+    original, edited = [], []
+    for row, pair in enumerate(pairs[:8]):
+        for place, reward in enumerate(rewards[8 + row, : len(pair.rejected_ids)]):
+            original.append(torch.nn.functional.softplus(reward if pair.rejected_changed[place] else -reward))
+        edited += list(torch.nn.functional.softplus(-rewards[row, : len(pair.chosen_ids)]))
+    first, second = torch.stack(original), torch.stack(edited)
+    assert float(terms[0]["blame"]) == pytest.approx(float(first.mean()), rel=1e-5)
+    both = (first.sum() + second.sum() / 4) / (len(first) + len(second) / 4)
+    assert float(terms[1]["blame"]) == pytest.approx(float(both), rel=1e-5)
+    assert dict(token_objective(model, plain).weights) == {"preference": 0, "zero": 0, "consistency": 0, "blame": 1}
+    assert token_objective(model, plain).counts(item)["blame"] == len(first)
+    assert token_objective(model, weighed).counts(item)["blame"] == len(first) + len(second) / 4
+
+
+def test_two_heads_have_a_task_each(trained: Trained, runtime: Runtime, pairs: list[Pair]) -> None:
+    """The ranking moves the second head alone, and the contrast the first one alone."""
+    item = collate_pairs(pairs[:8], 0, CPU)
+    for wanted, term in ((0, "contrast"), (1, "preference")):
+        model = untrained(trained, "token", runtime, heads=2)
+        token_objective(model, config(loss="contrast", ranking=1)).terms(item)[term].backward()
+        gradient = head_of(model).weight.grad
+        assert gradient is not None
+        assert float(gradient[wanted].abs().max()) > 1e-4
+        assert float(gradient[1 - wanted].abs().max()) < 1e-7
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss": "blame"},
+        {"loss": "blame", "ranking": 1, "scale": 5},
+        {"loss": "contrast", "contrast_window": 2},
+        {"loss": "contrast", "ranking": 1, "scale": 5, "read_twice": True},
+        {"loss": "contrast", "ranking": 1, "scale": 5, "layers": 1, "frozen_layers": 0},
+    ],
+)
+def test_losses_within_a_text_find_the_bad_words_and_rank(
+    trained: Trained,
+    runtime: Runtime,
+    codec: Codec,
+    pairs: list[Pair],
+    edits: list[Edit],
+    samples: Samples,
+    new_stage: Callable[..., Stage],
+    options: dict[str, object],
+) -> None:
+    folder = train(config(**options), trained, pairs[:400], samples, codec, runtime, new_stage())
+    reward = load_reward_model(folder, runtime, level="token")
+    held_out, texts = pairs[400:], edits[400:]
+    rows = score_tokens(reward.model, [p.prompt_ids for p in held_out], [p.rejected_ids for p in held_out])
+    assert [len(row) for row in rows] == [len(p.rejected_ids) for p in held_out]
+    # within a text: a constant in the rewards of a text is not what these losses are about
+    found = [
+        auroc([-float(r) for r in row[:-1]], [word in ("mud", "rot") for word in edit.original.split()])
+        for row, edit in zip(rows, texts, strict=True)
+        if any(word not in ("mud", "rot") for word in edit.original.split())
+    ]
+    assert sum(found) / len(found) > 0.97
+    if options.get("ranking"):
+        assert sum(margin > 0 for margin in pair_margins(reward, held_out)) >= 90
+    assert reward.model.module.config.num_hidden_layers == options.get("layers", 2)
+    assert reward.model.tokens_read(3, 5) == (13 if options.get("read_twice") else 8)
+
+
+def test_frozen_layers_stay_as_they_are(
+    trained: Trained,
+    runtime: Runtime,
+    codec: Codec,
+    pairs: list[Pair],
+    samples: Samples,
+    new_stage: Callable[..., Stage],
+) -> None:
+    settings = config(loss="blame", frozen_layers=1, max_steps=5)
+    folder = train(settings, trained, pairs[:64], samples, codec, runtime, new_stage())
+    before = load_head(trained.sft, "token", runtime, trained=False, zero_head=True).module.state_dict()
+    after = load_reward_model(folder, runtime).model.module.state_dict()
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert moved >= {"score.weight", "model.layers.1.mlp.up_proj.weight", "model.norm.weight"}
+    assert not [name for name in moved if "layers.0." in name or "embed" in name]
+
+
+@pytest.mark.parametrize(("key", "says"), [("layers", "the backbone has 2"), ("frozen_layers", "the backbone has 2")])
+def test_more_layers_than_there_are(
+    trained: Trained,
+    runtime: Runtime,
+    codec: Codec,
+    pairs: list[Pair],
+    samples: Samples,
+    new_stage: Callable[..., Stage],
+    key: str,
+    says: str,
+) -> None:
+    with pytest.raises(RedpencilError, match=says) as caught:
+        train(config(**{key: 3}), trained, pairs[:64], samples, codec, runtime, new_stage())
+    assert caught.value.field == f"reward.{key}"
+
+
+def test_losses_within_a_text_need_to_know_what_was_changed(
+    trained: Trained,
+    runtime: Runtime,
+    codec: Codec,
+    pairs: list[Pair],
+    samples: Samples,
+    new_stage: Callable[..., Stage],
+) -> None:
+    compared = replace(pairs[7], id="c7", rejected_changed=(), chosen_changed=())
+    for rows, says in (([compared], "no pair marks"), ([*pairs[:4], compared], "'c7' does not say")):
+        with pytest.raises(RedpencilError, match=says):
+            train(config(loss="blame"), trained, rows, samples, codec, runtime, new_stage())
+
+
 def test_the_terms_of_the_sequence_objective(trained: Trained, runtime: Runtime, pairs: list[Pair]) -> None:
     model = untrained(trained, "sequence", runtime)
     item = collate_pairs(pairs[:8], 0, CPU)
@@ -107,17 +236,22 @@ def test_the_terms_of_the_sequence_objective(trained: Trained, runtime: Runtime,
 
 
 @pytest.mark.parametrize("size", [1, 3])
-@pytest.mark.parametrize("which", ["eq3", "eq4", "sequence"])
+@pytest.mark.parametrize("which", ["eq3", "eq4", "sequence", "blame", "contrast", "two heads"])
 def test_a_batch_of_eight_is_eight_micro_batches(
     trained: Trained, runtime: Runtime, pairs: list[Pair], which: str, size: int
 ) -> None:
     level = "sequence" if which == "sequence" else "token"
     # counts differ: one pair has no unchanged token at all, one but its end
     rows = [*pairs[:6], replace(pairs[6], unchanged=()), replace(pairs[7], unchanged=pairs[7].unchanged[-1:])]
+    rows[2] = replace(rows[2], rejected_changed=(False,) * len(rows[2].rejected_ids))  # nothing to blame
     options = {} if level == "sequence" else {"loss": which, "zero_penalty": 0.3, "consistency": 0.7}
+    if which == "blame":
+        options["edited_weight"] = 0.5
+    if which == "two heads":
+        options |= {"loss": "contrast", "ranking": 0.5, "contrast_window": 2}
 
     def step(size: int) -> tuple[list[torch.Tensor], dict[str, float]]:
-        model = untrained(trained, level, runtime)
+        model = untrained(trained, level, runtime, heads=2 if which == "two heads" else 1)
         objective = (token_objective if level == "token" else sequence_objective)(model, config(level, **options))
         items = [collate_pairs(rows[i : i + size], 0, CPU) for i in range(0, 8, size)]
         logged = update(sgd(model), items, objective, runtime)
@@ -126,7 +260,8 @@ def test_a_batch_of_eight_is_eight_micro_batches(
     (whole, logged), (parts, parted) = step(8), step(size)
     assert parted == pytest.approx(logged, rel=1e-3, abs=1e-6)
     moved = 0.0
-    for one, other, start in zip(whole, parts, untrained(trained, level, runtime).parameters(), strict=True):
+    before = untrained(trained, level, runtime, heads=2 if which == "two heads" else 1).parameters()
+    for one, other, start in zip(whole, parts, before, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
         moved = max(moved, float((one - start).detach().abs().max()))
     assert moved > 0.01
@@ -358,3 +493,39 @@ def test_samples_without_a_token_give_no_scale(trained: Trained, runtime: Runtim
     token = load_reward_model(trained.token, runtime).model
     with pytest.raises(RedpencilError, match="at least 2 samples of the SFT policy with a token, found 0"):
         measure(token, config(), [([5, 6], ())] * 3)
+
+
+def test_what_a_constant_model_gets_by_hand() -> None:
+    pairs = [
+        Pair("a", (1,), rejected_ids=(5, 6, 7, 8), chosen_ids=(5, 9), rejected_changed=(True, False, False, False)),
+        Pair("b", (1,), rejected_ids=(5, 6), chosen_ids=(5, 9), rejected_changed=(False, True)),
+    ]
+    for level, loss in (("token", "eq3"), ("token", "eq4"), ("token", "contrast"), ("sequence", "blame")):
+        settings = config(level, loss=loss)
+        assert constant_loss(settings, pairs) == pytest.approx(math.log(2))
+        assert main_term(settings) == ("contrast" if loss == "contrast" else "preference")
+    # two of six tokens of the originals were edited away, and of ten with those of the edits
+    assert main_term(config(loss="blame")) == "blame"
+    third = -(math.log(1 / 3) + 2 * math.log(2 / 3)) / 3
+    assert constant_loss(config(loss="blame"), pairs) == pytest.approx(third)
+    fifth = -(math.log(0.2) + 4 * math.log(0.8)) / 5
+    assert constant_loss(config(loss="blame", edited_weight=1), pairs) == pytest.approx(fifth)
+    every = [Pair("c", (1,), rejected_ids=(5, 6), chosen_ids=(), rejected_changed=(True, True))]
+    assert constant_loss(config(loss="blame"), every) == 0
+
+
+@pytest.mark.parametrize("loss", ["blame", "contrast"])
+def test_losses_within_a_text_say_whether_they_learned(
+    trained: Trained,
+    runtime: Runtime,
+    codec: Codec,
+    pairs: list[Pair],
+    samples: Samples,
+    new_stage: Callable[..., Stage],
+    loss: str,
+) -> None:
+    for rate, learned in ((1e-2, True), (1e-9, False)):
+        stage = new_stage(seed=int(learned))
+        train(config(loss=loss, learning_rate=rate, max_steps=40), trained, pairs, samples, codec, runtime, stage)
+        assert load_reward_model(stage.folder / "checkpoint", runtime).card.learned == learned
+        assert ("remarks" in stage.notes) != learned

@@ -45,6 +45,14 @@ def test_the_scale_makes_up_for_the_mean_over_tokens(level: str, length: float, 
     assert fit(RewardConfig.model_validate({"level": level}), DataSize(100, length, 576)).scale == scale
 
 
+@pytest.mark.parametrize(("loss", "scale"), [("eq3", 102), ("eq4", 102), ("blame", 1), ("contrast", 1)])
+def test_losses_within_a_text_have_no_length_to_make_up_for(loss: str, scale: float) -> None:
+    config, size = RewardConfig.model_validate({"loss": loss}), DataSize(100, 101.6, 576)
+    fitted = fit(config, size)
+    assert fitted.scale == scale
+    assert ("reward.scale" in (in_words(config, fitted, size) or "")) == (scale > 1)
+
+
 @given(
     rate=st.none() | st.floats(1e-9, 1),
     epochs=st.none() | st.floats(0.1, 100),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from redpencil.config import PPOConfig, RewardConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import RewardModel, head_of
+from redpencil.models.checkpoints import RewardModel
 from redpencil.models.codec import Codec
 from redpencil.models.forward import (
     Batch,
@@ -23,6 +23,7 @@ from redpencil.models.forward import (
     token_rewards,
     token_values,
 )
+from redpencil.models.heads import head_of
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import Sample
 from redpencil.training import ppo

@@ -18,6 +18,7 @@ from redpencil.formats.base import RECORDS, Format, Kind
 from redpencil.formats.datasets import HUB, Dialect, open_source
 from redpencil.formats.figa import Weights, load_cutter
 from redpencil.formats.labels import label_key
+from redpencil.formats.prompt_template import check_template
 from redpencil.formats.reading import Imported, Wanted, guess_source, import_rows
 from redpencil.formats.registry import FORMATS, find_format
 from redpencil.formats.streams import ENCODINGS
@@ -78,6 +79,7 @@ HELP = "\n\n".join(
     epilog=examples(
         "redpencil import pairs.json --format alpaca-farm --as responses --out responses.jsonl",
         "redpencil import feedback.json --format qa-feedback --out edits.jsonl",
+        "redpencil import feedback.json --prompt-template '{passages}\\n\\n{question}' --out edits.jsonl",
         "redpencil import answers.csv --format columns --column prompt=question --column response=answer --out r.jsonl",
         "redpencil import hf://nvidia/HelpSteer3 --name edit --format helpsteer3 --limit 1000 --out edits.jsonl",
     ),
@@ -108,6 +110,14 @@ def import_(
     drop: Annotated[
         list[str] | None, option("YOURS", "Ignore this column, as if the rows had none. Repeatable.")
     ] = None,
+    prompt_template: Annotated[
+        str | None,
+        option(
+            "TEXT",
+            "Make prompts of columns, as in '{passages}\\n\\n{question}'; {prompt} is what the format takes. Texts in "
+            "a list get a line each, lists in a list a paragraph each.",
+        ),
+    ] = None,
     split: Annotated[str | None, option("NAME", "Split of a data set. Default: train, or the only one.")] = None,
     name: Annotated[str | None, option("NAME", "Configuration of a data set, for those with several.")] = None,
     encoding: Annotated[
@@ -137,6 +147,7 @@ def import_(
     """Turn data of other formats into redpencil's JSONL."""
     named = None if format_ is None else find_format(format_)
     columns, dropped, values = _columns(column or ()), frozenset(drop or ()), _values(value or ())
+    template = None if prompt_template is None else check_template(prompt_template)
     if not source.strip():
         raise RedpencilError("no source is named", field="SOURCE", hint="name a file, a folder or a data set")
     if not source.startswith(HUB):
@@ -149,7 +160,10 @@ def import_(
     ):
         chosen, opened_again = (named, opened) if named else guess_source(opened, as_, columns, dropped)
         skip = on_error is OnError.SKIP
-        request = Wanted(chosen, as_, columns, dropped, skip, values=values, restore_spacing=not keep_spacing)
+        spacing = not keep_spacing
+        request = Wanted(
+            chosen, as_, columns, dropped, skip, values=values, restore_spacing=spacing, prompt_template=template
+        )
         done = import_rows(opened_again, request, out, limit=limit, progress=progress)
     if named is None:
         say(f"taken for the format {chosen.name}; --format names another")

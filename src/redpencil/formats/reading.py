@@ -21,6 +21,7 @@ from redpencil.formats.base import RECORDS, Draft, Format, Kind, Nothing, Values
 from redpencil.formats.columns import name_taken, renamed
 from redpencil.formats.conversations import messages_in, render
 from redpencil.formats.labels import Labels, names_of_columns
+from redpencil.formats.prompt_template import with_prompt
 from redpencil.formats.registry import FORMATS, check_columns, check_kind, check_renames, guess_format
 from redpencil.formats.text_files import Place, Rows, Source, SourceRow
 from redpencil.formats.values import meta_of, plain_row, safe_line
@@ -94,6 +95,7 @@ class Wanted:
         values: the meaning of labels, by `label_key`.
         own_ids: whether a column `id` holds the ids of the records.
         restore_spacing: whether the words that an edit kept get the white space of the original.
+        prompt_template: how prompts are made of a row's columns, see `with_prompt`; None takes the format's.
     """
 
     format: Format
@@ -104,6 +106,7 @@ class Wanted:
     values: Mapping[str, Preference] = field(default_factory=dict)
     own_ids: bool = True
     restore_spacing: bool = True
+    prompt_template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +306,9 @@ def _records_of(
             values = labels.translated(values)
         own = _own_id(values) if wanted.own_ids else None
         drafts = list(wanted.format.readers[tally.kind].read(values))
+        if wanted.prompt_template is not None:
+            template = wanted.prompt_template
+            drafts = [with_prompt(one, values, template) if isinstance(one, Draft) else one for one in drafts]
         made = [draft for draft in drafts if isinstance(draft, Draft)]
         base = own if own is not None or not made else ids.of_prompt(made[0], row.place)
         records = [_record(draft, values, tally.kind, base or "") for draft in made]

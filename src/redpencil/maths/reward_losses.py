@@ -1,4 +1,4 @@
-r"""Eq. 1-4 of the paper: from token rewards to the Bradley-Terry loss on a pair of responses.
+r"""Losses of reward models on a pair of responses: Eq. 1-4 of the paper, and two within one response.
 
 i is the chosen response (the edit), j the rejected one (the original). T_i counts the response tokens of i. U0 are
 the tokens that the edit left alone, U1 those that it changed; each side has its own U1.
@@ -10,12 +10,14 @@ Eq. 3 puts Eq. 1 into Eq. 2. What that gives is
 and where unchanged tokens have equal rewards r on both sides, the bracket is (1/T_i - 1/T_j) sum_{U0} r. The paper
 prints 1/T_i alone. Only with the second fraction does the term vanish at equal length, as the paper says it does, so
 the second fraction is what is computed here.
+
+Eq. 3 and 4 compare a text with its edit. Nothing in them compares a token with its neighbour in the same text, so
+where an edit changes half of the words, a model does as well by telling the two texts apart and giving all tokens the
+same reward. `blame_loss` and `contrast_loss` compare tokens of the original: U1 against U0. A model that is to rank
+texts as well has two heads, see `join_heads`: any margin of the mean rewards can be had with any differences within.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
-
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -82,23 +84,73 @@ def eq4_margin(
     return chosen - _share(rejected_rewards, rejected_changed, rejected_mask)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenLoss:
-    """A loss on token rewards: its margin, and whether that reads which tokens were changed.
+def blame_loss(rewards: Tensor, changed: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy of sigmoid(-r) on whether a token was edited away, a weighted mean over tokens, in nats.
 
-    margin: called with chosen rewards [B, Tc], rejected rewards [B, Tr], chosen_changed and rejected_changed (U1 of
-    each side), chosen_mask and rejected_mask; returns [B].
+    So sigmoid(-r) is the probability that an editor takes the token out.
+
+    Args:
+        rewards: [B, T].
+        changed: bool [B, T], U1.
+        weights: [B, T], 0 on padding.
+
+    Returns:
+        A scalar; 0 where all weights are 0.
     """
+    # -log sigmoid(-r) on changed tokens, -log sigmoid(r) on the others.
+    margins = masked_select_or_zero(torch.where(changed, -rewards, rewards), weights > 0)
+    return -(functional.logsigmoid(margins) * weights).sum() / weights.sum().clamp(min=1e-9)
 
-    margin: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-    needs_changes: bool
+
+def contrast_loss(rewards: Tensor, changed: Tensor, response_mask: Tensor, window: int | None = None) -> Tensor:
+    """Mean of -log sigmoid(r_k - r_c) over pairs of a kept token k and a changed token c of one response.
+
+    A constant in a response's rewards changes nothing. The mean is over the pairs of a response first and then over the
+    responses that have a pair, so that long ones do not outweigh the others.
+
+    Args:
+        rewards: [B, T].
+        changed: bool [B, T], U1.
+        response_mask: bool [B, T]; True = response token.
+        window: most places between k and c; None for any.
+
+    Returns:
+        A scalar, in nats; 0 without pairs.
+    """
+    pairs = _contrasts(changed, response_mask, window)
+    rewards = masked_select_or_zero(rewards, response_mask)
+    gaps = rewards[:, :, None] - rewards[:, None, :]
+    losses = masked_sum(-functional.logsigmoid(gaps), pairs, dim=(1, 2)) / pairs.sum((1, 2)).clamp(min=1)
+    return losses.sum() / pairs.any(2).any(1).sum().clamp(min=1)
 
 
-TOKEN_LOSSES: Final[Mapping[str, TokenLoss]] = {
-    "eq3": TokenLoss(lambda ri, rj, _ui, _uj, mi, mj: eq3_margin(ri, rj, mi, mj), needs_changes=False),
-    "eq4": TokenLoss(eq4_margin, needs_changes=True),
-}
-"""The values of `reward.loss`. To add one, write its margin here and name it in `RewardConfig.loss`."""
+def contrasted(changed: Tensor, response_mask: Tensor, window: int | None = None) -> Tensor:
+    """Whether each response has a pair of tokens to contrast, bool [B]; arguments as in `contrast_loss`."""
+    return _contrasts(changed, response_mask, window).any(2).any(1)
+
+
+def _contrasts(changed: Tensor, response_mask: Tensor, window: int | None) -> Tensor:
+    """Pairs of a kept token (dimension 1) and a changed one (dimension 2), bool [B, T, T]."""
+    pairs = (~changed & response_mask)[:, :, None] & (changed & response_mask)[:, None, :]
+    if window is None:
+        return pairs
+    places = torch.arange(changed.shape[1], device=changed.device)
+    return pairs & ((places[:, None] - places[None, :]).abs() <= window)
+
+
+def join_heads(within: Tensor, overall: Tensor, response_mask: Tensor) -> Tensor:
+    """Token rewards whose differences within a response are those of one head, and whose mean is that of the other.
+
+    Args:
+        within: [B, T].
+        overall: [B, T].
+        response_mask: bool [B, T]; True = response token.
+
+    Returns:
+        [B, T]: within - mean(within) + mean(overall), means over the response; without meaning on padding.
+    """
+    level = masked_mean(overall, response_mask, dim=-1) - masked_mean(within, response_mask, dim=-1)
+    return within + level[:, None]
 
 
 def zero_penalty(rewards: Tensor, unchanged_mask: Tensor) -> Tensor:

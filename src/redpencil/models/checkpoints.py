@@ -27,6 +27,8 @@ from redpencil.errors import RedpencilError
 from redpencil.files import sync_names, sync_tree
 from redpencil.models.chat import first_line
 from redpencil.models.codec import CHAT, Codec, load_codec, read_object, same_encoding, same_tokenizer
+from redpencil.models.forward import READ_TWICE, reads_twice
+from redpencil.models.heads import HEADS, head_of
 from redpencil.models.runtime import Runtime, seeded
 from redpencil.runs import check_written, write_json
 
@@ -80,6 +82,16 @@ class LanguageModel:
         """The most tokens that it reads, prompt and response together; None if its configuration sets no limit."""
         return context_of(self.module)
 
+    def tokens_read(self, prompt: int, response: int) -> int:
+        """The tokens that it reads of a prompt and a response of so many."""
+        return prompt + response * (2 if reads_twice(self.module) else 1)
+
+    def response_room(self, prompt: int) -> int | None:
+        """The most tokens of a response behind a prompt of so many; None if its configuration sets no limit."""
+        if self.context is None:
+            return None
+        return max(0, self.context - prompt) // (2 if reads_twice(self.module) else 1)
+
 
 @dataclass(frozen=True, slots=True)
 class RewardModel:
@@ -129,6 +141,7 @@ def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False
             hint="give a folder that save_pretrained wrote, of a supported architecture",
         ) from error
     model, report = loaded
+    report["missing_keys"] = [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]
     # Missing weights would silently be random numbers, as when a reward model is given as a policy.
     missing = [name for name in report["missing_keys"] if not (new_head and _is_new(name, model))]
     if missing:
@@ -275,19 +288,26 @@ def load_head(
     zero_head: bool,
     codec: Codec | None = None,
     seed: int = 0,
+    heads: int = 1,
 ) -> LanguageModel:
     """Load a model with one output per token or per sequence, on the backbone of any checkpoint.
 
-    With `zero_head` the head starts at 0, so that a new reward or value model gives 0 before it has learned. `codec`
-    and `seed` are as in `load_policy`.
+    With `zero_head` there are new `heads` that start at 0, so that a new reward or value model gives 0 before it has
+    learned. `codec` and `seed` are as in `load_policy`.
 
     Raises:
         RedpencilError: if the folder is missing or damaged, or its architecture is not supported.
     """
     folder = check_model_folder(folder)
     auto = AutoModelForTokenClassification if level == "token" else AutoModelForSequenceClassification
+    # A value model may start from a reward model with another number of heads.
+    fresh = (
+        {"id2label": HEADS[heads], "label2id": {v: k for k, v in HEADS[heads].items()}, "ignore_mismatched_sizes": True}
+        if zero_head
+        else {}
+    )
     with seeded(seed, torch.device("cpu")):
-        model = _load(auto, folder, torch.float32 if trained else runtime.dtype, new_head=zero_head, num_labels=1)
+        model = _load(auto, folder, torch.float32 if trained else runtime.dtype, new_head=zero_head, **fresh)
     if level == "token" and any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules()):
         raise RedpencilError(
             f"{type(model).__name__} counts positions from its pad id, which left padding does not allow",
@@ -295,6 +315,7 @@ def load_head(
             hint="use an architecture such as Llama, Qwen, Mistral, Gemma, GPT-2 or BERT",
         )
     if zero_head:
+        setattr(model.config, READ_TWICE, False)
         head = head_of(model)
         nn.init.zeros_(head.weight)
         if head.bias is not None:
@@ -307,22 +328,6 @@ def context_of(model: nn.Module) -> int | None:
     """Return the most tokens that a model reads, prompt and response together; None if there is no limit."""
     context: int | None = getattr(model.config, "max_position_embeddings", None)
     return context
-
-
-def head_of(model: nn.Module) -> nn.Linear:
-    """Return the last linear layer, which turns hidden states into rewards or values.
-
-    Raises:
-        RedpencilError: if the architecture keeps it under an unknown name.
-    """
-    for name in ("score", "classifier"):
-        head = getattr(model, name, None)
-        if isinstance(head, nn.Linear) and head.out_features == 1:
-            return head
-    raise RedpencilError(
-        f"{type(model).__name__} has no linear head called score or classifier",
-        hint="use an architecture such as Llama, Qwen, Mistral, Gemma, GPT-2 or BERT",
-    )
 
 
 def load_reward_model(
@@ -359,7 +364,7 @@ def reward_level(folder: Path, level: RewardLevel | None = None) -> RewardLevel:
     """Tell from its configuration whether a checkpoint is a token or a sequence reward model.
 
     Raises:
-        RedpencilError: if it is neither, or of another level than asked for, or has more than one output.
+        RedpencilError: if it is neither, or of another level than asked for, or has outputs that are no rewards.
     """
     kind = _architecture(folder)
     actual = next((known for suffix, known in LEVELS.items() if kind.endswith(suffix)), None)
@@ -381,7 +386,8 @@ def reward_level(folder: Path, level: RewardLevel | None = None) -> RewardLevel:
     # config.json leaves out what is the default: 2 labels.
     names = read_object(folder / "config.json").get("id2label")
     labels = len(names) if isinstance(names, dict) else 2
-    if labels != 1:
+    two_heads = actual == "token" and names == {str(label): name for label, name in HEADS[2].items()}
+    if labels != 1 and not two_heads:
         raise RedpencilError(
             f"it has {labels} outputs, a reward model has one",
             file=folder,

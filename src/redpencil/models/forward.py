@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from redpencil.maths.masked import token_logprobs
+from redpencil.maths.reward_losses import join_heads
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,25 +115,58 @@ def response_logprobs(policy: nn.Module, batch: Batch, temperature: float = 1.0)
 
 
 def _token_scores(model: nn.Module, batch: Batch) -> Tensor:
-    """One number for each column, [B, P + T], float32."""
+    """The numbers of each column, one for each head: [B, P + T, heads], float32."""
     output = model(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
         position_ids=batch.position_ids,
         use_cache=False,
     )
-    scores: Tensor = output.logits.squeeze(-1).float()
+    scores: Tensor = output.logits.float()
     return scores
 
 
+READ_TWICE: Final = "read_twice"
+"""A key of a reward model's config.json: whether it reads a response twice, see `read_twice`."""
+
+
+def reads_twice(model: nn.Module) -> bool:
+    """Tell whether a reward model reads each response twice."""
+    return bool(getattr(model.config, READ_TWICE, False))
+
+
+def read_twice(batch: Batch) -> Batch:
+    """The batch with each response behind its prompt and itself: at its tokens a decoder has seen all of it.
+
+    Springer et al., "Repetition Improves Language Model Embeddings", 2024 (arXiv 2402.15449).
+    """
+    first = batch.response_mask.to(batch.attention_mask.dtype)
+    attention = torch.cat([batch.attention_mask, first], dim=1)
+    return Batch(
+        torch.cat([batch.input_ids, batch.response_ids], dim=1), attention, positions(attention), batch.response_mask
+    )
+
+
+def reward_heads(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    """What the heads of a token reward model give for each token: rewards within a response, and overall, [B, T].
+
+    The second is None for a model with one head. Both are read where the model has consumed the token (see
+    `maths.ppo`).
+    """
+    read = read_twice(batch) if reads_twice(model) else batch
+    scores = _token_scores(model, read)[:, -batch.response_width :]
+    return scores[..., 0], scores[..., 1] if scores.shape[-1] == 2 else None
+
+
 def token_rewards(model: nn.Module, batch: Batch) -> Tensor:
-    """r_t = r_phi(s_t, a_t), [B, T]: read where the model has consumed a_t (see `maths.ppo`)."""
-    return _token_scores(model, batch)[:, batch.prompt_width :]
+    """r_t = r_phi(s_t, a_t), [B, T]; of a model with two heads as `join_heads` makes them."""
+    within, overall = reward_heads(model, batch)
+    return within if overall is None else join_heads(within, overall, batch.response_mask)
 
 
 def token_values(model: nn.Module, batch: Batch) -> Tensor:
     """V(s_t), [B, T]: read one position before a_t, so it cannot see the action it is the baseline of."""
-    return _token_scores(model, batch)[:, batch.prompt_width - 1 : -1]
+    return _token_scores(model, batch)[:, batch.prompt_width - 1 : -1, 0]
 
 
 def sequence_rewards(model: nn.Module, batch: Batch) -> Tensor:

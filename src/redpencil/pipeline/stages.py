@@ -186,7 +186,7 @@ def read_pairs(path: Path, codec: Codec) -> list[Pair]:
 def encode_file(path: Path, codec: Codec, config: AlignConfig) -> tuple[list[Pair], Mapping[str, int]]:
     """Encode a file of annotations, edits if its name says so; returns pairs and the counts of rows left out."""
     if path.name.startswith("edits"):
-        return pairs_of_edits(read_jsonl(path, Edit), codec, config)
+        return pairs_of_edits(read_jsonl(path, Edit), codec, config if path.stem == "edits_train" else config.whole)
     return pairs_of_comparisons(read_jsonl(path, Comparison), codec, config)
 
 

@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from redpencil.alignment.ends import finished_sides
+from redpencil.alignment.hunks import hunk_chain
 from redpencil.alignment.spacing import restore_spacing
 from redpencil.alignment.tokens import token_masks
 from redpencil.alignment.words import same_visible
@@ -48,6 +49,8 @@ def stream_pairs_of_edits(
     while chunk := list(islice(rows, _CHUNK)):
         usable, reasons = split_usable(chunk)
         skipped.update(reasons)
+        if config.hunks:
+            usable = [step for edit in usable for step in _steps(edit, config)]
         if usable:
             yield from _aligned(usable, codec, config, skipped)
 
@@ -91,6 +94,17 @@ def _aligned(usable: Sequence[Edit], codec: Codec, config: AlignConfig, skipped:
             unchanged=masks.unchanged,
             meta={} if text == edit.edited else {_SPACING: _RESTORED},
         )
+
+
+def _steps(edit: Edit, config: AlignConfig) -> list[Edit]:
+    """The changes of an edit, each as an edit of its own, with a number behind the id if there are several."""
+    texts = hunk_chain(edit.original, _spaced(edit, config))
+    if len(texts) < 3:
+        return [edit]
+    return [
+        replace(edit, id=f"{edit.id}#{number}", original=before, edited=after)
+        for number, (before, after) in enumerate(pairwise(texts), start=1)
+    ]
 
 
 def _spaced(edit: Edit, config: AlignConfig) -> str:

@@ -1,7 +1,7 @@
 """Reward models: token-level on edits (Eq. 1-4), sequence-level Bradley-Terry on any pairs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -12,27 +12,29 @@ from torch import Tensor, nn
 from redpencil.config import FittedRewardConfig, RewardConfig
 from redpencil.errors import DivergedError, RedpencilError
 from redpencil.maths.reward_losses import (
-    TOKEN_LOSSES,
+    blame_loss,
     bradley_terry_loss,
     consistency_penalty,
-    trajectory_reward,
+    contrast_loss,
+    contrasted,
+    eq3_margin,
+    eq4_margin,
+    join_heads,
     zero_penalty,
 )
-from redpencil.models.checkpoints import LanguageModel, RewardCard, export, head_of, load_head
+from redpencil.models.checkpoints import LanguageModel, RewardCard, export, load_head
 from redpencil.models.codec import Codec
-from redpencil.models.forward import sequence_rewards, token_rewards
+from redpencil.models.forward import READ_TWICE, reward_heads, sequence_rewards
+from redpencil.models.heads import freeze_layers, head_of, keep_layers
 from redpencil.models.runtime import Runtime
 from redpencil.records import Pair
 from redpencil.runs import Stage, derive_seed, read_metrics
-from redpencil.training.learned import how_it_ended
+from redpencil.training.learned import Learning, how_it_ended
 from redpencil.training.loop import train_supervised
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
-from redpencil.training.reward_defaults import CHOSEN, fit, in_words, size_of
+from redpencil.training.reward_defaults import CHOSEN, DataSize, fit, in_words, size_of
 from redpencil.training.scoring import check_fits, score_sequences, score_tokens
 from redpencil.training.update import LOWER, Objective, steps_in
-
-MAIN_TERM: Final = "preference"
-"""The term of the objectives that says whether anything was learned; the others are penalties."""
 
 
 def token_objective(model: nn.Module, config: FittedRewardConfig) -> Objective[PairBatch]:
@@ -40,29 +42,71 @@ def token_objective(model: nn.Module, config: FittedRewardConfig) -> Objective[P
 
     Logged with it: `accuracy`, the share of pairs that Eq. 1 ranks right, and `drift`, the consistency term unweighted.
     """
+    within = config.loss in WITHIN_TEXT
+    weights = {"preference": config.ranking if within else 1.0, "zero": config.zero_penalty}
+    weights |= {"consistency": config.consistency} | ({config.loss: 1.0} if within else {})
 
     def counts(item: PairBatch) -> dict[str, float]:
         tokens, pairs = float(item.unchanged_mask.sum()), float(len(item.unchanged_pairs))
         rows = float(len(item))
-        return {"preference": rows, "zero": tokens, "consistency": pairs, "accuracy": rows, "drift": pairs}
+        counted = {"preference": rows, "zero": tokens, "consistency": pairs, "accuracy": rows, "drift": pairs}
+        return counted | ({config.loss: WITHIN_TEXT[config.loss].count(item, config)} if within else {})
 
     def terms(item: PairBatch) -> dict[str, Tensor]:
-        rewards = token_rewards(model, item.batch)
-        chosen, rejected = rewards.chunk(2)
-        chosen_mask, rejected_mask = item.batch.response_mask.chunk(2)
-        changed = item.changed_mask.chunk(2)
-        margin = TOKEN_LOSSES[config.loss].margin(chosen, rejected, changed[0], changed[1], chosen_mask, rejected_mask)
-        ranked = trajectory_reward(chosen, chosen_mask) - trajectory_reward(rejected, rejected_mask)
+        telling, overall = reward_heads(model, item.batch)
+        mask = item.batch.response_mask
+        rewards = telling if overall is None else join_heads(telling, overall, mask)
+        (chosen, rejected), masks, changed = rewards.chunk(2), mask.chunk(2), item.changed_mask.chunk(2)
+        ranked = eq3_margin(chosen, rejected, *masks)
+        margin = eq4_margin(chosen, rejected, *changed, *masks) if config.loss == "eq4" else ranked
         consistency = consistency_penalty(chosen, rejected, item.unchanged_pairs)
-        return {
+        found = {
             "preference": bradley_terry_loss(config.scale * margin),
             "zero": zero_penalty(rewards, item.unchanged_mask),
             "consistency": consistency,
             "accuracy": (ranked > 0).float().mean(),
             "drift": consistency.detach(),
         }
+        return found | ({config.loss: WITHIN_TEXT[config.loss].loss(telling, item, config)} if within else {})
 
-    return Objective({"preference": 1.0, "zero": config.zero_penalty, "consistency": config.consistency}, counts, terms)
+    return Objective(weights, counts, terms)
+
+
+@dataclass(frozen=True, slots=True)
+class WithinText:
+    """A loss that compares tokens of the original with each other.
+
+    loss: of the first head's rewards [2B, T], chosen sides first; a mean over `count` things of the batch.
+    """
+
+    loss: Callable[[Tensor, PairBatch, RewardConfig], Tensor]
+    count: Callable[[PairBatch, RewardConfig], float]
+
+
+def _blame_weights(item: PairBatch, config: RewardConfig) -> Tensor:
+    chosen, rejected = item.batch.response_mask.float().chunk(2)
+    return torch.cat([config.edited_weight * chosen, rejected])
+
+
+def _blame(rewards: Tensor, item: PairBatch, config: RewardConfig) -> Tensor:
+    changed = item.changed_mask.clone()
+    changed[: len(item)] = False  # nothing of the edit was edited away
+    return blame_loss(rewards, changed, _blame_weights(item, config))
+
+
+def _originals(item: PairBatch, config: RewardConfig) -> tuple[Tensor, Tensor, int | None]:
+    return item.changed_mask[len(item) :], item.batch.response_mask[len(item) :], config.contrast_window
+
+
+WITHIN_TEXT: Final[Mapping[str, WithinText]] = {
+    "blame": WithinText(_blame, lambda item, config: float(_blame_weights(item, config).sum())),
+    "contrast": WithinText(
+        lambda rewards, item, config: contrast_loss(rewards[len(item) :], *_originals(item, config)),
+        lambda item, config: float(contrasted(*_originals(item, config)).sum()),
+    ),
+}
+"""The values of `reward.loss` that compare tokens of one text. To add one, write its maths in
+`redpencil.maths.reward_losses`, its row here, and its name in `RewardConfig.loss`."""
 
 
 def sequence_objective(model: nn.Module, config: FittedRewardConfig) -> Objective[PairBatch]:
@@ -105,23 +149,14 @@ def train_reward(
     """
     if not pairs:
         raise RedpencilError("there are no pairs to train on", hint="check the align stage's counts of skipped rows")
-    needs_changes = config.level == "token" and TOKEN_LOSSES[config.loss].needs_changes
-    if needs_changes and not any(any(p.chosen_changed) or any(p.rejected_changed) for p in pairs):
-        raise RedpencilError(
-            "no pair marks a changed token: these are not edits",
-            field="reward.level",
-            hint="train on pairs that `redpencil align` made of edits, or set reward.level=sequence",
-        )
-    seed = derive_seed(stage.seed, "weights")
-    model = load_head(backbone, config.level, runtime, trained=True, zero_head=True, codec=codec, seed=seed)
+    _check_marks(pairs, config)
+    model = _new_model(config, backbone, runtime, codec, derive_seed(stage.seed, "weights"))
     check_pairs(pairs, model.module.config.vocab_size, model.context)
+    for side in ("chosen_ids", "rejected_ids"):
+        responses = [getattr(pair, side) for pair in pairs]
+        check_fits(model, [pair.prompt_ids for pair in pairs], responses, [pair.id for pair in pairs])
     check_samples(model, config, samples[: config.reference_samples])
-    size = size_of(pairs, head_of(model.module).in_features)
-    fitted = fit(config, size)
-    chosen = in_words(config, fitted, size)
-    if chosen is not None:
-        stage.tell(chosen)
-        stage.notes["chosen"] = {name: getattr(fitted, name) for name in CHOSEN} | asdict(size)
+    fitted = _fitted(config, size_of(pairs, head_of(model.module).in_features), stage)
     train_supervised(
         model,
         pairs,
@@ -138,10 +173,7 @@ def train_reward(
     if not all(map(math.isfinite, asdict(scales).values())):
         raise DivergedError("the trained model's rewards of the samples are not finite numbers", hint=LOWER)
     stage.notes["reference"] = asdict(scales)
-    ending = how_it_ended([row[MAIN_TERM] for row in read_metrics(stage.folder)], constant_loss(fitted))
-    if not ending.learned:
-        stage.warn(ending.in_words())
-        stage.notes["remarks"] = [ending.in_words()]
+    ending = _ending(config, pairs, stage)
     card = RewardCard(
         config.level,
         **asdict(scales),
@@ -154,10 +186,74 @@ def train_reward(
     export(model, stage.folder / "checkpoint", card=card)
 
 
-def constant_loss(config: FittedRewardConfig) -> float:
-    """Return what a model that rewards every token and every response alike has as its `MAIN_TERM`."""
-    del config  # Each loss is one of a margin, which is 0.
-    return math.log(2)
+def _fitted(config: RewardConfig, size: DataSize, stage: Stage) -> FittedRewardConfig:
+    """Choose what the recipe leaves open, and say so."""
+    fitted = fit(config, size)
+    chosen = in_words(config, fitted, size)
+    if chosen is not None:
+        stage.tell(chosen)
+        stage.notes["chosen"] = {name: getattr(fitted, name) for name in CHOSEN} | asdict(size)
+    return fitted
+
+
+def _ending(config: RewardConfig, pairs: Sequence[Pair], stage: Stage) -> Learning:
+    """Measure whether the model has learned, and warn if not."""
+    losses = [row[main_term(config)] for row in read_metrics(stage.folder)]
+    # A batch in which nothing is to be compared has logged 0.
+    ending = how_it_ended([loss for loss in losses if loss] or losses, constant_loss(config, pairs))
+    if not ending.learned:
+        stage.warn(ending.in_words())
+        stage.notes["remarks"] = [ending.in_words()]
+    return ending
+
+
+def main_term(config: RewardConfig) -> str:
+    """Name the term of the objective that says whether anything was learned; the others are penalties, or a mixture."""
+    return config.loss if config.level == "token" and config.loss in WITHIN_TEXT else "preference"
+
+
+def constant_loss(config: RewardConfig, pairs: Sequence[Pair]) -> float:
+    """Return the least `main_term` of a model that rewards every token and every response alike, in nats.
+
+    ln 2 where two rewards are compared; with loss=blame the entropy of how often a token was edited away.
+    """
+    if main_term(config) != "blame":
+        return math.log(2)
+    tokens = sum(len(pair.rejected_ids) + config.edited_weight * len(pair.chosen_ids) for pair in pairs)
+    share = sum(sum(pair.rejected_changed) for pair in pairs) / tokens
+    return -sum(part * math.log(part) for part in (share, 1 - share) if part > 0)
+
+
+def _check_marks(pairs: Sequence[Pair], config: RewardConfig) -> None:
+    """Refuse pairs whose changed tokens are unknown, if the loss reads them."""
+    if config.level == "sequence" or config.loss == "eq3":
+        return
+    hint = "train on pairs that `redpencil align` made of edits, or set reward.level=sequence"
+    marks = [pair.rejected_changed for pair in pairs]
+    if config.loss == "eq4":
+        marks += [pair.chosen_changed for pair in pairs]
+    if not any(map(any, marks)):
+        raise RedpencilError("no pair marks a changed token: these are not edits", field="reward.level", hint=hint)
+    unknown = [pair.id for pair in pairs if not pair.rejected_changed]
+    if config.loss in WITHIN_TEXT and unknown:
+        raise RedpencilError(
+            f"pair {unknown[0]!r} does not say which tokens were changed", field="reward.loss", hint=hint
+        )
+
+
+def _new_model(config: RewardConfig, backbone: Path, runtime: Runtime, codec: Codec, seed: int) -> LanguageModel:
+    """The backbone, as much of it as the recipe keeps and trains, with heads that give 0."""
+    heads = 2 if config.level == "token" and config.ranking else 1
+    model = load_head(
+        backbone, config.level, runtime, trained=True, zero_head=True, codec=codec, seed=seed, heads=heads
+    )
+    if config.layers is not None:
+        keep_layers(model.module, config.layers)
+    if config.frozen_layers:
+        freeze_layers(model.module, config.frozen_layers)
+    if config.level == "token" and config.read_twice:
+        setattr(model.module.config, READ_TWICE, True)
+    return model
 
 
 @dataclass(frozen=True, slots=True)

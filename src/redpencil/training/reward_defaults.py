@@ -47,14 +47,14 @@ def fit(config: RewardConfig, size: DataSize) -> FittedRewardConfig:
     - The learning rate falls with the hidden size to the power 1.5, which leads from AlpacaFarm's 3e-6 at 4,096 to
       rates at which small models learned: 1e-4 at 384, 8e-4 at 96.
     - Passes: as many as make 150 steps, 5 at most.
-    - The scale makes up for 1/T of Eq. 1, 3 and 4, so that the margin is about a sum over the tokens that count.
+    - The scale makes up for 1/T of Eq. 3 and 4, so that the margin is about a sum over the tokens that count.
     """
     rate = min(_PAPER_RATE * (_PAPER_WIDTH / size.hidden_size) ** 1.5, _HIGHEST_RATE)
     epochs = math.ceil(_STEPS / math.ceil(size.pairs / config.batch_size))
     chosen = {
         "learning_rate": float(f"{rate:.2g}"),
         "num_train_epochs": float(min(epochs, _MOST_EPOCHS)),
-        "scale": max(1.0, float(round(size.mean_length))) if config.level == "token" else 1.0,
+        "scale": max(1.0, float(round(size.mean_length))) if _by_length(config) else 1.0,
     }
     said = {name: getattr(config, name) for name in chosen}
     kept = {name: value for name, value in said.items() if value is not None}
@@ -63,9 +63,14 @@ def fit(config: RewardConfig, size: DataSize) -> FittedRewardConfig:
     return FittedRewardConfig.model_validate({**every, **chosen, **kept})
 
 
+def _by_length(config: RewardConfig) -> bool:
+    """Whether the margin is a mean over tokens, whose 1/T the scale makes up for."""
+    return config.level == "token" and config.loss in ("eq3", "eq4")
+
+
 def in_words(config: RewardConfig, fitted: FittedRewardConfig, size: DataSize) -> str | None:
     """Say what was chosen and by what; None if the recipe says everything."""
-    decided = {"num_train_epochs": config.max_steps is not None, "scale": config.level == "sequence"}
+    decided = {"num_train_epochs": config.max_steps is not None, "scale": not _by_length(config)}
     chosen = [name for name in CHOSEN if getattr(config, name) is None and not decided.get(name)]
     if not chosen:
         return None

@@ -51,7 +51,7 @@ def check_fits(model: LanguageModel, prompts: Ids, responses: Ids, names: Sequen
         RedpencilError: for the first row whose prompt and response are longer than its context; `names` names it.
     """
     for index, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        tokens = len(prompt) + len(response)
+        tokens = model.tokens_read(len(prompt), len(response))
         if model.context is not None and tokens > model.context:
             row = "a prompt and its response" if names is None else f"the prompt and response {names[index]!r}"
             raise RedpencilError(
@@ -354,8 +354,8 @@ class TextScorer:
         encoded = model.codec.encode_responses(responses, finished=finished)
         rows = []
         for prompt, text, tokens in zip(prompts, responses, encoded, strict=True):
-            length = len(tokens.ids)
-            kept = length if model.context is None else min(length, max(0, model.context - len(prompt)))
+            length, room = len(tokens.ids), model.response_room(len(prompt))
+            kept = length if room is None else min(length, room)
             rows.append(_EncodedText(prompt, tokens.ids[:kept], tokens.offsets[:kept], text, truncated=kept < length))
         return rows
 
@@ -388,7 +388,7 @@ def check_reads(reward: RewardModel, prompts: Sequence[Asked]) -> None:
             file=model.name,
             hint="leave the prompt out, or choose another reward model",
         )
-    if model.context is not None and longest >= model.context:
+    if model.response_room(longest) == 0:
         raise RedpencilError(
             f"a prompt has {longest} of its tokens, and its context of {model.context} leaves no room for a response",
             file=model.name,
