@@ -586,13 +586,15 @@ class JudgeConfig(Section):
     temperature: float | None = Field(None, ge=0, description="With provider. Default: the server's own.")
     concurrency: int = Field(16, gt=0, description="With provider: requests in progress at once.")
     max_cost: float | None = Field(
-        None, gt=0, description="With provider: stop when the answers of this run have cost this much, in US dollars."
+        None,
+        gt=0,
+        description="With provider: stop when the answers to a seed's outputs have cost this much now, in dollars.",
     )
     prices: Path | None = Field(None, description="With provider: YAML of prices that replace those built in.")
     cache: Path | None = Field(
         None,
         description="With provider: response cache, by which a run that was stopped asks for nothing twice. Default: "
-        "judge.cache in the run folder.",
+        "judge.cache in the run folder. Of several seeds each has its own, with .seed-N at the end.",
     )
 
     @model_validator(mode="before")

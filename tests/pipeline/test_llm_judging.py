@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from redpencil.errors import RedpencilError
+from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import execute
 from redpencil.pipeline.inputs import check_inputs
+from redpencil.pipeline.llm_judging import cache_file
 from redpencil.pipeline.plan import plan_run
 from redpencil.records import Comparison, Response, read_jsonl
 from redpencil.runs import read_json
@@ -91,6 +93,17 @@ def test_a_run_that_reaches_its_cost_stops_and_goes_on_where_it_was(
         if row.first != row.second
     }
     assert whole == 2 * len(different)  # none was paid for twice
+
+
+def test_each_seed_has_a_response_cache_of_its_own(tiny: Any, tmp_path: Path) -> None:
+    llm, named = "judge={provider: openai, model: m}", f"judge.cache={tmp_path / 'answers'}"
+
+    def file(seed: int, *overrides: str) -> Path:
+        return cache_file(Context(tiny(llm, *overrides), tmp_path / f"seed-{seed}", seed))
+
+    assert file(3) == tmp_path / "seed-3" / "judge.cache"
+    assert file(3, named) == tmp_path / "answers"
+    assert [file(seed, named, "seeds=[3,4]").name for seed in (3, 4)] == ["answers.seed-3", "answers.seed-4"]
 
 
 @pytest.mark.parametrize(

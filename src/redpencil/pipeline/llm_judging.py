@@ -56,6 +56,14 @@ def style_of(config: JudgeConfig, seed: int) -> JudgeStyle:
     return JudgeStyle(find_template(config.template), config.orders, derive_seed(seed, "judge"))
 
 
+def cache_file(context: Context) -> Path:
+    """Return the response cache: one a seed, since seeds that are judged side by side cannot share one."""
+    named = context.recipe.who_judges.cache
+    if named is None:
+        return context.root / CACHE
+    return named.with_name(f"{named.name}.seed-{context.seed}") if len(context.recipe.seeds) > 1 else named
+
+
 def judge_by_llm(
     context: Context, stage: Stage, pairings: Mapping[str, Sequence[Pairing]]
 ) -> dict[str, list[Comparison]]:
@@ -72,7 +80,7 @@ def judge_by_llm(
     def enough() -> bool:
         return cap is not None and spent >= cap
 
-    with open_cache(config.cache or context.root / CACHE) as cache:
+    with open_cache(cache_file(context)) as cache:
         jobs = {name: judge_job(rows, provider, style, cache, price) for name, rows in pairings.items()}
         total = sum(job.plan().to_ask for job in jobs.values())
         for job in jobs.values():
