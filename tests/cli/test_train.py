@@ -370,11 +370,11 @@ def test_a_reward_model_that_has_not_learned_is_told_before_the_first_step(
         *("--out", tmp_path / "o.jsonl", "--recipe", tiny, "--set", "best_of_n.n=2"),
     )
     assert outcome.code == 0, outcome
-    assert outcome.err.count(f"warning: the reward model {doubtful} {ending}") == 1
+    assert outcome.err.count(f"warning: the reward model {doubtful.parent.name}/doubtful {ending}") == 1
     out = tmp_path / "ppo"
     outcome = redpencil(*ppo_with(tiny_run, tiny, out, reward_model=doubtful), "--set", "ppo.total_steps=1")
     assert outcome.code == 0, outcome
-    assert outcome.err.count(f"warning: the reward model {doubtful} {ending}") == 1
+    assert outcome.err.count(f"warning: the reward model {doubtful.parent.name}/doubtful {ending}") == 1
     (remark,) = read_json(out / "manifest.json")["notes"]["remarks"]
     assert ending in remark
 

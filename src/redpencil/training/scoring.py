@@ -10,6 +10,7 @@ their sum is kept.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -190,7 +191,8 @@ def doubts(reward: RewardModel, config: RolloutConfig | None = None) -> list[str
         config: how its rewards are paid; None where they are only compared.
     """
     card, found = reward.card, []
-    name = f"the reward model {reward.model.name}"
+    # Without the folders above, which differ between two runs of one recipe.
+    name = f"the reward model {Path(*Path(reward.model.name).parts[-2:])}"
     if card.learned is False:
         ended = ""
         if card.training_loss is not None and card.constant_loss is not None:
