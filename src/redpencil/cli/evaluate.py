@@ -17,6 +17,7 @@ from redpencil.cli.options import (
     JsonOption,
     RecipeOption,
     SetOption,
+    VerifyOption,
     examples,
     named_codec,
     one_of,
@@ -391,6 +392,7 @@ def reward(
     recipe: RecipeOption = None,
     set_: SetOption = None,
     device: DeviceOption = None,
+    verify: VerifyOption = False,
 ) -> None:
     """Evaluate reward models on held-out edits and preferences (Table 2, and more).
 
@@ -399,6 +401,7 @@ def reward(
     away or that people marked as errors; how far the rewards of unchanged tokens drift; correlation with length; and
     the worst pairs.
     """
+    del verify
     files: dict[TestKind, list[Path]] = {
         "edits": edits or [], "comparisons": comparisons or [], "pairs": pairs or [], "rewardbench": rewardbench or []
     }  # fmt: skip

@@ -36,7 +36,8 @@ from redpencil.results import (
     WinRate,
     write_results,
 )
-from redpencil.runs import Stage, read_json, read_metrics
+from redpencil.runs import Stage, read_metrics
+from redpencil.text import read_json
 from redpencil.training.pairs import pairs_of_edits
 from redpencil.training.scoring import pair_margins, score_tokens
 from redpencil.world.build import make_oracle

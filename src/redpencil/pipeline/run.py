@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from redpencil.config import Recipe
+from redpencil.digests import check_outputs, hash_input
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.diagnostics import result_alarms, training_alarms
 from redpencil.files import partial_of, whole_file
@@ -19,17 +20,8 @@ from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execut
 from redpencil.pipeline.plan import plan_run
 from redpencil.report.run_page import write_report
 from redpencil.results import Evaluation, RunResults, StudyResults, parse_results, recipe_digest, write_results
-from redpencil.runs import (
-    check_layout,
-    check_outputs,
-    environment,
-    hash_input,
-    locked,
-    read_json,
-    read_metrics,
-    write_json,
-    written_by,
-)
+from redpencil.runs import check_layout, environment, locked, read_metrics, write_json, written_by
+from redpencil.text import read_json
 
 RECIPE = "recipe.yaml"
 WRITTEN_HERE = "# The recipe of this run with every default spelled out, written by redpencil"
