@@ -47,8 +47,20 @@ def content(**changes: Any) -> dict[str, Any]:
         "efficiency": speed("edits"),
         "efficiency_preference": speed("preference"),
         "localisation": {"token_edits": {"auroc": None}},
+        "within": {
+            "token_edits": {
+                "edited": {
+                    "value": 0.6, "low": 0.5, "high": 0.7, "later": None, "later_low": None, "later_high": None,
+                    "responses": 9,
+                }
+            }
+        },
         "flaws": None,
         "recipe_sha256": "0f",
+        "split": {
+            "by": "folds", "test_share": None, "folds": 5, "fold": 3, "own": [], "test": {"edits": 9},
+            "shared": {"edits": 0},
+        },
         "methods": {
             "token": {
                 "method": "ppo", "label": "PPO", "stage": "ppo-token", "pairs": "edits", "train_pairs": 400,
@@ -73,6 +85,9 @@ def study(**changes: Any) -> dict[str, Any]:
     """`results.json` of two seeds."""
     mean = {"value": 50.0, "low": 48.0, "high": 52.0, "per_seed": [49.0, 51.0]}
     ratios = {"ratio_median": None, "ratios": [0.5, None], "token_steps": [4, None], "sequence_steps": [8, 8]}
+    pooled = {
+        "value": 70.0, "low": 60.0, "high": None, "n": 40, "prompts": 20, "repetitions": [69.0, 71.0], "spread": 1.4
+    }  # fmt: skip
     return {
         "format": 2,
         "name": "mine",
@@ -84,6 +99,13 @@ def study(**changes: Any) -> dict[str, Any]:
             "mean_length": {"token": mean},
             "reward_accuracy": {"token_edits": {"edits": mean}},
             "localisation": {"token_edits": {"auroc": None}},
+            "within": {"token_edits": {"edited": mean}},
+            "pooled": {
+                "folds": 5,
+                "repetitions": 2,
+                "accuracy": {"token_edits": {"edits": pooled}},
+                "within": {"token_edits": {"edited": pooled}},
+            },
             "efficiency": {"arm": "edits", **ratios},
             "efficiency_preference": {"arm": "preference", **ratios},
         },

@@ -15,6 +15,7 @@ from redpencil.text import (
     has_half_pair,
     json_line,
     parse_json,
+    prompt_key,
     unstorable,
     valid_text,
 )
@@ -122,3 +123,8 @@ def test_a_key_that_an_object_has_twice_is_refused(text: str | bytes) -> None:
 def test_other_json_is_read_as_it_is(content: Any) -> None:
     text = json.dumps(content)
     assert json.dumps(parse_json(text)) == text
+
+
+def test_prompts_that_differ_in_case_and_white_space_are_one() -> None:
+    assert prompt_key("  Who is\n\tADA ? ") == prompt_key("who is ada ?") != prompt_key("who is ada?")
+    assert prompt_key("STRASSE") == prompt_key("straße")

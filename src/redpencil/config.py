@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -177,7 +177,10 @@ class RewardConfig(OptimizerConfig):
         "of a response's rewards; the first head gives what tells its tokens apart. 0 has one head.",
     )
     edited_weight: float = Field(
-        0.0, ge=0, description="With loss=blame: weight of the edit's tokens, none of which was edited away."
+        0.0,
+        ge=0,
+        description="Weight of the edited text in a loss within one text. blame: none of its tokens was edited away; "
+        "contrast: a token that was put in against one that was kept.",
     )
     contrast_window: int | None = Field(
         None,
@@ -193,8 +196,10 @@ class RewardConfig(OptimizerConfig):
     layers: int | None = Field(
         None, gt=0, description="Keep only the first so many layers of the backbone. Default: all of them."
     )
-    frozen_layers: int = Field(
-        0, ge=0, description="Leave the embeddings and the first so many layers of the backbone as they are."
+    frozen_layers: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+        0,
+        description="Leave the embeddings and the first so many layers of the backbone as they are. all: train the "
+        "head alone, on hidden states that are computed once; try learning_rate 1e-3 with it.",
     )
     scale: float | None = Field(
         None,
@@ -227,7 +232,11 @@ class RewardConfig(OptimizerConfig):
     def _used(self) -> "RewardConfig":
         """Refuse keys that the loss would ignore without a word."""
         if self.level == "token":
-            readers = {"ranking": ("blame", "contrast"), "edited_weight": ("blame",), "contrast_window": ("contrast",)}
+            readers = {
+                "ranking": ("blame", "contrast"),
+                "edited_weight": ("blame", "contrast"),
+                "contrast_window": ("contrast",),
+            }
             for key, losses in readers.items():
                 if getattr(self, key) and self.loss not in losses:
                     raise ValueError(f"{key} is not used with loss={self.loss}; leave it out")
@@ -507,18 +516,58 @@ class FilesConfig(Section):
 
     model: Path = Field(description="Folder of the base or SFT model, as Hugging Face saves it.")
     sft: Path | None = Field(None, description="JSONL of prompt and response; without it `model` is the SFT policy.")
-    comparisons: Path = Field(description="JSONL of preference pairs; the less preferred side is what gets edited.")
+    comparisons: Path | None = Field(
+        None,
+        description="JSONL of preference pairs; the less preferred side is what gets edited. Needed where a reward "
+        "model or an arm learns from them.",
+    )
     edits: Path = Field(description="JSONL of edits.")
-    prompts: Path = Field(description="JSONL of prompts for methods that sample while they train.")
-    validation_prompts: Path = Field(description="JSONL of prompts on which training is evaluated.")
-    evaluation_prompts: Path = Field(description="JSONL of prompts for the win rate.")
+    test_comparisons: Path | None = Field(
+        None, description="JSONL of held-out preference pairs. Default: some prompts of `comparisons`."
+    )
+    test_edits: Path | None = Field(None, description="JSONL of held-out edits. Default: some prompts of `edits`.")
+    prompts: Path | None = Field(
+        None,
+        description="JSONL of prompts for methods that sample while they train, and for the samples on which centre "
+        "and scale of rewards are measured. Without `arms`, and without this, these are the originals of the training "
+        "edits.",
+    )
+    validation_prompts: Path | None = Field(
+        None, description="JSONL of prompts on which training is evaluated. Needed if there are `arms`."
+    )
+    evaluation_prompts: Path | None = Field(
+        None, description="JSONL of prompts for the win rate. Needed if there are `arms`."
+    )
     reference_outputs: Path | None = Field(
         None, description="JSONL of the reference's responses; without it the SFT policy is the reference."
     )
     judge: Path | None = Field(
-        None, description="Folder of a sequence or token reward model that judges; the same as judge.folder."
+        None,
+        description="Folder of a sequence or token reward model that judges; the same as judge.folder. One is "
+        "needed if there are `arms`.",
     )
-    test_share: float = Field(0.1, gt=0, lt=1, description="Share of comparisons and edits held out for Table 2.")
+    test_share: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Share of comparisons and edits held out for Table 2: whole prompts, the same of both.",
+    )
+    folds: int | None = Field(
+        None,
+        ge=2,
+        le=1000,
+        description="K: cross-validation by prompt in place of test_share. Seed s holds out fold s mod K of a "
+        "partition drawn for s div K, so `seeds: [0, ..., 3 K - 1]` are three repetitions of K folds.",
+    )
+
+    @model_validator(mode="after")
+    def _one_split(self) -> "FilesConfig":
+        own = [key for key in ("test_edits", "test_comparisons") if getattr(self, key) is not None]
+        if self.folds is not None and own:
+            raise ValueError(f"`folds` holds rows out and `{own[0]}` names some; give one of the two")
+        if self.test_comparisons is not None and self.comparisons is None:
+            raise ValueError("`test_comparisons` needs `comparisons` to train on")
+        return self
 
 
 class AlarmsConfig(Section):
@@ -651,7 +700,7 @@ class JudgeConfig(Section):
 _JUDGES: Final = ("folder", "rule", "pattern", "verdicts", "provider")
 JUDGE_FILES: Final = ("folder", "verdicts", "prices", "cache")
 """The keys of `judge` that are paths; `template` is one unless it names a built-in template."""
-FILE_KEYS: Final = tuple(key for key in FilesConfig.model_fields if key != "test_share")
+FILE_KEYS: Final = tuple(key for key in FilesConfig.model_fields if key not in ("test_share", "folds"))
 """The keys of `files` that are paths."""
 
 
@@ -801,7 +850,8 @@ RESERVED: Final[Mapping[str, frozenset[str]]] = {
     "arms": frozenset({"sft", "reference"}),
     "reward_models": frozenset(
         {"policy", "prompts", "validation_prompts", "reference", "judge", "judgements", "align", "annotations"}
-        | {"shorter_wins"}
+        | {"shorter_wins", "longer_wins", "white_space_wins", "white_space_loses"}
+        | {"white_space_wins_then_shorter", "white_space_loses_then_shorter", "artefacts"}
     ),
     "groups": frozenset({"base"}),
 }
@@ -853,7 +903,8 @@ class Recipe(Section):
     )
     arms: dict[str, ArmConfig] = Field(
         default_factory=_paper_arms,
-        description="The policies that a run trains or chooses, by name; each is a row of Table 1.",
+        description="The policies that a run trains or chooses, by name; each is a row of Table 1. `{}`: reward models "
+        "alone.",
     )
     judge: JudgeConfig | None = Field(None, description="Who judges. Default: the world's oracle, or files.judge.")
     alarms: AlarmsConfig = Field(default_factory=AlarmsConfig)
@@ -912,6 +963,7 @@ class Recipe(Section):
                 check_entry_name(section, name)
         for name in self.arms:
             self._check_arm(name)
+        self._check_needed_files()
         return self
 
     def _check_judge(self) -> None:
@@ -919,9 +971,6 @@ class Recipe(Section):
             return
         if self.judge is not None and self.files.judge is not None:
             raise ValueError("files.judge and judge both name a judge; leave files.judge out")
-        if self.judge is None and self.files.judge is None:
-            hint = "add files.judge, the folder of a reward model, or a section judge"
-            raise mistake("Recipe", "nobody judges", ("files", "judge"), None, hint)
         if self.judge is not None and self.judge.rule == "oracle":
             raise mistake(
                 "Recipe", "the oracle knows the small world alone", ("judge", "rule"), "oracle", "name another"
@@ -932,7 +981,26 @@ class Recipe(Section):
         """The judge: that of the section, the world's oracle, or the reward model of `files.judge`."""
         if self.judge is not None:
             return self.judge
-        return JudgeConfig(rule="oracle") if self.files is None else JudgeConfig(folder=self.files.judge)
+        if self.files is None:
+            return JudgeConfig(rule="oracle")
+        # A run without arms has nothing to judge, and may name nobody.
+        return JudgeConfig(folder=self.files.judge) if self.files.judge is not None else JudgeConfig.model_construct()
+
+    def _check_needed_files(self) -> None:
+        """Refuse a recipe on a user's files that lacks one which its arms or reward models need."""
+        if self.files is None:
+            return
+        kinds = [arm.learns_from for arm in self.arms.values()]
+        kinds += [model.pairs for model in self.reward_models.values() if model.folder is None]
+        of_arms = ("prompts", "validation_prompts", "evaluation_prompts", "judge") if self.arms else ()
+        for key in (*of_arms, *(("comparisons",) if "comparisons" in kinds else ())):
+            if getattr(self.files, key) is None and not (key == "judge" and self.judge is not None):
+                reason = "reward models or arms learn from them" if key == "comparisons" else "there are `arms`"
+                hint = f"add files.{key} to the recipe or with --set" + (
+                    "" if key == "comparisons" else "; or set arms={}"
+                )
+                hint += ", or name another judge in a section judge" if key == "judge" else ""
+                raise mistake("Recipe", f"field required, since {reason}", ("files", key), None, hint)
 
     def _check_arm(self, name: str) -> None:
         arm, options = self.arms[name], self.options(name)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import NormalDist, stdev
-from typing import Annotated, Any, Final, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -238,11 +238,94 @@ class Diagnostic(_Part):
     advice: str
 
 
+class Within(_Part):
+    """How often a token at fault has a lower reward than another of its response, and the same by place alone.
+
+    `value` is from 0 to 1, with a 95 % interval from `low` to `high`; `later` is that of the rule that later tokens are
+    worse.
+    """
+
+    value: Number
+    low: Number
+    high: Number
+    later: Number
+    later_low: Number
+    later_high: Number
+    responses: int
+
+
+class Split(_Part):
+    """How held-out rows of a user's files were chosen: by `prompts`, in `folds`, or in `files` of the user's own.
+
+    Args:
+        by: one of these.
+        test_share: share of the rows that are held out.
+        folds: number of folds.
+        fold: the one that is held out here.
+        own: the kinds of rows that the user held out.
+        test: number of held-out rows by kind.
+        shared: those of them with a prompt that is in training.
+    """
+
+    by: Literal["prompts", "folds", "files"]
+    test_share: float | None
+    folds: int | None
+    fold: int | None
+    own: tuple[str, ...]
+    test: dict[str, int]
+    shared: dict[str, int]
+
+
+class Pooled(Figure):
+    """A measure over the items of all folds and repetitions.
+
+    `low` to `high` is its 95 % interval over prompts, `spread` the standard deviation over `repetitions`, which has the
+    value of each; `n` counts items, each once for each repetition.
+    """
+
+    low: Number
+    high: Number
+    n: int
+    prompts: int
+    repetitions: tuple[float, ...]
+    spread: Number
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+
+class PooledResults(_Part):
+    """Measures of cross-validation: `accuracy` by model or rule and test set; `within` by model and kind of token."""
+
+    folds: int
+    repetitions: int
+    accuracy: dict[str, dict[str, Pooled]]
+    within: dict[str, dict[str, Pooled]]
+
+
+class Counted(_Part):
+    """N held-out items of one fold: the prompt of each, and that it adds `won` of `of` to a share."""
+
+    prompts: tuple[str, ...]
+    won: tuple[float, ...]
+    of: tuple[float, ...]
+
+
+class Items(_Part):
+    """`items.json` of a fold, from which `PooledResults` are made: by the same names."""
+
+    format: int = FORMAT
+    accuracy: dict[str, dict[str, Counted]]
+    within: dict[str, dict[str, Counted]]
+
+
 class Evaluation(_Part):
     """The measures of the last stage of a run.
 
     `efficiency` is about the recipe's second online arm, and `efficiency_<arm>` about each further one. In
-    `localisation` are areas under the curve, from 0 to 1. `flaws` are in 100 responses, and None without an oracle.
+    `localisation` are areas under the curve, from 0 to 1; `within` is that of tokens of one response, by model and kind
+    of token (edited, error_spans, or a type of error). `flaws` are in 100 responses, and None without an oracle.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -256,6 +339,7 @@ class Evaluation(_Part):
     reward_accuracy: dict[str, dict[str, Estimate]]
     efficiency: Efficiency | None = None
     localisation: dict[str, dict[str, Number]]
+    within: dict[str, dict[str, Within]] = Field(default_factory=dict)
     flaws: dict[str, dict[str, float]] | None
 
     @property
@@ -266,9 +350,10 @@ class Evaluation(_Part):
 
 
 class RunResults(Evaluation):
-    """`results.json` of one seed."""
+    """`results.json` of one seed. `split` is None for the world, and for rows that were split one by one, as before."""
 
     recipe_sha256: str
+    split: Split | None = None
     methods: dict[str, ArmCosts]
     warnings: tuple[str, ...]
     stages: dict[str, StageCost]
@@ -314,6 +399,8 @@ class Summary(_Part):
     mean_length: dict[str, SeedMean | None]
     reward_accuracy: dict[str, dict[str, SeedMean | None]]
     localisation: dict[str, dict[str, SeedMean | None]]
+    within: dict[str, dict[str, SeedMean | None]] = Field(default_factory=dict)
+    pooled: PooledResults | None = None
     efficiency: EfficiencySummary | None = None
 
 

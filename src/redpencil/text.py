@@ -116,3 +116,8 @@ def check_text(row: Mapping[str, Any]) -> None:
                 field=escape_half_pairs(field),
                 hint="escape the whole pair, or take the half out (it often comes from text cut inside an emoji)",
             )
+
+
+def prompt_key(prompt: str) -> str:
+    """Return what prompts share that differ in case and white space alone: they count as one prompt."""
+    return " ".join(prompt.split()).casefold()

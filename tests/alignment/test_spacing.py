@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.alignment import spacing
-from redpencil.alignment.spacing import restore_spacing
+from redpencil.alignment.spacing import normalise_marked, normalise_spacing, restore_spacing, untidy_places
 
 
 @pytest.mark.parametrize(
@@ -132,3 +132,66 @@ def test_single_spaces_alone_need_no_alignment(edited: str, monkeypatch: pytest.
     aligned = restore_spacing("One two  three", edited)
     monkeypatch.setattr(spacing, "changed_runs", None)
     assert restore_spacing("One two three", edited) == edited == aligned.replace("  ", " ")
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("One. Two.", 0),
+        ("One. Two. ", 1),
+        ("One.  Two.\n", 2),
+        (" One.", 0),
+        ("One. \nTwo.", 1),
+        ("One.\n\nTwo.", 0),
+        ("if a:\n    b()\n    c()", 0),
+        ("a\t\tb\u00a0 c", 2),
+        ("One.\r\nTwo.", 0),
+        ("", 0),
+        ("   ", 1),
+    ],
+)
+def test_white_space_that_nobody_sees_is_counted(text: str, places: int) -> None:
+    assert untidy_places(text) == places
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("One. Two. ", "One. Two."),
+        ("\n One.  Two.\t Three", "One. Two. Three"),
+        ("One.\u00a0Two.\u3000Three", "One. Two. Three"),
+        ("One. \r\nTwo.\rThree", "One.\nTwo.\nThree"),
+        ("One.\n \n\t\n\nTwo.", "One.\n\nTwo."),
+        ("if a:\n    b()  \n\tc()", "if a:\n    b()\n\tc()"),
+        (" \n ", ""),
+        ("", ""),
+    ],
+)
+def test_white_space_written_in_one_way(text: str, plain: str) -> None:
+    assert normalise_spacing(text) == plain
+
+
+@given(st.text("ab \t\n\r\u00a0\u2003\x0b."))
+def test_plain_white_space_stays_and_has_no_stray_place(text: str) -> None:
+    plain = normalise_spacing(text)
+    assert normalise_spacing(plain) == plain
+    assert untidy_places(plain) == 0
+    assert plain.split() == text.split()
+    assert normalise_marked(text, {"spans": None}) == (plain, {"spans": None})
+
+
+@given(st.text("ab \t\n\r\u00a0.", min_size=1), st.data())
+def test_spans_move_with_their_words(text: str, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, len(text)))
+    plain, meta = normalise_marked(text, {"spans": [{"start": start, "end": end, "type": "x"}], "other": 1})
+    (span,) = meta["spans"]
+    assert plain == normalise_spacing(text)
+    assert 0 <= span["start"] <= span["end"] <= len(plain)
+    assert plain[span["start"] : span["end"]].split() == text[start:end].split()
+    assert (span["type"], meta["other"]) == ("x", 1)
+
+
+@pytest.mark.parametrize("span", [{"start": 0, "end": 99}, {"start": "0", "end": 1}, {"start": True, "end": 1}, 3, {}])
+def test_what_is_no_span_stays(span: object) -> None:
+    assert normalise_marked(" a  b ", {"spans": [span]}) == ("a b", {"spans": [span]})

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+import re
 import statistics
 from collections import Counter
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from redpencil.alignment.spacing import normalise_spacing
 from redpencil.audit.audit import (
     GAP,
     LONGEST_CHANGE,
@@ -136,15 +138,16 @@ def test_examples_show_what_they_are_examples_of() -> None:
     assert (first.id, first.outcome, second.id, second.outcome) == ("b", "edited", "z", "unchanged")
 
 
-def test_no_examples_need_no_second_pass() -> None:
-    passes = []
+def test_rows_are_read_twice_where_there_are_edits() -> None:
+    for rows, expected in ((ROWS, 2), (ROWS[3:6], 1)):
+        passes = []
 
-    def read() -> tuple[Edit, ...]:
-        passes.append(1)
-        return ROWS
+        def read(rows: tuple[Edit, ...] = rows, passes: list[int] = passes) -> tuple[Edit, ...]:
+            passes.append(1)
+            return rows
 
-    assert not any(audit_edits(read, examples=0).examples.values())
-    assert len(passes) == 1
+        assert not any(audit_edits(read, examples=0).examples.values())
+        assert len(passes) == expected
 
 
 def test_progress_is_told_now_and_then() -> None:
@@ -264,6 +267,39 @@ def test_human_edits_find_human_error_spans() -> None:
     assert 0.90 < found.spans.f1_low < found.spans.f1 < found.spans.f1_high < 0.95
     assert found.outcomes["unchanged"] == 3
     assert found.blank_edits == 8
+
+
+def test_white_space_alone_gives_human_edits_away() -> None:
+    """Counted here with regular expressions: 39 % of the edits end in white space or hold a double space."""
+    rows = [row for row in human_edits() if row.edited.strip() and row.edited != row.original]
+    found = audit(*rows).artefacts
+    assert found is not None
+    stray = [bool(re.search(r"\s$|\S  ", row.edited)) for row in rows]
+    assert not any(re.search(r"\s$|\S  ", row.original) for row in rows)
+    assert (found.pairs, found.stray_original) == (239, 0)
+    assert found.stray_edited == sum(stray)
+    assert 100 * sum(stray) / 239 == pytest.approx(38.9, abs=0.05)
+    assert found.rules["white_space_wins"].value == pytest.approx(50 + 50 * sum(stray) / 239)
+    assert found.rules["white_space_wins"].value == pytest.approx(69.5, abs=0.05)
+    shorter = [(len(row.edited) < len(row.original)) + (len(row.edited) == len(row.original)) / 2 for row in rows]
+    then = [1 if white else length for white, length in zip(stray, shorter, strict=True)]
+    assert found.rules["white_space_wins_then_shorter"].value == pytest.approx(100 * sum(then) / 239)
+    assert found.rules["shorter_wins"].value == pytest.approx(100 * sum(shorter) / 239)
+    assert found.accuracy is not None
+    assert found.accuracy.low > 70
+    plain = audit(*(dataclasses.replace(row, edited=normalise_spacing(row.edited)) for row in rows)).artefacts
+    assert plain is not None
+    assert plain.accuracy is not None
+    assert plain.stray_edited == 0
+    assert list(plain.rules) == ["shorter_wins", "longer_wins"]
+    assert plain.accuracy.value < found.accuracy.value
+
+
+def test_edits_that_leave_nothing_give_nothing_away() -> None:
+    found = audit(*ROWS).artefacts
+    assert found is not None
+    assert (found.pairs, found.prompts, found.accuracy) == (3, 1, None)
+    assert audit(ROWS[3]).artefacts is None
 
 
 def test_the_default_limit_leaves_most_human_edits_alone() -> None:

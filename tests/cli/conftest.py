@@ -242,3 +242,38 @@ def start_stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
 def stub(start_stub: Callable[..., Stub]) -> Stub:
     """A stub server without faults, except those that prompts order."""
     return start_stub()
+
+
+@pytest.fixture
+def word_reward(tmp_path: Path) -> Callable[..., Path]:
+    """`word_reward()`: a token reward model that blames the word `oh` alone; `word_reward(-1)` praises nothing else."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import AutoModelForTokenClassification, LlamaConfig, PreTrainedTokenizerFast
+
+    words = ["<unk>", "<pad>", "<s>", "</s>", "it", "is", "red", "very", "oh", "what", "?", "."]
+
+    def write(sign: int = 1) -> Path:
+        folder = tmp_path / f"reward{sign}"
+        tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        roles = dict(zip(("unk_token", "pad_token", "bos_token", "eos_token"), words, strict=False))
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, **roles).save_pretrained(folder)
+        config = LlamaConfig(
+            **{"vocab_size": len(words), "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1},
+            **{"num_attention_heads": 2, "max_position_embeddings": 64, "num_labels": 1},
+            **{"pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3},
+        )
+        model = AutoModelForTokenClassification.from_config(config)
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                if "norm" not in name:
+                    weight.zero_()
+            embedded = model.get_input_embeddings().weight
+            embedded[:, 0] = 1
+            embedded[words.index("oh")] = torch.eye(16)[1]
+            model.score.weight[0, :2] = sign * torch.tensor([1.0, -1.0])
+        model.save_pretrained(folder)
+        return folder
+
+    return write

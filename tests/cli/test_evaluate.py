@@ -368,10 +368,12 @@ def test_the_accuracy_matrix_is_that_of_the_run(redpencil: Callable[..., Any], t
     found, expected = json.loads(outcome.out)["reward_accuracy"], read_json(run / "results.json")["reward_accuracy"]
     assert list(found) == [*(f"reward-{name}" for name in NAMES), "shorter_wins", "longer_wins"]
     for name, row in expected.items():
+        if name == "artefacts":  # pairs have no texts
+            continue
         for kind in ("edits", "comparisons"):
-            cell = found[name if name == "shorter_wins" else f"reward-{name}"][f"{kind}_test"]
+            cell = found[name if name.endswith("_wins") else f"reward-{name}"][f"{kind}_test"]
             assert {key: cell[key] for key in row[kind]} == row[kind]
-            assert 0 <= cell["low"] < cell["value"] < cell["high"] <= 100
+            assert 0 <= cell["low"] <= cell["value"] <= cell["high"] <= 100
     assert found["longer_wins"]["edits_test"]["value"] == 100 - found["shorter_wins"]["edits_test"]["value"]
 
 
@@ -548,3 +550,57 @@ def test_accuracy_needs_a_reward_model_and_pairs_that_fit(
     refused = redpencil(*start)
     assert refused.code == 2
     assert "give --edits, --comparisons, --rewardbench or" in " ".join(refused.err.replace("│", " ").split())
+
+
+def test_trivial_rules_stand_beside_the_model_and_a_warning_behind(
+    redpencil: Callable[..., Any], word_reward: Callable[..., Path], tmp_path: Path
+) -> None:
+    # Each edit takes `oh` out from behind and ends in white space, two edits of each prompt.
+    rows = [
+        {
+            "id": str(n),
+            "prompt": f"What {'is  ' * (n % 2)}{'IS ' * (1 - n % 2)} {n // 2} ?",
+            "original": "it is red oh",
+            "edited": "it is red very very ",
+        }
+        for n in range(40)
+    ]
+    (tmp_path / "e.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = (
+        "evaluate",
+        "reward",
+        "--model",
+        word_reward(1),
+        "--model",
+        word_reward(-1),
+        "--edits",
+        tmp_path / "e.jsonl",
+    )
+    keep = ("--set", "align.restore_spacing=false")
+    outcome = redpencil(*arguments, *keep, "--json")
+    found = json.loads(outcome.out)
+    assert found["tests"]["e"]["prompts"] == 20
+    accuracy = {
+        name: row["e"]["value"] for name, row in found["reward_accuracy"].items() if "wins" in name or "loses" in name
+    }
+    assert accuracy == {
+        "shorter_wins": 0,
+        "longer_wins": 100,
+        "white_space_wins": 100,
+        "white_space_loses": 0,
+        "white_space_wins_then_shorter": 100,
+        "white_space_loses_then_shorter": 0,
+    }
+    names = {(row["model"], row["name"]) for row in found["warnings"]}
+    assert {name for _, name in names} >= {"points_wrong", "trivial_rule"}
+    assert "WARNING: reward" in outcome.err
+    assert ": it points the wrong way: the tokens that were edited away" in outcome.err
+    # Where the training edits are known, artefacts are learned from them: here the shorter text wins.
+    (tmp_path / "t.jsonl").write_text(
+        "".join(json.dumps(row | {"original": "it is red oh it", "edited": "it"}) + "\n" for row in rows)
+    )
+    learned = json.loads(redpencil(*arguments, *keep, "--training-edits", tmp_path / "t.jsonl", "--json").out)
+    assert [source["reward_accuracy"]["artefacts"]["e"]["value"] for source in (found, learned)] == [100, 0]
+    # With the original's white space there is nothing to see.
+    restored = json.loads(redpencil(*arguments, "--json").out)["reward_accuracy"]
+    assert [name for name in restored if "wins" in name or "loses" in name] == ["shorter_wins", "longer_wins"]

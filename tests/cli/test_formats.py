@@ -462,6 +462,42 @@ def test_edits_get_back_the_white_space_of_their_originals(run: Run, tmp_path: P
     assert [(edit.edited, edit.outcome) for edit in edits] == [(b, EditOutcome.EDITED) for _, b in texts]
 
 
+def test_white_space_is_written_in_one_way_on_both_sides(
+    run: Run, redpencil: Callable[..., Any], tmp_path: Path
+) -> None:
+    spans = [{"start": 6, "end": 9}]
+    rows = [
+        {"id": "1", "prompt": " p ", "original": " One  is. ", "edited": "One was.\r\n", "spans": spans},
+        {"id": "2", "prompt": "p", "original": "One  is.", "edited": "One is. "},
+        {"id": "3", "prompt": "p", "original": "One is.", "edited": "One was."},
+    ]
+    source, out = write(tmp_path / "e.jsonl", *rows), tmp_path / "o.jsonl"
+    arguments = (source, "--format", "columns", "--as", "edits", "--out", out)
+    told = run(*arguments, "--normalise-spacing")
+    assert "2 edits got plain white space; 1 of them changed nothing else" in told.stderr
+    edits = list(read_jsonl(out, Edit))
+    assert [(edit.original, edit.edited) for edit in edits] == [
+        ("One is.", "One was."),
+        ("One is.", "One is."),
+        ("One is.", "One was."),
+    ]
+    assert [edit.outcome for edit in edits] == [EditOutcome.EDITED, EditOutcome.UNCHANGED, EditOutcome.EDITED]
+    assert edits[0].prompt == " p "
+    assert edits[0].meta["spans"] == [{"start": 4, "end": 7}]
+    assert json.loads(run(*arguments, "--normalise-spacing", "--json").stdout)["normalised"] == 2
+    refused = redpencil("import", *arguments, "--keep-spacing", "--normalise-spacing")
+    assert refused.code == 2
+    assert "--keep-spacing or --normalise-spacing" in " ".join(refused.err.split())
+    pair = {"id": "1", "prompt": "p", "first": "a  b ", "second": "c\td", "preference": "first"}
+    source = write(tmp_path / "c.jsonl", pair)
+    run(source, "--format", "columns", "--as", "comparisons", "--out", out, "--normalise-spacing")
+    (row,) = read_jsonl(out, Comparison)
+    assert (row.first, row.second) == ("a b", "c d")
+    source = write(tmp_path / "r.jsonl", {"id": "1", "prompt": "p", "response": "a  b "})
+    run(source, "--format", "columns", "--as", "responses", "--out", out, "--normalise-spacing")
+    assert [row.response for row in read_jsonl(out, Response)] == ["a b"]
+
+
 def test_prompts_with_the_passages_of_qa_feedback(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "edits.jsonl"
     source = real("qa_feedback/feedback.json")

@@ -1,6 +1,7 @@
 """`score`: token rewards in the terminal, as JSON and as a page."""
 
 import json
+import random
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -8,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from redpencil.cli import score
-from redpencil.records import Response, read_jsonl
+from redpencil.records import Edit, Response, read_jsonl
 from redpencil.report.scores import Row, ScoredModel, ScoredResponse
 from redpencil.text import read_json
 
@@ -159,7 +161,6 @@ def test_mistakes(mistake: Callable[..., str], tiny_run: Any, model: Path, tmp_p
 
 def test_weights_that_are_not_numbers_are_named(mistake: Callable[..., str], model: Path, tmp_path: Path) -> None:
     import torch
-    from safetensors.torch import load_file, save_file
 
     broken = shutil.copytree(model, tmp_path / "broken")
     weights = load_file(broken / "model.safetensors")
@@ -189,3 +190,42 @@ def test_colours_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert "4;30;48;2;" in text  # blame is underlined too
     assert [line.count("good") for line in shown(80, 2).splitlines()].count(1) == 2  # one under the other
     assert max(line.count("good") for line in shown(120, 2).splitlines()) == 2  # side by side
+
+
+def write_edits(file: Path, count: int = 40) -> Path:
+    """Edits that take the word `oh` out, which stands where chance puts it."""
+    rng = random.Random(0)
+    rows = []
+    for number in range(count):
+        words = rng.choices(["it", "is", "red", "very"], k=6)
+        words.insert(rng.randrange(7), "oh")
+        edited = " ".join(word for word in words if word != "oh")
+        rows.append({"id": str(number), "prompt": f"what {number} ?", "original": " ".join(words), "edited": edited})
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_edits_show_that_a_model_points_the_wrong_way(
+    redpencil: Callable[..., Any], word_reward: Callable[..., Path], tmp_path: Path
+) -> None:
+    edits, page = write_edits(tmp_path / "e.jsonl"), tmp_path / "page.html"
+    for sign in (1, -1):
+        outcome = redpencil("score", "--model", word_reward(sign), "--edits", edits, "--json", "--html", page)
+        rows = [json.loads(line) for line in outcome.out.splitlines()]
+        assert [row["response"] for row in rows] == [row.original for row in read_jsonl(edits, Edit)]
+        rewards = {token: r for row in rows for token, r in zip(row["tokens"], row["token_rewards"], strict=True)}
+        assert rewards == pytest.approx(
+            {token: -4 * sign if token == "oh" else 4 * sign for token in rewards}, abs=1e-3
+        )
+        assert ("WARNING: reward-1: it points the wrong way: the tokens that were edited away" in outcome.err) == (
+            sign < 0
+        )
+        assert ("points the wrong way" in page.read_text(encoding="utf-8")) == (sign < 0)
+
+
+def test_edits_without_a_word_are_refused(
+    mistake: Callable[..., str], word_reward: Callable[..., Path], tmp_path: Path
+) -> None:
+    row = {"id": "1", "prompt": PROMPT, "original": " ", "edited": "x"}
+    (tmp_path / "e").write_text(json.dumps(row))
+    assert "every original is blank" in mistake("score", "--model", word_reward(), "--edits", tmp_path / "e")

@@ -54,6 +54,18 @@ def test_a_scripted_editor_edits() -> None:
     )
 
 
+def test_white_space_is_written_in_one_way_before_and_after() -> None:
+    texts = ["it  is lyon . ", "it is rome ."]
+    asked = Recorder([Completion("it is  paris . "), Completion("it is  rome . ")])
+    spans = [{"start": 7, "end": 11}]
+    responses = [Response(str(n), f"q{n}", text, meta={"spans": spans}) for n, text in enumerate(texts)]
+    first, second = edit_responses(responses, asked, EditStyle(normalise_spacing=True))
+    assert "it is lyon ." in asked.asked[0][0].content
+    assert (first.original, first.edited, first.outcome) == ("it is lyon .", "it is paris .", EditOutcome.EDITED)
+    assert first.meta["spans"] == [{"start": 6, "end": 10}]
+    assert (second.original, second.edited, second.outcome) == (texts[1], texts[1], EditOutcome.UNCHANGED)
+
+
 class Backwards(ScriptedProvider):
     """Answers when it has heard all, the last request first."""
 

@@ -151,7 +151,51 @@ def test_alarms_come_in_the_order_in_which_they_go_off_and_once_each() -> None:
 def test_every_threshold_is_a_recipe_key() -> None:
     loud = training_alarms(rows(), AlarmsConfig(kl=0.1), "ppo-token")
     assert [alarm.name for alarm in loud] == ["kl"]
-    assert set(AlarmsConfig.model_fields) >= set(ADVICE) - {"win_rate", "length", "reward_saturation"}
+    # The last three compare with chance and with rules that read nothing, which no recipe sets.
+    compared = {"points_wrong", "place", "trivial_rule"}
+    assert set(AlarmsConfig.model_fields) >= set(ADVICE) - {"win_rate", "length", "reward_saturation"} - compared
+
+
+def test_rewards_at_the_wrong_tokens() -> None:
+    def row(value: float, low: float, high: float, later: float | None) -> dict[str, float | None]:
+        return {"value": value, "low": low, "high": high, "later": later}
+
+    within = {
+        "wrong": {"edited": row(0.39, 0.37, 0.41, 0.68), "error_spans": row(0.45, 0.4, 0.5, 0.68)},
+        "placed": {"edited": row(0.67, 0.65, 0.69, 0.68), "Redundant": row(0.7, 0.6, 0.8, 0.9)},
+        "early": {"edited": row(0.67, 0.65, 0.69, 0.32)},
+        "right": {"edited": row(0.75, 0.73, 0.77, 0.68), "Redundant": row(0.4, 0.3, 0.49, 0.9)},
+        "unknown": {"edited": {"value": 0.1, "low": None, "high": None, "later": 0.5}},
+        "alone": {"edited": row(0.6, 0.55, 0.65, None)},
+    }
+    found = result_alarms({"within": within}, {}, CONFIG)
+    assert [(alarm.name, alarm.where, round(alarm.threshold, 9)) for alarm in found] == [
+        ("points_wrong", "reward-wrong", 0.5),
+        ("place", "reward-wrong on error_spans", 0.68),
+        ("place", "reward-placed", 0.68),
+        ("place", "reward-early", 0.68),
+        ("points_wrong", "reward-right on Redundant", 0.5),
+    ]
+    assert (
+        "edited away get higher rewards than the others of a response: AUROC 0.390 (0.370 to 0.410)" in found[0].message
+    )
+    assert "errors of the type Redundant" in found[-1].message
+    assert all(alarm.advice for alarm in found)
+
+
+def test_an_accuracy_that_a_rule_reaches() -> None:
+    def accuracies(value: float, error: float | None) -> dict[str, Any]:
+        rules = {"shorter_wins": 65.0, "white_space_wins_then_shorter": 76.0}
+        shares = {rule: {"edits": {"value": share, "standard_error": 3.0}} for rule, share in rules.items()}
+        return {"reward_accuracy": {"m": {"edits": {"value": value, "standard_error": error}}, **shares}}
+
+    (alarm,) = result_alarms(accuracies(80.0, 3.0), {"m": "edits"}, CONFIG)
+    assert (alarm.name, alarm.where, alarm.threshold) == ("trivial_rule", "reward-m", 76)
+    assert "stray white space wins, else the shorter text (76.0 %)" in alarm.message
+    # 1.96 standard errors below 82 are 76.1.
+    assert result_alarms(accuracies(82.0, 3.0), {"m": "edits"}, CONFIG) == []
+    assert result_alarms(accuracies(80.0, None), {"m": "edits"}, CONFIG) == []
+    assert result_alarms(accuracies(80.0, 3.0), {"m": "comparisons"}, CONFIG) == []
 
 
 def test_weak_reward_models_and_policies_that_do_not_gain() -> None:

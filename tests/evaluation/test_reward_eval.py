@@ -14,17 +14,19 @@ from redpencil.evaluation.reward_eval import (
     SECTIONS,
     EditFeatures,
     EditType,
+    Marks,
     ModelEvals,
     RewardEvals,
     Scores,
     TestSet,
     Third,
     all_features,
+    cautions,
     edit_groups,
     evaluate_rewards,
     features_of,
-    labelled_tokens,
     margin_groups,
+    marked_tokens,
     quantile_groups,
     quantile_names,
     reward_bench,
@@ -53,8 +55,12 @@ REJECTED = [np.array([0.0, 0.0, -4.0, 0.0]), np.array([1.0, 0.0, 1.0, 2.0]), np.
 CHOSEN = [np.array([0.0, 0.0, 2.0, 0.0]), np.array([1.0, 0.0, 1.0, 0.0, 1.0]), np.array([0.0, 2.0, 1.0, 3.0])]
 
 
+def marks(*flags: bool, **types: list[bool]) -> Marks:
+    return Marks(np.array(flags), {name: np.array(of_type) for name, of_type in types.items()})
+
+
 def edit_set(**changes: Any) -> TestSet:
-    labels = [np.array([False, False, True, False]), None, np.array([False, True, True, False, False])]
+    labels = [marks(False, False, True, False), None, marks(False, True, True, False, False)]
     options = {"edits": EDITS, "features": all_features(EDITS, PAIRS), "labels": labels, **changes}
     return TestSet("held", "edits", PAIRS, **options)
 
@@ -131,10 +137,11 @@ def test_subsets_are_averaged() -> None:
 def test_rules_of_length() -> None:
     found = summarise_test(edit_set(skipped={"unchanged": 2}))
     # Chosen less rejected tokens: 0, 1, -1.
-    assert (found.shorter_wins.value, found.longer_wins.value) == (50, 50)
+    assert {name: share.value for name, share in found.rules.items()} == {"shorter_wins": 50, "longer_wins": 50}
     assert (found.pairs, found.skipped) == (3, {"unchanged": 2})
     only = summarise_test(TestSet("held", "pairs", PAIRS[2:]))
-    assert (only.shorter_wins.value, only.longer_wins.value) == (100, 0)
+    assert {name: share.value for name, share in only.rules.items()} == {"shorter_wins": 100, "longer_wins": 0}
+    assert only.best_rule == "shorter_wins"
     with pytest.raises(RedpencilError, match="no pairs"):
         summarise_test(TestSet("held", "pairs", []))
 
@@ -168,7 +175,7 @@ def test_json_by_measure_model_and_test() -> None:
     assert list(found["calibration"]) == ["token", "seq"]
     assert found["by_edit_type"]["seq"]["held"][0]["name"] == "insertion"
     assert found["worst_pairs"]["token"]["held"]["insertion"][0]["id"] == "8"
-    assert found["tests"] == {"held": {"kind": "edits", "pairs": 3, "skipped": {}}}
+    assert found["tests"] == {"held": {"kind": "edits", "pairs": 3, "prompts": 3, "skipped": {}}}
     assert "reward_bench" not in found
     json.dumps(finite(found), allow_nan=False)
 
@@ -363,9 +370,10 @@ OFFSETS = ((0, 3), (3, 7), (7, 8), (8, 12), (12, 12))
 )
 def test_a_token_that_shares_a_character_is_marked(spans: list[tuple[int, int]], marked: list[int]) -> None:
     meta = {"spans": [{"start": start, "end": end, "error type": "Wrong"} for start, end in spans]}
-    found = labelled_tokens(meta, OFFSETS, 12)
+    found = marked_tokens(meta, OFFSETS, 12)
     assert found is not None
-    assert found.nonzero()[0].tolist() == marked
+    assert found.every.nonzero()[0].tolist() == marked
+    assert found.types == ({} if not spans else {"Wrong": pytest.approx(found.every)})
 
 
 @pytest.mark.parametrize(
@@ -373,17 +381,178 @@ def test_a_token_that_shares_a_character_is_marked(spans: list[tuple[int, int]],
     [None, "no", [3], [{"start": 0}], [{"start": 0, "end": 13}], [{"start": 2, "end": 1}], [{"start": True, "end": 2}]],
 )
 def test_what_is_no_span_marks_nothing(spans: Any) -> None:
-    assert labelled_tokens({"spans": spans}, OFFSETS, 12) is None
-    assert labelled_tokens({}, OFFSETS, 12) is None
+    assert marked_tokens({"spans": spans}, OFFSETS, 12) is None
+    assert marked_tokens({}, OFFSETS, 12) is None
 
 
 def test_no_tokens() -> None:
-    found = labelled_tokens({"spans": [{"start": 0, "end": 0}]}, (), 0)
+    found = marked_tokens({"spans": [{"start": 0, "end": 0}]}, (), 0)
     assert found is not None
-    assert found.tolist() == []
+    assert found.every.tolist() == []
 
 
 def test_a_token_without_a_character_is_none_of_the_errors() -> None:
-    found = labelled_tokens({"spans": [{"start": 0, "end": 9}]}, ((0, 4), (4, 4), (4, 9)), 9)
+    found = marked_tokens({"spans": [{"start": 0, "end": 9}]}, ((0, 4), (4, 4), (4, 9)), 9)
     assert found is not None
-    assert found.tolist() == [True, False, True]
+    assert found.every.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("key", ["error type", "error_type", "type", "category", "label"])
+def test_types_of_errors_are_read_under_common_names(key: str) -> None:
+    spans = [
+        {"start": 0, "end": 4, key: "Wrong "},
+        {"start": 5, "end": 6, key: "Redundant"},
+        {"start": 4, "end": 7, key: "Wrong"},
+        {"start": 9, "end": 12},
+        {"start": 7, "end": 8, key: 3},
+    ]
+    found = marked_tokens({"spans": spans}, ((0, 4), (4, 7), (7, 9), (9, 12)), 12)
+    assert found is not None
+    assert found.every.all()
+    assert {name: flags.tolist() for name, flags in found.types.items()} == {
+        "Wrong": [True, True, False, False],
+        "Redundant": [False, True, False, False],
+    }
+
+
+def test_each_type_of_error_is_compared_with_what_nobody_marked() -> None:
+    # The first: -4 0 0 0 with an error of type A at -4 and one of B at the last 0; the third: 0 2 1 1 1, B at 2.
+    labels = [
+        marks(True, False, False, True, A=[True, False, False, False], B=[False, False, False, True]),
+        None,
+        marks(False, True, False, False, False, B=[False, True, False, False, False]),
+    ]
+    first = np.array([-4.0, 0.0, 0.0, 0.0])
+    rewards = [first, REJECTED[1], REJECTED[2]]
+    found = evaluate_rewards(
+        edit_set(labels=labels), Scores(np.zeros(3), np.zeros(3), CHOSEN, rewards), examples=0
+    ).error_types
+    assert found is not None
+    assert list(found) == ["A", "B"]
+    # A: 4 against 0 0, without the token of B; B: 0 ties 0 0, -2 loses to 0 -1 -1 -1: 1 of 6.
+    assert (found["A"].within_auroc, found["A"].positives, found["A"].tokens) == (1, 1, 7)
+    assert (found["B"].within_auroc, found["B"].positives, found["B"].tokens) == (pytest.approx(1 / 6), 2, 8)
+    # By place: the last of 3 is later than both; the second of 5 is later than one of four: 3 of 6.
+    assert found["B"].later == pytest.approx(3 / 6)
+
+
+def many(rewards: list[list[float]], marked: list[list[bool]], prompts: list[str] | None = None) -> RewardEvals:
+    """Originals with those token rewards, and edits that took the marked tokens away."""
+    count = len(rewards)
+    pairs = [
+        Pair(str(n), (n,), tuple(range(len(r))), (9,), tuple(m), (False,))
+        for n, (r, m) in enumerate(zip(rewards, marked, strict=True))
+    ]
+    edits = [Edit(str(n), "p", "a b", "a") for n in range(count)]
+    test = TestSet(
+        "held",
+        "edits",
+        pairs,
+        edits=edits,
+        features=all_features(edits, pairs),
+        labels=[None] * count,
+        prompts=prompts or [str(n) for n in range(count)],
+    )
+    tokens = [np.array(row) for row in rewards]
+    scores = Scores(np.zeros(count), np.array([t.mean() for t in tokens]), [np.zeros(1)] * count, tokens)
+    reading = evaluate_rewards(test, scores, examples=0)
+    return RewardEvals({"m": ModelEvals("token", "edits", {"held": reading})}, {"held": summarise_test(test)})
+
+
+def names(evals: RewardEvals) -> list[str]:
+    return [caution.name for caution in cautions(evals)]
+
+
+def test_a_model_that_points_the_wrong_way_is_told_first() -> None:
+    # The last token is the worst in each, and gets the highest reward; the edits are shorter, and rank right or wrong.
+    found = many([[-1.0, -1.0, 4.0]] * 30, [[False, False, True]] * 30)
+    assert names(found) == ["points_wrong", "trivial_rule"]
+    first, second = cautions(found)
+    assert (first.loud, second.loud) == (True, False)
+    assert "points the wrong way" in first.sentence
+    assert first.sentence.startswith("m on held: ")
+    assert "the shorter text wins (100.0 %)" in second.message
+
+
+def test_a_model_no_better_than_the_place_is_told() -> None:
+    late = [[False, False, True]] * 30
+    assert names(many([[0.0, -1.0, -2.0]] * 30, late)) == ["place", "trivial_rule"]
+    # At the start as well: there the other rule is right.
+    assert names(many([[-3.0, -1.0, 1.0]] * 30, [[True, False, False]] * 30)) == ["place", "trivial_rule"]
+    # The fault is in the middle, where no place helps, and the model finds it.
+    assert names(many([[0.0, -2.0, 0.0]] * 30, [[False, True, False]] * 30)) == ["trivial_rule"]
+    # Nothing to compare: each response has one kind of token.
+    assert names(many([[0.0, -2.0]] * 30, [[True, True]] * 30)) == ["trivial_rule"]
+
+
+def test_a_model_that_reads_is_left_alone() -> None:
+    held = edit_set(labels=[None] * 3)
+    longer = TestSet(
+        "held", "pairs", [*PAIRS[:1] * 20, *PAIRS[1:2] * 20, *PAIRS[2:] * 20], prompts=list(map(str, range(60)))
+    )
+    reading = evaluate_rewards(longer, Scores(np.ones(60), np.zeros(60)), examples=0)
+    assert names(RewardEvals({"m": ModelEvals("x", "y", {"held": reading})}, {"held": summarise_test(longer)})) == []
+    assert held.clusters == [(1,), (2,), (3,)]
+
+
+def test_pairs_of_one_prompt_widen_every_interval() -> None:
+    rng = np.random.default_rng(0)
+    rewards = [[float(x) for x in row] for row in np.repeat(rng.normal(size=(20, 4)), 5, axis=0)]
+    marked = [[False, True, False, False]] * 100
+    alone, together = (
+        many(rewards, marked, prompts).models["m"].readings["held"]
+        for prompts in (None, [str(n // 5) for n in range(100)])
+    )
+    assert alone.accuracy.value == together.accuracy.value
+    assert together.accuracy.high - together.accuracy.low > 1.5 * (alone.accuracy.high - alone.accuracy.low)
+    widths = [
+        one.edited.high - one.edited.low
+        for one in (alone, together)
+        if one.edited and one.edited.high and one.edited.low
+    ]
+    assert widths[1] > 1.5 * widths[0]
+
+
+def several_people() -> TestSet:
+    """One sentence of four tokens, edited by three people; the third token is changed by all, the first by one."""
+
+    def edited(name: str, *changed: int) -> Pair:
+        flags = tuple(place in changed for place in range(4))
+        kept = tuple((place, place) for place in range(4) if place not in changed)
+        return Pair(
+            name,
+            (1,),
+            (10, 11, 12, 13),
+            tuple(50 + p if p in changed else 10 + p for p in range(4)),
+            flags,
+            flags,
+            kept,
+        )
+
+    edits = [Edit(str(n), "p", "a b c d", text) for n, text in enumerate(("a b x d", "x b x d", "a b x d"))]
+    pairs = [edited("0", 2), edited("1", 0, 2), edited("2", 2)]
+    return TestSet("held", "edits", pairs, edits=edits, features=all_features(edits, pairs), labels=[None] * 3)
+
+
+def test_tokens_that_two_people_changed() -> None:
+    test = several_people()
+    rewards = [np.array([-1.0, 0.0, -1.0, 5.0])] * 3
+    means = np.array([row.mean() for row in rewards])
+    found = evaluate_rewards(test, Scores(means + 1, means, rewards, rewards), examples=0)
+    # Each original counts once: 12 against 10, 11 and 13; it ties with 10 and is below the two others.
+    assert found.agreed is not None
+    assert found.agreed.within_auroc == pytest.approx(2.5 / 3)
+    assert (found.agreed.tokens, found.agreed.responses) == (4, 1)
+    assert found.error_types is not None
+    assert set(found.error_types) == {"two people, replaced", "two people, 1 token"}
+    # People: the first and the third find 12 alone; the second has 10 beside it, a tie.
+    people = summarise_test(test).people
+    assert people is not None
+    assert people.within_auroc == pytest.approx((3 + 2.5 + 3) / 9)
+    assert people.responses == 3
+    assert to_json(RewardEvals({}, {"held": summarise_test(test)}))["tests"]["held"]["people"]["tokens"] == 12
+
+
+def test_single_edits_have_no_agreement() -> None:
+    assert evaluate_rewards(edit_set(), scores(), examples=1).agreed is None
+    assert summarise_test(edit_set()).people is None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from redpencil.errors import RedpencilError
-from redpencil.pipeline.inputs import check_files, check_inputs, check_reward_models, held_out_rows, match_reference
+from redpencil.pipeline.inputs import check_files, check_inputs, check_reward_models, match_reference
 from redpencil.recipe import load_recipe
 from redpencil.records import Prompt, read_jsonl
 from redpencil.runs import write_json
@@ -79,17 +79,10 @@ def test_one_row_cannot_be_split(key: str, files_recipe: Write, tmp_path: Path) 
     recipe, path = files_recipe(), tmp_path / "data" / f"{key}.jsonl"
     path.write_text(path.read_text().splitlines()[0])
     error = mistake(recipe)
-    assert (error.file, error.problem) == (str(path), "1 rows cannot be split into train and test")
-
-
-def test_at_least_one_row_is_held_out_and_one_is_left() -> None:
-    file = Path("rows.jsonl")
-    assert held_out_rows(2, 0.1, file) == 1
-    assert held_out_rows(3, 0.7, file) == 2
-    assert held_out_rows(100, 0.25, file) == 25
-    for rows, share in ((1, 0.1), (2, 0.9)):
-        with pytest.raises(RedpencilError, match=f"{rows} rows cannot be split"):
-            held_out_rows(rows, share, file)
+    assert (error.file, error.problem) == (
+        str(path),
+        f"{key} of 1 prompt cannot be split into train and test by prompt",
+    )
 
 
 @pytest.mark.parametrize("key", ["validation_prompts", "evaluation_prompts", "reference_outputs"])

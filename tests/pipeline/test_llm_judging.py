@@ -17,7 +17,7 @@ from redpencil.pipeline.inputs import check_inputs
 from redpencil.pipeline.llm_judging import cache_file
 from redpencil.pipeline.plan import plan_run
 from redpencil.records import Comparison, Response, read_jsonl
-from redpencil.runs import read_json
+from redpencil.text import read_json
 
 STUB = Path(__file__).parents[2] / "benchmarks" / "stub_llm_server.py"
 

@@ -90,7 +90,7 @@ def test_every_policy_is_judged_on_the_same_prompts_against_the_same_reference(f
 def test_the_accuracy_matrix_has_every_model_on_every_test_set(results: dict[str, Any]) -> None:
     """Trap 16: an accuracy on each model's own kind of pairs alone would mix test sets and label noise."""
     matrix = results["reward_accuracy"]
-    assert set(matrix) == {*MODELS, "shorter_wins"}
+    assert set(matrix) == {*MODELS, "shorter_wins", "longer_wins", "artefacts"}
     assert all(set(row) == set(TESTS) for row in matrix.values())
 
 

@@ -201,7 +201,7 @@ def test_rows_that_share_an_id_and_rows_without_a_change(new_model: Callable[...
     found = encode(Held("held", "edits", edits), load(new_model()), ALIGN)
     assert [edit.original for edit in found.edits] == ["it is red .", "it is round ."]
     assert found.skipped == {"unchanged": 1}
-    assert [row is not None and row.any() for row in found.labels] == [True, True]
+    assert [row is not None and row.every.any() for row in found.labels] == [True, True]
 
 
 def test_an_unfinished_original_has_no_end_to_blame(new_model: Callable[..., Path]) -> None:
@@ -209,8 +209,8 @@ def test_an_unfinished_original_has_no_end_to_blame(new_model: Callable[..., Pat
     found = encode(Held("held", "edits", [edit]), load(new_model()), ALIGN)
     assert found.pairs[0].rejected_ids[-1] != 3
     assert found.labels[0] is not None
-    assert len(found.labels[0]) == len(found.pairs[0].rejected_ids)
-    assert found.labels[0][-1]
+    assert len(found.labels[0].every) == len(found.pairs[0].rejected_ids)
+    assert found.labels[0].every[-1]
 
 
 def test_subsets_of_rewardbench(new_model: Callable[..., Path]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from redpencil.report.headline import Headline, headline, limits
+from redpencil.report.headline import Headline, absences, headline, limits
 from redpencil.report.run_data import read_run
 
 Write = Callable[[dict[str, Any]], Path]
@@ -209,3 +209,18 @@ def test_the_world_is_named_only_where_there_is_one(run_folder: Path) -> None:
 
 def test_warnings_of_the_run_come_last(run_folder: Path) -> None:
     assert limits(read_run(run_folder))[-1] == "edits: 12 rows skipped, their text did not change"
+
+
+def test_reward_models_alone_are_summed_up(write_run: Write, results: dict[str, Any]) -> None:
+    results |= {"win_rate": {}, "win_rate_difference": {}, "methods": {}, "flaws": None}
+    for key in [key for key in results if key.startswith("efficiency")]:
+        del results[key]
+    run = read_run(write_run(results))
+    best = max(
+        (name for name in run.accuracy if name != "shorter_wins"), key=lambda name: run.accuracy[name]["edits"].value
+    )
+    share, rule = run.accuracy[best]["edits"], run.accuracy["shorter_wins"]["edits"]
+    lead = headline(run).lead
+    assert f"ranks {share.value:.1f} % of edits right" in lead
+    assert f"a rule that reads nothing {rule.value:.1f} %" in lead
+    assert not any("Table 1" in text or "paired" in text for text in absences(run))

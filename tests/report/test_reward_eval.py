@@ -10,6 +10,7 @@ import pytest
 
 from redpencil.evaluation.reward_eval import (
     EditFeatures,
+    Marks,
     ModelEvals,
     RewardEvals,
     Scores,
@@ -46,7 +47,7 @@ def held_edits(count: int = 30, text: str = "it") -> TestSet:
              ((0, 0), (1, 1), (3, 3)))
         for n in range(count)
     ]  # fmt: skip
-    labels = [np.array([False, n % 3 == 0, True, False]) for n in range(count)]
+    labels = [Marks(np.array([False, n % 3 == 0, True, False]), {}) for n in range(count)]
     return TestSet(
         "held",
         "edits",
@@ -114,7 +115,7 @@ def test_the_figures_of_the_tables_appear() -> None:
     page = Page(render_reward_eval(found)).texts
     one = found.models["token"].readings["held"]
     assert f"|token|token model, trained on edits|{one.accuracy.value:.1f}|" in page["table-accuracy"]
-    shorter, bench = found.tests["held"].shorter_wins, one.calibration
+    shorter, bench = found.tests["held"].rules["shorter_wins"], one.calibration
     assert (
         f"|The shorter text wins|{shorter.value:.1f}|{shorter.low:.1f} to {shorter.high:.1f}|" in page["table-accuracy"]
     )
@@ -157,7 +158,7 @@ def test_one_class_alone_is_a_dash() -> None:
     table = reward_eval_tables(RewardEvals(models, {"held": summarise_test(held)}))["localisation"]
     assert table is not None
     (row,) = table.rows
-    assert [cell.text for cell in row[2:]] == ["edited away", *("\N{EN DASH}",) * 3, "0.000", "120", "30"]
+    assert [cell.text for cell in row[2:]] == ["edited away", *("\N{EN DASH}",) * 4, "0.000", "120", "30"]
 
 
 def test_own_kind_is_shaded_and_skipped_rows_are_told() -> None:

@@ -12,6 +12,7 @@ import yaml
 from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.report.run_data import SeenDiagnostic, gather_diagnostics, mean_costs, read_run
+from redpencil.report.tables import split_text
 from redpencil.results import ArmCosts, Diagnostic, recipe_digest
 from redpencil.runs import open_stage, write_json
 from redpencil.text import read_json
@@ -221,6 +222,27 @@ def test_a_recipe_that_has_changed_since_is_said(write_run: Write, results: dict
     (folder / "recipe.yaml").write_text(yaml.safe_dump({**keys, "ppo": {"kl_coef": 0.2}}))
     after = read_run(folder).warnings
     assert after == (*before, "recipe.yaml has changed since: these are the results of what it said before.")
+
+
+SPLIT = {
+    **{"by": "files", "test_share": 0.25, "folds": None, "fold": None, "own": ["edits"]},
+    **{"test": {"edits": 9, "comparisons": 6}, "shared": {"edits": 2, "comparisons": 0}},
+}
+
+
+def test_rows_that_were_split_one_by_one_are_said(write_run: Write, results: dict[str, Any]) -> None:
+    folder = write_run(results)
+    assert not any("row by row" in warning for warning in read_run(folder).warnings)
+    shutil.rmtree(folder / "world")  # now it is a run on a user's files
+    (warning,) = [warning for warning in read_run(folder).warnings if "row by row" in warning]
+    assert "their prompts may be in training too" in warning
+    (folder / "results.json").write_text(json.dumps({**results, "split": SPLIT}))
+    run = read_run(folder)
+    assert not any("row by row" in warning for warning in run.warnings)
+    assert split_text(run) == [
+        "Held out: files of their own for edits; the others were held out by prompt. 2 of 15 held-out rows have a "
+        "prompt that is in training."
+    ]
 
 
 @pytest.mark.parametrize(

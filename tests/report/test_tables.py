@@ -135,3 +135,16 @@ def test_the_time_of_a_run_is_not_the_sum_of_stages_that_ran_at_the_same_time(
     speed = tables.efficiency(read_run(folder))
     assert speed is not None
     assert any("--jobs 1" in note for note in speed.notes)
+
+
+def test_localisation_within_a_response_stands_beside_the_place(
+    write_run: Callable[..., Path], results: dict[str, Any]
+) -> None:
+    ends = {"low": 0.37, "high": 0.41, "later": 0.68, "later_low": 0.66, "later_high": 0.7, "responses": 242}
+    results["within"] = {"token_edits": {"edited": {"value": 0.39, **ends}, "Redundant": {"value": None, **ends}}}
+    table = tables.within(read_run(write_run(results)))
+    assert table is not None
+    assert [[(cell.text, cell.small) for cell in row] for row in table.rows] == [
+        [("Token model, edits", ""), ("edited away", ""), ("0.390", "0.370 to 0.410"), ("0.680", "0.660 to 0.700")],
+        [("Token model, edits", ""), ("Redundant", ""), ("\N{EN DASH}", ""), ("0.680", "0.660 to 0.700")],
+    ]

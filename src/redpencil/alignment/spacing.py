@@ -6,15 +6,73 @@ is an edit of the words, and a mask would blame the words beside it.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 from redpencil.alignment.words import changed_runs, split_words
 
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _TAB: Final = 4
 """Columns of a tab, where depths of indentation are compared."""
+_UNTIDY: Final = re.compile(r"\s\Z|(?<=\S)[^\S\r\n]{2,}(?=\S)|[^\S\r\n](?=[\r\n])")
+"""White space at the end of a text or of a line, and doubled between words of a line."""
+_UNLIKE: Final = re.compile(r"\A\s+|\s+\Z|(?:[^\S\r\n]*(?:\r\n?|\n))+|(?<=\S)[^\S\r\n]+(?=\S)")
+"""White space that `normalise_spacing` may write in another way: all but indentation."""
+
+
+def untidy_places(text: str) -> int:
+    """Count the places with white space that no reader sees: at the end of the text or of a line, or doubled.
+
+    Indentation and empty lines are none.
+    """
+    return sum(1 for _ in _UNTIDY.finditer(text))
+
+
+def normalise_spacing(text: str) -> str:
+    """Write the white space of a text in one way, whoever wrote it.
+
+    There is none at the ends of the text and of its lines, one space between words of a line, `\\n` for a line end and
+    at most one empty line. Indentation stays.
+    """
+    return _UNLIKE.sub(_plain, text)
+
+
+def _plain(match: re.Match[str]) -> str:
+    if match.start() == 0 or match.end() == len(match.string):
+        return ""
+    return "\n" * min(len(_LINE_END.findall(match[0])), 2) or " "
+
+
+def normalise_marked(text: str, meta: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return the text after `normalise_spacing`, and `meta` with the character offsets of its `spans` moved along."""
+    plain = normalise_spacing(text)
+    spans = meta.get("spans")
+    if plain == text or not isinstance(spans, list):
+        return plain, meta
+    places = [0] * (len(text) + 1)
+    done = written = 0
+    for match in _UNLIKE.finditer(text):
+        for place in range(done, match.start()):
+            places[place] = written + place - done
+        written += match.start() - done
+        new = len(_plain(match))
+        for place in range(match.start(), match.end()):
+            places[place] = written + min(place - match.start(), new)
+        written, done = written + new, match.end()
+    for place in range(done, len(text) + 1):
+        places[place] = written + place - done
+    return plain, {**meta, "spans": [_moved(span, places) for span in spans]}
+
+
+def _moved(span: Any, places: Sequence[int]) -> Any:
+    """Move `start` and `end` of a span; what is no span of the text stays as it is."""
+    if not isinstance(span, dict):
+        return span
+    start, end = span.get("start"), span.get("end")
+    if type(start) is not int or type(end) is not int or min(start, end) < 0 or max(start, end) >= len(places):
+        return span
+    return {**span, "start": places[start], "end": places[end]}
 
 
 def restore_spacing(original: str, edited: str) -> str:

@@ -18,10 +18,12 @@ import numpy.typing as npt
 
 from redpencil.alignment.spacing import restore_spacing
 from redpencil.alignment.words import Span, diff_words, same_visible, split_words
+from redpencil.audit.artefacts import Artefacts, find_artefacts
 from redpencil.audit.repeats import Repeats, RepeatTally
 from redpencil.audit.rules import MIN_KEPT, RULES, TENTHS, Measures, Words, broken_rules, measure, tenth_of, tenths
 from redpencil.records import Edit, EditOutcome, Meta
 from redpencil.runs import Progress, no_progress
+from redpencil.text import prompt_key
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -150,6 +152,7 @@ class Audit:
     """The figures. `edits` rows have outcome EDITED, an original that is not blank, and a different text; all
     figures from `kept` to `broken_rules` are of these; `not_minimal` counts those that break a rule.
 
+    `artefacts` is what separates edits from their originals without reading them; None without an edit.
     `only_spacing` edits change white space alone; `also_spacing` edits change it, or line ends, beside words that they
     keep. `unusable` counts the other rows with outcome EDITED by reason, `blank_edits` the edits that leave nothing.
     `examples` are cases by finding; a case is one edit, or edits that contradict each other.
@@ -174,9 +177,12 @@ class Audit:
     repeats: Repeats
     editors: tuple[Editor, ...]
     spans: SpanAgreement | None
+    artefacts: Artefacts | None
     examples: Mapping[str, tuple[tuple[Example, ...], ...]]
 
 
+ARTEFACT_EDITS = 2000
+"""Edits, a sample by hash, from which artefacts are learned."""
 CONTRADICTIONS = (
     *("edited_differently", "edited_or_left", "reversed", "swapped"),
     *("others_edited_differently", "edited_or_left_by_others"),
@@ -199,7 +205,7 @@ def audit_edits(
     """Audit edits.
 
     Args:
-        read: opens the rows; called a second time if there are examples to fetch.
+        read: opens the rows; called a second time if there are edits.
         min_kept: share of the words below which an edit is called rewritten.
         examples: number of cases to show for each finding, and for the edits as a whole.
         total: number of rows, for `progress` only.
@@ -213,7 +219,10 @@ def audit_edits(
     repeats = tally.repeats.result(examples)
     cases = {name: tuple((row,) for row in sample.rows) for name, sample in tally.samples.items()}
     contradictions = {name: getattr(repeats, name).examples for name in CONTRADICTIONS}
-    return tally.result(repeats, _fetch(read, cases | contradictions))
+    shown, learned = _fetch(read, cases | contradictions, tally.learned.rows)
+    texts = [(edit.edited, edit.original) for edit in learned]
+    artefacts = find_artefacts(texts, [prompt_key(edit.prompt) for edit in learned])
+    return tally.result(repeats, artefacts, shown)
 
 
 class _EditorTally:
@@ -252,6 +261,7 @@ class _Tally:
         self.repeats = RepeatTally()
         self.spans = SpanTally()
         self.samples = {name: Sample(examples) for name in SAMPLED}
+        self.learned = Sample(ARTEFACT_EDITS)
 
     def add(self, edit: Edit) -> None:
         row = self.outcomes.total()
@@ -298,6 +308,8 @@ class _Tally:
         editor.counts.update(edits=1, growth=words, only_append=appends, not_minimal=bool(rules))
         for name in ("edits", *(("only_append",) if appends else ()), *spacing, *rules):
             self.samples[name].offer(key, row)
+        if edit.edited.text.strip():
+            self.learned.offer(key, row)
 
     def _add_pieces(self, edit: Measures) -> None:
         total = len(edit.original)
@@ -316,7 +328,12 @@ class _Tally:
             self.kinds[kind, "with"] += 1
             self.kinds[kind, "alone"] += len(kinds) == 1
 
-    def result(self, repeats: Repeats, examples: Mapping[str, tuple[tuple[Example, ...], ...]]) -> Audit:
+    def result(
+        self,
+        repeats: Repeats,
+        artefacts: Artefacts | None,
+        examples: Mapping[str, tuple[tuple[Example, ...], ...]],
+    ) -> Audit:
         editors = [tally.result(name) for name, tally in self.editors.items()]
         counts = ("blocks", "removed", "added", "with", "alone")
         return Audit(
@@ -338,6 +355,7 @@ class _Tally:
             repeats=repeats,
             editors=tuple(sorted(editors, key=lambda editor: (-editor.rows, editor.name))),
             spans=self.spans.result(),
+            artefacts=artefacts,
             examples=examples,
         )
 
@@ -367,20 +385,29 @@ def _by_outcome(counts: Counter[str]) -> dict[str, int]:
 
 
 def _fetch(
-    read: Callable[[], Iterable[Edit]], cases: Mapping[str, tuple[tuple[int, ...], ...]]
-) -> dict[str, tuple[tuple[Example, ...], ...]]:
-    """Read the examples, by the finding that they are examples of."""
-    rows = {row for of_name in cases.values() for case in of_name for row in case}
-    examples: dict[int, Example] = {}
-    if rows:
-        last = max(rows)
+    read: Callable[[], Iterable[Edit]], cases: Mapping[str, tuple[tuple[int, ...], ...]], learned: Sequence[int]
+) -> tuple[dict[str, tuple[tuple[Example, ...], ...]], list[Edit]]:
+    """Read the examples, by the finding that they are examples of, and the edits of the rows `learned`."""
+    shown = {row for of_name in cases.values() for case in of_name for row in case}
+    wanted = shown.union(learned)
+    edits: dict[int, Edit] = {}
+    if wanted:
+        last = max(wanted)
         for row, edit in enumerate(read()):
-            if row in rows:
-                texts = excerpt(edit.original, edit.edited)
-                examples[row] = Example(edit.id, edit.editor, edit.outcome.value, shorten(edit.prompt), *texts)
+            if row in wanted:
+                edits[row] = edit
             if row == last:
                 break
-    return {name: tuple(tuple(examples[row] for row in case) for case in of_name) for name, of_name in cases.items()}
+    examples = {row: _example(edits[row]) for row in shown}
+    of_cases = {
+        name: tuple(tuple(examples[row] for row in case) for case in of_name) for name, of_name in cases.items()
+    }
+    return of_cases, [edits[row] for row in learned]
+
+
+def _example(edit: Edit) -> Example:
+    texts = excerpt(edit.original, edit.edited)
+    return Example(edit.id, edit.editor, edit.outcome.value, shorten(edit.prompt), *texts)
 
 
 BINS = 10

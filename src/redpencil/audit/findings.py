@@ -7,6 +7,7 @@ from typing import Final
 
 from redpencil.audit.audit import Audit, Editor
 from redpencil.audit.rules import rule_text
+from redpencil.audit.trivial_rules import RULES
 from redpencil.records import EditOutcome
 
 ATTENTION: Final = {
@@ -19,6 +20,7 @@ ATTENTION: Final = {
     "repeated": 0.01,
     "spacing": 0.05,
     "kept": 0.45,
+    "artefacts": 0.6,
 }
 """Shares at which a finding needs attention; below, it is a note. For `kept` it is the opposite: human edits of
 QA-Feedback keep 53 % of the words on average, independent answers to one prompt about a third."""
@@ -91,6 +93,7 @@ def findings(audit: Audit) -> tuple[Finding, ...]:
     if audit.edits:
         listed += [
             *_kept(audit),
+            *_artefacts(audit),
             *_spacing(audit),
             *_length(audit),
             *_not_minimal(audit),
@@ -165,6 +168,35 @@ def _kept(audit: Audit) -> Iterator[Finding]:
             "comparisons: `redpencil import --as comparisons`."
         )
         yield Finding("kept", True, text, advice, kept)
+
+
+def _artefacts(audit: Audit) -> Iterator[Finding]:
+    """Yield how far artefacts separate edits from originals, if that is more than chance; limits are on low ends."""
+    found = audit.artefacts
+    if found is None:
+        return
+    limit = 100 * ATTENTION["artefacts"]
+    share = found.accuracy
+    if share is not None and share.low > 50:
+        strongest = ", ".join(feature.name for feature in found.features[:SHOWN_EDITORS])
+        text = (
+            f"artefacts alone tell {share.value:.0f} % of the edits from their originals (95 % interval "
+            f"{share.low:.0f} to {share.high:.0f}, by a classifier that reads nothing but {strongest} and the like)."
+        )
+        advice = "A reward model may learn no more than that: read its accuracy beside this one."
+        yield Finding("artefacts", share.low >= limit, text, advice, share.value / 100)
+    white = {name: rule for name, rule in found.rules.items() if name.startswith("white_space")}
+    best = max(white, key=lambda name: white[name].value, default=None)
+    if best is not None and white[best].low > 50:
+        edited, original = (share_text(n, found.pairs) for n in (found.stray_edited, found.stray_original))
+        rule = RULES[best][0]
+        text = (
+            f"stray white space, at the end of a text or line or doubled between words, is in {edited} of the edits "
+            f"and in {original} of the originals: the rule that {rule[0].lower()}{rule[1:]} is right for "
+            f"{white[best].value:.0f} %."
+        )
+        advice = "`redpencil import --normalise-spacing` takes it out of both sides."
+        yield Finding("stray", white[best].low >= limit, text, advice)
 
 
 def _contradictions(audit: Audit) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 
 from redpencil.cli.job_options import MODEL_PANEL, JobOptions, prepare
 from redpencil.cli.llm_job import JobRun, run_job
-from redpencil.cli.options import examples, one_of, option, with_options
+from redpencil.cli.options import NORMALISE_HELP, examples, one_of, option, with_options
 from redpencil.cli.output import say
 from redpencil.editing.edit import EditStyle, edit_job
 from redpencil.editing.prompt import FIGURE_2, PRIMERS, Primer, read_template
@@ -61,6 +61,7 @@ def edit(
             "SHARE", "Ask once more for an edit that keeps a smaller share of the words, or is uncertain.", min=0, max=1
         ),
     ] = 0.5,
+    normalise_spacing: Annotated[bool, typer.Option("--normalise-spacing", help=NORMALISE_HELP)] = False,
     *,
     options: JobOptions,
 ) -> None:
@@ -76,6 +77,7 @@ def edit(
     """
     setup = prepare(context, provider, options, out=out, inputs=[responses], template=template)
     style = _style(template, primer, min_kept, hosted=setup.client is not None)
+    style = replace(style, normalise_spacing=normalise_spacing)
     rows, editor = JsonlFile(responses, Response), setup.make_provider()
     with setup.open_cache() as cache:
         run_job(EditRun(job=edit_job(rows, editor, style, cache), setup=setup, source=responses))

@@ -41,7 +41,7 @@ from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.judge_quality import JudgeQuality, Kappa, Share, judge_quality
 from redpencil.evaluation.matching import match_note
 from redpencil.evaluation.ranking import Match, Ranked, rank
-from redpencil.evaluation.reward_eval import RewardEvals, TestKind, WorstPair, to_json
+from redpencil.evaluation.reward_eval import RewardEvals, TestKind, WorstPair, cautions, to_json
 from redpencil.evaluation.statistics import Estimate, Paired, paired
 from redpencil.evaluation.win_rate import (
     VERDICT_FORMATS,
@@ -386,6 +386,14 @@ def reward(
         JsonlFiles, option("FILE", "Rows of RewardBench or RewardBench 2: JSONL, JSON or Parquet. Repeatable.")
     ] = None,
     pairs: Annotated[JsonlFiles, option("JSONL", "Held-out pairs that `align` wrote. Repeatable.")] = None,
+    training_edits: Annotated[
+        JsonlFiles,
+        option(
+            "JSONL",
+            "Edits that the models were trained on, to which the classifier of artefacts is fitted. Default: it is "
+            "cross-validated on the held-out pairs. Repeatable.",
+        ),
+    ] = None,
     html: Annotated[Path | None, option("FILE", "Also write the results as a page.")] = None,
     shown: Annotated[int, option("N", "Worst pairs of each type of edit to keep.", "--examples", min=0, max=100)] = 5,
     json: JsonOption = False,
@@ -396,10 +404,11 @@ def reward(
 ) -> None:
     """Evaluate reward models on held-out edits and preferences (Table 2, and more).
 
-    Shows the accuracy of each model on each test set, next to the rules that the shorter or the longer text wins;
-    calibration; accuracy by type and size of the edit; whether low token rewards fall on the tokens that were edited
-    away or that people marked as errors; how far the rewards of unchanged tokens drift; correlation with length; and
-    the worst pairs.
+    Shows the accuracy of each model on each test set, next to rules that read nothing, such as that the shorter text
+    wins; calibration; accuracy by type and size of the edit; whether low token rewards fall on the tokens that were
+    edited away or that people marked as errors, next to the rule that later tokens are worse; how far the rewards of
+    unchanged tokens drift; correlation with length; and the worst pairs. Warns of a model that points the wrong way, or
+    that knows no more than such a rule.
     """
     del verify
     files: dict[TestKind, list[Path]] = {
@@ -418,7 +427,8 @@ def reward(
         name: partial(_load, folder, config) for name, folder in zip(short_names(model), model, strict=True)
     }
     with working("evaluate reward") as progress:
-        evaluation = examine(loaders, held, config.align, examples=shown, progress=progress)
+        learned = [row for path in training_edits or () for row in read_jsonl(path, Edit)]
+        evaluation = examine(loaders, held, config.align, training=learned, examples=shown, progress=progress)
     if html is not None:
         write_reward_eval(evaluation, html)
         say(f"the page: {html}")
@@ -426,6 +436,8 @@ def reward(
         print_json(to_json(evaluation))
     else:
         _print_reward_models(evaluation)
+    for caution in cautions(evaluation):
+        say(f"{'WARNING' if caution.loud else 'warning'}: {caution.sentence}")
 
 
 def _load(folder: Path, config: Recipe) -> "RewardModel":

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from redpencil.alignment.spacing import respaced_note
-from redpencil.cli.options import JsonOption, examples, option
+from redpencil.cli.options import NORMALISE_HELP, JsonOption, examples, option
 from redpencil.cli.output import check_out_file, print_json, say, say_skipped, watched, working
 from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError, naming
@@ -139,12 +139,15 @@ def import_(
         bool,
         typer.Option("--keep-spacing", help=f"Turn off: {AlignConfig.model_fields['restore_spacing'].description}"),
     ] = False,
+    normalise_spacing: Annotated[bool, typer.Option("--normalise-spacing", help=NORMALISE_HELP)] = False,
     as_json: JsonOption = False,
     _list: Annotated[
         bool, typer.Option("--list", callback=_list_formats, is_eager=True, help="List the formats and exit.")
     ] = False,
 ) -> None:
     """Turn data of other formats into redpencil's JSONL."""
+    if keep_spacing and normalise_spacing:
+        raise typer.BadParameter("give --keep-spacing or --normalise-spacing")
     named = None if format_ is None else find_format(format_)
     columns, dropped, values = _columns(column or ()), frozenset(drop or ()), _values(value or ())
     template = None if prompt_template is None else check_template(prompt_template)
@@ -164,6 +167,7 @@ def import_(
         request = Wanted(
             chosen, as_, columns, dropped, skip, values=values, restore_spacing=spacing, prompt_template=template
         )
+        request = replace(request, normalise_spacing=normalise_spacing)
         done = import_rows(opened_again, request, out, limit=limit, progress=progress)
     if named is None:
         say(f"taken for the format {chosen.name}; --format names another")
@@ -216,8 +220,10 @@ def _say_imported(done: Imported, out: Path) -> None:
     if any(label != meaning for label, meaning in done.labels.items()):
         say(f"labels read as: {', '.join(f'{label} = {meaning}' for label, meaning in done.labels.items())}")
     say_skipped({**done.nothing, "bad rows": done.bad})
+    nothing_else = f"; {done.emptied:,} of them changed nothing else" if done.emptied else ""
+    if done.normalised:
+        say(f"{done.normalised:,} {done.kind} got plain white space{'' if done.respaced else nothing_else}")
     if done.respaced:
-        nothing_else = f"; {done.emptied:,} of them changed nothing else" if done.emptied else ""
         say(f"{respaced_note(done.respaced)} (--keep-spacing leaves it){nothing_else}")
     if done.skipped_file is not None:
         say(f"each of them is listed in {done.skipped_file}")

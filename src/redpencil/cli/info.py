@@ -355,7 +355,9 @@ def _contents(path: Path) -> str:
         recipes = [ablations.base, *(recipe for variants in ablations.groups.values() for recipe in variants.values())]
     else:
         recipes = [load_recipe(path)]
-        seeds, rest = recipes[0].seeds, f"{len(recipes[0].arms)} policies to compare"
+        arms, models = recipes[0].arms, recipes[0].reward_models
+        rest = f"{len(arms)} policies to compare" if arms else f"{len(models)} reward models alone"
+        seeds = recipes[0].seeds
     if any(recipe.files or any(model.folder for model in recipe.reward_models.values()) for recipe in recipes):
         from redpencil.pipeline.inputs import check_inputs  # slow to import
 

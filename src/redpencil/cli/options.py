@@ -54,6 +54,10 @@ TemplateOption = Annotated[
         "Text around a prompt, with {prompt} in it, or `chat`. Default: the one the checkpoint was trained with.",
     ),
 ]
+NORMALISE_HELP = (
+    "Write white space in one way in responses, originals and edits alike: none at the ends of a text or line, one "
+    "space between words, at most one empty line."
+)
 VerifyOption = Annotated[
     bool,
     typer.Option(

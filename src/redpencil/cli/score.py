@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
+from redpencil.alignment.ends import finished_sides
 from redpencil.cli.options import (
     DeviceOption,
     RecipeOption,
@@ -26,7 +27,7 @@ from redpencil.cli.output import check_out_file, console, print_json, say, short
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError, naming
 from redpencil.files import whole_file
-from redpencil.records import Response, read_jsonl
+from redpencil.records import Edit, Response, read_jsonl
 from redpencil.report.scores import Row, ScoredModel, ScoredResponse, limit_of, scores_line, scores_page, scores_text
 
 if TYPE_CHECKING:  # loads torch
@@ -39,11 +40,12 @@ WIDE = 100
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The reading of each response by one reward model, and the texts of its tokens."""
+    """Readings of responses by one reward model, the texts of their tokens, and what speaks against its rewards."""
 
     model: ScoredModel
     readings: list[ScoredResponse]
     tokens: list[tuple[str, ...]]
+    cautions: list[str] = field(default_factory=list)
 
 
 @app.command(
@@ -52,6 +54,7 @@ class Scores:
         "redpencil score --model reward/checkpoint --responses responses.jsonl --html heatmaps.html",
         "redpencil score --model reward/checkpoint --model other --responses responses.jsonl --html both.html",
         "redpencil score --model reward/checkpoint --responses responses.jsonl --json > scores.jsonl",
+        "redpencil score --model reward/checkpoint --edits edits.jsonl --html heatmaps.html",
     )
 )
 def score(
@@ -61,6 +64,10 @@ def score(
     prompt: Annotated[str | None, option("TEXT", "A prompt, with --response.")] = None,
     response: Annotated[str | None, option("TEXT", "A response, with --prompt.")] = None,
     responses: Annotated[Path | None, option("JSONL", "Responses, instead of --prompt and --response.")] = None,
+    edits: Annotated[
+        Path | None,
+        option("JSONL", "Edits, whose originals are scored: it then warns if the rewards point the wrong way."),
+    ] = None,
     html: Annotated[Path | None, option("FILE", "Write the heat-maps as a page.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each response.")] = False,
     standardise: Annotated[
@@ -79,26 +86,32 @@ def score(
     of the policy: 0 is an ordinary token.
     """
     del verify
-    _check_options(model, prompt, response, responses)
+    _check_options(model, prompt, response, responses, edits)
     config = settings(recipe, set_, device=device, template=template)
     if html is not None:
-        check_out_file(html, responses)
-    inputs = (
-        [Response("1", prompt or "", response or "")] if responses is None else list(read_jsonl(responses, Response))
-    )
-    runtime = runtime_of(config)
-    with nullcontext() if responses is None else naming(responses):
+        check_out_file(html, responses, edits)
+    edited = [] if edits is None else _usable(edits)
+    if responses is not None:
+        inputs = list(read_jsonl(responses, Response))
+    else:
+        inputs = _originals(edited) if edited else [Response("1", prompt or "", response or "")]
+    runtime, source = runtime_of(config), responses or edits
+    with nullcontext() if source is None else naming(source):
         scores = [
-            scores_of(folder, name, inputs, config, runtime, standardise)
+            scores_of(folder, name, inputs, config, runtime, standardise, edited)
             for folder, name in zip(model, short_names(model), strict=True)
         ]
     models = [each.model for each in scores]
     rows = [Row(r.prompt, r.response, tuple(s.readings[i] for s in scores)) for i, r in enumerate(inputs)]
     if html is not None:
-        page = scores_page(rows, models, standardised=standardise)
+        cautions = [f"{each.model.name}: {text}." for each in scores for text in each.cautions]
+        page = scores_page(rows, models, standardised=standardise, cautions=cautions)
         with whole_file(html) as file:
             file.write(page.encode("utf-8"))
         say(f"heat-maps: {html}")
+    for each in scores:
+        for text in each.cautions:
+            say(f"WARNING: {each.model.name}: {text}")
     if json:
         for index, row in enumerate(inputs):
             print_json(json_row(row, scores, index), indent=None)
@@ -108,24 +121,50 @@ def score(
             print_row(scored, models, limit)
 
 
-def _check_options(model: Sequence[Path], prompt: str | None, response: str | None, responses: Path | None) -> None:
+def _check_options(
+    model: Sequence[Path], prompt: str | None, response: str | None, responses: Path | None, edits: Path | None
+) -> None:
     single = prompt is not None and response is not None
-    if single == (responses is not None) or (prompt is None) != (response is None):
-        raise typer.BadParameter("give --prompt and --response, or --responses")
+    if single + (responses is not None) + (edits is not None) != 1 or (prompt is None) != (response is None):
+        raise typer.BadParameter("give --prompt and --response, or --responses, or --edits")
     if len(model) > 2:
         raise typer.BadParameter("give --model once or twice")
 
 
+def _usable(file: Path) -> list[Edit]:
+    """Read the edits whose original is not blank.
+
+    Raises:
+        RedpencilError: if there are none.
+    """
+    edits = [row for row in read_jsonl(file, Edit) if row.original.strip()]
+    if not edits:
+        raise RedpencilError("every original is blank", file=file, field="original", hint="give other edits")
+    return edits
+
+
+def _originals(edits: Sequence[Edit]) -> list[Response]:
+    return [Response(row.id, row.prompt, row.original, finished=finished_sides(row)[0], meta=row.meta) for row in edits]
+
+
 def scores_of(
-    folder: Path, name: str, rows: Sequence[Response], config: Recipe, runtime: "Runtime", standardise: bool
+    folder: Path,
+    name: str,
+    rows: Sequence[Response],
+    config: Recipe,
+    runtime: "Runtime",
+    standardise: bool,
+    edits: Sequence[Edit] = (),
 ) -> Scores:
     """Score responses with the reward model of a folder, through its own tokenizer and prompt template.
+
+    With `edits`, whose originals the responses are, what speaks against its token rewards is found as well.
 
     Raises:
         RedpencilError: if it cannot be loaded or read a row, or gives a reward that is not finite.
     """
     from redpencil.models.checkpoints import load_reward_model
-    from redpencil.pipeline.reward_eval import score_rows
+    from redpencil.pipeline.reward_eval import cautions_of_scores, score_rows
     from redpencil.training.scoring import check_finite, check_fits
 
     reward = load_reward_model(folder, runtime, codec=named_codec(config, folder))
@@ -146,7 +185,10 @@ def scores_of(
         centred = tuple((float(value) - card.center) / unit for value in values)
         readings.append(ScoredResponse(number, tokens.offsets if of_tokens else (), centred))
         texts.append(tuple(codec.token_texts(tokens.ids)) if of_tokens else ())
-    return Scores(about, readings, texts)
+    cautions: list[str] = []
+    if edits and of_tokens:
+        cautions = cautions_of_scores(edits, [reading.rewards for reading in readings], codec, config.align)
+    return Scores(about, readings, texts, cautions)
 
 
 def json_row(row: Response, scores: Sequence[Scores], index: int) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Section 2.1 of the paper: ask an editor for a minimal edit of each response."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from redpencil.alignment.spacing import normalise_marked, normalise_spacing
 from redpencil.alignment.words import kept_share
 from redpencil.editing.answer import classify
 from redpencil.editing.prompt import FIGURE_2, EditTemplate, Primer, ask_again, place_primer, render_edit_prompt
@@ -25,11 +26,13 @@ class EditStyle:
         template: the request.
         primer: where the beginning of the answer goes, which the template has after `Assistant:`.
         min_kept: an edit that keeps a smaller share of the words, or is uncertain, is asked for once more; 0 for never.
+        normalise_spacing: write white space in one way in responses, before they are asked about, and in their edits.
     """
 
     template: EditTemplate = FIGURE_2
     primer: Primer = "turn"
     min_kept: float = 0.0
+    normalise_spacing: bool = False
 
 
 def edit_job(
@@ -52,7 +55,7 @@ def edit_job(
     return ProviderJob(
         rows=responses,
         requests_of=lambda response: _requests(response, style),
-        result_of=lambda response, exchanges: _edit(response, exchanges, provider.name),
+        result_of=lambda response, exchanges: _edit(_read(response, style), exchanges, provider.name, style),
         answer_bytes=lambda response: len(response.response.encode()),
         provider=provider,
         cache=cache,
@@ -71,6 +74,7 @@ def edit_responses(responses: Sequence[Response], provider: Provider, style: Edi
 
 def _requests(response: Response, style: EditStyle) -> Conversation:
     """Ask once, and again if the first edit keeps too little or is uncertain."""
+    response = _read(response, style)
     original = response.response
     if not original.strip():
         return
@@ -86,7 +90,15 @@ def _requests(response: Response, style: EditStyle) -> Conversation:
         yield ask_again(messages, answer.text)
 
 
-def _edit(response: Response, exchanges: Sequence[Exchange], editor: str) -> Edit:
+def _read(response: Response, style: EditStyle) -> Response:
+    """The response as it is to be edited."""
+    if not style.normalise_spacing:
+        return response
+    text, meta = normalise_marked(response.response, response.meta)
+    return replace(response, response=text, meta=meta)
+
+
+def _edit(response: Response, exchanges: Sequence[Exchange], editor: str, style: EditStyle) -> Edit:
     original = response.response
     meta: dict[str, Any] = {}
     if response.model:
@@ -105,6 +117,9 @@ def _edit(response: Response, exchanges: Sequence[Exchange], editor: str) -> Edi
             outcome, edited, meta["retry"] = _better_of_two(response, (outcome, edited), retry.completion)
         if first.completion is not None and outcome not in _HAS_TEXT:
             meta["answer"] = first.completion.text
+    if outcome is EditOutcome.EDITED and style.normalise_spacing:
+        edited = normalise_spacing(edited)
+        outcome = EditOutcome.UNCHANGED if edited == original else outcome
     if outcome in _HAS_TEXT:
         meta["kept"] = round(kept_share(original, edited), 4)
     merged = merge_meta(response.meta, meta, _RESERVED)

@@ -11,9 +11,22 @@ from statistics import median
 from typing import Any, Final, Literal
 
 from redpencil.config import AlarmsConfig
+from redpencil.evaluation.localisation import FAULTS
+from redpencil.evaluation.reward_eval import RULE_TITLES
+from redpencil.results import NORMAL_95
 
 AlarmName = Literal[
-    "reward_accuracy", "win_rate", "kl", "length", "reward_saturation", "value_loss", "entropy", "overoptimisation"
+    "reward_accuracy",
+    "points_wrong",
+    "place",
+    "trivial_rule",
+    "win_rate",
+    "kl",
+    "length",
+    "reward_saturation",
+    "value_loss",
+    "entropy",
+    "overoptimisation",
 ]
 Row = Mapping[str, Any]
 """A line of a stage's metrics."""
@@ -21,6 +34,12 @@ Row = Mapping[str, Any]
 ADVICE: Final[Mapping[AlarmName, str]] = {
     "reward_accuracy": "look at its worst pairs (redpencil evaluate reward), check the edits (redpencil audit), or "
     "train it longer or on more pairs",
+    "points_wrong": "do not pay its token rewards: they blame the right tokens. Take another reward.loss, more pairs, "
+    "or a sequence model",
+    "place": "its token rewards may be no more than the place in the response: look at them (redpencil score), and "
+    "compare another reward.loss",
+    "trivial_rule": "check what tells the edits apart (redpencil audit), such as white space or length, and test it on "
+    "pairs in which that is the same",
     "win_rate": "check that the judge and the reward model agree on the SFT policy's responses, then tune kl_coef",
     "kl": "raise ppo.kl_coef or set ppo.kl_target, or lower ppo.learning_rate",
     "length": "look at rewards by length (redpencil evaluate reward) and at ppo.center_rewards, or raise ppo.kl_coef",
@@ -33,6 +52,8 @@ ADVICE: Final[Mapping[AlarmName, str]] = {
 }
 """Advice for each warning."""
 
+CHANCE: Final = 0.5
+"""The AUROC of guessing."""
 _LAST: Final = 3
 """Steps over whose mean a noisy measure is smoothed."""
 _CLEAR: Final = 2.0
@@ -84,7 +105,12 @@ def result_alarms(results: Mapping[str, Any], own_kind: Mapping[str, str], confi
         results: its `results.json`.
         own_kind: for each reward model the kind of pairs that it was trained on and is measured on here.
     """
-    return [*_weak_reward_models(results, own_kind, config), *_no_better_policies(results, config)]
+    return [
+        *_weak_reward_models(results, own_kind, config),
+        *_misplaced_rewards(results),
+        *_no_better_than_rules(results, own_kind),
+        *_no_better_policies(results, config),
+    ]
 
 
 _PAIRS: Final = {"comparisons": "preferences", "comparisons_clean": "preferences, those without label noise,"}
@@ -100,6 +126,42 @@ def _weak_reward_models(
             pairs, least = _PAIRS.get(kind, kind), config.reward_accuracy
             message = f"it ranks {accuracy:.1f} % of the held-out {pairs} right, under {least:g} %"
             yield Alarm("reward_accuracy", f"reward-{model}", message, accuracy, config.reward_accuracy)
+
+
+def _misplaced_rewards(results: Mapping[str, Any]) -> Iterator[Alarm]:
+    """Yield the models whose token rewards point the wrong way, or tell no more than the place of a token."""
+    for model, kinds in results.get("within", {}).items():
+        for kind, row in kinds.items():
+            value, low, high, later = (row.get(key) for key in ("value", "low", "high", "later"))
+            if value is None or low is None or high is None:
+                continue
+            what = FAULTS.get(kind, f"errors of the type {kind}")
+            where = f"reward-{model}" + ("" if kind == "edited" else f" on {kind}")
+            interval = f"{value:.3f} ({low:.3f} to {high:.3f})"
+            if high < CHANCE:
+                message = f"{what} get higher rewards than the others of a response: AUROC {interval}"
+                yield Alarm("points_wrong", where, message, value, CHANCE)
+            elif kind in FAULTS and later is not None and low <= max(later, 1 - later):
+                rule = max(later, 1 - later)
+                message = f"it finds {what} no better than their place does: AUROC {interval}, by place {rule:.3f}"
+                yield Alarm("place", where, message, value, rule)
+
+
+def _no_better_than_rules(results: Mapping[str, Any], own_kind: Mapping[str, str]) -> Iterator[Alarm]:
+    accuracies = results.get("reward_accuracy", {})
+    for model, kind in own_kind.items():
+        own = accuracies.get(model, {}).get(kind, {})
+        rules = {name: accuracies[name][kind] for name in RULE_TITLES if kind in accuracies.get(name, {})}
+        if not rules or own.get("value") is None or own.get("standard_error") is None:
+            continue
+        best = max(rules, key=lambda name: rules[name]["value"])
+        limit, low = rules[best]["value"], own["value"] - NORMAL_95 * own["standard_error"]
+        if low <= limit:
+            message = (
+                f"it ranks {own['value']:.1f} % of the held-out {_PAIRS.get(kind, kind)} right, which is not clearly "
+                f"more than a rule that reads nothing: {RULE_TITLES[best].lower()} ({limit:.1f} %)"
+            )
+            yield Alarm("trivial_rule", f"reward-{model}", message, own["value"], limit)
 
 
 def _no_better_policies(results: Mapping[str, Any], config: AlarmsConfig) -> Iterator[Alarm]:

@@ -1,9 +1,7 @@
 """The quality of a judge: agreement with people, bias for order and length, and missing verdicts.
 
 All shares are in percent, with a 95 % interval. Comparisons of answers to one prompt are not independent, so standard
-errors are clustered by prompt. The interval is Wilson's (1927) for the effective number of independent cases as Korn
-and Graubard (1998) define it for surveys: the number with the same standard error, reduced if that is estimated from
-few prompts. If every prompt occurs once, it is plain Wilson.
+errors and intervals are clustered by prompt (`redpencil.intervals.clustered_share`).
 """
 
 import math
@@ -15,7 +13,7 @@ from typing import Any, Final
 
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.judge_templates import NO_ANSWER, mirrored
-from redpencil.evaluation.statistics import CONFIDENCE, wilson_interval
+from redpencil.intervals import clustered_share, student
 from redpencil.records import Comparison, Preference
 
 _SIDES: Final = (Preference.FIRST, Preference.SECOND)
@@ -154,33 +152,10 @@ def share(hits: Sequence[bool], clusters: Sequence[Hashable]) -> Share:
     """
     if not hits or len(hits) != len(clusters):
         raise RedpencilError(f"{len(hits)} cases in {len(clusters)} clusters", hint="give one cluster for each case")
-    n, mean = len(hits), sum(hits) / len(hits)
-    residuals: defaultdict[Hashable, float] = defaultdict(float)
-    for hit, cluster in zip(hits, clusters, strict=True):
-        residuals[cluster] += hit - mean
-    groups = len(residuals)
-    if groups == 1:
-        return Share(100 * mean, math.nan, 0.0, 100.0, n)
-    variance = groups / (groups - 1) * math.fsum(value**2 for value in residuals.values()) / n**2
-    low, high = wilson_interval(mean, _independent_cases(mean, variance, n, groups))
-    return Share(100 * mean, 100 * math.sqrt(variance), 100 * low, 100 * high, n)
-
-
-def _independent_cases(mean: float, variance: float, n: int, groups: int) -> float:
-    """Return the effective number of independent cases of n cases in `groups` clusters; n at most."""
-    if mean in (0, 1):
-        return groups  # all cases are equal, so their correlation cannot be estimated
-    alone = mean * (1 - mean) / (n - 1)
-    # The variance of a few clusters is itself uncertain: Korn and Graubard's factor for the degrees of freedom.
-    certain = (_student(n - 1) / _student(groups - 1)) ** 2
-    return n * min(1.0, certain * alone / variance) if variance > 0 else n
-
-
-def _student(freedom: int) -> float:
-    """Return the half-width of the interval with `CONFIDENCE`, in standard errors."""
-    from scipy.stats import t
-
-    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+    found = clustered_share(hits, clusters)
+    # nan itself, as of a single cluster, and no product of it: so two such shares are equal.
+    error = found.standard_error if math.isnan(found.standard_error) else 100 * found.standard_error
+    return Share(100 * found.value, error, 100 * found.low, 100 * found.high, len(hits))
 
 
 def cohen_kappa(cases: Sequence[tuple[Preference, Preference, Hashable]]) -> Kappa:
@@ -196,7 +171,7 @@ def cohen_kappa(cases: Sequence[tuple[Preference, Preference, Hashable]]) -> Kap
         return Kappa(value, None, None, None, len(cases))
     mean = math.fsum(known) / len(known)
     error = math.sqrt((len(known) - 1) / len(known) * math.fsum((kappa - mean) ** 2 for kappa in known))
-    half = _student(len(known) - 1) * error
+    half = student(len(known) - 1) * error
     return Kappa(value, error, max(-1.0, value - half), min(1.0, value + half), len(cases))
 
 

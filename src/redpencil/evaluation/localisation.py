@@ -4,9 +4,9 @@ The areas are counts of ranks, so that one function serves for all tokens and wi
 of the tests, has no variant within groups.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,12 @@ from redpencil.records import Pair
 Numbers = Sequence[float] | npt.NDArray[Any]
 Labels = Sequence[bool] | npt.NDArray[Any]
 Groups = Sequence[Hashable] | npt.NDArray[Any]
+FAULTS: Final[Mapping[str, str]] = {
+    "edited": "the tokens that were edited away",
+    "error_spans": "the tokens that people marked as errors",
+    "agreed": "the tokens that at least two people changed",
+}
+"""What is localised, in words, by the fields of `RewardEval`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,11 @@ class Localisation:
     Args:
         auroc: over all tokens of all responses.
         within_auroc: over pairs of tokens of one response; `low` to `high` is its 95 % bootstrap interval over
-            responses.
+            responses, or over prompts with all their responses.
+        later: the same of the rule that a later token of a response is at fault, which looks at no word; that of the
+            earlier token is 1 minus this.
+        later_low: low end of its interval.
+        later_high: high end of its interval.
         average_precision: over all tokens; by chance it is the base rate.
         base_rate: share of the tokens that are at fault, `positives` of `tokens`.
         responses: number of responses.
@@ -37,39 +47,95 @@ class Localisation:
     within_auroc: float | None
     low: float | None
     high: float | None
+    later: float | None
+    later_low: float | None
+    later_high: float | None
     average_precision: float | None
     base_rate: float | None
     tokens: int
     positives: int
     responses: int
 
+    @property
+    def by_place(self) -> float | None:
+        """The better of the two rules that look at the place alone."""
+        return None if self.later is None else max(self.later, 1 - self.later)
 
-def localise(scores: Numbers, labels: Labels, responses: npt.NDArray[Any]) -> Localisation:
+    @property
+    def points_wrong(self) -> bool:
+        """True if the whole interval within a response lies below one half: low scores are at the faults."""
+        return self.high is not None and self.high < 0.5
+
+    @property
+    def beats_place(self) -> bool:
+        """True if the interval lies above what the place alone gives; also where there is nothing to compare."""
+        return self.low is None or self.by_place is None or self.low > self.by_place
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Pairs of a token at fault and another of the same response, for each of R responses.
+
+    Args:
+        pairs: [R], their number.
+        won: [R], those in which the token at fault has the higher score; a tie counts one half.
+        later: [R], those in which it is the later one.
+    """
+
+    pairs: npt.NDArray[np.int64]
+    won: npt.NDArray[np.float64]
+    later: npt.NDArray[np.float64]
+
+
+def count_within(scores: Numbers, labels: Labels, responses: npt.NDArray[Any]) -> Within:
+    """Count the pairs within each response; arguments and errors as those of `localise`."""
+    score, label = _arrays(scores, labels)
+    numbers = _numbered(responses, len(score))
+    won, pairs = _won_by_group(score, label, numbers)
+    later, _ = _won_by_group(np.arange(len(score), dtype=np.float64), label, numbers)
+    return Within(pairs, won, later)
+
+
+def localise(
+    scores: Numbers, labels: Labels, responses: npt.NDArray[Any], prompts: Sequence[Hashable] | None = None
+) -> Localisation:
     """Compute all measures of localisation.
 
     Args:
         scores: [N], one a token, higher for tokens that seem at fault (so minus the reward).
         labels: [N], True for tokens at fault.
-        responses: [N], the number of the token's response.
+        responses: [N], the number of the token's response, in ascending order; tokens are in the order of the text.
+        prompts: [R], the prompt of each of the R responses, if several may share one.
 
     Raises:
         RedpencilError: if their numbers differ.
     """
     score, label = _arrays(scores, labels)
-    won, pairs = _won_by_group(score, label, _numbered(responses, len(score)))
-    low, high = ratio_interval(won, pairs)
+    within = count_within(score, label, responses)
+    low, high = _interval(within.won, within.pairs, prompts)
+    later_low, later_high = _interval(within.later, within.pairs, prompts)
     positives = int(label.sum())
     return Localisation(
         auroc=auroc(score, label),
-        within_auroc=_share(won, pairs),
-        low=None if np.isnan(low) else low,
-        high=None if np.isnan(high) else high,
+        within_auroc=_share(within.won, within.pairs),
+        low=low,
+        high=high,
+        later=_share(within.later, within.pairs),
+        later_low=later_low,
+        later_high=later_high,
         average_precision=average_precision(score, label),
         base_rate=positives / len(label) if len(label) else None,
         tokens=len(label),
         positives=positives,
-        responses=len(pairs),
+        responses=len(within.pairs),
     )
+
+
+def _interval(
+    won: npt.NDArray[Any], pairs: npt.NDArray[Any], prompts: Sequence[Hashable] | None
+) -> tuple[float | None, float | None]:
+    low, high = ratio_interval(won, pairs, clusters=prompts)
+    return (None, None) if np.isnan(low) else (low, high)
 
 
 def auroc(scores: Numbers, labels: Labels, groups: Groups | None = None) -> float | None:

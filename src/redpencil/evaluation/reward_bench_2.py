@@ -25,7 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.statistics import Accuracy, mean_in_percent, wilson_interval
+from redpencil.evaluation.statistics import Accuracy, mean_in_percent
+from redpencil.intervals import wilson_interval
 
 TIES: Final = "Ties"
 SUBSETS: Final = ("Factuality", "Focus", "Math", "Precise IF", "Safety", TIES)

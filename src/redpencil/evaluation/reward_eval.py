@@ -7,26 +7,29 @@ Reasoning mathematics weighs as much as all programming together. The score is t
 further section Prior Sets is another data set and is not part of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from redpencil.audit.artefacts import cross_validated, fit
 from redpencil.audit.rules import measure
+from redpencil.audit.trivial_rules import RULES, Texts, rule_margins
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.calibration import Calibration, calibrate
-from redpencil.evaluation.localisation import Drift, Localisation, drift, localise
+from redpencil.evaluation.agreed import Agreed, agreed_changes, each_other
+from redpencil.evaluation.calibration import Calibration, TokenCalibration, calibrate, calibrate_tokens
+from redpencil.evaluation.localisation import FAULTS, Drift, Localisation, Within, count_within, drift, localise
 from redpencil.evaluation.reward_bench_2 import AnswerPair, RewardBench2, reward_bench_2
 from redpencil.evaluation.statistics import (
-    CONFIDENCE,
     Accuracy,
     Correlation,
     accuracy_interval,
     correlate,
     mean_interval,
 )
+from redpencil.intervals import CONFIDENCE
 from redpencil.records import Edit, Meta, Pair
 
 EditType = Literal["insertion", "deletion", "replacement", "mixed"]
@@ -93,7 +96,9 @@ class TestSet:
         pairs: N pairs; the rejected side of an edit is the original.
         edits: the N edits, if the pairs are edits.
         features: of the N edits.
-        labels: for each edit [T], True for tokens of the original that people marked; None if they marked none.
+        labels: for each edit the tokens of the original that people marked; None if nobody looked for errors.
+        texts: of the N pairs, as the model reads them; empty if only their tokens are known.
+        prompts: [N], the prompt of each pair; pairs that share one are not independent.
         subsets: [N], RewardBench's subset of each pair.
         answers: [N], the place of each pair in its row of RewardBench 2.
         skipped: counts of the rows that could not be scored, by reason.
@@ -106,10 +111,25 @@ class TestSet:
     pairs: Sequence[Pair]
     edits: Sequence[Edit] = ()
     features: Sequence[EditFeatures] = ()
-    labels: Sequence[npt.NDArray[np.bool_] | None] = ()
+    labels: Sequence["Marks | None"] = ()
+    texts: Texts = ()
+    prompts: Sequence[Hashable] = ()
     subsets: Sequence[str] = ()
     answers: Sequence[AnswerPair] = ()
     skipped: Mapping[str, int] | None = None
+
+    @property
+    def clusters(self) -> Sequence[Hashable]:
+        """[N], the prompt of each pair, by its tokens where its text is not known."""
+        return self.prompts or [pair.prompt_ids for pair in self.pairs]
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Tokens of an original that people marked as errors: [T] flags of all, and of each type of error."""
+
+    every: npt.NDArray[np.bool_]
+    types: Mapping[str, npt.NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +229,9 @@ class RewardEval:
         worst: for edits, by type, those with a lower reward than the original, the most negative margin first.
         edited: localisation by -r_t of the tokens that were edited away; for token models.
         error_spans: localisation of the tokens that people marked as errors.
+        agreed: localisation of the tokens that at least two people changed, in originals that several edited.
+        token_calibration: of the probability that a token is edited away.
+        error_types: the same by type of error, if people named it: its tokens against those that nobody marked.
         drift: of the rewards of unchanged tokens.
         position: correlation of the originals' token rewards with the position, from 0; the p-values take tokens as
             independent.
@@ -230,6 +253,9 @@ class RewardEval:
     worst: Mapping[str, tuple[WorstPair, ...]] | None = None
     edited: Localisation | None = None
     error_spans: Localisation | None = None
+    agreed: Localisation | None = None
+    token_calibration: TokenCalibration | None = None
+    error_types: Mapping[str, Localisation] | None = None
     drift: Drift | None = None
     position: Correlation | None = None
     reward_bench: RewardBench | None = None
@@ -247,15 +273,24 @@ class ModelEvals:
 
 @dataclass(frozen=True, slots=True)
 class TestSummary:
-    """A test set in the first model's tokens, and the accuracy of two rules by length in tokens."""
+    """A test set in the first model's tokens, with its `prompts` and the accuracy of trivial rules by name.
+
+    `people`: how well each person's changes find what at least two others changed; None without three people's edits.
+    """
 
     __test__ = False
 
     kind: TestKind
     pairs: int
+    prompts: int
     skipped: Mapping[str, int]
-    shorter_wins: Accuracy
-    longer_wins: Accuracy
+    rules: Mapping[str, Accuracy]
+    people: Localisation | None = None
+
+    @property
+    def best_rule(self) -> str:
+        """The name of the rule, apart from the classifier of artefacts, that is right most often."""
+        return max((name for name in self.rules if name in RULES), key=lambda name: self.rules[name].value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,20 +301,56 @@ class RewardEvals:
     tests: Mapping[str, TestSummary]
 
 
-def summarise_test(test: TestSet) -> TestSummary:
-    """Summarise a test set without a model.
+ARTEFACTS: Final = "artefacts"
+"""Name, among the trivial rules, of the classifier of `redpencil.audit.artefacts`."""
+RULE_TITLES: Final[Mapping[str, str]] = {
+    **{name: title for name, (title, _) in RULES.items()},
+    ARTEFACTS: "Artefacts alone, by logistic regression",
+}
+
+
+def margins_of_rules(test: TestSet, training: Texts = ()) -> dict[str, list[float]]:
+    """Compute the margins of N pairs by the trivial rules, with lengths in tokens, and by artefacts alone.
+
+    Args:
+        test: N pairs.
+        training: pairs of texts that the models were trained on, to fit the classifier to; without any it is
+            cross-validated by prompt on the test's own pairs, if these are enough.
+    """
+    longer = [float(len(pair.chosen_ids) - len(pair.rejected_ids)) for pair in test.pairs]
+    margins = rule_margins(longer, test.texts)
+    if test.texts:
+        fitted = fit(training).margins(test.texts) if training else cross_validated(test.texts, test.clusters)
+        margins |= {} if fitted is None else {ARTEFACTS: fitted}
+    return margins
+
+
+def summarise_test(test: TestSet, margins: Mapping[str, Sequence[float]] | None = None) -> TestSummary:
+    """Summarise a test set without a model; `margins` are those of `margins_of_rules`.
 
     Raises:
         RedpencilError: if it has no pairs.
     """
-    longer = np.array([len(pair.chosen_ids) - len(pair.rejected_ids) for pair in test.pairs], dtype=float)
+    rules = margins_of_rules(test) if margins is None else margins
     return TestSummary(
         kind=test.kind,
         pairs=len(test.pairs),
+        prompts=len(set(test.clusters)),
         skipped=dict(test.skipped or {}),
-        shorter_wins=accuracy_interval((-longer).tolist()),
-        longer_wins=accuracy_interval(longer.tolist()),
+        rules={name: accuracy_interval(of_rule, clusters=test.clusters) for name, of_rule in rules.items()},
+        people=_people(test),
     )
+
+
+def _people(test: TestSet) -> Localisation | None:
+    agreed = agreed_of(test)
+    scores, labels, originals = each_other(agreed) if agreed is not None else ([], [], [])
+    return FaultRows([-row for row in scores], labels, originals).localise() if scores else None
+
+
+def agreed_of(test: TestSet) -> Agreed | None:
+    """Find what people agree on in a test set of edits; None where each original was edited once."""
+    return agreed_changes(test.pairs, [pair.prompt_ids for pair in test.pairs]) if test.edits else None
 
 
 def evaluate_rewards(test: TestSet, scores: Scores, *, examples: int) -> RewardEval:
@@ -292,7 +363,7 @@ def evaluate_rewards(test: TestSet, scores: Scores, *, examples: int) -> RewardE
     chosen = np.array([len(pair.chosen_ids) for pair in test.pairs], dtype=float)
     rejected = np.array([len(pair.rejected_ids) for pair in test.pairs], dtype=float)
     return RewardEval(
-        accuracy=accuracy_interval(margins.tolist()),
+        accuracy=accuracy_interval(margins.tolist(), clusters=test.clusters),
         margins=_histogram(margins),
         mean_margin=float(margins.mean()),
         calibration=calibrate(margins),
@@ -316,21 +387,83 @@ def _of_edits(test: TestSet, scores: Scores, examples: int) -> dict[str, Any]:
 def _of_tokens(test: TestSet, scores: Scores) -> dict[str, Any]:
     if scores.rejected_tokens is None or scores.chosen_tokens is None:
         return {}
-    changed = [np.array(pair.rejected_changed, dtype=bool) for pair in test.pairs]
-    marked = [i for i, labels in enumerate(test.labels) if labels is not None]
-    spans = None
-    if marked:
-        spans = _localised([scores.rejected_tokens[i] for i in marked], [test.labels[i] for i in marked])
     return {
-        "edited": _localised(scores.rejected_tokens, changed),
-        "error_spans": spans,
+        **localisations(test, scores.rejected_tokens),
+        "token_calibration": calibrate_tokens(
+            scores.rejected_tokens, [pair.rejected_changed for pair in test.pairs], test.clusters
+        ),
         "drift": drift(test.pairs, scores.rejected_tokens, scores.chosen_tokens),
     }
 
 
-def _localised(rewards: Sequence[Floats], labels: Sequence[Any]) -> Localisation:
-    responses = np.repeat(np.arange(len(rewards)), [len(row) for row in rewards])
-    return localise(-np.concatenate(rewards), np.concatenate(labels), responses)
+@dataclass(frozen=True, slots=True)
+class FaultRows:
+    """Originals with a label for each token: [T] rewards, [T] labels (True = at fault) and the prompt of each."""
+
+    rewards: Sequence[Floats]
+    labels: Sequence[npt.NDArray[np.bool_]]
+    prompts: Sequence[Hashable]
+
+    def localise(self) -> Localisation:
+        """Measure how well low rewards find the tokens at fault."""
+        return localise(*self._tokens(), self.filled)
+
+    def count(self) -> Within:
+        """Count the pairs of tokens within each of the `filled` rows."""
+        return count_within(*self._tokens())
+
+    @property
+    def filled(self) -> list[Hashable]:
+        """The prompts of the rows that have a token."""
+        return [prompt for prompt, row in zip(self.prompts, self.rewards, strict=True) if len(row)]
+
+    def _tokens(self) -> tuple[Floats, Floats, Floats]:
+        responses = np.repeat(np.arange(len(self.rewards)), [len(row) for row in self.rewards])
+        return -np.concatenate(self.rewards), np.concatenate(self.labels), responses
+
+
+def fault_rows(test: TestSet, rewards: Sequence[Floats]) -> tuple[dict[str, FaultRows], dict[str, FaultRows]]:
+    """Gather the faults of N originals, whose token rewards are given: by the keys of `FAULTS`, and by type of error.
+
+    A type's rows have its own tokens and those that nobody marked.
+    """
+    changed = [np.array(pair.rejected_changed, dtype=bool) for pair in test.pairs]
+    faults = {"edited": FaultRows(rewards, changed, test.clusters)}
+    types: dict[str, FaultRows] = {}
+    agreed = agreed_of(test)
+    if agreed is not None:
+        own = [rewards[i] for i in agreed.rows]
+        faults["agreed"] = FaultRows(own, agreed.labels, agreed.rows)
+        for name, flags in agreed.types.items():
+            types[f"two people, {name}"] = _of_type(own, agreed.labels, flags, agreed.rows)
+    marked = [(i, marks) for i, marks in enumerate(test.labels) if marks is not None]
+    if not marked:
+        return faults, types
+    prompts, rows = [test.clusters[i] for i, _ in marked], [rewards[i] for i, _ in marked]
+    faults["error_spans"] = FaultRows(rows, [marks.every for _, marks in marked], prompts)
+    for name in sorted({name for _, marks in marked for name in marks.types}):
+        of_type = [marks.types.get(name, np.zeros(len(marks.every), dtype=bool)) for _, marks in marked]
+        types[name] = _of_type(rows, [marks.every for _, marks in marked], of_type, prompts)
+    return faults, types
+
+
+def _of_type(
+    rewards: Sequence[Floats],
+    every: Sequence[npt.NDArray[np.bool_]],
+    flags: Sequence[npt.NDArray[np.bool_]],
+    prompts: Sequence[Hashable],
+) -> FaultRows:
+    """The tokens of a type of fault, and those without any."""
+    kept = [flag | ~fault for flag, fault in zip(flags, every, strict=True)]
+    own, labels = ([row[keep] for row, keep in zip(of, kept, strict=True)] for of in (rewards, flags))
+    return FaultRows(own, labels, prompts)
+
+
+def localisations(test: TestSet, rewards: Sequence[Floats]) -> dict[str, Any]:
+    """Localise the tokens at fault of N originals by their rewards; the keys are those of `RewardEval`."""
+    faults, types = fault_rows(test, rewards)
+    by_type = {name: rows.localise() for name, rows in types.items()}
+    return {**{name: rows.localise() for name, rows in faults.items()}, "error_types": by_type or None}
 
 
 def _against_position(scores: Scores) -> Correlation | None:
@@ -491,16 +624,21 @@ def features_of(edit: Edit, pair: Pair) -> EditFeatures:
     )
 
 
-def labelled_tokens(meta: Meta, offsets: Sequence[tuple[int, int]], length: int) -> npt.NDArray[np.bool_] | None:
-    """Return True for each token that shares a character with one of the labelled spans.
+TYPE_KEYS: Final = ("error type", "error_type", "type", "category", "label")
+"""The keys under which a span of `meta.spans` may name the type of its error, the first that it has."""
+
+
+def marked_tokens(meta: Meta, offsets: Sequence[tuple[int, int]], length: int) -> Marks | None:
+    """Return the marks on each token that shares a character with one of the labelled spans.
 
     Args:
-        meta: of the edit; `spans` is a list of objects with `start` and `end`, character offsets of the original.
+        meta: of the edit; `spans` is a list of objects with `start` and `end`, character offsets of the original, and
+            maybe the type of the error under one of `TYPE_KEYS`.
         offsets: [T] character spans of the original's tokens, ends excluded.
         length: number of characters of the original.
 
     Returns:
-        [T], or None if the response has no labels, or they are not spans of such a text.
+        The marks, or None if the response has no labels, or they are not spans of such a text.
     """
     spans = meta.get("spans")
     if not isinstance(spans, list) or not all(isinstance(span, dict) for span in spans):
@@ -508,7 +646,13 @@ def labelled_tokens(meta: Meta, offsets: Sequence[tuple[int, int]], length: int)
     edges = [(span.get("start"), span.get("end")) for span in spans]
     if not all(type(a) is int and type(b) is int and 0 <= a <= b <= length for a, b in edges):
         return None
-    return _overlapping(edges, offsets)
+    by_type: dict[str, list[tuple[int, int]]] = {}
+    for span, edge in zip(spans, edges, strict=True):
+        name = next((span[key] for key in TYPE_KEYS if isinstance(span.get(key), str) and span[key].strip()), None)
+        if name is not None:
+            by_type.setdefault(name.strip(), []).append(edge)
+    types = {name: _overlapping(of_type, offsets) for name, of_type in by_type.items()}
+    return Marks(_overlapping(edges, offsets), types)
 
 
 def _overlapping(spans: Sequence[Any], offsets: Sequence[tuple[int, int]]) -> npt.NDArray[np.bool_]:
@@ -520,13 +664,86 @@ def _overlapping(spans: Sequence[Any], offsets: Sequence[tuple[int, int]]) -> np
     return shared
 
 
+CautionName = Literal["points_wrong", "place", "trivial_rule"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """A reason not to use a model as it is; `loud` if its token rewards point the wrong way."""
+
+    name: CautionName
+    model: str
+    test: str
+    message: str
+
+    @property
+    def loud(self) -> bool:
+        return self.name == "points_wrong"
+
+    @property
+    def sentence(self) -> str:
+        """Everything in one line."""
+        return f"{self.model} on {self.test}: {self.message}"
+
+
+def cautions(evals: RewardEvals) -> list[Caution]:
+    """List what speaks against the models, the loud ones first."""
+    found: list[Caution] = []
+    for model, of_model in evals.models.items():
+        for test, one in of_model.readings.items():
+            of_tokens = {field: getattr(one, field) for field in (*FAULTS, "error_types")}
+            found += [Caution(name, model, test, text) for name, text in token_cautions(of_tokens)]
+            about = evals.tests[test]
+            text = beaten_by_rule(one.accuracy, about.rules)
+            if text:
+                found.append(Caution("trivial_rule", model, test, text))
+    return sorted(found, key=lambda caution: not caution.loud)
+
+
+def token_cautions(found: Mapping[str, Any]) -> Iterator[tuple[CautionName, str]]:
+    """Yield name and message of what speaks against token rewards; `found` is as `localisations` gives it."""
+    for field, what in FAULTS.items():
+        if found.get(field) is not None:
+            yield from place_cautions(found[field], what)
+    for name, of_type in (found.get("error_types") or {}).items():
+        yield from (row for row in place_cautions(of_type, f"errors of the type {name}") if row[0] == "points_wrong")
+
+
+def place_cautions(found: Localisation, what: str) -> Iterator[tuple[CautionName, str]]:
+    """Yield why localisation of `what` is worthless: the rewards point the wrong way, or say no more than the place."""
+    if found.within_auroc is None or found.low is None or found.high is None:
+        return
+    figure = f"AUROC within a response {found.within_auroc:.3f}, 95 % {found.low:.3f} to {found.high:.3f}"
+    if found.points_wrong:
+        text = f"it points the wrong way: {what} get higher rewards than the others ({figure}; .5 is guessing)"
+        yield "points_wrong", text
+    elif not found.beats_place and found.later is not None:
+        worse = "later" if found.later >= 0.5 else "earlier"
+        text = f"it finds {what} no better than the rule that {worse} tokens are worse ({found.by_place:.3f}; {figure})"
+        yield "place", text
+
+
+def beaten_by_rule(accuracy: Accuracy, rules: Mapping[str, Accuracy]) -> str | None:
+    """Say so if an accuracy's interval does not lie above the best trivial rule; None if it does."""
+    name = max(rules, key=lambda name: rules[name].value)
+    if accuracy.low > rules[name].value:
+        return None
+    return (
+        f"it ranks {accuracy.value:.1f} % of the pairs right (95 % {accuracy.low:.1f} to {accuracy.high:.1f}), which "
+        f"is not clearly more than a rule that reads nothing: {RULE_TITLES[name].lower()} ({rules[name].value:.1f} %)"
+    )
+
+
 def to_json(evals: RewardEvals) -> dict[str, Any]:
     """Return the measures by name, model and test set, as `evaluate reward --json` prints them."""
     measures: dict[str, Any] = {
         "reward_accuracy": {},
         "models": {name: {"level": m.level, "trained_on": m.trained_on} for name, m in evals.models.items()},
         "tests": {
-            name: {"kind": test.kind, "pairs": test.pairs, "skipped": dict(test.skipped)}
+            name: {
+                **{"kind": test.kind, "pairs": test.pairs, "prompts": test.prompts, "skipped": dict(test.skipped)},
+                **({} if test.people is None else {"people": asdict(test.people)}),
+            }
             for name, test in evals.tests.items()
         },
     }
@@ -535,14 +752,15 @@ def to_json(evals: RewardEvals) -> dict[str, Any]:
             for name, value in _measures(one).items():
                 if value is not None:
                     measures.setdefault(name, {}).setdefault(model, {})[test] = value
-    for rule in ("shorter_wins", "longer_wins"):
-        measures["reward_accuracy"][rule] = {name: asdict(getattr(test, rule)) for name, test in evals.tests.items()}
-    return measures
+    for name, about in evals.tests.items():
+        for rule, share in about.rules.items():
+            measures["reward_accuracy"].setdefault(rule, {})[name] = asdict(share)
+    return {**measures, "warnings": [asdict(warning) for warning in cautions(evals)]}
 
 
 def _measures(one: RewardEval) -> dict[str, Any]:
     rows: dict[str, Any] = asdict(one)
-    localised = {name: rows[name] for name in ("edited", "error_spans") if rows[name] is not None}
+    localised = {name: rows[name] for name in (*FAULTS, "error_types") if rows[name] is not None}
     return {
         "reward_accuracy": rows["accuracy"],
         "margins": {"mean": rows["mean_margin"], **rows["margins"]},
@@ -556,6 +774,7 @@ def _measures(one: RewardEval) -> dict[str, Any]:
         "by_position": rows["by_position"] or None,
         "by_length": rows["by_length"] or None,
         "localisation": localised or None,
+        "token_calibration": rows["token_calibration"],
         "drift": rows["drift"],
         "reward_bench": rows["reward_bench"],
         "reward_bench_2": rows["reward_bench_2"],

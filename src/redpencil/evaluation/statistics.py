@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from redpencil.errors import RedpencilError
+from redpencil.intervals import CONFIDENCE, clustered_share, wilson_interval
 from redpencil.records import Preference
 
 SCORES = {Preference.FIRST: 1.0, Preference.TIE: 0.5, Preference.SECOND: 0.0}
@@ -109,7 +110,7 @@ def accuracy(margins: Sequence[float]) -> Estimate:
     """
     if any(math.isnan(margin) for margin in margins):
         raise RedpencilError("a reward is not a number", hint="train the reward model again, more slowly")
-    return mean_in_percent([1.0 if m > 0 else 0.5 if m == 0 else 0.0 for m in margins], "pairs")
+    return mean_in_percent(points_of(margins), "pairs")
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
@@ -176,7 +177,6 @@ def correlate(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Correlation 
     )
 
 
-CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 10_000
 """Bootstrap samples for the interval of a mean."""
 RATIO_RESAMPLES: Final = 2_000
@@ -193,57 +193,52 @@ class Accuracy(Estimate):
     high: float
 
 
-def accuracy_interval(margins: Sequence[float], confidence: float = CONFIDENCE) -> Accuracy:
+def accuracy_interval(
+    margins: Sequence[float], confidence: float = CONFIDENCE, clusters: Sequence[Hashable] | None = None
+) -> Accuracy:
     """Compute the accuracy with Wilson's interval; a margin of 0 counts one half.
 
     Args:
         margins: reward of the chosen minus reward of the rejected response, one a pair.
-        confidence: share of such intervals that cover the truth, if the pairs are independent.
+        confidence: share of such intervals that cover the truth.
+        clusters: the prompt of each pair; where pairs share one, they are not independent, and standard error and
+            interval are those of `clustered_share`.
 
     Raises:
         RedpencilError: if there are no pairs, or a margin is not a number.
     """
     share = accuracy(margins)
-    low, high = wilson_interval(share.value / 100, share.n, confidence)
-    return Accuracy(**asdict(share), low=100 * low, high=100 * high)
+    if clusters is None or len(set(clusters)) == share.n:
+        low, high = wilson_interval(share.value / 100, share.n, confidence)
+        return Accuracy(**asdict(share), low=100 * low, high=100 * high)
+    clustered = clustered_share(points_of(margins), clusters, confidence)
+    error, low, high = (100 * part for part in (clustered.standard_error, clustered.low, clustered.high))
+    return Accuracy(share.value, error, share.n, low, high)
 
 
-def wilson_interval(share: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Compute Wilson's score interval (1927) of a share of `n` cases; unlike the normal one it stays within 0 and 1.
-
-    Args:
-        share: 0 to 1.
-        n: effective number of cases; a fraction where dependent cases count as fewer.
-        confidence: share of such intervals that cover the truth, if the cases are independent.
-
-    Returns:
-        Low and high end; not a number (nan) for no cases, or if `share` is not from 0 to 1.
-    """
-    from scipy.stats import norm
-
-    if not n or not 0 <= share <= 1:
-        return math.nan, math.nan
-    z = float(norm.ppf((1 + confidence) / 2))
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+def points_of(margins: Sequence[float]) -> list[float]:
+    """Return 1 for each pair that is ranked right, .5 for equal rewards, 0 for a pair that is ranked wrong."""
+    return [1.0 if m > 0 else 0.5 if m == 0 else 0.0 for m in margins]
 
 
 def ratio_interval(
     numerators: npt.NDArray[Any],
     denominators: npt.NDArray[Any],
     *,
+    clusters: Sequence[Hashable] | None = None,
     confidence: float = CONFIDENCE,
     resamples: int = RATIO_RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Compute the percentile bootstrap interval of sum(numerators) / sum(denominators) over groups.
 
-    The tokens of one response depend on each other, so responses are resampled and not tokens.
+    The tokens of one response depend on each other, so responses are resampled and not tokens; and where responses
+    share a prompt, prompts with all their responses.
 
     Args:
         numerators: [N], one a group.
         denominators: [N], at least 0.
+        clusters: [N], the prompt of each group, if several may share one.
         confidence: share of such intervals that cover the truth.
         resamples: number of bootstrap samples.
         seed: of the resampling.
@@ -251,6 +246,10 @@ def ratio_interval(
     Returns:
         Low and high end; not a number (nan) with fewer than two groups whose denominator is above 0.
     """
+    if clusters is not None:
+        numbers: dict[Hashable, int] = {}
+        places = [numbers.setdefault(cluster, len(numbers)) for cluster in clusters]
+        numerators, denominators = (np.bincount(places, weights=side) for side in (numerators, denominators))
     counted = denominators > 0
     numerators, denominators = numerators[counted].astype(float), denominators[counted].astype(float)
     n = len(numerators)

@@ -16,9 +16,9 @@ from redpencil.evaluation.statistics import (
     Estimate,
     bootstrap_interval,
     mean_in_percent,
-    wilson_interval,
 )
 from redpencil.formats.datasets import open_source
+from redpencil.intervals import wilson_interval
 from redpencil.records import Comparison, read_jsonl
 
 VerdictFormat = Literal["redpencil", "alpaca-eval"]

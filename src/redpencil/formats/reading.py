@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from redpencil.alignment.spacing import restore_spacing
+from redpencil.alignment.spacing import normalise_marked, normalise_spacing, restore_spacing
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
 from redpencil.formats.base import RECORDS, Draft, Format, Kind, Nothing, Values, expected
@@ -68,6 +68,7 @@ class Tally:
         dropped: columns to leave out that a row had.
         labels: counts of the labels by their text and what they were read as.
         respaced: edits that got back white space of their originals.
+        normalised: records that got plain white space.
         emptied: those of them that changed nothing else, which are now unchanged.
     """
 
@@ -79,6 +80,7 @@ class Tally:
     dropped: set[str] = field(default_factory=set)
     labels: Counter[tuple[str, str]] = field(default_factory=Counter)
     respaced: int = 0
+    normalised: int = 0
     emptied: int = 0
 
 
@@ -95,6 +97,7 @@ class Wanted:
         values: the meaning of labels, by `label_key`.
         own_ids: whether a column `id` holds the ids of the records.
         restore_spacing: whether the words that an edit kept get the white space of the original.
+        normalise_spacing: whether all responses, originals and edits get plain white space first.
         prompt_template: how prompts are made of a row's columns, see `with_prompt`; None takes the format's.
     """
 
@@ -106,6 +109,7 @@ class Wanted:
     values: Mapping[str, Preference] = field(default_factory=dict)
     own_ids: bool = True
     restore_spacing: bool = True
+    normalise_spacing: bool = False
     prompt_template: str | None = None
 
 
@@ -114,7 +118,7 @@ class Imported:
     """The result of an import. `kind` is what the rows were read as, `nothing` counts valid rows without a record.
 
     `undropped` are columns to leave out that no row had; `labels` says what labels were read as, by their text;
-    `respaced` and `emptied` are those of the `Tally`.
+    `respaced`, `normalised` and `emptied` are those of the `Tally`.
     """
 
     kind: Kind
@@ -126,6 +130,7 @@ class Imported:
     undropped: tuple[str, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     respaced: int = 0
+    normalised: int = 0
     emptied: int = 0
 
 
@@ -180,6 +185,7 @@ def import_rows(
         undropped,
         labels=dict(tally.labels.keys()),
         respaced=tally.respaced,
+        normalised=tally.normalised,
         emptied=tally.emptied,
     )
 
@@ -266,7 +272,8 @@ def read_records(
             skipped(Skipped(row.place, reason, None, row.values))
         for record in records[: None if limit is None else limit - tally.records]:
             tally.records += 1
-            yield _respaced(record, tally) if wanted.restore_spacing and isinstance(record, Edit) else record
+            plain = _normalised(record, tally) if wanted.normalise_spacing else record
+            yield _respaced(plain, tally) if wanted.restore_spacing and isinstance(plain, Edit) else plain
         if tally.records == limit:
             break
     if labels is not None:
@@ -329,6 +336,25 @@ def _respaced(edit: Edit, tally: Tally) -> Edit:
         return replace(edit, edited=text)
     tally.emptied += 1
     return replace(edit, edited=text, outcome=EditOutcome.UNCHANGED)
+
+
+def _normalised(record: ImportedRecord, tally: Tally) -> ImportedRecord:
+    """Give all texts of a record but its prompt plain white space, and count it."""
+    plain = record
+    if isinstance(record, Edit):
+        original, meta = normalise_marked(record.original, record.meta)
+        edited = normalise_spacing(record.edited)
+        same = record.outcome is EditOutcome.EDITED and edited == original
+        tally.emptied += same
+        outcome = EditOutcome.UNCHANGED if same else record.outcome
+        plain = replace(record, original=original, edited=edited, outcome=outcome, meta=meta)
+    elif isinstance(record, Comparison):
+        plain = replace(record, first=normalise_spacing(record.first), second=normalise_spacing(record.second))
+    elif isinstance(record, Response | Example):
+        response, meta = normalise_marked(record.response, record.meta)
+        plain = replace(record, response=response, meta=meta)
+    tally.normalised += plain != record
+    return plain
 
 
 def _own_id(row: Values) -> str | None:

@@ -42,17 +42,24 @@ class Paths:
     @property
     def prompts(self) -> Path:
         """Prompts of PPO and of the annotations."""
-        return self.files.prompts if self.files else self.root / "world" / "prompts.jsonl"
+        return self._file("prompts")
 
     @property
     def validation_prompts(self) -> Path:
         """Prompts on which PPO is watched."""
-        return self.files.validation_prompts if self.files else self.root / "world" / "validation_prompts.jsonl"
+        return self._file("validation_prompts")
 
     @property
     def evaluation_prompts(self) -> Path:
         """Prompts of Table 1."""
-        return self.files.evaluation_prompts if self.files else self.root / "world" / "evaluation_prompts.jsonl"
+        return self._file("evaluation_prompts")
+
+    def _file(self, key: str) -> Path:
+        """A file of the user's, which the recipe has checked to be there where it is needed, or the world's."""
+        if self.files is None:
+            return self.root / "world" / f"{key}.jsonl"
+        path: Path | None = getattr(self.files, key)
+        return path or Path()
 
     @property
     def samples(self) -> Path:
@@ -136,6 +143,12 @@ class Context:
         return Paths(self.root, self.recipe.files, {name: arm.row for name, arm in self.recipe.arms.items()})
 
     @property
+    def features(self) -> Path:
+        """Folder of hidden states, which the runs of all seeds share; it may be deleted at any time."""
+        several = self.root.name == f"seed-{self.seed}"
+        return (self.root.parent if several else self.root) / ".features"
+
+    @property
     def trains_sft(self) -> bool:
         """True if the run has an SFT stage."""
         return self.recipe.files is None or self.recipe.files.sft is not None
@@ -151,8 +164,9 @@ class Context:
     @property
     def annotation_inputs(self) -> dict[str, Path]:
         """Inputs of the annotations stage besides samples."""
-        files = self.recipe.files
-        return {} if files is None else {"comparisons": files.comparisons, "edits": files.edits}
+        keys = ("comparisons", "edits", "test_comparisons", "test_edits")
+        given = {key: getattr(self.recipe.files, key, None) for key in keys}
+        return {key: path for key, path in given.items() if path is not None}
 
     @property
     def judge_inputs(self) -> dict[str, Path]:
@@ -166,6 +180,16 @@ class Context:
         judge = self.recipe.who_judges
         files = {"verdicts": judge.verdicts, "judge_template": Path(judge.template)}
         return self.judge_inputs | {key: path for key, path in files.items() if path is not None and path.is_file()}
+
+    @property
+    def samples_policy(self) -> bool:
+        """True if the SFT policy is sampled; else centre and scale of rewards are those of the training originals."""
+        return self.recipe.files is None or self.recipe.files.prompts is not None
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """What answers the evaluation prompts and is judged: nothing in a run of reward models alone."""
+        return ("sft", *self.recipe.arms) if self.recipe.arms else ()
 
     @property
     def samples_needed(self) -> int:

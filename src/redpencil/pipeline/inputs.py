@@ -22,7 +22,9 @@ from redpencil.models.checkpoints import (
 from redpencil.models.codec import CHAT, Codec, load_codec, read_object
 from redpencil.models.forward import READ_TWICE
 from redpencil.models.sampling import EncodedPrompts, check_context, encode_prompts
+from redpencil.pipeline.splits import split_prompts
 from redpencil.records import Comparison, Edit, Example, Preference, Prompt, Response, read_jsonl
+from redpencil.text import prompt_key
 from redpencil.training.scoring import check_fits, check_room, encode_samples
 
 Named = TypeVar("Named", Prompt, Response)
@@ -37,7 +39,7 @@ def check_inputs(recipes: Iterable[Recipe]) -> None:
     checked = []
     for recipe in recipes:
         if recipe.files is not None:
-            files = (recipe.files, recipe.prompt_template, recipe.chat_options)
+            files = (recipe.files, recipe.prompt_template, recipe.chat_options, recipe.seeds)
             if files not in checked:
                 check_files(*files)
                 checked.append(files)
@@ -99,9 +101,12 @@ def _check_judging_model(folder: Path, key: str) -> None:
 
 
 def check_files(
-    files: FilesConfig, prompt_template: str, chat_options: Mapping[str, Any] = MappingProxyType({})
+    files: FilesConfig,
+    prompt_template: str,
+    chat_options: Mapping[str, Any] = MappingProxyType({}),
+    seeds: Iterable[int] = (0,),
 ) -> None:
-    """Read every file of a recipe once; `chat_options` are those of the recipe.
+    """Read every file of a recipe once; `chat_options` and `seeds` are those of the recipe.
 
     Raises:
         RedpencilError: naming file, line and field, if one is missing, has a row that does not fit, has too few rows
@@ -112,13 +117,21 @@ def check_files(
     _check_models(files, prompt_template, chat_options)
     if files.sft is not None:
         _count(files.sft, Example)
-    held_out_rows(_count(files.comparisons, Comparison), files.test_share, files.comparisons)
-    held_out_rows(_count(files.edits, Edit), files.test_share, files.edits)
-    _count(files.prompts, Prompt)
-    _with_ids(files.validation_prompts, Prompt)
-    prompts = _with_ids(files.evaluation_prompts, Prompt)
-    if files.reference_outputs is not None:
-        match_reference(files.reference_outputs, prompts)
+    kinds = {"comparisons": Comparison, "edits": Edit}
+    prompts = {kind: _prompts(getattr(files, kind), record) for kind, record in kinds.items() if getattr(files, kind)}
+    for kind, record in kinds.items():
+        if getattr(files, f"test_{kind}") is not None:
+            _count(getattr(files, f"test_{kind}"), record)
+            prompts.pop(kind, None)
+    for seed in seeds:
+        split_prompts(files, prompts, seed)
+    if files.prompts is not None:
+        _count(files.prompts, Prompt)
+    if files.validation_prompts is not None:
+        _with_ids(files.validation_prompts, Prompt)
+    asked = [] if files.evaluation_prompts is None else _with_ids(files.evaluation_prompts, Prompt)
+    if files.reference_outputs is not None and asked:
+        match_reference(files.reference_outputs, asked)
 
 
 def check_reward_models(recipe: Recipe) -> None:
@@ -153,6 +166,8 @@ def check_lengths(recipe: Recipe, files: FilesConfig) -> None:
             return encode_prompts(list(read_jsonl(path, Prompt)), codec, most)
 
     def check(key: str, most: int, response_length: int, readers: Mapping[str, Path]) -> None:
+        if getattr(files, key) is None:
+            return
         prompts = fitting(key, most)
         with naming_key(f"files.{key}"), naming(files.model):
             check_context(codec.context, prompts.ids, response_length)
@@ -174,7 +189,7 @@ def check_lengths(recipe: Recipe, files: FilesConfig) -> None:
         key = "prompts" if arm.row.trains else "evaluation_prompts"
         check(key, options.max_prompt_length, options.response_length, readers)
         check("validation_prompts", sampling.max_prompt_length, options.response_length, judge)
-    if files.reference_outputs is not None and judging is not None:
+    if files.reference_outputs is not None and files.evaluation_prompts is not None and judging is not None:
         matched = match_reference(
             files.reference_outputs, fitting("evaluation_prompts", sampling.max_prompt_length).records
         )
@@ -195,22 +210,6 @@ def _reads(folder: Path, policy: Codec) -> tuple[Codec, int | None, int]:
     card = read_card(folder, reward_level(folder))
     readings = 2 if read_object(folder / "config.json").get(READ_TWICE) else 1
     return own_codec(folder, card, policy) or policy, load_codec(folder).context, readings
-
-
-def held_out_rows(rows: int, test_share: float, file: Path) -> int:
-    """Count the rows of a file that are held out for tests: at least one, and at least one is left.
-
-    Raises:
-        RedpencilError: if there are too few rows.
-    """
-    held_out = max(1, round(test_share * rows))
-    if held_out >= rows:
-        raise RedpencilError(
-            f"{rows} rows cannot be split into train and test",
-            file=file,
-            hint="give more rows or a smaller files.test_share",
-        )
-    return held_out
 
 
 def _check_models(files: FilesConfig, prompt_template: str, chat_options: Mapping[str, Any]) -> None:
@@ -240,6 +239,11 @@ def _check_models(files: FilesConfig, prompt_template: str, chat_options: Mappin
 def _count(file: Path, kind: Any) -> int:
     """Read all rows of a file, and so check them."""
     return sum(1 for _ in read_jsonl(file, kind))
+
+
+def _prompts(file: Path, kind: Any) -> list[str]:
+    """Read all rows of a file, and so check them; returns the keys of their prompts."""
+    return [prompt_key(row.prompt) for row in read_jsonl(file, kind)]
 
 
 def _with_ids(file: Path, kind: type[Named]) -> list[Named]:

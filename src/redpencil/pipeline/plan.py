@@ -57,13 +57,21 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
     unjudged = recipe.sampling.model_dump(exclude={"evaluation_temperature"})
     policy = {"policy": paths.sft_policy}
     prompts = {"evaluation_prompts": paths.evaluation_prompts, "validation_prompts": paths.validation_prompts}
-    reference = {**policy, **prompts, **context.reference_inputs}
-    planner.add("reference", "stages:reference", first, [_reference_config(recipe), sampling], reference)
-    sampled = {**policy, "prompts": paths.prompts}
-    planner.add("samples", "stages:samples", first, [context.samples_needed, unjudged], sampled)
-    _plan_outputs(planner, "sft", first, sampling)
-    annotated = {"samples": paths.samples, **context.annotation_inputs}
-    planner.add("annotations", "stages:annotations", ("samples",), _annotation_config(recipe), annotated)
+    if recipe.arms:
+        reference = {**policy, **prompts, **context.reference_inputs}
+        planner.add("reference", "stages:reference", first, [_reference_config(recipe), sampling], reference)
+    annotated = dict(context.annotation_inputs)
+    if context.samples_policy:
+        sampled = {**policy, "prompts": paths.prompts}
+        planner.add("samples", "stages:samples", first, [context.samples_needed, unjudged], sampled)
+        annotated["samples"] = paths.samples
+    if recipe.arms:
+        _plan_outputs(planner, "sft", first, sampling)
+    needs = ("samples",) if context.samples_policy else ()
+    planner.add("annotations", "stages:annotations", needs, _annotation_config(recipe), annotated)
+    if not context.samples_policy:
+        originals = {"annotations": paths.annotations}
+        planner.add("samples", "stages:training_originals", ("annotations",), context.samples_needed, originals)
     aligned = {**policy, "annotations": paths.annotations}
     planner.add("align", "stages:align", ("annotations", *first), recipe.align.model_dump(), aligned)
     _plan_rewards(planner, policy)
@@ -82,7 +90,7 @@ def _reference_config(recipe: Recipe) -> Any:
 
 def _annotation_config(recipe: Recipe) -> Any:
     if recipe.files is not None:
-        return recipe.files.test_share
+        return {"by": "prompt", "test_share": recipe.files.test_share, "folds": recipe.files.folds}
     assert recipe.world is not None
     keys = {"domain", "facts_seed", "comparisons", "test_comparisons", "label_flip", "edit_repair", "edit_slip"}
     return recipe.world.model_dump(include=keys)
@@ -146,19 +154,20 @@ def _sampling_that_decides(recipe: Recipe, method: Method) -> Any:
 
 def _plan_results(planner: _Planner) -> None:
     recipe, paths, context = planner.recipe, planner.context.paths, planner.context
-    policies = ("sft", *recipe.arms)
+    policies = context.policies
     outputs = {name: paths.outputs(name) for name in policies}
-    judged = {**outputs, "reference": paths.reference_outputs("evaluation"), **context.judge_stage_inputs}
-    needs = ("reference", *(f"outputs-{name}" for name in policies))
-    planner.add("judge", "results:judge", needs, recipe.who_judges.decides, judged)
+    if policies:
+        judged = {**outputs, "reference": paths.reference_outputs("evaluation"), **context.judge_stage_inputs}
+        needs = ("reference", *(f"outputs-{name}" for name in policies))
+        planner.add("judge", "results:judge", needs, recipe.who_judges.decides, judged)
+        outputs["judgements"] = context.root / "judge"
     planner.add(
         "evaluate",
         "results:evaluate",
-        ("judge", "align", *(f"reward-{name}" for name in recipe.reward_models)),
+        (*(("judge",) if policies else ()), "align", *(f"reward-{name}" for name in recipe.reward_models)),
         [list(recipe.arms), {name: context.pays_centred(name) for name in recipe.reward_models}],
         {
             **outputs,
-            "judgements": context.root / "judge",
             "align": context.root / "align",
             "annotations": paths.annotations,
             **{name: paths.reward_model(name) for name in recipe.reward_models},

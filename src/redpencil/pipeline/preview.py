@@ -59,12 +59,17 @@ def _size(context: Context, kind: str) -> DataSize | None:
     codec, align = context.codec, context.recipe.align
     if kind == "edits":
         rows, _ = pairs_of_edits(read_jsonl(files.edits, Edit), codec, align)
-    else:
+    elif files.comparisons is not None:
         rows, _ = pairs_of_comparisons(read_jsonl(files.comparisons, Comparison), codec, align)
+    else:
+        rows = []
     if not rows:
         return None
     whole = size_of(rows, _hidden_size(files.model))
-    trained = max(1, round((1 - files.test_share) * whole.pairs))
+    held_out = files.test_share if files.folds is None else 1 / files.folds
+    if (files.test_edits if kind == "edits" else files.test_comparisons) is not None:
+        held_out = 0.0
+    trained = max(1, round((1 - held_out) * whole.pairs))
     return DataSize(trained, whole.mean_length, whole.hidden_size)
 
 

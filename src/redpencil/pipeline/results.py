@@ -4,23 +4,37 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from redpencil.audit.trivial_rules import Texts
 from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.judges import judge_pairings, pair_outputs
-from redpencil.evaluation.localisation import auroc
-from redpencil.evaluation.statistics import accuracy, mean_interval, paired_difference, scores_of, win_rate
+from redpencil.evaluation.localisation import FAULTS, auroc
+from redpencil.evaluation.reward_eval import (
+    ModelEvals,
+    RewardEvals,
+    Scores,
+    TestSet,
+    evaluate_rewards,
+    margins_of_rules,
+    summarise_test,
+)
+from redpencil.evaluation.statistics import mean_interval, paired_difference, scores_of, win_rate
 from redpencil.evaluation.win_rate import time_to_reach
 from redpencil.models.checkpoints import RewardModel, load_reward_model
 from redpencil.models.codec import Codec
 from redpencil.pipeline.context import Context
+from redpencil.pipeline.folds import ITEMS, count_items
 from redpencil.pipeline.llm_judging import judge_by_llm
-from redpencil.pipeline.stages import encode_file, make_judge
+from redpencil.pipeline.reward_eval import EXAMPLES, Held, encode_with, score_pairs, texts_of
+from redpencil.pipeline.stages import make_judge
 from redpencil.records import Comparison, Edit, Pair, Preference, Response, read_jsonl, write_jsonl
+from redpencil.report.reward_eval import write_reward_eval
+from redpencil.report.run_data import MICROSCOPE
 from redpencil.results import (
     ArmCosts,
     Efficiency,
@@ -28,18 +42,18 @@ from redpencil.results import (
     Estimate,
     Evaluation,
     Heatmap,
+    PooledResults,
     ReportData,
     RunResults,
     SeedMean,
     StageCost,
     Summary,
     WinRate,
+    Within,
     write_results,
 )
 from redpencil.runs import Stage, read_metrics
 from redpencil.text import read_json
-from redpencil.training.pairs import pairs_of_edits
-from redpencil.training.scoring import pair_margins, score_tokens
 from redpencil.world.build import make_oracle
 from redpencil.world.oracle import Oracle
 
@@ -55,10 +69,7 @@ def judge(context: Context, stage: Stage) -> None:
     """
     paths = context.paths
     reference = list(read_jsonl(paths.reference_outputs("evaluation"), Response))
-    pairings = {
-        name: pair_outputs(read_jsonl(paths.outputs(name), Response), reference)
-        for name in ("sft", *context.recipe.arms)
-    }
+    pairings = {name: pair_outputs(read_jsonl(paths.outputs(name), Response), reference) for name in context.policies}
     if context.recipe.who_judges.provider is not None:
         judged = judge_by_llm(context, stage, pairings)
     else:
@@ -87,26 +98,32 @@ def evaluate(context: Context, stage: Stage) -> None:
         for name in context.recipe.reward_models
     }
     win_rates, differences = _win_rates(context)
-    localisation, heatmaps = _token_rewards(context, models)
+    examined = _examine(context, models)
+    localisation, heatmaps = _token_rewards(context, models, examined)
     evaluation = Evaluation(
         name=context.recipe.name,
         seed=context.seed,
         win_rate=win_rates,
         win_rate_difference=differences,
-        reward_accuracy=_accuracies(context, models),
+        reward_accuracy=_accuracies(examined),
         localisation=localisation,
+        within=_within(examined),
         flaws=_flaws(context),
         **by_compared_arm(_efficiencies(context)),
     )
     write_results(stage.folder / "results.json", evaluation)
     write_results(stage.folder / "report_data.json", ReportData(heatmaps=tuple(heatmaps)))
+    if context.recipe.reward_models:
+        write_reward_eval(examined.evals, stage.folder / MICROSCOPE)
+    if context.recipe.files is not None and context.recipe.files.folds is not None:
+        write_results(stage.folder / ITEMS, count_items(examined.tests, examined.rules, examined.scored))
 
 
 def _win_rates(context: Context) -> tuple[dict[str, WinRate], dict[str, Estimate]]:
     """Win rate of each policy, and differences between the arms, paired over prompts."""
     rates: dict[str, WinRate] = {}
     scores: dict[str, dict[str, float]] = {}
-    for name in ("sft", *context.recipe.arms):
+    for name in context.policies:
         verdicts = list(read_jsonl(context.root / "judge" / f"{name}.jsonl", Comparison))
         preferences = [verdict.preference for verdict in verdicts]
         rate = win_rate(preferences, [len(verdict.first.split()) for verdict in verdicts])
@@ -127,23 +144,77 @@ def _estimate(measured: object) -> Estimate:
     return Estimate.model_validate(measured, from_attributes=True)
 
 
-def _accuracies(context: Context, models: Mapping[str, RewardModel]) -> dict[str, dict[str, Estimate]]:
-    """Accuracy of each model on every held-out set, and of the rule that the shorter text is better."""
-    paths = sorted((context.root / "align").glob("*_test.jsonl"))
-    tests = {path.name.removesuffix("_test.jsonl"): list(read_jsonl(path, Pair)) for path in paths}
-    matrix = {}
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """Reward models on all held-out sets: these in the policy's tokens, with the margins of trivial rules; evaluations;
+    sets and scores by model.
+    """
+
+    tests: Mapping[str, TestSet]
+    rules: Mapping[str, Mapping[str, Sequence[float]]]
+    evals: RewardEvals
+    scored: Mapping[str, Mapping[str, tuple[TestSet, Scores]]]
+
+
+def _examine(context: Context, models: Mapping[str, RewardModel]) -> Examined:
+    files = sorted(context.paths.annotations.glob("*_test.jsonl"))
+    held = [_held_out(path) for path in files]
+    tests = _encoded(context, held, context.codec)
+    rules = {one.name: margins_of_rules(tests[one.name], _training_texts(context, one)) for one in held}
+    scored: dict[str, dict[str, tuple[TestSet, Scores]]] = {}
+    readings: dict[str, ModelEvals] = {}
     for name, model in models.items():
-        codec = model.model.codec
-        own: Mapping[str, Sequence[Pair]] = tests
-        if not model.same_encoding:  # Such a model has a tokenizer of its own.
-            files = {kind: context.paths.annotations / f"{kind}_test.jsonl" for kind in tests}
-            own = {kind: encode_file(file, codec, _align_config(context, codec))[0] for kind, file in files.items()}
-        matrix[name] = {kind: _estimate(accuracy(pair_margins(model, pairs))) for kind, pairs in own.items()}
-    matrix["shorter_wins"] = {
-        kind: _estimate(accuracy([float(len(p.rejected_ids) - len(p.chosen_ids)) for p in pairs]))
-        for kind, pairs in tests.items()
-    }
+        # Another tokenizer, or template, makes other tokens of the texts.
+        own = tests if model.same_encoding else _encoded(context, held, model.model.codec)
+        scored[name] = {
+            kind: (test, score_pairs(test.pairs, model, store=context.features)) for kind, test in own.items()
+        }
+        evals = {kind: evaluate_rewards(*one, examples=EXAMPLES) for kind, one in scored[name].items()}
+        readings[name] = ModelEvals(model.card.level, model.card.trained_on, evals)
+    summaries = {kind: summarise_test(test, rules[kind]) for kind, test in tests.items()}
+    return Examined(tests, rules, RewardEvals(readings, summaries), scored)
+
+
+def _training_texts(context: Context, held: Held) -> Texts:
+    record: Any = Edit if held.kind == "edits" else Comparison
+    path = context.paths.annotations / f"{held.kind}_train.jsonl"
+    return texts_of(read_jsonl(path, record), context.recipe.align)
+
+
+def _held_out(path: Path) -> Held:
+    name = path.name.removesuffix("_test.jsonl")
+    if name == "edits":
+        return Held(name, "edits", list(read_jsonl(path, Edit)), path)
+    return Held(name, "comparisons", list(read_jsonl(path, Comparison)), path)
+
+
+def _encoded(context: Context, held: Sequence[Held], codec: Codec) -> dict[str, TestSet]:
+    return {one.name: encode_with(one, codec, _align_config(context, codec)) for one in held}
+
+
+def _accuracies(examined: Examined) -> dict[str, dict[str, Estimate]]:
+    """Accuracy of each model on every held-out set, and of the rules that read nothing."""
+    models = examined.evals.models.items()
+    matrix = {name: {kind: _estimate(one.accuracy) for kind, one in row.readings.items()} for name, row in models}
+    for kind, test in examined.evals.tests.items():
+        for rule, share in test.rules.items():
+            matrix.setdefault(rule, {})[kind] = _estimate(share)
     return matrix
+
+
+def _within(examined: Examined) -> dict[str, dict[str, Within]]:
+    """Localisation within a response by model and kind of token, with that of the place alone."""
+    found: dict[str, dict[str, Within]] = {}
+    for name, model in examined.evals.models.items():
+        reading = model.readings.get("edits")
+        kinds = {} if reading is None else {kind: getattr(reading, kind) for kind in FAULTS}
+        for kind, one in {**kinds, **((reading and reading.error_types) or {})}.items():
+            if one is not None:
+                ends = {
+                    key: getattr(one, key) for key in ("low", "high", "later", "later_low", "later_high", "responses")
+                }
+                found.setdefault(name, {})[kind] = Within(value=one.within_auroc, **ends)
+    return found
 
 
 def _align_config(context: Context, codec: Codec) -> AlignConfig:
@@ -184,9 +255,9 @@ def _oracle(context: Context) -> Oracle | None:
 def _flaws(context: Context) -> dict[str, dict[str, float]] | None:
     """Flaws of each kind, and missing facts, per 100 responses of each policy."""
     oracle = _oracle(context)
-    if oracle is None:
+    if oracle is None or not context.policies:
         return None
-    paths = {name: context.paths.outputs(name) for name in ("sft", *context.recipe.arms)}
+    paths = {name: context.paths.outputs(name) for name in context.policies}
     paths["reference"] = context.paths.reference_outputs("evaluation")
     return {name: _flaw_rates(oracle, read_jsonl(path, Response)) for name, path in paths.items()}
 
@@ -212,39 +283,26 @@ class HeldOutEdit:
 
 
 def _token_rewards(
-    context: Context, models: Mapping[str, RewardModel]
+    context: Context, models: Mapping[str, RewardModel], examined: Examined
 ) -> tuple[dict[str, dict[str, float | None]], list[Heatmap]]:
     """Localisation of every token-level model on held-out originals, and heat-maps of some of them."""
-    path = context.paths.annotations / "edits_test.jsonl"
-    # A user's edits may share an id, as when several people edit one response.
-    edits = {str(n): replace(edit, id=str(n)) for n, edit in enumerate(read_jsonl(path, Edit))}
-    rows_of_policy = _rows(context, edits, context.codec)
     oracle = _oracle(context)
     localisation: dict[str, dict[str, float | None]] = {}
     heatmaps: list[Heatmap] = []
     for name, model in models.items():
-        if model.card.level != "token":
+        test, scores = examined.scored[name]["edits"]
+        edited = examined.evals.models[name].readings["edits"].edited
+        if scores.rejected_tokens is None or edited is None:
             continue
+        rows = [HeldOutEdit(pair, edit) for pair, edit in zip(test.pairs, test.edits, strict=True)]
+        rewards = [row.tolist() for row in scores.rejected_tokens]
         codec = model.model.codec
-        rows = rows_of_policy if model.same_encoding else _rows(context, edits, codec)
-        rewards = _rewards(model, [row.pair for row in rows])
-        edited = [flag for row in rows for flag in row.pair.rejected_changed]
-        localisation[name] = {"edited_auroc": auroc([-r for row in rewards for r in row], edited)}
+        localisation[name] = {"edited_auroc": edited.auroc}
         if oracle is not None:
             localisation[name] |= _against_oracle(codec, oracle, rows, rewards)
         center = model.card.center if context.pays_centred(name) else 0.0
         heatmaps += _heatmaps(codec, name, oracle, rows, rewards, center)
     return localisation, heatmaps
-
-
-def _rows(context: Context, edits: Mapping[str, Edit], codec: Codec) -> list[HeldOutEdit]:
-    pairs, _ = pairs_of_edits(edits.values(), codec, _align_config(context, codec))
-    return [HeldOutEdit(pair, edits[pair.id]) for pair in pairs]
-
-
-def _rewards(model: RewardModel, pairs: Sequence[Pair]) -> list[list[float]]:
-    prompts, responses = [pair.prompt_ids for pair in pairs], [pair.rejected_ids for pair in pairs]
-    return [row.tolist() for row in score_tokens(model.model, prompts, responses)]
 
 
 def _against_oracle(
@@ -410,8 +468,11 @@ def _train_pairs(context: Context, arm: str) -> int | None:
     return sum(int(counts[f"{kind}_train"]) for kind in kinds)
 
 
-def summarise(runs: Sequence[RunResults]) -> Summary:
-    """Means over the results of several seeds of one recipe; the seed is the unit of every interval."""
+def summarise(runs: Sequence[RunResults], pooled: PooledResults | None = None) -> Summary:
+    """Means over the results of several seeds of one recipe; the seed is the unit of every interval.
+
+    `pooled` are the measures of a cross-validation, whose unit is the prompt.
+    """
     first = runs[0]
     return Summary(
         win_rate=_means([run.win_rate for run in runs]),
@@ -424,6 +485,16 @@ def summarise(runs: Sequence[RunResults]) -> Summary:
             model: {name: _mean(run.localisation[model][name] for run in runs) for name in row}
             for model, row in first.localisation.items()
         },
+        within={
+            model: {
+                name: _mean(getattr(rows[kind], field) if kind in rows else None for rows in of_runs)
+                for kind in first.within[model]
+                for name, field in ((kind, "value"), (f"{kind}_later", "later"))
+            }
+            for model in first.within
+            for of_runs in [[run.within.get(model, {}) for run in runs]]
+        },
+        pooled=pooled,
         **by_compared_arm({arm: _ratios([run.efficiencies[arm] for run in runs]) for arm in first.efficiencies}),
     )
 

@@ -19,7 +19,15 @@ from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute
 from redpencil.pipeline.plan import plan_run
 from redpencil.report.run_page import write_report
-from redpencil.results import Evaluation, RunResults, StudyResults, parse_results, recipe_digest, write_results
+from redpencil.results import (
+    Evaluation,
+    PooledResults,
+    RunResults,
+    StudyResults,
+    parse_results,
+    recipe_digest,
+    write_results,
+)
 from redpencil.runs import check_layout, environment, locked, read_metrics, write_json, written_by
 from redpencil.text import read_json
 
@@ -66,7 +74,7 @@ def _run(recipe: Recipe, out: Path, jobs: int | None, listener: Listener, *, ver
             name=recipe.name,
             seeds=recipe.seeds,
             recipe_sha256=recipe_sha256(recipe),
-            summary=summarise(list(runs.values())),
+            summary=summarise(list(runs.values()), _pooled(recipe, roots)),
             runs=runs,
         )
         write_results(out / "results.json", results)
@@ -79,6 +87,14 @@ def plan_seeds(recipe: Recipe, out: Path) -> tuple[dict[int, Path], dict[int, li
     several = len(recipe.seeds) > 1
     roots = {seed: out / f"seed-{seed}" if several else out for seed in recipe.seeds}
     return roots, {seed: plan_run(recipe, roots[seed], seed, f"seed-{seed}/" if several else "") for seed in roots}
+
+
+def _pooled(recipe: Recipe, roots: Mapping[int, Path]) -> PooledResults | None:
+    if recipe.files is None or recipe.files.folds is None:
+        return None
+    from redpencil.pipeline.folds import pool_folds  # it loads torch
+
+    return pool_folds(roots, recipe.files.folds)
 
 
 def verify_stages(stages: Iterable[StageSpec]) -> None:
@@ -167,6 +183,7 @@ def finish_seed(recipe: Recipe, root: Path, plan: list[StageSpec]) -> RunResults
             "name": recipe.name,
             "recipe_sha256": recipe_sha256(recipe),
             "methods": arm_costs(Context(recipe, root, plan[0].seed)),
+            "split": read_json(root / "annotations" / "manifest.json")["notes"].get("split"),
             "warnings": skipped_rows(root, names),
             "stages": stage_costs(root, names),
         }

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from redpencil.alignment.ends import unfinished_sides
+from redpencil.alignment.ends import finished_sides, unfinished_sides
 from redpencil.alignment.spacing import respaced_note
 from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, FilesConfig, Method, RewardConfig, SFTConfig
 from redpencil.editing.edit import edit_responses
@@ -36,10 +36,12 @@ from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import EncodedPrompts, encode_prompts, respond
 from redpencil.pipeline.context import Context, Setup, at_evaluation
 from redpencil.pipeline.execute import resolve
-from redpencil.pipeline.inputs import held_out_rows, match_reference
+from redpencil.pipeline.inputs import match_reference
+from redpencil.pipeline.splits import split_prompts
 from redpencil.providers.base import ScriptedProvider
 from redpencil.records import Comparison, Edit, Example, Pair, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.runs import Progress, Stage, derive_seed
+from redpencil.text import prompt_key
 from redpencil.training.best_of_n import BestOfN
 from redpencil.training.pairs import check_pairs, is_respaced, pairs_of_comparisons, pairs_of_edits
 from redpencil.training.reward import train_reward
@@ -217,7 +219,15 @@ def fine_tune(setup: Setup, stage: Stage, config: SFTConfig, *, model: Path, exa
 
 
 def fit_reward(
-    setup: Setup, stage: Stage, config: RewardConfig, *, policy: Path, pairs: Path, samples: Path, trained_on: str
+    setup: Setup,
+    stage: Stage,
+    config: RewardConfig,
+    *,
+    policy: Path,
+    pairs: Path,
+    samples: Path,
+    trained_on: str,
+    features: Path | None = None,
 ) -> None:
     """Train a reward model from the SFT backbone; writes `checkpoint/`.
 
@@ -226,6 +236,7 @@ def fit_reward(
         pairs: pairs of the policy's tokens.
         samples: responses of the policy, of which the first measure the scale of the rewards.
         trained_on: a name of the pairs for the checkpoint's card.
+        features: a folder that keeps hidden states where the head alone is trained.
     """
     rows = list(islice(read_jsonl(samples, Response), config.reference_samples))
     train_reward(
@@ -237,6 +248,7 @@ def fit_reward(
         trained_on=trained_on,
         runtime=setup.runtime,
         stage=stage,
+        store=features,
     )
 
 
@@ -393,6 +405,7 @@ def reward(context: Context, stage: Stage, *, name: str) -> None:
         pairs=paths.pairs(kind, "train"),
         samples=paths.samples,
         trained_on=kind,
+        features=context.features,
     )
 
 
@@ -552,15 +565,52 @@ def _loser(row: Comparison, pair: tuple[Response, Response]) -> Response:
     return pair[0] if less_preferred(row) == pair[0].response else pair[1]
 
 
+_KINDS: Final[Mapping[str, type[Any]]] = {"comparisons": Comparison, "edits": Edit}
+
+
 def _split_files(files: FilesConfig, stage: Stage) -> None:
-    kinds: dict[str, Any] = {"comparisons": Comparison, "edits": Edit}
-    for kind, record in kinds.items():
-        path = getattr(files, kind)
-        rows = list(read_jsonl(path, record))
-        random.Random(derive_seed(stage.seed, "split", kind)).shuffle(rows)
-        held_out = held_out_rows(len(rows), files.test_share, path)
-        write_jsonl(stage.folder / f"{kind}_test.jsonl", rows[:held_out])
-        write_jsonl(stage.folder / f"{kind}_train.jsonl", rows[held_out:])
+    rows = {kind: list(read_jsonl(path, _KINDS[kind])) for kind in _KINDS if (path := getattr(files, kind)) is not None}
+    own = {kind: path for kind in rows if (path := getattr(files, f"test_{kind}")) is not None}
+    keys = {kind: [prompt_key(row.prompt) for row in of_kind] for kind, of_kind in rows.items()}
+    held = split_prompts(files, {kind: of_kind for kind, of_kind in keys.items() if kind not in own}, stage.seed)
+    tests: dict[str, list[Any]] = {}
+    learned: set[str] = set()
+    for kind, of_kind in rows.items():
+        order = list(range(len(of_kind)))
+        random.Random(derive_seed(stage.seed, "split", kind)).shuffle(order)
+        train, out = ([of_kind[n] for n in order if (keys[kind][n] in held) == wanted] for wanted in (False, True))
+        tests[kind] = list(read_jsonl(own[kind], _KINDS[kind])) if kind in own else out
+        if kind in own and out:
+            _remark(stage, f"{len(out):,} {kind} were left out, since their prompt is held out")
+        learned |= {prompt_key(row.prompt) for row in train}
+        write_jsonl(stage.folder / f"{kind}_test.jsonl", tests[kind])
+        write_jsonl(stage.folder / f"{kind}_train.jsonl", train)
+    shared = {kind: sum(prompt_key(row.prompt) in learned for row in test) for kind, test in tests.items()}
+    for kind, count in shared.items():
+        if count:
+            _remark(stage, f"{count:,} of {len(tests[kind]):,} test {kind} have a prompt that is in training")
+    stage.notes["split"] = {
+        "by": "files" if own else "folds" if files.folds else "prompts",
+        **{"folds": files.folds, "fold": None if files.folds is None else stage.seed % files.folds},
+        **{"test_share": None if files.folds or len(own) == len(rows) else files.test_share, "own": sorted(own)},
+        **{"test": {kind: len(test) for kind, test in tests.items()}, "shared": shared},
+    }
+
+
+def _remark(stage: Stage, remark: str) -> None:
+    stage.warn(remark)
+    stage.notes.setdefault("remarks", []).append(remark)
+
+
+def training_originals(context: Context, stage: Stage) -> None:
+    """Take the originals of the training edits for samples of a policy, where no policy is sampled."""
+    edits = list(read_jsonl(context.paths.annotations / "edits_train.jsonl", Edit))
+    filled = {(row.prompt, row.original): row for row in edits if row.original.strip()}
+    kept = list(filled.values())[: context.samples_needed]
+    write_jsonl(
+        stage.folder / "responses.jsonl",
+        (Response(row.id, row.prompt, row.original, finished=finished_sides(row)[0], meta=row.meta) for row in kept),
+    )
 
 
 def align(context: Context, stage: Stage) -> None:

@@ -7,9 +7,12 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
+from redpencil.audit.artefacts import FEWEST, Artefacts
 from redpencil.audit.audit import BINS, KINDS, QUANTILES, Audit, Distribution, Editor, Example, GrowthBin, SpanAgreement
 from redpencil.audit.findings import Finding, counted, findings, rule_name, share_text
-from redpencil.audit.rules import RULES, rule_text
+from redpencil.audit.rules import RULES as MINIMAL_RULES
+from redpencil.audit.rules import rule_text
+from redpencil.audit.trivial_rules import RULES, STRAY
 from redpencil.files import whole_file
 from redpencil.records import EditOutcome
 from redpencil.report.markup import DASH, plain, redline_html, signed
@@ -25,7 +28,7 @@ EXAMPLE_TITLES: Final[Mapping[str, str]] = {
     "only_append": "Edits that only append",
     "only_spacing": "Edits that change white space alone",
     "also_spacing": "Edits that also change white space beside kept words",
-    **{name: f"Not minimal: {rule_name(name)}" for name in RULES},
+    **{name: f"Not minimal: {rule_name(name)}" for name in MINIMAL_RULES},
     "edited_differently": "One response, edited in different ways by one editor",
     "edited_or_left": "Edited in one row, found good in another by one editor",
     "reversed": "Each text edited into the other",
@@ -173,6 +176,8 @@ def audit_tables(audit: Audit) -> dict[str, Table | None]:
         "repeats": _repeats(audit),
         "editors": _editors(audit.editors),
         "spans": None if audit.spans is None else _spans(audit.spans),
+        "artefacts": None if audit.artefacts is None else _artefacts(audit.artefacts),
+        "features": None if audit.artefacts is None else _features(audit.artefacts),
     }
 
 
@@ -294,6 +299,40 @@ def _spans(spans: SpanAgreement) -> Table:
         "all responses. The interval is 95 %, by bootstrap over responses."
     )
     return Table.of("Changed words against labelled error spans", header, [row], [note])
+
+
+def _artefacts(found: Artefacts) -> Table:
+    shares = {
+        "A classifier of artefacts": found.accuracy,
+        **{RULES[name][0]: share for name, share in found.rules.items()},
+    }
+    rows = [
+        (name, Cell(f"{share.value:.1f}", f"{share.low:.1f} to {share.high:.1f}"))
+        for name, share in shares.items()
+        if share is not None
+    ]
+    notes = [
+        f"{counted(found.pairs, 'edit')} of {counted(found.prompts, 'prompt')}; intervals are 95 %, over prompts. "
+        "Lengths in characters. A coin is right for 50 %.",
+        "The classifier is a logistic regression on white space, length, punctuation, casing, first and last words, "
+        f"cross-validated by prompt; it needs {FEWEST} edits of two prompts.",
+        STRAY,
+    ]
+    return Table.of("Edits told from their originals without reading, %", ("By", "Right, %"), rows, notes)
+
+
+def _features(found: Artefacts) -> Table | None:
+    rows = [
+        (
+            feature.name,
+            "more" if feature.weight > 0 else "less",
+            f"{feature.pairs:,}",
+            _share(feature.pairs, found.pairs),
+        )
+        for feature in found.features
+    ]
+    header = ("Artefact", "In edits", "Pairs that differ", "Share")
+    return Table.of("The strongest artefacts", header, rows) if rows else None
 
 
 def _examples(examples: Mapping[str, Sequence[Sequence[Example]]]) -> list[dict[str, Any]]:

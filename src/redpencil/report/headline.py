@@ -1,10 +1,12 @@
 """Sentences on what a run shows and on what it does not show, computed from its numbers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from redpencil.config import RESERVED
 from redpencil.report.markup import interval_text, plain, points_interval, signed
-from redpencil.report.paper import ARMS, TABLE_1, TABLE_2
+from redpencil.report.paper import ARMS, MODEL_LABELS, TABLE_1, TABLE_2, TEST_LABELS, in_order, label
 from redpencil.report.run_data import Run, Speed
 from redpencil.results import Figure, SeedMean
 
@@ -68,6 +70,8 @@ def _lead(run: Run, verdict: Verdict) -> str:
         key=lambda arm: -run.win_rates[arm].share.value,
     )
     rates = ", ".join(f"{arm} {plain(run.win_rates[arm].share.value)} %" for arm in best_first)
+    if not run.win_rates and run.accuracy:
+        return _of_models(run)
     if verdict == "unknown":
         absent = ", ".join(arm for arm in ARMS if arm not in run.win_rates)
         return f"Win rates: {rates or 'none'}. The paper's order cannot be judged without: {absent}."
@@ -139,6 +143,24 @@ def _rounded(count: int) -> str:
     """Write a number with its first two digits, since no more of it is known."""
     digits = max(0, len(str(count)) - 2)
     return f"{round(count, -digits):,}"
+
+
+def _of_models(run: Run) -> str:
+    """Sum up a run of reward models alone: the best on each test, beside the best rule that reads nothing."""
+    table: Mapping[str, Mapping[str, Figure]] = run.accuracy if run.pooled is None else run.pooled.accuracy
+    sentences = []
+    for test in in_order((test for row in table.values() for test in row), TEST_LABELS):
+        shares = {name: row[test] for name, row in table.items() if test in row}
+        models = {name: share for name, share in shares.items() if name not in RESERVED["reward_models"]}
+        rules = {name: share for name, share in shares.items() if name not in models}
+        if models and rules:
+            best, rule = (max(of, key=lambda name: of[name].value) for of in (models, rules))
+            share, pairs = models[best], label(test, TEST_LABELS).lower()
+            sentences.append(
+                f"{label(best, MODEL_LABELS)} ranks {plain(share.value)} % of {pairs} right ({interval_text(share)}); "
+                f"a rule that reads nothing {plain(rules[rule].value)} %."
+            )
+    return " ".join(sentences)
 
 
 def _gaps(run: Run) -> Point | None:
@@ -272,7 +294,27 @@ def limits(run: Run) -> list[str]:
         "values themselves are not comparable."
     )
     no_gains = (text for arm in run.speeds if (text := _no_gain(run, arm)))
-    return [spread, *([world] if run.world else []), paper, *no_gains, *run.warnings]
+    return [spread, *([world] if run.world else []), paper, *no_gains, *_pooled_cautions(run), *run.warnings]
+
+
+def _pooled_cautions(run: Run) -> list[str]:
+    """Say which models point the wrong way, or find no more than the place does, over all folds."""
+    found = []
+    for model, kinds in ({} if run.pooled is None else run.pooled.within).items():
+        for kind, one in kinds.items():
+            later = kinds.get(f"{kind}_later")
+            if later is None or one.interval is None:
+                continue
+            by_place, name = max(later.value, 1 - later.value), label(model, MODEL_LABELS)
+            figure = f"AUROC {plain(one.value, 3)} ({interval_text(one, 3, 1.0)})"
+            if one.interval[1] < 0.5:
+                found.append(f"{name} points the wrong way over all folds ({label(kind, {})}): {figure}.")
+            elif one.interval[0] <= by_place:
+                place = f"by place {plain(by_place, 3)}"
+                found.append(
+                    f"{name} finds tokens no better than their place does ({label(kind, {})}): {figure}, {place}."
+                )
+    return found
 
 
 def _no_gain(run: Run, arm: str) -> str | None:
@@ -294,14 +336,21 @@ def _no_gain(run: Run, arm: str) -> str | None:
 def absences(run: Run) -> list[str]:
     """Sentences on what this run does not have to show, with the reason."""
     missing = ", ".join(arm for arm in ARMS if arm not in run.win_rates)
+    alone = not run.win_rates and bool(run.accuracy)
     checks = (
-        (not missing, f"Table 1 lacks a row of the paper: {missing} was not run or not judged."),
-        (run.differences, "No paired differences of win rates: they need two policies judged on the same prompts."),
+        (alone or not missing, f"Table 1 lacks a row of the paper: {missing} was not run or not judged."),
+        (
+            alone or run.differences,
+            "No paired differences of win rates: they need two policies judged on the same prompts.",
+        ),
         (run.accuracy, "No reward accuracy: no held-out pairs were scored."),
-        (run.speeds, "No training efficiency: it needs two policies that learn from rewards, evaluated as they train."),
+        (
+            alone or run.speeds,
+            "No training efficiency: it needs two policies that learn from rewards, evaluated as they train.",
+        ),
         (run.localisation, "No localisation: it needs a token reward model and held-out edits."),
-        (run.flaws, "No flaw counts: they need an oracle, which only the small world has."),
-        (run.curves, "No learning curves: no policy of this folder learned from rewards."),
+        (alone or run.flaws, "No flaw counts: they need an oracle, which only the small world has."),
+        (alone or run.curves, "No learning curves: no policy of this folder learned from rewards."),
         (run.edits, "No redlines: the folder has no held-out edits (annotations/edits_test.jsonl)."),
         (run.heatmaps, "No token heat-maps: the folder has none (evaluate/report_data.json)."),
         (run.stages, "No stage times: results.json has none."),

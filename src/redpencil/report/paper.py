@@ -24,6 +24,12 @@ MODEL_LABELS = {
     "sequence_edits": "Sequence model, edits",
     "sequence_comparisons": "Sequence model, preferences",
     "shorter_wins": "Rule: the shorter text wins",
+    "longer_wins": "Rule: the longer text wins",
+    "white_space_wins": "Rule: stray white space wins",
+    "white_space_loses": "Rule: stray white space loses",
+    "white_space_wins_then_shorter": "Rule: stray white space wins, else the shorter text",
+    "white_space_loses_then_shorter": "Rule: stray white space loses, else the shorter text",
+    "artefacts": "Rule: artefacts alone, by logistic regression",
 }
 TEST_LABELS = {
     "edits": "Edits",

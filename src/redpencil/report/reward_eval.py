@@ -11,13 +11,22 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from redpencil.audit.findings import counted
+from redpencil.audit.trivial_rules import STRAY
 from redpencil.evaluation.localisation import Localisation
-from redpencil.evaluation.reward_eval import MarginGroup, RewardEval, RewardEvals, WorstPair
+from redpencil.evaluation.reward_eval import (
+    ARTEFACTS,
+    RULE_TITLES,
+    MarginGroup,
+    RewardEval,
+    RewardEvals,
+    WorstPair,
+    cautions,
+)
 from redpencil.evaluation.statistics import Accuracy
 from redpencil.files import whole_file
 from redpencil.report.markup import DASH, MINUS, plain, redline_html, signed
 from redpencil.report.run_page import render_page
-from redpencil.report.tables import Cell, Row, Table, number_text
+from redpencil.report.tables import ABSENT, TOKEN_KINDS, Cell, Row, Table, number_text
 from redpencil.svg import Axis, Chart, Plot, Point, swatch
 
 DRAWN_HISTOGRAMS: Final = 12
@@ -44,6 +53,7 @@ def render_reward_eval(results: RewardEvals) -> str:
         models=list(results.models),
         summary=summary(results),
         lead=lead(results).replace(" %", "\u00a0%"),
+        cautions=cautions(results),
         legend=[{"name": name, "line": swatch(series)} for series, name in enumerate(results.models)],
         tables=reward_eval_tables(results),
         reliability=calibration_charts(results),
@@ -178,16 +188,16 @@ def summary(results: RewardEvals) -> str:
 
 
 def lead(results: RewardEvals) -> str:
-    """Name the best model on each test set, and compare it with the better of two rules on length."""
+    """Name the best model on each test set, and compare it with the best of the rules that read nothing."""
     sentences = []
     for test, about in results.tests.items():
         name, best = max(
             ((name, m.readings[test].accuracy) for name, m in results.models.items()), key=lambda one: one[1].value
         )
-        rule = max((about.shorter_wins, "shorter"), (about.longer_wins, "longer"), key=lambda one: one[0].value)
+        rule, rule_text = about.rules[about.best_rule], RULE_TITLES[about.best_rule]
         sentences.append(
-            f"{name} ranks {best.value:.1f} % of {test} right ({_interval(best)}); the rule that the {rule[1]} text is "
-            f"better is right for {rule[0].value:.1f} %."
+            f"{name} ranks {best.value:.1f} % of {test} right ({_interval(best)}); the rule that "
+            f"{rule_text[0].lower()}{rule_text[1:]} is right for {rule.value:.1f} %."
         )
     return " ".join(sentences)
 
@@ -203,6 +213,7 @@ def reward_eval_tables(results: RewardEvals) -> dict[str, Table | None]:
         "rewardbench": _reward_bench,
         "rewardbench2": _reward_bench_2,
         "calibration": _calibrations,
+        "tokens": _token_calibrations,
         "localisation": _localisations,
         "drift": _drifts,
         "correlation": _correlations,
@@ -222,10 +233,19 @@ def _accuracies(results: RewardEvals) -> Table:
             for test, about in results.tests.items()
         ]
         rows.append((Cell(name, f"{model.level} model, trained on {model.trained_on}"), *cells))
-    rows.append((Cell("The shorter text wins"), *(_ranked(about.shorter_wins) for about in results.tests.values())))
-    rows.append((Cell("The longer text wins"), *(_ranked(about.longer_wins) for about in results.tests.values())))
+    named = [name for name in RULE_TITLES if any(name in about.rules for about in results.tests.values())]
+    for name in named:
+        shares = [about.rules.get(name) for about in results.tests.values()]
+        rows.append((Cell(RULE_TITLES[name]), *(ABSENT if share is None else _ranked(share) for share in shares)))
     header = ("Model", *(f"{name} ({about.pairs:,} {about.kind})" for name, about in results.tests.items()))
-    notes = ["95 % intervals after Wilson, as if the pairs were independent. Equal rewards count one half."]
+    notes = ["95 % intervals after Wilson; pairs of one prompt count as one cluster. Equal rewards count one half."]
+    if any(name.startswith("white_space") for name in named):
+        notes.append(STRAY)
+    if ARTEFACTS in named:
+        notes.append(
+            "Artefacts: white space, length, punctuation, casing, first and last words; fitted to the training edits "
+            "if these are known, else cross-validated by prompt on the test's own pairs."
+        )
     if any(cell.kind == "own" for row in rows for cell in row):
         notes.append("Shaded: tested on the kind of pairs that the model was trained on.")
     for name, about in results.tests.items():
@@ -316,30 +336,56 @@ def _calibrations(results: RewardEvals) -> Table:
     return Table.of("Calibration", header, rows, notes)
 
 
+def _token_calibrations(results: RewardEvals) -> Table | None:
+    rows: list[Row] = []
+    for names, reading in _readings(results):
+        one = reading.token_calibration
+        if one is not None:
+            figures = (one.expected_error, one.brier, one.brier_of_rate, one.slope, one.offset)
+            rows.append((*names, *(number_text(value, 3) for value in figures), f"{one.tokens:,}"))
+    header = ("Model", "Test set", "ECE", "Brier score", "Brier of the rate", "Slope", "Offset", "Tokens")
+    note = (
+        f"Of the probability sigma(offset {MINUS} slope r) that a token of an original is edited away, fitted on one "
+        "half of the prompts and measured on the other. Brier of the rate: that of one probability for every token."
+    )
+    return Table.of("Calibration of tokens", header, rows, [note]) if rows else None
+
+
 def _localisations(results: RewardEvals) -> Table | None:
     rows: list[Row] = []
     for names, reading in _readings(results):
-        for name, one in (("edited away", reading.edited), ("marked as errors by people", reading.error_spans)):
+        for field, what in TOKEN_KINDS.items():
+            one = getattr(reading, field)
             if one is not None:
-                rows.append((*names, name, *_localised(one)))
+                rows.append((*names, what, *_localised(one)))
+        rows += [(*names, f"marked as {name}", *_localised(one)) for name, one in (reading.error_types or {}).items()]
+    for test, about in results.tests.items():
+        if about.people is not None and rows:
+            rows.append(("A person", test, "changed by two others", *_localised(about.people)))
     header = (
-        *("Model", "Test set", "Tokens that were", "AUROC", "Within a response", "Average precision"),
+        *("Model", "Test set", "Tokens that were", "AUROC", "Within a response", "Later is worse", "Average precision"),
         *("Base rate", "Tokens", "Responses"),
     )
     note = (
         "How well low token rewards find the faulty tokens of originals. An AUROC of .5 and an average precision equal "
         "to the base rate are chance. Within a response: only tokens of one response are compared; the 95 % interval "
-        "is by bootstrap over responses."
+        "is by bootstrap over prompts. Later is worse: the same for the rule that a token is the worse the later it "
+        "stands; the opposite rule has 1 minus this. Of a type of error: its tokens against those that nobody marked."
     )
     return Table.of("Localisation", header, rows, [note]) if rows else None
 
 
 def _localised(one: Localisation) -> Row:
-    within: Cell | str | None = number_text(one.within_auroc, 3)
-    if one.within_auroc is not None and one.low is not None and one.high is not None:
-        within = Cell(plain(one.within_auroc, 3), f"{one.low:.3f} to {one.high:.3f}")
+    within = _with_interval(one.within_auroc, one.low, one.high)
+    later = _with_interval(one.later, one.later_low, one.later_high)
     others = (number_text(one.average_precision, 3), number_text(one.base_rate, 3))
-    return (number_text(one.auroc, 3), within, *others, f"{one.tokens:,}", f"{one.responses:,}")
+    return (number_text(one.auroc, 3), within, later, *others, f"{one.tokens:,}", f"{one.responses:,}")
+
+
+def _with_interval(value: float | None, low: float | None, high: float | None) -> Cell | str | None:
+    if value is None or low is None or high is None:
+        return number_text(value, 3)
+    return Cell(plain(value, 3), f"{low:.3f} to {high:.3f}")
 
 
 def _drifts(results: RewardEvals) -> Table | None:

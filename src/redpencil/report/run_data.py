@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,14 @@ from redpencil.results import (
     Efficiency,
     Figure,
     Heatmap,
+    PooledResults,
     ReportData,
     RunResults,
     SeedMean,
+    Split,
     StudyResults,
     WinRate,
+    Within,
     parse_results,
     read_results,
     recipe_digest,
@@ -33,6 +36,8 @@ from redpencil.sections import load_yaml, read_text
 from redpencil.text import read_json
 
 Rows = list[dict[str, float]]
+MICROSCOPE = "reward_models.html"
+"""The page of the evaluation of reward models, in the folder of a run's last stage."""
 SAMPLED = ("kl", "length", "reward")
 """Metrics of the responses that a training step samples and then learns from."""
 
@@ -108,6 +113,11 @@ class Run:
         curves: metrics by arm and seed, of the arms that sample as they train; all of a row are of the policy after its
             step.
         costs: of each arm; for several seeds numbers are means.
+        within: by reward model and kind of token, with that of the place alone; for several seeds there are means in
+            `within_means`, with `_later` behind the kind for the place alone.
+        pooled: of a cross-validation.
+        splits: how held-out rows were chosen, by seed.
+        microscopes: pages of the reward models, relative to the folder.
     """
 
     folder: str
@@ -132,6 +142,11 @@ class Run:
     heatmaps: tuple[Heatmap, ...]
     environment: Mapping[str, Any]
     costs: Mapping[str, ArmCosts]
+    within: Mapping[str, Mapping[str, Within]] = field(default_factory=dict)
+    within_means: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    pooled: PooledResults | None = None
+    splits: Mapping[int, Split] = field(default_factory=dict)
+    microscopes: tuple[str, ...] = ()
 
 
 def read_run(run_folder: Path) -> Run:
@@ -196,6 +211,16 @@ def _changed_recipe(folder: Path, results: RunResults | StudyResults) -> tuple[s
     return ("recipe.yaml has changed since: these are the results of what it said before.",)
 
 
+def _old_split(folder: Path, results: RunResults) -> tuple[str, ...]:
+    """Say that held-out rows were split one by one, as in runs on a user's files before the split went by prompt."""
+    if results.split is not None or (folder / "world").is_dir() or not (folder / "annotations").is_dir():
+        return ()
+    return (
+        "Held-out rows were split row by row, so their prompts may be in training too, and accuracies may flatter. Run "
+        "the recipe again for a split by prompt.",
+    )
+
+
 def _single(folder: Path, results: RunResults) -> Run:
     online = [arm for arm, costs in results.methods.items() if costs.online]
     return Run(
@@ -219,7 +244,7 @@ def _single(folder: Path, results: RunResults) -> Run:
         },
         flaws=results.flaws or {},
         stages={name: stage.seconds for name, stage in results.stages.items()},
-        warnings=(*results.warnings, *_changed_recipe(folder, results)),
+        warnings=(*results.warnings, *_old_split(folder, results), *_changed_recipe(folder, results)),
         diagnostics=tuple(SeenDiagnostic(row) for row in results.diagnostics),
         by_seed={},
         curves={arm: {results.seed: rows} for arm, rows in _read_curves(folder, results.methods).items()},
@@ -227,6 +252,9 @@ def _single(folder: Path, results: RunResults) -> Run:
         heatmaps=_read_heatmaps(folder),
         environment=_read_environment(folder),
         costs=results.methods,
+        within=results.within,
+        splits={} if results.split is None else {results.seed: results.split},
+        microscopes=(f"evaluate/{MICROSCOPE}",) if (folder / "evaluate" / MICROSCOPE).is_file() else (),
     )
 
 
@@ -263,6 +291,10 @@ def _several(folder: Path, results: StudyResults) -> Run:
         heatmaps=first.heatmaps,
         environment=_read_environment(folder) or first.environment,
         costs=mean_costs([run.costs for run in runs]),
+        within_means={model: _known(row) for model, row in summary.within.items()},
+        pooled=summary.pooled,
+        splits={seed: run.split for seed, run in results.runs.items() if run.split is not None},
+        microscopes=tuple(f"seed-{seed}/{page}" for seed, run in by_seed.items() for page in run.microscopes),
     )
 
 

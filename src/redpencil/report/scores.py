@@ -139,10 +139,12 @@ def _shown(piece: Piece) -> tuple[str, str]:
     return space, text or NOTHING
 
 
-def scores_page(rows: Sequence[Row], models: Sequence[ScoredModel], *, standardised: bool = False) -> str:
+def scores_page(
+    rows: Sequence[Row], models: Sequence[ScoredModel], *, standardised: bool = False, cautions: Sequence[str] = ()
+) -> str:
     """Write a page with the heat-maps of all responses, for one model or two, in the order of each row's scores.
 
-    With `standardised`, token rewards are divided by each model's scale, as PPO uses them.
+    With `standardised`, token rewards are divided by each model's scale, as PPO uses them. `cautions` stand above all.
     """
     limit = limit_of(rows)
     script = (TEMPLATES / "scores.js").read_text(encoding="utf-8")
@@ -158,6 +160,7 @@ def scores_page(rows: Sequence[Row], models: Sequence[ScoredModel], *, standardi
         has_tokens=any(model.level == "token" for model in models),
         standardised=standardised,
         notes=page_notes(rows, models, standardised),
+        cautions=cautions,
     )
 
 

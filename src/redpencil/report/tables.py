@@ -1,6 +1,6 @@
 """Tables of a report as cells, which HTML, Markdown and the terminal render."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +9,7 @@ from redpencil.report.headline import PAIRS, verdict_of
 from redpencil.report.markup import DASH, MINUS, duration, interval_text, plain, points_interval, signed
 from redpencil.report.paper import in_order, in_paper_order, label
 from redpencil.report.run_data import PolicyWinRate, Run, Speed, number
-from redpencil.results import ArmCosts, Estimate, Figure
+from redpencil.results import ArmCosts, Estimate, Figure, PooledResults, SeedMean
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +138,28 @@ def reward_accuracy(run: Run) -> Table | None:
         "sets and the noise of the labels; each column compares models on the same pairs.",
         spread_text(len(run.seeds), "pairs"),
         *([f"Pairs: {pairs}."] if pairs else []),
+        *split_text(run),
     ]
     header = ("Trained", *(f"Tested: {label(test, paper.TEST_LABELS).lower()}" for test in tests), "The paper, %")
     return Table.of("Accuracy of the reward models, in percent", header, rows, notes)
+
+
+def split_text(run: Run) -> list[str]:
+    """Say how the held-out rows were chosen; nothing of the world's, which are made apart."""
+    if not run.splits:
+        return []
+    split = next(iter(run.splits.values()))
+    if split.by == "folds":
+        text = f"Held out: one of {split.folds} folds by prompt in each seed."
+    elif split.by == "files":
+        rest = "" if len(split.own) == len(split.test) else "; the others were held out by prompt"
+        text = f"Held out: files of their own for {' and '.join(split.own)}{rest}."
+    else:
+        text = f"Held out: about {100 * (split.test_share or 0):.0f} % of the rows, by prompt."
+    shared = sum(sum(one.shared.values()) for one in run.splits.values())
+    total = sum(sum(one.test.values()) for one in run.splits.values())
+    rows = f"{shared:,} of {total:,} held-out rows have a prompt that is in training."
+    return [f"{text} {rows if shared else 'No prompt of a test is in training.'}"]
 
 
 def localisation(run: Run) -> Table | None:
@@ -166,6 +185,80 @@ def localisation(run: Run) -> Table | None:
     )
     header = ("Model", *(label(measure, names) for measure in measures))
     return Table.of("Do low rewards point at the flaws? (AUROC)", header, rows, [note])
+
+
+TOKEN_KINDS: Final = {
+    "edited": "edited away",
+    "error_spans": "marked as errors by people",
+    "agreed": "changed by two people",
+}
+
+
+def within(run: Run) -> Table | None:
+    """Localisation within a response, beside the place alone."""
+    means: Mapping[str, Mapping[str, Figure]] = run.within_means if run.pooled is None else run.pooled.within
+    figures: dict[tuple[str, str], tuple[Figure | None, Figure | None]] = {
+        (model, kind): (one, kinds.get(f"{kind}_later"))
+        for model, kinds in means.items()
+        for kind, one in kinds.items()
+        if not kind.endswith("_later")
+    }
+    for model, of_model in run.within.items():
+        for kind, row in of_model.items():
+            own, place = (row.value, row.low, row.high), (row.later, row.later_low, row.later_high)
+            figures[model, kind] = _seed_mean(*own), _seed_mean(*place)
+    rows = [
+        (label(model, paper.MODEL_LABELS), label(kind, TOKEN_KINDS), _area(one), _area(place))
+        for (model, kind), (one, place) in figures.items()
+    ]
+    if not rows:
+        return None
+    notes = [
+        "The chance that a token at fault has a lower reward than another token of the same response; .5 is guessing, "
+        "and less points the wrong way. Later is worse: the same for the rule that a token is the worse the later it "
+        "stands.",
+        _pooled_text(run.pooled) if run.pooled else spread_text(len(run.seeds)),
+    ]
+    return Table.of(
+        "Localisation within a response (AUROC)", ("Model", "Tokens", "AUROC", "Later is worse"), rows, notes
+    )
+
+
+def _seed_mean(value: float | None, low: float | None, high: float | None) -> Figure | None:
+    return None if value is None else SeedMean(value=value, low=low, high=high)
+
+
+def _area(figure: Figure | None) -> Cell | None:
+    return None if figure is None else Cell(plain(figure.value, 3), interval_text(figure, 3, 1.0))
+
+
+def pooled(run: Run) -> Table | None:
+    """Accuracy over all items of a cross-validation."""
+    if run.pooled is None:
+        return None
+    accuracy = run.pooled.accuracy
+    tests = in_order((test for row in accuracy.values() for test in row), paper.TEST_LABELS)
+    rows: list[Row] = []
+    for model in in_order(accuracy, paper.MODEL_LABELS):
+        shares = [accuracy[model].get(test) for test in tests]
+        first = next(share for share in shares if share is not None)
+        rows.append((label(model, paper.MODEL_LABELS), *map(_share, shares), number_text(first.spread)))
+    counted = ", ".join(
+        f"{label(test, paper.TEST_LABELS).lower()} {one.n} of {one.prompts} prompts"
+        for test in tests
+        for one in [next(row[test] for row in accuracy.values() if test in row)]
+    )
+    notes = [_pooled_text(run.pooled), f"Items: {counted}. The last column is the standard deviation over repetitions."]
+    header = ("Trained", *(f"Tested: {label(test, paper.TEST_LABELS).lower()}" for test in tests), "Spread")
+    return Table.of("Accuracy over all folds, in percent", header, rows, notes)
+
+
+def _pooled_text(of_folds: PooledResults) -> str:
+    times = "once" if of_folds.repetitions == 1 else f"in {of_folds.repetitions} repetitions"
+    return (
+        f"Over the held-out items of {of_folds.folds} folds by prompt, {times}. Intervals are 95 %, by bootstrap over "
+        "prompts."
+    )
 
 
 def efficiency(run: Run) -> Table | None:
@@ -354,7 +447,9 @@ OF_RUN: Final = {
     "gaps": ("Paired differences", gaps),
     "methods": ("Methods", methods),
     "accuracy": ("Table 2: reward accuracy", reward_accuracy),
+    "pooled": ("Cross-validation", pooled),
     "localisation": ("Localisation", localisation),
+    "within": ("Localisation within a response", within),
     "efficiency": ("Table 3: training efficiency", efficiency),
     "seeds": ("Each seed", seeds),
     "flaws": ("Flaws", flaws),

@@ -61,7 +61,7 @@ def is_respaced(pair: Pair) -> bool:
 
 
 def _aligned(usable: Sequence[Edit], codec: Codec, config: AlignConfig, skipped: Counter[str]) -> Iterator[Pair]:
-    texts = [_spaced(edit, config) for edit in usable]
+    texts = [spaced(edit, config) for edit in usable]
     prompts = codec.encode_prompts(usable)
     ends = [finished_sides(edit) for edit in usable]
     originals = codec.encode_responses([edit.original for edit in usable], finished=[end for end, _ in ends])
@@ -98,7 +98,7 @@ def _aligned(usable: Sequence[Edit], codec: Codec, config: AlignConfig, skipped:
 
 def _steps(edit: Edit, config: AlignConfig) -> list[Edit]:
     """The changes of an edit, each as an edit of its own, with a number behind the id if there are several."""
-    texts = hunk_chain(edit.original, _spaced(edit, config))
+    texts = hunk_chain(edit.original, spaced(edit, config))
     if len(texts) < 3:
         return [edit]
     return [
@@ -107,7 +107,7 @@ def _steps(edit: Edit, config: AlignConfig) -> list[Edit]:
     ]
 
 
-def _spaced(edit: Edit, config: AlignConfig) -> str:
+def spaced(edit: Edit, config: AlignConfig) -> str:
     """The edited text with the original's white space, unless nothing else differs: then it is left out by its name."""
     if not config.restore_spacing or same_visible(edit.original, edit.edited):
         return edit.edited
@@ -200,13 +200,15 @@ class PairBatch:
     """B pairs in one batch of 2B rows: the chosen sides first, then the rejected ones.
 
     changed_mask (U1) and unchanged_mask (U0): [2B, T], each of its own side; unchanged_pairs: [N, 3], rows of
-    (pair, rejected index, chosen index).
+    (pair, rejected index, chosen index). hidden: [2B, T, H], hidden states of a backbone that is not trained, or
+    [2B, 1, H] for a sequence model; None where the model computes them.
     """
 
     batch: Batch
     changed_mask: Tensor
     unchanged_mask: Tensor
     unchanged_pairs: Tensor
+    hidden: Tensor | None = None
 
     def __len__(self) -> int:
         """B, the number of pairs."""
