@@ -38,6 +38,12 @@ def test_narrow_models_learn_at_higher_rates(hidden_size: int, rate: float) -> N
     assert fit(RewardConfig(), DataSize(1000, 100, hidden_size)).learning_rate == pytest.approx(rate, rel=0.05)
 
 
+@pytest.mark.parametrize("hidden_size", [64, 576, 4096])
+def test_a_head_alone_learns_at_the_same_rate_on_any_backbone(hidden_size: int) -> None:
+    assert fit(RewardConfig(frozen_layers="all"), DataSize(1000, 100, hidden_size)).learning_rate == 1e-3
+    assert fit(RewardConfig(frozen_layers=3), DataSize(1000, 100, 4096)).learning_rate == 3e-6
+
+
 @pytest.mark.parametrize(
     ("level", "length", "scale"), [("token", 101.6, 102), ("token", 0.4, 1), ("token", 1.4, 1), ("sequence", 101.6, 1)]
 )

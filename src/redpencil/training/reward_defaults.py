@@ -45,11 +45,13 @@ def fit(config: RewardConfig, size: DataSize) -> FittedRewardConfig:
     """Choose what the recipe leaves open: learning rate, passes and scale. What it says is kept.
 
     - The learning rate falls with the hidden size to the power 1.5, which leads from AlpacaFarm's 3e-6 at 4,096 to
-      rates at which small models learned: 1e-4 at 384, 8e-4 at 96.
+      rates at which small models learned: 1e-4 at 384, 8e-4 at 96. A head on a frozen backbone has 1e-3 at any size.
     - Passes: as many as make 150 steps, 5 at most.
     - The scale makes up for 1/T of Eq. 3 and 4, so that the margin is about a sum over the tokens that count.
     """
     rate = min(_PAPER_RATE * (_PAPER_WIDTH / size.hidden_size) ** 1.5, _HIGHEST_RATE)
+    if config.frozen_layers == "all":
+        rate = _HIGHEST_RATE
     epochs = math.ceil(_STEPS / math.ceil(size.pairs / config.batch_size))
     chosen = {
         "learning_rate": float(f"{rate:.2g}"),
