@@ -174,8 +174,8 @@ def test_a_run_without_arms_has_no_policy_to_compare(
         *("world", "sft", "samples", "annotations", "align"),
         *("reward-token_edits", "reward-sequence_edits", "reward-sequence_comparisons", "evaluate"),
     ]
-    own = plan_run(load_recipe(files_recipe("prompts", "judge", arms={})), tmp_path, 3)
-    check(own, tmp_path)
+    own = plan_run(load_recipe(files_recipe("prompts", "judge", arms={})), tmp_path / "run", 3)
+    check(own, tmp_path / "run")
     plan = [spec.name for spec in own]
     assert plan.index("annotations") < plan.index("samples")
     assert not of_policies & set(plan)
