@@ -6,9 +6,9 @@
 FROM python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea AS build
 WORKDIR /build
 COPY requirements-image.lock ./
-RUN python -m venv /opt/redpencil
 # All that redpencil and its extra `web` need but what only models need, which is gigabytes; `make locks` writes the list.
-RUN /opt/redpencil/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements-image.lock
+RUN python -m venv /opt/redpencil && \
+    /opt/redpencil/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements-image.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 COPY recipes recipes
@@ -18,7 +18,7 @@ RUN /opt/redpencil/bin/pip install --no-cache-dir --no-deps --no-build-isolation
 FROM python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea
 COPY --from=build /opt/redpencil /opt/redpencil
 RUN useradd --system --uid 10001 redpencil && install -d -m 700 -o redpencil /data
-USER redpencil
+USER 10001
 WORKDIR /data
 VOLUME /data
 ENV PATH=/opt/redpencil/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

@@ -8,11 +8,14 @@ COUNT ?= 100000
 PIP := $(BIN)/python -m pip install --quiet
 # HASHES=1 installs only files whose hashes stand in requirements.lock, as continuous integration does. Without it pip takes
 # the same versions from wherever it is set up to look, such as a torch for the CPU alone.
-install = $(if $(HASHES),$(PIP) --require-hashes -r requirements.lock && $(PIP) --no-deps --no-build-isolation -e .,\
+# The file lists all that is needed, so pip looks for nothing else (`--no-deps`), and is asked then if that is so.
+install = $(if $(HASHES),$(PIP) --no-deps --require-hashes -r requirements.lock && \
+	$(PIP) --no-deps --no-build-isolation -e . && $(BIN)/python -m pip check,\
 	$(PIP) -c constraints.txt torch==2.13.0 -e '.$(1)')
 REQUIREMENTS := pyproject.toml constraints.txt src/redpencil/__init__.py
 UV := .tools/bin/uv
 PIP_AUDIT := .tools/bin/pip-audit --disable-pip --require-hashes --progress-spinner off -r requirements.lock
+SBOM := .tools/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible
 LOCK := $(UV) pip compile pyproject.toml --quiet --universal --no-header --no-annotate --generate-hashes -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -73,20 +76,21 @@ screenshots: $(VENV)/.installed-test ## draw the pictures of docs/collecting.md 
 test: $(VENV)/.installed-test ## run all tests in two processes, the slow ones too, and print the coverage of src
 	@rm -f .coverage .coverage.*
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-service test-rest; status=$$?; \
-	$(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage report; exit $$status
+	$(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage report || status=1; exit $$status
 
 # Halves that take about the same time; each is printed when it has ended.
 SERVICE_TESTS := $(addprefix tests/,web models providers world editing evaluation faults)
 PYTEST = OMP_NUM_THREADS=1 COVERAGE_FILE=.coverage.$@ $(BIN)/python -m pytest --cov=redpencil --cov-report=
 .PHONY: test-service test-rest
-test-service:
+test-service: $(VENV)/.installed-test
 	$(PYTEST) $(SERVICE_TESTS)
 
-test-rest:
+test-rest: $(VENV)/.installed-test
 	$(PYTEST) tests $(SERVICE_TESTS:%=--ignore=%)
 
 faults: $(VENV)/.installed-test ## damage finished runs in many places, diverge, kill, fill the disk: nothing goes on as if it were well
-	OMP_NUM_THREADS=1 FAULT_ROUNDS=20 $(BIN)/python -m pytest tests/faults
+	OMP_NUM_THREADS=1 FAULT_ROUNDS=20 $(BIN)/python -m pytest tests/faults \
+	    tests/web/test_database.py::test_it_waits_while_postgresql_recovers_and_says_so
 
 check: $(VENV)/.installed-dev ## formatting, lint, strict types, floors
 	$(BIN)/ruff format --check src tests benchmarks
@@ -94,19 +98,29 @@ check: $(VENV)/.installed-dev ## formatting, lint, strict types, floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 
-sbom: .tools/bin/pip-audit ## list everything that is installed in continuous integration, as CycloneDX, in build/sbom.json
+sbom: .tools/bin/pip-audit ## list all that is installed in continuous integration and the image, as CycloneDX, in build/sbom*.json
 	@mkdir -p build
-	$(PIP_AUDIT) --format cyclonedx-json --output build/sbom.json || test -s build/sbom.json
+	$(SBOM) requirements.lock --output-file build/sbom.json
+	$(SBOM) requirements-image.lock --output-file build/sbom-image.json
 
-audit: .tools/bin/pip-audit ## look for known holes in what continuous integration and the image install (needs a network)
-	$(PIP_AUDIT)
-	$(PIP_AUDIT:requirements.lock=requirements-image.lock)
+# Where the known holes of each version are.
+HOLES := https://pypi.org/pypi/pip/25.0/json
+
+audit: ## look for known holes in what continuous integration and the image install; without a network it says that it did not
+	@if $(PYTHON) -c 'from urllib.request import urlopen; urlopen("$(HOLES)", timeout=20)' 2> /dev/null; \
+	then $(MAKE) --no-print-directory audit-now; \
+	else echo "audit: skipped, nothing was looked up: $(HOLES) cannot be read"; fi
+
+.PHONY: audit-now
+audit-now: .tools/bin/pip-audit
+	$(PIP_AUDIT) --strict
+	$(PIP_AUDIT:requirements.lock=requirements-image.lock) --strict
 
 locks: $(UV) ## write requirements*.lock anew from pyproject.toml and constraints.txt (needs a network)
 	$(LOCK) --extra dev --python-version 3.11 -o requirements.lock
 	printf '%s ; python_version < "3"\n' torch transformers safetensors > .tools/without.txt
 	$(LOCK) --extra web --group build --python-version 3.12 --overrides .tools/without.txt -o requirements-image.lock
-	echo 'pip-audit>=2.10,<3' | $(LOCK:pyproject.toml=-) --python-version 3.11 -o requirements-audit.lock
+	printf '%s\n' 'pip-audit>=2.10,<3' 'cyclonedx-bom>=7,<8' | $(LOCK:pyproject.toml=-) --python-version 3.11 -o requirements-audit.lock
 
 .tools/bin/python:
 	$(PYTHON) -m venv .tools
@@ -114,8 +128,9 @@ locks: $(UV) ## write requirements*.lock anew from pyproject.toml and constraint
 $(UV): | .tools/bin/python
 	.tools/bin/python -m pip install --quiet uv
 
-.tools/bin/pip-audit: | .tools/bin/python
-	.tools/bin/python -m pip install --quiet --require-hashes -r requirements-audit.lock
+.tools/bin/pip-audit: requirements-audit.lock | .tools/bin/python
+	.tools/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements-audit.lock
+	@touch $@
 
 clean: ## delete .venv, caches and built files; runs/ stays
 	rm -rf $(VENV) .tools build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -2,8 +2,10 @@
 
 import fnmatch
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -250,3 +252,58 @@ def test_the_makefile_installs_by_hash_where_it_is_asked_to() -> None:
     steps = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]["gates"]["steps"]
     assert [step["run"] for step in steps if "run" in step] == ["make HASHES=1 check", "make HASHES=1 test"]
     assert "--require-hashes" in DOCKERFILE
+
+
+def make(*words: str, folder: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    """Run make as from a terminal, whatever make runs these tests."""
+    outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    return subprocess.run(
+        ["make", *words],
+        cwd=folder,
+        env=outside,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def test_an_audit_without_a_network_says_that_nothing_was_looked_up(tmp_path: Path) -> None:
+    done = make("audit", f"HOLES={(tmp_path / 'nothing').as_uri()}")
+    assert done.returncode == 0
+    assert "audit: skipped, nothing was looked up" in done.stdout
+    assert done.stdout.count("\n") == 1
+    told = make("--dry-run", "audit-now").stdout.splitlines()
+    assert [line.split()[-3:] for line in told if "/pip-audit " in line] == [
+        ["-r", lock, "--strict"] for lock in ("requirements.lock", "requirements-image.lock")
+    ]
+
+
+def test_the_faults_are_those_of_their_folder_and_the_recovery_of_postgresql() -> None:
+    _, *paths = re.findall(r"tests/\S+", make("--dry-run", "faults").stdout.split("pytest", 1)[1].replace("\\", " "))
+    for path in paths:
+        file, _, name = path.partition("::")
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")
+    assert any("postgresql_recovers" in path for path in paths)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failing", [[], ["tests/web"], ["tests/cli"]])
+def test_both_halves_of_the_tests_run_and_one_that_fails_fails_all(tmp_path: Path, failing: list[str]) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "src/redpencil/__init__.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    for half in ("web", "models", "providers", "world", "editing", "evaluation", "faults", "cli"):
+        (tmp_path / "tests" / half).mkdir(parents=True)
+        text = f"import redpencil\ndef test_it(): assert {f'tests/{half}' not in failing}\n"
+        (tmp_path / "tests" / half / "test_it.py").write_text(text)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path}/src exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / ".venv" / ".installed-test").touch()
+    done = make("test", folder=tmp_path)
+    assert (done.returncode == 0) == (not failing), done.stdout
+    assert done.stdout.count("1 failed") == len(failing)
+    assert sum(int(count) for count in re.findall(r"(\d+) passed", done.stdout)) == 8 - len(failing)
+    assert "100%" in done.stdout  # what both covered, together

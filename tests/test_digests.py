@@ -1,15 +1,31 @@
 """A file that is not the one that was written is found, whatever was done to it."""
 
+import json
+import math
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redpencil.digests import SMALL, changed_files, digest_files
+from redpencil.digests import (
+    MANIFEST,
+    SMALL,
+    changed_files,
+    check_outputs,
+    check_outside,
+    check_written,
+    digest_files,
+    hash_input,
+    reading_whole,
+    sealed,
+    stage_of,
+)
+from redpencil.errors import RedpencilError
 
 LARGE = 3 * SMALL
 
@@ -121,3 +137,123 @@ def test_zeros_anywhere_are_found_by_the_time(place: int, tmp_path_factory: pyte
     digests = digest_files(folder)
     write_at(folder / "weights", place, bytes(4096), keep_time=False)
     assert list(changed_files(folder, digests)) == ["weights has changed"]
+
+
+def test_a_folder_behind_a_link_counts_and_a_circle_ends(folder: Path, tmp_path: Path) -> None:
+    digests, hashed = digest_files(folder), hash_input(folder)
+    (folder / "checkpoint").rename(tmp_path / "larger-disk")
+    (folder / "checkpoint").symlink_to(tmp_path / "larger-disk")
+    assert list(changed_files(folder, digests)) == []
+    assert hash_input(folder) == hashed
+    (tmp_path / "larger-disk" / "config.json").write_text("[]")
+    assert list(changed_files(folder, digests)) == ["checkpoint/config.json has changed"]
+    (folder / "above").symlink_to(tmp_path)
+    (folder / "itself").symlink_to(".")
+    assert len(digest_files(folder)) == 5  # 3, and the two of larger-disk once more through `above`
+
+
+def test_hidden_files_do_not_change_the_hash_of_an_input(folder: Path) -> None:
+    before = hash_input(folder)
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "download").write_text("now")
+    (folder / "checkpoint" / ".DS_Store").write_text("")
+    (folder / "empty").mkdir()
+    assert hash_input(folder) == before
+    (folder / "checkpoint" / "more").write_text("")
+    assert hash_input(folder) != before
+
+
+def finish(folder: Path, **more: object) -> None:
+    """Write the manifest of a finished stage into a folder with files."""
+    manifest = {"stage": "toy", "fingerprint": "f", "seconds": 1.5, "notes": {2: math.nan, 10: Path("x")}, **more}
+    content = sealed({**manifest, "outputs": digest_files(folder)})
+    (folder / MANIFEST).write_text(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda manifest: manifest.update(seconds=2.5),
+        lambda manifest: manifest["notes"].update({"2": 5}),
+        lambda manifest: manifest.pop("outputs"),
+        lambda manifest: manifest.update(outputs=5),
+        lambda manifest: manifest["outputs"].update({"rows.jsonl": 5}),
+        lambda manifest: manifest["outputs"]["rows.jsonl"].update(size=9),
+        lambda manifest: manifest.update(stage="other"),
+    ],
+)
+def test_a_manifest_that_was_edited_is_found(folder: Path, damage: Callable[[dict[str, Any]], object]) -> None:
+    finish(folder)
+    check_outputs(folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    damage(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(RedpencilError, match=r"manifest\.json has changed"):
+        check_outputs(folder)
+    with pytest.raises(RedpencilError, match=r"manifest\.json has changed"):
+        check_written(folder / "rows.jsonl")
+
+
+def test_a_manifest_without_a_digest_of_itself_is_still_one_of_digests(folder: Path) -> None:
+    manifest = {"stage": "toy", "fingerprint": "f", "outputs": digest_files(folder)}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    check_outputs(folder)
+    (folder / "rows.jsonl").write_text("")
+    with pytest.raises(RedpencilError, match=r"rows\.jsonl has changed"):
+        check_outputs(folder)
+
+
+@pytest.mark.parametrize(
+    "foreign", [{}, [], 5, {"outputs": {"a.js": 1}}, {"fingerprint": "f"}, {"name": "an extension", "outputs": []}]
+)
+def test_what_other_programs_call_manifest_is_let_pass(tmp_path: Path, foreign: object) -> None:
+    (tmp_path / MANIFEST).write_text(json.dumps(foreign))
+    check_outputs(tmp_path)
+    check_written(tmp_path / "rows.jsonl")
+    check_outside(tmp_path / "rows.jsonl")
+    assert stage_of(tmp_path / "rows.jsonl") is None
+
+
+def test_a_manifest_that_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_bytes(bytes(100))
+    with pytest.raises(RedpencilError, match=r"manifest\.json: not valid JSON") as caught:
+        check_written(tmp_path / "rows.jsonl")
+    assert "delete its folder and run the stage again" in str(caught.value.hint)
+
+
+def test_what_is_read_is_checked_wherever_it_lies_in_the_stage(folder: Path, tmp_path: Path) -> None:
+    finish(folder)
+    (tmp_path / "link").symlink_to(folder / "checkpoint")
+    (folder / "checkpoint").rename(tmp_path / "disk")
+    (folder / "checkpoint").symlink_to(tmp_path / "disk")
+    paths = [folder, folder / "checkpoint", folder / "checkpoint" / "weights", folder / ".." / "stage" / "checkpoint"]
+    for path in paths:
+        check_written(path)
+    (tmp_path / "disk" / "weights").write_bytes(b"")
+    for path in paths:
+        with pytest.raises(RedpencilError, match="checkpoint/weights has changed"):
+            check_written(path)
+    check_written(folder / "rows.jsonl")
+
+
+def test_nothing_is_written_into_a_finished_stage(folder: Path, tmp_path: Path) -> None:
+    check_outside(folder / "more.jsonl")
+    finish(folder)
+    (tmp_path / "link").symlink_to(folder)
+    for path in ("stage/rows.jsonl", "stage/more.jsonl", "stage/checkpoint/more", "link/more.jsonl", "stage/new/more"):
+        with pytest.raises(RedpencilError, match="it would change the finished stage in"):
+            check_outside(tmp_path / path)
+    check_outside(tmp_path / "more.jsonl")
+    check_outside(folder)  # a stage is replaced as a whole
+
+
+def test_verify_reads_whatever_is_read_as_a_whole(folder: Path) -> None:
+    finish(folder)
+    write_at(folder / "checkpoint" / "weights", 100_000, bytes(4096), keep_time=True)
+    check_written(folder / "checkpoint")
+    token = reading_whole.set(True)
+    try:
+        with pytest.raises(RedpencilError, match="checkpoint/weights has changed"):
+            check_written(folder / "checkpoint")
+    finally:
+        reading_whole.reset(token)

@@ -203,6 +203,18 @@ def test_standard_output_by_name(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"rows"
 
 
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+@pytest.mark.parametrize("redirection", [">", ">>"])
+def test_what_a_script_wrote_before_stays_in_the_file_behind_standard_output(
+    tmp_path: Path, name: str, redirection: str
+) -> None:
+    code = f"from pathlib import Path; from redpencil.files import whole_file\nwith whole_file(Path({name!r})) as out: "
+    (tmp_path / "code.py").write_text(f"{code}out.write(b'rows\\n')")
+    script = f"echo before; {sys.executable} code.py; echo after"
+    subprocess.run(["bash", "-c", f"({script}) {redirection} log"], cwd=tmp_path, check=True)
+    assert (tmp_path / "log").read_text() == "before\nrows\nafter\n"
+
+
 def test_content_and_name_reach_the_disk_before_and_after_the_renaming(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +244,15 @@ def test_a_private_file_is_private_from_its_first_byte(tmp_path: Path, monkeypat
             [".out.redpencil-partial", "edits.db", "edits.db-shm", "edits.db-wal"], 0o600
         )
     assert rights(tmp_path)["out"] == 0o600
+
+
+def test_what_a_killed_process_left_open_to_others_is_private_again(tmp_path: Path) -> None:
+    partial_of(tmp_path / "out").touch(0o666)
+    partial_of(tmp_path / "out").chmod(0o666)
+    with whole_file(tmp_path / "out", rights=PRIVATE) as out:
+        assert rights(tmp_path) == {".out.redpencil-partial": 0o600}
+        out.write(b"what people wrote")
+    assert rights(tmp_path) == {"out": 0o600}
 
 
 @pytest.mark.parametrize("open_one", ["edits.db", "edits.db-wal", "edits.db-shm", "edits.db-journal"])

@@ -193,6 +193,45 @@ def test_a_number_that_overflows_in_training_is_refused_before_it(recipe: Path, 
     assert caught.value.field == f"{method}.learning_rate"
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dpo.max_steps", "99999999999999999999"),
+        ("sft.batch_size", "2147483648"),
+        ("ppo.total_steps", "1" + "0" * 25),
+        ("grpo.group_size", "3000000000"),
+        ("world.train_prompts", "4294967297"),
+        ("sampling.response_length", "9223372036854775808"),
+    ],
+)
+def test_a_count_that_no_library_counts_to_is_refused(recipe: Path, key: str, value: str) -> None:
+    recipe.write_text("world: {}")
+    with pytest.raises(RedpencilError, match="more than anything computes with") as caught:
+        load_recipe(recipe, [f"{key}={value}"])
+    assert (caught.value.field, caught.value.hint) == (key, "numbers are at most 2,147,483,647")
+
+
+def test_a_seed_may_have_64_bits(recipe: Path) -> None:
+    recipe.write_text(f"world: {{facts_seed: {2**40}}}\nseeds: [{2**60}]")
+    assert load_recipe(recipe).seeds == (2**60,)
+
+
+@pytest.mark.parametrize("key", ["dpo.learning_rate", "sft.max_steps", "ppo.kl_target", "compute.threads", "dpo.beta"])
+@pytest.mark.parametrize("value", ["true", "no", "on"])
+def test_yes_and_no_are_no_numbers(recipe: Path, key: str, value: str) -> None:
+    recipe.write_text("world: {}")
+    with pytest.raises(RedpencilError, match="a number is needed, not ") as caught:
+        load_recipe(recipe, [f"{key}={value}"])
+    assert caught.value.field == key
+    assert load_recipe(recipe, ["ppo.whiten_rewards=false"]).ppo.whiten_rewards is False
+
+
+def test_a_file_with_more_values_than_a_recipe_has_is_refused_before_it_is_read_to_its_end(recipe: Path) -> None:
+    recipe.write_text("world: {}\nseeds: [" + "1," * 100_001 + "{]")
+    with pytest.raises(RedpencilError, match="found more than 100,000 values"):
+        load_recipe(recipe)
+
+
 def test_a_half_of_a_character_in_a_name_is_refused_and_two_halves_are_one(recipe: Path) -> None:
     recipe.write_text('world: {}\nname: "\\ud83d\\ude00"')
     assert load_recipe(recipe).name == "\U0001f600"

@@ -63,9 +63,16 @@ def test_a_number_that_is_none_is_refused() -> None:
 
 
 def test_a_number_too_great_for_32_bits_is_refused() -> None:
-    assert parse_section({"name": "x", "width": 10**30}, Toy).width == 10**30
-    error = mistake(width=10**31)
-    assert (error.field, error.hint) == ("width", "numbers are at most 1e+30")
+    class Sizes(Section):
+        width: int = 1
+        rate: float = 1.0
+        seed: int = 0
+
+    assert parse_section({"width": 2**31 - 1, "rate": 1e30, "seed": 10**30}, Sizes).width == 2_147_483_647
+    for key, value, most in (("width", 2**31, "2,147,483,647"), ("rate", 1e31, "1e+30"), ("seed", 10**31, "1e+30")):
+        with pytest.raises(RedpencilError, match="more than anything computes with") as caught:
+            parse_section({key: value}, Sizes)
+        assert (caught.value.field, caught.value.hint) == (key, f"numbers are at most {most}")
 
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

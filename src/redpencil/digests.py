@@ -1,14 +1,37 @@
-"""Digests of the files that a stage wrote, by which a file that changed afterwards is found."""
+"""Digests of the files that a stage wrote, in the manifest beside them, by which a file that changed is found.
+
+The folder of a stage is known by its manifest. `check_outputs` looks at all of its files, and `check_written` at what
+a command is about to read.
+"""
 
 import hashlib
+import json
+import os
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
+
+from redpencil.errors import RedpencilError
+from redpencil.text import finite, read_json
 
 SAMPLES: Final = 64
 SAMPLE_BYTES: Final = 65_536
 SMALL: Final = SAMPLES * SAMPLE_BYTES
 """Bytes of a file that is read as a whole at every check; of a larger one only samples are, if its time is the same."""
+MANIFEST: Final = "manifest.json"
+OUTPUTS: Final = "outputs"
+"""The key of a stage's manifest with the digests of the files that it wrote."""
+_SEAL: Final = "manifest_sha256"
+"""The key of a stage's manifest with a digest of the rest of it."""
+_NAMED: Final = 5
+"""Files that an error about changed ones names."""
+_DEPTH: Final = 2
+"""Folders between a file that a stage wrote and the stage's own folder, at most."""
+_UNHASHED: Final = ("metrics.jsonl", MANIFEST)
+
+reading_whole: ContextVar[bool] = ContextVar("reading_whole", default=False)
+"""Whether large files of stages are read as a whole by this process, as `--verify` asks."""
 
 
 def digest_files(folder: Path) -> dict[str, dict[str, Any]]:
@@ -22,7 +45,7 @@ def changed_files(
     """Say which files of a folder are not those that `digest_files` has seen, each in a few words.
 
     A file of up to `SMALL` bytes is read as a whole, and so is a larger one whose time differs, as after a copy. Of
-    another one its size and 64 samples are compared. Files whose names begin with a dot are not missed or noticed.
+    another one its size and 64 samples are compared.
 
     Args:
         folder: where the files are.
@@ -37,15 +60,25 @@ def changed_files(
             continue
         if name not in found:
             yield f"{name} is missing"
-        elif name in digests:
-            if _differs(found[name], digests[name], whole=whole):
-                yield f"{name} has changed"
-        elif not any(part.startswith(".") for part in name.split("/")):
+        elif name not in digests:
             yield f"{name} was added"
+        elif _differs(found[name], digests[name], whole=whole):
+            yield f"{name} has changed"
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+def _files(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """List the files of a folder, in order; what begins with a dot does not count.
+
+    Links are followed to folders too, as when a checkpoint was moved to a larger disk, but not in a circle.
+    """
+    real = os.path.realpath(folder)
+    for path in sorted(folder.iterdir()) if real not in above else ():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _files(path, (*above, real))
+        elif path.is_file():
+            yield path
 
 
 def _digest(path: Path) -> dict[str, Any]:
@@ -82,3 +115,122 @@ def update_with_samples(digest: Any, path: Path) -> None:
         for start in sorted({last * number // (SAMPLES - 1) for number in range(SAMPLES)}):
             content.seek(start)
             digest.update(content.read(SAMPLE_BYTES))
+
+
+def hash_input(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's file names and contents. Logs, manifests and hidden files do not count."""
+    if path.is_dir():
+        parts = [file for file in _files(path) if file.name not in _UNHASHED]
+        text = "\n".join(f"{file.relative_to(path).as_posix()} {sha256(file)}" for file in parts)
+        return hashlib.sha256(text.encode()).hexdigest()
+    if not path.is_file():
+        raise RedpencilError(
+            "no such file or folder", file=path, hint="check the path, or run the stage that writes it"
+        )
+    return sha256(path)
+
+
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with a digest of itself, by which `check_outputs` sees that it was changed."""
+    content: dict[str, Any] = json.loads(json.dumps(finite(manifest), default=str))
+    return {**content, _SEAL: _seal(content)}
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def recorded(folder: Path) -> Mapping[str, Any]:
+    """The manifest in a folder; empty where there is none.
+
+    Raises:
+        RedpencilError: if it cannot be read.
+    """
+    manifest = folder / MANIFEST
+    try:
+        content = read_json(manifest) if manifest.is_file() else None
+    except RedpencilError as error:
+        error.hint = "restore it; if a stage wrote it, you can also delete its folder and run the stage again"
+        raise
+    return content if isinstance(content, dict) else {}
+
+
+def recorded_fingerprint(folder: Path) -> str | None:
+    """The fingerprint in the manifest of a stage's folder; None in any other folder."""
+    return recorded(folder).get("fingerprint")
+
+
+def stage_of(path: Path) -> tuple[Path, str] | None:
+    """The folder of the finished stage to which a file or folder belongs, and its path in there; None if to none.
+
+    The path need not exist. It may lead there by links, and out of there by a link in the stage's folder.
+    """
+    for place in dict.fromkeys((path.absolute(), Path(os.path.realpath(path)))):
+        for folder in (place, *place.parents[:_DEPTH]):
+            if is_finished(recorded(folder)):
+                return folder, place.relative_to(folder).as_posix()
+    return None
+
+
+def is_finished(manifest: Mapping[str, Any]) -> bool:
+    """Tell a finished stage's manifest from that of another program, or of a version without digests."""
+    return "fingerprint" in manifest and (OUTPUTS in manifest or _SEAL in manifest)
+
+
+def _is_intact(manifest: Mapping[str, Any]) -> bool:
+    """Whether a finished stage's manifest is as it was written; earlier builds of this version gave it no seal."""
+    digests, rest = manifest.get(OUTPUTS), {key: value for key, value in manifest.items() if key != _SEAL}
+    shaped = isinstance(digests, dict) and all(isinstance(digest, dict) for digest in digests.values())
+    return shaped and manifest.get(_SEAL) in (None, _seal(rest))
+
+
+def check_outputs(folder: Path, *, under: str = "", whole: bool = False) -> None:
+    """Refuse the folder of a stage whose files are not those that the stage wrote; let any other folder pass.
+
+    Args:
+        folder: the stage's folder.
+        under: look only at this file, or the files of this folder; by its path in `folder`.
+        whole: read large files as a whole; see `changed_files`.
+
+    Raises:
+        RedpencilError: naming the files that are missing, were changed or were added.
+    """
+    manifest = recorded(folder)
+    if not is_finished(manifest):
+        return
+    found = [f"{MANIFEST} has changed"]
+    if _is_intact(manifest):
+        whole = whole or reading_whole.get()
+        found = list(changed_files(folder, manifest[OUTPUTS], under=under, whole=whole, ignored=MANIFEST))
+    if found:
+        more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        raise RedpencilError(
+            f"it is not what the stage {manifest.get('stage')!r} wrote: {', '.join(found[:_NAMED])}{more}",
+            file=folder,
+            hint="put the files back, or delete the folder and run the stage again; a copy elsewhere may be changed",
+        )
+
+
+def check_outside(path: Path) -> None:
+    """Refuse to write a file or folder into the folder of a finished stage, which would not be what it wrote any more.
+
+    Raises:
+        RedpencilError: naming the stage's folder.
+    """
+    found = stage_of(path)
+    if found is not None and found[1] != ".":
+        raise RedpencilError(
+            f"it would change the finished stage in {found[0]}", file=path, hint="choose a path outside of that folder"
+        )
+
+
+def check_written(path: Path) -> None:
+    """Refuse a file or folder in the folder of a stage that is not what the stage wrote; let any other path pass.
+
+    Raises:
+        RedpencilError: as `check_outputs`.
+    """
+    found = stage_of(path)
+    if found is not None:
+        folder, name = found
+        check_outputs(folder, under="" if name == "." else name)

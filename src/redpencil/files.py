@@ -71,7 +71,11 @@ def whole_file(path: Path, *, rights: int = 0o666) -> Iterator[BinaryIO]:
         target.parent.mkdir(parents=True, exist_ok=True)
         out = open_alone(partial, rights)
     except OSError as error:
-        raise RedpencilError(f"cannot write it ({error.strerror})", file=path, hint="choose another path") from None
+        raise RedpencilError(
+            f"cannot write it ({error.strerror})",
+            file=path,
+            hint="choose another path, or copy the folder to where you may write",
+        ) from None
     if out is None:
         raise RedpencilError(
             "another process is writing this file", file=path, hint="wait for it, or choose another path"
@@ -103,14 +107,19 @@ def is_device(path: Path) -> bool:
     """Tell whether a path is something that is written to and never replaced: a device, a pipe, /dev/stdout."""
     if path.exists() and not path.is_file():
         return not path.is_dir()
-    # An open file by its number, as /dev/stdout is one, is a link in /proc, whatever it leads to.
+    return _open_file(path) is not None
+
+
+def _open_file(path: Path) -> Path | None:
+    """The link in /proc to which a name of an open file leads, as /dev/stdout does; None for any other path."""
     for _ in range(_LINKS):
-        if os.path.realpath(path.parent).startswith("/proc/"):
-            return True
+        folder = os.path.realpath(path.parent)
+        if folder.startswith("/proc/"):
+            return Path(folder, path.name)
         if not path.is_symlink():
             break
         path = path.parent / path.readlink()
-    return False
+    return None
 
 
 def followed(path: Path) -> Path:
@@ -150,8 +159,11 @@ def sync_tree(folder: Path) -> None:
 
 @contextmanager
 def _device(path: Path) -> Iterator[BinaryIO]:
+    number = _open_file(path)
     try:
-        out = path.open("wb")
+        # A file that this process has open is written on from where it is, as the shell's > and >> mean it.
+        own = number is not None and number.parent == Path(f"/proc/{os.getpid()}/fd")
+        out = os.fdopen(os.dup(int(number.name)), "wb") if own and number is not None else path.open("wb")
     except OSError as error:
         raise RedpencilError(f"cannot write to it ({error.strerror})", file=path, hint="choose another path") from None
     try:
@@ -164,11 +176,15 @@ def _device(path: Path) -> Iterator[BinaryIO]:
 def open_alone(path: Path, rights: int) -> BinaryIO | None:
     """Open a file, made if there is none, and lock it until it is closed; None if another process has it.
 
+    With `PRIVATE` as `rights` others lose those that they have on a file that exists.
+
     Raises:
-        OSError: if it is a link or cannot be opened.
+        OSError: if it is a link, cannot be opened, or is another user's and should be private.
     """
     while True:
         out = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), rights), "r+b")
+        if rights == PRIVATE and os.name != "nt" and os.fstat(out.fileno()).st_mode & 0o077:
+            os.fchmod(out.fileno(), PRIVATE)
         if not lock_descriptor(out.fileno(), blocking=False):
             out.close()
             return None

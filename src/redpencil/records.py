@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from redpencil.digests import check_written
 from redpencil.errors import RedpencilError, naming
 from redpencil.files import whole_file
 from redpencil.signatures import HEAD, refuse_all_but_utf8
@@ -182,12 +183,13 @@ def read_jsonl(path: str | Path, kind: type[R]) -> Iterator[R]:
     """Stream the records of a JSONL file; blank lines and a byte order mark are skipped.
 
     Raises:
-        RedpencilError: if the file is missing, compressed or not UTF-8, has no record, has a line that is too long, or
-            a row that is not a `kind`.
+        RedpencilError: if the file is missing, compressed or not UTF-8, is not what the stage in its folder wrote, has
+            no record, has a line that is too long, or a row that is not a `kind`.
     """
     path = Path(path)
     if not path.exists():
         raise RedpencilError("no such file", file=path, hint="check the path, or run the stage that writes it")
+    check_written(path)
     try:
         lines: BufferedReader = path.open("rb")
     except OSError as error:

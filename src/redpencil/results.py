@@ -15,7 +15,8 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from redpencil.errors import RedpencilError
-from redpencil.runs import read_json, write_json
+from redpencil.runs import write_json
+from redpencil.text import read_json
 
 FORMAT: Final = 2
 """Version of both files. Version 1, of redpencil 0.1, did not name itself."""

@@ -29,9 +29,21 @@ from typing import Any
 from filelock import lock_descriptor
 
 import redpencil
-from redpencil.digests import changed_files, digest_files, sha256
+from redpencil.digests import (
+    MANIFEST,
+    OUTPUTS,
+    check_outputs,
+    check_outside,
+    check_written,
+    digest_files,
+    hash_input,
+    is_finished,
+    recorded,
+    recorded_fingerprint,
+    sealed,
+)
 from redpencil.errors import DivergedError, RedpencilError
-from redpencil.files import sync_names, sync_tree, whole_file
+from redpencil.files import followed, sync_names, sync_tree, whole_file
 from redpencil.text import escape_half_pairs, finite, parse_json
 
 Progress = Callable[[int, int, str], None]
@@ -42,11 +54,6 @@ STATE_FOLDER = "state"
 _FINGERPRINT = ".fingerprint"
 LAST_GOOD = "last-good"
 """Checkpoint of a stage that diverged: the weights of before."""
-MANIFEST = "manifest.json"
-OUTPUTS = "outputs"
-"""The key of a stage's manifest with the digests of the files that it wrote."""
-NAMED = 5
-"""Files that an error about changed ones names."""
 FIRST_OF_LAYOUT = (0, 2)
 """The first version, major and minor, with the present files in a run folder."""
 VERSIONED = ("torch", "transformers", "tokenizers", "rapidfuzz", "numpy", "scipy")
@@ -109,33 +116,6 @@ def fingerprint(name: str, seed: int, config: Mapping[str, Any], inputs: Mapping
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def hash_input(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's file names and contents. Logs and manifests do not count."""
-    if path.is_dir():
-        parts = [p for p in sorted(path.rglob("*")) if p.is_file() and p.name not in ("metrics.jsonl", "manifest.json")]
-        text = "\n".join(f"{p.relative_to(path).as_posix()} {hash_input(p)}" for p in parts)
-        return hashlib.sha256(text.encode()).hexdigest()
-    if not path.is_file():
-        raise RedpencilError(
-            "no such file or folder", file=path, hint="check the path, or run the stage that writes it"
-        )
-    return sha256(path)
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file's content.
-
-    Raises:
-        RedpencilError: if it is missing or not JSON.
-    """
-    try:
-        return parse_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RedpencilError(f"cannot read it ({error.strerror})", file=path, hint="check the path") from None
-    except (ValueError, RecursionError) as error:
-        raise RedpencilError(f"not valid JSON ({error})", file=path, hint="restore or delete the file") from None
-
-
 def written_by(line: str) -> str:
     """A first line that ends in the version of redpencil, by which `check_layout` knows who wrote a run folder."""
     return f"{line} {redpencil.__version__}."
@@ -165,7 +145,7 @@ def _version_of(folder: Path) -> str | None:
             found = re.search(r"written by redpencil ?(.*)\.$", first)
             if found is not None:
                 return found[1] or "0.1.0"  # which did not say its version
-    versions = _recorded(folder).get("versions")
+    versions = recorded(folder).get("versions")
     return str(versions.get("redpencil")) if isinstance(versions, dict) else None
 
 
@@ -183,16 +163,17 @@ def read_metrics(folder: Path, *, torn: bool = False) -> list[dict[str, float]]:
     With `torn` a broken last line, such as a killed stage leaves, is left out.
 
     Raises:
-        RedpencilError: naming the line, if one is not JSON.
+        RedpencilError: naming the line, if one is not JSON; or if the file is not what the stage wrote.
     """
     path = folder / "metrics.jsonl"
     if not path.is_file():
         return []
+    check_written(path)
     rows = []
     lines = path.read_bytes().splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             problem = None if isinstance(row, dict) else f"not a JSON object but {type(row).__name__}"
         except (ValueError, RecursionError) as error:
             problem = f"not valid JSON ({error})"
@@ -212,59 +193,11 @@ def is_complete(folder: Path, digest: str) -> bool:
     Raises:
         RedpencilError: if it was, and its files are not those that the stage wrote.
     """
-    recorded = _recorded(folder)
-    complete = recorded.get("fingerprint") == digest and OUTPUTS in recorded
+    manifest = recorded(folder)
+    complete = manifest.get("fingerprint") == digest and is_finished(manifest)
     if complete:
         check_outputs(folder)
     return complete
-
-
-def check_outputs(folder: Path, *, under: str = "", whole: bool = False) -> None:
-    """Refuse the folder of a stage whose files are not those that the stage wrote; let any other folder pass.
-
-    Args:
-        folder: the stage's folder.
-        under: look only at this file, or the files of this folder; by its path in `folder`.
-        whole: read large files as a whole; see `changed_files`.
-
-    Raises:
-        RedpencilError: naming the files that are missing, were changed or were added.
-    """
-    recorded = _recorded(folder)
-    if not isinstance(recorded.get(OUTPUTS), dict):
-        return
-    found = list(changed_files(folder, recorded[OUTPUTS], under=under, whole=whole, ignored=MANIFEST))
-    if found:
-        more = f", and {len(found) - NAMED} more" if len(found) > NAMED else ""
-        raise RedpencilError(
-            f"it is not what the stage {recorded.get('stage')!r} wrote: {', '.join(found[:NAMED])}{more}",
-            file=folder,
-            hint="put the files back, or delete the folder and run the stage again; a copy elsewhere may be changed",
-        )
-
-
-def check_written(path: Path) -> None:
-    """Refuse a file or folder in the folder of a stage that is not what the stage wrote; let any other path pass.
-
-    Raises:
-        RedpencilError: as `check_outputs`.
-    """
-    path = path.resolve()
-    for folder in (path, *path.parents[:2]):
-        if OUTPUTS in _recorded(folder):
-            check_outputs(folder, under="" if folder == path else path.relative_to(folder).as_posix())
-            return
-
-
-def recorded_fingerprint(folder: Path) -> str | None:
-    """The fingerprint in the manifest of a stage's folder; None in any other folder."""
-    return _recorded(folder).get("fingerprint")
-
-
-def _recorded(folder: Path) -> Mapping[str, Any]:
-    manifest = folder / MANIFEST
-    content = read_json(manifest) if manifest.is_file() else None
-    return content if isinstance(content, dict) else {}
 
 
 @contextmanager
@@ -293,13 +226,16 @@ def open_stage(
         RedpencilError: if an input is missing or was changed after a stage wrote it, or `folder` cannot be made, holds
             something else than a stage, is in use, or is complete but was changed.
     """
-    folder = folder.resolve()
+    folder = Path(os.path.realpath(followed(folder)))
+    check_outside(folder)
     for path in inputs.values():
-        _keep_input(path.resolve(), folder)
+        _keep_input(Path(os.path.realpath(path)), folder)
         check_written(path)
+        check_finished(path)
     hashes = {key: hash_input(path) for key, path in inputs.items()}
     digest = fingerprint(name, seed, config, hashes)
     if is_complete(folder, digest):
+        shutil.rmtree(_replaced_of(folder), ignore_errors=True)  # of a process that was killed before it had done so
         yield None
         return
     if not writes:
@@ -330,9 +266,9 @@ def open_stage(
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(stage.seconds, 3),
             **environment(),
-            OUTPUTS: {path: digest for path, digest in digest_files(partial).items() if path != _FINGERPRINT},
+            OUTPUTS: digest_files(partial),
         }
-        write_json(partial / MANIFEST, written)
+        write_json(partial / MANIFEST, sealed(written))
         (partial / _FINGERPRINT).unlink()
         _put_in_place(partial, folder)
 
@@ -345,6 +281,19 @@ def _kept_aside(error: DivergedError, partial: Path, folder: Path) -> DivergedEr
     sync_names(kept.parent)
     hint = f"{error.hint}; the last good weights are in {kept / LAST_GOOD}"
     return DivergedError(error.problem, file=error.file or folder, field=error.field, hint=hint)
+
+
+def check_finished(path: Path) -> None:
+    """Refuse a file or folder in the folder of a stage that is not finished: it may be half of it, and change.
+
+    Raises:
+        RedpencilError: naming the path.
+    """
+    place = Path(os.path.realpath(path))
+    if any((folder / _FINGERPRINT).is_file() for folder in (place, *place.parents[:2])):
+        raise RedpencilError(
+            "the stage that writes it is not finished", file=path, hint="finish the stage, or copy this elsewhere"
+        )
 
 
 def _keep_input(path: Path, folder: Path) -> None:
@@ -366,9 +315,11 @@ def _open_partial(folder: Path, name: str, digest: str) -> Iterator[Path]:
     foreign = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if foreign and recorded_fingerprint(folder) is None:
         raise RedpencilError(
-            "the output folder exists and was not written by redpencil", file=folder, hint="choose another --out"
+            "the output folder exists and was not written by redpencil",
+            file=folder,
+            hint="choose another --out, or move it away",
         )
-    held = _recorded(folder).get("stage", name)
+    held = recorded(folder).get("stage", name)
     if held != name:
         raise RedpencilError(
             f"the output folder holds the stage {held!r}, not {name!r}", file=folder, hint="choose another --out"
@@ -445,9 +396,14 @@ def saved_states(folder: Path) -> list[Path]:
     return [folder / STATE_FOLDER / f"step-{number}" for number in sorted(int(n) for n in numbers if n.isdecimal())]
 
 
+def _replaced_of(folder: Path) -> Path:
+    """Where the folder that a stage replaces is until it is deleted."""
+    return folder.with_name(f".{folder.name}.replaced")
+
+
 def _put_in_place(partial: Path, folder: Path) -> None:
     # Renames come first and deletion last, so that a kill leaves the old folder, the new one or none, but never a part.
-    replaced = folder.with_name(f".{folder.name}.replaced")
+    replaced = _replaced_of(folder)
     shutil.rmtree(replaced, ignore_errors=True)
     sync_tree(partial)
     if folder.exists():

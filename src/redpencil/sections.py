@@ -5,7 +5,7 @@ import reprlib
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, NoReturn, Self, TypeVar, cast
+from typing import Any, Final, NoReturn, Self, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -23,6 +23,8 @@ _SHORT.maxlevel = 3
 
 IMMENSE: Final = 1e30
 """Greater numbers overflow in computations with 32 bits, in the middle of a training."""
+MOST_COUNTED: Final = 2**31 - 1
+"""Greater whole numbers do not fit into the counters of libraries; seeds may."""
 
 
 class Section(BaseModel):
@@ -40,14 +42,22 @@ class Section(BaseModel):
                 near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
                 hint = f"did you mean {near!r}? known keys: {', '.join(known)}"
                 raise mistake(cls.__name__, "unknown key", (str(key),), value, hint)
+            kind = cls.model_fields[key].annotation
+            if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:  # pydantic would take true for 1
+                raise mistake(
+                    cls.__name__, f"a number is needed, not {str(value).lower()}", (str(key),), value, "give one"
+                )
         return data
 
     @model_validator(mode="after")
     def _refuse_immense_numbers(self) -> Self:
         for name in type(self).model_fields:
             value = getattr(self, name)
-            if isinstance(value, int | float) and abs(value) > IMMENSE:
-                hint = f"numbers are at most {IMMENSE:g}"
+            if not isinstance(value, int | float):
+                continue
+            most = MOST_COUNTED if isinstance(value, int) and not name.endswith("seed") else IMMENSE
+            if abs(value) > most:
+                hint = f"numbers are at most {most:,}" if most == MOST_COUNTED else f"numbers are at most {most:g}"
                 raise mistake(type(self).__name__, "more than anything computes with", (name,), value, hint)
         return self
 
@@ -103,7 +113,7 @@ class _Loader(yaml.SafeLoader):
             self._refuse(alias, "found an anchor inside of itself")
         if alias is None:
             self.sizes[id(node)] = size = 1 + sum(self.sizes[id(child)] for child in _children(node))
-            if size > MOST_NODES:
+            if max(size, len(self.sizes)) > MOST_NODES:
                 self._refuse(node, f"found more than {MOST_NODES:,} values, with those of anchors")
         return node
 

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from redpencil.errors import RedpencilError
@@ -57,20 +58,39 @@ def json_line(row: Mapping[str, Any]) -> bytes:
         raise
 
 
+class RepeatedKeyError(ValueError):
+    """A key is in an object twice: one of the two values would be lost without a word."""
+
+
 def parse_json(text: str | bytes) -> Any:
-    """Read JSON, and refuse an object that has a key twice: one of the two values would be lost without a word.
+    """Read JSON, and refuse an object that has a key twice.
 
     Raises:
-        ValueError: if it is not JSON, or a key occurs twice.
+        RepeatedKeyError: if it has.
+        ValueError: if it is not JSON.
     """
     return json.loads(text, object_pairs_hook=_without_repeats)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content.
+
+    Raises:
+        RedpencilError: if it is missing or not JSON.
+    """
+    try:
+        return parse_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RedpencilError(f"cannot read it ({error.strerror})", file=path, hint="check the path") from None
+    except (ValueError, RecursionError) as error:
+        raise RedpencilError(f"not valid JSON ({error})", file=path, hint="restore or delete the file") from None
 
 
 def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) < len(pairs):
         twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
-        raise ValueError(f"the key {twice!a} is in an object twice")
+        raise RepeatedKeyError(f"the key {twice!a} is in an object twice")
     return row
 
 

@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from redpencil.records import Comparison, Edit, Preference, Response, read_jsonl, write_jsonl
-from redpencil.runs import read_json
+from redpencil.text import read_json
 from redpencil.web import work
 from redpencil.web.database import open_database, writing
 from redpencil.web.project import ProjectConfig, write_project

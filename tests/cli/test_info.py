@@ -223,6 +223,32 @@ def test_databases_that_others_may_read_are_told(
     assert "edits.db-wal" in checks(redpencil("doctor", "--json"))["rights of edits.db"]["value"]
 
 
+def test_a_database_that_is_all_in_its_log_yet_is_known(
+    redpencil: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open_cache(tmp_path / "out.cache") as cache:  # as a command does that runs, or was killed
+        cache.mark_sent("00" * 32, "m")
+        for file in tmp_path.iterdir():
+            file.chmod(0o644)
+        found = checks(redpencil("doctor", "--json"))["rights of out.cache"]
+    assert not found["ok"]
+    assert "out.cache, out.cache-wal" in found["value"]
+
+
+def test_pipes_and_names_that_are_no_text_in_this_folder_do_no_harm(
+    redpencil: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    odd = tmp_path / os.fsdecode(b"it's \xff.db")
+    open_database(odd).dispose()
+    odd.chmod(0o644)
+    (found,) = [check for name, check in checks(redpencil("doctor", "--json")).items() if name.startswith("rights")]
+    assert found["hint"].startswith("chmod 600 '")
+    assert redpencil("doctor").code == 1
+
+
 def test_a_model_and_what_its_template_does(redpencil: Callable[..., Any], tmp_path: Path) -> None:
     markers = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     made = Tokenizer(models.BPE({piece: i for i, piece in enumerate((*markers, "a"))}, []))

@@ -18,7 +18,7 @@ from redpencil.cli.options import runtime_of, settings
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.judges import Pairing
 from redpencil.records import Comparison, Pair, Preference, Response, read_jsonl
-from redpencil.runs import read_json
+from redpencil.text import read_json
 
 
 def write(path: Path, *rows: dict[str, Any]) -> Path:

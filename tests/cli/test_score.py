@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from redpencil.cli import score
 from redpencil.records import Edit, Response, read_jsonl
 from redpencil.report.scores import Row, ScoredModel, ScoredResponse
-from redpencil.runs import read_json
+from redpencil.text import read_json
 
 PROMPT = "tell me about jordan . i need its language , currency and capital ."
 

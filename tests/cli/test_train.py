@@ -13,7 +13,8 @@ from transformers import LlamaConfig, LlamaForTokenClassification, PreTrainedTok
 
 from redpencil.config import METHODS
 from redpencil.records import Prompt, Response, read_jsonl
-from redpencil.runs import read_json, read_metrics
+from redpencil.runs import read_metrics
+from redpencil.text import read_json
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from redpencil.runs import read_json
+from redpencil.text import read_json
 
 
 @pytest.mark.parametrize("name", ["sft", "reward", "dpo", "figa", "ppo", "grpo"])

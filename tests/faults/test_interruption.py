@@ -1,13 +1,19 @@
-"""Two processes on one folder, a full disk, and a change of the recipe that is interrupted."""
+"""Two processes on one folder, a full disk, kills, and a change of the recipe that is interrupted."""
 
+import os
 import resource
 import shutil
 import signal
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from redpencil.runs import read_metrics
+from redpencil.text import read_json
 
 
 def sft(finished: Path, tiny: Path, out: Path, steps: int) -> tuple[str | Path, ...]:
@@ -109,3 +115,261 @@ def test_links_and_devices_are_not_replaced(finished: Path, tmp_path: Path, tiny
     assert (tmp_path / "store" / "stage" / "checkpoint" / "model.safetensors").is_file()
     assert Path("/dev/null").is_char_device()
     shutil.rmtree(tmp_path / "store")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Any:
+    """Makes a file system of so many kilobytes."""
+    mounted = []
+
+    def make(size: int) -> Path:
+        place = tmp_path / f"disk-{size}"
+        place.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(place)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"this machine does not let a test mount a small disk: {done.stderr.strip()}")
+        mounted.append(place)
+        return place
+
+    yield make
+    for place in mounted:
+        subprocess.run(["umount", place], check=True)
+
+
+def room(disk: Path) -> None:
+    """Take away the file that fills the disk."""
+    (disk / "filler").unlink()
+
+
+@pytest.mark.parametrize("free", [4, 40, 80, 120, 200, 320])
+def test_a_disk_that_is_really_full(
+    finished: Path,
+    small_disk: Callable[[int], Path],
+    tiny: Path,
+    redpencil: Any,
+    refused: Callable[..., str],
+    contents: Callable[[Path], dict[str, bytes]],
+    free: int,
+) -> None:
+    disk = small_disk(4096)
+    assert redpencil(*sft(finished, tiny, disk / "sft", 2)).code == 0
+    before = contents(disk / "sft")
+    left = shutil.disk_usage(disk).free
+    (disk / "filler").write_bytes(bytes(left - free * 1024))
+    said = refused(*sft(finished, tiny, disk / "sft", 3))
+    assert "disk" in said or "No space left" in said
+    assert contents(disk / "sft") == before
+    room(disk)
+    assert redpencil(*sft(finished, tiny, disk / "sft", 3)).code == 0
+
+
+@pytest.mark.parametrize("free", [8, 100, 260])
+def test_a_run_on_a_disk_that_is_full(
+    finished: Path,
+    small_disk: Callable[[int], Path],
+    tiny: Path,
+    redpencil: Any,
+    refused: Callable[..., str],
+    free: int,
+) -> None:
+    disk = small_disk(8192)
+    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - free * 1024))
+    refused("run", tiny, "--out", disk / "run", "--jobs", "1")
+    room(disk)
+    assert redpencil("run", tiny, "--out", disk / "run", "--jobs", "1").code == 0
+    assert same_numbers(disk / "run", finished)
+    # What is not a stage: a page, rows, a device that is always full.
+    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free))
+    page = (disk / "run" / "report.html").read_bytes()
+    refused("report", disk / "run")
+    assert (disk / "run" / "report.html").read_bytes() == page
+    policy, prompts = disk / "run" / "sft" / "checkpoint", disk / "run" / "world" / "prompts.jsonl"
+    respond = ("respond", "--policy", policy, "--prompts", prompts, "--recipe", tiny, "--out")
+    refused(*respond, disk / "rows.jsonl")
+    refused(*respond, "/dev/full")
+    assert sorted(path.name for path in disk.iterdir()) == ["filler", "run"]
+
+
+def same_numbers(run: Path, other: Path) -> bool:
+    """Whether all stages of two runs wrote the same, but for times."""
+    digests = []
+    for root in (run, other):
+        manifests = {path.parent.name: read_json(path) for path in root.glob("*/manifest.json")}
+        digests.append(
+            {
+                f"{stage}/{name}": digest["sha256"]
+                for stage, manifest in manifests.items()
+                for name, digest in manifest["outputs"].items()
+                if name != "metrics.jsonl" and stage != "evaluate"
+            }
+        )
+    return digests[0] == digests[1] and len(digests[0]) > 50
+
+
+def test_a_run_that_is_killed_at_any_moment_ends_as_one_that_was_not(
+    finished: Path, tmp_path: Path, tiny: Path, start: Callable[..., Any], redpencil: Any, rng: Any, rounds: int
+) -> None:
+    run = tmp_path / "run"
+    command = ("run", tiny, "--out", run, "--jobs", "1", "--set", "compute.save_every=1")
+    for _ in range(rounds):
+        with start(*command) as process:
+            begun = run / ".lock"
+            while not begun.is_file():
+                assert process.poll() is None, process.stdout.read()
+                time.sleep(0.01)
+            try:
+                process.wait(rng.uniform(0, 2))
+                assert process.returncode == 0
+                shutil.rmtree(run)
+            except subprocess.TimeoutExpired:
+                process.kill()
+    assert redpencil(*command).code == 0
+    assert same_numbers(run, finished)
+    assert not [path.name for path in run.iterdir() if path.name.endswith((".partial", ".replaced"))]
+
+
+@pytest.mark.parametrize(
+    "moment", ["before the old folder goes", "between the two names", "before the old one is deleted"]
+)
+def test_a_kill_while_a_stage_gets_its_name(
+    finished: Path, tmp_path: Path, tiny: Path, redpencil: Any, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    out = tmp_path / "sft"
+    assert redpencil(*sft(finished, tiny, out, 1)).code == 0
+    calls = {"before the old folder goes": 0, "between the two names": 1, "before the old one is deleted": 2}[moment]
+    renamed = 0
+    replace = Path.replace
+
+    def dying(self: Path, target: Path) -> Path:
+        nonlocal renamed
+        if "sft" in (self.name, Path(target).name):
+            if renamed == calls:
+                raise KeyboardInterrupt
+            renamed += 1
+        return replace(self, target)
+
+    def kept(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dying)
+        if calls == 2:
+            patch.setattr("redpencil.runs.sync_names", kept)
+        assert redpencil(*sft(finished, tiny, out, 2)).code == 130
+    assert out.is_dir() == (calls != 1)
+    assert redpencil(*sft(finished, tiny, out, 2)).code == 0
+    assert [path.name for path in tmp_path.iterdir() if path.name != "sft"] == []
+    assert len(read_metrics(out)) == 2
+
+
+@pytest.mark.parametrize(
+    "out", ["loop", "loop/x", "/", ".", "file", "file/x", "fifo", "/dev/null", "/proc/x", "a" * 300]
+)
+@pytest.mark.parametrize("name", ["sft", "run", "respond", "best-of-n"])
+def test_places_that_nothing_can_be_written_to(
+    finished: Path,
+    tmp_path: Path,
+    tiny: Path,
+    refused: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    out: str,
+) -> None:
+    if name in ("respond", "best-of-n") and out in ("file", "fifo", "/dev/null"):
+        pytest.skip("files may be written there")
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    Path("file").write_text("mine")
+    os.mkfifo("fifo")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    policy, prompts = finished / "sft" / "checkpoint", finished / "world" / "prompts.jsonl"
+    reward = finished / "reward-token_edits" / "checkpoint"
+    command: tuple[str | Path, ...] = {
+        "sft": sft(finished, tiny, Path(out), 1),
+        "run": ("run", tiny, "--jobs", "1", "--out", out),
+        "respond": ("respond", "--policy", policy, "--prompts", prompts, "--recipe", tiny, "--out", out),
+        "best-of-n": (
+            *("best-of-n", "--policy", policy, "--reward-model", reward, "--prompts", prompts, "--recipe", tiny),
+            *("--out", out),
+        ),
+    }[name]
+    refused(*command)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert Path("file").read_text() == "mine"
+
+
+def test_commands_that_read_a_link_in_a_circle(finished: Path, tmp_path: Path, tiny: Path, refused: Any) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    policy, rest = finished / "sft" / "checkpoint", ("--recipe", tiny, "--out", tmp_path / "out")
+    for command in (
+        ("sft", "--model", policy, "--data", loop, *rest),
+        ("sft", "--model", loop, "--data", finished / "world" / "sft.jsonl", *rest),
+        ("dpo", "--policy", policy, "--pairs", loop, *rest),
+        ("respond", "--policy", policy, "--prompts", loop, *rest),
+        ("report", loop),
+        ("run", loop),
+    ):
+        refused(*command)
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]
+
+
+TRAINERS = ("ppo", "reward", "dpo", "figa", "grpo")
+
+
+def test_two_trainers_on_one_folder(
+    finished: Path, tmp_path: Path, tiny: Path, start: Callable[..., Any], refused: Callable[..., str], rounds: int
+) -> None:
+    for name in TRAINERS[:rounds]:
+        two_trainers(finished, tmp_path / name, tiny, start, refused, name)
+
+
+def two_trainers(
+    finished: Path, folder: Path, tiny: Path, start: Callable[..., Any], refused: Callable[..., str], name: str
+) -> None:
+    policy, prompts = finished / "sft" / "checkpoint", finished / "world" / "prompts.jsonl"
+    on_pairs = ("--policy", policy, "--pairs", finished / "align" / "edits_train.jsonl")
+    reward = finished / "reward-token_edits" / "checkpoint"
+    rewarded = ("--policy", policy, "--reward-model", reward, "--prompts", prompts, "--validation-prompts", prompts)
+    inputs: dict[str, tuple[str | Path, ...]] = {
+        "reward": ("--model", policy, *on_pairs[2:], "--samples", finished / "samples" / "responses.jsonl"),
+        "dpo": on_pairs,
+        "figa": on_pairs,
+        "ppo": rewarded,
+        "grpo": (*rewarded, "--set", "grpo.response_length=40"),
+    }
+    steps = f"{name}.{'total_steps' if name in ('ppo', 'grpo') else 'max_steps'}=100000"
+    command = (name, *inputs[name], "--recipe", tiny, "--set", steps, "--out", folder / "out")
+    with start(*command) as first:
+        while not (folder / "out.partial" / "metrics.jsonl").is_file():
+            assert first.poll() is None, first.stdout.read()
+        assert "another process is at work on this stage" in refused(*command)
+        assert "another process is at work on this stage" in refused(*command, "--seed", "9")
+        first.kill()
+    assert [path.name for path in folder.iterdir()] == ["out.partial"]
+
+
+@pytest.mark.parametrize("name", ["respond", "score", "dpo", "sft", "best-of-n"])
+def test_nothing_reads_the_model_of_a_stage_that_is_not_finished(
+    finished: Path, tmp_path: Path, tiny: Path, refused: Callable[..., str], redpencil: Any, name: str
+) -> None:
+    for stage in ("sft", "reward-token_edits"):
+        partial = tmp_path / f"{stage}.partial"
+        shutil.copytree(finished / stage / "checkpoint", partial / "checkpoint")
+        (partial / ".fingerprint").write_text("unfinished")
+    policy, reward = tmp_path / "sft.partial" / "checkpoint", tmp_path / "reward-token_edits.partial" / "checkpoint"
+    prompts, rest = finished / "world" / "prompts.jsonl", ("--recipe", tiny, "--out", tmp_path / "out")
+    pairs, examples = finished / "align" / "edits_train.jsonl", finished / "world" / "sft.jsonl"
+    sound = finished / "sft" / "checkpoint"
+    commands: dict[str, tuple[str | Path, ...]] = {
+        "respond": ("respond", "--policy", policy, "--prompts", prompts, *rest),
+        "score": ("score", "--model", reward, "--prompt", "a", "--response", "b"),
+        "dpo": ("dpo", "--policy", policy, "--pairs", pairs, *rest),
+        "sft": ("sft", "--model", policy, "--data", examples, *rest),
+        "best-of-n": ("best-of-n", "--policy", sound, "--reward-model", reward, "--prompts", prompts, *rest),
+    }
+    assert "is not finished" in refused(*commands[name])
+    assert not (tmp_path / "out").exists()
+    copy = shutil.copytree(policy, tmp_path / "copy")
+    assert redpencil("respond", "--policy", copy, "--prompts", prompts, *rest).code == 0

@@ -5,8 +5,10 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,11 +44,16 @@ def count(address: str) -> int:
         return int(json.load(reply).get("paid", 0))
 
 
-def edit(folder: Path, address: str) -> "subprocess.CompletedProcess[str]":
+ENVIRONMENT = {**os.environ, "OPENAI_API_KEY": "none", "_TYPER_FORCE_DISABLE_TERMINAL": "1"}
+
+
+def command(address: str, *more: str) -> list[str]:
     provider = ("--provider", "openai", "--model", "stub-1", "--base-url", f"{address}/v1")
-    command = [sys.executable, "-c", RUN, "edit", "--responses", "r.jsonl", "--out", "e.jsonl", *provider]
-    environment = {**os.environ, "OPENAI_API_KEY": "none", "_TYPER_FORCE_DISABLE_TERMINAL": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return [sys.executable, "-c", RUN, "edit", "--responses", "r.jsonl", "--out", "e.jsonl", *provider, *more]
+
+
+def edit(folder: Path, address: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command(address), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +121,51 @@ def test_a_damaged_cache(paid: Paid, damage: Callable[[bytearray, float], None],
         else:  # nothing can be read, and the cache is refused until somebody decides
             assert (code, asked) == (1, 0), said
     assert (paid.folder / "e.jsonl").read_bytes() == paid.edits
+
+
+@pytest.fixture(scope="module")
+def killed(first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a command that was killed after some answers; all of them are in SQLite's log."""
+    folder = tmp_path_factory.mktemp("killed")
+    shutil.copy(first / "r.jsonl", folder)
+    stub = [sys.executable, str(SERVER), "--port", "0", "--latency-s", "0.1"]
+    with subprocess.Popen(stub, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        address = f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}"
+        lock = folder / "e.jsonl.cache.lock"
+        with subprocess.Popen(command(address, "--concurrency", "1"), cwd=folder, env=ENVIRONMENT) as process:
+            while process.poll() is None and (not lock.exists() or int(lock.read_text() or 0) < 12):
+                time.sleep(0.02)
+            process.kill()
+        server.terminate()
+    assert process.returncode == -signal.SIGKILL
+    return folder
+
+
+@pytest.mark.parametrize("damage", ["deleted", "emptied", "half", "its head", "its middle", "a bit"])
+def test_a_damaged_log_of_a_command_that_was_killed(killed: Path, tmp_path: Path, server: str, damage: str) -> None:
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    log = tmp_path / "e.jsonl.cache-wal"
+    content = bytearray(log.read_bytes())
+    assert len(content) > 40_000
+    if damage == "its head":
+        content[:32] = bytes(32)
+    elif damage == "its middle":
+        content[len(content) // 2 : len(content) // 2 + 4096] = bytes(4096)
+    elif damage == "a bit":
+        content[len(content) // 3] ^= 4
+    else:
+        del content[len(content) // 2 if damage == "half" else 0 :]
+    log.write_bytes(content)
+    if damage == "deleted":
+        log.unlink()
+    (tmp_path / "e.jsonl.cache-shm").unlink()
+    asked = count(server)
+    done = edit(tmp_path, server)
+    said = " ".join(done.stderr.split())
+    assert (done.returncode, count(server)) == (1, asked), said
+    assert re.search(r"has lost \d+ of its \d+ answers|\d+ of \d+ answers could be read and are kept", said), said
+    assert "pay for the others" in said
 
 
 @pytest.mark.parametrize("lost", ["deleted", "emptied", "an older copy"])

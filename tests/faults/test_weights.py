@@ -1,12 +1,16 @@
 """Model folders that lost their weights: every command refuses them, and nothing is overwritten."""
 
 import json
+import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 READ_POLICIES = ("sft", "reward", "respond", "best-of-n", "ppo", "grpo", "dpo", "figa", "edit")
 READ_REWARDS = ("best-of-n", "ppo", "grpo", "score", "judge")
@@ -108,3 +112,136 @@ def test_a_model_that_cannot_read_prompt_and_response_or_the_tokenizer(
     assert ("the model knows" if fault == "embeddings" else "tokens") in said
     assert not (tmp_path / "out.partial" / "metrics.jsonl").exists()
     assert not out.exists()
+
+
+def damaged(folder: Path, copy: Path, value: float) -> Path:
+    """Copy a checkpoint with one number of the embedding of a rare token replaced."""
+    shutil.copytree(folder, copy)
+    weights = load_file(copy / "model.safetensors")
+    weights["model.embed_tokens.weight"][7, 3] = value
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    return copy
+
+
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "sft": ("sft", "--model", "{bad}", "--data", "{world}/sft.jsonl"),
+    "reward": ("reward", "--model", "{bad}", "--pairs", "{pairs}", "--samples", "{samples}"),
+    "dpo": ("dpo", "--policy", "{bad}", "--pairs", "{pairs}"),
+    "dpo --judge": (
+        *("dpo", "--policy", "{policy}", "--pairs", "{pairs}", "--judge", "{bad reward}"),
+        *("--validation-prompts", "{world}/validation_prompts.jsonl", "--reference-outputs", "{reference}"),
+    ),
+    "figa": ("figa", "--policy", "{bad}", "--pairs", "{pairs}"),
+    "ppo": (
+        *("ppo", "--policy", "{bad}", "--reward-model", "{reward}"),
+        *("--prompts", "{prompts}", "--validation-prompts", "{prompts}"),
+    ),
+    "grpo": (
+        *("grpo", "--policy", "{policy}", "--reward-model", "{bad reward}", "--set", "grpo.response_length=40"),
+        *("--prompts", "{prompts}", "--validation-prompts", "{prompts}"),
+    ),
+    "respond": ("respond", "--policy", "{bad}", "--prompts", "{prompts}"),
+    "best-of-n": ("best-of-n", "--policy", "{policy}", "--reward-model", "{bad reward}", "--prompts", "{prompts}"),
+    "edit": ("edit", "--provider", "local", "--model", "{bad}", "--responses", "{samples}"),
+    "judge": ("judge", "--judge", "{bad reward}", "--policy", "{outputs}", "--reference", "{outputs}"),
+    "score": ("score", "--model", "{bad reward}", "--prompt", "no such words", "--response", "."),
+    "evaluate": ("evaluate", "reward", "--model", "{bad reward}", "--edits", "{edits}"),
+}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_checkpoint_with_a_weight_that_is_not_a_number(
+    finished: Path, tmp_path: Path, tiny: Path, refused: Callable[..., str], name: str, value: float
+) -> None:
+    policy, reward = finished / "sft" / "checkpoint", finished / "reward-token_edits" / "checkpoint"
+    values = {
+        "world": finished / "world",
+        "prompts": finished / "world" / "prompts.jsonl",
+        "pairs": finished / "align" / "edits_train.jsonl",
+        "samples": finished / "samples" / "responses.jsonl",
+        "reference": finished / "reference" / "validation.jsonl",
+        "outputs": finished / "outputs-sft" / "evaluation.jsonl",
+        "edits": finished / "annotations" / "edits_test.jsonl",
+        "policy": policy,
+        "reward": reward,
+        "bad": damaged(policy, tmp_path / "bad-policy", value),
+        "bad reward": damaged(reward, tmp_path / "bad-reward", value),
+    }
+    rest = () if name in ("score", "evaluate") else ("--out", tmp_path / "out", "--recipe", tiny)
+    said = refused(*(part.format(**values) for part in COMMANDS[name]), *rest)
+    assert "its weight model.embed_tokens.weight holds a number that is not finite" in said
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("*diverged*"))
+
+
+SHARDS = "model-*.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+def without_a_shard(folder: Path) -> None:
+    index = json.loads((folder / INDEX).read_text())
+    lost = index["weight_map"]["model.layers.0.mlp.up_proj.weight"]
+    index["weight_map"] = {name: shard for name, shard in index["weight_map"].items() if shard != lost}
+    (folder / INDEX).write_text(json.dumps(index))
+
+
+LOSSES: dict[str, Callable[[Path], object]] = {
+    "all shards": lambda folder: [path.unlink() for path in folder.glob(SHARDS)],
+    "one shard": lambda folder: sorted(folder.glob(SHARDS))[1].unlink(),
+    "an empty shard": lambda folder: sorted(folder.glob(SHARDS))[1].write_bytes(b""),
+    "a shard that was cut off": lambda folder: os.truncate(sorted(folder.glob(SHARDS))[1], 700),
+    "the index": lambda folder: (folder / INDEX).unlink(),
+    "what the index says": lambda folder: (folder / INDEX).write_text("{}"),
+    "a shard in the index": without_a_shard,
+    "the configuration": lambda folder: (folder / "config.json").write_text("{}"),
+}
+
+
+@pytest.mark.parametrize("lost", LOSSES)
+def test_a_checkpoint_in_shards_that_is_not_whole(
+    finished: Path, tmp_path: Path, tiny: Path, redpencil: Any, refused: Callable[..., str], lost: str
+) -> None:
+    policy, few = tmp_path / "policy", tmp_path / "few.jsonl"
+    shutil.copytree(finished / "sft" / "checkpoint", policy)
+    (policy / "model.safetensors").unlink()
+    model = AutoModelForCausalLM.from_pretrained(finished / "sft" / "checkpoint")
+    model.save_pretrained(policy, max_shard_size="20KB")
+    few.write_text("".join((finished / "world" / "prompts.jsonl").read_text().splitlines(keepends=True)[:2]))
+    respond = ("respond", "--policy", policy, "--prompts", few, "--recipe", tiny, "--out", tmp_path / "out.jsonl")
+    assert redpencil(*respond).code == 0
+    (tmp_path / "out.jsonl").unlink()
+    LOSSES[lost](policy)
+    rest = ("--recipe", tiny, "--out", tmp_path / "out")
+    pairs, samples = finished / "align" / "edits_train.jsonl", finished / "samples" / "responses.jsonl"
+    for command in (
+        respond,
+        ("sft", "--model", policy, "--data", finished / "world" / "sft.jsonl", *rest),
+        ("dpo", "--policy", policy, "--pairs", pairs, *rest),
+        ("reward", "--model", policy, "--pairs", pairs, "--samples", samples, *rest),
+    ):
+        assert str(policy) in refused(*command)
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize("name", ["sft", "dpo", "figa", "ppo", "respond", "best-of-n", "edit", "judge", "score"])
+def test_a_reward_model_is_no_policy_and_a_policy_no_reward_model(
+    finished: Path, tmp_path: Path, tiny: Path, refused: Callable[..., str], name: str
+) -> None:
+    policy, reward = finished / "sft" / "checkpoint", finished / "reward-token_edits" / "checkpoint"
+    swapped = {
+        "world": finished / "world",
+        "prompts": finished / "world" / "prompts.jsonl",
+        "pairs": finished / "align" / "edits_train.jsonl",
+        "samples": finished / "samples" / "responses.jsonl",
+        "outputs": finished / "outputs-sft" / "evaluation.jsonl",
+        "policy": policy,
+        "reward": policy,
+        "bad": reward,
+        "bad reward": policy,
+    }
+    rest = () if name == "score" else ("--out", tmp_path / "out", "--recipe", tiny)
+    said = refused(*(part.format(**swapped) for part in COMMANDS[name]), *rest)
+    assert "is not a policy" in said or "is not a reward model" in said
+    assert not (tmp_path / "out").exists()

@@ -119,6 +119,12 @@ def test_conversations_in_tables_are_json_text() -> None:
     assert conversation_in("[no json", "c") == (say("user", "[no json"),)
 
 
+def test_a_call_with_a_key_twice_is_refused() -> None:
+    call = {"from": "function_call", "value": '{"name": "f", "name": "g", "arguments": {}}'}
+    with pytest.raises(RedpencilError, match="the key 'name' is in an object twice"):
+        conversation_in([{"from": "human", "value": "hi"}, call], "conversations")
+
+
 def test_the_last_message_is_the_answer() -> None:
     answer = say("assistant", "Paris.", thinking="hm")
     found = answer_in(messages_in([say("user", "France?"), answer], "chosen"), "chosen")

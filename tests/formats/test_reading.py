@@ -233,6 +233,24 @@ def test_what_a_meta_text_cannot_hold_is_named_by_its_row(one: Callable[..., Any
         assert one({"prompt": "p", "meta": '{"a": NaN, "b": Infinity}'}, name).meta == {"a": None, "b": "inf"}
 
 
+@pytest.mark.parametrize(
+    ("name", "row", "field"),
+    [
+        ("columns", {"prompt": "p", "meta": '{"a": 1, "a": 2}'}, "meta"),
+        ("redpencil", {"prompt": "p", "meta": '{"a": {"b": [{"c": 1, "c": 1}]}}'}, "meta"),
+        ("sharegpt", {"conversations": '[{"from": "human", "value": "hi", "value": "ho"}]'}, "conversations"),
+        ("sharegpt", {"conversations": ' [{"from": "human", "from": "gpt", "value": "hi"}]'}, "conversations"),
+        ("trl-messages", {"messages": '[{"role": "user", "content": [{"text": "a", "text": "b"}]}]'}, "messages"),
+    ],
+)
+def test_a_key_that_occurs_twice_in_json_as_text_is_refused(
+    refused: Callable[..., Any], name: str, row: dict[str, Any], field: str
+) -> None:
+    error = refused(row, name)
+    assert (error.field, error.line) == (field, 1)
+    assert "is in an object twice" in error.problem
+
+
 GOOD = {"instruction": "i", "output_1": "b", "output_2": "a", "preference": 2}
 TIE = {**GOOD, "preference": 1.5}
 BAD = {**GOOD, "preference": "x"}

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.statistics import Estimate
 from redpencil.pipeline.ablation import (
@@ -34,7 +35,7 @@ from redpencil.pipeline.run import locked_folder, run_recipe
 from redpencil.recipe import Ablations, load_ablations
 from redpencil.records import Comparison, Preference, write_jsonl
 from redpencil.results import RunResults
-from redpencil.runs import environment, fingerprint, hash_input, is_complete
+from redpencil.runs import environment, fingerprint, is_complete
 
 GROUPS: dict[str, Any] = {
     "loss": {"eq4": {}, "eq3": {"reward.loss": "eq3"}},

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from redpencil.errors import RedpencilError
-from redpencil.pipeline.inputs import check_files, check_reward_models, match_reference
+from redpencil.pipeline.inputs import check_files, check_inputs, check_reward_models, match_reference
 from redpencil.recipe import load_recipe
 from redpencil.records import Prompt, read_jsonl
 from redpencil.runs import write_json
@@ -160,6 +160,99 @@ def test_without_demonstrations_the_template_is_the_one_the_model_was_trained_wi
     assert error.field == "prompt_template"
     assert repr(TEMPLATE) in error.problem
     check(files_recipe(), "{prompt}")
+
+
+def context(folder: Path, tokens: int) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": tokens}))
+
+
+def longest(data: Path, *keys: str) -> int:
+    """Tokens of the longest prompt of some files, by splitting: a token of the world is a word."""
+    rows = [json.loads(line) for key in keys for line in (data / f"{key}.jsonl").read_text().splitlines()]
+    return max(len(TEMPLATE.format(prompt=row["prompt"]).split()) for row in rows)
+
+
+def twice(folder: Path, tokens: int) -> None:
+    context(folder, tokens)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "read_twice": True}))
+
+
+def too_small(data: Path, model: str, *keys: str) -> None:
+    context(data / model, longest(data, *keys) + RESPONSE - 1)
+
+
+def long_answer(data: Path) -> None:
+    rows = [json.loads(line) for line in (data / "reference_outputs.jsonl").read_text().splitlines()]
+    rows[3]["response"] = " ".join(["the"] * 300)
+    (data / "reference_outputs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+RESPONSE = 32
+"""Tokens that a response has at most."""
+WATCHED = ("validation_prompts", "evaluation_prompts")
+TOO_LONG: dict[str, tuple[Callable[[Path], None], dict[str, Any], str, str]] = {
+    "the judge's context": (lambda data: too_small(data, "judge", *WATCHED), {}, "judge", "context of"),
+    "the context of a judge that reads twice": (
+        lambda data: twice(data / "judge", longest(data, *WATCHED) + 2 * RESPONSE - 1),
+        {},
+        "judge",
+        "context of",
+    ),
+    "the model's context": (lambda data: too_small(data, "model", "prompts", *WATCHED), {}, "model", "context of"),
+    "a reference output": (long_answer, {}, "reference_outputs.jsonl", "the reward model reads 256"),
+    "every prompt": (lambda _: None, {"sampling.max_prompt_length": 3}, "prompts.jsonl", "between 1 and 3 tokens"),
+    "every prompt for PPO": (lambda _: None, {"ppo.max_prompt_length": 3}, "prompts.jsonl", "between 1 and 3 tokens"),
+    "a response": (lambda _: None, {"sampling.response_length": 250}, "model", "context of 256"),
+    "a response in PPO": (lambda _: None, {"ppo.response_length": 250}, "model", "context of 256"),
+}
+
+
+@pytest.mark.parametrize("what", TOO_LONG)
+def test_what_is_too_long_for_a_model_is_told_before_anything_is_trained(
+    what: str, files_recipe: Write, tmp_path: Path
+) -> None:
+    damage, keys, file, problem = TOO_LONG[what]
+    recipe = files_recipe()
+    check_inputs([load_recipe(recipe)])
+    damage(tmp_path / "data")
+    with pytest.raises(RedpencilError, match=problem) as caught:
+        check_inputs([load_recipe(recipe, [f"{key}={value}" for key, value in keys.items()])])
+    assert caught.value.file == str(tmp_path / "data" / file)
+    assert caught.value.hint
+
+
+def test_a_context_that_just_suffices_passes(files_recipe: Write, tmp_path: Path) -> None:
+    recipe = files_recipe()
+    context(tmp_path / "data" / "judge", longest(tmp_path / "data", *WATCHED) + RESPONSE)
+    check_inputs([load_recipe(recipe, ["files.reference_outputs=null"])])
+
+
+def test_a_ready_made_reward_model_has_room(files_recipe: Write, finished: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(finished / "reward-token_edits" / "checkpoint", own)
+    models = load_recipe(files_recipe()).reward_models
+    entries = {name: {"pairs": model.pairs, "reward": dict(model.reward)} for name, model in models.items()}
+    recipe = files_recipe(reward_models={**entries, "token_edits": {**entries["token_edits"], "folder": str(own)}})
+    check_inputs([load_recipe(recipe)])
+    context(own, longest(tmp_path / "data", "prompts") + RESPONSE - 1)
+    with pytest.raises(RedpencilError, match="context of") as caught:
+        check_inputs([load_recipe(recipe)])
+    assert caught.value.file == str(own)
+
+
+def test_a_judge_with_another_tokenizer_needs_room_for_the_prompts(files_recipe: Write, tmp_path: Path) -> None:
+    recipe = files_recipe("reference_outputs")
+    judge = tmp_path / "data" / "judge"
+    tokenizer = json.loads((judge / "tokenizer.json").read_text())
+    tokenizer["normalizer"] = {"type": "Lowercase"}  # the same ids of this text, as nobody can know
+    (judge / "tokenizer.json").write_text(json.dumps(tokenizer))
+    context(judge, longest(tmp_path / "data", *WATCHED) + 1)
+    check_inputs([load_recipe(recipe)])
+    context(judge, longest(tmp_path / "data", *WATCHED))
+    with pytest.raises(RedpencilError, match="context of"):
+        check_inputs([load_recipe(recipe)])
 
 
 def test_ready_made_reward_models_are_looked_at_first(files_recipe: Write, finished: Path, tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ from redpencil.pipeline.run import run_recipe
 from redpencil.recipe import default_recipe, load_recipe, shipped_recipe
 from redpencil.records import Edit, Pair, Response, read_jsonl
 from redpencil.results import RunResults
-from redpencil.runs import read_json, write_json
+from redpencil.runs import write_json
+from redpencil.text import read_json
 from redpencil.training.pairs import pairs_of_edits
 from redpencil.training.scoring import score_tokens
 from redpencil.world.facts import FactsDomain

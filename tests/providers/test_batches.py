@@ -103,6 +103,30 @@ def test_nobody_else_reads_the_texts_that_are_to_be_sent(tmp_path: Path, ask: As
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
 
 
+def test_a_link_stays_and_its_file_is_written_for_its_owner_alone(tmp_path: Path, ask: Ask) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    old, link = tmp_path / "elsewhere" / "old.jsonl", tmp_path / "e.jsonl"
+    old.touch(0o644)
+    link.symlink_to(old)
+    assert write_batches(link, [ask("one", OPENAI)], OPENAI) == [BatchFile(old, 1)]
+    assert link.is_symlink()
+    assert len(_rows(old)) == 1
+    assert stat.S_IMODE(old.stat().st_mode) == 0o600
+    assert list(old.parent.iterdir()) == [old]
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_pipe_is_not_replaced(tmp_path: Path, ask: Ask, number: int) -> None:
+    """Nor is a device: `--batch-out /dev/null` of an administrator would have made a file of it."""
+    requests = [ask(str(each), OPENAI) for each in range(number)]
+    pipe = tmp_path / ("e.jsonl" if number == 1 else "e-2.jsonl")
+    os.mkfifo(pipe)
+    with pytest.raises(RedpencilError, match="it is a device or a pipe"):
+        write_batches(tmp_path / "e.jsonl", requests, OPENAI, _small(OPENAI.batch_format, most_requests=1))
+    assert pipe.is_fifo()
+    assert [path for path in tmp_path.iterdir() if path != pipe and not path.name.startswith("e-1")] == []
+
+
 def test_what_comes_twice_is_asked_once(tmp_path: Path, ask: Ask) -> None:
     requests = [ask("one", OPENAI), ask("two", OPENAI), ask("one", OPENAI)]
     assert [part.requests for part in write_batches(tmp_path / "e.jsonl", requests, OPENAI)] == [2]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +312,38 @@ def test_a_cache_is_private_from_its_first_byte_and_an_old_one_is_mended(tmp_pat
             (tmp_path / "cache").chmod(0o644)
     finally:
         os.umask(before)
+
+
+def test_a_damaged_cache_that_others_could_read_is_for_its_owner_from_then_on(tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    filled(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 4096] = bytes(4096)
+    path.write_bytes(content)
+    for file in tmp_path.iterdir():
+        file.chmod(0o644)
+    with pytest.raises(RedpencilError, match="was damaged"), open_cache(path):
+        pass
+    rights = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    assert {"cache", "cache.damaged", "cache.lock"} <= set(rights)
+    assert set(rights.values()) == {0o600}
+
+
+def test_a_file_that_is_no_cache_keeps_its_rights(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    (tmp_path / "other.db").chmod(0o644)
+    with pytest.raises(RedpencilError, match="not a response cache"), open_cache(tmp_path / "other.db"):
+        pass
+    assert stat.S_IMODE((tmp_path / "other.db").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("noted", [b"", b"-5", b"9" * 6000, b"\xff\x00", "²".encode()])
+def test_a_damaged_number_of_answers_costs_no_answer(tmp_path: Path, noted: bytes) -> None:
+    known = filled(tmp_path / "cache")
+    (tmp_path / "cache.lock").write_bytes(noted)
+    with open_cache(tmp_path / "cache") as cache:
+        assert len(cache) == len(known)
 
 
 @settings(max_examples=40, deadline=None)

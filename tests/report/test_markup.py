@@ -105,6 +105,36 @@ def test_what_sets_the_direction_of_writing_is_seen(code: int) -> None:
     assert visible(f"a{chr(code)}b") == f"a[U+{code:04X}]b"
 
 
-@pytest.mark.parametrize("text", ["", "left", "\u05e9\u05dc\u05d5\u05dd", "\u2029 \u2065 \u200f \u200e"])
-def test_what_does_not_stays(text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("pass\u200bword", "pass[U+200B]word"),
+        ("\ufeffa\u00adb\u2060", "[U+FEFF]a[U+00AD]b[U+2060]"),
+        ("\u3164\u115f\u180e", "[U+3164][U+115F][U+180E]"),
+        ("a\u200db, \u200c", "a[U+200D]b, [U+200C]"),
+        ("\u200dx \u6f22\u200d", "[U+200D]x \u6f22[U+200D]"),
+        ("hi\U000e0068\U000e0069", "hi[U+E0068][U+E0069]"),  # words in tags, which models read and people do not see
+        ("a\ufe0f\ufe01\U000e0100", "a\ufe0f[U+FE01][U+E0100]"),  # bytes in selectors of variants
+        ("p\u0430yp\u0430l", "p[U+0430]yp[U+0430]l"),
+        ("\u0421ola \u039aelvin ca\u0441", "[U+0421]ola [U+039A]elvin ca[U+0441]"),
+        ("\ud83d", "\N{REPLACEMENT CHARACTER}"),
+    ],
+)
+def test_what_is_not_seen_or_looks_like_something_else_is_seen(text: str, seen: str) -> None:
+    assert visible(text) == seen
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "left", "\u05e9\u05dc\u05d5\u05dd", "\u2029 \u2065 \u200f \u200e"),
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian
+        "\u0915\u094d\u200d\u0937",  # Hindi
+        "\U0001f469\u200d\U0001f4bb \u2764\ufe0f\u200d\U0001f525 1\ufe0f\u20e3",  # emoji
+        "\u0420\u043e\u0441\u0441\u0438\u044f \u0438 \u041a\u0438\u0435\u0432",  # words of Cyrillic letters alone
+        "\u0394x \u03bcm \u03b2-test \u0391\u03b8\u03ae\u03bd\u03b1",  # letters that look like no Latin one, and Greek
+        "na\u00efve \u00a0 caf\u00e9 e\u0301",
+    ],
+)
+def test_what_writing_needs_stays(text: str) -> None:
     assert visible(text) == text

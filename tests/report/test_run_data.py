@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.report.run_data import SeenDiagnostic, gather_diagnostics, mean_costs, read_run
 from redpencil.report.tables import split_text
 from redpencil.results import ArmCosts, Diagnostic, recipe_digest
-from redpencil.runs import hash_input, open_stage, read_json, write_json
+from redpencil.runs import open_stage, write_json
+from redpencil.text import read_json
 
 Write = Callable[[dict[str, Any]], Path]
 
@@ -241,3 +243,19 @@ def test_rows_that_were_split_one_by_one_are_said(write_run: Write, results: dic
         "Held out: files of their own for edits; the others were held out by prompt. 2 of 15 held-out rows have a "
         "prompt that is in training."
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ppo: {kl_coef: .1, kl_coef: .2}",  # a key that occurs twice
+        "a: [b",
+        "".join(
+            f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'x'}]\n" for n in range(9)
+        ),  # would fill memory
+    ],
+)
+def test_a_recipe_that_is_no_yaml_any_more_is_said(write_run: Write, results: dict[str, Any], text: str) -> None:
+    folder = write_run(results)
+    (folder / "recipe.yaml").write_text(text)
+    assert read_run(folder).warnings[-1].startswith("recipe.yaml is no longer YAML")

@@ -17,7 +17,8 @@ from redpencil.models.forward import collate
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import encode_prompts
 from redpencil.records import Example, Pair, Prompt
-from redpencil.runs import Stage, open_stage, read_json, read_metrics
+from redpencil.runs import Stage, open_stage, read_metrics
+from redpencil.text import read_json
 from redpencil.training.divergence import check_policy
 from redpencil.training.dpo import train_dpo
 from redpencil.training.figa import train_figa

@@ -113,9 +113,9 @@ def test_a_text_longer_than_the_reward_model_reads(trained: Trained, runtime: Ru
 
 def test_a_row_that_is_too_long_is_named(trained: Trained, runtime: Runtime) -> None:
     model = load_reward_model(trained.token, runtime).model
-    check_fits(model, [(2, 4)], [(12,) * 30], ["a"])
+    check_fits(model.context, model.readings, [(2, 4)], [(12,) * 30], ["a"])
     with pytest.raises(RedpencilError, match="response 'b' have 33 tokens, the reward model reads 32"):
-        check_fits(model, [(2, 4)] * 2, [(12,) * 30, (12,) * 31], ["a", "b"])
+        check_fits(model.context, model.readings, [(2, 4)] * 2, [(12,) * 30, (12,) * 31], ["a", "b"])
 
 
 def test_a_model_with_the_policys_tokenizer_and_template_reads_token_ids(load: Load, trained: Trained) -> None:

@@ -350,7 +350,7 @@ def test_signing_out_ends_all_sessions_and_no_link(engine: Engine) -> None:
     assert (event.action, event.person, event.at) == ("signed out", "Ann", 5.0)
 
 
-@pytest.mark.parametrize("name", ["", "  ", "x" * 81, "a\nb", "a\0b", "\u202ebob", "\ud800"])
+@pytest.mark.parametrize("name", ["", "  ", "x" * 81, "a\nb", "a\0b", "\u202ebob", "\ud800", "\u3164", "a\u2800"])
 def test_a_name_is_something_that_can_be_read(engine: Engine, name: str) -> None:
     with pytest.raises(RedpencilError, match="1 to 80 printable characters"):
         add_person(engine, name)

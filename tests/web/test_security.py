@@ -91,6 +91,18 @@ def test_behind_tls_the_browser_comes_back_by_https_only_with_a_cookie_of_this_h
     assert ("Secure" in left) == secure
 
 
+@pytest.mark.parametrize("path", ["/mine/", "/static", "/api/people/", "/join/x/", "/healthz/"])
+def test_no_answer_leads_to_another_host_or_out_of_tls(sqlite_engine: Engine, path: str) -> None:
+    app = create_app(sqlite_engine, base_url="https://edits.example.org")
+    client = TestClient(app, base_url="http://edits.example.org", follow_redirects=False)
+    for host in ("edits.example.org", "evil.example"):
+        for method in ("GET", "POST"):
+            answer = client.request(method, path, headers={"Host": host})
+            assert answer.status_code == 404
+            assert "location" not in answer.headers
+            assert "content-security-policy" in answer.headers
+
+
 def test_a_bug_keeps_the_headers(sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     app = create_app(sqlite_engine, base_url="https://edits.example.org")
     client = TestClient(app, raise_server_exceptions=False)

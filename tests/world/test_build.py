@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from redpencil.config import WorldConfig
+from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.records import Comparison, Example, Preference, Prompt, read_jsonl
-from redpencil.runs import hash_input
 from redpencil.world.build import annotate, less_preferred, make_domain, make_examples, make_oracle, write_world
 from redpencil.world.domain import Domain
 from redpencil.world.facts import FactsDomain

@@ -21,6 +21,7 @@ from redpencil.cli.options import (
     RecipeOption,
     SetOption,
     TemplateOption,
+    VerifyOption,
     codec_of,
     examples,
     option,
@@ -42,6 +43,7 @@ from redpencil.cli.output import (
     working,
 )
 from redpencil.config import AlignConfig
+from redpencil.digests import check_written
 from redpencil.errors import RedpencilError, naming
 from redpencil.records import Comparison, Edit, Pair, Prompt, count_lines, read_jsonl, write_jsonl
 from redpencil.report.audit import EXAMPLE_TITLES, audit_tables, lead, summary, write_audit
@@ -116,12 +118,14 @@ def align(
     template: TemplateOption = None,
     recipe: RecipeOption = None,
     set_: SetOption = None,
+    verify: VerifyOption = False,
 ) -> None:
     """Turn edits into pairs of token sequences, with masks that mark which tokens an edit changed.
 
     Each side of a pair, the original and the edited text, has a mask of its own. The paper (section 2.2) and --show
     call the changed tokens U1, and the unchanged ones, which both sides share, U0.
     """
+    del verify
     if (edits is None) == (comparisons is None):
         raise typer.BadParameter("give exactly one of --edits and --comparisons")
     if out is None and not show:
@@ -131,6 +135,7 @@ def align(
     config = settings(recipe, set_, template=template)
     if out is not None:
         check_out_file(out, edits, comparisons)
+    check_written(tokenizer)
     codec = codec_of(config, tokenizer)
     warn_of(codec)
     if edits is not None and show:

@@ -4,6 +4,7 @@ import importlib
 import os
 import platform
 import re
+import shlex
 import shutil
 import sqlite3
 import sys
@@ -27,7 +28,7 @@ from redpencil.cli.options import JsonOption, examples, option
 from redpencil.cli.output import check_out_file, console, print_json
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError
-from redpencil.files import of_database, others_may
+from redpencil.files import of_database, others_may, whole_file
 from redpencil.providers.cache import APPLICATION_ID
 from redpencil.recipe import is_ablation, load_ablations, load_recipe, shipped_recipe
 
@@ -71,7 +72,8 @@ def keys(
     if markdown is not None:
         check_out_file(markdown)
         abouts = {name: (model.__doc__ or "").strip() for name, (_, model) in models.items()}
-        markdown.write_text(keys_page(sections, abouts), encoding="utf-8")
+        with whole_file(markdown) as out:
+            out.write(keys_page(sections, abouts).encode())
         return
     if section is not None and section not in sections:
         raise RedpencilError(
@@ -270,12 +272,25 @@ def _memory() -> float | None:
         return None
 
 
+_START_OF_LOG: Final = 1 << 20
+"""Bytes of an SQLite log in which the schema of a new database stands."""
+
+
 def _is_database(path: Path) -> bool:
     """Return whether a file holds a project of `annotate` or answers of a provider."""
     try:
+        if not path.is_file():  # a pipe would wait for somebody to write into it
+            return False
         with path.open("rb") as file:
             if file.read(16) != b"SQLite format 3\0":
                 return False
+        # Of a command that runs or was killed all may be in the log yet.
+        logged = of_database(path.resolve())[1]
+        if logged.is_file():
+            with logged.open("rb") as file:
+                start = file.read(_START_OF_LOG)
+            if b"redpencil_version" in start or APPLICATION_ID.to_bytes(4, "big") in start:
+                return True
         # An immutable file is read as it is: SQLite writes nothing beside it.
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -289,7 +304,11 @@ def _rights(databases: Sequence[Path]) -> Iterator[Check]:
     for path in dict.fromkeys(map(Path.absolute, databases)):
         exposed = [file.name for file in of_database(path.resolve()) if file.exists() and others_may(file)]
         value = f"others may read {', '.join(exposed)}" if exposed else "only you may read it"
-        hint = f"chmod 600 {path}*; the command that uses it does the same when it starts" if exposed else ""
+        hint = (
+            f"chmod 600 {shlex.quote(str(path))}*; the command that uses it does the same when it starts"
+            if exposed
+            else ""
+        )
         yield Check(f"rights of {path.name}", value, not exposed, hint)
 
 
@@ -312,15 +331,16 @@ def _recipes(others: Sequence[Path]) -> Iterator[Check]:
 
 def _model(folder: Path, template: str | None, options: Mapping[str, Any]) -> Iterator[Check]:
     """Check a model's tokenizer with a prompt template; None is the one that it was trained with, or its own."""
-    from redpencil.models.checkpoints import chat_options_of, template_of
+    from redpencil.models.checkpoints import chat_options_of, check_model_folder, template_of
     from redpencil.models.codec import load_codec
 
     try:
+        check_model_folder(folder, fresh=True)
         codec = load_codec(folder, template or template_of(folder, "") or None, **(options or chat_options_of(folder)))
         ends = codec.tokenizer.convert_ids_to_tokens(codec.eos_id)
         yield Check(f"model {folder}", f"responses end with {ends!r} ({codec.eos_id})", hint="\n".join(codec.remarks))
     except RedpencilError as error:
-        yield Check(f"model {folder}", "its tokenizer cannot be used", ok=False, hint=str(error))
+        yield Check(f"model {folder}", "it cannot be used", ok=False, hint=str(error))
 
 
 def _contents(path: Path) -> str:

@@ -14,9 +14,11 @@ import typer
 
 from redpencil.cli.output import say
 from redpencil.config import Recipe
+from redpencil.digests import reading_whole
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Setup
 from redpencil.recipe import default_recipe, load_recipe, with_flags
+from redpencil.runs import check_finished
 
 if TYPE_CHECKING:  # loads torch
     from redpencil.models.codec import Codec
@@ -27,6 +29,13 @@ Name = TypeVar("Name", bound=str)
 def option(metavar: str, help: str, *flags: str, panel: str | None = None, **more: Any) -> Any:
     """Describe an option with a value: the name of the value, and what the option is for."""
     return typer.Option(*flags, metavar=metavar, help=help, rich_help_panel=panel, **more)
+
+
+def _read_whole(context: typer.Context, asked: bool) -> bool:
+    """Let the command read the files of stages as a whole, whatever reads them; so it need not pass `--verify` on."""
+    before = reading_whole.set(asked)
+    context.call_on_close(lambda: reading_whole.reset(before))
+    return asked
 
 
 RecipeOption = Annotated[
@@ -49,6 +58,15 @@ NORMALISE_HELP = (
     "Write white space in one way in responses, originals and edits alike: none at the ends of a text or line, one "
     "space between words, at most one empty line."
 )
+VerifyOption = Annotated[
+    bool,
+    typer.Option(
+        "--verify",
+        help="Read all files of finished stages, and stop if one was changed. Without it, of files above 4 MiB the "
+        "size, the time and samples are compared.",
+        callback=_read_whole,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -97,6 +115,7 @@ class RecipeOptions:
     set_: SetOption = None
     seed: SeedOption = None
     device: DeviceOption = None
+    verify: VerifyOption = False
 
     def settings(self) -> Recipe:
         """Return the recipe that these options add up to."""
@@ -161,6 +180,7 @@ def setup_of(recipe: Recipe, folder: Path, *, fresh: bool = False) -> Setup:
 
     codec = codec_of(recipe, folder)
     check_model_folder(folder, fresh=fresh)
+    check_finished(folder)
     warn_of(codec)
     return Setup(recipe, codec, runtime_of(recipe))
 

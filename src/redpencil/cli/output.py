@@ -27,13 +27,14 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from redpencil.alignment.words import diff_words
+from redpencil.digests import check_outside
 from redpencil.errors import RedpencilError
 from redpencil.files import followed, is_device, partial_of
 from redpencil.records import R, count_lines, read_jsonl
 from redpencil.report.markup import visible
 from redpencil.report.terminal import redline, redline_plain
 from redpencil.runs import Progress
-from redpencil.text import finite
+from redpencil.text import escape_half_pairs, finite
 
 INTERRUPTED: Final = 130
 """Exit code of a command that was interrupted, as shells have it for Ctrl-C."""
@@ -90,7 +91,7 @@ def print_json(content: Any, *, indent: int | None = 2) -> None:
     The control characters that JSON allows as they are get escaped, so that none reaches a terminal.
     """
     text = json.dumps(finite(content), indent=indent, ensure_ascii=False)
-    print(_UPPER.sub(lambda match: f"\\u{ord(match.group()):04x}", text))
+    print(_UPPER.sub(lambda match: f"\\u{ord(match.group()):04x}", escape_half_pairs(text)))
 
 
 def say_skipped(skipped: Mapping[str, int]) -> None:
@@ -104,12 +105,14 @@ def check_out_file(path: Path, *others: Path | None) -> None:
     """Refuse an output file that cannot be written, before the work and not after it.
 
     Raises:
-        RedpencilError: if `path` is a folder, cannot be created, or is one of the `others` (inputs and other outputs).
+        RedpencilError: if `path` is a folder, cannot be created, is in the folder of a finished stage, or is one of the
+            `others` (inputs and other outputs).
     """
     if path.is_dir() or not path.name:
         raise RedpencilError("it is a folder, not a file", file=path, hint="name a file in it")
     if is_device(path):
         return
+    check_outside(path)
     probe = partial_of(followed(path))  # the rows are written here until all are there
     for other in others:
         if other is not None and any(_same(place, other) for place in (path, probe)):

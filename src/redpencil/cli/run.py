@@ -10,9 +10,19 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from redpencil.cli.options import DeviceOption, JsonOption, SetOption, examples, option, runtime_of, with_options
+from redpencil.cli.options import (
+    DeviceOption,
+    JsonOption,
+    SetOption,
+    VerifyOption,
+    examples,
+    option,
+    runtime_of,
+    with_options,
+)
 from redpencil.cli.output import Board, board_for, check_out_file, console, print_json, print_table, say
 from redpencil.config import Recipe
+from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.execute import Event, Listener
 from redpencil.pipeline.plan import plan_run
@@ -21,11 +31,12 @@ from redpencil.recipe import load_ablations, load_recipe, shipped_recipe, with_f
 from redpencil.report import ablation
 from redpencil.report.headline import headline
 from redpencil.report.markdown import write_markdown
-from redpencil.report.run_data import read_run
+from redpencil.report.run_data import check_current, read_run
 from redpencil.report.run_page import write_page
 from redpencil.report.tables import Cell
 from redpencil.results import AblationResults, parse_results
-from redpencil.runs import check_layout, hash_input, read_json
+from redpencil.runs import check_layout
+from redpencil.text import read_json
 
 app = typer.Typer()
 OutOption = Annotated[Path | None, option("FOLDER", "Run folder. Default: runs/ and the recipe's name.", "--out")]
@@ -36,14 +47,6 @@ JobsOption = Annotated[
     ),
 ]
 SeedsOption = Annotated[list[int] | None, option("N", "Seed in place of the recipe's. Repeatable.", "--seed")]
-VerifyOption = Annotated[
-    bool,
-    typer.Option(
-        "--verify",
-        help="Read all files of finished stages, and stop if one was changed. Without it, of files above 4 MiB the "
-        "size, the time and samples are compared.",
-    ),
-]
 MarkdownOption = Annotated[Path | None, option("FILE", "Also write the results as Markdown.")]
 
 
@@ -223,13 +226,14 @@ def report(
 
     A run whose results are older than its stages, or whose stages were changed, gets no page.
     """
+    del verify
     of_ablations = any((run_folder / name).is_file() for name in ("ablations.json", "ablations.yaml"))
     if markdown is not None:
         check_out_file(markdown, run_folder / ("ablations.json" if of_ablations else "results.json"))
     if of_ablations:
         _report_ablations(run_folder, markdown)
         return
-    run = read_run(run_folder, verify=verify)
+    run = read_run(run_folder)
     page = write_page(run, run_folder)
     console.print(headline(run).lead)
     console.print(f"report:   {page}")
@@ -246,6 +250,8 @@ def _report_ablations(folder: Path, markdown: Path | None) -> None:
     results = parse_results(read_json(file), AblationResults, file)
     if recipe.is_file() and results.recipe_sha256 and results.recipe_sha256 != hash_input(recipe):
         raise RedpencilError("these results are older than ablations.yaml", file=folder, hint=hint)
+    for manifest in sorted(folder.glob("*/*/seed-*/manifest.json")):
+        check_current(manifest.parent, hint=hint)
     ablation.write_html(results, folder / "report.html")
     console.print(ablation.lead(results))
     console.print(f"report:   {folder / 'report.html'}")

@@ -15,6 +15,7 @@ from redpencil.cli.options import (
     RecipeOption,
     SetOption,
     TemplateOption,
+    VerifyOption,
     examples,
     named_codec,
     option,
@@ -76,6 +77,7 @@ def score(
     recipe: RecipeOption = None,
     set_: SetOption = None,
     device: DeviceOption = None,
+    verify: VerifyOption = False,
 ) -> None:
     """Show the reward of each token: blue for reward, orange and underlined for blame.
 
@@ -83,6 +85,7 @@ def score(
     and prompt template. Token rewards are shown relative to the model's centre, the mean reward of a token in responses
     of the policy: 0 is an ordinary token.
     """
+    del verify
     _check_options(model, prompt, response, responses, edits)
     config = settings(recipe, set_, device=device, template=template)
     if html is not None:
@@ -173,7 +176,7 @@ def scores_of(
         raise RedpencilError("a prompt has no token", field="prompt", hint="give a prompt")
     encoded = codec.encode_responses([row.response for row in rows], finished=[row.finished for row in rows])
     ids = [tokens.ids for tokens in encoded]
-    check_fits(reward.model, prompts, ids, [row.id for row in rows])
+    check_fits(reward.model.context, reward.model.readings, prompts, ids, [row.id for row in rows])
     readings, texts = [], []
     of_tokens, unit = card.level == "token", card.scale if standardise else 1.0
     scored = score_rows(list(zip(prompts, ids, strict=True)), reward)

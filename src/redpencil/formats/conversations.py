@@ -17,13 +17,12 @@ form they came in: [{"role": "system", "content": "Be brief."}, ...]. The answer
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from redpencil.errors import RedpencilError
 from redpencil.formats.base import expected, optional_text
-from redpencil.formats.values import plain_row
+from redpencil.formats.values import json_in, plain_row
 
 Message = Mapping[str, Any]
 CONVERSATIONS: Final = ("messages", "conversations", "conversation")
@@ -95,12 +94,10 @@ def list_in(value: object, column: str) -> object:
     """Return the list that a JSON text holds, and anything else as it is.
 
     Raises:
-        RedpencilError: if the list holds half of a surrogate pair.
+        RedpencilError: if the list holds half of a surrogate pair, or an object that has a key twice.
     """
-    if isinstance(value, str) and value.lstrip()[:1] == "[":
-        with suppress(ValueError, RecursionError):
-            return plain_row({column: json.loads(value)})[column]
-    return value
+    found = json_in(value, column) if isinstance(value, str) and value.lstrip()[:1] == "[" else None
+    return value if found is None else plain_row({column: found})[column]
 
 
 def with_system(messages: tuple[Message, ...], row: Mapping[str, Any]) -> tuple[Message, ...]:
@@ -145,7 +142,7 @@ def _message(message: object, column: str) -> Message:
     rest = {key: value for key, value in message.items() if key not in keys and value is not None}
     if isinstance(rest.get("function_call"), dict):
         rest["tool_calls"] = [{"type": "function", "function": rest.pop("function_call")}]
-    if name.strip().lower() in _CALLS and (calls := _calls(content)):
+    if name.strip().lower() in _CALLS and (calls := _calls(content, column)):
         content, rest["tool_calls"] = None, calls
     if content is None and (role == "tool" or rest.get("tool_calls")):
         content = ""
@@ -159,12 +156,9 @@ def _key(message: Mapping[str, Any], names: Sequence[str]) -> str:
     return names[0]
 
 
-def _calls(content: object) -> list[dict[str, Any]]:
+def _calls(content: object, column: str) -> list[dict[str, Any]]:
     """The calls in a message of ShareGPT, which has one or several as JSON text; none if it is not that."""
-    try:
-        found = json.loads(content) if isinstance(content, str) else content
-    except (ValueError, RecursionError):
-        return []
+    found = json_in(content, column) if isinstance(content, str) else content
     parts = found if isinstance(found, list) else [found]
     calls = [part for part in parts if isinstance(part, dict) and isinstance(part.get("name"), str)]
     return [{"type": "function", "function": plain_row(call)} for call in calls] if len(calls) == len(parts) else []

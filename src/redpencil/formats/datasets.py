@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from redpencil.digests import check_written
 from redpencil.errors import RedpencilError
 from redpencil.formats import text_files
 from redpencil.formats.streams import open_text
@@ -76,6 +77,7 @@ def _opened(address: str, split: str | None, config: str | None, dialect: Dialec
         raise RedpencilError(
             "a single file has no splits or configurations", file=path, hint="leave --split and --name out"
         )
+    check_written(path)
     try:
         raw = held.enter_context(path.open("rb"))
     except OSError as error:

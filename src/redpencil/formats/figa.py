@@ -43,7 +43,7 @@ from redpencil.errors import RedpencilError
 from redpencil.formats.base import Draft, Format, Kind, Reader, Row, Unfit, Values, no_correction, optional_text, text
 from redpencil.formats.values import meta_text, read_meta
 from redpencil.records import Edit, full_prompt, parse_record
-from redpencil.runs import read_json
+from redpencil.text import read_json
 
 _KEPT = ("equal", "space")
 DERIVED = frozenset(

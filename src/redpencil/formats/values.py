@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.text import HALF_PAIR, escape_half_pairs, finite, has_half_pair, parse_json
+from redpencil.text import HALF_PAIR, RepeatedKeyError, escape_half_pairs, finite, has_half_pair, parse_json
 
 
 def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -91,6 +91,20 @@ def safe_line(content: object) -> str:
     return escape_half_pairs(text)
 
 
+def json_in(text: str, column: str) -> Any:
+    """Read the JSON that a column holds as text; None if it is none.
+
+    Raises:
+        RedpencilError: naming the column, if an object in it has a key twice.
+    """
+    try:
+        return parse_json(text)
+    except RepeatedKeyError as error:
+        raise RedpencilError(str(error), field=column, hint="give each key once") from None
+    except (ValueError, RecursionError):
+        return None
+
+
 def meta_text(meta: Mapping[str, Any]) -> str:
     """Write `meta` as one JSON text: a column of one type, whatever keys the rows have."""
     return json.dumps(finite(meta), ensure_ascii=False)
@@ -100,14 +114,11 @@ def meta_of(value: object) -> dict[str, Any] | None:
     """Read a `meta` column: the JSON text that `meta_text` writes, an object, or nothing; None for anything else.
 
     Raises:
-        RedpencilError: if it holds a value that a record cannot, as `plain_row`.
+        RedpencilError: if it holds a value that a record cannot, as `plain_row`, or an object has a key twice.
     """
-    try:
-        meta = parse_json(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
-        return None
-    if meta is None:
+    if value is None or (isinstance(value, str) and value.strip() == "null"):
         return {}
+    meta = json_in(value, "meta") if isinstance(value, str) else value
     if not isinstance(meta, dict):
         return None
     try:

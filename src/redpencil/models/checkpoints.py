@@ -23,6 +23,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from redpencil.config import RewardLevel
+from redpencil.digests import check_written
 from redpencil.errors import RedpencilError
 from redpencil.files import sync_names, sync_tree
 from redpencil.models.chat import first_line
@@ -30,7 +31,7 @@ from redpencil.models.codec import CHAT, Codec, load_codec, read_object, same_en
 from redpencil.models.forward import READ_TWICE, reads_twice
 from redpencil.models.heads import HEADS, head_of
 from redpencil.models.runtime import Runtime, seeded
-from redpencil.runs import check_written, write_json
+from redpencil.runs import check_finished, write_json
 
 SIDECAR = "redpencil.json"
 UNKNOWN = "unknown"
@@ -76,15 +77,16 @@ class LanguageModel:
         """The most tokens that it reads, prompt and response together; None if its configuration sets no limit."""
         return context_of(self.module)
 
-    def tokens_read(self, prompt: int, response: int) -> int:
-        """The tokens that it reads of a prompt and a response of so many."""
-        return prompt + response * (2 if reads_twice(self.module) else 1)
+    @property
+    def readings(self) -> int:
+        """How often it reads a response."""
+        return 2 if reads_twice(self.module) else 1
 
     def response_room(self, prompt: int) -> int | None:
         """The most tokens of a response behind a prompt of so many; None if its configuration sets no limit."""
         if self.context is None:
             return None
-        return max(0, self.context - prompt) // (2 if reads_twice(self.module) else 1)
+        return max(0, self.context - prompt) // self.readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Pat
     _check_embeddings(module, codec, folder)
     disable_dropout(module)
     module.to(runtime.device)  # type: ignore[arg-type]
+    _check_weights(module, folder)
     module.train(trained)
     module.requires_grad_(trained)
     return LanguageModel(module, codec, runtime)
@@ -177,6 +180,21 @@ def _check_embeddings(module: PreTrainedModel, codec: Codec, folder: Path) -> No
             field="vocab_size",
             hint="put the tokenizer that the model was trained with beside it",
         )
+
+
+def _check_weights(module: PreTrainedModel, folder: Path) -> None:
+    """Refuse weights that are not finite numbers: the texts that meet them may come late, and some never do."""
+    for name, weight in module.named_parameters():
+        if (
+            weight.is_floating_point()
+            and weight.numel()
+            and not all(map(math.isfinite, torch.aminmax(weight.detach())))
+        ):
+            raise RedpencilError(
+                f"its weight {name} holds a number that is not finite",
+                file=folder,
+                hint="the checkpoint is damaged, or its training broke down: give another one",
+            )
 
 
 def disable_dropout(model: nn.Module) -> None:
@@ -345,6 +363,7 @@ def load_reward_model(
         RedpencilError: if the folder does not hold a reward model, or one of another level than asked for.
     """
     folder = check_model_folder(folder)
+    check_finished(folder)
     actual = reward_level(folder, level)
     card = read_card(folder, actual)
     if codec is None and policy_codec is not None:

@@ -22,7 +22,7 @@ from redpencil.errors import RedpencilError
 from redpencil.models.chat import ChatTemplate, mapped
 from redpencil.models.end_tokens import control_ids, find_ends
 from redpencil.models.tokenizer_files import load_tokenizer
-from redpencil.runs import read_json
+from redpencil.text import read_json
 from redpencil.turns import Asked, Turn, prompt_text, turns_of
 
 CHAT = "chat"

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from redpencil.errors import RedpencilError
 from redpencil.models.chat import ChatTemplate
-from redpencil.runs import read_json
+from redpencil.text import read_json
 
 GENERATION_CONFIG: Final = "generation_config.json"
 _MARKER: Final = re.compile(r"[<\[].*[>\]]", re.DOTALL)

@@ -97,7 +97,7 @@ class HFSampler:
         return self.policy.codec
 
     def check(self, prompt_ids: Sequence[Sequence[int]], response_length: int) -> None:
-        check_context(self.policy, prompt_ids, response_length)
+        check_context(self.policy.context, prompt_ids, response_length)
         check_vocabulary(self.policy, prompt_ids)
 
     def sample(
@@ -142,13 +142,12 @@ def _plain_generation(module: PreTrainedModel) -> Iterator[None]:
         module.generation_config = generation_config
 
 
-def check_context(policy: LanguageModel, prompt_ids: Sequence[Sequence[int]], response_length: int) -> None:
-    """Refuse prompts that leave a model no room for a response.
+def check_context(context: int | None, prompt_ids: Sequence[Sequence[int]], response_length: int) -> None:
+    """Refuse prompts that leave a model which reads `context` tokens no room for a response.
 
     Raises:
         RedpencilError: naming the longest prompt.
     """
-    context = policy.context
     longest = max(map(len, prompt_ids))
     if context is not None and longest + response_length > context:
         raise RedpencilError(
@@ -156,7 +155,7 @@ def check_context(policy: LanguageModel, prompt_ids: Sequence[Sequence[int]], re
             f"{context}",
             field="response_length",
             hint="lower response_length or max_prompt_length of the recipe's sampling (in PPO also of ppo), such as "
-            "--set sampling.response_length=80",
+            "--set sampling.response_length=80, or give a model with a longer context",
         )
 
 

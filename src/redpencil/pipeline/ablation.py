@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from redpencil.config import Recipe
+from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.statistics import Estimate, mean_interval, paired_difference, scores_of
 from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute, is_done
@@ -22,7 +23,8 @@ from redpencil.report.run_page import write_report
 from redpencil.results import NORMAL_95, AblationResults, Measure, RunResults, write_results
 from redpencil.results import Estimate as SeedEstimate
 from redpencil.results import Variant as VariantResults
-from redpencil.runs import environment, fingerprint, hash_input, read_json
+from redpencil.runs import environment, fingerprint
+from redpencil.text import read_json
 
 Measured = dict[str, Estimate]
 """Estimates of one seed by measure; the standard error, over prompts or pairs, is nan where it is not known."""

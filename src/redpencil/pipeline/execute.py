@@ -23,9 +23,10 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from redpencil.config import ComputeConfig
+from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError, from_system
 from redpencil.pipeline.context import Context
-from redpencil.runs import fingerprint, hash_input, is_complete, open_stage
+from redpencil.runs import fingerprint, is_complete, open_stage
 
 
 @dataclass(frozen=True, slots=True)

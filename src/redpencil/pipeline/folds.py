@@ -9,7 +9,7 @@ import numpy as np
 from redpencil.evaluation.reward_eval import Scores, TestSet, fault_rows
 from redpencil.evaluation.statistics import points_of, ratio_interval
 from redpencil.results import Counted, Items, Pooled, PooledResults, parse_results
-from redpencil.runs import read_json
+from redpencil.text import read_json
 
 ITEMS = "items.json"
 """The file of the last stage of a fold's run that holds what each of its held-out items adds to the measures."""

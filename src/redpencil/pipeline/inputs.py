@@ -1,6 +1,7 @@
 """Checks of a user's own files before anything is trained on them: a mistake shows at once, not hours later."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -13,14 +14,18 @@ from redpencil.models.checkpoints import (
     chat_options_of,
     check_model_folder,
     codec_of_checkpoint,
+    own_codec,
     read_card,
     reward_level,
     template_of,
 )
-from redpencil.models.codec import CHAT, read_object
+from redpencil.models.codec import CHAT, Codec, load_codec, read_object
+from redpencil.models.forward import READ_TWICE
+from redpencil.models.sampling import EncodedPrompts, check_context, encode_prompts
 from redpencil.pipeline.splits import split_prompts
 from redpencil.records import Comparison, Edit, Example, Prompt, Response, read_jsonl
 from redpencil.text import prompt_key
+from redpencil.training.scoring import check_fits, check_room, encode_samples
 
 Named = TypeVar("Named", Prompt, Response)
 
@@ -29,7 +34,7 @@ def check_inputs(recipes: Iterable[Recipe]) -> None:
     """Check files of the user, once for all recipes that read the same ones, and ready-made reward models.
 
     Raises:
-        RedpencilError: as `check_files` and `check_reward_models`.
+        RedpencilError: as `check_files`, `check_reward_models` and `check_lengths`.
     """
     checked = []
     for recipe in recipes:
@@ -39,6 +44,8 @@ def check_inputs(recipes: Iterable[Recipe]) -> None:
                 check_files(*files)
                 checked.append(files)
         check_reward_models(recipe)
+        if recipe.files is not None:
+            check_lengths(recipe, recipe.files)
 
 
 def check_files(
@@ -96,6 +103,66 @@ def check_reward_models(recipe: Recipe) -> None:
             check_model_folder(model.folder)
         card = read_card(model.folder, reward_level(model.folder, recipe.reward_config(name).level))
         codec_of_checkpoint(model.folder, template_of(model.folder, card.prompt_template))
+
+
+def check_lengths(recipe: Recipe, files: FilesConfig) -> None:
+    """Check that texts fit into the models that will read them, as far as that is known before anything is trained.
+
+    Raises:
+        RedpencilError: naming the file, if no prompt is short enough, a prompt leaves a model no room for a response,
+            or the judge cannot read a reference output.
+    """
+    codec, sampling = load_codec(files.model, recipe.prompt_template, **recipe.chat_options), recipe.sampling
+
+    @cache
+    def fitting(key: str, most: int) -> EncodedPrompts:
+        path = getattr(files, key)
+        with naming(path):
+            return encode_prompts(list(read_jsonl(path, Prompt)), codec, most)
+
+    def check(key: str, most: int, response_length: int, readers: Mapping[str, Path]) -> None:
+        if getattr(files, key) is None:
+            return
+        prompts = fitting(key, most)
+        with naming_key(f"files.{key}"), naming(files.model):
+            check_context(codec.context, prompts.ids, response_length)
+        for reader, folder in readers.items():
+            with naming_key(reader), naming(folder):
+                check_room(*_reads(folder, codec), codec, prompts.records, response_length)
+
+    judge = {} if files.judge is None else {"files.judge": files.judge}
+    check("prompts", sampling.max_prompt_length, sampling.response_length, {})
+    check("evaluation_prompts", sampling.max_prompt_length, sampling.response_length, judge)
+    for name, arm in recipe.arms.items():
+        options = recipe.options(name) if arm.row.samples else sampling
+        folders = {
+            f"reward_models.{model}.folder": recipe.reward_models[model].folder for model in arm.reward_model_names
+        }
+        readers = {key: folder for key, folder in folders.items() if folder is not None}
+        key = "prompts" if arm.row.trains else "evaluation_prompts"
+        check(key, options.max_prompt_length, options.response_length, readers)
+        check("validation_prompts", sampling.max_prompt_length, options.response_length, judge)
+    if files.reference_outputs is not None and files.judge is not None and files.evaluation_prompts is not None:
+        matched = match_reference(
+            files.reference_outputs, fitting("evaluation_prompts", sampling.max_prompt_length).records
+        )
+        own, context, readings = _reads(files.judge, codec)
+        rows = encode_samples([output for _, output in matched], own)
+        with naming_key("files.judge"), naming(files.reference_outputs):
+            check_fits(
+                context,
+                readings,
+                [row[0] for row in rows],
+                [row[1] for row in rows],
+                [output.id for _, output in matched],
+            )
+
+
+def _reads(folder: Path, policy: Codec) -> tuple[Codec, int | None, int]:
+    """How a reward model reads a policy's answers: its tokenizer and template, its context, and how often."""
+    card = read_card(folder, reward_level(folder))
+    readings = 2 if read_object(folder / "config.json").get(READ_TWICE) else 1
+    return own_codec(folder, card, policy) or policy, load_codec(folder).context, readings
 
 
 def _check_models(files: FilesConfig, prompt_template: str, chat_options: Mapping[str, Any]) -> None:

@@ -50,7 +50,8 @@ from redpencil.results import (
     Within,
     write_results,
 )
-from redpencil.runs import Stage, read_json, read_metrics
+from redpencil.runs import Stage, read_metrics
+from redpencil.text import read_json
 from redpencil.world.build import make_oracle
 from redpencil.world.oracle import Oracle
 

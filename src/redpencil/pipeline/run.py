@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from redpencil.config import Recipe
+from redpencil.digests import check_outputs, hash_input
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.diagnostics import result_alarms, training_alarms
 from redpencil.files import partial_of, whole_file
@@ -27,17 +28,8 @@ from redpencil.results import (
     recipe_digest,
     write_results,
 )
-from redpencil.runs import (
-    check_layout,
-    check_outputs,
-    environment,
-    hash_input,
-    locked,
-    read_json,
-    read_metrics,
-    write_json,
-    written_by,
-)
+from redpencil.runs import check_layout, environment, locked, read_metrics, write_json, written_by
+from redpencil.text import read_json
 
 RECIPE = "recipe.yaml"
 WRITTEN_HERE = "# The recipe of this run with every default spelled out, written by redpencil"

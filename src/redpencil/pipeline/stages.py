@@ -37,7 +37,7 @@ from redpencil.training.best_of_n import BestOfN
 from redpencil.training.pairs import check_pairs, is_respaced, pairs_of_comparisons, pairs_of_edits
 from redpencil.training.reward import train_reward
 from redpencil.training.rollout import load_actors, sampling_of
-from redpencil.training.scoring import check_fits, encode_samples, score_ids
+from redpencil.training.scoring import check_fits, check_room, encode_samples, score_ids
 from redpencil.training.sft import train_sft
 from redpencil.training.validation import Validation
 from redpencil.world.build import annotate, less_preferred, make_oracle, write_world
@@ -97,10 +97,23 @@ def reward_model_judge(folder: str, runtime: Runtime, *, policy_codec: Codec | N
     def score(responses: Sequence[Response]) -> list[float]:
         rows = encode_samples(responses, reward.model.codec)
         prompts, tokens = [prompt for prompt, _ in rows], [ids for _, ids in rows]
-        check_fits(reward.model, prompts, tokens, [row.id for row in responses])
+        check_fits(reward.model.context, reward.model.readings, prompts, tokens, [row.id for row in responses])
         return score_ids(reward, prompts, tokens)
 
-    return ScoreJudge(folder, score)
+    def check(prompts: Sequence[Prompt], policy: Codec, response_length: int) -> None:
+        with naming(Path(folder)):
+            check_room(
+                reward.model.codec, reward.model.context, reward.model.readings, policy, prompts, response_length
+            )
+
+    return ModelJudge(folder, score, check)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelJudge(ScoreJudge):
+    """A judge that is a reward model; `check` refuses prompts whose answers may be too long for it, as `check_room`."""
+
+    check: Callable[[Sequence[Prompt], Codec, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +229,8 @@ def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, input
         # Encoded as `respond` did when it wrote the reference's answers, so that each has its counterpart.
         watched = read_prompts(watch.prompts, setup.codec, setup.recipe.sampling.max_prompt_length)
         validation = Validation(watched, sampling, watch.evaluate, config.eval_steps)
+        if isinstance(watch.judge, ModelJudge):
+            watch.judge.check(watched.records, setup.codec, sampling.response_length)
     if method.learns_from == "pairs":
         assert inputs.pairs is not None
         rows = read_pairs(inputs.pairs, setup.codec)

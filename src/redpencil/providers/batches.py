@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from redpencil.errors import RedpencilError
-from redpencil.files import PRIVATE
+from redpencil.files import PRIVATE, followed, is_device
 from redpencil.providers.base import Request, Result
 from redpencil.providers.client import BatchFormat, Client
 from redpencil.text import parse_json
@@ -37,15 +37,16 @@ def write_batches(
     """Write requests as batch files, each request once, and return the files.
 
     All requests go to `path` if they fit; else to numbered files in the same folder: `edits.json` becomes
-    `edits-1.json`, `edits-2.json` and so on. The files appear only when all are written. `files` is the client's
-    format by default.
+    `edits-1.json`, `edits-2.json` and so on. The files appear only when all are written. A link stays, and the file
+    that it leads to is replaced. `files` is the client's format by default.
 
     Raises:
-        RedpencilError: if the files cannot be written, one request alone is larger than a file may be, or the folder
-            has parts of an earlier call with more or fewer files.
+        RedpencilError: if the files cannot be written, one is a device or a pipe, one request alone is larger than a
+            file may be, or the folder has parts of an earlier call with more or fewer files.
     """
     files = files or client.batch_format
     parts: list[_Part] = []
+    path = _replaceable(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for line in _lines(requests, client, files, path):
@@ -58,8 +59,8 @@ def write_batches(
             parts[-1].close()
         names = [path] if len(parts) == 1 else [_numbered(path, number) for number in range(1, len(parts) + 1)]
         _refuse_stale(path, names)
-        for part, name in zip(parts, names, strict=True):
-            part.path.replace(name)
+        for part, target in zip(parts, map(_replaceable, names), strict=True):
+            part.path.replace(target)
     except BaseException as error:
         for part in parts:
             with contextlib.suppress(OSError):  # closing writes too, and fails again on a full disk
@@ -71,6 +72,17 @@ def write_batches(
             ) from None
         raise
     return [BatchFile(name, part.count) for part, name in zip(parts, names, strict=True)]
+
+
+def _replaceable(path: Path) -> Path:
+    """The file that a batch file replaces.
+
+    Raises:
+        RedpencilError: if it is a device or a pipe: a batch may be several files, which get their names at the end.
+    """
+    if is_device(path):
+        raise RedpencilError("it is a device or a pipe", file=path, hint="name a file, and send that")
+    return followed(path)
 
 
 def _refuse_stale(path: Path, names: list[Path]) -> None:

@@ -9,6 +9,7 @@ stands in a second file, that of the lock: a cache that is damaged or holds fewe
 """
 
 import os
+import re
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
@@ -197,7 +198,7 @@ def _noted(lock: BinaryIO) -> int:
     """The number of answers that the cache held when it was last used; 0 where none was noted."""
     lock.seek(0)
     text = lock.read().strip()
-    return int(text) if text.isdigit() else 0
+    return int(text) if re.fullmatch(rb"\d{1,20}", text) else 0
 
 
 def _note(lock: BinaryIO, answers: int) -> None:
@@ -304,11 +305,9 @@ def _lock_of(target: Path) -> Path:
 
 @contextmanager
 def _connected(target: str, file: Path | None) -> Iterator[sqlite3.Connection]:
-    """Open a cache to read and write; tables are made, and the rights of other users taken away."""
+    """Open a cache to read and write; tables are made."""
     with _opened(target, file) as connection:
         _check(connection, file)
-        if file is not None:
-            make_private(Path(target))
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.executescript(_SCHEMA)
@@ -330,6 +329,7 @@ def _opened(target: str, file: Path | None) -> Iterator[sqlite3.Connection]:
 
 
 def _check(connection: sqlite3.Connection, file: Path | None) -> None:
+    """Refuse a file that is not a cache, and take the rights of other users from one that is, damaged or not."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -341,3 +341,5 @@ def _check(connection: sqlite3.Connection, file: Path | None) -> None:
         )
     if application != APPLICATION_ID and (tables or application):
         raise RedpencilError("a database, but not a response cache", file=file, hint="choose another --cache")
+    if file is not None:
+        make_private(file)

@@ -59,29 +59,46 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
-_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_SELECTORS: Final = "[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+_HIDDEN: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff"  # controls, and halves of surrogate pairs
+    "\u202a-\u202e\u2066-\u2069"  # the direction of writing
+    # What has no width, or looks like a space.
+    "\u00ad\u115f\u1160\u180e\u200b\u2060-\u2064\u206a-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f]"
+    # Joiners beside Latin letters or nothing: other scripts and emoji need them.
+    "|(?<![^\0-\u024f])[\u200c\u200d]|[\u200c\u200d](?![^\0-\u024f])"
+    f"|(?<={_SELECTORS}){_SELECTORS}"  # one selects a variant of a character, more of them select nothing
+    # Letters of other scripts that look like the Latin ones beside them.
+    "|(?:(?<=[A-Za-z])|(?=.[A-Za-z]))"
+    "[\u0391\u0392\u0395-\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03bf"
+    "\u0405\u0406\u0408\u0410\u0412\u0415\u041a\u041c-\u041e\u0420-\u0423\u0425"
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0455\u0456\u0458\u04bb\u0501\u051b\u051d]"
+)
+_CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+"""All of it that ASCII has."""
 _PICTURES: Final = 0x2400
 """First of Unicode's pictures of the control characters of ASCII."""
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 def visible(text: str) -> str:
-    """Replace control characters other than line ends and tabs, so that none from data reaches a terminal or a page.
+    """Replace characters that are not seen as what they are, so that none from data reaches a terminal or a page.
 
-    Those of ASCII become the pictures that Unicode has for them. Those that set the direction of writing, such as
-    RIGHT-TO-LEFT OVERRIDE, would make a text look like another one; they become their number, as `[U+202E]`. Others
-    become the replacement character.
+    Control characters other than line ends and tabs become the pictures that Unicode has for those of ASCII, or the
+    replacement character. Others become their number, such as `[U+202E]`: those that set the direction of writing, as
+    RIGHT-TO-LEFT OVERRIDE does, those without width, as ZERO WIDTH SPACE, and letters of another script within a Latin
+    word, as the Cyrillic ones that look like a, e and o. `static/controls.js` of the service has the same ones.
     """
-    return _CONTROL.sub(_picture, text)
+    return (_CONTROLS if text.isascii() else _HIDDEN).sub(_picture, text)
 
 
 def _picture(match: re.Match[str]) -> str:
     code = ord(match.group())
     if code < 0x20:
         return chr(_PICTURES + code)
-    if code >= 0x2000:
-        return f"[U+{code:04X}]"
-    return "\N{SYMBOL FOR DELETE}" if code == 0x7F else _REPLACEMENT
+    if code == 0x7F:
+        return "\N{SYMBOL FOR DELETE}"
+    return _REPLACEMENT if code < 0xA0 or 0xD800 <= code <= 0xDFFF else f"[U+{code:04X}]"
 
 
 LONGEST: Final = 700

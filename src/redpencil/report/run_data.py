@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from redpencil.digests import MANIFEST, check_outputs, hash_input, recorded_fingerprint
 from redpencil.errors import RedpencilError
 from redpencil.records import Edit, read_jsonl
 from redpencil.report.paper import in_paper_order
@@ -30,7 +31,9 @@ from redpencil.results import (
     read_results,
     recipe_digest,
 )
-from redpencil.runs import check_layout, check_outputs, hash_input, read_json, read_metrics, recorded_fingerprint
+from redpencil.runs import check_layout, read_metrics
+from redpencil.sections import load_yaml, read_text
+from redpencil.text import read_json
 
 Rows = list[dict[str, float]]
 MICROSCOPE = "reward_models.html"
@@ -146,8 +149,8 @@ class Run:
     microscopes: tuple[str, ...] = ()
 
 
-def read_run(run_folder: Path, *, verify: bool = False) -> Run:
-    """Read what a report needs of a run folder; with `verify` large files of its stages are read as a whole.
+def read_run(run_folder: Path) -> Run:
+    """Read what a report needs of a run folder.
 
     Raises:
         RedpencilError: if results.json is missing, does not fit, was written by another version of redpencil, or is not
@@ -161,13 +164,17 @@ def read_run(run_folder: Path, *, verify: bool = False) -> Run:
             file=run_folder,
             hint="give the folder of a finished run, or finish it with `redpencil run RECIPE`",
         )
-    check_current(run_folder, verify=verify)
+    check_current(run_folder)
     results = read_results(file)
     return _several(run_folder, results) if isinstance(results, StudyResults) else _single(run_folder, results)
 
 
-def check_current(folder: Path, *, verify: bool = False) -> None:
+def check_current(folder: Path, *, hint: str | None = None) -> None:
     """Refuse a run folder whose results are not those of the stages in it, as after a change that was interrupted.
+
+    Args:
+        folder: the run folder.
+        hint: how the run is finished; by default by `redpencil run`.
 
     Raises:
         RedpencilError: naming the stages that have been run again since, are missing or were changed.
@@ -175,7 +182,7 @@ def check_current(folder: Path, *, verify: bool = False) -> None:
     manifest = folder / "manifest.json"
     written = read_json(manifest) if manifest.is_file() else {}
     stages = written.get("stages", {}) if isinstance(written, Mapping) else {}
-    hint = f"finish the run with `redpencil run {folder / 'recipe.yaml'} --out {folder}`"
+    hint = hint or f"finish the run with `redpencil run {folder / 'recipe.yaml'} --out {folder}`"
     old = [name for name, digest in stages.items() if recorded_fingerprint(folder / name) != digest]
     if old:
         raise RedpencilError(
@@ -183,8 +190,10 @@ def check_current(folder: Path, *, verify: bool = False) -> None:
             file=folder,
             hint=hint,
         )
-    for name in stages:
-        check_outputs(folder / name, whole=verify)
+    # A run whose manifest was lost still has stages.
+    lost = [path.parent for where in ("*", "seed-*/*") for path in folder.glob(f"{where}/{MANIFEST}")]
+    for stage in [folder / name for name in stages] or lost:
+        check_outputs(stage)
     results = folder / "results.json"
     if stages and hash_input(results) != written.get("results"):
         raise RedpencilError("it is not what the run wrote", file=results, hint=hint)
@@ -193,7 +202,10 @@ def check_current(folder: Path, *, verify: bool = False) -> None:
 def _changed_recipe(folder: Path, results: RunResults | StudyResults) -> tuple[str, ...]:
     """Say that the recipe of a run folder has changed since its results were written, if it has."""
     file = folder / "recipe.yaml"
-    keys = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    try:
+        keys = load_yaml(read_text(file, "the recipe")) if file.is_file() else None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return ("recipe.yaml is no longer YAML: these are the results of what it said before.",)
     if not isinstance(keys, Mapping) or recipe_digest(keys) == results.recipe_sha256:
         return ()
     return ("recipe.yaml has changed since: these are the results of what it said before.",)

@@ -56,7 +56,7 @@ def best_of_n(
     check_reads(reward, encoded.records)
     if reward.same_encoding:
         with naming(Path(reward.model.name)):
-            check_context(reward.model, encoded.ids, sampling.response_length)
+            check_context(reward.model.context, encoded.ids, reward.model.readings * sampling.response_length)
     ids = [row for row in encoded.ids for _ in range(config.n)]
     options = sampling.model_copy(update={"temperature": config.temperature})
     samples = sampler.sample(ids, options, seed=seed, progress=progress)

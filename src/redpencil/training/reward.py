@@ -151,7 +151,9 @@ def train_reward(
     check_pairs(pairs, model.module.config.vocab_size, model.context)
     for side in ("chosen_ids", "rejected_ids"):
         responses = [getattr(pair, side) for pair in pairs]
-        check_fits(model, [pair.prompt_ids for pair in pairs], responses, [pair.id for pair in pairs])
+        check_fits(
+            model.context, model.readings, [pair.prompt_ids for pair in pairs], responses, [pair.id for pair in pairs]
+        )
     check_samples(model, config, samples[: config.reference_samples])
     train_supervised(
         model,
@@ -231,7 +233,7 @@ def check_samples(
             field="reward.reference_samples",
             hint="answer some prompts with `redpencil respond` and pass them with --samples",
         )
-    check_fits(model, [sample[0] for sample in samples], [sample[1] for sample in samples])
+    check_fits(model.context, model.readings, [sample[0] for sample in samples], [sample[1] for sample in samples])
 
 
 def measure(

@@ -26,7 +26,8 @@ from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import Batch, response_logits, response_logprobs, token_values
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import Sample, Sampler, check_context, make_sampler
-from redpencil.runs import derive_seed, read_json
+from redpencil.runs import derive_seed
+from redpencil.text import read_json
 from redpencil.training.scoring import SampledBatch, Scorer, make_scorer, micro_batches, sampled_batch
 from redpencil.training.update import Objective, Optimization, make_optimization, micro_batches_of, update
 from redpencil.turns import Asked
@@ -66,7 +67,7 @@ class Actors:
         models = [scorer.reward.model for scorer in self.scorers if scorer.reward.same_encoding]
         for model in (*models, *([] if self.value is None else [self.value])):
             with naming(Path(model.name)):
-                check_context(model, prompt_ids, response_length)
+                check_context(model.context, prompt_ids, model.readings * response_length)
 
 
 def load_actors(

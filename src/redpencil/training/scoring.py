@@ -20,9 +20,9 @@ from redpencil.config import RolloutConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.ppo import standardise
 from redpencil.models.checkpoints import LanguageModel, RewardCard, RewardModel
-from redpencil.models.codec import Codec
+from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import Batch, collate, sequence_rewards, token_rewards
-from redpencil.models.sampling import Sample, check_vocabulary, place
+from redpencil.models.sampling import Sample, check_context, check_vocabulary, place
 from redpencil.records import Pair, Response
 from redpencil.turns import Asked, prompt_text
 
@@ -43,24 +43,49 @@ def encode_samples(responses: Sequence[Response], codec: Codec) -> list[tuple[li
     return [(prompt, tokens.ids) for prompt, tokens in zip(prompts, encoded, strict=True)]
 
 
-def check_fits(model: LanguageModel, prompts: Ids, responses: Ids, names: Sequence[str] | None = None) -> None:
-    """Refuse texts that a reward model cannot read as a whole.
+def check_fits(
+    context: int | None, readings: int, prompts: Ids, responses: Ids, names: Sequence[str] | None = None
+) -> None:
+    """Refuse texts that a reward model which reads `context` tokens, responses `readings` times, cannot read.
 
     Raises:
         RedpencilError: for the first row whose prompt and response are longer than its context; `names` names it.
     """
     for index, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        tokens = model.tokens_read(len(prompt), len(response))
-        if model.context is not None and tokens > model.context:
+        tokens = len(prompt) + readings * len(response)
+        if context is not None and tokens > context:
             row = "a prompt and its response" if names is None else f"the prompt and response {names[index]!r}"
             raise RedpencilError(
-                f"{row} have {tokens} tokens, the reward model reads {model.context}",
+                f"{row} have {tokens} tokens, the reward model reads {context}",
                 hint="leave out the longest texts, or use a reward model with a longer context",
             )
 
 
+def check_room(
+    codec: Codec, context: int | None, readings: int, policy: Codec, prompts: Sequence[Asked], response_length: int
+) -> None:
+    """Refuse prompts that leave a reward model no room for the responses of a policy, before there are any.
+
+    With another tokenizer than the policy's nobody knows how long they will be: then there must be room for a token.
+
+    Args:
+        codec: tokenizer and prompt template of the reward model.
+        context: the most tokens that it reads.
+        readings: how often it reads a response.
+        policy: tokenizer of the policy.
+        prompts: what the policy is asked.
+        response_length: the most tokens of a response.
+
+    Raises:
+        RedpencilError: as `check_context`.
+    """
+    check_context(
+        context, codec.encode_prompts(prompts), readings * (response_length if same_tokenizer(codec, policy) else 1)
+    )
+
+
 def _batches(model: LanguageModel, prompts: Ids, responses: Ids) -> Iterator[Batch]:
-    check_fits(model, prompts, responses)
+    check_fits(model.context, model.readings, prompts, responses)
     for start in range(0, len(prompts), BATCH_SIZE):
         part = slice(start, start + BATCH_SIZE)
         yield collate(prompts[part], responses[part], model.codec.pad_id, model.runtime.device)

@@ -49,6 +49,7 @@ def create_app(engine: Engine, *, base_url: str | None = None) -> FastAPI:
         openapi_url=None,  # served by `_openapi`, to people who are signed in
         docs_url=None,  # FastAPI's own pages load scripts from a CDN
         redoc_url=None,
+        redirect_slashes=False,  # it leads to where the header `Host` says, and behind a proxy to http
         middleware=[Middleware(SecurityHeaders, base_url=base_url)],
     )
     handlers: dict[type[Exception], Callable[[Request, Exception], Response]] = {

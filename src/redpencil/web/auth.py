@@ -309,9 +309,13 @@ def _last_admin() -> RedpencilError:
     )
 
 
+_BLANK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and signs that nobody sees."""
+
+
 def _checked_name(name: str) -> str:
     name = name.strip()
-    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+    if not name or len(name) > LONGEST_NAME or not name.isprintable() or not _BLANK.isdisjoint(name):
         problem = f"a name has 1 to {LONGEST_NAME} printable characters"
         raise RedpencilError(problem, field="name", hint="choose another name")
     return name

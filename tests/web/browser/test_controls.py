@@ -1,4 +1,4 @@
-"""Characters that turn the direction of writing are seen, wherever a text is shown, and stay in the text."""
+"""Characters that turn the direction of writing, or are not seen at all, are seen wherever a text is shown."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from redpencil.records import Response
+from redpencil.report.markup import visible
 
 pytestmark = pytest.mark.external
 
@@ -71,3 +72,44 @@ def test_writing_from_right_to_left_is_left_alone(
     page = sign_in(make_service([Response("1", hebrew, hebrew)])).page
     page.get_by_text("world").first.wait_for()
     assert page.locator(".control").count() == 0
+
+
+def test_pages_of_the_service_and_reports_show_the_same(
+    make_service: Callable[..., Any], sign_in: Callable[..., Any]
+) -> None:
+    """Each character of Unicode's first planes and of its tags alone, and beside Latin letters."""
+    page = sign_in(make_service([Response("1", "Q", "A")])).page
+    planes = [*range(0x80, 0xD800), *range(0xE000, 0x1_0000), *range(0xE_0000, 0xE_0200)]
+    # After a control character of C1, which a page shows as nothing, reports have the replacement character.
+    texts = [f"{one} a{one} {one}b" for one in map(chr, planes) if not one.isspace() and one >= "\xa0"]
+    texts += ["p\u0430yp\u0430l \u0420\u043e", "\u2764\ufe0f\u200d\U0001f525", "a\u200d\u200cb", "\ufe0f\ufe0f\ufe0f"]
+    shown = page.evaluate(
+        """async texts => {
+          const list = document.createElement("div");
+          for (const text of texts) list.appendChild(document.createElement("p")).textContent = text;
+          document.body.append(list);
+          await new Promise((done) => setTimeout(done));
+          for (const one of list.querySelectorAll(".control")) one.replaceWith(`[${one.dataset.name}]`);
+          const shown = [...list.children].map((one) => one.textContent);
+          list.remove();
+          return shown;
+        }""",
+        texts,
+    )
+    assert len(texts) > 60_000
+    assert [(text, one) for text, one in zip(texts, shown, strict=True) if one != visible(text)] == []
+
+
+def test_titles_and_options_have_no_labels_but_numbers(
+    make_service: Callable[..., Any], sign_in: Callable[..., Any]
+) -> None:
+    service = make_service([Response("\u202egpj.p\u0430y", "Q", "A b")], tags=["wr\u200bong", "rude"])
+    page = sign_in(service).page
+    page.locator("#response").press_sequentially("so ")
+    page.keyboard.press("Control+Enter")
+    page.locator("#empty").wait_for()
+    window = sign_in(service, "rita")
+    assert window.tab("/disputes/1").title().startswith("Item [U+202E]gpj.p[U+0430]y")
+    page = window.tab("/items?tag=wr%E2%80%8Bong")
+    assert page.locator("#tag option").nth(1).text_content() == "wr[U+200B]ong"
+    assert page.locator("#tag").input_value() == "wr\u200bong"  # what is asked for stays the tag
