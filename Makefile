@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 QA_FEEDBACK ?= ../shared/data/qa_feedback/feedback.json
 COUNT ?= 100000
+JFLEG ?= ../shared/data/jfleg
+MODEL ?= models/SmolLM2-135M-Instruct
 PIP := $(BIN)/python -m pip install --quiet
 # HASHES=1 installs only files whose hashes stand in requirements.lock, as continuous integration does. Without it pip takes
 # the same versions from wherever it is set up to look, such as a torch for the CPU alone.
@@ -19,7 +21,7 @@ SBOM := .tools/bin/cyclonedx-py requirements --pyproject pyproject.toml --output
 LOCK := $(UV) pip compile pyproject.toml --quiet --universal --no-header --no-annotate --generate-hashes -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart study literal summaries variants methods spans bench-align bench-editing bench-annotate screenshots test faults check sbom audit locks clean
+.PHONY: help quickstart study literal summaries variants methods spans qa-feedback jfleg-reward bench-align bench-editing bench-annotate screenshots test faults check sbom audit locks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
@@ -51,15 +53,32 @@ methods: $(VENV)/.installed ## PPO beside best-of-n, DPO and FIGA on the same pa
 	$(BIN)/redpencil run recipes/methods.yaml
 	$(BIN)/redpencil report runs/methods --markdown docs/results-methods.md
 
-spans: qa-feedback $(VENV)/.installed ## import human-edited items, audit them, compare the diff with the error spans people marked
+spans: qa-feedback-file $(VENV)/.installed ## import human-edited items, audit them, compare the diff with the error spans people marked
 	$(BIN)/redpencil import $(QA_FEEDBACK) --format qa-feedback --as edits --out runs/qa-feedback/edits.jsonl
 	$(BIN)/redpencil audit runs/qa-feedback/edits.jsonl --html runs/qa-feedback/audit.html
 
-.PHONY: qa-feedback
-qa-feedback:
+.PHONY: qa-feedback-file
+qa-feedback-file:
 	@test -f "$(QA_FEEDBACK)" || { \
 	echo "$(QA_FEEDBACK) is missing; give the file: make spans QA_FEEDBACK=/path/feedback.json"; \
 	echo "It is tasks/qa_feedback/data/dev_feedback.json of https://github.com/allenai/FineGrainedRLHF"; exit 1; }
+
+qa-feedback: qa-feedback-file $(VENV)/.installed ## reward models on 239 human edits by cross-validation (MODEL=folder), into docs/results-qa-feedback.md
+	$(BIN)/redpencil import $(QA_FEEDBACK) --format qa-feedback --prompt-template '{passages}\n\n{question}' \
+	--out runs/qa-feedback-data/edits.jsonl
+	$(BIN)/redpencil run recipes/qa-feedback.yaml --set files.model=$(abspath $(MODEL))
+	$(BIN)/redpencil report runs/qa-feedback --markdown docs/results-qa-feedback.md
+
+jfleg-reward: $(VENV)/.installed ## reward models on learners' sentences that four people corrected (MODEL=folder JFLEG=folder)
+	@mkdir -p runs/jfleg-data
+	for split in dev test; do \
+	{ printf 'prompt\toriginal\tedited\n'; for person in 0 1 2 3; do \
+	paste $(JFLEG)/$$split.src $(JFLEG)/$$split.ref$$person | sed 's/ *\t */\t/; s/ *$$//' | \
+	awk -v part=$$split '{ print "Sentence " part " " NR " in good English:\t" $$0 }'; done; } > runs/jfleg-data/$$split.tsv && \
+	$(BIN)/redpencil import runs/jfleg-data/$$split.tsv --format columns --as edits --quoting none \
+	--out runs/jfleg-data/$$split.jsonl || exit 1; done
+	$(BIN)/redpencil run recipes/jfleg-reward.yaml --set files.model=$(abspath $(MODEL))
+	$(BIN)/redpencil report runs/jfleg-reward --markdown docs/results-jfleg.md
 
 bench-align: $(VENV)/.installed-test ## align COUNT=100000 real-sized edits three times (minutes): words and token masks a second
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/alignment_speed.py --count $(COUNT)

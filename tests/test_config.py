@@ -37,7 +37,7 @@ def test_the_smallest_recipe_is_the_paper_on_the_small_world(recipe: Path) -> No
 
 @pytest.mark.parametrize(
     "written",
-    ["{loss: eq4, ranking: 1}", "{loss: contrast, edited_weight: 1}", "{loss: blame, contrast_window: 3}"],
+    ["{loss: eq4, ranking: 1}", "{loss: eq3, edited_weight: 1}", "{loss: blame, contrast_window: 3}"],
 )
 def test_a_key_that_a_loss_would_not_read(recipe: Path, written: str) -> None:
     assert "is not used with loss=" in str(mistake(recipe, f"world: {{}}\nreward: {written}\n"))

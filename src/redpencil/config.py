@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -177,7 +177,10 @@ class RewardConfig(OptimizerConfig):
         "of a response's rewards; the first head gives what tells its tokens apart. 0 has one head.",
     )
     edited_weight: float = Field(
-        0.0, ge=0, description="With loss=blame: weight of the edit's tokens, none of which was edited away."
+        0.0,
+        ge=0,
+        description="Weight of the edited text in a loss within one text. blame: none of its tokens was edited away; "
+        "contrast: a token that was put in against one that was kept.",
     )
     contrast_window: int | None = Field(
         None,
@@ -193,8 +196,10 @@ class RewardConfig(OptimizerConfig):
     layers: int | None = Field(
         None, gt=0, description="Keep only the first so many layers of the backbone. Default: all of them."
     )
-    frozen_layers: int = Field(
-        0, ge=0, description="Leave the embeddings and the first so many layers of the backbone as they are."
+    frozen_layers: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+        0,
+        description="Leave the embeddings and the first so many layers of the backbone as they are. all: train the "
+        "head alone, on hidden states that are computed once; try learning_rate 1e-3 with it.",
     )
     scale: float = Field(
         1.0,
@@ -214,7 +219,11 @@ class RewardConfig(OptimizerConfig):
     def _used(self) -> "RewardConfig":
         """Refuse keys that the loss would ignore without a word."""
         if self.level == "token":
-            readers = {"ranking": ("blame", "contrast"), "edited_weight": ("blame",), "contrast_window": ("contrast",)}
+            readers = {
+                "ranking": ("blame", "contrast"),
+                "edited_weight": ("blame", "contrast"),
+                "contrast_window": ("contrast",),
+            }
             for key, losses in readers.items():
                 if getattr(self, key) and self.loss not in losses:
                     raise ValueError(f"{key} is not used with loss={self.loss}; leave it out")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.calibration import best_temperature, calibrate
+from redpencil.evaluation.calibration import best_temperature, calibrate, calibrate_tokens
 from redpencil.evaluation.statistics import wilson_interval
 
 LOG = {p: math.log(p / (1 - p)) for p in (0.62, 0.68, 0.92, 0.96)}
@@ -99,3 +99,35 @@ def test_huge_margins_overflow_nothing() -> None:
     assert found.brier == 0.5
     with pytest.raises(RedpencilError, match="no pairs"):
         calibrate([])
+
+
+def test_token_rewards_of_a_blame_model_have_slope_one() -> None:
+    rng = np.random.default_rng(0)
+    rewards = [rng.normal(1, 2, 40) for _ in range(200)]
+    changed = [rng.random(40) < 1 / (1 + np.exp(row)) for row in rewards]
+    found = calibrate_tokens(rewards, changed, list(range(200)))
+    assert found is not None
+    assert (found.slope, found.offset) == pytest.approx((1, 0), abs=0.1)
+    assert found.expected_error < 0.02
+    assert found.brier < found.brier_of_rate - 0.05
+    assert sum(one.n for one in found.bins) == found.tokens == 8000
+    # another unit, shifted, gives the same probabilities
+    moved = calibrate_tokens([10 * row - 3 for row in rewards], changed, list(range(200)))
+    assert moved is not None
+    assert moved.slope == pytest.approx(found.slope / 10, rel=1e-3)
+    assert moved.brier == pytest.approx(found.brier, rel=1e-4)
+
+
+def test_token_rewards_that_point_the_wrong_way_have_a_slope_below_0() -> None:
+    rewards = [np.array([1.0, 0.0, 0.0, 0.2]), np.array([0.9, -0.1, 0.1, 0.0])] * 4
+    changed = [[True, False, False, False], [True, False, False, True]] * 4
+    found = calibrate_tokens(rewards, changed, [1, 2, 3, 4, 5, 6, 7, 8])
+    assert found is not None
+    assert found.slope < 0
+
+
+def test_a_half_without_changes_has_no_calibration() -> None:
+    rows = [np.zeros(2), np.ones(2)]
+    assert calibrate_tokens(rows, [[True, False], [False, False]], ["a", "b"]) is None
+    assert calibrate_tokens([], [], []) is None
+    assert calibrate_tokens(rows, [[True, False], [True, False]], ["a", "a"]) is None

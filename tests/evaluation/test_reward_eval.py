@@ -511,3 +511,48 @@ def test_pairs_of_one_prompt_widen_every_interval() -> None:
         if one.edited and one.edited.high and one.edited.low
     ]
     assert widths[1] > 1.5 * widths[0]
+
+
+def several_people() -> TestSet:
+    """One sentence of four tokens, edited by three people; the third token is changed by all, the first by one."""
+
+    def edited(name: str, *changed: int) -> Pair:
+        flags = tuple(place in changed for place in range(4))
+        kept = tuple((place, place) for place in range(4) if place not in changed)
+        return Pair(
+            name,
+            (1,),
+            (10, 11, 12, 13),
+            tuple(50 + p if p in changed else 10 + p for p in range(4)),
+            flags,
+            flags,
+            kept,
+        )
+
+    edits = [Edit(str(n), "p", "a b c d", text) for n, text in enumerate(("a b x d", "x b x d", "a b x d"))]
+    pairs = [edited("0", 2), edited("1", 0, 2), edited("2", 2)]
+    return TestSet("held", "edits", pairs, edits=edits, features=all_features(edits, pairs), labels=[None] * 3)
+
+
+def test_tokens_that_two_people_changed() -> None:
+    test = several_people()
+    rewards = [np.array([-1.0, 0.0, -1.0, 5.0])] * 3
+    means = np.array([row.mean() for row in rewards])
+    found = evaluate_rewards(test, Scores(means + 1, means, rewards, rewards), examples=0)
+    # Each original counts once: 12 against 10, 11 and 13; it ties with 10 and is below the two others.
+    assert found.agreed is not None
+    assert found.agreed.within_auroc == pytest.approx(2.5 / 3)
+    assert (found.agreed.tokens, found.agreed.responses) == (4, 1)
+    assert found.error_types is not None
+    assert set(found.error_types) == {"two people, replaced", "two people, 1 token"}
+    # People: the first and the third find 12 alone; the second has 10 beside it, a tie.
+    people = summarise_test(test).people
+    assert people is not None
+    assert people.within_auroc == pytest.approx((3 + 2.5 + 3) / 9)
+    assert people.responses == 3
+    assert to_json(RewardEvals({}, {"held": summarise_test(test)}))["tests"]["held"]["people"]["tokens"] == 12
+
+
+def test_single_edits_have_no_agreement() -> None:
+    assert evaluate_rewards(edit_set(), scores(), examples=1).agreed is None
+    assert summarise_test(edit_set()).people is None

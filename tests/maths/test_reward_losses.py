@@ -12,7 +12,7 @@ from redpencil.maths.reward_losses import (
     bradley_terry_loss,
     consistency_penalty,
     contrast_loss,
-    contrasted,
+    contrast_weights,
     eq3_margin,
     eq4_margin,
     join_heads,
@@ -29,6 +29,7 @@ CHOSEN = torch.tensor([[1.0, 5.0, 4.0, 2.0, 3.0]])
 CHOSEN_MASK = torch.ones(1, 5, dtype=torch.bool)
 CHOSEN_CHANGED = torch.tensor([[False, True, True, False, False]])
 CHOSEN_UNCHANGED = ~CHOSEN_CHANGED
+ONE = torch.ones(1)
 UNCHANGED_PAIRS = torch.tensor([[0, 0, 0], [0, 1, 3], [0, 3, 4]])
 
 
@@ -240,9 +241,9 @@ def test_blame_is_the_cross_entropy_of_sigmoid_minus_r() -> None:
 
 def test_contrast_compares_kept_with_changed_tokens_of_one_text() -> None:
     expected = (nll(1 + 4) + nll(2 + 4) + nll(3 + 4)) / 3
-    assert float(contrast_loss(REJECTED, REJECTED_CHANGED, REJECTED_MASK)) == pytest.approx(expected, rel=1e-6)
+    assert float(contrast_loss(REJECTED, REJECTED_CHANGED, REJECTED_MASK, ONE)) == pytest.approx(expected, rel=1e-6)
     expected = (nll(2 + 4) + nll(3 + 4)) / 2  # b and d stand beside c, a does not
-    assert float(contrast_loss(REJECTED, REJECTED_CHANGED, REJECTED_MASK, 1)) == pytest.approx(expected, rel=1e-6)
+    assert float(contrast_loss(REJECTED, REJECTED_CHANGED, REJECTED_MASK, ONE, 1)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_contrast_counts_responses_not_tokens() -> None:
@@ -251,11 +252,17 @@ def test_contrast_counts_responses_not_tokens() -> None:
     mask = torch.tensor([[True] * 4, [True, True, False, False], [True] * 4])
     # the third response has nothing to contrast, and no pair leads out of a response
     expected = ((nll(1) + nll(2) + nll(3)) / 3 + nll(-2)) / 2
-    assert float(contrast_loss(rewards, changed, mask)) == pytest.approx(expected, rel=1e-6)
-    assert contrasted(changed, mask).tolist() == [True, True, False]
-    assert contrasted(torch.tensor([[True, False, False]]), torch.tensor([[True, False, False]])).tolist() == [False]
-    assert contrasted(torch.tensor([[True, True, False]]), torch.ones(1, 3, dtype=torch.bool), 1).tolist() == [True]
-    assert float(contrast_loss(rewards[2:], changed[2:], mask[2:])) == 0
+    assert float(contrast_loss(rewards, changed, mask, torch.ones(3))) == pytest.approx(expected, rel=1e-6)
+    weights = torch.tensor([1.0, 0.25, 3.0])
+    expected = ((nll(1) + nll(2) + nll(3)) / 3 + nll(-2) / 4) / 1.25
+    assert float(contrast_loss(rewards, changed, mask, weights)) == pytest.approx(expected, rel=1e-6)
+    assert contrast_weights(changed, mask, weights).tolist() == [1, 0.25, 0]
+    alone = torch.tensor([[True, False, False]])
+    assert contrast_weights(alone, alone, ONE).tolist() == [0]
+    far, near = torch.tensor([[True, False, True]]), torch.tensor([[True, True, True]])
+    assert contrast_weights(far & torch.tensor([[True, False, False]]), far, ONE, 1).tolist() == [0]
+    assert contrast_weights(far, near, ONE, 1).tolist() == [1]
+    assert float(contrast_loss(rewards[2:], changed[2:], mask[2:], ONE)) == 0
 
 
 @pytest.mark.parametrize("loss", ["blame", "contrast"])
@@ -264,7 +271,7 @@ def test_padding_has_no_gradient_even_where_it_is_nan(loss: str) -> None:
     if loss == "blame":
         blame_loss(rewards, REJECTED_CHANGED, REJECTED_MASK.float()).backward()
     else:
-        contrast_loss(rewards, REJECTED_CHANGED, REJECTED_MASK).backward()
+        contrast_loss(rewards, REJECTED_CHANGED, REJECTED_MASK, ONE).backward()
     assert rewards.grad is not None
     assert rewards.grad[0, 4] == 0
     assert rewards.grad[0, 2] > 0  # the changed token's reward goes down
@@ -291,5 +298,5 @@ def test_one_head_tells_the_tokens_apart_and_the_other_the_texts(
     # so Eq. 3 says nothing to the first head, and the contrast nothing to the second
     changed = torch.zeros_like(mask)
     changed[0, 0] = True
-    both = [contrast_loss(rewards, changed, mask) for rewards in (padded, join_heads(padded, second, mask))]
+    both = [contrast_loss(rewards, changed, mask, ONE) for rewards in (padded, join_heads(padded, second, mask))]
     torch.testing.assert_close(both[0], both[1])

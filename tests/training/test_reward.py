@@ -1,5 +1,6 @@
 """Reward models: the objectives, their options, scales, and that they find the bad words."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -117,6 +118,31 @@ def test_blame_counts_the_originals_tokens_and_the_edits_by_their_weight(
     assert dict(token_objective(model, plain).weights) == {"preference": 0, "zero": 0, "consistency": 0, "blame": 1}
     assert token_objective(model, plain).counts(item)["blame"] == len(first)
     assert token_objective(model, weighed).counts(item)["blame"] == len(first) + len(second) / 4
+
+
+def test_contrast_takes_the_edit_the_other_way_round(trained: Trained, runtime: Runtime, pairs: list[Pair]) -> None:
+    """In the original what goes is worth less than what stays; in the edit what comes in is worth more."""
+    model = untrained(trained, "token", runtime)
+    item = collate_pairs(pairs[:8], 0, CPU)
+    both = config(loss="contrast", edited_weight=0.5)
+    with torch.no_grad():
+        rewards = token_rewards(model, item.batch)
+        found = token_objective(model, both).terms(item)["contrast"]
+    losses, weights = [], []
+    for row, pair in enumerate(pairs[:8]):
+        for ids, changed, place, sign, weight in (
+            (pair.chosen_ids, pair.chosen_changed, row, -1, 0.5),
+            (pair.rejected_ids, pair.rejected_changed, 8 + row, 1, 1.0),
+        ):
+            own = rewards[place, : len(ids)]
+            kept = [float(r) for r, flag in zip(own, changed, strict=True) if not flag]
+            moved = [float(r) for r, flag in zip(own, changed, strict=True) if flag]
+            gaps = [sign * (k - c) for k in kept for c in moved]
+            losses.append(sum(math.log1p(math.exp(-gap)) for gap in gaps) / len(gaps))
+            weights.append(weight)
+    expected = sum(loss * weight for loss, weight in zip(losses, weights, strict=True)) / sum(weights)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    assert token_objective(model, both).counts(item)["contrast"] == sum(weights)
 
 
 def test_two_heads_have_a_task_each(trained: Trained, runtime: Runtime, pairs: list[Pair]) -> None:
@@ -239,7 +265,7 @@ def test_a_batch_of_eight_is_eight_micro_batches(
     if which == "blame":
         options["edited_weight"] = 0.5
     if which == "two heads":
-        options |= {"loss": "contrast", "ranking": 0.5, "contrast_window": 2}
+        options |= {"loss": "contrast", "ranking": 0.5, "contrast_window": 2, "edited_weight": 0.5}
 
     def step(size: int) -> tuple[list[torch.Tensor], dict[str, float]]:
         model = untrained(trained, level, runtime, heads=2 if which == "two heads" else 1)

@@ -5,7 +5,7 @@ each pair in both orders gives the same.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -94,6 +94,85 @@ def calibrate(margins: Sequence[float] | npt.NDArray[Any], bins: int = BINS) -> 
         bins=by_width,
         bins_by_count=by_count,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCalibration:
+    """How well sigma(offset - slope * r_t) tells the probability that a token of an original is edited away.
+
+    Slope and offset are fitted by logistic regression: the figures of each half of the prompts with those of the other
+    half, `slope` and `offset` on all of them.
+
+    Args:
+        tokens: their number.
+        expected_error: expected calibration error over `bins`, as in `Calibration`.
+        brier: mean of (p - edited away)^2.
+        brier_of_rate: that of a constant, the share of tokens that are edited away.
+        slope: above 0 where a lower reward means a higher probability; about 1 for a model trained with loss=blame.
+        offset: as fitted.
+        bins: of equal width from 0 to 1; `accuracy` is the share that was edited away.
+    """
+
+    tokens: int
+    expected_error: float
+    brier: float
+    brier_of_rate: float
+    slope: float
+    offset: float
+    bins: tuple[ReliabilityBin, ...]
+
+
+def calibrate_tokens(
+    rewards: Sequence[npt.NDArray[Any]], changed: Sequence[Sequence[bool]], prompts: Sequence[Hashable]
+) -> TokenCalibration | None:
+    """Measure the calibration of token rewards; None if a half of the prompts has only one kind of token.
+
+    Args:
+        rewards: of the N originals' tokens, one [T] each.
+        changed: U1 of each.
+        prompts: [N]; all originals of a prompt are in the same half.
+    """
+    from scipy.special import expit
+
+    order = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
+    half = np.repeat([order[prompt] % 2 for prompt in prompts], [len(row) for row in rewards])
+    reward = np.concatenate([np.zeros(0), *rewards]).astype(np.float64)
+    label = np.concatenate([np.zeros(0, dtype=bool), *(np.array(flags, dtype=bool) for flags in changed)])
+    if any(len(set(label[half == side].tolist())) < 2 for side in (0, 1)):
+        return None
+    probability = np.zeros(len(reward))
+    for side in (0, 1):
+        slope, offset = _logistic(reward[half != side], label[half != side])
+        probability[half == side] = expit(offset - slope * reward[half == side])
+    slope, offset = _logistic(reward, label)
+    bins = _bins(probability, label.astype(np.float64), np.linspace(0, 1, BINS + 1))
+    return TokenCalibration(
+        tokens=len(reward),
+        expected_error=_expected_error(bins),
+        brier=float(np.mean((probability - label) ** 2)),
+        brier_of_rate=float(np.mean((label.mean() - label) ** 2)),
+        slope=slope,
+        offset=offset,
+        bins=bins,
+    )
+
+
+def _logistic(rewards: npt.NDArray[np.float64], labels: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """Fit slope and offset of sigma(offset - slope * r); a trace of a penalty keeps them finite."""
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    center, spread = float(rewards.mean()), float(rewards.std()) or 1.0
+    z, y = (rewards - center) / spread, labels.astype(np.float64)
+
+    def loss(x: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        logits = x[1] - x[0] * z
+        residual = expit(logits) - y
+        value = float(np.mean(np.logaddexp(0, logits) - y * logits)) + 1e-6 * float(x @ x)
+        return value, np.array([-np.mean(residual * z), np.mean(residual)]) + 2e-6 * x
+
+    slope, offset = minimize(loss, np.zeros(2), jac=True, method="BFGS").x
+    return float(slope / spread), float(offset + slope * center / spread)
 
 
 def best_temperature(margins: npt.NDArray[Any]) -> float | None:

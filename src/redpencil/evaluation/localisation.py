@@ -21,6 +21,7 @@ Groups = Sequence[Hashable] | npt.NDArray[Any]
 FAULTS: Final[Mapping[str, str]] = {
     "edited": "the tokens that were edited away",
     "error_spans": "the tokens that people marked as errors",
+    "agreed": "the tokens that at least two people changed",
 }
 """What is localised, in words, by the fields of `RewardEval`."""
 

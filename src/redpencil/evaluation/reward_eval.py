@@ -18,7 +18,8 @@ from redpencil.audit.artefacts import cross_validated, fit
 from redpencil.audit.rules import measure
 from redpencil.audit.trivial_rules import RULES, Texts, rule_margins
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.calibration import Calibration, calibrate
+from redpencil.evaluation.agreed import Agreed, agreed_changes, each_other
+from redpencil.evaluation.calibration import Calibration, TokenCalibration, calibrate, calibrate_tokens
 from redpencil.evaluation.localisation import FAULTS, Drift, Localisation, Within, count_within, drift, localise
 from redpencil.evaluation.reward_bench_2 import AnswerPair, RewardBench2, reward_bench_2
 from redpencil.evaluation.statistics import (
@@ -228,6 +229,8 @@ class RewardEval:
         worst: for edits, by type, those with a lower reward than the original, the most negative margin first.
         edited: localisation by -r_t of the tokens that were edited away; for token models.
         error_spans: localisation of the tokens that people marked as errors.
+        agreed: localisation of the tokens that at least two people changed, in originals that several edited.
+        token_calibration: of the probability that a token is edited away.
         error_types: the same by type of error, if people named it: its tokens against those that nobody marked.
         drift: of the rewards of unchanged tokens.
         position: correlation of the originals' token rewards with the position, from 0; the p-values take tokens as
@@ -250,6 +253,8 @@ class RewardEval:
     worst: Mapping[str, tuple[WorstPair, ...]] | None = None
     edited: Localisation | None = None
     error_spans: Localisation | None = None
+    agreed: Localisation | None = None
+    token_calibration: TokenCalibration | None = None
     error_types: Mapping[str, Localisation] | None = None
     drift: Drift | None = None
     position: Correlation | None = None
@@ -268,7 +273,10 @@ class ModelEvals:
 
 @dataclass(frozen=True, slots=True)
 class TestSummary:
-    """A test set in the first model's tokens, with its `prompts` and the accuracy of trivial rules by name."""
+    """A test set in the first model's tokens, with its `prompts` and the accuracy of trivial rules by name.
+
+    `people`: how well each person's changes find what at least two others changed; None without three people's edits.
+    """
 
     __test__ = False
 
@@ -277,6 +285,7 @@ class TestSummary:
     prompts: int
     skipped: Mapping[str, int]
     rules: Mapping[str, Accuracy]
+    people: Localisation | None = None
 
     @property
     def best_rule(self) -> str:
@@ -329,7 +338,19 @@ def summarise_test(test: TestSet, margins: Mapping[str, Sequence[float]] | None 
         prompts=len(set(test.clusters)),
         skipped=dict(test.skipped or {}),
         rules={name: accuracy_interval(of_rule, clusters=test.clusters) for name, of_rule in rules.items()},
+        people=_people(test),
     )
+
+
+def _people(test: TestSet) -> Localisation | None:
+    agreed = agreed_of(test)
+    scores, labels, originals = each_other(agreed) if agreed is not None else ([], [], [])
+    return FaultRows([-row for row in scores], labels, originals).localise() if scores else None
+
+
+def agreed_of(test: TestSet) -> Agreed | None:
+    """Find what people agree on in a test set of edits; None where each original was edited once."""
+    return agreed_changes(test.pairs, [pair.prompt_ids for pair in test.pairs]) if test.edits else None
 
 
 def evaluate_rewards(test: TestSet, scores: Scores, *, examples: int) -> RewardEval:
@@ -368,6 +389,9 @@ def _of_tokens(test: TestSet, scores: Scores) -> dict[str, Any]:
         return {}
     return {
         **localisations(test, scores.rejected_tokens),
+        "token_calibration": calibrate_tokens(
+            scores.rejected_tokens, [pair.rejected_changed for pair in test.pairs], test.clusters
+        ),
         "drift": drift(test.pairs, scores.rejected_tokens, scores.chosen_tokens),
     }
 
@@ -405,18 +429,34 @@ def fault_rows(test: TestSet, rewards: Sequence[Floats]) -> tuple[dict[str, Faul
     """
     changed = [np.array(pair.rejected_changed, dtype=bool) for pair in test.pairs]
     faults = {"edited": FaultRows(rewards, changed, test.clusters)}
+    types: dict[str, FaultRows] = {}
+    agreed = agreed_of(test)
+    if agreed is not None:
+        own = [rewards[i] for i in agreed.rows]
+        faults["agreed"] = FaultRows(own, agreed.labels, agreed.rows)
+        for name, flags in agreed.types.items():
+            types[f"two people, {name}"] = _of_type(own, agreed.labels, flags, agreed.rows)
     marked = [(i, marks) for i, marks in enumerate(test.labels) if marks is not None]
     if not marked:
-        return faults, {}
+        return faults, types
     prompts, rows = [test.clusters[i] for i, _ in marked], [rewards[i] for i, _ in marked]
     faults["error_spans"] = FaultRows(rows, [marks.every for _, marks in marked], prompts)
-    types: dict[str, FaultRows] = {}
     for name in sorted({name for _, marks in marked for name in marks.types}):
-        flags = [marks.types.get(name, np.zeros(len(marks.every), dtype=bool)) for _, marks in marked]
-        kept = [flag | ~marks.every for flag, (_, marks) in zip(flags, marked, strict=True)]
-        own, labels = ([row[keep] for row, keep in zip(of, kept, strict=True)] for of in (rows, flags))
-        types[name] = FaultRows(own, labels, prompts)
+        of_type = [marks.types.get(name, np.zeros(len(marks.every), dtype=bool)) for _, marks in marked]
+        types[name] = _of_type(rows, [marks.every for _, marks in marked], of_type, prompts)
     return faults, types
+
+
+def _of_type(
+    rewards: Sequence[Floats],
+    every: Sequence[npt.NDArray[np.bool_]],
+    flags: Sequence[npt.NDArray[np.bool_]],
+    prompts: Sequence[Hashable],
+) -> FaultRows:
+    """The tokens of a type of fault, and those without any."""
+    kept = [flag | ~fault for flag, fault in zip(flags, every, strict=True)]
+    own, labels = ([row[keep] for row, keep in zip(of, kept, strict=True)] for of in (rewards, flags))
+    return FaultRows(own, labels, prompts)
 
 
 def localisations(test: TestSet, rewards: Sequence[Floats]) -> dict[str, Any]:
@@ -700,7 +740,10 @@ def to_json(evals: RewardEvals) -> dict[str, Any]:
         "reward_accuracy": {},
         "models": {name: {"level": m.level, "trained_on": m.trained_on} for name, m in evals.models.items()},
         "tests": {
-            name: {"kind": test.kind, "pairs": test.pairs, "prompts": test.prompts, "skipped": dict(test.skipped)}
+            name: {
+                **{"kind": test.kind, "pairs": test.pairs, "prompts": test.prompts, "skipped": dict(test.skipped)},
+                **({} if test.people is None else {"people": asdict(test.people)}),
+            }
             for name, test in evals.tests.items()
         },
     }
@@ -717,7 +760,7 @@ def to_json(evals: RewardEvals) -> dict[str, Any]:
 
 def _measures(one: RewardEval) -> dict[str, Any]:
     rows: dict[str, Any] = asdict(one)
-    localised = {name: rows[name] for name in ("edited", "error_spans", "error_types") if rows[name] is not None}
+    localised = {name: rows[name] for name in (*FAULTS, "error_types") if rows[name] is not None}
     return {
         "reward_accuracy": rows["accuracy"],
         "margins": {"mean": rows["mean_margin"], **rows["margins"]},
@@ -731,6 +774,7 @@ def _measures(one: RewardEval) -> dict[str, Any]:
         "by_position": rows["by_position"] or None,
         "by_length": rows["by_length"] or None,
         "localisation": localised or None,
+        "token_calibration": rows["token_calibration"],
         "drift": rows["drift"],
         "reward_bench": rows["reward_bench"],
         "reward_bench_2": rows["reward_bench_2"],

@@ -102,7 +102,9 @@ def blame_loss(rewards: Tensor, changed: Tensor, weights: Tensor) -> Tensor:
     return -(functional.logsigmoid(margins) * weights).sum() / weights.sum().clamp(min=1e-9)
 
 
-def contrast_loss(rewards: Tensor, changed: Tensor, response_mask: Tensor, window: int | None = None) -> Tensor:
+def contrast_loss(
+    rewards: Tensor, changed: Tensor, response_mask: Tensor, weights: Tensor, window: int | None = None
+) -> Tensor:
     """Mean of -log sigmoid(r_k - r_c) over pairs of a kept token k and a changed token c of one response.
 
     A constant in a response's rewards changes nothing. The mean is over the pairs of a response first and then over the
@@ -112,6 +114,7 @@ def contrast_loss(rewards: Tensor, changed: Tensor, response_mask: Tensor, windo
         rewards: [B, T].
         changed: bool [B, T], U1.
         response_mask: bool [B, T]; True = response token.
+        weights: [B], of the responses in the last mean.
         window: most places between k and c; None for any.
 
     Returns:
@@ -121,12 +124,13 @@ def contrast_loss(rewards: Tensor, changed: Tensor, response_mask: Tensor, windo
     rewards = masked_select_or_zero(rewards, response_mask)
     gaps = rewards[:, :, None] - rewards[:, None, :]
     losses = masked_sum(-functional.logsigmoid(gaps), pairs, dim=(1, 2)) / pairs.sum((1, 2)).clamp(min=1)
-    return losses.sum() / pairs.any(2).any(1).sum().clamp(min=1)
+    counted = contrast_weights(changed, response_mask, weights, window)
+    return (losses * counted).sum() / counted.sum().clamp(min=1e-9)
 
 
-def contrasted(changed: Tensor, response_mask: Tensor, window: int | None = None) -> Tensor:
-    """Whether each response has a pair of tokens to contrast, bool [B]; arguments as in `contrast_loss`."""
-    return _contrasts(changed, response_mask, window).any(2).any(1)
+def contrast_weights(changed: Tensor, response_mask: Tensor, weights: Tensor, window: int | None = None) -> Tensor:
+    """The weights [B] of responses that have a pair of tokens to contrast, 0 for others; see `contrast_loss`."""
+    return weights * _contrasts(changed, response_mask, window).any(2).any(1)
 
 
 def _contrasts(changed: Tensor, response_mask: Tensor, window: int | None) -> Tensor:

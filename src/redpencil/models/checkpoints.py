@@ -29,7 +29,7 @@ from redpencil.files import sync_names, sync_tree
 from redpencil.models.chat import first_line
 from redpencil.models.codec import CHAT, Codec, load_codec, read_object, same_encoding, same_tokenizer
 from redpencil.models.forward import READ_TWICE, reads_twice
-from redpencil.models.heads import HEADS, head_of
+from redpencil.models.heads import BACKBONE, HEADS, head_of
 from redpencil.models.runtime import Runtime, seeded
 from redpencil.runs import check_finished, write_json
 
@@ -328,6 +328,7 @@ def load_head(
         )
     if zero_head:
         setattr(model.config, READ_TWICE, False)
+        setattr(model.config, BACKBONE, None)
         head = head_of(model)
         nn.init.zeros_(head.weight)
         if head.bias is not None:

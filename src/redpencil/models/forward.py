@@ -176,14 +176,29 @@ def sequence_rewards(model: nn.Module, batch: Batch) -> Tensor:
         ids, attention = flush_left(batch)
         pooled: Tensor = model(input_ids=ids, attention_mask=attention).logits
         return pooled.squeeze(-1).float()
+    rewards: Tensor = head(last_hidden(model, batch))
+    return rewards.squeeze(-1).float()
+
+
+def hidden_states(model: nn.Module, batch: Batch) -> Tensor:
+    """What the head of a token reward model reads at each token of the responses, [B, T, H]."""
+    return _hidden(model, read_twice(batch) if reads_twice(model) else batch)[:, -batch.response_width :]
+
+
+def last_hidden(model: nn.Module, batch: Batch) -> Tensor:
+    """What the head of a sequence reward model reads: the hidden state at the last real token, [B, H]."""
+    hidden = _hidden(model, batch)
+    columns = torch.arange(hidden.shape[1], device=hidden.device)
+    last = (columns * batch.attention_mask).argmax(dim=1)
+    return hidden[torch.arange(len(last), device=hidden.device), last]
+
+
+def _hidden(model: nn.Module, batch: Batch) -> Tensor:
     backbone: Any = model.base_model
-    hidden = backbone(
+    states: Tensor = backbone(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
         position_ids=batch.position_ids,
         use_cache=False,
     ).last_hidden_state
-    columns = torch.arange(hidden.shape[1], device=hidden.device)
-    last = (columns * batch.attention_mask).argmax(dim=1)
-    rewards: Tensor = head(hidden[torch.arange(len(last), device=hidden.device), last])
-    return rewards.squeeze(-1).float()
+    return states

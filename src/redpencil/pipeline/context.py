@@ -132,6 +132,12 @@ class Context:
         return Paths(self.root, self.recipe.files, {name: arm.row for name, arm in self.recipe.arms.items()})
 
     @property
+    def features(self) -> Path:
+        """Folder of hidden states, which the runs of all seeds share; it may be deleted at any time."""
+        several = self.root.name == f"seed-{self.seed}"
+        return (self.root.parent if several else self.root) / ".features"
+
+    @property
     def trains_sft(self) -> bool:
         """True if the run has an SFT stage."""
         return self.recipe.files is None or self.recipe.files.sft is not None

@@ -142,7 +142,7 @@ def check_lengths(recipe: Recipe, files: FilesConfig) -> None:
         key = "prompts" if arm.row.trains else "evaluation_prompts"
         check(key, options.max_prompt_length, options.response_length, readers)
         check("validation_prompts", sampling.max_prompt_length, options.response_length, judge)
-    if files.reference_outputs is not None and files.judge is not None and files.evaluation_prompts is not None:
+    if files.reference_outputs is not None and files.evaluation_prompts is not None and files.judge is not None:
         matched = match_reference(
             files.reference_outputs, fitting("evaluation_prompts", sampling.max_prompt_length).records
         )

@@ -138,7 +138,9 @@ def _examine(context: Context, models: Mapping[str, RewardModel]) -> Examined:
     for name, model in models.items():
         # Another tokenizer, or template, makes other tokens of the texts.
         own = tests if model.same_encoding else _encoded(context, held, model.model.codec)
-        scored[name] = {kind: (test, score_pairs(test.pairs, model)) for kind, test in own.items()}
+        scored[name] = {
+            kind: (test, score_pairs(test.pairs, model, store=context.features)) for kind, test in own.items()
+        }
         evals = {kind: evaluate_rewards(*one, examples=EXAMPLES) for kind, one in scored[name].items()}
         readings[name] = ModelEvals(model.card.level, model.card.trained_on, evals)
     summaries = {kind: summarise_test(test, rules[kind]) for kind, test in tests.items()}

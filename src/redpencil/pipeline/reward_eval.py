@@ -38,7 +38,7 @@ from redpencil.records import Comparison, Edit, Pair, Preference
 from redpencil.runs import Progress, no_progress
 from redpencil.text import prompt_key
 from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits, spaced
-from redpencil.training.scoring import BATCH_SIZE, check_finite, score_ids, score_tokens
+from redpencil.training.scoring import BATCH_SIZE, check_finite, score_sequences, score_tokens
 
 EXAMPLES: Final = 5
 SUBSET: Final = "subset"
@@ -214,8 +214,13 @@ def _labels(edits: Sequence[Edit], pairs: Sequence[Pair], codec: Codec) -> list[
     return labels
 
 
-def score_pairs(pairs: Sequence[Pair], loaded: RewardModel, progress: Callable[[int], None] | None = None) -> Scores:
-    """Rewards of both sides of each pair.
+def score_pairs(
+    pairs: Sequence[Pair],
+    loaded: RewardModel,
+    progress: Callable[[int], None] | None = None,
+    store: Path | None = None,
+) -> Scores:
+    """Rewards of both sides of each pair; `store` is a folder of hidden states, see `score_tokens`.
 
     Responses of similar length share a batch, and a response that occurs several times is scored once, so that equal
     responses get equal rewards to the last bit.
@@ -227,7 +232,7 @@ def score_pairs(pairs: Sequence[Pair], loaded: RewardModel, progress: Callable[[
     share = len(keys) / max(len(distinct), 1)
     for start in range(0, len(distinct), BATCH_SIZE):
         part = distinct[start : start + BATCH_SIZE]
-        for key, (reward, row) in zip(part, score_rows(part, loaded), strict=True):
+        for key, (reward, row) in zip(part, score_rows(part, loaded, store), strict=True):
             rewards[place[key]], tokens[place[key]] = reward, row
         if progress is not None:
             progress(round((start + len(part)) * share))
@@ -238,10 +243,12 @@ def score_pairs(pairs: Sequence[Pair], loaded: RewardModel, progress: Callable[[
     return Scores(rewards[chosen], rewards[rejected], [tokens[i] for i in chosen], [tokens[i] for i in rejected])
 
 
-def score_rows(rows: Sequence[tuple[Sequence[int], Sequence[int]]], reward: RewardModel) -> list[tuple[float, Floats]]:
+def score_rows(
+    rows: Sequence[tuple[Sequence[int], Sequence[int]]], reward: RewardModel, store: Path | None = None
+) -> list[tuple[float, Floats]]:
     """The reward of each response and those of its tokens, of which a sequence model gives none."""
     prompts, responses = [row[0] for row in rows], [row[1] for row in rows]
     if reward.card.level == "sequence":
-        return [(score, np.zeros(0)) for score in score_ids(reward, prompts, responses)]
-    scored = score_tokens(reward.model, prompts, responses)
+        return [(float(score), np.zeros(0)) for score in score_sequences(reward.model, prompts, responses, store)]
+    scored = score_tokens(reward.model, prompts, responses, store)
     return [(float(row.mean()) if len(row) else 0.0, row.double().numpy()) for row in scored]

@@ -193,7 +193,15 @@ def fine_tune(setup: Setup, stage: Stage, config: SFTConfig, *, model: Path, exa
 
 
 def fit_reward(
-    setup: Setup, stage: Stage, config: RewardConfig, *, policy: Path, pairs: Path, samples: Path, trained_on: str
+    setup: Setup,
+    stage: Stage,
+    config: RewardConfig,
+    *,
+    policy: Path,
+    pairs: Path,
+    samples: Path,
+    trained_on: str,
+    features: Path | None = None,
 ) -> None:
     """Train a reward model from the SFT backbone; writes `checkpoint/`.
 
@@ -202,6 +210,7 @@ def fit_reward(
         pairs: pairs of the policy's tokens.
         samples: responses of the policy, of which the first measure the scale of the rewards.
         trained_on: a name of the pairs for the checkpoint's card.
+        features: a folder that keeps hidden states where the head alone is trained.
     """
     rows = list(islice(read_jsonl(samples, Response), config.reference_samples))
     train_reward(
@@ -213,6 +222,7 @@ def fit_reward(
         trained_on=trained_on,
         runtime=setup.runtime,
         stage=stage,
+        store=features,
     )
 
 
@@ -354,6 +364,7 @@ def reward(context: Context, stage: Stage, *, name: str) -> None:
         pairs=paths.pairs(kind, "train"),
         samples=paths.samples,
         trained_on=kind,
+        features=context.features,
     )
 
 

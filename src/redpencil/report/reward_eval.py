@@ -213,6 +213,7 @@ def reward_eval_tables(results: RewardEvals) -> dict[str, Table | None]:
         "rewardbench": _reward_bench,
         "rewardbench2": _reward_bench_2,
         "calibration": _calibrations,
+        "tokens": _token_calibrations,
         "localisation": _localisations,
         "drift": _drifts,
         "correlation": _correlations,
@@ -335,6 +336,21 @@ def _calibrations(results: RewardEvals) -> Table:
     return Table.of("Calibration", header, rows, notes)
 
 
+def _token_calibrations(results: RewardEvals) -> Table | None:
+    rows: list[Row] = []
+    for names, reading in _readings(results):
+        one = reading.token_calibration
+        if one is not None:
+            figures = (one.expected_error, one.brier, one.brier_of_rate, one.slope, one.offset)
+            rows.append((*names, *(number_text(value, 3) for value in figures), f"{one.tokens:,}"))
+    header = ("Model", "Test set", "ECE", "Brier score", "Brier of the rate", "Slope", "Offset", "Tokens")
+    note = (
+        f"Of the probability sigma(offset {MINUS} slope r) that a token of an original is edited away, fitted on one "
+        "half of the prompts and measured on the other. Brier of the rate: that of one probability for every token."
+    )
+    return Table.of("Calibration of tokens", header, rows, [note]) if rows else None
+
+
 def _localisations(results: RewardEvals) -> Table | None:
     rows: list[Row] = []
     for names, reading in _readings(results):
@@ -343,6 +359,9 @@ def _localisations(results: RewardEvals) -> Table | None:
             if one is not None:
                 rows.append((*names, what, *_localised(one)))
         rows += [(*names, f"marked as {name}", *_localised(one)) for name, one in (reading.error_types or {}).items()]
+    for test, about in results.tests.items():
+        if about.people is not None and rows:
+            rows.append(("A person", test, "changed by two others", *_localised(about.people)))
     header = (
         *("Model", "Test set", "Tokens that were", "AUROC", "Within a response", "Later is worse", "Average precision"),
         *("Base rate", "Tokens", "Responses"),

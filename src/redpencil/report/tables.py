@@ -187,7 +187,11 @@ def localisation(run: Run) -> Table | None:
     return Table.of("Do low rewards point at the flaws? (AUROC)", header, rows, [note])
 
 
-TOKEN_KINDS: Final = {"edited": "edited away", "error_spans": "marked as errors by people"}
+TOKEN_KINDS: Final = {
+    "edited": "edited away",
+    "error_spans": "marked as errors by people",
+    "agreed": "changed by two people",
+}
 
 
 def within(run: Run) -> Table | None:

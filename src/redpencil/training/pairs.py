@@ -200,13 +200,15 @@ class PairBatch:
     """B pairs in one batch of 2B rows: the chosen sides first, then the rejected ones.
 
     changed_mask (U1) and unchanged_mask (U0): [2B, T], each of its own side; unchanged_pairs: [N, 3], rows of
-    (pair, rejected index, chosen index).
+    (pair, rejected index, chosen index). hidden: [2B, T, H], hidden states of a backbone that is not trained, or
+    [2B, 1, H] for a sequence model; None where the model computes them.
     """
 
     batch: Batch
     changed_mask: Tensor
     unchanged_mask: Tensor
     unchanged_pairs: Tensor
+    hidden: Tensor | None = None
 
     def __len__(self) -> int:
         """B, the number of pairs."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from redpencil.maths.reward_losses import (
     bradley_terry_loss,
     consistency_penalty,
     contrast_loss,
-    contrasted,
+    contrast_weights,
     eq3_margin,
     eq4_margin,
     join_heads,
@@ -25,10 +25,11 @@ from redpencil.maths.reward_losses import (
 from redpencil.models.checkpoints import LanguageModel, RewardCard, export, load_head
 from redpencil.models.codec import Codec
 from redpencil.models.forward import READ_TWICE, reward_heads, sequence_rewards
-from redpencil.models.heads import freeze_layers, keep_layers
+from redpencil.models.heads import BACKBONE, freeze_layers, head_of, keep_layers, standardise_head
 from redpencil.models.runtime import Runtime
 from redpencil.records import Pair
 from redpencil.runs import Stage, derive_seed
+from redpencil.training.features import backbone_of, hidden_rows
 from redpencil.training.loop import train_supervised
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
 from redpencil.training.scoring import check_fits, score_sequences, score_tokens
@@ -51,7 +52,7 @@ def token_objective(model: nn.Module, config: RewardConfig) -> Objective[PairBat
         return counted | ({config.loss: WITHIN_TEXT[config.loss].count(item, config)} if within else {})
 
     def terms(item: PairBatch) -> dict[str, Tensor]:
-        telling, overall = reward_heads(model, item.batch)
+        telling, overall = _heads(model, item)
         mask = item.batch.response_mask
         rewards = telling if overall is None else join_heads(telling, overall, mask)
         (chosen, rejected), masks, changed = rewards.chunk(2), mask.chunk(2), item.changed_mask.chunk(2)
@@ -70,9 +71,17 @@ def token_objective(model: nn.Module, config: RewardConfig) -> Objective[PairBat
     return Objective(weights, counts, terms)
 
 
+def _heads(model: nn.Module, item: PairBatch) -> tuple[Tensor, Tensor | None]:
+    """What the heads give for each token: through the model, or of hidden states that are there already."""
+    if item.hidden is None:
+        return reward_heads(model, item.batch)
+    scores = head_of(model)(item.hidden)
+    return scores[..., 0], scores[..., 1] if scores.shape[-1] == 2 else None
+
+
 @dataclass(frozen=True, slots=True)
 class WithinText:
-    """A loss that compares tokens of the original with each other.
+    """A loss that compares tokens of one text with each other, of the original and, by `edited_weight`, of the edit.
 
     loss: of the first head's rewards [2B, T], chosen sides first; a mean over `count` things of the batch.
     """
@@ -92,15 +101,22 @@ def _blame(rewards: Tensor, item: PairBatch, config: RewardConfig) -> Tensor:
     return blame_loss(rewards, changed, _blame_weights(item, config))
 
 
-def _originals(item: PairBatch, config: RewardConfig) -> tuple[Tensor, Tensor, int | None]:
-    return item.changed_mask[len(item) :], item.batch.response_mask[len(item) :], config.contrast_window
+def _contrast(rewards: Tensor, item: PairBatch, config: RewardConfig) -> Tensor:
+    """What was edited away is worth less than what stayed, and of the edit what was put in is worth more."""
+    signed = torch.cat([-rewards[: len(item)], rewards[len(item) :]])
+    return contrast_loss(signed, *_contrast_options(item, config))
+
+
+def _contrast_options(item: PairBatch, config: RewardConfig) -> tuple[Tensor, Tensor, Tensor, int | None]:
+    weights = torch.ones(2 * len(item), device=item.changed_mask.device)
+    weights[: len(item)] = config.edited_weight
+    return item.changed_mask, item.batch.response_mask, weights, config.contrast_window
 
 
 WITHIN_TEXT: Final[Mapping[str, WithinText]] = {
     "blame": WithinText(_blame, lambda item, config: float(_blame_weights(item, config).sum())),
     "contrast": WithinText(
-        lambda rewards, item, config: contrast_loss(rewards[len(item) :], *_originals(item, config)),
-        lambda item, config: float(contrasted(*_originals(item, config)).sum()),
+        _contrast, lambda item, config: float(contrast_weights(*_contrast_options(item, config)).sum())
     ),
 }
 """The values of `reward.loss` that compare tokens of one text. To add one, write its maths in
@@ -114,7 +130,8 @@ def sequence_objective(model: nn.Module, config: RewardConfig) -> Objective[Pair
         return {"preference": float(len(item)), "accuracy": float(len(item))}
 
     def terms(item: PairBatch) -> dict[str, Tensor]:
-        chosen, rejected = sequence_rewards(model, item.batch).chunk(2)
+        rewards = sequence_rewards(model, item.batch) if item.hidden is None else _heads(model, item)[0][:, 0]
+        chosen, rejected = rewards.chunk(2)
         margin = chosen - rejected
         return {
             "preference": bradley_terry_loss(config.scale * margin),
@@ -134,11 +151,13 @@ def train_reward(
     trained_on: str,
     runtime: Runtime,
     stage: Stage,
+    store: Path | None = None,
 ) -> None:
     """Train a reward model from the checkpoint `backbone` and write `checkpoint/` into the stage's folder.
 
     `samples` are (prompt ids, response ids) of the SFT policy: centre and scale are measured on the first
-    `reference_samples` of them, after training.
+    `reference_samples` of them, after training. `store` is a folder that keeps hidden states for other trainings of
+    heads on the same backbone.
 
     Raises:
         RedpencilError: if there are no pairs, or the model cannot read them, there are fewer than two samples, or
@@ -160,14 +179,16 @@ def train_reward(
         pairs,
         names=[pair.id for pair in pairs],
         lengths=[len(pair.prompt_ids) + len(pair.rejected_ids) + len(pair.chosen_ids) for pair in pairs],
-        collate=lambda part: collate_pairs(part, codec.pad_id, runtime.device),
+        collate=_frozen_collate(model, config, pairs, store, stage)
+        if config.frozen_layers == "all"
+        else lambda part: collate_pairs(part, codec.pad_id, runtime.device),
         objective=(token_objective if config.level == "token" else sequence_objective)(model.module, config),
-        config=config,
+        config=config if config.frozen_layers != "all" else config.model_copy(update={"save_every": None}),
         total_steps=steps_in(config.num_train_epochs, len(pairs), config.batch_size, config.max_steps),
         stage=stage,
     )
     model.module.train(False)
-    scales = measure(model, config, samples[: config.reference_samples])
+    scales = measure(model, config, samples[: config.reference_samples], store)
     if not all(map(math.isfinite, asdict(scales).values())):
         raise DivergedError("the trained model's rewards of the samples are not finite numbers", hint=LOWER)
     stage.notes["reference"] = asdict(scales)
@@ -207,6 +228,37 @@ def _new_model(config: RewardConfig, backbone: Path, runtime: Runtime, codec: Co
     return model
 
 
+def _frozen_collate(
+    model: LanguageModel, config: RewardConfig, pairs: Sequence[Pair], store: Path | None, stage: Stage
+) -> Callable[[Sequence[Pair]], PairBatch]:
+    """Compute the hidden states of all pairs, let the head learn on standardised ones, and return how to collate them.
+
+    Raises:
+        RedpencilError: for a sequence model that has more between backbone and head, as encoders do.
+    """
+    if config.level == "sequence" and not hasattr(model.module, "score"):
+        raise RedpencilError(
+            f"the head of {type(model.module).__name__} is more than one layer",
+            field="reward.frozen_layers",
+            hint="train the whole model, or use a decoder",
+        )
+    setattr(model.module.config, BACKBONE, backbone_of(model))
+    sides = [(p.prompt_ids, side) for p in pairs for side in (p.chosen_ids, p.rejected_ids)]
+    rows = hidden_rows(model, config.level, sides, store, stage.progress)
+    # Of distinct texts, so that an original that was edited several times counts once.
+    seen = torch.cat(list({(tuple(a), tuple(b)): row for (a, b), row in zip(sides, rows, strict=True)}.values()))
+    standardise_head(model.module, seen.mean(0), seen.std(0, correction=0).clamp(min=1e-3))
+    place = {id(pair): 2 * number for number, pair in enumerate(pairs)}  # pairs may share their ids
+
+    def collated(part: Sequence[Pair]) -> PairBatch:
+        item = collate_pairs(part, model.codec.pad_id, model.runtime.device)
+        found = [rows[place[id(pair)] + side] for side in (0, 1) for pair in part]
+        hidden = torch.nn.utils.rnn.pad_sequence(found, batch_first=True).to(model.runtime.device)
+        return replace(item, hidden=hidden)
+
+    return collated
+
+
 @dataclass(frozen=True, slots=True)
 class Scales:
     """Centre and scale of rewards; see `RewardCard`."""
@@ -237,9 +289,12 @@ def check_samples(
 
 
 def measure(
-    model: LanguageModel, config: RewardConfig, samples: Sequence[tuple[Sequence[int], Sequence[int]]]
+    model: LanguageModel,
+    config: RewardConfig,
+    samples: Sequence[tuple[Sequence[int], Sequence[int]]],
+    store: Path | None = None,
 ) -> Scales:
-    """Measure centre and scale of the rewards on samples of the SFT policy.
+    """Measure centre and scale of the rewards on samples of the SFT policy; `store` is that of `hidden_rows`.
 
     Raises:
         RedpencilError: as `check_samples`.
@@ -247,10 +302,10 @@ def measure(
     check_samples(model, config, samples)
     prompts, responses = [s[0] for s in samples], [s[1] for s in samples]
     if config.level == "sequence":
-        scores = score_sequences(model, prompts, responses).double()
+        scores = score_sequences(model, prompts, responses, store).double()
         center, scale = float(scores.mean()), _spread(scores)
         return Scales(center, scale, center, scale)
-    rows = [row.double() for row in score_tokens(model, prompts, responses)]
+    rows = [row.double() for row in score_tokens(model, prompts, responses, store)]
     center = float(torch.cat(rows).mean())
     sums = torch.stack([(row - center).sum() for row in rows])
     means = torch.stack([row.mean() for row in rows if len(row)])

@@ -9,6 +9,7 @@ their sum is kept.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,14 +17,18 @@ import torch
 from torch import Tensor
 
 from redpencil.alignment.projection import TokenRewards, project_rows
-from redpencil.config import RolloutConfig
+from redpencil.config import RewardLevel, RolloutConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.ppo import standardise
+from redpencil.maths.reward_losses import join_heads
 from redpencil.models.checkpoints import LanguageModel, RewardCard, RewardModel
 from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import Batch, collate, sequence_rewards, token_rewards
+from redpencil.models.heads import head_of
 from redpencil.models.sampling import Sample, check_context, check_vocabulary, place
 from redpencil.records import Pair, Response
+from redpencil.runs import no_progress
+from redpencil.training.features import hidden_rows, keeps_backbone
 from redpencil.turns import Asked, prompt_text
 
 BATCH_SIZE = 64
@@ -92,8 +97,13 @@ def _batches(model: LanguageModel, prompts: Ids, responses: Ids) -> Iterator[Bat
 
 
 @torch.no_grad()
-def score_tokens(model: LanguageModel, prompts: Ids, responses: Ids) -> list[Tensor]:
-    """Compute the raw rewards of each response's tokens, one [T_i] tensor on the CPU for each."""
+def score_tokens(model: LanguageModel, prompts: Ids, responses: Ids, store: Path | None = None) -> list[Tensor]:
+    """Compute the raw rewards of each response's tokens, one [T_i] tensor on the CPU for each.
+
+    `store` is a folder of hidden states, which are read from there, and kept, for a model whose head alone was trained.
+    """
+    if store is not None and keeps_backbone(model):
+        return [_by_head(model, states) for states in _kept_states(model, "token", prompts, responses, store)]
     rows: list[Tensor] = []
     for batch in _batches(model, prompts, responses):
         with model.runtime.autocast():
@@ -103,13 +113,33 @@ def score_tokens(model: LanguageModel, prompts: Ids, responses: Ids) -> list[Ten
 
 
 @torch.no_grad()
-def score_sequences(model: LanguageModel, prompts: Ids, responses: Ids) -> Tensor:
-    """Compute the raw rewards of responses, [B] on the CPU."""
+def score_sequences(model: LanguageModel, prompts: Ids, responses: Ids, store: Path | None = None) -> Tensor:
+    """Compute the raw rewards of responses, [B] on the CPU; `store` as in `score_tokens`."""
+    if store is not None and keeps_backbone(model):
+        states = _kept_states(model, "sequence", prompts, responses, store)
+        return torch.cat([_by_head(model, one) for one in states]) if states else torch.zeros(0)
     parts: list[Tensor] = []
     for batch in _batches(model, prompts, responses):
         with model.runtime.autocast():
             parts.append(sequence_rewards(model.module, batch).cpu())
     return torch.cat(parts) if parts else torch.zeros(0)
+
+
+def _kept_states(
+    model: LanguageModel, level: RewardLevel, prompts: Ids, responses: Ids, store: Path
+) -> Sequence[Tensor]:
+    check_fits(model.context, model.readings, prompts, responses)
+    return hidden_rows(model, level, list(zip(prompts, responses, strict=True)), store, no_progress)
+
+
+def _by_head(model: LanguageModel, states: Tensor) -> Tensor:
+    """The rewards [T] that the head of a model makes of hidden states [T, H]."""
+    head = head_of(model.module)
+    scores: Tensor = head(states.to(head.weight)).float()
+    if scores.shape[-1] == 1:
+        return scores[:, 0].cpu()
+    mask = torch.ones(1, len(scores), dtype=torch.bool, device=scores.device)
+    return join_heads(scores[None, :, 0], scores[None, :, 1], mask)[0].cpu()
 
 
 def score_ids(reward: RewardModel, prompts: Ids, responses: Ids) -> list[float]:
