@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from redpencil.config import Recipe
 from redpencil.pipeline.execute import StageSpec
 from redpencil.pipeline.plan import plan_run
 from redpencil.recipe import load_recipe
@@ -112,6 +113,7 @@ PPO = {"ppo-token", "ppo-edits", "ppo-preference"}
         ("world.reference_steps=5", {"world", "reference"}),
         ("sft.max_steps=5", {"sft", "reference"}),
         ("sampling.temperature=.5", {"reference", "samples", *POLICIES}),
+        ("sampling.evaluation_temperature=.5", {"reference", *POLICIES, *PPO}),
         ("compute.threads=2", set()),
         ("compute.jobs=2", set()),
         ("compute.micro_batch_size=2", set()),
@@ -162,3 +164,20 @@ def test_where_a_users_files_lie_does_not_matter_only_what_is_in_them(
         if a.config != b.config
     }  # fmt: skip
     assert changed == {"annotations"}
+
+
+def test_a_run_without_arms_has_no_policy_to_compare(
+    tiny: Callable[..., Recipe], files_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    of_policies = {"reference", "judge", "outputs-sft"}
+    plan = [spec.name for spec in plan_run(tiny("arms={}"), tmp_path, 3)]
+    assert plan == [
+        *("world", "sft", "samples", "annotations", "align"),
+        *("reward-token_edits", "reward-sequence_edits", "reward-sequence_comparisons", "evaluate"),
+    ]
+    own = plan_run(load_recipe(files_recipe("prompts", "judge", arms={})), tmp_path / "run", 3)
+    check(own, tmp_path / "run")
+    plan = [spec.name for spec in own]
+    assert plan.index("annotations") < plan.index("samples")
+    assert not of_policies & set(plan)
+    assert of_policies < {spec.name for spec in plan_run(tiny(), tmp_path, 3)}

@@ -33,6 +33,8 @@ _MARKS: Final[Mapping[str, str]] = {
 _WORD: Final = re.compile(r"\w+")
 _ENDS: Final = (".", "!", "?", "\u3002", "\u2026", '"', "\u201d", ")")
 Floats = npt.NDArray[np.float64]
+Differences = Mapping[str, float]
+"""The features of the better text of a pair less those of the worse one, by name; 0 for those that are absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +91,14 @@ def find_artefacts(texts: Texts, prompts: Sequence[Hashable]) -> Artefacts | Non
     if not texts:
         return None
     rules = rule_margins([len(edited) - len(original) for edited, original in texts], texts)
-    margins = cross_validated(texts, prompts)
+    rows = [differences(*pair) for pair in texts]
+    margins = _cross_validated(rows, prompts)
     return Artefacts(
         pairs=len(texts),
         prompts=len(set(prompts)),
         accuracy=None if margins is None else _share(margins, prompts),
         rules={name: _share(of_rule, prompts) for name, of_rule in rules.items()},
-        features=() if margins is None else fit(texts).strongest(texts),
+        features=() if margins is None else _fit(rows).strongest(rows),
         stray_edited=sum(untidy_places(edited) > 0 for edited, _ in texts),
         stray_original=sum(untidy_places(original) > 0 for _, original in texts),
     )
@@ -114,16 +117,18 @@ class Classifier:
 
     def margins(self, texts: Texts) -> list[float]:
         """Score the better text of each pair against the worse one; above 0 it ranks them right."""
-        return [
-            sum(self.weights.get(name, 0.0) * value for name, value in differences(*pair).items()) for pair in texts
-        ]
+        return [self.margin(differences(*pair)) for pair in texts]
 
-    def strongest(self, texts: Texts) -> tuple[Feature, ...]:
+    def margin(self, row: Differences) -> float:
+        """Score a pair by the differences of its features."""
+        return sum(self.weights.get(name, 0.0) * value for name, value in row.items())
+
+    def strongest(self, rows: Sequence[Differences]) -> tuple[Feature, ...]:
         """The features that move the margins of these pairs most, the strongest first."""
         moved: defaultdict[str, float] = defaultdict(float)
         pairs: Counter[str] = Counter()
-        for pair in texts:
-            for name, value in differences(*pair).items():
+        for row in rows:
+            for name, value in row.items():
                 if self.weights.get(name) and value:
                     moved[name] += abs(self.weights[name] * value)
                     pairs[name] += 1
@@ -136,9 +141,12 @@ def fit(texts: Texts, penalty: float = 1.0) -> Classifier:
 
     x are the differences of the features, divided by their root mean square over the pairs.
     """
+    return _fit([differences(*pair) for pair in texts], penalty)
+
+
+def _fit(rows: Sequence[Differences], penalty: float = 1.0) -> Classifier:
     from scipy.optimize import minimize
 
-    rows = [differences(*pair) for pair in texts]
     counts = Counter(name for row in rows for name, value in row.items() if value)
     names = sorted(name for name, count in counts.items() if count >= _RARE or not name.startswith(_WORDS))
     place = {name: n for n, name in enumerate(names)}
@@ -166,16 +174,20 @@ def cross_validated(texts: Texts, prompts: Sequence[Hashable]) -> list[float] | 
     None with fewer than `FEWEST` pairs, or one prompt. Prompts are dealt to folds by a hash, so that neither the order
     of the rows nor a seed matters.
     """
+    return _cross_validated([differences(*pair) for pair in texts], prompts)
+
+
+def _cross_validated(rows: Sequence[Differences], prompts: Sequence[Hashable]) -> list[float] | None:
     order = sorted(set(prompts), key=lambda prompt: (_hash(prompt), str(prompt)))
-    if len(texts) < FEWEST or len(order) < 2:
+    if len(rows) < FEWEST or len(order) < 2:
         return None
     fold_of = {prompt: n % min(FOLDS, len(order)) for n, prompt in enumerate(order)}
-    margins = [0.0] * len(texts)
+    margins = [0.0] * len(rows)
     for fold in set(fold_of.values()):
-        held = [n for n, prompt in enumerate(prompts) if fold_of[prompt] == fold]
-        classifier = fit([texts[n] for n, prompt in enumerate(prompts) if fold_of[prompt] != fold])
-        for n, margin in zip(held, classifier.margins([texts[n] for n in held]), strict=True):
-            margins[n] = margin
+        classifier = _fit([row for row, prompt in zip(rows, prompts, strict=True) if fold_of[prompt] != fold])
+        for n, prompt in enumerate(prompts):
+            if fold_of[prompt] == fold:
+                margins[n] = classifier.margin(rows[n])
     return margins
 
 
