@@ -34,11 +34,14 @@ def hidden_rows(
 
     Args:
         model: whose head reads them.
-        level: token: [T, H], at each token of the response; sequence: [1, H], where a sequence model reads.
+        level: token: [T, H], at each token of the response; sequence: [1, H], where a sequence model reads, which is
+            the last of them.
         rows: prompts and responses; one that occurs twice is computed once.
         store: a folder that keeps them by model and text; None keeps nothing.
         progress: called with the texts done and in total.
     """
+    if level == "sequence" and not reads_twice(model.module) and all(response for _, response in rows):
+        return [states[-1:] for states in hidden_rows(model, "token", rows, store, progress)]
     distinct: list[Row] = list(dict.fromkeys((tuple(prompt), tuple(response)) for prompt, response in rows))
     files: dict[Row, Path | None] = dict.fromkeys(distinct)
     if store is not None:
