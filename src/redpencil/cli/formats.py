@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -162,12 +162,17 @@ def import_(
         open_source(source, split=split, config=name, dialect=Dialect(encoding, quoting)) as opened,
     ):
         chosen, opened_again = (named, opened) if named else guess_source(opened, as_, columns, dropped)
-        skip = on_error is OnError.SKIP
-        spacing = not keep_spacing
         request = Wanted(
-            chosen, as_, columns, dropped, skip, values=values, restore_spacing=spacing, prompt_template=template
+            chosen,
+            as_,
+            columns,
+            dropped,
+            on_error_skip=on_error is OnError.SKIP,
+            values=values,
+            restore_spacing=not keep_spacing,
+            normalise_spacing=normalise_spacing,
+            prompt_template=template,
         )
-        request = replace(request, normalise_spacing=normalise_spacing)
         done = import_rows(opened_again, request, out, limit=limit, progress=progress)
     if named is None:
         say(f"taken for the format {chosen.name}; --format names another")

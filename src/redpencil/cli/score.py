@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from redpencil.alignment.ends import finished_sides
+from redpencil.alignment.ends import original_of
 from redpencil.cli.options import (
     DeviceOption,
     RecipeOption,
@@ -77,7 +77,7 @@ def score(
     recipe: RecipeOption = None,
     set_: SetOption = None,
     device: DeviceOption = None,
-    verify: VerifyOption = False,
+    _verify: VerifyOption = False,
 ) -> None:
     """Show the reward of each token: blue for reward, orange and underlined for blame.
 
@@ -85,7 +85,6 @@ def score(
     and prompt template. Token rewards are shown relative to the model's centre, the mean reward of a token in responses
     of the policy: 0 is an ordinary token.
     """
-    del verify
     _check_options(model, prompt, response, responses, edits)
     config = settings(recipe, set_, device=device, template=template)
     if html is not None:
@@ -94,7 +93,7 @@ def score(
     if responses is not None:
         inputs = list(read_jsonl(responses, Response))
     else:
-        inputs = _originals(edited) if edited else [Response("1", prompt or "", response or "")]
+        inputs = list(map(original_of, edited)) or [Response("1", prompt or "", response or "")]
     runtime, source = runtime_of(config), responses or edits
     with nullcontext() if source is None else naming(source):
         scores = [
@@ -141,10 +140,6 @@ def _usable(file: Path) -> list[Edit]:
     if not edits:
         raise RedpencilError("every original is blank", file=file, field="original", hint="give other edits")
     return edits
-
-
-def _originals(edits: Sequence[Edit]) -> list[Response]:
-    return [Response(row.id, row.prompt, row.original, finished=finished_sides(row)[0], meta=row.meta) for row in edits]
 
 
 def scores_of(

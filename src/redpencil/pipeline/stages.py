@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from redpencil.alignment.ends import finished_sides, unfinished_sides
+from redpencil.alignment.ends import original_of, unfinished_sides
 from redpencil.alignment.spacing import respaced_note
 from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, FilesConfig, Method, RewardConfig, SFTConfig
 from redpencil.editing.edit import edit_responses
@@ -553,10 +553,7 @@ def training_originals(context: Context, stage: Stage) -> None:
     edits = list(read_jsonl(context.paths.annotations / "edits_train.jsonl", Edit))
     filled = {(row.prompt, row.original): row for row in edits if row.original.strip()}
     kept = list(filled.values())[: context.samples_needed]
-    write_jsonl(
-        stage.folder / "responses.jsonl",
-        (Response(row.id, row.prompt, row.original, finished=finished_sides(row)[0], meta=row.meta) for row in kept),
-    )
+    write_jsonl(stage.folder / "responses.jsonl", map(original_of, kept))
 
 
 def align(context: Context, stage: Stage) -> None:
