@@ -90,10 +90,9 @@ def score(
     if html is not None:
         check_out_file(html, responses, edits)
     edited = [] if edits is None else _usable(edits)
+    inputs = list(map(original_of, edited)) or [Response("1", prompt or "", response or "")]
     if responses is not None:
         inputs = list(read_jsonl(responses, Response))
-    else:
-        inputs = list(map(original_of, edited)) or [Response("1", prompt or "", response or "")]
     runtime, source = runtime_of(config), responses or edits
     with nullcontext() if source is None else naming(source):
         scores = [
@@ -101,16 +100,15 @@ def score(
             for folder, name in zip(model, short_names(model), strict=True)
         ]
     models = [each.model for each in scores]
+    cautions = [f"{each.model.name}: {text}" for each in scores for text in each.cautions]
     rows = [Row(r.prompt, r.response, tuple(s.readings[i] for s in scores)) for i, r in enumerate(inputs)]
     if html is not None:
-        cautions = [f"{each.model.name}: {text}." for each in scores for text in each.cautions]
-        page = scores_page(rows, models, standardised=standardise, cautions=cautions)
+        page = scores_page(rows, models, standardised=standardise, cautions=[f"{text}." for text in cautions])
         with whole_file(html) as file:
             file.write(page.encode("utf-8"))
         say(f"heat-maps: {html}")
-    for each in scores:
-        for text in each.cautions:
-            say(f"WARNING: {each.model.name}: {text}")
+    for text in cautions:
+        say(f"WARNING: {text}")
     if json:
         for index, row in enumerate(inputs):
             print_json(json_row(row, scores, index), indent=None)
