@@ -5,8 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from redpencil.config import METHODS, ArmConfig, GRPOConfig, PPOConfig, Recipe, RewardModelConfig, WorldConfig
+from redpencil.config import (
+    METHODS,
+    ArmConfig,
+    GRPOConfig,
+    JudgeConfig,
+    PPOConfig,
+    Recipe,
+    RewardModelConfig,
+    WorldConfig,
+)
 from redpencil.errors import RedpencilError
 from redpencil.recipe import load_recipe
 
@@ -61,7 +71,7 @@ def test_an_arm_differs_from_ppo_only_where_it_says_so(recipe: Path) -> None:
 def test_a_reward_model_differs_from_reward_only_where_it_says_so(recipe: Path) -> None:
     loaded = load_recipe(recipe, ["reward.zero_penalty=.1", "reward_models.token_edits.reward.scale=25"])
     assert loaded.reward_config("token_edits").scale == 25
-    assert loaded.reward_config("sequence_edits").scale == 1
+    assert loaded.reward_config("sequence_edits").scale is None
     assert loaded.reward_config("token_edits").zero_penalty == 0.1
 
 
@@ -275,6 +285,14 @@ def test_a_default_that_an_older_version_spelled_out_says_nothing(recipe: Path, 
         assert "micro_batch_size" not in config.model_dump()
 
 
+def test_a_forward_pass_takes_eight_rows_unless_the_recipe_says_otherwise(recipe: Path) -> None:
+    recipe.write_text("world: {}\n")
+    loaded = load_recipe(recipe)
+    assert loaded.computed(loaded.sft).micro_batch_size == 8
+    whole = load_recipe(recipe, ["compute.micro_batch_size=null"])
+    assert whole.computed(whole.sft).micro_batch_size is None
+
+
 @pytest.mark.parametrize(
     ("section", "field"),
     [
@@ -375,3 +393,88 @@ def test_a_chat_template_has_variables_and_a_date(recipe: Path) -> None:
     with pytest.raises(RedpencilError) as raised:
         load_recipe(recipe, ["chat_template_date=today"])
     assert raised.value.field == "chat_template_date"
+
+
+FILES = "model: m, comparisons: c, edits: e, prompts: p, validation_prompts: v, evaluation_prompts: x"
+
+
+def test_without_a_section_the_judge_is_the_oracle_or_the_reward_model_of_the_files(recipe: Path) -> None:
+    recipe.write_text("world: {}\n")
+    assert load_recipe(recipe).who_judges == JudgeConfig(rule="oracle")
+    recipe.write_text(f"files: {{{FILES}, judge: models/judge}}\n")
+    assert load_recipe(recipe).who_judges == JudgeConfig(folder=recipe.parent / "models" / "judge")
+
+
+@pytest.mark.parametrize(
+    ("section", "decides", "while_training"),
+    [
+        ("{folder: models/judge}", {}, True),
+        ("{rule: shorter}", {"rule": "shorter"}, True),
+        ("{pattern: 'sorry|cannot', fewer: true}", {"pattern": "sorry|cannot", "fewer": True}, True),
+        ("{verdicts: people.jsonl}", {}, False),
+        (
+            "{provider: anthropic, model: claude-x, max_cost: 2, cache: j.cache, concurrency: 3}",
+            {"provider": "anthropic", "model": "claude-x"},
+            False,
+        ),
+        (
+            "{provider: openai, model: m, base_url: 'http://localhost:8000/v1', orders: one}",
+            {"provider": "openai", "model": "m", "base_url": "http://localhost:8000/v1", "orders": "one"},
+            False,
+        ),
+    ],
+)
+def test_a_recipe_names_its_judge(recipe: Path, section: str, decides: object, while_training: bool) -> None:
+    recipe.write_text(f"files: {{{FILES}}}\njudge: {section}\n")
+    judge = load_recipe(recipe).who_judges
+    assert (judge.decides, judge.judges_training) == (decides, while_training)
+    for path in (judge.folder, judge.verdicts, judge.cache):
+        assert path is None or path.parent in (recipe.parent, recipe.parent / "models")
+    written = recipe.with_name("again.yaml")
+    written.write_text(yaml.safe_dump(load_recipe(recipe).model_dump(mode="json")))
+    assert load_recipe(written) == load_recipe(recipe)
+
+
+def test_a_template_that_is_a_file_and_a_local_model_start_at_the_recipes_folder(recipe: Path) -> None:
+    recipe.write_text("world: {}\njudge: {provider: local, model: models/llm, template: ours.yaml}\n")
+    judge = load_recipe(recipe).who_judges
+    assert (judge.model, judge.template) == (str(recipe.parent / "models/llm"), str(recipe.parent / "ours.yaml"))
+    built_in = load_recipe(recipe, ["judge.template=alpaca-eval", "judge.provider=openai"]).who_judges
+    assert built_in.template == "alpaca-eval"
+
+
+@pytest.mark.parametrize(
+    ("judge", "field", "problem"),
+    [
+        ("{}", "judge", "name one judge: one of folder, rule, pattern, verdicts, provider"),
+        ("{rule: longer, folder: f}", "judge", "name one judge"),
+        ("{rule: best}", "judge.rule", "longer"),
+        ("{rule: oracle}", "judge.rule", "the oracle knows the small world alone"),
+        ("{pattern: '('}", "judge.pattern", "not a regular expression"),
+        ("{rule: longer, fewer: true}", "judge", "fewer says nothing of this judge"),
+        ("{rule: longer, max_cost: 3}", "judge", "max_cost says nothing of this judge"),
+        ("{verdicts: v, model: gpt}", "judge", "model says nothing of this judge"),
+        ("{provider: openai}", "judge", "give the model that the provider is asked for"),
+        ("{provider: nobody, model: m}", "judge.provider", "anthropic"),
+        ("{provider: openai, model: m, api_key: sk-1}", "judge.api_key", "a recipe holds no secrets"),
+        ("{provider: openai, model: m, auth_token: sk-1}", "judge.auth_token", "a recipe holds no secrets"),
+        ("{provider: openai, model: m, base_url: 'http://me:sk-1@host/v1'}", "judge.base_url", "a user, a password"),
+        ("{provider: openai, model: m, base_url: 'http://host/v1?key=sk-1'}", "judge.base_url", "a user, a password"),
+        ("{provider: openai, model: m, modle: x}", "judge.modle", "unknown key"),
+    ],
+)
+def test_a_judge_that_is_none_is_refused(recipe: Path, judge: str, field: str, problem: str) -> None:
+    error = mistake(recipe, f"files: {{{FILES}}}\njudge: {judge}\n")
+    assert error.field == field
+    assert problem in error.problem
+    if field != "judge.base_url" or "password" in problem:
+        assert "sk-1" not in (error.hint or "")
+
+
+def test_your_own_files_need_a_judge_and_only_one(recipe: Path) -> None:
+    error = mistake(recipe, f"files: {{{FILES}}}\n")
+    assert error.field == "files.judge"
+    assert "field required" in error.problem
+    assert "a section judge" in (error.hint or "")
+    error = mistake(recipe, f"files: {{{FILES}, judge: j}}\njudge: {{rule: longer}}\n")
+    assert "both name a judge" in error.problem

@@ -142,6 +142,24 @@ def test_every_shipped_recipe_is_valid_and_found_by_name(path: Path) -> None:
     assert shipped_recipe(path.stem).samefile(path)
 
 
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes_say_what_would_go_by_the_amount_of_data(path: Path) -> None:
+    if is_ablation(path):
+        ablations = load_ablations(path)
+        recipes = [ablations.base, *(recipe for group in ablations.groups.values() for recipe in group.values())]
+    else:
+        recipes = [load_recipe(path)]
+    for recipe in recipes:
+        assert (recipe.compute.micro_batch_size is None) == (recipe.world is not None)
+        for name in recipe.reward_models:
+            config = recipe.reward_config(name)
+            assert None not in (config.learning_rate, config.num_train_epochs, config.scale)
+            if recipe.world is not None:
+                assert config.scale == (
+                    25 if name.startswith("token") and recipe.name not in ("literal", "paper") else 1
+                )
+
+
 def test_a_recipe_that_does_not_ship_is_an_error() -> None:
     with pytest.raises(RedpencilError, match="no recipe called 'nothing' ships"):
         shipped_recipe("nothing")
@@ -324,7 +342,7 @@ def test_a_base_in_a_file_keeps_its_relative_paths(recipe: Path, tmp_path: Path)
     ("text", "field", "problem"),
     [
         (SMALL.replace("reward.loss: eq3", "reward.los: eq3"), "groups.loss.eq3.reward.los", "unknown key"),
-        (SMALL.replace("reward.loss: eq3", "reward.loss: eq5"), "groups.loss.eq3.reward.loss", "'eq3' or 'eq4'"),
+        (SMALL.replace("reward.loss: eq3", "reward.loss: eq5"), "groups.loss.eq3.reward.loss", "'eq3', 'eq4'"),
         (SMALL.replace("reward.loss: eq3", "seeds: [7]"), "groups.loss.eq3.seeds", "its own seeds"),
         (SMALL.replace("reward.loss: eq3", "reward..loss: eq3"), "groups.loss.eq3", "is not a key"),
         (SMALL.replace("eq4: {}, ", ""), None, "two variants or more"),

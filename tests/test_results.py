@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.power import normal_sample_size_one_tail
 
 from redpencil.errors import RedpencilError
 from redpencil.results import (
@@ -199,6 +200,27 @@ def test_an_interval_is_two_standard_errors_by_hand() -> None:
     # 51.6 -+ 1.959964 * 1.76 = 51.6 -+ 3.4495
     interval = Estimate(value=51.6, standard_error=1.76, n=805).interval
     assert interval == (pytest.approx(48.1505, abs=1e-3), pytest.approx(55.0495, abs=1e-3))
+
+
+@given(
+    value=st.floats(0.1, 50).flatmap(lambda size: st.sampled_from([size, -size])),
+    error=st.floats(0.1, 20),
+    n=st.integers(2, 2000),
+)
+def test_the_number_of_prompts_needed_is_that_of_statsmodels(value: float, error: float, n: int) -> None:
+    figure = Estimate(value=value, standard_error=error, n=n)
+    deviation = error * math.sqrt(n)
+    expected = normal_sample_size_one_tail(abs(value), power=0.8, alpha=0.025, std_null=deviation)
+    assert figure.repeats_needed == pytest.approx(math.ceil(expected), abs=1)
+
+
+def test_the_number_of_seeds_needed_by_hand() -> None:
+    # sd of 1, 3, 5 is 2, their mean 3: (2.8016 * 2 / 3)^2 = 3.49
+    assert SeedMean(value=3, low=-2, high=8, per_seed=(1, 3, 5)).repeats_needed == 4
+    assert SeedMean(value=0, low=-1, high=1, per_seed=(-1, 0, 1)).repeats_needed is None
+    assert SeedMean(value=3, per_seed=(3,)).repeats_needed is None
+    assert Estimate(value=3, standard_error=None, n=5).repeats_needed is None
+    assert Figure(value=3).repeats_needed is None
 
 
 def test_a_number_that_is_not_finite_is_not_known() -> None:

@@ -52,10 +52,10 @@ class ComputeConfig(Section):
     )
     processes: int = Field(1, gt=0, description="Processes that share the work of one stage. Only 1 is possible yet.")
     micro_batch_size: int | None = Field(
-        None,
+        8,
         gt=0,
         description="Rows that one forward pass of a training stage takes; gradients are accumulated over a batch. "
-        "Lower it when memory runs out. Default: the whole batch.",
+        "Lower it when memory runs out; null takes the whole batch at once, which is faster for small models.",
     )
     generation_batch_size: int | None = Field(
         None,
@@ -201,19 +201,32 @@ class RewardConfig(OptimizerConfig):
         description="Leave the embeddings and the first so many layers of the backbone as they are. all: train the "
         "head alone, on hidden states that are computed once; try learning_rate 1e-3 with it.",
     )
-    scale: float = Field(
-        1.0,
+    scale: float | None = Field(
+        None,
         gt=0,
-        description="Factor on the margin of Eq. 2, 3 and 4. 1 is the paper; about the mean length lets a new head "
-        "learn.",
+        description="Factor on the margin of Eq. 2, 3 and 4; 1 is the paper. Default, null or auto: with loss=eq3 or "
+        "eq4 the mean length of the pairs' responses, else 1.",
     )
     zero_penalty: float = Field(0.0, ge=0, description="Weight of the mean of r^2 over unchanged tokens.")
     consistency: float = Field(0.0, ge=0, description="Weight of the mean of (r_i - r_j)^2 over unchanged pairs.")
     reference_samples: int = Field(
         256, gt=1, description="Responses of the SFT policy on which centre and scale are measured."
     )
-    learning_rate: float = Field(3e-6, gt=0, description="Peak learning rate of AdamW.")
+    learning_rate: float | None = Field(  # type: ignore[assignment]  # until `reward_defaults.fit` has chosen it
+        None,
+        gt=0,
+        description="Peak learning rate of AdamW; AlpacaFarm's for 7B is 3e-6. Default, null or auto: by the hidden "
+        "size of the backbone.",
+    )
     batch_size: int = Field(16, gt=0, description="Pairs an optimiser step sees.")
+    num_train_epochs: float | None = Field(  # type: ignore[assignment]
+        None, gt=0, description="Passes over the pairs. Default, null or auto: by their number; 1 from 2,400 on."
+    )
+
+    @field_validator("learning_rate", "num_train_epochs", "scale", mode="before")
+    @classmethod
+    def _chosen_later(cls, value: Any) -> Any:
+        return None if value == "auto" else value
 
     @model_validator(mode="after")
     def _used(self) -> "RewardConfig":
@@ -230,10 +243,27 @@ class RewardConfig(OptimizerConfig):
         return self
 
 
+class FittedRewardConfig(RewardConfig):
+    """`RewardConfig` whose values that went by default are chosen, as training reads it."""
+
+    scale: float = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    num_train_epochs: float = Field(gt=0)
+
+
 class SamplingConfig(Section):
     """Sampling of responses from a policy."""
 
-    temperature: float = Field(1.0, ge=0, description="Sampling temperature; 0 is greedy.")
+    temperature: float = Field(
+        1.0, ge=0, description="Sampling temperature; 0 is greedy. Methods that sample while they train have their own."
+    )
+    evaluation_temperature: float | None = Field(
+        None,
+        ge=0,
+        description="Temperature of what is judged: the policies' and the reference's answers to validation and "
+        "evaluation prompts. AlpacaFarm has 0.7 here, and 1 in PPO. Default: temperature, and a method's own while it "
+        "trains. best_of_n keeps its own.",
+    )
     top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling; 1 is off.")
     response_length: int = Field(300, gt=0, description="Most tokens in a response.")
     max_prompt_length: int = Field(192, gt=0, description="Most tokens in a prompt; longer prompts are skipped.")
@@ -307,7 +337,12 @@ class PPOConfig(RolloutConfig):
     whiten_advantages: bool = Field(True, description="Whiten advantages over the response tokens.")
     gae_lambda: float = Field(1.0, ge=0, le=1, description="Trace decay of generalised advantage estimation.")
     cliprange_value: float = Field(0.2, gt=0, description="Clip of the value's change.")
-    vf_coef: float = Field(0.1, gt=0, description="Factor on the value loss.")
+    vf_coef: float = Field(
+        0.1,
+        gt=0,
+        description="Factor on the value loss. It hardly acts: the value model has its own Adam, which divides it out "
+        "again; only max_grad_norm and adam_epsilon feel it. What acts is value_learning_rate.",
+    )
     ppo_epochs: int = Field(2, gt=0, description="Passes over each batch of rollouts.")
     value_learning_rate: float | None = Field(None, gt=0, description="Of the value model; default: learning_rate.")
     value_init: Literal["policy", "reward"] = Field(
@@ -507,7 +542,9 @@ class FilesConfig(Section):
         None, description="JSONL of the reference's responses; without it the SFT policy is the reference."
     )
     judge: Path | None = Field(
-        None, description="Folder of a sequence or token reward model that judges. Needed if there are `arms`."
+        None,
+        description="Folder of a sequence or token reward model that judges; the same as judge.folder. One is "
+        "needed if there are `arms`.",
     )
     test_share: float = Field(
         0.1,
@@ -563,6 +600,106 @@ class AlarmsConfig(Section):
     )
 
 
+class JudgeConfig(Section):
+    """Who compares the policies' answers with the reference's: one of folder, rule, pattern, verdicts and provider.
+    Without the section it is the world's oracle, or `files.judge`. API keys are never in a recipe: they come from the
+    environment. An LLM and verdicts of people judge the evaluation prompts alone; training then keeps the checkpoint
+    with the best reward, or the last one where it learns from pairs.
+    """
+
+    folder: Path | None = Field(None, description="Folder of a sequence or token reward model.")
+    rule: Literal["oracle", "longer", "shorter"] | None = Field(
+        None, description="oracle: the small world's; longer, shorter: the number of characters alone."
+    )
+    pattern: str | None = Field(
+        None, min_length=1, description="A regular expression: the response in which it is found more often is better."
+    )
+    fewer: bool = Field(False, description="With pattern: the response in which it is found less often is better.")
+    verdicts: Path | None = Field(
+        None,
+        description="JSONL of comparisons by people, as `redpencil annotate --export-comparisons` writes them, matched "
+        "by prompt and responses, on either side. What nobody compared has no verdict. The file may come later: "
+        "the run then stops before its last stages, and the same command goes on.",
+    )
+    provider: Literal["anthropic", "openai", "local"] | None = Field(
+        None, description="Ask an LLM: anthropic; openai, for every OpenAI-compatible server; local, a folder."
+    )
+    model: str | None = Field(None, description="With provider: name of the model; for local its folder.")
+    base_url: str | None = Field(None, description="With provider: another server, such as http://localhost:8000/v1.")
+    template: str = Field(
+        "default",
+        description="With provider: default, alpaca-eval, alpaca-eval-mark, or a file; see `redpencil judge`.",
+    )
+    orders: Literal["both", "one"] = Field("both", description="With provider: ask in both orders, or in one.")
+    max_tokens: int = Field(4096, gt=0, description="With provider: most tokens of an answer.")
+    temperature: float | None = Field(None, ge=0, description="With provider. Default: the server's own.")
+    concurrency: int = Field(16, gt=0, description="With provider: requests in progress at once.")
+    max_cost: float | None = Field(
+        None,
+        gt=0,
+        description="With provider: stop when the answers to a seed's outputs have cost this much now, in dollars.",
+    )
+    prices: Path | None = Field(None, description="With provider: YAML of prices that replace those built in.")
+    cache: Path | None = Field(
+        None,
+        description="With provider: response cache, by which a run that was stopped asks for nothing twice. Default: "
+        "judge.cache in the run folder. Of several seeds each has its own, with .seed-N at the end.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_secrets(cls, data: Any) -> Any:
+        for key in data if isinstance(data, Mapping) else ():
+            if key not in cls.model_fields and re.search(r"key|secret|password|token|auth", str(key), re.IGNORECASE):
+                hint = "leave it out, and set ANTHROPIC_API_KEY or OPENAI_API_KEY in the environment"
+                raise mistake(cls.__name__, "a recipe holds no secrets", (str(key),), "...", hint)
+        return data
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return pattern
+
+    @field_validator("base_url")
+    @classmethod
+    def _bare_address(cls, url: str | None) -> str | None:
+        if url is not None and re.search(r"[?#]|//[^/]*@", url):
+            raise hinted("an address with a user, a password or a query", "write it without; a recipe holds no secrets")
+        return url
+
+    @model_validator(mode="after")
+    def _one_judge(self) -> "JudgeConfig":
+        if sum(getattr(self, kind) is not None for kind in _JUDGES) != 1:
+            raise ValueError(f"name one judge: one of {', '.join(_JUDGES)}")
+        of_llms = set(type(self).model_fields) - {*_JUDGES, "fewer"}
+        unused = sorted(self.model_fields_set & of_llms) if self.provider is None else []
+        unused += ["fewer"] if self.fewer and self.pattern is None else []
+        for key in unused:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} says nothing of this judge; leave it out")
+        if self.provider is not None and not self.model:
+            raise ValueError("give the model that the provider is asked for")
+        return self
+
+    @property
+    def judges_training(self) -> bool:
+        """Whether it judges policies as they train too: one that costs nothing and answers at once."""
+        return self.provider is None and self.verdicts is None
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """What of it decides verdicts, besides the contents of files."""
+        elsewhere = {"folder", "verdicts", "concurrency", "max_cost", "prices", "cache"}
+        return self.model_dump(exclude=elsewhere, exclude_defaults=True, mode="json")
+
+
+_JUDGES: Final = ("folder", "rule", "pattern", "verdicts", "provider")
+JUDGE_FILES: Final = ("folder", "verdicts", "prices", "cache")
+"""The keys of `judge` that are paths; `template` is one unless it names a built-in template."""
 FILE_KEYS: Final = tuple(key for key in FilesConfig.model_fields if key not in ("test_share", "folds"))
 """The keys of `files` that are paths."""
 
@@ -769,6 +906,7 @@ class Recipe(Section):
         description="The policies that a run trains or chooses, by name; each is a row of Table 1. `{}`: reward models "
         "alone.",
     )
+    judge: JudgeConfig | None = Field(None, description="Who judges. Default: the world's oracle, or files.judge.")
     alarms: AlarmsConfig = Field(default_factory=AlarmsConfig)
 
     @field_validator("chat_template_kwargs")
@@ -812,6 +950,7 @@ class Recipe(Section):
     def _consistent(self) -> "Recipe":
         if (self.world is None) == (self.files is None):
             raise ValueError("give exactly one of `world` and `files`")
+        self._check_judge()
         if self.name.strip() in ("", ".", "..") or set(self.name) & set("/\\\0"):
             raise ValueError(f"the name {self.name!r} cannot name a folder")
         if len(set(self.seeds)) < len(self.seeds):
@@ -827,6 +966,26 @@ class Recipe(Section):
         self._check_needed_files()
         return self
 
+    def _check_judge(self) -> None:
+        if self.files is None:
+            return
+        if self.judge is not None and self.files.judge is not None:
+            raise ValueError("files.judge and judge both name a judge; leave files.judge out")
+        if self.judge is not None and self.judge.rule == "oracle":
+            raise mistake(
+                "Recipe", "the oracle knows the small world alone", ("judge", "rule"), "oracle", "name another"
+            )
+
+    @property
+    def who_judges(self) -> JudgeConfig:
+        """The judge: that of the section, the world's oracle, or the reward model of `files.judge`."""
+        if self.judge is not None:
+            return self.judge
+        if self.files is None:
+            return JudgeConfig(rule="oracle")
+        # A run without arms has nothing to judge, and may name nobody.
+        return JudgeConfig(folder=self.files.judge) if self.files.judge is not None else JudgeConfig.model_construct()
+
     def _check_needed_files(self) -> None:
         """Refuse a recipe on a user's files that lacks one which its arms or reward models need."""
         if self.files is None:
@@ -835,11 +994,12 @@ class Recipe(Section):
         kinds += [model.pairs for model in self.reward_models.values() if model.folder is None]
         of_arms = ("prompts", "validation_prompts", "evaluation_prompts", "judge") if self.arms else ()
         for key in (*of_arms, *(("comparisons",) if "comparisons" in kinds else ())):
-            if getattr(self.files, key) is None:
+            if getattr(self.files, key) is None and not (key == "judge" and self.judge is not None):
                 reason = "reward models or arms learn from them" if key == "comparisons" else "there are `arms`"
                 hint = f"add files.{key} to the recipe or with --set" + (
                     "" if key == "comparisons" else "; or set arms={}"
                 )
+                hint += ", or name another judge in a section judge" if key == "judge" else ""
                 raise mistake("Recipe", f"field required, since {reason}", ("files", key), None, hint)
 
     def _check_arm(self, name: str) -> None:

@@ -3,6 +3,7 @@
 Precedence: default < recipe file < `--set section.key=value`. Unknown keys are errors that name the nearest key.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import Field, model_validator
 
-from redpencil.config import FILE_KEYS, MOVED, Recipe, check_entry_name
+from redpencil.config import FILE_KEYS, JUDGE_FILES, MOVED, Recipe, check_entry_name
 from redpencil.errors import RedpencilError, naming
 from redpencil.sections import Section, load_yaml, parse_section
 
@@ -201,10 +202,15 @@ def default_recipe(overrides: Sequence[str] = ()) -> Recipe:
 
 
 def _resolve_files(data: Mapping[str, Any], folder: Path) -> None:
-    """Make the relative paths under `files`, and of ready-made reward models, absolute, in place."""
+    """Make the relative paths under `files` and `judge`, and of ready-made reward models, absolute, in place."""
     entries = data.get("reward_models")
     models = entries.items() if isinstance(entries, dict) else ()
     sections = [(f"reward_models.{name}", entry, ("folder",)) for name, entry in models]
+    judge = data.get("judge")
+    if isinstance(judge, dict):
+        own = ("template",) if re.search(r"[./]", str(judge.get("template", ""))) else ()
+        folder_of_model = ("model",) if judge.get("provider") == "local" else ()
+        sections.append(("judge", judge, (*JUDGE_FILES, *own, *folder_of_model)))
     for name, section, keys in [("files", data.get("files"), FILE_KEYS), *sections]:
         if not isinstance(section, dict):
             continue

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import NormalDist
+from statistics import NormalDist, stdev
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -22,6 +22,7 @@ FORMAT: Final = 2
 """Version of both files. Version 1, of redpencil 0.1, did not name itself."""
 NORMAL_95: Final = NormalDist().inv_cdf(0.975)
 """Standard errors on either side of a 95 % interval."""
+_POWER_80: Final = NormalDist().inv_cdf(0.8)
 
 
 def _known(value: object) -> object:
@@ -64,6 +65,27 @@ class Figure(_Part):
         """True if 0 lies in the interval; True without an interval, since nothing then excludes it."""
         return self.interval is None or self.interval[0] <= 0 <= self.interval[1]
 
+    @property
+    def repeats(self) -> int | None:
+        """The number of prompts, pairs or seeds that it is a mean over; None if that is not known."""
+        return None
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation of what it is a mean over; None if that is not known."""
+        return None
+
+    @property
+    def repeats_needed(self) -> int | None:
+        """The number of prompts or seeds with which a difference of this size would be told from 0.
+
+        With a two-sided test at 5 % and a power of 80 %, by the normal distribution: ((1.96 + .84) sd / value)^2. None
+        if the spread is not known, or the difference is 0.
+        """
+        if not self.value or self.deviation is None:
+            return None
+        return math.ceil(((NORMAL_95 + _POWER_80) * self.deviation / self.value) ** 2)
+
     def __neg__(self) -> Self:
         return self.model_copy(update={"value": -self.value})
 
@@ -80,6 +102,15 @@ class Estimate(Figure):
             return None
         half = NORMAL_95 * self.standard_error
         return self.value - half, self.value + half
+
+    @property
+    def repeats(self) -> int | None:
+        return self.n
+
+    @property
+    def deviation(self) -> float | None:
+        known = self.standard_error is not None and self.n is not None
+        return self.standard_error * math.sqrt(self.n) if known else None  # type: ignore[operator, arg-type]
 
 
 class WinRate(Estimate):
@@ -105,6 +136,14 @@ class SeedMean(Figure):
     @property
     def interval(self) -> tuple[float, float] | None:
         return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
+    def repeats(self) -> int | None:
+        return len(self.per_seed) or None
+
+    @property
+    def deviation(self) -> float | None:
+        return stdev(self.per_seed) if len(self.per_seed) > 1 else None
 
     def __neg__(self) -> Self:
         low, high = (None, None) if self.interval is None else (-self.interval[1], -self.interval[0])

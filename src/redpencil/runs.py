@@ -67,8 +67,8 @@ def no_watch(row: Mapping[str, float]) -> None:
     """Ignore the metrics."""
 
 
-def no_warning(text: str) -> None:
-    """Ignore the warning."""
+def no_words(text: str) -> None:
+    """Ignore the sentence."""
 
 
 @dataclass(slots=True)
@@ -83,8 +83,10 @@ class Stage:
     """Further entries of the manifest, such as counts of skipped rows."""
     watch: Callable[[Mapping[str, float]], None] = no_watch
     """Called with each line of metrics that is logged."""
-    warn: Callable[[str], None] = no_warning
+    warn: Callable[[str], None] = no_words
     """Called with a warning, in a sentence, for whoever watches the run."""
+    tell: Callable[[str], None] = no_words
+    """Called with a sentence on what was decided, such as a learning rate that the recipe leaves open."""
     _start: float = field(default_factory=time.perf_counter)
 
     @property

@@ -54,7 +54,8 @@ def test_a_run_says_where_the_report_is_and_nothing_of_the_libraries(tiny_run: A
     assert results == f"results: {tiny_run.folder / 'results.json'}"
     assert report == f"report:  {tiny_run.folder / 'report.html'}"
     assert headline[0].startswith("The paper's order of win rates")
-    said = [line for line in tiny_run.outcome.err.splitlines() if not line.startswith("[")]
+    lines = [line for line in tiny_run.outcome.err.splitlines() if not line.startswith("[")]
+    said = [line for line in lines if ": warning: " not in line]  # two dozen pairs may be too few to learn
     assert said == [f"tiny: seed 3, in {tiny_run.folder}", said[-1]]
     assert said[-1].startswith("finished in ")
 
@@ -63,7 +64,8 @@ def test_a_log_has_one_line_for_the_start_and_one_for_the_end_of_a_stage(tiny_ru
     lines = [line.split("] ", 1)[1] for line in tiny_run.outcome.err.splitlines() if line.startswith("[")]
     assert sorted(line.split(":")[0] for line in lines if line.endswith(": started")) == sorted(STAGES)
     assert sorted(line.split(":")[0] for line in lines if ": done in " in line) == sorted(STAGES)
-    assert len(lines) == 2 * len(STAGES)
+    (told,) = (line for line in lines if not line.endswith(": started") and ": done in " not in line)
+    assert told.startswith("reward-token_edits: reward.scale=")  # which the recipe leaves open
     assert lines.index("sft: started") > next(i for i, line in enumerate(lines) if line.startswith("world: done"))
 
 
@@ -81,6 +83,19 @@ def test_a_second_run_finds_everything_complete(redpencil: Callable[..., Any], t
     lines = [line for line in outcome.err.splitlines() if line.startswith("[")]
     assert [line.split(": ")[1] for line in lines] == ["already complete"] * len(STAGES)
     assert read(tiny_run.folder / "results.json") == before
+
+
+def test_a_dry_run_says_what_is_to_do_and_does_nothing(
+    redpencil: Callable[..., Any], tiny_run: Any, tiny: Path, tmp_path: Path
+) -> None:
+    outcome = redpencil("run", tiny, "--out", tiny_run.folder, "--dry-run")
+    said, planned = outcome.out.splitlines(), list(read(tiny_run.folder / "results.json")["stages"])
+    assert said[: len(STAGES)] == [f"{stage}: already complete" for stage in planned]
+    (scale,) = (line for line in said if "reward.scale=" in line)
+    assert scale.split(": ", 1)[1] in tiny_run.outcome.err
+    outcome = redpencil("run", tiny, "--out", tmp_path / "new", "--dry-run")
+    assert outcome.out.splitlines()[: len(STAGES)] == [f"{stage}: to do" for stage in planned]
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_recipe_in_the_run_folder_is_that_of_the_run(

@@ -357,6 +357,29 @@ def test_the_best_of_n_answers_every_prompt(
     assert ids == [row.id for row in read_jsonl(prompts, Prompt)]
 
 
+def test_a_reward_model_that_has_not_learned_is_told_before_the_first_step(
+    redpencil: Callable[..., Any], chain: Any, policy: Path, tiny_run: Any, tiny: Path, tmp_path: Path
+) -> None:
+    doubtful = Path(shutil.copytree(chain.folder / "reward-token" / "checkpoint", tmp_path / "doubtful"))
+    card = read_json(doubtful / "redpencil.json")
+    card["reward"] |= {"learned": False, "training_loss": 0.6931, "constant_loss": 0.6931}
+    (doubtful / "redpencil.json").write_text(json.dumps(card))
+    ending = "has not learned: its training ended at a loss of 0.6931"
+    prompts = tiny_run.folder / "world" / "evaluation_prompts.jsonl"
+    outcome = redpencil(
+        *("best-of-n", "--policy", policy, "--reward-model", doubtful, "--prompts", prompts),
+        *("--out", tmp_path / "o.jsonl", "--recipe", tiny, "--set", "best_of_n.n=2"),
+    )
+    assert outcome.code == 0, outcome
+    assert outcome.err.count(f"warning: the reward model {doubtful.parent.name}/doubtful {ending}") == 1
+    out = tmp_path / "ppo"
+    outcome = redpencil(*ppo_with(tiny_run, tiny, out, reward_model=doubtful), "--set", "ppo.total_steps=1")
+    assert outcome.code == 0, outcome
+    assert outcome.err.count(f"warning: the reward model {doubtful.parent.name}/doubtful {ending}") == 1
+    (remark,) = read_json(out / "manifest.json")["notes"]["remarks"]
+    assert ending in remark
+
+
 def test_an_arm_of_another_method_is_refused(
     mistake: Callable[..., str], policy: Path, tiny: Path, tmp_path: Path
 ) -> None:

@@ -12,11 +12,13 @@ from redpencil.evaluation.judges import (
     OracleJudge,
     Pairing,
     ScoreJudge,
+    VerdictJudge,
     judge_outputs,
     judge_pairings,
     length_judge,
     pair_comparisons,
     pair_outputs,
+    pattern_judge,
 )
 from redpencil.records import Comparison, Preference, Response
 from redpencil.turns import turns_of
@@ -129,6 +131,40 @@ def test_rules_of_length() -> None:
     cases = _pairings(("p", "aa", "a"), ("p", "a", "aa"), ("p", "a", "b"))
     assert longer.compare(cases) == [FIRST, SECOND, TIE]
     assert shorter.compare(cases) == [SECOND, FIRST, TIE]
+
+
+def test_a_rule_that_counts_a_pattern() -> None:
+    cases = _pairings(("p", "a1 b22", "c3"), ("p", "c3", "a1 b22"), ("p", "x", "y"), ("p", "1", "2"))
+    assert pattern_judge(r"\d+", fewer=False).compare(cases) == [FIRST, SECOND, TIE, TIE]
+    assert pattern_judge(r"\d+", fewer=True).compare(cases) == [SECOND, FIRST, TIE, TIE]
+
+
+def test_verdicts_of_people_count_on_either_side_and_are_voted() -> None:
+    def row(first: str, second: str, preference: Preference, prompt: str = "p") -> Comparison:
+        return Comparison("any", prompt, first, second, preference)
+
+    judge = VerdictJudge(
+        [
+            row("a", "b", FIRST),
+            *(row("c", "d", FIRST), row("d", "c", SECOND), row("c", "d", SECOND)),  # two for c, one for d
+            *(row("e", "f", FIRST), row("f", "e", FIRST)),  # one for each
+            *(row("g", "h", TIE), row("g", "h", TIE), row("g", "h", SECOND)),
+            *(row("i", "j", Preference.NONE), row("k", "l", Preference.NONE), row("k", "l", SECOND)),
+        ]
+    )
+    pairs = ("ab", "ba", "cd", "dc", "ef", "fe", "gh", "hg", "ij", "kl", "lk", "ac")
+    found = judge.compare(_pairings(*(("p", first, second) for first, second in pairs)))
+    none = Preference.NONE
+    assert found == [FIRST, SECOND, FIRST, SECOND, TIE, TIE, TIE, TIE, none, SECOND, FIRST, none]
+    assert judge.compare(_pairings(("another prompt", "a", "b"))) == [none]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc"), st.sampled_from([FIRST, SECOND, TIE]))))
+def test_people_say_the_opposite_of_the_pair_the_other_way_round(rows: list[tuple[str, str, Preference]]) -> None:
+    judge = VerdictJudge(Comparison("x", "p", *row) for row in rows)
+    there = judge.compare(_pairings(*(("p", first, second) for first, second, _ in rows)))
+    back = judge.compare(_pairings(*(("p", second, first) for first, second, _ in rows)))
+    assert back == [MIRROR[verdict] for verdict in there]
 
 
 def test_who_was_cut_off_reaches_the_judge_and_the_next_one() -> None:

@@ -176,6 +176,19 @@ def test_the_card_comes_back(folder: Folder, runtime: Runtime, tmp_path: Path) -
     assert template_of(folder("llama"), default="none") == "none"
 
 
+def test_a_card_of_an_earlier_version_does_not_say_whether_the_model_has_learned(
+    folder: Folder, runtime: Runtime, tmp_path: Path
+) -> None:
+    model = load_head(folder("llama", "token"), "token", runtime, trained=True, zero_head=False)
+    export(model, tmp_path, card=CARD)
+    content = json.loads((tmp_path / "redpencil.json").read_text())
+    for key in ("training_loss", "constant_loss", "learned"):
+        del content["reward"][key]
+    (tmp_path / "redpencil.json").write_text(json.dumps(content))
+    assert load_reward_model(tmp_path, runtime).card == CARD
+    assert CARD.learned is None
+
+
 def test_a_reward_model_without_a_card_has_centre_0_and_scale_1(folder: Folder, runtime: Runtime) -> None:
     card = load_reward_model(folder("bert", "sequence"), runtime).card
     assert (card.level, card.center, card.scale, card.trained_on) == ("sequence", 0.0, 1.0, "unknown")

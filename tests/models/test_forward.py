@@ -213,11 +213,20 @@ def test_positions_count_real_tokens() -> None:
     assert positions(torch.tensor([[0, 0, 1, 1, 1, 0]])).tolist() == [[0, 0, 0, 1, 2, 2]]
 
 
-def test_flush_left_moves_all_padding_to_the_right_and_keeps_the_order() -> None:
+def test_flush_left_moves_all_padding_to_the_right_and_keeps_no_more_than_the_longest_row_needs() -> None:
     batch = collate([[1], [2, 3, 4]], [[5, 6], [7]], PAD_BATCHES, CPU)
     ids, attention = flush_left(batch)
-    assert ids.tolist() == [[1, 5, 6, PAD_BATCHES, PAD_BATCHES], [2, 3, 4, 7, PAD_BATCHES]]
-    assert attention.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0]]
+    assert ids.tolist() == [[1, 5, 6, PAD_BATCHES], [2, 3, 4, 7]]
+    assert attention.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+
+
+def test_an_encoder_reads_rows_that_fit_though_their_paddings_together_do_not(folder: Folder, runtime: Runtime) -> None:
+    model = load_reward_model(folder("bert", "sequence"), runtime).model.module
+    context = model.config.max_position_embeddings
+    long, short = [5] * (context - 1), [6]
+    together = sequence_rewards(model, batch_of([long, short], [short, long]))
+    for reward, prompt, response in zip(together, (long, short), (short, long), strict=True):
+        torch.testing.assert_close(reward[None], sequence_rewards(model, batch_of([prompt], [response])))
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=300), st.integers(1, 9), st.integers(0, 5))

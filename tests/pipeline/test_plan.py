@@ -113,6 +113,7 @@ PPO = {"ppo-token", "ppo-edits", "ppo-preference"}
         ("world.reference_steps=5", {"world", "reference"}),
         ("sft.max_steps=5", {"sft", "reference"}),
         ("sampling.temperature=.5", {"reference", "samples", *POLICIES}),
+        ("sampling.evaluation_temperature=.5", {"reference", *POLICIES, *PPO}),
         ("compute.threads=2", set()),
         ("compute.jobs=2", set()),
         ("compute.micro_batch_size=2", set()),

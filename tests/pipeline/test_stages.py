@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import statistics
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -91,7 +92,9 @@ def test_a_reward_model_is_of_the_level_and_of_the_pairs_that_the_recipe_names(
     assert (card.level, card.trained_on, card.prompt_template) == (level, trained_on, "<bos> {prompt} <answer>")
     assert card.scale > 0
     pairs = len(rows(context.paths.pairs(trained_on, "train")))
-    assert len(read_metrics(context.root / f"reward-{name}")) == math.ceil(pairs / 8)
+    assert len(read_metrics(context.root / f"reward-{name}")) == 5 * math.ceil(
+        pairs / 8
+    )  # five passes, as few pairs get
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -132,6 +135,25 @@ def test_every_policy_answers_the_same_prompts_with_the_same_seed(finished: Path
         )
         assert (again, skipped) == (answers, 0)
     assert notes(finished, "outputs-sft") == {"skipped": {"prompt empty or too long": 0}}
+
+
+def test_what_is_judged_has_a_temperature_of_its_own(tiny: Any, copied: Path) -> None:
+    recipe = tiny("sampling.evaluation_temperature=0")
+    redo(recipe, copied, "samples", "reference", "outputs-sft", "ppo-token")
+    context, greedy = Context(recipe, copied, 3), recipe.sampling.model_copy(update={"temperature": 0.0})
+    sampler = HFSampler(load_policy(context.paths.sft_policy, context.runtime, trained=False, codec=context.codec))
+
+    def greedily(prompts: Path) -> list[str]:
+        asked = list(read_jsonl(prompts, Prompt))
+        return [row.response for row in respond(sampler, asked, config=greedy, seed=99, model_name="x")[0]]
+
+    answers = [row.response for row in read_jsonl(context.paths.outputs("sft"), Response)]
+    assert answers == greedily(context.paths.evaluation_prompts)
+    # PPO is watched on greedy answers too, and its rollouts are drawn as before
+    first = read_metrics(copied / "ppo-token")[0]
+    encoded = context.codec.encode_responses(greedily(context.paths.validation_prompts))
+    assert first["eval/length"] == pytest.approx(statistics.fmean(len(tokens.ids) for tokens in encoded), abs=1)
+    assert "eval/kl" not in first  # greedy answers are no draws, so there is no KL to estimate by them
 
 
 def test_an_arm_with_both_rewards_and_one_paid_at_the_end_are_added_to_a_finished_run(tiny: Any, copied: Path) -> None:

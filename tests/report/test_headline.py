@@ -48,6 +48,57 @@ def test_order_holds_within_chance(write_run: Write, results: dict[str, Any]) ->
     assert "Token over edits +0.4 (\N{MINUS SIGN}1.6 to +2.4, which covers 0)" in said(found, "Gaps in points")
 
 
+def test_win_rates_come_with_their_number_and_interval(write_run: Write, results: dict[str, Any]) -> None:
+    results["win_rate"]["token"] |= {"value": 58.0, "standard_error": 2.0, "n": 600}
+    text = said(headline(read_run(write_run(results))), "Win rates over the reference")
+    assert text.startswith("600 prompts: token 58.0 % (54.1 to 61.9), edits ")  # 1.96 * 2 = 3.9
+    assert "no verdict" not in text
+
+
+def test_comparisons_without_a_verdict_are_counted_apart(write_run: Write, results: dict[str, Any]) -> None:
+    results["win_rate"]["token"] |= {"n": 588, "unparsed": 12}
+    text = said(headline(read_run(write_run(results))), "Win rates over the reference")
+    assert text.startswith("588 to 600 prompts: token")
+    assert text.endswith(" 12 comparisons have no verdict and count nowhere.")
+
+
+def test_a_gap_within_chance_says_how_many_prompts_would_show_it(write_run: Write, results: dict[str, Any]) -> None:
+    found = headline(read_run(write_run(set_rates(results, 52.0, 51.0, 46.0, 1.0))))
+    # sd = sqrt(600) = 24.49 points; (2.8016 * 24.49 / 1)^2 = 4709.3
+    assert said(found, "Too few to tell").startswith(
+        "token and edits (+1.0) would need about 4,700 prompts in place of 600. These differences are within chance"
+    )
+
+
+def test_clear_gaps_are_not_too_few(write_run: Write, results: dict[str, Any]) -> None:
+    found = headline(read_run(write_run(set_rates(results, 58.0, 52.0, 46.0, 1.0))))
+    assert said(found, "Too few to tell") == ""
+
+
+def test_no_number_of_prompts_is_named_for_no_difference(write_run: Write, results: dict[str, Any]) -> None:
+    found = headline(read_run(write_run(set_rates(results, 51.0, 51.0, 40.0, 1.0))))
+    assert said(found, "Too few to tell").startswith("token and edits (0.0). These")
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        # sd = 50 points; (2.8016 * 50 / 2)^2 = 4905.6
+        (52.0, "token and the reference (+2.0) would need about 4,900 prompts in place of 625."),
+        (48.0, "token and the reference (\N{MINUS SIGN}2.0) would need about 4,900 prompts in place of 625."),
+        (55.0, ""),
+    ],
+)
+def test_a_single_arm_is_weighed_against_the_reference(
+    write_run: Write, results: dict[str, Any], rate: float, words: str
+) -> None:
+    results["win_rate"] = {"token": {**results["win_rate"]["token"], "value": rate, "standard_error": 2.0, "n": 625}}
+    results["win_rate_difference"] = {}
+    text = said(headline(read_run(write_run(results))), "Too few to tell")
+    assert text.startswith(words)
+    assert bool(text) == bool(words)
+
+
 @pytest.mark.parametrize("rates", [(49.0, 51.0, 46.0), (51.0, 45.0, 46.0), (51.0, 51.0, 46.0), (40.0, 45.0, 50.0)])
 def test_order_does_not_hold(write_run: Write, results: dict[str, Any], rates: tuple[float, float, float]) -> None:
     found = headline(read_run(write_run(set_rates(results, *rates, 0.1))))
@@ -123,6 +174,7 @@ def test_several_seeds(study_folder: Path) -> None:
     assert found.verdict == "holds"
     assert "over prompts" not in found.lead
     assert "Medians over seeds." in said(found, "Speed")
+    assert said(found, "Win rates over the reference").startswith("Means over 5 seeds of 600 prompts each: token ")
 
 
 def write_rates(folder: Path, rates: list[float]) -> None:

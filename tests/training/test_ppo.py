@@ -233,6 +233,19 @@ def test_an_update_of_the_values_alone_leaves_the_policy(trained: Trained, runti
     assert "loss" not in metrics
 
 
+@pytest.mark.parametrize("vf_coef", [0.1, 1.0, 4.0])
+def test_the_value_loss_is_logged_without_its_factor(
+    trained: Trained, runtime: Runtime, codec: Codec, vf_coef: float
+) -> None:
+    settings = config(vf_coef=vf_coef, ppo_epochs=1, batch_size=32, cliprange_value=1e9)
+    actors = actors_of(settings, trained, runtime, codec)
+    rollouts = rolled_out(settings, actors)
+    metrics = ppo_update(actors, rollouts, settings, optimizations_of(actors, settings), 0)
+    assert rollouts.returns is not None  # the values are still 0, so the loss is half of the mean squared return
+    expected = rollouts.returns[rollouts.batch.response_mask].square().mean() / 2
+    assert metrics["value_loss"] == pytest.approx(float(expected), rel=1e-4)
+
+
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_every_rollout_is_used_once_an_epoch(
     trained: Trained, runtime: Runtime, codec: Codec, epochs: int, monkeypatch: pytest.MonkeyPatch

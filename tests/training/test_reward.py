@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from redpencil.config import RewardConfig
+from redpencil.config import FittedRewardConfig, RewardConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.reward_losses import bradley_terry_loss, eq3_margin, eq4_margin
 from redpencil.models.checkpoints import load_head, load_reward_model
@@ -22,7 +22,14 @@ from redpencil.models.runtime import Runtime
 from redpencil.records import Edit, Pair
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.pairs import collate_pairs
-from redpencil.training.reward import measure, sequence_objective, token_objective, train_reward
+from redpencil.training.reward import (
+    constant_loss,
+    main_term,
+    measure,
+    sequence_objective,
+    token_objective,
+    train_reward,
+)
 from redpencil.training.scoring import pair_margins, score_sequences, score_tokens
 from redpencil.training.update import Optimization, update
 
@@ -36,9 +43,10 @@ class Trained(Protocol):
     sequence: Path
 
 
-def config(level: str = "token", **changes: object) -> RewardConfig:
+def config(level: str = "token", **changes: object) -> FittedRewardConfig:
     options = {"learning_rate": 1e-2, "batch_size": 32, "max_steps": 40, "warmup_ratio": 0, "reference_samples": 100}
-    return RewardConfig.model_validate({"level": level, **options, **changes})
+    chosen = {"num_train_epochs": 1, "scale": 1}
+    return FittedRewardConfig.model_validate({"level": level, **options, **chosen, **changes})
 
 
 def sgd(model: nn.Module) -> Optimization:
@@ -510,3 +518,39 @@ def test_samples_without_a_token_give_no_scale(trained: Trained, runtime: Runtim
     token = load_reward_model(trained.token, runtime).model
     with pytest.raises(RedpencilError, match="at least 2 samples of the SFT policy with a token, found 0"):
         measure(token, config(), [([5, 6], ())] * 3)
+
+
+def test_what_a_constant_model_gets_by_hand() -> None:
+    pairs = [
+        Pair("a", (1,), rejected_ids=(5, 6, 7, 8), chosen_ids=(5, 9), rejected_changed=(True, False, False, False)),
+        Pair("b", (1,), rejected_ids=(5, 6), chosen_ids=(5, 9), rejected_changed=(False, True)),
+    ]
+    for level, loss in (("token", "eq3"), ("token", "eq4"), ("token", "contrast"), ("sequence", "blame")):
+        settings = config(level, loss=loss)
+        assert constant_loss(settings, pairs) == pytest.approx(math.log(2))
+        assert main_term(settings) == ("contrast" if loss == "contrast" else "preference")
+    # two of six tokens of the originals were edited away, and of ten with those of the edits
+    assert main_term(config(loss="blame")) == "blame"
+    third = -(math.log(1 / 3) + 2 * math.log(2 / 3)) / 3
+    assert constant_loss(config(loss="blame"), pairs) == pytest.approx(third)
+    fifth = -(math.log(0.2) + 4 * math.log(0.8)) / 5
+    assert constant_loss(config(loss="blame", edited_weight=1), pairs) == pytest.approx(fifth)
+    every = [Pair("c", (1,), rejected_ids=(5, 6), chosen_ids=(), rejected_changed=(True, True))]
+    assert constant_loss(config(loss="blame"), every) == 0
+
+
+@pytest.mark.parametrize("loss", ["blame", "contrast"])
+def test_losses_within_a_text_say_whether_they_learned(
+    trained: Trained,
+    runtime: Runtime,
+    codec: Codec,
+    pairs: list[Pair],
+    samples: Samples,
+    new_stage: Callable[..., Stage],
+    loss: str,
+) -> None:
+    for rate, learned in ((1e-2, True), (1e-9, False)):
+        stage = new_stage(seed=int(learned))
+        train(config(loss=loss, learning_rate=rate, max_steps=40), trained, pairs, samples, codec, runtime, stage)
+        assert load_reward_model(stage.folder / "checkpoint", runtime).card.learned == learned
+        assert ("remarks" in stage.notes) != learned

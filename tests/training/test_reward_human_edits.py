@@ -1,6 +1,7 @@
 """The reward stage on the human edits of QA-Feedback, with tokenizers trained on their texts."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from redpencil.config import AlignConfig, RewardConfig
+from redpencil.config import AlignConfig, PPOConfig, RewardConfig
 from redpencil.models.checkpoints import load_reward_model
 from redpencil.models.codec import load_codec
 from redpencil.models.runtime import Runtime
@@ -17,7 +18,7 @@ from redpencil.records import Edit
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.pairs import pairs_of_edits
 from redpencil.training.reward import train_reward
-from redpencil.training.scoring import pair_margins
+from redpencil.training.scoring import doubts, pair_margins
 
 QA_FEEDBACK = Path(__file__).parents[2] / ".." / "shared" / "data" / "qa_feedback" / "feedback.json"
 
@@ -118,3 +119,72 @@ def test_the_reward_stage_runs_on_human_edits(
     reward = load_reward_model(stage.folder / "checkpoint", runtime, level=level)
     margins = pair_margins(reward, shortest)
     assert sum(margin > 0 for margin in margins) > 14
+
+
+@pytest.mark.parametrize(("level", "loss"), [("token", "eq3"), ("token", "eq4"), ("sequence", "eq4")])
+def test_defaults_learn_on_a_hundred_human_edits(
+    human_edits: list[Edit],
+    runtime: Runtime,
+    tmp_path: Path,
+    new_stage: Callable[..., Stage],
+    level: str,
+    loss: str,
+) -> None:
+    codec = load_codec(human_folder("llama", human_edits, tmp_path), "{prompt}")
+    pairs, _ = pairs_of_edits(human_edits, codec, AlignConfig(max_length=160))
+    stage = new_stage()
+    train_reward(
+        RewardConfig.model_validate({"level": level, "loss": loss}),
+        backbone=tmp_path,
+        pairs=pairs,
+        samples=[(pair.prompt_ids, pair.rejected_ids) for pair in pairs[:6]],
+        codec=codec,
+        trained_on="edits",
+        runtime=runtime,
+        stage=stage,
+    )
+    assert 50 < len(pairs) < 120
+    losses = [row["preference"] for row in read_metrics(stage.folder)]
+    assert sum(losses[-5:]) / 5 < 0.67
+    reward = load_reward_model(stage.folder / "checkpoint", runtime)
+    assert sum(margin > 0 for margin in pair_margins(reward, pairs)) > 0.65 * len(pairs)
+    assert reward.card.learned
+    assert doubts(reward, PPOConfig(reward="sequence" if level == "sequence" else "token")) == []
+    assert "remarks" not in stage.notes
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_what_alpacafarm_takes_for_7b_does_not_learn_here_and_says_so(
+    human_edits: list[Edit],
+    runtime: Runtime,
+    tmp_path: Path,
+    new_stage: Callable[..., Stage],
+    level: str,
+) -> None:
+    codec = load_codec(human_folder("llama", human_edits, tmp_path), "{prompt}")
+    pairs, _ = pairs_of_edits(human_edits, codec, AlignConfig(max_length=160))
+    stage, warned = new_stage(), []
+    stage.warn = warned.append
+    train_reward(
+        RewardConfig.model_validate({"level": level, "learning_rate": 3e-6, "scale": 1, "num_train_epochs": 1}),
+        backbone=tmp_path,
+        pairs=pairs,
+        samples=[(pair.prompt_ids, pair.rejected_ids) for pair in pairs[:6]],
+        codec=codec,
+        trained_on="edits",
+        runtime=runtime,
+        stage=stage,
+    )
+    (warning,) = warned
+    assert warning.startswith("it has not learned: its loss at the end is 0.693")
+    assert stage.notes["remarks"] == [warning]
+    assert "chosen" not in stage.notes
+    reward = load_reward_model(stage.folder / "checkpoint", runtime)
+    assert reward.card.learned is False
+    assert reward.card.training_loss == pytest.approx(0.6931, abs=1e-3)
+    assert reward.card.constant_loss == pytest.approx(math.log(2))
+    # a policy would be paid hundreds of times what the model says
+    (not_learned, amplified) = doubts(reward, PPOConfig())
+    assert "has not learned: its training ended at a loss of 0.693" in not_learned
+    assert f"{1 / reward.card.scale:,.2g} times its output" in amplified
+    assert doubts(reward, PPOConfig(scale_rewards=False)) == doubts(reward) == [not_learned]

@@ -26,6 +26,7 @@ from redpencil.training.scoring import (
     TokenScorer,
     check_fits,
     check_reads,
+    doubts,
     encode_samples,
     make_scorer,
     sampled_batch,
@@ -87,6 +88,49 @@ def test_responses_are_tokenised_with_an_end_only_where_they_have_one(codec: Cod
         ([2, words["topic1"]], (words["sun"], words["mud"])),
     ]
     assert encode_samples([], codec) == []
+
+
+@pytest.mark.parametrize(
+    ("card", "dtype", "options", "doubtful"),
+    [
+        ({"scale": 1.0}, torch.float32, {}, False),
+        ({"scale": 0.011}, torch.float32, {}, False),
+        ({"scale": 0.009}, torch.float32, {}, True),  # 111 times
+        ({"scale": 1e-6}, torch.float32, {}, True),  # all rewards are the same
+        ({"scale": 1e-6}, torch.float32, {"scale_rewards": False}, False),
+        # bfloat16 has a step of 2^-7 at 1: .0078 a token, .78 in a sum of 10,000 of them
+        ({"center": 1.0, "scale": 10.0}, torch.bfloat16, {"response_length": 10_000}, True),
+        ({"center": 1.0, "scale": 10.0}, torch.float32, {"response_length": 10_000}, False),
+        ({"center": 1.0, "scale": 10.0}, torch.bfloat16, {"response_length": 100}, False),
+        ({"center": 0.0, "scale": 10.0}, torch.bfloat16, {"response_length": 10_000}, False),
+        ({"scale": 10.0, "trajectory_scale": 1e-3}, torch.float32, {"reward": "token_mean_at_end"}, True),
+        ({"scale": 1e-3, "trajectory_scale": 10.0}, torch.float32, {"reward": "token_mean_at_end"}, False),
+    ],
+)
+def test_rewards_that_are_noise_when_they_are_scaled_up(
+    trained: Trained,
+    runtime: Runtime,
+    card: dict[str, float],
+    dtype: torch.dtype,
+    options: dict[str, object],
+    doubtful: bool,
+) -> None:
+    reward = load_reward_model(trained.token, runtime)
+    measured = {"center": 0.0, "trajectory_center": 0.0, "trajectory_scale": 1.0, "learned": True}
+    model = replace(reward.model, runtime=replace(runtime, dtype=dtype))
+    reward = replace(reward, card=replace(reward.card, **measured | card), model=model)
+    found = doubts(reward, config(**options))
+    assert len(found) == doubtful
+    assert all("/".join(trained.token.parts[-2:]) in text and "paid at unit variance" in text for text in found)
+
+
+def test_a_card_says_whether_the_model_has_learned(trained: Trained, runtime: Runtime) -> None:
+    reward = load_reward_model(trained.token, runtime)
+    assert reward.card.learned
+    assert doubts(reward) == doubts(reward, config()) == []
+    for learned, count in ((None, 0), (True, 0), (False, 1)):  # an earlier version's card does not say it
+        card = replace(reward.card, learned=learned, training_loss=None, constant_loss=None)
+        assert len(doubts(replace(reward, card=card))) == count
 
 
 def test_scores_of_texts(trained: Trained, runtime: Runtime, codec: Codec) -> None:

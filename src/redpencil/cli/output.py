@@ -205,6 +205,9 @@ class Board(Protocol):
     def warn(self, stage: str, text: str) -> None:
         """Show a warning about a stage."""
 
+    def tell(self, stage: str, text: str) -> None:
+        """Show what a stage decided."""
+
     def end(self, stage: str, how: str, note: str = "") -> None:
         """Show that a stage has ended: `how` is "done", "already complete" or "failed"."""
 
@@ -237,6 +240,9 @@ class Lines:
 
     def warn(self, stage: str, text: str) -> None:
         log.print(_warning(stage, text))
+
+    def tell(self, stage: str, text: str) -> None:
+        log.print(f"{self._count()}{stage}: {text}")
 
     def end(self, stage: str, how: str, note: str = "") -> None:
         self.ended += 1
@@ -274,6 +280,9 @@ class Bars:
 
     def warn(self, stage: str, text: str) -> None:
         self.progress.console.print(_warning(stage, text))
+
+    def tell(self, stage: str, text: str) -> None:
+        self.progress.console.print(f"{stage}: {text}")
 
     def end(self, stage: str, how: str, note: str = "") -> None:
         self.ended.add(stage)

@@ -60,6 +60,9 @@ class RunOptions:
     seed: SeedsOption = None
     device: DeviceOption = None
     verify: VerifyOption = False
+    dry_run: Annotated[
+        bool, typer.Option(help="Say what would run, and what is chosen where the recipe leaves it open; run nothing.")
+    ] = False
 
 
 @app.command(
@@ -75,6 +78,7 @@ def quickstart(options: RunOptions) -> None:
     epilog=examples(
         "redpencil run recipes/study.yaml",
         "redpencil run my.yaml --out runs/mine --jobs 2 --seed 1 --seed 2 --set arms.token.options.kl_coef=0.1",
+        "redpencil run my.yaml --dry-run",
     )
 )
 @with_options
@@ -96,6 +100,12 @@ def _run(path: Path, options: RunOptions) -> None:
     recipe = with_flags(load_recipe(path, options.set_ or ()), {"seeds": seeds, "device": options.device})
     folder = options.out or Path("runs") / recipe.name
     say(f"{recipe.name}: {_seeds(recipe)}, in {folder}")
+    if options.dry_run:
+        from redpencil.pipeline.preview import preview
+
+        for line in preview(recipe, folder):
+            console.print(line, highlight=False, markup=False)
+        return
     start = time.monotonic()
     runtime_of(recipe)  # A missing device is an error now, not in the first stage that trains.
     with _listening(sum(len(plan_run(recipe, folder, seed)) for seed in recipe.seeds)) as listener:
@@ -129,6 +139,8 @@ def listener_of(board: Board) -> Listener:
             board.advance(event.stage, event.done, event.total, event.note)
         elif event.happening == "warning":
             board.warn(event.stage, event.note)
+        elif event.happening == "note":
+            board.tell(event.stage, event.note)
         else:
             board.end(event.stage, event.happening, event.note)
 

@@ -52,6 +52,7 @@ def training_stage(
         if stage is not None:
             board.start(name)
             stage.warn = lambda text: say(f"warning: {text}")
+            stage.tell = say
         yield stage
         board.end(name, "already complete" if stage is None else "done")
     if stage is None:
@@ -292,6 +293,7 @@ def _choose_command(method: Method) -> Callable[..., None]:
                 seed=config.seeds[0],
                 model_name=str(policy),
                 progress=progress,
+                warn=lambda text: say(f"warning: {text}"),
             )
         say_skipped({"prompts longer than sampling.max_prompt_length": best.skipped})
         say(f"{write_jsonl(out, best.responses)} responses in {out}, picked from {best.sampled}")

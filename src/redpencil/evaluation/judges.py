@@ -1,6 +1,8 @@
 """Judges: which of two responses is better (section 3.1 of the paper), for the win rate of Table 1."""
 
 import math
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -112,6 +114,54 @@ def length_judge(name: str, *, longer: bool) -> ScoreJudge:
         return [length if longer else -length for length in lengths]
 
     return ScoreJudge(name, score)
+
+
+def pattern_judge(pattern: str, *, fewer: bool) -> ScoreJudge:
+    """Make a judge that counts where a regular expression is found; more is better, or `fewer`."""
+    compiled = re.compile(pattern)
+
+    def score(responses: Sequence[Response]) -> list[float]:
+        counts = (float(sum(1 for _ in compiled.finditer(row.response))) for row in responses)
+        return [-count if fewer else count for count in counts]
+
+    return ScoreJudge(f"{'fewer' if fewer else 'more'} of {pattern}", score)
+
+
+class VerdictJudge:
+    """Verdicts that people gave before, by prompt and responses, whichever side each response was on.
+
+    Several verdicts on one pair are voted: what most say, else a tie. A pair that nobody decided has no verdict.
+
+    Args:
+        rows: their comparisons.
+    """
+
+    name = "people"
+
+    def __init__(self, rows: Iterable[Comparison]) -> None:
+        self._votes: dict[tuple[str, str, str], Counter[Preference]] = defaultdict(Counter)
+        for row in rows:
+            if row.preference is not Preference.NONE:
+                self._votes[row.prompt, row.first, row.second][row.preference] += 1
+                self._votes[row.prompt, row.second, row.first][_OTHER_WAY[row.preference]] += 1
+
+    def compare(self, pairings: Sequence[Pairing]) -> list[Preference]:
+        """Return N preferences; NONE where there is no verdict."""
+        return [self._vote(self._votes.get((one.prompt, one.first, one.second))) for one in pairings]
+
+    @staticmethod
+    def _vote(votes: Counter[Preference] | None) -> Preference:
+        if votes is None:
+            return Preference.NONE
+        (first, count), *others = votes.most_common()
+        return Preference.TIE if others and others[0][1] == count else first
+
+
+_OTHER_WAY: Final = {
+    Preference.FIRST: Preference.SECOND,
+    Preference.SECOND: Preference.FIRST,
+    Preference.TIE: Preference.TIE,
+}
 
 
 def pair_outputs(policy: Iterable[Response], reference: Iterable[Response]) -> list[Pairing]:

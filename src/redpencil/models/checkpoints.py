@@ -48,6 +48,9 @@ class RewardCard:
     deviation of a response's summed, centred rewards; per sequence, they are mean and standard deviation of R.
     `trajectory_center` and `trajectory_scale` are mean and standard deviation of R as Eq. 1 has it, the mean reward of
     a response's tokens (per sequence: the same as the first two).
+
+    `training_loss` and `constant_loss` are the loss at the end of training and that of a model that rewards all alike;
+    `learned` is whether the first is lower by more than noise. Cards of earlier versions have neither.
     """
 
     level: RewardLevel
@@ -57,6 +60,9 @@ class RewardCard:
     trajectory_scale: float
     prompt_template: str
     trained_on: str
+    training_loss: float | None = None
+    constant_loss: float | None = None
+    learned: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,7 +453,8 @@ def read_card(folder: Path, level: RewardLevel) -> RewardCard:
         return RewardCard(level, 0.0, 1.0, 0.0, 1.0, template_of(folder), trained_on=UNKNOWN)
     try:
         card = RewardCard(**content["reward"])
-        measures = (card.center, card.scale, card.trajectory_center, card.trajectory_scale)
+        losses = (card.training_loss or 0.0, card.constant_loss or 0.0)
+        measures = (card.center, card.scale, card.trajectory_center, card.trajectory_scale, *losses)
         sound = card.level == level and all(map(math.isfinite, measures)) and min(card.scale, card.trajectory_scale) > 0
     except (KeyError, TypeError):
         sound = False

@@ -72,8 +72,12 @@ def positions(attention_mask: Tensor) -> Tensor:
 
 
 def flush_left(batch: Batch) -> tuple[Tensor, Tensor]:
-    """The rows with all padding on the right, as models that read the first token want: (ids, attention), [B, S]."""
-    order = torch.argsort(1 - batch.attention_mask, dim=1, stable=True)
+    """The rows with all padding on the right, as models that read the first token want: (ids, attention), [B, S].
+
+    S is the longest row's: prompts and responses padded apart can be wider together than the model's context.
+    """
+    longest = int(batch.attention_mask.sum(dim=1).max())
+    order = torch.argsort(1 - batch.attention_mask, dim=1, stable=True)[:, :longest]
     return batch.input_ids.gather(1, order), batch.attention_mask.gather(1, order)
 
 

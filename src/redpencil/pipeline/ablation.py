@@ -18,7 +18,7 @@ from redpencil.pipeline.inputs import check_inputs
 from redpencil.pipeline.plan import plan_run
 from redpencil.pipeline.run import check_folder, finish_seed, locked_folder, verify_stages, write_marked, write_recipe
 from redpencil.recipe import Ablations
-from redpencil.records import Comparison, read_jsonl
+from redpencil.records import Comparison, Preference, read_jsonl
 from redpencil.report.run_page import write_report
 from redpencil.results import NORMAL_95, AblationResults, Measure, RunResults, write_results
 from redpencil.results import Estimate as SeedEstimate
@@ -123,6 +123,8 @@ def win_rate_difference(root: Path, reference: Path, arm: str) -> Estimate:
     It is paired over prompts if these are the same.
     """
     first, second = (list(read_jsonl(folder / "judge" / f"{arm}.jsonl", Comparison)) for folder in (root, reference))
+    unknown = {row.id for row in (*first, *second) if row.preference is Preference.NONE}
+    first, second = ([row for row in rows if row.id not in unknown] for rows in (first, second))
     scores = [scores_of([row.preference for row in rows]) for rows in (first, second)]
     if [(row.id, row.prompt) for row in first] == [(row.id, row.prompt) for row in second]:
         return paired_difference(*scores)

@@ -97,6 +97,12 @@ class Paths:
         return self.root / "reference" / f"{split}.jsonl"
 
 
+def at_evaluation(sampling: SamplingConfig, recipe: Recipe) -> SamplingConfig:
+    """Take the temperature of judged answers, where the recipe says one."""
+    temperature = recipe.sampling.evaluation_temperature
+    return sampling if temperature is None else sampling.model_copy(update={"temperature": temperature})
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """The recipe's options, the tokenizer and the device, for all work with models."""
@@ -110,6 +116,11 @@ class Setup:
         """`sampling`, with as many prompts at once as `compute` says."""
         size = self.recipe.compute.generation_batch_size
         return self.recipe.sampling.model_copy(update={} if size is None else {"batch_size": size})
+
+    @property
+    def judged_sampling(self) -> SamplingConfig:
+        """`sampling` of the answers that are judged."""
+        return at_evaluation(self.sampling, self.recipe)
 
     def sampler(self, policy: Path) -> "Sampler":
         """Load the policy of a folder to sample from it."""
@@ -159,9 +170,16 @@ class Context:
 
     @property
     def judge_inputs(self) -> dict[str, Path]:
+        """Inputs of the judge besides outputs, as far as it judges policies while they train too."""
+        folder = self.recipe.who_judges.folder
+        return {} if folder is None else {"judge": folder}
+
+    @property
+    def judge_stage_inputs(self) -> dict[str, Path]:
         """Inputs of the judge besides outputs."""
-        judge = None if self.recipe.files is None else self.recipe.files.judge
-        return {} if judge is None else {"judge": judge}
+        judge = self.recipe.who_judges
+        files = {"verdicts": judge.verdicts, "judge_template": Path(judge.template)}
+        return self.judge_inputs | {key: path for key, path in files.items() if path is not None and path.is_file()}
 
     @property
     def samples_policy(self) -> bool:

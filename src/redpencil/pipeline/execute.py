@@ -58,7 +58,7 @@ class StageSpec:
 
 _SPECS = TypeAdapter(StageSpec)
 
-Happening = Literal["started", "progress", "warning", "done", "already complete", "failed"]
+Happening = Literal["started", "progress", "warning", "note", "done", "already complete", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ def perform(spec: StageSpec, listener: Listener, *, writes: bool = True) -> Happ
         if stage is None:
             return "already complete"
         stage.warn = lambda text: listener(Event(spec.key, "warning", note=text))
+        stage.tell = lambda text: listener(Event(spec.key, "note", note=text))
         listener(Event(spec.key, "started"))
         resolve(spec.work)(spec.context, stage, **spec.options)
     return "done"

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from redpencil.config import FILE_KEYS, FilesConfig, Recipe
+from redpencil.config import FILE_KEYS, FilesConfig, JudgeConfig, Recipe
 from redpencil.errors import RedpencilError, naming, naming_key
 from redpencil.evaluation.matching import match_rows
 from redpencil.models.checkpoints import (
@@ -23,7 +23,7 @@ from redpencil.models.codec import CHAT, Codec, load_codec, read_object
 from redpencil.models.forward import READ_TWICE
 from redpencil.models.sampling import EncodedPrompts, check_context, encode_prompts
 from redpencil.pipeline.splits import split_prompts
-from redpencil.records import Comparison, Edit, Example, Prompt, Response, read_jsonl
+from redpencil.records import Comparison, Edit, Example, Preference, Prompt, Response, read_jsonl
 from redpencil.text import prompt_key
 from redpencil.training.scoring import check_fits, check_room, encode_samples
 
@@ -44,8 +44,60 @@ def check_inputs(recipes: Iterable[Recipe]) -> None:
                 check_files(*files)
                 checked.append(files)
         check_reward_models(recipe)
+        if recipe.judge is not None:
+            check_judge(recipe.judge)
         if recipe.files is not None:
             check_lengths(recipe, recipe.files)
+
+
+def check_judge(judge: JudgeConfig) -> None:
+    """Check what the last stage of a run would stumble over, hours later.
+
+    Raises:
+        RedpencilError: naming file and key, if the judge's folder, verdicts, template or prices are not what they
+            should be, or there is no API key.
+    """
+    # People cannot compare answers that are not there yet, so their verdicts may come later.
+    verdicts = None if judge.verdicts is None or judge.verdicts.exists() else judge.verdicts.parent
+    for key, path in (("folder", judge.folder), ("verdicts", verdicts), ("prices", judge.prices)):
+        _check_exists(path, f"judge.{key}")
+    if judge.folder is not None:
+        _check_judging_model(judge.folder, "judge.folder")
+    if (
+        judge.verdicts is not None
+        and verdicts is None
+        and not any(row.preference is not Preference.NONE for row in read_jsonl(judge.verdicts, Comparison))
+    ):
+        raise RedpencilError(
+            "no comparison in it has a verdict", file=judge.verdicts, field="judge.verdicts", hint="give another file"
+        )
+    if judge.provider is not None:
+        from redpencil.pipeline.llm_judging import check_llm_judge
+
+        check_llm_judge(judge)
+
+
+def _check_exists(path: Path | None, key: str) -> None:
+    if path is not None and not path.exists():
+        raise RedpencilError(
+            "no such file or folder",
+            file=path,
+            field=key,
+            hint="correct the path; relative paths of a recipe start at the recipe's folder",
+        )
+
+
+def _check_judging_model(folder: Path, key: str) -> None:
+    with naming_key(key):
+        check_model_folder(folder)
+    kinds = read_object(folder / "config.json").get("architectures") or ["unknown"]
+    if not str(kinds[0]).endswith(tuple(LEVELS)):
+        raise RedpencilError(
+            f"{kinds[0]} is not a reward model, so it cannot judge",
+            file=folder,
+            field=key,
+            hint="give a checkpoint that `redpencil reward` wrote",
+        )
 
 
 def check_files(
@@ -61,14 +113,7 @@ def check_files(
             or does not go with the others.
     """
     for key in FILE_KEYS:
-        path = getattr(files, key)
-        if path is not None and not path.exists():
-            raise RedpencilError(
-                "no such file or folder",
-                file=path,
-                field=f"files.{key}",
-                hint="correct the path; relative paths of a recipe start at the recipe's folder",
-            )
+        _check_exists(getattr(files, key), f"files.{key}")
     _check_models(files, prompt_template, chat_options)
     if files.sft is not None:
         _count(files.sft, Example)
@@ -114,7 +159,9 @@ def check_lengths(recipe: Recipe, files: FilesConfig) -> None:
     """
     codec, sampling = load_codec(files.model, recipe.prompt_template, **recipe.chat_options), recipe.sampling
     lengths = _PromptLengths(files, codec)
-    judge = {} if files.judge is None else {"files.judge": files.judge}
+    judging = recipe.who_judges.folder
+    judge_key = "judge.folder" if files.judge is None else "files.judge"
+    judge = {} if judging is None else {judge_key: judging}
     lengths.check("prompts", sampling.max_prompt_length, sampling.response_length, {})
     lengths.check("evaluation_prompts", sampling.max_prompt_length, sampling.response_length, judge)
     for name, arm in recipe.arms.items():
@@ -126,13 +173,13 @@ def check_lengths(recipe: Recipe, files: FilesConfig) -> None:
         key = "prompts" if arm.row.trains else "evaluation_prompts"
         lengths.check(key, options.max_prompt_length, options.response_length, readers)
         lengths.check("validation_prompts", sampling.max_prompt_length, options.response_length, judge)
-    if files.reference_outputs is not None and files.evaluation_prompts is not None and files.judge is not None:
+    if files.reference_outputs is not None and files.evaluation_prompts is not None and judging is not None:
         matched = match_reference(
             files.reference_outputs, lengths.fitting("evaluation_prompts", sampling.max_prompt_length).records
         )
-        own, context, readings = _reads(files.judge, codec)
+        own, context, readings = _reads(judging, codec)
         rows = encode_samples([output for _, output in matched], own)
-        with naming_key("files.judge"), naming(files.reference_outputs):
+        with naming_key(judge_key), naming(files.reference_outputs):
             check_fits(
                 context,
                 readings,
@@ -178,10 +225,10 @@ def _reads(folder: Path, policy: Codec) -> tuple[Codec, int | None, int]:
 
 
 def _check_models(files: FilesConfig, prompt_template: str, chat_options: Mapping[str, Any]) -> None:
-    folders = {"model": files.model, **({} if files.judge is None else {"judge": files.judge})}
-    for key, folder in folders.items():
-        with naming_key(f"files.{key}"):
-            check_model_folder(folder, fresh=key == "model" and files.sft is not None)
+    with naming_key("files.model"):
+        check_model_folder(files.model, fresh=files.sft is not None)
+    if files.judge is not None:
+        _check_judging_model(files.judge, "files.judge")
     template = template_of(files.model, prompt_template)
     if files.sft is None and template != prompt_template:
         raise RedpencilError(
@@ -199,16 +246,6 @@ def _check_models(files: FilesConfig, prompt_template: str, chat_options: Mappin
                 field=key,
                 hint=f"set {key} in the recipe to that of the model",
             )
-    if files.judge is None:
-        return
-    kinds = read_object(files.judge / "config.json").get("architectures") or ["unknown"]
-    if not str(kinds[0]).endswith(tuple(LEVELS)):
-        raise RedpencilError(
-            f"{kinds[0]} is not a reward model, so it cannot judge",
-            file=files.judge,
-            field="files.judge",
-            hint="give a checkpoint that `redpencil reward` wrote",
-        )
 
 
 def _count(file: Path, kind: Any) -> int:

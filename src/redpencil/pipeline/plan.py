@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from redpencil.config import Recipe
+from redpencil.config import Method, Recipe
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import StageSpec
 
@@ -54,6 +54,7 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
         planner.add("sft", "stages:sft", first, recipe.sft.model_dump(), inputs)
         first = (*first, "sft")
     sampling = recipe.sampling.model_dump()
+    unjudged = recipe.sampling.model_dump(exclude={"evaluation_temperature"})
     policy = {"policy": paths.sft_policy}
     prompts = {"evaluation_prompts": paths.evaluation_prompts, "validation_prompts": paths.validation_prompts}
     if recipe.arms:
@@ -62,7 +63,7 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
     annotated = dict(context.annotation_inputs)
     if context.samples_policy:
         sampled = {**policy, "prompts": paths.prompts}
-        planner.add("samples", "stages:samples", first, [context.samples_needed, sampling], sampled)
+        planner.add("samples", "stages:samples", first, [context.samples_needed, unjudged], sampled)
         annotated["samples"] = paths.samples
     if recipe.arms:
         _plan_outputs(planner, "sft", first, sampling)
@@ -116,6 +117,7 @@ def _plan_arm(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:
     """Plan the training of an arm and its outputs; a method that trains nothing makes the outputs itself."""
     recipe, paths, context = planner.recipe, planner.context.paths, planner.context
     config = recipe.arms[arm]
+    watch = recipe.who_judges.decides if recipe.who_judges.judges_training else None
     method, models = config.row, config.reward_model_names
     watched = {
         "validation_prompts": paths.validation_prompts,
@@ -135,8 +137,7 @@ def _plan_arm(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:
         training,
         f"stages:{'train_arm' if method.trains else 'choose'}",
         ("reference", *needs),
-        # A method that samples while it trains has its own sampling options.
-        [recipe.options(arm).model_dump(), list(models), kind, None if method.samples else sampling],
+        [recipe.options(arm).model_dump(), list(models), kind, _sampling_that_decides(recipe, method), watch],
         {"policy": paths.sft_policy, **reads, **watched},
         arm=arm,
     )
@@ -144,13 +145,21 @@ def _plan_arm(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:
         _plan_outputs(planner, arm, (training,), sampling)
 
 
+def _sampling_that_decides(recipe: Recipe, method: Method) -> Any:
+    """What of `sampling` decides a method's stage: one that samples while it trains has its own options otherwise."""
+    if not method.trains:
+        return recipe.sampling.model_dump(exclude={"evaluation_temperature"})
+    return recipe.sampling.evaluation_temperature if method.samples else recipe.sampling.model_dump()
+
+
 def _plan_results(planner: _Planner) -> None:
     recipe, paths, context = planner.recipe, planner.context.paths, planner.context
     policies = context.policies
     outputs = {name: paths.outputs(name) for name in policies}
     if policies:
-        judged = {**outputs, "reference": paths.reference_outputs("evaluation"), **context.judge_inputs}
-        planner.add("judge", "results:judge", ("reference", *(f"outputs-{name}" for name in policies)), {}, judged)
+        judged = {**outputs, "reference": paths.reference_outputs("evaluation"), **context.judge_stage_inputs}
+        needs = ("reference", *(f"outputs-{name}" for name in policies))
+        planner.add("judge", "results:judge", needs, recipe.who_judges.decides, judged)
         outputs["judgements"] = context.root / "judge"
     planner.add(
         "evaluate",

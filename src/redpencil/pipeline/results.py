@@ -11,7 +11,8 @@ from typing import Any
 
 from redpencil.audit.trivial_rules import Texts
 from redpencil.config import AlignConfig
-from redpencil.evaluation.judges import judge_outputs
+from redpencil.errors import RedpencilError
+from redpencil.evaluation.judges import judge_pairings, pair_outputs
 from redpencil.evaluation.localisation import FAULTS, auroc
 from redpencil.evaluation.reward_eval import (
     ModelEvals,
@@ -28,9 +29,10 @@ from redpencil.models.checkpoints import RewardModel, load_reward_model
 from redpencil.models.codec import Codec
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.folds import ITEMS, count_items
+from redpencil.pipeline.llm_judging import judge_by_llm
 from redpencil.pipeline.reward_eval import EXAMPLES, Held, encode_with, score_pairs, texts_of
 from redpencil.pipeline.stages import make_judge
-from redpencil.records import Comparison, Edit, Pair, Response, read_jsonl, write_jsonl
+from redpencil.records import Comparison, Edit, Pair, Preference, Response, read_jsonl, write_jsonl
 from redpencil.report.reward_eval import write_reward_eval
 from redpencil.report.run_data import MICROSCOPE
 from redpencil.results import (
@@ -60,12 +62,33 @@ HEATMAPS = 8
 
 
 def judge(context: Context, stage: Stage) -> None:
-    """Compare every policy's outputs with the reference's."""
-    judge_pair = make_judge(context)
-    reference = list(read_jsonl(context.paths.reference_outputs("evaluation"), Response))
-    for name in context.policies:
-        outputs = list(read_jsonl(context.paths.outputs(name), Response))
-        write_jsonl(stage.folder / f"{name}.jsonl", judge_outputs(judge_pair, outputs, reference))
+    """Compare every policy's outputs with the reference's; what has no verdict is counted and told.
+
+    Raises:
+        RedpencilError: if a policy has no verdict at all.
+    """
+    paths = context.paths
+    reference = list(read_jsonl(paths.reference_outputs("evaluation"), Response))
+    pairings = {name: pair_outputs(read_jsonl(paths.outputs(name), Response), reference) for name in context.policies}
+    if context.recipe.who_judges.provider is not None:
+        judged = judge_by_llm(context, stage, pairings)
+    else:
+        judging = make_judge(context)
+        judged = {name: judge_pairings(judging, rows) for name, rows in pairings.items()}
+    for name, rows in judged.items():
+        write_jsonl(stage.folder / f"{name}.jsonl", rows)
+        missing = sum(row.preference is Preference.NONE for row in rows)
+        if missing == len(rows):
+            raise RedpencilError(
+                f"none of the {len(rows):,} answers of {name} has a verdict",
+                file=context.recipe.who_judges.verdicts,
+                field="judge",
+                hint=f"have {paths.outputs(name)} compared with {paths.reference_outputs('evaluation')}",
+            )
+        if missing:
+            remark = f"{missing:,} of the {len(rows):,} answers of {name} have no verdict and count in no win rate"
+            stage.warn(remark)
+            stage.notes.setdefault("remarks", []).append(remark)
 
 
 def evaluate(context: Context, stage: Stage) -> None:
@@ -98,17 +121,22 @@ def evaluate(context: Context, stage: Stage) -> None:
 
 def _win_rates(context: Context) -> tuple[dict[str, WinRate], dict[str, Estimate]]:
     """Win rate of each policy, and differences between the arms, paired over prompts."""
-    rates, scores = {}, {}
+    rates: dict[str, WinRate] = {}
+    scores: dict[str, dict[str, float]] = {}
     for name in context.policies:
         verdicts = list(read_jsonl(context.root / "judge" / f"{name}.jsonl", Comparison))
         preferences = [verdict.preference for verdict in verdicts]
         rate = win_rate(preferences, [len(verdict.first.split()) for verdict in verdicts])
         rates[name] = WinRate.model_validate(rate, from_attributes=True)
-        scores[name] = scores_of(preferences)
-    differences = {
-        f"{first}-{second}": _estimate(paired_difference(scores[first], scores[second]))
-        for first, second in combinations(context.recipe.arms, 2)
-    }
+        decided = [verdict for verdict in verdicts if verdict.preference is not Preference.NONE]
+        names = [verdict.id for verdict in decided]
+        scores[name] = dict(zip(names, scores_of([verdict.preference for verdict in decided]), strict=True))
+    differences = {}
+    for first, second in combinations(context.recipe.arms, 2):
+        both = [name for name in scores[first] if name in scores[second]]
+        if both:
+            pairs = [[scores[arm][name] for name in both] for arm in (first, second)]
+            differences[f"{first}-{second}"] = _estimate(paired_difference(*pairs))
     return rates, differences
 
 
@@ -207,7 +235,7 @@ def _efficiencies(context: Context) -> dict[str, Efficiency]:
         curves[arm] = [
             (int(row["step"]), row["seconds"], row["eval/win_rate"]) for row in rows if "eval/win_rate" in row
         ]
-    if not curves:
+    if not curves or not all(curves.values()):  # as where nobody judged while they trained
         return {}
     first, *others = curves
     measured = {other: time_to_reach(curves[first], curves[other]) for other in others}
@@ -401,7 +429,7 @@ def _costs(context: Context, arm: str) -> ArmCosts:
             "responses_per_prompt": 1,
             "answer_seconds": _manifest(context.root, f"outputs-{arm}")["seconds"],
             "step": best.get("step"),
-            "validation_win_rate": best.get("value"),
+            "validation_win_rate": best.get("value") if recipe.who_judges.judges_training else None,
             "kl": best.get("kl"),
             "kl_bound": None,
         }
@@ -418,7 +446,7 @@ def _costs_of_choice(context: Context, arm: str) -> dict[str, Any]:
         "responses_per_prompt": counts["evaluation"]["sampled"] // counts["evaluation"]["responses"],
         "answer_seconds": counts["evaluation"]["seconds"],
         "step": None,
-        "validation_win_rate": counts["validation"]["win_rate"],
+        "validation_win_rate": counts["validation"].get("win_rate"),
         "kl": None,
         "kl_bound": counts["evaluation"]["kl_bound"],
     }

@@ -47,7 +47,8 @@ def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listene
         RedpencilError: if a file of the recipe is missing or does not fit, `out` holds something else or is in use by
             another run, a complete stage is not what was written, or a stage fails.
     """
-    if recipe.files is not None or any(model.folder is not None for model in recipe.reward_models.values()):
+    ready_made = any(model.folder is not None for model in recipe.reward_models.values())
+    if recipe.files is not None or recipe.judge is not None or ready_made:
         # It loads torch, which most runs need in workers alone.
         from redpencil.pipeline.inputs import check_inputs
 
@@ -59,8 +60,7 @@ def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listene
 
 def _run(recipe: Recipe, out: Path, jobs: int | None, listener: Listener, *, verify: bool) -> Path:
     several = len(recipe.seeds) > 1
-    roots = {seed: out / f"seed-{seed}" if several else out for seed in recipe.seeds}
-    plans = {seed: plan_run(recipe, root, seed, f"seed-{seed}/" if several else "") for seed, root in roots.items()}
+    roots, plans = plan_seeds(recipe, out)
     write_recipe(recipe, out)
     every_stage = [spec for plan in plans.values() for spec in plan]
     if verify:
@@ -80,6 +80,13 @@ def _run(recipe: Recipe, out: Path, jobs: int | None, listener: Listener, *, ver
         write_results(out / "results.json", results)
         _write_manifest(recipe, out, every_stage)
     return write_report(out)
+
+
+def plan_seeds(recipe: Recipe, out: Path) -> tuple[dict[int, Path], dict[int, list[StageSpec]]]:
+    """Return the folder and the stages of each seed."""
+    several = len(recipe.seeds) > 1
+    roots = {seed: out / f"seed-{seed}" if several else out for seed in recipe.seeds}
+    return roots, {seed: plan_run(recipe, roots[seed], seed, f"seed-{seed}/" if several else "") for seed in roots}
 
 
 def _pooled(recipe: Recipe, roots: Mapping[int, Path]) -> PooledResults | None:

@@ -8,6 +8,7 @@ import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -18,14 +19,22 @@ from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, FilesConf
 from redpencil.editing.edit import edit_responses
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.diagnostics import Alarm, training_alarms
-from redpencil.evaluation.judges import Judge, OracleJudge, ScoreJudge, judge_outputs
+from redpencil.evaluation.judges import (
+    Judge,
+    OracleJudge,
+    ScoreJudge,
+    VerdictJudge,
+    judge_outputs,
+    length_judge,
+    pattern_judge,
+)
 from redpencil.evaluation.matching import by_prompt, match_note
 from redpencil.evaluation.statistics import win_rate
 from redpencil.models.checkpoints import has_weights, load_reward_model
 from redpencil.models.codec import Codec
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import EncodedPrompts, encode_prompts, respond
-from redpencil.pipeline.context import Context, Setup
+from redpencil.pipeline.context import Context, Setup, at_evaluation
 from redpencil.pipeline.execute import resolve
 from redpencil.pipeline.inputs import match_reference
 from redpencil.pipeline.splits import split_prompts
@@ -37,7 +46,7 @@ from redpencil.training.best_of_n import BestOfN
 from redpencil.training.pairs import check_pairs, is_respaced, pairs_of_comparisons, pairs_of_edits
 from redpencil.training.reward import train_reward
 from redpencil.training.rollout import load_actors, sampling_of
-from redpencil.training.scoring import check_fits, check_room, encode_samples, score_ids
+from redpencil.training.scoring import check_fits, check_room, doubts, encode_samples, score_ids
 from redpencil.training.sft import train_sft
 from redpencil.training.validation import Validation
 from redpencil.world.build import annotate, less_preferred, make_oracle, write_world
@@ -73,10 +82,27 @@ def in_words(alarm: Alarm) -> str:
 
 
 def make_judge(context: Context) -> Judge:
-    """The judge that the recipe asks for."""
-    if context.recipe.world is not None:
+    """The judge that the recipe asks for, if that is no LLM, which `llm_judging` asks."""
+    config = context.recipe.who_judges
+    if config.rule == "oracle":
+        assert context.recipe.world is not None
         return OracleJudge(make_oracle(context.recipe.world))
-    return reward_model_judge(str(context.judge_inputs["judge"]), context.runtime, policy_codec=context.codec)
+    if config.rule is not None:
+        return length_judge(config.rule, longer=config.rule == "longer")
+    if config.pattern is not None:
+        return pattern_judge(config.pattern, fewer=config.fewer)
+    if config.verdicts is not None:
+        if not config.verdicts.exists():
+            raise RedpencilError(
+                "there are no verdicts yet",
+                file=config.verdicts,
+                field="judge.verdicts",
+                hint=f"have {context.root}/outputs-*/evaluation.jsonl compared with "
+                f"{context.paths.reference_outputs('evaluation')} (`redpencil annotate --compare`), put what is "
+                "exported there, and run the same command again",
+            )
+        return VerdictJudge(read_jsonl(config.verdicts, Comparison))
+    return reward_model_judge(str(config.folder), context.runtime, policy_codec=context.codec)
 
 
 def reward_model_judge(folder: str, runtime: Runtime, *, policy_codec: Codec | None = None) -> Judge:
@@ -233,7 +259,7 @@ def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, input
     """
     stage.watch = watch_metrics(stage, setup.recipe.alarms)
     config, watch = setup.recipe.computed(options), inputs.watch
-    sampling = setup.sampling if method.learns_from == "pairs" else sampling_of(config)
+    sampling = at_evaluation(setup.sampling if method.learns_from == "pairs" else sampling_of(config), setup.recipe)
     validation = None
     if watch is not None:
         # Encoded as `respond` did when it wrote the reference's answers, so that each has its counterpart.
@@ -260,8 +286,19 @@ def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, input
     levels: dict[str, Path] = dict(zip(config.reward_levels, inputs.reward_models, strict=False))
     models = (levels.get("token"), levels.get("sequence"))
     actors = load_actors(config, inputs.policy, *models, setup.runtime, setup.codec)
+    for scorer in actors.scorers:
+        for doubt in doubts(scorer.reward, config):
+            _warn(stage, doubt)
     prompts = read_prompts(inputs.prompts, setup.codec, config.max_prompt_length)
     resolve(method.run)(config, actors=actors, prompts=prompts, validation=validation, stage=stage)
+
+
+def _warn(stage: Stage, sentence: str) -> None:
+    """Warn once of what the results should be read with; the report repeats it."""
+    remarks = stage.notes.setdefault("remarks", [])
+    if sentence not in remarks:
+        stage.warn(sentence)
+        remarks.append(sentence)
 
 
 def choose_answers(
@@ -275,13 +312,17 @@ def choose_answers(
     seed: int,
     model_name: str,
     progress: Progress,
+    warn: Callable[[str], None],
 ) -> BestOfN:
-    """Answer prompts by a method that chooses among the policy's responses."""
+    """Answer prompts by a method that chooses among the policy's responses; `warn` hears what speaks against it."""
+    reward = load_reward_model(reward_model, setup.runtime, policy_codec=setup.codec)
+    for doubt in doubts(reward):
+        warn(doubt)
     with naming(prompts):
         chosen: BestOfN = resolve(method.run)(
             options,
             sampler=setup.sampler(policy),
-            reward=load_reward_model(reward_model, setup.runtime, policy_codec=setup.codec),
+            reward=reward,
             prompts=list(read_jsonl(prompts, Prompt)),
             sampling=setup.sampling,
             seed=seed,
@@ -321,19 +362,19 @@ def reference(context: Context, stage: Stage) -> None:
         if split == "evaluation" and "reference_outputs" in context.reference_inputs:
             write_jsonl(stage.folder / f"{split}.jsonl", _reference_outputs(context, stage, prompts))
             continue
-        responses, skipped = _answer(context, stage, policy, prompts, "reference", "reference", split)
+        responses, skipped = _judged_answers(context, stage, policy, prompts, "reference", "reference", split)
         stage.notes["skipped"][f"{split} prompt empty or too long"] = skipped
         write_jsonl(stage.folder / f"{split}.jsonl", responses)
 
 
-def _answer(
+def _judged_answers(
     context: Context, stage: Stage, policy: Path, prompts: Sequence[Prompt], name: str, *seed: str
 ) -> tuple[list[Response], int]:
-    """Answer prompts as the model `name`; returns responses and the number of prompts left out."""
+    """Answer prompts as the model `name`, to be judged; returns responses and the number of prompts left out."""
     return respond(
         context.setup.sampler(policy),
         prompts,
-        config=context.setup.sampling,
+        config=context.setup.judged_sampling,
         seed=derive_seed(stage.seed, *seed),
         model_name=name,
         progress=stage.progress,
@@ -381,7 +422,10 @@ def ready_made_reward(context: Context, stage: Stage, *, name: str) -> None:
 
 
 def _watch(context: Context) -> Watch:
+    """What training is watched by: a judge that answers at once, else the rewards alone."""
     paths = context.paths
+    if not context.recipe.who_judges.judges_training:
+        return Watch(paths.validation_prompts)
     return Watch(paths.validation_prompts, paths.reference_outputs("validation"), make_judge(context))
 
 
@@ -390,9 +434,11 @@ def train_arm(context: Context, stage: Stage, *, arm: str) -> None:
     recipe, paths = context.recipe, context.paths
     config = recipe.arms[arm]
     kind = config.learns_from
+    watch = _watch(context)
     inputs = TrainingInputs(
         paths.sft_policy,
-        _watch(context),
+        # A method that learns from pairs has no rewards to choose a checkpoint by.
+        None if watch.judge is None and config.row.learns_from == "pairs" else watch,
         pairs=None if kind is None else paths.pairs(kind, "train"),
         prompts=paths.prompts,
         reward_models=tuple(paths.reward_model(name) for name in config.reward_model_names),
@@ -418,6 +464,7 @@ def choose(context: Context, stage: Stage, *, arm: str) -> None:
             seed=derive_seed(stage.seed, "outputs" if split == "evaluation" else "validation"),
             model_name=arm,
             progress=stage.progress,
+            warn=partial(_warn, stage),
         )
         counts[split] = {"responses": len(chosen.responses), "sampled": chosen.sampled, "skipped": chosen.skipped}
         counts[split] |= {name: getattr(chosen, name) for name in ("best_score", "mean_score", "kl_bound")}
@@ -432,7 +479,7 @@ def choose(context: Context, stage: Stage, *, arm: str) -> None:
 def outputs(context: Context, stage: Stage, *, policy: str) -> None:
     """Answer the evaluation prompts with a policy; the seed is the same for every policy."""
     prompts = list(read_jsonl(context.paths.evaluation_prompts, Prompt))
-    responses, skipped = _answer(context, stage, context.paths.policy(policy), prompts, policy, "outputs")
+    responses, skipped = _judged_answers(context, stage, context.paths.policy(policy), prompts, policy, "outputs")
     stage.notes["skipped"] = {"prompt empty or too long": skipped}
     write_jsonl(stage.folder / "evaluation.jsonl", responses)
 
@@ -447,7 +494,14 @@ def samples(context: Context, stage: Stage) -> None:
     """Sample responses of the SFT policy: two for each comparison of the world, or what the reward scale needs."""
     prompts = list(read_jsonl(context.paths.prompts, Prompt))
     needed = repeated(prompts, context.samples_needed, derive_seed(stage.seed, "samples"))
-    responses, skipped = _answer(context, stage, context.paths.sft_policy, needed, "sft", "samples")
+    responses, skipped = respond(
+        context.setup.sampler(context.paths.sft_policy),
+        needed,
+        config=context.setup.sampling,
+        seed=derive_seed(stage.seed, "samples"),
+        model_name="sft",
+        progress=stage.progress,
+    )
     stage.notes["skipped"] = {"prompt empty or too long": skipped}
     write_jsonl(stage.folder / "responses.jsonl", responses)
 

@@ -9,7 +9,7 @@ from redpencil.evaluation.localisation import by_place, fault_name, weakness
 from redpencil.report.markup import interval_text, plain, points_interval, signed
 from redpencil.report.paper import ARMS, MODEL_LABELS, TABLE_1, TABLE_2, TEST_LABELS, in_order, label
 from redpencil.report.run_data import Run, Speed
-from redpencil.results import Figure
+from redpencil.results import Figure, SeedMean
 
 Verdict = Literal["holds", "uncertain", "broken", "unknown"]
 PAIRS = (("token", "edits"), ("token", "preference"), ("edits", "preference"))
@@ -41,7 +41,16 @@ class Headline:
 def headline(run: Run) -> Headline:
     """Sum up a run."""
     verdict = verdict_of(run)
-    points = (_gaps(run), _methods(run), _accuracy(run), _speed(run), _flaws(run), _length(run))
+    points = (
+        _evidence(run),
+        _gaps(run),
+        _too_few(run),
+        _methods(run),
+        _accuracy(run),
+        _speed(run),
+        _flaws(run),
+        _length(run),
+    )
     return Headline(verdict, _lead(run, verdict), tuple(point for point in points if point is not None))
 
 
@@ -73,6 +82,68 @@ def _lead(run: Run, verdict: Verdict) -> str:
         return f"The paper's order of win rates comes out, but not every gap is clear of chance: {rates}."
     of_what = "" if run.of_several else " over prompts"
     return f"The paper's order of win rates comes out, and every gap is clear of chance{of_what}: {rates}."
+
+
+def _evidence(run: Run) -> Point | None:
+    """Say on how many prompts the policies were judged, and give each win rate with its interval."""
+    rates = {arm: row for arm, row in run.win_rates.items() if arm != "reference"}
+    if not rates:
+        return None
+    seeds = list(run.by_seed.values()) or [run]
+    judged = sorted({row.counts.n for one in seeds for row in one.win_rates.values() if row.counts and row.counts.n})
+    if not judged:
+        return None
+    prompts = f"{judged[0]:,}" if len(judged) == 1 else f"{judged[0]:,} to {judged[-1]:,}"
+    how = f"Means over {len(run.seeds)} seeds of {prompts} prompts each" if run.of_several else f"{prompts} prompts"
+    shares = ", ".join(f"{arm} {_share(row.share)}" for arm, row in rates.items())
+    silent = sum(row.counts.unparsed for one in seeds for row in one.win_rates.values() if row.counts)
+    without = f" {silent:,} comparisons have no verdict and count nowhere." if silent else ""
+    return Point("Win rates over the reference", f"{how}: {shares}.{without}")
+
+
+def _share(share: Figure) -> str:
+    interval = interval_text(share)
+    return f"{plain(share.value)} % ({interval})" if interval else f"{plain(share.value)} % (interval unknown)"
+
+
+def _too_few(run: Run) -> Point | None:
+    """Say which differences are smaller than chance, and how many prompts or seeds would show them."""
+    gaps = {name.replace("-", " and ", 1): gap for name, gap in run.differences.items()}
+    if not gaps:  # A single arm is weighed against the reference, which is at 50 %.
+        alone = {arm: row.share for arm, row in run.win_rates.items() if arm not in ("sft", "reference")}
+        gaps = {
+            f"{arm} and the reference": share.model_copy(update={"value": share.value - 50} | _shifted(share, -50))
+            for arm, share in alone.items()
+        }
+    what = "seeds" if run.of_several else "prompts"
+    unclear = []
+    for names, gap in gaps.items():
+        if gap.covers_zero and gap.repeats:
+            needed = gap.repeats_needed
+            few = needed is None or needed <= gap.repeats
+            more = "" if few else f" would need about {_rounded(needed or 0)} {what} in place of {gap.repeats:,}"
+            unclear.append(f"{names} ({signed(gap.value)}){more}")
+    if not unclear:
+        return None
+    return Point(
+        "Too few to tell",
+        f"{'; '.join(unclear)}. These differences are within chance here; the {what} named are those at which one of "
+        "that size is found four times in five.",
+    )
+
+
+def _shifted(share: Figure, by: float) -> dict[str, object]:
+    """What else moves with the value of a mean over seeds."""
+    if not isinstance(share, SeedMean) or share.interval is None:
+        return {}
+    low, high = share.interval
+    return {"low": low + by, "high": high + by, "per_seed": tuple(value + by for value in share.per_seed)}
+
+
+def _rounded(count: int) -> str:
+    """Write a number with its first two digits, since no more of it is known."""
+    digits = max(0, len(str(count)) - 2)
+    return f"{round(count, -digits):,}"
 
 
 def _of_models(run: Run) -> str:

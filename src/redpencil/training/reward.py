@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from redpencil.config import RewardConfig
+from redpencil.config import FittedRewardConfig, RewardConfig
 from redpencil.errors import DivergedError, RedpencilError
 from redpencil.maths.reward_losses import (
     blame_loss,
@@ -28,15 +28,17 @@ from redpencil.models.forward import READ_TWICE, reward_heads, sequence_rewards
 from redpencil.models.heads import BACKBONE, freeze_layers, head_of, keep_layers, standardise_head
 from redpencil.models.runtime import Runtime
 from redpencil.records import Pair
-from redpencil.runs import Stage, derive_seed
+from redpencil.runs import Stage, derive_seed, read_metrics
 from redpencil.training.features import backbone_of, hidden_rows
+from redpencil.training.learned import Learning, how_it_ended
 from redpencil.training.loop import train_supervised
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
+from redpencil.training.reward_defaults import CHOSEN, DataSize, fit, in_words, size_of
 from redpencil.training.scoring import check_fits, score_sequences, score_tokens
 from redpencil.training.update import LOWER, Objective, steps_in
 
 
-def token_objective(model: nn.Module, config: RewardConfig) -> Objective[PairBatch]:
+def token_objective(model: nn.Module, config: FittedRewardConfig) -> Objective[PairBatch]:
     """Return the loss of a token model, such as Eq. 3 or Eq. 4, with the options of the recipe.
 
     Logged with it: `accuracy`, the share of pairs that Eq. 1 ranks right, and `drift`, the consistency term unweighted.
@@ -123,7 +125,7 @@ WITHIN_TEXT: Final[Mapping[str, WithinText]] = {
 `redpencil.maths.reward_losses`, its row here, and its name in `RewardConfig.loss`."""
 
 
-def sequence_objective(model: nn.Module, config: RewardConfig) -> Objective[PairBatch]:
+def sequence_objective(model: nn.Module, config: FittedRewardConfig) -> Objective[PairBatch]:
     """Return the Bradley-Terry loss (Eq. 2) on one reward for each response."""
 
     def counts(item: PairBatch) -> dict[str, float]:
@@ -155,6 +157,7 @@ def train_reward(
 ) -> None:
     """Train a reward model from the checkpoint `backbone` and write `checkpoint/` into the stage's folder.
 
+    What the recipe leaves open goes by pairs and backbone (`reward_defaults.fit`); the stage tells and notes it.
     `samples` are (prompt ids, response ids) of the SFT policy: centre and scale are measured on the first
     `reference_samples` of them, after training. `store` is a folder that keeps hidden states for other trainings of
     heads on the same backbone.
@@ -174,6 +177,7 @@ def train_reward(
             model.context, model.readings, [pair.prompt_ids for pair in pairs], responses, [pair.id for pair in pairs]
         )
     check_samples(model, config, samples[: config.reference_samples])
+    fitted = _fitted(config, size_of(pairs, head_of(model.module).in_features), stage)
     train_supervised(
         model,
         pairs,
@@ -182,9 +186,9 @@ def train_reward(
         collate=_frozen_collate(model, config, pairs, store, stage)
         if config.frozen_layers == "all"
         else lambda part: collate_pairs(part, codec.pad_id, runtime.device),
-        objective=(token_objective if config.level == "token" else sequence_objective)(model.module, config),
-        config=config if config.frozen_layers != "all" else config.model_copy(update={"save_every": None}),
-        total_steps=steps_in(config.num_train_epochs, len(pairs), config.batch_size, config.max_steps),
+        objective=(token_objective if config.level == "token" else sequence_objective)(model.module, fitted),
+        config=fitted if config.frozen_layers != "all" else fitted.model_copy(update={"save_every": None}),
+        total_steps=steps_in(fitted.num_train_epochs, len(pairs), fitted.batch_size, fitted.max_steps),
         stage=stage,
     )
     model.module.train(False)
@@ -192,8 +196,55 @@ def train_reward(
     if not all(map(math.isfinite, asdict(scales).values())):
         raise DivergedError("the trained model's rewards of the samples are not finite numbers", hint=LOWER)
     stage.notes["reference"] = asdict(scales)
-    card = RewardCard(config.level, **asdict(scales), prompt_template=codec.template, trained_on=trained_on)
+    ending = _ending(config, pairs, stage)
+    card = RewardCard(
+        config.level,
+        **asdict(scales),
+        prompt_template=codec.template,
+        trained_on=trained_on,
+        training_loss=ending.loss,
+        constant_loss=ending.constant,
+        learned=ending.learned,
+    )
     export(model, stage.folder / "checkpoint", card=card)
+
+
+def _fitted(config: RewardConfig, size: DataSize, stage: Stage) -> FittedRewardConfig:
+    """Choose what the recipe leaves open, and say so."""
+    fitted = fit(config, size)
+    chosen = in_words(config, fitted, size)
+    if chosen is not None:
+        stage.tell(chosen)
+        stage.notes["chosen"] = {name: getattr(fitted, name) for name in CHOSEN} | asdict(size)
+    return fitted
+
+
+def _ending(config: RewardConfig, pairs: Sequence[Pair], stage: Stage) -> Learning:
+    """Measure whether the model has learned, and warn if not."""
+    losses = [row[main_term(config)] for row in read_metrics(stage.folder)]
+    # A batch in which nothing is to be compared has logged 0.
+    ending = how_it_ended([loss for loss in losses if loss] or losses, constant_loss(config, pairs))
+    if not ending.learned:
+        stage.warn(ending.in_words())
+        stage.notes["remarks"] = [ending.in_words()]
+    return ending
+
+
+def main_term(config: RewardConfig) -> str:
+    """Name the term of the objective that says whether anything was learned; the others are penalties, or a mixture."""
+    return config.loss if config.level == "token" and config.loss in WITHIN_TEXT else "preference"
+
+
+def constant_loss(config: RewardConfig, pairs: Sequence[Pair]) -> float:
+    """Return the least `main_term` of a model that rewards every token and every response alike, in nats.
+
+    ln 2 where two rewards are compared; with loss=blame the entropy of how often a token was edited away.
+    """
+    if main_term(config) != "blame":
+        return math.log(2)
+    tokens = sum(len(pair.rejected_ids) + config.edited_weight * len(pair.chosen_ids) for pair in pairs)
+    share = sum(sum(pair.rejected_changed) for pair in pairs) / tokens
+    return -sum(part * math.log(part) for part in (share, 1 - share) if part > 0)
 
 
 def _check_marks(pairs: Sequence[Pair], config: RewardConfig) -> None:

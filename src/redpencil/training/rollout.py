@@ -424,7 +424,9 @@ def update_on_rollouts(
                 except DivergedError as error:
                     error.rows = batch
                     raise
-                row |= {key if key not in ("loss", "grad_norm") else f"{name}_{key}": v for key, v in metrics.items()}
+                metrics[f"{name}_grad_norm"] = metrics.pop("grad_norm")
+                del metrics["loss"]  # The weighted sum of the terms, which are logged as they are.
+                row |= metrics
             logged.append(row)
     for name in objectives:
         optimizations[name].scheduler.step()

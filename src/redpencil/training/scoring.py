@@ -7,10 +7,11 @@ of its tokens loses n centres, however many tokens the policy took), and then pr
 their sum is kept.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -229,6 +230,46 @@ def standardise_by(card: RewardCard, config: RolloutConfig) -> Standardise:
     return Standardise(
         center if config.center_rewards else 0.0, scale if config.scale_rewards else 1.0, config.reward_clip
     )
+
+
+LARGEST_GAIN: Final = 100.0
+"""Rewards that are divided by less than its inverse are said to be amplified."""
+_CLEAR: Final = 30.0
+"""Times that the scale of rewards should be above their rounding errors."""
+
+
+def doubts(reward: RewardModel, config: RolloutConfig | None = None) -> list[str]:
+    """Say what speaks against learning from a reward model, or choosing by it, as far as its card shows it.
+
+    Args:
+        config: how its rewards are paid; None where they are only compared.
+    """
+    card, found = reward.card, []
+    # Without the folders above, which differ between two runs of one recipe.
+    name = f"the reward model {Path(*Path(reward.model.name).parts[-2:])}"
+    if card.learned is False:
+        ended = ""
+        if card.training_loss is not None and card.constant_loss is not None:
+            ended = f": its training ended at a loss of {card.training_loss:.4f}, where a model that rewards all alike "
+            ended += f"has {card.constant_loss:.4f}"
+        found.append(
+            f"{name} has not learned{ended}. Train it at a higher reward.learning_rate, longer, or on more pairs"
+        )
+    if config is None or not config.scale_rewards:
+        return found
+    center, scale = card.center, card.scale
+    if config.reward == "token_mean_at_end":
+        center, scale = card.trajectory_center, card.trajectory_scale
+    rounding = torch.finfo(reward.model.runtime.dtype).eps * abs(center)
+    if card.level == "token" and config.reward != "token_mean_at_end":
+        rounding *= math.sqrt(config.response_length)  # of a sum
+    if scale * LARGEST_GAIN < 1 or scale < _CLEAR * rounding:
+        found.append(
+            f"{name} hardly tells responses apart: their rewards differ by {scale:.2g}, at rounding errors of "
+            f"{rounding:.1g}, and are paid at unit variance. What is paid is {1 / scale:,.2g} times its output, noise "
+            "as much as signal. Train the reward model further, or set scale_rewards to false"
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,78 @@
+"""What a run would do, without doing it: its stages, and what is chosen where the recipe leaves it open."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from transformers import AutoConfig
+
+from redpencil.config import Recipe
+from redpencil.pipeline.context import Context
+from redpencil.pipeline.execute import is_done
+from redpencil.pipeline.inputs import check_inputs
+from redpencil.pipeline.run import plan_seeds
+from redpencil.pipeline.stages import read_pairs
+from redpencil.records import Comparison, Edit, read_jsonl
+from redpencil.training.pairs import pairs_of_comparisons, pairs_of_edits
+from redpencil.training.reward_defaults import DataSize, fit, in_words, size_of
+
+
+def preview(recipe: Recipe, out: Path) -> Iterator[str]:
+    """Say in lines which stages a run of the recipe would do, and what they would choose.
+
+    Raises:
+        RedpencilError: if a file of the recipe is missing or does not fit, as the run itself would.
+    """
+    check_inputs([recipe])
+    roots, plans = plan_seeds(recipe, out)
+    for seed, plan in plans.items():
+        stale: set[str] = set()
+        for spec in plan:
+            # A stage that waits for one that is to do has inputs that are to change.
+            if stale.intersection(spec.needs) or not is_done(spec):
+                stale.add(spec.key)
+            yield f"{spec.key}: {'to do' if spec.key in stale else 'already complete'}"
+        context = Context(recipe, roots[seed], seed)
+        for name, model in recipe.reward_models.items():
+            if model.folder is None:
+                yield f"reward-{name}: {_choice(context, name)}"
+
+
+def _choice(context: Context, name: str) -> str:
+    config = context.recipe.reward_config(name)
+    size = _size(context, context.recipe.reward_models[name].pairs)
+    if size is not None:
+        return in_words(config, fit(config, size), size) or "all values are the recipe's"
+    # The world has no pairs before its stages made them; any size tells which values are open.
+    some = DataSize(1, 1, 1)
+    if in_words(config, fit(config, some), some) is None:
+        return "all values are the recipe's"
+    return "the values that are open are chosen when the pairs are there, after the stage align"
+
+
+def _size(context: Context, kind: str) -> DataSize | None:
+    """Measure the pairs to train on: those of the run if there are any, else about those of the user's files."""
+    files, pairs = context.recipe.files, context.paths.pairs(kind, "train")
+    if pairs.is_file():
+        return size_of(read_pairs(pairs, context.codec), _hidden_size(context.paths.sft_policy))
+    if files is None:
+        return None
+    codec, align = context.codec, context.recipe.align
+    if kind == "edits":
+        rows, _ = pairs_of_edits(read_jsonl(files.edits, Edit), codec, align)
+    elif files.comparisons is not None:
+        rows, _ = pairs_of_comparisons(read_jsonl(files.comparisons, Comparison), codec, align)
+    else:
+        rows = []
+    if not rows:
+        return None
+    whole = size_of(rows, _hidden_size(files.model))
+    held_out = files.test_share if files.folds is None else 1 / files.folds
+    if (files.test_edits if kind == "edits" else files.test_comparisons) is not None:
+        held_out = 0.0
+    trained = max(1, round((1 - held_out) * whole.pairs))
+    return DataSize(trained, whole.mean_length, whole.hidden_size)
+
+
+def _hidden_size(folder: Path) -> int:
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    return int(config.get_text_config().hidden_size)
