@@ -581,25 +581,20 @@ def _split_files(files: FilesConfig, stage: Stage) -> None:
         train, out = ([of_kind[n] for n in order if (keys[kind][n] in held) == wanted] for wanted in (False, True))
         tests[kind] = list(read_jsonl(own[kind], _KINDS[kind])) if kind in own else out
         if kind in own and out:
-            _remark(stage, f"{len(out):,} {kind} were left out, since their prompt is held out")
+            _warn(stage, f"{len(out):,} {kind} were left out, since their prompt is held out")
         learned |= {prompt_key(row.prompt) for row in train}
         write_jsonl(stage.folder / f"{kind}_test.jsonl", tests[kind])
         write_jsonl(stage.folder / f"{kind}_train.jsonl", train)
     shared = {kind: sum(prompt_key(row.prompt) in learned for row in test) for kind, test in tests.items()}
     for kind, count in shared.items():
         if count:
-            _remark(stage, f"{count:,} of {len(tests[kind]):,} test {kind} have a prompt that is in training")
+            _warn(stage, f"{count:,} of {len(tests[kind]):,} test {kind} have a prompt that is in training")
     stage.notes["split"] = {
         "by": "files" if own else "folds" if files.folds else "prompts",
         **{"folds": files.folds, "fold": None if files.folds is None else stage.seed % files.folds},
         **{"test_share": None if files.folds or len(own) == len(rows) else files.test_share, "own": sorted(own)},
         **{"test": {kind: len(test) for kind, test in tests.items()}, "shared": shared},
     }
-
-
-def _remark(stage: Stage, remark: str) -> None:
-    stage.warn(remark)
-    stage.notes.setdefault("remarks", []).append(remark)
 
 
 def training_originals(context: Context, stage: Stage) -> None:
