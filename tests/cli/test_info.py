@@ -81,6 +81,7 @@ def test_a_healthy_machine(redpencil: Callable[..., Any]) -> None:
     assert not {"pytest", "ruff"} & found.keys()
     assert found["recipe quickstart"]["value"] == "1 seed, 3 policies to compare"
     assert found["recipe ablations"]["value"] == "3 seeds, 16 variants"
+    assert found["recipe jfleg-reward"]["value"] == "3 seeds, 6 reward models alone"  # whose files are not there
 
 
 def test_the_table_says_the_same(redpencil: Callable[..., Any]) -> None:
@@ -263,6 +264,9 @@ def test_a_model_and_what_its_template_does(redpencil: Callable[..., Any], tmp_p
     tokenizer.save_pretrained(tmp_path / "chat")
     tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}]: {{ m.content }}\n{% endfor %}"
     tokenizer.save_pretrained(tmp_path / "text")
+    for name in ("plain", "chat", "text"):
+        (tmp_path / name / "config.json").write_text('{"model_type": "llama"}')
+        (tmp_path / name / "redpencil.json").write_text('{"fresh": true}')
     outcome = redpencil("doctor", "--json", *(tmp_path / name for name in ("plain", "chat", "text")))
     found = checks(outcome)
     assert outcome.code == 0
@@ -282,7 +286,7 @@ def test_the_model_of_a_recipe_is_checked_with_its_template(
     found = checks(outcome)
     assert outcome.code == 1
     assert not found[f"model {tmp_path / 'missing'}"]["ok"]
-    assert "no such model folder" in found[f"model {tmp_path / 'missing'}"]["hint"]
+    assert "config.json is missing" in found[f"model {tmp_path / 'missing'}"]["hint"]
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """Hidden states that are computed once, and heads that are trained on them."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -93,6 +95,14 @@ def test_states_are_kept_by_model_and_text(
     assert sum(computed) == len(set(rows)) + 1
     assert all(torch.equal(a, b) for a, b in zip(first, mended, strict=True))
     assert np.load(damaged).size
+    # so is one with zeros in it, which would load without an error and give other rewards
+    content = bytearray(damaged.read_bytes())
+    content[-64:-48] = bytes(16)
+    damaged.write_bytes(content)
+    zeroed = hidden_rows(model, "token", rows, tmp_path, no_progress)
+    assert sum(computed) == len(set(rows)) + 2
+    assert all(torch.equal(a, b) for a, b in zip(first, zeroed, strict=True))
+    computed[:] = [len(set(rows)) + 1]
     setattr(model.module.config, READ_TWICE, True)
     hidden_rows(model, "token", rows, tmp_path, no_progress)
     assert sum(computed) == 2 * len(set(rows)) + 1
@@ -101,6 +111,23 @@ def test_states_are_kept_by_model_and_text(
     moved = load_head(tmp_path / "other", "token", runtime, trained=True, zero_head=True)
     hidden_rows(moved, "token", rows, tmp_path, no_progress)
     assert sum(computed) == 3 * len(set(rows)) + 1
+
+
+def test_stages_that_run_at_once_may_keep_the_same_states(
+    trained: Trained, runtime: Runtime, pairs: list[Pair], tmp_path: Path
+) -> None:
+    model, rows = model_of(trained, runtime), rows_of(pairs[:6])
+    together = threading.Barrier(4)
+
+    def stage(_: int) -> list[torch.Tensor]:
+        together.wait()
+        return hidden_rows(model, "token", rows, tmp_path, no_progress)
+
+    with ThreadPoolExecutor(4) as stages:
+        found = list(stages.map(stage, range(4)))
+    kept = hidden_rows(model, "token", rows, tmp_path, no_progress)
+    assert all(torch.equal(a, b) for of_stage in found for a, b in zip(of_stage, kept, strict=True))
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == len(set(rows))
 
 
 @pytest.mark.parametrize("level", ["token", "sequence"])

@@ -5,6 +5,8 @@ states depend on model and text alone, so all passes, seeds, folds and losses sh
 """
 
 import hashlib
+import io
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -15,7 +17,6 @@ from torch import Tensor
 
 from redpencil.config import RewardLevel
 from redpencil.digests import update_with_samples
-from redpencil.files import whole_file
 from redpencil.models.checkpoints import WEIGHTS, LanguageModel
 from redpencil.models.forward import collate, hidden_states, last_hidden, reads_twice
 from redpencil.models.heads import BACKBONE
@@ -25,6 +26,7 @@ Row = tuple[Sequence[int], Sequence[int]]
 """Prompt ids and response ids."""
 BATCH_TOKENS: Final = 4096
 """Tokens, with padding, of one forward pass."""
+_DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
 
 def hidden_rows(
@@ -54,8 +56,7 @@ def hidden_rows(
             found[row] = states
             file = files[row]
             if file is not None:
-                with whole_file(file) as out:
-                    np.save(out, states.numpy())
+                _keep(file, states)
         done += len(part)
         progress(done, len(missing), "hidden states")
     wanted = (found[tuple(prompt), tuple(response)] for prompt, response in rows)
@@ -91,14 +92,25 @@ def keeps_backbone(model: LanguageModel) -> bool:
     return getattr(model.module.config, BACKBONE, None) is not None
 
 
+def _keep(file: Path, states: Tensor) -> None:
+    """Write states with a digest behind them; several processes may do so at once, and the last one wins."""
+    content = io.BytesIO()
+    np.save(content, states.numpy())
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", delete=False) as out:
+        out.write(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
+    Path(out.name).replace(file)
+
+
 def _load(file: Path | None) -> Tensor | None:
     """What a file holds; None if it is not there, or is damaged, so that it is computed again."""
-    if file is None or not file.is_file():
-        return None
     try:
-        return torch.from_numpy(np.load(file, allow_pickle=False))
-    except (ValueError, EOFError, OSError):
+        content = b"" if file is None else file.read_bytes()
+    except OSError:
         return None
+    states, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    if hashlib.sha256(states).digest() != digest:
+        return None
+    return torch.from_numpy(np.load(io.BytesIO(states), allow_pickle=False))
 
 
 def _batches(model: LanguageModel, rows: Sequence[Row]) -> list[list[Row]]:

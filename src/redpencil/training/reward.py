@@ -225,8 +225,7 @@ def _ending(config: RewardConfig, pairs: Sequence[Pair], stage: Stage) -> Learni
     # A batch in which nothing is to be compared has logged 0.
     ending = how_it_ended([loss for loss in losses if loss] or losses, constant_loss(config, pairs))
     if not ending.learned:
-        stage.warn(ending.in_words())
-        stage.notes["remarks"] = [ending.in_words()]
+        stage.remark(ending.in_words())
     return ending
 
 
