@@ -546,8 +546,9 @@ def test_accuracy_needs_a_reward_model_and_pairs_that_fit(
     assert "bad.jsonl: pair 'x'" in mistake(*start, "--pairs", bad)
     bad.write_text(json.dumps({"id": "1", "prompt": "p", "original": "a", "edited": "a"}))
     assert "bad.jsonl: it holds no pair to score (1" in mistake(*start, "--edits", bad)
-    shutil.copy(pairs, bad)
-    assert "is also an input" in mistake(*start, "--pairs", bad, "--html", bad)
+    assert "would change the finished stage" in mistake(*start, "--pairs", pairs, "--html", pairs)
+    copied = shutil.copy(pairs, tmp_path / "pairs.jsonl")
+    assert "is also an input" in mistake(*start, "--pairs", copied, "--html", copied)
     refused = redpencil(*start)
     assert refused.code == 2
     assert "give --edits, --comparisons, --rewardbench or" in " ".join(refused.err.replace("│", " ").split())

@@ -40,6 +40,8 @@ def test_every_key_is_listed_with_type_default_and_meaning(redpencil: Callable[.
         "description": PPOConfig.model_fields["kl_coef"].description,
     }
     assert rows["align.anchor"]["type"] == "none | divergence"
+    assert rows["reward.frozen_layers"]["type"] == "int | all"
+    assert not [row for row in rows.values() if "Annotated" in row["type"]]
     assert rows["sft.learning_rate"]["default"] == "2e-05"
     assert rows["ppo.kl_target"]["type"] == "float | null"
     assert rows["ppo.center_rewards"]["default"] == "true"

@@ -164,11 +164,15 @@ def test_weights_that_are_too_large_are_named(mistake: Callable[..., str], model
 
     broken = shutil.copytree(model, tmp_path / "broken")
     weights = load_file(broken / "model.safetensors")
-    weights["score.weight"] = torch.full_like(weights["score.weight"], 3e38)  # finite, and no reward of it is
-    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     arguments = ("score", "--model", model, "--model", broken, "--prompt", PROMPT, "--response", "it")
-    said = mistake(*arguments, "--html", tmp_path / "h.html")
-    assert f"{broken}: the reward model gives the response '1' the reward" in said
+    # Weights that are numbers, but too large for the rewards to be.
+    for number, problem in (
+        (float("nan"), "its weight score.weight holds a number that is not finite"),
+        (3e38, "the reward model gives the response '1' the reward "),
+    ):
+        weights["score.weight"] = torch.full_like(weights["score.weight"], number)
+        save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+        assert f"{broken}: {problem}" in mistake(*arguments, "--html", tmp_path / "h.html")
     assert not (tmp_path / "h.html").exists()
 
 

@@ -582,6 +582,28 @@ def test_a_type_of_error_may_have_the_name_of_a_fault(name: str) -> None:
     assert not set(types) & set(faults)
 
 
+def test_originals_of_one_prompt_are_one_cluster_of_what_people_agree_on() -> None:
+    one = several_people()
+    other = [replace(pair, rejected_ids=(20, *pair.rejected_ids[1:])) for pair in one.pairs]
+    pairs = [*one.pairs, *other]
+    edits = [*one.edits, *one.edits]
+    test = replace(
+        one, pairs=pairs, edits=edits, features=all_features(edits, pairs), labels=[None] * 6, prompts=["p"] * 6
+    )
+    rewards = [np.array([-1.0, 0.0, -1.0, 5.0])] * 6
+    faults, types = fault_rows(test, rewards)
+    assert {"p"} == {prompt for rows in (faults["agreed"], *types.values()) for prompt in rows.filled}
+    # One prompt has no interval, however many originals and people it has; two have one.
+    people = summarise_test(test).people
+    assert people is not None
+    assert (faults["agreed"].localise().low, people.low) == (None, None)
+    apart = replace(test, prompts=["p"] * 3 + ["q"] * 3)
+    people = summarise_test(apart).people
+    assert people is not None
+    assert people.low is not None
+    assert fault_rows(apart, rewards)[0]["agreed"].localise().low == pytest.approx(2.5 / 3)
+
+
 def test_single_edits_have_no_agreement() -> None:
     assert evaluate_rewards(edit_set(), scores(), examples=1).agreed is None
     assert summarise_test(edit_set()).people is None

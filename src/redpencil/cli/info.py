@@ -124,6 +124,8 @@ def _type_name(annotation: Any) -> str:
         return " | ".join(map(str, arguments))
     if origin in (Union, types.UnionType):
         return " | ".join(_type_name(part) for part in arguments)
+    if origin is Annotated:
+        return _type_name(arguments[0])
     if origin is tuple:
         return f"list of {_type_name(arguments[0])}"
     if annotation is type(None):
