@@ -81,6 +81,18 @@ def test_a_stage_leaves_its_folder_and_a_manifest_that_says_how_it_came_about(tm
     assert 0 <= first["seconds"] <= second["seconds"]
 
 
+def test_a_remark_is_warned_of_once_and_noted(tmp_path: Path, data: Path) -> None:
+    warned: list[str] = []
+    with open_stage(tmp_path / "toy", "toy", seed=0, config={}, inputs={"data": data}) as stage:
+        assert stage is not None
+        stage.notes["remarks"] = ["noted before"]
+        stage.warn = warned.append
+        for sentence in ("it has not learned", "few pairs", "it has not learned"):
+            stage.remark(sentence)
+    assert warned == ["it has not learned", "few pairs"]
+    assert read_json(tmp_path / "toy" / "manifest.json")["notes"]["remarks"] == ["noted before", *warned]
+
+
 def test_a_complete_stage_is_not_run_again(tmp_path: Path, data: Path) -> None:
     folder = tmp_path / "toy"
     assert attempt(folder, data, text="first")

@@ -162,7 +162,7 @@ class AlignConfig(Section):
 
 
 class RewardConfig(OptimizerConfig):
-    """A reward model: Eq. 1-4 per token, or Bradley-Terry per sequence."""
+    """A reward model: per token by Eq. 1-4 or by a loss within one text, or Bradley-Terry per sequence."""
 
     level: RewardLevel = Field("token", description="token: a reward for every token; sequence: one for the response.")
     loss: TokenLossName = Field(
@@ -179,8 +179,8 @@ class RewardConfig(OptimizerConfig):
     edited_weight: float = Field(
         0.0,
         ge=0,
-        description="Weight of the edited text in a loss within one text. blame: none of its tokens was edited away; "
-        "contrast: a token that was put in against one that was kept.",
+        description="With loss=blame or contrast: weight of the same loss on the edited text; the original's is 1. "
+        "blame: none of its tokens was edited away; contrast: a token that was put in against one that was kept.",
     )
     contrast_window: int | None = Field(
         None,
@@ -199,7 +199,7 @@ class RewardConfig(OptimizerConfig):
     frozen_layers: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
         0,
         description="Leave the embeddings and the first so many layers of the backbone as they are. all: train the "
-        "head alone, on hidden states that are computed once; try learning_rate 1e-3 with it.",
+        "head alone, on hidden states that are computed once.",
     )
     scale: float | None = Field(
         None,
@@ -207,8 +207,10 @@ class RewardConfig(OptimizerConfig):
         description="Factor on the margin of Eq. 2, 3 and 4; 1 is the paper. Default, null or auto: with loss=eq3 or "
         "eq4 the mean length of the pairs' responses, else 1.",
     )
-    zero_penalty: float = Field(0.0, ge=0, description="Weight of the mean of r^2 over unchanged tokens.")
-    consistency: float = Field(0.0, ge=0, description="Weight of the mean of (r_i - r_j)^2 over unchanged pairs.")
+    zero_penalty: float = Field(0.0, ge=0, description="Token level: weight of the mean of r^2 over unchanged tokens.")
+    consistency: float = Field(
+        0.0, ge=0, description="Token level: weight of the mean of (r_i - r_j)^2 over unchanged pairs."
+    )
     reference_samples: int = Field(
         256, gt=1, description="Responses of the SFT policy on which centre and scale are measured."
     )
@@ -216,11 +218,11 @@ class RewardConfig(OptimizerConfig):
         None,
         gt=0,
         description="Peak learning rate of AdamW; AlpacaFarm's for 7B is 3e-6. Default, null or auto: by the hidden "
-        "size of the backbone.",
+        "size of the backbone, or 1e-3 with frozen_layers=all.",
     )
     batch_size: int = Field(16, gt=0, description="Pairs an optimiser step sees.")
     num_train_epochs: float | None = Field(  # type: ignore[assignment]
-        None, gt=0, description="Passes over the pairs. Default, null or auto: by their number; 1 from 2,400 on."
+        None, gt=0, description="Passes over the pairs. Default, null or auto: by their number; 1 from 150 batches on."
     )
 
     @field_validator("learning_rate", "num_train_epochs", "scale", mode="before")

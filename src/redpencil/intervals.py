@@ -30,6 +30,11 @@ def wilson_interval(share: float, n: float, confidence: float = CONFIDENCE) -> t
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def points_of(margins: Sequence[float]) -> list[float]:
+    """Return 1 for each pair that is ranked right, .5 for equal rewards, 0 for a pair that is ranked wrong."""
+    return [1.0 if m > 0 else 0.5 if m == 0 else 0.0 for m in margins]
+
+
 @dataclass(frozen=True, slots=True)
 class ClusteredShare:
     """A share from 0 to 1, its standard error clustered, and the ends of its interval."""

@@ -104,6 +104,13 @@ class Stage:
             self.watch(row)
         self._start = time.perf_counter() - seconds
 
+    def remark(self, sentence: str) -> None:
+        """Warn, once, of what the results should be read with, and note it for the report."""
+        remarks = self.notes.setdefault("remarks", [])
+        if sentence not in remarks:
+            self.warn(sentence)
+            remarks.append(sentence)
+
     def log(self, step: int, **values: float) -> None:
         """Append one line to `metrics.jsonl`: the step, the seconds since the start and the values."""
         row = {"step": step, "seconds": round(self.seconds, 3), **values}

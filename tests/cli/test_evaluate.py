@@ -527,7 +527,7 @@ def test_models_without_sense_are_named(mistake: Callable[..., str], tiny_run: A
     broken = tmp_path / "broken"
     shutil.copytree(tiny_run.folder / "reward-token_edits" / "checkpoint", broken)
     weights = load_file(broken / "model.safetensors")
-    weights["score.weight"].fill_(float("nan"))
+    weights["score.weight"].fill_(3e38)  # finite, and no reward of it is
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     pairs = tiny_run.folder / "align" / "edits_test.jsonl"
     told = mistake("evaluate", "reward", "--model", broken, "--pairs", pairs)
@@ -546,7 +546,9 @@ def test_accuracy_needs_a_reward_model_and_pairs_that_fit(
     assert "bad.jsonl: pair 'x'" in mistake(*start, "--pairs", bad)
     bad.write_text(json.dumps({"id": "1", "prompt": "p", "original": "a", "edited": "a"}))
     assert "bad.jsonl: it holds no pair to score (1" in mistake(*start, "--edits", bad)
-    assert "is also an input" in mistake(*start, "--pairs", pairs, "--html", pairs)
+    assert "would change the finished stage" in mistake(*start, "--pairs", pairs, "--html", pairs)
+    copied = shutil.copy(pairs, tmp_path / "pairs.jsonl")
+    assert "is also an input" in mistake(*start, "--pairs", copied, "--html", copied)
     refused = redpencil(*start)
     assert refused.code == 2
     assert "give --edits, --comparisons, --rewardbench or" in " ".join(refused.err.replace("│", " ").split())

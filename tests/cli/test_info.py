@@ -40,6 +40,8 @@ def test_every_key_is_listed_with_type_default_and_meaning(redpencil: Callable[.
         "description": PPOConfig.model_fields["kl_coef"].description,
     }
     assert rows["align.anchor"]["type"] == "none | divergence"
+    assert rows["reward.frozen_layers"]["type"] == "int | all"
+    assert not [row for row in rows.values() if "Annotated" in row["type"]]
     assert rows["sft.learning_rate"]["default"] == "2e-05"
     assert rows["ppo.kl_target"]["type"] == "float | null"
     assert rows["ppo.center_rewards"]["default"] == "true"
@@ -81,6 +83,7 @@ def test_a_healthy_machine(redpencil: Callable[..., Any]) -> None:
     assert not {"pytest", "ruff"} & found.keys()
     assert found["recipe quickstart"]["value"] == "1 seed, 3 policies to compare"
     assert found["recipe ablations"]["value"] == "3 seeds, 16 variants"
+    assert found["recipe jfleg-reward"]["value"] == "3 seeds, 6 reward models alone"  # whose files are not there
 
 
 def test_the_table_says_the_same(redpencil: Callable[..., Any]) -> None:
@@ -263,6 +266,9 @@ def test_a_model_and_what_its_template_does(redpencil: Callable[..., Any], tmp_p
     tokenizer.save_pretrained(tmp_path / "chat")
     tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}]: {{ m.content }}\n{% endfor %}"
     tokenizer.save_pretrained(tmp_path / "text")
+    for name in ("plain", "chat", "text"):
+        (tmp_path / name / "config.json").write_text('{"model_type": "llama"}')
+        (tmp_path / name / "redpencil.json").write_text('{"fresh": true}')
     outcome = redpencil("doctor", "--json", *(tmp_path / name for name in ("plain", "chat", "text")))
     found = checks(outcome)
     assert outcome.code == 0
@@ -282,7 +288,7 @@ def test_the_model_of_a_recipe_is_checked_with_its_template(
     found = checks(outcome)
     assert outcome.code == 1
     assert not found[f"model {tmp_path / 'missing'}"]["ok"]
-    assert "no such model folder" in found[f"model {tmp_path / 'missing'}"]["hint"]
+    assert "config.json is missing" in found[f"model {tmp_path / 'missing'}"]["hint"]
 
 
 @pytest.fixture

@@ -159,16 +159,20 @@ def test_mistakes(mistake: Callable[..., str], tiny_run: Any, model: Path, tmp_p
     assert "tokens, the reward model reads 256" in mistake("score", "--model", model, *long)
 
 
-def test_weights_that_are_not_numbers_are_named(mistake: Callable[..., str], model: Path, tmp_path: Path) -> None:
+def test_weights_that_are_too_large_are_named(mistake: Callable[..., str], model: Path, tmp_path: Path) -> None:
     import torch
 
     broken = shutil.copytree(model, tmp_path / "broken")
     weights = load_file(broken / "model.safetensors")
-    weights["score.weight"] = torch.full_like(weights["score.weight"], float("nan"))
-    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     arguments = ("score", "--model", model, "--model", broken, "--prompt", PROMPT, "--response", "it")
-    said = mistake(*arguments, "--html", tmp_path / "h.html")
-    assert f"{broken}: the reward model gives the response '1' the reward nan" in said
+    # Weights that are numbers, but too large for the rewards to be.
+    for number, problem in (
+        (float("nan"), "its weight score.weight holds a number that is not finite"),
+        (3e38, "the reward model gives the response '1' the reward "),
+    ):
+        weights["score.weight"] = torch.full_like(weights["score.weight"], number)
+        save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+        assert f"{broken}: {problem}" in mistake(*arguments, "--html", tmp_path / "h.html")
     assert not (tmp_path / "h.html").exists()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from redpencil.evaluation.reward_eval import (
     cautions,
     edit_groups,
     evaluate_rewards,
+    fault_rows,
     features_of,
     margin_groups,
     marked_tokens,
@@ -551,6 +553,55 @@ def test_tokens_that_two_people_changed() -> None:
     assert people.within_auroc == pytest.approx((3 + 2.5 + 3) / 9)
     assert people.responses == 3
     assert to_json(RewardEvals({}, {"held": summarise_test(test)}))["tests"]["held"]["people"]["tokens"] == 12
+
+
+def test_what_people_agree_on_is_counted_by_prompt() -> None:
+    # Two sentences of one prompt, each edited by three people, and one of another prompt: two clusters, not three.
+    first = several_people()
+    second = [replace(pair, rejected_ids=(20, 21, 22, 23)) for pair in first.pairs]
+    third = [replace(pair, prompt_ids=(2,)) for pair in first.pairs]
+    pairs, edits = [*first.pairs, *second, *third], [*first.edits] * 3
+    test = TestSet(
+        "held", "edits", pairs, edits=edits, features=all_features(edits, pairs), labels=[None] * 9,
+        prompts=["p"] * 6 + ["q"] * 3,
+    )  # fmt: skip
+    faults, types = fault_rows(test, [np.zeros(4)] * 9)
+    assert list(faults["agreed"].prompts) == ["p", "p", "q"]
+    assert {tuple(rows.prompts) for rows in types.values()} == {("p", "p", "q")}
+    one_prompt = replace(test, pairs=pairs[:6], edits=edits[:6], prompts=["p"] * 6)
+    people = summarise_test(one_prompt).people
+    assert people is not None
+    assert (people.responses, people.low) == (6, None)
+
+
+@pytest.mark.parametrize("name", ["edited", "error_spans", "agreed"])
+def test_a_type_of_error_may_have_the_name_of_a_fault(name: str) -> None:
+    labels = [marks(True, False, False, False, **{name: [True, False, False, False]}), None, None]
+    faults, types = fault_rows(edit_set(labels=labels), REJECTED)
+    assert list(types) == [f"type {name}"]
+    assert not set(types) & set(faults)
+
+
+def test_originals_of_one_prompt_are_one_cluster_of_what_people_agree_on() -> None:
+    one = several_people()
+    other = [replace(pair, rejected_ids=(20, *pair.rejected_ids[1:])) for pair in one.pairs]
+    pairs = [*one.pairs, *other]
+    edits = [*one.edits, *one.edits]
+    test = replace(
+        one, pairs=pairs, edits=edits, features=all_features(edits, pairs), labels=[None] * 6, prompts=["p"] * 6
+    )
+    rewards = [np.array([-1.0, 0.0, -1.0, 5.0])] * 6
+    faults, types = fault_rows(test, rewards)
+    assert {"p"} == {prompt for rows in (faults["agreed"], *types.values()) for prompt in rows.filled}
+    # One prompt has no interval, however many originals and people it has; two have one.
+    people = summarise_test(test).people
+    assert people is not None
+    assert (faults["agreed"].localise().low, people.low) == (None, None)
+    apart = replace(test, prompts=["p"] * 3 + ["q"] * 3)
+    people = summarise_test(apart).people
+    assert people is not None
+    assert people.low is not None
+    assert fault_rows(apart, rewards)[0]["agreed"].localise().low == pytest.approx(2.5 / 3)
 
 
 def test_single_edits_have_no_agreement() -> None:

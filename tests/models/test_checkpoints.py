@@ -554,3 +554,36 @@ def test_a_checkpoint_of_a_stage_that_was_changed_is_not_loaded(
     load_policy(copy(checkpoint, tmp_path / "copy"), runtime, trained=False)
     with pytest.raises(RedpencilError, match=r"'sft' wrote: checkpoint/model\.safetensors has changed"):
         load_policy(checkpoint, runtime, trained=False)
+
+
+def test_a_checkpoint_with_a_shared_backbone_is_a_plain_one(
+    folder: Folder, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_head(folder("llama"), "token", runtime, trained=True, zero_head=True)
+    torch.nn.init.normal_(head_of(model.module).weight)
+    shared, whole, batch = (
+        tmp_path / "store" / "b.safetensors",
+        tmp_path / "whole",
+        collate([[5]], [[6, 7]], 0, torch.device("cpu")),
+    )
+    card = RewardCard("token", 0.0, 1.0, 0.0, 1.0, "{prompt}", "edits")
+    export(model, whole, card=card)
+    export(model, tmp_path / "first", card=card, shared=shared)
+    export(model, tmp_path / "second", card=card, shared=shared)
+
+    def no_links(*_: object) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr("os.link", no_links)
+    export(model, tmp_path / "copied", card=card, shared=shared)
+    names = {path.name for path in (tmp_path / "first").iterdir()}
+    assert {"model-00001-of-00002.safetensors", "model.safetensors.index.json", "config.json"} <= names
+    part = "model-00001-of-00002.safetensors"
+    inodes = {(tmp_path / name / part).stat().st_ino for name in ("first", "second")} | {shared.stat().st_ino}
+    assert len(inodes) == 1
+    assert (tmp_path / "copied" / part).stat().st_ino not in inodes
+    with torch.no_grad():
+        expected = token_rewards(load_reward_model(whole, runtime).model.module, batch)
+        for name in ("first", "second", "copied"):
+            found = token_rewards(load_reward_model(tmp_path / name, runtime).model.module, batch)
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)

@@ -159,6 +159,16 @@ def test_three_folds_twice(recipe: Callable[..., Any], tmp_path: Path) -> None:
     )
 
 
+def test_what_people_agree_on_is_pooled_by_prompt(recipe: Callable[..., Any], tmp_path: Path) -> None:
+    twice = [{**row, "id": f"{row['id']}-{person}"} for row in edits(4, each=1) for person in "ab"]
+    results = run(recipe({"edits": twice, "folds": 2}, seeds=[0, 1]), tmp_path / "run")
+    assert isinstance(results, StudyResults)
+    assert results.summary.pooled is not None
+    agreed = results.summary.pooled.within["token"]["agreed"]
+    # The first original of one fold is not the first one of the other.
+    assert (agreed.n, agreed.prompts) == (4, 4)
+
+
 def test_one_split_for_edits_and_comparisons(recipe: Callable[..., Any], tmp_path: Path) -> None:
     files = {"edits": edits(10), "comparisons": comparisons(10), "test_share": 0.3}
     both = {
@@ -220,7 +230,7 @@ def test_held_out_files_of_ones_own(recipe: Callable[..., Any], tmp_path: Path) 
 @pytest.mark.parametrize(
     ("files", "keys", "said", "field"),
     [
-        ({"folds": 9}, {}, "7 prompts are too few for 9 folds", "files.folds"),
+        ({"folds": 9}, {}, "too few prompts for 9 folds: 7", "files.folds"),
         ({"folds": 2, "test_edits": "x"}, {}, "`folds` holds rows out and `test_edits` names some", "files"),
         ({"folds": 1}, {}, "greater than or equal to 2", "files.folds"),
         ({"test_comparisons": "x"}, {}, "`test_comparisons` needs `comparisons`", "files"),

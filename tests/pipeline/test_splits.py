@@ -70,7 +70,7 @@ def test_folds_of_a_repetition_are_a_partition() -> None:
 
 
 def test_more_folds_than_prompts() -> None:
-    with pytest.raises(RedpencilError, match="3 prompts are too few for 4 folds") as error:
+    with pytest.raises(RedpencilError, match="too few prompts for 4 folds: 3") as error:
         split_prompts(files(folds=4), {"edits": list("abcd"), "comparisons": list("abc")}, seed=0)
     assert (str(error.value.file), error.value.field) == ("c.jsonl", "files.folds")
 

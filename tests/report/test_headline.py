@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from redpencil.report.headline import Headline, absences, headline, limits
 from redpencil.report.run_data import read_run
+from redpencil.results import Pooled, PooledResults
 
 Write = Callable[[dict[str, Any]], Path]
 
@@ -224,3 +226,27 @@ def test_reward_models_alone_are_summed_up(write_run: Write, results: dict[str, 
     assert f"ranks {share.value:.1f} % of edits right" in lead
     assert f"a rule that reads nothing {rule.value:.1f} %" in lead
     assert not any("Table 1" in text or "paired" in text for text in absences(run))
+
+
+def test_what_all_folds_say_against_token_rewards(write_run: Write, results: dict[str, Any]) -> None:
+    def area(value: float, low: float, high: float) -> Pooled:
+        return Pooled(value=value, low=low, high=high, n=90, prompts=30, repetitions=(value,), spread=None)
+
+    place = area(0.68, 0.65, 0.71)
+    within = {
+        "eq4": {"edited": area(0.39, 0.37, 0.41), "edited_later": place},
+        "blame": {"edited": area(0.75, 0.73, 0.77), "edited_later": place},
+        "eq3": {
+            **{"edited": area(0.3, 0.2, 0.6), "edited_later": area(0.32, 0.3, 0.34)},
+            **{"Redundant": area(0.6, 0.5, 0.7), "Redundant_later": place},
+        },
+    }
+    run = read_run(write_run(results))
+    pooled = PooledResults(folds=5, repetitions=1, accuracy={}, within=within)
+    told = [text for text in limits(replace(run, pooled=pooled)) if "over all folds" in text]
+    assert told == [
+        "eq4 points the wrong way over all folds: the tokens that were edited away get higher rewards, "
+        "AUROC 0.390 (0.370 to 0.410).",
+        "eq3 finds the tokens that were edited away no better than their place does over all folds: "
+        "AUROC 0.300 (0.200 to 0.600), by place 0.680.",
+    ]

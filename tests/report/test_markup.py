@@ -10,6 +10,7 @@ from redpencil.report.markup import (
     choose_edits,
     duration,
     heatmap_html,
+    in_brackets,
     interval_text,
     plain,
     points_interval,
@@ -34,9 +35,11 @@ def test_signs() -> None:
 def test_a_share_stays_within_0_and_100_but_a_difference_does_not() -> None:
     # 99 + 1.96 * 2 = 102.9; -1 - 3.9 = -4.9
     assert interval_text(Estimate(value=99.0, standard_error=2.0)) == "95.1 to 100.0"
+    assert in_brackets(Estimate(value=99.0, standard_error=2.0)) == " (95.1 to 100.0)"
     assert points_interval(Estimate(value=-1.0, standard_error=2.0)) == f"{MINUS}4.9 to +2.9"
     assert bounds(SeedMean(value=0.8, low=-0.1, high=1.7), 1.0) == (0.0, 1.0)
     assert bounds(SeedMean(value=8, low=-1, high=300), None) == (-1, 300)
+    assert in_brackets(Figure(value=1.0)) == ""
     assert interval_text(Figure(value=1.0)) == points_interval(Figure(value=1.0)) == ""
 
 

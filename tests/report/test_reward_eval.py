@@ -140,7 +140,8 @@ def test_a_sequence_model_stands_in_no_table_of_tokens() -> None:
     for name in ("localisation", "drift"):
         table = tables[name]
         assert table is not None
-        assert {row[0].text for row in table.rows} == {"token"}
+        people = {"A person"} if name == "localisation" else set()  # who edited what others did
+        assert {row[0].text for row in table.rows} == {"token"} | people
     alone = reward_eval_tables(evaluation(names=("sequence",)))
     assert (alone["localisation"], alone["drift"]) == (None, None)
     assert "h-tokens" not in render_reward_eval(evaluation(names=("sequence",)))
@@ -157,7 +158,7 @@ def test_one_class_alone_is_a_dash() -> None:
     models = {"m": ModelEvals("token", "x", {"held": evaluate_rewards(held, scores, examples=1)})}
     table = reward_eval_tables(RewardEvals(models, {"held": summarise_test(held)}))["localisation"]
     assert table is not None
-    (row,) = table.rows
+    row = table.rows[0]
     assert [cell.text for cell in row[2:]] == ["edited away", *("\N{EN DASH}",) * 4, "0.000", "120", "30"]
 
 

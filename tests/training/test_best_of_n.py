@@ -108,15 +108,14 @@ def test_the_sum_pays_for_every_token_and_the_mean_does_not(trained: Any, codec:
         assert score_samples(config, reward, prompts, ids, samples, codec) == pytest.approx(scores, abs=1e-5)
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_rewards_that_are_not_numbers_name_the_reward_model(
-    number: float, trained: Any, sampler: HFSampler, runtime: Runtime, tmp_path: Path
+    trained: Any, sampler: HFSampler, runtime: Runtime, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(trained.token, tmp_path / "broken")
     weights = load_file(folder / "model.safetensors")
-    weights["score.bias"].fill_(number)
+    weights["score.weight"].fill_(3e38)  # numbers, but rewards by them are none
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RedpencilError, match=r"broken: the reward model gives a response the reward (nan|inf)"):
+    with pytest.raises(RedpencilError, match=r"broken: the reward model gives a response the reward (nan|-?inf)"):
         best_of_n(
             BestOfNConfig(n=2), sampler=sampler, reward=load_reward_model(folder, runtime), prompts=PROMPTS[:2],
             sampling=SAMPLING, seed=0, model_name="best",

@@ -1,6 +1,12 @@
 """Hidden states that are computed once, and heads that are trained on them."""
 
+import io
+import json
+import resource
+import shutil
+import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +17,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from redpencil.config import RewardConfig
 from redpencil.errors import RedpencilError
+from redpencil.files import whole_file
 from redpencil.models.checkpoints import LanguageModel, export, load_head, load_reward_model
 from redpencil.models.codec import Codec
 from redpencil.models.forward import READ_TWICE, collate, sequence_rewards, token_rewards
@@ -19,7 +26,7 @@ from redpencil.models.runtime import Runtime
 from redpencil.records import Pair
 from redpencil.runs import Stage, no_progress
 from redpencil.training import features
-from redpencil.training.features import hidden_rows, keeps_backbone
+from redpencil.training.features import backbone_of, hidden_rows, keeps_backbone
 from redpencil.training.reward import train_reward
 from redpencil.training.scoring import pair_margins, score_sequences, score_tokens
 
@@ -87,12 +94,12 @@ def test_states_are_kept_by_model_and_text(
     assert sum(computed) == len(set(rows))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     # a damaged file is computed anew; another way to read, or other weights, are another model
-    damaged = sorted(tmp_path.rglob("*.npy"))[0]
+    damaged = sorted(tmp_path.rglob("*.npz"))[0]
     damaged.write_bytes(damaged.read_bytes()[:100])
     mended = hidden_rows(model, "token", rows, tmp_path, no_progress)
     assert sum(computed) == len(set(rows)) + 1
     assert all(torch.equal(a, b) for a, b in zip(first, mended, strict=True))
-    assert np.load(damaged).size
+    assert np.load(damaged)["states"].size
     setattr(model.module.config, READ_TWICE, True)
     hidden_rows(model, "token", rows, tmp_path, no_progress)
     assert sum(computed) == 2 * len(set(rows)) + 1
@@ -101,6 +108,113 @@ def test_states_are_kept_by_model_and_text(
     moved = load_head(tmp_path / "other", "token", runtime, trained=True, zero_head=True)
     hidden_rows(moved, "token", rows, tmp_path, no_progress)
     assert sum(computed) == 3 * len(set(rows)) + 1
+
+
+def _shorter(content: bytes) -> bytes:
+    return content[:100]
+
+
+def _flipped(content: bytes) -> bytes:
+    """One bit of the numbers."""
+    place = len(content) // 2
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def _of_another_text(_: bytes) -> bytes:
+    return _archive(states=np.zeros((99, 3), np.float32))
+
+
+def _archive(**arrays: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.savez(out, **arrays)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _shorter,
+        _flipped,
+        _of_another_text,
+        lambda _: b"",
+        lambda _: b"PK\x03\x04 nothing",
+        lambda content: bytes(len(content)),
+        lambda _: _archive(other=np.zeros(3)),
+        lambda _: _archive(states=np.array([{}], dtype=object)),
+    ],
+)
+def test_a_damaged_file_is_computed_again(
+    trained: Trained, runtime: Runtime, pairs: list[Pair], tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    model, rows = model_of(trained, runtime), rows_of(pairs[:4])
+    first = hidden_rows(model, "token", rows, tmp_path, no_progress)
+    for file in tmp_path.rglob("*.npz"):
+        file.write_bytes(damage(file.read_bytes()))
+    again = hidden_rows(model, "token", rows, tmp_path, no_progress)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert all(np.load(file)["states"].shape[1] == first[0].shape[1] for file in tmp_path.rglob("*.npz"))
+
+
+def test_what_cannot_be_kept_is_used_all_the_same(
+    trained: Trained, runtime: Runtime, pairs: list[Pair], tmp_path: Path
+) -> None:
+    model, rows = model_of(trained, runtime), rows_of(pairs[:4])
+    expected = hidden_rows(model, "token", rows, None, no_progress)
+
+    def check(store: Path) -> None:
+        found = hidden_rows(model, "token", rows, store, no_progress)
+        assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+    a_file = (
+        tmp_path / "file"
+    )  # stands for every place that cannot be written to, also for those who may write anywhere
+    a_file.touch()
+    check(a_file)
+    store = tmp_path / "store"
+    check(store)
+    # Another stage is writing each of the files at this moment.
+    with ExitStack() as others:
+        for file in list(store.rglob("*.npz")):
+            file.unlink()
+            others.enter_context(whole_file(file))
+        check(store)
+    # Files have no room: the disk is full.
+    shutil.rmtree(store)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+        check(store)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not list(store.rglob("*.npz"))
+    check(store)
+    assert list(store.rglob("*.npz"))
+
+
+def test_a_backbone_that_changed_anywhere_is_another_one(trained: Trained, runtime: Runtime, tmp_path: Path) -> None:
+    def name(folder: Path) -> str:
+        return backbone_of(load_head(folder, "token", runtime, trained=True, zero_head=True))
+
+    folder = shutil.copytree(trained.sft, tmp_path / "model")
+    first = name(folder)
+    assert first == name(trained.sft)  # wherever it is
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
+    assert name(folder) != first
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
+    # A file that is larger than the stretches that samples of it see, with one byte of it changed.
+    weights = bytearray(32 << 20)
+    (folder / "other.safetensors").write_bytes(weights)
+    model = load_head(trained.sft, "token", runtime, trained=True, zero_head=True)
+    model.module.name_or_path = str(folder)
+    names = {backbone_of(model)}
+    for place in (0, 777_777, 1_000_000, 16 << 20, -1):
+        weights[place] = 1
+        (folder / "other.safetensors").write_bytes(weights)
+        names.add(backbone_of(model))
+    assert len(names) == 6
 
 
 @pytest.mark.parametrize("level", ["token", "sequence"])
@@ -166,14 +280,17 @@ def test_a_head_alone_learns_and_the_backbone_stays(
         store=tmp_path,
     )
     reward = load_reward_model(stage.folder / "checkpoint", runtime)
-    kept = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npy")}
+    kept = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npz")}
     score = score_tokens if reward.card.level == "token" else score_sequences
     prompts, responses = [p.prompt_ids for p in pairs[:40]], [p.chosen_ids for p in pairs[:40]]
     for found, whole in zip(
         score(reward.model, prompts, responses, tmp_path), score(reward.model, prompts, responses), strict=True
     ):
         torch.testing.assert_close(found, whole, rtol=1e-3, atol=1e-4)
-    assert kept == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npy")}  # read, and none was added
+    assert kept == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npz")}  # read, and none was added
+    shared = list(tmp_path.glob("*.safetensors"))
+    linked = stage.folder / "checkpoint" / "model-00001-of-00002.safetensors"
+    assert [file.stat().st_ino for file in shared] == [linked.stat().st_ino]  # checkpoints share the backbone's weights
     assert not keeps_backbone(load_head(stage.folder / "checkpoint", "token", runtime, trained=True, zero_head=True))
     assert sum(margin > 0 for margin in pair_margins(reward, pairs[400:])) >= 90
     level = "token" if reward.card.level == "token" else "sequence"

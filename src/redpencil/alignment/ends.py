@@ -3,7 +3,7 @@
 from typing import Final
 
 from redpencil.alignment.words import diff_visible
-from redpencil.records import Comparison, Edit, says_finished
+from redpencil.records import Comparison, Edit, Response, says_finished
 
 _SIDES: Final = ("first_finished", "second_finished")
 """Names in the `meta` of a comparison that are false where that response was cut off."""
@@ -31,3 +31,12 @@ def unfinished_sides(first: bool, second: bool) -> dict[str, bool]:
     them.
     """
     return {name: False for name, finished in zip(_SIDES, (first, second), strict=True) if not finished}
+
+
+def original_of(edit: Edit) -> Response:
+    """Return the response that was edited, with the metadata of its edit.
+
+    Raises:
+        RedpencilError: as `finished_sides`.
+    """
+    return Response(edit.id, edit.prompt, edit.original, finished=finished_sides(edit)[0], meta=edit.meta)

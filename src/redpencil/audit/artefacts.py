@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from redpencil.alignment.spacing import untidy_places
 from redpencil.audit.trivial_rules import Texts, rule_margins
-from redpencil.intervals import clustered_share
+from redpencil.intervals import clustered_share, points_of
 
 FOLDS: Final = 5
 FEWEST: Final = 20
@@ -105,7 +105,7 @@ def find_artefacts(texts: Texts, prompts: Sequence[Hashable]) -> Artefacts | Non
 
 
 def _share(margins: Sequence[float], prompts: Sequence[Hashable]) -> Share:
-    found = clustered_share([1.0 if m > 0 else 0.5 if m == 0 else 0.0 for m in margins], prompts)
+    found = clustered_share(points_of(margins), prompts)
     return Share(100 * found.value, 100 * found.low, 100 * found.high)
 
 

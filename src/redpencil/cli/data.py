@@ -118,14 +118,13 @@ def align(
     template: TemplateOption = None,
     recipe: RecipeOption = None,
     set_: SetOption = None,
-    verify: VerifyOption = False,
+    _verify: VerifyOption = False,
 ) -> None:
     """Turn edits into pairs of token sequences, with masks that mark which tokens an edit changed.
 
     Each side of a pair, the original and the edited text, has a mask of its own. The paper (section 2.2) and --show
     call the changed tokens U1, and the unchanged ones, which both sides share, U0.
     """
-    del verify
     if (edits is None) == (comparisons is None):
         raise typer.BadParameter("give exactly one of --edits and --comparisons")
     if out is None and not show:

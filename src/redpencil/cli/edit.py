@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from redpencil.cli.llm_job import JobRun, run_job
 from redpencil.cli.options import NORMALISE_HELP, examples, one_of, option, with_options
 from redpencil.cli.output import say
 from redpencil.editing.edit import EditStyle, edit_job
-from redpencil.editing.prompt import FIGURE_2, PRIMERS, Primer, read_template
+from redpencil.editing.prompt import FIGURE_2, PRIMERS, EditTemplate, Primer, read_template
 from redpencil.records import Edit, EditOutcome, JsonlFile, Response
 
 app = typer.Typer()
@@ -76,18 +76,18 @@ def edit(
     130 interrupted.
     """
     setup = prepare(context, provider, options, out=out, inputs=[responses], template=template)
-    style = _style(template, primer, min_kept, hosted=setup.client is not None)
-    style = replace(style, normalise_spacing=normalise_spacing)
+    request, place = _request(template, primer, hosted=setup.client is not None)
+    style = EditStyle(request, place, min_kept, normalise_spacing)
     rows, editor = JsonlFile(responses, Response), setup.make_provider()
     with setup.open_cache() as cache:
         run_job(EditRun(job=edit_job(rows, editor, style, cache), setup=setup, source=responses))
 
 
-def _style(template: Path | None, primer: str | None, min_kept: float, *, hosted: bool) -> EditStyle:
+def _request(template: Path | None, primer: str | None, *, hosted: bool) -> tuple[EditTemplate, Primer]:
     default: Primer = "text" if hosted else "turn"
     place = default if primer is None else one_of(primer, PRIMERS, "--primer", "place")
     request = FIGURE_2 if template is None else read_template(template)
-    return EditStyle(request, place, min_kept)
+    return request, place
 
 
 @dataclass(slots=True, kw_only=True)

@@ -400,7 +400,7 @@ def reward(
     recipe: RecipeOption = None,
     set_: SetOption = None,
     device: DeviceOption = None,
-    verify: VerifyOption = False,
+    _verify: VerifyOption = False,
 ) -> None:
     """Evaluate reward models on held-out edits and preferences (Table 2, and more).
 
@@ -410,7 +410,6 @@ def reward(
     unchanged tokens drift; correlation with length; and the worst pairs. Warns of a model that points the wrong way, or
     that knows no more than such a rule.
     """
-    del verify
     files: dict[TestKind, list[Path]] = {
         "edits": edits or [], "comparisons": comparisons or [], "pairs": pairs or [], "rewardbench": rewardbench or []
     }  # fmt: skip

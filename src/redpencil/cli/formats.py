@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -151,23 +151,23 @@ def import_(
     named = None if format_ is None else find_format(format_)
     columns, dropped, values = _columns(column or ()), frozenset(drop or ()), _values(value or ())
     template = None if prompt_template is None else check_template(prompt_template)
-    if not source.strip():
-        raise RedpencilError("no source is named", field="SOURCE", hint="name a file, a folder or a data set")
-    if not source.startswith(HUB):
-        check_out_file(out, Path(source))
-        check_out_file(skipped_file(out), Path(source))
-        _check_folder(out, Path(source))
+    _check_paths(source, out)
     with (
         working("import") as progress,
         open_source(source, split=split, config=name, dialect=Dialect(encoding, quoting)) as opened,
     ):
         chosen, opened_again = (named, opened) if named else guess_source(opened, as_, columns, dropped)
-        skip = on_error is OnError.SKIP
-        spacing = not keep_spacing
         request = Wanted(
-            chosen, as_, columns, dropped, skip, values=values, restore_spacing=spacing, prompt_template=template
+            chosen,
+            as_,
+            columns,
+            dropped,
+            on_error_skip=on_error is OnError.SKIP,
+            values=values,
+            restore_spacing=not keep_spacing,
+            normalise_spacing=normalise_spacing,
+            prompt_template=template,
         )
-        request = replace(request, normalise_spacing=normalise_spacing)
         done = import_rows(opened_again, request, out, limit=limit, progress=progress)
     if named is None:
         say(f"taken for the format {chosen.name}; --format names another")
@@ -181,9 +181,18 @@ def import_(
         print_json({**about, **asdict(done), "skipped_file": _name(done.skipped_file)})
 
 
-def _check_folder(out: Path, source: Path) -> None:
-    """Refuse to write into the folder that is read: the next import would read the records as data."""
-    if source.is_dir() and source.resolve() in out.resolve().parents:
+def _check_paths(source: str, out: Path) -> None:
+    """Refuse a source without a name, files that cannot be written, and to write into the folder that is read: the next
+    import would read the records as data.
+    """
+    if not source.strip():
+        raise RedpencilError("no source is named", field="SOURCE", hint="name a file, a folder or a data set")
+    if source.startswith(HUB):
+        return
+    path = Path(source)
+    check_out_file(out, path)
+    check_out_file(skipped_file(out), path)
+    if path.is_dir() and path.resolve() in out.resolve().parents:
         raise RedpencilError("it is in the folder that is read", file=out, hint="choose another folder")
 
 

@@ -124,6 +124,8 @@ def _type_name(annotation: Any) -> str:
         return " | ".join(map(str, arguments))
     if origin in (Union, types.UnionType):
         return " | ".join(_type_name(part) for part in arguments)
+    if origin is Annotated:
+        return _type_name(arguments[0])
     if origin is tuple:
         return f"list of {_type_name(arguments[0])}"
     if annotation is type(None):
@@ -321,9 +323,11 @@ def _recipes(others: Sequence[Path]) -> Iterator[Check]:
     for path in (*shipped, *others):
         name = f"recipe {path.stem if path in shipped else path}"
         try:
-            yield Check(name, _contents(path))
+            yield Check(name, _contents(path, reads_files=path in others))
         except RedpencilError as error:
             yield Check(name, "does not validate", ok=False, hint=str(error))
+        if path in shipped:  # its files, if it names some, are the user's to make
+            continue
         with suppress(RedpencilError):  # told already
             if not is_ablation(path) and (recipe := load_recipe(path)).files is not None:
                 yield from _model(recipe.files.model, recipe.prompt_template, recipe.chat_options)
@@ -343,8 +347,8 @@ def _model(folder: Path, template: str | None, options: Mapping[str, Any]) -> It
         yield Check(f"model {folder}", "it cannot be used", ok=False, hint=str(error))
 
 
-def _contents(path: Path) -> str:
-    """Summarise a recipe, or an ablation recipe, after reading the files that it names, as a run would.
+def _contents(path: Path, *, reads_files: bool) -> str:
+    """Summarise a recipe, or an ablation recipe; with `reads_files` read the files that it names, as a run would.
 
     Raises:
         RedpencilError: if it does not validate, or one of its files is missing or does not fit.
@@ -358,7 +362,9 @@ def _contents(path: Path) -> str:
         arms, models = recipes[0].arms, recipes[0].reward_models
         rest = f"{len(arms)} policies to compare" if arms else f"{len(models)} reward models alone"
         seeds = recipes[0].seeds
-    if any(recipe.files or any(model.folder for model in recipe.reward_models.values()) for recipe in recipes):
+    if reads_files and any(
+        recipe.files or any(model.folder for model in recipe.reward_models.values()) for recipe in recipes
+    ):
         from redpencil.pipeline.inputs import check_inputs  # slow to import
 
         check_inputs(recipes)

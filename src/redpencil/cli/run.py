@@ -232,13 +232,12 @@ def report(
         Path, typer.Argument(metavar="RUN_FOLDER", help="Folder of a finished run, or of finished ablations.")
     ],
     markdown: MarkdownOption = None,
-    verify: VerifyOption = False,
+    _verify: VerifyOption = False,
 ) -> None:
     """Write the report.html of a finished run, or of finished ablations, again from the results.
 
     A run whose results are older than its stages, or whose stages were changed, gets no page.
     """
-    del verify
     of_ablations = any((run_folder / name).is_file() for name in ("ablations.json", "ablations.yaml"))
     if markdown is not None:
         check_out_file(markdown, run_folder / ("ablations.json" if of_ablations else "results.json"))

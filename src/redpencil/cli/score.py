@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from redpencil.alignment.ends import finished_sides
+from redpencil.alignment.ends import original_of
 from redpencil.cli.options import (
     DeviceOption,
     RecipeOption,
@@ -77,7 +77,7 @@ def score(
     recipe: RecipeOption = None,
     set_: SetOption = None,
     device: DeviceOption = None,
-    verify: VerifyOption = False,
+    _verify: VerifyOption = False,
 ) -> None:
     """Show the reward of each token: blue for reward, orange and underlined for blame.
 
@@ -85,16 +85,14 @@ def score(
     and prompt template. Token rewards are shown relative to the model's centre, the mean reward of a token in responses
     of the policy: 0 is an ordinary token.
     """
-    del verify
     _check_options(model, prompt, response, responses, edits)
     config = settings(recipe, set_, device=device, template=template)
     if html is not None:
         check_out_file(html, responses, edits)
     edited = [] if edits is None else _usable(edits)
+    inputs = list(map(original_of, edited)) or [Response("1", prompt or "", response or "")]
     if responses is not None:
         inputs = list(read_jsonl(responses, Response))
-    else:
-        inputs = _originals(edited) if edited else [Response("1", prompt or "", response or "")]
     runtime, source = runtime_of(config), responses or edits
     with nullcontext() if source is None else naming(source):
         scores = [
@@ -102,16 +100,15 @@ def score(
             for folder, name in zip(model, short_names(model), strict=True)
         ]
     models = [each.model for each in scores]
+    cautions = [f"{each.model.name}: {text}" for each in scores for text in each.cautions]
     rows = [Row(r.prompt, r.response, tuple(s.readings[i] for s in scores)) for i, r in enumerate(inputs)]
     if html is not None:
-        cautions = [f"{each.model.name}: {text}." for each in scores for text in each.cautions]
-        page = scores_page(rows, models, standardised=standardise, cautions=cautions)
+        page = scores_page(rows, models, standardised=standardise, cautions=[f"{text}." for text in cautions])
         with whole_file(html) as file:
             file.write(page.encode("utf-8"))
         say(f"heat-maps: {html}")
-    for each in scores:
-        for text in each.cautions:
-            say(f"WARNING: {each.model.name}: {text}")
+    for text in cautions:
+        say(f"WARNING: {text}")
     if json:
         for index, row in enumerate(inputs):
             print_json(json_row(row, scores, index), indent=None)
@@ -141,10 +138,6 @@ def _usable(file: Path) -> list[Edit]:
     if not edits:
         raise RedpencilError("every original is blank", file=file, field="original", hint="give other edits")
     return edits
-
-
-def _originals(edits: Sequence[Edit]) -> list[Response]:
-    return [Response(row.id, row.prompt, row.original, finished=finished_sides(row)[0], meta=row.meta) for row in edits]
 
 
 def scores_of(

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any, Final, Literal
 
 from redpencil.config import AlarmsConfig
-from redpencil.evaluation.localisation import FAULTS
+from redpencil.evaluation.localisation import CHANCE, by_place, fault_name, weakness
 from redpencil.evaluation.reward_eval import RULE_TITLES
 from redpencil.results import NORMAL_95
 
@@ -34,8 +34,8 @@ Row = Mapping[str, Any]
 ADVICE: Final[Mapping[AlarmName, str]] = {
     "reward_accuracy": "look at its worst pairs (redpencil evaluate reward), check the edits (redpencil audit), or "
     "train it longer or on more pairs",
-    "points_wrong": "do not pay its token rewards: they blame the right tokens. Take another reward.loss, more pairs, "
-    "or a sequence model",
+    "points_wrong": "do not pay its token rewards: they blame tokens that are right. Take another reward.loss, more "
+    "pairs, or a sequence model",
     "place": "its token rewards may be no more than the place in the response: look at them (redpencil score), and "
     "compare another reward.loss",
     "trivial_rule": "check what tells the edits apart (redpencil audit), such as white space or length, and test it on "
@@ -52,8 +52,6 @@ ADVICE: Final[Mapping[AlarmName, str]] = {
 }
 """Advice for each warning."""
 
-CHANCE: Final = 0.5
-"""The AUROC of guessing."""
 _LAST: Final = 3
 """Steps over whose mean a noisy measure is smoothed."""
 _CLEAR: Final = 2.0
@@ -133,18 +131,18 @@ def _misplaced_rewards(results: Mapping[str, Any]) -> Iterator[Alarm]:
     for model, kinds in results.get("within", {}).items():
         for kind, row in kinds.items():
             value, low, high, later = (row.get(key) for key in ("value", "low", "high", "later"))
-            if value is None or low is None or high is None:
+            name, what = weakness(kind, low, high, later), fault_name(kind)
+            if name is None:
                 continue
-            what = FAULTS.get(kind, f"errors of the type {kind}")
             where = f"reward-{model}" + ("" if kind == "edited" else f" on {kind}")
             interval = f"{value:.3f} ({low:.3f} to {high:.3f})"
-            if high < CHANCE:
+            if name == "points_wrong":
                 message = f"{what} get higher rewards than the others of a response: AUROC {interval}"
-                yield Alarm("points_wrong", where, message, value, CHANCE)
-            elif kind in FAULTS and later is not None and low <= max(later, 1 - later):
-                rule = max(later, 1 - later)
+                yield Alarm(name, where, message, value, CHANCE)
+            else:
+                rule = by_place(later)
                 message = f"it finds {what} no better than their place does: AUROC {interval}, by place {rule:.3f}"
-                yield Alarm("place", where, message, value, rule)
+                yield Alarm(name, where, message, value, rule)
 
 
 def _no_better_than_rules(results: Mapping[str, Any], own_kind: Mapping[str, str]) -> Iterator[Alarm]:

@@ -6,7 +6,7 @@ of the tests, has no variant within groups.
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,38 @@ from redpencil.records import Pair
 Numbers = Sequence[float] | npt.NDArray[Any]
 Labels = Sequence[bool] | npt.NDArray[Any]
 Groups = Sequence[Hashable] | npt.NDArray[Any]
+Weakness = Literal["points_wrong", "place"]
 FAULTS: Final[Mapping[str, str]] = {
     "edited": "the tokens that were edited away",
     "error_spans": "the tokens that people marked as errors",
     "agreed": "the tokens that at least two people changed",
 }
 """What is localised, in words, by the fields of `RewardEval`."""
+CHANCE: Final = 0.5
+"""The AUROC of guessing."""
+
+
+def fault_name(kind: str) -> str:
+    """Name what is localised, one of `FAULTS` or a type of error, in words."""
+    return FAULTS.get(kind, f"errors of the type {kind}")
+
+
+def by_place(later: float) -> float:
+    """Return the better of the two rules that look at the place alone, of which one blames `later` tokens."""
+    return max(later, 1 - later)
+
+
+def weakness(kind: str, low: float | None, high: float | None, later: float | None) -> Weakness | None:
+    """Say what speaks against an AUROC within a response, of `FAULTS` or a type of error, by its interval.
+
+    Its whole interval lies below chance, so that low scores are at the faults; or not all of it above what the place
+    alone gives, which is not asked of the few tokens of a type of error.
+    """
+    if low is None or high is None:
+        return None
+    if high < CHANCE:
+        return "points_wrong"
+    return "place" if kind in FAULTS and later is not None and low <= by_place(later) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +81,6 @@ class Localisation:
     tokens: int
     positives: int
     responses: int
-
-    @property
-    def by_place(self) -> float | None:
-        """The better of the two rules that look at the place alone."""
-        return None if self.later is None else max(self.later, 1 - self.later)
-
-    @property
-    def points_wrong(self) -> bool:
-        """True if the whole interval within a response lies below one half: low scores are at the faults."""
-        return self.high is not None and self.high < 0.5
-
-    @property
-    def beats_place(self) -> bool:
-        """True if the interval lies above what the place alone gives; also where there is nothing to compare."""
-        return self.low is None or self.by_place is None or self.low > self.by_place
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,20 @@ from redpencil.audit.trivial_rules import RULES, Texts, rule_margins
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.agreed import Agreed, agreed_changes, each_other
 from redpencil.evaluation.calibration import Calibration, TokenCalibration, calibrate, calibrate_tokens
-from redpencil.evaluation.localisation import FAULTS, Drift, Localisation, Within, count_within, drift, localise
+from redpencil.evaluation.localisation import (
+    CHANCE,
+    FAULTS,
+    Drift,
+    Localisation,
+    Weakness,
+    Within,
+    by_place,
+    count_within,
+    drift,
+    fault_name,
+    localise,
+    weakness,
+)
 from redpencil.evaluation.reward_bench_2 import AnswerPair, RewardBench2, reward_bench_2
 from redpencil.evaluation.statistics import (
     Accuracy,
@@ -344,8 +357,11 @@ def summarise_test(test: TestSet, margins: Mapping[str, Sequence[float]] | None 
 
 def _people(test: TestSet) -> Localisation | None:
     agreed = agreed_of(test)
-    scores, labels, originals = each_other(agreed) if agreed is not None else ([], [], [])
-    return FaultRows([-row for row in scores], labels, originals).localise() if scores else None
+    if agreed is None:
+        return None
+    scores, labels, originals = each_other(agreed)
+    prompts = [test.clusters[agreed.rows[number]] for number in originals]
+    return FaultRows([-row for row in scores], labels, prompts).localise() if scores else None
 
 
 def agreed_of(test: TestSet) -> Agreed | None:
@@ -432,10 +448,10 @@ def fault_rows(test: TestSet, rewards: Sequence[Floats]) -> tuple[dict[str, Faul
     types: dict[str, FaultRows] = {}
     agreed = agreed_of(test)
     if agreed is not None:
-        own = [rewards[i] for i in agreed.rows]
-        faults["agreed"] = FaultRows(own, agreed.labels, agreed.rows)
+        own, prompts = [rewards[i] for i in agreed.rows], [test.clusters[i] for i in agreed.rows]
+        faults["agreed"] = FaultRows(own, agreed.labels, prompts)
         for name, flags in agreed.types.items():
-            types[f"two people, {name}"] = _of_type(own, agreed.labels, flags, agreed.rows)
+            types[f"two people, {name}"] = _of_type(own, agreed.labels, flags, prompts)
     marked = [(i, marks) for i, marks in enumerate(test.labels) if marks is not None]
     if not marked:
         return faults, types
@@ -443,7 +459,8 @@ def fault_rows(test: TestSet, rewards: Sequence[Floats]) -> tuple[dict[str, Faul
     faults["error_spans"] = FaultRows(rows, [marks.every for _, marks in marked], prompts)
     for name in sorted({name for _, marks in marked for name in marks.types}):
         of_type = [marks.types.get(name, np.zeros(len(marks.every), dtype=bool)) for _, marks in marked]
-        types[name] = _of_type(rows, [marks.every for _, marks in marked], of_type, prompts)
+        key = f"type {name}" if name in FAULTS else name  # both stand in one table
+        types[key] = _of_type(rows, [marks.every for _, marks in marked], of_type, prompts)
     return faults, types
 
 
@@ -664,7 +681,7 @@ def _overlapping(spans: Sequence[Any], offsets: Sequence[tuple[int, int]]) -> np
     return shared
 
 
-CautionName = Literal["points_wrong", "place", "trivial_rule"]
+CautionName = Weakness | Literal["trivial_rule"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -702,25 +719,17 @@ def cautions(evals: RewardEvals) -> list[Caution]:
 
 def token_cautions(found: Mapping[str, Any]) -> Iterator[tuple[CautionName, str]]:
     """Yield name and message of what speaks against token rewards; `found` is as `localisations` gives it."""
-    for field, what in FAULTS.items():
-        if found.get(field) is not None:
-            yield from place_cautions(found[field], what)
-    for name, of_type in (found.get("error_types") or {}).items():
-        yield from (row for row in place_cautions(of_type, f"errors of the type {name}") if row[0] == "points_wrong")
-
-
-def place_cautions(found: Localisation, what: str) -> Iterator[tuple[CautionName, str]]:
-    """Yield why localisation of `what` is worthless: the rewards point the wrong way, or say no more than the place."""
-    if found.within_auroc is None or found.low is None or found.high is None:
-        return
-    figure = f"AUROC within a response {found.within_auroc:.3f}, 95 % {found.low:.3f} to {found.high:.3f}"
-    if found.points_wrong:
-        text = f"it points the wrong way: {what} get higher rewards than the others ({figure}; .5 is guessing)"
-        yield "points_wrong", text
-    elif not found.beats_place and found.later is not None:
-        worse = "later" if found.later >= 0.5 else "earlier"
-        text = f"it finds {what} no better than the rule that {worse} tokens are worse ({found.by_place:.3f}; {figure})"
-        yield "place", text
+    of_faults = {field: found[field] for field in FAULTS if found.get(field) is not None}
+    for kind, one in {**of_faults, **(found.get("error_types") or {})}.items():
+        name, what, later = weakness(kind, one.low, one.high, one.later), fault_name(kind), one.later
+        if name is None:
+            continue
+        figure = f"AUROC within a response {one.within_auroc:.3f}, 95 % {one.low:.3f} to {one.high:.3f}"
+        if name == "points_wrong":
+            yield name, f"it points the wrong way: {what} get higher rewards than the others ({figure}; .5 is guessing)"
+        else:
+            rule = f"the rule that {'later' if later >= CHANCE else 'earlier'} tokens are worse ({by_place(later):.3f}"
+            yield name, f"it finds {what} no better than {rule}; {figure})"
 
 
 def beaten_by_rule(accuracy: Accuracy, rules: Mapping[str, Accuracy]) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from redpencil.errors import RedpencilError
-from redpencil.intervals import CONFIDENCE, clustered_share, wilson_interval
+from redpencil.intervals import CONFIDENCE, clustered_share, points_of, wilson_interval
 from redpencil.records import Preference
 
 SCORES = {Preference.FIRST: 1.0, Preference.TIE: 0.5, Preference.SECOND: 0.0}
@@ -214,11 +214,6 @@ def accuracy_interval(
     clustered = clustered_share(points_of(margins), clusters, confidence)
     error, low, high = (100 * part for part in (clustered.standard_error, clustered.low, clustered.high))
     return Accuracy(share.value, error, share.n, low, high)
-
-
-def points_of(margins: Sequence[float]) -> list[float]:
-    """Return 1 for each pair that is ranked right, .5 for equal rewards, 0 for a pair that is ranked wrong."""
-    return [1.0 if m > 0 else 0.5 if m == 0 else 0.0 for m in margins]
 
 
 def ratio_interval(

@@ -16,7 +16,7 @@ def check_template(template: str) -> str:
     r"""Read a template as it was typed, where `\n` is a line break.
 
     Raises:
-        RedpencilError: if it names no column.
+        RedpencilError: if it is empty.
     """
     if not template.strip():
         raise RedpencilError(

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -468,10 +470,11 @@ def read_card(folder: Path, level: RewardLevel) -> RewardCard:
     return card
 
 
-def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None) -> None:
+def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None, shared: Path | None = None) -> None:
     """Write a plain Hugging Face checkpoint with its tokenizer, and what redpencil adds in a small JSON file.
 
-    A folder that is there is replaced as a whole.
+    A folder that is there is replaced as a whole. `shared` is a file that the backbone's weights are linked to, and
+    written to first if it is not there: checkpoints of one frozen backbone then take the room of one.
     """
     module, codec = model.module, model.codec
     new = folder.with_name(f"{folder.name}.new")
@@ -482,7 +485,10 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
         module.config.pad_token_id = None if hides_eos else codec.pad_id
         _name_ends(module, codec)
         try:
-            module.save_pretrained(str(new))
+            if shared is None:
+                module.save_pretrained(str(new))
+            else:
+                _save_linked(module, new, shared)
         except SafetensorError as error:  # as for a full disk
             raise RedpencilError(
                 f"cannot write the weights ({first_line(error)})",
@@ -502,6 +508,28 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
     shutil.rmtree(folder, ignore_errors=True)
     new.replace(folder)
     sync_names(folder.parent)
+
+
+def _save_linked(module: PreTrainedModel, folder: Path, shared: Path) -> None:
+    """Save a model in two shards; that of the backbone is a link to `shared`, or a copy where links are impossible."""
+    weights = {name: value.contiguous() for name, value in module.state_dict().items()}
+    prefix = f"{module.base_model_prefix}."
+    backbone, head = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    places = {name: backbone if name.startswith(prefix) else head for name in weights}
+    module.config.architectures = [type(module).__name__]
+    module.config.save_pretrained(str(folder))
+    if not shared.is_file():
+        shared.parent.mkdir(parents=True, exist_ok=True)
+        part = shared.with_name(f".{shared.name}.{os.getpid()}")
+        save_file({name: weights[name] for name in weights if places[name] == backbone}, part, {"format": "pt"})
+        part.replace(shared)
+    try:
+        os.link(shared, folder / backbone)
+    except OSError:
+        shutil.copy2(shared, folder / backbone)
+    save_file({name: weights[name] for name in weights if places[name] == head}, folder / head, {"format": "pt"})
+    size = sum(value.numel() * value.element_size() for value in weights.values())
+    write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": places})
 
 
 def _name_ends(module: PreTrainedModel, codec: Codec) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from redpencil.evaluation.reward_eval import Scores, TestSet, fault_rows
-from redpencil.evaluation.statistics import points_of, ratio_interval
+from redpencil.evaluation.statistics import ratio_interval
+from redpencil.intervals import points_of
 from redpencil.results import Counted, Items, Pooled, PooledResults, parse_results
 from redpencil.text import read_json
 

@@ -1,7 +1,7 @@
 """Checks of a user's own files before anything is trained on them: a mistake shows at once, not hours later."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -158,28 +158,12 @@ def check_lengths(recipe: Recipe, files: FilesConfig) -> None:
             or the judge cannot read a reference output.
     """
     codec, sampling = load_codec(files.model, recipe.prompt_template, **recipe.chat_options), recipe.sampling
-
-    @cache
-    def fitting(key: str, most: int) -> EncodedPrompts:
-        path = getattr(files, key)
-        with naming(path):
-            return encode_prompts(list(read_jsonl(path, Prompt)), codec, most)
-
-    def check(key: str, most: int, response_length: int, readers: Mapping[str, Path]) -> None:
-        if getattr(files, key) is None:
-            return
-        prompts = fitting(key, most)
-        with naming_key(f"files.{key}"), naming(files.model):
-            check_context(codec.context, prompts.ids, response_length)
-        for reader, folder in readers.items():
-            with naming_key(reader), naming(folder):
-                check_room(*_reads(folder, codec), codec, prompts.records, response_length)
-
+    lengths = _PromptLengths(files, codec)
     judging = recipe.who_judges.folder
     judge_key = "judge.folder" if files.judge is None else "files.judge"
     judge = {} if judging is None else {judge_key: judging}
-    check("prompts", sampling.max_prompt_length, sampling.response_length, {})
-    check("evaluation_prompts", sampling.max_prompt_length, sampling.response_length, judge)
+    lengths.check("prompts", sampling.max_prompt_length, sampling.response_length, {})
+    lengths.check("evaluation_prompts", sampling.max_prompt_length, sampling.response_length, judge)
     for name, arm in recipe.arms.items():
         options = recipe.options(name) if arm.row.samples else sampling
         folders = {
@@ -187,11 +171,11 @@ def check_lengths(recipe: Recipe, files: FilesConfig) -> None:
         }
         readers = {key: folder for key, folder in folders.items() if folder is not None}
         key = "prompts" if arm.row.trains else "evaluation_prompts"
-        check(key, options.max_prompt_length, options.response_length, readers)
-        check("validation_prompts", sampling.max_prompt_length, options.response_length, judge)
+        lengths.check(key, options.max_prompt_length, options.response_length, readers)
+        lengths.check("validation_prompts", sampling.max_prompt_length, options.response_length, judge)
     if files.reference_outputs is not None and files.evaluation_prompts is not None and judging is not None:
         matched = match_reference(
-            files.reference_outputs, fitting("evaluation_prompts", sampling.max_prompt_length).records
+            files.reference_outputs, lengths.fitting("evaluation_prompts", sampling.max_prompt_length).records
         )
         own, context, readings = _reads(judging, codec)
         rows = encode_samples([output for _, output in matched], own)
@@ -203,6 +187,34 @@ def check_lengths(recipe: Recipe, files: FilesConfig) -> None:
                 [row[1] for row in rows],
                 [output.id for _, output in matched],
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _PromptLengths:
+    """The prompts of a user's files in the policy's tokens; a file is encoded once for each limit on their length."""
+
+    files: FilesConfig
+    codec: Codec
+    encoded: dict[tuple[str, int], EncodedPrompts] = field(default_factory=dict)
+
+    def fitting(self, key: str, most: int) -> EncodedPrompts:
+        """Encode the prompts of `files.<key>` that have at most so many tokens."""
+        if (key, most) not in self.encoded:
+            path = getattr(self.files, key)
+            with naming(path):
+                self.encoded[key, most] = encode_prompts(list(read_jsonl(path, Prompt)), self.codec, most)
+        return self.encoded[key, most]
+
+    def check(self, key: str, most: int, response_length: int, readers: Mapping[str, Path]) -> None:
+        """Check that the policy, and the reward models by the key that names each, have room for responses."""
+        if getattr(self.files, key) is None:
+            return
+        prompts = self.fitting(key, most)
+        with naming_key(f"files.{key}"), naming(self.files.model):
+            check_context(self.codec.context, prompts.ids, response_length)
+        for reader, folder in readers.items():
+            with naming_key(reader), naming(folder):
+                check_room(*_reads(folder, self.codec), self.codec, prompts.records, response_length)
 
 
 def _reads(folder: Path, policy: Codec) -> tuple[Codec, int | None, int]:

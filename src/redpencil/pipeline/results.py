@@ -86,9 +86,7 @@ def judge(context: Context, stage: Stage) -> None:
                 hint=f"have {paths.outputs(name)} compared with {paths.reference_outputs('evaluation')}",
             )
         if missing:
-            remark = f"{missing:,} of the {len(rows):,} answers of {name} have no verdict and count in no win rate"
-            stage.warn(remark)
-            stage.notes.setdefault("remarks", []).append(remark)
+            stage.remark(f"{missing:,} of the {len(rows):,} answers of {name} have no verdict and count in no win rate")
 
 
 def evaluate(context: Context, stage: Stage) -> None:

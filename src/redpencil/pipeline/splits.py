@@ -68,7 +68,7 @@ def _prompts_of_fold(files: FilesConfig, prompts: Prompts, folds: int, seed: int
     for kind, keys in prompts.items():
         if any(part.isdisjoint(keys) for part in parts):
             raise RedpencilError(
-                f"{len(set(keys))} prompts are too few for {folds} folds",
+                f"too few prompts for {folds} folds: {len(set(keys))}",
                 file=getattr(files, kind),
                 field="files.folds",
                 hint="lower files.folds, or give rows of more prompts",

@@ -8,12 +8,11 @@ import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from redpencil.alignment.ends import finished_sides, unfinished_sides
+from redpencil.alignment.ends import original_of, unfinished_sides
 from redpencil.alignment.spacing import respaced_note
 from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, FilesConfig, Method, RewardConfig, SFTConfig
 from redpencil.editing.edit import edit_responses
@@ -288,17 +287,9 @@ def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, input
     actors = load_actors(config, inputs.policy, *models, setup.runtime, setup.codec)
     for scorer in actors.scorers:
         for doubt in doubts(scorer.reward, config):
-            _warn(stage, doubt)
+            stage.remark(doubt)
     prompts = read_prompts(inputs.prompts, setup.codec, config.max_prompt_length)
     resolve(method.run)(config, actors=actors, prompts=prompts, validation=validation, stage=stage)
-
-
-def _warn(stage: Stage, sentence: str) -> None:
-    """Warn once of what the results should be read with; the report repeats it."""
-    remarks = stage.notes.setdefault("remarks", [])
-    if sentence not in remarks:
-        stage.warn(sentence)
-        remarks.append(sentence)
 
 
 def choose_answers(
@@ -464,7 +455,7 @@ def choose(context: Context, stage: Stage, *, arm: str) -> None:
             seed=derive_seed(stage.seed, "outputs" if split == "evaluation" else "validation"),
             model_name=arm,
             progress=stage.progress,
-            warn=partial(_warn, stage),
+            warn=stage.remark,
         )
         counts[split] = {"responses": len(chosen.responses), "sampled": chosen.sampled, "skipped": chosen.skipped}
         counts[split] |= {name: getattr(chosen, name) for name in ("best_score", "mean_score", "kl_bound")}
@@ -581,14 +572,14 @@ def _split_files(files: FilesConfig, stage: Stage) -> None:
         train, out = ([of_kind[n] for n in order if (keys[kind][n] in held) == wanted] for wanted in (False, True))
         tests[kind] = list(read_jsonl(own[kind], _KINDS[kind])) if kind in own else out
         if kind in own and out:
-            _remark(stage, f"{len(out):,} {kind} were left out, since their prompt is held out")
+            stage.remark(f"{len(out):,} {kind} were left out, since their prompt is held out")
         learned |= {prompt_key(row.prompt) for row in train}
         write_jsonl(stage.folder / f"{kind}_test.jsonl", tests[kind])
         write_jsonl(stage.folder / f"{kind}_train.jsonl", train)
     shared = {kind: sum(prompt_key(row.prompt) in learned for row in test) for kind, test in tests.items()}
     for kind, count in shared.items():
         if count:
-            _remark(stage, f"{count:,} of {len(tests[kind]):,} test {kind} have a prompt that is in training")
+            stage.remark(f"{count:,} of {len(tests[kind]):,} test {kind} have a prompt that is in training")
     stage.notes["split"] = {
         "by": "files" if own else "folds" if files.folds else "prompts",
         **{"folds": files.folds, "fold": None if files.folds is None else stage.seed % files.folds},
@@ -597,20 +588,12 @@ def _split_files(files: FilesConfig, stage: Stage) -> None:
     }
 
 
-def _remark(stage: Stage, remark: str) -> None:
-    stage.warn(remark)
-    stage.notes.setdefault("remarks", []).append(remark)
-
-
 def training_originals(context: Context, stage: Stage) -> None:
     """Take the originals of the training edits for samples of a policy, where no policy is sampled."""
     edits = list(read_jsonl(context.paths.annotations / "edits_train.jsonl", Edit))
     filled = {(row.prompt, row.original): row for row in edits if row.original.strip()}
     kept = list(filled.values())[: context.samples_needed]
-    write_jsonl(
-        stage.folder / "responses.jsonl",
-        (Response(row.id, row.prompt, row.original, finished=finished_sides(row)[0], meta=row.meta) for row in kept),
-    )
+    write_jsonl(stage.folder / "responses.jsonl", map(original_of, kept))
 
 
 def align(context: Context, stage: Stage) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from redpencil.config import RESERVED
-from redpencil.report.markup import interval_text, plain, points_interval, signed
+from redpencil.evaluation.localisation import by_place, fault_name, weakness
+from redpencil.report.markup import in_brackets, plain, points_interval, signed
 from redpencil.report.paper import ARMS, MODEL_LABELS, TABLE_1, TABLE_2, TEST_LABELS, in_order, label
 from redpencil.report.run_data import Run, Speed
 from redpencil.results import Figure, SeedMean
@@ -101,8 +102,7 @@ def _evidence(run: Run) -> Point | None:
 
 
 def _share(share: Figure) -> str:
-    interval = interval_text(share)
-    return f"{plain(share.value)} % ({interval})" if interval else f"{plain(share.value)} % (interval unknown)"
+    return f"{plain(share.value)} %{in_brackets(share) or ' (interval unknown)'}"
 
 
 def _too_few(run: Run) -> Point | None:
@@ -157,7 +157,7 @@ def _of_models(run: Run) -> str:
             best, rule = (max(of, key=lambda name: of[name].value) for of in (models, rules))
             share, pairs = models[best], label(test, TEST_LABELS).lower()
             sentences.append(
-                f"{label(best, MODEL_LABELS)} ranks {plain(share.value)} % of {pairs} right ({interval_text(share)}); "
+                f"{label(best, MODEL_LABELS)} ranks {plain(share.value)} % of {pairs} right{in_brackets(share)}; "
                 f"a rule that reads nothing {plain(rules[rule].value)} %."
             )
     return " ".join(sentences)
@@ -303,17 +303,19 @@ def _pooled_cautions(run: Run) -> list[str]:
     for model, kinds in ({} if run.pooled is None else run.pooled.within).items():
         for kind, one in kinds.items():
             later = kinds.get(f"{kind}_later")
-            if later is None or one.interval is None:
+            if later is None:
                 continue
-            by_place, name = max(later.value, 1 - later.value), label(model, MODEL_LABELS)
-            figure = f"AUROC {plain(one.value, 3)} ({interval_text(one, 3, 1.0)})"
-            if one.interval[1] < 0.5:
-                found.append(f"{name} points the wrong way over all folds ({label(kind, {})}): {figure}.")
-            elif one.interval[0] <= by_place:
-                place = f"by place {plain(by_place, 3)}"
-                found.append(
-                    f"{name} finds tokens no better than their place does ({label(kind, {})}): {figure}, {place}."
-                )
+            told, name, what = (
+                weakness(kind, one.low, one.high, later.value),
+                label(model, MODEL_LABELS),
+                fault_name(kind),
+            )
+            figure = f"AUROC {plain(one.value, 3)}{in_brackets(one, 3, 1.0)}"
+            if told == "points_wrong":
+                found.append(f"{name} points the wrong way over all folds: {what} get higher rewards, {figure}.")
+            elif told == "place":
+                place = f"by place {plain(by_place(later.value), 3)}"
+                found.append(f"{name} finds {what} no better than their place does over all folds: {figure}, {place}.")
     return found
 
 

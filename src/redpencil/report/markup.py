@@ -39,6 +39,12 @@ def interval_text(figure: Figure, digits: int = 1, whole: float | None = 100.0) 
     return "" if ends is None else f"{plain(ends[0], digits)} to {plain(ends[1], digits)}"
 
 
+def in_brackets(figure: Figure, digits: int = 1, whole: float | None = 100.0) -> str:
+    """Write the interval of a share behind its value in a sentence, such as ` (48.5 to 56.5)`; empty without one."""
+    text = interval_text(figure, digits, whole)
+    return f" ({text})" if text else ""
+
+
 def points_interval(figure: Figure) -> str:
     """Write the interval of a difference, such as `+2.1 to +11.3`; empty where there is none."""
     if figure.interval is None:

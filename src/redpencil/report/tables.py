@@ -241,15 +241,16 @@ def pooled(run: Run) -> Table | None:
     rows: list[Row] = []
     for model in in_order(accuracy, paper.MODEL_LABELS):
         shares = [accuracy[model].get(test) for test in tests]
-        first = next(share for share in shares if share is not None)
-        rows.append((label(model, paper.MODEL_LABELS), *map(_share, shares), number_text(first.spread)))
+        spreads = [None if share is None else number_text(share.spread) for share in shares]
+        rows.append((label(model, paper.MODEL_LABELS), *map(_share, shares), *spreads))
     counted = ", ".join(
         f"{label(test, paper.TEST_LABELS).lower()} {one.n} of {one.prompts} prompts"
         for test in tests
         for one in [next(row[test] for row in accuracy.values() if test in row)]
     )
-    notes = [_pooled_text(run.pooled), f"Items: {counted}. The last column is the standard deviation over repetitions."]
-    header = ("Trained", *(f"Tested: {label(test, paper.TEST_LABELS).lower()}" for test in tests), "Spread")
+    notes = [_pooled_text(run.pooled), f"Items: {counted}. Spread: the standard deviation over repetitions."]
+    names = [label(test, paper.TEST_LABELS).lower() for test in tests]
+    header = ("Trained", *(f"Tested: {name}" for name in names), *(f"Spread: {name}" for name in names))
     return Table.of("Accuracy over all folds, in percent", header, rows, notes)
 
 

@@ -5,7 +5,9 @@ states depend on model and text alone, so all passes, seeds, folds and losses sh
 """
 
 import hashlib
+import io
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,11 +16,12 @@ import torch
 from torch import Tensor
 
 from redpencil.config import RewardLevel
-from redpencil.digests import update_with_samples
+from redpencil.digests import sha256
+from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
 from redpencil.models.checkpoints import WEIGHTS, LanguageModel
 from redpencil.models.forward import collate, hidden_states, last_hidden, reads_twice
-from redpencil.models.heads import BACKBONE
+from redpencil.models.heads import BACKBONE, head_of
 from redpencil.runs import Progress
 
 Row = tuple[Sequence[int], Sequence[int]]
@@ -39,20 +42,20 @@ def hidden_rows(
         store: a folder that keeps them by model and text; None keeps nothing.
         progress: called with the texts done and in total.
     """
+    if level == "sequence" and not reads_twice(model.module) and all(response for _, response in rows):
+        return [states[-1:] for states in hidden_rows(model, "token", rows, store, progress)]
     distinct: list[Row] = list(dict.fromkeys((tuple(prompt), tuple(response)) for prompt, response in rows))
     files: dict[Row, Path | None] = dict.fromkeys(distinct)
     if store is not None:
         files = _files(model, level, distinct, store)
-    found = {row: _load(file) for row, file in files.items()}
+    width = head_of(model.module).in_features
+    found = {row: _load(file, row, level, width) for row, file in files.items()}
     missing = [row for row in distinct if found[row] is None]
     done = 0
     for part in _batches(model, missing):
         for row, states in zip(part, _compute(model, level, part), strict=True):
             found[row] = states
-            file = files[row]
-            if file is not None:
-                with whole_file(file) as out:
-                    np.save(out, states.numpy())
+            _keep(files[row], states)
         done += len(part)
         progress(done, len(missing), "hidden states")
     wanted = (found[tuple(prompt), tuple(response)] for prompt, response in rows)
@@ -64,11 +67,10 @@ def _files(model: LanguageModel, level: RewardLevel, rows: Sequence[Row], store:
     settings = (level, model.module.config.num_hidden_layers, reads_twice(model.module), model.runtime.dtype)
     base = hashlib.sha256(repr((backbone_of(model), *map(str, settings))).encode())
     folder = store / base.hexdigest()[:32]
-    folder.mkdir(parents=True, exist_ok=True)
     files: dict[Row, Path | None] = {}
     for prompt, response in rows:
         name = hashlib.sha256(repr((tuple(prompt), tuple(response))).encode()).hexdigest()[:40]
-        files[prompt, response] = folder / f"{name}.npy"
+        files[prompt, response] = folder / f"{name}.npz"
     return files
 
 
@@ -77,10 +79,17 @@ def backbone_of(model: LanguageModel) -> str:
     known = getattr(model.module.config, BACKBONE, None)
     if known is not None:
         return str(known)
-    digest = hashlib.sha256(type(model.module.base_model).__name__.encode())
-    for path in sorted(path for pattern in WEIGHTS for path in Path(model.name).glob(pattern)):
-        update_with_samples(digest, path)
-    return digest.hexdigest()
+    folder = Path(model.name)
+    # As a whole: weights that were trained on may differ from those before in a few matrices only.
+    read = [folder / "config.json", *sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))]
+    return hashlib.sha256(" ".join([type(model.module.base_model).__name__, *map(sha256, read)]).encode()).hexdigest()
+
+
+def weights_file(model: LanguageModel, store: Path) -> Path:
+    """Name the file of a store that checkpoints with the same frozen backbone share."""
+    config = model.module.config
+    settings = (backbone_of(model), config.num_hidden_layers, type(model.module).__name__)
+    return store / f"{hashlib.sha256(repr(settings).encode()).hexdigest()[:32]}.safetensors"
 
 
 def keeps_backbone(model: LanguageModel) -> bool:
@@ -88,14 +97,28 @@ def keeps_backbone(model: LanguageModel) -> bool:
     return getattr(model.module.config, BACKBONE, None) is not None
 
 
-def _load(file: Path | None) -> Tensor | None:
+def _load(file: Path | None, row: Row, level: RewardLevel, width: int) -> Tensor | None:
     """What a file holds; None if it is not there, or is damaged, so that it is computed again."""
     if file is None or not file.is_file():
         return None
     try:
-        return torch.from_numpy(np.load(file, allow_pickle=False))
-    except (ValueError, EOFError, OSError):
+        with file.open("rb") as source, np.load(source, allow_pickle=False) as content:  # an archive has checksums
+            states = content["states"]
+    except Exception:  # a damaged file makes the libraries raise nearly anything
         return None
+    fits = states.shape == (len(row[1]) if level == "token" else 1, width) and states.dtype == np.float32
+    return torch.from_numpy(states) if fits else None
+
+
+def _keep(file: Path | None, states: Tensor) -> None:
+    """Write a file, if that can be done: without it the states are computed again, by whoever needs them."""
+    if file is None:
+        return
+    archive = io.BytesIO()
+    np.savez(archive, states=states.numpy())
+    # A full disk, a folder that is read only, or another stage that is writing the same file at this moment.
+    with suppress(OSError, RedpencilError), whole_file(file) as out:
+        out.write(archive.getbuffer())
 
 
 def _batches(model: LanguageModel, rows: Sequence[Row]) -> list[list[Row]]:

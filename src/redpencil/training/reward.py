@@ -29,7 +29,7 @@ from redpencil.models.heads import BACKBONE, freeze_layers, head_of, keep_layers
 from redpencil.models.runtime import Runtime
 from redpencil.records import Pair
 from redpencil.runs import Stage, derive_seed, read_metrics
-from redpencil.training.features import backbone_of, hidden_rows
+from redpencil.training.features import backbone_of, hidden_rows, weights_file
 from redpencil.training.learned import Learning, how_it_ended
 from redpencil.training.loop import train_supervised
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
@@ -206,7 +206,8 @@ def train_reward(
         constant_loss=ending.constant,
         learned=ending.learned,
     )
-    export(model, stage.folder / "checkpoint", card=card)
+    shared = None if store is None or config.frozen_layers != "all" else weights_file(model, store)
+    export(model, stage.folder / "checkpoint", card=card, shared=shared)
 
 
 def _fitted(config: RewardConfig, size: DataSize, stage: Stage) -> FittedRewardConfig:
@@ -225,8 +226,7 @@ def _ending(config: RewardConfig, pairs: Sequence[Pair], stage: Stage) -> Learni
     # A batch in which nothing is to be compared has logged 0.
     ending = how_it_ended([loss for loss in losses if loss] or losses, constant_loss(config, pairs))
     if not ending.learned:
-        stage.warn(ending.in_words())
-        stage.notes["remarks"] = [ending.in_words()]
+        stage.remark(ending.in_words())
     return ending
 
 
