@@ -255,8 +255,9 @@ def test_the_makefile_installs_by_hash_where_it_is_asked_to() -> None:
 
 
 def make(*words: str, folder: Path = ROOT) -> "subprocess.CompletedProcess[str]":
-    """Run make as from a terminal, whatever make runs these tests."""
-    outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    """Run make as from a terminal, whatever make runs these tests, and whatever measures their coverage."""
+    inside = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+    outside = {k: v for k, v in os.environ.items() if k not in inside and not k.startswith(("COV_", "COVERAGE"))}
     return subprocess.run(
         ["make", *words],
         cwd=folder,

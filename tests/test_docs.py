@@ -171,7 +171,12 @@ def find_command(words: list[str]) -> tuple[Any, list[str]]:
 
 
 def check_overrides(words: list[str]) -> None:
-    default_recipe([words[number + 1] for number, word in enumerate(words) if word == "--set"])
+    overrides = [words[number + 1] for number, word in enumerate(words) if word == "--set"]
+    recipe = next((ROOT / word for word in words if word.startswith("recipes/")), None)
+    if recipe is not None and "ablations" not in recipe.name:
+        load_recipe(recipe, overrides)
+    else:
+        default_recipe(overrides)
 
 
 def check_make(words: list[str]) -> None:

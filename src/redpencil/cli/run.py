@@ -261,8 +261,10 @@ def _report_ablations(folder: Path, markdown: Path | None) -> None:
     results = parse_results(read_json(file), AblationResults, file)
     if recipe.is_file() and results.recipe_sha256 and results.recipe_sha256 != hash_input(recipe):
         raise RedpencilError("these results are older than ablations.yaml", file=folder, hint=hint)
-    for manifest in sorted(folder.glob("*/*/seed-*/manifest.json")):
-        check_current(manifest.parent, hint=hint)
+    # Groups without results here may be of an earlier recipe, and have new stages that others share.
+    for group in results.groups:
+        for manifest in sorted((folder / group).glob("*/seed-*/manifest.json")):
+            check_current(manifest.parent, hint=hint)
     ablation.write_html(results, folder / "report.html")
     console.print(ablation.lead(results))
     console.print(f"report:   {folder / 'report.html'}")
