@@ -164,7 +164,7 @@ def split_text(run: Run) -> list[str]:
 
 SMALL_EDITS: Final = (
     "Editors of the small world change a few words. On edits by people, who change more, models trained with Eq. 3 or "
-    "Eq. 4 do not point at what was wrong: docs/judging.md has figures."
+    "Eq. 4 point less well at what was wrong: docs/judging.md has figures."
 )
 
 
