@@ -35,7 +35,7 @@ from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import execute
 from redpencil.pipeline.plan import plan_run
 from redpencil.pipeline.run import run_alarms, run_recipe
-from redpencil.pipeline.stages import make_judge, repeated, reward_model_judge, watch_metrics
+from redpencil.pipeline.stages import encode_file, make_judge, repeated, reward_model_judge, watch_metrics
 from redpencil.recipe import default_recipe, load_recipe
 from redpencil.records import Comparison, Edit, Pair, Preference, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.runs import Stage, derive_seed, read_metrics
@@ -532,3 +532,16 @@ def test_with_a_users_files_the_named_model_judges_with_its_own_template(
     model = load_reward_model(context.paths.reward_model("sequence_edits"), context.runtime, codec=codec)
     expected = score_ids(model, [prompt for prompt, _ in encoded], [ids for _, ids in encoded])
     assert list(silent.score(rows)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_training_edits_become_a_pair_for_each_change_and_held_out_ones_stay_whole(
+    context: Context, tmp_path: Path
+) -> None:
+    edits = [Edit("e", "describe france .", "the capital of france is madrid .", "its capital of france is paris .")]
+    config = context.recipe.align.model_copy(update={"hunks": True})
+    found = {}
+    for split in ("train", "test"):
+        file = tmp_path / f"edits_{split}.jsonl"
+        write_jsonl(file, edits)
+        found[split] = [pair.id for pair in encode_file(file, context.codec, config)[0]]
+    assert found == {"train": ["e#1", "e#2"], "test": ["e"]}
