@@ -147,17 +147,20 @@ def test_an_unknown_key_of_an_override_is_refused_the_same_way(recipe: Path) -> 
             "further up there are: none",
         ),
         (
-            "world: {}\narms: {}\nreward_models: {a: {pairs: edits}, b: {pairs: edits, start: a, reward: {level: sequence}}}\n",
+            "world: {}\narms: {}\nreward_models: {a: {pairs: edits}, "
+            "b: {pairs: edits, start: a, reward: {level: sequence}}}\n",
             None,
             "of level token, not sequence",
         ),
         (
-            "world: {}\narms: {}\nreward_models: {a: {pairs: edits}, b: {pairs: edits, start: a, reward: {loss: blame, ranking: 1}}}\n",
+            "world: {}\narms: {}\nreward_models: {a: {pairs: edits}, "
+            "b: {pairs: edits, start: a, reward: {loss: blame, ranking: 1}}}\n",
             None,
             "both need `ranking`, or neither",
         ),
         (
-            "world: {}\narms: {}\nreward_models: {a: {pairs: edits}, b: {pairs: edits, start: a, reward: {read_twice: true}}}\n",
+            "world: {}\narms: {}\nreward_models: {a: {pairs: edits}, "
+            "b: {pairs: edits, start: a, reward: {read_twice: true}}}\n",
             None,
             "both need the same `read_twice`",
         ),

@@ -819,8 +819,8 @@ class RewardModelConfig(Section):
     )
     start: str | None = Field(
         None,
-        description="Another entry, further up, whose trained model this one starts from, heads and all; by default the "
-        "SFT policy, with heads that give 0. Such as one with frozen_layers: all, from which some layers then learn.",
+        description="Another entry, further up, whose trained model this one starts from, heads and all, such as one "
+        "with frozen_layers: all, from which some layers then learn. Default: the SFT policy, with heads that give 0.",
     )
     reward: dict[str, Any] = Field(default_factory=dict, description="Keys of `reward` that differ for this model.")
 
