@@ -51,6 +51,18 @@ class ComputeConfig(Section):
         description="Independent stages that run at once. Default: CPU cores divided by threads; one on a GPU.",
     )
     processes: int = Field(1, gt=0, description="Processes that share the work of one stage. Only 1 is possible yet.")
+    fsdp: int | bool = Field(
+        False,
+        description="Shard weights, gradients and optimiser states of each model over processes (FSDP2). true: over all "
+        "of a machine, with a copy on each machine; a number: over so many; false: each process holds all.",
+    )
+    fsdp_offload: bool = Field(
+        False,
+        description="With fsdp: keep the weights of frozen models in main memory, from where each use fetches them.",
+    )
+    tp_size: int = Field(
+        1, gt=0, description="Neighbouring processes that compute each row together (tensor parallelism); 1 is off."
+    )
     micro_batch_size: int | None = Field(
         8,
         gt=0,

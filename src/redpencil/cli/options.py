@@ -167,7 +167,7 @@ def runtime_of(recipe: Recipe) -> "Runtime":
     """Set up device, number format and threads."""
     from redpencil.models.runtime import make_runtime
 
-    return make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads)
+    return make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads, recipe.compute)
 
 
 def setup_of(recipe: Recipe, folder: Path, *, fresh: bool = False) -> Setup:
