@@ -29,7 +29,15 @@ from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.failures import error_from_json, follows_another
 from redpencil.pipeline.group import group
-from redpencil.pipeline.launch import GRACE, KEPT, Ranks, cause_of_death, environment_of_worker, gpus_of
+from redpencil.pipeline.launch import (
+    GRACE,
+    KEPT,
+    Ranks,
+    cause_of_death,
+    check_processes,
+    environment_of_worker,
+    gpus_of,
+)
 from redpencil.runs import Stage, fingerprint, is_complete, open_stage, scratch_stage
 from redpencil.stopping import Stopped, request
 
@@ -172,6 +180,25 @@ def default_jobs(compute: ComputeConfig) -> int:
     return max(1, cores // (compute.threads * compute.processes))
 
 
+def starts(compute: ComputeConfig) -> str:
+    """Say what a run with this `compute` starts: stages at a time, their processes, and where these compute.
+
+    Raises:
+        RedpencilError: if there are more processes than GPUs.
+    """
+    check_processes(compute)
+    jobs, gpus = default_jobs(compute), gpus_of(compute)
+    stages = "one stage at a time" if jobs == 1 else f"{jobs} stages at a time"
+    processes = "one process" if compute.processes == 1 else f"{compute.processes} processes"
+    place = f"on {compute.device}"
+    if gpus:
+        place = f"each on one of {len(gpus)} GPUs"
+    elif compute.device in ("auto", "cpu"):
+        threads = "torch's default of threads" if compute.threads is None else f"{compute.threads} thread"
+        place = f"on the CPU with {threads}{'s' if (compute.threads or 1) > 1 else ''} each"
+    return f"{stages}, {processes} for a stage, {place}"
+
+
 def execute(plan: Sequence[StageSpec], *, jobs: int, listener: Listener) -> None:
     """Run all stages, `jobs` at a time, each as `compute.processes` of its recipe says.
 
@@ -187,7 +214,9 @@ def execute(plan: Sequence[StageSpec], *, jobs: int, listener: Listener) -> None
     if group().size > 1 or (jobs == 1 and processes == 1):
         _one_by_one(plan, listener)
         return
-    crew = _Crew(jobs, processes, gpus_of(plan[0].context.recipe.compute))
+    compute = plan[0].context.recipe.compute
+    check_processes(compute)
+    crew = _Crew(jobs, processes, gpus_of(compute))
     try:
         with request.held(crew.stop):
             _drive(plan, crew, listener)

@@ -107,6 +107,8 @@ class TrainState:
 
     def save(self) -> None:
         """Write the state beside the stage's artefacts, under its name only when it is complete."""
+        if self.stage.shared is not None:  # the first process has the same weights, and saves them
+            return
         root = self.stage.folder / STATE_FOLDER
         target, new = root / f"step-{self.step}", root / f"step-{self.step}.new"
         shutil.rmtree(new, ignore_errors=True)
