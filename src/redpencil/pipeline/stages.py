@@ -349,7 +349,7 @@ def reference(context: Context, stage: Stage) -> None:
         options = context.recipe.sft.model_dump() | changes | {"lr_scheduler_type": "constant"}
         config = SFTConfig.model_validate(options)
         fine_tune(context.setup, stage, config, model=policy, examples=context.reference_inputs["examples"])
-        policy = stage.folder / "checkpoint"
+        policy = stage.shared_folder / "checkpoint"
     stage.notes.setdefault("skipped", {})
     for split in ("validation", "evaluation"):
         prompts = list(read_jsonl(getattr(context.paths, f"{split}_prompts"), Prompt))
