@@ -1,5 +1,6 @@
 """Forward passes that return what the maths needs, for response tokens only."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from redpencil.maths.masked import token_logprobs
 from redpencil.maths.reward_losses import join_heads
+from redpencil.models.lora import role_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,9 @@ def last_hidden(model: nn.Module, batch: Batch) -> Tensor:
 
 def _hidden(model: nn.Module, batch: Batch) -> Tensor:
     backbone: Any = model.base_model
-    states: Tensor = backbone(
+    role = role_of(model)
+    run = backbone if role is None else functools.partial(role.base, role.adapter, backbone)
+    states: Tensor = run(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
         position_ids=batch.position_ids,

@@ -284,7 +284,8 @@ def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, input
     assert inputs.prompts is not None
     levels: dict[str, Path] = dict(zip(config.reward_levels, inputs.reward_models, strict=False))
     models = (levels.get("token"), levels.get("sequence"))
-    actors = load_actors(config, inputs.policy, *models, setup.runtime, setup.codec)
+    seed = derive_seed(stage.seed, "weights")
+    actors = load_actors(config, inputs.policy, *models, setup.runtime, setup.codec, seed)
     for scorer in actors.scorers:
         for doubt in doubts(scorer.reward, config):
             stage.remark(doubt)

@@ -268,7 +268,15 @@ def _new_model(config: RewardConfig, backbone: Path, runtime: Runtime, codec: Co
     """The backbone, as much of it as the recipe keeps and trains, with heads that give 0."""
     heads = 2 if config.level == "token" and config.ranking else 1
     model = load_head(
-        backbone, config.level, runtime, trained=True, zero_head=True, codec=codec, seed=seed, heads=heads
+        backbone,
+        config.level,
+        runtime,
+        trained=True,
+        zero_head=True,
+        codec=codec,
+        seed=seed,
+        heads=heads,
+        lora=config.lora,
     )
     if config.layers is not None:
         keep_layers(model.module, config.layers)

@@ -87,7 +87,15 @@ def train_sft(
     """Fine-tune the model of folder `model` and write `checkpoint/` into the stage's folder."""
     rows = encode_examples(examples, codec, config.max_length)
     stage.notes["skipped"] = dict(rows.skipped)
-    policy = load_policy(model, runtime, trained=True, codec=codec, seed=derive_seed(stage.seed, "weights"), fresh=True)
+    policy = load_policy(
+        model,
+        runtime,
+        trained=True,
+        codec=codec,
+        seed=derive_seed(stage.seed, "weights"),
+        fresh=True,
+        lora=config.lora,
+    )
     tokens = list(zip(rows.prompts, rows.responses, strict=True))
 
     def collate_rows(part: Sequence[tuple[list[int], list[int]]]) -> Batch:

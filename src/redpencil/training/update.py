@@ -17,6 +17,7 @@ from transformers import get_scheduler
 
 from redpencil.config import OptimizerConfig
 from redpencil.errors import DivergedError
+from redpencil.models.lora import trained_parameters
 from redpencil.models.runtime import Runtime
 
 Item = TypeVar("Item")
@@ -91,7 +92,7 @@ def make_optimization(
     adam_beta2: float = 0.999,
 ) -> Optimization:
     """Make AdamW over the parameters that want gradients; norms and biases are not decayed."""
-    parameters = tuple(p for p in model.parameters() if p.requires_grad)
+    parameters = tuple(trained_parameters(model).values())
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
