@@ -70,15 +70,8 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
     prompts = {"evaluation_prompts": paths.evaluation_prompts, "validation_prompts": paths.validation_prompts}
     if recipe.arms:
         reference = {**policy, **prompts, **context.reference_inputs}
-        trains = recipe.world is not None
-        planner.add(
-            "reference",
-            "stages:reference",
-            first,
-            [_reference_config(recipe), sampling],
-            reference,
-            trains=trains,
-        )
+        decides = [_reference_config(recipe), sampling]
+        planner.add("reference", "stages:reference", first, decides, reference, trains=recipe.world is not None)
     annotated = dict(context.annotation_inputs)
     if context.samples_policy:
         sampled = {**policy, "prompts": paths.prompts}
@@ -129,15 +122,12 @@ def _plan_rewards(planner: _Planner, policy: Mapping[str, Path]) -> None:
             planner.add(stage, "stages:ready_made_reward", (), config.level, {"checkpoint": model.folder}, name=name)
             continue
         inputs = {**policy, "pairs": paths.pairs(model.pairs, "train"), "samples": paths.samples}
-        planner.add(
-            stage,
-            "stages:reward",
-            ("align", "samples"),
-            [config.model_dump(), model.pairs],
-            inputs,
-            trains=True,
-            name=name,
-        )
+        needs: tuple[str, ...] = ("align", "samples")
+        if model.start is not None:
+            inputs["start"] = paths.reward_model(model.start)
+            needs = (*needs, f"reward-{model.start}")
+        decides = [config.model_dump(), model.pairs]
+        planner.add(stage, "stages:reward", needs, decides, inputs, trains=True, name=name)
 
 
 def _plan_arm(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:
