@@ -53,7 +53,7 @@ def base_of(folder: Path) -> Path:
             field=BASE,
             hint="merge the base first (`redpencil merge`)",
         )
-    return found
+    return Path(os.path.realpath(found))
 
 
 def base_digest(folder: Path) -> str | None:

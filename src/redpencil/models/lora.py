@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from peft import LoraConfig as PeftConfig
 
 _ROLE: Final = "redpencil_role"
+_ROUTED: Final = (_ROLE, "forward", "activation_checkpointing_enable")
+"""What a view has in place of its class's."""
 _PREFIX: Final = "base_model.model."
 """What PEFT puts before the names of weights in a file."""
 _TASKS: Final = {"ForTokenClassification": "TOKEN_CLS", "ForSequenceClassification": "SEQ_CLS"}
@@ -149,11 +151,11 @@ class LoraBase(nn.Module):
         def forward(*args: Any, **kwargs: Any) -> Any:
             return self(role.adapter, own, *args, **kwargs)
 
-        def enable(gradient_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any) -> None:
-            chosen = {"use_reentrant": False, "context_fn": self._again, **(gradient_checkpointing_kwargs or {})}
-            type(view).gradient_checkpointing_enable(view, chosen, **options)
+        def enable(activation_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any) -> None:
+            chosen = {"use_reentrant": False, "context_fn": self._again, **(activation_checkpointing_kwargs or {})}
+            type(view).activation_checkpointing_enable(view, activation_checkpointing_kwargs=chosen, **options)
 
-        for name, value in ((_ROLE, role), ("forward", forward), ("gradient_checkpointing_enable", enable)):
+        for name, value in zip(_ROUTED, (role, forward, enable), strict=True):
             object.__setattr__(view, name, value)
 
     def _again(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
@@ -170,17 +172,23 @@ class LoraBase(nn.Module):
 
         name, backbone = f"adapter{self._adapters}", getattr(view, view.base_model_prefix)
         wanted = {weight: weight.requires_grad for weight in self.parameters()}
+        asked = set() if isinstance(peft.target_modules, str) else set(peft.target_modules or ())
+        problem = None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that there are several adapters
                 inject_adapter_in_model(peft, backbone, name)
         except ValueError as error:
+            problem = str(error).splitlines()[0]
+        adapted = [path for path, module in backbone.named_modules() if name in getattr(module, "lora_A", ())]
+        missing = sorted(one for one in asked if not any(f".{path}".endswith(f".{one}") for path in adapted))
+        if missing or problem:
             raise RedpencilError(
-                f"the model takes no such adapter ({str(error).splitlines()[0]})",
+                f"the model takes no such adapter ({problem or f'it has no linear layer {missing[0]}'})",
                 file=self.folder,
                 field="lora.target_modules",
-                hint="name modules of the model, such as [q_proj, v_proj], or leave it at all-linear",
-            ) from error
+                hint="name linear layers of the model, such as [q_proj, v_proj], or leave it at all-linear",
+            )
         self._adapters += 1
         vars(self).pop("_layers", None)
         half = self.origin.dtype not in (torch.float32, torch.float64)
@@ -475,6 +483,6 @@ def merge(view: PreTrainedModel) -> PreTrainedModel:
             layer.merge(adapter_names=[role.adapter])  # type: ignore[operator]
             parent, _, last = name.rpartition(".")
             setattr(view.get_submodule(parent), last, layer.get_base_layer())  # type: ignore[operator]
-    for name in (_ROLE, "forward", "gradient_checkpointing_enable"):
+    for name in _ROUTED:
         object.__delattr__(view, name)
     return view
