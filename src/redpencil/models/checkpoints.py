@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -35,6 +35,7 @@ from redpencil.models.forward import READ_TWICE, reads_twice
 from redpencil.models.heads import BACKBONE, HEADS, head_of
 from redpencil.models.lora import (
     Bases,
+    adapter_states,
     check_base,
     is_own,
     merge,
@@ -43,6 +44,7 @@ from redpencil.models.lora import (
     role_of,
     save_adapter,
 )
+from redpencil.models.parallel import distributed_options, local, prepare, shard, whole_state
 from redpencil.models.runtime import Runtime, seeded
 from redpencil.runs import check_finished, write_json
 
@@ -170,10 +172,16 @@ def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Pat
     _check_embeddings(module, codec, folder)
     if role_of(module) is None:
         disable_dropout(module)
-        module.to(runtime.device)  # type: ignore[arg-type]
+        if not getattr(module.config, "distributed_config", None):
+            module.to(runtime.device)  # type: ignore[arg-type]
+        # What was read as shards is written as a whole, by `export`.
+        module.config.distributed_config = None
         module.requires_grad_(trained)
     _check_weights(module, folder)
     module.train(trained)
+    if role_of(module) is None:
+        shard(module, runtime, trained=trained)
+        prepare(module)
     return LanguageModel(module, codec, runtime)
 
 
@@ -189,14 +197,24 @@ def _open(
 ) -> PreTrainedModel:
     """Open a checkpoint as a view of a base, or without `lora`, to be trained, as a whole model with what it adapts."""
     whole = trained and lora is None
+    if runtime.tp_size > 1 and not whole:
+        raise RedpencilError(
+            "adapters cannot be trained or read under tensor parallelism",
+            file=folder,
+            field="compute.tp_size",
+            hint="set compute.tp_size to 1 and compute.fsdp, or merge the adapter (`redpencil merge`)",
+        )
 
     def load(kind: Any, base: Path, **options: Any) -> PreTrainedModel:
         module = _load(kind, base, torch.float32 if whole else runtime.dtype, **options)
         disable_dropout(module)
         return module.to(runtime.device)  # type: ignore[arg-type]
 
+    alone = whole or bases is None
     bases = Bases() if whole or bases is None else bases
     view = open_view(folder, auto, load=load, bases=bases, lora=lora, trained=trained, changes=changes)
+    if alone and not whole:
+        bases.shard(runtime)
     return merge(view) if whole else view
 
 
@@ -220,12 +238,9 @@ def _check_embeddings(module: PreTrainedModel, codec: Codec, folder: Path) -> No
 
 def _check_weights(module: PreTrainedModel, folder: Path) -> None:
     """Refuse weights that are not finite numbers: the texts that meet them may come late, and some never do."""
-    for name, weight in module.named_parameters():
-        if (
-            weight.is_floating_point()
-            and weight.numel()
-            and not all(map(math.isfinite, torch.aminmax(weight.detach())))
-        ):
+    for name, parameter in module.named_parameters():
+        weight = local(parameter.detach())
+        if weight.is_floating_point() and weight.numel() and not all(map(math.isfinite, torch.aminmax(weight))):
             raise RedpencilError(
                 f"its weight {name} holds a number that is not finite",
                 file=folder,
@@ -273,7 +288,7 @@ def load_policy(
         fresh: True to make random weights for a folder that has none and says that it wants them; see
             `check_model_folder`.
         lora: trains an adapter on the frozen model in place of all weights; fresh ones are trained as a whole.
-        bases: the models in memory that adapters share.
+        bases: the models in memory that adapters share; the caller shards them when all models are there.
 
     Raises:
         RedpencilError: if the folder is missing or does not hold a causal language model.
@@ -291,7 +306,8 @@ def load_policy(
             view = _open(AutoModelForCausalLM, folder, runtime, lora=lora, bases=bases, trained=trained)
         return _finish(view, codec, runtime, folder, trained=trained)
     if has_weights(folder):
-        return _finish(_load(AutoModelForCausalLM, folder, dtype), codec, runtime, folder, trained=trained)
+        options = distributed_options(runtime, trained=trained)
+        return _finish(_load(AutoModelForCausalLM, folder, dtype, **options), codec, runtime, folder, trained=trained)
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         # Without `dtype` a configuration that names bfloat16 would give weights that small steps cannot move.
@@ -371,6 +387,7 @@ def load_head(
         else:
             # A value model may start from a reward model with another number of heads.
             options = {**fresh, "ignore_mismatched_sizes": True} if zero_head else {}
+            options |= distributed_options(runtime, trained=trained)
             model = _load(auto, folder, torch.float32 if trained else runtime.dtype, new_head=zero_head, **options)
     if level == "token" and any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules()):
         raise RedpencilError(
@@ -524,7 +541,18 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
     Of a model with an adapter, that is written as PEFT does, without the base. A folder that is there is replaced as a
     whole. `shared` is a file that the backbone's weights are linked to, and written to first if it is not there:
     checkpoints of one frozen backbone then take the room of one.
+
+    Of several processes all take part, to gather the weights, and the first one writes.
     """
+    weights = whole_state(model.module) if role_of(model.module) is None else adapter_states(model.module)
+    if model.runtime.writes:
+        _write(model, weights, folder, card, shared)
+    model.runtime.tell(None)
+
+
+def _write(
+    model: LanguageModel, weights: dict[str, Tensor], folder: Path, card: RewardCard | None, shared: Path | None
+) -> None:
     module, codec = model.module, model.codec
     new = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
@@ -536,11 +564,11 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
         _name_ends(module, codec)
         try:
             if role_of(module) is not None:
-                content[ADAPTER] = save_adapter(module, new)
+                content[ADAPTER] = save_adapter(module, weights, new)
             elif shared is None:
-                module.save_pretrained(str(new))
+                module.save_pretrained(str(new), state_dict=weights)
             else:
-                _save_linked(module, new, shared)
+                _save_linked(module, weights, new, shared)
         except SafetensorError as error:  # as for a full disk
             raise RedpencilError(
                 f"cannot write the weights ({first_line(error)})",
@@ -561,9 +589,9 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
     sync_names(folder.parent)
 
 
-def _save_linked(module: PreTrainedModel, folder: Path, shared: Path) -> None:
+def _save_linked(module: PreTrainedModel, weights: dict[str, Tensor], folder: Path, shared: Path) -> None:
     """Save a model in two shards; that of the backbone is a link to `shared`, or a copy where links are impossible."""
-    weights = {name: value.contiguous() for name, value in module.state_dict().items()}
+    weights = {name: value.contiguous() for name, value in weights.items()}
     prefix = f"{module.base_model_prefix}."
     backbone, head = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
     places = {name: backbone if name.startswith(prefix) else head for name in weights}

@@ -40,13 +40,15 @@ from redpencil.config import LoraConfig
 from redpencil.digests import update_with_samples
 from redpencil.errors import RedpencilError
 from redpencil.models.heads import head_of, keep_layers
+from redpencil.models.parallel import prepare, shard, whole
+from redpencil.models.runtime import Runtime
 
 if TYPE_CHECKING:
     from peft import LoraConfig as PeftConfig
 
 _ROLE: Final = "redpencil_role"
-_ROUTED: Final = (_ROLE, "forward", "activation_checkpointing_enable")
-"""What a view has in place of its class's."""
+_ROUTED: Final = (_ROLE, "root", "forward", "as_forward", "activation_checkpointing_enable")
+"""What a view has of its own, beside its class's."""
 _PREFIX: Final = "base_model.model."
 """What PEFT puts before the names of weights in a file."""
 _TASKS: Final = {"ForTokenClassification": "TOKEN_CLS", "ForSequenceClassification": "SEQ_CLS"}
@@ -77,6 +79,7 @@ class LoraBase(nn.Module):
         self.folder = folder
         self.origin = origin
         self.views = nn.ModuleList()
+        self.config = origin.config
         self._active: str | None = None
         self._adapters = 0
         origin.requires_grad_(requires_grad=False)
@@ -155,7 +158,10 @@ class LoraBase(nn.Module):
             chosen = {"use_reentrant": False, "context_fn": self._again, **(activation_checkpointing_kwargs or {})}
             type(view).activation_checkpointing_enable(view, activation_checkpointing_kwargs=chosen, **options)
 
-        for name, value in zip(_ROUTED, (role, forward, enable), strict=True):
+        def as_forward(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            return self(role.adapter, function, view, *args, **kwargs)
+
+        for name, value in zip(_ROUTED, (role, self, forward, as_forward, enable), strict=True):
             object.__setattr__(view, name, value)
 
     def _again(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
@@ -261,6 +267,12 @@ class Bases:
         if key not in self.found:
             self.found[key] = LoraBase(folder, load())
         return self.found[key]
+
+    def shard(self, runtime: Runtime) -> None:
+        """Shard the bases, when all adapters are there: FSDP does not know of those that come later."""
+        for base in self.found.values():
+            shard(base, runtime, trained=any(weight.requires_grad for weight in base.parameters()))
+            prepare(base)
 
 
 def plays_role(folder: Path, lora: LoraConfig | None) -> bool:
@@ -415,8 +427,18 @@ def _check_same(view: PreTrainedModel, folder: Path, lora: LoraConfig) -> None:
 # What is written.
 
 
-def save_adapter(view: PreTrainedModel, folder: Path) -> dict[str, Any]:
-    """Write a view's adapter and head as PEFT does; returns what redpencil.json says about them.
+def adapter_states(view: PreTrainedModel) -> dict[str, Tensor]:
+    """Return the weights of a view's adapter and head as PEFT's file has them; every process takes part."""
+    states: dict[str, Tensor] = dict(adapter_weights(view))
+    for name, child in view.named_children():
+        if name != view.base_model_prefix:
+            saved = child.state_dict(prefix=f"{_PREFIX}{name}.")  # of a standardised head, as it is saved
+            states |= {key: saved[key] for key in states.keys() & saved.keys()}
+    return {name: whole(weight.detach()).cpu().contiguous() for name, weight in states.items()}
+
+
+def save_adapter(view: PreTrainedModel, weights: dict[str, Tensor], folder: Path) -> dict[str, Any]:
+    """Write a view's `adapter_states` as PEFT does; returns what redpencil.json says about them.
 
     Raises:
         SafetensorError: if they cannot be written.
@@ -426,7 +448,6 @@ def save_adapter(view: PreTrainedModel, folder: Path) -> dict[str, Any]:
     assert role.peft is not None
     base, peft = role.base.folder, copy.copy(role.peft)
     peft.base_model_name_or_path, peft.inference_mode = str(base.resolve()), True
-    weights = {name: weight.detach().cpu().contiguous() for name, weight in _states(view).items()}
     own = {name.removeprefix(_PREFIX).rpartition(".")[0] for name in weights if ".lora_" not in name}
     peft.modules_to_save = sorted(own) or None
     folder.mkdir(parents=True)
@@ -437,16 +458,6 @@ def save_adapter(view: PreTrainedModel, folder: Path) -> dict[str, Any]:
     view.config.architectures = [type(view).__name__]
     config = json.loads(view.config.to_json_string())
     return {"base": way_to(base, folder), "weights": weights_digest(base), "config": config}
-
-
-def _states(view: PreTrainedModel) -> dict[str, Tensor]:
-    """The weights of `adapter_weights` as they are saved: a head that learns on standardised inputs is not."""
-    states: dict[str, Tensor] = dict(adapter_weights(view))
-    for name, child in view.named_children():
-        if name != view.base_model_prefix:
-            saved = child.state_dict(prefix=f"{_PREFIX}{name}.")
-            states |= {key: saved[key] for key in states.keys() & saved.keys()}
-    return states
 
 
 def weights_digest(folder: Path) -> str:
