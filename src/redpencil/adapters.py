@@ -5,6 +5,7 @@ moved together; a digest of the base's weights; and the configuration of the mod
 class, heads and end tokens. There is no config.json, for with one transformers would look for the base's weights here.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,6 +66,17 @@ def base_digest(folder: Path) -> str | None:
 def way_to(base: Path, folder: Path) -> str:
     """Return the path of a base model from the folder of an adapter, links resolved."""
     return os.path.relpath(os.path.realpath(base), os.path.realpath(folder))
+
+
+def point_to(folder: Path, base: Path) -> None:
+    """Let a copy of an adapter find its base, which the original found by a way that may lead elsewhere from here."""
+    path = folder / ADAPTER_CONFIG
+    path.write_text(json.dumps({**_mapping(path), BASE: str(base)}, indent=2), encoding="utf-8")
+    added = _added(folder)
+    if added:
+        path = folder / SIDECAR
+        content = {**_mapping(path), ADAPTER: {**added, "base": way_to(base, folder)}}
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def has_config(folder: Path) -> bool:

@@ -45,7 +45,7 @@ from redpencil.models.lora import (
     save_adapter,
 )
 from redpencil.models.parallel import distributed_options, local, prepare, shard, whole_state
-from redpencil.models.runtime import Runtime, seeded
+from redpencil.models.runtime import Runtime, make_runtime, seeded
 from redpencil.runs import check_finished, write_json
 
 UNKNOWN = "unknown"
@@ -587,6 +587,24 @@ def _write(
     shutil.rmtree(folder, ignore_errors=True)
     new.replace(folder)
     sync_names(folder.parent)
+
+
+def write_merged(folder: Path, out: Path, dtype: str) -> None:
+    """Write the whole model of an adapter and its base, with tokenizer and card.
+
+    Raises:
+        RedpencilError: if the folder does not hold an adapter of a policy or a reward model.
+    """
+    folder, runtime = check_model_folder(folder), make_runtime("cpu", "float32", threads=None)
+    if _architecture(folder).endswith(tuple(LEVELS)):
+        level = reward_level(folder)
+        card: RewardCard | None = read_card(folder, level)
+        codec = codec_of_checkpoint(folder)
+        model = load_head(folder, level, runtime, trained=True, zero_head=False, codec=codec)
+    else:
+        model, card = load_policy(folder, runtime, trained=True), None
+    model.module.to(getattr(torch, dtype))
+    export(model, out, card=card if card is None or card.trained_on != UNKNOWN else None)
 
 
 def _save_linked(module: PreTrainedModel, weights: dict[str, Tensor], folder: Path, shared: Path) -> None:

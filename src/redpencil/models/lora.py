@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,7 +41,8 @@ from redpencil.config import LoraConfig
 from redpencil.digests import update_with_samples
 from redpencil.errors import RedpencilError
 from redpencil.models.heads import head_of, keep_layers
-from redpencil.models.parallel import prepare, shard, whole
+from redpencil.models.parallel import prepare, shard
+from redpencil.models.parallel import whole as gathered
 from redpencil.models.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -306,6 +308,8 @@ def open_view(
     Raises:
         RedpencilError: if the model cannot be loaded, or the folder's adapter is not one that `lora` asks for.
     """
+    if find_spec("peft") is None:
+        raise RedpencilError("adapters need the package peft", file=folder, hint="pip install 'redpencil[lora]'")
     adapted = is_adapter(folder)
     whole, stored = base_of(folder) if adapted else folder, model_config(folder)
     own = model_config(whole)
@@ -434,7 +438,7 @@ def adapter_states(view: PreTrainedModel) -> dict[str, Tensor]:
         if name != view.base_model_prefix:
             saved = child.state_dict(prefix=f"{_PREFIX}{name}.")  # of a standardised head, as it is saved
             states |= {key: saved[key] for key in states.keys() & saved.keys()}
-    return {name: whole(weight.detach()).cpu().contiguous() for name, weight in states.items()}
+    return {name: gathered(weight.detach()).cpu().contiguous() for name, weight in states.items()}
 
 
 def save_adapter(view: PreTrainedModel, weights: dict[str, Tensor], folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from redpencil.adapters import base_of, is_adapter, point_to
 from redpencil.alignment.ends import original_of, unfinished_sides
 from redpencil.alignment.spacing import respaced_note
 from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, FilesConfig, Method, RewardConfig, SFTConfig
@@ -415,6 +416,8 @@ def ready_made_reward(context: Context, stage: Stage, *, name: str) -> None:
     for file in sorted(folder.iterdir()):
         if file.is_file():
             shutil.copy(file, checkpoint)
+    if is_adapter(folder):
+        point_to(checkpoint, base_of(folder))
 
 
 def _watch(context: Context) -> Watch:

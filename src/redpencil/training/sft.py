@@ -14,6 +14,7 @@ from redpencil.maths.masked import masked_mean
 from redpencil.models.checkpoints import export, load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import Batch, collate, response_logprobs
+from redpencil.models.lora import role_of
 from redpencil.models.runtime import Runtime
 from redpencil.records import Example, says_finished
 from redpencil.runs import Stage, derive_seed
@@ -96,6 +97,8 @@ def train_sft(
         fresh=True,
         lora=config.lora,
     )
+    if config.lora is not None and role_of(policy.module) is None:
+        stage.tell("the model has no weights that an adapter could be for: all of them are trained")
     tokens = list(zip(rows.prompts, rows.responses, strict=True))
 
     def collate_rows(part: Sequence[tuple[list[int], list[int]]]) -> Batch:
