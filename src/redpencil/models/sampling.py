@@ -208,6 +208,7 @@ def _generate(
                 input_ids=batch.input_ids[:, :width],
                 attention_mask=batch.attention_mask[:, :width],
                 max_new_tokens=config.response_length,
+                synced_gpus=False,  # weights are gathered before: ranks may stop at different steps
                 pad_token_id=codec.pad_id,
                 eos_token_id=ends,
                 **(greedy if config.temperature == 0 else sampled),

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from redpencil.adapters import base_of, is_adapter, point_to
 from redpencil.alignment.ends import original_of, unfinished_sides
 from redpencil.alignment.spacing import respaced_note
 from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, FilesConfig, Method, RewardConfig, SFTConfig
@@ -287,7 +288,8 @@ def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, input
     assert inputs.prompts is not None
     levels: dict[str, Path] = dict(zip(config.reward_levels, inputs.reward_models, strict=False))
     models = (levels.get("token"), levels.get("sequence"))
-    actors = load_actors(config, inputs.policy, *models, setup.runtime, setup.codec)
+    seed = derive_seed(stage.seed, "weights")
+    actors = load_actors(config, inputs.policy, *models, setup.runtime, setup.codec, seed)
     for scorer in actors.scorers:
         for doubt in doubts(scorer.reward, config):
             stage.remark(doubt)
@@ -414,6 +416,8 @@ def ready_made_reward(context: Context, stage: Stage, *, name: str) -> None:
     for file in sorted(folder.iterdir()):
         if file.is_file():
             shutil.copy(file, checkpoint)
+    if is_adapter(folder):
+        point_to(checkpoint, base_of(folder))
 
 
 def _watch(context: Context) -> Watch:
