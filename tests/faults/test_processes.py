@@ -77,7 +77,7 @@ def begin(recipe: Path, out: Path, *more: str, torchrun: bool = False) -> "subpr
     """Start a run by two processes, of which this one is not."""
     command = ["-m", "redpencil", "run", str(recipe), "--out", str(out), "--jobs", "1", *more]
     if torchrun:
-        command = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", *command]
+        command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *command]
     else:
         command += ["--set", "compute.processes=2"]
     return subprocess.Popen(
@@ -190,6 +190,41 @@ def test_sigterm_saves_a_training_at_its_next_step_and_the_same_command_continue
         said = run.communicate(timeout=PATIENCE)[0]
     assert run.returncode == 0, said
     assert outputs(out) == outputs(of_two)
+
+
+def sft_of(run: Path, out: Path, processes: int) -> "subprocess.Popen[str]":
+    command = ["sft", "--model", str(run / "world" / "model"), "--data", str(run / "world" / "sft.jsonl")]
+    command += ["--recipe", str(out.parent / "small.yaml"), "--out", str(out)]
+    command += ["--set", f"compute.processes={processes}", "--set", "compute.save_every=null"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "redpencil", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=out.parent,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_sigterm_to_a_command_that_trains(of_two: Path, small: Path, tmp_path: Path, processes: int) -> None:  # noqa: ARG001
+    metrics = tmp_path / "sft.partial" / "metrics.jsonl"
+    with sft_of(of_two, tmp_path / "sft", processes) as command:
+        wait_for(command, lambda: metrics.is_file() and metrics.read_bytes().count(b"\n") >= 2)
+        command.terminate()
+        said = command.communicate(timeout=PATIENCE)[0]
+    assert command.returncode == RESUME, said
+    assert said.splitlines()[-1].startswith("sft has stopped after step")
+    assert said.count("has stopped") == 1
+    if processes == 1:
+        with sft_of(of_two, tmp_path / "whole", 1) as command:
+            assert command.wait(timeout=PATIENCE) == 0
+    with sft_of(of_two, tmp_path / "sft", processes) as command:
+        said = command.communicate(timeout=PATIENCE)[0]
+    assert command.returncode == 0, said
+    assert said.count("checkpoint: ") == 1
+    expected = (tmp_path / "whole" if processes == 1 else of_two / "sft") / "checkpoint" / "model.safetensors"
+    assert (tmp_path / "sft" / "checkpoint" / "model.safetensors").read_bytes() == expected.read_bytes()
 
 
 @pytest.mark.slow

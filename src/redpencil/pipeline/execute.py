@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
@@ -237,6 +237,8 @@ def _one_by_one(plan: Sequence[StageSpec], listener: Listener) -> None:
 
 
 Message = Mapping[str, Any]
+SAVING: Final = 600.0
+"""Seconds that the others get to save and stop after one process has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,12 +295,17 @@ class _Worker:
     def end(self, rank: int, message: Message | None) -> bool:
         """Note how the stage ended for one process; returns whether it has ended for all.
 
-        After a failure those that may wait for it for ever are killed when the grace is over.
+        After a failure those that may wait for it for ever are killed when the grace is over. Where one was asked to
+        stop, the others are, and get the time to save.
         """
         if rank not in self.endings:
             self.endings[rank] = message
-            if self.deadline is None and (message is None or "error" in message):
-                self.deadline = time.monotonic() + GRACE
+            if message is None or "ended" not in message:
+                stopped = message is not None and "stopped" in message
+                if stopped:
+                    self.ranks.send(signal.SIGTERM)
+                end = time.monotonic() + (SAVING if stopped else GRACE)
+                self.deadline = end if self.deadline is None else min(self.deadline, end)
         return len(self.endings) == self.ranks.size
 
     def outcome(self) -> Happening | BaseException:
