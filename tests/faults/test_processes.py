@@ -52,7 +52,7 @@ SMALL: dict[str, Any] = {
 }
 """A run of every kind of stage, in seconds; batches that two processes cannot halve."""
 TRAININGS = ("sft", "reward-token_edits", "ppo-token")
-PATIENCE = 240.0
+PATIENCE = 1200.0
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_rank_that_is_killed_in_a_training_ends_the_run_in_seconds_and_the_sam
         os.kill(ranks_of(run)[rank], signal.SIGKILL)
         killed = time.monotonic()
         said = " ".join(run.communicate(timeout=PATIENCE)[0].split())
-        assert time.monotonic() - killed < 30
+        assert time.monotonic() - killed < 60
     assert run.returncode == 1
     assert f"error: rank {rank} of 2 of the stage {stage} died (signal SIGKILL)" in said
     assert "the same command continues the run" in said
