@@ -112,6 +112,10 @@ def perform(spec: StageSpec, listener: Listener) -> Happening:
         stage.warn = lambda text: listener(Event(spec.key, "warning", note=text))
         stage.tell = lambda text: listener(Event(spec.key, "note", note=text))
         listener(Event(spec.key, "started"))
+        if group().size > 1:
+            _ = (
+                spec.context.runtime
+            )  # All join torch's group here: where one works alone, it could not do it by itself.
         if spec.together:
             resolve(spec.work)(spec.context, stage, **spec.options)
         else:

@@ -87,6 +87,8 @@ class TrainState:
 
     def _restore_checkpoint(self, saved: Path) -> None:
         """Put the best checkpoint of that step back: one that was exported later need not come again bit for bit."""
+        if self.stage.shared is not None:
+            return
         for name in (CHECKPOINT, f"{CHECKPOINT}.new"):
             shutil.rmtree(self.stage.folder / name, ignore_errors=True)
         if saved.is_dir():
