@@ -1,7 +1,7 @@
 """The place and precision of a computation: device, number format, threads, ranks, seeds."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -37,6 +37,18 @@ class Runtime:
     def share(self, rows: Sequence[Row]) -> Sequence[Row]:
         """Return this process's share of a batch: rows rank, rank + world_size, ..."""
         return rows if self.world_size == 1 else rows[self.rank :: self.world_size]
+
+    def gather(self, rows: Sequence[Row]) -> list[Row]:
+        """Put the results of all shares in the order of the rows that were shared."""
+        return list(rows)
+
+    def tell(self, value: Row) -> Row:
+        """Return what the first process has: that is how it decides for all."""
+        return value
+
+    def together(self, work: Callable[[], Row]) -> Row:
+        """Do something of which all processes must know if it failed in one: its error is raised in all."""
+        return work()
 
     def sum(self, values: Mapping[str, float]) -> dict[str, float]:
         """Add up named numbers over the processes of a stage, in one reduction; all must name the same."""

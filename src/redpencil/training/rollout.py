@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from redpencil.config import RolloutConfig, SamplingConfig
+from redpencil.config import RewardLevel, RolloutConfig, SamplingConfig
 from redpencil.errors import DivergedError, RedpencilError, naming
 from redpencil.maths.masked import masked_mean, masked_sum, token_logprobs
 from redpencil.maths.ppo import approx_kl, entropy_from_logits, kl_estimate, policy_loss, ppo_rewards
@@ -25,7 +25,8 @@ from redpencil.models.checkpoints import (
 from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import Batch, response_logits, response_logprobs, token_values
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import Sample, Sampler, check_context, make_sampler
+from redpencil.models.samplers import make_sampler
+from redpencil.models.sampling import Sample, Sampler, check_context
 from redpencil.runs import derive_seed
 from redpencil.text import read_json
 from redpencil.training.scoring import SampledBatch, Scorer, make_scorer, micro_batches, sampled_batch
@@ -104,7 +105,7 @@ def load_actors(
         policy=model,
         reference=load_policy(policy, runtime, trained=False, codec=codec),
         scorers=tuple(make_scorer(reward, config) for reward in rewards),
-        sampler=make_sampler(model),
+        sampler=make_sampler(model, config.sampler),
         value=value,
         notes=tuple(notes),
     )
@@ -119,7 +120,8 @@ def _reward_model(
             field="reward",
             hint=f"name its checkpoint with --{'sequence-' if config.reward == 'both' else ''}reward-model",
         )
-    return load_reward_model(folder, runtime, level="token" if level == "token" else "sequence", policy_codec=codec)
+    kind: RewardLevel = "token" if level == "token" else "sequence"
+    return load_reward_model(folder, runtime, level=kind, policy_codec=codec, weights=kind not in config.reward_servers)
 
 
 def _encoding_note(reward: RewardModel, codec: Codec) -> str:
@@ -311,6 +313,9 @@ def rewards_of(
         "finished": float(finished.float().mean()),
         "entropy": float(masked_mean(scores.entropy, response_mask)),
     }
+    stale = [sample.staleness for sample in sampled.samples]
+    if any(stale):
+        metrics["staleness"] = sum(stale) / len(stale)
     if scores.truncated is not None:
         metrics["cut_for_reward_model"] = float(scores.truncated.float().mean())
     return rewards, metrics

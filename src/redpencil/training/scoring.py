@@ -26,6 +26,7 @@ from redpencil.models.checkpoints import LanguageModel, RewardCard, RewardModel
 from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import Batch, collate, sequence_rewards, token_rewards
 from redpencil.models.heads import head_of
+from redpencil.models.reward_server import RewardServer, connect_reward_model
 from redpencil.models.sampling import Sample, check_context, check_vocabulary, place
 from redpencil.records import Pair, Response
 from redpencil.runs import no_progress
@@ -309,12 +310,23 @@ class Scorer(Protocol):
 def make_scorer(reward: RewardModel, config: RolloutConfig) -> Scorer:
     """Choose how a reward model reads a policy's responses: by their token ids, or as text."""
     kind = TokenScorer if reward.same_encoding else TextScorer
+    place = config.reward_servers.get(reward.card.level)
     return kind(
         reward,
         standardise_by(reward.card, config),
         config.micro_batch_size or config.batch_size,
         as_mean=config.reward == "token_mean_at_end",
+        server=None if place is None else connect_reward_model(reward, place),
     )
+
+
+def raw_rewards(reward: RewardModel, batch: Batch, server: RewardServer | None) -> Tensor:
+    """Compute raw rewards, [B, T] of a token model or [B] of a sequence model, here or on the server that has it."""
+    if server is not None:
+        return server.rewards(batch)
+    forward = token_rewards if reward.card.level == "token" else sequence_rewards
+    with reward.model.runtime.autocast():
+        return forward(reward.model.module, batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +337,7 @@ class TokenScorer:
     standardise: Standardise
     batch_size: int
     as_mean: bool = False
+    server: RewardServer | None = None
 
     def check_prompts(self, prompts: Sequence[Asked]) -> None:
         """Accept them: a model with the policy's encoding reads what the policy reads."""
@@ -332,12 +345,13 @@ class TokenScorer:
     @torch.no_grad()
     def score(self, sampled: SampledBatch) -> Scored:
         """Score the batch by parts."""
-        model, is_token = self.reward.model, self.reward.card.level == "token"
-        forward, parts = token_rewards if is_token else sequence_rewards, []
-        for batch in micro_batches(sampled.batch, self.batch_size):
-            with model.runtime.autocast():
-                parts.append(self.standardise(forward(model.module, batch)))
-        rewards = torch.cat(parts)
+        is_token = self.reward.card.level == "token"
+        rewards = torch.cat(
+            [
+                self.standardise(raw_rewards(self.reward, batch, self.server))
+                for batch in micro_batches(sampled.batch, self.batch_size)
+            ]
+        )
         check_finite(self.reward, rewards[sampled.batch.response_mask] if is_token else rewards)
         return Scored(rewards)
 
@@ -354,6 +368,7 @@ class TextScorer:
     standardise: Standardise
     batch_size: int
     as_mean: bool = False
+    server: RewardServer | None = None
 
     def check_prompts(self, prompts: Sequence[Asked]) -> None:
         """Refuse prompts that come out empty, fill the context, or have an unknown token."""
@@ -374,9 +389,7 @@ class TextScorer:
                 model.codec.pad_id,
                 model.runtime.device,
             )
-            forward = token_rewards if self.reward.card.level == "token" else sequence_rewards
-            with model.runtime.autocast():
-                parts.append((part, self.standardise(forward(model.module, batch))))
+            parts.append((part, self.standardise(raw_rewards(self.reward, batch, self.server))))
         truncated = torch.tensor([row.truncated for row in texts], device=model.runtime.device)
         if self.reward.card.level == "sequence":
             rewards = torch.cat([rewards for _, rewards in parts])
