@@ -142,9 +142,9 @@ class Stub:
     def answer(self, path: str, body: dict[str, Any], fault: dict[str, Any]) -> tuple[int, Any]:
         if path == "/v1/completions":
             return self.complete(body, fault)
-        if path == "/pooling":
+        if path == "/pooling" and self.pooling:
             return self.pool(body, "token_classify")
-        if path == "/classify":
+        if path == "/classify" and self.pooling:
             return self.pool(body, "classify")
         if path == "/pause":
             self.paused = True
@@ -237,9 +237,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--pooling", default="", help="token_classify or classify: serve a reward model")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    Handler.stub = Stub(options.folder)
+    Handler.stub = Stub(options.folder, pooling=options.pooling)
     ThreadingHTTPServer.allow_reuse_address = True
     server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
     print(server.server_address[1], flush=True)

@@ -28,26 +28,28 @@ STUB_VLLM: Final = Path(__file__).parents[1] / "benchmarks" / "stub_vllm_server.
 class Served:
     """A stub server, which may be started again at its address."""
 
-    def __init__(self, stack: ExitStack, folder: Path) -> None:
-        self.stack, self.folder, self.port = stack, folder, 0
-        self.start()
+    def __init__(self, folder: Path, **options: str) -> None:
+        self.port = 0
+        self.process: subprocess.Popen[str] | None = None
+        self.start(folder, **options)
 
-    def start(self) -> None:
-        command = [sys.executable, str(STUB_VLLM), str(self.folder), "--port", str(self.port)]
+    def start(self, folder: Path, pooling: str = "", **_: str) -> None:
+        self.stop()
+        command = [sys.executable, str(STUB_VLLM), str(folder), "--port", str(self.port), "--pooling", pooling]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.stack.callback(self.stop)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
 
     def stop(self) -> None:
-        self.process.kill()
-        self.process.communicate()
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
 
     def reset(self, folder: Path, **options: str) -> "Served":
         """Let it be as one that was just started, without the seconds that this takes."""
-        self.folder = folder
-        if self.process.poll() is not None:
-            self.start()
+        if self.process is None or self.process.poll() is not None:
+            self.start(folder, **options)
         self.post("/reset", {"folder": str(folder), **options})
         return self
 
@@ -78,7 +80,8 @@ def serve() -> Iterator[Callable[..., Served]]:
 
         def start(folder: Path, **options: str) -> Served:
             if not running:
-                running.append(Served(stack, folder))
+                running.append(Served(folder, **options))
+                stack.callback(running[0].stop)
             return running[0].reset(folder, **options)
 
         yield start

@@ -1,7 +1,9 @@
 """verl and SkyRL themselves, each in an environment of its own that `make integrations` makes."""
 
 import json
+import math
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -39,10 +41,12 @@ def case_of(folder: Path, url: str) -> dict[str, Any]:
         rewards[index, : len(row)], mask[index, : len(row)] = (row - 0.25) / 2, True
     values = torch.randn(3, width, generator=torch.Generator().manual_seed(1)) * mask
     advantages, returns = gae(rewards, values, mask, GAMMA, LAMBDA)
+    # Both divide by the standard deviation of a sample (n - 1), where redpencil divides by that of the batch (n).
+    whitened = masked_whiten(advantages, mask) * math.sqrt(1 - 1 / int(mask.sum()))
     return {
         **{"url": url, "prompts": PROMPTS, "responses": RESPONSES, "gamma": GAMMA, "lambda": LAMBDA},
         **{"rewards": rewards.tolist(), "values": values.tolist(), "returns": returns.tolist()},
-        **{"advantages": masked_whiten(advantages, mask).tolist(), "mask": mask.int().tolist()},
+        **{"advantages": whitened.tolist(), "mask": mask.int().tolist()},
     }
 
 
@@ -74,7 +78,10 @@ def test_verl_pays_the_rewards_of_redpencil_and_estimates_the_same_advantages(
         f"+reward.reward_kwargs.redpencil_url={url}",
         f"actor_rollout_ref.model.path={folder}",
     ]
-    assert "verl agrees" in check("verl", case_of(folder, url) | {"overrides": overrides})
+    recipe = (ROOT / "recipes" / "cluster" / "verl-70b.sh").read_text()
+    named = [re.sub(r"\"?\$\w+\"?", str(folder), key) for key in re.findall(r"^\t(\S+=.*?) \\$", recipe, re.MULTILINE)]
+    assert len(named) > 30
+    assert "verl agrees" in check("verl", case_of(folder, url) | {"overrides": overrides, "recipe": named})
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from tensordict import TensorDict
 from verl import DataProto
 from verl.experimental.reward_loop import RewardLoopWorker
 from verl.trainer.ppo import core_algos
+from verl.trainer.ppo.reward import load_reward_manager
 
 from redpencil.errors import RedpencilError
 
@@ -48,6 +49,12 @@ def config_of(*overrides: str) -> object:
     with initialize_config_module("verl.trainer.config", version_base=None):
         return compose(config_name="ppo_trainer", overrides=[*CASE["overrides"], *overrides])
 
+
+with initialize_config_module("verl.trainer.config", version_base=None):
+    recipe = compose(config_name="ppo_trainer", overrides=CASE["recipe"])
+assert recipe.reward.reward_model.rollout.engine_kwargs.vllm.pooler_config.task == "token_classify"
+asked = load_reward_manager(recipe, None, reward_router_address="host:1")
+assert (asked.client.server.url, asked.client.model) == ("http://host:1", recipe.reward.reward_model.model_path)
 
 data = batch_of(CASE["prompts"], CASE["responses"])
 worker = RewardLoopWorker(config_of("algorithm.adv_estimator=gae"))

@@ -128,7 +128,7 @@ def test_a_server_that_is_killed_in_the_middle_is_waited_for_and_given_the_weigh
 
     def again() -> None:
         served.process.wait()
-        served.start()  # with the weights of its folder, as vLLM starts
+        served.start(saved)  # with the weights of its folder, as vLLM starts
 
     thread = threading.Thread(target=again)
     thread.start()
