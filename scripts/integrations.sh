@@ -19,5 +19,5 @@ make_environment() { # name, package versions without their dependencies, what t
 make_environment verl 'verl==0.9.1' \
 	'ray>=2.41 tensordict>=0.8,<=0.10 hydra-core omegaconf aiohttp transformers>=5.5.3,<5.11,!=5.6.0 pandas codetiming dill packaging'
 make_environment skyrl 'skyrl==0.3.0 skyrl-gym==0.4.0' \
-	'ray==2.56.0 tensordict omegaconf hydra-core loguru aiohttp tqdm func_timeout pandas requests jaxtyping transformers>=5.6.1,<=5.8.0'
+	'ray==2.56.0 tensordict omegaconf hydra-core loguru aiohttp tqdm func_timeout pandas requests jaxtyping datasets torchdata transformers>=5.6.1,<=5.8.0'
 .venv/bin/python -m pytest -q -rs tests/integrations
