@@ -249,7 +249,8 @@ def test_the_spelling_of_older_recipes_means_the_same(recipe: Path) -> None:
     ("override", "field", "problem"),
     [
         ("arms.a.method=gepo", "arms.a.method", "no method of that name; one of: ppo, grpo, best_of_n, dpo, figa"),
-        ("compute.processes=2", "compute.processes", "cannot be spread over several processes yet"),
+        ("compute={processes: 2, device: 'cuda:1'}", "compute", "'cuda:1' is one, and 2 processes need one each"),
+        ("compute={processes: 2, device: mps}", "compute", "'mps' is one, and 2 processes need one each"),
         ("compute.micro_batch_size=0", "compute.micro_batch_size", "greater than 0"),
     ],
 )
