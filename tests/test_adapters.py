@@ -68,7 +68,7 @@ def test_a_base_that_is_not_named_is_said(adapter: Path, named: object) -> None:
     write(adapter / "redpencil.json", {"adapter": "odd"})
     with pytest.raises(RedpencilError, match="base model") as error:
         base_of(adapter)
-    assert error.value.file == adapter / "adapter_config.json"
+    assert error.value.file == str(adapter / "adapter_config.json")
 
 
 def test_an_adapter_on_an_adapter_is_refused(adapter: Path, base: Path) -> None:
@@ -101,4 +101,4 @@ def test_files_that_are_no_objects_are_named(adapter: Path) -> None:
     write(adapter / "adapter_config.json", [])
     with pytest.raises(RedpencilError) as error:
         base_of(adapter)
-    assert error.value.file == adapter / "adapter_config.json"
+    assert error.value.file == str(adapter / "adapter_config.json")
