@@ -12,13 +12,14 @@ from redpencil.config import (
     ArmConfig,
     GRPOConfig,
     JudgeConfig,
+    LoraConfig,
     PPOConfig,
     Recipe,
     RewardModelConfig,
     WorldConfig,
 )
 from redpencil.errors import RedpencilError
-from redpencil.recipe import load_recipe
+from redpencil.recipe import default_recipe, load_recipe
 
 
 @pytest.fixture
@@ -512,3 +513,27 @@ def test_your_own_files_need_a_judge_and_only_one(recipe: Path) -> None:
     assert "a section judge" in (error.hint or "")
     error = mistake(recipe, f"files: {{{FILES}, judge: j}}\njudge: {{rule: longer}}\n")
     assert "both name a judge" in error.problem
+
+
+def test_lora_stands_at_the_top_and_names_modules() -> None:
+    recipe = default_recipe(["lora={}"])
+    assert recipe.lora == LoraConfig(r=16, alpha=32, target_modules="all-linear")
+    assert recipe.computed(recipe.sft).lora == recipe.lora
+    assert "lora" not in recipe.computed(recipe.ppo).model_dump()
+    assert default_recipe(["lora.r=4", "lora.target_modules=[q_proj, v_proj]"]).lora == LoraConfig(
+        r=4, target_modules=("q_proj", "v_proj")
+    )
+    assert default_recipe().lora is None
+    for override, field in (
+        ("lora.r=0", "lora.r"),
+        ("lora.alpha=-1", "lora.alpha"),
+        ("lora.dropout=0.1", "lora.dropout"),
+        ("lora.target_modules=[]", "lora.target_modules"),
+        ("lora.target_modules=['']", "lora.target_modules"),
+        ("lora.target_modules=q_proj", "lora.target_modules"),
+        ("ppo.lora={r: 4}", "ppo.lora"),
+        ("reward_models.token_edits.reward.lora={r: 4}", "reward_models.token_edits.reward.lora"),
+    ):
+        with pytest.raises(RedpencilError) as error:
+            default_recipe([override])
+        assert str(error.value.field).startswith(field), override
