@@ -17,7 +17,6 @@ from redpencil.models.codec import Codec
 from redpencil.models.forward import (
     Batch,
     collate,
-    response_logits,
     response_logprobs,
     sequence_rewards,
     token_rewards,
@@ -95,12 +94,14 @@ def test_scores_are_those_of_each_model(actors: Actors, codec: Codec) -> None:
     token, sequence = reward_of(actors, "token"), reward_of(actors, "sequence")
     assert actors.value is not None
     with torch.no_grad():
-        logits = response_logits(actors.policy.module, batch, 0.7)
+        logits = actors.policy.module(
+            input_ids=batch.input_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids
+        ).logits[:, batch.prompt_width - 1 : -1]
         expected = {
             "logprobs": response_logprobs(actors.policy.module, batch, 0.7),
             "ref_logprobs": response_logprobs(actors.reference.module, batch, 0.7),
             "values": token_values(actors.value.module, batch),
-            "entropy": torch.distributions.Categorical(logits=logits).entropy(),
+            "entropy": torch.distributions.Categorical(logits=logits / 0.7).entropy() * batch.response_mask,
             "token_rewards": (token_rewards(token.model.module, batch) - token.card.center) / token.card.scale,
             "sequence_reward": (sequence_rewards(sequence.model.module, batch) - sequence.card.center)
             / sequence.card.scale,
