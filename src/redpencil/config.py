@@ -817,6 +817,11 @@ class RewardModelConfig(Section):
         description="A ready-made reward checkpoint in place of training one. Its tokenizer and prompt template may be "
         "its own. Relative paths of a recipe start at the recipe's folder.",
     )
+    start: str | None = Field(
+        None,
+        description="Another entry, further up, whose trained model this one starts from, heads and all, such as one "
+        "with frozen_layers: all, from which some layers then learn. Default: the SFT policy, with heads that give 0.",
+    )
     reward: dict[str, Any] = Field(default_factory=dict, description="Keys of `reward` that differ for this model.")
 
     @field_validator("reward")
@@ -829,6 +834,8 @@ class RewardModelConfig(Section):
         ignored = sorted(set(self.reward) - {"level"}) if self.folder is not None else []
         if ignored:
             raise ValueError(f"a ready-made reward model is not trained, so reward.{ignored[0]} would not be read")
+        if self.folder is not None and self.start is not None:
+            raise ValueError("a ready-made reward model is not trained, so `start` would not be read")
         return self
 
 
@@ -965,6 +972,7 @@ class Recipe(Section):
                 check_entry_name(section, name)
         for name in self.arms:
             self._check_arm(name)
+        self._check_starts()
         self._check_needed_files()
         return self
 
@@ -1003,6 +1011,26 @@ class Recipe(Section):
                 )
                 hint += ", or name another judge in a section judge" if key == "judge" else ""
                 raise mistake("Recipe", f"field required, since {reason}", ("files", key), None, hint)
+
+    def _check_starts(self) -> None:
+        """Refuse a reward model that starts from one which is not trained before it, or has another shape."""
+        above: list[str] = []
+        for name, model in self.reward_models.items():
+            place, start = f"reward_models.{name}.start", model.start
+            if start is not None:
+                if start not in above:
+                    raise ValueError(f"{place} names {start!r}; further up there are: {', '.join(above) or 'none'}")
+                own, other = self.reward_config(name), self.reward_config(start)
+                if own.level != other.level:
+                    raise ValueError(f"{place} names {start!r}, which is of level {other.level}, not {own.level}")
+                if own.level == "token" and self.reward_models[start].folder is None:
+                    if bool(own.ranking) != bool(other.ranking):
+                        raise ValueError(
+                            f"{place} names {start!r}: both need `ranking`, or neither, for the same heads"
+                        )
+                    if own.read_twice != other.read_twice:
+                        raise ValueError(f"{place} names {start!r}: both need the same `read_twice`")
+            above.append(name)
 
     def _check_arm(self, name: str) -> None:
         arm, options = self.arms[name], self.options(name)

@@ -109,6 +109,9 @@ def reward(
     samples: Annotated[Path, option("JSONL", "Responses of the SFT policy; they give centre and scale.")],
     out: OutOption,
     entry: Annotated[str | None, option("NAME", "Entry of the recipe's reward_models whose options to use.")] = None,
+    start: Annotated[
+        Path | None, option("FOLDER", "Checkpoint of a reward model to go on with, heads and all, on these pairs.")
+    ] = None,
     *,
     options: ModelOptions,
 ) -> None:
@@ -120,10 +123,12 @@ def reward(
 
     from redpencil.pipeline.stages import fit_reward
 
-    inputs = {"policy": model, "pairs": pairs, "samples": samples}
+    inputs = {"policy": model, "pairs": pairs, "samples": samples, **({} if start is None else {"start": start})}
     with training_stage("reward", out, setup, chosen.model_dump(), inputs) as stage:
         if stage is not None:
-            fit_reward(setup, stage, chosen, policy=model, pairs=pairs, samples=samples, trained_on=pairs.name)
+            fit_reward(
+                setup, stage, chosen, policy=model, pairs=pairs, samples=samples, trained_on=pairs.name, start=start
+            )
 
 
 def check_entry(entry: str | None, known: Mapping[str, Any], section: str) -> None:

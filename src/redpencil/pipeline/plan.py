@@ -110,7 +110,11 @@ def _plan_rewards(planner: _Planner, policy: Mapping[str, Path]) -> None:
             planner.add(stage, "stages:ready_made_reward", (), config.level, {"checkpoint": model.folder}, name=name)
             continue
         inputs = {**policy, "pairs": paths.pairs(model.pairs, "train"), "samples": paths.samples}
-        planner.add(stage, "stages:reward", ("align", "samples"), [config.model_dump(), model.pairs], inputs, name=name)
+        needs: tuple[str, ...] = ("align", "samples")
+        if model.start is not None:
+            inputs["start"] = paths.reward_model(model.start)
+            needs = (*needs, f"reward-{model.start}")
+        planner.add(stage, "stages:reward", needs, [config.model_dump(), model.pairs], inputs, name=name)
 
 
 def _plan_arm(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:
