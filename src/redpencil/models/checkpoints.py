@@ -125,7 +125,9 @@ def _quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False, **options: Any) -> PreTrainedModel:
+def _load(
+    auto: Any, folder: Path, dtype: torch.dtype, runtime: Runtime, *, new_head: bool = False, **options: Any
+) -> PreTrainedModel:
     kind = auto.__name__.removeprefix("AutoModelFor")
     # Code that comes with a checkpoint is never run: left to itself, transformers would ask the user whether to.
     try:
@@ -136,9 +138,11 @@ def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                **_attention(runtime),
                 **options,
             )
     except Exception as error:  # a damaged file makes the libraries raise nearly anything
+        _check_attention_of(runtime, folder, error)
         raise RedpencilError(
             f"cannot be loaded as a {kind} model ({first_line(error)})",
             file=folder,
@@ -157,6 +161,21 @@ def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False
     return model
 
 
+def _attention(runtime: Runtime) -> dict[str, Any]:
+    return {} if runtime.attention is None else {"attn_implementation": runtime.attention}
+
+
+def _check_attention_of(runtime: Runtime, folder: Path, error: Exception) -> None:
+    """Say so if a model was not loaded since it has not the attention that was asked for."""
+    if runtime.attention is not None and "attention implementation" in str(error):
+        raise RedpencilError(
+            f"the model has no {runtime.attention} attention",
+            file=folder,
+            field="compute.attn_implementation",
+            hint="leave compute.attn_implementation out, which takes what the model has",
+        ) from error
+
+
 def _is_new(weight: str, model: PreTrainedModel) -> bool:
     """Tell whether a weight belongs to the head, or to the pooler in front of it, and not to the backbone."""
     return not weight.startswith(f"{model.base_model_prefix}.") or ".pooler." in weight
@@ -169,7 +188,15 @@ def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Pat
     _check_weights(module, folder)
     module.train(trained)
     module.requires_grad_(trained)
+    if trained and runtime.checkpointing and module.supports_gradient_checkpointing:
+        _checkpoint_activations(module)
     return LanguageModel(module, codec, runtime)
+
+
+def _checkpoint_activations(module: PreTrainedModel) -> None:
+    """Keep only what enters each layer; `gradient_checkpointing_enable` is the name in older versions."""
+    enable = getattr(module, "activation_checkpointing_enable", None) or module.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def _check_embeddings(module: PreTrainedModel, codec: Codec, folder: Path) -> None:
@@ -231,6 +258,7 @@ def load_policy(
     codec: Codec | None = None,
     seed: int = 0,
     fresh: bool = False,
+    reference: bool = False,
 ) -> LanguageModel:
     """Load a causal language model.
 
@@ -242,6 +270,8 @@ def load_policy(
         seed: of fresh weights.
         fresh: True to make random weights for a folder that has none and says that it wants them; see
             `check_model_folder`.
+        reference: True for a frozen policy that a trained one is compared with. It has float32 weights too: with others
+            its log-probabilities would differ from those of equal weights in training, by half a nat for a response.
 
     Raises:
         RedpencilError: if the folder is missing or does not hold a causal language model.
@@ -253,15 +283,16 @@ def load_policy(
             f"{kind} is not a policy", file=folder, field="architectures", hint="give a causal language model"
         )
     codec = codec or codec_of_checkpoint(folder)
-    dtype = torch.float32 if trained else runtime.dtype
+    dtype = torch.float32 if trained or reference else runtime.dtype
     if has_weights(folder):
-        return _finish(_load(AutoModelForCausalLM, folder, dtype), codec, runtime, folder, trained=trained)
+        return _finish(_load(AutoModelForCausalLM, folder, dtype, runtime), codec, runtime, folder, trained=trained)
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         # Without `dtype` a configuration that names bfloat16 would give weights that small steps cannot move.
         with seeded(seed, torch.device("cpu")):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype, **_attention(runtime))  # type: ignore[no-untyped-call]
     except Exception as error:  # as in `_load`
+        _check_attention_of(runtime, folder, error)
         raise RedpencilError(
             f"no model can be made from its configuration ({first_line(error)})",
             file=folder,
@@ -327,7 +358,7 @@ def load_head(
         else {}
     )
     with seeded(seed, torch.device("cpu")):
-        model = _load(auto, folder, torch.float32 if trained else runtime.dtype, new_head=zero_head, **fresh)
+        model = _load(auto, folder, torch.float32 if trained else runtime.dtype, runtime, new_head=zero_head, **fresh)
     if level == "token" and any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules()):
         raise RedpencilError(
             f"{type(model).__name__} counts positions from its pad id, which left padding does not allow",

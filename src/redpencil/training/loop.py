@@ -145,7 +145,9 @@ def train_on_pairs(
     """
     if not pairs:
         raise RedpencilError("there are no pairs to train on", hint="check the counts of skipped rows of `align`")
-    model, reference = (load_policy(policy, runtime, trained=trained, codec=codec) for trained in (True, False))
+    model, reference = (
+        load_policy(policy, runtime, trained=trained, codec=codec, reference=not trained) for trained in (True, False)
+    )
     check_pairs(pairs, model.module.config.vocab_size, model.context)
     best = BestCheckpoint(
         model,

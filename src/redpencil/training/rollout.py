@@ -102,7 +102,7 @@ def load_actors(
     model = load_policy(policy, runtime, trained=True, codec=codec)
     return Actors(
         policy=model,
-        reference=load_policy(policy, runtime, trained=False, codec=codec),
+        reference=load_policy(policy, runtime, trained=False, codec=codec, reference=True),
         scorers=tuple(make_scorer(reward, config) for reward in rewards),
         sampler=make_sampler(model),
         value=value,
