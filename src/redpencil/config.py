@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -49,9 +49,22 @@ class ComputeConfig(Section):
     jobs: int | None = Field(
         None,
         gt=0,
-        description="Independent stages that run at once. Default: CPU cores divided by threads; one on a GPU.",
+        description="Independent stages that run at once. Default: CPU cores, or GPUs, divided by what one takes: "
+        "threads times processes cores, or processes GPUs.",
     )
-    processes: int = Field(1, gt=0, description="Processes that share the work of one stage. Only 1 is possible yet.")
+    processes: int = Field(1, gt=0, description="Processes that share the work of one stage; on GPUs each has its own.")
+    fsdp: int | bool = Field(
+        False,
+        description="Shard weights, gradients and optimiser states of each model over processes (FSDP2). true: over "
+        "all of a machine, with a copy on each machine; a number: over so many; false: each process holds all.",
+    )
+    fsdp_offload: bool = Field(
+        False,
+        description="With fsdp: keep the weights of frozen models in main memory, from where each use fetches them.",
+    )
+    tp_size: int = Field(
+        1, gt=0, description="Neighbouring processes that compute each row together (tensor parallelism); 1 is off."
+    )
     micro_batch_size: int | None = Field(
         8,
         gt=0,
@@ -88,12 +101,14 @@ class ComputeConfig(Section):
             raise hinted(f"unknown device {device!r}", "auto, cpu, cuda, cuda:N such as cuda:0, or mps")
         return device
 
-    @field_validator("processes")
-    @classmethod
-    def _one_process(cls, processes: int) -> int:
-        if processes > 1:
-            raise ValueError("a stage cannot be spread over several processes yet; leave it at 1")
-        return processes
+    @model_validator(mode="after")
+    def _device_for_each(self) -> Self:
+        if self.processes > 1 and self.device not in ("auto", "cpu", "cuda"):
+            raise hinted(
+                f"device {self.device!r} is one, and {self.processes} processes need one each",
+                "set compute.device to cuda, cpu or auto, or compute.processes to 1",
+            )
+        return self
 
 
 class TrainingConfig(Section):

@@ -14,8 +14,10 @@ from redpencil.cli.output import board_for, check_out_file, say, say_skipped, wo
 from redpencil.config import METHODS, Method, Recipe
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Setup
+from redpencil.pipeline.execute import open_together
+from redpencil.pipeline.group import first_writes, group
 from redpencil.records import write_jsonl
-from redpencil.runs import Stage, open_stage
+from redpencil.runs import Stage
 
 if TYPE_CHECKING:  # It loads torch.
     from redpencil.models.codec import Codec
@@ -37,10 +39,11 @@ def training_stage(
     name: str, out: Path, setup: Setup, config: Any, inputs: Mapping[str, Path | None]
 ) -> Iterator[Stage | None]:
     """Open the stage folder, with progress; yields None if it is complete already."""
+    group().check_shared(out.absolute().parent)
     shared = {**encoding_config(setup.codec), "dtype": setup.recipe.dtype}
     with (
         board_for(1) as board,
-        open_stage(
+        open_together(
             out,
             name,
             seed=setup.recipe.seeds[0],
@@ -282,6 +285,7 @@ def _choose_command(method: Method) -> Callable[..., None]:
     ) -> None:
         config = options.settings()
         chosen = options.of(method, config)
+        out = first_writes(out)
         check_out_file(out, prompts)
         setup = setup_of(config, policy)
 

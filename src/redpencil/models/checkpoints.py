@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -32,6 +32,7 @@ from redpencil.models.chat import first_line
 from redpencil.models.codec import CHAT, Codec, load_codec, read_object, same_encoding, same_tokenizer
 from redpencil.models.forward import READ_TWICE, reads_twice
 from redpencil.models.heads import BACKBONE, HEADS, head_of
+from redpencil.models.parallel import distributed_options, local, prepare, shard, whole_state
 from redpencil.models.runtime import Runtime, seeded
 from redpencil.runs import check_finished, write_json
 
@@ -125,9 +126,7 @@ def _quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _load(
-    auto: Any, folder: Path, dtype: torch.dtype, runtime: Runtime, *, new_head: bool = False, **options: Any
-) -> PreTrainedModel:
+def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False, **options: Any) -> PreTrainedModel:
     kind = auto.__name__.removeprefix("AutoModelFor")
     # Code that comes with a checkpoint is never run: left to itself, transformers would ask the user whether to.
     try:
@@ -138,11 +137,10 @@ def _load(
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
-                **_attention(runtime),
                 **options,
             )
     except Exception as error:  # a damaged file makes the libraries raise nearly anything
-        _check_attention_of(runtime, folder, error)
+        _check_attention(options.get("attn_implementation"), folder, error)
         raise RedpencilError(
             f"cannot be loaded as a {kind} model ({first_line(error)})",
             file=folder,
@@ -165,11 +163,15 @@ def _attention(runtime: Runtime) -> dict[str, Any]:
     return {} if runtime.attention is None else {"attn_implementation": runtime.attention}
 
 
-def _check_attention_of(runtime: Runtime, folder: Path, error: Exception) -> None:
+def _options(runtime: Runtime, *, trained: bool, reference: bool = False) -> dict[str, Any]:
+    return {**_attention(runtime), **distributed_options(runtime, trained=trained, reference=reference)}
+
+
+def _check_attention(attention: str | None, folder: Path, error: Exception) -> None:
     """Say so if a model was not loaded since it has not the attention that was asked for."""
-    if runtime.attention is not None and "attention implementation" in str(error):
+    if attention is not None and "attention implementation" in str(error):
         raise RedpencilError(
-            f"the model has no {runtime.attention} attention",
+            f"the model has no {attention} attention",
             file=folder,
             field="compute.attn_implementation",
             hint="leave compute.attn_implementation out, which takes what the model has",
@@ -184,16 +186,21 @@ def _is_new(weight: str, model: PreTrainedModel) -> bool:
 def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Path, *, trained: bool) -> LanguageModel:
     _check_embeddings(module, codec, folder)
     disable_dropout(module)
-    module.to(runtime.device)  # type: ignore[arg-type]
+    if not getattr(module.config, "distributed_config", None):
+        module.to(runtime.device)  # type: ignore[arg-type]
+    # What was read as shards is written as a whole, by `export`.
+    module.config.distributed_config = None
     _check_weights(module, folder)
     module.train(trained)
     module.requires_grad_(trained)
     if trained and runtime.checkpointing and module.supports_gradient_checkpointing:
-        _checkpoint_activations(module)
+        checkpoint_activations(module)
+    shard(module, runtime, trained=trained)
+    prepare(module)
     return LanguageModel(module, codec, runtime)
 
 
-def _checkpoint_activations(module: PreTrainedModel) -> None:
+def checkpoint_activations(module: PreTrainedModel) -> None:
     """Keep only what enters each layer; `gradient_checkpointing_enable` is the name in older versions."""
     enable = getattr(module, "activation_checkpointing_enable", None) or module.gradient_checkpointing_enable
     enable({"use_reentrant": False})
@@ -219,12 +226,9 @@ def _check_embeddings(module: PreTrainedModel, codec: Codec, folder: Path) -> No
 
 def _check_weights(module: PreTrainedModel, folder: Path) -> None:
     """Refuse weights that are not finite numbers: the texts that meet them may come late, and some never do."""
-    for name, weight in module.named_parameters():
-        if (
-            weight.is_floating_point()
-            and weight.numel()
-            and not all(map(math.isfinite, torch.aminmax(weight.detach())))
-        ):
+    for name, parameter in module.named_parameters():
+        weight = local(parameter.detach())
+        if weight.is_floating_point() and weight.numel() and not all(map(math.isfinite, torch.aminmax(weight))):
             raise RedpencilError(
                 f"its weight {name} holds a number that is not finite",
                 file=folder,
@@ -285,14 +289,15 @@ def load_policy(
     codec = codec or codec_of_checkpoint(folder)
     dtype = torch.float32 if trained or reference else runtime.dtype
     if has_weights(folder):
-        return _finish(_load(AutoModelForCausalLM, folder, dtype, runtime), codec, runtime, folder, trained=trained)
+        options = _options(runtime, trained=trained, reference=reference)
+        return _finish(_load(AutoModelForCausalLM, folder, dtype, **options), codec, runtime, folder, trained=trained)
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         # Without `dtype` a configuration that names bfloat16 would give weights that small steps cannot move.
         with seeded(seed, torch.device("cpu")):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype, **_attention(runtime))  # type: ignore[no-untyped-call]
     except Exception as error:  # as in `_load`
-        _check_attention_of(runtime, folder, error)
+        _check_attention(runtime.attention, folder, error)
         raise RedpencilError(
             f"no model can be made from its configuration ({first_line(error)})",
             file=folder,
@@ -357,8 +362,9 @@ def load_head(
         if zero_head
         else {}
     )
+    fresh |= _options(runtime, trained=trained)
     with seeded(seed, torch.device("cpu")):
-        model = _load(auto, folder, torch.float32 if trained else runtime.dtype, runtime, new_head=zero_head, **fresh)
+        model = _load(auto, folder, torch.float32 if trained else runtime.dtype, new_head=zero_head, **fresh)
     if level == "token" and any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules()):
         raise RedpencilError(
             f"{type(model).__name__} counts positions from its pad id, which left padding does not allow",
@@ -506,7 +512,18 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
 
     A folder that is there is replaced as a whole. `shared` is a file that the backbone's weights are linked to, and
     written to first if it is not there: checkpoints of one frozen backbone then take the room of one.
+
+    Of several processes all take part, to gather the weights, and the first one writes.
     """
+    weights = whole_state(model.module)
+    if model.runtime.writes:
+        _write(model, weights, folder, card, shared)
+    model.runtime.tell(None)
+
+
+def _write(
+    model: LanguageModel, weights: dict[str, Tensor], folder: Path, card: RewardCard | None, shared: Path | None
+) -> None:
     module, codec = model.module, model.codec
     new = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
@@ -517,9 +534,9 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
         _name_ends(module, codec)
         try:
             if shared is None:
-                module.save_pretrained(str(new))
+                module.save_pretrained(str(new), state_dict=weights)
             else:
-                _save_linked(module, new, shared)
+                _save_linked(module, weights, new, shared)
         except SafetensorError as error:  # as for a full disk
             raise RedpencilError(
                 f"cannot write the weights ({first_line(error)})",
@@ -541,9 +558,9 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
     sync_names(folder.parent)
 
 
-def _save_linked(module: PreTrainedModel, folder: Path, shared: Path) -> None:
+def _save_linked(module: PreTrainedModel, weights: dict[str, Tensor], folder: Path, shared: Path) -> None:
     """Save a model in two shards; that of the backbone is a link to `shared`, or a copy where links are impossible."""
-    weights = {name: value.contiguous() for name, value in module.state_dict().items()}
+    weights = {name: value.contiguous() for name, value in weights.items()}
     prefix = f"{module.base_model_prefix}."
     backbone, head = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
     places = {name: backbone if name.startswith(prefix) else head for name in weights}

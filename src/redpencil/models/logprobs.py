@@ -81,7 +81,7 @@ def _stand_in(values: Tensor) -> _StandIn:
 
 
 @contextmanager
-def _in_place_of(head: nn.Module, forward: Operation) -> Iterator[None]:
+def in_place_of(head: nn.Module, forward: Operation) -> Iterator[None]:
     """Let a module compute something else, behind the same hooks."""
     own = vars(head).get("forward")
     head.forward = forward
@@ -105,7 +105,7 @@ def _learn(policy: nn.Module, head: nn.Module) -> _Head | None:
         stood.append(_stand_in(logits))
         return stood[-1]
 
-    with torch.no_grad(), _in_place_of(head, stand):
+    with torch.no_grad(), in_place_of(head, stand):
         logits = policy(input_ids=one, attention_mask=one + 1, position_ids=one, use_cache=False).logits
     if len(stood) != 1 or logits is not stood[0] or stood[0].operations is None:
         return None
@@ -113,7 +113,13 @@ def _learn(policy: nn.Module, head: nn.Module) -> _Head | None:
 
 
 def score_tokens_of(
-    policy: nn.Module, forward: Callable[[], Any], token_ids: Tensor, mask: Tensor, temperature: float, *, entropy: bool
+    policy: nn.Module,
+    forward: Callable[[], Any],
+    token_ids: Tensor,
+    mask: Tensor,
+    temperature: float,
+    *,
+    entropy: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Compute the log-probabilities of tokens, and the entropy of what each was drawn from if `entropy` asks for it.
 
@@ -128,18 +134,14 @@ def score_tokens_of(
     Returns:
         Two tensors [B, T] in nats, at least float32; 0 where `mask` is False. The second is None without `entropy`.
     """
-    rows = mask.flatten().nonzero().squeeze(1)
+    rows, width = mask.flatten().nonzero().squeeze(1), mask.shape[1]
     ids = token_ids.flatten()[rows]
-    width = mask.shape[1]
 
     def counted(states: Tensor) -> Tensor:
         return states[:, -width - 1 : -1].flatten(0, 1).index_select(0, rows)
 
     def score(logits: Tensor, of: Tensor) -> Tensor:
-        logits = at_least_float32(logits)
-        logits = logits if temperature == 1 else logits / temperature
-        columns = [token_logprobs(logits, of)]
-        return torch.stack([*columns, entropy_from_logits(logits)] if entropy else columns, dim=-1)
+        return score_logits(logits, of, temperature, entropy=entropy)
 
     find: Any = getattr(policy, "get_output_embeddings", lambda: None)
     head: nn.Module | None = find()
@@ -148,7 +150,7 @@ def score_tokens_of(
     known = None if head is None else _known[head]
     if head is None or known is None:
         logits = counted(forward().logits)
-        scores = _in_chunks(logits, ids, score, logits.shape[-1])
+        scores = in_chunks(logits, ids, score, logits.shape[-1])
     else:
         own = head.forward
 
@@ -159,9 +161,9 @@ def score_tokens_of(
             return score(logits, of)
 
         def chunked(states: Tensor) -> Tensor:
-            return _stand_in(_in_chunks(counted(states), ids, score_states, known.vocabulary))
+            return _stand_in(in_chunks(counted(states), ids, score_states, known.vocabulary))
 
-        with _in_place_of(head, chunked):
+        with in_place_of(head, chunked):
             logits = forward().logits
         with torch._C.DisableTorchFunctionSubclass():
             scores = logits.as_subclass(Tensor)
@@ -169,7 +171,15 @@ def score_tokens_of(
     return placed[..., 0], placed[..., 1] if entropy else None
 
 
-def _in_chunks(states: Tensor, ids: Tensor, score: Callable[[Tensor, Tensor], Tensor], vocabulary: int) -> Tensor:
+def score_logits(logits: Tensor, token_ids: Tensor, temperature: float, *, entropy: bool) -> Tensor:
+    """Compute log-probabilities of tokens [N], and with `entropy` the entropies, from logits [N, V]: [N, 1 or 2]."""
+    logits = at_least_float32(logits)
+    logits = logits if temperature == 1 else logits / temperature
+    columns = [token_logprobs(logits, token_ids)]
+    return torch.stack([*columns, entropy_from_logits(logits)] if entropy else columns, dim=-1)
+
+
+def in_chunks(states: Tensor, ids: Tensor, score: Callable[[Tensor, Tensor], Tensor], vocabulary: int) -> Tensor:
     """Score rows [N, H] chunk by chunk, [N, K]; all chunks but the last are computed anew for the gradient."""
     size = chunk_rows(vocabulary, states.device.type)
     starts = range(0, max(1, len(ids)), size)

@@ -23,9 +23,10 @@ from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.codec import Codec
 from redpencil.models.end_tokens import GENERATION_CONFIG, end_ids
 from redpencil.models.forward import collate
+from redpencil.models.parallel import whole_weights
 from redpencil.models.runtime import seeded
 from redpencil.records import Prompt, Response
-from redpencil.runs import Progress, no_progress
+from redpencil.runs import Progress, derive_seed, no_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +110,32 @@ class HFSampler:
         seed: int,
         progress: Progress = no_progress,
     ) -> list[Sample]:
-        """Sample batch by batch, prompts of similar length together."""
+        """Sample batch by batch, prompts of similar length together; each process answers its share.
+
+        With temperatures above 0 another number of processes draws other responses.
+        """
         self.check(prompt_ids, config.response_length)
         ends = end_tokens(self.policy)
         order = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
-        samples: dict[int, Sample] = {}
-        with seeded(seed, self.policy.runtime.device), _plain_generation(self.policy.module):
-            for start in range(0, len(order), config.batch_size):
-                rows = order[start : start + config.batch_size]
+        runtime = self.policy.runtime
+        own = runtime.share(order)
+        samples: list[Sample] = []
+
+        def answer() -> None:
+            for start in range(0, len(own), config.batch_size):
+                rows = own[start : start + config.batch_size]
                 answers = _generate(self.policy, [prompt_ids[i] for i in rows], config, sorted(ends))
-                samples.update({row: cut_at_end(answer, ends) for row, answer in zip(rows, answers, strict=True)})
-                progress(len(samples), len(prompt_ids), "responses")
-        return [samples[i] for i in range(len(prompt_ids))]
+                samples.extend(cut_at_end(answer, ends) for answer in answers)
+                progress(min(len(samples) * runtime.data_size, len(order)), len(order), "responses")
+
+        with (
+            seeded(derive_seed(seed, runtime.data_rank) if runtime.data_rank else seed, runtime.device),
+            _plain_generation(self.policy.module),
+            whole_weights(self.policy.module),
+        ):
+            runtime.together(answer)
+        found = dict(zip(order, runtime.gather(samples), strict=True))
+        return [found[i] for i in range(len(prompt_ids))]
 
     def sync(self, policy: LanguageModel) -> None:
         """Do nothing: it samples from the very model that is trained."""
@@ -214,7 +229,7 @@ def _generate(
     sampled = {"do_sample": True, "temperature": config.temperature, "top_p": config.top_p, "top_k": 0}
     generate: Any = policy.module.generate
     try:
-        with runtime.autocast():
+        with runtime.autocast(cached=True):
             output = generate(
                 input_ids=batch.input_ids[:, :width],
                 attention_mask=batch.attention_mask[:, :width],
