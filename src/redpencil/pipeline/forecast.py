@@ -91,16 +91,17 @@ def read_model_config(folder: Path, config: Path | None, shipped: Path) -> PreTr
     return read
 
 
-def forecast(recipe: Recipe, config: PreTrainedConfig, machine: Machine) -> Forecast:
-    """Work out the needs of a recipe's stages, and for those that do not fit the first change after which they do."""
+def forecast(recipe: Recipe, config: PreTrainedConfig, machine: Machine, share: float = 1.0) -> Forecast:
+    """Work out the needs of a recipe's stages, and for those that do not fit into `share` of the memory what would change that."""
+    room = share * machine.memory
     stages = tuple(_stages(recipe, config, machine))
     advice = []
     for number, stage in enumerate(stages):
-        if stage.total > machine.memory:
+        if stage.total > room:
             for text, change in _changes(recipe):
                 after = list(_stages(change(recipe), config, machine))[number].total
                 advice.append((stage.stage, text, after))
-                if after <= machine.memory:
+                if after <= room:
                     break
     return Forecast(stages, tuple(advice))
 
@@ -224,8 +225,18 @@ class _Estimator:
             steps,
         )
 
-    def supervised(self, stage: str, role: Role, rows: int, width: int, config: OptimizerConfig, data: Path | None,
-                   *, reference: bool = False, sides: int = 1) -> StageNeeds:
+    def supervised(
+        self,
+        stage: str,
+        role: Role,
+        rows: int,
+        width: int,
+        config: OptimizerConfig,
+        data: Path | None,
+        *,
+        reference: bool = False,
+        sides: int = 1,
+    ) -> StageNeeds:
         """A stage that trains on `rows` rows at once, of `width` tokens."""
         form = self.form(role, trained=True)
         frozen = [self.form(role, trained=False, reference=True)] if reference else []
@@ -240,8 +251,15 @@ class _Estimator:
             with data.open("rb") as lines:
                 count = steps_in(config.num_train_epochs, sum(1 for _ in lines), config.batch_size, None)
         return self.needs(
-            stage, trained=[form], frozen=frozen, passes=passes, sampling=None, sampled_width=0,
-            operations=operations, sampling_seconds=0.0, steps=count,
+            stage,
+            trained=[form],
+            frozen=frozen,
+            passes=passes,
+            sampling=None,
+            sampled_width=0,
+            operations=operations,
+            sampling_seconds=0.0,
+            steps=count,
         )
 
     def rollouts(self, stage: str, config: RolloutConfig) -> StageNeeds:
@@ -289,10 +307,14 @@ class _Estimator:
         at_once = self.compute.generation_batch_size or sampling.batch_size
         form = self.form("policy", trained=False)
         return self.needs(
-            "responses", trained=[], frozen=[form], passes=[],
+            "responses",
+            trained=[],
+            frozen=[form],
+            passes=[],
             sampling=Pass(form, at_once, sampling.max_prompt_length, cached=True),
             sampled_width=sampling.max_prompt_length + sampling.response_length,
-            operations=0.0, steps=None,
+            operations=0.0,
+            steps=None,
             sampling_seconds=self.sampling_seconds(
                 form, at_once * self.compute.processes, at_once, sampling.response_length
             ),

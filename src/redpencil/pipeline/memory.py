@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from redpencil.models.checkpoints import checkpoint_activations, disable_dropout
+from redpencil.models.heads import head_of
 from redpencil.models.logprobs import in_chunks, in_place_of, score_logits
 
 Role = Literal["policy", "token", "sequence"]
@@ -125,7 +126,11 @@ def _measure(config: str, layers: int, one: Pass) -> float:
 
 
 def _loss(model: PreTrainedModel, ids: Tensor, one: Pass) -> Tensor:
-    if one.form.role != "policy":
+    if one.form.role == "sequence":
+        backbone: Any = model.base_model
+        states: Tensor = backbone(input_ids=ids, use_cache=False).last_hidden_state
+        return head_of(model)(states[:, -1]).float().sum()
+    if one.form.role == "token":
         logits: Tensor = _forward(model, ids).logits
         return logits.float().sum()
     if one.cached:
