@@ -1,6 +1,10 @@
 """Sampling from a vLLM server: a stub in a process of its own speaks its interface over a small model."""
 
+import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -333,3 +337,58 @@ def test_an_adapter_is_loaded_under_a_name_of_its_own_for_each_update(
 def test_the_route_of_adapters_needs_one(saved: Path, policy: LanguageModel, serve: Serve) -> None:
     error = refusal(VLLMSampler(policy, serve(saved).config(route="lora")))
     assert error.field == "compute.sampler.route"
+
+
+ON_RANKS = """
+import json, sys
+from pathlib import Path
+import torch
+from redpencil.config import SamplerConfig, SamplingConfig
+from redpencil.models.checkpoints import load_policy
+from redpencil.models.runtime import make_runtime
+from redpencil.models.vllm import VLLMSampler
+
+url, folder, out, prompts = sys.argv[1:]
+policy = load_policy(folder, make_runtime("cpu", "float32"), trained=True)
+sampler = VLLMSampler(policy, SamplerConfig(url=url, timeout=300, patience=300))
+answers = []
+for step in range(2):
+    for temperature in (0, 1):
+        config = SamplingConfig(temperature=temperature, response_length=8)
+        answers.append([sample.ids for sample in sampler.sample(json.loads(prompts), config, seed=step)])
+    with torch.no_grad():
+        for weight in policy.module.parameters():
+            weight *= 1.5
+    sampler.sync(policy)
+Path(f"{out}-{policy.runtime.rank}").write_text(json.dumps(answers))
+"""
+
+
+@pytest.mark.slow
+def test_two_ranks_ask_for_their_shares_and_get_what_one_gets(saved: Path, serve: Serve, tmp_path: Path) -> None:
+    served = serve(saved)
+
+    def run(processes: int) -> list[Any]:
+        out = tmp_path / str(processes)
+        shared = {**os.environ, "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", ON_RANKS, served.url, str(saved), str(out), json.dumps(PROMPTS)],
+                env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(processes)
+        ]
+        assert [process.wait(timeout=500) for process in started] == [0] * processes
+        return [json.loads(Path(f"{out}-{rank}").read_text()) for rank in range(processes)]
+
+    [alone] = run(1)
+    loads, asked = len(served.log("/collective_rpc")), len(served.log("/v1/completions"))
+    assert (loads, asked) == (2, 4 * len(PROMPTS))
+    assert run(2) == [alone, alone]
+    assert len(served.log("/collective_rpc")) == 2 * loads  # by the first rank alone
+    assert len(served.log("/v1/completions")) == 2 * asked
+
+
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return str(listener.getsockname()[1])
