@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from redpencil.config import SamplerConfig, SamplingConfig
+from redpencil.config import LoraConfig, SamplerConfig, SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel, export, load_policy
 from redpencil.models.runtime import Runtime
@@ -307,22 +307,27 @@ def test_prompts_that_leave_no_room_on_the_server_are_refused_before_they_are_se
     assert not served.log("/v1/completions")
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft asks for it
+def adapted(saved: Path, runtime: Runtime) -> LanguageModel:
+    """A policy that trains an adapter on the saved one."""
+    return load_policy(saved, runtime, trained=True, lora=LoraConfig(r=2, target_modules=("q_proj", "v_proj")))
+
+
+def move_adapter(policy: LanguageModel, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in policy.module.parameters():
+            if weight.requires_grad:
+                weight += torch.randn(weight.shape, generator=generator)
+
+
 def test_an_adapter_is_loaded_under_a_name_of_its_own_for_each_update(
-    saved: Path, runtime: Runtime, serve: Serve
+    saved: Path, runtime: Runtime, serve: Serve, tmp_path: Path
 ) -> None:
-    peft = pytest.importorskip("peft")
-    served = serve(saved)
-    plain = load_policy(saved, runtime, trained=False)
-    tuned = peft.get_peft_model(plain.module, peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
-    policy = LanguageModel(tuned, plain.codec, runtime)
+    served, policy = serve(saved), adapted(saved, runtime)
     sampler = VLLMSampler(policy, served.config(route="lora"))
     answers = []
     for step in range(2):
-        with torch.no_grad():
-            for name, weight in tuned.named_parameters():
-                if "lora_" in name:
-                    weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(step))
+        move_adapter(policy, step)
         sampler.sync(policy)
         answers.append(sampler.sample(PROMPTS, GREEDY, seed=0))
         assert answers[-1] == greedy(policy)
@@ -332,6 +337,20 @@ def test_an_adapter_is_loaded_under_a_name_of_its_own_for_each_update(
     assert served.log("/v1/unload_lora_adapter") == [{"lora_name": loads[0]["lora_name"]}]
     served.reset(saved)  # as one that was started again: it has no adapter now
     assert sampler.sample(PROMPTS, GREEDY, seed=0) == answers[1]
+    # a checkpoint of an adapter, frozen, is loaded from its folder
+    export(policy, tmp_path / "adapter")
+    frozen = load_policy(tmp_path / "adapter", runtime, trained=False)
+    assert VLLMSampler(frozen, served.config(route="lora")).sample(PROMPTS, GREEDY, seed=0) == answers[1]
+    assert served.log("/v1/load_lora_adapter")[-1]["lora_path"] == str(tmp_path / "adapter")
+
+
+def test_an_adapter_is_merged_for_a_server_that_takes_whole_weights(
+    saved: Path, runtime: Runtime, serve: Serve
+) -> None:
+    served, policy = serve(saved), adapted(saved, runtime)
+    move_adapter(policy, 3)
+    assert VLLMSampler(policy, served.config()).sample(PROMPTS, GREEDY, seed=0) == greedy(policy)
+    assert not served.log("/v1/load_lora_adapter")
 
 
 def test_the_route_of_adapters_needs_one(saved: Path, policy: LanguageModel, serve: Serve) -> None:
