@@ -204,9 +204,9 @@ class TrainingConfig(Section):
     micro_batch_size: int | None = Field(None, gt=0, exclude=True)
     generation_batch_size: int | None = Field(None, gt=0, exclude=True)
     save_every: int | None = Field(None, gt=0, exclude=True)
+    lora: LoraConfig | None = Field(None, exclude=True)
     sampler: SamplerConfig | None = Field(None, exclude=True)
     reward_servers: dict[RewardLevel, ServerConfig] = Field(default_factory=dict, exclude=True)
-    lora: LoraConfig | None = Field(None, exclude=True)
 
 
 MOVED: Final = ("device", "threads", "jobs")

@@ -419,9 +419,9 @@ def load_reward_model(
     level: RewardLevel | None = None,
     policy_codec: Codec | None = None,
     codec: Codec | None = None,
-    weights: bool = True,
     lora: LoraConfig | None = None,
     bases: Bases | None = None,
+    weights: bool = True,
 ) -> RewardModel:
     """Load a trained reward model, frozen, with its card.
 
@@ -431,9 +431,9 @@ def load_reward_model(
         level: the level that it must have; None for any.
         policy_codec: the codec of the policy whose responses it will score; it decides `same_encoding`.
         codec: its own tokenizer and prompt template, where the user names them; by default those of the folder.
-        weights: False for a model that another process computes: it has shapes alone, and takes no memory.
         lora: as in `load_policy`, for a model that shares its base with one that is trained.
         bases: as in `load_policy`.
+        weights: False for a model that another process computes: it has shapes alone, and takes no memory.
 
     Raises:
         RedpencilError: if the folder does not hold a reward model, or one of another level than asked for.

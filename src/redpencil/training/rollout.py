@@ -138,7 +138,8 @@ def _reward_model(
             hint=f"name its checkpoint with --{'sequence-' if config.reward == 'both' else ''}reward-model",
         )
     return load_reward_model(
-        *(folder, runtime),
+        folder,
+        runtime,
         level=level,
         policy_codec=codec,
         lora=config.lora,
