@@ -324,7 +324,7 @@ def test_an_adapter_is_loaded_under_a_name_of_its_own_for_each_update(
     saved: Path, runtime: Runtime, serve: Serve, tmp_path: Path
 ) -> None:
     served, policy = serve(saved), adapted(saved, runtime)
-    sampler = VLLMSampler(policy, served.config(route="lora"))
+    sampler = VLLMSampler(policy, served.config(route="lora", folder=tmp_path / "shared"))
     answers = []
     for step in range(2):
         move_adapter(policy, step)
@@ -332,6 +332,7 @@ def test_an_adapter_is_loaded_under_a_name_of_its_own_for_each_update(
         answers.append(sampler.sample(PROMPTS, GREEDY, seed=0))
         assert answers[-1] == greedy(policy)
     assert answers[0] != answers[1]
+    assert len(list((tmp_path / "shared").rglob("adapter_config.json"))) == 1  # the last one
     loads = served.log("/v1/load_lora_adapter")
     assert len({load["lora_name"] for load in loads}) == len({load["lora_path"] for load in loads}) == 2
     assert served.log("/v1/unload_lora_adapter") == [{"lora_name": loads[0]["lora_name"]}]

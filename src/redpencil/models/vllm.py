@@ -264,6 +264,8 @@ class VLLMSampler:
             load = self._load_adapter if self.config.route == "lora" else self._load_weights
             runtime = self.policy.runtime
             runtime.together(lambda: load(folder, label) if runtime.writes else None)
+        if self._place is not None and self.policy.runtime.writes:  # The adapter before is unloaded.
+            shutil.rmtree(self._place / self._label(self.loaded), ignore_errors=True)
         self.loaded = self.wanted
 
     @contextmanager
