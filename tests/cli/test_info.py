@@ -18,7 +18,16 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from redpencil.cli import info
-from redpencil.config import AlignConfig, ComputeConfig, FilesConfig, PPOConfig, Recipe, RewardConfig, SFTConfig
+from redpencil.config import (
+    AlignConfig,
+    ComputeConfig,
+    FilesConfig,
+    PPOConfig,
+    Recipe,
+    RewardConfig,
+    SamplerConfig,
+    SFTConfig,
+)
 from redpencil.providers.cache import open_cache
 from redpencil.web.database import open_database
 
@@ -29,7 +38,11 @@ def test_every_key_is_listed_with_type_default_and_meaning(redpencil: Callable[.
     for section, model in {**sections, "files": FilesConfig}.items():
         # what `compute` sets for all sections is listed there alone
         keys = {f"{section}.{name}" for name, field in model.model_fields.items() if not field.exclude}
-        assert {key for key in rows if key.startswith(f"{section}.")} == keys
+        nested = tuple(f"{key}." for key in keys)
+        assert {key for key in rows if key.startswith(f"{section}.") and not key.startswith(nested)} == keys
+    servers = {key.rpartition(".")[2] for key in rows if key.startswith("compute.sampler.")}
+    assert servers == set(SamplerConfig.model_fields)
+    assert "compute.reward_servers.<level>.url" in rows
     assert "compute.micro_batch_size" in rows
     assert "sft.micro_batch_size" not in rows
     assert all(row["description"] for row in rows.values())
