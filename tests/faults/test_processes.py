@@ -152,7 +152,7 @@ def test_torchrun_gives_what_processes_of_our_own_give_and_rank_0_speaks(
         said = run.communicate(timeout=PATIENCE)[0]
     assert run.returncode == 0, said
     assert outputs(out) == outputs(of_two)
-    assert said.count("sft: started") == said.count("ppo-token: done") == said.count("report:") == 1
+    assert said.count("reference: started") == said.count("ppo-token: done") == said.count("report:") == 1
     assert not [path.name for path in out.iterdir() if path.suffix == ".partial" or path.name == ".shared"]
 
 
@@ -298,4 +298,4 @@ def test_two_machines_with_one_disk_give_what_two_processes_give(
     said = [host.communicate(timeout=PATIENCE)[0] for host in hosts]
     assert [host.returncode for host in hosts] == [0, 0], said
     assert outputs(out) == outputs(of_two)
-    assert [text.count("sft: started") for text in said] == [1, 0]
+    assert [text.count("reference: started") for text in said] == [1, 0]

@@ -292,6 +292,15 @@ def test_a_stage_of_two_processes_is_done_by_both_and_written_by_the_first(
     assert [(event.stage, event.happening) for event in listener.events] == [("a", "already complete")]
 
 
+def test_a_model_that_the_first_process_uses_alone_waits_for_no_other(
+    make: Make, finished: Path, listener: Any, tmp_path: Path
+) -> None:
+    """It is the first stage of the run, so that torch's group is not joined yet."""
+    alone = make("a", "answer_alone", processes=2, together=False, model=finished / "sft" / "checkpoint")
+    execute([alone, make("b", "write_ranks", "a", processes=2)], jobs=1, listener=listener)
+    assert texts_of(tmp_path / "run") == {"a": "Completion", "b": "2 by rank 0"}
+
+
 @pytest.mark.parametrize(
     ("rank", "how", "kind", "said"),
     [

@@ -123,3 +123,13 @@ def wait_for(path: Path) -> None:
         if time.monotonic() > end:
             raise TimeoutError(path)
         time.sleep(0.02)
+
+
+def answer_alone(context: Any, stage: Stage, *, model: str) -> None:
+    """Answer by a local model, as a judge that is one; the other processes do not take part."""
+    from redpencil.models.local import LocalProvider
+    from redpencil.providers.base import Message, Request
+
+    provider = LocalProvider(Path(model), max_tokens=4, runtime=context.runtime.alone)
+    ((_, answer),) = provider.answer([Request("a", (Message("user", "sun"),))])
+    (stage.folder / "out.txt").write_text(type(answer).__name__)

@@ -230,7 +230,7 @@ class LazyGroup(Group):
                 raise typer.BadParameter(
                     f"{arg!a} is not UTF-8; rename the file, or set the terminal to UTF-8", ctx=ctx
                 )
-        ctx.meta[ARGUMENTS] = list(args)
+        ARGUMENTS[:] = args
         rest: list[str] = super().parse_args(ctx, args)
         return rest
 

@@ -11,7 +11,6 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 
-import click
 import typer
 
 from redpencil.cli.output import say
@@ -27,8 +26,8 @@ if TYPE_CHECKING:  # loads torch
     from redpencil.models.codec import Codec
     from redpencil.models.runtime import Runtime
 Name = TypeVar("Name", bound=str)
-ARGUMENTS: Final = "redpencil.arguments"
-"""Where a Click context keeps the command's arguments as they were given."""
+ARGUMENTS: Final[list[str]] = []
+"""The name of the command that runs, and its arguments as they were given."""
 
 
 def option(metavar: str, help: str, *flags: str, panel: str | None = None, **more: Any) -> Any:
@@ -191,10 +190,8 @@ def spread(recipe: Recipe) -> None:
     from redpencil.pipeline.launch import check_processes, gpus_of, run_together
 
     check_processes(recipe.compute)
-    context = click.get_current_context()
-    arguments = context.meta[ARGUMENTS]
-    command = [sys.executable, "-P", "-m", "redpencil", *arguments]
-    raise typer.Exit(run_together(str(context.info_name), command, recipe.compute.processes, gpus_of(recipe.compute)))
+    command = [sys.executable, "-P", "-m", "redpencil", *ARGUMENTS]
+    raise typer.Exit(run_together(ARGUMENTS[0], command, recipe.compute.processes, gpus_of(recipe.compute)))
 
 
 def setup_of(recipe: Recipe, folder: Path, *, fresh: bool = False) -> Setup:
