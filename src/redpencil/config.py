@@ -54,8 +54,8 @@ class ComputeConfig(Section):
     processes: int = Field(1, gt=0, description="Processes that share the work of one stage; on GPUs each has its own.")
     fsdp: int | bool = Field(
         False,
-        description="Shard weights, gradients and optimiser states of each model over processes (FSDP2). true: over all "
-        "of a machine, with a copy on each machine; a number: over so many; false: each process holds all.",
+        description="Shard weights, gradients and optimiser states of each model over processes (FSDP2). true: over "
+        "all of a machine, with a copy on each machine; a number: over so many; false: each process holds all.",
     )
     fsdp_offload: bool = Field(
         False,

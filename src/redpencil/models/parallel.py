@@ -32,6 +32,7 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 Module = TypeVar("Module", bound=nn.Module)
 
+_AS_FORWARD: Final = "as_forward"
 BUCKET: Final = 2**25
 """Numbers that are added up over processes at once: 128 MB in float32."""
 
@@ -96,7 +97,7 @@ def sum_gradients(parameters: Iterable[nn.Parameter], runtime: Runtime) -> None:
     for bucket in _buckets(whole):
         flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
         dist.all_reduce(flat)
-        parts = (flat / runtime.tp_size).split([gradient.numel() for gradient in bucket])
+        parts = torch.split(flat / runtime.tp_size, [gradient.numel() for gradient in bucket])
         for gradient, part in zip(bucket, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
@@ -125,7 +126,7 @@ def distributed_options(runtime: Runtime, *, trained: bool) -> dict[str, Any]:
     """
     if not runtime.sharded:
         return {}
-    from transformers.distributed import DistributedConfig
+    from transformers.distributed.configuration_utils import DistributedConfig
 
     config = DistributedConfig(
         fsdp_size=runtime.fsdp_size,
@@ -175,8 +176,9 @@ def prepare(module: nn.Module) -> None:
     for part in _parts(module):
         part.set_gradient_divide_factor(1.0)
         part.set_force_sum_reduction_for_comms(enable=True)  # other operations are not there on a CPU
-    module.as_forward = MethodType(lambda self, function, *args, **kwargs: function(self, *args, **kwargs), module)
-    register_fsdp_forward_method(module, "as_forward")
+    run = MethodType(lambda self, function, *args, **kwargs: function(self, *args, **kwargs), module)
+    setattr(module, _AS_FORWARD, run)
+    register_fsdp_forward_method(module, _AS_FORWARD)
 
 
 def as_forward(
@@ -187,11 +189,11 @@ def as_forward(
     Sharded weights are gathered by the hooks of the model's own forward, which a call of its parts would go around.
     """
     if isinstance(module, FSDPModule):
-        return module.as_forward(function, *args, **kwargs)  # type: ignore[no-any-return]
+        return getattr(module, _AS_FORWARD)(function, *args, **kwargs)  # type: ignore[no-any-return]
     return function(module, *args, **kwargs)
 
 
-def _parts(module: nn.Module) -> list[FSDPModule]:
+def _parts(module: nn.Module) -> list[Any]:
     return [part for part in module.modules() if isinstance(part, FSDPModule)]
 
 
@@ -220,4 +222,5 @@ def whole_state(module: nn.Module) -> dict[str, Tensor]:
     """Return all weights of a model; of a sharded one on the CPU, in the first process, and nothing in the others."""
     if not any(isinstance(parameter, DTensor) for parameter in module.parameters()):
         return module.state_dict()
-    return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return get_model_state_dict(module, options=options)  # type: ignore[return-value]
