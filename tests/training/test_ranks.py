@@ -20,6 +20,7 @@ SCRIPT = Path(__file__).with_name("on_ranks.py")
 NAMES = (
     *("sft", "reward-eq3", "reward-eq4", "reward-blame", "reward-contrast", "reward-sequence", "reward-some-frozen"),
     *("reward-head-alone", "reward-shallow", "reward-twice", "dpo", "figa", "ppo", "grpo", "scoring", "sampling"),
+    *("states", "half"),
 )
 
 
@@ -98,7 +99,7 @@ def test_two_processes_give_what_one_gives(results: dict[str, Any], name: str, m
 
 
 @pytest.mark.parametrize("mode", ["whole-2", "fsdp-2"])
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("scoring", "sampling")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("scoring", "sampling", "states", "half")])
 def test_two_processes_write_the_checkpoint_of_one(results: dict[str, Any], name: str, mode: str) -> None:
     alone, shared = (results["folder"] / one / name / "0" / "checkpoint" for one in ("whole-1", mode))
     assert sorted(path.name for path in alone.iterdir()) == sorted(path.name for path in shared.iterdir())

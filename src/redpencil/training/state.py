@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-import torch.distributed
 from torch import nn
 
 from redpencil.errors import RedpencilError
@@ -126,7 +125,8 @@ class TrainState:
         while self.step < total:
             yield self.step + 1
             self.step += 1
-            asked = _asked_to_stop()
+            # All stop after the same step, whichever was asked.
+            asked = bool(self.runtime.sum({"asked": float(request.made)})["asked"])
             if asked or (self.save_every is not None and self.step % self.save_every == 0 and self.step < total):
                 self.save()
             if asked:
@@ -172,14 +172,6 @@ def _progress_of(folder: Path) -> dict[str, Any] | None:
         return None
     keys = ("step", "seconds", "extra", "schedulers", "digests")
     return content if isinstance(content, dict) and all(key in content for key in keys) else None
-
-
-def _asked_to_stop() -> bool:
-    """Whether one of the processes that train was asked to stop; all of them stop after the same step."""
-    asked = torch.tensor(float(request.made))
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(asked)
-    return bool(asked)
 
 
 def _link_tree(source: Path, target: Path) -> None:
