@@ -100,21 +100,45 @@ class ComputeConfig(Section):
         return self
 
 
-class TrainingConfig(Section):
-    """Fields that training code reads from its config but that the recipe holds once, in `compute`.
+class LoraConfig(Section):
+    """LoRA (Hu et al., 2021): stages train small adapters on a frozen base model, which all models of a stage share.
 
-    They are excluded from dumps, and so from fingerprints and manifests; `Recipe.computed` fills them in.
+    Without the section all weights are trained.
+    """
+
+    r: int = Field(16, gt=0, description="Rank of the adapters.")
+    alpha: float = Field(32.0, gt=0, description="Adapters are scaled by alpha / r.")
+    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
+        "all-linear",
+        description="Modules that get an adapter, such as [q_proj, v_proj]. all-linear: every linear layer of the "
+        "backbone.",
+    )
+
+    @field_validator("target_modules")
+    @classmethod
+    def _some(cls, modules: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not modules or not all(modules):
+            raise hinted("no modules are named", "name some, such as [q_proj, v_proj], or write all-linear")
+        return modules
+
+
+class TrainingConfig(Section):
+    """Fields that training code reads from its config but that the recipe holds once, in `compute` or at its top.
+
+    They are excluded from dumps, and so from fingerprints and manifests; `Recipe.computed` fills them in. What plans
+    a stage puts `lora` into its fingerprint.
     """
 
     micro_batch_size: int | None = Field(None, gt=0, exclude=True)
     generation_batch_size: int | None = Field(None, gt=0, exclude=True)
     save_every: int | None = Field(None, gt=0, exclude=True)
+    lora: LoraConfig | None = Field(None, exclude=True)
 
 
 MOVED: Final = ("device", "threads", "jobs")
 """The keys of `compute` that a recipe had at its top level before version 0.2, and still may."""
 Trained = TypeVar("Trained", bound=TrainingConfig)
-COMPUTED: Final = tuple(TrainingConfig.model_fields)
+COMPUTED: Final = tuple(name for name in TrainingConfig.model_fields if name in ComputeConfig.model_fields)
 """The keys of `compute` that training code reads from its own config."""
 
 
@@ -819,6 +843,9 @@ def _refuse_computed(title: str, data: Any, *place: str) -> None:
     for key in COMPUTED if isinstance(data, Mapping) else ():
         if data.get(key) is not None:
             raise mistake(title, "all training stages share this key", (*place, key), data[key], f"write compute.{key}")
+    if isinstance(data, Mapping) and data.get("lora") is not None:
+        hint = "write lora at the top of the recipe"
+        raise mistake(title, "all training stages share this section", (*place, "lora"), data["lora"], hint)
 
 
 class RewardModelConfig(Section):
@@ -913,6 +940,7 @@ class Recipe(Section):
     world: WorldConfig | None = Field(None, description="The self-contained world; either this or `files`.")
     files: FilesConfig | None = Field(None, description="Your own data; either this or `world`.")
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
+    lora: LoraConfig | None = Field(None, description="Train adapters on a frozen base; null trains all weights.")
     sft: SFTConfig = Field(default_factory=SFTConfig)
     align: AlignConfig = Field(default_factory=AlignConfig)
     reward: RewardConfig = Field(default_factory=RewardConfig)
@@ -1063,8 +1091,8 @@ class Recipe(Section):
                 raise ValueError(f"arms.{name} needs a reward model of level {level} where it names {model}")
 
     def computed(self, config: Trained) -> Trained:
-        """The config of a training stage with what `compute` says about its batches."""
-        return config.model_copy(update=self.compute.model_dump(include=set(COMPUTED)))
+        """The config of a training stage with what `compute` says about its batches, and with `lora`."""
+        return config.model_copy(update={**self.compute.model_dump(include=set(COMPUTED)), "lora": self.lora})
 
     def reward_config(self, name: str) -> RewardConfig:
         """The options of one reward model: `reward` with what differs for it."""

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
 
+from redpencil.adapters import base_of, is_adapter
 from redpencil.errors import RedpencilError
 from redpencil.text import finite, read_json
 
@@ -118,10 +119,15 @@ def update_with_samples(digest: Any, path: Path) -> None:
 
 
 def hash_input(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's file names and contents. Logs, manifests and hidden files do not count."""
+    """SHA-256 of a file, or of a folder's file names and contents. Logs, manifests and hidden files do not count.
+
+    An adapter counts with its base model.
+    """
     if path.is_dir():
         parts = [file for file in _files(path) if file.name not in _UNHASHED]
         text = "\n".join(f"{file.relative_to(path).as_posix()} {sha256(file)}" for file in parts)
+        if is_adapter(path):
+            text += f"\n{hash_input(base_of(path))}"
         return hashlib.sha256(text.encode()).hexdigest()
     if not path.is_file():
         raise RedpencilError(

@@ -95,6 +95,11 @@ COMMANDS: Final = {
         method.name.replace("_", "-"): Entry("train", TRAINING, (method.config.__doc__ or "").split("\n\n")[0])
         for method in METHODS.values()
     },
+    "merge": Entry(
+        "merge",
+        TRAINING,
+        "Merge an adapter into its base: a whole Hugging Face folder, which needs neither the base nor PEFT.",
+    ),
     "judge": Entry(
         "judge",
         EVALUATION,

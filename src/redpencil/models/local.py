@@ -12,10 +12,11 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any, Final
 
+from redpencil.adapters import WEIGHTS
 from redpencil.config import SamplingConfig
 from redpencil.digests import update_with_samples
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import WEIGHTS, LanguageModel, chat_options_of, has_weights, load_policy
+from redpencil.models.checkpoints import LanguageModel, chat_options_of, has_weights, load_policy
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.runtime import Runtime, make_runtime
 from redpencil.models.sampling import Sample, make_sampler

@@ -12,6 +12,7 @@ from redpencil.errors import DivergedError, RedpencilError
 from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import length_grouped
+from redpencil.models.lora import Bases
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import EncodedPrompts, make_sampler
 from redpencil.records import Pair
@@ -148,7 +149,12 @@ def train_on_pairs(
     """
     if not pairs:
         raise RedpencilError("there are no pairs to train on", hint="check the counts of skipped rows of `align`")
-    model, reference = (load_policy(policy, runtime, trained=trained, codec=codec) for trained in (True, False))
+    bases, seed = Bases(), derive_seed(stage.seed, "weights")
+    model, reference = (
+        load_policy(policy, runtime, trained=trained, codec=codec, seed=seed, lora=config.lora, bases=bases)
+        for trained in (True, False)
+    )
+    bases.shard(runtime)
     check_pairs(pairs, model.module.config.vocab_size, model.context)
     best = BestCheckpoint(
         model,

@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from redpencil.digests import sha256
 from redpencil.errors import RedpencilError, from_system
+from redpencil.models.lora import trained_parameters
 from redpencil.models.parallel import local
 from redpencil.models.runtime import Runtime
 
@@ -25,13 +26,12 @@ Tensors = dict[str, Tensor]
 
 def weights_of(name: str, model: nn.Module) -> Tensors:
     """The trained weights of a model, by names that do not depend on how they are sharded."""
-    trained = ((key, value) for key, value in model.named_parameters() if value.requires_grad)
-    return {f"{name}.model.{key}": value.detach() for key, value in trained}
+    return {f"{name}.model.{key}": value.detach() for key, value in trained_parameters(model).items()}
 
 
 def moments_of(name: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
     """What an optimiser keeps for each weight of a model; nothing before its first step."""
-    named = ((key, optimizer.state.get(value, {})) for key, value in model.named_parameters())
+    named = ((key, optimizer.state.get(value, {})) for key, value in trained_parameters(model).items())
     return {f"{name}.optimizer.{key}.{part}": value for key, state in named for part, value in state.items()}
 
 
@@ -41,7 +41,7 @@ def make_moments(
     """Give an optimiser zeros for all that is `saved` of it, as a first step would."""
     optimizer.state.clear()
     on_device = any(group.get("fused") or group.get("capturable") for group in optimizer.param_groups)
-    for key, weight in model.named_parameters():
+    for key, weight in trained_parameters(model).items():
         prefix = f"{name}.optimizer.{key}."
         for full, size in saved.items():
             part = full.removeprefix(prefix)
