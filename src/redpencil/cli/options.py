@@ -172,7 +172,10 @@ def runtime_of(recipe: Recipe) -> "Runtime":
     """Set up device, number format and threads."""
     from redpencil.models.runtime import make_runtime
 
-    return make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads, recipe.compute)
+    compute = recipe.compute
+    return make_runtime(
+        *(compute.device, recipe.dtype, compute.threads, compute), checkpoint_dtype=recipe.checkpoint_dtype
+    )
 
 
 def spread(recipe: Recipe) -> None:

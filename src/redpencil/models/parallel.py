@@ -91,6 +91,11 @@ def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> Tenso
 @torch.no_grad()
 def sum_gradients(parameters: Iterable[nn.Parameter], runtime: Runtime) -> None:
     """Add up the gradients of weights that every process holds whole; those of sharded weights are added up already."""
+    parameters = list(parameters)
+    for each in parameters:
+        # Tensor parallelism gives the embedding's gradient whole.
+        if isinstance(each, DTensor) and isinstance(each.grad, DTensor) and each.grad.placements != each.placements:
+            each.grad = each.grad.redistribute(placements=each.placements)
     if runtime.data_size == 1:
         return
     whole = [each.grad for each in parameters if each.grad is not None and not isinstance(each, DTensor)]
@@ -120,11 +125,11 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def distributed_options(runtime: Runtime, *, trained: bool) -> dict[str, Any]:
-    """Return the options of `from_pretrained` with which each process reads its shard of a model; none for a whole one.
+    """Return the options of `from_pretrained` with which each process reads its shard of a model.
 
-    Trained weights are float32 and gathered in the runtime's format, and their gradients added up in float32.
+    None for a whole one, or for one that stays in main memory: that is read whole there, and sharded by `shard`. Trained weights are float32 and gathered in the runtime's format, and their gradients added up in float32.
     """
-    if not runtime.sharded:
+    if not runtime.sharded or (runtime.offload and not trained):
         return {}
     from transformers.distributed.configuration_utils import DistributedConfig
 
@@ -133,7 +138,6 @@ def distributed_options(runtime: Runtime, *, trained: bool) -> dict[str, Any]:
         dp_replicate_size=runtime.world_size // (runtime.fsdp_size * runtime.tp_size),
         tp_size=runtime.tp_size,
         fsdp_mixed_precision=trained and runtime.dtype == torch.bfloat16,
-        fsdp_cpu_offload=runtime.offload and not trained,
     )
     return {"distributed_config": config}
 
@@ -158,7 +162,7 @@ def shard(module: nn.Module, runtime: Runtime, *, trained: bool) -> None:
     if trained and runtime.dtype == torch.bfloat16:
         options["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     if runtime.offload and not trained:
-        options["offload_policy"] = CPUOffloadPolicy()
+        options["offload_policy"] = CPUOffloadPolicy(pin_memory=runtime.device.type == "cuda")
     config: Any = module.config
     for layers in module.modules():
         if isinstance(layers, nn.ModuleList) and len(layers) == config.num_hidden_layers:

@@ -26,6 +26,7 @@ from redpencil.sections import parse_section
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
+_FORMATS: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _WAIT: Final = timedelta(hours=2)
 """How long a rank waits for tensors of others, as while a large model is read."""
 _WAIT_FOR_DECISIONS: Final = timedelta(days=7)
@@ -47,6 +48,7 @@ class Runtime:
         tp_size: neighbouring processes that compute one row together (tensor parallelism); they get the same rows.
         fsdp_size: processes over which a model's weights are sharded (FSDP2); 1 keeps them whole in each process.
         offload: keep the weights of frozen sharded models in main memory.
+        checkpoint_dtype: the format in which trained weights are written.
         group: the processes, for what is decided and gathered; None for torch's default group.
     """
 
@@ -57,6 +59,7 @@ class Runtime:
     tp_size: int = 1
     fsdp_size: int = 1
     offload: bool = False
+    checkpoint_dtype: torch.dtype = torch.float32
     group: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -178,7 +181,12 @@ def join_group(device: torch.device) -> Any:
 
 
 def make_runtime(
-    device: str = "auto", dtype: str = "auto", threads: int | None = 1, compute: ComputeConfig | None = None
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: int | None = 1,
+    compute: ComputeConfig | None = None,
+    *,
+    checkpoint_dtype: str = "float32",
 ) -> Runtime:
     """Choose the device, set the number of CPU threads, and join the other processes of torchrun's environment.
 
@@ -208,13 +216,13 @@ def make_runtime(
             if world_size == 1
             else "start as many processes on a machine as it has GPUs",
         )
-    formats = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     auto = torch.bfloat16 if chosen.type == "cuda" else torch.float32
     compute = compute or ComputeConfig()
     tp_size, fsdp_size = sizes_of(compute, world_size)
     return Runtime(
-        *(chosen, formats.get(dtype, auto), rank, world_size, tp_size, fsdp_size),
+        *(chosen, _FORMATS.get(dtype, auto), rank, world_size, tp_size, fsdp_size),
         offload=compute.fsdp_offload,
+        checkpoint_dtype=_FORMATS[checkpoint_dtype],
         group=join_group(chosen),
     )
 
