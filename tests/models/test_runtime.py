@@ -103,6 +103,11 @@ def test_how_processes_are_divided(
     assert sizes_of(ComputeConfig.model_validate(sizes), world) == expected
 
 
+def test_weights_in_main_memory_are_of_fsdp_alone() -> None:
+    with pytest.raises(RedpencilError, match="cannot be kept in main memory"):
+        sizes_of(ComputeConfig(tp_size=2, fsdp_offload=True), 8)
+
+
 @pytest.mark.parametrize(
     ("sizes", "field"),
     [({"fsdp": 3}, "compute.fsdp"), ({"tp_size": 3}, "compute.tp_size"), ({"fsdp": 16}, "compute.fsdp")],

@@ -174,7 +174,8 @@ def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Pat
     _check_embeddings(module, codec, folder)
     if role_of(module) is None:
         disable_dropout(module)
-        if not getattr(module.config, "distributed_config", None):
+        offloaded = runtime.offload and runtime.fsdp_size > 1 and not trained
+        if not offloaded and not getattr(module.config, "distributed_config", None):
             module.to(runtime.device)  # type: ignore[arg-type]
         # What was read as shards is written as a whole, by `export`.
         module.config.distributed_config = None

@@ -127,7 +127,8 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 def distributed_options(runtime: Runtime, *, trained: bool) -> dict[str, Any]:
     """Return the options of `from_pretrained` with which each process reads its shard of a model.
 
-    None for a whole one, or for one that stays in main memory: that is read whole there, and sharded by `shard`. Trained weights are float32 and gathered in the runtime's format, and their gradients added up in float32.
+    None for a whole one, or for one that stays in main memory: that is read whole there, and sharded by `shard`.
+    Trained weights are float32 and gathered in the runtime's format, and their gradients added up in float32.
     """
     if not runtime.sharded or (runtime.offload and not trained):
         return {}

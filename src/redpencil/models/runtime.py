@@ -244,6 +244,12 @@ def sizes_of(compute: ComputeConfig, world_size: int) -> tuple[int, int]:
             field="compute.fsdp" if shards > 1 else "compute.tp_size",
             hint="choose sizes whose product divides the number of processes, or fsdp=true",
         )
+    if compute.fsdp_offload and compute.tp_size > 1:
+        raise RedpencilError(
+            "models of tensor parallelism cannot be kept in main memory",
+            field="compute.fsdp_offload",
+            hint="set compute.tp_size=1 or compute.fsdp_offload=false",
+        )
     return compute.tp_size, shards
 
 

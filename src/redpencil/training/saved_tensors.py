@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from redpencil.digests import sha256
 from redpencil.errors import RedpencilError, from_system
@@ -60,7 +62,7 @@ def write_tensors(folder: Path, tensors: Tensors, runtime: Runtime) -> dict[str,
     """
     try:
         with _processes(runtime) as options:
-            dcp.save(tensors, checkpoint_id=folder, **options)
+            save(tensors, checkpoint_id=folder, **options)
     except CheckpointException as failed:
         error, _ = next(iter(failed.failures.values()))
         known = from_system(error)
@@ -85,14 +87,14 @@ def is_sound(folder: Path, digests: Mapping[str, str], runtime: Runtime) -> bool
 
 def sizes_in(folder: Path) -> dict[str, torch.Size]:
     """The names and sizes of the tensors in a folder."""
-    found = dcp.FileSystemReader(folder).read_metadata().state_dict_metadata
+    found = FileSystemReader(folder).read_metadata().state_dict_metadata
     return {name: content.size for name, content in found.items() if isinstance(content, TensorStorageMetadata)}
 
 
 def read_tensors(folder: Path, tensors: Tensors, runtime: Runtime) -> None:
     """Read a folder into tensors, in place."""
     with _processes(runtime) as options:
-        dcp.load(tensors, checkpoint_id=folder, **options)
+        load(tensors, checkpoint_id=folder, **options)
 
 
 @contextmanager
