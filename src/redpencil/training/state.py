@@ -94,10 +94,12 @@ class TrainState:
             make_moments(name, self.models[name], optimization.optimizer, saved)
         read_tensors(folder, self._tensors(), self.runtime)
         for name, optimization in self.optimizations.items():
-            optimization.scheduler.load_state_dict(progress["schedulers"][name])
-            for group, rate in zip(
-                optimization.optimizer.param_groups, optimization.scheduler.get_last_lr(), strict=True
-            ):
+            groups, schedule = optimization.optimizer.param_groups, progress["schedulers"][name]
+            # All groups have one rate; how many there are depends on how weights are sharded.
+            optimization.scheduler.load_state_dict(
+                {key: value[:1] * len(groups) if isinstance(value, list) else value for key, value in schedule.items()}
+            )
+            for group, rate in zip(groups, optimization.scheduler.get_last_lr(), strict=True):
                 group["lr"] = rate
         for name, value in progress["extra"].items():
             if isinstance(value, dict) and name in self.extra:
