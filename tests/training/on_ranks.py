@@ -30,7 +30,7 @@ from redpencil.config import (
 )
 from redpencil.models.checkpoints import codec_of_checkpoint, load_policy, load_reward_model
 from redpencil.models.runtime import Runtime, make_runtime
-from redpencil.models.sampling import HFSampler, encode_prompts, make_sampler
+from redpencil.models.sampling import HFSampler, encode_prompts
 from redpencil.records import Prompt
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.dpo import train_dpo
@@ -212,7 +212,7 @@ def sampling(case: Case) -> Any:
     policy = load_policy(case.checkpoint("sft"), case.runtime, trained=False)
     ids = case.codec.encode_prompts([f"topic{i % 8}" + " sun" * (i % 3) for i in range(9)])
     greedy = SamplingConfig(response_length=8, temperature=0.0, batch_size=2)
-    sampler = make_sampler(policy)
+    sampler = HFSampler(policy)
     answers = sampler.sample(ids, greedy, seed=0)
     one = sampler.sample(ids[:1], greedy, seed=0)
     drawn = sampler.sample(ids * 8, greedy.model_copy(update={"temperature": 1.0}), seed=0)
@@ -268,7 +268,7 @@ def half(case: Case) -> Any:
     half = replace(case, runtime=replace(case.runtime, dtype=torch.bfloat16, offload=True))
     found = rollouts(half, "ppo", folder="half")
     before = found["rows"][0]["eval/kl"]
-    return {"before": before if case.runtime.sharded else 0.0, "steps": len(found["rows"])}
+    return {"before": before if case.runtime.fsdp_size > 1 else 0.0, "steps": len(found["rows"])}
 
 
 CASES: dict[str, Callable[[Case], Any]] = {
@@ -302,19 +302,24 @@ CASES |= {
 }
 
 
+MODES: dict[str, dict[str, Any]] = {
+    "whole": {},
+    "fsdp": {"fsdp_size": 2, "offload": True},
+    "tensor": {"tp_size": 2},
+}
+TENSOR = ("sft", "reward-eq4", "reward-sequence", "dpo", "ppo", "states", "scoring", "sampling")
+"""What is tried under tensor parallelism, which takes no adapters."""
+
+
 def main(folder: Path, words: list[str]) -> None:
     given = pickle.loads((folder / "given.pkl").read_bytes())
     torch.optim.AdamW = descend  # type: ignore[assignment, misc]
     runtime = make_runtime("cpu", "float32")
-    options: dict[str, dict[str, Any]] = {
-        "whole": {},
-        "fsdp": {"fsdp_size": 2, "offload": True},
-        "tensor": {"tp_size": 2},
-    }
-    for mode in [word for word in words if word in options]:
+    for mode in [word for word in words if word in MODES]:
         name = f"{mode}-{runtime.world_size}"
-        case = Case(given, replace(runtime, **options[mode]), folder / name)
-        found = {key: run(case) for key, run in CASES.items() if key in words or not CASES.keys() & set(words)}
+        case = Case(given, replace(runtime, **MODES[mode]), folder / name)
+        chosen = [word for word in words if word in CASES] or (TENSOR if mode == "tensor" else CASES)
+        found = {key: CASES[key](case) for key in chosen}
         if runtime.writes:
             (folder / f"{name}.json").write_text(json.dumps(found))
 

@@ -424,6 +424,7 @@ def load_reward_model(
     codec: Codec | None = None,
     lora: LoraConfig | None = None,
     bases: Bases | None = None,
+    weights: bool = True,
 ) -> RewardModel:
     """Load a trained reward model, frozen, with its card.
 
@@ -435,6 +436,7 @@ def load_reward_model(
         codec: its own tokenizer and prompt template, where the user names them; by default those of the folder.
         lora: as in `load_policy`, for a model that shares its base with one that is trained.
         bases: as in `load_policy`.
+        weights: False for a model that another process computes: it has shapes alone, and takes no memory.
 
     Raises:
         RedpencilError: if the folder does not hold a reward model, or one of another level than asked for.
@@ -446,8 +448,29 @@ def load_reward_model(
     if codec is None and policy_codec is not None:
         codec = own_codec(folder, card, policy_codec) or policy_codec
     codec = codec or codec_of_reward_model(folder, card)
-    model = load_head(folder, actual, runtime, trained=False, zero_head=False, codec=codec, lora=lora, bases=bases)
+    if weights:
+        model = load_head(folder, actual, runtime, trained=False, zero_head=False, codec=codec, lora=lora, bases=bases)
+    else:
+        model = LanguageModel(_shapes(folder, actual), codec, runtime)
+        _check_embeddings(model.module, codec, folder)
     return RewardModel(model, card, same_encoding=policy_codec is None or same_encoding(codec, policy_codec))
+
+
+def _shapes(folder: Path, level: RewardLevel) -> PreTrainedModel:
+    """Make a reward model of its configuration alone, on torch's device for shapes without numbers."""
+    auto = AutoModelForTokenClassification if level == "token" else AutoModelForSequenceClassification
+    try:
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            module: PreTrainedModel = auto.from_config(config)  # type: ignore[no-untyped-call]
+    except Exception as error:  # as in `_load`
+        raise RedpencilError(
+            f"no model can be made from its configuration ({first_line(error)})",
+            file=folder,
+            hint="give a folder with config.json",
+        ) from error
+    module.name_or_path = str(folder)
+    return module.requires_grad_(False)
 
 
 def reward_level(folder: Path, level: RewardLevel | None = None) -> RewardLevel:

@@ -27,7 +27,8 @@ from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import Batch, response_logits, response_logprobs, token_values
 from redpencil.models.lora import Bases
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import Sample, Sampler, check_context, make_sampler
+from redpencil.models.samplers import make_sampler
+from redpencil.models.sampling import Sample, Sampler, check_context
 from redpencil.runs import derive_seed
 from redpencil.training.scoring import SampledBatch, Scorer, make_scorer, micro_batches, sampled_batch
 from redpencil.training.update import Objective, Optimization, make_optimization, own_items, update
@@ -121,7 +122,7 @@ def load_actors(
         policy=model,
         reference=reference,
         scorers=tuple(make_scorer(reward, config) for reward in rewards),
-        sampler=make_sampler(model),
+        sampler=make_sampler(model, config.sampler),
         value=value,
         notes=tuple(notes),
     )
@@ -136,7 +137,15 @@ def _reward_model(
             field="reward",
             hint=f"name its checkpoint with --{'sequence-' if config.reward == 'both' else ''}reward-model",
         )
-    return load_reward_model(folder, runtime, level=level, policy_codec=codec, lora=config.lora, bases=bases)
+    return load_reward_model(
+        folder,
+        runtime,
+        level=level,
+        policy_codec=codec,
+        lora=config.lora,
+        bases=bases,
+        weights=level not in config.reward_servers,
+    )
 
 
 def _encoding_note(reward: RewardModel, codec: Codec) -> str:
@@ -328,6 +337,9 @@ def rewards_of(
         "finished": float(finished.float().mean()),
         "entropy": float(masked_mean(scores.entropy, response_mask)),
     }
+    stale = [sample.staleness for sample in sampled.samples]
+    if any(stale):
+        metrics["staleness"] = sum(stale) / len(stale)
     if scores.truncated is not None:
         metrics["cut_for_reward_model"] = float(scores.truncated.float().mean())
     return rewards, metrics
