@@ -24,8 +24,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from redpencil.alignment.ends import finished_sides
 from redpencil.adapters import SIDECAR
+from redpencil.alignment.ends import finished_sides
 from redpencil.config import AlarmsConfig, Recipe
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.judges import OracleJudge, Pairing, ScoreJudge

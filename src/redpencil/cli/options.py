@@ -170,12 +170,16 @@ def _parameters_of(group: Any) -> list[Parameter]:
 
 def runtime_of(recipe: Recipe) -> "Runtime":
     """Set up device, number format and threads."""
-    from redpencil.models.runtime import make_runtime
+    from redpencil.models.runtime import make_runtime, slow_format
 
     compute = recipe.compute
-    return make_runtime(
+    runtime = make_runtime(
         *(compute.device, recipe.dtype, compute.threads, compute), checkpoint_dtype=recipe.checkpoint_dtype
     )
+    slow = slow_format(runtime)
+    if slow is not None:
+        say(f"warning: {slow}")
+    return runtime
 
 
 def spread(recipe: Recipe) -> None:

@@ -124,11 +124,12 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 # Sharded weights (FSDP2).
 
 
-def distributed_options(runtime: Runtime, *, trained: bool) -> dict[str, Any]:
+def distributed_options(runtime: Runtime, *, trained: bool, reference: bool = False) -> dict[str, Any]:
     """Return the options of `from_pretrained` with which each process reads its shard of a model.
 
     None for a whole one, or for one that stays in main memory: that is read whole there, and sharded by `shard`.
-    Trained weights are float32 and gathered in the runtime's format, and their gradients added up in float32.
+    Trained weights are float32 and gathered in the runtime's format, as are those of a `reference`, which computes as
+    what is trained does; gradients are added up in float32.
     """
     if not runtime.sharded or (runtime.offload and not trained):
         return {}
@@ -138,7 +139,7 @@ def distributed_options(runtime: Runtime, *, trained: bool) -> dict[str, Any]:
         fsdp_size=runtime.fsdp_size,
         dp_replicate_size=runtime.world_size // (runtime.fsdp_size * runtime.tp_size),
         tp_size=runtime.tp_size,
-        fsdp_mixed_precision=trained and runtime.dtype == torch.bfloat16,
+        fsdp_mixed_precision=(trained or reference) and runtime.dtype == torch.bfloat16,
     )
     return {"distributed_config": config}
 
@@ -160,7 +161,8 @@ def shard(module: nn.Module, runtime: Runtime, *, trained: bool) -> None:
     options: dict[str, Any] = {
         "mesh": _mesh(runtime.device.type, runtime.world_size // runtime.fsdp_size, runtime.fsdp_size)
     }
-    if trained and runtime.dtype == torch.bfloat16:
+    stored = {parameter.dtype for parameter in module.parameters()}
+    if torch.float32 in stored and runtime.dtype == torch.bfloat16:
         options["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     if runtime.offload and not trained:
         options["offload_policy"] = CPUOffloadPolicy(pin_memory=runtime.device.type == "cuda")
