@@ -128,7 +128,7 @@ class ComputeConfig(Section):
         description="With fsdp: keep the weights of frozen models in main memory, from where each use fetches them.",
     )
     tp_size: int = Field(
-        1, gt=0, description="Neighbouring processes that compute each row together (tensor parallelism); 1 is off."
+        1, gt=0, description="Processes that compute each row together (tensor parallelism): 1, or all, without fsdp."
     )
     micro_batch_size: int | None = Field(
         8,

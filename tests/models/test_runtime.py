@@ -91,9 +91,8 @@ def test_one_process_has_all_rows_and_its_sums_are_its_own() -> None:
         ({}, 8, (1, 1)),
         ({"fsdp": True}, 8, (1, 8)),
         ({"fsdp": 4}, 8, (1, 4)),
-        ({"fsdp": True, "tp_size": 2}, 8, (2, 4)),
         ({"fsdp": True}, 16, (1, 8)),  # two machines of 8: a copy on each
-        ({"tp_size": 8}, 16, (8, 1)),
+        ({"tp_size": 8}, 8, (8, 1)),
         ({"fsdp": True, "tp_size": 2}, 1, (1, 1)),
     ],
 )
@@ -104,19 +103,18 @@ def test_how_processes_are_divided(
     assert sizes_of(ComputeConfig.model_validate(sizes), world) == expected
 
 
-def test_weights_in_main_memory_are_of_fsdp_alone() -> None:
-    with pytest.raises(RedpencilError, match="cannot be kept in main memory"):
-        sizes_of(ComputeConfig(tp_size=2, fsdp_offload=True), 8)
+@pytest.mark.parametrize("sizes", [{"tp_size": 2}, {"tp_size": 8, "fsdp": True}, {"tp_size": 16}])
+def test_tensor_parallelism_is_of_all_processes_or_none(sizes: dict[str, int | bool]) -> None:
+    with pytest.raises(RedpencilError, match="does not give the gradients of one process") as raised:
+        sizes_of(ComputeConfig.model_validate(sizes), 8)
+    assert raised.value.field == "compute.tp_size"
 
 
-@pytest.mark.parametrize(
-    ("sizes", "field"),
-    [({"fsdp": 3}, "compute.fsdp"), ({"tp_size": 3}, "compute.tp_size"), ({"fsdp": 16}, "compute.fsdp")],
-)
-def test_processes_that_cannot_be_divided(sizes: dict[str, int], field: str) -> None:
+@pytest.mark.parametrize("sizes", [{"fsdp": 3}, {"fsdp": 16}])
+def test_processes_that_cannot_be_divided(sizes: dict[str, int]) -> None:
     with pytest.raises(RedpencilError, match="8 processes cannot be divided") as raised:
         sizes_of(ComputeConfig.model_validate(sizes), 8)
-    assert raised.value.field == field
+    assert raised.value.field == "compute.fsdp"
 
 
 @pytest.mark.parametrize(

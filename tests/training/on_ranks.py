@@ -306,7 +306,6 @@ MODES: dict[str, dict[str, Any]] = {
     "whole": {},
     "fsdp": {"fsdp_size": 2, "offload": True},
     "tensor": {"tp_size": 2},
-    "mixed": {"tp_size": 2, "fsdp_size": 2},  # of four processes
 }
 TENSOR = ("sft", "reward-eq4", "reward-sequence", "dpo", "ppo", "states", "scoring", "sampling")
 """What is tried under tensor parallelism, which takes no adapters."""

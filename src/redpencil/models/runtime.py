@@ -297,22 +297,25 @@ def sizes_of(compute: ComputeConfig, world_size: int) -> tuple[int, int]:
     """
     if world_size == 1:  # A recipe for many GPUs can be tried in one process.
         return 1, 1
+    if compute.tp_size > 1:
+        if compute.tp_size != world_size or compute.fsdp:
+            raise RedpencilError(
+                f"tensor parallelism over {compute.tp_size} of {world_size} processes"
+                + (", with fsdp," if compute.fsdp else "")
+                + " does not give the gradients of one process",
+                field="compute.tp_size",
+                hint=f"set compute.tp_size={world_size} and compute.fsdp=false, or compute.tp_size=1",
+            )
+        return compute.tp_size, 1
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", str(world_size)))
-    fsdp = compute.fsdp
-    shards = max(1, local_size // compute.tp_size) if fsdp is True else int(fsdp or 1)
-    if world_size % (compute.tp_size * shards):
+    shards = local_size if compute.fsdp is True else int(compute.fsdp or 1)
+    if world_size % shards:
         raise RedpencilError(
-            f"{world_size} processes cannot be divided into groups of tp_size {compute.tp_size} x fsdp {shards}",
-            field="compute.fsdp" if shards > 1 else "compute.tp_size",
-            hint="choose sizes whose product divides the number of processes, or fsdp=true",
+            f"{world_size} processes cannot be divided into groups of {shards}",
+            field="compute.fsdp",
+            hint="choose a number that divides the number of processes, or fsdp=true",
         )
-    if compute.fsdp_offload and compute.tp_size > 1:
-        raise RedpencilError(
-            "models of tensor parallelism cannot be kept in main memory",
-            field="compute.fsdp_offload",
-            hint="set compute.tp_size=1 or compute.fsdp_offload=false",
-        )
-    return compute.tp_size, shards
+    return 1, shards
 
 
 def _own_gpu(device: torch.device) -> torch.device:
