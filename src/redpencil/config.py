@@ -119,6 +119,7 @@ class ComputeConfig(Section):
     processes: int = Field(1, gt=0, description="Processes that share the work of one stage; on GPUs each has its own.")
     fsdp: int | bool = Field(
         False,
+        ge=0,
         description="Shard weights, gradients and optimiser states of each model over processes (FSDP2). true: over "
         "all of a machine, with a copy on each machine; a number: over so many; false: each process holds all.",
     )
@@ -127,7 +128,7 @@ class ComputeConfig(Section):
         description="With fsdp: keep the weights of frozen models in main memory, from where each use fetches them.",
     )
     tp_size: int = Field(
-        1, gt=0, description="Neighbouring processes that compute each row together (tensor parallelism); 1 is off."
+        1, gt=0, description="Processes that compute each row together (tensor parallelism): 1, or all, without fsdp."
     )
     micro_batch_size: int | None = Field(
         8,
@@ -1010,6 +1011,11 @@ class Recipe(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on a GPU, float32 on the CPU."
     )
+    checkpoint_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Format in which trained weights are written. bfloat16 halves checkpoints, and rounds what later "
+        "stages start from; training itself keeps float32 weights, also in its saved states.",
+    )
     prompt_template: str = Field(
         "{prompt}", description="Text around a prompt; `chat` uses the tokenizer's chat template."
     )
@@ -1045,6 +1051,12 @@ class Recipe(Section):
     )
     judge: JudgeConfig | None = Field(None, description="Who judges. Default: the world's oracle, or files.judge.")
     alarms: AlarmsConfig = Field(default_factory=AlarmsConfig)
+
+    @property
+    def formats(self) -> dict[str, str]:
+        """The number formats that decide what stages compute and write, for their fingerprints."""
+        written = {} if self.checkpoint_dtype == "float32" else {"checkpoint_dtype": self.checkpoint_dtype}
+        return {"dtype": self.dtype, **written}
 
     @field_validator("chat_template_kwargs")
     @classmethod

@@ -591,6 +591,35 @@ def test_a_checkpoint_with_a_shared_backbone_is_a_plain_one(
             torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
+def test_trained_weights_can_be_written_in_half_the_room(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
+    policy = load_policy(folder("llama"), runtime, trained=True)
+    export(policy, tmp_path / "whole")
+    export(replace(policy, runtime=replace(runtime, checkpoint_dtype=torch.bfloat16)), tmp_path / "half")
+    whole, half = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "half"))
+    assert {weight.dtype for weight in half.values()} == {torch.bfloat16}
+    assert all(torch.equal(half[name], weight.bfloat16()) for name, weight in whole.items())
+    configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("whole", "half")]
+    assert [config.pop("dtype") for config in configs] == ["float32", "bfloat16"]
+    assert configs[0] == configs[1]
+    # What is trained stays as it is, and what starts from the checkpoint is trained in float32.
+    assert {weight.dtype for weight in policy.module.parameters()} == {torch.float32}
+    again = load_policy(tmp_path / "half", runtime, trained=True).module
+    assert {weight.dtype for weight in again.parameters()} == {torch.float32}
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "half", dtype="auto").dtype == torch.bfloat16
+
+
+def test_a_large_checkpoint_is_written_in_several_files(
+    folder: Folder, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("redpencil.models.checkpoints.LARGEST_FILE", "10KB")
+    policy = load_policy(folder("llama"), runtime, trained=True)
+    export(policy, tmp_path / "large")
+    assert len(list((tmp_path / "large").glob("model-*-of-*.safetensors"))) > 1
+    again = load_policy(tmp_path / "large", runtime, trained=True)
+    for one, other in zip(policy.module.parameters(), again.module.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_attention_of_the_recipe_is_that_of_the_models(folder: Callable[..., Path]) -> None:
     eager = Runtime(torch.device("cpu"), torch.float32, attention="eager")
     for model in (

@@ -1,6 +1,8 @@
 """Device, number format, threads, seeds."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import torch
 
 from redpencil.config import ComputeConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.runtime import make_runtime, seeded, slow_format
+from redpencil.models.runtime import Runtime, make_runtime, seeded, sizes_of, slow_format
 
 
 def test_auto_takes_what_there_is() -> None:
@@ -83,30 +85,117 @@ def test_one_process_has_all_rows_and_its_sums_are_its_own() -> None:
     assert runtime.sum({"a": 1.5}) == {"a": 1.5}
 
 
-RANK = """
-import json, os, sys
-import torch
-import torch.distributed as dist
-from redpencil.models.runtime import Runtime
+@pytest.mark.parametrize(
+    ("sizes", "world", "expected"),
+    [
+        ({}, 8, (1, 1)),
+        ({"fsdp": True}, 8, (1, 8)),
+        ({"fsdp": 4}, 8, (1, 4)),
+        ({"fsdp": True}, 16, (1, 8)),  # two machines of 8: a copy on each
+        ({"tp_size": 8}, 8, (8, 1)),
+        ({"fsdp": True, "tp_size": 2}, 1, (1, 1)),
+    ],
+)
+def test_how_processes_are_divided(
+    monkeypatch: pytest.MonkeyPatch, sizes: dict[str, int | bool], world: int, expected: tuple[int, int]
+) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(min(world, 8)))
+    assert sizes_of(ComputeConfig.model_validate(sizes), world) == expected
 
-rank, rendezvous = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-runtime = Runtime(torch.device("cpu"), torch.float32, rank=rank, world_size=2)
-print(json.dumps([runtime.writes, list(runtime.share(range(7))), runtime.sum({"tokens": 10.0 ** rank, "rows": 1 / 3})]))
-dist.destroy_process_group()
+
+@pytest.mark.parametrize("sizes", [{"tp_size": 2}, {"tp_size": 8, "fsdp": True}, {"tp_size": 16}])
+def test_tensor_parallelism_is_of_all_processes_or_none(sizes: dict[str, int | bool]) -> None:
+    with pytest.raises(RedpencilError, match="does not give the gradients of one process") as raised:
+        sizes_of(ComputeConfig.model_validate(sizes), 8)
+    assert raised.value.field == "compute.tp_size"
+
+
+@pytest.mark.parametrize("sizes", [{"fsdp": 3}, {"fsdp": 16}])
+def test_processes_that_cannot_be_divided(sizes: dict[str, int]) -> None:
+    with pytest.raises(RedpencilError, match="8 processes cannot be divided") as raised:
+        sizes_of(ComputeConfig.model_validate(sizes), 8)
+    assert raised.value.field == "compute.fsdp"
+
+
+@pytest.mark.parametrize(
+    ("tp_size", "shares"), [(1, [[0, 4], [1, 5], [2], [3]]), (2, [[0, 2, 4], [0, 2, 4], [1, 3, 5], [1, 3, 5]])]
+)
+def test_rows_are_shared_by_groups_that_compute_together(tp_size: int, shares: list[list[int]]) -> None:
+    runtimes = [Runtime(torch.device("cpu"), torch.float32, rank, 4, tp_size) for rank in range(4)]
+    assert [list(runtime.share(range(6))) for runtime in runtimes] == shares
+
+
+RANK = """
+import json, sys
+from dataclasses import replace
+import torch
+from redpencil.errors import RedpencilError
+from redpencil.models.runtime import make_runtime
+
+runtime = make_runtime("cpu")
+rank, done = runtime.rank, []
+
+def work(item):
+    done.append(item)
+    return {"item": item, "tensor": torch.full((item,), float(item))}
+
+def spread(items):
+    return [(row["item"], row["tensor"].tolist()) for row in runtime.spread(items, work)]
+
+def fail_in_the_second():
+    if rank == 1:
+        raise RedpencilError("no", file="x.json", hint="try")
+
+try:
+    runtime.together(fail_in_the_second)
+    found = None
+except RedpencilError as error:
+    found = str(error)
+pair = replace(runtime, tp_size=2)  # both compute the same row: it counts once
+print(json.dumps({
+    "place": [runtime.writes, rank, runtime.world_size],
+    "share": list(runtime.share(range(7))),
+    "sum": runtime.sum({"tokens": 10.0 ** rank, "rows": 1 / 3}),
+    "pair": [pair.sum({"rows": 3.0}), list(pair.share([1, 2])), pair.gather([1, 2]), pair.spread([5], lambda row: row)],
+    "gather": runtime.gather(list(runtime.share("abcde"))),
+    "nothing": runtime.gather([]),
+    "spread": spread([1, 2, 3]),
+    "alone": spread([4]),
+    "none": spread([]),
+    "done": done,
+    "everyone": runtime.everyone(rank),
+    "tell": runtime.tell(f"from {rank}"),
+    "error": found,
+}))
 """
 
 
-def test_two_processes_share_rows_and_add_up(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", RANK]
+def test_two_processes_share_rows_and_tell_each_other() -> None:
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        port = str(place.getsockname()[1])
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     ranks = [
-        subprocess.Popen([*command, str(rank), str(tmp_path / "meeting")], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", RANK],
+            env={**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for rank in range(2)
     ]
-    answers = [json.loads(rank.communicate(timeout=120)[0]) for rank in ranks]
-    assert [answer[0] for answer in answers] == [True, False]
-    assert [answer[1] for answer in answers] == [[0, 2, 4, 6], [1, 3, 5]]
-    assert answers[0][2] == answers[1][2] == {"tokens": 11.0, "rows": 2 / 3}
+    first, second = (json.loads(rank.communicate(timeout=300)[0]) for rank in ranks)
+    assert [first.pop("place"), second.pop("place")] == [[True, 0, 2], [False, 1, 2]]
+    assert [first.pop("share"), second.pop("share")] == [[0, 2, 4, 6], [1, 3, 5]]
+    assert [first.pop("done"), second.pop("done")] == [[1, 3, 4], [2, 1, 4]]  # as many passes in each
+    assert first == second
+    assert first["sum"] == {"tokens": 11.0, "rows": 2 / 3}
+    assert first["pair"] == [{"rows": 3.0}, [1, 2], [1, 2], [5]]
+    assert (first["gather"], first["nothing"]) == (list("abcde"), [])
+    assert first["spread"] == [[1, [1.0]], [2, [2.0, 2.0]], [3, [3.0, 3.0, 3.0]]]
+    assert (first["alone"], first["none"]) == ([[4, [4.0] * 4]], [])
+    assert (first["everyone"], first["tell"]) == ([0, 1], "from 0")
+    assert first["error"] == "x.json: no\n  hint: try"
 
 
 @pytest.mark.parametrize("name", ["flash_attention_2", "flash_attention_3", "flex_attention"])

@@ -129,6 +129,7 @@ PPO = {"ppo-token", "ppo-edits", "ppo-preference"}
         ("compute.generation_batch_size=2", set()),
         ("compute.save_every=5", set()),
         ("dtype=bfloat16", set(STAGES)),
+        ("checkpoint_dtype=bfloat16", set(STAGES)),
         ("name=other", set()),
         ("chat_template_date=2025-01-31", set()),  # there is no chat template
         ("prompt_template=chat", set(STAGES)),

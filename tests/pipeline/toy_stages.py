@@ -101,11 +101,12 @@ def break_off(_context: Any, stage: Stage, *, rank: str, how: str) -> None:
 
 def train(_context: Any, stage: Stage, *, rank: str) -> None:
     """Train for ever, without save_every; a process of that rank, or the one that there is, is asked to stop."""
+    from redpencil.models.runtime import make_runtime
     from redpencil.training.state import TrainState
 
     if "RANK" in os.environ:
         meet()
-    state = TrainState(stage, {}, {}, None)
+    state = TrainState(stage, {}, {}, None, runtime=make_runtime("cpu"))
     state.resume()
     stage.progress(state.step, 100, "begun")
     for step in state.steps(100 if state.step == 0 else 12):

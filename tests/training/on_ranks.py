@@ -11,7 +11,7 @@ import json
 import pickle
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from redpencil.config import (
 )
 from redpencil.models.checkpoints import codec_of_checkpoint, load_policy, load_reward_model
 from redpencil.models.runtime import Runtime, make_runtime
-from redpencil.models.sampling import HFSampler, encode_prompts, make_sampler
+from redpencil.models.sampling import HFSampler, encode_prompts
 from redpencil.records import Prompt
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.dpo import train_dpo
@@ -42,6 +42,8 @@ from redpencil.training.rollout import load_actors, sampling_of
 from redpencil.training.scoring import score_ids, score_sequences, score_tokens
 from redpencil.training.sft import train_sft
 from redpencil.training.validation import Validation
+
+ADAM = torch.optim.AdamW
 
 
 def descend(groups: Any, lr: float, **_: Any) -> torch.optim.Optimizer:
@@ -162,7 +164,7 @@ def the_same_samples() -> Iterator[None]:
         HFSampler.sample = sample  # type: ignore[method-assign]
 
 
-def rollouts(case: Case, name: str) -> Any:
+def rollouts(case: Case, name: str, folder: str | None = None) -> Any:
     common: dict[str, Any] = {
         "learning_rate": 0.05,
         "lr_scheduler_type": "constant",
@@ -189,7 +191,7 @@ def rollouts(case: Case, name: str) -> Any:
         run(config, actors=actors, prompts=prompts, validation=watched, stage=stage)
 
     with the_same_samples():
-        return case.trained(name, train)
+        return case.trained(folder or name, train)
 
 
 def scoring(case: Case) -> Any:
@@ -210,12 +212,63 @@ def sampling(case: Case) -> Any:
     policy = load_policy(case.checkpoint("sft"), case.runtime, trained=False)
     ids = case.codec.encode_prompts([f"topic{i % 8}" + " sun" * (i % 3) for i in range(9)])
     greedy = SamplingConfig(response_length=8, temperature=0.0, batch_size=2)
-    sampler = make_sampler(policy)
+    sampler = HFSampler(policy)
     answers = sampler.sample(ids, greedy, seed=0)
     one = sampler.sample(ids[:1], greedy, seed=0)
     drawn = sampler.sample(ids * 8, greedy.model_copy(update={"temperature": 1.0}), seed=0)
     assert case.runtime.everyone(drawn)[0] == drawn
     return {"ids": [list(row.ids) for row in answers], "one": list(one[0].ids), "distinct": len(set(drawn)) > 9}
+
+
+class StoppedError(Exception):
+    """Stands for whatever ends a training in its middle."""
+
+
+def states(case: Case) -> Any:
+    """Losses of a training that several processes began and one took up, and the other way round, with Adam.
+
+    Alone is the first process only: the other one waits.
+    """
+    one, several = Runtime(case.runtime.device, case.runtime.dtype), case.runtime
+    config = SFTConfig(learning_rate=0.01, save_every=2, **{**BASIC, "max_steps": 4})
+
+    def attempt(name: str, runtime: Runtime, *, stop: bool) -> None:
+        shared = case.folder / "states" / name
+        own = shared if several.writes else shared.with_name(f"{name}-{several.rank}")
+        own.mkdir(parents=True, exist_ok=True)
+
+        def progress(done: int, _total: int, _note: str) -> None:
+            if stop and done == 3:
+                raise StoppedError
+
+        stage = Stage("sft", own, 3, progress, shared=None if own == shared else shared)
+        arguments = {"model": case.given["sft"], "examples": case.given["examples"], "codec": case.codec}
+        with suppress(StoppedError):
+            train_sft(config, runtime=runtime, stage=stage, **arguments)
+
+    torch.optim.AdamW = ADAM  # type: ignore[misc]
+    try:
+        for name, began, ended in (("whole", one, one), ("gathered", several, one), ("spread", one, several)):
+            for runtime, stop in ((began, True), (ended, False)):
+                if runtime.world_size > 1 or several.writes:
+                    attempt(name, runtime, stop=stop)
+                several.everyone(None)
+    finally:
+        torch.optim.AdamW = descend  # type: ignore[assignment, misc]
+    if not several.writes:
+        return None
+    names = ("whole", "gathered", "spread")
+    rows = [[row["loss"] for row in read_metrics(case.folder / "states" / name)] for name in names]
+    assert [len(row) for row in rows] == [4, 4, 4]
+    return rows
+
+
+def half(case: Case) -> Any:
+    """PPO in bfloat16: at its beginning the policy is the reference, whatever format its weights are stored in."""
+    half = replace(case, runtime=replace(case.runtime, dtype=torch.bfloat16, offload=True))
+    found = rollouts(half, "ppo", folder="half")
+    before = found["rows"][0]["eval/kl"]
+    return {"before": before if case.runtime.fsdp_size > 1 else 0.0, "steps": len(found["rows"])}
 
 
 CASES: dict[str, Callable[[Case], Any]] = {
@@ -225,6 +278,8 @@ CASES: dict[str, Callable[[Case], Any]] = {
     "figa": lambda case: pairs(case, "figa"),
     "ppo": lambda case: rollouts(case, "ppo"),
     "grpo": lambda case: rollouts(case, "grpo"),
+    "states": states,
+    "half": half,
     "scoring": scoring,
     "sampling": sampling,
 }
@@ -247,15 +302,24 @@ CASES |= {
 }
 
 
+MODES: dict[str, dict[str, Any]] = {
+    "whole": {},
+    "fsdp": {"fsdp_size": 2, "offload": True},
+    "tensor": {"tp_size": 2},
+}
+TENSOR = ("sft", "reward-eq4", "reward-sequence", "dpo", "ppo", "states", "scoring", "sampling")
+"""What is tried under tensor parallelism, which takes no adapters."""
+
+
 def main(folder: Path, words: list[str]) -> None:
     given = pickle.loads((folder / "given.pkl").read_bytes())
     torch.optim.AdamW = descend  # type: ignore[assignment, misc]
     runtime = make_runtime("cpu", "float32")
-    options: dict[str, dict[str, Any]] = {"whole": {}, "fsdp": {"fsdp_size": 2}, "tensor": {"tp_size": 2}}
-    for mode in [word for word in words if word in options]:
+    for mode in [word for word in words if word in MODES]:
         name = f"{mode}-{runtime.world_size}"
-        case = Case(given, replace(runtime, **options[mode]), folder / name)
-        found = {key: run(case) for key, run in CASES.items() if key in words or not CASES.keys() & set(words)}
+        case = Case(given, replace(runtime, **MODES[mode]), folder / name)
+        chosen = [word for word in words if word in CASES] or (TENSOR if mode == "tensor" else CASES)
+        found = {key: CASES[key](case) for key in chosen}
         if runtime.writes:
             (folder / f"{name}.json").write_text(json.dumps(found))
 

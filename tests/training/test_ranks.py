@@ -20,9 +20,13 @@ SCRIPT = Path(__file__).with_name("on_ranks.py")
 NAMES = (
     *("sft", "reward-eq3", "reward-eq4", "reward-blame", "reward-contrast", "reward-sequence", "reward-some-frozen"),
     *("reward-head-alone", "reward-shallow", "reward-twice", "dpo", "figa", "ppo", "grpo", "scoring", "sampling"),
+    *("states", "half"),
     *("lora-sft", "lora-reward-eq3", "lora-reward-contrast", "lora-reward-sequence", "lora-dpo", "lora-figa"),
     *("lora-ppo", "lora-grpo", "lora-scoring", "lora-sampling"),
 )
+TENSOR = ("sft", "reward-eq4", "reward-sequence", "dpo", "ppo", "states", "scoring", "sampling")
+DONE = [(name, mode) for mode in ("whole-2", "fsdp-2") for name in NAMES] + [(name, "tensor-2") for name in TENSOR]
+TRAINED = [(name, mode) for name, mode in DONE if not name.endswith(("scoring", "sampling", "states", "half"))]
 
 
 def free_port() -> int:
@@ -64,9 +68,9 @@ def results(
     for name in ("sft", "token", "sequence"):
         given |= {name: getattr(trained, name), f"lora-{name}": getattr(adapted, name)}
     (folder / "given.pkl").write_bytes(pickle.dumps(given))
-    started = [*start(folder, 1, "whole"), *start(folder, 2, "whole", "fsdp")]
+    started = [*start(folder, 1, "whole"), *start(folder, 2, "whole", "fsdp", "tensor")]
     try:
-        failed = [text for process in started if (text := process.communicate(timeout=240)[1]) and process.returncode]
+        failed = [text for process in started if (text := process.communicate(timeout=500)[1]) and process.returncode]
     finally:
         for process in started:
             process.kill()
@@ -91,8 +95,7 @@ def close(one: Any, other: Any) -> None:
         assert one == other
 
 
-@pytest.mark.parametrize("mode", ["whole-2", "fsdp-2"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "mode"), DONE)
 def test_two_processes_give_what_one_gives(results: dict[str, Any], name: str, mode: str) -> None:
     alone = results["whole-1"][name]
     if "rows" in alone:
@@ -101,8 +104,7 @@ def test_two_processes_give_what_one_gives(results: dict[str, Any], name: str, m
     close(alone, results[mode][name])
 
 
-@pytest.mark.parametrize("mode", ["whole-2", "fsdp-2"])
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith(("scoring", "sampling"))])
+@pytest.mark.parametrize(("name", "mode"), TRAINED)
 def test_two_processes_write_the_checkpoint_of_one(results: dict[str, Any], name: str, mode: str) -> None:
     alone, shared = (results["folder"] / one / name / "0" / "checkpoint" for one in ("whole-1", mode))
     assert sorted(path.name for path in alone.iterdir()) == sorted(path.name for path in shared.iterdir())

@@ -194,7 +194,7 @@ def test_two_states_are_kept_and_a_damaged_one_is_passed_over(tmp_path: Path, dp
         attempt(tmp_path / "stage", dpo, 7)
     saved = tmp_path / "stage.partial" / "state"
     assert sorted(path.name for path in saved.iterdir()) == ["step-4", "step-6"]
-    (saved / "step-6" / "state.pt").write_bytes(b"\0" * 100)
+    (saved / "step-6" / "tensors" / "__0_0.distcp").write_bytes(b"\0" * 100)
     attempt(tmp_path / "stage", dpo)
     assert weights(tmp_path / "stage") == weights(tmp_path / "whole")
 
@@ -202,7 +202,7 @@ def test_two_states_are_kept_and_a_damaged_one_is_passed_over(tmp_path: Path, dp
 def test_states_that_cannot_be_read_are_named(tmp_path: Path, dpo: Run) -> None:
     with pytest.raises(StoppedError):
         attempt(tmp_path / "stage", dpo, 3)
-    for state in (tmp_path / "stage.partial" / "state").rglob("state.pt"):
+    for state in (tmp_path / "stage.partial" / "state").rglob("*.distcp"):
         state.write_bytes(b"x")
     with pytest.raises(RedpencilError, match="none of the saved training states can be read") as raised:
         attempt(tmp_path / "stage", dpo)
@@ -210,7 +210,7 @@ def test_states_that_cannot_be_read_are_named(tmp_path: Path, dpo: Run) -> None:
     assert "delete this folder" in str(raised.value.hint)
 
 
-@pytest.mark.parametrize("left", ["step-1.new", "step-2.new/state.pt"])
+@pytest.mark.parametrize("left", ["step-1.new", "step-2.new/tensors/__0_0.distcp"])
 def test_a_state_that_was_never_completed_is_thrown_away(tmp_path: Path, dpo: Run, left: str) -> None:
     attempt(tmp_path / "whole", dpo)
     with pytest.raises(StoppedError):

@@ -171,7 +171,10 @@ def runtime_of(recipe: Recipe) -> "Runtime":
     """Set up device, number format and threads."""
     from redpencil.models.runtime import make_runtime, slow_format
 
-    runtime = make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads, recipe.compute)
+    compute = recipe.compute
+    runtime = make_runtime(
+        *(compute.device, recipe.dtype, compute.threads, compute), checkpoint_dtype=recipe.checkpoint_dtype
+    )
     slow = slow_format(runtime)
     if slow is not None:
         say(f"warning: {slow}")

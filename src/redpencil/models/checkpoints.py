@@ -48,6 +48,8 @@ from redpencil.models.parallel import distributed_options, local, prepare, shard
 from redpencil.models.runtime import Runtime, make_runtime, seeded
 from redpencil.runs import check_finished, write_json
 
+LARGEST_FILE = "10GB"
+"""Weights beyond it go into several files."""
 UNKNOWN = "unknown"
 """`trained_on` of a reward model without a card."""
 LEVELS: dict[str, RewardLevel] = {"ForTokenClassification": "token", "ForSequenceClassification": "sequence"}
@@ -192,7 +194,8 @@ def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Pat
     _check_embeddings(module, codec, folder)
     if role_of(module) is None:
         disable_dropout(module)
-        if not getattr(module.config, "distributed_config", None):
+        offloaded = runtime.offload and runtime.fsdp_size > 1 and not trained
+        if not offloaded and not getattr(module.config, "distributed_config", None):
             module.to(runtime.device)  # type: ignore[arg-type]
         # What was read as shards is written as a whole, by `export`.
         module.config.distributed_config = None
@@ -605,6 +608,11 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
     """
     weights = whole_state(model.module) if role_of(model.module) is None else adapter_states(model.module)
     if model.runtime.writes:
+        written = model.runtime.checkpoint_dtype
+        if written != torch.float32:
+            weights = {
+                name: value.to(written) if value.dtype == torch.float32 else value for name, value in weights.items()
+            }
         _write(model, weights, folder, card, shared)
     model.runtime.tell(None)
 
@@ -625,7 +633,7 @@ def _write(
             if role_of(module) is not None:
                 content[ADAPTER] = save_adapter(module, weights, new)
             elif shared is None:
-                module.save_pretrained(str(new), state_dict=weights)
+                module.save_pretrained(str(new), state_dict=weights, max_shard_size=LARGEST_FILE)
             else:
                 _save_linked(module, weights, new, shared)
         except SafetensorError as error:  # as for a full disk
@@ -634,6 +642,12 @@ def _write(
                 file=folder,
                 hint="make room on the disk, or choose another --out",
             ) from error
+    if model.runtime.checkpoint_dtype != torch.float32 and (new / "config.json").is_file():
+        config = {
+            **read_object(new / "config.json"),
+            "dtype": str(model.runtime.checkpoint_dtype).removeprefix("torch."),
+        }
+        write_json(new / "config.json", config)
     codec.tokenizer.save_pretrained(str(new))
     _name_tokenizer_end(new / "tokenizer_config.json", codec)
     if codec.template == CHAT and codec.chat is not None:

@@ -32,6 +32,7 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 Module = TypeVar("Module", bound=nn.Module)
 
+_AS_FORWARD: Final = "as_forward"
 BUCKET: Final = 2**25
 """Numbers that are added up over processes at once: 128 MB in float32."""
 
@@ -90,13 +91,18 @@ def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> Tenso
 @torch.no_grad()
 def sum_gradients(parameters: Iterable[nn.Parameter], runtime: Runtime) -> None:
     """Add up the gradients of weights that every process holds whole; those of sharded weights are added up already."""
+    parameters = list(parameters)
+    for each in parameters:
+        # Tensor parallelism gives the embedding's gradient whole.
+        if isinstance(each, DTensor) and isinstance(each.grad, DTensor) and each.grad.placements != each.placements:
+            each.grad = each.grad.redistribute(placements=each.placements)
     if runtime.data_size == 1:
         return
     whole = [each.grad for each in parameters if each.grad is not None and not isinstance(each, DTensor)]
     for bucket in _buckets(whole):
         flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
         dist.all_reduce(flat)
-        parts = (flat / runtime.tp_size).split([gradient.numel() for gradient in bucket])
+        parts = torch.split(flat / runtime.tp_size, [gradient.numel() for gradient in bucket])
         for gradient, part in zip(bucket, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
@@ -119,21 +125,21 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def distributed_options(runtime: Runtime, *, trained: bool, reference: bool = False) -> dict[str, Any]:
-    """Return the options of `from_pretrained` with which each process reads its shard of a model; none for a whole one.
+    """Return the options of `from_pretrained` with which each process reads its shard of a model.
 
+    None for a whole one, or for one that stays in main memory: that is read whole there, and sharded by `shard`.
     Trained weights are float32 and gathered in the runtime's format, as are those of a `reference`, which computes as
     what is trained does; gradients are added up in float32.
     """
-    if not runtime.sharded:
+    if not runtime.sharded or (runtime.offload and not trained):
         return {}
-    from transformers.distributed import DistributedConfig
+    from transformers.distributed.configuration_utils import DistributedConfig
 
     config = DistributedConfig(
         fsdp_size=runtime.fsdp_size,
         dp_replicate_size=runtime.world_size // (runtime.fsdp_size * runtime.tp_size),
         tp_size=runtime.tp_size,
         fsdp_mixed_precision=(trained or reference) and runtime.dtype == torch.bfloat16,
-        fsdp_cpu_offload=runtime.offload and not trained,
     )
     return {"distributed_config": config}
 
@@ -155,10 +161,11 @@ def shard(module: nn.Module, runtime: Runtime, *, trained: bool) -> None:
     options: dict[str, Any] = {
         "mesh": _mesh(runtime.device.type, runtime.world_size // runtime.fsdp_size, runtime.fsdp_size)
     }
-    if trained and runtime.dtype == torch.bfloat16:
+    stored = {parameter.dtype for parameter in module.parameters()}
+    if torch.float32 in stored and runtime.dtype == torch.bfloat16:
         options["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     if runtime.offload and not trained:
-        options["offload_policy"] = CPUOffloadPolicy()
+        options["offload_policy"] = CPUOffloadPolicy(pin_memory=runtime.device.type == "cuda")
     config: Any = module.config
     for layers in module.modules():
         if isinstance(layers, nn.ModuleList) and len(layers) == config.num_hidden_layers:
@@ -176,8 +183,9 @@ def prepare(module: nn.Module) -> None:
     for part in _parts(module):
         part.set_gradient_divide_factor(1.0)
         part.set_force_sum_reduction_for_comms(enable=True)  # other operations are not there on a CPU
-    module.as_forward = MethodType(lambda self, function, *args, **kwargs: function(self, *args, **kwargs), module)
-    register_fsdp_forward_method(module, "as_forward")
+    run = MethodType(lambda self, function, *args, **kwargs: function(self, *args, **kwargs), module)
+    setattr(module, _AS_FORWARD, run)
+    register_fsdp_forward_method(module, _AS_FORWARD)
 
 
 def as_forward(
@@ -187,7 +195,7 @@ def as_forward(
 
     Sharded weights are gathered by the hooks of the model's own forward, which a call of its parts would go around.
     """
-    through = getattr(module, "as_forward", None)
+    through = getattr(module, _AS_FORWARD, None)
     return function(module, *args, **kwargs) if through is None else through(function, *args, **kwargs)
 
 
@@ -197,7 +205,7 @@ def root_of(module: nn.Module) -> nn.Module:
     return root
 
 
-def _parts(module: nn.Module) -> list[FSDPModule]:
+def _parts(module: nn.Module) -> list[Any]:
     return [part for part in module.modules() if isinstance(part, FSDPModule)]
 
 
@@ -228,4 +236,5 @@ def whole_state(module: nn.Module) -> dict[str, Tensor]:
     """Return all weights of a model; of a sharded one on the CPU, in the first process, and nothing in the others."""
     if not any(isinstance(parameter, DTensor) for parameter in module.parameters()):
         return module.state_dict()
-    return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return get_model_state_dict(module, options=options)  # type: ignore[return-value]

@@ -32,6 +32,7 @@ from redpencil.sections import parse_section
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
+_FORMATS: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _WAIT: Final = timedelta(hours=2)
 """How long a rank waits for tensors of others, as while a large model is read."""
 _WAIT_FOR_DECISIONS: Final = timedelta(days=7)
@@ -53,6 +54,7 @@ class Runtime:
         tp_size: neighbouring processes that compute one row together (tensor parallelism); they get the same rows.
         fsdp_size: processes over which a model's weights are sharded (FSDP2); 1 keeps them whole in each process.
         offload: keep the weights of frozen sharded models in main memory.
+        checkpoint_dtype: the format in which trained weights are written.
         group: the processes, for what is decided and gathered; None for torch's default group.
         attention: how models compute it; None for their own choice.
         checkpointing: whether trained models keep only what enters each layer, and not all activations.
@@ -65,6 +67,7 @@ class Runtime:
     tp_size: int = 1
     fsdp_size: int = 1
     offload: bool = False
+    checkpoint_dtype: torch.dtype = torch.float32
     group: Any = field(default=None, repr=False, compare=False)
     attention: Attention | None = None
     checkpointing: bool = False
@@ -188,6 +191,9 @@ def join_group(device: torch.device) -> Any:
         return None
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    if dist.is_initialized():
+        pass
+    elif device.type == "cuda":
         dist.init_process_group("cpu:gloo,cuda:nccl", timeout=_WAIT, device_id=device)
     else:
         dist.init_process_group("gloo", timeout=_WAIT)
@@ -196,7 +202,12 @@ def join_group(device: torch.device) -> Any:
 
 
 def make_runtime(
-    device: str = "auto", dtype: str = "auto", threads: int | None = 1, compute: ComputeConfig | None = None
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: int | None = 1,
+    compute: ComputeConfig | None = None,
+    *,
+    checkpoint_dtype: str = "float32",
 ) -> Runtime:
     """Choose the device, set the number of CPU threads, and join the other processes of torchrun's environment.
 
@@ -227,13 +238,13 @@ def make_runtime(
             if world_size == 1
             else "start as many processes on a machine as it has GPUs",
         )
-    formats = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     auto = torch.bfloat16 if chosen.type == "cuda" else torch.float32
     compute = compute or ComputeConfig()
     tp_size, fsdp_size = sizes_of(compute, world_size)
     runtime = Runtime(
-        *(chosen, formats.get(dtype, auto), rank, world_size, tp_size, fsdp_size),
+        *(chosen, _FORMATS.get(dtype, auto), rank, world_size, tp_size, fsdp_size),
         offload=compute.fsdp_offload,
+        checkpoint_dtype=_FORMATS[checkpoint_dtype],
         group=join_group(chosen),
         attention=compute.attn_implementation,
         checkpointing=compute.gradient_checkpointing,
@@ -286,16 +297,25 @@ def sizes_of(compute: ComputeConfig, world_size: int) -> tuple[int, int]:
     """
     if world_size == 1:  # A recipe for many GPUs can be tried in one process.
         return 1, 1
+    if compute.tp_size > 1:
+        if compute.tp_size != world_size or compute.fsdp:
+            raise RedpencilError(
+                f"tensor parallelism over {compute.tp_size} of {world_size} processes"
+                + (", with fsdp," if compute.fsdp else "")
+                + " does not give the gradients of one process",
+                field="compute.tp_size",
+                hint=f"set compute.tp_size={world_size} and compute.fsdp=false, or compute.tp_size=1",
+            )
+        return compute.tp_size, 1
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", str(world_size)))
-    fsdp = compute.fsdp
-    shards = max(1, local_size // compute.tp_size) if fsdp is True else int(fsdp or 1)
-    if world_size % (compute.tp_size * shards):
+    shards = local_size if compute.fsdp is True else int(compute.fsdp or 1)
+    if world_size % shards:
         raise RedpencilError(
-            f"{world_size} processes cannot be divided into groups of tp_size {compute.tp_size} x fsdp {shards}",
-            field="compute.fsdp" if shards > 1 else "compute.tp_size",
-            hint="choose sizes whose product divides the number of processes, or fsdp=true",
+            f"{world_size} processes cannot be divided into groups of {shards}",
+            field="compute.fsdp",
+            hint="choose a number that divides the number of processes, or fsdp=true",
         )
-    return compute.tp_size, shards
+    return 1, shards
 
 
 def _own_gpu(device: torch.device) -> torch.device:

@@ -216,7 +216,8 @@ class Context:
         from redpencil.models.runtime import make_runtime
 
         return make_runtime(
-            self.recipe.compute.device, self.recipe.dtype, self.recipe.compute.threads, self.recipe.compute
+            *(self.recipe.compute.device, self.recipe.dtype, self.recipe.compute.threads, self.recipe.compute),
+            checkpoint_dtype=self.recipe.checkpoint_dtype,
         )
 
     @cached_property

@@ -17,7 +17,7 @@ class _Planner:
         self.recipe, self.seed, self.prefix = recipe, seed, prefix
         self.context = Context(recipe, root, seed)
         chat = recipe.chat_options if recipe.prompt_template == "chat" else {}
-        self.shared = {"prompt_template": recipe.prompt_template, **chat, "dtype": recipe.dtype}
+        self.shared = {"prompt_template": recipe.prompt_template, **chat, **recipe.formats}
         self.trained = {} if recipe.lora is None else {"lora": recipe.lora.model_dump()}
         self.stages: list[StageSpec] = []
 

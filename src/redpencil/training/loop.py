@@ -71,7 +71,9 @@ def train_supervised(
         RedpencilError: if training breaks down.
     """
     optimization = optimization_of(model.module, config, total_steps)
-    state = TrainState(stage, {"model": model.module}, {"model": optimization}, config.save_every)
+    state = TrainState(
+        stage, {"model": model.module}, {"model": optimization}, config.save_every, runtime=model.runtime
+    )
     if best is not None:
         state.extra["best"] = best.record
     if not state.resume() and best is not None and best.validation is not None:
@@ -236,7 +238,8 @@ def train_on_rollouts(
     )
     models = {name: getattr(actors, name).module for name in optimizations}
     state = TrainState(
-        stage, models, optimizations, config.save_every, {"kl_coef": config.kl_coef, "best": best.record}
+        *(stage, models, optimizations, config.save_every, {"kl_coef": config.kl_coef, "best": best.record}),
+        runtime=actors.policy.runtime,
     )
     if state.resume():
         actors.sampler.sync(actors.policy, exact=True)

@@ -14,17 +14,27 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-import torch.distributed
 from torch import nn
 
 from redpencil.errors import RedpencilError
 from redpencil.files import sync_names, sync_tree
-from redpencil.models.lora import trained_parameters
+from redpencil.models.runtime import Runtime
 from redpencil.runs import STATE_FOLDER, Stage, saved_states
 from redpencil.stopping import Stopped, request
+from redpencil.training.saved_tensors import (
+    Tensors,
+    is_sound,
+    make_moments,
+    moments_of,
+    read_tensors,
+    sizes_in,
+    weights_of,
+    write_tensors,
+)
 from redpencil.training.update import Optimization
 
 CHECKPOINT: Final = "checkpoint"
+TENSORS: Final = "tensors"
 KEPT: Final = 2
 """States that stay on disk: the last one, and the one before in case the last is damaged."""
 
@@ -34,7 +44,8 @@ class TrainState:
     """Everything that a training needs to continue from a step.
 
     `save_every` is the number of steps between saved states; None saves none. `extra` holds plain values (numbers,
-    texts, and mappings of them), which may change between steps; `resume` puts the saved ones back in place.
+    texts, and mappings of them), which may change between steps; `resume` puts the saved ones back in place. All
+    processes of `runtime` save and resume together; another number of them may resume than has saved.
     """
 
     stage: Stage
@@ -43,6 +54,7 @@ class TrainState:
     save_every: int | None
     extra: dict[str, Any] = field(default_factory=dict)
     step: int = 0
+    runtime: Runtime = field(default_factory=lambda: Runtime(torch.device("cpu"), torch.float32))
 
     def resume(self) -> bool:
         """Take up the last state that an earlier attempt at the stage has saved; False if there is none.
@@ -50,32 +62,45 @@ class TrainState:
         Raises:
             RedpencilError: if no saved state can be read.
         """
-        folders = saved_states(self.stage.shared_folder)
+        folders = self.runtime.tell(saved_states(self.stage.shared_folder))
         for folder in reversed(folders):
-            try:
-                content = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-                progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
-            except Exception:  # a damaged file makes torch raise nearly anything
+            progress = self.runtime.tell(_progress_of(folder))
+            if progress is None or not is_sound(folder / TENSORS, progress["digests"], self.runtime):
                 continue
-            self._restore(content, progress)
-            self._restore_checkpoint(folder / CHECKPOINT)
+            self._restore(folder / TENSORS, progress)
+            if self.runtime.writes:
+                self._restore_checkpoint(folder / CHECKPOINT)
+            self.runtime.tell(None)
             return True
         if folders:
             raise RedpencilError(
                 "none of the saved training states can be read",
-                file=self.stage.folder,
+                file=self.stage.shared_folder,
                 hint="delete this folder; the stage then starts from its beginning",
             )
         return False
 
-    def _restore(self, content: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
+    def _tensors(self) -> Tensors:
+        tensors: Tensors = {}
         for name, model in self.models.items():
-            for key, weight in trained_parameters(model).items():
-                with torch.no_grad():
-                    weight.copy_(content["models"][name][key])
+            tensors |= weights_of(name, model)
+            if name in self.optimizations:
+                tensors |= moments_of(name, model, self.optimizations[name].optimizer)
+        return tensors
+
+    def _restore(self, folder: Path, progress: Mapping[str, Any]) -> None:
+        saved = sizes_in(folder)
         for name, optimization in self.optimizations.items():
-            optimization.optimizer.load_state_dict(content["optimizers"][name])
-            optimization.scheduler.load_state_dict(content["schedulers"][name])
+            make_moments(name, self.models[name], optimization.optimizer, saved)
+        read_tensors(folder, self._tensors(), self.runtime)
+        for name, optimization in self.optimizations.items():
+            groups, schedule = optimization.optimizer.param_groups, progress["schedulers"][name]
+            # All groups have one rate; how many there are depends on how weights are sharded.
+            optimization.scheduler.load_state_dict(
+                {key: value[:1] * len(groups) if isinstance(value, list) else value for key, value in schedule.items()}
+            )
+            for group, rate in zip(groups, optimization.scheduler.get_last_lr(), strict=True):
+                group["lr"] = rate
         for name, value in progress["extra"].items():
             if isinstance(value, dict) and name in self.extra:
                 self.extra[name].clear()
@@ -87,8 +112,6 @@ class TrainState:
 
     def _restore_checkpoint(self, saved: Path) -> None:
         """Put the best checkpoint of that step back: one that was exported later need not come again bit for bit."""
-        if self.stage.shared is not None:
-            return
         for name in (CHECKPOINT, f"{CHECKPOINT}.new"):
             shutil.rmtree(self.stage.folder / name, ignore_errors=True)
         if saved.is_dir():
@@ -104,7 +127,8 @@ class TrainState:
         while self.step < total:
             yield self.step + 1
             self.step += 1
-            asked = _asked_to_stop()
+            # All stop after the same step, whichever was asked.
+            asked = bool(self.runtime.sum({"asked": float(request.made)})["asked"])
             if asked or (self.save_every is not None and self.step % self.save_every == 0 and self.step < total):
                 self.save()
             if asked:
@@ -112,46 +136,44 @@ class TrainState:
 
     def save(self) -> None:
         """Write the state beside the stage's artefacts, under its name only when it is complete."""
-        if self.stage.shared is not None:  # the first process has the same weights, and saves them
-            return
-        root = self.stage.folder / STATE_FOLDER
+        root = self.stage.shared_folder / STATE_FOLDER
         target, new = root / f"step-{self.step}", root / f"step-{self.step}.new"
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
-        content = {
-            "models": {
-                name: {key: weight.detach() for key, weight in trained_parameters(model).items()}
-                for name, model in self.models.items()
-            },
-            "optimizers": {name: each.optimizer.state_dict() for name, each in self.optimizations.items()},
-            "schedulers": {name: each.scheduler.state_dict() for name, each in self.optimizations.items()},
-        }
-        try:
-            torch.save(content, new / "state.pt")
-        except RuntimeError as error:  # as for a full disk
-            raise RedpencilError(
-                f"cannot write the training state ({str(error).splitlines()[0]})",
-                file=target,
-                hint="make room on the disk, or save fewer states (compute.save_every)",
-            ) from error
+        if self.runtime.writes:
+            shutil.rmtree(new, ignore_errors=True)
+            (new / TENSORS).mkdir(parents=True)
+        self.runtime.tell(None)
+        digests = write_tensors(new / TENSORS, self._tensors(), self.runtime)
+        if self.runtime.writes:
+            self._complete(new, target, digests)
+        self.runtime.tell(None)
+
+    def _complete(self, new: Path, target: Path, digests: Mapping[str, str]) -> None:
         if (self.stage.folder / CHECKPOINT).is_dir():
             _link_tree(self.stage.folder / CHECKPOINT, new / CHECKPOINT)
-        progress = {"step": self.step, "seconds": self.stage.seconds, "extra": self.extra}
+        progress = {
+            "step": self.step,
+            "seconds": self.stage.seconds,
+            "extra": self.extra,
+            "schedulers": {name: each.scheduler.state_dict() for name, each in self.optimizations.items()},
+            "digests": digests,
+        }
         (new / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         sync_tree(new)
         new.replace(target)
-        sync_names(root)
+        sync_names(target.parent)
         for old in saved_states(self.stage.shared_folder)[:-KEPT]:
             shutil.rmtree(old)
 
 
-def _asked_to_stop() -> bool:
-    """Whether one of the processes that train was asked to stop; all of them stop after the same step."""
-    asked = torch.tensor(float(request.made))
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(asked)
-    return bool(asked)
+def _progress_of(folder: Path) -> dict[str, Any] | None:
+    """What a state holds beside its tensors; None if it is damaged."""
+    try:
+        content = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    keys = ("step", "seconds", "extra", "schedulers", "digests")
+    return content if isinstance(content, dict) and all(key in content for key in keys) else None
 
 
 def _link_tree(source: Path, target: Path) -> None:

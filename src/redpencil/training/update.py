@@ -148,8 +148,7 @@ def update(
             is not after the step.
     """
     counts = [objective.counts(item) for item in micro_batches]
-    for count in counts[len(counts) - idle :]:
-        count.update(dict.fromkeys(count, 0.0))
+    counts[len(counts) - idle :] = [dict.fromkeys(count, 0.0) for count in counts[len(counts) - idle :]]
     totals = runtime.sum({name: sum(count[name] for count in counts) for name in counts[0]})
     optimization.optimizer.zero_grad(set_to_none=True)
     logged: dict[str, Tensor] = {}
