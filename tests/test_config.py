@@ -12,13 +12,14 @@ from redpencil.config import (
     ArmConfig,
     GRPOConfig,
     JudgeConfig,
+    LoraConfig,
     PPOConfig,
     Recipe,
     RewardModelConfig,
     WorldConfig,
 )
 from redpencil.errors import RedpencilError
-from redpencil.recipe import load_recipe
+from redpencil.recipe import default_recipe, load_recipe
 
 
 @pytest.fixture
@@ -249,7 +250,8 @@ def test_the_spelling_of_older_recipes_means_the_same(recipe: Path) -> None:
     ("override", "field", "problem"),
     [
         ("arms.a.method=gepo", "arms.a.method", "no method of that name; one of: ppo, grpo, best_of_n, dpo, figa"),
-        ("compute.processes=2", "compute.processes", "cannot be spread over several processes yet"),
+        ("compute={processes: 2, device: 'cuda:1'}", "compute", "'cuda:1' is one, and 2 processes need one each"),
+        ("compute={processes: 2, device: mps}", "compute", "'mps' is one, and 2 processes need one each"),
         ("compute.micro_batch_size=0", "compute.micro_batch_size", "greater than 0"),
     ],
 )
@@ -511,6 +513,30 @@ def test_your_own_files_need_a_judge_and_only_one(recipe: Path) -> None:
     assert "a section judge" in (error.hint or "")
     error = mistake(recipe, f"files: {{{FILES}, judge: j}}\njudge: {{rule: longer}}\n")
     assert "both name a judge" in error.problem
+
+
+def test_lora_stands_at_the_top_and_names_modules() -> None:
+    recipe = default_recipe(["lora={}"])
+    assert recipe.lora == LoraConfig(r=16, alpha=32, target_modules="all-linear")
+    assert recipe.computed(recipe.sft).lora == recipe.lora
+    assert "lora" not in recipe.computed(recipe.ppo).model_dump()
+    assert default_recipe(["lora.r=4", "lora.target_modules=[q_proj, v_proj]"]).lora == LoraConfig(
+        r=4, target_modules=("q_proj", "v_proj")
+    )
+    assert default_recipe().lora is None
+    for override, field in (
+        ("lora.r=0", "lora.r"),
+        ("lora.alpha=-1", "lora.alpha"),
+        ("lora.dropout=0.1", "lora.dropout"),
+        ("lora.target_modules=[]", "lora.target_modules"),
+        ("lora.target_modules=['']", "lora.target_modules"),
+        ("lora.target_modules=q_proj", "lora.target_modules"),
+        ("ppo.lora={r: 4}", "ppo.lora"),
+        ("reward_models.token_edits.reward.lora={r: 4}", "reward_models.token_edits.reward.lora"),
+    ):
+        with pytest.raises(RedpencilError) as error:
+            default_recipe([override])
+        assert str(error.value.field).startswith(field), override
 
 
 # Servers that sample and score.

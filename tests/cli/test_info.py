@@ -117,6 +117,23 @@ def test_a_recipe_that_does_not_validate(redpencil: Callable[..., Any], tiny: Pa
     assert "BAD" in redpencil("doctor", tmp_path / "bad.yaml").out
 
 
+def test_what_a_recipe_starts_is_said(
+    redpencil: Callable[..., Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    wide = tmp_path / "wide.yaml"
+    wide.write_text(tiny.read_text() + "compute: {processes: 4, jobs: 3}\n")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    found = checks(redpencil("doctor", wide, "--json"))[f"compute of {wide}"]
+    assert found["value"] == "3 stages at a time, 4 processes for a stage, on the CPU with 1 thread each"
+    monkeypatch.setattr("redpencil.pipeline.launch.gpus_of", lambda _: ["0", "1"])
+    outcome = redpencil("doctor", wide, "--json")
+    found = checks(outcome)[f"compute of {wide}"]
+    assert (outcome.code, found["ok"]) == (1, False)
+    assert "4 processes, and 2 GPUs" in found["hint"]
+
+
 def test_a_missing_package(redpencil: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     version = metadata.version
 
