@@ -18,7 +18,7 @@ from skyrl.train.entrypoints.main_base import BasePPOExp
 from skyrl.train.utils import validate_cfg
 from skyrl.train.utils.utils import initialize_ray
 
-from redpencil.integrations.client import client_from_environment
+from redpencil.integrations.reward_client import client_from_environment
 from redpencil.integrations.skyrl import TokenRewardGenerator, check_estimator
 
 

@@ -19,7 +19,7 @@ from skyrl.train.generators.base import GeneratorInterface  # noqa: E402
 from skyrl.train.generators.utils import get_metrics_from_generator_output  # noqa: E402
 
 from redpencil.errors import RedpencilError  # noqa: E402
-from redpencil.integrations.client import client_from_environment  # noqa: E402
+from redpencil.integrations.reward_client import client_from_environment  # noqa: E402
 from redpencil.integrations.skyrl import TokenRewardGenerator, check_estimator  # noqa: E402
 
 CASE = json.load(sys.stdin)

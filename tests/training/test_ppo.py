@@ -4,9 +4,10 @@ import math
 import operator
 import shutil
 import statistics
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,16 +18,18 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import BertConfig, BertForTokenClassification
 
-from redpencil.config import LoraConfig, PPOConfig
+from redpencil.config import LoraConfig, PPOConfig, SamplingConfig, ServerConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import LanguageModel, RewardModel, load_head, load_policy
+from redpencil.models.checkpoints import LanguageModel, RewardModel, load_head, load_policy, load_reward_model
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.forward import response_logprobs, token_values
 from redpencil.models.lora import merge, role_of
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import EncodedPrompts, encode_prompts
+from redpencil.models.sampling import EncodedPrompts, HFSampler, Sample, encode_prompts
+from redpencil.models.vllm import VLLMSampler
+from redpencil.pipeline.serving import RewardService, bind_service
 from redpencil.records import Prompt, Response
-from redpencil.runs import Stage, read_metrics
+from redpencil.runs import Stage, derive_seed, read_metrics
 from redpencil.training.ppo import compute_advantages, ppo_update, run_ppo, value_objective
 from redpencil.training.rollout import (
     Actors,
@@ -699,3 +702,59 @@ def test_with_one_base_in_memory_ppo_computes_what_models_of_their_own_compute(
         terms |= value_objective(actors.value.module, options).terms(rollouts)
         losses.append({name: float(term.detach()) for name, term in terms.items()})
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """Samples here as a server is asked: each prompt by itself, with a seed of its own."""
+
+    policy: LanguageModel
+
+    @property
+    def codec(self) -> Codec:
+        return self.policy.codec
+
+    def check(self, prompt_ids: Sequence[Sequence[int]], response_length: int) -> None:
+        HFSampler(self.policy).check(prompt_ids, response_length)
+
+    def sample(
+        self, prompt_ids: Sequence[Sequence[int]], config: SamplingConfig, *, seed: int, **_: object
+    ) -> list[Sample]:
+        sampler = HFSampler(self.policy)
+        seeds = [derive_seed(seed, "prompt", index) for index in range(len(prompt_ids))]
+        return [sampler.sample([ids], config, seed=own)[0] for ids, own in zip(prompt_ids, seeds, strict=True)]
+
+    def sync(self, policy: LanguageModel, *, exact: bool = False) -> None:
+        pass
+
+
+def test_ppo_by_servers_is_ppo_in_this_process(
+    trained: Trained,
+    runtime: Runtime,
+    codec: Codec,
+    new_stage: Callable[..., Stage],
+    serve: Callable[..., Any],
+) -> None:
+    settings = config(total_steps=3, eval_steps=2, rollout_batch_size=8, batch_size=8, learning_rate=1e-3)
+    here = actors_of(settings, trained, runtime, codec)
+    rows = run(settings, replace(here, sampler=OneByOne(here.policy)), new_stage())
+    served = serve(trained.sft)
+    service = bind_service(RewardService(load_reward_model(trained.token, runtime)), "127.0.0.1", 0)
+    threading.Thread(target=service.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{service.server_address[1]}"
+        servers = {"token": ServerConfig.model_validate({"url": url})}
+        remote = settings.model_copy(update={"sampler": served.config(timeout=300), "reward_servers": servers})
+        actors = actors_of(remote, trained, runtime, codec)
+        assert isinstance(actors.sampler, VLLMSampler)
+        there = run(remote, actors, new_stage())
+    finally:
+        service.shutdown()
+        service.server_close()
+    assert [row["step"] for row in there] == [0, 1, 2, 3]
+    for row, other in zip(rows, there, strict=True):
+        for name in row.keys() & {"reward", "kl", "length", "policy_loss", "value_loss", "eval/reward", "approx_kl"}:
+            assert other[name] == pytest.approx(row[name], rel=1e-3, abs=1e-4), name
+    assert len({row.get("policy_loss") for row in rows}) > 2
+    # The start, and each step's weights once, the last ones for validation alone.
+    assert len(served.log("/collective_rpc")) == 4

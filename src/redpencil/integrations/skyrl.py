@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Final
 
 from redpencil.errors import RedpencilError
-from redpencil.integrations.client import Client
+from redpencil.integrations.reward_client import Client
 
 DENSE: Final = ("gae", "reinforce++")
 """Estimators of advantages that read every token's reward."""

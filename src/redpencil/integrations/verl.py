@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from redpencil.errors import RedpencilError
-from redpencil.integrations.client import Client, PoolingClient, client_from_environment
+from redpencil.integrations.reward_client import Client, PoolingClient, client_from_environment
 from redpencil.providers.json_server import JsonServer
 
 DENSE: Final = ("gae", "reinforce_plus_plus")

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from redpencil.errors import RedpencilError
-from redpencil.integrations.client import vocabulary_digest
+from redpencil.integrations.reward_client import vocabulary_digest
 from redpencil.maths.ppo import standardise
 from redpencil.models.checkpoints import RewardModel
 from redpencil.models.forward import collate, sequence_rewards

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
-from redpencil.integrations.client import (
+from redpencil.integrations.reward_client import (
     PoolingClient,
     RewardClient,
     _joined,
@@ -132,7 +132,7 @@ def test_address_and_key_come_from_the_environment(
 def test_files_for_other_trainers_load_nothing_that_these_pin() -> None:
     script = (
         "import sys\n"
-        "import redpencil.integrations.client\n"
+        "import redpencil.integrations.reward_client\n"
         "assert 'torch' not in sys.modules\n"
         "import redpencil.integrations.verl, redpencil.integrations.skyrl\n"
         "heavy = ('transformers', 'tokenizers', 'pydantic', 'redpencil.config', 'redpencil.models')\n"
