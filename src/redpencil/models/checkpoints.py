@@ -170,8 +170,8 @@ def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False
 
 def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Path, *, trained: bool) -> LanguageModel:
     _check_embeddings(module, codec, folder)
+    disable_dropout(module)
     if role_of(module) is None:
-        disable_dropout(module)
         if not getattr(module.config, "distributed_config", None):
             module.to(runtime.device)  # type: ignore[arg-type]
         # What was read as shards is written as a whole, by `export`.
@@ -207,7 +207,6 @@ def _open(
 
     def load(kind: Any, base: Path, **options: Any) -> PreTrainedModel:
         module = _load(kind, base, torch.float32 if whole else runtime.dtype, **options)
-        disable_dropout(module)
         return module.to(runtime.device)  # type: ignore[arg-type]
 
     alone = whole or bases is None
