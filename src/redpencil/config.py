@@ -23,6 +23,7 @@ KLEstimator = Literal["k1", "k2", "k3"]
 DPOLoss = Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm"]
 PairKind = Literal["edits", "comparisons"]
 Schedule = Literal["constant", "linear", "cosine"]
+Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"]
 CHAT_DATE: Final = date(2024, 7, 26)
 """The day that chat templates take for today: the one that those of Llama 3 fall back on."""
 CHAT_OWN: Final = frozenset(
@@ -33,6 +34,70 @@ CHAT_OWN: Final = frozenset(
     )
 )
 """What a chat template is rendered with that is no variable of a user's."""
+
+
+class ServerConfig(Section):
+    """A server that computes rewards, vLLM or `redpencil serve-reward` (docs/engines.md)."""
+
+    url: str = Field(
+        description="Address of the server, such as http://localhost:8000, without the /v1 of its interface for OpenAI."
+    )
+    model: str | None = Field(
+        None,
+        description="Name under which the server has the model. Default: the one that it serves, if there is only one.",
+    )
+    api_key_variable: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_]\w*$",
+        description="Environment variable with the server's API key. The key itself never stands in a recipe.",
+    )
+    concurrency: int = Field(64, gt=0, le=1024, description="Requests in progress at once, of each process.")
+    timeout: float = Field(600, gt=0, le=86_400, description="Longest wait for one answer, in seconds.")
+    patience: float = Field(
+        600,
+        ge=0,
+        le=86_400,
+        description="Seconds for which a request that failed is made again, as while the server starts anew.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_secrets(cls, data: Any) -> Any:
+        for key in data if isinstance(data, Mapping) else ():
+            if key not in cls.model_fields and re.search(r"key|secret|password|token|auth", str(key), re.IGNORECASE):
+                hint = "leave it out, and name the environment variable that holds it in api_key_variable"
+                raise mistake(cls.__name__, "a recipe holds no secrets", (str(key),), "...", hint)
+        return data
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        if "@" in url:
+            raise hinted("a recipe holds no secrets", "leave user and password out; see api_key_variable")
+        if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url) or not url.isprintable():
+            raise hinted("this is not the address of a server", "such as http://localhost:8000")
+        return url.rstrip("/").removesuffix("/v1")
+
+
+class SamplerConfig(ServerConfig):
+    """A vLLM server that samples the responses of policies in place of this process (docs/engines.md)."""
+
+    route: Literal["disk", "lora"] = Field(
+        "disk",
+        description="How it gets new weights: disk, a checkpoint in `folder`; lora, an adapter there, for a policy "
+        "with `lora`.",
+    )
+    folder: Path | None = Field(
+        None,
+        description="Folder that the server reads at the same path, for the weights. Default: the one for temporary "
+        "files, where the server runs on this machine.",
+    )
+    max_staleness: int = Field(
+        0,
+        ge=0,
+        description="Updates of the policy that the weights which draw a rollout may lack. The server gets new weights "
+        "when it would lack more. What older weights drew is sampled again. Validation is always exact.",
+    )
 
 
 class ComputeConfig(Section):
@@ -54,8 +119,8 @@ class ComputeConfig(Section):
     processes: int = Field(1, gt=0, description="Processes that share the work of one stage; on GPUs each has its own.")
     fsdp: int | bool = Field(
         False,
-        description="Shard weights, gradients and optimiser states of each model over processes (FSDP2). true: over all "
-        "of a machine, with a copy on each machine; a number: over so many; false: each process holds all.",
+        description="Shard weights, gradients and optimiser states of each model over processes (FSDP2). true: over "
+        "all of a machine, with a copy on each machine; a number: over so many; false: each process holds all.",
     )
     fsdp_offload: bool = Field(
         False,
@@ -70,6 +135,16 @@ class ComputeConfig(Section):
         description="Rows that one forward pass of a training stage takes; gradients are accumulated over a batch. "
         "Lower it when memory runs out; null takes the whole batch at once, which is faster for small models.",
     )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="Keep only what enters each layer of a trained model, and compute the rest once more for the "
+        "gradient: a fraction of the memory, a third more work.",
+    )
+    attn_implementation: Attention | None = Field(
+        None,
+        description="Attention as transformers names it. flash and flex need a GPU. Default: sdpa, or eager for models "
+        "without it.",
+    )
     generation_batch_size: int | None = Field(
         None,
         gt=0,
@@ -81,6 +156,14 @@ class ComputeConfig(Section):
         gt=0,
         description="Optimiser or rollout steps between saved training states, from which a stopped stage resumes. "
         "Default: none are saved.",
+    )
+    sampler: SamplerConfig | None = Field(
+        None, description="A vLLM server that samples responses. Default: this process samples them."
+    )
+    reward_servers: dict[RewardLevel, ServerConfig] = Field(
+        default_factory=dict,
+        description="Servers that compute the rewards of rollouts, vLLM or `redpencil serve-reward`, by the level of "
+        "the reward model, token or sequence. Default: this process computes them.",
     )
 
     @field_validator("device")
@@ -138,6 +221,8 @@ class TrainingConfig(Section):
     generation_batch_size: int | None = Field(None, gt=0, exclude=True)
     save_every: int | None = Field(None, gt=0, exclude=True)
     lora: LoraConfig | None = Field(None, exclude=True)
+    sampler: SamplerConfig | None = Field(None, exclude=True)
+    reward_servers: dict[RewardLevel, ServerConfig] = Field(default_factory=dict, exclude=True)
 
 
 MOVED: Final = ("device", "threads", "jobs")
@@ -1097,7 +1182,7 @@ class Recipe(Section):
 
     def computed(self, config: Trained) -> Trained:
         """The config of a training stage with what `compute` says about its batches, and with `lora`."""
-        return config.model_copy(update={**self.compute.model_dump(include=set(COMPUTED)), "lora": self.lora})
+        return config.model_copy(update={**{key: getattr(self.compute, key) for key in COMPUTED}, "lora": self.lora})
 
     def reward_config(self, name: str) -> RewardConfig:
         """The options of one reward model: `reward` with what differs for it."""

@@ -108,8 +108,18 @@ COMMANDS: Final = {
     "score": Entry(
         "score", EVALUATION, "Show the reward of each token: blue for reward, orange and underlined for blame."
     ),
+    "serve-reward": Entry(
+        "serve_reward",
+        EVALUATION,
+        "Serve the rewards of a reward model by HTTP, standardised by its card, for verl, SkyRL and others.",
+    ),
     "evaluate": Entry(
         "evaluate", EVALUATION, "Measure policies, judges and reward models (Tables 1 to 3 of the paper)."
+    ),
+    "plan": Entry(
+        "plan",
+        HELP,
+        "Say what each stage of a recipe takes in memory and time, and what to change where it does not fit.",
     ),
     "keys": Entry("info", HELP, "List every recipe key with its type, default and meaning."),
     "doctor": Entry(

@@ -170,9 +170,13 @@ def _parameters_of(group: Any) -> list[Parameter]:
 
 def runtime_of(recipe: Recipe) -> "Runtime":
     """Set up device, number format and threads."""
-    from redpencil.models.runtime import make_runtime
+    from redpencil.models.runtime import make_runtime, slow_format
 
-    return make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads, recipe.compute)
+    runtime = make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads, recipe.compute)
+    slow = slow_format(runtime)
+    if slow is not None:
+        say(f"warning: {slow}")
+    return runtime
 
 
 def spread(recipe: Recipe) -> None:
@@ -187,9 +191,10 @@ def spread(recipe: Recipe) -> None:
     from redpencil.pipeline.launch import check_processes, gpus_of, run_together
 
     check_processes(recipe.compute)
-    arguments = click.get_current_context().meta[ARGUMENTS]
+    context = click.get_current_context()
+    arguments = context.meta[ARGUMENTS]
     command = [sys.executable, "-P", "-m", "redpencil", *arguments]
-    raise typer.Exit(run_together(command, recipe.compute.processes, gpus_of(recipe.compute)))
+    raise typer.Exit(run_together(str(context.info_name), command, recipe.compute.processes, gpus_of(recipe.compute)))
 
 
 def setup_of(recipe: Recipe, folder: Path, *, fresh: bool = False) -> Setup:

@@ -150,6 +150,7 @@ def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False
                 **options,
             )
     except Exception as error:  # a damaged file makes the libraries raise nearly anything
+        _check_attention(options.get("attn_implementation"), folder, error)
         raise RedpencilError(
             f"cannot be loaded as a {kind} model ({first_line(error)})",
             file=folder,
@@ -168,6 +169,25 @@ def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False
     return model
 
 
+def _attention(runtime: Runtime) -> dict[str, Any]:
+    return {} if runtime.attention is None else {"attn_implementation": runtime.attention}
+
+
+def _options(runtime: Runtime, *, trained: bool, reference: bool = False) -> dict[str, Any]:
+    return {**_attention(runtime), **distributed_options(runtime, trained=trained, reference=reference)}
+
+
+def _check_attention(attention: str | None, folder: Path, error: Exception) -> None:
+    """Say so if a model was not loaded since it has not the attention that was asked for."""
+    if attention is not None and "attention implementation" in str(error):
+        raise RedpencilError(
+            f"the model has no {attention} attention",
+            file=folder,
+            field="compute.attn_implementation",
+            hint="leave compute.attn_implementation out, which takes what the model has",
+        ) from error
+
+
 def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Path, *, trained: bool) -> LanguageModel:
     _check_embeddings(module, codec, folder)
     disable_dropout(module)
@@ -182,6 +202,8 @@ def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Pat
     if role_of(module) is None:
         shard(module, runtime, trained=trained)
         prepare(module)
+    if trained and runtime.checkpointing and module.supports_gradient_checkpointing:
+        checkpoint_activations(module)
     return LanguageModel(module, codec, runtime)
 
 
@@ -193,10 +215,11 @@ def _open(
     lora: LoraConfig | None,
     bases: Bases | None,
     trained: bool,
+    reference: bool = False,
     changes: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
     """Open a checkpoint as a view of a base, or without `lora`, to be trained, as a whole model with what it adapts."""
-    whole = trained and lora is None
+    whole = (trained or reference) and lora is None
     if runtime.tp_size > 1 and not whole:
         raise RedpencilError(
             "adapters cannot be trained or read under tensor parallelism",
@@ -206,7 +229,7 @@ def _open(
         )
 
     def load(kind: Any, base: Path, **options: Any) -> PreTrainedModel:
-        module = _load(kind, base, torch.float32 if whole else runtime.dtype, **options)
+        module = _load(kind, base, torch.float32 if whole else runtime.dtype, **_attention(runtime), **options)
         return module.to(runtime.device)  # type: ignore[arg-type]
 
     alone = whole or bases is None
@@ -215,6 +238,12 @@ def _open(
     if alone and not whole:
         bases.shard(runtime)
     return merge(view) if whole else view
+
+
+def checkpoint_activations(module: PreTrainedModel) -> None:
+    """Keep only what enters each layer; `gradient_checkpointing_enable` is the name in older versions."""
+    enable = getattr(module, "activation_checkpointing_enable", None) or module.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def _check_embeddings(module: PreTrainedModel, codec: Codec, folder: Path) -> None:
@@ -273,6 +302,7 @@ def load_policy(
     codec: Codec | None = None,
     seed: int = 0,
     fresh: bool = False,
+    reference: bool = False,
     lora: LoraConfig | None = None,
     bases: Bases | None = None,
 ) -> LanguageModel:
@@ -286,6 +316,8 @@ def load_policy(
         seed: of fresh weights.
         fresh: True to make random weights for a folder that has none and says that it wants them; see
             `check_model_folder`.
+        reference: True for a frozen policy that a trained one is compared with. It has float32 weights too: with others
+            its log-probabilities would differ from those of equal weights in training, by half a nat for a response.
         lora: trains an adapter on the frozen model in place of all weights; fresh ones are trained as a whole.
         bases: the models in memory that adapters share; the caller shards them when all models are there.
 
@@ -299,20 +331,23 @@ def load_policy(
             f"{kind} is not a policy", file=folder, field="architectures", hint="give a causal language model"
         )
     codec = codec or codec_of_checkpoint(folder)
-    dtype = torch.float32 if trained else runtime.dtype
+    dtype = torch.float32 if trained or reference else runtime.dtype
     if has_weights(folder) and plays_role(folder, lora):
         with seeded(seed, torch.device("cpu")):
-            view = _open(AutoModelForCausalLM, folder, runtime, lora=lora, bases=bases, trained=trained)
+            view = _open(
+                AutoModelForCausalLM, folder, runtime, lora=lora, bases=bases, trained=trained, reference=reference
+            )
         return _finish(view, codec, runtime, folder, trained=trained)
     if has_weights(folder):
-        options = distributed_options(runtime, trained=trained)
+        options = _options(runtime, trained=trained, reference=reference)
         return _finish(_load(AutoModelForCausalLM, folder, dtype, **options), codec, runtime, folder, trained=trained)
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         # Without `dtype` a configuration that names bfloat16 would give weights that small steps cannot move.
         with seeded(seed, torch.device("cpu")):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype, **_attention(runtime))  # type: ignore[no-untyped-call]
     except Exception as error:  # as in `_load`
+        _check_attention(runtime.attention, folder, error)
         raise RedpencilError(
             f"no model can be made from its configuration ({first_line(error)})",
             file=folder,
@@ -386,7 +421,7 @@ def load_head(
         else:
             # A value model may start from a reward model with another number of heads.
             options = {**fresh, "ignore_mismatched_sizes": True} if zero_head else {}
-            options |= distributed_options(runtime, trained=trained)
+            options |= _options(runtime, trained=trained)
             model = _load(auto, folder, torch.float32 if trained else runtime.dtype, new_head=zero_head, **options)
     if level == "token" and any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules()):
         raise RedpencilError(
@@ -420,6 +455,7 @@ def load_reward_model(
     codec: Codec | None = None,
     lora: LoraConfig | None = None,
     bases: Bases | None = None,
+    weights: bool = True,
 ) -> RewardModel:
     """Load a trained reward model, frozen, with its card.
 
@@ -431,6 +467,7 @@ def load_reward_model(
         codec: its own tokenizer and prompt template, where the user names them; by default those of the folder.
         lora: as in `load_policy`, for a model that shares its base with one that is trained.
         bases: as in `load_policy`.
+        weights: False for a model that another process computes: it has shapes alone, and takes no memory.
 
     Raises:
         RedpencilError: if the folder does not hold a reward model, or one of another level than asked for.
@@ -442,8 +479,30 @@ def load_reward_model(
     if codec is None and policy_codec is not None:
         codec = own_codec(folder, card, policy_codec) or policy_codec
     codec = codec or codec_of_reward_model(folder, card)
-    model = load_head(folder, actual, runtime, trained=False, zero_head=False, codec=codec, lora=lora, bases=bases)
+    if weights:
+        model = load_head(folder, actual, runtime, trained=False, zero_head=False, codec=codec, lora=lora, bases=bases)
+    else:
+        model = LanguageModel(_shapes(folder, actual), codec, runtime)
+        _check_embeddings(model.module, codec, folder)
     return RewardModel(model, card, same_encoding=policy_codec is None or same_encoding(codec, policy_codec))
+
+
+def _shapes(folder: Path, level: RewardLevel) -> PreTrainedModel:
+    """Make a reward model of its configuration alone, on torch's device for shapes without numbers."""
+    auto = AutoModelForTokenClassification if level == "token" else AutoModelForSequenceClassification
+    try:
+        content = model_config(folder)
+        config = type(AutoConfig.for_model(content["model_type"])).from_dict(dict(content))
+        with torch.device("meta"):
+            module: PreTrainedModel = auto.from_config(config)  # type: ignore[no-untyped-call]
+    except Exception as error:  # as in `_load`
+        raise RedpencilError(
+            f"no model can be made from its configuration ({first_line(error)})",
+            file=folder,
+            hint="give a folder with config.json",
+        ) from error
+    module.name_or_path = str(folder)
+    return module.requires_grad_(False)
 
 
 def reward_level(folder: Path, level: RewardLevel | None = None) -> RewardLevel:

@@ -8,13 +8,14 @@ where it cuts that text into the very same tokens (`place`).
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from torch import Tensor
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 from redpencil.config import SamplingConfig
 from redpencil.errors import DivergedError, RedpencilError
@@ -30,10 +31,14 @@ from redpencil.runs import Progress, derive_seed, no_progress
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Token ids of a response, its EOS included where it has one; `finished` tells whether it has."""
+    """Token ids of a response, its EOS included where it has one; `finished` tells whether it has.
+
+    `staleness` counts the updates of the policy that the weights which drew it lack.
+    """
 
     ids: tuple[int, ...]
     finished: bool
+    staleness: int = field(default=0, compare=False)
 
     @property
     def body(self) -> tuple[int, ...]:
@@ -78,8 +83,13 @@ class Sampler(Protocol):
             RedpencilError: as `check` does.
         """
 
-    def sync(self, policy: LanguageModel) -> None:
-        """Take over the weights of a policy that training has changed."""
+    def sync(self, policy: LanguageModel, *, exact: bool = False) -> None:
+        """Take over the weights of a policy that training has changed.
+
+        Args:
+            policy: the policy.
+            exact: the next responses must be from these very weights, whatever bound on staleness there is.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +146,8 @@ class HFSampler:
         found = dict(zip(order, runtime.gather(samples), strict=True))
         return [found[i] for i in range(len(prompt_ids))]
 
-    def sync(self, policy: LanguageModel) -> None:
+    def sync(self, policy: LanguageModel, *, exact: bool = False) -> None:
         """Do nothing: it samples from the very model that is trained."""
-
-
-def make_sampler(policy: LanguageModel) -> Sampler:
-    """Choose what samples from a policy. This process is the only choice yet."""
-    return HFSampler(policy)
 
 
 @contextmanager
@@ -192,6 +197,31 @@ def check_vocabulary(model: LanguageModel, prompt_ids: Sequence[Sequence[int]]) 
         )
 
 
+class _CastCache(DynamicCache):
+    """A cache of keys and values in one number format, the one in which attention reads them."""
+
+    def __init__(self, config: Any, dtype: torch.dtype) -> None:
+        super().__init__(config=config)
+        self.dtype = dtype
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        return super().update(key_states.to(self.dtype), value_states.to(self.dtype), *args, **kwargs)
+
+
+def _cache(policy: LanguageModel) -> dict[str, Any]:
+    """The cache of a policy with float32 weights that computes in another format, as while it is trained.
+
+    Rotary embeddings are float32 then and promote what they turn, so that the cache would take twice the memory, and
+    be cast for each token.
+    """
+    module, dtype = policy.module, policy.runtime.dtype
+    # Models with caches of their own, and no others, do not say yes to this.
+    dynamic: Any = getattr(module, "_supports_default_dynamic_cache", None)
+    if dtype == torch.float32 or module.dtype == dtype or dynamic is None or not dynamic():
+        return {}
+    return {"past_key_values": _CastCache(module.config.get_text_config(decoder=True), dtype)}
+
+
 @torch.no_grad()
 def _generate(
     policy: LanguageModel, prompt_ids: Sequence[Sequence[int]], config: SamplingConfig, ends: list[int]
@@ -203,7 +233,7 @@ def _generate(
     sampled = {"do_sample": True, "temperature": config.temperature, "top_p": config.top_p, "top_k": 0}
     generate: Any = policy.module.generate
     try:
-        with runtime.autocast():
+        with runtime.autocast(cached=True):
             output = generate(
                 input_ids=batch.input_ids[:, :width],
                 attention_mask=batch.attention_mask[:, :width],
@@ -211,6 +241,7 @@ def _generate(
                 synced_gpus=False,  # weights are gathered before: ranks may stop at different steps
                 pad_token_id=codec.pad_id,
                 eos_token_id=ends,
+                **_cache(policy),
                 **(greedy if config.temperature == 0 else sampled),
             )
     except RuntimeError as error:

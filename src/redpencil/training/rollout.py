@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from redpencil.adapters import model_config
 from redpencil.config import RewardLevel, RolloutConfig, SamplingConfig
 from redpencil.errors import DivergedError, RedpencilError, naming
-from redpencil.maths.masked import masked_mean, masked_sum, token_logprobs
-from redpencil.maths.ppo import approx_kl, entropy_from_logits, kl_estimate, policy_loss, ppo_rewards
+from redpencil.maths.masked import masked_mean, masked_sum
+from redpencil.maths.ppo import approx_kl, kl_estimate, policy_loss, ppo_rewards
 from redpencil.models.checkpoints import (
     UNKNOWN,
     LanguageModel,
@@ -24,10 +24,11 @@ from redpencil.models.checkpoints import (
     load_reward_model,
 )
 from redpencil.models.codec import Codec, same_tokenizer
-from redpencil.models.forward import Batch, response_logits, response_logprobs, token_values
+from redpencil.models.forward import Batch, response_logprobs, response_scores, token_values
 from redpencil.models.lora import Bases
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import Sample, Sampler, check_context, make_sampler
+from redpencil.models.samplers import make_sampler
+from redpencil.models.sampling import Sample, Sampler, check_context
 from redpencil.runs import derive_seed
 from redpencil.training.scoring import SampledBatch, Scorer, make_scorer, micro_batches, sampled_batch
 from redpencil.training.update import Objective, Optimization, make_optimization, own_items, update
@@ -115,13 +116,13 @@ def load_actors(
             lora=lora,
             bases=bases,
         )
-    reference = load_policy(policy, runtime, trained=False, codec=codec, lora=lora, bases=bases)
+    reference = load_policy(policy, runtime, trained=False, codec=codec, lora=lora, bases=bases, reference=True)
     bases.shard(runtime)
     return Actors(
         policy=model,
         reference=reference,
         scorers=tuple(make_scorer(reward, config) for reward in rewards),
-        sampler=make_sampler(model),
+        sampler=make_sampler(model, config.sampler),
         value=value,
         notes=tuple(notes),
     )
@@ -136,7 +137,15 @@ def _reward_model(
             field="reward",
             hint=f"name its checkpoint with --{'sequence-' if config.reward == 'both' else ''}reward-model",
         )
-    return load_reward_model(folder, runtime, level=level, policy_codec=codec, lora=config.lora, bases=bases)
+    return load_reward_model(
+        folder,
+        runtime,
+        level=level,
+        policy_codec=codec,
+        lora=config.lora,
+        bases=bases,
+        weights=level not in config.reward_servers,
+    )
 
 
 def _encoding_note(reward: RewardModel, codec: Codec) -> str:
@@ -277,11 +286,12 @@ def score_rollouts(actors: Actors, sampled: SampledBatch, config: RolloutConfig)
 def _score_rows(actors: Actors, batch: Batch, config: RolloutConfig) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Return logprobs, ref_logprobs, entropy and values."""
     with actors.policy.runtime.autocast():
-        logits = response_logits(actors.policy.module, batch, config.temperature)
+        logprobs, entropy = response_scores(actors.policy.module, batch, config.temperature)
+        assert entropy is not None
         return (
-            token_logprobs(logits, batch.response_ids),
+            logprobs,
             response_logprobs(actors.reference.module, batch, config.temperature),
-            entropy_from_logits(logits),
+            entropy,
             None if actors.value is None else token_values(actors.value.module, batch),
         )
 
@@ -328,6 +338,9 @@ def rewards_of(
         "finished": float(finished.float().mean()),
         "entropy": float(masked_mean(scores.entropy, response_mask)),
     }
+    stale = [sample.staleness for sample in sampled.samples]
+    if any(stale):
+        metrics["staleness"] = sum(stale) / len(stale)
     if scores.truncated is not None:
         metrics["cut_for_reward_model"] = float(scores.truncated.float().mean())
     return rewards, metrics
