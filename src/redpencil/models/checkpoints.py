@@ -198,7 +198,8 @@ def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Pat
         module.config.distributed_config = None
         module.requires_grad_(trained)
     _check_weights(module, folder)
-    module.train(trained)
+    if trained or role_of(module) is None:
+        module.train(trained)
     if role_of(module) is None:
         shard(module, runtime, trained=trained)
         prepare(module)
