@@ -523,6 +523,7 @@ def test_lora_stands_at_the_top_and_names_modules() -> None:
     assert default_recipe(["lora.r=4", "lora.target_modules=[q_proj, v_proj]"]).lora == LoraConfig(
         r=4, target_modules=("q_proj", "v_proj")
     )
+    assert default_recipe(["lora.target_modules=q_proj"]).lora == LoraConfig(target_modules=("q_proj",))
     assert default_recipe().lora is None
     for override, field in (
         ("lora.r=0", "lora.r"),
@@ -530,7 +531,6 @@ def test_lora_stands_at_the_top_and_names_modules() -> None:
         ("lora.dropout=0.1", "lora.dropout"),
         ("lora.target_modules=[]", "lora.target_modules"),
         ("lora.target_modules=['']", "lora.target_modules"),
-        ("lora.target_modules=q_proj", "lora.target_modules"),
         ("ppo.lora={r: 4}", "ppo.lora"),
         ("reward_models.token_edits.reward.lora={r: 4}", "reward_models.token_edits.reward.lora"),
     ):

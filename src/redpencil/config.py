@@ -198,6 +198,11 @@ class LoraConfig(Section):
         "backbone.",
     )
 
+    @field_validator("target_modules", mode="before")
+    @classmethod
+    def _one_name(cls, modules: Any) -> Any:
+        return (modules,) if isinstance(modules, str) and modules not in ("", "all-linear") else modules
+
     @field_validator("target_modules")
     @classmethod
     def _some(cls, modules: str | tuple[str, ...]) -> str | tuple[str, ...]:

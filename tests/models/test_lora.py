@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import (
     LanguageModel,
     RewardCard,
+    checkpoint_activations,
     export,
     load_head,
     load_policy,
@@ -32,6 +34,7 @@ from redpencil.models.forward import (
     token_rewards,
     token_values,
 )
+from redpencil.models.heads import head_of
 from redpencil.models.lora import Bases, LoraBase, merge, role_of, trained_parameters
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import make_sampler
@@ -169,8 +172,10 @@ def test_gradients_are_those_of_the_merged_model_though_other_roles_compute_in_b
     folders = saved(kind)
     shared, own = doubled(roles(folders, runtime)), merged(folders, runtime)
     if checkpointing:
-        shared["policy"].module.activation_checkpointing_enable()
-        shared["value"].module.train()
+        checkpoint_activations(shared["policy"].module)
+    for models in (shared, own):  # a value head that is 0 has no gradient below it
+        head = head_of(models["value"].module)
+        head.weight.data = torch.linspace(-1, 1, head.weight.numel()).view_as(head.weight).double()
     found, wanted = numbers(shared), numbers(own)
     losses = [sum(every[name].square().sum() for name in ("policy", "value")) for every in (found, wanted)]
     for loss in losses:
@@ -467,3 +472,18 @@ def test_the_base_is_one_root_for_all_its_views(folder: Folder, runtime: Runtime
     assert len(calls) == 3
     every = {id(weight) for weight in role.base.parameters()}
     assert all(id(weight) in every for model in (policy, value, sequence) for weight in model.module.parameters())
+
+
+def test_frozen_views_leave_the_backbone_in_training_so_that_layers_are_computed_again(
+    folder: Folder, runtime: Runtime
+) -> None:
+    bases = Bases()
+    again = replace(runtime, checkpointing=True)
+    policy = load_policy(folder("llama"), again, trained=True, lora=LORA, bases=bases)
+    load_head(folder("llama"), "token", again, trained=False, zero_head=True, lora=LORA, bases=bases)
+    load_policy(folder("llama"), again, trained=False, lora=LORA, bases=bases)
+    passes: list[nn.Module] = []
+    backbone: Any = policy.module.base_model
+    backbone.layers[0].mlp.register_forward_hook(lambda module, *_: passes.append(module))
+    response_logprobs(policy.module, batch_of(policy)).sum().backward()
+    assert len(passes) == 2

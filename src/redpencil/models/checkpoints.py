@@ -192,8 +192,8 @@ def _check_attention(attention: str | None, folder: Path, error: Exception) -> N
 
 def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Path, *, trained: bool) -> LanguageModel:
     _check_embeddings(module, codec, folder)
+    disable_dropout(module)
     if role_of(module) is None:
-        disable_dropout(module)
         offloaded = runtime.offload and runtime.fsdp_size > 1 and not trained
         if not offloaded and not getattr(module.config, "distributed_config", None):
             module.to(runtime.device)  # type: ignore[arg-type]
@@ -201,7 +201,8 @@ def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Pat
         module.config.distributed_config = None
         module.requires_grad_(trained)
     _check_weights(module, folder)
-    module.train(trained)
+    if trained or role_of(module) is None:
+        module.train(trained)
     if role_of(module) is None:
         shard(module, runtime, trained=trained)
         prepare(module)
@@ -233,7 +234,6 @@ def _open(
 
     def load(kind: Any, base: Path, **options: Any) -> PreTrainedModel:
         module = _load(kind, base, torch.float32 if whole else runtime.dtype, **_attention(runtime), **options)
-        disable_dropout(module)
         return module.to(runtime.device)  # type: ignore[arg-type]
 
     alone = whole or bases is None

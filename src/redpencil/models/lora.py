@@ -156,9 +156,10 @@ class LoraBase(nn.Module):
         def forward(*args: Any, **kwargs: Any) -> Any:
             return self(role.adapter, own, *args, **kwargs)
 
-        def enable(activation_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any) -> None:
-            chosen = {"use_reentrant": False, "context_fn": self._again, **(activation_checkpointing_kwargs or {})}
-            type(view).activation_checkpointing_enable(view, activation_checkpointing_kwargs=chosen, **options)
+        def enable(options: dict[str, Any] | None = None) -> None:
+            chosen = {"use_reentrant": False, "context_fn": self._again, **(options or {})}
+            named = getattr(type(view), "_activation_checkpointing_enable", None)
+            (named or type(view).gradient_checkpointing_enable)(view, chosen)  # the name in older versions
 
         def as_forward(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             return self(role.adapter, function, view, *args, **kwargs)
