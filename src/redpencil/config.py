@@ -103,7 +103,18 @@ COMPUTED: Final = tuple(TrainingConfig.model_fields)
 """The keys of `compute` that training code reads from its own config."""
 
 
-class OptimizerConfig(TrainingConfig):
+class StepsConfig(TrainingConfig):
+    """What all stages share that train step by step."""
+
+    skip_nonfinite: int = Field(
+        0,
+        ge=0,
+        description="Updates that a stage may leave out since a loss, gradient or reward is not a finite number; each "
+        "is counted and said. One more ends the stage.",
+    )
+
+
+class OptimizerConfig(StepsConfig):
     """The options that all training stages share. Defaults are those of the paper's setting (LLaMA-7B, AlpacaFarm)."""
 
     learning_rate: float = Field(2e-5, gt=0, description="Peak learning rate of AdamW.")
@@ -272,7 +283,7 @@ class SamplingConfig(Section):
     batch_size: int = Field(64, gt=0, description="Prompts answered at the same time.")
 
 
-class RolloutConfig(TrainingConfig):
+class RolloutConfig(StepsConfig):
     """The options that methods share which sample responses and learn from a reward model's rewards for them."""
 
     reward: RewardKind = Field(

@@ -52,6 +52,9 @@ Progress = Callable[[int, int, str], None]
 STATE_FOLDER = "state"
 """Folder of an unfinished stage that holds its saved training states; it goes when the stage is finished."""
 _FINGERPRINT = ".fingerprint"
+PHASE = "time/"
+"""What the names of metrics begin with that are seconds of a part of a step."""
+TIMES = ("seconds", "step_time", "tokens_per_second")
 LAST_GOOD = "last-good"
 """Checkpoint of a stage that diverged: the weights of before."""
 FIRST_OF_LAYOUT = (0, 2)
@@ -194,6 +197,11 @@ def read_metrics(folder: Path, *, torn: bool = False) -> list[dict[str, float]]:
             ) from None
         rows.append(row)
     return rows
+
+
+def is_time(metric: str) -> bool:
+    """Whether a metric is a time or a speed, which two runs of one recipe never have in common."""
+    return metric in TIMES or metric.startswith(PHASE)
 
 
 def is_complete(folder: Path, digest: str) -> bool:

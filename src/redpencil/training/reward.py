@@ -222,7 +222,7 @@ def _fitted(config: RewardConfig, size: DataSize, stage: Stage) -> FittedRewardC
 
 def _ending(config: RewardConfig, pairs: Sequence[Pair], stage: Stage) -> Learning:
     """Measure whether the model has learned, and warn if not."""
-    losses = [row[main_term(config)] for row in read_metrics(stage.folder)]
+    losses = [row[main_term(config)] for row in read_metrics(stage.folder) if main_term(config) in row]
     # A batch in which nothing is to be compared has logged 0.
     ending = how_it_ended([loss for loss in losses if loss] or losses, constant_loss(config, pairs))
     if not ending.learned:

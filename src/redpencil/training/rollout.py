@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from redpencil.config import RolloutConfig, SamplingConfig
-from redpencil.errors import DivergedError, RedpencilError, naming
+from redpencil.errors import DivergedError, NotFiniteError, RedpencilError, naming
 from redpencil.maths.masked import masked_mean, masked_sum, token_logprobs
 from redpencil.maths.ppo import approx_kl, entropy_from_logits, kl_estimate, policy_loss, ppo_rewards
 from redpencil.models.checkpoints import (
@@ -28,7 +28,7 @@ from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import Sample, Sampler, check_context, make_sampler
 from redpencil.runs import derive_seed
 from redpencil.text import read_json
-from redpencil.training.scoring import SampledBatch, Scorer, make_scorer, micro_batches, sampled_batch
+from redpencil.training.scoring import SampledBatch, Scorer, check_finite, make_scorer, micro_batches, sampled_batch
 from redpencil.training.update import Objective, Optimization, make_optimization, micro_batches_of, update
 from redpencil.turns import Asked
 
@@ -242,7 +242,7 @@ def score_rollouts(actors: Actors, sampled: SampledBatch, config: RolloutConfig)
     """Run every model over the responses, `micro_batch_size` rows at a time.
 
     Raises:
-        RedpencilError: if a reward is not a finite number.
+        NotFiniteError: if a reward, a value or a log-probability is not a finite number.
     """
     parts = [
         _score_rows(actors, part, config)
@@ -253,6 +253,11 @@ def score_rollouts(actors: Actors, sampled: SampledBatch, config: RolloutConfig)
     assert logprobs is not None
     assert ref_logprobs is not None
     assert entropy is not None
+    mask = sampled.batch.response_mask
+    check_finite(logprobs, "the policy", "a response the log-probability", actors.policy.name, mask)
+    check_finite(ref_logprobs, "the reference", "a response the log-probability", actors.reference.name, mask)
+    if values is not None and actors.value is not None:
+        check_finite(values, "the value model", "a response the value", actors.value.name, mask)
     token_rewards, sequence_reward, truncated = score_rewards(actors, sampled)
     return Scores(logprobs, ref_logprobs, entropy, values, token_rewards, sequence_reward, truncated)
 
@@ -391,6 +396,14 @@ def optimization_for(model: LanguageModel, learning_rate: float, config: Rollout
     )
 
 
+Skip = Callable[[NotFiniteError], None]
+
+
+def refuse(error: NotFiniteError) -> None:
+    """Let no update be left out."""
+    raise error
+
+
 def update_on_rollouts(
     rollouts: Rollouts,
     objectives: Mapping[str, Objective[Rollouts]],
@@ -399,10 +412,13 @@ def update_on_rollouts(
     config: RolloutConfig,
     runtime: Runtime,
     seed: int,
+    skip: Skip = refuse,
 ) -> dict[str, float]:
     """Update models in shuffled passes over one batch of rollouts; each schedule advances once.
 
-    The seed decides the order of the rollouts, and is the same in all processes of a stage.
+    The seed decides the order of the rollouts, and is the same in all processes of a stage. `skip` hears of updates
+    whose numbers are not finite, and raises what it does not let be left out. A schedule stays where all updates of its
+    model are left out.
 
     Returns:
         The mean of each metric over the updates.
@@ -415,19 +431,28 @@ def update_on_rollouts(
         generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
         order = torch.randperm(len(rollouts.logprobs), generator=generator).tolist()
         for start in range(0, len(order), config.batch_size):
-            batch = runtime.share(order[start : start + config.batch_size])
+            drawn = order[start : start + config.batch_size]
+            batch = runtime.share(drawn)
             items = [rollouts.select(part) for part in micro_batches_of(batch, config.micro_batch_size)]
             row: dict[str, float] = {}
             for name, objective in objectives.items():
                 try:
                     metrics = update(optimizations[name], items, objective, runtime, advance_schedule=False)
                 except DivergedError as error:
-                    error.rows = batch
-                    raise
+                    error.rows = drawn
+                    if not isinstance(error, NotFiniteError):
+                        raise
+                    skip(error)
+                    continue
                 metrics[f"{name}_grad_norm"] = metrics.pop("grad_norm")
                 del metrics["loss"]  # The weighted sum of the terms, which are logged as they are.
                 row |= metrics
             logged.append(row)
+    found: dict[str, list[float]] = {}
+    for row in logged:
+        for name, value in row.items():
+            found.setdefault(name, []).append(value)
     for name in objectives:
-        optimizations[name].scheduler.step()
-    return {name: sum(row[name] for row in logged) / len(logged) for name in logged[0]}
+        if f"{name}_grad_norm" in found:
+            optimizations[name].scheduler.step()
+    return {name: sum(values) / len(values) for name, values in found.items()}

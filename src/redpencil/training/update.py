@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import get_scheduler
 
 from redpencil.config import OptimizerConfig
-from redpencil.errors import DivergedError
+from redpencil.errors import DivergedError, NotFiniteError
 from redpencil.models.runtime import Runtime
 
 Item = TypeVar("Item")
@@ -130,8 +130,9 @@ def update(
     Counts and logged means are those of all processes of the runtime, each of which gives its own micro-batches.
 
     Raises:
-        DivergedError: if loss or gradient is not a finite number, and the weights are left as they were; or if a weight
-            is not after the step.
+        NotFiniteError: if loss or gradient is not a finite number, naming the term; weights, optimiser and schedule are
+            left as they were.
+        DivergedError: if a weight is not after the step.
     """
     counts = [objective.counts(item) for item in micro_batches]
     totals = runtime.sum({name: sum(count[name] for count in counts) for name in counts[0]})
@@ -152,7 +153,9 @@ def update(
     metrics["loss"] = sum(weight * metrics[name] for name, weight in objective.weights.items() if weight)
     metrics["grad_norm"] = float(norm)
     if not (math.isfinite(metrics["grad_norm"]) and math.isfinite(metrics["loss"])):
-        raise DivergedError(f"loss {metrics['loss']}, gradient norm {metrics['grad_norm']}", hint=LOWER)
+        optimization.optimizer.zero_grad(set_to_none=True)
+        figures = f"loss {metrics['loss']}, gradient norm {metrics['grad_norm']}"
+        raise NotFiniteError(f"{_broken_terms(objective.weights, metrics)} ({figures})", hint=LOWER)
     optimization.last_good.take(optimization.parameters)
     try:
         optimization.optimizer.step()
@@ -168,6 +171,13 @@ def update(
     return metrics
 
 
+def _broken_terms(weights: Mapping[str, float], terms: Mapping[str, float]) -> str:
+    """Name the weighted terms that are no finite numbers, or else those of which one has such a gradient."""
+    weighted = [name for name, weight in weights.items() if weight]
+    broken = [f"the term {name} is {terms[name]}" for name in weighted if not math.isfinite(terms[name])]
+    return ", ".join(broken) or f"the gradient of {' or '.join(weighted)} is not finite"
+
+
 @torch.no_grad()
 def check_loss(micro_batches: Sequence[Item], objective: Objective[Item], runtime: Runtime) -> None:
     """Refuse weights that give no finite loss, as after a last step that no other one follows.
@@ -178,9 +188,10 @@ def check_loss(micro_batches: Sequence[Item], objective: Objective[Item], runtim
     for item in micro_batches:
         with runtime.autocast():
             terms = objective.terms(item)
-        losses = [float(terms[name]) for name, weight in objective.weights.items() if weight]
-        if not all(map(math.isfinite, losses)):
-            raise DivergedError(f"loss {sum(losses)}", hint=LOWER)
+        losses = {name: weight * float(terms[name]) for name, weight in objective.weights.items() if weight}
+        if not all(map(math.isfinite, losses.values())):
+            found = _broken_terms(objective.weights, losses)
+            raise DivergedError(f"{found} (loss {sum(losses.values())})", hint=LOWER)
 
 
 def micro_batches_of(rows: Sequence[int], micro_batch_size: int | None) -> list[Sequence[int]]:
