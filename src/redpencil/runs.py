@@ -37,6 +37,7 @@ from redpencil.digests import (
     check_written,
     digest_files,
     hash_input,
+    input_files,
     is_finished,
     recorded,
     recorded_fingerprint,
@@ -57,6 +58,7 @@ PHASE = "time/"
 TIMES = ("seconds", "step_time", "tokens_per_second")
 LAST_GOOD = "last-good"
 """Checkpoint of a stage that diverged: the weights of before."""
+_GB = 10**9
 FIRST_OF_LAYOUT = (0, 2)
 """The first version, major and minor, with the present files in a run folder."""
 VERSIONED = ("torch", "transformers", "tokenizers", "rapidfuzz", "numpy", "scipy")
@@ -217,6 +219,24 @@ def is_complete(folder: Path, digest: str) -> bool:
     return complete
 
 
+def hash_inputs(inputs: Mapping[str, Path], progress: Progress = no_progress) -> dict[str, str]:
+    """Hash the inputs of a stage; `progress` hears of the gigabytes, if there are several.
+
+    Raises:
+        RedpencilError: if an input is missing.
+    """
+    files = [file for path in inputs.values() for file in input_files(path) if file.is_file()]
+    total, done = sum(file.stat().st_size for file in files) // _GB, 0
+
+    def read(count: int) -> None:
+        nonlocal done
+        done += count
+        if total > 1 and (done - count) // _GB < done // _GB:
+            progress(done // _GB, total, f"reading inputs: {done // _GB} of {total} GB")
+
+    return {key: hash_input(path, read) for key, path in inputs.items()}
+
+
 @contextmanager
 def open_stage(
     folder: Path,
@@ -249,7 +269,7 @@ def open_stage(
         _keep_input(Path(os.path.realpath(path)), folder)
         check_written(path)
         check_finished(path)
-    hashes = {key: hash_input(path) for key, path in inputs.items()}
+    hashes = hash_inputs(inputs, progress)
     digest = fingerprint(name, seed, config, hashes)
     if is_complete(folder, digest):
         shutil.rmtree(_replaced_of(folder), ignore_errors=True)  # of a process that was killed before it had done so

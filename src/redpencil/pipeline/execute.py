@@ -23,10 +23,9 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from redpencil.config import ComputeConfig
-from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError, from_system
 from redpencil.pipeline.context import Context
-from redpencil.runs import fingerprint, is_complete, open_stage
+from redpencil.runs import fingerprint, hash_inputs, is_complete, open_stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,16 @@ def perform(spec: StageSpec, listener: Listener, *, writes: bool = True) -> Happ
     Of several processes that do it together only one `writes`; see `open_stage`.
     """
 
+    begun = False
+
+    def begin() -> None:
+        nonlocal begun
+        if not begun:
+            listener(Event(spec.key, "started"))
+        begun = True
+
     def progress(done: int, total: int, note: str) -> None:
+        begin()  # Reading the inputs may take minutes before it is known whether there is something to do.
         listener(Event(spec.key, "progress", done, total, note))
 
     with open_stage(
@@ -96,7 +104,7 @@ def perform(spec: StageSpec, listener: Listener, *, writes: bool = True) -> Happ
             return "already complete"
         stage.warn = lambda text: listener(Event(spec.key, "warning", note=text))
         stage.tell = lambda text: listener(Event(spec.key, "note", note=text))
-        listener(Event(spec.key, "started"))
+        begin()
         resolve(spec.work)(spec.context, stage, **spec.options)
     return "done"
 
@@ -105,7 +113,7 @@ def is_done(spec: StageSpec) -> bool:
     """Whether the folder of a stage is complete with its present inputs."""
     if not all(path.exists() for path in spec.inputs.values()):
         return False
-    hashes = {key: hash_input(path) for key, path in spec.inputs.items()}
+    hashes = hash_inputs(spec.inputs)
     return is_complete(spec.folder, fingerprint(spec.name, spec.seed, spec.config, hashes))
 
 

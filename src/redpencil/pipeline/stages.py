@@ -52,6 +52,7 @@ from redpencil.world.build import annotate, less_preferred, make_oracle, write_w
 from redpencil.world.editor import scripted_editor
 from redpencil.world.oracle import Oracle
 
+LOADING: Final = "loading models"
 EVERY_ROW = 200
 SOME_ROWS = 20
 """A check of the alarms reads all rows so far; after EVERY_ROW rows, only every SOME_ROWS-th row is a check."""
@@ -206,6 +207,7 @@ def encode_file(path: Path, codec: Codec, config: AlignConfig) -> tuple[list[Pai
 
 def fine_tune(setup: Setup, stage: Stage, config: SFTConfig, *, model: Path, examples: Path) -> None:
     """Fine-tune a model on demonstrations; writes `checkpoint/`."""
+    stage.progress(0, 1, LOADING)
     with naming(examples):
         train_sft(
             setup.recipe.computed(config),
@@ -237,6 +239,7 @@ def fit_reward(
         trained_on: a name of the pairs for the checkpoint's card.
         features: a folder that keeps hidden states where the head alone is trained.
     """
+    stage.progress(0, 1, LOADING)
     rows = list(islice(read_jsonl(samples, Response), config.reference_samples))
     train_reward(
         setup.recipe.computed(config),
@@ -256,6 +259,7 @@ def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, input
 
     Writes metrics and `checkpoint/`, the best on the watched prompts.
     """
+    stage.progress(0, 1, LOADING)
     stage.watch = watch_metrics(stage, setup.recipe.alarms)
     config, watch = setup.recipe.computed(options), inputs.watch
     sampling = at_evaluation(setup.sampling if method.learns_from == "pairs" else sampling_of(config), setup.recipe)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from redpencil.config import RewardLevel
-from redpencil.digests import sha256
+from redpencil.digests import known_sha256
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
 from redpencil.models.checkpoints import WEIGHTS, LanguageModel
@@ -82,7 +82,9 @@ def backbone_of(model: LanguageModel) -> str:
     folder = Path(model.name)
     # As a whole: weights that were trained on may differ from those before in a few matrices only.
     read = [folder / "config.json", *sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))]
-    return hashlib.sha256(" ".join([type(model.module.base_model).__name__, *map(sha256, read)]).encode()).hexdigest()
+    return hashlib.sha256(
+        " ".join([type(model.module.base_model).__name__, *map(known_sha256, read)]).encode()
+    ).hexdigest()
 
 
 def weights_file(model: LanguageModel, store: Path) -> Path:
