@@ -2,7 +2,7 @@
 
 A stage works in `<folder>.partial`, which becomes `<folder>` when all is written, so a folder that exists is
 complete. A killed stage leaves only the `.partial` folder. The next attempt continues from its last saved training
-state, or throws it away if there is none. The manifest holds a fingerprint of configuration, seed, inputs and version;
+state, or throws it away if there is none, but for responses that it has sampled. The manifest holds a fingerprint of configuration, seed, inputs and version;
 a stage whose folder has the same fingerprint is not run again. It also holds digests of all files that the stage wrote:
 a stage whose files are others now is neither reused nor read.
 """
@@ -52,6 +52,8 @@ Progress = Callable[[int, int, str], None]
 
 STATE_FOLDER = "state"
 """Folder of an unfinished stage that holds its saved training states; it goes when the stage is finished."""
+WORK_FOLDER = "work"
+"""Folder of an unfinished stage with parts of its work that the next attempt need not do again, such as responses."""
 _FINGERPRINT = ".fingerprint"
 PHASE = "time/"
 """What the names of metrics begin with that are seconds of a part of a step."""
@@ -93,6 +95,11 @@ class Stage:
     tell: Callable[[str], None] = no_words
     """Called with a sentence on what was decided, such as a learning rate that the recipe leaves open."""
     _start: float = field(default_factory=time.perf_counter)
+
+    @property
+    def work(self) -> Path:
+        """Where parts of the work go that outlive a killed attempt, but not the stage."""
+        return self.folder / WORK_FOLDER
 
     @property
     def seconds(self) -> float:
@@ -292,7 +299,8 @@ def open_stage(
             raise _kept_aside(error, partial, folder) from error
         # The mark is emptied first, so that a folder whose states are half deleted is not taken up again.
         (partial / _FINGERPRINT).write_text("", encoding="utf-8")
-        shutil.rmtree(partial / STATE_FOLDER, ignore_errors=True)
+        for name in (STATE_FOLDER, WORK_FOLDER):
+            shutil.rmtree(partial / name, ignore_errors=True)
         written = {
             "stage": name,
             "fingerprint": digest,
@@ -374,7 +382,7 @@ def _open_partial(folder: Path, name: str, digest: str) -> Iterator[Path]:
                 )
             lock.enter_context(_held(partial, folder))
             if not _continues(partial, digest):
-                _empty(partial)
+                _empty(partial, kept=WORK_FOLDER if _is_marked(partial, digest) else "")
                 mark.write_text(digest, encoding="utf-8")
         except OSError as error:
             raise RedpencilError(
@@ -413,8 +421,10 @@ def locked(descriptor: int) -> bool:
         return True  # A network file system may have no locks; that is not a reason not to run.
 
 
-def _empty(folder: Path) -> None:
+def _empty(folder: Path, kept: str) -> None:
     for path in folder.iterdir():
+        if path.name == kept:
+            continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -423,8 +433,13 @@ def _empty(folder: Path) -> None:
 
 def _continues(partial: Path, digest: str) -> bool:
     """Whether an attempt at the stage with this fingerprint has saved training states in `partial`."""
+    return _is_marked(partial, digest) and bool(saved_states(partial))
+
+
+def _is_marked(partial: Path, digest: str) -> bool:
+    """Whether an attempt at the stage with this fingerprint has left what is in `partial`."""
     mark = partial / _FINGERPRINT
-    return mark.is_file() and mark.read_text(encoding="utf-8") == digest and bool(saved_states(partial))
+    return mark.is_file() and mark.read_text(encoding="utf-8") == digest
 
 
 def saved_states(folder: Path) -> list[Path]:

@@ -22,6 +22,7 @@ from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.codec import Codec
 from redpencil.models.end_tokens import GENERATION_CONFIG, end_ids
 from redpencil.models.forward import collate
+from redpencil.models.kept_samples import KeptSamples, key_of
 from redpencil.models.runtime import seeded
 from redpencil.records import Prompt, Response
 from redpencil.runs import Progress, no_progress
@@ -88,9 +89,13 @@ class HFSampler:
     Nothing but the sampling configuration shapes the distribution: what a checkpoint's generation_config.json says
     beyond its end tokens (such as a repetition penalty) would make the samples other than the log-probabilities that
     PPO trains on.
+
+    kept: a folder that keeps the batches that were sampled, for a policy with the weights of its folder; a call with the
+    same prompts, configuration and seed goes on behind them, and its answers are the same.
     """
 
     policy: LanguageModel
+    kept: Path | None = None
 
     @property
     def codec(self) -> Codec:
@@ -113,10 +118,18 @@ class HFSampler:
         ends = end_tokens(self.policy)
         order = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
         samples: dict[int, Sample] = {}
+        kept = None
+        if self.kept is not None:
+            key = key_of(self.policy, prompt_ids, config, seed)
+            kept = KeptSamples(self.kept, key, self.policy.runtime.device)
         with seeded(seed, self.policy.runtime.device), _plain_generation(self.policy.module):
             for start in range(0, len(order), config.batch_size):
                 rows = order[start : start + config.batch_size]
-                answers = _generate(self.policy, [prompt_ids[i] for i in rows], config, sorted(ends))
+                answers = None if kept is None else kept.take(rows)
+                if answers is None:
+                    answers = _generate(self.policy, [prompt_ids[i] for i in rows], config, sorted(ends))
+                    if kept is not None:
+                        kept.add(rows, answers)
                 samples.update({row: cut_at_end(answer, ends) for row, answer in zip(rows, answers, strict=True)})
                 progress(len(samples), len(prompt_ids), "responses")
         return [samples[i] for i in range(len(prompt_ids))]
@@ -125,9 +138,9 @@ class HFSampler:
         """Do nothing: it samples from the very model that is trained."""
 
 
-def make_sampler(policy: LanguageModel) -> Sampler:
-    """Choose what samples from a policy. This process is the only choice yet."""
-    return HFSampler(policy)
+def make_sampler(policy: LanguageModel, kept: Path | None = None) -> Sampler:
+    """Choose what samples from a policy. This process is the only choice yet; `kept` is as in `HFSampler`."""
+    return HFSampler(policy, kept)
 
 
 @contextmanager

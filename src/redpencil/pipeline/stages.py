@@ -308,15 +308,19 @@ def choose_answers(
     model_name: str,
     progress: Progress,
     warn: Callable[[str], None],
+    kept: Path | None = None,
 ) -> BestOfN:
-    """Answer prompts by a method that chooses among the policy's responses; `warn` hears what speaks against it."""
+    """Answer prompts by a method that chooses among the policy's responses.
+
+    `warn` hears what speaks against it; `kept` is a folder for what is sampled, so that a killed attempt goes on.
+    """
     reward = load_reward_model(reward_model, setup.runtime, policy_codec=setup.codec)
     for doubt in doubts(reward):
         warn(doubt)
     with naming(prompts):
         chosen: BestOfN = resolve(method.run)(
             options,
-            sampler=setup.sampler(policy),
+            sampler=setup.sampler(policy, kept),
             reward=reward,
             prompts=list(read_jsonl(prompts, Prompt)),
             sampling=setup.sampling,
@@ -367,7 +371,7 @@ def _judged_answers(
 ) -> tuple[list[Response], int]:
     """Answer prompts as the model `name`, to be judged; returns responses and the number of prompts left out."""
     return respond(
-        context.setup.sampler(policy),
+        context.setup.sampler(policy, stage.work),
         prompts,
         config=context.setup.judged_sampling,
         seed=derive_seed(stage.seed, *seed),
@@ -460,6 +464,7 @@ def choose(context: Context, stage: Stage, *, arm: str) -> None:
             model_name=arm,
             progress=stage.progress,
             warn=stage.remark,
+            kept=stage.work,
         )
         counts[split] = {"responses": len(chosen.responses), "sampled": chosen.sampled, "skipped": chosen.skipped}
         counts[split] |= {name: getattr(chosen, name) for name in ("best_score", "mean_score", "kl_bound")}
@@ -490,7 +495,7 @@ def samples(context: Context, stage: Stage) -> None:
     prompts = list(read_jsonl(context.paths.prompts, Prompt))
     needed = repeated(prompts, context.samples_needed, derive_seed(stage.seed, "samples"))
     responses, skipped = respond(
-        context.setup.sampler(context.paths.sft_policy),
+        context.setup.sampler(context.paths.sft_policy, stage.work),
         needed,
         config=context.setup.sampling,
         seed=derive_seed(stage.seed, "samples"),
