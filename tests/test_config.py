@@ -136,6 +136,39 @@ def test_an_unknown_key_of_an_override_is_refused_the_same_way(recipe: Path) -> 
         ("world: {}\narms: {sft: {reward_model: token_edits}}\n", None, "'sft', a name that redpencil uses itself"),
         ("world: {}\nreward_models: {prompts: {pairs: edits}}\n", None, "'prompts', a name that redpencil uses itself"),
         ("world: {}\nreward_models: {a.partial: {pairs: edits}}\n", None, "'a.partial', which cannot name a folder"),
+        (
+            "world: {}\narms: {}\nreward_models: {a: {pairs: edits, start: b}, b: {pairs: edits}}\n",
+            None,
+            "further up there are: none",
+        ),
+        (
+            "world: {}\narms: {}\nreward_models: {a: {pairs: edits, start: a}}\n",
+            None,
+            "further up there are: none",
+        ),
+        (
+            "world: {}\narms: {}\nreward_models: {a: {pairs: edits}, "
+            "b: {pairs: edits, start: a, reward: {level: sequence}}}\n",
+            None,
+            "of level token, not sequence",
+        ),
+        (
+            "world: {}\narms: {}\nreward_models: {a: {pairs: edits}, "
+            "b: {pairs: edits, start: a, reward: {loss: blame, ranking: 1}}}\n",
+            None,
+            "both need `ranking`, or neither",
+        ),
+        (
+            "world: {}\narms: {}\nreward_models: {a: {pairs: edits}, "
+            "b: {pairs: edits, start: a, reward: {read_twice: true}}}\n",
+            None,
+            "both need the same `read_twice`",
+        ),
+        (
+            "world: {}\narms: {}\nreward_models: {a: {pairs: edits}, b: {pairs: edits, folder: here, start: a}}\n",
+            "reward_models.b",
+            "`start` would not be read",
+        ),
         ("world: {}\narms: {token: {reward_model: nothing}}\n", None, "arms.token with reward=token names 'nothing'"),
         ("world: {}\narms: {token: {reward_model: sequence_edits}}\n", None, "needs a reward model of level token"),
         (

@@ -25,6 +25,7 @@ from redpencil.runs import (
     open_stage,
     read_metrics,
     saved_states,
+    scratch_stage,
     write_json,
     written_by,
 )
@@ -433,29 +434,34 @@ def test_a_folder_of_an_earlier_layout_is_refused(name: str, text: str, version:
     assert caught.value.file == str(tmp_path)
 
 
-def test_a_process_that_does_not_write_leaves_no_trace_and_sees_the_saved_states(tmp_path: Path, data: Path) -> None:
-    def begin(*, writes: bool, seen: list[str]) -> None:
-        with open_stage(tmp_path / "toy", "toy", seed=0, config={}, inputs={"data": data}, writes=writes) as stage:
-            assert stage is not None
-            seen += [path.name for path in saved_states(stage.folder)]
-            (stage.folder / "state" / "step-2").mkdir(parents=True, exist_ok=True)
-            stage.log(1, loss=0.5)
-            assert len(read_metrics(stage.folder)) == 1 + len(seen)
-            write_json(stage.folder / "out.json", {})
-            if writes:
-                raise ZeroDivisionError
+def test_the_folder_of_a_process_that_does_not_write_goes_and_it_sees_the_states_of_the_one_that_does(
+    tmp_path: Path, data: Path
+) -> None:
+    seen: list[list[str]] = []
 
-    before: list[str] = []
-    begin(writes=False, seen=before)
-    assert list(tmp_path.iterdir()) == [data]
-    with pytest.raises(ZeroDivisionError):
-        begin(writes=True, seen=before)
-    assert before == []
-    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    after: list[str] = []
-    begin(writes=False, seen=after)
-    assert after == ["step-2"]
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == files
+    def begin() -> None:
+        with open_stage(tmp_path / "toy", "toy", seed=0, config={}, inputs={"data": data}) as stage:
+            assert stage is not None
+            with scratch_stage(stage.folder, "toy", seed=0) as other:
+                assert other.shared_folder == stage.shared_folder == stage.folder
+                seen.append([path.name for path in saved_states(other.shared_folder)])
+                (other.shared_folder / "state" / "step-2").mkdir(parents=True, exist_ok=True)
+                other.go_back_to(2, seconds=4.0)
+                before = len(read_metrics(other.folder))
+                other.log(3, loss=0.5)
+                write_json(other.folder / "out.json", {})
+                assert len(read_metrics(other.folder)) == before + 1
+            assert not other.folder.exists()
+            assert not (stage.folder / "out.json").exists()
+            stage.log(len(seen), loss=0.25)
+            raise ZeroDivisionError
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            begin()
+    assert seen == [[], ["step-2"]]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [data.name, "toy.partial"]
+    assert [row["step"] for row in read_metrics(tmp_path / "toy.partial")] == [1, 2]
 
 
 def two_files(folder: Path, data: Path, *, seed: int = 0) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -48,9 +48,22 @@ class ComputeConfig(Section):
     jobs: int | None = Field(
         None,
         gt=0,
-        description="Independent stages that run at once. Default: CPU cores divided by threads; one on a GPU.",
+        description="Independent stages that run at once. Default: CPU cores, or GPUs, divided by what one takes: "
+        "threads times processes cores, or processes GPUs.",
     )
-    processes: int = Field(1, gt=0, description="Processes that share the work of one stage. Only 1 is possible yet.")
+    processes: int = Field(1, gt=0, description="Processes that share the work of one stage; on GPUs each has its own.")
+    fsdp: int | bool = Field(
+        False,
+        description="Shard weights, gradients and optimiser states of each model over processes (FSDP2). true: over all "
+        "of a machine, with a copy on each machine; a number: over so many; false: each process holds all.",
+    )
+    fsdp_offload: bool = Field(
+        False,
+        description="With fsdp: keep the weights of frozen models in main memory, from where each use fetches them.",
+    )
+    tp_size: int = Field(
+        1, gt=0, description="Neighbouring processes that compute each row together (tensor parallelism); 1 is off."
+    )
     micro_batch_size: int | None = Field(
         8,
         gt=0,
@@ -77,12 +90,14 @@ class ComputeConfig(Section):
             raise hinted(f"unknown device {device!r}", "auto, cpu, cuda, cuda:N such as cuda:0, or mps")
         return device
 
-    @field_validator("processes")
-    @classmethod
-    def _one_process(cls, processes: int) -> int:
-        if processes > 1:
-            raise ValueError("a stage cannot be spread over several processes yet; leave it at 1")
-        return processes
+    @model_validator(mode="after")
+    def _device_for_each(self) -> Self:
+        if self.processes > 1 and self.device not in ("auto", "cpu", "cuda"):
+            raise hinted(
+                f"device {self.device!r} is one, and {self.processes} processes need one each",
+                "set compute.device to cuda, cpu or auto, or compute.processes to 1",
+            )
+        return self
 
 
 class TrainingConfig(Section):
@@ -828,6 +843,11 @@ class RewardModelConfig(Section):
         description="A ready-made reward checkpoint in place of training one. Its tokenizer and prompt template may be "
         "its own. Relative paths of a recipe start at the recipe's folder.",
     )
+    start: str | None = Field(
+        None,
+        description="Another entry, further up, whose trained model this one starts from, heads and all, such as one "
+        "with frozen_layers: all, from which some layers then learn. Default: the SFT policy, with heads that give 0.",
+    )
     reward: dict[str, Any] = Field(default_factory=dict, description="Keys of `reward` that differ for this model.")
 
     @field_validator("reward")
@@ -840,6 +860,8 @@ class RewardModelConfig(Section):
         ignored = sorted(set(self.reward) - {"level"}) if self.folder is not None else []
         if ignored:
             raise ValueError(f"a ready-made reward model is not trained, so reward.{ignored[0]} would not be read")
+        if self.folder is not None and self.start is not None:
+            raise ValueError("a ready-made reward model is not trained, so `start` would not be read")
         return self
 
 
@@ -976,6 +998,7 @@ class Recipe(Section):
                 check_entry_name(section, name)
         for name in self.arms:
             self._check_arm(name)
+        self._check_starts()
         self._check_needed_files()
         return self
 
@@ -1014,6 +1037,26 @@ class Recipe(Section):
                 )
                 hint += ", or name another judge in a section judge" if key == "judge" else ""
                 raise mistake("Recipe", f"field required, since {reason}", ("files", key), None, hint)
+
+    def _check_starts(self) -> None:
+        """Refuse a reward model that starts from one which is not trained before it, or has another shape."""
+        above: list[str] = []
+        for name, model in self.reward_models.items():
+            place, start = f"reward_models.{name}.start", model.start
+            if start is not None:
+                if start not in above:
+                    raise ValueError(f"{place} names {start!r}; further up there are: {', '.join(above) or 'none'}")
+                own, other = self.reward_config(name), self.reward_config(start)
+                if own.level != other.level:
+                    raise ValueError(f"{place} names {start!r}, which is of level {other.level}, not {own.level}")
+                if own.level == "token" and self.reward_models[start].folder is None:
+                    if bool(own.ranking) != bool(other.ranking):
+                        raise ValueError(
+                            f"{place} names {start!r}: both need `ranking`, or neither, for the same heads"
+                        )
+                    if own.read_twice != other.read_twice:
+                        raise ValueError(f"{place} names {start!r}: both need the same `read_twice`")
+            above.append(name)
 
     def _check_arm(self, name: str) -> None:
         arm, options = self.arms[name], self.options(name)

@@ -2,7 +2,8 @@
 
 A stage works in `<folder>.partial`, which becomes `<folder>` when all is written, so a folder that exists is
 complete. A killed stage leaves only the `.partial` folder. The next attempt continues from its last saved training
-state, or throws it away if there is none, but for responses that it has sampled. The manifest holds a fingerprint of configuration, seed, inputs and version;
+state, or throws it away if there is none, but for responses that it has sampled. The manifest holds a fingerprint of
+configuration, seed, inputs and version;
 a stage whose folder has the same fingerprint is not run again. It also holds digests of all files that the stage wrote:
 a stage whose files are others now is neither reused nor read.
 """
@@ -94,12 +95,19 @@ class Stage:
     """Called with a warning, in a sentence, for whoever watches the run."""
     tell: Callable[[str], None] = no_words
     """Called with a sentence on what was decided, such as a learning rate that the recipe leaves open."""
+    shared: Path | None = None
+    """The folder of the process that writes, where this one is another of those that work on the stage together."""
     _start: float = field(default_factory=time.perf_counter)
+
+    @property
+    def shared_folder(self) -> Path:
+        """The folder that all processes see, in which training states are."""
+        return self.shared or self.folder
 
     @property
     def work(self) -> Path:
         """Where parts of the work go that outlive a killed attempt, but not the stage."""
-        return self.folder / WORK_FOLDER
+        return self.shared_folder / WORK_FOLDER
 
     @property
     def seconds(self) -> float:
@@ -108,7 +116,7 @@ class Stage:
 
     def go_back_to(self, step: int, *, seconds: float) -> None:
         """Continue a stage after `step`: drop the metrics of later steps, and add `seconds` of earlier attempts."""
-        rows = [row for row in read_metrics(self.folder, torn=True) if row["step"] <= step]
+        rows = [row for row in read_metrics(self.shared_folder, torn=True) if row["step"] <= step]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         with whole_file(self.folder / "metrics.jsonl") as out:
             out.write(text.encode())
@@ -253,7 +261,6 @@ def open_stage(
     config: Mapping[str, Any],
     inputs: Mapping[str, Path],
     progress: Progress = no_progress,
-    writes: bool = True,
 ) -> Iterator[Stage | None]:
     """Open a stage folder; yields None where the folder is already complete with the same inputs.
 
@@ -262,9 +269,6 @@ def open_stage(
     inputs and version are the same; else it starts afresh. Where training diverged and left its last good weights, the
     partial folder is kept aside as `<folder>.diverged-<n>`, which no attempt deletes. A folder that holds something
     else than a stage is never replaced. While a process works in a folder, another one is refused.
-
-    Of several processes that work on a stage together one `writes`. The others get a folder that is deleted in the end,
-    with a copy of the saved training states, so that a stage does the same in all of them.
 
     Raises:
         RedpencilError: if an input is missing or was changed after a stage wrote it, or `folder` cannot be made, holds
@@ -281,12 +285,6 @@ def open_stage(
     if is_complete(folder, digest):
         shutil.rmtree(_replaced_of(folder), ignore_errors=True)  # of a process that was killed before it had done so
         yield None
-        return
-    if not writes:
-        with tempfile.TemporaryDirectory() as scratch:
-            if _continues(_partial_of(folder), digest):
-                shutil.copytree(_partial_of(folder), scratch, dirs_exist_ok=True)
-            yield Stage(name, Path(scratch), seed, progress)
         return
     with _open_partial(folder, name, digest) as partial:
         stage = Stage(name, partial, seed, progress)
@@ -316,6 +314,16 @@ def open_stage(
         write_json(partial / MANIFEST, sealed(written))
         (partial / _FINGERPRINT).unlink()
         _put_in_place(partial, folder)
+
+
+@contextmanager
+def scratch_stage(shared: Path, name: str, *, seed: int) -> Iterator[Stage]:
+    """Open a stage for a process that works on it with the one that has opened `shared`; its folder is deleted after.
+
+    It sees the training states that are saved in `shared`, so that the stage does the same in all processes.
+    """
+    with tempfile.TemporaryDirectory(prefix="redpencil-") as folder:
+        yield Stage(name, Path(folder), seed, shared=shared)
 
 
 def _kept_aside(error: DivergedError, partial: Path, folder: Path) -> DivergedError:

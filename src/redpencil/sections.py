@@ -43,7 +43,8 @@ class Section(BaseModel):
                 hint = f"did you mean {near!r}? known keys: {', '.join(known)}"
                 raise mistake(cls.__name__, "unknown key", (str(key),), value, hint)
             kind = cls.model_fields[key].annotation
-            if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:  # pydantic would take true for 1
+            kinds = {kind, *get_args(kind)}
+            if isinstance(value, bool) and {int, float} & kinds and bool not in kinds:  # pydantic would take true for 1
                 raise mistake(
                     cls.__name__, f"a number is needed, not {str(value).lower()}", (str(key),), value, "give one"
                 )

@@ -76,6 +76,15 @@ def test_what_the_stages_of_the_paper_are_and_whom_they_wait_for(tiny: Any, tmp_
     assert all(spec.folder == tmp_path / spec.name for spec in plan)
 
 
+def test_a_reward_model_that_starts_from_another_one_waits_for_it(tiny: Any, tmp_path: Path) -> None:
+    tuned = "reward_models.tuned={pairs: edits, start: token_edits, reward: {frozen_layers: 1}}"
+    plan = plan_run(tiny(tuned), tmp_path, 3)
+    check(plan, tmp_path)
+    (spec,) = (spec for spec in plan if spec.name == "reward-tuned")
+    assert set(spec.needs) == {"align", "samples", "reward-token_edits"}
+    assert spec.inputs["start"] == tmp_path / "reward-token_edits" / "checkpoint"
+
+
 def test_the_stages_of_several_seeds_share_nothing(tiny: Any, tmp_path: Path) -> None:
     plan = [
         spec for seed in (3, 4) for spec in plan_run(tiny(), tmp_path / f"seed-{seed}", seed, f"seed-{seed}/")

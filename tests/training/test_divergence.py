@@ -242,7 +242,8 @@ def test_a_copy_that_takes_long_is_not_made_at_every_step(monkeypatch: pytest.Mo
     for step in range(1000):
         with torch.no_grad():
             module.w.fill_(float(step))
-        good.take([module.w])
+        if good.due:
+            good.take([module.w])
         copies += float(good.weights[0]) == step
     # A copy takes one tick of this clock, and a step one more: a copy after every hundred ticks or so.
     assert 8 <= copies <= 11

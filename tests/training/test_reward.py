@@ -220,6 +220,91 @@ def test_frozen_layers_stay_as_they_are(
     assert not [name for name in moved if "layers.0." in name or "embed" in name]
 
 
+def test_a_model_goes_on_from_another_ones_heads(
+    trained: Trained,
+    runtime: Runtime,
+    codec: Codec,
+    pairs: list[Pair],
+    samples: Samples,
+    new_stage: Callable[..., Stage],
+    tmp_path: Path,
+) -> None:
+    two = {"loss": "contrast", "ranking": 1, "read_twice": True}
+    head = config(**two, frozen_layers="all")
+    go_on = {"codec": codec, "trained_on": "edits", "runtime": runtime, "pairs": pairs[:64], "samples": samples}
+    first = new_stage()
+    train_reward(head, backbone=trained.sft, stage=first, store=tmp_path, **go_on)  # type: ignore[arg-type]
+    start = first.folder / "checkpoint"
+    rows = [pair.prompt_ids for pair in pairs[:8]], [pair.rejected_ids for pair in pairs[:8]]
+
+    def rewards(folder: Path, store: Path | None = None) -> torch.Tensor:
+        return torch.cat(score_tokens(load_reward_model(folder, runtime).model, *rows, store))
+
+    for rate, stays in ((1e-12, True), (1e-2, False)):
+        stage = new_stage()
+        layers = config(**two, frozen_layers=1, learning_rate=rate, max_steps=2)
+        train_reward(layers, backbone=start, continues=True, stage=stage, **go_on)  # type: ignore[arg-type]
+        after = stage.folder / "checkpoint"
+        assert torch.allclose(rewards(after), rewards(start), atol=1e-5) == stays
+        # Its backbone is another one now, for which no hidden states are kept.
+        assert torch.equal(rewards(after, tmp_path), rewards(after))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"ranking": 1}, "one head, and the recipe asks for two"),
+        ({"read_twice": True}, "reads a response once"),
+        ({"level": "sequence"}, "a reward model of level sequence is needed"),
+    ],
+)
+def test_a_model_goes_on_from_one_of_its_own_shape_only(
+    trained: Trained,
+    runtime: Runtime,
+    codec: Codec,
+    pairs: list[Pair],
+    samples: Samples,
+    new_stage: Callable[..., Stage],
+    changes: dict[str, object],
+    says: str,
+) -> None:
+    settings = FittedRewardConfig.model_validate({**config().model_dump(), "loss": "contrast", **changes})
+    with pytest.raises(RedpencilError, match=says):
+        train_reward(
+            settings,
+            backbone=trained.token,
+            continues=True,
+            pairs=pairs[:64],
+            samples=samples,
+            codec=codec,
+            trained_on="edits",
+            runtime=runtime,
+            stage=new_stage(),
+        )
+
+
+def test_a_model_goes_on_with_the_policys_tokens_only(
+    trained: Trained,
+    runtime: Runtime,
+    codec: Codec,
+    pairs: list[Pair],
+    samples: Samples,
+    new_stage: Callable[..., Stage],
+) -> None:
+    with pytest.raises(RedpencilError, match="is not that of the policy"):
+        train_reward(
+            config(loss="contrast"),
+            backbone=trained.token,
+            continues=True,
+            pairs=pairs[:64],
+            samples=samples,
+            codec=replace(codec, template="Question: {prompt}"),
+            trained_on="edits",
+            runtime=runtime,
+            stage=new_stage(),
+        )
+
+
 @pytest.mark.parametrize(("key", "says"), [("layers", "the backbone has 2"), ("frozen_layers", "the backbone has 2")])
 def test_more_layers_than_there_are(
     trained: Trained,

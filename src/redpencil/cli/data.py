@@ -46,6 +46,7 @@ from redpencil.config import AlignConfig
 from redpencil.digests import check_written
 from redpencil.errors import RedpencilError, naming
 from redpencil.files import work_beside
+from redpencil.pipeline.group import first_writes
 from redpencil.records import Comparison, Edit, Pair, Prompt, count_lines, read_jsonl, write_jsonl
 from redpencil.report.audit import EXAMPLE_TITLES, audit_tables, lead, summary, write_audit
 from redpencil.report.tables import Cell
@@ -75,6 +76,7 @@ def respond(
 ) -> None:
     """Let a policy answer prompts."""
     config = options.settings()
+    out = first_writes(out)
     check_out_file(out, prompts)
     rows = _repeated(list(read_jsonl(prompts, Prompt)), samples_per_prompt)
 

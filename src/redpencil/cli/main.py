@@ -18,6 +18,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Final
 
@@ -25,11 +26,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import redpencil
-from redpencil.cli.output import INTERRUPTED, print_error, say
+from redpencil.cli.options import ARGUMENTS
+from redpencil.cli.output import INTERRUPTED, print_error, print_for_all, say
 from redpencil.cli.start import leave
 from redpencil.config import METHODS
 from redpencil.errors import RedpencilError, from_system
+from redpencil.pipeline.group import group
 from redpencil.sections import IMMENSE
+from redpencil.stopping import RESUME, Stopped, request
 from redpencil.text import has_half_pair
 
 QUIET: Final = {
@@ -43,6 +47,10 @@ QUIET: Final = {
 """Environment variables that silence the libraries, here and in worker processes."""
 STAGED: Final = ("run", "quickstart", "ablate")
 """Commands that work in stages, each of which is kept when the command is interrupted."""
+RESUMED: Final = (*STAGED, "sft", "reward", *(m.name.replace("_", "-") for m in METHODS.values() if m.trains))
+"""Commands that continue where SIGTERM stopped them, when they are started again."""
+SHARED: Final = (*RESUMED, *(m.name.replace("_", "-") for m in METHODS.values()), "respond", "score")
+"""Commands that several processes may share; `ablate` starts them itself."""
 SMALLER: Final = "lower compute.micro_batch_size or compute.generation_batch_size; or run --jobs 1"
 PAPER, DATA, TRAINING, EVALUATION, HELP = "The whole paper", "Data", "Training", "Evaluation", "Help"
 
@@ -151,20 +159,33 @@ class Group(TyperGroup):
         return _without_types(super().get_params(ctx))
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command. Exit codes: 1 for a mistake in data or files, 2 in usage, 130 for an interrupt."""
+        """Run a command.
+
+        Exit codes: 1 for a mistake in data or files, 2 in usage, 130 for an interrupt, RESUME after SIGTERM where the
+        same command continues.
+        """
         try:
             return super().invoke(ctx)
         except typer.Exit:
             raise
+        except Stopped as stopped:
+            if not request.continues:
+                say("interrupted")
+                raise typer.Exit(INTERRUPTED) from None
+            say(f"{stopped}; the same command continues (exit code {RESUME})")
+            raise typer.Exit(RESUME) from None
         except KeyboardInterrupt:
             staged = "; finished stages are kept, and the same command continues the run"
             say("interrupted" + (staged if ctx.invoked_subcommand in STAGED else ""))
             raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
             told = error if isinstance(error, RedpencilError) else _told(error)
-            if told is None:
+            if group().size > 1:
+                print_for_all(told or error)
+            elif told is None:
                 raise
-            print_error(told)
+            else:
+                print_error(told)
             raise typer.Exit(1) from None
 
 
@@ -194,12 +215,20 @@ class LazyGroup(Group):
                 raise typer.BadParameter(
                     f"{arg!a} is not UTF-8; rename the file, or set the terminal to UTF-8", ctx=ctx
                 )
+        ctx.meta[ARGUMENTS] = list(args)
         rest: list[str] = super().parse_args(ctx, args)
         return rest
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that is called; help and completion of the group itself see only the table."""
         name, listed, rest = super().resolve_command(ctx, args)
+        request.continues = name in RESUMED
+        if group().size > 1 and (name not in SHARED or name == "ablate"):
+            raise RedpencilError(
+                f"`redpencil {name}` is not for several processes ({group().name})",
+                hint="start it without torchrun"
+                + ("; compute.processes in its base recipe spreads its stages" if name == "ablate" else ""),
+            )
         return name, None if listed is None else load_command(str(name)), rest
 
 
@@ -245,20 +274,27 @@ def main() -> None:
         warnings.simplefilter("ignore")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    if not group().first:
+        sys.stdout = sys.stderr = Path(os.devnull).open("w")  # the first process speaks for all  # noqa: SIM115
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _interrupt)
     app()
 
 
-def _interrupt(_: int, frame: FrameType | None) -> None:
-    """End a command on SIGTERM as on Ctrl-C, so that no half-written file stays.
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End a command on SIGTERM as on Ctrl-C, so that no half-written file stays, unless it holds on for a while.
 
     While a library is being loaded the process ends here and now: in the middle of its code the library may raise any
     other error in place of the interrupt, or forget it.
     """
+    if number == signal.SIGTERM:
+        request.made = True
+        if request.heard_by:
+            request.make()
+            return
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             leave()
         frame = frame.f_back
-    raise KeyboardInterrupt
+    raise Stopped("stopped") if number == signal.SIGTERM else KeyboardInterrupt

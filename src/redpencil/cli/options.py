@@ -3,13 +3,15 @@
 Hyperparameters have no flags of their own: they are in a recipe or in `--set`, and `redpencil keys` lists them.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 
+import click
 import typer
 
 from redpencil.cli.output import say
@@ -17,6 +19,7 @@ from redpencil.config import Recipe
 from redpencil.digests import reading_whole
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Setup
+from redpencil.pipeline.group import group
 from redpencil.recipe import default_recipe, load_recipe, with_flags
 from redpencil.runs import check_finished
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:  # loads torch
     from redpencil.models.codec import Codec
     from redpencil.models.runtime import Runtime
 Name = TypeVar("Name", bound=str)
+ARGUMENTS: Final = "redpencil.arguments"
+"""Where a Click context keeps the command's arguments as they were given."""
 
 
 def option(metavar: str, help: str, *flags: str, panel: str | None = None, **more: Any) -> Any:
@@ -148,8 +153,8 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def wrapper(**values: Any) -> None:
-        for name, group in groups.items():
-            values[name] = group(**{one.name: values.pop(one.name) for one in fields(group)})
+        for name, made in groups.items():
+            values[name] = made(**{one.name: values.pop(one.name) for one in fields(made)})
         command(**values)
 
     wrapper.__signature__ = Signature(options)  # type: ignore[attr-defined]
@@ -167,15 +172,35 @@ def runtime_of(recipe: Recipe) -> "Runtime":
     """Set up device, number format and threads."""
     from redpencil.models.runtime import make_runtime
 
-    return make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads)
+    return make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads, recipe.compute)
+
+
+def spread(recipe: Recipe) -> None:
+    """Run the command anew as `compute.processes` processes, if that is not one and it is not run so already.
+
+    Raises:
+        typer.Exit: when they have ended; without an error the caller goes on as one of them, or alone.
+        RedpencilError: if they are too many for the GPUs, or one of them is killed.
+    """
+    if recipe.compute.processes == 1 or group().size > 1:
+        return
+    from redpencil.pipeline.launch import check_processes, gpus_of, run_together
+
+    check_processes(recipe.compute)
+    arguments = click.get_current_context().meta[ARGUMENTS]
+    command = [sys.executable, "-P", "-m", "redpencil", *arguments]
+    raise typer.Exit(run_together(command, recipe.compute.processes, gpus_of(recipe.compute)))
 
 
 def setup_of(recipe: Recipe, folder: Path, *, fresh: bool = False) -> Setup:
-    """Set up work with the model in a folder: options, its tokenizer, and the device.
+    """Set up work with the model in a folder: options, its tokenizer, the device, and the processes that share it.
 
     Raises:
+        typer.Exit: when other processes have done the command; see `spread`.
         RedpencilError: if the folder holds no model; see `check_model_folder` for one that may start `fresh`.
     """
+    spread(recipe)
+
     from redpencil.models.checkpoints import check_model_folder
 
     codec = codec_of(recipe, folder)

@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,10 +32,13 @@ from redpencil.alignment.words import diff_words
 from redpencil.digests import check_outside
 from redpencil.errors import RedpencilError
 from redpencil.files import followed, is_device, partial_of
+from redpencil.pipeline.failures import error_to_json, follows_another
+from redpencil.pipeline.group import group
 from redpencil.records import R, count_lines, read_jsonl
 from redpencil.report.markup import visible
 from redpencil.report.terminal import redline, redline_plain
 from redpencil.runs import Progress
+from redpencil.stopping import request
 from redpencil.text import escape_half_pairs, finite
 
 INTERRUPTED: Final = 130
@@ -83,6 +88,20 @@ def say(text: str) -> None:
 def print_error(error: RedpencilError) -> None:
     """Print a user's mistake without a traceback: the problem, its place and a hint."""
     log.print(Text.assemble(("error: ", "bold red"), str(error)))
+
+
+def print_for_all(error: Exception) -> None:
+    """Print the error that ends several processes in one of them; one that is no user's mistake with its traceback."""
+    with request.held(lambda: None):
+        if not group().speaks_of(error):
+            return
+    sys.stderr = sys.__stderr__
+    if isinstance(error, RedpencilError):
+        print_error(error)
+        return
+    kind = "another process has ended" if follows_another(error_to_json(error)) else "unexpected"
+    log.print(f"{group().name}: {kind}")
+    traceback.print_exception(error)
 
 
 def print_json(content: Any, *, indent: int | None = 2) -> None:

@@ -21,12 +21,14 @@ from redpencil.cli.options import (
     option,
     runtime_of,
     settings,
+    spread,
     warn_of,
 )
 from redpencil.cli.output import check_out_file, console, print_json, say, short_names
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError, naming
 from redpencil.files import whole_file
+from redpencil.pipeline.group import first_writes
 from redpencil.records import Edit, Response, read_jsonl
 from redpencil.report.scores import Row, ScoredModel, ScoredResponse, limit_of, scores_line, scores_page, scores_text
 
@@ -87,7 +89,9 @@ def score(
     """
     _check_options(model, prompt, response, responses, edits)
     config = settings(recipe, set_, device=device, template=template)
+    spread(config)
     if html is not None:
+        html = first_writes(html)
         check_out_file(html, responses, edits)
     edited = [] if edits is None else _usable(edits)
     inputs = list(map(original_of, edited)) or [Response("1", prompt or "", response or "")]

@@ -4,6 +4,8 @@ import os
 import signal
 from importlib import import_module
 
+from redpencil.stopping import RESUME, request
+
 
 def main() -> None:
     """Run `redpencil`; a signal that comes while it is being loaded ends it with a word instead of a traceback."""
@@ -15,5 +17,7 @@ def main() -> None:
 
 def leave(*_: object) -> None:
     """End the process at once, and show the cursor of a terminal, which a progress bar may have hidden."""
-    os.write(2, (b"\x1b[?25h" if os.isatty(2) else b"") + b"interrupted\n")
-    os._exit(128 + signal.SIGINT)
+    continues = request.made and request.continues
+    said = b"stopped; the same command continues\n" if continues else b"interrupted\n"
+    os.write(2, (b"\x1b[?25h" if os.isatty(2) else b"") + said)
+    os._exit(RESUME if continues else 128 + signal.SIGINT)

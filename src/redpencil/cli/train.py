@@ -15,8 +15,10 @@ from redpencil.config import METHODS, Method, Recipe
 from redpencil.errors import RedpencilError
 from redpencil.files import work_beside
 from redpencil.pipeline.context import Setup
+from redpencil.pipeline.execute import open_together
+from redpencil.pipeline.group import first_writes, group
 from redpencil.records import write_jsonl
-from redpencil.runs import Stage, open_stage
+from redpencil.runs import Stage
 
 if TYPE_CHECKING:  # It loads torch.
     from redpencil.models.codec import Codec
@@ -38,10 +40,11 @@ def training_stage(
     name: str, out: Path, setup: Setup, config: Any, inputs: Mapping[str, Path | None]
 ) -> Iterator[Stage | None]:
     """Open the stage folder, with progress; yields None if it is complete already."""
+    group().check_shared(out.absolute().parent)
     shared = {**encoding_config(setup.codec), "dtype": setup.recipe.dtype}
     with (
         board_for(1) as board,
-        open_stage(
+        open_together(
             out,
             name,
             seed=setup.recipe.seeds[0],
@@ -110,6 +113,9 @@ def reward(
     samples: Annotated[Path, option("JSONL", "Responses of the SFT policy; they give centre and scale.")],
     out: OutOption,
     entry: Annotated[str | None, option("NAME", "Entry of the recipe's reward_models whose options to use.")] = None,
+    start: Annotated[
+        Path | None, option("FOLDER", "Checkpoint of a reward model to go on with, heads and all, on these pairs.")
+    ] = None,
     *,
     options: ModelOptions,
 ) -> None:
@@ -121,10 +127,12 @@ def reward(
 
     from redpencil.pipeline.stages import fit_reward
 
-    inputs = {"policy": model, "pairs": pairs, "samples": samples}
+    inputs = {"policy": model, "pairs": pairs, "samples": samples, **({} if start is None else {"start": start})}
     with training_stage("reward", out, setup, chosen.model_dump(), inputs) as stage:
         if stage is not None:
-            fit_reward(setup, stage, chosen, policy=model, pairs=pairs, samples=samples, trained_on=pairs.name)
+            fit_reward(
+                setup, stage, chosen, policy=model, pairs=pairs, samples=samples, trained_on=pairs.name, start=start
+            )
 
 
 def check_entry(entry: str | None, known: Mapping[str, Any], section: str) -> None:
@@ -278,6 +286,7 @@ def _choose_command(method: Method) -> Callable[..., None]:
     ) -> None:
         config = options.settings()
         chosen = options.of(method, config)
+        out = first_writes(out)
         check_out_file(out, prompts)
         setup = setup_of(config, policy)
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -32,6 +32,7 @@ from redpencil.models.chat import first_line
 from redpencil.models.codec import CHAT, Codec, load_codec, read_object, same_encoding, same_tokenizer
 from redpencil.models.forward import READ_TWICE, reads_twice
 from redpencil.models.heads import BACKBONE, HEADS, head_of
+from redpencil.models.parallel import distributed_options, local, prepare, shard, whole_state
 from redpencil.models.runtime import Runtime, seeded
 from redpencil.runs import check_finished, write_json
 
@@ -165,10 +166,15 @@ def _is_new(weight: str, model: PreTrainedModel) -> bool:
 def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Path, *, trained: bool) -> LanguageModel:
     _check_embeddings(module, codec, folder)
     disable_dropout(module)
-    module.to(runtime.device)  # type: ignore[arg-type]
+    if not getattr(module.config, "distributed_config", None):
+        module.to(runtime.device)  # type: ignore[arg-type]
+    # What was read as shards is written as a whole, by `export`.
+    module.config.distributed_config = None
     _check_weights(module, folder)
     module.train(trained)
     module.requires_grad_(trained)
+    shard(module, runtime, trained=trained)
+    prepare(module)
     return LanguageModel(module, codec, runtime)
 
 
@@ -192,12 +198,9 @@ def _check_embeddings(module: PreTrainedModel, codec: Codec, folder: Path) -> No
 
 def _check_weights(module: PreTrainedModel, folder: Path) -> None:
     """Refuse weights that are not finite numbers: the texts that meet them may come late, and some never do."""
-    for name, weight in module.named_parameters():
-        if (
-            weight.is_floating_point()
-            and weight.numel()
-            and not all(map(math.isfinite, torch.aminmax(weight.detach())))
-        ):
+    for name, parameter in module.named_parameters():
+        weight = local(parameter.detach())
+        if weight.is_floating_point() and weight.numel() and not all(map(math.isfinite, torch.aminmax(weight))):
             raise RedpencilError(
                 f"its weight {name} holds a number that is not finite",
                 file=folder,
@@ -255,7 +258,8 @@ def load_policy(
     codec = codec or codec_of_checkpoint(folder)
     dtype = torch.float32 if trained else runtime.dtype
     if has_weights(folder):
-        return _finish(_load(AutoModelForCausalLM, folder, dtype), codec, runtime, folder, trained=trained)
+        options = distributed_options(runtime, trained=trained)
+        return _finish(_load(AutoModelForCausalLM, folder, dtype, **options), codec, runtime, folder, trained=trained)
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         # Without `dtype` a configuration that names bfloat16 would give weights that small steps cannot move.
@@ -326,6 +330,7 @@ def load_head(
         if zero_head
         else {}
     )
+    fresh |= distributed_options(runtime, trained=trained)
     with seeded(seed, torch.device("cpu")):
         model = _load(auto, folder, torch.float32 if trained else runtime.dtype, new_head=zero_head, **fresh)
     if level == "token" and any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules()):
@@ -475,7 +480,18 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
 
     A folder that is there is replaced as a whole. `shared` is a file that the backbone's weights are linked to, and
     written to first if it is not there: checkpoints of one frozen backbone then take the room of one.
+
+    Of several processes all take part, to gather the weights, and the first one writes.
     """
+    weights = whole_state(model.module)
+    if model.runtime.writes:
+        _write(model, weights, folder, card, shared)
+    model.runtime.tell(None)
+
+
+def _write(
+    model: LanguageModel, weights: dict[str, Tensor], folder: Path, card: RewardCard | None, shared: Path | None
+) -> None:
     module, codec = model.module, model.codec
     new = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
@@ -486,9 +502,9 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
         _name_ends(module, codec)
         try:
             if shared is None:
-                module.save_pretrained(str(new))
+                module.save_pretrained(str(new), state_dict=weights)
             else:
-                _save_linked(module, new, shared)
+                _save_linked(module, weights, new, shared)
         except SafetensorError as error:  # as for a full disk
             raise RedpencilError(
                 f"cannot write the weights ({first_line(error)})",
@@ -510,9 +526,9 @@ def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None
     sync_names(folder.parent)
 
 
-def _save_linked(module: PreTrainedModel, folder: Path, shared: Path) -> None:
+def _save_linked(module: PreTrainedModel, weights: dict[str, Tensor], folder: Path, shared: Path) -> None:
     """Save a model in two shards; that of the backbone is a link to `shared`, or a copy where links are impossible."""
-    weights = {name: value.contiguous() for name, value in module.state_dict().items()}
+    weights = {name: value.contiguous() for name, value in weights.items()}
     prefix = f"{module.base_model_prefix}."
     backbone, head = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
     places = {name: backbone if name.startswith(prefix) else head for name in weights}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from redpencil.maths.masked import token_logprobs
 from redpencil.maths.reward_losses import join_heads
+from redpencil.models.parallel import as_forward
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,22 +176,31 @@ def sequence_rewards(model: nn.Module, batch: Batch) -> Tensor:
     Decoder classes read it at the last real token, found by the attention mask and never by looking for a pad id;
     encoder classes (BERT) pool their first token, so their rows are padded on the right.
     """
-    head: Any = getattr(model, "score", None)
-    if head is None:
+    if getattr(model, "score", None) is None:
         ids, attention = flush_left(batch)
         pooled: Tensor = model(input_ids=ids, attention_mask=attention).logits
         return pooled.squeeze(-1).float()
-    rewards: Tensor = head(last_hidden(model, batch))
-    return rewards.squeeze(-1).float()
+    return as_forward(model, _by_head, batch).squeeze(-1).float()
+
+
+def _by_head(model: nn.Module, batch: Batch) -> Tensor:
+    head: Any = model.score
+    rewards: Tensor = head(_last_hidden(model, batch))
+    return rewards
 
 
 def hidden_states(model: nn.Module, batch: Batch) -> Tensor:
     """What the head of a token reward model reads at each token of the responses, [B, T, H]."""
-    return _hidden(model, read_twice(batch) if reads_twice(model) else batch)[:, -batch.response_width :]
+    read = read_twice(batch) if reads_twice(model) else batch
+    return as_forward(model, _hidden, read)[:, -batch.response_width :]
 
 
 def last_hidden(model: nn.Module, batch: Batch) -> Tensor:
     """What the head of a sequence reward model reads: the hidden state at the last real token, [B, H]."""
+    return as_forward(model, _last_hidden, batch)
+
+
+def _last_hidden(model: nn.Module, batch: Batch) -> Tensor:
     hidden = _hidden(model, batch)
     columns = torch.arange(hidden.shape[1], device=hidden.device)
     last = (columns * batch.attention_mask).argmax(dim=1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from redpencil.errors import RedpencilError
+from redpencil.models.parallel import whole
 
 HEADS: Final = {1: {0: "LABEL_0"}, 2: {0: "within", 1: "overall"}}
 """`id2label` of a reward model by the number of its heads; `redpencil.maths.reward_losses.join_heads` says what the
@@ -44,10 +45,12 @@ class StandardisedLinear(nn.Linear):
     def __init__(self, head: nn.Linear, mean: Tensor, spread: Tensor) -> None:
         """Start from the weights of `head`; mean and spread of its inputs are [H]. One without bias is not centred."""
         super().__init__(head.in_features, head.out_features, bias=head.bias is not None)
-        self.mean = mean.to(head.weight) if head.bias is not None else torch.zeros_like(head.weight[0])
-        self.spread = spread.to(head.weight)
-        self.to(head.weight.device)
-        self.load_state_dict(head.state_dict())
+        state = {name: whole(value) for name, value in head.state_dict().items()}
+        weight = state["weight"]
+        self.mean = mean.to(weight) if head.bias is not None else torch.zeros_like(weight[0])
+        self.spread = spread.to(weight)
+        self.to(weight.device)
+        self.load_state_dict(state)
 
     def forward(self, input: Tensor) -> Tensor:
         """Give the numbers of inputs [..., H] that the saved head gives."""

@@ -7,6 +7,7 @@ next is drawn as if nothing had happened. A line has a checksum; at the first th
 import base64
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ import redpencil
 from redpencil.config import SamplingConfig
 from redpencil.digests import hash_input
 from redpencil.models.checkpoints import LanguageModel
+from redpencil.models.runtime import Runtime
 
 Answers = list[list[int]]
 
@@ -27,7 +29,7 @@ Answers = list[list[int]]
 def key_of(policy: LanguageModel, prompt_ids: Sequence[Sequence[int]], config: SamplingConfig, seed: int) -> str:
     """Digest all that decides what a policy, whose weights are those of its folder, answers."""
     runtime = policy.runtime
-    place = (runtime.device.type, str(runtime.dtype), runtime.rank, runtime.world_size)
+    place = (runtime.device.type, str(runtime.dtype), runtime.data_rank, runtime.data_size, runtime.tp_size)
     asked = hashlib.sha256(repr([list(row) for row in prompt_ids]).encode()).hexdigest()
     parts = [redpencil.__version__, torch.__version__, hash_input(Path(policy.name)), *place]
     return hashlib.sha256(json.dumps([*parts, config.model_dump(), seed, asked]).encode()).hexdigest()
@@ -35,29 +37,23 @@ def key_of(policy: LanguageModel, prompt_ids: Sequence[Sequence[int]], config: S
 
 @dataclass
 class KeptSamples:
-    """The file of one call of a sampler, `folder/<key>.jsonl`.
+    """The file of one call of a sampler, `folder/<key>.jsonl`; of several processes that share the work, each has one.
 
-    Where it cannot be written, sampling goes on without it, and the folder goes.
+    Those that compute one row together read one file, and the first of them writes it. Where it cannot be written,
+    sampling goes on without it, and the folder goes.
     """
 
     folder: Path
     key: str
-    device: torch.device
-    _lines: list[dict[str, Any]] = field(default_factory=list)
+    runtime: Runtime
+    _lines: list[bytes] = field(default_factory=list)
+    _taken: int = 0
     _works: bool = True
 
     def __post_init__(self) -> None:
-        """Read the batches up to the first damaged one, and cut the rest off."""
-        end = 0
+        """Read the batches that are there."""
         with suppress(OSError):
-            for line in self._path.read_bytes().splitlines(keepends=True):
-                content = _parsed(line)
-                if content is None:
-                    break
-                self._lines.append(content)
-                end += len(line)
-            with self._path.open("r+b") as file:
-                file.truncate(end)
+            self._lines = self._path.read_bytes().splitlines(keepends=True)
 
     @property
     def _path(self) -> Path:
@@ -65,19 +61,24 @@ class KeptSamples:
 
     def take(self, rows: Sequence[int]) -> Answers | None:
         """Return the answers to the next batch if it is there, and put the generator where it was behind them."""
-        if not self._lines or self._lines[0]["rows"] != list(rows):
-            self._lines.clear()
+        line = _parsed(self._lines[0]) if self._lines else None
+        if line is None or line["rows"] != list(rows):
+            if self._lines:  # What follows was drawn behind something that is lost.
+                self._lines.clear()
+                with suppress(OSError):
+                    os.truncate(self._path, self._taken)
             return None
-        line = self._lines.pop(0)
-        _set_state(self.device, torch.frombuffer(bytearray(base64.b64decode(line["state"])), dtype=torch.uint8))
+        self._taken += len(self._lines.pop(0))
+        state = bytearray(base64.b64decode(line["state"]))
+        _set_state(self.runtime.device, torch.frombuffer(state, dtype=torch.uint8))
         answers: Answers = line["answers"]
         return answers
 
     def add(self, rows: Sequence[int], answers: Answers) -> None:
         """Append a batch that was sampled just now."""
-        if not self._works:
+        if not self._works or self.runtime.rank % self.runtime.tp_size:
             return
-        state = base64.b64encode(_state(self.device).numpy().tobytes()).decode()
+        state = base64.b64encode(_state(self.runtime.device).numpy().tobytes()).decode()
         content = json.dumps({"rows": list(rows), "answers": answers, "state": state})
         check = hashlib.sha256(content.encode()).hexdigest()
         try:

@@ -1,19 +1,35 @@
-"""The place and precision of a computation: device, number format, threads, ranks, seeds."""
+"""The place and precision of a computation: device, number format, threads, seeds, and the processes that share it.
 
+Several processes (ranks) run the same code on the same inputs and share the work in a few places: `Runtime.spread`
+does items apart and gives every rank all results, `Runtime.share` picks the rows that a rank trains on, and
+`models.parallel` adds up gradients. All else is computed alike by every rank.
+"""
+
+import atexit
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from typing import Any, Final, TypeVar
 
 import torch
-import torch.distributed
+import torch.distributed as dist
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from redpencil.config import ComputeConfig
 from redpencil.errors import RedpencilError
 from redpencil.sections import parse_section
 
 Row = TypeVar("Row")
+Result = TypeVar("Result")
+_WAIT: Final = timedelta(hours=2)
+"""How long a rank waits for tensors of others, as while a large model is read."""
+_WAIT_FOR_DECISIONS: Final = timedelta(days=7)
+"""How long a rank waits for what another one does alone, such as asking a hosted judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,29 +38,118 @@ class Runtime:
 
     Trained models keep float32 weights and compute in `dtype` under autocast, because small learning rates vanish
     in bfloat16 weights; frozen models are stored in `dtype`.
+
+    Args:
+        device: where this process computes.
+        dtype: in which format.
+        rank: the number of this process, from 0.
+        world_size: how many there are.
+        tp_size: neighbouring processes that compute one row together (tensor parallelism); they get the same rows.
+        fsdp_size: processes over which a model's weights are sharded (FSDP2); 1 keeps them whole in each process.
+        offload: keep the weights of frozen sharded models in main memory.
+        group: the processes, for what is decided and gathered; None for torch's default group.
     """
 
     device: torch.device
     dtype: torch.dtype
     rank: int = 0
     world_size: int = 1
+    tp_size: int = 1
+    fsdp_size: int = 1
+    offload: bool = False
+    group: Any = field(default=None, repr=False, compare=False)
 
     @property
     def writes(self) -> bool:
         """Whether this process writes files: the first of those that work on a stage together."""
         return self.rank == 0
 
+    @property
+    def data_size(self) -> int:
+        """Into how many shares rows are divided."""
+        return self.world_size // self.tp_size
+
+    @property
+    def data_rank(self) -> int:
+        """The number of this process's share."""
+        return self.rank // self.tp_size
+
+    @property
+    def sharded(self) -> bool:
+        """Whether no process holds a model's weights whole."""
+        return self.fsdp_size > 1 or self.tp_size > 1
+
     def share(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Return this process's share of a batch: rows rank, rank + world_size, ..."""
-        return rows if self.world_size == 1 else rows[self.rank :: self.world_size]
+        """Return this process's share of a batch: rows data_rank, data_rank + data_size, ..."""
+        return rows if self.data_size == 1 else rows[self.data_rank :: self.data_size]
+
+    def gather(self, rows: Sequence[Row]) -> list[Row]:
+        """Put the results of all shares in the order of the rows that were shared; tensors come on the CPU.
+
+        Raises:
+            RedpencilError: if one was raised inside `together` by any process.
+        """
+        if self.data_size == 1:
+            return list(rows)
+        shares = self.everyone(tree_map_only(Tensor, lambda tensor: tensor.cpu(), list(rows)))[:: self.tp_size]
+        gathered: list[Any] = [None] * sum(map(len, shares))
+        for number, part in enumerate(shares):
+            gathered[number :: self.data_size] = part
+        return gathered
+
+    def spread(self, items: Sequence[Row], work: Callable[[Row], Result]) -> list[Result]:
+        """Work on each item in one of the shares, and give all results to every process, in the items' order.
+
+        All processes work the same number of times, since sharded weights are gathered in every forward pass: one
+        with fewer items repeats its first or the first of all, and throws the result away.
+        """
+        if self.data_size == 1:
+            return [work(item) for item in items]
+        mine = self.share(items)
+        rounds = -(-len(items) // self.data_size)
+        done = [work(item) for item in (*mine, *items[: rounds - len(mine)])]
+        return self.gather(done[: len(mine)])
 
     def sum(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Add up named numbers over the processes of a stage, in one reduction; all must name the same."""
+        """Add up named numbers over the shares, in one reduction; all must name the same."""
         if self.world_size == 1:
             return dict(values)
-        total = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
-        torch.distributed.all_reduce(total)
+        total = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device) / self.tp_size
+        dist.all_reduce(total)
         return dict(zip(values, total.tolist(), strict=True))
+
+    def everyone(self, value: Result) -> list[Result]:
+        """Return what each process has, in the order of their ranks."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self.group)
+        return values
+
+    def tell(self, value: Result) -> Result:
+        """Return what the first process has: that is how it decides for all."""
+        if self.world_size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0, group=self.group)
+        return values[0]
+
+    def together(self, work: Callable[[], Result]) -> Result:
+        """Do something of which all processes must know if it failed in one: its error is raised in all.
+
+        Only for work in which no process waits for another.
+        """
+        if self.world_size == 1:
+            return work()
+        result, problem = None, None
+        try:
+            result = work()
+        except RedpencilError as error:
+            problem = error
+        for found in self.everyone(problem):
+            if found is not None:
+                raise found
+        return result  # type: ignore[return-value]
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which a forward pass computes in `dtype`."""
@@ -53,30 +158,95 @@ class Runtime:
         return torch.autocast(self.device.type, self.dtype)
 
 
-def make_runtime(device: str = "auto", dtype: str = "auto", threads: int | None = 1) -> Runtime:
-    """Choose the device and set the number of CPU threads.
+def ranks() -> tuple[int, int]:
+    """Return this process's rank and the number of processes, as torchrun's environment says; (0, 1) without it."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@cache
+def join_group(device: torch.device) -> Any:
+    """Join the processes that torchrun's environment names; returns the group for decisions, None in one process."""
+    if ranks()[1] == 1:
+        return None
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=_WAIT, device_id=device)
+    else:
+        dist.init_process_group("gloo", timeout=_WAIT)
+    atexit.register(dist.destroy_process_group)
+    return dist.new_group(backend="gloo", timeout=_WAIT_FOR_DECISIONS)
+
+
+def make_runtime(
+    device: str = "auto", dtype: str = "auto", threads: int | None = 1, compute: ComputeConfig | None = None
+) -> Runtime:
+    """Choose the device, set the number of CPU threads, and join the other processes of torchrun's environment.
 
     `auto` is a GPU in bfloat16 where there is one, else the CPU in float32. `threads=None` leaves torch's default.
+    `compute` says how several processes hold a model.
 
     Raises:
-        RedpencilError: if there is no such device, or not here.
+        RedpencilError: if there is no such device, or not here, or the processes cannot be divided as asked.
     """
     if threads is not None:
         torch.set_num_threads(threads)
+    rank, world_size = ranks()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     parse_section({"device": device}, ComputeConfig)
     chosen = torch.device(device)
+    if world_size > 1 and chosen.type == "cuda":
+        chosen = _own_gpu(chosen)
     gpus = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(chosen.type)
     if gpus is not None and (chosen.index or 0) >= gpus:
         raise RedpencilError(
-            f"device {device!r} is not on this machine ({gpus} GPUs of this kind found)",
+            f"device {device!r} is not on this machine ({gpus} GPUs of this kind found)"
+            if world_size == 1
+            else f"process {os.environ.get('LOCAL_RANK')} of this machine finds no GPU of its own ({gpus} found)",
             field="device",
-            hint="--set device=auto takes what there is",
+            hint="--set device=auto takes what there is"
+            if world_size == 1
+            else "start as many processes on a machine as it has GPUs",
         )
     formats = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     auto = torch.bfloat16 if chosen.type == "cuda" else torch.float32
-    return Runtime(chosen, formats.get(dtype, auto))
+    compute = compute or ComputeConfig()
+    tp_size, fsdp_size = sizes_of(compute, world_size)
+    return Runtime(
+        *(chosen, formats.get(dtype, auto), rank, world_size, tp_size, fsdp_size),
+        offload=compute.fsdp_offload,
+        group=join_group(chosen),
+    )
+
+
+def sizes_of(compute: ComputeConfig, world_size: int) -> tuple[int, int]:
+    """Return over how many processes rows (tensor parallelism) and weights (FSDP2) are divided.
+
+    Raises:
+        RedpencilError: if the processes of a stage cannot be divided so.
+    """
+    if world_size == 1:  # A recipe for many GPUs can be tried in one process.
+        return 1, 1
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", str(world_size)))
+    fsdp = compute.fsdp
+    shards = max(1, local_size // compute.tp_size) if fsdp is True else int(fsdp or 1)
+    if world_size % (compute.tp_size * shards):
+        raise RedpencilError(
+            f"{world_size} processes cannot be divided into groups of tp_size {compute.tp_size} x fsdp {shards}",
+            field="compute.fsdp" if shards > 1 else "compute.tp_size",
+            hint="choose sizes whose product divides the number of processes, or fsdp=true",
+        )
+    return compute.tp_size, shards
+
+
+def _own_gpu(device: torch.device) -> torch.device:
+    if device.index is not None:
+        raise RedpencilError(
+            f"several processes cannot share {device}",
+            field="compute.device",
+            hint="set compute.device=cuda: each process takes the GPU of its number on its machine",
+        )
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 @contextlib.contextmanager

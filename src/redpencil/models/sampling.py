@@ -23,9 +23,10 @@ from redpencil.models.codec import Codec
 from redpencil.models.end_tokens import GENERATION_CONFIG, end_ids
 from redpencil.models.forward import collate
 from redpencil.models.kept_samples import KeptSamples, key_of
+from redpencil.models.parallel import whole_weights
 from redpencil.models.runtime import seeded
 from redpencil.records import Prompt, Response
-from redpencil.runs import Progress, no_progress
+from redpencil.runs import Progress, derive_seed, no_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,8 @@ class HFSampler:
     beyond its end tokens (such as a repetition penalty) would make the samples other than the log-probabilities that
     PPO trains on.
 
-    kept: a folder that keeps the batches that were sampled, for a policy with the weights of its folder; a call with the
-    same prompts, configuration and seed goes on behind them, and its answers are the same.
+    kept: a folder that keeps the batches that were sampled, for a policy with the weights of its folder; a call with
+    the same prompts, configuration and seed goes on behind them, and its answers are the same.
     """
 
     policy: LanguageModel
@@ -113,26 +114,41 @@ class HFSampler:
         seed: int,
         progress: Progress = no_progress,
     ) -> list[Sample]:
-        """Sample batch by batch, prompts of similar length together."""
+        """Sample batch by batch, prompts of similar length together; each process answers its share.
+
+        With temperatures above 0 another number of processes draws other responses.
+        """
         self.check(prompt_ids, config.response_length)
         ends = end_tokens(self.policy)
         order = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
-        samples: dict[int, Sample] = {}
-        kept = None
-        if self.kept is not None:
-            key = key_of(self.policy, prompt_ids, config, seed)
-            kept = KeptSamples(self.kept, key, self.policy.runtime.device)
-        with seeded(seed, self.policy.runtime.device), _plain_generation(self.policy.module):
-            for start in range(0, len(order), config.batch_size):
-                rows = order[start : start + config.batch_size]
+        runtime = self.policy.runtime
+        own = runtime.share(order)
+        samples: list[Sample] = []
+        kept = (
+            None
+            if self.kept is None
+            else KeptSamples(self.kept, key_of(self.policy, prompt_ids, config, seed), runtime)
+        )
+
+        def answer() -> None:
+            for start in range(0, len(own), config.batch_size):
+                rows = own[start : start + config.batch_size]
                 answers = None if kept is None else kept.take(rows)
                 if answers is None:
                     answers = _generate(self.policy, [prompt_ids[i] for i in rows], config, sorted(ends))
                     if kept is not None:
                         kept.add(rows, answers)
-                samples.update({row: cut_at_end(answer, ends) for row, answer in zip(rows, answers, strict=True)})
-                progress(len(samples), len(prompt_ids), "responses")
-        return [samples[i] for i in range(len(prompt_ids))]
+                samples.extend(cut_at_end(answer, ends) for answer in answers)
+                progress(min(len(samples) * runtime.data_size, len(order)), len(order), "responses")
+
+        with (
+            seeded(derive_seed(seed, runtime.data_rank) if runtime.data_rank else seed, runtime.device),
+            _plain_generation(self.policy.module),
+            whole_weights(self.policy.module),
+        ):
+            runtime.together(answer)
+        found = dict(zip(order, runtime.gather(samples), strict=True))
+        return [found[i] for i in range(len(prompt_ids))]
 
     def sync(self, policy: LanguageModel) -> None:
         """Do nothing: it samples from the very model that is trained."""

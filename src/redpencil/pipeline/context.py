@@ -214,7 +214,9 @@ class Context:
     def runtime(self) -> "Runtime":
         from redpencil.models.runtime import make_runtime
 
-        return make_runtime(self.recipe.compute.device, self.recipe.dtype, self.recipe.compute.threads)
+        return make_runtime(
+            self.recipe.compute.device, self.recipe.dtype, self.recipe.compute.threads, self.recipe.compute
+        )
 
     @cached_property
     def codec(self) -> "Codec":

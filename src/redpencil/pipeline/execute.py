@@ -12,10 +12,11 @@ import signal
 import subprocess
 import sys
 import threading
-import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -23,9 +24,13 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from redpencil.config import ComputeConfig
-from redpencil.errors import RedpencilError, from_system
+from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Context
-from redpencil.runs import fingerprint, hash_inputs, is_complete, open_stage
+from redpencil.pipeline.failures import error_from_json, follows_another
+from redpencil.pipeline.group import group
+from redpencil.pipeline.launch import GRACE, KEPT, Ranks, cause_of_death, environment_of_worker, gpus_of
+from redpencil.runs import Stage, fingerprint, hash_inputs, is_complete, open_stage, scratch_stage
+from redpencil.stopping import Stopped, request
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,8 @@ class StageSpec:
     """`module:function`, imported when the stage runs; called with the context, the open stage and `options`."""
     context: Context
     options: Mapping[str, str] = field(default_factory=dict)
+    together: bool = True
+    """Whether all processes of a group work on it; else the first one does it while the others wait."""
 
     def to_json(self) -> dict[str, Any]:
         """All that a worker needs to do the stage."""
@@ -57,7 +64,7 @@ class StageSpec:
 
 _SPECS = TypeAdapter(StageSpec)
 
-Happening = Literal["started", "progress", "warning", "note", "done", "already complete", "failed"]
+Happening = Literal["started", "progress", "warning", "note", "done", "already complete", "failed", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +81,11 @@ class Event:
 Listener = Callable[[Event], None]
 
 
-def perform(spec: StageSpec, listener: Listener, *, writes: bool = True) -> Happening:
-    """Do one stage in this process, unless its folder is complete with the same inputs.
+def perform(spec: StageSpec, listener: Listener) -> Happening:
+    """Do one stage with the other processes of the group, unless its folder is complete with the same inputs.
 
-    Of several processes that do it together only one `writes`; see `open_stage`.
+    Raises:
+        Stopped: if the process was asked to stop, at once or at the next step of a training.
     """
 
     begun = False
@@ -92,21 +100,47 @@ def perform(spec: StageSpec, listener: Listener, *, writes: bool = True) -> Happ
         begin()  # Reading the inputs may take minutes before it is known whether there is something to do.
         listener(Event(spec.key, "progress", done, total, note))
 
-    with open_stage(
+    with open_together(
         *(spec.folder, spec.name),
         seed=spec.seed,
         config=spec.config,
         inputs=spec.inputs,
         progress=progress,
-        writes=writes,
     ) as stage:
         if stage is None:
             return "already complete"
         stage.warn = lambda text: listener(Event(spec.key, "warning", note=text))
         stage.tell = lambda text: listener(Event(spec.key, "note", note=text))
         begin()
-        resolve(spec.work)(spec.context, stage, **spec.options)
+        if spec.together:
+            resolve(spec.work)(spec.context, stage, **spec.options)
+        else:
+            group().on_first(partial(resolve(spec.work), spec.context, stage, **spec.options))
     return "done"
+
+
+@contextmanager
+def open_together(folder: Path, name: str, *, seed: int, **options: Any) -> Iterator[Stage | None]:
+    """Open a stage's folder as `open_stage` does with these options, for all processes of the group.
+
+    The first process decides whether there is anything to do. The others get folders that are deleted in the end, and
+    see the training states in that of the first. When they leave the block, the stage is under its name.
+    """
+    all_of_us = group()
+    with ExitStack() as folders:
+        stages: list[Stage] = []
+
+        def begin() -> str | None:
+            stage = folders.enter_context(open_stage(folder, name, seed=seed, **options))
+            stages.extend([] if stage is None else [stage])
+            return None if stage is None else str(stage.folder)
+
+        place = all_of_us.on_first(begin)
+        if place is not None and not all_of_us.first:
+            stages.append(folders.enter_context(scratch_stage(Path(place), name, seed=seed)))
+        with request.held():
+            yield stages[0] if stages else None
+            all_of_us.on_first(folders.close)
 
 
 def is_done(spec: StageSpec) -> bool:
@@ -124,77 +158,47 @@ def resolve(name: str) -> Callable[..., Any]:
     return work
 
 
-class OutOfMemoryError(RuntimeError):
-    """A GPU's memory was full in a worker; it has the name of torch's error, by which the command line knows it."""
-
-
-def error_to_json(error: Exception) -> dict[str, Any]:
-    """An error as a worker reports it, with the fields that decide what the user reads."""
-    told = error if isinstance(error, RedpencilError) else from_system(error)
-    if told is not None:
-        return {"kind": "RedpencilError", **vars(told)}
-    return {
-        "kind": "OSError" if isinstance(error, OSError) else type(error).__name__,
-        "message": str(error),
-        "errno": getattr(error, "errno", None),
-        "strerror": getattr(error, "strerror", None),
-        "filename": None if getattr(error, "filename", None) is None else str(error.filename),  # type: ignore[attr-defined]
-        "traceback": "".join(traceback.format_exception(error)),
-    }
-
-
-def error_from_json(content: Mapping[str, Any]) -> Exception:
-    """The error that a worker reported. Of an unexpected one, the worker's traceback is a note."""
-    kind = content["kind"]
-    if kind == "RedpencilError":
-        keys = ("file", "line", "field", "hint")
-        return RedpencilError(content["problem"], **{key: content[key] for key in keys})
-    error: Exception
-    if kind == "OSError" and content["errno"] is not None:
-        error = OSError(content["errno"], content["strerror"], content["filename"])
-    elif kind in ("OutOfMemoryError", "MemoryError"):
-        error = {"OutOfMemoryError": OutOfMemoryError, "MemoryError": MemoryError}[kind](content["message"])
-    else:
-        error = RuntimeError(f"{kind}: {content['message']}")
-    error.add_note(f"In a worker process:\n{content['traceback']}")
-    return error
-
-
 def default_jobs(compute: ComputeConfig) -> int:
     """The number of jobs that `compute` asks for.
 
-    By default as many as have `compute.threads` cores each; one on a GPU, whose memory the stages would fight over, and
-    one if a stage takes all cores.
+    By default as many as have GPUs of their own, one for each process, or on a CPU `compute.threads` cores for each;
+    one if a stage takes all cores, or the device is named by its number.
     """
-    if compute.jobs is not None or compute.threads is None:
-        return compute.jobs or 1
+    if compute.jobs is not None:
+        return compute.jobs
     device = compute.device
     if device == "auto":
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device != "cpu":
+        return max(1, len(gpus_of(compute)) // compute.processes)
+    if compute.threads is None:
         return 1
     # The cores that this process may use can be fewer than the machine has.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // compute.threads)
+    return max(1, cores // (compute.threads * compute.processes))
 
 
 def execute(plan: Sequence[StageSpec], *, jobs: int, listener: Listener) -> None:
-    """Run all stages, `jobs` at a time.
+    """Run all stages, `jobs` at a time, each as `compute.processes` of its recipe says.
 
     The first failure stops new stages from starting; those that run are allowed to finish, so that their work is
-    kept for the next attempt. Then the failure is raised.
+    kept for the next attempt. Then the failure is raised. Where this process is one of a group, all of them do every
+    stage here, one after the other.
 
     Raises:
         RedpencilError: what a stage raised, or that a worker process died.
+        Stopped: if it was asked to stop; each training has saved its state.
     """
-    if jobs == 1:
+    processes = max((spec.context.recipe.compute.processes for spec in plan), default=1)
+    if group().size > 1 or (jobs == 1 and processes == 1):
         _one_by_one(plan, listener)
         return
-    crew = _Crew(jobs)
+    crew = _Crew(jobs, processes, gpus_of(plan[0].context.recipe.compute))
     try:
-        _drive(plan, crew, listener)
+        with request.held(crew.stop):
+            _drive(plan, crew, listener)
     except BaseException:
         crew.close(kill=True)
         raise
@@ -203,6 +207,7 @@ def execute(plan: Sequence[StageSpec], *, jobs: int, listener: Listener) -> None
 
 def _one_by_one(plan: Sequence[StageSpec], listener: Listener) -> None:
     for spec in plan:
+        request.check()
         try:
             listener(Event(spec.key, perform(spec, listener)))
         except Exception as error:
@@ -213,104 +218,201 @@ def _one_by_one(plan: Sequence[StageSpec], listener: Listener) -> None:
 Message = Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a process of a worker says; a message of None is its end."""
+
+    worker: "_Worker"
+    rank: int
+    message: Message | None
+
+
 class _Worker:
-    """A worker process, and the stage that it works on. It ends when its standard input closes, so with this process.
+    """Processes that do one stage after the other. They end when their standard input closes, so with this process.
 
     A worker that outlived a killed run would write into the same folders as the run that takes up its work.
     """
 
-    def __init__(self, messages: "queue.SimpleQueue[tuple[_Worker, Message | None]]") -> None:
-        self.stage = ""
-        # Ctrl-C reaches every process of the terminal's group; a group of its own leaves it to this process. With -P,
-        # a file torch.py in the working directory is not taken for the library.
+    def __init__(self, reports: "queue.SimpleQueue[Report]", processes: int, environment: Mapping[str, str]) -> None:
+        self.stage, self.number = "", 0
+        self.endings: dict[int, Message | None] = {}
+        """How the stage ended, by rank."""
+        self.deadline: float | None = None
+        """When the others are killed, after one process has failed."""
+        # With -P, a file torch.py in the working directory is not taken for the library.
         command = [sys.executable, "-P", "-m", "redpencil.pipeline.worker"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
-        self.reader = threading.Thread(target=self._read, args=(messages,), daemon=True)
-        self.reader.start()
+        self.ranks = Ranks(command, processes, environment, pipe=subprocess.PIPE)
+        self.readers = [
+            threading.Thread(target=self._read, args=(rank, reports), daemon=True) for rank in range(processes)
+        ]
+        for reader in self.readers:
+            reader.start()
 
-    def _read(self, messages: "queue.SimpleQueue[tuple[_Worker, Message | None]]") -> None:
-        assert self.process.stdout is not None
+    def _read(self, rank: int, reports: "queue.SimpleQueue[Report]") -> None:
+        stdout = self.ranks.processes[rank].stdout
+        assert stdout is not None
         try:
-            with self.process.stdout as answers, suppress(ValueError):  # a line that was cut off by its death
+            with stdout as answers, suppress(ValueError):  # a line that was cut off by its death
                 for line in answers:
-                    messages.put((self, json.loads(line)))
+                    reports.put(Report(self, rank, json.loads(line)))
         finally:
-            messages.put((self, None))
+            reports.put(Report(self, rank, None))
 
     def start(self, spec: StageSpec) -> None:
-        assert self.process.stdin is not None
         self.stage = spec.key
+        self.endings.clear()
         content = {"stage": spec.to_json(), "argv": sys.argv}
-        with suppress(OSError):  # if it has died, which `_read` reports
-            self.process.stdin.write(json.dumps(content, default=str).encode() + b"\n")
-            self.process.stdin.flush()
+        line = json.dumps(content, default=str).encode() + b"\n"
+        for process in self.ranks.processes:
+            assert process.stdin is not None
+            with suppress(OSError):  # if it has died, which `_read` reports
+                process.stdin.write(line)
+                process.stdin.flush()
 
-    def cause_of_death(self) -> str:
-        code = self.process.wait()
-        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    def end(self, rank: int, message: Message | None) -> bool:
+        """Note how the stage ended for one process; returns whether it has ended for all.
+
+        After a failure those that may wait for it for ever are killed when the grace is over.
+        """
+        if rank not in self.endings:
+            self.endings[rank] = message
+            if self.deadline is None and (message is None or "error" in message):
+                self.deadline = time.monotonic() + GRACE
+        return len(self.endings) == self.ranks.size
+
+    def outcome(self) -> Happening | BaseException:
+        """How the stage ended: well, by a request to stop, or with the error that came first.
+
+        A process that was killed comes before the errors of those that waited for it.
+        """
+        deaths = [rank for rank, message in self.endings.items() if message is None]
+        messages = [message for _, message in sorted(self.endings.items()) if message is not None]
+        errors = [message["error"] for message in messages if "error" in message]
+        causes = [error for error in errors if not follows_another(error)]
+        stops = [message["stopped"] for message in messages if "stopped" in message]
+        if request.made and (deaths or stops or errors) and not causes:
+            return Stopped(next(iter(stops), "stopped"))
+        if causes:
+            return error_from_json(causes[0])
+        if deaths:
+            return self._death(deaths)
+        if errors:
+            return error_from_json(errors[0])
+        if stops:
+            return Stopped(stops[0])
+        ended: Happening = messages[0]["ended"]
+        return ended
+
+    def _death(self, ranks: Sequence[int]) -> RedpencilError:
+        causes = [cause_of_death(self.ranks.processes[rank]) for rank in ranks]
+        rank, cause = min(zip(ranks, causes, strict=True), key=lambda one: not one[1].startswith("signal"))
+        who = f"rank {rank} of {self.ranks.size}" if self.ranks.size > 1 else "the worker process"
+        return RedpencilError(f"{who} of the stage {self.stage} died ({cause})", hint=KEPT)
 
 
 class _Crew:
     """Up to `jobs` workers, which are started when there is work for them."""
 
-    def __init__(self, jobs: int) -> None:
-        self.jobs = jobs
+    def __init__(self, jobs: int, processes: int, gpus: Sequence[str]) -> None:
+        self.jobs, self.processes, self.gpus = jobs, processes, gpus
         self.idle: list[_Worker] = []
         self.busy: list[_Worker] = []
         self.dead: list[_Worker] = []
-        self.messages: queue.SimpleQueue[tuple[_Worker, Message | None]] = queue.SimpleQueue()
+        self.free = list(range(jobs))
+        """The numbers of workers that are still to be started, by which they get their GPUs."""
+        self.reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
 
     def start(self, spec: StageSpec) -> None:
-        worker = self.idle.pop() if self.idle else _Worker(self.messages)
+        if not self.idle:
+            number = self.free.pop(0)
+            environment = environment_of_worker(number, self.processes, self.gpus)
+            self.idle.append(_Worker(self.reports, self.processes, environment))
+            self.idle[-1].number = number
+        worker = self.idle.pop()
         self.busy.append(worker)
         worker.start(spec)
 
-    def end(self, worker: _Worker, message: Message | None) -> Happening | Exception:
-        """Return how the worker's stage ended: well, with an error, or with the worker's death (a message of None)."""
+    def stop(self) -> None:
+        """Ask all workers to stop."""
+        for worker in (*self.idle, *self.busy):
+            worker.ranks.send(signal.SIGTERM)
+
+    def next_report(self) -> Report | None:
+        """Wait for what a process says; None if it is time to look after deadlines."""
+        deadlines = [worker.deadline for worker in self.busy if worker.deadline is not None]
+        try:
+            return self.reports.get(timeout=max(min(deadlines) - time.monotonic(), 0) if deadlines else None)
+        except queue.Empty:
+            return None
+
+    def overdue(self) -> Iterator[_Worker]:
+        """Kill the rest of workers whose grace is over, and name them."""
+        for worker in list(self.busy):
+            if worker.deadline is not None and time.monotonic() >= worker.deadline:
+                worker.ranks.send(signal.SIGKILL)
+                yield worker
+
+    def end(self, worker: _Worker) -> Happening | BaseException:
+        """Return how the worker's stage ended. After a failure several processes do not work together any more."""
         self.busy.remove(worker)
-        if message is not None:
+        outcome = worker.outcome()
+        if any(message is None for message in worker.endings.values()) or (
+            isinstance(outcome, BaseException) and worker.ranks.size > 1
+        ):
+            self.bury(worker)
+        else:
+            worker.deadline = None
             self.idle.append(worker)
-            ended: Happening | Exception = message["ended"] if "ended" in message else error_from_json(message["error"])
-            return ended
+        return outcome
+
+    def bury(self, worker: _Worker) -> None:
         self.dead.append(worker)
-        return RedpencilError(
-            f"the worker process of the stage {worker.stage} died ({worker.cause_of_death()})",
-            hint="it may have run out of memory: try --jobs 1 or a smaller compute.micro_batch_size; finished stages "
-            "are kept",
-        )
+        self.free.append(worker.number)
 
     def close(self, *, kill: bool) -> None:
         for worker in (*self.idle, *self.busy, *self.dead):
-            assert worker.process.stdin is not None
-            if kill:
-                worker.process.kill()
-            with suppress(OSError):  # if it was killed with a stage half written to it
-                worker.process.stdin.close()
-            worker.process.wait()
-            worker.reader.join()
+            if kill or worker in self.dead:
+                worker.ranks.send(signal.SIGKILL)
+            for process in worker.ranks.processes:
+                assert process.stdin is not None
+                with suppress(OSError):  # if it was killed with a stage half written to it
+                    process.stdin.close()
+                process.wait()
+            for reader in worker.readers:
+                reader.join()
 
 
 def _drive(plan: Sequence[StageSpec], crew: _Crew, listener: Listener) -> None:
     waiting = {spec.key: spec for spec in plan}
     done: set[str] = set()
-    failure: Exception | None = None
-    while crew.busy or (waiting and failure is None):
+    failure: BaseException | None = None
+    while crew.busy or (waiting and failure is None and not request.made):
         ready = [spec for spec in waiting.values() if done.issuperset(spec.needs)] if failure is None else []
-        for spec in ready[: crew.jobs - len(crew.busy)]:
+        for spec in [] if request.made else ready[: crew.jobs - len(crew.busy)]:
             crew.start(waiting.pop(spec.key))
-        worker, message = crew.messages.get()
-        if message is not None and "event" in message:
-            listener(Event(**message["event"]))
-        elif worker in crew.busy:
-            ended = crew.end(worker, message)
-            if isinstance(ended, Exception):
-                failure = failure or ended
-                listener(Event(worker.stage, "failed", note=str(ended)))
+        report = crew.next_report()
+        ended = list(crew.overdue())
+        if report is not None:
+            worker, message = report.worker, report.message
+            if message is not None and "event" in message:
+                if report.rank == 0:
+                    listener(Event(**message["event"]))
+            elif worker in crew.busy:
+                if worker.end(report.rank, message) and worker not in ended:
+                    ended.append(worker)
+            elif worker in crew.idle:  # It died with nothing to do, so nothing is lost.
+                crew.idle.remove(worker)
+                crew.bury(worker)
+        for worker in ended:
+            outcome = crew.end(worker)
+            if isinstance(outcome, BaseException):
+                failure = failure if isinstance(failure, Exception) else outcome
+                how: Happening = "failed" if isinstance(outcome, Exception) else "stopped"
+                listener(Event(worker.stage, how, note=str(outcome)))
             else:
                 done.add(worker.stage)
-                listener(Event(worker.stage, ended))
-        elif worker in crew.idle:  # It died with nothing to do, so nothing is lost.
-            crew.idle.remove(worker)
-            crew.dead.append(worker)
+                listener(Event(worker.stage, outcome))
     if failure is not None:
         raise failure
+    if waiting:
+        raise Stopped("stopped")

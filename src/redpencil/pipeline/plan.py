@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from redpencil.config import Method, Recipe
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import StageSpec
+
+ALONE: Final = ("make_world_data", "training_originals", "annotations", "align", "ready_made_reward")
+"""Stages that neither train nor sample nor score, so that several processes have nothing to share."""
 
 
 class _Planner:
@@ -21,6 +24,8 @@ class _Planner:
         self, name: str, work: str, needs: tuple[str, ...], config: Any, inputs: Mapping[str, Path], /, **options: str
     ) -> None:
         """Add a stage; `work` is `module:function` of this package."""
+        function = work.partition(":")[2]
+        by_no_model = function == "judge" and self.recipe.who_judges.folder is None
         self.stages.append(
             StageSpec(
                 key=self.prefix + name,
@@ -33,6 +38,7 @@ class _Planner:
                 work=f"redpencil.pipeline.{work}",
                 context=self.context,
                 options=options,
+                together=function not in ALONE and not by_no_model,
             )
         )
 
@@ -110,7 +116,11 @@ def _plan_rewards(planner: _Planner, policy: Mapping[str, Path]) -> None:
             planner.add(stage, "stages:ready_made_reward", (), config.level, {"checkpoint": model.folder}, name=name)
             continue
         inputs = {**policy, "pairs": paths.pairs(model.pairs, "train"), "samples": paths.samples}
-        planner.add(stage, "stages:reward", ("align", "samples"), [config.model_dump(), model.pairs], inputs, name=name)
+        needs: tuple[str, ...] = ("align", "samples")
+        if model.start is not None:
+            inputs["start"] = paths.reward_model(model.start)
+            needs = (*needs, f"reward-{model.start}")
+        planner.add(stage, "stages:reward", needs, [config.model_dump(), model.pairs], inputs, name=name)
 
 
 def _plan_arm(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from redpencil.evaluation.diagnostics import result_alarms, training_alarms
 from redpencil.files import partial_of, whole_file
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute
+from redpencil.pipeline.group import group
 from redpencil.pipeline.plan import plan_run
 from redpencil.report.run_page import write_report
 from redpencil.results import (
@@ -43,10 +44,32 @@ def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listene
     With `verify` all files of complete stages are read first, the large ones as a whole too. Returns the path of the
     report.
 
+    Of several processes that run it together the first one checks, writes and decides; all work on the stages.
+
     Raises:
         RedpencilError: if a file of the recipe is missing or does not fit, `out` holds something else or is in use by
-            another run, a complete stage is not what was written, or a stage fails.
+            another run, a complete stage is not what was written, a stage fails, or not all processes see `out`.
+        Stopped: if it was asked to stop.
     """
+    group().on_first(lambda: _check(recipe, out))
+    roots, plans = plan_seeds(recipe, out)
+    every_stage = [spec for plan in plans.values() for spec in plan]
+    with ExitStack() as held:
+
+        def begin() -> None:
+            held.enter_context(locked_folder(out))
+            write_recipe(recipe, out)
+            if verify:
+                verify_stages(every_stage)
+
+        group().on_first(begin)
+        group().check_shared(out)
+        execute(every_stage, jobs=jobs or default_jobs(recipe.compute), listener=listener)
+        return Path(group().on_first(lambda: str(_finish(recipe, out, roots, plans))))
+
+
+def _check(recipe: Recipe, out: Path) -> None:
+    """Refuse files that do not fit and an output folder of something else, before anything is written."""
     ready_made = any(model.folder is not None for model in recipe.reward_models.values())
     if recipe.files is not None or recipe.judge is not None or ready_made:
         # It loads torch, which most runs need in workers alone.
@@ -54,20 +77,12 @@ def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listene
 
         check_inputs([recipe])
     check_folder(out / RECIPE, WRITTEN_HERE, "the output folder exists and is not a run of redpencil")
-    with locked_folder(out):
-        return _run(recipe, out, jobs, listener, verify=verify)
 
 
-def _run(recipe: Recipe, out: Path, jobs: int | None, listener: Listener, *, verify: bool) -> Path:
-    several = len(recipe.seeds) > 1
-    roots, plans = plan_seeds(recipe, out)
-    write_recipe(recipe, out)
-    every_stage = [spec for plan in plans.values() for spec in plan]
-    if verify:
-        verify_stages(every_stage)
-    execute(every_stage, jobs=jobs or default_jobs(recipe.compute), listener=listener)
+def _finish(recipe: Recipe, out: Path, roots: Mapping[int, Path], plans: Mapping[int, list[StageSpec]]) -> Path:
+    """Write results, manifests and the report of a run whose stages are all complete; returns the report's path."""
     runs = {seed: finish_seed(recipe, roots[seed], plan) for seed, plan in plans.items()}
-    if several:
+    if len(recipe.seeds) > 1:
         from redpencil.pipeline.results import summarise
 
         results = StudyResults(
@@ -78,7 +93,7 @@ def _run(recipe: Recipe, out: Path, jobs: int | None, listener: Listener, *, ver
             runs=runs,
         )
         write_results(out / "results.json", results)
-        _write_manifest(recipe, out, every_stage)
+        _write_manifest(recipe, out, [spec for plan in plans.values() for spec in plan])
     return write_report(out)
 
 

@@ -228,22 +228,25 @@ def fit_reward(
     pairs: Path,
     samples: Path,
     trained_on: str,
+    start: Path | None = None,
     features: Path | None = None,
 ) -> None:
-    """Train a reward model from the SFT backbone; writes `checkpoint/`.
+    """Train a reward model from the SFT backbone, or from another reward model; writes `checkpoint/`.
 
     Args:
         policy: checkpoint of the SFT policy.
         pairs: pairs of the policy's tokens.
         samples: responses of the policy, of which the first measure the scale of the rewards.
         trained_on: a name of the pairs for the checkpoint's card.
+        start: checkpoint of a reward model to start from, heads and all, in place of the policy.
         features: a folder that keeps hidden states where the head alone is trained.
     """
     stage.progress(0, 1, LOADING)
     rows = list(islice(read_jsonl(samples, Response), config.reference_samples))
     train_reward(
         setup.recipe.computed(config),
-        backbone=policy,
+        backbone=policy if start is None else start,
+        continues=start is not None,
         pairs=read_pairs(pairs, setup.codec),
         samples=encode_samples(rows, setup.codec),
         codec=setup.codec,
@@ -394,16 +397,17 @@ def _reference_outputs(context: Context, stage: Stage, prompts: Sequence[Prompt]
 
 
 def reward(context: Context, stage: Stage, *, name: str) -> None:
-    """Train one of the recipe's reward models from the SFT backbone."""
-    kind, paths = context.recipe.reward_models[name].pairs, context.paths
+    """Train one of the recipe's reward models, from the SFT backbone or from another one."""
+    model, paths = context.recipe.reward_models[name], context.paths
     fit_reward(
         context.setup,
         stage,
         context.recipe.reward_config(name),
         policy=paths.sft_policy,
-        pairs=paths.pairs(kind, "train"),
+        pairs=paths.pairs(model.pairs, "train"),
         samples=paths.samples,
-        trained_on=kind,
+        trained_on=model.pairs,
+        start=None if model.start is None else paths.reward_model(model.start),
         features=context.features,
     )
 

@@ -50,14 +50,23 @@ def hidden_rows(
         files = _files(model, level, distinct, store)
     width = head_of(model.module).in_features
     found = {row: _load(file, row, level, width) for row, file in files.items()}
-    missing = [row for row in distinct if found[row] is None]
+    # What one process found, another may not: a file may have come in between.
+    lacking = {row for rows in model.runtime.everyone([row for row in distinct if found[row] is None]) for row in rows}
+    missing = [row for row in distinct if row in lacking]
     done = 0
-    for part in _batches(model, missing):
-        for row, states in zip(part, _compute(model, level, part), strict=True):
-            found[row] = states
+
+    def work(part: list[Row]) -> list[Tensor]:
+        nonlocal done
+        computed = _compute(model, level, part)
+        for row, states in zip(part, computed, strict=True):
             _keep(files[row], states)
-        done += len(part)
-        progress(done, len(missing), "hidden states")
+        done += len(part) * model.runtime.data_size
+        progress(min(done, len(missing)), len(missing), "hidden states")
+        return computed
+
+    batches = _batches(model, missing)
+    for part, computed in zip(batches, model.runtime.spread(batches, work), strict=True):
+        found.update(zip(part, computed, strict=True))
     wanted = (found[tuple(prompt), tuple(response)] for prompt, response in rows)
     return [states for states in wanted if states is not None]
 

@@ -28,8 +28,8 @@ from redpencil.training.update import (
     Optimization,
     check_loss,
     epochs_of,
-    micro_batches_of,
     optimization_of,
+    own_items,
     steps_in,
     update,
 )
@@ -82,11 +82,12 @@ def train_supervised(
     batches = epochs_of(lambda: length_grouped(lengths, config.batch_size, generator), total_steps)
     for step, batch in zip(state.steps(total_steps), islice(batches, state.step, None), strict=False):
         metrics, watched = learning_rates(optimizations), TrainingStep(step, [names[i] for i in batch], skips)
-        parts = micro_batches_of(model.runtime.share(batch), config.micro_batch_size)
-        items = [collate([rows[i] for i in part]) for part in parts]
+        items, idle = own_items(
+            batch, config.micro_batch_size, lambda part: collate([rows[i] for i in part]), model.runtime
+        )
         with watching(watched, model, optimizations):
             try:
-                metrics |= update(optimization, items, objective, model.runtime)
+                metrics |= update(optimization, items, objective, model.runtime, idle=idle)
                 if step == total_steps or (best is not None and best.is_due(step, total_steps)):
                     check_loss(items, objective, model.runtime)
             except DivergedError as error:
@@ -238,7 +239,7 @@ def train_on_rollouts(
     batches = draw_prompts(len(prompts.ids), config.rollout_batch_size, derive_seed(stage.seed, "prompts"))
     for step, drawn in zip(state.steps(config.total_steps), islice(batches, state.step, None), strict=False):
         rows, kl_coef = [i for i in drawn for _ in range(answers)], state.extra["kl_coef"]
-        seed = derive_seed(stage.seed, "sample", step, actors.policy.runtime.rank)
+        seed = derive_seed(stage.seed, "sample", step, 0)
         ids, asked = [prompts.ids[i] for i in rows], [prompts.records[i] for i in rows]
         watched = TrainingStep(step, [prompts.records[i].id for i in rows], skips)
         metrics, note, tokens = {"kl_coef": kl_coef, **learning_rates(optimizations)}, "left out", 0

@@ -22,10 +22,18 @@ from redpencil.maths.reward_losses import (
     join_heads,
     zero_penalty,
 )
-from redpencil.models.checkpoints import LanguageModel, RewardCard, export, load_head
-from redpencil.models.codec import Codec
+from redpencil.models.checkpoints import (
+    LanguageModel,
+    RewardCard,
+    export,
+    load_head,
+    own_codec,
+    read_card,
+    reward_level,
+)
+from redpencil.models.codec import Codec, read_object
 from redpencil.models.forward import READ_TWICE, reward_heads, sequence_rewards
-from redpencil.models.heads import BACKBONE, freeze_layers, head_of, keep_layers, standardise_head
+from redpencil.models.heads import BACKBONE, HEADS, freeze_layers, head_of, keep_layers, standardise_head
 from redpencil.models.runtime import Runtime
 from redpencil.records import Pair
 from redpencil.runs import Stage, derive_seed, read_metrics
@@ -153,10 +161,14 @@ def train_reward(
     trained_on: str,
     runtime: Runtime,
     stage: Stage,
+    continues: bool = False,
     store: Path | None = None,
 ) -> None:
     """Train a reward model from the checkpoint `backbone` and write `checkpoint/` into the stage's folder.
 
+    Heads start at 0. Where it `continues`, the backbone is a reward model's checkpoint, and its heads go on learning: a
+    head that is good already hardly pulls at the layers below it, while one at random distorts them (Kumar et al.,
+    "Fine-Tuning can Distort Pretrained Features", 2022, arXiv 2202.10054).
     What the recipe leaves open goes by pairs and backbone (`reward_defaults.fit`); the stage tells and notes it.
     `samples` are (prompt ids, response ids) of the SFT policy: centre and scale are measured on the first
     `reference_samples` of them, after training. `store` is a folder that keeps hidden states for other trainings of
@@ -169,7 +181,7 @@ def train_reward(
     if not pairs:
         raise RedpencilError("there are no pairs to train on", hint="check the align stage's counts of skipped rows")
     _check_marks(pairs, config)
-    model = _new_model(config, backbone, runtime, codec, derive_seed(stage.seed, "weights"))
+    model = _new_model(config, backbone, runtime, codec, derive_seed(stage.seed, "weights"), continues=continues)
     check_pairs(pairs, model.module.config.vocab_size, model.context)
     for side in ("chosen_ids", "rejected_ids"):
         responses = [getattr(pair, side) for pair in pairs]
@@ -264,19 +276,52 @@ def _check_marks(pairs: Sequence[Pair], config: RewardConfig) -> None:
         )
 
 
-def _new_model(config: RewardConfig, backbone: Path, runtime: Runtime, codec: Codec, seed: int) -> LanguageModel:
-    """The backbone, as much of it as the recipe keeps and trains, with heads that give 0."""
+def _new_model(
+    config: RewardConfig, backbone: Path, runtime: Runtime, codec: Codec, seed: int, *, continues: bool
+) -> LanguageModel:
+    """The backbone, as much of it as the recipe keeps and trains, with heads that give 0, or its own ones."""
     heads = 2 if config.level == "token" and config.ranking else 1
+    if continues:
+        _check_start(config, backbone, codec, heads)
     model = load_head(
-        backbone, config.level, runtime, trained=True, zero_head=True, codec=codec, seed=seed, heads=heads
+        backbone, config.level, runtime, trained=True, zero_head=not continues, codec=codec, seed=seed, heads=heads
     )
     if config.layers is not None:
         keep_layers(model.module, config.layers)
     if config.frozen_layers:
         freeze_layers(model.module, config.frozen_layers)
+    if config.frozen_layers != "all":
+        setattr(model.module.config, BACKBONE, None)
     if config.level == "token" and config.read_twice:
         setattr(model.module.config, READ_TWICE, True)
     return model
+
+
+def _check_start(config: RewardConfig, folder: Path, codec: Codec, heads: int) -> None:
+    """Refuse to go on with a reward model of another shape, or one that reads other tokens."""
+    card = read_card(folder, reward_level(folder, config.level))
+    if own_codec(folder, card, codec) is not None:
+        raise RedpencilError(
+            "its tokenizer or prompt template is not that of the policy whose pairs are learned from",
+            file=folder,
+            hint="start from a reward model that was trained on the same policy",
+        )
+    names = read_object(folder / "config.json")
+    if config.level == "token" and len(names.get("id2label", HEADS[2])) != heads:
+        one = heads == 1
+        raise RedpencilError(
+            f"it has {'two heads' if one else 'one head'}, and the recipe asks for {'one' if one else 'two'}",
+            file=folder,
+            field="reward.ranking",
+            hint=f"{'raise reward.ranking above' if one else 'set reward.ranking to'} 0",
+        )
+    if config.level == "token" and bool(names.get(READ_TWICE)) != config.read_twice:
+        raise RedpencilError(
+            f"it reads a response {'twice' if names.get(READ_TWICE) else 'once'}",
+            file=folder,
+            field="reward.read_twice",
+            hint=f"set it to {str(not config.read_twice).lower()}",
+        )
 
 
 def _frozen_collate(

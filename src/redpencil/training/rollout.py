@@ -29,7 +29,7 @@ from redpencil.models.sampling import Sample, Sampler, check_context, make_sampl
 from redpencil.runs import derive_seed
 from redpencil.text import read_json
 from redpencil.training.scoring import SampledBatch, Scorer, check_finite, make_scorer, micro_batches, sampled_batch
-from redpencil.training.update import Objective, Optimization, make_optimization, micro_batches_of, update
+from redpencil.training.update import Objective, Optimization, make_optimization, own_items, update
 from redpencil.turns import Asked
 
 
@@ -244,12 +244,12 @@ def score_rollouts(actors: Actors, sampled: SampledBatch, config: RolloutConfig)
     Raises:
         NotFiniteError: if a reward, a value or a log-probability is not a finite number.
     """
-    parts = [
-        _score_rows(actors, part, config)
-        for part in micro_batches(sampled.batch, config.micro_batch_size or config.batch_size)
-    ]
-    columns = zip(*parts, strict=True)
-    logprobs, ref_logprobs, entropy, values = (None if column[0] is None else torch.cat(column) for column in columns)
+    runtime, size = actors.policy.runtime, config.micro_batch_size or config.batch_size
+    parts = list(micro_batches(sampled.batch, size))
+    columns = zip(*runtime.spread(parts, lambda part: _score_rows(actors, part, config)), strict=True)
+    logprobs, ref_logprobs, entropy, values = (
+        None if column[0] is None else torch.cat(column).to(runtime.device) for column in columns
+    )
     assert logprobs is not None
     assert ref_logprobs is not None
     assert entropy is not None
@@ -431,15 +431,14 @@ def update_on_rollouts(
         generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
         order = torch.randperm(len(rollouts.logprobs), generator=generator).tolist()
         for start in range(0, len(order), config.batch_size):
-            drawn = order[start : start + config.batch_size]
-            batch = runtime.share(drawn)
-            items = [rollouts.select(part) for part in micro_batches_of(batch, config.micro_batch_size)]
+            batch = order[start : start + config.batch_size]
+            items, idle = own_items(batch, config.micro_batch_size, rollouts.select, runtime)
             row: dict[str, float] = {}
             for name, objective in objectives.items():
                 try:
-                    metrics = update(optimizations[name], items, objective, runtime, advance_schedule=False)
+                    metrics = update(optimizations[name], items, objective, runtime, advance_schedule=False, idle=idle)
                 except DivergedError as error:
-                    error.rows = drawn
+                    error.rows = batch
                     if not isinstance(error, NotFiniteError):
                         raise
                     skip(error)

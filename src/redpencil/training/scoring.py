@@ -8,14 +8,14 @@ their sum is kept.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from redpencil.alignment.projection import TokenRewards, project_rows
 from redpencil.config import RewardLevel, RolloutConfig
@@ -90,11 +90,19 @@ def check_room(
     )
 
 
-def _batches(model: LanguageModel, prompts: Ids, responses: Ids) -> Iterator[Batch]:
+def _by_batches(
+    model: LanguageModel, forward: Callable[[nn.Module, Batch], Tensor], prompts: Ids, responses: Ids
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Run a model over texts: for each batch what it gives and the response mask, on the CPU."""
     check_fits(model.context, model.readings, prompts, responses)
-    for start in range(0, len(prompts), BATCH_SIZE):
+
+    def score(start: int) -> tuple[Tensor, Tensor]:
         part = slice(start, start + BATCH_SIZE)
-        yield collate(prompts[part], responses[part], model.codec.pad_id, model.runtime.device)
+        batch = collate(prompts[part], responses[part], model.codec.pad_id, model.runtime.device)
+        with model.runtime.autocast():
+            return forward(model.module, batch).cpu(), batch.response_mask.cpu()
+
+    yield from model.runtime.spread(range(0, len(prompts), BATCH_SIZE), score)
 
 
 @torch.no_grad()
@@ -106,10 +114,8 @@ def score_tokens(model: LanguageModel, prompts: Ids, responses: Ids, store: Path
     if store is not None and keeps_backbone(model):
         return [_by_head(model, states) for states in _kept_states(model, "token", prompts, responses, store)]
     rows: list[Tensor] = []
-    for batch in _batches(model, prompts, responses):
-        with model.runtime.autocast():
-            rewards = token_rewards(model.module, batch)
-        rows += [row[counts] for row, counts in zip(rewards.cpu(), batch.response_mask.cpu(), strict=True)]
+    for rewards, mask in _by_batches(model, token_rewards, prompts, responses):
+        rows += [row[counts] for row, counts in zip(rewards, mask, strict=True)]
     return rows
 
 
@@ -119,10 +125,7 @@ def score_sequences(model: LanguageModel, prompts: Ids, responses: Ids, store: P
     if store is not None and keeps_backbone(model):
         states = _kept_states(model, "sequence", prompts, responses, store)
         return torch.cat([_by_head(model, one) for one in states]) if states else torch.zeros(0)
-    parts: list[Tensor] = []
-    for batch in _batches(model, prompts, responses):
-        with model.runtime.autocast():
-            parts.append(sequence_rewards(model.module, batch).cpu())
+    parts = [rewards for rewards, _ in _by_batches(model, sequence_rewards, prompts, responses)]
     return torch.cat(parts) if parts else torch.zeros(0)
 
 
@@ -346,11 +349,14 @@ class TokenScorer:
     def score(self, sampled: SampledBatch) -> Scored:
         """Score the batch by parts."""
         model, is_token = self.reward.model, self.reward.card.level == "token"
-        forward, parts = token_rewards if is_token else sequence_rewards, []
-        for batch in micro_batches(sampled.batch, self.batch_size):
+        forward = token_rewards if is_token else sequence_rewards
+
+        def score(batch: Batch) -> Tensor:
             with model.runtime.autocast():
-                parts.append(self.standardise(forward(model.module, batch)))
-        rewards = torch.cat(parts)
+                return self.standardise(forward(model.module, batch))
+
+        parts = model.runtime.spread(list(micro_batches(sampled.batch, self.batch_size)), score)
+        rewards = torch.cat(parts).to(model.runtime.device)
         check_rewards(self.reward, rewards, mask=sampled.batch.response_mask if is_token else None)
         return Scored(rewards)
 
@@ -378,21 +384,19 @@ class TextScorer:
         model = self.reward.model
         placed = place(sampled.codec, sampled.samples)
         texts = self._encode([row.text for row in placed], sampled)
-        parts: list[tuple[Sequence[_EncodedText], Tensor]] = []
-        for start in range(0, len(texts), self.batch_size):
-            part = texts[start : start + self.batch_size]
-            batch = collate(
-                [row.prompt for row in part],
-                [row.response for row in part],
-                model.codec.pad_id,
-                model.runtime.device,
-            )
-            forward = token_rewards if self.reward.card.level == "token" else sequence_rewards
+        forward = token_rewards if self.reward.card.level == "token" else sequence_rewards
+        portions = [texts[start : start + self.batch_size] for start in range(0, len(texts), self.batch_size)]
+
+        def score(part: Sequence[_EncodedText]) -> Tensor:
+            prompts, responses = [row.prompt for row in part], [row.response for row in part]
+            batch = collate(prompts, responses, model.codec.pad_id, model.runtime.device)
             with model.runtime.autocast():
-                parts.append((part, self.standardise(forward(model.module, batch))))
+                return self.standardise(forward(model.module, batch))
+
+        parts = list(zip(portions, model.runtime.spread(portions, score), strict=True))
         truncated = torch.tensor([row.truncated for row in texts], device=model.runtime.device)
         if self.reward.card.level == "sequence":
-            rewards = torch.cat([rewards for _, rewards in parts])
+            rewards = torch.cat([rewards for _, rewards in parts]).to(model.runtime.device)
             check_rewards(self.reward, rewards)
             return Scored(rewards, truncated)
         scored = [

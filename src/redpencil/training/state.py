@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+import torch.distributed
 from torch import nn
 
 from redpencil.errors import RedpencilError
 from redpencil.files import sync_names, sync_tree
 from redpencil.runs import STATE_FOLDER, Stage, saved_states
+from redpencil.stopping import Stopped, request
 from redpencil.training.update import Optimization
 
 CHECKPOINT: Final = "checkpoint"
@@ -47,7 +49,7 @@ class TrainState:
         Raises:
             RedpencilError: if no saved state can be read.
         """
-        folders = saved_states(self.stage.folder)
+        folders = saved_states(self.stage.shared_folder)
         for folder in reversed(folders):
             try:
                 content = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
@@ -88,12 +90,20 @@ class TrainState:
             _link_tree(saved, self.stage.folder / CHECKPOINT)
 
     def steps(self, total: int) -> Iterator[int]:
-        """Count the steps that are left, from 1; after each, save the state if it is time to."""
+        """Count the steps that are left, from 1; after each, save the state if it is time to.
+
+        Raises:
+            Stopped: after a step in which a process was asked to stop; its state is saved.
+        """
+        request.hold()
         while self.step < total:
             yield self.step + 1
             self.step += 1
-            if self.save_every is not None and self.step % self.save_every == 0 and self.step < total:
+            asked = _asked_to_stop()
+            if asked or (self.save_every is not None and self.step % self.save_every == 0 and self.step < total):
                 self.save()
+            if asked:
+                raise Stopped(f"{self.stage.name} has stopped after step {self.step} of {total}, and saved its state")
 
     def save(self) -> None:
         """Write the state beside the stage's artefacts, under its name only when it is complete."""
@@ -122,8 +132,16 @@ class TrainState:
         sync_tree(new)
         new.replace(target)
         sync_names(root)
-        for old in saved_states(self.stage.folder)[:-KEPT]:
+        for old in saved_states(self.stage.shared_folder)[:-KEPT]:
             shutil.rmtree(old)
+
+
+def _asked_to_stop() -> bool:
+    """Whether one of the processes that train was asked to stop; all of them stop after the same step."""
+    asked = torch.tensor(float(request.made))
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(asked)
+    return bool(asked)
 
 
 def _link_tree(source: Path, target: Path) -> None:

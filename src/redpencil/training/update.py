@@ -17,10 +17,12 @@ from transformers import get_scheduler
 
 from redpencil.config import OptimizerConfig
 from redpencil.errors import DivergedError, NotFiniteError
+from redpencil.models.parallel import by_mesh, clip_gradients, local, sum_gradients, synchronise, total_norm
 from redpencil.models.runtime import Runtime
 
 Item = TypeVar("Item")
 LOWER = "lower the learning rate or max_grad_norm"
+_DUE = "last good weights are due"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +50,18 @@ class LastGood:
         self.weights: list[Tensor] = []
         self._due = -math.inf
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time to copy the weights."""
+        return time.monotonic() >= self._due
+
     def take(self, parameters: Sequence[Tensor]) -> None:
-        """Copy the weights, if it is time to."""
+        """Copy the weights, of sharded ones this process's part."""
         start = time.monotonic()
-        if start < self._due:
-            return
         if not self.weights:
-            self.weights = [torch.empty_like(parameter, device="cpu") for parameter in parameters]
+            self.weights = [torch.empty_like(local(parameter), device="cpu") for parameter in parameters]
         for kept, parameter in zip(self.weights, parameters, strict=True):
-            kept.copy_(parameter.detach())
+            kept.copy_(local(parameter.detach()))
         now = time.monotonic()
         self._due = now + 100 * (now - start)
 
@@ -64,7 +69,7 @@ class LastGood:
     def restore(self, parameters: Sequence[Tensor]) -> None:
         """Put the copied weights back; without a copy, the weights are those that training started from."""
         for kept, parameter in zip(self.weights, parameters, strict=False):
-            parameter.copy_(kept)
+            local(parameter).copy_(kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,8 @@ class Optimization:
     scheduler: torch.optim.lr_scheduler.LRScheduler
     max_grad_norm: float
     last_good: LastGood = field(default_factory=LastGood)
+    model: nn.Module | None = None
+    """Whose `backward` adds up gradients over processes, if its weights are sharded."""
 
 
 def make_optimization(
@@ -92,14 +99,16 @@ def make_optimization(
 ) -> Optimization:
     """Make AdamW over the parameters that want gradients; norms and biases are not decayed."""
     parameters = tuple(p for p in model.parameters() if p.requires_grad)
+    decayed, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": group, "weight_decay": decay}
+        for chosen, decay in ((decayed, weight_decay), (others, 0.0))
+        for group in by_mesh(chosen) or [[]]
     ]
     optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, adam_beta2), eps=adam_epsilon)
     shape = "constant_with_warmup" if lr_scheduler_type == "constant" else lr_scheduler_type
     scheduler = get_scheduler(shape, optimizer, num_warmup_steps=warmup_steps, num_training_steps=total_steps)
-    return Optimization(parameters, optimizer, scheduler, max_grad_norm)
+    return Optimization(parameters, optimizer, scheduler, max_grad_norm, model=model)
 
 
 def optimization_of(model: nn.Module, config: OptimizerConfig, total_steps: int) -> Optimization:
@@ -124,10 +133,12 @@ def update(
     runtime: Runtime,
     *,
     advance_schedule: bool = True,
+    idle: int = 0,
 ) -> dict[str, float]:
     """Take one optimiser step on a batch of micro-batches; returns the terms' batch means, `loss` and `grad_norm`.
 
-    Counts and logged means are those of all processes of the runtime, each of which gives its own micro-batches.
+    Counts and logged means are those of all processes of the runtime. Each gives its own micro-batches, all the same
+    number: the last `idle` of a process are there to keep step with the others, and count nothing (`own_items`).
 
     Raises:
         NotFiniteError: if loss or gradient is not a finite number, naming the term; weights, optimiser and schedule are
@@ -135,10 +146,14 @@ def update(
         DivergedError: if a weight is not after the step.
     """
     counts = [objective.counts(item) for item in micro_batches]
+    for count in counts[len(counts) - idle :]:
+        count.update(dict.fromkeys(count, 0.0))
     totals = runtime.sum({name: sum(count[name] for count in counts) for name in counts[0]})
     optimization.optimizer.zero_grad(set_to_none=True)
     logged: dict[str, Tensor] = {}
-    for item, count in zip(micro_batches, counts, strict=True):
+    for number, (item, count) in enumerate(zip(micro_batches, counts, strict=True), start=1):
+        if optimization.model is not None:
+            synchronise(optimization.model, wanted=number == len(counts))
         with runtime.autocast():
             terms = objective.terms(item)
         shares = {name: count[name] / totals[name] if totals[name] else 0.0 for name in terms}
@@ -148,22 +163,21 @@ def update(
             # A tensor, because reading a number from a GPU would wait for it in every micro-batch.
             share = shares[name] * term.detach().double()
             logged[name] = logged[name] + share if name in logged else share
-    norm = nn.utils.clip_grad_norm_(optimization.parameters, optimization.max_grad_norm)
-    metrics = runtime.sum(dict(zip(logged, torch.stack(list(logged.values())).tolist(), strict=True)))
+    sum_gradients(optimization.parameters, runtime)
+    norm = clip_gradients(optimization.parameters, optimization.max_grad_norm)
+    own = dict(zip(logged, torch.stack(list(logged.values())).tolist(), strict=True))
+    metrics = runtime.sum({**own, _DUE: optimization.last_good.due})
+    all_due = metrics.pop(_DUE) == runtime.data_size
     metrics["loss"] = sum(weight * metrics[name] for name, weight in objective.weights.items() if weight)
     metrics["grad_norm"] = float(norm)
     if not (math.isfinite(metrics["grad_norm"]) and math.isfinite(metrics["loss"])):
         optimization.optimizer.zero_grad(set_to_none=True)
         figures = f"loss {metrics['loss']}, gradient norm {metrics['grad_norm']}"
         raise NotFiniteError(f"{_broken_terms(objective.weights, metrics)} ({figures})", hint=LOWER)
-    optimization.last_good.take(optimization.parameters)
-    try:
-        optimization.optimizer.step()
-    except RuntimeError as error:
-        if "overflow" not in str(error):
-            raise
-        raise DivergedError(f"the step is too large ({error})", hint=LOWER) from error
-    largest = float(nn.utils.get_total_norm(optimization.parameters, math.inf))
+    if all_due:
+        optimization.last_good.take(optimization.parameters)
+    runtime.together(lambda: _step(optimization.optimizer))
+    largest = float(total_norm(optimization.parameters, math.inf))
     if not math.isfinite(largest):
         raise DivergedError(f"after the step a weight is {largest}", hint=LOWER)
     if advance_schedule:
@@ -178,6 +192,15 @@ def _broken_terms(weights: Mapping[str, float], terms: Mapping[str, float]) -> s
     return ", ".join(broken) or f"the gradient of {' or '.join(weighted)} is not finite"
 
 
+def _step(optimizer: torch.optim.Optimizer) -> None:
+    try:
+        optimizer.step()
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        raise DivergedError(f"the step is too large ({error})", hint=LOWER) from error
+
+
 @torch.no_grad()
 def check_loss(micro_batches: Sequence[Item], objective: Objective[Item], runtime: Runtime) -> None:
     """Refuse weights that give no finite loss, as after a last step that no other one follows.
@@ -185,13 +208,33 @@ def check_loss(micro_batches: Sequence[Item], objective: Objective[Item], runtim
     Raises:
         DivergedError: naming the micro-batches that have none.
     """
+    found = []
     for item in micro_batches:
         with runtime.autocast():
             terms = objective.terms(item)
         losses = {name: weight * float(terms[name]) for name, weight in objective.weights.items() if weight}
         if not all(map(math.isfinite, losses.values())):
-            found = _broken_terms(objective.weights, losses)
-            raise DivergedError(f"{found} (loss {sum(losses.values())})", hint=LOWER)
+            found.append(f"{_broken_terms(objective.weights, losses)} (loss {sum(losses.values())})")
+            if runtime.world_size == 1:
+                break
+    found = [loss for part in runtime.everyone(found) for loss in part]
+    if found:
+        raise DivergedError(found[0], hint=LOWER)
+
+
+def own_items(
+    rows: Sequence[int], micro_batch_size: int | None, make: Callable[[Sequence[int]], Item], runtime: Runtime
+) -> tuple[list[Item], int]:
+    """Make this process's micro-batches of a batch of row indices, as many as every other process has.
+
+    Returns:
+        The micro-batches, and how many of them, at the end, are there only to keep step: see `update`.
+    """
+    mine = runtime.share(rows)
+    parts = micro_batches_of(mine, micro_batch_size) if mine else []
+    most = -(-len(rows) // runtime.data_size)
+    idle = len(micro_batches_of(range(most), micro_batch_size)) - len(parts)
+    return [make(part) for part in (*parts, *[rows[:1]] * idle)], idle
 
 
 def micro_batches_of(rows: Sequence[int], micro_batch_size: int | None) -> list[Sequence[int]]:

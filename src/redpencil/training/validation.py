@@ -116,13 +116,15 @@ class BestCheckpoint:
     def _kl(self, reference: LanguageModel, samples: Sequence[Sample], temperature: float) -> float:
         """Estimate the KL to the reference per response, in nats: the mean of the log ratio (k1)."""
         assert self.validation is not None
-        prompts, policy, total = self.validation.prompts.ids, self.policy, 0.0
-        for start in range(0, len(samples), self.micro_batch_size):
+        prompts, policy = self.validation.prompts.ids, self.policy
+
+        def measure(start: int) -> float:
             part = slice(start, start + self.micro_batch_size)
             ids = [sample.ids for sample in samples[part]]
             batch = collate(prompts[part], ids, policy.codec.pad_id, policy.runtime.device)
             with policy.runtime.autocast():
                 logprobs = response_logprobs(policy.module, batch, temperature)
                 ref_logprobs = response_logprobs(reference.module, batch, temperature)
-            total += float(masked_sum(logprobs - ref_logprobs, batch.response_mask))
-        return total / len(samples)
+            return float(masked_sum(logprobs - ref_logprobs, batch.response_mask))
+
+        return sum(policy.runtime.spread(range(0, len(samples), self.micro_batch_size), measure)) / len(samples)

@@ -1,0 +1,230 @@
+"""Trains and scores with every method, on as many processes as the environment names: a script of `test_ranks.py`.
+
+    python on_ranks.py FOLDER MODE... [CASE...]
+
+FOLDER holds `given.pkl`. For each mode (`whole`, `fsdp`, ...) the first process writes what came out to
+`<mode>-<processes>.json`, and checkpoints beside it. Steps are those of plain gradient descent, since Adam turns
+rounding errors of tiny gradients into steps.
+"""
+
+import json
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from redpencil.config import DPOConfig, FIGAConfig, GRPOConfig, PPOConfig, RewardConfig, SamplingConfig, SFTConfig
+from redpencil.models.checkpoints import codec_of_checkpoint, load_policy, load_reward_model
+from redpencil.models.runtime import Runtime, make_runtime
+from redpencil.models.sampling import HFSampler, encode_prompts, make_sampler
+from redpencil.records import Prompt
+from redpencil.runs import Stage, read_metrics
+from redpencil.training.dpo import train_dpo
+from redpencil.training.figa import train_figa
+from redpencil.training.grpo import run_grpo
+from redpencil.training.ppo import run_ppo
+from redpencil.training.reward import train_reward
+from redpencil.training.rollout import load_actors, sampling_of
+from redpencil.training.scoring import score_ids, score_sequences, score_tokens
+from redpencil.training.sft import train_sft
+from redpencil.training.validation import Validation
+
+
+def descend(groups: Any, lr: float, **_: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=lr)
+
+
+@dataclass
+class Case:
+    """One mode on so many processes."""
+
+    given: dict[str, Any]
+    runtime: Runtime
+    folder: Path
+
+    @property
+    def codec(self) -> Any:
+        return codec_of_checkpoint(self.given["sft"])
+
+    def trained(self, name: str, train: Callable[[Stage], None]) -> dict[str, Any]:
+        """The metrics of a training; its checkpoint stays in the folder."""
+        stage = Stage(name, self.folder / name / str(self.runtime.rank), 3)
+        stage.folder.mkdir(parents=True)
+        train(stage)
+        left_out = ("seconds",)
+        rows = [{k: v for k, v in row.items() if k not in left_out} for row in read_metrics(stage.folder)]
+        return {"rows": rows, "notes": {k: v for k, v in stage.notes.items() if k in ("reference", "best")}}
+
+
+BASIC: dict[str, Any] = {
+    "lr_scheduler_type": "constant",
+    "warmup_ratio": 0,
+    "batch_size": 7,
+    "max_steps": 3,
+    "micro_batch_size": 2,
+}
+
+
+def sft(case: Case) -> Any:
+    config = SFTConfig(learning_rate=0.5, **BASIC)
+    arguments = {"model": case.given["sft"], "examples": case.given["examples"]}
+    return case.trained(
+        "sft", lambda stage: train_sft(config, codec=case.codec, runtime=case.runtime, stage=stage, **arguments)
+    )
+
+
+REWARDS: dict[str, dict[str, Any]] = {
+    "eq3": {"loss": "eq3"},
+    "eq4": {"loss": "eq4", "zero_penalty": 0.1, "consistency": 0.2},
+    "blame": {"loss": "blame", "edited_weight": 0.5},
+    "contrast": {"loss": "contrast", "ranking": 0.3},
+    "sequence": {"level": "sequence"},
+    "some-frozen": {"loss": "eq3", "frozen_layers": 1},
+    "head-alone": {"loss": "eq3", "frozen_layers": "all"},
+    "shallow": {"loss": "eq3", "layers": 1},
+    "twice": {"loss": "eq3", "read_twice": True},
+}
+
+
+def reward(case: Case, name: str) -> Any:
+    options = {"level": "token", **BASIC, **REWARDS[name]}
+    config = RewardConfig(learning_rate=0.1, scale=2.0, reference_samples=21, **options)
+
+    def train(stage: Stage) -> None:
+        train_reward(
+            config,
+            backbone=case.given["sft"],
+            pairs=case.given["pairs"],
+            samples=case.given["samples"],
+            codec=case.codec,
+            trained_on="edits",
+            runtime=case.runtime,
+            stage=stage,
+        )
+
+    return case.trained(f"reward-{name}", train)
+
+
+def validation(case: Case) -> Validation:
+    prompts = encode_prompts([Prompt(str(i), f"topic{i}") for i in range(5)], case.codec, 8)
+    return Validation(prompts, SamplingConfig(response_length=6, temperature=0.7), lambda _: {}, 2)
+
+
+def pairs(case: Case, name: str) -> Any:
+    method, config = {
+        "dpo": (train_dpo, DPOConfig(learning_rate=0.3, eval_steps=2, **BASIC)),
+        "figa": (train_figa, FIGAConfig(learning_rate=0.3, eval_steps=2, **BASIC)),
+    }[name]
+
+    def train(stage: Stage) -> None:
+        judged = replace(validation(case), evaluate=lambda rows: {"win_rate": float(len(rows[0].response))})
+        arguments = {"validation": judged, "codec": case.codec, "runtime": case.runtime, "stage": stage}
+        method(config, policy=case.given["sft"], pairs=case.given["pairs"], **arguments)
+
+    with the_same_samples():
+        return case.trained(name, train)
+
+
+@contextmanager
+def the_same_samples() -> Iterator[None]:
+    """Let every process sample all responses, as one alone would: draws depend on how they are shared out."""
+    sample = HFSampler.sample
+
+    def alone(self: HFSampler, *args: Any, **options: Any) -> Any:
+        one = Runtime(self.policy.runtime.device, self.policy.runtime.dtype)
+        return sample(HFSampler(replace(self.policy, runtime=one)), *args, **options)
+
+    HFSampler.sample = alone  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        HFSampler.sample = sample  # type: ignore[method-assign]
+
+
+def rollouts(case: Case, name: str) -> Any:
+    common: dict[str, Any] = {
+        "learning_rate": 0.05,
+        "lr_scheduler_type": "constant",
+        "warmup_steps": 0,
+        "batch_size": 6,
+        "total_steps": 2,
+        "micro_batch_size": 2,
+        "response_length": 6,
+        "max_prompt_length": 8,
+        "reward": "both",
+    }
+    if name == "ppo":
+        config: Any = PPOConfig(rollout_batch_size=11, ppo_epochs=2, whiten_advantages=True, **common)
+    else:
+        config = GRPOConfig(rollout_batch_size=3, group_size=4, **common)
+
+    def train(stage: Stage) -> None:
+        given = case.given
+        actors = load_actors(config, given["sft"], given["token"], given["sequence"], case.runtime, case.codec)
+        prompts = encode_prompts([Prompt(str(i), f"topic{i % 8}") for i in range(16)], case.codec, 8)
+        watched = replace(validation(case), sampling=sampling_of(config))
+        run = run_ppo if name == "ppo" else run_grpo
+        run(config, actors=actors, prompts=prompts, validation=watched, stage=stage)
+
+    with the_same_samples():
+        return case.trained(name, train)
+
+
+def scoring(case: Case) -> Any:
+    prompts, responses = (list(column) for column in zip(*case.given["samples"], strict=True))
+    token, sequence = (load_reward_model(case.given[name], case.runtime) for name in ("token", "sequence"))
+    # 100 rows are two batches, 5 rows one: a process without one of its own must keep step.
+    return {
+        "tokens": [row.tolist() for row in score_tokens(token.model, prompts, responses)],
+        "few": [row.tolist() for row in score_tokens(token.model, prompts[:5], responses[:5])],
+        "none": score_ids(token, [], []),
+        "sequences": score_sequences(sequence.model, prompts, responses).tolist(),
+        "by Eq. 1": score_ids(token, prompts, responses),
+    }
+
+
+def sampling(case: Case) -> Any:
+    """Greedy answers, from a model that stops at different places; and how many there are of a sampled few."""
+    policy = load_policy(case.given["sft"], case.runtime, trained=False)
+    ids = case.codec.encode_prompts([f"topic{i % 8}" + " sun" * (i % 3) for i in range(9)])
+    greedy = SamplingConfig(response_length=8, temperature=0.0, batch_size=2)
+    sampler = make_sampler(policy)
+    answers = sampler.sample(ids, greedy, seed=0)
+    one = sampler.sample(ids[:1], greedy, seed=0)
+    drawn = sampler.sample(ids * 8, greedy.model_copy(update={"temperature": 1.0}), seed=0)
+    assert case.runtime.everyone(drawn)[0] == drawn
+    return {"ids": [list(row.ids) for row in answers], "one": list(one[0].ids), "distinct": len(set(drawn)) > 9}
+
+
+CASES: dict[str, Callable[[Case], Any]] = {
+    "sft": sft,
+    **{f"reward-{name}": (lambda case, name=name: reward(case, name)) for name in REWARDS},
+    "dpo": lambda case: pairs(case, "dpo"),
+    "figa": lambda case: pairs(case, "figa"),
+    "ppo": lambda case: rollouts(case, "ppo"),
+    "grpo": lambda case: rollouts(case, "grpo"),
+    "scoring": scoring,
+    "sampling": sampling,
+}
+
+
+def main(folder: Path, words: list[str]) -> None:
+    given = pickle.loads((folder / "given.pkl").read_bytes())
+    torch.optim.AdamW = descend  # type: ignore[assignment, misc]
+    runtime = make_runtime("cpu", "float32")
+    options: dict[str, dict[str, Any]] = {"whole": {}, "fsdp": {"fsdp_size": 2}, "tensor": {"tp_size": 2}}
+    for mode in [word for word in words if word in options]:
+        name = f"{mode}-{runtime.world_size}"
+        case = Case(given, replace(runtime, **options[mode]), folder / name)
+        found = {key: run(case) for key, run in CASES.items() if key in words or not CASES.keys() & set(words)}
+        if runtime.writes:
+            (folder / f"{name}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,110 @@
+"""Several processes give what one gives: losses, scores, samples, checkpoints; with whole and with sharded weights."""
+
+import json
+import os
+import pickle
+import random
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from redpencil.records import Example, Pair
+
+SCRIPT = Path(__file__).with_name("on_ranks.py")
+NAMES = (
+    *("sft", "reward-eq3", "reward-eq4", "reward-blame", "reward-contrast", "reward-sequence", "reward-some-frozen"),
+    *("reward-head-alone", "reward-shallow", "reward-twice", "dpo", "figa", "ppo", "grpo", "scoring", "sampling"),
+)
+
+
+def free_port() -> int:
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        return int(place.getsockname()[1])
+
+
+def start(folder: Path, processes: int, *modes: str) -> list[subprocess.Popen[str]]:
+    """Start the script on so many processes, with torchrun's environment."""
+    shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    return [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(folder), *modes],
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+
+
+@pytest.fixture(scope="module")
+def results(
+    tmp_path_factory: pytest.TempPathFactory,
+    trained: Any,
+    pairs: list[Pair],
+    samples: list[tuple[list[int], tuple[int, ...]]],
+) -> dict[str, Any]:
+    """What came out of each mode, by its name, with the folder of its checkpoints as `folder`."""
+    folder = tmp_path_factory.mktemp("ranks")
+    rng = random.Random(5)
+    examples = [
+        Example(str(i), f"topic{i % 8}", " ".join(rng.choice(["sun", "sea", "mud"]) for _ in range(1 + i % 5)))
+        for i in range(15)  # two batches of 7 and one of a single row
+    ]
+    given = {"pairs": pairs[:15], "samples": samples, "examples": examples}
+    given |= {name: getattr(trained, name) for name in ("sft", "token", "sequence")}
+    (folder / "given.pkl").write_bytes(pickle.dumps(given))
+    started = [*start(folder, 1, "whole"), *start(folder, 2, "whole", "fsdp")]
+    try:
+        failed = [text for process in started if (text := process.communicate(timeout=240)[1]) and process.returncode]
+    finally:
+        for process in started:
+            process.kill()
+    assert not failed, "\n".join(failed)
+    found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    return found | {"folder": folder}
+
+
+def close(one: Any, other: Any) -> None:
+    """Compare numbers in any structure to 1e-6, and all else exactly."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            close(one[key], other[key])
+    elif isinstance(one, list):
+        assert len(one) == len(other)
+        for pair in zip(one, other, strict=True):
+            close(*pair)
+    elif isinstance(one, float):
+        assert other == pytest.approx(one, rel=2e-6, abs=1e-6)
+    else:
+        assert one == other
+
+
+@pytest.mark.parametrize("mode", ["whole-2", "fsdp-2"])
+@pytest.mark.parametrize("name", NAMES)
+def test_two_processes_give_what_one_gives(results: dict[str, Any], name: str, mode: str) -> None:
+    alone = results["whole-1"][name]
+    if "rows" in alone:
+        moved = [row["loss"] if "loss" in row else row.get("policy_loss", 0.0) for row in alone["rows"]]
+        assert len(set(moved)) > 1, "nothing was learned, so nothing is compared"
+    close(alone, results[mode][name])
+
+
+@pytest.mark.parametrize("mode", ["whole-2", "fsdp-2"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("scoring", "sampling")])
+def test_two_processes_write_the_checkpoint_of_one(results: dict[str, Any], name: str, mode: str) -> None:
+    alone, shared = (results["folder"] / one / name / "0" / "checkpoint" for one in ("whole-1", mode))
+    assert sorted(path.name for path in alone.iterdir()) == sorted(path.name for path in shared.iterdir())
+    assert json.loads((alone / "config.json").read_text()) == json.loads((shared / "config.json").read_text())
+    weights, others = (load_file(folder / "model.safetensors") for folder in (alone, shared))
+    assert weights.keys() == others.keys()
+    for key, weight in weights.items():
+        torch.testing.assert_close(others[key], weight, rtol=1e-5, atol=1e-6)
+    assert not (results["folder"] / mode / name / "1" / "checkpoint").exists()
