@@ -665,13 +665,15 @@ class JudgeConfig(Section):
     max_cost: float | None = Field(
         None,
         gt=0,
-        description="With provider: stop when the answers to a seed's outputs have cost this much now, in dollars.",
+        description="With provider: stop when the answers to a seed's outputs have cost this much now, in dollars; "
+        "in ablations those of each variant have as much.",
     )
     prices: Path | None = Field(None, description="With provider: YAML of prices that replace those built in.")
     cache: Path | None = Field(
         None,
         description="With provider: response cache, by which a run that was stopped asks for nothing twice. Default: "
-        "judge.cache in the run folder. Of several seeds each has its own, with .seed-N at the end.",
+        "judge.cache in the run folder. Of several seeds each has its own, with .seed-N at the end, and so has each "
+        "variant of ablations, by its name.",
     )
 
     @model_validator(mode="before")

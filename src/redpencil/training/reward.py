@@ -264,11 +264,17 @@ def _check_marks(pairs: Sequence[Pair], config: RewardConfig) -> None:
     if config.level == "sequence" or config.loss == "eq3":
         return
     hint = "train on pairs that `redpencil align` made of edits, or set reward.level=sequence"
-    marks = [pair.rejected_changed for pair in pairs]
-    if config.loss == "eq4":
-        marks += [pair.chosen_changed for pair in pairs]
-    if not any(map(any, marks)):
+    marks, of_edits = [pair.rejected_changed for pair in pairs], [pair.chosen_changed for pair in pairs]
+    if not any(map(any, [*marks, *of_edits])):
         raise RedpencilError("no pair marks a changed token: these are not edits", field="reward.level", hint=hint)
+    reads_edits = config.loss == "eq4" or (config.loss == "contrast" and config.edited_weight)
+    if not (reads_edits or any(map(any, marks))):
+        raise RedpencilError(
+            f"the edits only put tokens in, and loss={config.loss} learns from what was edited away",
+            field="reward.loss",
+            hint="set align.anchor=divergence, which marks the token before which something was missing, or "
+            "reward.loss=eq4",
+        )
     unknown = [pair.id for pair in pairs if not pair.rejected_changed]
     if config.loss in WITHIN_TEXT and unknown:
         raise RedpencilError(
