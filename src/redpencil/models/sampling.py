@@ -26,6 +26,7 @@ from redpencil.models.kept_samples import KeptSamples, key_of
 from redpencil.models.parallel import whole_weights
 from redpencil.models.runtime import seeded
 from redpencil.records import Prompt, Response
+from redpencil.rows import IntRows
 from redpencil.runs import Progress, derive_seed, no_progress
 
 
@@ -251,7 +252,7 @@ class EncodedPrompts:
     """Prompts that fit, with their token ids, and the number of those that did not."""
 
     records: list[Prompt]
-    ids: list[list[int]]
+    ids: Sequence[list[int]]
     skipped: int
 
 
@@ -269,7 +270,7 @@ def encode_prompts(prompts: Sequence[Prompt], codec: Codec, max_prompt_length: i
             field="max_prompt_length",
             hint="raise max_prompt_length or give shorter prompts",
         )
-    return EncodedPrompts([prompts[i] for i in kept], [ids[i] for i in kept], len(prompts) - len(kept))
+    return EncodedPrompts([prompts[i] for i in kept], IntRows(ids[i] for i in kept), len(prompts) - len(kept))
 
 
 def respond(

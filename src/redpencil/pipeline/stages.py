@@ -6,7 +6,7 @@ function of its own that takes explicit paths, which the command line calls too.
 
 import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -39,6 +39,7 @@ from redpencil.pipeline.inputs import match_reference
 from redpencil.pipeline.splits import split_prompts
 from redpencil.providers.base import ScriptedProvider
 from redpencil.records import Comparison, Edit, Example, Pair, Prompt, Response, read_jsonl, write_jsonl
+from redpencil.rows import PairRows
 from redpencil.runs import Progress, Stage, derive_seed
 from redpencil.text import prompt_key
 from redpencil.training.best_of_n import BestOfN
@@ -186,16 +187,20 @@ def read_prompts(path: Path, codec: Codec, max_prompt_length: int) -> EncodedPro
         return encode_prompts(list(read_jsonl(path, Prompt)), codec, max_prompt_length)
 
 
-def read_pairs(path: Path, codec: Codec) -> list[Pair]:
+def read_pairs(path: Path, codec: Codec) -> Sequence[Pair]:
     """Read pairs that a model with the tokenizer of `codec` can read.
 
     Raises:
         RedpencilError: naming the file and the first pair that it cannot.
     """
-    rows = list(read_jsonl(path, Pair))
+
+    def checked() -> Iterator[Pair]:
+        for pair in read_jsonl(path, Pair):
+            check_pairs([pair], len(codec.tokenizer), codec.context)
+            yield pair
+
     with naming(path):
-        check_pairs(rows, len(codec.tokenizer), codec.context)
-    return rows
+        return PairRows(checked())
 
 
 def encode_file(path: Path, codec: Codec, config: AlignConfig) -> tuple[list[Pair], Mapping[str, int]]:
