@@ -21,7 +21,7 @@ SBOM := .tools/bin/cyclonedx-py requirements --pyproject pyproject.toml --output
 LOCK := $(UV) pip compile pyproject.toml --quiet --universal --no-header --no-annotate --generate-hashes -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart study literal summaries variants methods spans qa-feedback jfleg-reward bench-align bench-editing bench-annotate screenshots test faults check sbom audit locks clean
+.PHONY: help quickstart study literal summaries variants methods spans qa-feedback jfleg-reward bench-align bench-editing bench-annotate screenshots test integrations faults check sbom audit locks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
@@ -106,6 +106,9 @@ test-service: $(VENV)/.installed-test
 
 test-rest: $(VENV)/.installed-test
 	$(PYTEST) tests $(SERVICE_TESTS:%=--ignore=%)
+
+integrations: $(VENV)/.installed-test ## (minutes) token rewards in verl and SkyRL themselves, each in an environment of its own
+	PYTHON=$(PYTHON) scripts/integrations.sh
 
 faults: $(VENV)/.installed-test ## damage finished runs in many places, diverge, kill, fill the disk: nothing goes on as if it were well
 	OMP_NUM_THREADS=1 FAULT_ROUNDS=20 $(BIN)/python -m pytest tests/faults \

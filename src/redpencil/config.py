@@ -35,6 +35,70 @@ CHAT_OWN: Final = frozenset(
 """What a chat template is rendered with that is no variable of a user's."""
 
 
+class ServerConfig(Section):
+    """A server that computes rewards, vLLM or `redpencil serve-reward` (docs/engines.md)."""
+
+    url: str = Field(
+        description="Address of the server, such as http://localhost:8000, without the /v1 of its interface for OpenAI."
+    )
+    model: str | None = Field(
+        None,
+        description="Name under which the server has the model. Default: the one that it serves, if there is only one.",
+    )
+    api_key_variable: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_]\w*$",
+        description="Environment variable with the server's API key. The key itself never stands in a recipe.",
+    )
+    concurrency: int = Field(64, gt=0, le=1024, description="Requests in progress at once, of each process.")
+    timeout: float = Field(600, gt=0, le=86_400, description="Longest wait for one answer, in seconds.")
+    patience: float = Field(
+        600,
+        ge=0,
+        le=86_400,
+        description="Seconds for which a request that failed is made again, as while the server starts anew.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_secrets(cls, data: Any) -> Any:
+        for key in data if isinstance(data, Mapping) else ():
+            if key not in cls.model_fields and re.search(r"key|secret|password|token|auth", str(key), re.IGNORECASE):
+                hint = "leave it out, and name the environment variable that holds it in api_key_variable"
+                raise mistake(cls.__name__, "a recipe holds no secrets", (str(key),), "...", hint)
+        return data
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        if "@" in url:
+            raise hinted("a recipe holds no secrets", "leave user and password out; see api_key_variable")
+        if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url) or not url.isprintable():
+            raise hinted("this is not the address of a server", "such as http://localhost:8000")
+        return url.rstrip("/").removesuffix("/v1")
+
+
+class SamplerConfig(ServerConfig):
+    """A vLLM server that samples the responses of policies in place of this process (docs/engines.md)."""
+
+    route: Literal["disk", "lora"] = Field(
+        "disk",
+        description="How it gets new weights: disk, a checkpoint in `folder`; lora, an adapter there, for a policy "
+        "with `lora`.",
+    )
+    folder: Path | None = Field(
+        None,
+        description="Folder that the server reads at the same path, for the weights. Default: the one for temporary "
+        "files, where the server runs on this machine.",
+    )
+    max_staleness: int = Field(
+        0,
+        ge=0,
+        description="Updates of the policy that the weights which draw a rollout may lack. The server gets new weights "
+        "when it would lack more. What older weights drew is sampled again. Validation is always exact.",
+    )
+
+
 class ComputeConfig(Section):
     """Where and in what portions stages compute. Changing these keys never makes a finished stage run again."""
 
@@ -54,8 +118,8 @@ class ComputeConfig(Section):
     processes: int = Field(1, gt=0, description="Processes that share the work of one stage; on GPUs each has its own.")
     fsdp: int | bool = Field(
         False,
-        description="Shard weights, gradients and optimiser states of each model over processes (FSDP2). true: over all "
-        "of a machine, with a copy on each machine; a number: over so many; false: each process holds all.",
+        description="Shard weights, gradients and optimiser states of each model over processes (FSDP2). true: over "
+        "all of a machine, with a copy on each machine; a number: over so many; false: each process holds all.",
     )
     fsdp_offload: bool = Field(
         False,
@@ -82,6 +146,14 @@ class ComputeConfig(Section):
         description="Optimiser or rollout steps between saved training states, from which a stopped stage resumes. "
         "Default: none are saved.",
     )
+    sampler: SamplerConfig | None = Field(
+        None, description="A vLLM server that samples responses. Default: this process samples them."
+    )
+    reward_servers: dict[RewardLevel, ServerConfig] = Field(
+        default_factory=dict,
+        description="Servers that compute the rewards of rollouts, vLLM or `redpencil serve-reward`, by the level of "
+        "the reward model, token or sequence. Default: this process computes them.",
+    )
 
     @field_validator("device")
     @classmethod
@@ -100,21 +172,47 @@ class ComputeConfig(Section):
         return self
 
 
-class TrainingConfig(Section):
-    """Fields that training code reads from its config but that the recipe holds once, in `compute`.
+class LoraConfig(Section):
+    """LoRA (Hu et al., 2021): stages train small adapters on a frozen base model, which all models of a stage share.
 
-    They are excluded from dumps, and so from fingerprints and manifests; `Recipe.computed` fills them in.
+    Without the section all weights are trained.
+    """
+
+    r: int = Field(16, gt=0, description="Rank of the adapters.")
+    alpha: float = Field(32.0, gt=0, description="Adapters are scaled by alpha / r.")
+    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
+        "all-linear",
+        description="Modules that get an adapter, such as [q_proj, v_proj]. all-linear: every linear layer of the "
+        "backbone.",
+    )
+
+    @field_validator("target_modules")
+    @classmethod
+    def _some(cls, modules: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not modules or not all(modules):
+            raise hinted("no modules are named", "name some, such as [q_proj, v_proj], or write all-linear")
+        return modules
+
+
+class TrainingConfig(Section):
+    """Fields that training code reads from its config but that the recipe holds once, in `compute` or at its top.
+
+    They are excluded from dumps, and so from fingerprints and manifests; `Recipe.computed` fills them in. What plans
+    a stage puts `lora` into its fingerprint.
     """
 
     micro_batch_size: int | None = Field(None, gt=0, exclude=True)
     generation_batch_size: int | None = Field(None, gt=0, exclude=True)
     save_every: int | None = Field(None, gt=0, exclude=True)
+    lora: LoraConfig | None = Field(None, exclude=True)
+    sampler: SamplerConfig | None = Field(None, exclude=True)
+    reward_servers: dict[RewardLevel, ServerConfig] = Field(default_factory=dict, exclude=True)
 
 
 MOVED: Final = ("device", "threads", "jobs")
 """The keys of `compute` that a recipe had at its top level before version 0.2, and still may."""
 Trained = TypeVar("Trained", bound=TrainingConfig)
-COMPUTED: Final = tuple(TrainingConfig.model_fields)
+COMPUTED: Final = tuple(name for name in TrainingConfig.model_fields if name in ComputeConfig.model_fields)
 """The keys of `compute` that training code reads from its own config."""
 
 
@@ -832,6 +930,9 @@ def _refuse_computed(title: str, data: Any, *place: str) -> None:
     for key in COMPUTED if isinstance(data, Mapping) else ():
         if data.get(key) is not None:
             raise mistake(title, "all training stages share this key", (*place, key), data[key], f"write compute.{key}")
+    if isinstance(data, Mapping) and data.get("lora") is not None:
+        hint = "write lora at the top of the recipe"
+        raise mistake(title, "all training stages share this section", (*place, "lora"), data["lora"], hint)
 
 
 class RewardModelConfig(Section):
@@ -926,6 +1027,7 @@ class Recipe(Section):
     world: WorldConfig | None = Field(None, description="The self-contained world; either this or `files`.")
     files: FilesConfig | None = Field(None, description="Your own data; either this or `world`.")
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
+    lora: LoraConfig | None = Field(None, description="Train adapters on a frozen base; null trains all weights.")
     sft: SFTConfig = Field(default_factory=SFTConfig)
     align: AlignConfig = Field(default_factory=AlignConfig)
     reward: RewardConfig = Field(default_factory=RewardConfig)
@@ -1076,8 +1178,8 @@ class Recipe(Section):
                 raise ValueError(f"arms.{name} needs a reward model of level {level} where it names {model}")
 
     def computed(self, config: Trained) -> Trained:
-        """The config of a training stage with what `compute` says about its batches."""
-        return config.model_copy(update=self.compute.model_dump(include=set(COMPUTED)))
+        """The config of a training stage with what `compute` says about its batches, and with `lora`."""
+        return config.model_copy(update={**{key: getattr(self.compute, key) for key in COMPUTED}, "lora": self.lora})
 
     def reward_config(self, name: str) -> RewardConfig:
         """The options of one reward model: `reward` with what differs for it."""

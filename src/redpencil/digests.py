@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
 
+from redpencil.adapters import base_of, is_adapter
 from redpencil.digest_cache import lookup, remember, wait_for_tick
 from redpencil.errors import RedpencilError
 from redpencil.text import finite, read_json
@@ -161,11 +162,13 @@ def input_files(path: Path) -> list[Path]:
 def hash_input(path: Path, read: Read = lambda _: None) -> str:
     """SHA-256 of a file, or of a folder's file names and contents. Logs, manifests and hidden files do not count.
 
-    Large files are read as `known_sha256` does; `read` hears of all bytes.
+    An adapter counts with its base model. Large files are read as `known_sha256` does; `read` hears of all bytes.
     """
     if path.is_dir():
         parts = input_files(path)
         text = "\n".join(f"{file.relative_to(path).as_posix()} {known_sha256(file, read)}" for file in parts)
+        if is_adapter(path):
+            text += f"\n{hash_input(base_of(path), read)}"
         return hashlib.sha256(text.encode()).hexdigest()
     if not path.is_file():
         raise RedpencilError(

@@ -44,7 +44,7 @@ class Section(BaseModel):
                 raise mistake(cls.__name__, "unknown key", (str(key),), value, hint)
             kind = cls.model_fields[key].annotation
             kinds = {kind, *get_args(kind)}
-            if isinstance(value, bool) and {int, float} & kinds and bool not in kinds:  # pydantic would take true for 1
+            if isinstance(value, bool) and bool not in kinds and {int, float} & kinds:  # pydantic would take true for 1
                 raise mistake(
                     cls.__name__, f"a number is needed, not {str(value).lower()}", (str(key),), value, "give one"
                 )

@@ -23,9 +23,7 @@ def test_a_signal_while_it_is_being_loaded_ends_it_with_a_word(tiny: Path, tmp_p
             _, said = run.communicate(timeout=60)
         assert "Traceback" not in said
         if run.returncode != -signal_:  # the first one may come before `main` has begun
-            ends = (
-                {(130, True)} if signal_ == signal.SIGINT else {(130, True), (75, False)}
-            )  # once the command is known
+            ends = {(130, True)} if signal_ == signal.SIGINT else {(130, True), (75, False)}
             assert (run.returncode, "interrupted" in said) in ends
             assert "interrupted" in said or said.splitlines()[-1].startswith("stopped; the same command continues")
         else:

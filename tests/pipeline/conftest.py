@@ -174,9 +174,11 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
 def make(tmp_path: Path, toys: None) -> Make:  # noqa: ARG001
     """`make("a", "write", "b", path=...)`: a stage that does `toy_stages.write` once b is done."""
 
-    def make(name: str, work: str, *needs: str, **options: Path) -> StageSpec:
-        context = Context(default_recipe(), tmp_path / "run", 0)
+    def make(
+        name: str, work: str, *needs: str, processes: int = 1, together: bool = True, **options: Path | str
+    ) -> StageSpec:
+        context = Context(default_recipe([f"compute.processes={processes}"]), tmp_path / "run", 0)
         folder, texts = tmp_path / "run" / name, {key: str(path) for key, path in options.items()}
-        return StageSpec(name, name, folder, 0, needs, {}, {}, f"toy_stages:{work}", context, texts)
+        return StageSpec(name, name, folder, 0, needs, {}, {}, f"toy_stages:{work}", context, texts, together)
 
     return make

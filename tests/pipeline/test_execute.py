@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from redpencil.config import METHODS, ComputeConfig
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.execute import StageSpec, default_jobs, execute, resolve
 from redpencil.pipeline.plan import plan_run
+from redpencil.runs import read_metrics, saved_states
+from redpencil.stopping import Stopped
 
 Make = Callable[..., StageSpec]
 
@@ -160,7 +163,7 @@ def wait_for(ready: Callable[[], Any]) -> Any:
     return found
 
 
-def test_a_cpu_runs_as_many_stages_as_have_their_threads_and_a_gpu_one_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_stages_run_as_have_threads_or_gpus_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
 
     def jobs(**keys: Any) -> int:
@@ -178,6 +181,12 @@ def test_a_cpu_runs_as_many_stages_as_have_their_threads_and_a_gpu_one_stage(mon
     assert [jobs(threads=threads) for threads in (1, 2, 3, 4, 5, 16, None)] == [8, 4, 2, 2, 1, 1, 1]
     assert [jobs(threads=threads, jobs=6) for threads in (1, 4, None)] == [6, 6, 6]
     assert jobs(device="cuda", jobs=2) == 2
+    assert [jobs(threads=2, processes=processes, device="cpu") for processes in (1, 2, 3, 4, 5)] == [4, 2, 1, 1, 1]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    assert [jobs(processes=processes) for processes in (1, 2, 3, 8)] == [8, 4, 2, 1]
+    assert jobs(device="cuda") == jobs(device="cuda", threads=None) == 8
+    assert jobs(device="cuda:1") == jobs(device="mps") == 1
 
 
 HALF = """#!/bin/sh
@@ -253,3 +262,77 @@ def test_a_worker_does_several_stages_and_the_command_is_that_of_the_run(make: M
     assert written[0] != str(os.getpid())
     manifest = json.loads((tmp_path / "run" / "a" / "manifest.json").read_text())
     assert manifest["command"] == " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def texts_of(folder: Path) -> dict[str, str]:
+    return {path.parent.name: path.read_text() for path in folder.glob("*/out.txt")}
+
+
+def test_a_stage_of_two_processes_is_done_by_both_and_written_by_the_first(
+    make: Make, listener: Any, tmp_path: Path
+) -> None:
+    plan = [
+        make("a", "write_ranks", processes=2),
+        make("b", "write_alone", "a", processes=2, together=False),
+        make("c", "write_ranks", "b", processes=2),
+    ]
+    before = set(Path(tempfile.gettempdir()).glob("redpencil-*"))
+    execute(plan, jobs=1, listener=listener)
+    assert texts_of(tmp_path / "run") == {"a": "2 by rank 0", "b": "by rank 0", "c": "2 by rank 0"}
+    assert [(event.stage, event.happening, event.note) for event in listener.events] == [
+        *[("a", "started", ""), ("a", "progress", "rank 0"), ("a", "done", "")],
+        *[("b", "started", ""), ("b", "done", "")],
+        *[("c", "started", ""), ("c", "progress", "rank 0"), ("c", "done", "")],
+    ]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"a", "b", "c"}
+    assert set(Path(tempfile.gettempdir()).glob("redpencil-*")) <= before
+
+    listener.events.clear()
+    execute([make("a", "fail", processes=2)], jobs=1, listener=listener)
+    assert [(event.stage, event.happening) for event in listener.events] == [("a", "already complete")]
+
+
+@pytest.mark.parametrize(
+    ("rank", "how", "kind", "said"),
+    [
+        ("1", "killed", RedpencilError, r"^rank 1 of 2 of the stage a died \(signal SIGKILL\)"),
+        ("1", "error", RedpencilError, "^data.jsonl: no good"),
+        ("1", "crash", RuntimeError, "^ZeroDivisionError: by nothing"),
+    ],
+)
+def test_a_process_that_ends_while_the_other_waits_for_it_is_the_error(
+    rank: str, how: str, kind: type[Exception], said: str, make: Make, listener: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(kind, match=said) as caught:
+        execute([make("a", "break_off", processes=2, rank=rank, how=how)], jobs=1, listener=listener)
+    if how == "killed":
+        assert isinstance(caught.value, RedpencilError)
+        assert "the same command continues the run" in str(caught.value.hint)
+    assert listener.of("a") == ["started", "progress", "failed"]
+    execute([make("a", "write_ranks", processes=2)], jobs=1, listener=listener)
+    assert texts_of(tmp_path / "run") == {"a": "2 by rank 0"}
+
+
+def test_an_error_that_all_processes_have_is_told_once(make: Make, listener: Any) -> None:
+    with pytest.raises(RedpencilError, match="no good"):
+        execute([make("a", "fail", processes=3)], jobs=1, listener=listener)
+    assert listener.of("a") == ["started", "failed"]
+    assert len(listener.stages("failed")) == 1
+
+
+@pytest.mark.parametrize(("processes", "rank"), [(1, "0"), (2, "1")])
+def test_a_training_in_workers_that_is_asked_to_stop_saves_its_state_and_the_next_run_continues_it(
+    processes: int, rank: str, make: Make, listener: Any, tmp_path: Path
+) -> None:
+    """One process is asked, in the middle of step 7; all stop after it, and no other stage starts."""
+    plan = [make("a", "train", processes=processes, rank=rank), make("b", "write", "a", processes=processes)]
+    with pytest.raises(Stopped, match="a has stopped after step 7 of 100, and saved its state"):
+        execute(plan, jobs=2, listener=listener)
+    assert listener.of("a") == ["started", "progress", "stopped"]
+    assert listener.of("b") == []
+    assert [path.name for path in saved_states(tmp_path / "run" / "a.partial")] == ["step-7"]
+    listener.events.clear()
+    execute(plan, jobs=2, listener=listener)
+    assert [event.done for event in listener.events if event.note == "begun"] == [7]
+    assert texts_of(tmp_path / "run") == {"a": "12", "b": "b"}
+    assert [row["step"] for row in read_metrics(tmp_path / "run" / "a")] == list(range(1, 13))

@@ -24,11 +24,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from redpencil.adapters import SIDECAR
 from redpencil.alignment.ends import finished_sides
 from redpencil.config import AlarmsConfig, Recipe
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.judges import OracleJudge, Pairing, ScoreJudge
-from redpencil.models.checkpoints import SIDECAR, load_policy, load_reward_model
+from redpencil.models.checkpoints import load_policy, load_reward_model
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.sampling import HFSampler, respond
 from redpencil.pipeline.context import Context

@@ -62,6 +62,61 @@ def tell_and_sleep(_context: Any, stage: Stage, *, folder: str) -> None:
     time.sleep(PATIENCE)
 
 
+def meet() -> float:
+    """Add up 1 over all processes."""
+    import torch
+    import torch.distributed
+
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+    total = torch.ones(1)
+    torch.distributed.all_reduce(total)
+    return float(total)
+
+
+def write_ranks(_context: Any, stage: Stage) -> None:
+    """Write how many met here; a process that does not write has nothing to write it into."""
+    total = meet()
+    stage.progress(1, 1, f"rank {os.environ['RANK']}")
+    (stage.folder / "out.txt").write_text(f"{total:g} by rank {os.environ['RANK']}")
+
+
+def write_alone(_context: Any, stage: Stage) -> None:
+    """Write which process does it, which waits for no other."""
+    (stage.folder / "out.txt").write_text(f"by rank {os.environ['RANK']}")
+
+
+def break_off(_context: Any, stage: Stage, *, rank: str, how: str) -> None:
+    """End one process while the others wait for it."""
+    meet()
+    stage.progress(1, 2, "met")
+    if os.environ["RANK"] == rank:
+        if how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how == "error":
+            raise RedpencilError("no good", file="data.jsonl", hint="mend it")
+        raise ZeroDivisionError("by nothing")
+    meet()
+
+
+def train(_context: Any, stage: Stage, *, rank: str) -> None:
+    """Train for ever, without save_every; a process of that rank, or the one that there is, is asked to stop."""
+    from redpencil.training.state import TrainState
+
+    if "RANK" in os.environ:
+        meet()
+    state = TrainState(stage, {}, {}, None)
+    state.resume()
+    stage.progress(state.step, 100, "begun")
+    for step in state.steps(100 if state.step == 0 else 12):
+        if "RANK" in os.environ:
+            meet()
+        stage.log(step)
+        if step == 7 and os.environ.get("RANK", "0") == rank:
+            os.kill(os.getpid(), signal.SIGTERM)
+    (stage.folder / "out.txt").write_text(f"{state.step}")
+
+
 def wait_for(path: Path) -> None:
     end = time.monotonic() + PATIENCE
     while not path.exists():

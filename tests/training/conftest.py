@@ -17,7 +17,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from redpencil.config import AlignConfig, RewardConfig, SFTConfig
+from redpencil.config import AlignConfig, LoraConfig, RewardConfig, SFTConfig
 from redpencil.models.checkpoints import RewardCard, load_reward_model
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.runtime import Runtime
@@ -32,6 +32,7 @@ TOPICS = tuple(f"topic{i}" for i in range(8))
 GOOD = ("sun", "sea", "sky", "sand")
 BAD = ("mud", "rot")
 CONTEXT = 32
+LORA = LoraConfig(r=4, alpha=8)
 logging.disable_progress_bar()
 
 
@@ -168,6 +169,38 @@ def trained(
             trained_on="edits",
             runtime=runtime,
             stage=stages[name],
+        )
+    return Trained(**folders)
+
+
+@pytest.fixture(scope="session")
+def adapted(
+    trained: Trained,
+    codec: Codec,
+    runtime: Runtime,
+    pairs: list[Pair],
+    samples: list[tuple[list[int], tuple[int, ...]]],
+    new_stage: Callable[..., Stage],
+) -> Trained:
+    """Adapters on `trained.sft`: of a policy that learnt good words, and of reward models that start from it."""
+    rng = random.Random(4)
+    examples = [Example(str(i), rng.choice(TOPICS), " ".join(sentence(rng, bad=0.1))) for i in range(64)]
+    stages = {name: new_stage() for name in ("sft", "token", "sequence")}
+    folders = {name: stage.folder / "checkpoint" for name, stage in stages.items()}
+    options = {"learning_rate": 1e-2, "batch_size": 32, "max_steps": 6, "warmup_ratio": 0, "lora": LORA}
+    train_sft(
+        SFTConfig(**options), model=trained.sft, examples=examples, codec=codec, runtime=runtime, stage=stages["sft"]
+    )
+    for level in ("token", "sequence"):
+        train_reward(
+            RewardConfig(level=level, scale=5, reference_samples=100, **options),
+            backbone=folders["sft"],
+            pairs=pairs[:64],
+            samples=samples,
+            codec=codec,
+            trained_on="edits",
+            runtime=runtime,
+            stage=stages[level],
         )
     return Trained(**folders)
 

@@ -18,7 +18,16 @@ from typing import Any
 
 import torch
 
-from redpencil.config import DPOConfig, FIGAConfig, GRPOConfig, PPOConfig, RewardConfig, SamplingConfig, SFTConfig
+from redpencil.config import (
+    DPOConfig,
+    FIGAConfig,
+    GRPOConfig,
+    LoraConfig,
+    PPOConfig,
+    RewardConfig,
+    SamplingConfig,
+    SFTConfig,
+)
 from redpencil.models.checkpoints import codec_of_checkpoint, load_policy, load_reward_model
 from redpencil.models.runtime import Runtime, make_runtime
 from redpencil.models.sampling import HFSampler, encode_prompts, make_sampler
@@ -46,6 +55,12 @@ class Case:
     given: dict[str, Any]
     runtime: Runtime
     folder: Path
+    lora: LoraConfig | None = None
+
+    def checkpoint(self, name: str) -> Path:
+        """One of the given checkpoints; with `lora` the adapters."""
+        folder: Path = self.given[name if self.lora is None else f"lora-{name}"]
+        return folder
 
     @property
     def codec(self) -> Any:
@@ -53,6 +68,7 @@ class Case:
 
     def trained(self, name: str, train: Callable[[Stage], None]) -> dict[str, Any]:
         """The metrics of a training; its checkpoint stays in the folder."""
+        name = name if self.lora is None else f"lora-{name}"
         stage = Stage(name, self.folder / name / str(self.runtime.rank), 3)
         stage.folder.mkdir(parents=True)
         train(stage)
@@ -71,7 +87,7 @@ BASIC: dict[str, Any] = {
 
 
 def sft(case: Case) -> Any:
-    config = SFTConfig(learning_rate=0.5, **BASIC)
+    config = SFTConfig(learning_rate=0.5, lora=case.lora, **BASIC)
     arguments = {"model": case.given["sft"], "examples": case.given["examples"]}
     return case.trained(
         "sft", lambda stage: train_sft(config, codec=case.codec, runtime=case.runtime, stage=stage, **arguments)
@@ -92,13 +108,13 @@ REWARDS: dict[str, dict[str, Any]] = {
 
 
 def reward(case: Case, name: str) -> Any:
-    options = {"level": "token", **BASIC, **REWARDS[name]}
+    options = {"level": "token", "lora": case.lora, **BASIC, **REWARDS[name]}
     config = RewardConfig(learning_rate=0.1, scale=2.0, reference_samples=21, **options)
 
     def train(stage: Stage) -> None:
         train_reward(
             config,
-            backbone=case.given["sft"],
+            backbone=case.checkpoint("sft"),
             pairs=case.given["pairs"],
             samples=case.given["samples"],
             codec=case.codec,
@@ -117,14 +133,14 @@ def validation(case: Case) -> Validation:
 
 def pairs(case: Case, name: str) -> Any:
     method, config = {
-        "dpo": (train_dpo, DPOConfig(learning_rate=0.3, eval_steps=2, **BASIC)),
-        "figa": (train_figa, FIGAConfig(learning_rate=0.3, eval_steps=2, **BASIC)),
+        "dpo": (train_dpo, DPOConfig(learning_rate=0.3, eval_steps=2, lora=case.lora, **BASIC)),
+        "figa": (train_figa, FIGAConfig(learning_rate=0.3, eval_steps=2, lora=case.lora, **BASIC)),
     }[name]
 
     def train(stage: Stage) -> None:
         judged = replace(validation(case), evaluate=lambda rows: {"win_rate": float(len(rows[0].response))})
         arguments = {"validation": judged, "codec": case.codec, "runtime": case.runtime, "stage": stage}
-        method(config, policy=case.given["sft"], pairs=case.given["pairs"], **arguments)
+        method(config, policy=case.checkpoint("sft"), pairs=case.given["pairs"], **arguments)
 
     with the_same_samples():
         return case.trained(name, train)
@@ -157,6 +173,7 @@ def rollouts(case: Case, name: str) -> Any:
         "response_length": 6,
         "max_prompt_length": 8,
         "reward": "both",
+        "lora": case.lora,
     }
     if name == "ppo":
         config: Any = PPOConfig(rollout_batch_size=11, ppo_epochs=2, whiten_advantages=True, **common)
@@ -164,8 +181,8 @@ def rollouts(case: Case, name: str) -> Any:
         config = GRPOConfig(rollout_batch_size=3, group_size=4, **common)
 
     def train(stage: Stage) -> None:
-        given = case.given
-        actors = load_actors(config, given["sft"], given["token"], given["sequence"], case.runtime, case.codec)
+        models = [case.checkpoint(name) for name in ("sft", "token", "sequence")]
+        actors = load_actors(config, *models, case.runtime, case.codec)
         prompts = encode_prompts([Prompt(str(i), f"topic{i % 8}") for i in range(16)], case.codec, 8)
         watched = replace(validation(case), sampling=sampling_of(config))
         run = run_ppo if name == "ppo" else run_grpo
@@ -177,7 +194,7 @@ def rollouts(case: Case, name: str) -> Any:
 
 def scoring(case: Case) -> Any:
     prompts, responses = (list(column) for column in zip(*case.given["samples"], strict=True))
-    token, sequence = (load_reward_model(case.given[name], case.runtime) for name in ("token", "sequence"))
+    token, sequence = (load_reward_model(case.checkpoint(name), case.runtime) for name in ("token", "sequence"))
     # 100 rows are two batches, 5 rows one: a process without one of its own must keep step.
     return {
         "tokens": [row.tolist() for row in score_tokens(token.model, prompts, responses)],
@@ -190,7 +207,7 @@ def scoring(case: Case) -> Any:
 
 def sampling(case: Case) -> Any:
     """Greedy answers, from a model that stops at different places; and how many there are of a sampled few."""
-    policy = load_policy(case.given["sft"], case.runtime, trained=False)
+    policy = load_policy(case.checkpoint("sft"), case.runtime, trained=False)
     ids = case.codec.encode_prompts([f"topic{i % 8}" + " sun" * (i % 3) for i in range(9)])
     greedy = SamplingConfig(response_length=8, temperature=0.0, batch_size=2)
     sampler = make_sampler(policy)
@@ -210,6 +227,23 @@ CASES: dict[str, Callable[[Case], Any]] = {
     "grpo": lambda case: rollouts(case, "grpo"),
     "scoring": scoring,
     "sampling": sampling,
+}
+LORA = LoraConfig(r=4, alpha=8)
+ADAPTED = (
+    "sft",
+    "reward-eq3",
+    "reward-contrast",
+    "reward-sequence",
+    "dpo",
+    "figa",
+    "ppo",
+    "grpo",
+    "scoring",
+    "sampling",
+)
+CASES |= {
+    f"lora-{name}": (lambda case, run=CASES[name]: run(replace(case, lora=LORA)))  # type: ignore[misc]
+    for name in ADAPTED
 }
 
 

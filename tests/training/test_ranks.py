@@ -20,6 +20,8 @@ SCRIPT = Path(__file__).with_name("on_ranks.py")
 NAMES = (
     *("sft", "reward-eq3", "reward-eq4", "reward-blame", "reward-contrast", "reward-sequence", "reward-some-frozen"),
     *("reward-head-alone", "reward-shallow", "reward-twice", "dpo", "figa", "ppo", "grpo", "scoring", "sampling"),
+    *("lora-sft", "lora-reward-eq3", "lora-reward-contrast", "lora-reward-sequence", "lora-dpo", "lora-figa"),
+    *("lora-ppo", "lora-grpo", "lora-scoring", "lora-sampling"),
 )
 
 
@@ -47,6 +49,7 @@ def start(folder: Path, processes: int, *modes: str) -> list[subprocess.Popen[st
 def results(
     tmp_path_factory: pytest.TempPathFactory,
     trained: Any,
+    adapted: Any,
     pairs: list[Pair],
     samples: list[tuple[list[int], tuple[int, ...]]],
 ) -> dict[str, Any]:
@@ -58,7 +61,8 @@ def results(
         for i in range(15)  # two batches of 7 and one of a single row
     ]
     given = {"pairs": pairs[:15], "samples": samples, "examples": examples}
-    given |= {name: getattr(trained, name) for name in ("sft", "token", "sequence")}
+    for name in ("sft", "token", "sequence"):
+        given |= {name: getattr(trained, name), f"lora-{name}": getattr(adapted, name)}
     (folder / "given.pkl").write_bytes(pickle.dumps(given))
     started = [*start(folder, 1, "whole"), *start(folder, 2, "whole", "fsdp")]
     try:
@@ -98,12 +102,17 @@ def test_two_processes_give_what_one_gives(results: dict[str, Any], name: str, m
 
 
 @pytest.mark.parametrize("mode", ["whole-2", "fsdp-2"])
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("scoring", "sampling")])
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith(("scoring", "sampling"))])
 def test_two_processes_write_the_checkpoint_of_one(results: dict[str, Any], name: str, mode: str) -> None:
     alone, shared = (results["folder"] / one / name / "0" / "checkpoint" for one in ("whole-1", mode))
     assert sorted(path.name for path in alone.iterdir()) == sorted(path.name for path in shared.iterdir())
-    assert json.loads((alone / "config.json").read_text()) == json.loads((shared / "config.json").read_text())
-    weights, others = (load_file(folder / "model.safetensors") for folder in (alone, shared))
+    kind = "adapter_" if name.startswith("lora-") else ""
+    for config in (f"{kind}config.json", "redpencil.json"):
+        one, other = (json.loads((folder / config).read_text()) for folder in (alone, shared))
+        if config == "redpencil.json":
+            one.pop("reward", None), other.pop("reward", None)  # centre and scale, which are compared as numbers
+        assert one == other
+    weights, others = (load_file(folder / f"{kind or ''}model.safetensors") for folder in (alone, shared))
     assert weights.keys() == others.keys()
     for key, weight in weights.items():
         torch.testing.assert_close(others[key], weight, rtol=1e-5, atol=1e-6)

@@ -1,19 +1,21 @@
 """Scores of reward models: raw ones of pairs and texts, standardised ones on the policy's tokens."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 import torch
 from torch import Tensor
 
-from redpencil.config import PPOConfig
+from redpencil.config import PPOConfig, ServerConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import RewardModel, load_policy, load_reward_model
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.forward import collate
+from redpencil.models.heads import HEADS
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import Sample
 from redpencil.records import Response
@@ -318,3 +320,95 @@ def test_each_response_needs_its_prompt_as_text(trained: Trained, runtime: Runti
     assert torch.equal(sampled.batch.input_ids, sampled_of(codec).batch.input_ids)
     with pytest.raises(ValueError, match="4 responses to 3 prompts"):
         sampled_batch(policy, ids, samples, TEXTS[:3])
+
+
+# Rewards that a server computes.
+
+Serve = Callable[..., Any]
+
+
+def with_server(url: str, level: str = "token", **options: Any) -> PPOConfig:
+    server = ServerConfig.model_validate({"url": url, "patience": 2, "timeout": 20, **options})
+    return config(reward=level).model_copy(update={"reward_servers": {level: server}})
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_a_server_gives_the_rewards_that_this_process_gives(
+    load: Load, trained: Trained, codec: Codec, serve: Serve, level: str
+) -> None:
+    folders = (trained.token, trained.sequence)
+    folder = folders[level == "sequence"]
+    sampled = sampled_of(codec)
+    here = scored(load(config(reward=level), *folders), config(reward=level), sampled, level).rewards
+    served = serve(folder, pooling={"token": "token_classify", "sequence": "classify"}[level])
+    settings = with_server(served.url, level)
+    actors = load(settings, *folders)
+    assert all(weight.is_meta for weight in reward_of(actors, level).model.module.parameters())  # no memory
+    there = actors.scorers[0].score(sampled).rewards
+    mask = sampled.batch.response_mask if level == "token" else torch.ones_like(here, dtype=torch.bool)
+    torch.testing.assert_close(there[mask], here[mask], atol=1e-5, rtol=1e-5)
+    [body, *_] = served.log({"token": "/pooling", "sequence": "/classify"}[level])
+    assert body["use_activation"] is False
+    # PPO's advantages are those of a local reward model; padding has none of it
+    assert level != "token" or bool((there[~mask] == actors.scorers[0].standardise(torch.zeros(1))).all())
+
+
+def test_a_server_scores_what_reads_text_and_two_heads_and_responses_twice(
+    load: Load, reshuffled: Path, trained: Trained, codec: Codec, serve: Serve, tmp_path: Path, runtime: Runtime
+) -> None:
+    two = shutil.copytree(trained.token, tmp_path / "two")
+    module = load_reward_model(trained.token, runtime).model.module
+    head = torch.nn.Linear(module.score.in_features, 2)
+    torch.nn.init.normal_(head.weight)
+    module.score, module.num_labels = head, 2
+    module.config.id2label, module.config.label2id = HEADS[2], {name: i for i, name in HEADS[2].items()}
+    module.config.read_twice = True
+    module.save_pretrained(two)
+    sampled = sampled_of(codec)
+    for folder, kind in ((reshuffled, TextScorer), (two, TokenScorer)):
+        here = scored(load(config(), folder), config(), sampled).rewards
+        served = serve(folder, pooling="token_classify")
+        [scorer] = load(with_server(served.url), folder).scorers
+        assert type(scorer) is kind
+        mask = sampled.batch.response_mask
+        torch.testing.assert_close(scorer.score(sampled).rewards[mask], here[mask], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "problem", "hint"),
+    [("classify", "HTTP 400", "server's log"), ("", "HTTP 404", "docs/engines.md")],
+)
+def test_a_server_that_does_not_pool_tokens_is_refused(
+    load: Load, trained: Trained, codec: Codec, serve: Serve, pooling: str, problem: str, hint: str
+) -> None:
+    served = serve(trained.sequence if pooling else trained.sft, pooling=pooling)
+    [scorer] = load(with_server(served.url, model="policy"), trained.token).scorers
+    with pytest.raises(RedpencilError) as caught:
+        scorer.score(sampled_of(codec))
+    assert problem in caught.value.problem
+    assert hint in (caught.value.hint or "")
+    assert caught.value.file == served.url
+
+
+def test_another_reward_model_on_the_server_is_refused_by_name(
+    load: Load, trained: Trained, reshuffled: Path, serve: Serve
+) -> None:
+    served = serve(trained.token, pooling="token_classify")
+    with pytest.raises(RedpencilError, match=f"the model in {trained.token}, and {reshuffled} is wanted") as caught:
+        load(with_server(served.url), reshuffled)
+    assert caught.value.field == "compute.reward_servers.token.url"
+    with pytest.raises(RedpencilError, match="the server has no model other; it lists policy"):
+        load(with_server(served.url, model="other"), trained.token)
+
+
+def test_a_server_of_a_model_with_another_number_of_heads_is_refused(
+    load: Load, trained: Trained, codec: Codec, serve: Serve
+) -> None:
+    served = serve(trained.token, pooling="token_classify")
+    [scorer] = load(with_server(served.url), trained.token).scorers
+    assert scorer.server is not None
+    other = replace(scorer.server, reward=replace(scorer.reward, model=scorer.reward.model))
+    other.reward.model.module.score = torch.nn.Linear(2, 2, device="meta")
+    with pytest.raises(RedpencilError, match="rows of 2 numbers for") as caught:
+        replace(scorer, server=other).score(sampled_of(codec))
+    assert "token_classify" in (caught.value.hint or "")

@@ -93,11 +93,20 @@ def _sections() -> dict[str, tuple[str, type[BaseModel]]]:
     """Find the recipe's sections: the prefix of their keys, and the model of the section or of its entries."""
     sections = {}
     for name, field in Recipe.model_fields.items():
-        kinds = (field.annotation, *get_args(field.annotation))
-        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        model = _section_in(field)
         if model is not None:
             sections[name] = (f"{name}.<name>" if name in ENTRIES else name, model)
+            for key, inner in model.model_fields.items():
+                nested = None if inner.exclude else _section_in(inner)
+                if nested is not None:
+                    entry = ".<level>" if get_origin(inner.annotation) is dict else ""
+                    sections[f"{name}.{key}"] = (f"{name}.{key}{entry}", nested)
     return sections
+
+
+def _section_in(field: FieldInfo) -> type[BaseModel] | None:
+    kinds = (field.annotation, *get_args(field.annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def _row(key: str, field: FieldInfo) -> dict[str, str]:
@@ -120,6 +129,8 @@ def _plain(value: Any) -> str:
 
 def _type_name(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
     if origin is Literal:
         return " | ".join(map(str, arguments))
     if origin in (Union, types.UnionType):

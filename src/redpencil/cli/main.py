@@ -95,6 +95,11 @@ COMMANDS: Final = {
         method.name.replace("_", "-"): Entry("train", TRAINING, (method.config.__doc__ or "").split("\n\n")[0])
         for method in METHODS.values()
     },
+    "merge": Entry(
+        "merge",
+        TRAINING,
+        "Merge an adapter into its base: a whole Hugging Face folder, which needs neither the base nor PEFT.",
+    ),
     "judge": Entry(
         "judge",
         EVALUATION,
@@ -102,6 +107,11 @@ COMMANDS: Final = {
     ),
     "score": Entry(
         "score", EVALUATION, "Show the reward of each token: blue for reward, orange and underlined for blame."
+    ),
+    "serve-reward": Entry(
+        "serve_reward",
+        EVALUATION,
+        "Serve the rewards of a reward model by HTTP, standardised by its card, for verl, SkyRL and others.",
     ),
     "evaluate": Entry(
         "evaluate", EVALUATION, "Measure policies, judges and reward models (Tables 1 to 3 of the paper)."

@@ -187,9 +187,10 @@ def spread(recipe: Recipe) -> None:
     from redpencil.pipeline.launch import check_processes, gpus_of, run_together
 
     check_processes(recipe.compute)
-    arguments = click.get_current_context().meta[ARGUMENTS]
+    context = click.get_current_context()
+    arguments = context.meta[ARGUMENTS]
     command = [sys.executable, "-P", "-m", "redpencil", *arguments]
-    raise typer.Exit(run_together(command, recipe.compute.processes, gpus_of(recipe.compute)))
+    raise typer.Exit(run_together(str(context.info_name), command, recipe.compute.processes, gpus_of(recipe.compute)))
 
 
 def setup_of(recipe: Recipe, folder: Path, *, fresh: bool = False) -> Setup:

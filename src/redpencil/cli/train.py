@@ -41,7 +41,8 @@ def training_stage(
 ) -> Iterator[Stage | None]:
     """Open the stage folder, with progress; yields None if it is complete already."""
     group().check_shared(out.absolute().parent)
-    shared = {**encoding_config(setup.codec), "dtype": setup.recipe.dtype}
+    lora = {} if setup.recipe.lora is None else {"lora": setup.recipe.lora.model_dump()}
+    shared = {**encoding_config(setup.codec), "dtype": setup.recipe.dtype, **lora}
     with (
         board_for(1) as board,
         open_together(

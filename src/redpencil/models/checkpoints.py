@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -24,7 +24,8 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from redpencil.config import RewardLevel
+from redpencil.adapters import ADAPTER, CONFIG, SIDECAR, WEIGHTS, base_of, has_config, is_adapter, model_config
+from redpencil.config import LoraConfig, RewardLevel
 from redpencil.digests import check_written
 from redpencil.errors import RedpencilError
 from redpencil.files import sync_names, sync_tree
@@ -32,15 +33,24 @@ from redpencil.models.chat import first_line
 from redpencil.models.codec import CHAT, Codec, load_codec, read_object, same_encoding, same_tokenizer
 from redpencil.models.forward import READ_TWICE, reads_twice
 from redpencil.models.heads import BACKBONE, HEADS, head_of
+from redpencil.models.lora import (
+    Bases,
+    adapter_states,
+    check_base,
+    is_own,
+    merge,
+    open_view,
+    plays_role,
+    role_of,
+    save_adapter,
+)
 from redpencil.models.parallel import distributed_options, local, prepare, shard, whole_state
-from redpencil.models.runtime import Runtime, seeded
+from redpencil.models.runtime import Runtime, make_runtime, seeded
 from redpencil.runs import check_finished, write_json
 
-SIDECAR = "redpencil.json"
 UNKNOWN = "unknown"
 """`trained_on` of a reward model without a card."""
 LEVELS: dict[str, RewardLevel] = {"ForTokenClassification": "token", "ForSequenceClassification": "sequence"}
-WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +158,7 @@ def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False
     model, report = loaded
     report["missing_keys"] = [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]
     # Missing weights would silently be random numbers, as when a reward model is given as a policy.
-    missing = [name for name in report["missing_keys"] if not (new_head and _is_new(name, model))]
+    missing = [name for name in report["missing_keys"] if not (new_head and is_own(name, model))]
     if missing:
         raise RedpencilError(
             f"it lacks {len(missing)} weights of a {kind} model, such as {min(missing)}",
@@ -170,7 +180,7 @@ def _check_unread(unread: Iterable[str], model: PreTrainedModel, folder: Path) -
         while parts and ".".join(parts) not in modules:
             parts.pop()
         inner = modules[".".join(parts)]
-        if not parts or _is_new(name, model) or not isinstance(inner, nn.ModuleList | nn.Linear | nn.Embedding):
+        if not parts or is_own(name, model) or not isinstance(inner, nn.ModuleList | nn.Linear | nn.Embedding):
             continue
         raise RedpencilError(
             f"its weights have {name}, for which the model of its config.json has no place",
@@ -179,24 +189,54 @@ def _check_unread(unread: Iterable[str], model: PreTrainedModel, folder: Path) -
         )
 
 
-def _is_new(weight: str, model: PreTrainedModel) -> bool:
-    """Tell whether a weight belongs to the head, or to the pooler in front of it, and not to the backbone."""
-    return not weight.startswith(f"{model.base_model_prefix}.") or ".pooler." in weight
-
-
 def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Path, *, trained: bool) -> LanguageModel:
     _check_embeddings(module, codec, folder)
-    disable_dropout(module)
-    if not getattr(module.config, "distributed_config", None):
-        module.to(runtime.device)  # type: ignore[arg-type]
-    # What was read as shards is written as a whole, by `export`.
-    module.config.distributed_config = None
+    if role_of(module) is None:
+        disable_dropout(module)
+        if not getattr(module.config, "distributed_config", None):
+            module.to(runtime.device)  # type: ignore[arg-type]
+        # What was read as shards is written as a whole, by `export`.
+        module.config.distributed_config = None
+        module.requires_grad_(trained)
     _check_weights(module, folder)
     module.train(trained)
-    module.requires_grad_(trained)
-    shard(module, runtime, trained=trained)
-    prepare(module)
+    if role_of(module) is None:
+        shard(module, runtime, trained=trained)
+        prepare(module)
     return LanguageModel(module, codec, runtime)
+
+
+def _open(
+    auto: Any,
+    folder: Path,
+    runtime: Runtime,
+    *,
+    lora: LoraConfig | None,
+    bases: Bases | None,
+    trained: bool,
+    changes: Mapping[str, Any] | None = None,
+) -> PreTrainedModel:
+    """Open a checkpoint as a view of a base, or without `lora`, to be trained, as a whole model with what it adapts."""
+    whole = trained and lora is None
+    if runtime.tp_size > 1 and not whole:
+        raise RedpencilError(
+            "adapters cannot be trained or read under tensor parallelism",
+            file=folder,
+            field="compute.tp_size",
+            hint="set compute.tp_size to 1 and compute.fsdp, or merge the adapter (`redpencil merge`)",
+        )
+
+    def load(kind: Any, base: Path, **options: Any) -> PreTrainedModel:
+        module = _load(kind, base, torch.float32 if whole else runtime.dtype, **options)
+        disable_dropout(module)
+        return module.to(runtime.device)  # type: ignore[arg-type]
+
+    alone = whole or bases is None
+    bases = Bases() if whole or bases is None else bases
+    view = open_view(folder, auto, load=load, bases=bases, lora=lora, trained=trained, changes=changes)
+    if alone and not whole:
+        bases.shard(runtime)
+    return merge(view) if whole else view
 
 
 def _check_embeddings(module: PreTrainedModel, codec: Codec, folder: Path) -> None:
@@ -255,6 +295,8 @@ def load_policy(
     codec: Codec | None = None,
     seed: int = 0,
     fresh: bool = False,
+    lora: LoraConfig | None = None,
+    bases: Bases | None = None,
 ) -> LanguageModel:
     """Load a causal language model.
 
@@ -266,6 +308,8 @@ def load_policy(
         seed: of fresh weights.
         fresh: True to make random weights for a folder that has none and says that it wants them; see
             `check_model_folder`.
+        lora: trains an adapter on the frozen model in place of all weights; fresh ones are trained as a whole.
+        bases: the models in memory that adapters share; the caller shards them when all models are there.
 
     Raises:
         RedpencilError: if the folder is missing or does not hold a causal language model.
@@ -278,6 +322,10 @@ def load_policy(
         )
     codec = codec or codec_of_checkpoint(folder)
     dtype = torch.float32 if trained else runtime.dtype
+    if has_weights(folder) and plays_role(folder, lora):
+        with seeded(seed, torch.device("cpu")):
+            view = _open(AutoModelForCausalLM, folder, runtime, lora=lora, bases=bases, trained=trained)
+        return _finish(view, codec, runtime, folder, trained=trained)
     if has_weights(folder):
         options = distributed_options(runtime, trained=trained)
         return _finish(_load(AutoModelForCausalLM, folder, dtype, **options), codec, runtime, folder, trained=trained)
@@ -305,11 +353,14 @@ def check_model_folder(folder: str | Path, *, fresh: bool = False) -> Path:
         RedpencilError: naming the folder.
     """
     folder = Path(folder)
-    if not (folder / "config.json").is_file():
+    if not has_config(folder):
         raise RedpencilError(
-            "not a model folder: config.json is missing", file=folder, hint="give a folder that save_pretrained wrote"
+            f"not a model folder: {CONFIG} is missing", file=folder, hint="give a folder that save_pretrained wrote"
         )
     check_written(folder)
+    if is_adapter(folder):
+        check_model_folder(base_of(folder))
+        check_base(folder)
     path = folder / SIDECAR
     wanted = fresh and path.is_file() and read_object(path).get("fresh") is True
     if not wanted and not has_weights(folder):
@@ -320,7 +371,7 @@ def check_model_folder(folder: str | Path, *, fresh: bool = False) -> Path:
 
 def _architecture(folder: Path) -> str:
     """Return the class that wrote a checkpoint, such as `LlamaForCausalLM`."""
-    names = read_object(folder / "config.json").get("architectures")
+    names = model_config(folder).get("architectures")
     return str(names[0]) if isinstance(names, list) and names else "an unknown architecture"
 
 
@@ -334,26 +385,31 @@ def load_head(
     codec: Codec | None = None,
     seed: int = 0,
     heads: int = 1,
+    lora: LoraConfig | None = None,
+    bases: Bases | None = None,
 ) -> LanguageModel:
     """Load a model with one output per token or per sequence, on the backbone of any checkpoint.
 
     With `zero_head` there are new `heads` that start at 0, so that a new reward or value model gives 0 before it has
-    learned. `codec` and `seed` are as in `load_policy`.
+    learned. `codec`, `seed`, `lora` and `bases` are as in `load_policy`.
 
     Raises:
         RedpencilError: if the folder is missing or damaged, or its architecture is not supported.
     """
     folder = check_model_folder(folder)
     auto = AutoModelForTokenClassification if level == "token" else AutoModelForSequenceClassification
-    # A value model may start from a reward model with another number of heads.
-    fresh = (
-        {"id2label": HEADS[heads], "label2id": {v: k for k, v in HEADS[heads].items()}, "ignore_mismatched_sizes": True}
-        if zero_head
-        else {}
-    )
-    fresh |= distributed_options(runtime, trained=trained)
+    fresh: dict[str, Any] = {}
+    if zero_head:
+        fresh = {"id2label": HEADS[heads], "label2id": {v: k for k, v in HEADS[heads].items()}}
     with seeded(seed, torch.device("cpu")):
-        model = _load(auto, folder, torch.float32 if trained else runtime.dtype, new_head=zero_head, **fresh)
+        if plays_role(folder, lora):
+            changes = fresh if zero_head else None
+            model = _open(auto, folder, runtime, lora=lora, bases=bases, trained=trained, changes=changes)
+        else:
+            # A value model may start from a reward model with another number of heads.
+            options = {**fresh, "ignore_mismatched_sizes": True} if zero_head else {}
+            options |= distributed_options(runtime, trained=trained)
+            model = _load(auto, folder, torch.float32 if trained else runtime.dtype, new_head=zero_head, **options)
     if level == "token" and any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules()):
         raise RedpencilError(
             f"{type(model).__name__} counts positions from its pad id, which left padding does not allow",
@@ -384,6 +440,9 @@ def load_reward_model(
     level: RewardLevel | None = None,
     policy_codec: Codec | None = None,
     codec: Codec | None = None,
+    lora: LoraConfig | None = None,
+    bases: Bases | None = None,
+    weights: bool = True,
 ) -> RewardModel:
     """Load a trained reward model, frozen, with its card.
 
@@ -393,6 +452,9 @@ def load_reward_model(
         level: the level that it must have; None for any.
         policy_codec: the codec of the policy whose responses it will score; it decides `same_encoding`.
         codec: its own tokenizer and prompt template, where the user names them; by default those of the folder.
+        lora: as in `load_policy`, for a model that shares its base with one that is trained.
+        bases: as in `load_policy`.
+        weights: False for a model that another process computes: it has shapes alone, and takes no memory.
 
     Raises:
         RedpencilError: if the folder does not hold a reward model, or one of another level than asked for.
@@ -404,8 +466,29 @@ def load_reward_model(
     if codec is None and policy_codec is not None:
         codec = own_codec(folder, card, policy_codec) or policy_codec
     codec = codec or codec_of_reward_model(folder, card)
-    model = load_head(folder, actual, runtime, trained=False, zero_head=False, codec=codec)
+    if weights:
+        model = load_head(folder, actual, runtime, trained=False, zero_head=False, codec=codec, lora=lora, bases=bases)
+    else:
+        model = LanguageModel(_shapes(folder, actual), codec, runtime)
+        _check_embeddings(model.module, codec, folder)
     return RewardModel(model, card, same_encoding=policy_codec is None or same_encoding(codec, policy_codec))
+
+
+def _shapes(folder: Path, level: RewardLevel) -> PreTrainedModel:
+    """Make a reward model of its configuration alone, on torch's device for shapes without numbers."""
+    auto = AutoModelForTokenClassification if level == "token" else AutoModelForSequenceClassification
+    try:
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            module: PreTrainedModel = auto.from_config(config)  # type: ignore[no-untyped-call]
+    except Exception as error:  # as in `_load`
+        raise RedpencilError(
+            f"no model can be made from its configuration ({first_line(error)})",
+            file=folder,
+            hint="give a folder with config.json",
+        ) from error
+    module.name_or_path = str(folder)
+    return module.requires_grad_(False)
 
 
 def reward_level(folder: Path, level: RewardLevel | None = None) -> RewardLevel:
@@ -432,7 +515,7 @@ def reward_level(folder: Path, level: RewardLevel | None = None) -> RewardLevel:
             hint=f"train one with `redpencil reward --set reward.level={level}`, or choose another kind of reward",
         )
     # config.json leaves out what is the default: 2 labels.
-    names = read_object(folder / "config.json").get("id2label")
+    names = model_config(folder).get("id2label")
     labels = len(names) if isinstance(names, dict) else 2
     two_heads = actual == "token" and names == {str(label): name for label, name in HEADS[2].items()}
     if labels != 1 and not two_heads:
@@ -477,7 +560,7 @@ def read_card(folder: Path, level: RewardLevel) -> RewardCard:
     """Read the card of a checkpoint; a foreign reward model gets centre 0 and scale 1."""
     path = folder / SIDECAR
     content = read_object(path) if path.is_file() else None
-    if content is None or (content and set(content) <= {"prompt_template", *CHAT_OPTIONS}):
+    if content is None or (content and set(content) <= {"prompt_template", ADAPTER, *CHAT_OPTIONS}):
         return RewardCard(level, 0.0, 1.0, 0.0, 1.0, template_of(folder), trained_on=UNKNOWN)
     try:
         card = RewardCard(**content["reward"])
@@ -499,12 +582,13 @@ def read_card(folder: Path, level: RewardLevel) -> RewardCard:
 def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None, shared: Path | None = None) -> None:
     """Write a plain Hugging Face checkpoint with its tokenizer, and what redpencil adds in a small JSON file.
 
-    A folder that is there is replaced as a whole. `shared` is a file that the backbone's weights are linked to, and
-    written to first if it is not there: checkpoints of one frozen backbone then take the room of one.
+    Of a model with an adapter, that is written as PEFT does, without the base. A folder that is there is replaced as a
+    whole. `shared` is a file that the backbone's weights are linked to, and written to first if it is not there:
+    checkpoints of one frozen backbone then take the room of one.
 
     Of several processes all take part, to gather the weights, and the first one writes.
     """
-    weights = whole_state(model.module)
+    weights = whole_state(model.module) if role_of(model.module) is None else adapter_states(model.module)
     if model.runtime.writes:
         _write(model, weights, folder, card, shared)
     model.runtime.tell(None)
@@ -516,13 +600,16 @@ def _write(
     module, codec = model.module, model.codec
     new = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
+    content: dict[str, Any] = {"prompt_template": codec.template}
     # Sequence models of transformers read the last token that is not padding, so EOS must not be declared padding.
     hides_eos = card is not None and codec.pad_id == codec.eos_id
     with _quiet():
         module.config.pad_token_id = None if hides_eos else codec.pad_id
         _name_ends(module, codec)
         try:
-            if shared is None:
+            if role_of(module) is not None:
+                content[ADAPTER] = save_adapter(module, weights, new)
+            elif shared is None:
                 module.save_pretrained(str(new), state_dict=weights)
             else:
                 _save_linked(module, weights, new, shared)
@@ -534,7 +621,6 @@ def _write(
             ) from error
     codec.tokenizer.save_pretrained(str(new))
     _name_tokenizer_end(new / "tokenizer_config.json", codec)
-    content: dict[str, Any] = {"prompt_template": codec.template}
     if codec.template == CHAT and codec.chat is not None:
         content["chat_template_kwargs"] = dict(codec.chat_template_kwargs)
         content["chat_template_date"] = codec.chat_template_date.isoformat()
@@ -545,6 +631,24 @@ def _write(
     shutil.rmtree(folder, ignore_errors=True)
     new.replace(folder)
     sync_names(folder.parent)
+
+
+def write_merged(folder: Path, out: Path, dtype: str) -> None:
+    """Write the whole model of an adapter and its base, with tokenizer and card.
+
+    Raises:
+        RedpencilError: if the folder does not hold an adapter of a policy or a reward model.
+    """
+    folder, runtime = check_model_folder(folder), make_runtime("cpu", "float32", threads=None)
+    if _architecture(folder).endswith(tuple(LEVELS)):
+        level = reward_level(folder)
+        card: RewardCard | None = read_card(folder, level)
+        codec = codec_of_checkpoint(folder)
+        model = load_head(folder, level, runtime, trained=True, zero_head=False, codec=codec)
+    else:
+        model, card = load_policy(folder, runtime, trained=True), None
+    model.module.to(getattr(torch, dtype))
+    export(model, out, card=card if card is None or card.trained_on != UNKNOWN else None)
 
 
 def _save_linked(module: PreTrainedModel, weights: dict[str, Tensor], folder: Path, shared: Path) -> None:

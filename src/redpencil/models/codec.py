@@ -15,6 +15,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from redpencil.adapters import has_config, model_config
 from redpencil.alignment.encoding import SafeEncoder
 from redpencil.alignment.tokens import Tokens
 from redpencil.config import CHAT_DATE
@@ -297,8 +298,7 @@ def _pad_id(tokenizer: PreTrainedTokenizerBase, eos_id: int) -> int:
 
 
 def _context(folder: Path) -> int | None:
-    path = folder / "config.json"
-    config = read_object(path) if path.is_file() else {}
+    config = model_config(folder) if has_config(folder) else {}
     limit = config.get("max_position_embeddings", config.get("n_positions"))
     return limit if isinstance(limit, int) and limit > 0 else None
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from transformers import PreTrainedTokenizerBase
 
+from redpencil.adapters import CONFIG, SIDECAR, is_adapter, model_config
 from redpencil.errors import RedpencilError
 from redpencil.models.chat import ChatTemplate
 from redpencil.text import read_json
@@ -88,9 +89,11 @@ def _name(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
 
 def _named_ends(folder: Path) -> tuple[str, tuple[int, ...]]:
     """Read the ends that the configuration of a model names, and the name of the file that does."""
-    for name in (GENERATION_CONFIG, "config.json"):
+    for name in (GENERATION_CONFIG, CONFIG):
         path = folder / name
         content = read_json(path) if path.is_file() else None
+        if name == CONFIG and is_adapter(folder):
+            path, content = folder / SIDECAR, model_config(folder)
         if isinstance(content, Mapping) and "eos_token_id" in content:
             return name, end_ids(content["eos_token_id"], path)
     return "", ()

@@ -12,13 +12,14 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any, Final
 
+from redpencil.adapters import WEIGHTS
 from redpencil.config import SamplingConfig
 from redpencil.digests import update_with_samples
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import WEIGHTS, LanguageModel, chat_options_of, has_weights, load_policy
+from redpencil.models.checkpoints import LanguageModel, chat_options_of, has_weights, load_policy
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.runtime import Runtime, make_runtime
-from redpencil.models.sampling import Sample, make_sampler
+from redpencil.models.sampling import HFSampler, Sample
 from redpencil.providers.base import Completion, Failure, Message, Request, Result, StopReason, Usage
 from redpencil.runs import derive_seed
 
@@ -134,7 +135,7 @@ class LocalProvider:
             response_length=min(begun.room for begun in answers),
             batch_size=self.batch_size,
         )
-        samples = make_sampler(self._policy).sample([begun.so_far for begun in answers], config, seed=seed)
+        samples = HFSampler(self._policy).sample([begun.so_far for begun in answers], config, seed=seed)
         for begun, sample in zip(answers, samples, strict=True):
             begun.sample = Sample(begun.sample.ids + sample.ids, sample.finished)
             begun.room -= len(sample.ids)

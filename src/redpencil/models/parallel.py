@@ -186,9 +186,14 @@ def as_forward(
 
     Sharded weights are gathered by the hooks of the model's own forward, which a call of its parts would go around.
     """
-    if isinstance(module, FSDPModule):
-        return module.as_forward(function, *args, **kwargs)  # type: ignore[no-any-return]
-    return function(module, *args, **kwargs)
+    through = getattr(module, "as_forward", None)
+    return function(module, *args, **kwargs) if through is None else through(function, *args, **kwargs)
+
+
+def root_of(module: nn.Module) -> nn.Module:
+    """Return what is sharded as a whole: the model itself, or the base that it is a view of."""
+    root: nn.Module = getattr(module, "root", module)
+    return root
 
 
 def _parts(module: nn.Module) -> list[FSDPModule]:
@@ -197,14 +202,16 @@ def _parts(module: nn.Module) -> list[FSDPModule]:
 
 def synchronise(module: nn.Module, *, wanted: bool) -> None:
     """Say whether `backward` adds up a sharded model's gradients over processes, or keeps them for a later one."""
-    if isinstance(module, FSDPModule):
-        module.set_requires_gradient_sync(wanted)
+    root = root_of(module)
+    if isinstance(root, FSDPModule):
+        root.set_requires_gradient_sync(wanted)
 
 
 @contextmanager
 def whole_weights(module: nn.Module) -> Iterator[None]:
     """Gather the weights of a sharded model once for many forward passes, whose number may differ between processes."""
-    parts = _parts(module)
+    root = root_of(module)
+    parts = _parts(root)
     for part in parts:
         part.set_reshard_after_forward(reshard_after_forward=False, recurse=False)
         part.unshard()
@@ -213,7 +220,7 @@ def whole_weights(module: nn.Module) -> Iterator[None]:
     finally:
         for part in parts:
             part.reshard()
-            part.set_reshard_after_forward(reshard_after_forward=part is not module, recurse=False)
+            part.set_reshard_after_forward(reshard_after_forward=part is not root, recurse=False)
 
 
 def whole_state(module: nn.Module) -> dict[str, Tensor]:

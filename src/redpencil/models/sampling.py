@@ -8,7 +8,7 @@ where it cuts that text into the very same tokens (`place`).
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,10 +32,14 @@ from redpencil.runs import Progress, derive_seed, no_progress
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Token ids of a response, its EOS included where it has one; `finished` tells whether it has."""
+    """Token ids of a response, its EOS included where it has one; `finished` tells whether it has.
+
+    `staleness` counts the updates of the policy that the weights which drew it lack.
+    """
 
     ids: tuple[int, ...]
     finished: bool
+    staleness: int = field(default=0, compare=False)
 
     @property
     def body(self) -> tuple[int, ...]:
@@ -80,8 +84,13 @@ class Sampler(Protocol):
             RedpencilError: as `check` does.
         """
 
-    def sync(self, policy: LanguageModel) -> None:
-        """Take over the weights of a policy that training has changed."""
+    def sync(self, policy: LanguageModel, *, exact: bool = False) -> None:
+        """Take over the weights of a policy that training has changed.
+
+        Args:
+            policy: the policy.
+            exact: the next responses must be from these very weights, whatever bound on staleness there is.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +160,8 @@ class HFSampler:
         found = dict(zip(order, runtime.gather(samples), strict=True))
         return [found[i] for i in range(len(prompt_ids))]
 
-    def sync(self, policy: LanguageModel) -> None:
+    def sync(self, policy: LanguageModel, *, exact: bool = False) -> None:
         """Do nothing: it samples from the very model that is trained."""
-
-
-def make_sampler(policy: LanguageModel, kept: Path | None = None) -> Sampler:
-    """Choose what samples from a policy. This process is the only choice yet; `kept` is as in `HFSampler`."""
-    return HFSampler(policy, kept)
 
 
 @contextmanager
@@ -223,6 +227,7 @@ def _generate(
                 input_ids=batch.input_ids[:, :width],
                 attention_mask=batch.attention_mask[:, :width],
                 max_new_tokens=config.response_length,
+                synced_gpus=False,  # weights are gathered before: ranks may stop at different steps
                 pad_token_id=codec.pad_id,
                 eos_token_id=ends,
                 **(greedy if config.temperature == 0 else sampled),

@@ -125,9 +125,10 @@ class Setup:
     def sampler(self, policy: Path, kept: Path | None = None) -> "Sampler":
         """Load the policy of a folder to sample from it; `kept` is a folder for what is sampled, see `HFSampler`."""
         from redpencil.models.checkpoints import load_policy
-        from redpencil.models.sampling import make_sampler
+        from redpencil.models.samplers import make_sampler
 
-        return make_sampler(load_policy(policy, self.runtime, trained=False, codec=self.codec), kept)
+        model = load_policy(policy, self.runtime, trained=False, codec=self.codec)
+        return make_sampler(model, self.recipe.compute.sampler, kept)
 
 
 @dataclass(frozen=True)

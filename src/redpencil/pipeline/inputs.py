@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from redpencil.adapters import model_config
 from redpencil.config import FILE_KEYS, FilesConfig, JudgeConfig, Recipe
 from redpencil.errors import RedpencilError, naming, naming_key
 from redpencil.evaluation.matching import match_rows
@@ -19,7 +20,7 @@ from redpencil.models.checkpoints import (
     reward_level,
     template_of,
 )
-from redpencil.models.codec import CHAT, Codec, load_codec, read_object
+from redpencil.models.codec import CHAT, Codec, load_codec
 from redpencil.models.forward import READ_TWICE
 from redpencil.models.sampling import EncodedPrompts, check_context, encode_prompts
 from redpencil.pipeline.splits import split_prompts
@@ -90,7 +91,7 @@ def _check_exists(path: Path | None, key: str) -> None:
 def _check_judging_model(folder: Path, key: str) -> None:
     with naming_key(key):
         check_model_folder(folder)
-    kinds = read_object(folder / "config.json").get("architectures") or ["unknown"]
+    kinds = model_config(folder).get("architectures") or ["unknown"]
     if not str(kinds[0]).endswith(tuple(LEVELS)):
         raise RedpencilError(
             f"{kinds[0]} is not a reward model, so it cannot judge",
@@ -220,7 +221,7 @@ class _PromptLengths:
 def _reads(folder: Path, policy: Codec) -> tuple[Codec, int | None, int]:
     """How a reward model reads a policy's answers: its tokenizer and template, its context, and how often."""
     card = read_card(folder, reward_level(folder))
-    readings = 2 if read_object(folder / "config.json").get(READ_TWICE) else 1
+    readings = 2 if model_config(folder).get(READ_TWICE) else 1
     return own_codec(folder, card, policy) or policy, load_codec(folder).context, readings
 
 

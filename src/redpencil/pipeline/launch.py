@@ -95,8 +95,8 @@ def cause_of_death(process: "subprocess.Popen[Any]") -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def run_together(command: Sequence[str], processes: int, gpus: Sequence[str]) -> int:
-    """Run a command as so many processes and wait for all; returns its exit code.
+def run_together(name: str, command: Sequence[str], processes: int, gpus: Sequence[str]) -> int:
+    """Run the command of a stage as so many processes and wait for all; returns its exit code.
 
     A failure in one ends the others. Signals to stop are passed on.
 
@@ -106,7 +106,7 @@ def run_together(command: Sequence[str], processes: int, gpus: Sequence[str]) ->
     ranks = Ranks(command, processes, environment_of_worker(0, processes, gpus))
     try:
         with request.held(lambda: ranks.send(signal.SIGTERM)):
-            return _wait(ranks)
+            return _wait(ranks, name)
     except KeyboardInterrupt:
         ranks.send(signal.SIGINT)
         _end(ranks)
@@ -115,7 +115,7 @@ def run_together(command: Sequence[str], processes: int, gpus: Sequence[str]) ->
         ranks.send(signal.SIGKILL)
 
 
-def _wait(ranks: Ranks) -> int:
+def _wait(ranks: Ranks, name: str) -> int:
     while True:
         codes = [process.poll() for process in ranks.processes]
         if any(codes):
@@ -127,9 +127,9 @@ def _wait(ranks: Ranks) -> int:
     for rank, code in enumerate(ended):
         if code is not None and code < 0:
             cause = cause_of_death(ranks.processes[rank])
-            raise RedpencilError(f"rank {rank} of {ranks.size} died ({cause})", hint=KEPT)
+            raise RedpencilError(f"rank {rank} of {ranks.size} of the stage {name} died ({cause})", hint=KEPT)
     failed = [code for code in ended if code]
-    return RESUME if RESUME in failed else failed[0]
+    return RESUME if request.made and RESUME in failed else min(failed)
 
 
 def _end(ranks: Ranks) -> list[int | None]:

@@ -18,12 +18,22 @@ class _Planner:
         self.context = Context(recipe, root, seed)
         chat = recipe.chat_options if recipe.prompt_template == "chat" else {}
         self.shared = {"prompt_template": recipe.prompt_template, **chat, "dtype": recipe.dtype}
+        self.trained = {} if recipe.lora is None else {"lora": recipe.lora.model_dump()}
         self.stages: list[StageSpec] = []
 
     def add(
-        self, name: str, work: str, needs: tuple[str, ...], config: Any, inputs: Mapping[str, Path], /, **options: str
+        self,
+        name: str,
+        work: str,
+        needs: tuple[str, ...],
+        config: Any,
+        inputs: Mapping[str, Path],
+        /,
+        *,
+        trains: bool = False,
+        **options: str,
     ) -> None:
-        """Add a stage; `work` is `module:function` of this package."""
+        """Add a stage; `work` is `module:function` of this package. `lora` decides those that train."""
         function = work.partition(":")[2]
         by_no_model = function == "judge" and self.recipe.who_judges.folder is None
         self.stages.append(
@@ -33,7 +43,7 @@ class _Planner:
                 folder=self.context.root / name,
                 seed=self.seed,
                 needs=tuple(self.prefix + need for need in needs),
-                config={**self.shared, name: config},
+                config={**self.shared, **(self.trained if trains else {}), name: config},
                 inputs=inputs,
                 work=f"redpencil.pipeline.{work}",
                 context=self.context,
@@ -57,7 +67,8 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
         first = ("world",)
     if context.trains_sft:
         inputs = {"model": paths.model, "examples": paths.sft_examples}
-        planner.add("sft", "stages:sft", first, recipe.sft.model_dump(), inputs)
+        # The world's model has no weights to adapt: all of them are trained.
+        planner.add("sft", "stages:sft", first, recipe.sft.model_dump(), inputs, trains=recipe.world is None)
         first = (*first, "sft")
     sampling = recipe.sampling.model_dump()
     unjudged = recipe.sampling.model_dump(exclude={"evaluation_temperature"})
@@ -65,7 +76,8 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
     prompts = {"evaluation_prompts": paths.evaluation_prompts, "validation_prompts": paths.validation_prompts}
     if recipe.arms:
         reference = {**policy, **prompts, **context.reference_inputs}
-        planner.add("reference", "stages:reference", first, [_reference_config(recipe), sampling], reference)
+        decides = [_reference_config(recipe), sampling]
+        planner.add("reference", "stages:reference", first, decides, reference, trains=recipe.world is not None)
     annotated = dict(context.annotation_inputs)
     if context.samples_policy:
         sampled = {**policy, "prompts": paths.prompts}
@@ -120,7 +132,8 @@ def _plan_rewards(planner: _Planner, policy: Mapping[str, Path]) -> None:
         if model.start is not None:
             inputs["start"] = paths.reward_model(model.start)
             needs = (*needs, f"reward-{model.start}")
-        planner.add(stage, "stages:reward", needs, [config.model_dump(), model.pairs], inputs, name=name)
+        decides = [config.model_dump(), model.pairs]
+        planner.add(stage, "stages:reward", needs, decides, inputs, trains=True, name=name)
 
 
 def _plan_arm(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:
@@ -149,6 +162,7 @@ def _plan_arm(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:
         ("reference", *needs),
         [recipe.options(arm).model_dump(), list(models), kind, _sampling_that_decides(recipe, method), watch],
         {"policy": paths.sft_policy, **reads, **watched},
+        trains=method.trains,
         arm=arm,
     )
     if method.trains:

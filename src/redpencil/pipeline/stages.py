@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from redpencil.adapters import base_of, is_adapter, point_to
 from redpencil.alignment.ends import original_of, unfinished_sides
 from redpencil.alignment.spacing import respaced_note
 from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, FilesConfig, Method, RewardConfig, SFTConfig
@@ -296,7 +297,8 @@ def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, input
     assert inputs.prompts is not None
     levels: dict[str, Path] = dict(zip(config.reward_levels, inputs.reward_models, strict=False))
     models = (levels.get("token"), levels.get("sequence"))
-    actors = load_actors(config, inputs.policy, *models, setup.runtime, setup.codec)
+    seed = derive_seed(stage.seed, "weights")
+    actors = load_actors(config, inputs.policy, *models, setup.runtime, setup.codec, seed)
     for scorer in actors.scorers:
         for doubt in doubts(scorer.reward, config):
             stage.remark(doubt)
@@ -362,7 +364,7 @@ def reference(context: Context, stage: Stage) -> None:
         options = context.recipe.sft.model_dump() | changes | {"lr_scheduler_type": "constant"}
         config = SFTConfig.model_validate(options)
         fine_tune(context.setup, stage, config, model=policy, examples=context.reference_inputs["examples"])
-        policy = stage.folder / "checkpoint"
+        policy = stage.shared_folder / "checkpoint"
     stage.notes.setdefault("skipped", {})
     for split in ("validation", "evaluation"):
         prompts = list(read_jsonl(getattr(context.paths, f"{split}_prompts"), Prompt))
@@ -427,6 +429,8 @@ def ready_made_reward(context: Context, stage: Stage, *, name: str) -> None:
     for file in sorted(folder.iterdir()):
         if file.is_file():
             shutil.copy(file, checkpoint)
+    if is_adapter(folder):
+        point_to(checkpoint, base_of(folder))
 
 
 def _watch(context: Context) -> Watch:

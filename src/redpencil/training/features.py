@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from redpencil.adapters import ADAPTER_CONFIG, CONFIG, WEIGHTS, base_of, is_adapter
 from redpencil.config import RewardLevel
 from redpencil.digests import known_sha256
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
-from redpencil.models.checkpoints import WEIGHTS, LanguageModel
+from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.forward import collate, hidden_states, last_hidden, reads_twice
 from redpencil.models.heads import BACKBONE, head_of
 from redpencil.runs import Progress
@@ -90,10 +91,17 @@ def backbone_of(model: LanguageModel) -> str:
         return str(known)
     folder = Path(model.name)
     # As a whole: weights that were trained on may differ from those before in a few matrices only.
-    read = [folder / "config.json", *sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))]
-    return hashlib.sha256(
-        " ".join([type(model.module.base_model).__name__, *map(known_sha256, read)]).encode()
-    ).hexdigest()
+    folders = [folder, base_of(folder)] if is_adapter(folder) else [folder]
+    read = [
+        file
+        for each in folders
+        for file in (
+            each / (ADAPTER_CONFIG if is_adapter(each) else CONFIG),
+            *sorted(path for pattern in WEIGHTS for path in each.glob(pattern)),
+        )
+    ]
+    named = [type(model.module.base_model).__name__, *map(known_sha256, read)]
+    return hashlib.sha256(" ".join(named).encode()).hexdigest()
 
 
 def weights_file(model: LanguageModel, store: Path) -> Path:

@@ -12,8 +12,10 @@ from redpencil.errors import DivergedError, RedpencilError
 from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import length_grouped
+from redpencil.models.lora import Bases
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import EncodedPrompts, make_sampler
+from redpencil.models.samplers import make_sampler
+from redpencil.models.sampling import EncodedPrompts
 from redpencil.records import Pair
 from redpencil.runs import Stage, derive_seed
 from redpencil.training.divergence import check_policy, watching
@@ -157,11 +159,16 @@ def train_on_pairs(
     """
     if not pairs:
         raise RedpencilError("there are no pairs to train on", hint="check the counts of skipped rows of `align`")
-    model, reference = (load_policy(policy, runtime, trained=trained, codec=codec) for trained in (True, False))
+    bases, seed = Bases(), derive_seed(stage.seed, "weights")
+    model, reference = (
+        load_policy(policy, runtime, trained=trained, codec=codec, seed=seed, lora=config.lora, bases=bases)
+        for trained in (True, False)
+    )
+    bases.shard(runtime)
     check_pairs(pairs, model.module.config.vocab_size, model.context)
     best = BestCheckpoint(
         model,
-        make_sampler(model),
+        make_sampler(model, config.sampler),
         validation,
         stage,
         reference=reference,
@@ -234,7 +241,9 @@ def train_on_rollouts(
     skips = Skips(stage, config.skip_nonfinite)
     extra = {"kl_coef": config.kl_coef, "best": best.record, "left_out": skips.record, "num_tokens": 0}
     state = TrainState(stage, models, optimizations, config.save_every, extra)
-    if not state.resume():
+    if state.resume():
+        actors.sampler.sync(actors.policy, exact=True)
+    else:
         stage.log(0, **best.evaluate(0))
     batches = draw_prompts(len(prompts.ids), config.rollout_batch_size, derive_seed(stage.seed, "prompts"))
     for step, drawn in zip(state.steps(config.total_steps), islice(batches, state.step, None), strict=False):

@@ -9,6 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from redpencil.adapters import model_config
 from redpencil.config import FittedRewardConfig, RewardConfig
 from redpencil.errors import DivergedError, RedpencilError
 from redpencil.maths.reward_losses import (
@@ -31,7 +32,7 @@ from redpencil.models.checkpoints import (
     read_card,
     reward_level,
 )
-from redpencil.models.codec import Codec, read_object
+from redpencil.models.codec import Codec
 from redpencil.models.forward import READ_TWICE, reward_heads, sequence_rewards
 from redpencil.models.heads import BACKBONE, HEADS, freeze_layers, head_of, keep_layers, standardise_head
 from redpencil.models.runtime import Runtime
@@ -290,7 +291,15 @@ def _new_model(
     if continues:
         _check_start(config, backbone, codec, heads)
     model = load_head(
-        backbone, config.level, runtime, trained=True, zero_head=not continues, codec=codec, seed=seed, heads=heads
+        backbone,
+        config.level,
+        runtime,
+        trained=True,
+        zero_head=not continues,
+        codec=codec,
+        seed=seed,
+        heads=heads,
+        lora=config.lora,
     )
     if config.layers is not None:
         keep_layers(model.module, config.layers)
@@ -312,7 +321,7 @@ def _check_start(config: RewardConfig, folder: Path, codec: Codec, heads: int) -
             file=folder,
             hint="start from a reward model that was trained on the same policy",
         )
-    names = read_object(folder / "config.json")
+    names = model_config(folder)
     if config.level == "token" and len(names.get("id2label", HEADS[2])) != heads:
         one = heads == 1
         raise RedpencilError(

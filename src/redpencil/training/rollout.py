@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from redpencil.config import RolloutConfig, SamplingConfig
+from redpencil.adapters import model_config
+from redpencil.config import RewardLevel, RolloutConfig, SamplingConfig
 from redpencil.errors import DivergedError, NotFiniteError, RedpencilError, naming
 from redpencil.maths.masked import masked_mean, masked_sum, token_logprobs
 from redpencil.maths.ppo import approx_kl, entropy_from_logits, kl_estimate, policy_loss, ppo_rewards
@@ -24,10 +25,11 @@ from redpencil.models.checkpoints import (
 )
 from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import Batch, response_logits, response_logprobs, token_values
+from redpencil.models.lora import Bases
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import Sample, Sampler, check_context, make_sampler
+from redpencil.models.samplers import make_sampler
+from redpencil.models.sampling import Sample, Sampler, check_context
 from redpencil.runs import derive_seed
-from redpencil.text import read_json
 from redpencil.training.scoring import SampledBatch, Scorer, check_finite, make_scorer, micro_batches, sampled_batch
 from redpencil.training.update import Objective, Optimization, make_optimization, own_items, update
 from redpencil.turns import Asked
@@ -77,8 +79,11 @@ def load_actors(
     sequence_reward: Path | None,
     runtime: Runtime,
     codec: Codec,
+    seed: int = 0,
 ) -> Actors:
-    """Load the models that a method needs; the head of a value model starts at 0.
+    """Load the models that a method needs; the head of a value model starts at 0, and so do new adapters.
+
+    With `config.lora` all models that are, or adapt, the same base share it in memory. `seed` is that of new adapters.
 
     A reward model with another tokenizer or prompt template than `codec` reads text, and no value model starts from it
     if its tokenizer differs.
@@ -87,9 +92,13 @@ def load_actors(
         RedpencilError: if a reward model is missing or of another level, or if the value model would start from another
             architecture than the policy's.
     """
+    bases, lora = Bases(), config.lora
+    model = load_policy(
+        policy, runtime, trained=True, codec=codec, seed=derive_seed(seed, "policy"), lora=lora, bases=bases
+    )
     needs_token, needs_sequence = config.reward != "sequence", config.reward in ("sequence", "both")
-    token = _reward_model(token_reward, "token", config, runtime, codec) if needs_token else None
-    sequence = _reward_model(sequence_reward, "sequence", config, runtime, codec) if needs_sequence else None
+    token = _reward_model(token_reward, "token", config, runtime, codec, bases) if needs_token else None
+    sequence = _reward_model(sequence_reward, "sequence", config, runtime, codec, bases) if needs_sequence else None
     rewards = [reward for reward in (token, sequence) if reward is not None]
     notes = [_encoding_note(reward, codec) for reward in rewards if not reward.same_encoding]
     value = None
@@ -98,20 +107,29 @@ def load_actors(
         if backbone is None:
             backbone = policy
             notes.append("the value model starts from the policy: the reward model cannot read the policy's tokens")
-        value = load_head(backbone, "token", runtime, trained=True, zero_head=True, codec=codec)
-    model = load_policy(policy, runtime, trained=True, codec=codec)
+        value = load_head(
+            *(backbone, "token", runtime),
+            trained=True,
+            zero_head=True,
+            codec=codec,
+            seed=derive_seed(seed, "value"),
+            lora=lora,
+            bases=bases,
+        )
+    reference = load_policy(policy, runtime, trained=False, codec=codec, lora=lora, bases=bases)
+    bases.shard(runtime)
     return Actors(
         policy=model,
-        reference=load_policy(policy, runtime, trained=False, codec=codec),
+        reference=reference,
         scorers=tuple(make_scorer(reward, config) for reward in rewards),
-        sampler=make_sampler(model),
+        sampler=make_sampler(model, config.sampler),
         value=value,
         notes=tuple(notes),
     )
 
 
 def _reward_model(
-    folder: Path | None, level: str, config: RolloutConfig, runtime: Runtime, codec: Codec
+    folder: Path | None, level: RewardLevel, config: RolloutConfig, runtime: Runtime, codec: Codec, bases: Bases
 ) -> RewardModel:
     if folder is None:
         raise RedpencilError(
@@ -119,7 +137,15 @@ def _reward_model(
             field="reward",
             hint=f"name its checkpoint with --{'sequence-' if config.reward == 'both' else ''}reward-model",
         )
-    return load_reward_model(folder, runtime, level="token" if level == "token" else "sequence", policy_codec=codec)
+    return load_reward_model(
+        folder,
+        runtime,
+        level=level,
+        policy_codec=codec,
+        lora=config.lora,
+        bases=bases,
+        weights=level not in config.reward_servers,
+    )
 
 
 def _encoding_note(reward: RewardModel, codec: Codec) -> str:
@@ -142,7 +168,7 @@ def _value_backbone(
         return policy
     if not reward.same_encoding and not same_tokenizer(reward.model.codec, codec):
         return None
-    policy_type, reward_type = (read_json(path / "config.json").get("model_type") for path in (policy, reward_folder))
+    policy_type, reward_type = (model_config(path).get("model_type") for path in (policy, reward_folder))
     if policy_type != reward_type:
         raise RedpencilError(
             f"the value model cannot start from a {reward_type} reward model for a {policy_type} policy",
@@ -316,6 +342,9 @@ def rewards_of(
         "finished": float(finished.float().mean()),
         "entropy": float(masked_mean(scores.entropy, response_mask)),
     }
+    stale = [sample.staleness for sample in sampled.samples]
+    if any(stale):
+        metrics["staleness"] = sum(stale) / len(stale)
     if scores.truncated is not None:
         metrics["cut_for_reward_model"] = float(scores.truncated.float().mean())
     return rewards, metrics

@@ -26,6 +26,7 @@ from redpencil.models.checkpoints import LanguageModel, RewardCard, RewardModel
 from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import Batch, collate, sequence_rewards, token_rewards
 from redpencil.models.heads import head_of
+from redpencil.models.reward_server import RewardServer, connect_reward_model
 from redpencil.models.sampling import Sample, check_context, check_vocabulary, place
 from redpencil.records import Pair, Response
 from redpencil.runs import no_progress
@@ -325,12 +326,24 @@ class Scorer(Protocol):
 def make_scorer(reward: RewardModel, config: RolloutConfig) -> Scorer:
     """Choose how a reward model reads a policy's responses: by their token ids, or as text."""
     kind = TokenScorer if reward.same_encoding else TextScorer
+    place = config.reward_servers.get(reward.card.level)
     return kind(
         reward,
         standardise_by(reward.card, config),
-        config.micro_batch_size or config.batch_size,
+        # A server puts its batches together itself, of what it is asked at once.
+        (config.micro_batch_size or config.batch_size) if place is None else place.concurrency,
         as_mean=config.reward == "token_mean_at_end",
+        server=None if place is None else connect_reward_model(reward, place),
     )
+
+
+def raw_rewards(reward: RewardModel, batch: Batch, server: RewardServer | None) -> Tensor:
+    """Compute raw rewards, [B, T] of a token model or [B] of a sequence model, here or on the server that has it."""
+    if server is not None:
+        return server.rewards(batch)
+    forward = token_rewards if reward.card.level == "token" else sequence_rewards
+    with reward.model.runtime.autocast():
+        return forward(reward.model.module, batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +354,7 @@ class TokenScorer:
     standardise: Standardise
     batch_size: int
     as_mean: bool = False
+    server: RewardServer | None = None
 
     def check_prompts(self, prompts: Sequence[Asked]) -> None:
         """Accept them: a model with the policy's encoding reads what the policy reads."""
@@ -349,11 +363,9 @@ class TokenScorer:
     def score(self, sampled: SampledBatch) -> Scored:
         """Score the batch by parts."""
         model, is_token = self.reward.model, self.reward.card.level == "token"
-        forward = token_rewards if is_token else sequence_rewards
 
         def score(batch: Batch) -> Tensor:
-            with model.runtime.autocast():
-                return self.standardise(forward(model.module, batch))
+            return self.standardise(raw_rewards(self.reward, batch, self.server))
 
         parts = model.runtime.spread(list(micro_batches(sampled.batch, self.batch_size)), score)
         rewards = torch.cat(parts).to(model.runtime.device)
@@ -373,6 +385,7 @@ class TextScorer:
     standardise: Standardise
     batch_size: int
     as_mean: bool = False
+    server: RewardServer | None = None
 
     def check_prompts(self, prompts: Sequence[Asked]) -> None:
         """Refuse prompts that come out empty, fill the context, or have an unknown token."""
@@ -384,14 +397,12 @@ class TextScorer:
         model = self.reward.model
         placed = place(sampled.codec, sampled.samples)
         texts = self._encode([row.text for row in placed], sampled)
-        forward = token_rewards if self.reward.card.level == "token" else sequence_rewards
         portions = [texts[start : start + self.batch_size] for start in range(0, len(texts), self.batch_size)]
 
         def score(part: Sequence[_EncodedText]) -> Tensor:
             prompts, responses = [row.prompt for row in part], [row.response for row in part]
             batch = collate(prompts, responses, model.codec.pad_id, model.runtime.device)
-            with model.runtime.autocast():
-                return self.standardise(forward(model.module, batch))
+            return self.standardise(raw_rewards(self.reward, batch, self.server))
 
         parts = list(zip(portions, model.runtime.spread(portions, score), strict=True))
         truncated = torch.tensor([row.truncated for row in texts], device=model.runtime.device)

@@ -14,6 +14,7 @@ from redpencil.maths.masked import masked_mean
 from redpencil.models.checkpoints import export, load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import Batch, collate, response_logprobs
+from redpencil.models.lora import role_of
 from redpencil.models.runtime import Runtime
 from redpencil.records import Example, says_finished
 from redpencil.rows import IntRows
@@ -88,7 +89,17 @@ def train_sft(
     """Fine-tune the model of folder `model` and write `checkpoint/` into the stage's folder."""
     rows = encode_examples(examples, codec, config.max_length)
     stage.notes["skipped"] = dict(rows.skipped)
-    policy = load_policy(model, runtime, trained=True, codec=codec, seed=derive_seed(stage.seed, "weights"), fresh=True)
+    policy = load_policy(
+        model,
+        runtime,
+        trained=True,
+        codec=codec,
+        seed=derive_seed(stage.seed, "weights"),
+        fresh=True,
+        lora=config.lora,
+    )
+    if config.lora is not None and role_of(policy.module) is None:
+        stage.tell("the model has no weights that an adapter could be for: all of them are trained")
 
     def collate_rows(part: Sequence[int]) -> Batch:
         prompts, responses = [rows.prompts[i] for i in part], [rows.responses[i] for i in part]

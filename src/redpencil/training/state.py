@@ -19,6 +19,7 @@ from torch import nn
 
 from redpencil.errors import RedpencilError
 from redpencil.files import sync_names, sync_tree
+from redpencil.models.lora import trained_parameters
 from redpencil.runs import STATE_FOLDER, Stage, saved_states
 from redpencil.stopping import Stopped, request
 from redpencil.training.update import Optimization
@@ -69,7 +70,9 @@ class TrainState:
 
     def _restore(self, content: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
         for name, model in self.models.items():
-            model.load_state_dict(content["models"][name])
+            for key, weight in trained_parameters(model).items():
+                with torch.no_grad():
+                    weight.copy_(content["models"][name][key])
         for name, optimization in self.optimizations.items():
             optimization.optimizer.load_state_dict(content["optimizers"][name])
             optimization.scheduler.load_state_dict(content["schedulers"][name])
@@ -112,7 +115,10 @@ class TrainState:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         content = {
-            "models": {name: model.state_dict() for name, model in self.models.items()},
+            "models": {
+                name: {key: weight.detach() for key, weight in trained_parameters(model).items()}
+                for name, model in self.models.items()
+            },
             "optimizers": {name: each.optimizer.state_dict() for name, each in self.optimizations.items()},
             "schedulers": {name: each.scheduler.state_dict() for name, each in self.optimizations.items()},
         }

@@ -17,6 +17,7 @@ from transformers import get_scheduler
 
 from redpencil.config import OptimizerConfig
 from redpencil.errors import DivergedError, NotFiniteError
+from redpencil.models.lora import trained_parameters
 from redpencil.models.parallel import by_mesh, clip_gradients, local, sum_gradients, synchronise, total_norm
 from redpencil.models.runtime import Runtime
 
@@ -98,7 +99,7 @@ def make_optimization(
     adam_beta2: float = 0.999,
 ) -> Optimization:
     """Make AdamW over the parameters that want gradients; norms and biases are not decayed."""
-    parameters = tuple(p for p in model.parameters() if p.requires_grad)
+    parameters = tuple(trained_parameters(model).values())
     decayed, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
     groups = [
         {"params": group, "weight_decay": decay}

@@ -88,7 +88,7 @@ class BestCheckpoint:
         """
         assert self.validation is not None
         prompts, sampling = self.validation.prompts, self.validation.sampling
-        self.sampler.sync(self.policy)
+        self.sampler.sync(self.policy, exact=True)
         samples = self.sampler.sample(prompts.ids, sampling, seed=derive_seed(self.stage.seed, "validation"))
         metrics = {"length": sum(len(sample.ids) for sample in samples) / len(samples)}
         metrics |= self.validation.evaluate(responses_of(prompts.records, samples, self.policy.codec, self.stage.name))

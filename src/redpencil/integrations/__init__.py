@@ -1,0 +1,1 @@
+"""Rewards for the trainers of others: verl and SkyRL."""
