@@ -23,6 +23,7 @@ KLEstimator = Literal["k1", "k2", "k3"]
 DPOLoss = Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm"]
 PairKind = Literal["edits", "comparisons"]
 Schedule = Literal["constant", "linear", "cosine"]
+Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"]
 CHAT_DATE: Final = date(2024, 7, 26)
 """The day that chat templates take for today: the one that those of Llama 3 fall back on."""
 CHAT_OWN: Final = frozenset(
@@ -133,6 +134,16 @@ class ComputeConfig(Section):
         gt=0,
         description="Rows that one forward pass of a training stage takes; gradients are accumulated over a batch. "
         "Lower it when memory runs out; null takes the whole batch at once, which is faster for small models.",
+    )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="Keep only what enters each layer of a trained model, and compute the rest once more for the "
+        "gradient: a fraction of the memory, a third more work.",
+    )
+    attn_implementation: Attention | None = Field(
+        None,
+        description="Attention as transformers names it. flash and flex need a GPU. Default: sdpa, or eager for models "
+        "without it.",
     )
     generation_batch_size: int | None = Field(
         None,

@@ -19,12 +19,14 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     BertForMaskedLM,
+    Gemma2Config,
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForTokenClassification,
     RobertaConfig,
     RobertaForTokenClassification,
 )
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import (
@@ -636,3 +638,44 @@ def test_a_checkpoint_with_a_shared_backbone_is_a_plain_one(
         for name in ("first", "second", "copied"):
             found = token_rewards(load_reward_model(tmp_path / name, runtime).model.module, batch)
             torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_attention_of_the_recipe_is_that_of_the_models(folder: Callable[..., Path]) -> None:
+    eager = Runtime(torch.device("cpu"), torch.float32, attention="eager")
+    for model in (
+        load_policy(folder("llama"), eager, trained=True),
+        load_head(folder("llama"), "token", eager, trained=True, zero_head=True),
+    ):
+        assert model.module.config._attn_implementation == "eager"
+
+
+def test_attention_that_a_model_has_not(tmp_path: Path, folder: Callable[..., Path]) -> None:
+    shutil.copytree(folder("llama"), tmp_path / "model")
+    config = Gemma2Config(
+        vocab_size=40, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, head_dim=8
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
+    sdpa = Runtime(torch.device("cpu"), torch.float32, attention="sdpa")
+    with pytest.raises(RedpencilError, match="has no sdpa attention") as raised:
+        load_policy(tmp_path / "model", sdpa, trained=False)
+    assert raised.value.field == "compute.attn_implementation"
+
+
+def test_only_trained_models_compute_activations_again(folder: Callable[..., Path]) -> None:
+    saving = Runtime(torch.device("cpu"), torch.float32, checkpointing=True)
+    for trained in (True, False):
+        for model in (
+            load_policy(folder("llama"), saving, trained=trained),
+            load_head(folder("llama"), "token", saving, trained=trained, zero_head=True),
+        ):
+            layers = [layer for layer in model.module.modules() if isinstance(layer, GradientCheckpointingLayer)]
+            assert layers
+            assert all(layer.gradient_checkpointing == trained for layer in layers)
+
+
+def test_a_reference_has_the_number_format_of_what_is_trained(folder: Callable[..., Path]) -> None:
+    half = Runtime(torch.device("cpu"), torch.bfloat16)
+    reference = load_policy(folder("llama"), half, trained=False, reference=True).module
+    assert reference.dtype == torch.float32
+    assert not any(weight.requires_grad for weight in reference.parameters())
+    assert load_policy(folder("llama"), half, trained=False).module.dtype == torch.bfloat16

@@ -19,7 +19,6 @@ from redpencil.models.forward import (
     length_grouped,
     positions,
     read_twice,
-    response_logits,
     response_logprobs,
     sequence_rewards,
     token_rewards,
@@ -79,34 +78,12 @@ def test_padding_changes_no_sequence_reward(folder: Folder, runtime: Runtime, ki
     assert len({round(float(reward), 4) for _, reward in pairs}) == 3
 
 
-@pytest.mark.parametrize("kind", DECODERS)
-def test_logits_are_the_columns_of_the_full_logits_that_predict_the_response(
-    folder: Folder, runtime: Runtime, kind: str
-) -> None:
-    model = load_policy(folder(kind), runtime, trained=False).module
-    batch = batch_of(PROMPTS, RESPONSES)
-    with torch.no_grad():
-        full = model(
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids
-        ).logits
-        kept = response_logits(model, batch)
-    # P = 6, T = 6: response token t stands in column 6 + t and is predicted in column 5 + t
-    torch.testing.assert_close(kept, full[:, 5:11], rtol=1e-5, atol=1e-6)
-
-
 def test_a_response_token_is_predicted_from_what_precedes_it(folder: Folder, runtime: Runtime) -> None:
     model = load_policy(folder("llama"), runtime, trained=False).module
     with torch.no_grad():
         logits = model(torch.tensor([[5, 6, 7]])).logits[0].log_softmax(-1)
         logprobs = response_logprobs(model, batch_of([[5]], [[6, 7]]))[0]
     torch.testing.assert_close(logprobs, torch.stack([logits[0, 6], logits[1, 7]]))
-
-
-def test_temperature_divides_the_logits(folder: Folder, runtime: Runtime) -> None:
-    model = load_policy(folder("llama"), runtime, trained=False).module
-    batch = batch_of(PROMPTS, RESPONSES)
-    with torch.no_grad():
-        torch.testing.assert_close(response_logits(model, batch, 2.0), response_logits(model, batch) / 2)
 
 
 def changed(read: Read, model: PreTrainedModel, position: int) -> list[bool]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from redpencil.config import ComputeConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.runtime import make_runtime, seeded
+from redpencil.models.runtime import make_runtime, seeded, slow_format
 
 
 def test_auto_takes_what_there_is() -> None:
@@ -106,3 +107,37 @@ def test_two_processes_share_rows_and_add_up(tmp_path: Path) -> None:
     assert [answer[0] for answer in answers] == [True, False]
     assert [answer[1] for answer in answers] == [[0, 2, 4, 6], [1, 3, 5]]
     assert answers[0][2] == answers[1][2] == {"tokens": 11.0, "rows": 2 / 3}
+
+
+@pytest.mark.parametrize("name", ["flash_attention_2", "flash_attention_3", "flex_attention"])
+def test_attention_that_needs_a_gpu(name: str) -> None:
+    with pytest.raises(RedpencilError, match=f"{name} needs a CUDA GPU") as raised:
+        make_runtime("cpu", compute=ComputeConfig.model_validate({"attn_implementation": name}))
+    assert raised.value.field == "compute.attn_implementation"
+    assert "sdpa" in str(raised.value.hint)
+
+
+def test_attention_and_activations_of_the_recipe() -> None:
+    compute = ComputeConfig(attn_implementation="eager", gradient_checkpointing=True)
+    runtime = make_runtime("cpu", compute=compute)
+    assert (runtime.attention, runtime.checkpointing) == ("eager", True)
+    assert (make_runtime("cpu").attention, make_runtime("cpu").checkpointing) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("flags", "slow"),
+    [
+        ("flags\t\t: fpu sse avx2 avx512f avx512_bf16", False),
+        ("flags\t\t: fpu amx_bf16 amx_tile", False),
+        ("flags\t\t: fpu sse avx2 avx512f", True),
+        ("Features\t: fp asimd i8mm bf16", False),
+        ("Features\t: fp asimd", True),
+        ("model name: one that tells no flags", False),
+    ],
+)
+def test_a_processor_that_emulates_bfloat16_is_said(tmp_path: Path, flags: str, slow: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
+    said = slow_format(make_runtime("cpu", "bfloat16"), tmp_path / "cpuinfo")
+    assert (said is not None) == slow
+    assert slow_format(make_runtime("cpu", "float32"), tmp_path / "cpuinfo") is None
+    assert slow_format(make_runtime("cpu", "bfloat16"), tmp_path / "none") is None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast
+from transformers.cache_utils import DynamicLayer
 
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
+from redpencil.models import sampling
 from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.codec import CHAT, Codec, load_codec
 from redpencil.models.runtime import Runtime
@@ -473,3 +476,29 @@ def test_control_tokens_within_a_sample_have_no_text(chat_model: Folder) -> None
     assert response.response == row.text == "hello world"
     assert row.offsets[len(hello)] == (5, 5)
     assert len(row.offsets) == len(sample.ids)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gpt2"])
+def test_a_policy_in_training_caches_keys_and_values_in_the_format_that_attention_reads(
+    folder: Callable[..., Path], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = Runtime(torch.device("cpu"), torch.bfloat16)
+    policy = load_policy(folder(kind), half, trained=True)
+    assert policy.module.dtype == torch.float32
+    seen: list[torch.dtype] = []
+    update = DynamicLayer.update
+
+    def noted(self: DynamicLayer, *args: Any, **kwargs: Any) -> Any:
+        out = update(self, *args, **kwargs)
+        seen.extend(states.dtype for states in out)
+        return out
+
+    monkeypatch.setattr(DynamicLayer, "update", noted)
+    prompts, config = [[5, 6], [7]], SamplingConfig(response_length=6)
+    own = HFSampler(policy).sample(prompts, config, seed=1)
+    assert set(seen) == {torch.bfloat16}
+    monkeypatch.setattr(sampling, "_cache", lambda _: {})
+    seen.clear()
+    assert HFSampler(policy).sample(prompts, config, seed=1) == own  # attention casts them anyway
+    if kind != "gpt2":  # which has no rotary embeddings
+        assert torch.float32 in seen

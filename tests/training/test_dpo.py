@@ -258,3 +258,14 @@ def test_bad_words_become_rare(train: Callable[..., Stage], trained: Any, codec:
 def test_no_pairs_are_refused(train: Callable[..., Stage]) -> None:
     with pytest.raises(RedpencilError, match="no pairs to train on"):
         train(0)
+
+
+def test_a_policy_that_has_not_moved_has_no_margin_in_bfloat16(
+    trained: Any, rows: list[Pair], codec: Codec, new_stage: Callable[..., Stage]
+) -> None:
+    half, stage = Runtime(torch.device("cpu"), torch.bfloat16), new_stage(1)
+    config = DPOConfig.model_validate({**QUICK, "max_steps": 1})
+    train_dpo(config, policy=trained.sft, pairs=rows[:8], validation=None, codec=codec, runtime=half, stage=stage)
+    [metrics] = read_metrics(stage.folder)
+    assert metrics["margin"] == 0
+    assert metrics["loss"] == pytest.approx(math.log(2), abs=1e-6)

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from redpencil.config import PPOConfig, RewardConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import RewardModel
+from redpencil.models.checkpoints import RewardModel, load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import (
     Batch,
     collate,
-    response_logits,
     response_logprobs,
     sequence_rewards,
     token_rewards,
@@ -34,6 +33,7 @@ from redpencil.training.rollout import (
     Rollouts,
     Scores,
     load_actors,
+    policy_objective,
     rewards_of,
     sample_rollouts,
     sampling_of,
@@ -95,12 +95,14 @@ def test_scores_are_those_of_each_model(actors: Actors, codec: Codec) -> None:
     token, sequence = reward_of(actors, "token"), reward_of(actors, "sequence")
     assert actors.value is not None
     with torch.no_grad():
-        logits = response_logits(actors.policy.module, batch, 0.7)
+        logits = actors.policy.module(
+            input_ids=batch.input_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids
+        ).logits[:, batch.prompt_width - 1 : -1]
         expected = {
             "logprobs": response_logprobs(actors.policy.module, batch, 0.7),
             "ref_logprobs": response_logprobs(actors.reference.module, batch, 0.7),
             "values": token_values(actors.value.module, batch),
-            "entropy": torch.distributions.Categorical(logits=logits).entropy(),
+            "entropy": torch.distributions.Categorical(logits=logits / 0.7).entropy() * batch.response_mask,
             "token_rewards": (token_rewards(token.model.module, batch) - token.card.center) / token.card.scale,
             "sequence_reward": (sequence_rewards(sequence.model.module, batch) - sequence.card.center)
             / sequence.card.scale,
@@ -393,3 +395,30 @@ def test_a_rollout_from_prompts_to_advantages(trained: Trained, runtime: Runtime
     assert torch.equal(again.batch.input_ids, rollouts.batch.input_ids)
     assert torch.equal(again.advantages, rollouts.advantages)
     assert not torch.equal(draw(1)[0].batch.input_ids, rollouts.batch.input_ids)
+
+
+@pytest.mark.parametrize("micro_batch_size", [2, None])
+def test_a_policy_that_has_not_moved_has_no_kl_in_bfloat16(
+    trained: Trained, codec: Codec, micro_batch_size: int | None
+) -> None:
+    half = Runtime(torch.device("cpu"), torch.bfloat16)
+    settings = config(micro_batch_size=micro_batch_size)
+    actors = load_actors(settings, trained.sft, trained.token, None, half, codec)
+    scores = scores_of(actors, codec, settings)
+    assert torch.equal(scores.logprobs, scores.ref_logprobs)
+    # What it was before: weights in bfloat16 give other numbers.
+    rounded = replace(actors, reference=load_policy(trained.sft, half, trained=False, codec=codec))
+    other = scores_of(rounded, codec, settings)
+    assert float((other.logprobs - other.ref_logprobs).abs().max()) > 1e-3
+
+
+def test_activations_computed_again_change_no_gradient(trained: Trained, codec: Codec) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        runtime = Runtime(torch.device("cpu"), torch.float32, checkpointing=checkpointing)
+        actors = load_actors(config(), trained.sft, trained.token, None, runtime, codec)
+        rollouts, _ = compute_advantages(actors, sampled_of(codec), config(), 0.1)
+        terms = policy_objective(actors.policy.module, config()).terms(rollouts)
+        terms["policy_loss"].backward()
+        gradients.append([weight.grad for weight in actors.policy.module.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))

@@ -116,6 +116,11 @@ COMMANDS: Final = {
     "evaluate": Entry(
         "evaluate", EVALUATION, "Measure policies, judges and reward models (Tables 1 to 3 of the paper)."
     ),
+    "plan": Entry(
+        "plan",
+        HELP,
+        "Say what each stage of a recipe takes in memory and time, and what to change where it does not fit.",
+    ),
     "keys": Entry("info", HELP, "List every recipe key with its type, default and meaning."),
     "doctor": Entry(
         "info",

@@ -170,9 +170,13 @@ def _parameters_of(group: Any) -> list[Parameter]:
 
 def runtime_of(recipe: Recipe) -> "Runtime":
     """Set up device, number format and threads."""
-    from redpencil.models.runtime import make_runtime
+    from redpencil.models.runtime import make_runtime, slow_format
 
-    return make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads, recipe.compute)
+    runtime = make_runtime(recipe.compute.device, recipe.dtype, recipe.compute.threads, recipe.compute)
+    slow = slow_format(runtime)
+    if slow is not None:
+        say(f"warning: {slow}")
+    return runtime
 
 
 def spread(recipe: Recipe) -> None:

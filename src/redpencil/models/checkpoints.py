@@ -150,6 +150,7 @@ def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False
                 **options,
             )
     except Exception as error:  # a damaged file makes the libraries raise nearly anything
+        _check_attention(options.get("attn_implementation"), folder, error)
         raise RedpencilError(
             f"cannot be loaded as a {kind} model ({first_line(error)})",
             file=folder,
@@ -189,6 +190,25 @@ def _check_unread(unread: Iterable[str], model: PreTrainedModel, folder: Path) -
         )
 
 
+def _attention(runtime: Runtime) -> dict[str, Any]:
+    return {} if runtime.attention is None else {"attn_implementation": runtime.attention}
+
+
+def _options(runtime: Runtime, *, trained: bool, reference: bool = False) -> dict[str, Any]:
+    return {**_attention(runtime), **distributed_options(runtime, trained=trained, reference=reference)}
+
+
+def _check_attention(attention: str | None, folder: Path, error: Exception) -> None:
+    """Say so if a model was not loaded since it has not the attention that was asked for."""
+    if attention is not None and "attention implementation" in str(error):
+        raise RedpencilError(
+            f"the model has no {attention} attention",
+            file=folder,
+            field="compute.attn_implementation",
+            hint="leave compute.attn_implementation out, which takes what the model has",
+        ) from error
+
+
 def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Path, *, trained: bool) -> LanguageModel:
     _check_embeddings(module, codec, folder)
     if role_of(module) is None:
@@ -203,6 +223,8 @@ def _finish(module: PreTrainedModel, codec: Codec, runtime: Runtime, folder: Pat
     if role_of(module) is None:
         shard(module, runtime, trained=trained)
         prepare(module)
+    if trained and runtime.checkpointing and module.supports_gradient_checkpointing:
+        checkpoint_activations(module)
     return LanguageModel(module, codec, runtime)
 
 
@@ -214,10 +236,11 @@ def _open(
     lora: LoraConfig | None,
     bases: Bases | None,
     trained: bool,
+    reference: bool = False,
     changes: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
     """Open a checkpoint as a view of a base, or without `lora`, to be trained, as a whole model with what it adapts."""
-    whole = trained and lora is None
+    whole = (trained or reference) and lora is None
     if runtime.tp_size > 1 and not whole:
         raise RedpencilError(
             "adapters cannot be trained or read under tensor parallelism",
@@ -227,7 +250,7 @@ def _open(
         )
 
     def load(kind: Any, base: Path, **options: Any) -> PreTrainedModel:
-        module = _load(kind, base, torch.float32 if whole else runtime.dtype, **options)
+        module = _load(kind, base, torch.float32 if whole else runtime.dtype, **_attention(runtime), **options)
         disable_dropout(module)
         return module.to(runtime.device)  # type: ignore[arg-type]
 
@@ -237,6 +260,12 @@ def _open(
     if alone and not whole:
         bases.shard(runtime)
     return merge(view) if whole else view
+
+
+def checkpoint_activations(module: PreTrainedModel) -> None:
+    """Keep only what enters each layer; `gradient_checkpointing_enable` is the name in older versions."""
+    enable = getattr(module, "activation_checkpointing_enable", None) or module.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def _check_embeddings(module: PreTrainedModel, codec: Codec, folder: Path) -> None:
@@ -295,6 +324,7 @@ def load_policy(
     codec: Codec | None = None,
     seed: int = 0,
     fresh: bool = False,
+    reference: bool = False,
     lora: LoraConfig | None = None,
     bases: Bases | None = None,
 ) -> LanguageModel:
@@ -308,6 +338,8 @@ def load_policy(
         seed: of fresh weights.
         fresh: True to make random weights for a folder that has none and says that it wants them; see
             `check_model_folder`.
+        reference: True for a frozen policy that a trained one is compared with. It has float32 weights too: with others
+            its log-probabilities would differ from those of equal weights in training, by half a nat for a response.
         lora: trains an adapter on the frozen model in place of all weights; fresh ones are trained as a whole.
         bases: the models in memory that adapters share; the caller shards them when all models are there.
 
@@ -321,20 +353,23 @@ def load_policy(
             f"{kind} is not a policy", file=folder, field="architectures", hint="give a causal language model"
         )
     codec = codec or codec_of_checkpoint(folder)
-    dtype = torch.float32 if trained else runtime.dtype
+    dtype = torch.float32 if trained or reference else runtime.dtype
     if has_weights(folder) and plays_role(folder, lora):
         with seeded(seed, torch.device("cpu")):
-            view = _open(AutoModelForCausalLM, folder, runtime, lora=lora, bases=bases, trained=trained)
+            view = _open(
+                AutoModelForCausalLM, folder, runtime, lora=lora, bases=bases, trained=trained, reference=reference
+            )
         return _finish(view, codec, runtime, folder, trained=trained)
     if has_weights(folder):
-        options = distributed_options(runtime, trained=trained)
+        options = _options(runtime, trained=trained, reference=reference)
         return _finish(_load(AutoModelForCausalLM, folder, dtype, **options), codec, runtime, folder, trained=trained)
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         # Without `dtype` a configuration that names bfloat16 would give weights that small steps cannot move.
         with seeded(seed, torch.device("cpu")):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype, **_attention(runtime))  # type: ignore[no-untyped-call]
     except Exception as error:  # as in `_load`
+        _check_attention(runtime.attention, folder, error)
         raise RedpencilError(
             f"no model can be made from its configuration ({first_line(error)})",
             file=folder,
@@ -408,7 +443,7 @@ def load_head(
         else:
             # A value model may start from a reward model with another number of heads.
             options = {**fresh, "ignore_mismatched_sizes": True} if zero_head else {}
-            options |= distributed_options(runtime, trained=trained)
+            options |= _options(runtime, trained=trained)
             model = _load(auto, folder, torch.float32 if trained else runtime.dtype, new_head=zero_head, **options)
     if level == "token" and any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules()):
         raise RedpencilError(
@@ -478,7 +513,8 @@ def _shapes(folder: Path, level: RewardLevel) -> PreTrainedModel:
     """Make a reward model of its configuration alone, on torch's device for shapes without numbers."""
     auto = AutoModelForTokenClassification if level == "token" else AutoModelForSequenceClassification
     try:
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        content = model_config(folder)
+        config = type(AutoConfig.for_model(content["model_type"])).from_dict(dict(content))
         with torch.device("meta"):
             module: PreTrainedModel = auto.from_config(config)  # type: ignore[no-untyped-call]
     except Exception as error:  # as in `_load`

@@ -7,8 +7,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from redpencil.maths.masked import token_logprobs
 from redpencil.maths.reward_losses import join_heads
+from redpencil.models.logprobs import score_tokens_of
 from redpencil.models.parallel import as_forward
 
 
@@ -94,25 +94,26 @@ def length_grouped(lengths: Sequence[int], batch_size: int, generator: torch.Gen
     return [batches[i] for i in shuffled]
 
 
-def response_logits(policy: nn.Module, batch: Batch, temperature: float = 1.0) -> Tensor:
-    """Logits that predict each response token, [B, T, V], in float32.
-
-    The language-model head runs on T + 1 columns only, not on the prompt.
-    """
-    output = policy(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-        logits_to_keep=batch.response_width + 1,
-        use_cache=False,
-    )
-    logits: Tensor = output.logits[:, :-1].float()
-    return logits / temperature
-
-
 def response_logprobs(policy: nn.Module, batch: Batch, temperature: float = 1.0) -> Tensor:
-    """Log-probability of each response token, [B, T]; padding columns hold numbers without meaning."""
-    return token_logprobs(response_logits(policy, batch, temperature), batch.response_ids)
+    """Log-probability of each response token, [B, T], at least float32; 0 on padding."""
+    return response_scores(policy, batch, temperature, entropy=False)[0]
+
+
+def response_scores(
+    policy: nn.Module, batch: Batch, temperature: float, *, entropy: bool = True
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probability of each response token and the entropy of what it was drawn from, each as `response_logprobs`."""
+
+    def forward() -> Any:
+        return policy(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            position_ids=batch.position_ids,
+            logits_to_keep=batch.response_width + 1,
+            use_cache=False,
+        )
+
+    return score_tokens_of(policy, forward, batch.response_ids, batch.response_mask, temperature, entropy=entropy)
 
 
 def _token_scores(model: nn.Module, batch: Batch) -> Tensor:

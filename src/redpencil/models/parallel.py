@@ -118,10 +118,11 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 # Sharded weights (FSDP2).
 
 
-def distributed_options(runtime: Runtime, *, trained: bool) -> dict[str, Any]:
+def distributed_options(runtime: Runtime, *, trained: bool, reference: bool = False) -> dict[str, Any]:
     """Return the options of `from_pretrained` with which each process reads its shard of a model; none for a whole one.
 
-    Trained weights are float32 and gathered in the runtime's format, and their gradients added up in float32.
+    Trained weights are float32 and gathered in the runtime's format, as are those of a `reference`, which computes as
+    what is trained does; gradients are added up in float32.
     """
     if not runtime.sharded:
         return {}
@@ -131,7 +132,7 @@ def distributed_options(runtime: Runtime, *, trained: bool) -> dict[str, Any]:
         fsdp_size=runtime.fsdp_size,
         dp_replicate_size=runtime.world_size // (runtime.fsdp_size * runtime.tp_size),
         tp_size=runtime.tp_size,
-        fsdp_mixed_precision=trained and runtime.dtype == torch.bfloat16,
+        fsdp_mixed_precision=(trained or reference) and runtime.dtype == torch.bfloat16,
         fsdp_cpu_offload=runtime.offload and not trained,
     )
     return {"distributed_config": config}

@@ -10,17 +10,23 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
+from transformers.utils import (
+    is_flash_attn_2_available,
+    is_flash_attn_3_available,
+    is_torch_flex_attn_available,
+)
 
-from redpencil.config import ComputeConfig
+from redpencil.config import Attention, ComputeConfig
 from redpencil.errors import RedpencilError
 from redpencil.sections import parse_section
 
@@ -48,6 +54,8 @@ class Runtime:
         fsdp_size: processes over which a model's weights are sharded (FSDP2); 1 keeps them whole in each process.
         offload: keep the weights of frozen sharded models in main memory.
         group: the processes, for what is decided and gathered; None for torch's default group.
+        attention: how models compute it; None for their own choice.
+        checkpointing: whether trained models keep only what enters each layer, and not all activations.
     """
 
     device: torch.device
@@ -58,11 +66,18 @@ class Runtime:
     fsdp_size: int = 1
     offload: bool = False
     group: Any = field(default=None, repr=False, compare=False)
+    attention: Attention | None = None
+    checkpointing: bool = False
 
     @property
     def writes(self) -> bool:
         """Whether this process writes files: the first of those that work on a stage together."""
         return self.rank == 0
+
+    @property
+    def alone(self) -> "Runtime":
+        """The same place and format for work that this process does while the others wait."""
+        return replace(self, rank=0, world_size=1, tp_size=1, fsdp_size=1, group=None)
 
     @property
     def data_size(self) -> int:
@@ -151,11 +166,14 @@ class Runtime:
                 raise found
         return result  # type: ignore[return-value]
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """Return the context in which a forward pass computes in `dtype`."""
+    def autocast(self, *, cached: bool = False) -> AbstractContextManager[object]:
+        """Return the context in which a forward pass computes in `dtype`.
+
+        With `cached` weights are cast once for all passes inside, and their copies kept until the end.
+        """
         if self.dtype == torch.float32:
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+        return torch.autocast(self.device.type, self.dtype, cache_enabled=cached)
 
 
 def ranks() -> tuple[int, int]:
@@ -183,10 +201,11 @@ def make_runtime(
     """Choose the device, set the number of CPU threads, and join the other processes of torchrun's environment.
 
     `auto` is a GPU in bfloat16 where there is one, else the CPU in float32. `threads=None` leaves torch's default.
-    `compute` says how several processes hold a model.
+    `compute` says how several processes hold a model, and how attention and activations are computed.
 
     Raises:
-        RedpencilError: if there is no such device, or not here, or the processes cannot be divided as asked.
+        RedpencilError: if there is no such device, or not here, or it has not the attention that is asked for, or the
+            processes cannot be divided as asked.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -212,11 +231,51 @@ def make_runtime(
     auto = torch.bfloat16 if chosen.type == "cuda" else torch.float32
     compute = compute or ComputeConfig()
     tp_size, fsdp_size = sizes_of(compute, world_size)
-    return Runtime(
+    runtime = Runtime(
         *(chosen, formats.get(dtype, auto), rank, world_size, tp_size, fsdp_size),
         offload=compute.fsdp_offload,
         group=join_group(chosen),
+        attention=compute.attn_implementation,
+        checkpointing=compute.gradient_checkpointing,
     )
+    _check_attention(runtime)
+    return runtime
+
+
+_ATTENTION_PACKAGES: Final[Mapping[str, tuple[Callable[[], bool], str]]] = {
+    "flash_attention_2": (is_flash_attn_2_available, "flash-attn"),
+    "flash_attention_3": (is_flash_attn_3_available, "flash-attn-3"),
+    "flex_attention": (is_torch_flex_attn_available, "torch with flex_attention"),
+}
+
+
+def _check_attention(runtime: Runtime) -> None:
+    name = runtime.attention
+    if name is None or name not in _ATTENTION_PACKAGES:
+        return
+    installed, package = _ATTENTION_PACKAGES[name]
+    problem = None
+    if runtime.device.type != "cuda":
+        problem = f"{name} needs a CUDA GPU, and the device is {runtime.device.type}"
+    elif not installed():
+        problem = f"{name} is not there: {package} is not installed, or not for this GPU"
+    elif name.startswith("flash") and runtime.dtype == torch.float32:
+        problem = f"{name} does not compute in float32"
+    if problem is not None:
+        hint = "--set compute.attn_implementation=sdpa, which every GPU and CPU has"
+        raise RedpencilError(problem, field="compute.attn_implementation", hint=hint)
+
+
+def slow_format(runtime: Runtime, cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """Say that bfloat16 was asked for on a processor that has to emulate it; None if all is well, or nobody knows."""
+    if runtime.device.type != "cpu" or runtime.dtype != torch.bfloat16 or not cpuinfo.is_file():
+        return None
+    units = {"avx512_bf16", "amx_bf16", "bf16"}  # the last is Arm's name
+    lines = cpuinfo.read_text(errors="replace").splitlines()
+    flags = [line.partition(":")[2].split() for line in lines if line.lower().startswith(("flags", "features"))]
+    if not flags or units.intersection(flags[0]):
+        return None
+    return "dtype bfloat16: this processor has no units for it, and is 6 to 12 times slower than in float32"
 
 
 def sizes_of(compute: ComputeConfig, world_size: int) -> tuple[int, int]:

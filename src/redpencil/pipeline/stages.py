@@ -32,7 +32,7 @@ from redpencil.evaluation.matching import by_prompt, match_note
 from redpencil.evaluation.statistics import win_rate
 from redpencil.models.checkpoints import has_weights, load_reward_model
 from redpencil.models.codec import Codec
-from redpencil.models.runtime import Runtime
+from redpencil.models.runtime import Runtime, slow_format
 from redpencil.models.sampling import EncodedPrompts, encode_prompts, respond
 from redpencil.pipeline.context import Context, Setup, at_evaluation
 from redpencil.pipeline.execute import resolve
@@ -341,9 +341,16 @@ def choose_answers(
     return chosen
 
 
+def _warn_of_format(context: Context, stage: Stage) -> None:
+    slow = slow_format(context.runtime)
+    if slow is not None:
+        stage.warn(slow)
+
+
 def sft(context: Context, stage: Stage) -> None:
     """Fine-tune the base model on the demonstrations."""
     paths = context.paths
+    _warn_of_format(context, stage)
     if context.recipe.files is not None and not has_weights(paths.model):
         stage.warn(f"{paths.model} has no weights: training starts from random ones")
     fine_tune(context.setup, stage, context.recipe.sft, model=paths.model, examples=paths.sft_examples)
@@ -405,6 +412,7 @@ def _reference_outputs(context: Context, stage: Stage, prompts: Sequence[Prompt]
 
 def reward(context: Context, stage: Stage, *, name: str) -> None:
     """Train one of the recipe's reward models, from the SFT backbone or from another one."""
+    _warn_of_format(context, stage)
     model, paths = context.recipe.reward_models[name], context.paths
     fit_reward(
         context.setup,
@@ -423,7 +431,7 @@ def ready_made_reward(context: Context, stage: Stage, *, name: str) -> None:
     """Take a ready-made reward model into the run: copy its files, after checking that it loads."""
     folder = context.recipe.reward_models[name].folder
     assert folder is not None
-    load_reward_model(folder, context.runtime, level=context.recipe.reward_config(name).level)
+    load_reward_model(folder, context.runtime.alone, level=context.recipe.reward_config(name).level)
     checkpoint = stage.folder / "checkpoint"
     checkpoint.mkdir()
     for file in sorted(folder.iterdir()):
@@ -443,6 +451,7 @@ def _watch(context: Context) -> Watch:
 
 def train_arm(context: Context, stage: Stage, *, arm: str) -> None:
     """Train one arm of Table 1 by its method; arms that sample see the same prompts in the same order."""
+    _warn_of_format(context, stage)
     recipe, paths = context.recipe, context.paths
     config = recipe.arms[arm]
     kind = config.learns_from

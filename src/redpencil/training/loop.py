@@ -161,7 +161,15 @@ def train_on_pairs(
         raise RedpencilError("there are no pairs to train on", hint="check the counts of skipped rows of `align`")
     bases, seed = Bases(), derive_seed(stage.seed, "weights")
     model, reference = (
-        load_policy(policy, runtime, trained=trained, codec=codec, seed=seed, lora=config.lora, bases=bases)
+        load_policy(
+            *(policy, runtime),
+            trained=trained,
+            codec=codec,
+            seed=seed,
+            lora=config.lora,
+            bases=bases,
+            reference=not trained,
+        )
         for trained in (True, False)
     )
     bases.shard(runtime)

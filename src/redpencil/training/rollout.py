@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from redpencil.adapters import model_config
 from redpencil.config import RewardLevel, RolloutConfig, SamplingConfig
 from redpencil.errors import DivergedError, NotFiniteError, RedpencilError, naming
-from redpencil.maths.masked import masked_mean, masked_sum, token_logprobs
-from redpencil.maths.ppo import approx_kl, entropy_from_logits, kl_estimate, policy_loss, ppo_rewards
+from redpencil.maths.masked import masked_mean, masked_sum
+from redpencil.maths.ppo import approx_kl, kl_estimate, policy_loss, ppo_rewards
 from redpencil.models.checkpoints import (
     UNKNOWN,
     LanguageModel,
@@ -24,7 +24,7 @@ from redpencil.models.checkpoints import (
     load_reward_model,
 )
 from redpencil.models.codec import Codec, same_tokenizer
-from redpencil.models.forward import Batch, response_logits, response_logprobs, token_values
+from redpencil.models.forward import Batch, response_logprobs, response_scores, token_values
 from redpencil.models.lora import Bases
 from redpencil.models.runtime import Runtime
 from redpencil.models.samplers import make_sampler
@@ -116,7 +116,7 @@ def load_actors(
             lora=lora,
             bases=bases,
         )
-    reference = load_policy(policy, runtime, trained=False, codec=codec, lora=lora, bases=bases)
+    reference = load_policy(policy, runtime, trained=False, codec=codec, lora=lora, bases=bases, reference=True)
     bases.shard(runtime)
     return Actors(
         policy=model,
@@ -291,11 +291,12 @@ def score_rollouts(actors: Actors, sampled: SampledBatch, config: RolloutConfig)
 def _score_rows(actors: Actors, batch: Batch, config: RolloutConfig) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Return logprobs, ref_logprobs, entropy and values."""
     with actors.policy.runtime.autocast():
-        logits = response_logits(actors.policy.module, batch, config.temperature)
+        logprobs, entropy = response_scores(actors.policy.module, batch, config.temperature)
+        assert entropy is not None
         return (
-            token_logprobs(logits, batch.response_ids),
+            logprobs,
             response_logprobs(actors.reference.module, batch, config.temperature),
-            entropy_from_logits(logits),
+            entropy,
             None if actors.value is None else token_values(actors.value.module, batch),
         )
 

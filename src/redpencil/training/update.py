@@ -106,7 +106,9 @@ def make_optimization(
         for chosen, decay in ((decayed, weight_decay), (others, 0.0))
         for group in by_mesh(chosen) or [[]]
     ]
-    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, adam_beta2), eps=adam_epsilon)
+    # On a GPU the default takes temporary tensors as large as the weights.
+    fused = any(parameter.is_cuda for parameter in parameters) or None
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, adam_beta2), eps=adam_epsilon, fused=fused)
     shape = "constant_with_warmup" if lr_scheduler_type == "constant" else lr_scheduler_type
     scheduler = get_scheduler(shape, optimizer, num_warmup_steps=warmup_steps, num_training_steps=total_steps)
     return Optimization(parameters, optimizer, scheduler, max_grad_norm, model=model)
