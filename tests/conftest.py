@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,6 +18,8 @@ from redpencil.config import SamplerConfig
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+_CACHE = tempfile.TemporaryDirectory(prefix="redpencil-cache-")
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 # Examples come from a fixed seed, and slow machines are no failure: a red test is red again when it is repeated.
 settings.register_profile("reproducible", derandomize=True, deadline=None)

@@ -20,6 +20,7 @@ from redpencil.runs import (
     derive_seed,
     environment,
     fingerprint,
+    hash_inputs,
     is_complete,
     open_stage,
     read_metrics,
@@ -629,3 +630,16 @@ def test_the_root_folder_holds_no_stage(tmp_path: Path) -> None:
     ):
         pass
     assert (caught.value.file, caught.value.hint) == ("/", "choose another --out")
+
+
+def test_reading_large_inputs_shows_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("redpencil.runs._GB", 3_000_000)  # so that the files of this test are large
+    (tmp_path / "model").mkdir()
+    for name in ("a.safetensors", "b.safetensors"):
+        (tmp_path / "model" / name).write_bytes(bytes(5_000_000))
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    told: list[tuple[int, int, str]] = []
+    inputs = {"model": tmp_path / "model", "rows": tmp_path / "rows.jsonl"}
+    first = hash_inputs(inputs, lambda done, total, note: told.append((done, total, note)))
+    assert told == [(number, 3, f"reading inputs: {number} of 3 GB") for number in (1, 2, 3)]
+    assert hash_inputs(inputs) == first == {key: hash_input(path) for key, path in inputs.items()}

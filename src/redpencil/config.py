@@ -233,7 +233,18 @@ COMPUTED: Final = tuple(name for name in TrainingConfig.model_fields if name in 
 """The keys of `compute` that training code reads from its own config."""
 
 
-class OptimizerConfig(TrainingConfig):
+class StepsConfig(TrainingConfig):
+    """What all stages share that train step by step."""
+
+    skip_nonfinite: int = Field(
+        0,
+        ge=0,
+        description="Updates that a stage may leave out since a loss, gradient or reward is not a finite number; each "
+        "is counted and said. One more ends the stage.",
+    )
+
+
+class OptimizerConfig(StepsConfig):
     """The options that all training stages share. Defaults are those of the paper's setting (LLaMA-7B, AlpacaFarm)."""
 
     learning_rate: float = Field(2e-5, gt=0, description="Peak learning rate of AdamW.")
@@ -402,7 +413,7 @@ class SamplingConfig(Section):
     batch_size: int = Field(64, gt=0, description="Prompts answered at the same time.")
 
 
-class RolloutConfig(TrainingConfig):
+class RolloutConfig(StepsConfig):
     """The options that methods share which sample responses and learn from a reward model's rewards for them."""
 
     reward: RewardKind = Field(
@@ -769,13 +780,15 @@ class JudgeConfig(Section):
     max_cost: float | None = Field(
         None,
         gt=0,
-        description="With provider: stop when the answers to a seed's outputs have cost this much now, in dollars.",
+        description="With provider: stop when the answers to a seed's outputs have cost this much now, in dollars; "
+        "in ablations those of each variant have as much.",
     )
     prices: Path | None = Field(None, description="With provider: YAML of prices that replace those built in.")
     cache: Path | None = Field(
         None,
         description="With provider: response cache, by which a run that was stopped asks for nothing twice. Default: "
-        "judge.cache in the run folder. Of several seeds each has its own, with .seed-N at the end.",
+        "judge.cache in the run folder. Of several seeds each has its own, with .seed-N at the end, and so has each "
+        "variant of ablations, by its name.",
     )
 
     @model_validator(mode="before")

@@ -7,12 +7,14 @@ a command is about to read.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
 
 from redpencil.adapters import base_of, is_adapter
+from redpencil.digest_cache import lookup, remember, wait_for_tick
 from redpencil.errors import RedpencilError
 from redpencil.text import finite, read_json
 
@@ -30,6 +32,10 @@ _NAMED: Final = 5
 _DEPTH: Final = 2
 """Folders between a file that a stage wrote and the stage's own folder, at most."""
 _UNHASHED: Final = ("metrics.jsonl", MANIFEST)
+
+_AT_ONCE: Final = 1 << 20
+Read = Callable[[int], object]
+"""Called with numbers of bytes that were read, or need not be."""
 
 reading_whole: ContextVar[bool] = ContextVar("reading_whole", default=False)
 """Whether large files of stages are read as a whole by this process, as `--verify` asks."""
@@ -84,7 +90,7 @@ def _files(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
 
 def _digest(path: Path) -> dict[str, Any]:
     stat = path.stat()
-    digest = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256(path)}
+    digest = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": known_sha256(path)}
     return digest if stat.st_size <= SMALL else {**digest, "sampled": _sampled(path)}
 
 
@@ -93,14 +99,44 @@ def _differs(path: Path, digest: Mapping[str, Any], *, whole: bool) -> bool:
     if stat.st_size != digest["size"]:
         return True
     if whole or stat.st_size <= SMALL or stat.st_mtime_ns != digest["mtime_ns"]:
-        return bool(sha256(path) != digest["sha256"])
+        return bool((sha256 if whole else known_sha256)(path) != digest["sha256"])
     return bool(_sampled(path) != digest.get("sampled"))
 
 
-def sha256(path: Path) -> str:
+def sha256(path: Path, read: Read = lambda _: None) -> str:
     """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    digest, buffer = hashlib.sha256(), bytearray(_AT_ONCE)
+    with path.open("rb", buffering=0) as content:
+        while count := content.readinto(buffer):
+            digest.update(memoryview(buffer)[:count])
+            read(count)
+    return digest.hexdigest()
+
+
+def known_sha256(path: Path, read: Read = lambda _: None) -> str:
+    """SHA-256 of a file, which is read only if it was not read before as it is now, or if `reading_whole` asks for it.
+
+    Args:
+        path: the file.
+        read: hears of its bytes.
+    """
+    before = path.stat()
+    if before.st_size <= SMALL:
+        return sha256(path, read)
+    known = None if reading_whole.get() else lookup(before)
+    if known is not None:
+        read(before.st_size)
+        return known
+    wait_for_tick(before)
+    began = time.time_ns()
+    digest = sha256(path, read)
+    if _identity(path.stat()) == _identity(before):
+        remember(before, digest, began=began)
+    return digest
+
+
+def _identity(stat: os.stat_result) -> tuple[int, ...]:
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _sampled(path: Path) -> str:
@@ -118,22 +154,27 @@ def update_with_samples(digest: Any, path: Path) -> None:
             digest.update(content.read(SAMPLE_BYTES))
 
 
-def hash_input(path: Path) -> str:
+def input_files(path: Path) -> list[Path]:
+    """List the files that `hash_input` reads of a file or folder."""
+    return [file for file in _files(path) if file.name not in _UNHASHED] if path.is_dir() else [path]
+
+
+def hash_input(path: Path, read: Read = lambda _: None) -> str:
     """SHA-256 of a file, or of a folder's file names and contents. Logs, manifests and hidden files do not count.
 
-    An adapter counts with its base model.
+    An adapter counts with its base model. Large files are read as `known_sha256` does; `read` hears of all bytes.
     """
     if path.is_dir():
-        parts = [file for file in _files(path) if file.name not in _UNHASHED]
-        text = "\n".join(f"{file.relative_to(path).as_posix()} {sha256(file)}" for file in parts)
+        parts = input_files(path)
+        text = "\n".join(f"{file.relative_to(path).as_posix()} {known_sha256(file, read)}" for file in parts)
         if is_adapter(path):
-            text += f"\n{hash_input(base_of(path))}"
+            text += f"\n{hash_input(base_of(path), read)}"
         return hashlib.sha256(text.encode()).hexdigest()
     if not path.is_file():
         raise RedpencilError(
             "no such file or folder", file=path, hint="check the path, or run the stage that writes it"
         )
-    return sha256(path)
+    return known_sha256(path, read)
 
 
 def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:

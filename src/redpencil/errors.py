@@ -55,6 +55,13 @@ class DivergedError(RedpencilError):
     rows: Sequence[int] = ()
 
 
+class NotFiniteError(DivergedError):
+    """A loss, a gradient or a reward that is not a finite number, found before weights were changed by it.
+
+    A stage may leave such a step out (`skip_nonfinite`).
+    """
+
+
 _PLACE: Final = "choose another place"
 _ROOM: Final = "make room on the disk, and run the same command again: what is finished is kept"
 _DEVICE: Final = "look at the disk and the system's log, or choose another place; what is finished is kept"

@@ -1,6 +1,7 @@
 """Files that appear complete or not at all and outlive a power failure, and files that only their owner may read."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -101,6 +102,21 @@ def whole_file(path: Path, *, rights: int = 0o666) -> Iterator[BinaryIO]:
 def partial_of(path: Path) -> Path:
     """The path at which a file is written until it is complete; no file of a user has such a name."""
     return path.with_name(f".{path.name}.redpencil-partial")
+
+
+@contextmanager
+def work_beside(path: Path) -> Iterator[Path | None]:
+    """Name a folder beside a file that is made, for parts of the work; it goes when the block ends well.
+
+    A killed command leaves it, and the same command goes on with it. There is none beside a device.
+    """
+    if is_device(path):
+        yield None
+        return
+    target = followed(path)
+    folder = target.with_name(f".{target.name}.redpencil-work")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_device(path: Path) -> bool:

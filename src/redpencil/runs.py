@@ -2,7 +2,8 @@
 
 A stage works in `<folder>.partial`, which becomes `<folder>` when all is written, so a folder that exists is
 complete. A killed stage leaves only the `.partial` folder. The next attempt continues from its last saved training
-state, or throws it away if there is none. The manifest holds a fingerprint of configuration, seed, inputs and version;
+state, or throws it away if there is none, but for responses that it has sampled. The manifest holds a fingerprint of
+configuration, seed, inputs and version;
 a stage whose folder has the same fingerprint is not run again. It also holds digests of all files that the stage wrote:
 a stage whose files are others now is neither reused nor read.
 """
@@ -37,6 +38,7 @@ from redpencil.digests import (
     check_written,
     digest_files,
     hash_input,
+    input_files,
     is_finished,
     recorded,
     recorded_fingerprint,
@@ -51,9 +53,15 @@ Progress = Callable[[int, int, str], None]
 
 STATE_FOLDER = "state"
 """Folder of an unfinished stage that holds its saved training states; it goes when the stage is finished."""
+WORK_FOLDER = "work"
+"""Folder of an unfinished stage with parts of its work that the next attempt need not do again, such as responses."""
 _FINGERPRINT = ".fingerprint"
+PHASE = "time/"
+"""What the names of metrics begin with that are seconds of a part of a step."""
+TIMES = ("seconds", "step_time", "tokens_per_second")
 LAST_GOOD = "last-good"
 """Checkpoint of a stage that diverged: the weights of before."""
+_GB = 10**9
 FIRST_OF_LAYOUT = (0, 2)
 """The first version, major and minor, with the present files in a run folder."""
 VERSIONED = ("torch", "transformers", "tokenizers", "rapidfuzz", "numpy", "scipy")
@@ -95,6 +103,11 @@ class Stage:
     def shared_folder(self) -> Path:
         """The folder that all processes see, in which training states are."""
         return self.shared or self.folder
+
+    @property
+    def work(self) -> Path:
+        """Where parts of the work go that outlive a killed attempt, but not the stage."""
+        return self.shared_folder / WORK_FOLDER
 
     @property
     def seconds(self) -> float:
@@ -203,6 +216,11 @@ def read_metrics(folder: Path, *, torn: bool = False) -> list[dict[str, float]]:
     return rows
 
 
+def is_time(metric: str) -> bool:
+    """Whether a metric is a time or a speed, which two runs of one recipe never have in common."""
+    return metric in TIMES or metric.startswith(PHASE)
+
+
 def is_complete(folder: Path, digest: str) -> bool:
     """Whether `folder` was finished by a stage with this fingerprint.
 
@@ -214,6 +232,24 @@ def is_complete(folder: Path, digest: str) -> bool:
     if complete:
         check_outputs(folder)
     return complete
+
+
+def hash_inputs(inputs: Mapping[str, Path], progress: Progress = no_progress) -> dict[str, str]:
+    """Hash the inputs of a stage; `progress` hears of the gigabytes, if there are several.
+
+    Raises:
+        RedpencilError: if an input is missing.
+    """
+    files = [file for path in inputs.values() for file in input_files(path) if file.is_file()]
+    total, done = sum(file.stat().st_size for file in files) // _GB, 0
+
+    def read(count: int) -> None:
+        nonlocal done
+        done += count
+        if total > 1 and (done - count) // _GB < done // _GB:
+            progress(done // _GB, total, f"reading inputs: {done // _GB} of {total} GB")
+
+    return {key: hash_input(path, read) for key, path in inputs.items()}
 
 
 @contextmanager
@@ -244,7 +280,7 @@ def open_stage(
         _keep_input(Path(os.path.realpath(path)), folder)
         check_written(path)
         check_finished(path)
-    hashes = {key: hash_input(path) for key, path in inputs.items()}
+    hashes = hash_inputs(inputs, progress)
     digest = fingerprint(name, seed, config, hashes)
     if is_complete(folder, digest):
         shutil.rmtree(_replaced_of(folder), ignore_errors=True)  # of a process that was killed before it had done so
@@ -261,7 +297,8 @@ def open_stage(
             raise _kept_aside(error, partial, folder) from error
         # The mark is emptied first, so that a folder whose states are half deleted is not taken up again.
         (partial / _FINGERPRINT).write_text("", encoding="utf-8")
-        shutil.rmtree(partial / STATE_FOLDER, ignore_errors=True)
+        for name in (STATE_FOLDER, WORK_FOLDER):
+            shutil.rmtree(partial / name, ignore_errors=True)
         written = {
             "stage": name,
             "fingerprint": digest,
@@ -353,7 +390,7 @@ def _open_partial(folder: Path, name: str, digest: str) -> Iterator[Path]:
                 )
             lock.enter_context(_held(partial, folder))
             if not _continues(partial, digest):
-                _empty(partial)
+                _empty(partial, kept=WORK_FOLDER if _is_marked(partial, digest) else "")
                 mark.write_text(digest, encoding="utf-8")
         except OSError as error:
             raise RedpencilError(
@@ -392,8 +429,10 @@ def locked(descriptor: int) -> bool:
         return True  # A network file system may have no locks; that is not a reason not to run.
 
 
-def _empty(folder: Path) -> None:
+def _empty(folder: Path, kept: str) -> None:
     for path in folder.iterdir():
+        if path.name == kept:
+            continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -402,8 +441,13 @@ def _empty(folder: Path) -> None:
 
 def _continues(partial: Path, digest: str) -> bool:
     """Whether an attempt at the stage with this fingerprint has saved training states in `partial`."""
+    return _is_marked(partial, digest) and bool(saved_states(partial))
+
+
+def _is_marked(partial: Path, digest: str) -> bool:
+    """Whether an attempt at the stage with this fingerprint has left what is in `partial`."""
     mark = partial / _FINGERPRINT
-    return mark.is_file() and mark.read_text(encoding="utf-8") == digest and bool(saved_states(partial))
+    return mark.is_file() and mark.read_text(encoding="utf-8") == digest
 
 
 def saved_states(folder: Path) -> list[Path]:

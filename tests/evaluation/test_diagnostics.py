@@ -192,6 +192,7 @@ def test_an_accuracy_that_a_rule_reaches() -> None:
     (alarm,) = result_alarms(accuracies(80.0, 3.0), {"m": "edits"}, CONFIG)
     assert (alarm.name, alarm.where, alarm.threshold) == ("trivial_rule", "reward-m", 76)
     assert "stray white space wins, else the shorter text (76.0 %)" in alarm.message
+    assert "80.0 % of the held-out edits right (95 % 74.1 to 85.9)" in alarm.message
     # 1.96 standard errors below 82 are 76.1.
     assert result_alarms(accuracies(82.0, 3.0), {"m": "edits"}, CONFIG) == []
     assert result_alarms(accuracies(80.0, None), {"m": "edits"}, CONFIG) == []

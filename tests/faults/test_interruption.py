@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from redpencil.runs import read_metrics
+from redpencil.runs import read_metrics, saved_states
 from redpencil.text import read_json
+from redpencil.training.state import TrainState
 
 
 def sft(finished: Path, tiny: Path, out: Path, steps: int) -> tuple[str | Path, ...]:
@@ -373,3 +374,133 @@ def test_nothing_reads_the_model_of_a_stage_that_is_not_finished(
     assert not (tmp_path / "out").exists()
     copy = shutil.copytree(policy, tmp_path / "copy")
     assert redpencil("respond", "--policy", copy, "--prompts", prompts, *rest).code == 0
+
+
+def killed_in_the_middle(process: Any, partial: Path, states: int) -> None:
+    """Kill a training as soon as it has saved so many states, of which two are kept."""
+    with process:
+        while len(saved_states(partial)) < states:
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.005)
+        process.kill()
+
+
+def set_times(root: Path, ahead: float) -> None:
+    """As after the clock was wrong by so many seconds while the files were written."""
+    for path in root.rglob("*"):
+        at = path.stat().st_mtime + ahead
+        os.utime(path, (at, at))
+
+
+def truncated(partial: Path) -> None:
+    for path in saved_states(partial)[-1].rglob("*"):
+        if path.is_file():
+            os.truncate(path, path.stat().st_size // 2)
+
+
+def zeroed(partial: Path) -> None:
+    largest = max(saved_states(partial)[-1].rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+    with largest.open("r+b") as file:
+        file.seek(largest.stat().st_size // 3)
+        file.write(bytes(largest.stat().st_size // 3))
+
+
+def emptied(partial: Path) -> None:
+    for path in saved_states(partial)[-1].rglob("*"):
+        if path.is_file():
+            os.truncate(path, 0)
+
+
+UNTOUCHED: dict[str, bytes] = {}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda partial: set_times(partial, 3e8),
+        lambda partial: set_times(partial, -3e8),
+        truncated,
+        zeroed,
+        emptied,
+        lambda partial: (saved_states(partial)[-1] / "more").write_text("half of the next state"),
+        None,
+    ],
+    ids=["clock ahead", "clock behind", "truncated", "zeros", "emptied", "added", "moved"],
+)
+def test_a_training_that_is_killed_goes_on_after_more_has_happened(
+    finished: Path,
+    tmp_path: Path,
+    tiny: Path,
+    start: Callable[..., Any],
+    redpencil: Any,
+    fault: Callable[[Path], object] | None,
+) -> None:
+    if not UNTOUCHED:
+        assert redpencil(*sft(finished, tiny, tmp_path / "whole", 40)).code == 0
+        UNTOUCHED["weights"] = (tmp_path / "whole" / "checkpoint" / "model.safetensors").read_bytes()
+    (tmp_path / "one").mkdir()
+    out = tmp_path / "one" / "sft"
+    killed_in_the_middle(start(*sft(finished, tiny, out, 40)), out.with_name("sft.partial"), 2)
+    if fault is None:
+        out = (tmp_path / "one").rename(tmp_path / "moved") / "sft"
+    else:
+        fault(out.with_name("sft.partial"))
+    before = len(read_metrics(out.with_name("sft.partial"), torn=True))
+    outcome = redpencil(*sft(finished, tiny, out, 40))
+    assert outcome.code == 0, outcome.said
+    assert before >= 2
+    assert (out / "checkpoint" / "model.safetensors").read_bytes() == UNTOUCHED["weights"]
+    assert [row["step"] for row in read_metrics(out)] == list(range(1, 41))
+
+
+def test_a_disk_that_is_full_while_a_state_is_saved_loses_no_state_before_it(
+    finished: Path, tmp_path: Path, tiny: Path, redpencil: Any, refused: Callable[..., str]
+) -> None:
+    assert redpencil(*sft(finished, tiny, tmp_path / "whole", 6)).code == 0
+    out, hard = tmp_path / "sft", resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    kept: list[str] = []
+    save = TrainState.save
+
+    def on_a_full_disk(self: TrainState) -> None:
+        if self.step < 4:
+            return save(self)
+        kept.extend(path.name for path in saved_states(self.stage.folder))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+        try:
+            return save(self)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainState, "save", on_a_full_disk)
+        said = refused(*sft(finished, tiny, out, 6))
+    assert "make room on the disk" in said
+    assert kept == ["step-2", "step-3"]
+    assert [path.name for path in saved_states(tmp_path / "sft.partial")] == kept
+    assert redpencil(*sft(finished, tiny, out, 6)).code == 0
+    both = [(folder / "checkpoint" / "model.safetensors").read_bytes() for folder in (out, tmp_path / "whole")]
+    assert both[0] == both[1]
+
+
+@pytest.mark.parametrize("name", ["respond", "best-of-n"])
+def test_sampling_that_is_killed_goes_on_behind_what_was_sampled(
+    finished: Path, tmp_path: Path, tiny: Path, start: Callable[..., Any], redpencil: Any, name: str
+) -> None:
+    policy, prompts = finished / "sft" / "checkpoint", finished / "world" / "prompts.jsonl"
+    reward = ("--reward-model", finished / "reward-token_edits" / "checkpoint")
+    rest = ("--recipe", tiny, "--set", "sampling.batch_size=1", "--out")
+    command = (name, "--policy", policy, "--prompts", prompts, *(reward if name == "best-of-n" else ()), *rest)
+    assert redpencil(*command, tmp_path / "whole.jsonl").code == 0
+    work = tmp_path / ".rows.jsonl.redpencil-work"
+    with start(*command, tmp_path / "rows.jsonl") as process:
+        while not list(work.glob("*.jsonl")):
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.002)
+        process.kill()
+    [kept] = work.glob("*.jsonl")
+    assert not (tmp_path / "rows.jsonl").exists()
+    first = kept.read_bytes().rpartition(b"\n")[0]
+    assert redpencil(*command, tmp_path / "rows.jsonl").code == 0
+    assert first
+    assert (tmp_path / "rows.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert not work.exists()

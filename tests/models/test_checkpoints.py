@@ -5,7 +5,9 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -293,6 +295,53 @@ def test_missing_weights_are_refused_and_not_made_up(
     if missing.startswith("model."):
         with pytest.raises(RedpencilError, match="lacks 1 weights"):
             load_head(part, "token", runtime, trained=True, zero_head=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "unread"),
+    [
+        ("llama", {"num_hidden_layers": 1, "layer_types": None}, r"model\.layers\.1\."),
+        ("qwen2", {"num_hidden_layers": 1, "layer_types": None}, r"model\.layers\.1\."),
+        ("gpt2", {"n_layer": 1}, r"transformer\.h\.1\."),
+        ("qwen3", {"num_hidden_layers": 1, "layer_types": None}, r"model\.layers\.1\."),
+    ],
+)
+def test_a_configuration_that_leaves_weights_unread_is_refused(
+    folder: Folder, runtime: Runtime, tmp_path: Path, kind: str, changes: dict[str, Any], unread: str
+) -> None:
+    for level in ("policy", "token", "sequence"):
+        edited = copy(folder(kind, level), tmp_path / f"edited-{level}")
+        edit_json(edited / "config.json", **changes)
+        load: Any = partial(load_policy, trained=False) if level == "policy" else load_reward_model
+        with pytest.raises(RedpencilError, match=f"its weights have {unread}.* no place") as caught:
+            load(edited, runtime)
+        assert "config.json" in str(caught.value.hint)
+        with pytest.raises(RedpencilError, match=f"its weights have {unread}"):
+            load_head(edited, "token", runtime, trained=True, zero_head=True)
+
+
+def test_a_bias_that_the_configuration_switched_off_is_not_left_out(
+    folder: Folder, runtime: Runtime, tmp_path: Path
+) -> None:
+    edited = copy(folder("llama"), tmp_path / "edited")
+    weights = load_file(edited / "model.safetensors")
+    bias = {"model.layers.0.self_attn.q_proj.bias": weights["model.layers.0.self_attn.q_proj.weight"][:, 0].clone()}
+    save_file({**weights, **bias}, edited / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RedpencilError, match=r"its weights have model\.layers\.0\.self_attn\.q_proj\.bias"):
+        load_policy(edited, runtime, trained=False)
+
+
+def test_what_belongs_to_a_part_that_the_model_has_not_is_left_out(
+    folder: Folder, runtime: Runtime, tmp_path: Path
+) -> None:
+    more = copy(folder("llama"), tmp_path / "more")
+    weights = load_file(more / "model.safetensors")
+    others = {name: torch.ones(2) for name in ("model.visual.blocks.0.weight", "v_head.weight", "score.bias")}
+    # Old checkpoints keep what is computed.
+    others["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
+    save_file({**weights, **others}, more / "model.safetensors", metadata={"format": "pt"})
+    load_policy(more, runtime, trained=False)
+    load_head(more, "token", runtime, trained=True, zero_head=True)
 
 
 def test_a_reward_model_without_its_head_is_refused(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:

@@ -164,6 +164,7 @@ def test_a_folder_in_use_is_left_to_its_run(tiny: Any, copied: Path, listener: A
     ):
         run_recipe(tiny(), copied, jobs=1, listener=listener)
     assert caught.value.file == str(copied)
+    assert (copied / ".lock").stat().st_mode & 0o077 == 0
     assert listener.events == []
     run_recipe(tiny(), copied, jobs=1, listener=listener)
     assert len(listener.events) == len(STAGES)

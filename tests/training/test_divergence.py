@@ -14,6 +14,7 @@ from redpencil.errors import DivergedError
 from redpencil.models.checkpoints import load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import collate
+from redpencil.models.heads import head_of
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import encode_prompts
 from redpencil.records import Example, Pair, Prompt
@@ -138,6 +139,65 @@ def test_a_sound_rate_leaves_nothing_of_it(trainers: dict[str, Train], tmp_path:
         "manifest.json",
         "metrics.jsonl",
     ]
+
+
+def poison(stage: Stage, weight: Tensor, *, at: int) -> None:
+    """Let a weight be NaN in one step, as when a reward model cannot read a response of it."""
+    kept = weight.clone()
+
+    def progress(done: int, _total: int, _note: str) -> None:
+        with torch.no_grad():
+            weight.copy_(torch.full_like(kept, math.nan) if done == at - 1 else kept)
+
+    stage.progress = progress
+
+
+@pytest.mark.parametrize(("run_method", "config_type"), [(run_ppo, PPOConfig), (run_grpo, GRPOConfig)])
+@pytest.mark.parametrize(
+    ("whose", "told"), [("reward", "the reward model gives a response the reward nan"), ("reference", "the reference")]
+)
+def test_a_step_whose_rewards_are_broken_may_be_left_out(
+    trained: Any,
+    codec: Codec,
+    runtime: Runtime,
+    tmp_path: Path,
+    run_method: Any,
+    config_type: Any,
+    whose: str,
+    told: str,
+) -> None:
+    prompts = encode_prompts([Prompt(f"row {number}", f"topic{number}") for number in range(8)], codec, 8)
+    kinds = {PPOConfig: {"value_init": "policy", "kl_target": 0.1}, GRPOConfig: {"group_size": 2}}
+    base = {**ROLLED_OUT, **kinds[config_type], "total_steps": 4, "eval_steps": 3, "lr_scheduler_type": "linear"}
+    for allowed in (1, 0):
+        config = config_type(**base, skip_nonfinite=allowed)
+        actors = load_actors(config, trained.sft, trained.token, None, runtime, codec)
+        model = actors.scorers[0].reward.model if whose == "reward" else actors.reference
+        validation = Validation(prompts, sampling_of(config), lambda _: {"win_rate": 50.0}, config.eval_steps)
+        with open_stage(tmp_path / f"out-{allowed}", "toy", seed=0, config={}, inputs={}) as stage:
+            assert stage is not None
+            poison(stage, model.module.get_output_embeddings().weight if whose == "reference" else head(model), at=2)
+            call = {"actors": actors, "prompts": prompts, "validation": validation, "stage": stage}
+            if not allowed:
+                with pytest.raises(DivergedError, match=f"training broke down at step 2: {told}.*; rows 'row"):
+                    run_method(config, **call)
+                return
+            run_method(config, **call)
+            notes = stage.notes
+        rows = read_metrics(tmp_path / "out-1")
+        assert [row["step"] for row in rows if "reward" not in row] == [0, 2]
+        assert rows[2]["learning_rate"] == rows[3]["learning_rate"] > rows[4]["learning_rate"]
+        assert rows[2]["kl_coef"] == rows[3]["kl_coef"]
+        assert rows[3]["kl"] != 0.0
+        assert {"time/sample", "time/score", "time/update"} <= rows[1].keys()
+        assert rows[1]["step_time"] >= rows[1]["time/sample"] + rows[1]["time/score"] + rows[1]["time/update"] - 0.001
+        assert len(notes["left out"]) == 1
+        assert notes["left out"][0].startswith(f"step 2: {told}")
+
+
+def head(model: Any) -> Tensor:
+    weight: Tensor = head_of(model.module).weight
+    return weight
 
 
 class Weights(nn.Module):

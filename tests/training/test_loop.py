@@ -1,27 +1,30 @@
 """The loops of training: which rows and prompts a step sees, and what is logged."""
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, Final
 
 import pytest
 import torch
 from torch import Tensor
 
 from redpencil.config import PPOConfig, SFTConfig
-from redpencil.errors import RedpencilError
+from redpencil.errors import DivergedError, RedpencilError
 from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.codec import Codec
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import encode_prompts
 from redpencil.records import Prompt
-from redpencil.runs import Stage, read_metrics
+from redpencil.runs import Stage, is_time, read_metrics
 from redpencil.training.dpo import train_dpo
 from redpencil.training.loop import train_on_rollouts, train_supervised
 from redpencil.training.rollout import load_actors, optimization_for, sampling_of
 from redpencil.training.scoring import SampledBatch
-from redpencil.training.update import Objective
+from redpencil.training.step import TrainingStep
+from redpencil.training.update import Objective, make_optimization, update
 from redpencil.training.validation import Validation
 from redpencil.turns import Asked, prompt_text
 
@@ -90,6 +93,125 @@ def test_the_seed_decides_the_batches(line: LanguageModel, new_stage: Callable[.
     assert one != other
 
 
+def test_times_rates_and_tokens_are_logged(line: LanguageModel, new_stage: Callable[..., Stage]) -> None:
+    stage = new_stage()
+    train(line, stage, range(5), 4, batch_size=2, lr_scheduler_type="linear", learning_rate=0.4)
+    rows = read_metrics(stage.folder)
+    # A row has one token, and batches have 2, 2 and 1 rows; the rate falls to 0 in 4 steps.
+    assert sorted(after - before for before, after in pairwise([0, *(row["num_tokens"] for row in rows[:3])])) == [
+        *(1, 2, 2)
+    ]
+    assert [row["learning_rate"] for row in rows] == pytest.approx([0.4, 0.3, 0.2, 0.1])
+    assert all(row["step_time"] > 0 for row in rows)
+    for row in rows:
+        assert row["tokens_per_second"] > 0
+        assert {name for name in row if is_time(name)} == {"seconds", "step_time", "tokens_per_second"}
+
+
+POISONED: Final = 7
+"""A row whose loss is not a finite number."""
+
+
+def poisoned(line: LanguageModel, stage: Stage, *, stop: int | None = None, **options: Any) -> None:
+    """Train the line on eight rows, one of which breaks its batch, for eight steps of two rows."""
+
+    def progress(done: int, _total: int, _note: str) -> None:
+        if done == stop:
+            raise KeyboardInterrupt
+
+    def terms(rows: Sequence[int]) -> dict[str, Tensor]:
+        return {"error": (line.module.w - 3).square().sum() * (math.nan if POISONED in rows else 1.0)}  # type: ignore[operator]
+
+    stage.progress = progress
+    given = {"learning_rate": 0.1, "lr_scheduler_type": "linear", "warmup_ratio": 0, "batch_size": 2, **options}
+    train_supervised(
+        line,
+        range(8),
+        names=[f"row {number}" for number in range(8)],
+        lengths=[1] * 8,
+        collate=list,
+        objective=Objective({"error": 1.0}, lambda rows: {"error": float(len(rows))}, terms),
+        config=SFTConfig(**given),
+        total_steps=8,
+        stage=stage,
+    )
+
+
+def test_steps_may_be_left_out_up_to_a_bound(
+    line: LanguageModel, new_stage: Callable[..., Stage], codec: Codec, runtime: Runtime
+) -> None:
+    stage, warned = new_stage(), []
+    stage.warn = warned.append
+    poisoned(line, stage, skip_nonfinite=2)
+    rows = read_metrics(stage.folder)
+    out = [row["step"] for row in rows if "loss" not in row]
+    assert len(rows) == 8
+    assert [1 <= out[0] <= 4, 5 <= out[1] <= 8] == [True, True]  # once in each epoch of four batches
+    # Six updates on one curve are the same wherever the two that were left out lay; the schedule stood still there.
+    other = LanguageModel(Line(), codec, runtime)  # type: ignore[arg-type]
+    optimization = make_optimization(
+        other.module,
+        learning_rate=0.1,
+        lr_scheduler_type="linear",
+        warmup_steps=0,
+        total_steps=8,
+        weight_decay=0.0,
+        adam_epsilon=1e-8,
+        max_grad_norm=1.0,
+    )
+
+    def terms(_: int) -> dict[str, Tensor]:
+        return {"error": (other.module.w - 3).square().sum()}  # type: ignore[operator]
+
+    for _ in range(6):
+        update(optimization, [0], Objective({"error": 1.0}, lambda _: {"error": 1.0}, terms), runtime)
+    assert torch.equal(line.module.w, other.module.w)  # type: ignore[arg-type]
+    rates = [row["learning_rate"] for row in rows]
+    assert rates[int(out[0]) - 1] == rates[int(out[0])] or out[0] == 8
+    told = stage.notes["left out"]
+    assert [sentence.split(":")[0] for sentence in told] == [f"step {step}" for step in out]
+    assert all("the term error is nan" in sentence and "'row 7'" in sentence for sentence in told)
+    assert len(warned) == 3
+    assert "left out an update at step" in warned[0]
+    assert "2 updates were left out" in warned[2]
+    assert stage.notes["remarks"] == [warned[2]]
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_one_more_step_that_breaks_ends_the_stage(
+    line: LanguageModel, new_stage: Callable[..., Stage], allowed: int
+) -> None:
+    after = r", after 1 updates that were left out \(skip_nonfinite\)" if allowed else ""
+    with pytest.raises(DivergedError, match=rf"broke down at step \d: the term error is nan .*{after}; rows 'row 7'"):
+        poisoned(line, new_stage(), skip_nonfinite=allowed, batch_size=8)
+
+
+def test_a_stage_in_which_every_step_is_left_out_is_an_error(
+    line: LanguageModel, new_stage: Callable[..., Stage]
+) -> None:
+    with pytest.raises(DivergedError, match="every update was left out; step 1: the term error is nan"):
+        poisoned(line, new_stage(), skip_nonfinite=99, batch_size=8)
+
+
+def test_what_was_left_out_before_a_stop_counts_on_after_it(
+    line: LanguageModel, new_stage: Callable[..., Stage], codec: Codec, runtime: Runtime
+) -> None:
+    whole, stopped = new_stage(), new_stage()
+    poisoned(line, whole, skip_nonfinite=2, save_every=1)
+    again = LanguageModel(Line(), codec, runtime)  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        poisoned(again, stopped, stop=6, skip_nonfinite=2, save_every=1)
+    resumed = LanguageModel(Line(), codec, runtime)  # type: ignore[arg-type]
+    poisoned(resumed, stopped, skip_nonfinite=2, save_every=1)
+    assert torch.equal(resumed.module.w, line.module.w)  # type: ignore[arg-type]
+    assert stopped.notes["left out"] == whole.notes["left out"]
+    untimed = [
+        [{name: value for name, value in row.items() if not is_time(name)} for row in read_metrics(stage.folder)]
+        for stage in (whole, stopped)
+    ]
+    assert untimed[0] == untimed[1]
+
+
 def test_no_pairs_are_refused(trained: Any, codec: Codec, runtime: Runtime, new_stage: Callable[..., Stage]) -> None:
     from redpencil.config import DPOConfig
 
@@ -116,8 +238,8 @@ def test_rollouts_go_through_all_prompts_and_adapt_the_coefficient(
     steps: list[tuple[int, float]] = []
     asked: list[Asked] = []
 
-    def learn(sampled: SampledBatch, step: int, kl_coef: float) -> dict[str, float]:
-        steps.append((step, kl_coef))
+    def learn(sampled: SampledBatch, step: TrainingStep, kl_coef: float) -> dict[str, float]:
+        steps.append((step.number, kl_coef))
         asked.extend(sampled.prompts)
         return {"reward": 0.0, "kl": 5.0, "length": 4.0}
 

@@ -627,7 +627,7 @@ def test_prompts_without_room_for_a_response_stop_before_the_first_step(
 ) -> None:
     settings, judged = config(response_length=20), []
     prompts = prompts_of(codec, 64)
-    prompts.ids[63] = [2] * 13  # it might be drawn at the last step only
+    prompts = replace(prompts, ids=[*prompts.ids[:63], [2] * 13])  # it might be drawn at the last step only
     actors = actors_of(settings, trained, runtime, codec)
     with pytest.raises(RedpencilError, match="13 tokens and a response of up to 20 exceed the model's context of 32"):
         run(settings, actors, new_stage(), lambda responses: judged.append(responses) or {}, prompts=prompts)

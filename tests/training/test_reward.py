@@ -590,6 +590,13 @@ def test_unusable_pairs_and_samples_are_refused(
     bare = [replace(pair, rejected_changed=(), chosen_changed=(), unchanged=()) for pair in pairs[:4]]
     with pytest.raises(RedpencilError, match="these are not edits"):
         attempt(config(loss="eq4"), bare, samples)
+    inserted = [replace(pair, rejected_changed=(False,) * len(pair.rejected_ids)) for pair in pairs[:4]]
+    for loss, options in (("blame", {}), ("blame", {"edited_weight": 1}), ("contrast", {})):
+        with pytest.raises(RedpencilError, match=f"only put tokens in, and loss={loss} learns from what") as caught:
+            attempt(config(loss=loss, **options), inserted, samples)
+        assert "align.anchor=divergence" in str(caught.value.hint)
+    attempt(config(loss="contrast", edited_weight=1, max_steps=1), inserted, samples)
+    attempt(config(loss="eq4", max_steps=1), inserted, samples)
     attempt(config("sequence", max_steps=1), bare, samples)
     attempt(config(loss="eq3", max_steps=1), bare, samples)  # Eq. 1 and 2 need no masks
     with pytest.raises(RedpencilError, match="at least 2 samples of the SFT policy, found 1"):

@@ -18,7 +18,7 @@ from redpencil.models.codec import Codec
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import encode_prompts
 from redpencil.records import Pair, Prompt
-from redpencil.runs import Stage, open_stage, read_metrics
+from redpencil.runs import Stage, is_time, open_stage, read_metrics
 from redpencil.training.dpo import train_dpo
 from redpencil.training.ppo import run_ppo
 from redpencil.training.rollout import load_actors, sampling_of
@@ -38,7 +38,7 @@ def weights(folder: Path) -> bytes:
 
 
 def rows(folder: Path) -> list[dict[str, float]]:
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in read_metrics(folder)]
+    return [{name: value for name, value in row.items() if not is_time(name)} for row in read_metrics(folder)]
 
 
 def stop_at(stage: Stage, step: int | None) -> None:

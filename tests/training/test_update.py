@@ -1,5 +1,6 @@
 """The one update function: accumulation, clipping, schedule, and what it does when numbers break."""
 
+import copy
 import math
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from redpencil.config import SFTConfig
-from redpencil.errors import RedpencilError
+from redpencil.errors import NotFiniteError, RedpencilError
 from redpencil.models.runtime import Runtime
 from redpencil.training.update import (
     Objective,
@@ -115,6 +116,34 @@ def test_broken_numbers_raise_and_leave_the_weights(broken: float) -> None:
     # and a sound batch continues from there
     update(optimization, [data()], masked_error(model), CPU)
     assert all(bool(p.isfinite().all()) for p in model.parameters())
+
+
+def test_the_term_that_is_not_finite_is_named_and_nothing_moves() -> None:
+    model = linear()
+    optimization = make(model, lr_scheduler_type="linear")
+    update(optimization, [data()], masked_error(model), CPU)
+    before = copy.deepcopy((optimization.optimizer.state_dict(), optimization.scheduler.state_dict()))
+    weights = [p.clone() for p in model.parameters()]
+    sound = masked_error(model)
+
+    def broken(value: float, name: str) -> Objective[Item]:
+        def terms(item: Item) -> dict[str, Tensor]:
+            found = sound.terms(item)
+            return {**found, name: found[name] * value}
+
+        return Objective({**sound.weights, "logged": 0.0}, sound.counts, terms)
+
+    for value, name, told in [
+        (math.nan, "error", r"^the term error is nan \(loss nan, gradient norm nan\)"),
+        (math.inf, "size", r"^the term size is inf \(loss inf, gradient norm (inf|nan)\)"),
+        (1e200, "error", r"^the gradient of error or size is not finite \(loss .*e\+\d+, gradient norm inf\)"),
+    ]:
+        with pytest.raises(NotFiniteError, match=told):
+            update(optimization, [data()], broken(value, name), CPU)
+    after = optimization.optimizer.state_dict(), optimization.scheduler.state_dict()
+    assert str(after) == str(before)
+    assert all(torch.equal(p, kept) for p, kept in zip(model.parameters(), weights, strict=True))
+    assert all(p.grad is None for p in model.parameters())
 
 
 @pytest.mark.parametrize("rate", [math.inf, 1e308])

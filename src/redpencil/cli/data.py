@@ -45,6 +45,7 @@ from redpencil.cli.output import (
 from redpencil.config import AlignConfig
 from redpencil.digests import check_written
 from redpencil.errors import RedpencilError, naming
+from redpencil.files import work_beside
 from redpencil.pipeline.group import first_writes
 from redpencil.records import Comparison, Edit, Pair, Prompt, count_lines, read_jsonl, write_jsonl
 from redpencil.report.audit import EXAMPLE_TITLES, audit_tables, lead, summary, write_audit
@@ -82,17 +83,18 @@ def respond(
     from redpencil.models import sampling
 
     setup = setup_of(config, policy)
-    with working("respond") as progress, naming(prompts):
-        responses, skipped = sampling.respond(
-            setup.sampler(policy),
-            rows,
-            config=setup.sampling,
-            seed=config.seeds[0],
-            model_name=str(policy),
-            progress=progress,
-        )
-    say_skipped({"prompts longer than sampling.max_prompt_length": skipped})
-    say(f"{write_jsonl(out, responses)} responses in {out}")
+    with work_beside(out) as kept:
+        with working("respond") as progress, naming(prompts):
+            responses, skipped = sampling.respond(
+                setup.sampler(policy, kept),
+                rows,
+                config=setup.sampling,
+                seed=config.seeds[0],
+                model_name=str(policy),
+                progress=progress,
+            )
+        say_skipped({"prompts longer than sampling.max_prompt_length": skipped})
+        say(f"{write_jsonl(out, responses)} responses in {out}")
 
 
 def _repeated(prompts: list[Prompt], times: int) -> list[Prompt]:

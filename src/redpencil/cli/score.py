@@ -162,7 +162,7 @@ def scores_of(
     """
     from redpencil.models.checkpoints import load_reward_model
     from redpencil.pipeline.reward_eval import cautions_of_scores, score_rows
-    from redpencil.training.scoring import check_finite, check_fits
+    from redpencil.training.scoring import check_fits, check_rewards
 
     reward = load_reward_model(folder, runtime, codec=named_codec(config, folder))
     card, codec = reward.card, reward.model.codec
@@ -178,7 +178,7 @@ def scores_of(
     of_tokens, unit = card.level == "token", card.scale if standardise else 1.0
     scored = score_rows(list(zip(prompts, ids, strict=True)), reward)
     for row, tokens, (number, values) in zip(rows, encoded, scored, strict=True):
-        check_finite(reward, [number, *values], f"the response {row.id!r}")
+        check_rewards(reward, [number, *values], f"the response {row.id!r}")
         centred = tuple((float(value) - card.center) / unit for value in values)
         readings.append(ScoredResponse(number, tokens.offsets if of_tokens else (), centred))
         texts.append(tuple(codec.token_texts(tokens.ids)) if of_tokens else ())

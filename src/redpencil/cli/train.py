@@ -13,6 +13,7 @@ from redpencil.cli.options import ModelOptions, examples, option, setup_of, with
 from redpencil.cli.output import board_for, check_out_file, say, say_skipped, working
 from redpencil.config import METHODS, Method, Recipe
 from redpencil.errors import RedpencilError
+from redpencil.files import work_beside
 from redpencil.pipeline.context import Setup
 from redpencil.pipeline.execute import open_together
 from redpencil.pipeline.group import first_writes, group
@@ -292,7 +293,7 @@ def _choose_command(method: Method) -> Callable[..., None]:
 
         from redpencil.pipeline.stages import choose_answers
 
-        with working(method.name.replace("_", "-")) as progress:
+        with work_beside(out) as kept, working(method.name.replace("_", "-")) as progress:
             best = choose_answers(
                 setup,
                 method,
@@ -304,9 +305,11 @@ def _choose_command(method: Method) -> Callable[..., None]:
                 model_name=str(policy),
                 progress=progress,
                 warn=lambda text: say(f"warning: {text}"),
+                kept=kept,
             )
+            written = write_jsonl(out, best.responses)
         say_skipped({"prompts longer than sampling.max_prompt_length": best.skipped})
-        say(f"{write_jsonl(out, best.responses)} responses in {out}, picked from {best.sampled}")
+        say(f"{written} responses in {out}, picked from {best.sampled}")
         say(
             f"mean score {best.best_score:.3f}, of all that were sampled {best.mean_score:.3f}; "
             f"KL to the policy at most {best.kl_bound:.2f} nats a response"

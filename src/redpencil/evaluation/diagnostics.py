@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from redpencil.config import AlarmsConfig
 from redpencil.evaluation.localisation import CHANCE, by_place, fault_name, weakness
-from redpencil.evaluation.reward_eval import RULE_TITLES
+from redpencil.evaluation.reward_eval import RULE_TITLES, beaten_by_rule
 from redpencil.results import NORMAL_95
 
 AlarmName = Literal[
@@ -149,17 +149,14 @@ def _no_better_than_rules(results: Mapping[str, Any], own_kind: Mapping[str, str
     accuracies = results.get("reward_accuracy", {})
     for model, kind in own_kind.items():
         own = accuracies.get(model, {}).get(kind, {})
-        rules = {name: accuracies[name][kind] for name in RULE_TITLES if kind in accuracies.get(name, {})}
+        rules = {name: accuracies[name][kind]["value"] for name in RULE_TITLES if kind in accuracies.get(name, {})}
         if not rules or own.get("value") is None or own.get("standard_error") is None:
             continue
-        best = max(rules, key=lambda name: rules[name]["value"])
-        limit, low = rules[best]["value"], own["value"] - NORMAL_95 * own["standard_error"]
-        if low <= limit:
-            message = (
-                f"it ranks {own['value']:.1f} % of the held-out {_PAIRS.get(kind, kind)} right, which is not clearly "
-                f"more than a rule that reads nothing: {RULE_TITLES[best].lower()} ({limit:.1f} %)"
-            )
-            yield Alarm("trivial_rule", f"reward-{model}", message, own["value"], limit)
+        reach = NORMAL_95 * own["standard_error"]
+        interval = (own["value"], own["value"] - reach, own["value"] + reach)
+        message = beaten_by_rule(*interval, rules, f"held-out {_PAIRS.get(kind, kind)}")
+        if message is not None:
+            yield Alarm("trivial_rule", f"reward-{model}", message, own["value"], max(rules.values()))
 
 
 def _no_better_policies(results: Mapping[str, Any], config: AlarmsConfig) -> Iterator[Alarm]:

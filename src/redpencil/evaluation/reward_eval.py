@@ -711,7 +711,8 @@ def cautions(evals: RewardEvals) -> list[Caution]:
             of_tokens = {field: getattr(one, field) for field in (*FAULTS, "error_types")}
             found += [Caution(name, model, test, text) for name, text in token_cautions(of_tokens)]
             about = evals.tests[test]
-            text = beaten_by_rule(one.accuracy, about.rules)
+            own, rules = one.accuracy, {name: rule.value for name, rule in about.rules.items()}
+            text = beaten_by_rule(own.value, own.low, own.high, rules)
             if text:
                 found.append(Caution("trivial_rule", model, test, text))
     return sorted(found, key=lambda caution: not caution.loud)
@@ -732,14 +733,16 @@ def token_cautions(found: Mapping[str, Any]) -> Iterator[tuple[CautionName, str]
             yield name, f"it finds {what} no better than {rule}; {figure})"
 
 
-def beaten_by_rule(accuracy: Accuracy, rules: Mapping[str, Accuracy]) -> str | None:
-    """Say so if an accuracy's interval does not lie above the best trivial rule; None if it does."""
-    name = max(rules, key=lambda name: rules[name].value)
-    if accuracy.low > rules[name].value:
+def beaten_by_rule(
+    value: float, low: float, high: float, rules: Mapping[str, float], pairs: str = "pairs"
+) -> str | None:
+    """Say so if an accuracy's interval does not lie above the best trivial rule, in percent; None if it does."""
+    name = max(rules, key=lambda name: rules[name])
+    if low > rules[name]:
         return None
     return (
-        f"it ranks {accuracy.value:.1f} % of the pairs right (95 % {accuracy.low:.1f} to {accuracy.high:.1f}), which "
-        f"is not clearly more than a rule that reads nothing: {RULE_TITLES[name].lower()} ({rules[name].value:.1f} %)"
+        f"it ranks {value:.1f} % of the {pairs} right (95 % {low:.1f} to {high:.1f}), which is not clearly more than "
+        f"a rule that reads nothing: {RULE_TITLES[name].lower()} ({rules[name]:.1f} %)"
     )
 
 

@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -168,7 +168,28 @@ def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False
             file=folder,
             hint="give a complete checkpoint of the right kind; a reward model is not a policy",
         )
+    _check_unread(report["unexpected_keys"], model, folder)
     return model
+
+
+def _check_unread(unread: Iterable[str], model: PreTrainedModel, folder: Path) -> None:
+    """Refuse weights that a model has no place for in its backbone, as where config.json names fewer layers.
+
+    What belongs to a part that the model has not at all does not count, such as a head or a reader of images.
+    """
+    modules = dict(model.named_modules())
+    for name in sorted(unread):
+        parts = name.split(".")[:-1]
+        while parts and ".".join(parts) not in modules:
+            parts.pop()
+        inner = modules[".".join(parts)]
+        if not parts or is_own(name, model) or not isinstance(inner, nn.ModuleList | nn.Linear | nn.Embedding):
+            continue
+        raise RedpencilError(
+            f"its weights have {name}, for which the model of its config.json has no place",
+            file=folder,
+            hint="put back the config.json that the weights were written with",
+        )
 
 
 def _attention(runtime: Runtime) -> dict[str, Any]:

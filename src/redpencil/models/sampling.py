@@ -23,9 +23,11 @@ from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.codec import Codec
 from redpencil.models.end_tokens import GENERATION_CONFIG, end_ids
 from redpencil.models.forward import collate
+from redpencil.models.kept_samples import KeptSamples, key_of
 from redpencil.models.parallel import whole_weights
 from redpencil.models.runtime import seeded
 from redpencil.records import Prompt, Response
+from redpencil.rows import IntRows
 from redpencil.runs import Progress, derive_seed, no_progress
 
 
@@ -99,9 +101,13 @@ class HFSampler:
     Nothing but the sampling configuration shapes the distribution: what a checkpoint's generation_config.json says
     beyond its end tokens (such as a repetition penalty) would make the samples other than the log-probabilities that
     PPO trains on.
+
+    kept: a folder that keeps the batches that were sampled, for a policy with the weights of its folder; a call with
+    the same prompts, configuration and seed goes on behind them, and its answers are the same.
     """
 
     policy: LanguageModel
+    kept: Path | None = None
 
     @property
     def codec(self) -> Codec:
@@ -129,11 +135,20 @@ class HFSampler:
         runtime = self.policy.runtime
         own = runtime.share(order)
         samples: list[Sample] = []
+        kept = (
+            None
+            if self.kept is None
+            else KeptSamples(self.kept, key_of(self.policy, prompt_ids, config, seed), runtime)
+        )
 
         def answer() -> None:
             for start in range(0, len(own), config.batch_size):
                 rows = own[start : start + config.batch_size]
-                answers = _generate(self.policy, [prompt_ids[i] for i in rows], config, sorted(ends))
+                answers = None if kept is None else kept.take(rows)
+                if answers is None:
+                    answers = _generate(self.policy, [prompt_ids[i] for i in rows], config, sorted(ends))
+                    if kept is not None:
+                        kept.add(rows, answers)
                 samples.extend(cut_at_end(answer, ends) for answer in answers)
                 progress(min(len(samples) * runtime.data_size, len(order)), len(order), "responses")
 
@@ -269,7 +284,7 @@ class EncodedPrompts:
     """Prompts that fit, with their token ids, and the number of those that did not."""
 
     records: list[Prompt]
-    ids: list[list[int]]
+    ids: Sequence[list[int]]
     skipped: int
 
 
@@ -287,7 +302,7 @@ def encode_prompts(prompts: Sequence[Prompt], codec: Codec, max_prompt_length: i
             field="max_prompt_length",
             hint="raise max_prompt_length or give shorter prompts",
         )
-    return EncodedPrompts([prompts[i] for i in kept], [ids[i] for i in kept], len(prompts) - len(kept))
+    return EncodedPrompts([prompts[i] for i in kept], IntRows(ids[i] for i in kept), len(prompts) - len(kept))
 
 
 def respond(

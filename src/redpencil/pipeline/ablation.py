@@ -286,7 +286,7 @@ def run_ablations(
     """
     groups = _chosen(ablations, only)
     variants = [
-        Variant(f"{group}/{name}", recipe, out)
+        Variant(f"{group}/{name}", _with_own_cache(recipe, f"{group}-{name}"), out)
         for group, members in ablations.groups.items()
         for name, recipe in members.items()
     ]
@@ -308,6 +308,15 @@ def run_ablations(
         results = results.model_copy(update={"recipe_sha256": hash_input(out / RECIPE)})
         write_results(out / RESULTS, results)
     return results
+
+
+def _with_own_cache(recipe: Recipe, name: str) -> Recipe:
+    """Name a response cache of the variant's own: variants are judged side by side, and cannot share one."""
+    judge = recipe.judge
+    if judge is None or judge.cache is None:
+        return recipe
+    own = judge.model_copy(update={"cache": judge.cache.with_name(f"{judge.cache.name}.{name}")})
+    return recipe.model_copy(update={"judge": own})
 
 
 def _chosen(ablations: Ablations, only: Sequence[str]) -> list[str]:

@@ -122,13 +122,13 @@ class Setup:
         """`sampling` of the answers that are judged."""
         return at_evaluation(self.sampling, self.recipe)
 
-    def sampler(self, policy: Path) -> "Sampler":
-        """Load the policy of a folder to sample from it."""
+    def sampler(self, policy: Path, kept: Path | None = None) -> "Sampler":
+        """Load the policy of a folder to sample from it; `kept` is a folder for what is sampled, see `HFSampler`."""
         from redpencil.models.checkpoints import load_policy
         from redpencil.models.samplers import make_sampler
 
         model = load_policy(policy, self.runtime, trained=False, codec=self.codec)
-        return make_sampler(model, self.recipe.compute.sampler)
+        return make_sampler(model, self.recipe.compute.sampler, kept)
 
 
 @dataclass(frozen=True)

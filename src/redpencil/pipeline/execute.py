@@ -24,7 +24,6 @@ from typing import Any, Final, Literal
 from pydantic import TypeAdapter
 
 from redpencil.config import ComputeConfig
-from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.failures import error_from_json, follows_another
@@ -38,7 +37,7 @@ from redpencil.pipeline.launch import (
     environment_of_worker,
     gpus_of,
 )
-from redpencil.runs import Stage, fingerprint, is_complete, open_stage, scratch_stage
+from redpencil.runs import Stage, fingerprint, hash_inputs, is_complete, open_stage, scratch_stage
 from redpencil.stopping import Stopped, request
 
 
@@ -97,7 +96,16 @@ def perform(spec: StageSpec, listener: Listener) -> Happening:
         Stopped: if the process was asked to stop, at once or at the next step of a training.
     """
 
+    begun = False
+
+    def begin() -> None:
+        nonlocal begun
+        if not begun:
+            listener(Event(spec.key, "started"))
+        begun = True
+
     def progress(done: int, total: int, note: str) -> None:
+        begin()  # Reading the inputs may take minutes before it is known whether there is something to do.
         listener(Event(spec.key, "progress", done, total, note))
 
     with open_together(
@@ -111,7 +119,7 @@ def perform(spec: StageSpec, listener: Listener) -> Happening:
             return "already complete"
         stage.warn = lambda text: listener(Event(spec.key, "warning", note=text))
         stage.tell = lambda text: listener(Event(spec.key, "note", note=text))
-        listener(Event(spec.key, "started"))
+        begin()
         if group().size > 1:
             _ = (
                 spec.context.runtime
@@ -151,7 +159,7 @@ def is_done(spec: StageSpec) -> bool:
     """Whether the folder of a stage is complete with its present inputs."""
     if not all(path.exists() for path in spec.inputs.values()):
         return False
-    hashes = {key: hash_input(path) for key, path in spec.inputs.items()}
+    hashes = hash_inputs(spec.inputs)
     return is_complete(spec.folder, fingerprint(spec.name, spec.seed, spec.config, hashes))
 
 

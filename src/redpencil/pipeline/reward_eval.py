@@ -38,7 +38,7 @@ from redpencil.records import Comparison, Edit, Pair, Preference
 from redpencil.runs import Progress, no_progress
 from redpencil.text import prompt_key
 from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits, spaced
-from redpencil.training.scoring import BATCH_SIZE, check_finite, score_sequences, score_tokens
+from redpencil.training.scoring import BATCH_SIZE, check_rewards, score_sequences, score_tokens
 
 EXAMPLES: Final = 5
 SUBSET: Final = "subset"
@@ -90,7 +90,7 @@ def examine(
         done, total = number * rows, len(models) * rows
         for one, source in zip(sets, held, strict=True):
             scores = score_pairs(one.pairs, loaded, partial(_step, progress, done, total, name))
-            check_finite(loaded, [*scores.chosen, *scores.rejected], f"a response of {one.name}")
+            check_rewards(loaded, [*scores.chosen, *scores.rejected], f"a response of {one.name}")
             with naming(source.file or Path(one.name)):
                 readings[one.name] = evaluate_rewards(one, scores, examples=examples)
             done += 2 * len(one.pairs)

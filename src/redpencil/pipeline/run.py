@@ -14,7 +14,7 @@ from redpencil.config import Recipe
 from redpencil.digests import check_outputs, hash_input
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.diagnostics import result_alarms, training_alarms
-from redpencil.files import partial_of, whole_file
+from redpencil.files import PRIVATE, partial_of, whole_file
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute
 from redpencil.pipeline.group import group
@@ -153,7 +153,7 @@ def locked_folder(out: Path) -> Iterator[None]:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = (out / LOCK).open("a+")
+        lock = os.fdopen(os.open(out / LOCK, os.O_RDWR | os.O_CREAT | os.O_APPEND, PRIVATE), "a+")
     except OSError as error:
         raise RedpencilError(
             f"cannot make the folder ({error.strerror})", file=out, hint="choose another --out"

@@ -32,8 +32,8 @@ from redpencil.records import Response
 from redpencil.text import valid_text
 from redpencil.training.scoring import (
     BATCH_SIZE,
-    check_finite,
     check_fits,
+    check_rewards,
     encode_samples,
     score_sequences,
     score_tokens,
@@ -180,7 +180,7 @@ class RewardService:
         with self._model:
             found = list(score(self.reward.model, prompts, responses))
         for row in found:
-            check_finite(self.reward, row.reshape(-1))
+            check_rewards(self.reward, row.reshape(-1))
         return found
 
 

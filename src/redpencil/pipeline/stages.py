@@ -6,7 +6,7 @@ function of its own that takes explicit paths, which the command line calls too.
 
 import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -40,6 +40,7 @@ from redpencil.pipeline.inputs import match_reference
 from redpencil.pipeline.splits import split_prompts
 from redpencil.providers.base import ScriptedProvider
 from redpencil.records import Comparison, Edit, Example, Pair, Prompt, Response, read_jsonl, write_jsonl
+from redpencil.rows import PairRows
 from redpencil.runs import Progress, Stage, derive_seed
 from redpencil.text import prompt_key
 from redpencil.training.best_of_n import BestOfN
@@ -53,6 +54,7 @@ from redpencil.world.build import annotate, less_preferred, make_oracle, write_w
 from redpencil.world.editor import scripted_editor
 from redpencil.world.oracle import Oracle
 
+LOADING: Final = "loading models"
 EVERY_ROW = 200
 SOME_ROWS = 20
 """A check of the alarms reads all rows so far; after EVERY_ROW rows, only every SOME_ROWS-th row is a check."""
@@ -186,16 +188,20 @@ def read_prompts(path: Path, codec: Codec, max_prompt_length: int) -> EncodedPro
         return encode_prompts(list(read_jsonl(path, Prompt)), codec, max_prompt_length)
 
 
-def read_pairs(path: Path, codec: Codec) -> list[Pair]:
+def read_pairs(path: Path, codec: Codec) -> Sequence[Pair]:
     """Read pairs that a model with the tokenizer of `codec` can read.
 
     Raises:
         RedpencilError: naming the file and the first pair that it cannot.
     """
-    rows = list(read_jsonl(path, Pair))
+
+    def checked() -> Iterator[Pair]:
+        for pair in read_jsonl(path, Pair):
+            check_pairs([pair], len(codec.tokenizer), codec.context)
+            yield pair
+
     with naming(path):
-        check_pairs(rows, len(codec.tokenizer), codec.context)
-    return rows
+        return PairRows(checked())
 
 
 def encode_file(path: Path, codec: Codec, config: AlignConfig) -> tuple[list[Pair], Mapping[str, int]]:
@@ -207,6 +213,7 @@ def encode_file(path: Path, codec: Codec, config: AlignConfig) -> tuple[list[Pai
 
 def fine_tune(setup: Setup, stage: Stage, config: SFTConfig, *, model: Path, examples: Path) -> None:
     """Fine-tune a model on demonstrations; writes `checkpoint/`."""
+    stage.progress(0, 1, LOADING)
     with naming(examples):
         train_sft(
             setup.recipe.computed(config),
@@ -240,6 +247,7 @@ def fit_reward(
         start: checkpoint of a reward model to start from, heads and all, in place of the policy.
         features: a folder that keeps hidden states where the head alone is trained.
     """
+    stage.progress(0, 1, LOADING)
     rows = list(islice(read_jsonl(samples, Response), config.reference_samples))
     train_reward(
         setup.recipe.computed(config),
@@ -260,6 +268,7 @@ def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, input
 
     Writes metrics and `checkpoint/`, the best on the watched prompts.
     """
+    stage.progress(0, 1, LOADING)
     stage.watch = watch_metrics(stage, setup.recipe.alarms)
     config, watch = setup.recipe.computed(options), inputs.watch
     sampling = at_evaluation(setup.sampling if method.learns_from == "pairs" else sampling_of(config), setup.recipe)
@@ -309,15 +318,19 @@ def choose_answers(
     model_name: str,
     progress: Progress,
     warn: Callable[[str], None],
+    kept: Path | None = None,
 ) -> BestOfN:
-    """Answer prompts by a method that chooses among the policy's responses; `warn` hears what speaks against it."""
+    """Answer prompts by a method that chooses among the policy's responses.
+
+    `warn` hears what speaks against it; `kept` is a folder for what is sampled, so that a killed attempt goes on.
+    """
     reward = load_reward_model(reward_model, setup.runtime, policy_codec=setup.codec)
     for doubt in doubts(reward):
         warn(doubt)
     with naming(prompts):
         chosen: BestOfN = resolve(method.run)(
             options,
-            sampler=setup.sampler(policy),
+            sampler=setup.sampler(policy, kept),
             reward=reward,
             prompts=list(read_jsonl(prompts, Prompt)),
             sampling=setup.sampling,
@@ -375,7 +388,7 @@ def _judged_answers(
 ) -> tuple[list[Response], int]:
     """Answer prompts as the model `name`, to be judged; returns responses and the number of prompts left out."""
     return respond(
-        context.setup.sampler(policy),
+        context.setup.sampler(policy, stage.work),
         prompts,
         config=context.setup.judged_sampling,
         seed=derive_seed(stage.seed, *seed),
@@ -473,6 +486,7 @@ def choose(context: Context, stage: Stage, *, arm: str) -> None:
             model_name=arm,
             progress=stage.progress,
             warn=stage.remark,
+            kept=stage.work,
         )
         counts[split] = {"responses": len(chosen.responses), "sampled": chosen.sampled, "skipped": chosen.skipped}
         counts[split] |= {name: getattr(chosen, name) for name in ("best_score", "mean_score", "kl_bound")}
@@ -503,7 +517,7 @@ def samples(context: Context, stage: Stage) -> None:
     prompts = list(read_jsonl(context.paths.prompts, Prompt))
     needed = repeated(prompts, context.samples_needed, derive_seed(stage.seed, "samples"))
     responses, skipped = respond(
-        context.setup.sampler(context.paths.sft_policy),
+        context.setup.sampler(context.paths.sft_policy, stage.work),
         needed,
         config=context.setup.sampling,
         seed=derive_seed(stage.seed, "samples"),

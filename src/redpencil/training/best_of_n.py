@@ -13,7 +13,7 @@ from redpencil.models.codec import Codec
 from redpencil.models.sampling import Sample, Sampler, check_context, encode_prompts, responses_of
 from redpencil.records import Prompt, Response
 from redpencil.runs import Progress, no_progress
-from redpencil.training.scoring import check_finite, check_reads, encode_samples, score_ids, score_tokens
+from redpencil.training.scoring import check_reads, check_rewards, encode_samples, score_ids, score_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def best_of_n(
     samples = sampler.sample(ids, options, seed=seed, progress=progress)
     asked = [prompt for prompt in encoded.records for _ in range(config.n)]
     scores = score_samples(config, reward, asked, ids, samples, sampler.codec)
-    check_finite(reward, scores)
+    check_rewards(reward, scores)
     groups = [scores[start : start + config.n] for start in range(0, len(scores), config.n)]
     picked = [samples[config.n * row + best_index(group)] for row, group in enumerate(groups)]
     responses = responses_of(encoded.records, picked, sampler.codec, model_name)

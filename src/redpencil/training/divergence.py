@@ -2,53 +2,53 @@
 
 Training breaks down where a loss, the norm of a gradient, a weight or a probability is not a finite number, at the last
 step too. Weights are good if they gave a finite loss and gradient. They go into `last-good/` of the stage's folder,
-which `redpencil.runs.open_stage` then keeps aside.
+which `redpencil.runs.open_stage` then keeps aside. A recipe may have some such steps left out
+(`redpencil.training.step.Skips`), if they are found before they change a weight.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 
-from redpencil.errors import DivergedError
+from redpencil.errors import DivergedError, NotFiniteError
 from redpencil.maths.masked import masked_sum
 from redpencil.models.checkpoints import LanguageModel, export
 from redpencil.models.forward import Batch, response_logprobs
-from redpencil.runs import LAST_GOOD, Stage, write_json
+from redpencil.runs import LAST_GOOD, write_json
+from redpencil.training.step import TrainingStep, listed
 from redpencil.training.update import LOWER, Optimization
-
-NAMED = 10
-"""Rows that an error names."""
 
 
 @contextmanager
-def watching(
-    stage: Stage, step: int, names: Sequence[str], model: LanguageModel, optimizations: Mapping[str, Optimization]
-) -> Iterator[None]:
+def watching(step: TrainingStep, model: LanguageModel, optimizations: Mapping[str, Optimization]) -> Iterator[None]:
     """Watch over a step of training: where it breaks down, keep the last good weights of `model`.
 
+    A step that may be left out ends the block, and training goes on behind it.
+
     Args:
-        stage: where they go, with `diverged.json`, which names all rows.
-        step: the step.
-        names: the ids of the step's rows.
+        step: the step; weights go into the folder of its stage, with `diverged.json`, which names all rows.
         model: what the stage trains.
         optimizations: those of all models that it trains.
 
     Raises:
         DivergedError: naming the step and the rows.
     """
+    folder = step.skips.stage.folder
     try:
-        yield
+        try:
+            yield
+        except NotFiniteError as error:
+            step.skip(error)
     except DivergedError as error:
-        rows = [names[row] for row in error.rows] or list(names)
+        rows = [step.names[row] for row in error.rows] or list(step.names)
         if any(each.last_good.weights for each in optimizations.values()):
             for each in optimizations.values():
                 each.last_good.restore(each.parameters)
-            export(model, stage.folder / LAST_GOOD)
-            write_json(stage.folder / "diverged.json", {"step": step, "rows": rows, "problem": error.problem})
-        more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+            export(model, folder / LAST_GOOD)
+            write_json(folder / "diverged.json", {"step": step.number, "rows": rows, "problem": error.problem})
         raise DivergedError(
-            f"training broke down at step {step}: {error.problem}; rows {', '.join(map(repr, rows[:NAMED]))}{more}",
+            f"training broke down at step {step.number}: {error.problem}; rows {listed(rows)}",
             file=error.file,
             hint=error.hint,
         ) from error

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from redpencil.adapters import ADAPTER_CONFIG, CONFIG, WEIGHTS, base_of, is_adapter
 from redpencil.config import RewardLevel
-from redpencil.digests import sha256
+from redpencil.digests import known_sha256
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
 from redpencil.models.checkpoints import LanguageModel
@@ -100,7 +100,8 @@ def backbone_of(model: LanguageModel) -> str:
             *sorted(path for pattern in WEIGHTS for path in each.glob(pattern)),
         )
     ]
-    return hashlib.sha256(" ".join([type(model.module.base_model).__name__, *map(sha256, read)]).encode()).hexdigest()
+    named = [type(model.module.base_model).__name__, *map(known_sha256, read)]
+    return hashlib.sha256(" ".join(named).encode()).hexdigest()
 
 
 def weights_file(model: LanguageModel, store: Path) -> Path:

@@ -21,6 +21,7 @@ from redpencil.training.rollout import (
     update_on_rollouts,
 )
 from redpencil.training.scoring import SampledBatch
+from redpencil.training.step import TrainingStep
 from redpencil.training.validation import Validation
 
 
@@ -36,12 +37,14 @@ def run_grpo(
     objectives = {"policy": policy_objective(actors.policy.module, config)}
     runtime = actors.policy.runtime
 
-    def learn(sampled: SampledBatch, step: int, kl_coef: float) -> dict[str, float]:
-        rollouts, metrics = compare_in_groups(actors, sampled, config, kl_coef)
-        order = derive_seed(stage.seed, "permute", step)
-        return metrics | update_on_rollouts(
-            rollouts, objectives, optimizations, config.grpo_epochs, config, runtime, order
-        )
+    def learn(sampled: SampledBatch, step: TrainingStep, kl_coef: float) -> dict[str, float]:
+        with step.phase("score"):
+            rollouts, metrics = compare_in_groups(actors, sampled, config, kl_coef)
+        order = derive_seed(stage.seed, "permute", step.number)
+        with step.phase("update"):
+            return metrics | update_on_rollouts(
+                rollouts, objectives, optimizations, config.grpo_epochs, config, runtime, order, step.skip
+            )
 
     train_on_rollouts(
         config,

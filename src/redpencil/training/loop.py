@@ -23,7 +23,9 @@ from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
 from redpencil.training.rollout import Actors, draw_prompts, mean_reward, sample_rollouts
 from redpencil.training.scoring import SampledBatch
 from redpencil.training.state import TrainState
+from redpencil.training.step import Skips, TrainingStep, learning_rates
 from redpencil.training.update import (
+    LOWER,
     Objective,
     Optimization,
     check_loss,
@@ -68,11 +70,13 @@ def train_supervised(
         best: evaluates the model now and then and keeps the best checkpoint; the caller saves the last one without it.
 
     Raises:
-        RedpencilError: if training breaks down.
+        RedpencilError: if training breaks down, or every update was left out.
     """
-    optimization = optimization_of(model.module, config, total_steps)
+    optimization, skips = optimization_of(model.module, config, total_steps), Skips(stage, config.skip_nonfinite)
+    optimizations = {"model": optimization}
+    extra = {"left_out": skips.record, "num_tokens": 0}
     state = TrainState(
-        stage, {"model": model.module}, {"model": optimization}, config.save_every, runtime=model.runtime
+        *(stage, {"model": model.module}, optimizations, config.save_every, extra), runtime=model.runtime
     )
     if best is not None:
         state.extra["best"] = best.record
@@ -81,23 +85,30 @@ def train_supervised(
     generator = torch.Generator().manual_seed(derive_seed(stage.seed, "batches"))
     batches = epochs_of(lambda: length_grouped(lengths, config.batch_size, generator), total_steps)
     for step, batch in zip(state.steps(total_steps), islice(batches, state.step, None), strict=False):
+        metrics, watched = learning_rates(optimizations), TrainingStep(step, [names[i] for i in batch], skips)
         items, idle = own_items(
             batch, config.micro_batch_size, lambda part: collate([rows[i] for i in part]), model.runtime
         )
-        with watching(stage, step, [names[i] for i in batch], model, {"model": optimization}):
+        with watching(watched, model, optimizations):
             try:
-                metrics = update(optimization, items, objective, model.runtime, idle=idle)
+                metrics |= update(optimization, items, objective, model.runtime, idle=idle)
                 if step == total_steps or (best is not None and best.is_due(step, total_steps)):
                     check_loss(items, objective, model.runtime)
             except DivergedError as error:
                 error.rows = _without_loss([collate([rows[i]]) for i in batch], objective, model.runtime)
                 raise
-        note = f"loss {metrics['loss']:.3f}"
+        note = f"loss {metrics['loss']:.3f}" if "loss" in metrics else "left out"
+        tokens = sum(lengths[i] for i in batch)
+        state.extra["num_tokens"] += tokens
+        metrics |= {"num_tokens": state.extra["num_tokens"], **watched.times(tokens)}
         if best is not None:
             metrics |= best.evaluate_if_due(step, total_steps)
             note += best.note
         stage.log(step, **metrics)
         stage.progress(step, total_steps, note)
+    if len(skips.record) == total_steps:
+        raise DivergedError(f"every update was left out; {skips.record['1']}", hint=LOWER)
+    skips.finish()
 
 
 def _without_loss(items: Sequence[Item], objective: Objective[Item], runtime: Runtime) -> list[int]:
@@ -188,8 +199,8 @@ def train_on_pairs(
     best.finish()
 
 
-Learn = Callable[[SampledBatch, int, float], dict[str, float]]
-"""Learns from sampled responses at a step with a KL coefficient; returns metrics.
+Learn = Callable[[SampledBatch, TrainingStep, float], dict[str, float]]
+"""Learns from sampled responses at a step with a KL coefficient, by phases "score" and "update"; returns metrics.
 
 `reward`, `kl` and `length` among them are of the responses, and so of the policy before it learned from them.
 """
@@ -237,10 +248,9 @@ def train_on_rollouts(
         micro_batch_size=config.micro_batch_size,
     )
     models = {name: getattr(actors, name).module for name in optimizations}
-    state = TrainState(
-        *(stage, models, optimizations, config.save_every, {"kl_coef": config.kl_coef, "best": best.record}),
-        runtime=actors.policy.runtime,
-    )
+    skips = Skips(stage, config.skip_nonfinite)
+    extra = {"kl_coef": config.kl_coef, "best": best.record, "left_out": skips.record, "num_tokens": 0}
+    state = TrainState(*(stage, models, optimizations, config.save_every, extra), runtime=actors.policy.runtime)
     if state.resume():
         actors.sampler.sync(actors.policy, exact=True)
     else:
@@ -250,16 +260,23 @@ def train_on_rollouts(
         rows, kl_coef = [i for i in drawn for _ in range(answers)], state.extra["kl_coef"]
         seed = derive_seed(stage.seed, "sample", step, 0)
         ids, asked = [prompts.ids[i] for i in rows], [prompts.records[i] for i in rows]
-        with watching(stage, step, [prompts.records[i].id for i in rows], actors.policy, optimizations):
-            sampled = sample_rollouts(actors, ids, asked, config, seed)
-            metrics = learn(sampled, step, kl_coef) | {"kl_coef": kl_coef}
+        watched = TrainingStep(step, [prompts.records[i].id for i in rows], skips)
+        metrics, note, tokens = {"kl_coef": kl_coef, **learning_rates(optimizations)}, "left out", 0
+        with watching(watched, actors.policy, optimizations):
+            with watched.phase("sample"):
+                sampled = sample_rollouts(actors, ids, asked, config, seed)
+            tokens = int(sampled.batch.attention_mask.sum())
+            metrics |= learn(sampled, watched, kl_coef)
             if best.is_due(step, config.total_steps):
                 check_policy(actors.policy, sampled.batch, config.temperature)
-        if next_kl_coef is not None:
-            state.extra["kl_coef"] = next_kl_coef(kl_coef, metrics["kl"])
+            if next_kl_coef is not None:
+                state.extra["kl_coef"] = next_kl_coef(kl_coef, metrics["kl"])
+            note = "reward {reward:.2f}  kl {kl:.1f}  length {length:.0f}".format_map(metrics)
         actors.sampler.sync(actors.policy)
+        state.extra["num_tokens"] += tokens
+        metrics |= {"num_tokens": state.extra["num_tokens"], **watched.times(tokens)}
         metrics |= best.evaluate_if_due(step, config.total_steps)
         stage.log(step, **metrics)
-        note = "reward {reward:.2f}  kl {kl:.1f}  length {length:.0f}".format_map(metrics)
         stage.progress(step, config.total_steps, note + best.note)
+    skips.finish()
     best.finish()

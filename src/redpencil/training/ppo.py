@@ -22,14 +22,17 @@ from redpencil.training.loop import train_on_rollouts
 from redpencil.training.rollout import (
     Actors,
     Rollouts,
+    Skip,
     optimization_for,
     policy_objective,
+    refuse,
     rewards_of,
     score_rollouts,
     token_counts,
     update_on_rollouts,
 )
 from redpencil.training.scoring import SampledBatch
+from redpencil.training.step import TrainingStep
 from redpencil.training.update import Objective, Optimization
 from redpencil.training.validation import Validation
 
@@ -48,10 +51,14 @@ def run_ppo(
         "value": optimization_for(actors.value, config.value_learning_rate or config.learning_rate, config),
     }
 
-    def learn(sampled: SampledBatch, step: int, kl_coef: float) -> dict[str, float]:
-        rollouts, metrics = compute_advantages(actors, sampled, config, kl_coef)
-        seed, train_policy = derive_seed(stage.seed, "permute", step), step > config.value_warmup_steps
-        return metrics | ppo_update(actors, rollouts, config, optimizations, seed, train_policy=train_policy)
+    def learn(sampled: SampledBatch, step: TrainingStep, kl_coef: float) -> dict[str, float]:
+        with step.phase("score"):
+            rollouts, metrics = compute_advantages(actors, sampled, config, kl_coef)
+        seed, train_policy = derive_seed(stage.seed, "permute", step.number), step.number > config.value_warmup_steps
+        with step.phase("update"):
+            return metrics | ppo_update(
+                actors, rollouts, config, optimizations, seed, train_policy=train_policy, skip=step.skip
+            )
 
     def adapted(kl_coef: float, kl: float) -> float:
         assert config.kl_target is not None
@@ -93,6 +100,7 @@ def ppo_update(
     seed: int,
     *,
     train_policy: bool = True,
+    skip: Skip = refuse,
 ) -> dict[str, float]:
     """Update value model and policy in `ppo_epochs` passes over one batch of rollouts; returns mean metrics."""
     assert actors.value is not None
@@ -100,7 +108,7 @@ def ppo_update(
     if train_policy:
         objectives["policy"] = policy_objective(actors.policy.module, config)
     runtime = actors.policy.runtime
-    return update_on_rollouts(rollouts, objectives, optimizations, config.ppo_epochs, config, runtime, seed)
+    return update_on_rollouts(rollouts, objectives, optimizations, config.ppo_epochs, config, runtime, seed, skip)
 
 
 def value_objective(value: nn.Module, config: PPOConfig) -> Objective[Rollouts]:

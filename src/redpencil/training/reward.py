@@ -193,12 +193,12 @@ def train_reward(
     fitted = _fitted(config, size_of(pairs, head_of(model.module).in_features), stage)
     train_supervised(
         model,
-        pairs,
+        range(len(pairs)),
         names=[pair.id for pair in pairs],
         lengths=[len(pair.prompt_ids) + len(pair.rejected_ids) + len(pair.chosen_ids) for pair in pairs],
         collate=_frozen_collate(model, config, pairs, store, stage)
         if config.frozen_layers == "all"
-        else lambda part: collate_pairs(part, codec.pad_id, runtime.device),
+        else lambda part: collate_pairs([pairs[i] for i in part], codec.pad_id, runtime.device),
         objective=(token_objective if config.level == "token" else sequence_objective)(model.module, fitted),
         config=fitted if config.frozen_layers != "all" else fitted.model_copy(update={"save_every": None}),
         total_steps=steps_in(fitted.num_train_epochs, len(pairs), fitted.batch_size, fitted.max_steps),
@@ -235,7 +235,7 @@ def _fitted(config: RewardConfig, size: DataSize, stage: Stage) -> FittedRewardC
 
 def _ending(config: RewardConfig, pairs: Sequence[Pair], stage: Stage) -> Learning:
     """Measure whether the model has learned, and warn if not."""
-    losses = [row[main_term(config)] for row in read_metrics(stage.folder)]
+    losses = [row[main_term(config)] for row in read_metrics(stage.folder) if main_term(config) in row]
     # A batch in which nothing is to be compared has logged 0.
     ending = how_it_ended([loss for loss in losses if loss] or losses, constant_loss(config, pairs))
     if not ending.learned:
@@ -265,11 +265,17 @@ def _check_marks(pairs: Sequence[Pair], config: RewardConfig) -> None:
     if config.level == "sequence" or config.loss == "eq3":
         return
     hint = "train on pairs that `redpencil align` made of edits, or set reward.level=sequence"
-    marks = [pair.rejected_changed for pair in pairs]
-    if config.loss == "eq4":
-        marks += [pair.chosen_changed for pair in pairs]
-    if not any(map(any, marks)):
+    marks, of_edits = [pair.rejected_changed for pair in pairs], [pair.chosen_changed for pair in pairs]
+    if not any(map(any, [*marks, *of_edits])):
         raise RedpencilError("no pair marks a changed token: these are not edits", field="reward.level", hint=hint)
+    reads_edits = config.loss == "eq4" or (config.loss == "contrast" and config.edited_weight)
+    if not (reads_edits or any(map(any, marks))):
+        raise RedpencilError(
+            f"the edits only put tokens in, and loss={config.loss} learns from what was edited away",
+            field="reward.loss",
+            hint="set align.anchor=divergence, which marks the token before which something was missing, or "
+            "reward.loss=eq4",
+        )
     unknown = [pair.id for pair in pairs if not pair.rejected_changed]
     if config.loss in WITHIN_TEXT and unknown:
         raise RedpencilError(
@@ -335,8 +341,8 @@ def _check_start(config: RewardConfig, folder: Path, codec: Codec, heads: int) -
 
 def _frozen_collate(
     model: LanguageModel, config: RewardConfig, pairs: Sequence[Pair], store: Path | None, stage: Stage
-) -> Callable[[Sequence[Pair]], PairBatch]:
-    """Compute the hidden states of all pairs, let the head learn on standardised ones, and return how to collate them.
+) -> Callable[[Sequence[int]], PairBatch]:
+    """Compute the hidden states of all pairs, let the head learn on standardised ones, and return how to collate some.
 
     Raises:
         RedpencilError: for a sequence model that has more between backbone and head, as encoders do.
@@ -353,11 +359,10 @@ def _frozen_collate(
     # Of distinct texts, so that an original that was edited several times counts once.
     seen = torch.cat(list({(tuple(a), tuple(b)): row for (a, b), row in zip(sides, rows, strict=True)}.values()))
     standardise_head(model.module, seen.mean(0), seen.std(0, correction=0).clamp(min=1e-3))
-    place = {id(pair): 2 * number for number, pair in enumerate(pairs)}  # pairs may share their ids
 
-    def collated(part: Sequence[Pair]) -> PairBatch:
-        item = collate_pairs(part, model.codec.pad_id, model.runtime.device)
-        found = [rows[place[id(pair)] + side] for side in (0, 1) for pair in part]
+    def collated(part: Sequence[int]) -> PairBatch:
+        item = collate_pairs([pairs[i] for i in part], model.codec.pad_id, model.runtime.device)
+        found = [rows[2 * i + side] for side in (0, 1) for i in part]
         hidden = torch.nn.utils.rnn.pad_sequence(found, batch_first=True).to(model.runtime.device)
         return replace(item, hidden=hidden)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from redpencil.adapters import model_config
 from redpencil.config import RewardLevel, RolloutConfig, SamplingConfig
-from redpencil.errors import DivergedError, RedpencilError, naming
+from redpencil.errors import DivergedError, NotFiniteError, RedpencilError, naming
 from redpencil.maths.masked import masked_mean, masked_sum
 from redpencil.maths.ppo import approx_kl, kl_estimate, policy_loss, ppo_rewards
 from redpencil.models.checkpoints import (
@@ -30,7 +30,7 @@ from redpencil.models.runtime import Runtime
 from redpencil.models.samplers import make_sampler
 from redpencil.models.sampling import Sample, Sampler, check_context
 from redpencil.runs import derive_seed
-from redpencil.training.scoring import SampledBatch, Scorer, make_scorer, micro_batches, sampled_batch
+from redpencil.training.scoring import SampledBatch, Scorer, check_finite, make_scorer, micro_batches, sampled_batch
 from redpencil.training.update import Objective, Optimization, make_optimization, own_items, update
 from redpencil.turns import Asked
 
@@ -268,7 +268,7 @@ def score_rollouts(actors: Actors, sampled: SampledBatch, config: RolloutConfig)
     """Run every model over the responses, `micro_batch_size` rows at a time.
 
     Raises:
-        RedpencilError: if a reward is not a finite number.
+        NotFiniteError: if a reward, a value or a log-probability is not a finite number.
     """
     runtime, size = actors.policy.runtime, config.micro_batch_size or config.batch_size
     parts = list(micro_batches(sampled.batch, size))
@@ -279,6 +279,11 @@ def score_rollouts(actors: Actors, sampled: SampledBatch, config: RolloutConfig)
     assert logprobs is not None
     assert ref_logprobs is not None
     assert entropy is not None
+    mask = sampled.batch.response_mask
+    check_finite(logprobs, "the policy", "a response the log-probability", actors.policy.name, mask)
+    check_finite(ref_logprobs, "the reference", "a response the log-probability", actors.reference.name, mask)
+    if values is not None and actors.value is not None:
+        check_finite(values, "the value model", "a response the value", actors.value.name, mask)
     token_rewards, sequence_reward, truncated = score_rewards(actors, sampled)
     return Scores(logprobs, ref_logprobs, entropy, values, token_rewards, sequence_reward, truncated)
 
@@ -421,6 +426,14 @@ def optimization_for(model: LanguageModel, learning_rate: float, config: Rollout
     )
 
 
+Skip = Callable[[NotFiniteError], None]
+
+
+def refuse(error: NotFiniteError) -> None:
+    """Let no update be left out."""
+    raise error
+
+
 def update_on_rollouts(
     rollouts: Rollouts,
     objectives: Mapping[str, Objective[Rollouts]],
@@ -429,10 +442,13 @@ def update_on_rollouts(
     config: RolloutConfig,
     runtime: Runtime,
     seed: int,
+    skip: Skip = refuse,
 ) -> dict[str, float]:
     """Update models in shuffled passes over one batch of rollouts; each schedule advances once.
 
-    The seed decides the order of the rollouts, and is the same in all processes of a stage.
+    The seed decides the order of the rollouts, and is the same in all processes of a stage. `skip` hears of updates
+    whose numbers are not finite, and raises what it does not let be left out. A schedule stays where all updates of its
+    model are left out.
 
     Returns:
         The mean of each metric over the updates.
@@ -453,11 +469,19 @@ def update_on_rollouts(
                     metrics = update(optimizations[name], items, objective, runtime, advance_schedule=False, idle=idle)
                 except DivergedError as error:
                     error.rows = batch
-                    raise
+                    if not isinstance(error, NotFiniteError):
+                        raise
+                    skip(error)
+                    continue
                 metrics[f"{name}_grad_norm"] = metrics.pop("grad_norm")
                 del metrics["loss"]  # The weighted sum of the terms, which are logged as they are.
                 row |= metrics
             logged.append(row)
+    found: dict[str, list[float]] = {}
+    for row in logged:
+        for name, value in row.items():
+            found.setdefault(name, []).append(value)
     for name in objectives:
-        optimizations[name].scheduler.step()
-    return {name: sum(row[name] for row in logged) / len(logged) for name in logged[0]}
+        if f"{name}_grad_norm" in found:
+            optimizations[name].scheduler.step()
+    return {name: sum(values) / len(values) for name, values in found.items()}

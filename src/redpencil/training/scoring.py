@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from redpencil.alignment.projection import TokenRewards, project_rows
 from redpencil.config import RewardLevel, RolloutConfig
-from redpencil.errors import RedpencilError
+from redpencil.errors import NotFiniteError, RedpencilError
 from redpencil.maths.ppo import standardise
 from redpencil.maths.reward_losses import join_heads
 from redpencil.models.checkpoints import LanguageModel, RewardCard, RewardModel
@@ -162,20 +162,33 @@ def pair_margins(reward: RewardModel, pairs: Sequence[Pair]) -> list[float]:
     return [better - worse for better, worse in zip(chosen, rejected, strict=True)]
 
 
-def check_finite(reward: RewardModel, rewards: Tensor | Sequence[float], what: str = "a response") -> None:
+def check_rewards(
+    reward: RewardModel, rewards: Tensor | Sequence[float], what: str = "a response", mask: Tensor | None = None
+) -> None:
     """Refuse rewards that nothing can be learned, picked or measured by; `what` they are of.
 
     Raises:
-        RedpencilError: naming the reward model's folder, if one is NaN or infinite.
+        NotFiniteError: as `check_finite`.
     """
     numbers = rewards if isinstance(rewards, Tensor) else torch.tensor(rewards, dtype=torch.float64)
-    wrong = numbers[~numbers.isfinite()]
-    if len(wrong):
-        raise RedpencilError(
-            f"the reward model gives {what} the reward {float(wrong[0])}",
-            file=reward.model.name,
-            hint="its weights are damaged, or training broke down: take another checkpoint of the reward model",
+    check_finite(numbers, "the reward model", f"{what} the reward", reward.model.name, mask)
+
+
+def check_finite(numbers: Tensor, who: str, what: str, folder: str, mask: Tensor | None = None) -> None:
+    """Refuse numbers of rows, [B] or [B, T], that are NaN or infinite where `mask` counts.
+
+    Raises:
+        NotFiniteError: saying which model (`who`) gives what, and naming its folder and the rows.
+    """
+    wrong = ~numbers.isfinite() if mask is None else ~numbers.isfinite() & mask
+    if bool(wrong.any()):
+        error = NotFiniteError(
+            f"{who} gives {what} {float(numbers[wrong][0])}",
+            file=folder,
+            hint=f"its weights are damaged, or training broke down: take another checkpoint of {who}",
         )
+        error.rows = wrong.reshape(len(wrong), -1).any(dim=1).nonzero()[:, 0].tolist()
+        raise error
 
 
 # Standardised rewards, on the tokens of a policy.
@@ -356,7 +369,7 @@ class TokenScorer:
 
         parts = model.runtime.spread(list(micro_batches(sampled.batch, self.batch_size)), score)
         rewards = torch.cat(parts).to(model.runtime.device)
-        check_finite(self.reward, rewards[sampled.batch.response_mask] if is_token else rewards)
+        check_rewards(self.reward, rewards, mask=sampled.batch.response_mask if is_token else None)
         return Scored(rewards)
 
 
@@ -395,7 +408,7 @@ class TextScorer:
         truncated = torch.tensor([row.truncated for row in texts], device=model.runtime.device)
         if self.reward.card.level == "sequence":
             rewards = torch.cat([rewards for _, rewards in parts]).to(model.runtime.device)
-            check_finite(self.reward, rewards)
+            check_rewards(self.reward, rewards)
             return Scored(rewards, truncated)
         scored = [
             TokenRewards(text.text, text.offsets, row[: len(text.response)])
@@ -404,7 +417,7 @@ class TextScorer:
         ]
         offsets = [row.offsets for row in placed]
         rewards = self._on_policy_tokens(scored, offsets, sampled.batch.response_width).to(model.runtime.device)
-        check_finite(self.reward, rewards[sampled.batch.response_mask])
+        check_rewards(self.reward, rewards, mask=sampled.batch.response_mask)
         return Scored(rewards, truncated)
 
     def _on_policy_tokens(self, scored: Sequence[TokenRewards], offsets: Sequence[Any], width: int) -> Tensor:

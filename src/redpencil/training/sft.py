@@ -17,6 +17,7 @@ from redpencil.models.forward import Batch, collate, response_logprobs
 from redpencil.models.lora import role_of
 from redpencil.models.runtime import Runtime
 from redpencil.records import Example, says_finished
+from redpencil.rows import IntRows
 from redpencil.runs import Stage, derive_seed
 from redpencil.training.loop import train_supervised
 from redpencil.training.update import Objective, steps_in
@@ -28,8 +29,8 @@ ENCODE_AT_ONCE = 1000
 class Rows:
     """Token ids of the examples that can be trained on, with the examples' ids; and the counts of those skipped."""
 
-    prompts: list[list[int]]
-    responses: list[list[int]]
+    prompts: IntRows
+    responses: IntRows
     skipped: Counter[str]
     ids: list[str]
 
@@ -42,7 +43,7 @@ def encode_examples(examples: Iterable[Example], codec: Codec, max_length: int) 
     Raises:
         RedpencilError: if no row is left.
     """
-    rows = Rows([], [], Counter(), [])
+    rows = Rows(IntRows(), IntRows(), Counter(), [])
     source = iter(examples)
     while part := list(islice(source, ENCODE_AT_ONCE)):
         full = [example for example in part if example.response.strip()]
@@ -60,7 +61,7 @@ def encode_examples(examples: Iterable[Example], codec: Codec, max_length: int) 
             else:
                 rows.ids.append(example.id)
                 rows.prompts.append(prompt)
-                rows.responses.append(list(response.ids))
+                rows.responses.append(response.ids)
     if not rows.prompts:
         raise RedpencilError(
             f"no example is left to train on (skipped: {dict(rows.skipped)})",
@@ -99,20 +100,20 @@ def train_sft(
     )
     if config.lora is not None and role_of(policy.module) is None:
         stage.tell("the model has no weights that an adapter could be for: all of them are trained")
-    tokens = list(zip(rows.prompts, rows.responses, strict=True))
 
-    def collate_rows(part: Sequence[tuple[list[int], list[int]]]) -> Batch:
-        return collate([prompt for prompt, _ in part], [response for _, response in part], codec.pad_id, runtime.device)
+    def collate_rows(part: Sequence[int]) -> Batch:
+        prompts, responses = [rows.prompts[i] for i in part], [rows.responses[i] for i in part]
+        return collate(prompts, responses, codec.pad_id, runtime.device)
 
     train_supervised(
         policy,
-        tokens,
+        range(len(rows.ids)),
         names=rows.ids,
-        lengths=[len(prompt) + len(response) for prompt, response in tokens],
+        lengths=[len(prompt) + len(response) for prompt, response in zip(rows.prompts, rows.responses, strict=True)],
         collate=collate_rows,
         objective=sft_objective(policy.module),
         config=config,
-        total_steps=steps_in(config.num_train_epochs, len(tokens), config.batch_size, config.max_steps),
+        total_steps=steps_in(config.num_train_epochs, len(rows.ids), config.batch_size, config.max_steps),
         stage=stage,
     )
     export(policy, stage.folder / "checkpoint")

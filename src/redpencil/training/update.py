@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import get_scheduler
 
 from redpencil.config import OptimizerConfig
-from redpencil.errors import DivergedError
+from redpencil.errors import DivergedError, NotFiniteError
 from redpencil.models.lora import trained_parameters
 from redpencil.models.parallel import by_mesh, clip_gradients, local, sum_gradients, synchronise, total_norm
 from redpencil.models.runtime import Runtime
@@ -144,8 +144,9 @@ def update(
     number: the last `idle` of a process are there to keep step with the others, and count nothing (`own_items`).
 
     Raises:
-        DivergedError: if loss or gradient is not a finite number, and the weights are left as they were; or if a weight
-            is not after the step.
+        NotFiniteError: if loss or gradient is not a finite number, naming the term; weights, optimiser and schedule are
+            left as they were.
+        DivergedError: if a weight is not after the step.
     """
     counts = [objective.counts(item) for item in micro_batches]
     counts[len(counts) - idle :] = [dict.fromkeys(count, 0.0) for count in counts[len(counts) - idle :]]
@@ -172,7 +173,9 @@ def update(
     metrics["loss"] = sum(weight * metrics[name] for name, weight in objective.weights.items() if weight)
     metrics["grad_norm"] = float(norm)
     if not (math.isfinite(metrics["grad_norm"]) and math.isfinite(metrics["loss"])):
-        raise DivergedError(f"loss {metrics['loss']}, gradient norm {metrics['grad_norm']}", hint=LOWER)
+        optimization.optimizer.zero_grad(set_to_none=True)
+        figures = f"loss {metrics['loss']}, gradient norm {metrics['grad_norm']}"
+        raise NotFiniteError(f"{_broken_terms(objective.weights, metrics)} ({figures})", hint=LOWER)
     if all_due:
         optimization.last_good.take(optimization.parameters)
     runtime.together(lambda: _step(optimization.optimizer))
@@ -182,6 +185,13 @@ def update(
     if advance_schedule:
         optimization.scheduler.step()
     return metrics
+
+
+def _broken_terms(weights: Mapping[str, float], terms: Mapping[str, float]) -> str:
+    """Name the weighted terms that are no finite numbers, or else those of which one has such a gradient."""
+    weighted = [name for name, weight in weights.items() if weight]
+    broken = [f"the term {name} is {terms[name]}" for name in weighted if not math.isfinite(terms[name])]
+    return ", ".join(broken) or f"the gradient of {' or '.join(weighted)} is not finite"
 
 
 def _step(optimizer: torch.optim.Optimizer) -> None:
@@ -204,14 +214,14 @@ def check_loss(micro_batches: Sequence[Item], objective: Objective[Item], runtim
     for item in micro_batches:
         with runtime.autocast():
             terms = objective.terms(item)
-        losses = [float(terms[name]) for name, weight in objective.weights.items() if weight]
-        if not all(map(math.isfinite, losses)):
-            found.append(sum(losses))
+        losses = {name: weight * float(terms[name]) for name, weight in objective.weights.items() if weight}
+        if not all(map(math.isfinite, losses.values())):
+            found.append(f"{_broken_terms(objective.weights, losses)} (loss {sum(losses.values())})")
             if runtime.world_size == 1:
                 break
     found = [loss for part in runtime.everyone(found) for loss in part]
     if found:
-        raise DivergedError(f"loss {found[0]}", hint=LOWER)
+        raise DivergedError(found[0], hint=LOWER)
 
 
 def own_items(
