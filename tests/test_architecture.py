@@ -124,6 +124,9 @@ def test_tests_mirror_the_sources() -> None:
 
 TESTED_ELSEWHERE = {
     "formats/preference_pairs.py": "by each format that has pairs",
+    "models/reward_server.py": "by both scorers: training/test_scoring.py",
+    "integrations/verl.py": "by verl itself: integrations/test_trainers.py",
+    "integrations/skyrl.py": "by SkyRL itself: integrations/test_trainers.py",
     "providers/client.py": "by both clients: test_anthropic_client.py, test_openai_client.py",
     "report/paper.py": "figures of the paper, in test_tables.py and test_headline.py",
     "web/errors.py": "by all that raises them, test_app.py first",

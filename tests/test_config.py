@@ -12,13 +12,14 @@ from redpencil.config import (
     ArmConfig,
     GRPOConfig,
     JudgeConfig,
+    LoraConfig,
     PPOConfig,
     Recipe,
     RewardModelConfig,
     WorldConfig,
 )
 from redpencil.errors import RedpencilError
-from redpencil.recipe import load_recipe
+from redpencil.recipe import default_recipe, load_recipe
 
 
 @pytest.fixture
@@ -249,7 +250,8 @@ def test_the_spelling_of_older_recipes_means_the_same(recipe: Path) -> None:
     ("override", "field", "problem"),
     [
         ("arms.a.method=gepo", "arms.a.method", "no method of that name; one of: ppo, grpo, best_of_n, dpo, figa"),
-        ("compute.processes=2", "compute.processes", "cannot be spread over several processes yet"),
+        ("compute={processes: 2, device: 'cuda:1'}", "compute", "'cuda:1' is one, and 2 processes need one each"),
+        ("compute={processes: 2, device: mps}", "compute", "'mps' is one, and 2 processes need one each"),
         ("compute.micro_batch_size=0", "compute.micro_batch_size", "greater than 0"),
     ],
 )
@@ -511,3 +513,79 @@ def test_your_own_files_need_a_judge_and_only_one(recipe: Path) -> None:
     assert "a section judge" in (error.hint or "")
     error = mistake(recipe, f"files: {{{FILES}, judge: j}}\njudge: {{rule: longer}}\n")
     assert "both name a judge" in error.problem
+
+
+def test_lora_stands_at_the_top_and_names_modules() -> None:
+    recipe = default_recipe(["lora={}"])
+    assert recipe.lora == LoraConfig(r=16, alpha=32, target_modules="all-linear")
+    assert recipe.computed(recipe.sft).lora == recipe.lora
+    assert "lora" not in recipe.computed(recipe.ppo).model_dump()
+    assert default_recipe(["lora.r=4", "lora.target_modules=[q_proj, v_proj]"]).lora == LoraConfig(
+        r=4, target_modules=("q_proj", "v_proj")
+    )
+    assert default_recipe().lora is None
+    for override, field in (
+        ("lora.r=0", "lora.r"),
+        ("lora.alpha=-1", "lora.alpha"),
+        ("lora.dropout=0.1", "lora.dropout"),
+        ("lora.target_modules=[]", "lora.target_modules"),
+        ("lora.target_modules=['']", "lora.target_modules"),
+        ("lora.target_modules=q_proj", "lora.target_modules"),
+        ("ppo.lora={r: 4}", "ppo.lora"),
+        ("reward_models.token_edits.reward.lora={r: 4}", "reward_models.token_edits.reward.lora"),
+    ):
+        with pytest.raises(RedpencilError) as error:
+            default_recipe([override])
+        assert str(error.value.field).startswith(field), override
+
+
+# Servers that sample and score.
+
+
+def test_a_server_is_named_once_and_reaches_what_samples_and_scores(recipe: Path) -> None:
+    loaded = load_recipe(recipe, ["compute.sampler.url=http://host:8000/v1/", "compute.sampler.max_staleness=2"])
+    assert loaded.compute.sampler is not None
+    assert loaded.compute.sampler.url == "http://host:8000"  # as vLLM's other paths begin
+    scored = load_recipe(recipe, ["compute.reward_servers.token.url=https://host/reward"])
+    plain = load_recipe(recipe)
+    for config in (loaded.sft, loaded.options("token")):
+        assert loaded.computed(config).sampler == loaded.compute.sampler
+        assert loaded.computed(config).model_dump() == plain.computed(config).model_dump()  # and no fingerprint
+    assert scored.computed(scored.options("token")).reward_servers == {"token": scored.compute.reward_servers["token"]}
+
+
+@pytest.mark.parametrize(
+    ("override", "field", "problem"),
+    [
+        ("sampler.url=localhost:8000", "sampler.url", "not the address of a server"),
+        ("sampler.url=ftp://host", "sampler.url", "not the address of a server"),
+        ("sampler.url='http://a b'", "sampler.url", "not the address of a server"),
+        ("sampler.url='http://host/?key=1'", "sampler.url", "not the address of a server"),
+        ("sampler.url='http://user:secret@host'", "sampler.url", "a recipe holds no secrets"),
+        ("sampler.api_key=sk-1", "sampler.api_key", "a recipe holds no secrets"),
+        ("sampler.token=sk-1", "sampler.token", "a recipe holds no secrets"),
+        ("sampler.api_key_variable=sk-live-1", "sampler.api_key_variable", "match pattern"),
+        ("sampler.route=nccl", "sampler.route", "'disk' or 'lora'"),
+        ("sampler.max_staleness=-1", "sampler.max_staleness", "greater than or equal to 0"),
+        ("sampler.concurrency=0", "sampler.concurrency", "greater than 0"),
+        ("sampler.timeout=0", "sampler.timeout", "greater than 0"),
+        ("sampler.rout=disk", "sampler.rout", "unknown key"),
+        ("reward_servers.token.route=disk", "reward_servers.token.route", "unknown key"),
+        ("reward_servers.sentence.url=http://host", "reward_servers.sentence", "'token' or 'sequence'"),
+        ("sampler.patience=true", "sampler.patience", "a number is needed"),
+    ],
+)
+def test_a_server_that_cannot_be_is_refused(recipe: Path, override: str, field: str, problem: str) -> None:
+    url = [] if "url" in override else [f"compute.{field.rpartition('.')[0]}.url=http://host:8000"]
+    error = mistake(recipe, "world: {}\n", *url, f"compute.{override}")
+    assert str(error.field).startswith(f"compute.{field}")
+    assert problem in error.problem
+    assert error.hint
+    assert "sk-1" not in str(error)
+    assert "secret@" not in str(error)
+
+
+@pytest.mark.parametrize("field", ["sampler", "reward_servers"])
+def test_a_server_in_the_section_of_a_stage_is_sent_to_compute(recipe: Path, field: str) -> None:
+    error = mistake(recipe, f"world: {{}}\nppo: {{{field}: {{url: http://host}}}}\n")
+    assert error.hint == f"write compute.{field}"

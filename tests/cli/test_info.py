@@ -18,7 +18,16 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from redpencil.cli import info
-from redpencil.config import AlignConfig, ComputeConfig, FilesConfig, PPOConfig, Recipe, RewardConfig, SFTConfig
+from redpencil.config import (
+    AlignConfig,
+    ComputeConfig,
+    FilesConfig,
+    PPOConfig,
+    Recipe,
+    RewardConfig,
+    SamplerConfig,
+    SFTConfig,
+)
 from redpencil.providers.cache import open_cache
 from redpencil.web.database import open_database
 
@@ -29,7 +38,11 @@ def test_every_key_is_listed_with_type_default_and_meaning(redpencil: Callable[.
     for section, model in {**sections, "files": FilesConfig}.items():
         # what `compute` sets for all sections is listed there alone
         keys = {f"{section}.{name}" for name, field in model.model_fields.items() if not field.exclude}
-        assert {key for key in rows if key.startswith(f"{section}.")} == keys
+        nested = tuple(f"{key}." for key in keys)
+        assert {key for key in rows if key.startswith(f"{section}.") and not key.startswith(nested)} == keys
+    servers = {key.rpartition(".")[2] for key in rows if key.startswith("compute.sampler.")}
+    assert servers == set(SamplerConfig.model_fields)
+    assert "compute.reward_servers.<level>.url" in rows
     assert "compute.micro_batch_size" in rows
     assert "sft.micro_batch_size" not in rows
     assert all(row["description"] for row in rows.values())
@@ -102,6 +115,23 @@ def test_a_recipe_that_does_not_validate(redpencil: Callable[..., Any], tiny: Pa
     assert not bad["ok"]
     assert "did you mean 'world'?" in bad["hint"]
     assert "BAD" in redpencil("doctor", tmp_path / "bad.yaml").out
+
+
+def test_what_a_recipe_starts_is_said(
+    redpencil: Callable[..., Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    wide = tmp_path / "wide.yaml"
+    wide.write_text(tiny.read_text() + "compute: {processes: 4, jobs: 3}\n")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    found = checks(redpencil("doctor", wide, "--json"))[f"compute of {wide}"]
+    assert found["value"] == "3 stages at a time, 4 processes for a stage, on the CPU with 1 thread each"
+    monkeypatch.setattr("redpencil.pipeline.launch.gpus_of", lambda _: ["0", "1"])
+    outcome = redpencil("doctor", wide, "--json")
+    found = checks(outcome)[f"compute of {wide}"]
+    assert (outcome.code, found["ok"]) == (1, False)
+    assert "4 processes, and 2 GPUs" in found["hint"]
 
 
 def test_a_missing_package(redpencil: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,10 @@
 """Sampling from a vLLM server: a stub in a process of its own speaks its interface over a small model."""
 
+import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from redpencil.config import SamplerConfig, SamplingConfig
+from redpencil.config import LoraConfig, SamplerConfig, SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel, export, load_policy
 from redpencil.models.runtime import Runtime
@@ -303,33 +307,108 @@ def test_prompts_that_leave_no_room_on_the_server_are_refused_before_they_are_se
     assert not served.log("/v1/completions")
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft asks for it
+def adapted(saved: Path, runtime: Runtime) -> LanguageModel:
+    """A policy that trains an adapter on the saved one."""
+    return load_policy(saved, runtime, trained=True, lora=LoraConfig(r=2, target_modules=("q_proj", "v_proj")))
+
+
+def move_adapter(policy: LanguageModel, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in policy.module.parameters():
+            if weight.requires_grad:
+                weight += torch.randn(weight.shape, generator=generator)
+
+
 def test_an_adapter_is_loaded_under_a_name_of_its_own_for_each_update(
-    saved: Path, runtime: Runtime, serve: Serve
+    saved: Path, runtime: Runtime, serve: Serve, tmp_path: Path
 ) -> None:
-    peft = pytest.importorskip("peft")
-    served = serve(saved)
-    plain = load_policy(saved, runtime, trained=False)
-    tuned = peft.get_peft_model(plain.module, peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
-    policy = LanguageModel(tuned, plain.codec, runtime)
-    sampler = VLLMSampler(policy, served.config(route="lora"))
+    served, policy = serve(saved), adapted(saved, runtime)
+    sampler = VLLMSampler(policy, served.config(route="lora", folder=tmp_path / "shared"))
     answers = []
     for step in range(2):
-        with torch.no_grad():
-            for name, weight in tuned.named_parameters():
-                if "lora_" in name:
-                    weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(step))
+        move_adapter(policy, step)
         sampler.sync(policy)
         answers.append(sampler.sample(PROMPTS, GREEDY, seed=0))
         assert answers[-1] == greedy(policy)
     assert answers[0] != answers[1]
+    assert len(list((tmp_path / "shared").rglob("adapter_config.json"))) == 1  # the last one
     loads = served.log("/v1/load_lora_adapter")
     assert len({load["lora_name"] for load in loads}) == len({load["lora_path"] for load in loads}) == 2
     assert served.log("/v1/unload_lora_adapter") == [{"lora_name": loads[0]["lora_name"]}]
     served.reset(saved)  # as one that was started again: it has no adapter now
     assert sampler.sample(PROMPTS, GREEDY, seed=0) == answers[1]
+    # a checkpoint of an adapter, frozen, is loaded from its folder
+    export(policy, tmp_path / "adapter")
+    frozen = load_policy(tmp_path / "adapter", runtime, trained=False)
+    assert VLLMSampler(frozen, served.config(route="lora")).sample(PROMPTS, GREEDY, seed=0) == answers[1]
+    assert served.log("/v1/load_lora_adapter")[-1]["lora_path"] == str(tmp_path / "adapter")
+
+
+def test_an_adapter_is_merged_for_a_server_that_takes_whole_weights(
+    saved: Path, runtime: Runtime, serve: Serve
+) -> None:
+    served, policy = serve(saved), adapted(saved, runtime)
+    move_adapter(policy, 3)
+    assert VLLMSampler(policy, served.config()).sample(PROMPTS, GREEDY, seed=0) == greedy(policy)
+    assert not served.log("/v1/load_lora_adapter")
 
 
 def test_the_route_of_adapters_needs_one(saved: Path, policy: LanguageModel, serve: Serve) -> None:
     error = refusal(VLLMSampler(policy, serve(saved).config(route="lora")))
     assert error.field == "compute.sampler.route"
+
+
+ON_RANKS = """
+import json, sys
+from pathlib import Path
+import torch
+from redpencil.config import SamplerConfig, SamplingConfig
+from redpencil.models.checkpoints import load_policy
+from redpencil.models.runtime import make_runtime
+from redpencil.models.vllm import VLLMSampler
+
+url, folder, out, prompts = sys.argv[1:]
+policy = load_policy(folder, make_runtime("cpu", "float32"), trained=True)
+sampler = VLLMSampler(policy, SamplerConfig(url=url, timeout=300, patience=300))
+answers = []
+for step in range(2):
+    for temperature in (0, 1):
+        config = SamplingConfig(temperature=temperature, response_length=8)
+        answers.append([sample.ids for sample in sampler.sample(json.loads(prompts), config, seed=step)])
+    with torch.no_grad():
+        for weight in policy.module.parameters():
+            weight *= 1.5
+    sampler.sync(policy)
+Path(f"{out}-{policy.runtime.rank}").write_text(json.dumps(answers))
+"""
+
+
+@pytest.mark.slow
+def test_two_ranks_ask_for_their_shares_and_get_what_one_gets(saved: Path, serve: Serve, tmp_path: Path) -> None:
+    served = serve(saved)
+
+    def run(processes: int) -> list[Any]:
+        out = tmp_path / str(processes)
+        shared = {**os.environ, "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", ON_RANKS, served.url, str(saved), str(out), json.dumps(PROMPTS)],
+                env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(processes)
+        ]
+        assert [process.wait(timeout=500) for process in started] == [0] * processes
+        return [json.loads(Path(f"{out}-{rank}").read_text()) for rank in range(processes)]
+
+    [alone] = run(1)
+    loads, asked = len(served.log("/collective_rpc")), len(served.log("/v1/completions"))
+    assert (loads, asked) == (2, 4 * len(PROMPTS))
+    assert run(2) == [alone, alone]
+    assert len(served.log("/collective_rpc")) == 2 * loads  # by the first rank alone
+    assert len(served.log("/v1/completions")) == 2 * asked
+
+
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return str(listener.getsockname()[1])

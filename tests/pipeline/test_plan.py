@@ -190,3 +190,26 @@ def test_a_run_without_arms_has_no_policy_to_compare(
     assert plan.index("annotations") < plan.index("samples")
     assert not of_policies & set(plan)
     assert of_policies < {spec.name for spec in plan_run(tiny(), tmp_path, 3)}
+
+
+def test_lora_moves_the_stages_that_train_adapters_alone(tiny: Any, tmp_path: Path) -> None:
+    arms = ("arms.dpo={method: dpo}", "arms.best={method: best_of_n, reward_model: token_edits}")
+    plain, adapted, other = (
+        {spec.name: spec.config for spec in plan_run(tiny(*arms, *lora), tmp_path, 3)}
+        for lora in ((), ("lora={}",), ("lora.r=2",))
+    )
+    moved = {name for name in plain if plain[name] != adapted[name]}
+    trained = {name for name in plain if name.startswith(("reward-", "ppo-", "dpo-"))} | {"reference"}
+    assert moved == trained  # the world's model has no weights to adapt, so its SFT trains them all
+    assert {name for name in plain if adapted[name] != other[name]} == trained
+    assert all("lora" not in config for config in plain.values())
+
+
+def test_with_a_users_model_sft_trains_an_adapter_too(files_recipe: Callable[..., Path], tmp_path: Path) -> None:
+    plain, adapted = (
+        {spec.name: spec.config for spec in plan_run(load_recipe(files_recipe(), lora), tmp_path / "run", 3)}
+        for lora in ((), ("lora={r: 4}",))
+    )
+    moved = {name for name in plain if plain[name] != adapted[name]}
+    assert "sft" in moved
+    assert "reference" not in moved  # which is the SFT policy itself

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 import torch
@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import BertConfig, BertForTokenClassification
 
-from redpencil.config import PPOConfig
+from redpencil.config import LoraConfig, PPOConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel, RewardModel, load_head, load_policy
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.forward import response_logprobs, token_values
+from redpencil.models.lora import merge, role_of
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import EncodedPrompts, encode_prompts
 from redpencil.records import Prompt, Response
@@ -658,3 +659,43 @@ def test_ppo_learns_from_a_reward_model_with_another_tokenizer_and_chat_template
         assert shares[-1] < 0.08
         assert rows[-1]["reward"] > rows[1]["reward"] + 0.3
         assert rows[-1]["eval/reward"] > rows[0]["eval/reward"] + 0.3
+
+
+def test_with_one_base_in_memory_ppo_computes_what_models_of_their_own_compute(
+    adapted: Trained, codec: Codec, runtime: Runtime
+) -> None:
+    """In float64; the models of their own are the same adapters, merged."""
+    options = config(reward="both", lora=LoraConfig(r=4, alpha=8), rollout_batch_size=8, batch_size=8)
+    prompts = [Prompt(str(i), topic) for i, topic in enumerate(TOPICS)]
+
+    def load() -> Actors:
+        return load_actors(options, adapted.sft, adapted.token, adapted.sequence, runtime, codec)
+
+    def merged(model: LanguageModel) -> LanguageModel:
+        return replace(model, module=merge(model.module.double()).requires_grad_())
+
+    shared, scorers = load(), []
+    for number in range(2):
+        scorer: Any = load().scorers[number]
+        scorers.append(replace(scorer, reward=replace(scorer.reward, model=merged(scorer.reward.model))))
+    policy, reference, value = merged(load().policy), merged(load().reference), load().value
+    assert value is not None
+    own = replace(shared, policy=policy, reference=reference, value=merged(value), scorers=tuple(scorers))
+    models = [shared.policy, shared.reference, shared.value, *(scorer.reward.model for scorer in shared.scorers)]
+    assert len({id(role_of(model.module).base) for model in models if model is not None}) == 1  # type: ignore[union-attr]
+    for model in models:
+        assert model is not None
+        model.module.double()
+    sampled = sample_rollouts(shared, codec.encode_prompts(prompts), prompts, options, seed=0)
+    (one, metrics), (other, expected) = (compute_advantages(each, sampled, options, 0.1) for each in (shared, own))
+    assert metrics == pytest.approx(expected, abs=1e-6)
+    assert metrics["reward_std"] > 0.01
+    for name in ("logprobs", "advantages", "values", "returns"):
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=0, atol=2e-6)
+    losses = []
+    for actors, rollouts in ((shared, one), (own, other)):
+        assert actors.value is not None
+        terms = policy_objective(actors.policy.module, options).terms(rollouts)
+        terms |= value_objective(actors.value.module, options).terms(rollouts)
+        losses.append({name: float(term.detach()) for name, term in terms.items()})
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)

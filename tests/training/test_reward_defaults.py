@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpencil.config import RewardConfig
+from redpencil.config import LoraConfig, RewardConfig
 from redpencil.records import Pair
 from redpencil.training.reward_defaults import DataSize, fit, in_words, size_of
 
@@ -42,6 +42,15 @@ def test_narrow_models_learn_at_higher_rates(hidden_size: int, rate: float) -> N
 def test_a_head_alone_learns_at_the_same_rate_on_any_backbone(hidden_size: int) -> None:
     assert fit(RewardConfig(frozen_layers="all"), DataSize(1000, 100, hidden_size)).learning_rate == 1e-3
     assert fit(RewardConfig(frozen_layers=3), DataSize(1000, 100, 4096)).learning_rate == 3e-6
+
+
+def test_adapters_learn_at_ten_times_the_rate_and_a_head_alone_at_its_own() -> None:
+    adapted = RewardConfig(lora=LoraConfig())
+    assert fit(adapted, DataSize(1000, 100, 4096)).learning_rate == 3e-5
+    assert fit(adapted, DataSize(1000, 100, 256)).learning_rate == pytest.approx(1.9e-3, rel=0.05)
+    assert fit(adapted, DataSize(1000, 100, 256)).lora == LoraConfig()
+    assert fit(adapted.model_copy(update={"frozen_layers": "all"}), PAPER).learning_rate == 1e-3
+    assert fit(adapted.model_copy(update={"learning_rate": 0.5}), PAPER).learning_rate == 0.5
 
 
 @pytest.mark.parametrize(

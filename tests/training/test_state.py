@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from redpencil.config import DPOConfig, PPOConfig, SamplingConfig
+from redpencil.config import DPOConfig, LoraConfig, PPOConfig, SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec
 from redpencil.models.runtime import Runtime
@@ -25,6 +25,7 @@ from redpencil.training.rollout import load_actors, sampling_of
 from redpencil.training.state import TrainState
 from redpencil.training.validation import Validation
 
+LORA = LoraConfig(r=4, alpha=8)
 PROMPTS = [Prompt(str(i), f"topic{i % 8}") for i in range(16)]
 
 
@@ -307,3 +308,45 @@ def test_a_process_that_is_killed_loses_at_most_a_step(base: Path, tmp_path: Pat
     assert steps[-1] == 40
     assert steps[0] > reached - 2  # the step under way at the kill, and the one whose state was being written
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+
+
+@pytest.fixture
+def lora_ppo(adapted: Any, codec: Codec, runtime: Runtime) -> Run:
+    """PPO of adapters for five steps, saved every second one; all roles share one base."""
+    config = PPOConfig(
+        response_length=8,
+        rollout_batch_size=8,
+        batch_size=8,
+        learning_rate=3e-3,
+        total_steps=5,
+        eval_steps=2,
+        save_every=2,
+        lora=LORA,
+    )
+
+    def run(stage: Stage) -> None:
+        actors = load_actors(config, adapted.sft, adapted.token, None, runtime, codec, seed=1)
+        prompts = encode_prompts(PROMPTS, codec, 8)
+        validation = Validation(prompts, sampling_of(config), lambda _: {}, config.eval_steps)
+        run_ppo(config, actors=actors, prompts=prompts, validation=validation, stage=stage)
+
+    return run
+
+
+def test_with_adapters_they_alone_are_saved_and_a_stopped_training_ends_alike(
+    tmp_path: Path, lora_ppo: Run, trained: Any
+) -> None:
+    attempt(tmp_path / "whole", lora_ppo)
+    with pytest.raises(StoppedError):
+        attempt(tmp_path / "stopped", lora_ppo, 3)
+    state = tmp_path / "stopped.partial" / "state" / "step-2"
+    sizes = sum(file.stat().st_size for file in state.iterdir() if file.is_file())
+    # Two adapters of 4,352 numbers and a head of 33, each with two moments of Adam, and no base of 21,792.
+    assert 3 * (2 * 4352 + 33) * 4 < sizes < 3 * (2 * 4352 + 33) * 4 + 21_792 * 4
+    assert (trained.sft / "model.safetensors").stat().st_size > 21_792 * 4
+    attempt(tmp_path / "stopped", lora_ppo)
+    ends = [
+        (tmp_path / name / "checkpoint" / "adapter_model.safetensors").read_bytes() for name in ("whole", "stopped")
+    ]
+    assert ends[0] == ends[1]
+    assert rows(tmp_path / "stopped") == rows(tmp_path / "whole")

@@ -339,9 +339,22 @@ def _recipes(others: Sequence[Path]) -> Iterator[Check]:
             yield Check(name, "does not validate", ok=False, hint=str(error))
         if path in shipped:  # its files, if it names some, are the user's to make
             continue
+        yield from _compute(path)
         with suppress(RedpencilError):  # told already
             if not is_ablation(path) and (recipe := load_recipe(path)).files is not None:
                 yield from _model(recipe.files.model, recipe.prompt_template, recipe.chat_options)
+
+
+def _compute(path: Path) -> Iterator[Check]:
+    """Say what the `compute` section of a recipe starts here."""
+    from redpencil.pipeline.execute import starts
+
+    with suppress(RedpencilError):  # told already
+        compute = load_ablations(path).base.compute if is_ablation(path) else load_recipe(path).compute
+        try:
+            yield Check(f"compute of {path}", starts(compute))
+        except RedpencilError as error:
+            yield Check(f"compute of {path}", "it does not fit this machine", ok=False, hint=str(error))
 
 
 def _model(folder: Path, template: str | None, options: Mapping[str, Any]) -> Iterator[Check]:

@@ -492,7 +492,8 @@ def _shapes(folder: Path, level: RewardLevel) -> PreTrainedModel:
     """Make a reward model of its configuration alone, on torch's device for shapes without numbers."""
     auto = AutoModelForTokenClassification if level == "token" else AutoModelForSequenceClassification
     try:
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        content = model_config(folder)
+        config = type(AutoConfig.for_model(content["model_type"])).from_dict(dict(content))
         with torch.device("meta"):
             module: PreTrainedModel = auto.from_config(config)  # type: ignore[no-untyped-call]
     except Exception as error:  # as in `_load`

@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -73,6 +73,11 @@ class Runtime:
     def writes(self) -> bool:
         """Whether this process writes files: the first of those that work on a stage together."""
         return self.rank == 0
+
+    @property
+    def alone(self) -> "Runtime":
+        """The same place and format for work that this process does while the others wait."""
+        return replace(self, rank=0, world_size=1, tp_size=1, fsdp_size=1, group=None)
 
     @property
     def data_size(self) -> int:

@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from redpencil.adapters import is_adapter
 from redpencil.config import SamplerConfig, SamplingConfig, ServerConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import LanguageModel, export, has_weights
+from redpencil.models.checkpoints import LanguageModel, export, has_weights, write_merged
 from redpencil.models.codec import Codec
+from redpencil.models.lora import role_of
 from redpencil.models.sampling import Sample, check_context, check_vocabulary, cut_at_end, end_tokens
 from redpencil.providers.json_server import JsonServer, RefusedError, key_from
 from redpencil.runs import Progress, derive_seed, no_progress
@@ -262,27 +264,39 @@ class VLLMSampler:
             load = self._load_adapter if self.config.route == "lora" else self._load_weights
             runtime = self.policy.runtime
             runtime.together(lambda: load(folder, label) if runtime.writes else None)
+        if self._place is not None and self.policy.runtime.writes:  # The adapter before is unloaded.
+            shutil.rmtree(self._place / self._label(self.loaded), ignore_errors=True)
         self.loaded = self.wanted
 
     @contextmanager
     def _written(self, label: str) -> Iterator[Path]:
         """Write the weights where the server reads them; a frozen policy's lie in its folder already."""
-        source = Path(self.policy.name)
+        source, lora = Path(self.policy.name).absolute(), self.config.route == "lora"
         trained = any(weight.requires_grad for weight in self.policy.module.parameters())
-        if self.config.route == "disk" and not trained and has_weights(source) and _is_plain(self.policy):
-            yield source.absolute()
+        if not trained and has_weights(source) and is_adapter(source) == lora:
+            yield source
             return
+        role = role_of(self.policy.module)
+        adapted = role is not None and role.adapter is not None
+        if lora and not adapted:
+            raise RedpencilError(
+                "the policy has no adapter that the server could load",
+                field=f"{FIELD}.route",
+                hint="set compute.sampler.route=disk, or train with lora",
+            )
         if self._place is None:
             self._place = self.policy.runtime.tell(self._new_place() if self.policy.runtime.writes else Path())
         folder = self._place / label
-        if self.config.route == "lora":
-            self._write_adapter(folder)
-        else:
-            export(self.policy, folder)
+        export(self.policy, folder)
+        if adapted and not lora and self.policy.runtime.writes:
+            whole = folder.with_name(f"{label}-whole")
+            write_merged(folder, whole, str(self.policy.runtime.dtype).removeprefix("torch."))
+            shutil.rmtree(folder)
+            whole.replace(folder)
         try:
             yield folder
         finally:
-            if self.config.route == "disk":  # The server has read it.
+            if not lora:  # The server has read it; an adapter it may read again.
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _new_place(self) -> Path:
@@ -293,15 +307,6 @@ class VLLMSampler:
         place.chmod(0o755)  # The server may run as somebody else.
         weakref.finalize(self, shutil.rmtree, place, ignore_errors=True)
         return place
-
-    def _write_adapter(self, folder: Path) -> None:
-        if _is_plain(self.policy):
-            raise RedpencilError(
-                "the policy has no adapter that the server could load",
-                field=f"{FIELD}.route",
-                hint="set compute.sampler.route=disk, or train with lora",
-            )
-        self.policy.module.save_pretrained(str(folder))
 
     def _load_weights(self, folder: Path, label: str) -> None:
         """Load a checkpoint in place of the weights, between two requests."""
@@ -329,8 +334,3 @@ def _token_ids(value: object) -> list[int] | None:
     if not isinstance(value, list) or not all(type(token) is int and token >= 0 for token in value):
         return None
     return value
-
-
-def _is_plain(policy: LanguageModel) -> bool:
-    """Tell whether a policy is its weights alone, without adapters."""
-    return not hasattr(policy.module, "peft_config")

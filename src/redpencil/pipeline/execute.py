@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
@@ -29,7 +29,15 @@ from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.failures import error_from_json, follows_another
 from redpencil.pipeline.group import group
-from redpencil.pipeline.launch import GRACE, KEPT, Ranks, cause_of_death, environment_of_worker, gpus_of
+from redpencil.pipeline.launch import (
+    GRACE,
+    KEPT,
+    Ranks,
+    cause_of_death,
+    check_processes,
+    environment_of_worker,
+    gpus_of,
+)
 from redpencil.runs import Stage, fingerprint, is_complete, open_stage, scratch_stage
 from redpencil.stopping import Stopped, request
 
@@ -104,6 +112,10 @@ def perform(spec: StageSpec, listener: Listener) -> Happening:
         stage.warn = lambda text: listener(Event(spec.key, "warning", note=text))
         stage.tell = lambda text: listener(Event(spec.key, "note", note=text))
         listener(Event(spec.key, "started"))
+        if group().size > 1:
+            _ = (
+                spec.context.runtime
+            )  # All join torch's group here: where one works alone, it could not do it by itself.
         if spec.together:
             resolve(spec.work)(spec.context, stage, **spec.options)
         else:
@@ -172,6 +184,25 @@ def default_jobs(compute: ComputeConfig) -> int:
     return max(1, cores // (compute.threads * compute.processes))
 
 
+def starts(compute: ComputeConfig) -> str:
+    """Say what a run with this `compute` starts: stages at a time, their processes, and where these compute.
+
+    Raises:
+        RedpencilError: if there are more processes than GPUs.
+    """
+    check_processes(compute)
+    jobs, gpus = default_jobs(compute), gpus_of(compute)
+    stages = "one stage at a time" if jobs == 1 else f"{jobs} stages at a time"
+    processes = "one process" if compute.processes == 1 else f"{compute.processes} processes"
+    place = f"on {compute.device}"
+    if gpus:
+        place = f"each on one of {len(gpus)} GPUs"
+    elif compute.device in ("auto", "cpu"):
+        threads = "torch's default of threads" if compute.threads is None else f"{compute.threads} thread"
+        place = f"on the CPU with {threads}{'s' if (compute.threads or 1) > 1 else ''} each"
+    return f"{stages}, {processes} for a stage, {place}"
+
+
 def execute(plan: Sequence[StageSpec], *, jobs: int, listener: Listener) -> None:
     """Run all stages, `jobs` at a time, each as `compute.processes` of its recipe says.
 
@@ -187,7 +218,9 @@ def execute(plan: Sequence[StageSpec], *, jobs: int, listener: Listener) -> None
     if group().size > 1 or (jobs == 1 and processes == 1):
         _one_by_one(plan, listener)
         return
-    crew = _Crew(jobs, processes, gpus_of(plan[0].context.recipe.compute))
+    compute = plan[0].context.recipe.compute
+    check_processes(compute)
+    crew = _Crew(jobs, processes, gpus_of(compute))
     try:
         with request.held(crew.stop):
             _drive(plan, crew, listener)
@@ -208,6 +241,8 @@ def _one_by_one(plan: Sequence[StageSpec], listener: Listener) -> None:
 
 
 Message = Mapping[str, Any]
+SAVING: Final = 600.0
+"""Seconds that the others get to save and stop after one process has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,12 +299,17 @@ class _Worker:
     def end(self, rank: int, message: Message | None) -> bool:
         """Note how the stage ended for one process; returns whether it has ended for all.
 
-        After a failure those that may wait for it for ever are killed when the grace is over.
+        After a failure those that may wait for it for ever are killed when the grace is over. Where one was asked to
+        stop, the others are, and get the time to save.
         """
         if rank not in self.endings:
             self.endings[rank] = message
-            if self.deadline is None and (message is None or "error" in message):
-                self.deadline = time.monotonic() + GRACE
+            if message is None or "ended" not in message:
+                stopped = message is not None and "stopped" in message
+                if stopped:
+                    self.ranks.send(signal.SIGTERM)
+                end = time.monotonic() + (SAVING if stopped else GRACE)
+                self.deadline = end if self.deadline is None else min(self.deadline, end)
         return len(self.endings) == self.ranks.size
 
     def outcome(self) -> Happening | BaseException:

@@ -48,6 +48,12 @@ class Ranks:
         for process in self.processes:
             process.send_signal(number)
 
+    def kill(self) -> None:
+        """End all that live, and wait for them."""
+        self.send(signal.SIGKILL)
+        for process in self.processes:
+            process.wait()
+
 
 def gpus_of(compute: ComputeConfig) -> list[str]:
     """Name the GPUs among which stages may be divided, as CUDA_VISIBLE_DEVICES does; none for any other device.
@@ -112,7 +118,7 @@ def run_together(name: str, command: Sequence[str], processes: int, gpus: Sequen
         _end(ranks)
         raise
     finally:
-        ranks.send(signal.SIGKILL)
+        ranks.kill()
 
 
 def _wait(ranks: Ranks, name: str) -> int:

@@ -146,7 +146,7 @@ def _provider(config: JudgeConfig, context: Context, schema: Mapping[str, Any] |
         max_tokens=config.max_tokens,
         temperature=config.temperature or 0.0,
         batch_size=context.recipe.sampling.batch_size,
-        runtime=context.runtime,
+        runtime=context.runtime.alone,
         seed=context.seed,
         chat_options=_named_chat_options(context.recipe),
     )

@@ -92,7 +92,7 @@ class RewardService:
         if body.get("use_activation") is not False:
             raise _RefusalError(400, "rewards have no activation: send use_activation=false")
         given = body.get("input")
-        rows = given if _are_ids(given) else [given]
+        rows: list[Any] = given if isinstance(given, list) and _are_ids(given) else [given]
         if not _are_ids(rows):
             raise _RefusalError(400, "`input` is a list of token ids, or several")
         data = []

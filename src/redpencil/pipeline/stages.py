@@ -418,7 +418,7 @@ def ready_made_reward(context: Context, stage: Stage, *, name: str) -> None:
     """Take a ready-made reward model into the run: copy its files, after checking that it loads."""
     folder = context.recipe.reward_models[name].folder
     assert folder is not None
-    load_reward_model(folder, context.runtime, level=context.recipe.reward_config(name).level)
+    load_reward_model(folder, context.runtime.alone, level=context.recipe.reward_config(name).level)
     checkpoint = stage.folder / "checkpoint"
     checkpoint.mkdir()
     for file in sorted(folder.iterdir()):

@@ -16,6 +16,8 @@ from redpencil.records import Pair
 _PAPER_RATE: Final = 3e-6
 _PAPER_WIDTH: Final = 4096
 _HIGHEST_RATE: Final = 1e-3
+_ADAPTERS: Final = 10
+"""How much higher the rate of adapters is than that of all weights (Schulman et al., "LoRA Without Regret", 2025)."""
 _STEPS: Final = 150
 """Optimiser steps that a reward model gets at least, unless that takes more than `_MOST_EPOCHS`."""
 _MOST_EPOCHS: Final = 5
@@ -46,12 +48,15 @@ def fit(config: RewardConfig, size: DataSize) -> FittedRewardConfig:
 
     - The learning rate falls with the hidden size to the power 1.5, which leads from AlpacaFarm's 3e-6 at 4,096 to
       rates at which small models learned: 1e-4 at 384, 8e-4 at 96. A head on a frozen backbone has 1e-3 at any size.
+      Adapters learn at ten times the rate of all weights.
     - Passes: as many as make 150 steps, 5 at most.
     - The scale makes up for 1/T of Eq. 3 and 4, so that the margin is about a sum over the tokens that count.
     """
     rate = min(_PAPER_RATE * (_PAPER_WIDTH / size.hidden_size) ** 1.5, _HIGHEST_RATE)
     if config.frozen_layers == "all":
         rate = _HIGHEST_RATE
+    elif config.lora is not None:
+        rate *= _ADAPTERS
     epochs = math.ceil(_STEPS / math.ceil(size.pairs / config.batch_size))
     chosen = {
         "learning_rate": float(f"{rate:.2g}"),

@@ -87,6 +87,8 @@ class TrainState:
 
     def _restore_checkpoint(self, saved: Path) -> None:
         """Put the best checkpoint of that step back: one that was exported later need not come again bit for bit."""
+        if self.stage.shared is not None:
+            return
         for name in (CHECKPOINT, f"{CHECKPOINT}.new"):
             shutil.rmtree(self.stage.folder / name, ignore_errors=True)
         if saved.is_dir():
@@ -110,6 +112,8 @@ class TrainState:
 
     def save(self) -> None:
         """Write the state beside the stage's artefacts, under its name only when it is complete."""
+        if self.stage.shared is not None:  # the first process has the same weights, and saves them
+            return
         root = self.stage.folder / STATE_FOLDER
         target, new = root / f"step-{self.step}", root / f"step-{self.step}.new"
         shutil.rmtree(new, ignore_errors=True)
