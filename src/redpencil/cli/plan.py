@@ -128,18 +128,19 @@ def _measured_speed(threads: int) -> float:
 
 
 def _show(found: "Forecast", machine: "Machine", room: float) -> None:
-    header = ("stage", "weights", "gradients", "optimiser", "pass", "cache", "gathered", "copy", "total", "step", "all")
+    header = ("stage", "weights", "Adam", "pass", "cache", "total", "step", "all")
     rows = []
     for stage in found.stages:
-        sizes = (stage.weights, stage.gradients, stage.optimizer, stage.activations, stage.kv_cache, stage.gathered)
+        learned = stage.gradients + stage.optimizer + (0 if machine.gpu else stage.copy)
+        sizes = (stage.weights + stage.gathered, learned, stage.activations, stage.kv_cache)
         total = f"{stage.total / GIB:.1f}" + ("" if stage.total <= room else " !")
         whole = "?" if stage.steps is None else _duration(stage.steps * stage.step_seconds)
-        rows.append(
-            (stage.stage, *(_size(size) for size in (*sizes, stage.copy)), total, _duration(stage.step_seconds), whole)
-        )
+        rows.append((stage.stage, *map(_size, sizes), total, _duration(stage.step_seconds), whole))
     notes = [
-        "pass: the most that a forward and backward pass takes. cache: keys and values while responses are sampled.",
-        "copy: the last good weights" + (", in main memory." if machine.gpu else "."),
+        "Adam: gradients, Adam's two averages"
+        + ("." if machine.gpu else ", and the last good weights.")
+        + " pass: the most that a forward and backward pass takes. cache: keys and values while responses are sampled, "
+        "not at the same time as a pass.",
         f"GiB of one process, at {machine.memory / GIB:.0f} GiB, of which a plan fills {MARGIN:.0%}; times at "
         f"{machine.speed / 1e12:.3g} TFLOP/s. ?: data decides the number of steps, and is not there.",
     ]

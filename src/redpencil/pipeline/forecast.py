@@ -92,7 +92,10 @@ def read_model_config(folder: Path, config: Path | None, shipped: Path) -> PreTr
 
 
 def forecast(recipe: Recipe, config: PreTrainedConfig, machine: Machine, share: float = 1.0) -> Forecast:
-    """Work out the needs of a recipe's stages, and for those that do not fit into `share` of the memory what would change that."""
+    """Work out the needs of a recipe's stages, and what to change for those that do not fit into a share of the memory.
+
+    Changes to a stage add up, until it fits or there are none left.
+    """
     room = share * machine.memory
     stages = tuple(_stages(recipe, config, machine))
     advice = []
@@ -153,6 +156,10 @@ class _Estimator:
             attention=self.compute.attn_implementation,
             lora=self.lora if trained else None,
         )
+
+    def passing(self, form: Form) -> Form:
+        """A form as a pass meets it: sharded weights are gathered in the format of computing, and not kept."""
+        return replace(form, stored_half=self.half) if self.shards > 1 else form
 
     def weights(self, form: Form) -> float:
         """The bytes of a model's weights; with adapters without the base, which all models share."""
@@ -240,7 +247,7 @@ class _Estimator:
         """A stage that trains on `rows` rows at once, of `width` tokens."""
         form = self.form(role, trained=True)
         frozen = [self.form(role, trained=False, reference=True)] if reference else []
-        one = Pass(form, rows * sides, width, width - 1 if role == "policy" else 0)
+        one = Pass(self.passing(form), rows * sides, width, width - 1 if role == "policy" else 0)
         passes = [one] if role == "policy" else [one, Pass(self.form(role, trained=False), BATCH_SIZE, width)]
         tokens = float(config.batch_size * sides * width)
         operations = self.operations(form, tokens, backward=True) + sum(
@@ -272,11 +279,8 @@ class _Estimator:
         trained = [policy, value] if config.value_backbone is not None else [policy]
         frozen = [self.form(level, trained=False) for level in config.reward_levels]
         reference = self.form("policy", trained=False, reference=True)
-        passes = [
-            Pass(policy, rows, width, config.response_length),
-            Pass(reference, rows, width, config.response_length),
-        ]
-        passes += [Pass(form, rows, width) for form in (*trained[1:], *frozen)]
+        passes = [Pass(self.passing(form), rows, width, config.response_length) for form in (policy, reference)]
+        passes += [Pass(self.passing(form), rows, width) for form in (*trained[1:], *frozen)]
         tokens = float(count * width)
         epochs = config.ppo_epochs if isinstance(config, PPOConfig) else getattr(config, "grpo_epochs", 1)
         operations = sum(self.operations(form, tokens) for form in (*trained, *frozen, reference))
