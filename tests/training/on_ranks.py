@@ -30,7 +30,6 @@ from redpencil.config import (
 )
 from redpencil.models.checkpoints import codec_of_checkpoint, load_policy, load_reward_model
 from redpencil.models.runtime import Runtime, make_runtime
-from redpencil.models.samplers import make_sampler
 from redpencil.models.sampling import HFSampler, encode_prompts
 from redpencil.records import Prompt
 from redpencil.runs import Stage, read_metrics
