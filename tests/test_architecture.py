@@ -123,6 +123,7 @@ def test_tests_mirror_the_sources() -> None:
 
 
 TESTED_ELSEWHERE = {
+    "__main__.py": "by processes that torchrun starts: faults/test_processes.py",
     "formats/preference_pairs.py": "by each format that has pairs",
     "models/reward_server.py": "by both scorers: training/test_scoring.py",
     "providers/client.py": "by both clients: test_anthropic_client.py, test_openai_client.py",
