@@ -37,7 +37,7 @@ from redpencil.models.forward import (
 from redpencil.models.heads import head_of
 from redpencil.models.lora import Bases, LoraBase, merge, role_of, trained_parameters
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import make_sampler
+from redpencil.models.sampling import HFSampler
 
 Folder = Callable[..., Path]
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT asks
@@ -224,9 +224,9 @@ def test_without_adapter_the_base_is_what_it_was_bit_for_bit(folder: Folder, kin
     assert torch.equal(response_logprobs(reference.module, batch), before)
     config = SamplingConfig(response_length=6, temperature=0)
     prompts = [[4, 5], [6, 7, 8]]
-    answers = make_sampler(plain).sample(prompts, config, seed=0)
-    assert make_sampler(reference).sample(prompts, config, seed=0) == answers
-    assert make_sampler(policy).sample(prompts, config, seed=0) != answers
+    answers = HFSampler(plain).sample(prompts, config, seed=0)
+    assert HFSampler(reference).sample(prompts, config, seed=0) == answers
+    assert HFSampler(policy).sample(prompts, config, seed=0) != answers
 
 
 def test_new_adapters_depend_on_the_seed(folder: Folder, runtime: Runtime) -> None:
