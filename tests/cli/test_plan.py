@@ -32,7 +32,7 @@ def test_a_large_recipe_fits_where_it_says(name: str, memory: str) -> None:
     assert all(3 * 2**30 < stage["weights"] < 25 * 2**30 for stage in found["stages"] if stage["stage"] != "responses")
 
 
-def test_what_does_not_fit_is_said_with_what_would(tmp_path: Path) -> None:
+def test_what_does_not_fit_is_said_with_what_would() -> None:
     arguments = ["plan", str(RECIPES / "qwen3-8b-lora.yaml"), "--device", "cuda", "--memory", "12GB"]
     run = CliRunner().invoke(app, arguments)
     assert run.exit_code == 1

@@ -64,9 +64,7 @@ class _StandIn(Tensor):
         name = func.__name__
         if name in _POINTWISE and self.operations is not None:
             rest, given = [None if arg is self else arg for arg in args], kwargs or {}
-            self.operations.append(
-                lambda logits: func(*[logits if arg is None else arg for arg in rest], **given)  # type: ignore[no-any-return]
-            )
+            self.operations.append(lambda logits: func(*[logits if arg is None else arg for arg in rest], **given))
             return self
         if name not in _HARMLESS:
             self.operations = None
