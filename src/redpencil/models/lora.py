@@ -456,6 +456,8 @@ def save_adapter(view: PreTrainedModel, weights: dict[str, Tensor], folder: Path
     peft.base_model_name_or_path, peft.inference_mode = str(base.resolve()), True
     own = {name.removeprefix(_PREFIX).rpartition(".")[0] for name in weights if ".lora_" not in name}
     peft.modules_to_save = sorted(own) or None
+    if isinstance(peft.target_modules, set):  # whose order differs from process to process
+        peft.target_modules = sorted(peft.target_modules)
     folder.mkdir(parents=True)
     peft.save_pretrained(str(folder))
     save_file(weights, folder / ADAPTER_WEIGHTS, {"format": "pt"})
