@@ -201,15 +201,15 @@ def rollouts(case: Case, name: str, folder: str | None = None, **more: Any) -> A
 
 
 def poison(case: Case, stage: Stage, weight: torch.Tensor) -> None:
-    """Let a weight of the last process alone be NaN in the second step."""
+    """Let a weight of the last process alone be NaN in the third step."""
     kept = local(weight).clone()
 
     def progress(done: int, _total: int, _note: str) -> None:
-        if case.runtime.rank == case.runtime.world_size - 1 and done in (1, 2):
+        if case.runtime.rank == case.runtime.world_size - 1 and done in (2, 3):
             with torch.no_grad():
-                if done == 1:
+                if done == 2:
                     kept.copy_(local(weight))
-                local(weight).copy_(torch.full_like(kept, math.nan) if done == 1 else kept)
+                local(weight).copy_(torch.full_like(kept, math.nan) if done == 2 else kept)
 
     stage.progress = progress
 
@@ -320,7 +320,7 @@ CASES: dict[str, Callable[[Case], Any]] = {
     "ppo": lambda case: rollouts(case, "ppo"),
     "grpo": lambda case: rollouts(case, "grpo"),
     "left-out": left_out,
-    "ppo-left-out": lambda case: rollouts(case, "ppo", "ppo-left-out", skip_nonfinite=1, total_steps=3),
+    "ppo-left-out": lambda case: rollouts(case, "ppo", "ppo-left-out", skip_nonfinite=1, total_steps=4),
     "states": states,
     "half": half,
     "scoring": scoring,

@@ -111,9 +111,9 @@ def test_an_update_that_is_broken_in_one_process_is_left_out_by_all(
 ) -> None:
     told = results[mode][name]
     [sentence] = told["notes"]["left out"]
-    assert sentence.startswith("step 2: ")
+    assert sentence.startswith("step 3: ")
     measure = "reward" if name == "ppo-left-out" else "loss"
-    assert [row["step"] for row in told["rows"] if row["step"] and measure not in row] == [2]
+    assert [row["step"] for row in told["rows"] if row["step"] and measure not in row] == [3]
 
 
 @pytest.mark.parametrize(("name", "mode"), TRAINED)
