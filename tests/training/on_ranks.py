@@ -32,7 +32,7 @@ from redpencil.models.checkpoints import codec_of_checkpoint, load_policy, load_
 from redpencil.models.runtime import Runtime, make_runtime
 from redpencil.models.sampling import HFSampler, encode_prompts
 from redpencil.records import Prompt
-from redpencil.runs import Stage, read_metrics
+from redpencil.runs import Stage, is_time, read_metrics
 from redpencil.training.dpo import train_dpo
 from redpencil.training.figa import train_figa
 from redpencil.training.grpo import run_grpo
@@ -74,8 +74,7 @@ class Case:
         stage = Stage(name, self.folder / name / str(self.runtime.rank), 3)
         stage.folder.mkdir(parents=True)
         train(stage)
-        left_out = ("seconds",)
-        rows = [{k: v for k, v in row.items() if k not in left_out} for row in read_metrics(stage.folder)]
+        rows = [{k: v for k, v in row.items() if not is_time(k)} for row in read_metrics(stage.folder)]
         return {"rows": rows, "notes": {k: v for k, v in stage.notes.items() if k in ("reference", "best")}}
 
 
@@ -306,6 +305,7 @@ MODES: dict[str, dict[str, Any]] = {
     "whole": {},
     "fsdp": {"fsdp_size": 2, "offload": True},
     "tensor": {"tp_size": 2},
+    "copies": {"fsdp_size": 2},  # on four processes, as on two machines
 }
 TENSOR = ("sft", "reward-eq4", "reward-sequence", "dpo", "ppo", "states", "scoring", "sampling")
 """What is tried under tensor parallelism, which takes no adapters."""

@@ -66,7 +66,7 @@ def served_model(server: JsonServer, wanted: str | None, field: str) -> Mapping[
         asked = "several models" if wanted is None and bases else f"no model {wanted or ''}".rstrip()
         raise RedpencilError(
             f"the server has {asked}; it lists {names}",
-            file=server.url,
+            file=server.address,
             field=f"{field}.model",
             hint="give one of the names that it lists",
         )
