@@ -53,6 +53,8 @@ _ROUTED: Final = (_ROLE, "root", "forward", "as_forward", "activation_checkpoint
 """What a view has of its own, beside its class's."""
 _PREFIX: Final = "base_model.model."
 """What PEFT puts before the names of weights in a file."""
+_EMBEDDED: Final = "lora_embedding_A"
+"""The part of PEFT's layer that an adapter of an embedding has; a head that shares its weights would not have it."""
 _TASKS: Final = {"ForTokenClassification": "TOKEN_CLS", "ForSequenceClassification": "SEQ_CLS"}
 Load = Callable[..., PreTrainedModel]
 """`load(auto, folder, new_head=..., **options)` loads a whole model."""
@@ -179,9 +181,11 @@ class LoraBase(nn.Module):
         """
         from peft import inject_adapter_in_model
 
-        name, backbone = f"adapter{self._adapters}", getattr(view, view.base_model_prefix)
+        # Names are looked for in those of weights, so that none may be the beginning of another.
+        name, backbone = f"adapter{self._adapters:04}", getattr(view, view.base_model_prefix)
         wanted = {weight: weight.requires_grad for weight in self.parameters()}
         asked = set() if isinstance(peft.target_modules, str) else set(peft.target_modules or ())
+        read = peft.base_model_name_or_path is not None
         problem = None
         try:
             with warnings.catch_warnings():
@@ -191,12 +195,15 @@ class LoraBase(nn.Module):
             problem = str(error).splitlines()[0]
         adapted = [path for path, module in backbone.named_modules() if name in getattr(module, "lora_A", ())]
         missing = sorted(one for one in asked if not any(f".{path}".endswith(f".{one}") for path in adapted))
+        missing += [path for path, module in backbone.named_modules() if name in getattr(module, _EMBEDDED, ())]
         if missing or problem:
             raise RedpencilError(
                 f"the model takes no such adapter ({problem or f'it has no linear layer {missing[0]}'})",
-                file=self.folder,
-                field="lora.target_modules",
-                hint="name linear layers of the model, such as [q_proj, v_proj], or leave it at all-linear",
+                file=view.name_or_path,
+                field="target_modules" if read else "lora.target_modules",
+                hint=_MERGE
+                if read
+                else "name linear layers of the model, such as [q_proj, v_proj], or leave it at all-linear",
             )
         self._adapters += 1
         vars(self).pop("_layers", None)
