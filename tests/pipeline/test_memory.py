@@ -27,6 +27,7 @@ def test_weights_are_counted() -> None:
     assert sizes_of(TEXT, replace(TRAINED, role="token"))[0] == weights - 2000 * 192 + 192 + 1
     adapters = 6 * 8 * (4 * 2 * 192 + 3 * (192 + 512))
     assert sizes_of(TEXT, replace(TRAINED, lora=(8, "all-linear"))) == (weights + adapters, adapters)
+    assert sizes_of(TEXT, replace(TRAINED, lora=(8, "all-linear"), trained=False)) == (weights + adapters, 0)
     assert sizes_of(TEXT, replace(TRAINED, lora=(8, ("q_proj",))))[1] == 6 * 8 * 2 * 192
 
 
@@ -51,3 +52,10 @@ def test_a_pass_takes_less_where_activations_are_computed_again_and_more_with_lo
     assert bytes_of(CONFIG, Pass(TRAINED, 8, 100, 60)) == pytest.approx(2 * plain, rel=0.1)
     eager = replace(TRAINED, attention="eager")
     assert bytes_of(CONFIG, Pass(eager, 4, 100, 60)) > plain
+
+
+def test_adapters_take_more_in_a_pass_without_gradients_too() -> None:
+    frozen = replace(TRAINED, trained=False, role="token")
+    adapted = bytes_of(CONFIG, Pass(replace(frozen, lora=(8, "all-linear")), 4, 100))
+    # What an adapter adds to the widest output, of 512 numbers a token, is beside it.
+    assert adapted - bytes_of(CONFIG, Pass(frozen, 4, 100)) == pytest.approx(4 * 100 * 512 * 4, rel=0.2)

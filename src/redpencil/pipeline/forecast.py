@@ -154,7 +154,7 @@ class _Estimator:
             *(role, trained, self.half, stored_half),
             checkpointing=self.compute.gradient_checkpointing,
             attention=self.compute.attn_implementation,
-            lora=self.lora if trained else None,
+            lora=self.lora,
         )
 
     def passing(self, form: Form) -> Form:
@@ -163,10 +163,9 @@ class _Estimator:
 
     def weights(self, form: Form) -> float:
         """The bytes of a model's weights; with adapters without the base, which all models share."""
-        every, trained = sizes_of(self.text, form)
         if self.lora is not None:
-            return trained * 4.0 / self.shards
-        return every * (2.0 if form.stored_half else 4.0) / self.shards / self.tp
+            return sizes_of(self.text, replace(form, trained=True))[1] * 4.0 / self.shards
+        return sizes_of(self.text, form)[0] * (2.0 if form.stored_half else 4.0) / self.shards / self.tp
 
     def trained(self, form: Form) -> float:
         """The bytes of the gradients of a model's weights, in float32."""
@@ -176,7 +175,7 @@ class _Estimator:
         """The bytes of the base that adapters share."""
         if self.lora is None:
             return 0.0
-        form = self.form("policy", trained=False)
+        form = replace(self.form("policy", trained=False), lora=None)
         return sizes_of(self.text, form)[0] * (2.0 if self.half else 4.0) / self.shards / self.tp
 
     def gathered(self, form: Form, *, whole: bool) -> float:

@@ -45,7 +45,7 @@ class Form:
 
     half: it computes in bfloat16.
     stored_half: its weights, or with `lora` those of its base, are stored in it.
-    lora: rank of the adapters that are trained, and the modules that get one; None to train all weights.
+    lora: rank of its adapters, and the modules that have one; None for a model without.
     """
 
     role: Role
@@ -191,8 +191,10 @@ def make_model(config: str, form: Form, layers: int | None = None) -> PreTrained
         disable_dropout(model)
         model.train(form.trained)
         model.requires_grad_(form.trained)
-        if form.trained and form.lora is not None:
+        if form.lora is not None:
             _adapt(model, *form.lora)
+            if not form.trained:
+                model.requires_grad_(False)
     if form.trained and form.checkpointing:
         checkpoint_activations(model)
     return model
