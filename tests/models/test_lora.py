@@ -281,6 +281,9 @@ def test_what_is_written_is_read_by_peft_and_transformers(saved: Any, kind: str,
     expected = token_rewards(token.module, batch)[mask]
     assert float(expected.std()) > 0.01
     torch.testing.assert_close(token_rewards(heads, batch)[mask], expected, rtol=0, atol=1e-6)
+    targets = json.loads((folders["policy"] / "adapter_config.json").read_text())["target_modules"]
+    assert targets == sorted(targets), "the same training writes other bytes each time"
+    assert len(targets) > 5
     assert len(list(folders["policy"].glob("*.safetensors"))) == 1
     size = (folders["policy"] / "adapter_model.safetensors").stat().st_size
     assert size < (folders["base"] / "model.safetensors").stat().st_size

@@ -21,7 +21,7 @@ SCRIPT = Path(__file__).with_name("on_ranks.py")
 NAMES = (
     *("sft", "reward-eq3", "reward-eq4", "reward-blame", "reward-contrast", "reward-sequence", "reward-some-frozen"),
     *("reward-head-alone", "reward-shallow", "reward-twice", "dpo", "figa", "ppo", "grpo", "scoring", "sampling"),
-    *("states", "half"),
+    *("left-out", "ppo-left-out", "states", "half"),
     *("lora-sft", "lora-reward-eq3", "lora-reward-contrast", "lora-reward-sequence", "lora-dpo", "lora-figa"),
     *("lora-ppo", "lora-grpo", "lora-scoring", "lora-sampling"),
 )
@@ -112,6 +112,18 @@ def test_two_processes_give_what_one_gives(results: dict[str, Any], name: str, m
         moved = [row["loss"] if "loss" in row else row.get("policy_loss", 0.0) for row in alone["rows"]]
         assert len(set(moved)) > 1, "nothing was learned, so nothing is compared"
     close(alone, results[mode][name])
+
+
+@pytest.mark.parametrize("mode", ["whole-1", "whole-2", "fsdp-2"])
+@pytest.mark.parametrize("name", ["left-out", "ppo-left-out"])
+def test_an_update_that_is_broken_in_one_process_is_left_out_by_all(
+    results: dict[str, Any], name: str, mode: str
+) -> None:
+    told = results[mode][name]
+    [sentence] = told["notes"]["left out"]
+    assert sentence.startswith("step 3: ")
+    measure = "reward" if name == "ppo-left-out" else "loss"
+    assert [row["step"] for row in told["rows"] if row["step"] and measure not in row] == [3]
 
 
 @pytest.mark.parametrize(("name", "mode"), TRAINED)

@@ -255,7 +255,8 @@ def _open(
 
     def load(kind: Any, base: Path, **options: Any) -> PreTrainedModel:
         module = _load(kind, base, torch.float32 if whole else runtime.dtype, **_attention(runtime), **options)
-        return module.to(runtime.device)  # type: ignore[arg-type]
+        moved: PreTrainedModel = module.to(runtime.device)  # type: ignore[arg-type]
+        return moved
 
     alone = whole or bases is None
     bases = Bases() if whole or bases is None else bases

@@ -324,7 +324,7 @@ def open_view(
     kinds = own.get("architectures") or [""]
     causal = kinds[0] in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
     suffix = auto.__name__.removeprefix("AutoModel")
-    layers = stored.get("num_hidden_layers")
+    layers: Any = stored.get("num_hidden_layers")
 
     def load_base() -> PreTrainedModel:
         new = not causal and not kinds[0].endswith(suffix)
@@ -359,7 +359,8 @@ def _new_peft(lora: LoraConfig | None) -> "PeftConfig":
 
     assert lora is not None
     modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
-    return PeftConfig(r=lora.r, lora_alpha=lora.alpha, target_modules=modules)
+    alpha: Any = lora.alpha  # a whole number by its type, which nothing needs
+    return PeftConfig(r=lora.r, lora_alpha=alpha, target_modules=modules)
 
 
 def _read_peft(folder: Path) -> "PeftConfig":
@@ -462,6 +463,8 @@ def save_adapter(view: PreTrainedModel, weights: dict[str, Tensor], folder: Path
     peft.base_model_name_or_path, peft.inference_mode = str(base.resolve()), True
     own = {name.removeprefix(_PREFIX).rpartition(".")[0] for name in weights if ".lora_" not in name}
     peft.modules_to_save = sorted(own) or None
+    if isinstance(peft.target_modules, set):  # whose order differs from process to process
+        peft.target_modules = sorted(peft.target_modules)
     folder.mkdir(parents=True)
     peft.save_pretrained(str(folder))
     save_file(weights, folder / ADAPTER_WEIGHTS, {"format": "pt"})
@@ -503,9 +506,9 @@ def merge(view: PreTrainedModel) -> PreTrainedModel:
     assert role is not None
     for name, layer in list(view.named_modules()):
         if role.adapter in getattr(layer, "lora_A", ()):
-            layer.merge(adapter_names=[role.adapter])  # type: ignore[operator]
+            layer.merge(adapter_names=[role.adapter])
             parent, _, last = name.rpartition(".")
-            setattr(view.get_submodule(parent), last, layer.get_base_layer())  # type: ignore[operator]
+            setattr(view.get_submodule(parent), last, layer.get_base_layer())
     for name in _ROUTED:
         object.__delattr__(view, name)
     return view
