@@ -16,7 +16,11 @@ def test_it_serves_a_checkpoint_until_it_is_stopped(tiny_run: Any) -> None:
     [checkpoint] = sorted(tiny_run.folder.rglob("reward-token/checkpoint"))[:1]
     command = [sys.executable, "-c", "from redpencil.cli.start import main; main()", "serve-reward", str(checkpoint)]
     process = subprocess.Popen(
-        [*command, "--port", "0", "--host", "0.0.0.0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
+        [*command, "--port", "0", "--host", "0.0.0.0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ,
     )
     try:
         assert process.stdout is not None

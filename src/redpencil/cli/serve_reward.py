@@ -31,14 +31,14 @@ def serve_reward(
 ) -> None:
     """Serve the rewards of a reward model by HTTP, standardised by its card, for verl, SkyRL and others."""
     config, key = options.settings(), key_from(api_key_variable, "--api-key-variable")
-    if not key and host not in ("127.0.0.1", "::1", "localhost"):
-        say(f"warning: whoever reaches {host}:{port} can use the model; --api-key-variable asks them for a key")
 
     from redpencil.models.checkpoints import load_reward_model
     from redpencil.pipeline.serving import RewardService, bind_service
 
     reward = load_reward_model(checkpoint, runtime_of(config), codec=named_codec(config, checkpoint))
     server = bind_service(RewardService(reward, key), host, port)
+    if not key and host not in ("127.0.0.1", "localhost"):
+        say(f"warning: whoever reaches {host} can use the model; --api-key-variable asks for a key")
     say(f"Serving {checkpoint} at http://{host}:{server.server_address[1]} (Ctrl+C stops it).")
     with server:
         server.serve_forever()
