@@ -149,8 +149,8 @@ class ComputeConfig(Section):
     generation_batch_size: int | None = Field(
         None,
         gt=0,
-        description="Prompts that are answered at once; another number draws other responses. Default: "
-        "sampling.batch_size, and all rollouts of a step.",
+        description="Prompts that a model answers at once, a local editor or judge included; another number draws "
+        "other responses. Default: sampling.batch_size, and all rollouts of a step.",
     )
     save_every: int | None = Field(
         None,
@@ -1204,6 +1204,11 @@ class Recipe(Section):
                 raise ValueError(f"arms.{name} with {described} names {model!r}; reward_models has: {known}")
             if level is not None and self.reward_config(model).level != level:
                 raise ValueError(f"arms.{name} needs a reward model of level {level} where it names {model}")
+
+    @property
+    def answers_at_once(self) -> int:
+        """How many prompts a model answers at once, except in rollouts."""
+        return self.compute.generation_batch_size or self.sampling.batch_size
 
     def computed(self, config: Trained) -> Trained:
         """The config of a training stage with what `compute` says about its batches, and with `lora`."""

@@ -59,6 +59,8 @@ _FINGERPRINT = ".fingerprint"
 PHASE = "time/"
 """What the names of metrics begin with that are seconds of a part of a step."""
 TIMES = ("seconds", "step_time", "tokens_per_second")
+PEAK_MEMORY = "memory/peak"
+"""GiB, see `models.runtime.peak_memory`."""
 LAST_GOOD = "last-good"
 """Checkpoint of a stage that diverged: the weights of before."""
 _GB = 10**9
@@ -217,8 +219,8 @@ def read_metrics(folder: Path, *, torn: bool = False) -> list[dict[str, float]]:
 
 
 def is_time(metric: str) -> bool:
-    """Whether a metric is a time or a speed, which two runs of one recipe never have in common."""
-    return metric in TIMES or metric.startswith(PHASE)
+    """Whether a metric is a time, a speed or a memory, which two runs of one recipe never have in common."""
+    return metric in (*TIMES, PEAK_MEMORY) or metric.startswith(PHASE)
 
 
 def is_complete(folder: Path, digest: str) -> bool:

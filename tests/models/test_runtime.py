@@ -230,3 +230,21 @@ def test_a_processor_that_emulates_bfloat16_is_said(tmp_path: Path, flags: str, 
     assert (said is not None) == slow
     assert slow_format(make_runtime("cpu", "float32"), tmp_path / "cpuinfo") is None
     assert slow_format(make_runtime("cpu", "bfloat16"), tmp_path / "none") is None
+
+
+def test_the_peak_of_memory_is_what_was_taken_and_stays_when_it_is_gone() -> None:
+    code = """
+import torch
+from redpencil.models.runtime import peak_memory
+cpu = torch.device("cpu")
+peaks = [peak_memory(cpu)]
+values = torch.ones(2**27)
+peaks.append(peak_memory(cpu))
+del values
+print(*peaks, peak_memory(cpu))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, grown, after = map(float, done.stdout.split())
+    assert 0.05 < before < 2  # GiB of torch and transformers
+    assert grown == pytest.approx(before + 0.5, abs=0.1)
+    assert after == pytest.approx(grown, abs=0.01)

@@ -1,7 +1,7 @@
 """What stages will take: beside the peak of real stages, by torch's own account of its allocations."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,20 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from redpencil.config import Recipe
+from redpencil.config import PPOConfig, Recipe
 from redpencil.models.codec import load_codec
 from redpencil.models.runtime import Runtime
-from redpencil.pipeline.forecast import Machine, forecast
-from redpencil.pipeline.memory import Form
-from redpencil.records import Example
+from redpencil.models.sampling import EncodedPrompts, encode_prompts
+from redpencil.pipeline.forecast import Machine, StageNeeds, forecast
+from redpencil.records import Example, Pair, Prompt
 from redpencil.runs import Stage
+from redpencil.training.ppo import run_ppo
+from redpencil.training.reward import train_reward
+from redpencil.training.rollout import load_actors, sampling_of
 from redpencil.training.sft import train_sft
+from redpencil.training.validation import Validation
 
 CPU = Machine(gpu=False, memory=2.0**34, speed=1e11, bandwidth=1e10)
-GPU = replace(CPU, gpu=True, memory=80 * 2.0**30)
 SHAPE = {
     "vocab_size": 2000,
     "hidden_size": 192,
@@ -33,8 +36,7 @@ SHAPE = {
     "eos_token_id": 3,
 }
 CONFIG = LlamaConfig(**SHAPE)
-TEXT = CONFIG.to_json_string(use_diff=False)
-TRAINED = Form("policy", trained=True, half=False, stored_half=False)
+TEMPLATE = "<s> {prompt}"
 
 
 def peak_of(run: Callable[[], object]) -> int:
@@ -78,26 +80,133 @@ def words(count: int) -> str:
     return " ".join(["sun"] * count)
 
 
-def recipe(model: Path, **changes: Any) -> Recipe:
-    lora = changes.pop("lora", None)
-    files = {"model": model, "edits": "edits.jsonl", "sft": "sft.jsonl"}
-    named = {"reward_models": {"words": {"pairs": "edits"}}, "arms": {}, "dtype": "float32"}
-    values = {"files": files, **named, **changes, **({} if lora is None else {"lora": lora})}
-    return Recipe.model_validate(values)
+def recipe(model: Path, lora: Any = None, **changes: Any) -> Recipe:
+    """A recipe of one reward model, of rows of 120 tokens."""
+    texts = ("sft", "edits", "prompts", "validation_prompts", "evaluation_prompts", "judge")
+    lengths = {"max_prompt_length": 100, "response_length": 20}
+    values: dict[str, Any] = {
+        "dtype": "float32",
+        "files": {"model": model, **{name: f"{name}.jsonl" for name in texts}},
+        "reward_models": {"words": {"pairs": "edits"}},
+        "arms": {},
+        "align": {"max_length": 120},
+        "sampling": lengths,
+        "sft": {"max_length": 120, "batch_size": 8, "max_steps": 2},
+        "reward": {"batch_size": 8, "max_steps": 2},
+        "ppo": {**lengths, "batch_size": 8, "rollout_batch_size": 16, "ppo_epochs": 1, "total_steps": 1},
+    }
+    for section, keys in changes.items():
+        values[section] = {**values.get(section, {}), **keys}
+    return Recipe.model_validate({**values, **({} if lora is None else {"lora": lora})})
 
 
-@pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8}], ids=["full", "lora"])
-@pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "computed-again"])
+def planned(chosen: Recipe, name: str) -> StageNeeds:
+    [stage] = [stage for stage in forecast(chosen, CONFIG, CPU).stages if stage.stage == name]
+    return stage
+
+
+ADAPTERS = {"r": 4, "alpha": 8}
+BOTH = pytest.mark.parametrize("lora", [None, ADAPTERS], ids=["full", "lora"])
+ACTIVATIONS = pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "computed-again"])
+
+
+@BOTH
+@ACTIVATIONS
 def test_sft_takes_what_was_planned(
     model: Path, runtime: Runtime, new_stage: Callable[[], Stage], lora: Any, checkpointing: bool
 ) -> None:
-    compute = {"micro_batch_size": 4, "gradient_checkpointing": checkpointing}
-    chosen = recipe(model, compute=compute, sft={"max_length": 120, "batch_size": 8, "max_steps": 2}, lora=lora)
-    options = {"codec": load_codec(model, "<s> {prompt}"), "runtime": replace(runtime, checkpointing=checkpointing)}
+    chosen = recipe(model, lora, compute={"micro_batch_size": 4, "gradient_checkpointing": checkpointing})
+    options = {"codec": load_codec(model, TEMPLATE), "runtime": replace(runtime, checkpointing=checkpointing)}
     # <s>, a prompt of a word, and a response with its end: 120 tokens
     examples = [Example(str(i), "sun", words(117)) for i in range(8)]
     config, stage = chosen.computed(chosen.sft), new_stage()
     measured = peak_of(lambda: train_sft(config, model=model, examples=examples, stage=stage, **options))
-    planned = forecast(chosen, CONFIG, CPU).stages[0]
-    assert planned.stage == "sft"
-    assert planned.total == pytest.approx(measured, rel=0.15), (planned, measured)
+    plan = planned(chosen, "sft")
+    assert plan.total == pytest.approx(measured, rel=0.15), (plan, measured)
+
+
+SIDE = (4,) * 117 + (3,)
+PAIRS = [Pair(str(i), (2, 4), SIDE, SIDE, (True,) * 118, (True,) * 118) for i in range(8)]
+
+
+@dataclass
+class Reward:
+    """Trains a reward model; the samples that centre and scale are measured on are `rows` of 120 tokens."""
+
+    chosen: Recipe
+    model: Path
+    runtime: Runtime
+    stage: Stage
+    rows: int = 2
+
+    def __call__(self) -> None:
+        train_reward(
+            self.chosen.computed(self.chosen.reward_config("words")),
+            backbone=self.model,
+            pairs=PAIRS,
+            samples=[((4,) * 100, (4,) * 20)] * self.rows,
+            codec=load_codec(self.model, TEMPLATE),
+            trained_on="edits",
+            runtime=self.runtime,
+            stage=self.stage,
+        )
+
+
+@pytest.mark.parametrize(
+    ("level", "lora", "checkpointing"),
+    [
+        ("token", None, False),
+        ("token", None, True),
+        ("token", ADAPTERS, False),
+        ("token", ADAPTERS, True),
+        ("sequence", None, False),
+    ],
+)
+def test_reward_models_take_what_was_planned(
+    model: Path, runtime: Runtime, new_stage: Callable[[], Stage], level: str, lora: Any, checkpointing: bool
+) -> None:
+    compute = {"micro_batch_size": 4, "gradient_checkpointing": checkpointing}
+    chosen = recipe(model, lora, compute=compute, reward={"level": level, "reference_samples": 2})
+    measured = peak_of(Reward(chosen, model, replace(runtime, checkpointing=checkpointing), new_stage()))
+    plan = planned(chosen, "reward-words")
+    assert plan.total == pytest.approx(measured, rel=0.15), (plan, measured)
+
+
+@BOTH
+def test_measuring_a_small_model_on_its_samples_can_be_the_most(
+    model: Path, runtime: Runtime, new_stage: Callable[[], Stage], lora: Any
+) -> None:
+    compute = {"micro_batch_size": 1, "gradient_checkpointing": True}
+    changes = {"reward": {"reference_samples": 64, "max_steps": 1, "batch_size": 2}}
+    chosen = recipe(model, lora, compute=compute, **changes)
+    measured = peak_of(Reward(chosen, model, replace(runtime, checkpointing=True), new_stage(), rows=64))
+    plan = planned(chosen, "reward-words")
+    assert plan.total == pytest.approx(measured, rel=0.15), (plan, measured)
+    assert (
+        plan.total
+        > 1.1 * planned(recipe(model, lora, compute=compute, reward={"reference_samples": 2}), plan.stage).total
+    )
+
+
+@BOTH
+@pytest.mark.parametrize("at_once", [None, 4])
+def test_ppo_takes_what_was_planned(
+    model: Path, runtime: Runtime, new_stage: Callable[[], Stage], lora: Any, at_once: int | None
+) -> None:
+    arms, compute = {"words": {"reward_model": "words"}}, {"micro_batch_size": 4, "generation_batch_size": at_once}
+    chosen = recipe(model, lora, arms=arms, compute=compute, reward={"reference_samples": 2})
+    trained = new_stage()
+    Reward(chosen, model, runtime, trained)()
+    config = chosen.computed(chosen.options("words"))
+    assert isinstance(config, PPOConfig)
+    codec = load_codec(model, TEMPLATE)
+    prompts = encode_prompts([Prompt(str(i), words(99)) for i in range(16)], codec, 100)
+    asked = EncodedPrompts(prompts.records[:4], prompts.ids[:4], 0)
+    validation = Validation(asked, sampling_of(config), lambda _: {"win_rate": 0.5}, eval_steps=9)
+
+    def run() -> None:
+        actors = load_actors(config, model, trained.folder / "checkpoint", None, runtime, codec)
+        run_ppo(config, actors=actors, prompts=prompts, validation=validation, stage=new_stage())
+
+    measured, plan = peak_of(run), planned(chosen, "ppo-words")
+    assert plan.total == pytest.approx(measured, rel=0.15), (plan, measured)

@@ -1,4 +1,4 @@
-"""What weights, caches and passes take: counted by hand, and how it grows."""
+"""What a model and its passes take, counted by hand or held to how it must grow."""
 
 from dataclasses import replace
 
@@ -13,10 +13,6 @@ SHAPE = {
     "intermediate_size": 512,
     "num_hidden_layers": 6,
     "num_attention_heads": 4,
-    "max_position_embeddings": 256,
-    "pad_token_id": 0,
-    "bos_token_id": 2,
-    "eos_token_id": 3,
 }
 CONFIG = LlamaConfig(**SHAPE)
 TEXT = CONFIG.to_json_string(use_diff=False)

@@ -105,7 +105,9 @@ def test_times_rates_and_tokens_are_logged(line: LanguageModel, new_stage: Calla
     assert all(row["step_time"] > 0 for row in rows)
     for row in rows:
         assert row["tokens_per_second"] > 0
-        assert {name for name in row if is_time(name)} == {"seconds", "step_time", "tokens_per_second"}
+        assert row["memory/peak"] > 0
+        costs = {"seconds", "step_time", "tokens_per_second", "memory/peak"}
+        assert {name for name in row if is_time(name)} == costs
 
 
 POISONED: Final = 7

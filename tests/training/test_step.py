@@ -57,8 +57,8 @@ def test_phases_add_up(new_stage: Callable[..., Stage]) -> None:
             time.sleep(0.02)
     with pytest.raises(ValueError, match="broken"), step.phase("score"):
         raise ValueError("broken")
-    times = step.times(1000)
-    assert list(times) == ["step_time", "tokens_per_second", "time/sample", "time/score"]
+    times = step.costs(1000, torch.device("cpu"))
+    assert list(times) == ["step_time", "tokens_per_second", "time/sample", "time/score", "memory/peak"]
     assert 0.04 <= times["time/sample"] <= times["step_time"]
     assert times["tokens_per_second"] == pytest.approx(1000 / times["step_time"], rel=0.01)
     assert all(map(is_time, times))

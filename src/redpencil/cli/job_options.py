@@ -160,7 +160,7 @@ class Setup:
             Path(self.options.model),
             max_tokens=self.options.max_tokens,
             temperature=self.options.temperature or 0.0,
-            batch_size=self.recipe.sampling.batch_size,
+            batch_size=self.recipe.answers_at_once,
             runtime=runtime_of(self.recipe),
             seed=self.recipe.seeds[0],
             chat_options=named_chat_options(self.recipe),

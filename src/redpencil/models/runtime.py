@@ -8,6 +8,7 @@ does items apart and gives every rank all results, `Runtime.share` picks the row
 import atexit
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -251,6 +252,31 @@ def make_runtime(
     )
     _check_attention(runtime)
     return runtime
+
+
+def peak_memory(device: torch.device) -> float | None:
+    """Return the most memory that this process has taken so far, in GiB.
+
+    On a GPU it is what torch had allocated there since `forget_peak_memory`; else what the process had in main memory
+    since it began, with its libraries, or None where the system does not say.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    status = Path("/proc/self/status")
+    if status.is_file():  # Elsewhere a process starts with the peak of the one that started it.
+        [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) / 2**20
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Let the peak of a GPU begin anew, for a stage of its own."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 _ATTENTION_PACKAGES: Final[Mapping[str, tuple[Callable[[], bool], str]]] = {

@@ -114,8 +114,7 @@ class Setup:
     @property
     def sampling(self) -> SamplingConfig:
         """`sampling`, with as many prompts at once as `compute` says."""
-        size = self.recipe.compute.generation_batch_size
-        return self.recipe.sampling.model_copy(update={} if size is None else {"batch_size": size})
+        return self.recipe.sampling.model_copy(update={"batch_size": self.recipe.answers_at_once})
 
     @property
     def judged_sampling(self) -> SamplingConfig:

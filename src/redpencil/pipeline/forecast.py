@@ -211,7 +211,9 @@ class _Estimator:
         operations: float,
         sampling_seconds: float,
         steps: int | None,
+        after: Pass | None = None,
     ) -> StageNeeds:
+        """Add up what models and passes take; `after` is a pass when training is over, with gradients still there."""
         weights = self.base() + sum(map(self.weights, (*trained, *frozen)))
         gradients = sum(map(self.trained, trained))
         activations = max((bytes_of(self.config, one) for one in passes), default=0.0)
@@ -226,6 +228,9 @@ class _Estimator:
         copy = gradients
         beside = RESERVE if self.machine.gpu else copy
         total = weights + 3 * gradients + gathered + max(activations, cached) + beside
+        if after is not None:
+            scoring = bytes_of(self.config, after)
+            total = max(total, weights + gradients + gathered + scoring + (RESERVE if self.machine.gpu else 0.0))
         return StageNeeds(
             *(stage, weights, gradients, 2 * gradients, activations, cache, gathered, copy, total),
             operations / self.machine.speed + sampling_seconds,
@@ -248,7 +253,6 @@ class _Estimator:
         form = self.form(role, trained=True)
         frozen = [self.form(role, trained=False, reference=True)] if reference else []
         one = Pass(self.passing(form), rows * sides, width, width - 1 if role == "policy" else 0)
-        passes = [one] if role == "policy" else [one, Pass(self.form(role, trained=False), BATCH_SIZE, width)]
         tokens = float(config.batch_size * sides * width)
         operations = self.operations(form, tokens, backward=True) + sum(
             self.operations(each, tokens) for each in frozen
@@ -261,13 +265,20 @@ class _Estimator:
             stage,
             trained=[form],
             frozen=frozen,
-            passes=passes,
+            passes=[one],
             sampling=None,
             sampled_width=0,
             operations=operations,
             sampling_seconds=0.0,
             steps=count,
+            after=self.measuring(config) if isinstance(config, RewardConfig) else None,
         )
+
+    def measuring(self, config: RewardConfig) -> Pass:
+        """The pass of a trained reward model over samples of the policy, for their centre and scale."""
+        sampling, form = self.recipe.sampling, self.form(config.level, trained=False)
+        rows = min(BATCH_SIZE, config.reference_samples)
+        return Pass(self.passing(form), rows, sampling.max_prompt_length + sampling.response_length)
 
     def rollouts(self, stage: str, config: RolloutConfig) -> StageNeeds:
         """A stage that samples responses, scores and learns from them."""
@@ -308,7 +319,7 @@ class _Estimator:
     def answers(self) -> StageNeeds:
         """The stages that only sample from a policy."""
         sampling = self.recipe.sampling
-        at_once = self.compute.generation_batch_size or sampling.batch_size
+        at_once = self.recipe.answers_at_once
         form = self.form("policy", trained=False)
         return self.needs(
             "responses",

@@ -145,7 +145,7 @@ def _provider(config: JudgeConfig, context: Context, schema: Mapping[str, Any] |
         Path(config.model or ""),
         max_tokens=config.max_tokens,
         temperature=config.temperature or 0.0,
-        batch_size=context.recipe.sampling.batch_size,
+        batch_size=context.recipe.answers_at_once,
         runtime=context.runtime.alone,
         seed=context.seed,
         chat_options=_named_chat_options(context.recipe),

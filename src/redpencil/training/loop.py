@@ -13,7 +13,7 @@ from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import length_grouped
 from redpencil.models.lora import Bases
-from redpencil.models.runtime import Runtime
+from redpencil.models.runtime import Runtime, forget_peak_memory
 from redpencil.models.samplers import make_sampler
 from redpencil.models.sampling import EncodedPrompts
 from redpencil.records import Pair
@@ -72,6 +72,7 @@ def train_supervised(
     Raises:
         RedpencilError: if training breaks down, or every update was left out.
     """
+    forget_peak_memory(model.runtime.device)
     optimization, skips = optimization_of(model.module, config, total_steps), Skips(stage, config.skip_nonfinite)
     optimizations = {"model": optimization}
     extra = {"left_out": skips.record, "num_tokens": 0}
@@ -100,7 +101,7 @@ def train_supervised(
         note = f"loss {metrics['loss']:.3f}" if "loss" in metrics else "left out"
         tokens = sum(lengths[i] for i in batch)
         state.extra["num_tokens"] += tokens
-        metrics |= {"num_tokens": state.extra["num_tokens"], **watched.times(tokens)}
+        metrics |= {"num_tokens": state.extra["num_tokens"], **watched.costs(tokens, model.runtime.device)}
         if best is not None:
             metrics |= best.evaluate_if_due(step, total_steps)
             note += best.note
@@ -234,6 +235,8 @@ def train_on_rollouts(
     Raises:
         RedpencilError: if a prompt does not fit a model, a reward is not a number, or training breaks down.
     """
+    device = actors.policy.runtime.device
+    forget_peak_memory(device)
     actors.check_prompts([*prompts.records, *validation.prompts.records])
     asked_ids = [*prompts.ids, *validation.prompts.ids]
     actors.sampler.check(asked_ids, config.response_length)
@@ -274,7 +277,7 @@ def train_on_rollouts(
             note = "reward {reward:.2f}  kl {kl:.1f}  length {length:.0f}".format_map(metrics)
         actors.sampler.sync(actors.policy)
         state.extra["num_tokens"] += tokens
-        metrics |= {"num_tokens": state.extra["num_tokens"], **watched.times(tokens)}
+        metrics |= {"num_tokens": state.extra["num_tokens"], **watched.costs(tokens, device)}
         metrics |= best.evaluate_if_due(step, config.total_steps)
         stage.log(step, **metrics)
         stage.progress(step, config.total_steps, note + best.note)

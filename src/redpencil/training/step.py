@@ -6,8 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+import torch
+
 from redpencil.errors import NotFiniteError
-from redpencil.runs import PHASE, Stage
+from redpencil.models.runtime import peak_memory
+from redpencil.runs import PEAK_MEMORY, PHASE, Stage
 from redpencil.training.update import Optimization
 
 NAMED: Final = 10
@@ -77,11 +80,13 @@ class TrainingStep:
         finally:
             self.phases[name] = self.phases.get(name, 0.0) + time.perf_counter() - start
 
-    def times(self, tokens: int) -> dict[str, float]:
-        """Return the seconds until now, of all and by phase, and the tokens a second."""
+    def costs(self, tokens: int, device: torch.device) -> dict[str, float]:
+        """Return the seconds until now, of all and by phase, the tokens a second, and the peak of memory."""
         seconds = time.perf_counter() - self._start
         found = {"step_time": seconds, "tokens_per_second": tokens / max(seconds, 1e-9)}
         found |= {f"{PHASE}{name}": spent for name, spent in self.phases.items()}
+        peak = peak_memory(device)
+        found |= {} if peak is None else {PEAK_MEMORY: peak}
         return {name: round(value, 4) for name, value in found.items()}
 
 
