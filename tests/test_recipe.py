@@ -153,9 +153,7 @@ def test_shipped_recipes_say_what_would_go_by_the_amount_of_data(path: Path) -> 
         assert (recipe.compute.micro_batch_size is None) == (recipe.world is not None)
         for name in recipe.reward_models:
             config = recipe.reward_config(name)
-            # Whoever takes this one brings files of their own, of any size.
-            left_open = recipe.name == "qwen3-8b-lora"
-            assert (None in (config.learning_rate, config.num_train_epochs, config.scale)) == left_open
+            assert None not in (config.learning_rate, config.num_train_epochs, config.scale)
             if recipe.world is not None:
                 assert config.scale == (
                     25 if name.startswith("token") and recipe.name not in ("literal", "paper") else 1

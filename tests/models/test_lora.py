@@ -478,8 +478,9 @@ def test_the_base_is_one_root_for_all_its_views(folder: Folder, runtime: Runtime
     assert role is not None
     assert isinstance(role.base, LoraBase)
     calls: list[nn.Module] = []
-    role.base.register_forward_pre_hook(lambda module, _: calls.append(module))
     batch = batch_of(policy)
+    response_logprobs(policy.module, batch)  # The first time a token goes through, to find out what is behind the head.
+    role.base.register_forward_pre_hook(lambda module, _: calls.append(module))
     response_logprobs(policy.module, batch)
     token_values(value.module, batch)
     sequence_rewards(sequence.module, batch)
