@@ -299,8 +299,8 @@ def open_stage(
             raise _kept_aside(error, partial, folder) from error
         # The mark is emptied first, so that a folder whose states are half deleted is not taken up again.
         (partial / _FINGERPRINT).write_text("", encoding="utf-8")
-        for name in (STATE_FOLDER, WORK_FOLDER):
-            shutil.rmtree(partial / name, ignore_errors=True)
+        for passing in (STATE_FOLDER, WORK_FOLDER):
+            shutil.rmtree(partial / passing, ignore_errors=True)
         written = {
             "stage": name,
             "fingerprint": digest,

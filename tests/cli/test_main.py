@@ -18,9 +18,10 @@ import typer
 from typer.testing import CliRunner
 
 import redpencil as package
-from redpencil.cli.main import COMMANDS, QUIET, Group, app, load_command
+from redpencil.cli.main import COMMANDS, QUIET, Group, LazyGroup, app, load_command
 from redpencil.errors import RedpencilError
 from redpencil.files import partial_of
+from redpencil.pipeline.group import Group as Processes
 
 
 def test_help_lists_every_command(redpencil: Callable[..., Any]) -> None:
@@ -198,6 +199,38 @@ def test_an_unknown_command_names_near_ones() -> None:
     result = CliRunner().invoke(app, ["rewrad"])
     assert result.exit_code == 2
     assert "Did you mean 'reward'?" in result.stderr
+
+
+TAKEN_TOGETHER = {"run", "quickstart", "sft", "reward", "ppo", "grpo", "dpo", "figa", "best-of-n", "respond", "score"}
+"""Commands that several processes may share."""
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_that_cannot_be_shared_are_refused_under_torchrun(
+    name: str, rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("redpencil.cli.main.group", lambda: Processes(rank, 2))
+    group = typer.main.get_command(app)
+    assert isinstance(group, LazyGroup)
+    if name in TAKEN_TOGETHER:
+        assert group.resolve_command(typer.Context(group), [name, "--help"])[0] == name
+        return
+    with pytest.raises(RedpencilError, match=f"`redpencil {name}` is not for several processes") as caught:
+        group.resolve_command(typer.Context(group), [name])
+    assert "without torchrun" in str(caught.value.hint)
+
+
+@pytest.mark.slow
+def test_torchrun_of_a_command_that_cannot_be_shared_writes_nothing_and_says_it_once(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"id": "1", "prompt": "p", "response": "r"}\n')
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "redpencil", "edit"]
+    command += ["--responses", "rows.jsonl", "--out", "edits.jsonl"]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("error: `redpencil edit` is not for several processes") == 1
+    assert "start it without torchrun" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
 @pytest.mark.slow

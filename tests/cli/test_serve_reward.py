@@ -16,12 +16,17 @@ def test_it_serves_a_checkpoint_until_it_is_stopped(tiny_run: Any) -> None:
     [checkpoint] = sorted(tiny_run.folder.rglob("reward-token/checkpoint"))[:1]
     command = [sys.executable, "-c", "from redpencil.cli.start import main; main()", "serve-reward", str(checkpoint)]
     process = subprocess.Popen(
-        [*command, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
+        [*command, "--port", "0", "--host", "0.0.0.0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ,
     )
     try:
         assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
+        warning, line = process.stdout.readline(), process.stdout.readline()
+        assert "--api-key-variable" in warning
+        found = re.search(r"http://0\.0\.0\.0:\d+", line)
         assert found, line
         body = json.dumps({"prompts": ["tell me about france ."], "responses": ["it is red ."]}).encode()
         with urllib.request.urlopen(f"{found[0]}/rewards", body, timeout=60) as reply:

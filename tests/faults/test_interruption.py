@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from redpencil.runs import read_metrics, saved_states
+from redpencil.stopping import RESUME
 from redpencil.text import read_json
 from redpencil.training.state import TrainState
 
@@ -116,26 +117,6 @@ def test_links_and_devices_are_not_replaced(finished: Path, tmp_path: Path, tiny
     assert (tmp_path / "store" / "stage" / "checkpoint" / "model.safetensors").is_file()
     assert Path("/dev/null").is_char_device()
     shutil.rmtree(tmp_path / "store")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Any:
-    """Makes a file system of so many kilobytes."""
-    mounted = []
-
-    def make(size: int) -> Path:
-        place = tmp_path / f"disk-{size}"
-        place.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(place)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"this machine does not let a test mount a small disk: {done.stderr.strip()}")
-        mounted.append(place)
-        return place
-
-    yield make
-    for place in mounted:
-        subprocess.run(["umount", place], check=True)
 
 
 def room(disk: Path) -> None:
@@ -504,3 +485,38 @@ def test_sampling_that_is_killed_goes_on_behind_what_was_sampled(
     assert first
     assert (tmp_path / "rows.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert not work.exists()
+
+
+def test_a_head_on_hidden_states_that_is_killed_uses_those_that_were_computed_and_trains_anew(
+    finished: Path, tmp_path: Path, tiny: Path, start: Callable[..., Any], redpencil: Any
+) -> None:
+    """Killed among the hidden states, in a training of a head, and asked to stop in one."""
+    head = ("--jobs", "1", "--set", "reward.frozen_layers=all", "--set", "reward.max_steps=300")
+    whole, run = (Path(shutil.copytree(finished, tmp_path / name)) for name in ("whole", "run"))
+    assert redpencil("run", tiny, "--out", whole, *head).code == 0
+
+    def states() -> dict[Path, int]:
+        return {path: path.stat().st_ino for path in run.glob(".features/*/*.npz")}
+
+    def steps() -> int:
+        return max((path.read_bytes().count(b"\n") for path in run.glob("reward-*.partial/metrics.jsonl")), default=0)
+
+    kept: dict[Path, int] = {}
+    moments = [(lambda: len(states()) > 4, signal.SIGKILL), (lambda: steps() > 4, signal.SIGKILL)]
+    for ready, number in [*moments, (lambda: steps() > 4, signal.SIGTERM)]:
+        for partial in run.glob("reward-*.partial"):
+            shutil.rmtree(partial)  # so that its metrics are of this attempt
+        with start("run", tiny, "--out", run, *head) as process:
+            while not ready():
+                assert process.poll() is None, process.stdout.read()
+                time.sleep(0.002)
+            kept = kept or states()
+            process.send_signal(number)
+        assert process.returncode == (-number if number == signal.SIGKILL else RESUME)
+    [state] = run.glob("reward-*.partial/state/step-*")
+    assert sum(path.stat().st_size for path in state.rglob("*") if path.is_file()) < 30_000, "more than the head"
+    outcome = redpencil("run", tiny, "--out", run, *head)
+    assert outcome.code == 0, outcome.said
+    assert len(kept) > 4
+    assert kept.items() <= states().items()
+    assert same_numbers(run, whole)

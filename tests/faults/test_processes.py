@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from redpencil.runs import saved_states
 from redpencil.stopping import RESUME
 from redpencil.text import read_json
 
@@ -192,10 +193,11 @@ def test_sigterm_saves_a_training_at_its_next_step_and_the_same_command_continue
     assert outputs(out) == outputs(of_two)
 
 
-def sft_of(run: Path, out: Path, processes: int) -> "subprocess.Popen[str]":
+def sft_of(run: Path, out: Path, processes: int, save_every: int | None = None) -> "subprocess.Popen[str]":
     command = ["sft", "--model", str(run / "world" / "model"), "--data", str(run / "world" / "sft.jsonl")]
-    command += ["--recipe", str(out.parent / "small.yaml"), "--out", str(out)]
-    command += ["--set", f"compute.processes={processes}", "--set", "compute.save_every=null"]
+    command += ["--recipe", str(run.parent / "small.yaml"), "--out", str(out)]
+    command += ["--set", f"compute.processes={processes}"]
+    command += ["--set", f"compute.save_every={'null' if save_every is None else save_every}"]
     return subprocess.Popen(
         [sys.executable, "-m", "redpencil", *command],
         stdout=subprocess.PIPE,
@@ -207,7 +209,7 @@ def sft_of(run: Path, out: Path, processes: int) -> "subprocess.Popen[str]":
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_sigterm_to_a_command_that_trains(of_two: Path, small: Path, tmp_path: Path, processes: int) -> None:  # noqa: ARG001
+def test_sigterm_to_a_command_that_trains(of_two: Path, tmp_path: Path, processes: int) -> None:
     metrics = tmp_path / "sft.partial" / "metrics.jsonl"
     with sft_of(of_two, tmp_path / "sft", processes) as command:
         wait_for(command, lambda: metrics.is_file() and metrics.read_bytes().count(b"\n") >= 2)
@@ -225,6 +227,34 @@ def test_sigterm_to_a_command_that_trains(of_two: Path, small: Path, tmp_path: P
     assert said.count("checkpoint: ") == 1
     expected = (tmp_path / "whole" if processes == 1 else of_two / "sft") / "checkpoint" / "model.safetensors"
     assert (tmp_path / "sft" / "checkpoint" / "model.safetensors").read_bytes() == expected.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("states", [0.3, 1.5, 2.7])
+def test_a_disk_that_is_full_while_two_ranks_save_a_state(
+    of_two: Path, small_disk: Callable[[int], Path], states: float
+) -> None:
+    """Room for so many states. Two are kept, so there must be room for a third while it is written."""
+    disk = small_disk(8192)
+    with sft_of(of_two, disk / "sft", 2, save_every=5) as command:
+        assert command.wait(timeout=PATIENCE) == 0
+    size = 3 * (disk / "sft" / "checkpoint" / "model.safetensors").stat().st_size
+    shutil.rmtree(disk / "sft")
+    (disk / "filler").write_bytes(bytes(int(shutil.disk_usage(disk).free - states * size)))
+    with sft_of(of_two, disk / "sft", 2, save_every=1) as command:
+        said = " ".join(command.communicate(timeout=PATIENCE)[0].split())
+    assert command.returncode == 1, said
+    assert said.count("error: ") == 1
+    assert "hint: make room on the disk" in said
+    assert "Traceback" not in said
+    kept = len(saved_states(disk / "sft.partial"))
+    assert kept == int(states)
+    (disk / "filler").unlink()
+    with sft_of(of_two, disk / "sft", 2, save_every=1) as command:
+        said = command.communicate(timeout=PATIENCE)[0]
+    assert command.returncode == 0, said
+    whole = of_two / "sft" / "checkpoint" / "model.safetensors"
+    assert (disk / "sft" / "checkpoint" / "model.safetensors").read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.slow

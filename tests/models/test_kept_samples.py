@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,7 @@ def test_what_is_damaged_is_sampled_again(
         {"config": CONFIG.model_copy(update={"batch_size": 3})},
         {"prompts": [*PROMPTS[:-1], [5]]},
         {"weights": True},
+        {"ends": True},
     ],
 )
 def test_another_call_takes_nothing(
@@ -150,6 +152,9 @@ def test_another_call_takes_nothing(
             policy.module.get_output_embeddings().weight.mul_(-1)
         policy.module.save_pretrained(copy)
         asked = load_policy(copy, runtime, trained=False, codec=policy.codec)
+    if call.pop("ends", False):
+        [first] = HFSampler(policy).sample(prompts[:1], CONFIG, seed=0)
+        asked = replace(policy, codec=replace(policy.codec, ends=policy.codec.ends | {first.ids[0]}))
     expected = HFSampler(asked).sample(prompts, **call)
     assert HFSampler(asked, tmp_path / "kept").sample(prompts, **call) == expected
     assert len(list((tmp_path / "kept").iterdir())) == 2

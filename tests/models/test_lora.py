@@ -35,7 +35,7 @@ from redpencil.models.forward import (
     token_values,
 )
 from redpencil.models.heads import head_of
-from redpencil.models.lora import Bases, LoraBase, merge, role_of, trained_parameters
+from redpencil.models.lora import Bases, LoraBase, adapter_weights, merge, role_of, trained_parameters
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import HFSampler
 
@@ -281,6 +281,9 @@ def test_what_is_written_is_read_by_peft_and_transformers(saved: Any, kind: str,
     expected = token_rewards(token.module, batch)[mask]
     assert float(expected.std()) > 0.01
     torch.testing.assert_close(token_rewards(heads, batch)[mask], expected, rtol=0, atol=1e-6)
+    targets = json.loads((folders["policy"] / "adapter_config.json").read_text())["target_modules"]
+    assert targets == sorted(targets), "the same training writes other bytes each time"
+    assert len(targets) > 5
     assert len(list(folders["policy"].glob("*.safetensors"))) == 1
     size = (folders["policy"] / "adapter_model.safetensors").stat().st_size
     assert size < (folders["base"] / "model.safetensors").stat().st_size
@@ -322,10 +325,18 @@ def test_an_adapter_goes_on_learning_and_one_of_another_shape_is_refused(saved: 
 
 
 def test_modules_that_the_model_has_not_are_named(folder: Folder, runtime: Runtime) -> None:
-    for modules in (("q_prj",), ("q_proj", "c_attn")):
+    for modules in (("q_prj",), ("q_proj", "c_attn"), ("q_proj", "embed_tokens")):
         with pytest.raises(RedpencilError, match=modules[-1]) as error:
             load_policy(folder("llama"), runtime, trained=True, lora=LoraConfig(target_modules=modules))
         assert error.value.field == "lora.target_modules"
+
+
+def test_twelve_adapters_of_one_base_are_kept_apart(folder: Folder, runtime: Runtime) -> None:
+    bases = Bases()
+    models = [load_policy(folder("llama"), runtime, trained=True, lora=LORA, bases=bases) for _ in range(12)]
+    counts = {len(trained_parameters(model.module)) for model in models}
+    assert counts == {len(adapter_weights(model.module)) for model in models} == {2 * 7 * 2}
+    assert len({id(weight) for model in models for weight in trained_parameters(model.module).values()}) == 12 * 28
 
 
 def test_a_run_that_is_moved_as_a_whole_still_works(saved: Any, runtime: Runtime, tmp_path: Path) -> None:
@@ -401,9 +412,12 @@ def test_a_plain_peft_adapter_of_a_policy_is_read(folder: Folder, runtime: Runti
         lambda: peft.IA3Config(task_type="CAUSAL_LM", target_modules=["k_proj"], feedforward_modules=[]),
         lambda: peft.LoraConfig(target_modules=["q_proj"], use_dora=True, task_type="CAUSAL_LM"),
         lambda: peft.LoraConfig(target_modules=["q_proj"], modules_to_save=["lm_head"], task_type="CAUSAL_LM"),
+        lambda: peft.LoraConfig(target_modules=["embed_tokens", "q_proj"], task_type="CAUSAL_LM"),
+        lambda: peft.LoraConfig(target_modules=r".*(embed_tokens|q_proj)", task_type="CAUSAL_LM"),
     ],
-    ids=["ia3", "dora", "whole modules"],
+    ids=["ia3", "dora", "whole modules", "embedding", "embedding by pattern"],
 )
+@pytest.mark.filterwarnings("ignore:Setting .save_embedding_layers.")
 def test_other_kinds_of_adapters_are_refused_not_read_in_part(
     options: Callable[[], Any], folder: Folder, runtime: Runtime, tmp_path: Path
 ) -> None:
@@ -464,8 +478,9 @@ def test_the_base_is_one_root_for_all_its_views(folder: Folder, runtime: Runtime
     assert role is not None
     assert isinstance(role.base, LoraBase)
     calls: list[nn.Module] = []
-    role.base.register_forward_pre_hook(lambda module, _: calls.append(module))
     batch = batch_of(policy)
+    response_logprobs(policy.module, batch)  # The first time a token goes through, to find out what is behind the head.
+    role.base.register_forward_pre_hook(lambda module, _: calls.append(module))
     response_logprobs(policy.module, batch)
     token_values(value.module, batch)
     sequence_rewards(sequence.module, batch)

@@ -363,13 +363,14 @@ ON_RANKS = """
 import json, sys
 from pathlib import Path
 import torch
-from redpencil.config import SamplerConfig, SamplingConfig
+from redpencil.config import LoraConfig, SamplerConfig, SamplingConfig
 from redpencil.models.checkpoints import load_policy
 from redpencil.models.runtime import make_runtime
 from redpencil.models.vllm import VLLMSampler
 
-url, folder, out, prompts = sys.argv[1:]
-policy = load_policy(folder, make_runtime("cpu", "float32"), trained=True)
+url, folder, out, prompts, kind = sys.argv[1:]
+lora = LoraConfig(r=2) if kind == "adapter" else None
+policy = load_policy(folder, make_runtime("cpu", "float32"), trained=True, lora=lora)
 sampler = VLLMSampler(policy, SamplerConfig(url=url, timeout=300, patience=300))
 answers = []
 for step in range(2):
@@ -378,14 +379,18 @@ for step in range(2):
         answers.append([sample.ids for sample in sampler.sample(json.loads(prompts), config, seed=step)])
     with torch.no_grad():
         for weight in policy.module.parameters():
-            weight *= 1.5
+            if weight.requires_grad:
+                weight *= 1.5
     sampler.sync(policy)
 Path(f"{out}-{policy.runtime.rank}").write_text(json.dumps(answers))
 """
 
 
 @pytest.mark.slow
-def test_two_ranks_ask_for_their_shares_and_get_what_one_gets(saved: Path, serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["whole", "adapter"])  # an adapter is merged by the first rank alone
+def test_two_ranks_ask_for_their_shares_and_get_what_one_gets(
+    saved: Path, serve: Serve, tmp_path: Path, kind: str
+) -> None:
     served = serve(saved)
 
     def run(processes: int) -> list[Any]:
@@ -393,12 +398,16 @@ def test_two_ranks_ask_for_their_shares_and_get_what_one_gets(saved: Path, serve
         shared = {**os.environ, "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
         started = [
             subprocess.Popen(
-                [sys.executable, "-c", ON_RANKS, served.url, str(saved), str(out), json.dumps(PROMPTS)],
+                [sys.executable, "-c", ON_RANKS, served.url, str(saved), str(out), json.dumps(PROMPTS), kind],
                 env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             )
             for rank in range(processes)
         ]
-        assert [process.wait(timeout=500) for process in started] == [0] * processes
+        try:
+            assert [process.wait(timeout=200) for process in started] == [0] * processes
+        finally:
+            for process in started:
+                process.kill()
         return [json.loads(Path(f"{out}-{rank}").read_text()) for rank in range(processes)]
 
     [alone] = run(1)

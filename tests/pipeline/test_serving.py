@@ -189,3 +189,19 @@ def test_a_reward_that_is_no_number_is_an_error_of_the_service(ask: Ask, rewards
             weight.copy_(kept)
     assert status == 500
     assert "the reward nan" in answer["error"]["message"]
+
+
+def test_whatever_breaks_is_answered_and_the_next_request_is_too(ask: Ask, rewards: dict[str, RewardModel]) -> None:
+    module = rewards["token"].model.module
+    kept, module.score = module.score, torch.nn.Linear(3, 1)  # which the hidden states do not fit
+    try:
+        status, answer = ask("/rewards", {"prompts": [[2]], "responses": [[4]]})
+    finally:
+        module.score = kept
+    assert (status, answer["error"]["message"]) == (500, "RuntimeError")
+    assert ask("/rewards", {"prompts": [[2]], "responses": [[4]]})[0] == 200
+
+
+def test_a_body_of_any_announced_length_is_refused(ask: Ask) -> None:
+    for length in ("64000001", "9" * 5000, "-1", "1e3"):
+        assert ask("/rewards", b"{}", **{"Content-Length": length})[0] == 413

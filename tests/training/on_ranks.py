@@ -8,6 +8,7 @@ rounding errors of tiny gradients into steps.
 """
 
 import json
+import math
 import pickle
 import sys
 from collections.abc import Callable, Iterator
@@ -29,10 +30,13 @@ from redpencil.config import (
     SFTConfig,
 )
 from redpencil.models.checkpoints import codec_of_checkpoint, load_policy, load_reward_model
+from redpencil.models.heads import head_of
+from redpencil.models.parallel import local
 from redpencil.models.runtime import Runtime, make_runtime
 from redpencil.models.sampling import HFSampler, encode_prompts
 from redpencil.records import Prompt
-from redpencil.runs import Stage, read_metrics
+from redpencil.runs import Stage, is_time, read_metrics
+from redpencil.training import sft as sft_module
 from redpencil.training.dpo import train_dpo
 from redpencil.training.figa import train_figa
 from redpencil.training.grpo import run_grpo
@@ -74,9 +78,8 @@ class Case:
         stage = Stage(name, self.folder / name / str(self.runtime.rank), 3)
         stage.folder.mkdir(parents=True)
         train(stage)
-        left_out = ("seconds",)
-        rows = [{k: v for k, v in row.items() if k not in left_out} for row in read_metrics(stage.folder)]
-        return {"rows": rows, "notes": {k: v for k, v in stage.notes.items() if k in ("reference", "best")}}
+        rows = [{k: v for k, v in row.items() if not is_time(k)} for row in read_metrics(stage.folder)]
+        return {"rows": rows, "notes": {k: v for k, v in stage.notes.items() if k in ("reference", "best", "left out")}}
 
 
 BASIC: dict[str, Any] = {
@@ -164,7 +167,7 @@ def the_same_samples() -> Iterator[None]:
         HFSampler.sample = sample  # type: ignore[method-assign]
 
 
-def rollouts(case: Case, name: str, folder: str | None = None) -> Any:
+def rollouts(case: Case, name: str, folder: str | None = None, **more: Any) -> Any:
     common: dict[str, Any] = {
         "learning_rate": 0.05,
         "lr_scheduler_type": "constant",
@@ -176,6 +179,7 @@ def rollouts(case: Case, name: str, folder: str | None = None) -> Any:
         "max_prompt_length": 8,
         "reward": "both",
         "lora": case.lora,
+        **more,
     }
     if name == "ppo":
         config: Any = PPOConfig(rollout_batch_size=11, ppo_epochs=2, whiten_advantages=True, **common)
@@ -188,10 +192,47 @@ def rollouts(case: Case, name: str, folder: str | None = None) -> Any:
         prompts = encode_prompts([Prompt(str(i), f"topic{i % 8}") for i in range(16)], case.codec, 8)
         watched = replace(validation(case), sampling=sampling_of(config))
         run = run_ppo if name == "ppo" else run_grpo
+        if config.skip_nonfinite:
+            poison(case, stage, head_of(actors.scorers[0].reward.model.module).weight)
         run(config, actors=actors, prompts=prompts, validation=watched, stage=stage)
 
     with the_same_samples():
         return case.trained(folder or name, train)
+
+
+def poison(case: Case, stage: Stage, weight: torch.Tensor) -> None:
+    """Let a weight of the last process alone be NaN in the third step."""
+    kept = local(weight).clone()
+
+    def progress(done: int, _total: int, _note: str) -> None:
+        if case.runtime.rank == case.runtime.world_size - 1 and done in (2, 3):
+            with torch.no_grad():
+                if done == 2:
+                    kept.copy_(local(weight))
+                local(weight).copy_(torch.full_like(kept, math.nan) if done == 2 else kept)
+
+    stage.progress = progress
+
+
+def left_out(case: Case) -> Any:
+    """SFT in which one process alone has a broken loss, so that all leave the update out."""
+    config = SFTConfig(learning_rate=0.5, skip_nonfinite=1, **{**BASIC, "max_steps": 4})
+    arguments = {"model": case.given["sft"], "examples": case.given["examples"], "codec": case.codec}
+
+    def train(stage: Stage) -> None:
+        original = sft_module.train_supervised
+
+        def poisoned(model: Any, rows: Any, **options: Any) -> None:
+            poison(case, stage, next(model.module.parameters()))
+            original(model, rows, **options)
+
+        sft_module.train_supervised = poisoned
+        try:
+            train_sft(config, runtime=case.runtime, stage=stage, **arguments)
+        finally:
+            sft_module.train_supervised = original
+
+    return case.trained("left-out", train)
 
 
 def scoring(case: Case) -> Any:
@@ -278,6 +319,8 @@ CASES: dict[str, Callable[[Case], Any]] = {
     "figa": lambda case: pairs(case, "figa"),
     "ppo": lambda case: rollouts(case, "ppo"),
     "grpo": lambda case: rollouts(case, "grpo"),
+    "left-out": left_out,
+    "ppo-left-out": lambda case: rollouts(case, "ppo", "ppo-left-out", skip_nonfinite=1, total_steps=4),
     "states": states,
     "half": half,
     "scoring": scoring,

@@ -13,7 +13,7 @@ from redpencil.config import DPOConfig, FIGAConfig, GRPOConfig, PPOConfig, Rewar
 from redpencil.errors import DivergedError
 from redpencil.models.checkpoints import load_policy
 from redpencil.models.codec import Codec
-from redpencil.models.forward import collate
+from redpencil.models.forward import collate, response_logprobs
 from redpencil.models.heads import head_of
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import encode_prompts
@@ -249,13 +249,23 @@ def test_a_copy_that_takes_long_is_not_made_at_every_step(monkeypatch: pytest.Mo
     assert 8 <= copies <= 11
 
 
-def test_the_rows_without_a_probability_are_named(trained: Any, codec: Codec, runtime: Runtime) -> None:
+def test_the_rows_without_a_probability_are_named(
+    trained: Any, codec: Codec, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     policy = load_policy(trained.sft, runtime, trained=False, codec=codec)
-    prompts, responses = codec.encode_prompts(["topic1", "topic2"]), [[4, 3], [5, 3]]
+    prompts, responses = codec.encode_prompts(["topic1", "topic3", "topic2"]), [[4, 3], [4, 4], [5, 3]]
     batch = collate(prompts, responses, codec.pad_id, runtime.device)
-    check_policy(policy, batch, 1.0)
+    check_policy(policy, batch, 1.0, 3)
+    sizes: list[int] = []
+    monkeypatch.setattr(
+        "redpencil.training.divergence.response_logprobs",
+        lambda module, part, temperature: (
+            sizes.append(len(part.input_ids)) or response_logprobs(module, part, temperature)
+        ),
+    )
     with torch.no_grad():
-        policy.module.get_input_embeddings().weight[prompts[1][-1]] = math.nan
+        policy.module.get_input_embeddings().weight[prompts[2][-1]] = math.nan
     with pytest.raises(DivergedError, match="probabilities are not finite") as caught:
-        check_policy(policy, batch, 1.0)
-    assert list(caught.value.rows) == [1]
+        check_policy(policy, batch, 1.0, 2)
+    assert list(caught.value.rows) == [2]
+    assert sizes == [2, 1]  # a whole batch of rollouts need not fit into memory at once

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ SCRIPT = Path(__file__).with_name("on_ranks.py")
 NAMES = (
     *("sft", "reward-eq3", "reward-eq4", "reward-blame", "reward-contrast", "reward-sequence", "reward-some-frozen"),
     *("reward-head-alone", "reward-shallow", "reward-twice", "dpo", "figa", "ppo", "grpo", "scoring", "sampling"),
-    *("states", "half"),
+    *("left-out", "ppo-left-out", "states", "half"),
     *("lora-sft", "lora-reward-eq3", "lora-reward-contrast", "lora-reward-sequence", "lora-dpo", "lora-figa"),
     *("lora-ppo", "lora-grpo", "lora-scoring", "lora-sampling"),
 )
@@ -50,14 +51,14 @@ def start(folder: Path, processes: int, *modes: str) -> list[subprocess.Popen[st
 
 
 @pytest.fixture(scope="module")
-def results(
+def given(
     tmp_path_factory: pytest.TempPathFactory,
     trained: Any,
     adapted: Any,
     pairs: list[Pair],
     samples: list[tuple[list[int], tuple[int, ...]]],
-) -> dict[str, Any]:
-    """What came out of each mode, by its name, with the folder of its checkpoints as `folder`."""
+) -> Path:
+    """The folder in which the script finds what it trains on, and writes what came out."""
     folder = tmp_path_factory.mktemp("ranks")
     rng = random.Random(5)
     examples = [
@@ -68,15 +69,24 @@ def results(
     for name in ("sft", "token", "sequence"):
         given |= {name: getattr(trained, name), f"lora-{name}": getattr(adapted, name)}
     (folder / "given.pkl").write_bytes(pickle.dumps(given))
-    started = [*start(folder, 1, "whole"), *start(folder, 2, "whole", "fsdp", "tensor")]
+    return folder
+
+
+def finish(started: list[subprocess.Popen[str]]) -> None:
     try:
         failed = [text for process in started if (text := process.communicate(timeout=500)[1]) and process.returncode]
     finally:
         for process in started:
             process.kill()
     assert not failed, "\n".join(failed)
-    found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
-    return found | {"folder": folder}
+
+
+@pytest.fixture(scope="module")
+def results(given: Path) -> dict[str, Any]:
+    """What came out of each mode, by its name, with the folder of its checkpoints as `folder`."""
+    finish([*start(given, 1, "whole"), *start(given, 2, "whole", "fsdp", "tensor")])
+    found = {path.stem: json.loads(path.read_text()) for path in given.glob("*.json")}
+    return found | {"folder": given}
 
 
 def close(one: Any, other: Any) -> None:
@@ -104,6 +114,18 @@ def test_two_processes_give_what_one_gives(results: dict[str, Any], name: str, m
     close(alone, results[mode][name])
 
 
+@pytest.mark.parametrize("mode", ["whole-1", "whole-2", "fsdp-2"])
+@pytest.mark.parametrize("name", ["left-out", "ppo-left-out"])
+def test_an_update_that_is_broken_in_one_process_is_left_out_by_all(
+    results: dict[str, Any], name: str, mode: str
+) -> None:
+    told = results[mode][name]
+    [sentence] = told["notes"]["left out"]
+    assert sentence.startswith("step 3: ")
+    measure = "reward" if name == "ppo-left-out" else "loss"
+    assert [row["step"] for row in told["rows"] if row["step"] and measure not in row] == [3]
+
+
 @pytest.mark.parametrize(("name", "mode"), TRAINED)
 def test_two_processes_write_the_checkpoint_of_one(results: dict[str, Any], name: str, mode: str) -> None:
     alone, shared = (results["folder"] / one / name / "0" / "checkpoint" for one in ("whole-1", mode))
@@ -119,3 +141,12 @@ def test_two_processes_write_the_checkpoint_of_one(results: dict[str, Any], name
     for key, weight in weights.items():
         torch.testing.assert_close(others[key], weight, rtol=1e-5, atol=1e-6)
     assert not (results["folder"] / mode / name / "1" / "checkpoint").exists()
+
+
+def test_copies_of_shards_on_four_processes_give_what_one_gives(given: Path, tmp_path: Path) -> None:
+    shutil.copy(given / "given.pkl", tmp_path)
+    cases = ("sft", "lora-sft")
+    finish([*start(tmp_path, 1, "whole", *cases), *start(tmp_path, 4, "copies", *cases)])
+    alone, four = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("whole-1", "copies-4"))
+    assert alone.keys() == {*cases}
+    close(alone, four)

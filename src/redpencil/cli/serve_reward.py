@@ -37,6 +37,8 @@ def serve_reward(
 
     reward = load_reward_model(checkpoint, runtime_of(config), codec=named_codec(config, checkpoint))
     server = bind_service(RewardService(reward, key), host, port)
+    if not key and host not in ("127.0.0.1", "localhost"):
+        say(f"warning: whoever reaches {host} can use the model; --api-key-variable asks for a key")
     say(f"Serving {checkpoint} at http://{host}:{server.server_address[1]} (Ctrl+C stops it).")
     with server:
         server.serve_forever()

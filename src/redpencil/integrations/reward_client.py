@@ -139,7 +139,7 @@ def _checked(server: JsonServer, rewards: Any, responses: Sequence[Sequence[int]
     ):
         raise RedpencilError(
             "it does not give one finite number for each token of each response",
-            file=server.url,
+            file=server.address,
             hint="serve a token reward model with `redpencil serve-reward`; see docs/engines.md",
         )
     return [list(map(float, row)) for row in rewards]

@@ -45,7 +45,7 @@ from redpencil.models.lora import (
     save_adapter,
 )
 from redpencil.models.parallel import distributed_options, local, prepare, shard, whole_state
-from redpencil.models.runtime import Runtime, make_runtime, seeded
+from redpencil.models.runtime import Runtime, seeded
 from redpencil.runs import check_finished, write_json
 
 LARGEST_FILE = "10GB"
@@ -255,7 +255,8 @@ def _open(
 
     def load(kind: Any, base: Path, **options: Any) -> PreTrainedModel:
         module = _load(kind, base, torch.float32 if whole else runtime.dtype, **_attention(runtime), **options)
-        return module.to(runtime.device)  # type: ignore[arg-type]
+        moved: PreTrainedModel = module.to(runtime.device)  # type: ignore[arg-type]
+        return moved
 
     alone = whole or bases is None
     bases = Bases() if whole or bases is None else bases
@@ -689,7 +690,8 @@ def write_merged(folder: Path, out: Path, dtype: str) -> None:
     Raises:
         RedpencilError: if the folder does not hold an adapter of a policy or a reward model.
     """
-    folder, runtime = check_model_folder(folder), make_runtime("cpu", "float32", threads=None)
+    # By itself, whatever other processes there are: one of several may merge while the others wait.
+    folder, runtime = check_model_folder(folder), Runtime(torch.device("cpu"), torch.float32)
     if _architecture(folder).endswith(tuple(LEVELS)):
         level = reward_level(folder)
         card: RewardCard | None = read_card(folder, level)

@@ -26,13 +26,15 @@ from redpencil.models.runtime import Runtime
 Answers = list[list[int]]
 
 
-def key_of(policy: LanguageModel, prompt_ids: Sequence[Sequence[int]], config: SamplingConfig, seed: int) -> str:
+def key_of(
+    policy: LanguageModel, prompt_ids: Sequence[Sequence[int]], config: SamplingConfig, ends: Sequence[int], seed: int
+) -> str:
     """Digest all that decides what a policy, whose weights are those of its folder, answers."""
     runtime = policy.runtime
     place = (runtime.device.type, str(runtime.dtype), runtime.data_rank, runtime.data_size, runtime.tp_size)
     asked = hashlib.sha256(repr([list(row) for row in prompt_ids]).encode()).hexdigest()
     parts = [redpencil.__version__, torch.__version__, hash_input(Path(policy.name)), *place]
-    return hashlib.sha256(json.dumps([*parts, config.model_dump(), seed, asked]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*parts, config.model_dump(), ends, seed, asked]).encode()).hexdigest()
 
 
 @dataclass

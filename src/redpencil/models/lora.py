@@ -53,6 +53,8 @@ _ROUTED: Final = (_ROLE, "root", "forward", "as_forward", "activation_checkpoint
 """What a view has of its own, beside its class's."""
 _PREFIX: Final = "base_model.model."
 """What PEFT puts before the names of weights in a file."""
+_EMBEDDED: Final = "lora_embedding_A"
+"""The part of PEFT's layer that an adapter of an embedding has; a head that shares its weights would not have it."""
 _TASKS: Final = {"ForTokenClassification": "TOKEN_CLS", "ForSequenceClassification": "SEQ_CLS"}
 Load = Callable[..., PreTrainedModel]
 """`load(auto, folder, new_head=..., **options)` loads a whole model."""
@@ -179,9 +181,11 @@ class LoraBase(nn.Module):
         """
         from peft import inject_adapter_in_model
 
-        name, backbone = f"adapter{self._adapters}", getattr(view, view.base_model_prefix)
+        # Names are looked for in those of weights, so that none may be the beginning of another.
+        name, backbone = f"adapter{self._adapters:04}", getattr(view, view.base_model_prefix)
         wanted = {weight: weight.requires_grad for weight in self.parameters()}
         asked = set() if isinstance(peft.target_modules, str) else set(peft.target_modules or ())
+        read = peft.base_model_name_or_path is not None
         problem = None
         try:
             with warnings.catch_warnings():
@@ -191,12 +195,15 @@ class LoraBase(nn.Module):
             problem = str(error).splitlines()[0]
         adapted = [path for path, module in backbone.named_modules() if name in getattr(module, "lora_A", ())]
         missing = sorted(one for one in asked if not any(f".{path}".endswith(f".{one}") for path in adapted))
+        missing += [path for path, module in backbone.named_modules() if name in getattr(module, _EMBEDDED, ())]
         if missing or problem:
             raise RedpencilError(
                 f"the model takes no such adapter ({problem or f'it has no linear layer {missing[0]}'})",
-                file=self.folder,
-                field="lora.target_modules",
-                hint="name linear layers of the model, such as [q_proj, v_proj], or leave it at all-linear",
+                file=view.name_or_path,
+                field="target_modules" if read else "lora.target_modules",
+                hint=_MERGE
+                if read
+                else "name linear layers of the model, such as [q_proj, v_proj], or leave it at all-linear",
             )
         self._adapters += 1
         vars(self).pop("_layers", None)
@@ -317,7 +324,7 @@ def open_view(
     kinds = own.get("architectures") or [""]
     causal = kinds[0] in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
     suffix = auto.__name__.removeprefix("AutoModel")
-    layers = stored.get("num_hidden_layers")
+    layers: Any = stored.get("num_hidden_layers")
 
     def load_base() -> PreTrainedModel:
         new = not causal and not kinds[0].endswith(suffix)
@@ -352,7 +359,8 @@ def _new_peft(lora: LoraConfig | None) -> "PeftConfig":
 
     assert lora is not None
     modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
-    return PeftConfig(r=lora.r, lora_alpha=lora.alpha, target_modules=modules)
+    alpha: Any = lora.alpha  # a whole number by its type, which nothing needs
+    return PeftConfig(r=lora.r, lora_alpha=alpha, target_modules=modules)
 
 
 def _read_peft(folder: Path) -> "PeftConfig":
@@ -455,6 +463,8 @@ def save_adapter(view: PreTrainedModel, weights: dict[str, Tensor], folder: Path
     peft.base_model_name_or_path, peft.inference_mode = str(base.resolve()), True
     own = {name.removeprefix(_PREFIX).rpartition(".")[0] for name in weights if ".lora_" not in name}
     peft.modules_to_save = sorted(own) or None
+    if isinstance(peft.target_modules, set):  # whose order differs from process to process
+        peft.target_modules = sorted(peft.target_modules)
     folder.mkdir(parents=True)
     peft.save_pretrained(str(folder))
     save_file(weights, folder / ADAPTER_WEIGHTS, {"format": "pt"})
@@ -496,9 +506,9 @@ def merge(view: PreTrainedModel) -> PreTrainedModel:
     assert role is not None
     for name, layer in list(view.named_modules()):
         if role.adapter in getattr(layer, "lora_A", ()):
-            layer.merge(adapter_names=[role.adapter])  # type: ignore[operator]
+            layer.merge(adapter_names=[role.adapter])
             parent, _, last = name.rpartition(".")
-            setattr(view.get_submodule(parent), last, layer.get_base_layer())  # type: ignore[operator]
+            setattr(view.get_submodule(parent), last, layer.get_base_layer())
     for name in _ROUTED:
         object.__delattr__(view, name)
     return view

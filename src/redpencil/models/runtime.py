@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
-from transformers.utils import (
+from transformers.utils.import_utils import (
     is_flash_attn_2_available,
     is_flash_attn_3_available,
     is_torch_flex_attn_available,
@@ -103,11 +103,7 @@ class Runtime:
         return rows if self.data_size == 1 else rows[self.data_rank :: self.data_size]
 
     def gather(self, rows: Sequence[Row]) -> list[Row]:
-        """Put the results of all shares in the order of the rows that were shared; tensors come on the CPU.
-
-        Raises:
-            RedpencilError: if one was raised inside `together` by any process.
-        """
+        """Put the results of all shares in the order of the rows that were shared; tensors come on the CPU."""
         if self.data_size == 1:
             return list(rows)
         shares = self.everyone(tree_map_only(Tensor, lambda tensor: tensor.cpu(), list(rows)))[:: self.tp_size]

@@ -135,11 +135,12 @@ class HFSampler:
         runtime = self.policy.runtime
         own = runtime.share(order)
         samples: list[Sample] = []
-        kept = (
-            None
-            if self.kept is None
-            else KeptSamples(self.kept, key_of(self.policy, prompt_ids, config, seed), runtime)
-        )
+        folder = self.kept
+        if runtime.tp_size > 1 and None in runtime.everyone(folder):
+            folder = None  # Processes that compute one row together all have what is kept, or none.
+        kept = None
+        if folder is not None:
+            kept = KeptSamples(folder, key_of(self.policy, prompt_ids, config, sorted(ends), seed), runtime)
 
         def answer() -> None:
             for start in range(0, len(own), config.batch_size):

@@ -66,7 +66,7 @@ def served_model(server: JsonServer, wanted: str | None, field: str) -> Mapping[
         asked = "several models" if wanted is None and bases else f"no model {wanted or ''}".rstrip()
         raise RedpencilError(
             f"the server has {asked}; it lists {names}",
-            file=server.url,
+            file=server.address,
             field=f"{field}.model",
             hint="give one of the names that it lists",
         )
@@ -288,16 +288,21 @@ class VLLMSampler:
             self._place = self.policy.runtime.tell(self._new_place() if self.policy.runtime.writes else Path())
         folder = self._place / label
         export(self.policy, folder)
-        if adapted and not lora and self.policy.runtime.writes:
-            whole = folder.with_name(f"{label}-whole")
-            write_merged(folder, whole, str(self.policy.runtime.dtype).removeprefix("torch."))
-            shutil.rmtree(folder)
-            whole.replace(folder)
+        if adapted and not lora:
+            runtime = self.policy.runtime
+            runtime.together(lambda: self._merge(folder) if runtime.writes else None)
         try:
             yield folder
         finally:
             if not lora:  # The server has read it; an adapter it may read again.
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _merge(self, folder: Path) -> None:
+        """Replace the folder of an adapter by the whole model."""
+        whole = folder.with_name(f"{folder.name}-whole")
+        write_merged(folder, whole, str(self.policy.runtime.dtype).removeprefix("torch."))
+        shutil.rmtree(folder)
+        whole.replace(folder)
 
     def _new_place(self) -> Path:
         """Make a folder for weights, which goes when the sampler does."""

@@ -356,6 +356,7 @@ def _stages(recipe: Recipe, config: PreTrainedConfig, machine: Machine) -> Itera
         if isinstance(options, RolloutConfig):
             yield work.rollouts(stage, options)
         elif isinstance(options, OptimizerConfig):
-            data = None if files is None or arm.learns_from == "rewards" else getattr(files, arm.learns_from)
+            kind = arm.learns_from
+            data = None if files is None or kind is None else getattr(files, kind)
             width, at_once = recipe.align.max_length, rows or options.batch_size
             yield work.supervised(stage, "policy", at_once, width, options, data, reference=True, sides=2)

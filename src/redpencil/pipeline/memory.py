@@ -71,11 +71,11 @@ class Pass:
     cached: bool = False
 
 
-class Live(TorchDispatchMode):
+class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the tensors that operations make, as long as they are there."""
 
     def __init__(self, *ignored: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self._sizes: dict[int, int] = {}
         self._kept = [weight.untyped_storage() for module in ignored for weight in module.state_dict().values()]
@@ -129,14 +129,15 @@ def _loss(model: PreTrainedModel, ids: Tensor, one: Pass) -> Tensor:
     if one.form.role == "sequence":
         backbone: Any = model.base_model
         states: Tensor = backbone(input_ids=ids, use_cache=False).last_hidden_state
-        return head_of(model)(states[:, -1]).float().sum()
+        rewards: Tensor = head_of(model)(states[:, -1])
+        return rewards.float().sum()
     if one.form.role == "token":
         logits: Tensor = _forward(model, ids).logits
         return logits.float().sum()
     if one.cached:
         logits = model(input_ids=ids, use_cache=True, logits_to_keep=1).logits
         return logits.float().sum()
-    head: Any = model.get_output_embeddings()
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     own, scored = head.forward, ids[:, -one.responses :].flatten()
 
     def score(states: Tensor, of: Tensor) -> Tensor:
@@ -166,7 +167,7 @@ def _put_on_cpu(model: nn.Module) -> None:
             if id(weight) not in made:
                 made[id(weight)] = nn.Parameter(torch.empty_like(weight, device="cpu"), weight.requires_grad)
                 if weight.requires_grad:
-                    made[id(weight)].register_post_accumulate_grad_hook(_drop_gradient)
+                    made[id(weight)].register_post_accumulate_grad_hook(_drop_gradient)  # type: ignore[no-untyped-call]
             setattr(module, name, made[id(weight)])
         for name, buffer in module.named_buffers(recurse=False):
             setattr(module, name, torch.empty_like(buffer, device="cpu"))
@@ -209,7 +210,7 @@ def _adapt(model: PreTrainedModel, rank: int, targets: Targets) -> None:
 
     backbone: Any = getattr(model, model.base_model_prefix)
     frozen = {id(weight) for weight in backbone.parameters()}
-    if model.get_output_embeddings() is not None:
+    if model.get_output_embeddings() is not None:  # type: ignore[no-untyped-call]
         frozen |= {id(weight) for weight in model.parameters()}
     modules = targets if isinstance(targets, str) else list(targets)
     inject_adapter_in_model(LoraConfig(r=rank, target_modules=modules), backbone)
@@ -237,4 +238,4 @@ def cache_bytes(config: PreTrainedConfig, rows: int, width: int, number: int) ->
     inner: Any = config.get_text_config(decoder=True)
     heads = getattr(inner, "num_key_value_heads", None) or inner.num_attention_heads
     size = getattr(inner, "head_dim", None) or inner.hidden_size // inner.num_attention_heads
-    return 2.0 * layers_of(config) * heads * size * rows * width * number
+    return float(2 * layers_of(config) * heads * size * rows * width * number)

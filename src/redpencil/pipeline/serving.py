@@ -207,18 +207,23 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(404, {"error": {"message": "no such path", "code": 404}})
 
     def do_POST(self) -> None:
-        answer = self.service.paths.get(self.path)
         try:
-            if not self._is_allowed():
-                raise _RefusalError(401, "a key is needed")
-            if answer is None:
-                paths = ", ".join(self.service.paths)
-                raise _RefusalError(404, f"no such path; a {self.service.reward.card.level} reward model has: {paths}")
-            self._reply(200, answer(self._body()))
+            status, content = 200, self._answer()
         except _RefusalError as error:
-            self._reply(error.status, {"error": {"message": str(error), "code": error.status}})
-        except RedpencilError as error:
-            self._reply(500, {"error": {"message": error.problem, "code": 500}})
+            status, content = error.status, {"error": {"message": str(error), "code": error.status}}
+        except Exception as error:  # such as a full memory: whoever asks hears of it, and the next is answered
+            problem = error.problem if isinstance(error, RedpencilError) else type(error).__name__
+            status, content = 500, {"error": {"message": problem, "code": 500}}
+        self._reply(status, content)
+
+    def _answer(self) -> Answer:
+        answer = self.service.paths.get(self.path)
+        if not self._is_allowed():
+            raise _RefusalError(401, "a key is needed")
+        if answer is None:
+            paths = ", ".join(self.service.paths)
+            raise _RefusalError(404, f"no such path; a {self.service.reward.card.level} reward model has: {paths}")
+        return answer(self._body())
 
     def _is_allowed(self) -> bool:
         given = self.headers.get("Authorization", "").encode()
@@ -226,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> Answer:
         length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > MOST_BYTES:
+        if not length.isdecimal() or len(length) > len(str(MOST_BYTES)) or int(length) > MOST_BYTES:
             raise _RefusalError(413, f"a body has a Content-Length of at most {MOST_BYTES:,} bytes")
         try:
             body = json.loads(self.rfile.read(int(length)))

@@ -63,6 +63,11 @@ class JsonServer:
     patience: float = 600
     field: str = "url"
 
+    @property
+    def address(self) -> str:
+        """The address as messages may show it."""
+        return safe_address(self.url)
+
     def get(self, path: str) -> Any:
         """Ask for a path; as `post`."""
         return self._request("GET", path, None, threading.Event())
@@ -180,7 +185,7 @@ class JsonServer:
 
     def _error(self, problem: str, hint: str, status: int | None = None) -> RedpencilError:
         kind = RedpencilError if status is None else RefusedError
-        error = kind(problem, file=safe_address(self.url), field=self.field, hint=hint)
+        error = kind(problem, file=self.address, field=self.field, hint=hint)
         if isinstance(error, RefusedError) and status is not None:
             error.status = status
         return error

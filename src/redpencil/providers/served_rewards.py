@@ -81,5 +81,5 @@ def _numbers(data: Any, heads: int) -> list[list[float]] | None:
 
 def _broken(server: JsonServer, problem: str, hint: str) -> RedpencilError:
     return RedpencilError(
-        f"not the rewards of such a reward model: {problem}", file=server.url, field=server.field, hint=hint
+        f"not the rewards of such a reward model: {problem}", file=server.address, field=server.field, hint=hint
     )

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from redpencil.errors import DivergedError, NotFiniteError
-from redpencil.maths.masked import masked_sum
 from redpencil.models.checkpoints import LanguageModel, export
 from redpencil.models.forward import Batch, response_logprobs
 from redpencil.runs import LAST_GOOD, write_json
+from redpencil.training.scoring import micro_batches
 from redpencil.training.step import TrainingStep, listed
 from redpencil.training.update import LOWER, Optimization
 
@@ -55,15 +56,19 @@ def watching(step: TrainingStep, model: LanguageModel, optimizations: Mapping[st
 
 
 @torch.no_grad()
-def check_policy(policy: LanguageModel, batch: Batch, temperature: float) -> None:
-    """Refuse a policy that gives responses no finite probabilities.
+def check_policy(policy: LanguageModel, batch: Batch, temperature: float, size: int) -> None:
+    """Refuse a policy that gives responses no finite probabilities; it is run on `size` rows at a time.
 
     Raises:
         DivergedError: naming the rows of the batch.
     """
-    with policy.runtime.autocast():
-        sums = masked_sum(response_logprobs(policy.module, batch, temperature), batch.response_mask, dim=-1)
-    if not bool(sums.isfinite().all()):
+
+    def broken(part: Batch) -> Tensor:
+        with policy.runtime.autocast():
+            return ~response_logprobs(policy.module, part, temperature).isfinite().all(dim=-1)
+
+    wrong = torch.cat(policy.runtime.spread(list(micro_batches(batch, size)), broken))
+    if bool(wrong.any()):
         error = DivergedError("after the step the policy's probabilities are not finite numbers", hint=LOWER)
-        error.rows = (~sums.isfinite()).nonzero()[:, 0].tolist()
+        error.rows = wrong.nonzero()[:, 0].tolist()
         raise error

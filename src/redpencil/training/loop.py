@@ -271,7 +271,8 @@ def train_on_rollouts(
             tokens = int(sampled.batch.attention_mask.sum())
             metrics |= learn(sampled, watched, kl_coef)
             if best.is_due(step, config.total_steps):
-                check_policy(actors.policy, sampled.batch, config.temperature)
+                size = config.micro_batch_size or config.batch_size
+                check_policy(actors.policy, sampled.batch, config.temperature, size)
             if next_kl_coef is not None:
                 state.extra["kl_coef"] = next_kl_coef(kl_coef, metrics["kl"])
             note = "reward {reward:.2f}  kl {kl:.1f}  length {length:.0f}".format_map(metrics)
