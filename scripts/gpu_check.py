@@ -108,8 +108,8 @@ def parity(folder: Path, size: str, device: torch.device) -> list[str]:
     for dtype in (torch.float32, torch.bfloat16):
         runtime = Runtime(device, dtype)
         policy = load_policy(folder / "model", runtime, trained=False)
-        # Chunks of 32 tokens, of which the batch has several.
-        logprobs.CHUNK = logprobs.CHUNK_ON_GPU = 32 * policy.module.config.vocab_size  # type: ignore[misc]
+        # Four chunks, as many tokens as a row each.
+        logprobs.CHUNK = logprobs.CHUNK_ON_GPU = response * policy.module.config.vocab_size  # type: ignore[misc]
         with torch.no_grad(), runtime.autocast():
             found[dtype] = response_logprobs(policy.module, batch)
             logits = policy.module(input_ids=batch.input_ids, use_cache=False).logits[:, prompt - 1 : -1]

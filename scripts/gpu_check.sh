@@ -15,7 +15,7 @@ if [ -n "$WHEELS" ]; then
 	"$PYTHON" -m pip install --quiet --no-index --find-links "$WHEELS" \
 		tokenizers safetensors rapidfuzz scipy statsmodels pydantic pyyaml typer rich jinja2 filelock peft
 fi
-deadline=$(($(date +%s) + ${SECONDS_AT_MOST:-470}))
+deadline=$(($(date +%s) + ${SECONDS_AT_MOST:-430}))
 within() { # run a command until the deadline, which leaves time to write the table of what is done
 	timeout $((deadline - $(date +%s))) "$@"
 }

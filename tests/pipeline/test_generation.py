@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import typer
-from transformers import PreTrainedModel
+from transformers import GenerationMixin
 from typer.testing import CliRunner
 
 from redpencil.cli.job_options import JobOptions, prepare
@@ -36,10 +36,10 @@ ARMS = (
 def test_every_stage_that_samples_answers_so_many_prompts_at_once(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own, stage = PreTrainedModel.generate, ""
+    own, stage = GenerationMixin.generate, ""
     rows: dict[str, list[int]] = defaultdict(list)
 
-    def generate(self: PreTrainedModel, **options: Any) -> Any:
+    def generate(self: GenerationMixin, **options: Any) -> Any:
         rows[stage].append(len(options["input_ids"]))
         return own(self, **options)
 
@@ -47,7 +47,7 @@ def test_every_stage_that_samples_answers_so_many_prompts_at_once(
         nonlocal stage
         stage = event.stage
 
-    monkeypatch.setattr(PreTrainedModel, "generate", generate)
+    monkeypatch.setattr(GenerationMixin, "generate", generate)
     run_recipe(tiny(*ARMS), tmp_path / "run", jobs=1, listener=listen)
     assert rows.keys() >= {"reference", "samples", "ppo-p", "grpo-g", "dpo-d", "figa-f", "outputs-n", "outputs-sft"}
     assert {stage: max(sizes) for stage, sizes in rows.items()} == dict.fromkeys(rows, SIZE)
