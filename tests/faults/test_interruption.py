@@ -491,7 +491,7 @@ def test_a_head_on_hidden_states_that_is_killed_uses_those_that_were_computed_an
     finished: Path, tmp_path: Path, tiny: Path, start: Callable[..., Any], redpencil: Any
 ) -> None:
     """Killed among the hidden states, in a training of a head, and asked to stop in one."""
-    head = ("--jobs", "1", "--set", "reward.frozen_layers=all", "--set", "reward.max_steps=300")
+    head = ("--jobs", "1", "--set", "reward.frozen_layers=all", "--set", "reward.max_steps=3000")
     whole, run = (Path(shutil.copytree(finished, tmp_path / name)) for name in ("whole", "run"))
     assert redpencil("run", tiny, "--out", whole, *head).code == 0
 
@@ -512,7 +512,8 @@ def test_a_head_on_hidden_states_that_is_killed_uses_those_that_were_computed_an
                 time.sleep(0.002)
             kept = kept or states()
             process.send_signal(number)
-        assert process.returncode == (-number if number == signal.SIGKILL else RESUME)
+            said = process.communicate()[0]
+        assert process.returncode == (-number if number == signal.SIGKILL else RESUME), said
     [state] = run.glob("reward-*.partial/state/step-*")
     assert sum(path.stat().st_size for path in state.rglob("*") if path.is_file()) < 30_000, "more than the head"
     outcome = redpencil("run", tiny, "--out", run, *head)
