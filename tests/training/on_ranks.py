@@ -30,7 +30,6 @@ from redpencil.config import (
     SFTConfig,
 )
 from redpencil.models.checkpoints import codec_of_checkpoint, load_policy, load_reward_model
-from redpencil.models.heads import head_of
 from redpencil.models.parallel import local
 from redpencil.models.runtime import Runtime, make_runtime
 from redpencil.models.sampling import HFSampler, encode_prompts
@@ -79,7 +78,10 @@ class Case:
         stage.folder.mkdir(parents=True)
         train(stage)
         rows = [{k: v for k, v in row.items() if not is_time(k)} for row in read_metrics(stage.folder)]
-        return {"rows": rows, "notes": {k: v for k, v in stage.notes.items() if k in ("reference", "best", "left out")}}
+        notes = {k: v for k, v in stage.notes.items() if k in ("reference", "best")}
+        # Which rows were broken goes by which process had them.
+        notes["left out"] = [text.split("; rows")[0] for text in stage.notes.get("left out", ())]
+        return {"rows": rows, "notes": notes}
 
 
 BASIC: dict[str, Any] = {
@@ -193,7 +195,7 @@ def rollouts(case: Case, name: str, folder: str | None = None, **more: Any) -> A
         watched = replace(validation(case), sampling=sampling_of(config))
         run = run_ppo if name == "ppo" else run_grpo
         if config.skip_nonfinite:
-            poison(case, stage, head_of(actors.scorers[0].reward.model.module).weight)
+            poison(case, stage, next(actors.scorers[0].reward.model.module.parameters()))
         run(config, actors=actors, prompts=prompts, validation=watched, stage=stage)
 
     with the_same_samples():

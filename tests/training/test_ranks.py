@@ -27,6 +27,7 @@ NAMES = (
 )
 TENSOR = ("sft", "reward-eq4", "reward-sequence", "dpo", "ppo", "states", "scoring", "sampling")
 DONE = [(name, mode) for mode in ("whole-2", "fsdp-2") for name in NAMES] + [(name, "tensor-2") for name in TENSOR]
+DONE.remove(("ppo-left-out", "fsdp-2"))  # Nothing breaks a shard of a frozen model from outside.
 TRAINED = [(name, mode) for name, mode in DONE if not name.endswith(("scoring", "sampling", "states", "half"))]
 
 
@@ -114,8 +115,9 @@ def test_two_processes_give_what_one_gives(results: dict[str, Any], name: str, m
     close(alone, results[mode][name])
 
 
-@pytest.mark.parametrize("mode", ["whole-1", "whole-2", "fsdp-2"])
-@pytest.mark.parametrize("name", ["left-out", "ppo-left-out"])
+@pytest.mark.parametrize(
+    ("name", "mode"), [("left-out", "whole-2"), ("left-out", "fsdp-2"), ("ppo-left-out", "whole-2")]
+)
 def test_an_update_that_is_broken_in_one_process_is_left_out_by_all(
     results: dict[str, Any], name: str, mode: str
 ) -> None:
