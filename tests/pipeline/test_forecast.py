@@ -1,5 +1,6 @@
 """What stages will take: beside the peak of real stages, by torch's own account of its allocations."""
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +42,7 @@ TEMPLATE = "<s> {prompt}"
 
 def peak_of(run: Callable[[], object]) -> int:
     """The most bytes that torch had allocated at one time on the CPU, of those allocated in `run`."""
+    gc.collect()  # What is freed in `run` must have been allocated there.
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         run()
     kineto: Any = profile.profiler.kineto_results  # type: ignore[union-attr]
