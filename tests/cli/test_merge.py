@@ -57,12 +57,12 @@ def test_the_whole_model_computes_the_same_without_its_base(
     for folder in adapters.values():
         shutil.rmtree(folder)
     policy, reward = load_policy(tmp_path / "whole-policy", runtime, trained=False), tmp_path / "whole-reward"
-    torch.testing.assert_close(response_logprobs(policy.module, batch), logprobs, rtol=0, atol=1e-6)
+    torch.testing.assert_close(response_logprobs(policy.module, batch), logprobs, rtol=1e-6, atol=3e-6)
     loaded = load_reward_model(reward, runtime)
-    torch.testing.assert_close(token_rewards(loaded.model.module, batch), rewards, rtol=0, atol=1e-6)
+    torch.testing.assert_close(token_rewards(loaded.model.module, batch), rewards, rtol=1e-6, atol=3e-6)
     assert loaded.card == CARD
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "whole-policy")
-    torch.testing.assert_close(response_logprobs(plain, batch), logprobs, rtol=0, atol=1e-6)
+    torch.testing.assert_close(response_logprobs(plain, batch), logprobs, rtol=1e-6, atol=3e-6)
 
 
 def test_it_is_half_the_size_in_bfloat16(

@@ -13,7 +13,7 @@ import pytest
 
 @pytest.mark.slow
 def test_it_serves_a_checkpoint_until_it_is_stopped(tiny_run: Any) -> None:
-    [checkpoint] = sorted(tiny_run.folder.rglob("reward-token/checkpoint"))[:1]
+    [checkpoint] = sorted(tiny_run.folder.rglob("reward-token*/checkpoint"))[:1]
     command = [sys.executable, "-c", "from redpencil.cli.start import main; main()", "serve-reward", str(checkpoint)]
     process = subprocess.Popen(
         [*command, "--port", "0", "--host", "0.0.0.0"],

@@ -119,7 +119,7 @@ COMMANDS: Final = {
     "plan": Entry(
         "plan",
         HELP,
-        "Say what each stage of a recipe takes in memory and time, and what to change where it does not fit.",
+        "Say what each stage takes in memory and time, and what to change where it does not fit; nothing is run.",
     ),
     "keys": Entry("info", HELP, "List every recipe key with its type, default and meaning."),
     "doctor": Entry(
