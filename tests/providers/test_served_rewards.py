@@ -15,7 +15,7 @@ class Answers:
     """Stands where the connection is, which has tests of its own; it gives answers in another order than asked."""
 
     answers: Sequence[Any]
-    url: str = "http://host"
+    address: str = "http://host"
     field: str = "compute.reward_servers.token.url"
 
     def each(self, path: str, bodies: Sequence[Mapping[str, Any]], concurrency: int) -> Iterator[tuple[int, Any]]:
