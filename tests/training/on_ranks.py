@@ -351,6 +351,7 @@ MODES: dict[str, dict[str, Any]] = {
     "whole": {},
     "fsdp": {"fsdp_size": 2, "offload": True},
     "tensor": {"tp_size": 2},
+    "copies": {"fsdp_size": 2},  # on four processes, as on two machines
 }
 TENSOR = ("sft", "reward-eq4", "reward-sequence", "dpo", "ppo", "states", "scoring", "sampling")
 """What is tried under tensor parallelism, which takes no adapters."""
