@@ -36,6 +36,14 @@ CHAT_OWN: Final = frozenset(
 """What a chat template is rendered with that is no variable of a user's."""
 
 
+def _without_secrets(section: type[Section], data: Any, hint: str) -> Any:
+    """Refuse keys that a section does not have and that sound like secrets, without showing their values."""
+    for key in data if isinstance(data, Mapping) else ():
+        if key not in section.model_fields and re.search(r"key|secret|password|token|auth", str(key), re.IGNORECASE):
+            raise mistake(section.__name__, "a recipe holds no secrets", (str(key),), "...", hint)
+    return data
+
+
 class ServerConfig(Section):
     """A server that computes rewards, vLLM or `redpencil serve-reward` (docs/engines.md)."""
 
@@ -63,11 +71,9 @@ class ServerConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _no_secrets(cls, data: Any) -> Any:
-        for key in data if isinstance(data, Mapping) else ():
-            if key not in cls.model_fields and re.search(r"key|secret|password|token|auth", str(key), re.IGNORECASE):
-                hint = "leave it out, and name the environment variable that holds it in api_key_variable"
-                raise mistake(cls.__name__, "a recipe holds no secrets", (str(key),), "...", hint)
-        return data
+        return _without_secrets(
+            cls, data, "leave it out, and name the environment variable that holds it in api_key_variable"
+        )
 
     @field_validator("url")
     @classmethod
@@ -794,11 +800,9 @@ class JudgeConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _no_secrets(cls, data: Any) -> Any:
-        for key in data if isinstance(data, Mapping) else ():
-            if key not in cls.model_fields and re.search(r"key|secret|password|token|auth", str(key), re.IGNORECASE):
-                hint = "leave it out, and set ANTHROPIC_API_KEY or OPENAI_API_KEY in the environment"
-                raise mistake(cls.__name__, "a recipe holds no secrets", (str(key),), "...", hint)
-        return data
+        return _without_secrets(
+            cls, data, "leave it out, and set ANTHROPIC_API_KEY or OPENAI_API_KEY in the environment"
+        )
 
     @field_validator("pattern")
     @classmethod
