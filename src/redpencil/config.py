@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -749,16 +749,91 @@ class AlarmsConfig(Section):
     )
 
 
-class JudgeConfig(Section):
+class AskedConfig(Section):
+    """What a judge and an editor share: of the kinds that there are one is named, and an LLM may be asked. API keys are
+    never in a recipe: they come from the environment.
+    """
+
+    NOUN: ClassVar[str]
+    KINDS: ClassVar[tuple[str, ...]]
+    """The keys of which exactly one is given; `provider` is one of them."""
+    OF_OTHERS: ClassVar[frozenset[str]] = frozenset()
+    """Further keys that say something without a provider."""
+    FILES: ClassVar[tuple[str, ...]]
+    """The keys that are paths, besides the template and the folder of a local model."""
+
+    provider: Literal["anthropic", "openai", "local"] | None = Field(
+        None, description="Ask an LLM: anthropic; openai, for every OpenAI-compatible server; local, a folder."
+    )
+    model: str | None = Field(None, description="With provider: name of the model; for local its folder.")
+    base_url: str | None = Field(None, description="With provider: another server, such as http://localhost:8000/v1.")
+    max_tokens: int = Field(4096, gt=0, description="With provider: most tokens of an answer.")
+    temperature: float | None = Field(None, ge=0, description="With provider. Default: the server's own.")
+    concurrency: int = Field(16, gt=0, description="With provider: requests in progress at once.")
+    max_cost: float | None = Field(
+        None,
+        gt=0,
+        description="With provider: stop when the answers to what a stage of a seed asks have cost this much now, in "
+        "dollars; in ablations those of each variant have as much.",
+    )
+    prices: Path | None = Field(None, description="With provider: YAML of prices that replace those built in.")
+    cache: Path | None = Field(
+        None,
+        description="With provider: response cache, by which a run that was stopped asks for nothing twice. Default: "
+        "a file in the run folder that is named by the stage, such as judge.cache. Of several seeds each has its own, "
+        "with .seed-N at the end, and so has each variant of ablations, by its name.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_secrets(cls, data: Any) -> Any:
+        return _without_secrets(
+            cls, data, "leave it out, and set ANTHROPIC_API_KEY or OPENAI_API_KEY in the environment"
+        )
+
+    @field_validator("base_url")
+    @classmethod
+    def _bare_address(cls, url: str | None) -> str | None:
+        if url is not None and re.search(r"[?#]|//[^/]*@", url):
+            raise hinted("an address with a user, a password or a query", "write it without; a recipe holds no secrets")
+        return url
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if sum(getattr(self, kind) is not None for kind in self.KINDS) != 1:
+            raise ValueError(f"name one {self.NOUN}: one of {', '.join(self.KINDS)}")
+        of_llms = set(type(self).model_fields) - {*self.KINDS, *self.OF_OTHERS}
+        for key in sorted(self.model_fields_set & of_llms) if self.provider is None else ():
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} says nothing of this {self.NOUN}; leave it out")
+        if self.provider is not None and not self.model:
+            raise ValueError("give the model that the provider is asked for")
+        return self
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """What of it decides verdicts or edits, besides the contents of files."""
+        elsewhere = {*self.FILES, "concurrency", "max_cost"}
+        return self.model_dump(exclude=elsewhere, exclude_defaults=True, mode="json")
+
+
+class JudgeConfig(AskedConfig):
     """Who compares the policies' answers with the reference's: one of folder, rule, pattern, verdicts and provider.
     Without the section it is the world's oracle, or `files.judge`. API keys are never in a recipe: they come from the
     environment. An LLM and verdicts of people judge the evaluation prompts alone; training then keeps the checkpoint
     with the best reward, or the last one where it learns from pairs.
     """
 
+    NOUN = "judge"
+    KINDS = ("folder", "rule", "pattern", "verdicts", "provider")
+    OF_OTHERS = frozenset({"fewer"})
+    FILES = ("folder", "verdicts", "prices", "cache")
+
     folder: Path | None = Field(None, description="Folder of a sequence or token reward model.")
-    rule: Literal["oracle", "longer", "shorter"] | None = Field(
-        None, description="oracle: the small world's; longer, shorter: the number of characters alone."
+    rule: Literal["oracle", "longer", "shorter", "references"] | None = Field(
+        None,
+        description="oracle: the small world's; longer, shorter: the number of characters alone; references: sentence "
+        "GLEU against the `references` of the prompt's row, and training keeps the checkpoint with the best GLEU.",
     )
     pattern: str | None = Field(
         None, min_length=1, description="A regular expression: the response in which it is found more often is better."
@@ -770,39 +845,11 @@ class JudgeConfig(Section):
         "by prompt and responses, on either side. What nobody compared has no verdict. The file may come later: "
         "the run then stops before its last stages, and the same command goes on.",
     )
-    provider: Literal["anthropic", "openai", "local"] | None = Field(
-        None, description="Ask an LLM: anthropic; openai, for every OpenAI-compatible server; local, a folder."
-    )
-    model: str | None = Field(None, description="With provider: name of the model; for local its folder.")
-    base_url: str | None = Field(None, description="With provider: another server, such as http://localhost:8000/v1.")
     template: str = Field(
         "default",
         description="With provider: default, alpaca-eval, alpaca-eval-mark, or a file; see `redpencil judge`.",
     )
     orders: Literal["both", "one"] = Field("both", description="With provider: ask in both orders, or in one.")
-    max_tokens: int = Field(4096, gt=0, description="With provider: most tokens of an answer.")
-    temperature: float | None = Field(None, ge=0, description="With provider. Default: the server's own.")
-    concurrency: int = Field(16, gt=0, description="With provider: requests in progress at once.")
-    max_cost: float | None = Field(
-        None,
-        gt=0,
-        description="With provider: stop when the answers to a seed's outputs have cost this much now, in dollars; "
-        "in ablations those of each variant have as much.",
-    )
-    prices: Path | None = Field(None, description="With provider: YAML of prices that replace those built in.")
-    cache: Path | None = Field(
-        None,
-        description="With provider: response cache, by which a run that was stopped asks for nothing twice. Default: "
-        "judge.cache in the run folder. Of several seeds each has its own, with .seed-N at the end, and so has each "
-        "variant of ablations, by its name.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_secrets(cls, data: Any) -> Any:
-        return _without_secrets(
-            cls, data, "leave it out, and set ANTHROPIC_API_KEY or OPENAI_API_KEY in the environment"
-        )
 
     @field_validator("pattern")
     @classmethod
@@ -813,25 +860,10 @@ class JudgeConfig(Section):
             raise ValueError(f"not a regular expression: {error}") from None
         return pattern
 
-    @field_validator("base_url")
-    @classmethod
-    def _bare_address(cls, url: str | None) -> str | None:
-        if url is not None and re.search(r"[?#]|//[^/]*@", url):
-            raise hinted("an address with a user, a password or a query", "write it without; a recipe holds no secrets")
-        return url
-
     @model_validator(mode="after")
-    def _one_judge(self) -> "JudgeConfig":
-        if sum(getattr(self, kind) is not None for kind in _JUDGES) != 1:
-            raise ValueError(f"name one judge: one of {', '.join(_JUDGES)}")
-        of_llms = set(type(self).model_fields) - {*_JUDGES, "fewer"}
-        unused = sorted(self.model_fields_set & of_llms) if self.provider is None else []
-        unused += ["fewer"] if self.fewer and self.pattern is None else []
-        for key in unused:
-            if getattr(self, key) != type(self).model_fields[key].default:
-                raise ValueError(f"{key} says nothing of this judge; leave it out")
-        if self.provider is not None and not self.model:
-            raise ValueError("give the model that the provider is asked for")
+    def _fewer_of_a_pattern(self) -> Self:
+        if self.fewer and self.pattern is None:
+            raise ValueError("fewer says nothing of this judge; leave it out")
         return self
 
     @property
@@ -839,16 +871,42 @@ class JudgeConfig(Section):
         """Whether it judges policies as they train too: one that costs nothing and answers at once."""
         return self.provider is None and self.verdicts is None
 
-    @property
-    def decides(self) -> dict[str, Any]:
-        """What of it decides verdicts, besides the contents of files."""
-        elsewhere = {"folder", "verdicts", "concurrency", "max_cost", "prices", "cache"}
-        return self.model_dump(exclude=elsewhere, exclude_defaults=True, mode="json")
+
+class EditorConfig(AskedConfig):
+    """Who edits the policies' answers, to count the edits that they still need: one of rule, edits and provider.
+    Without the section it is the world's scripted editor, or the references, if every evaluation prompt has some; else
+    nothing is counted.
+    """
+
+    NOUN = "editor"
+    KINDS = ("rule", "edits", "provider")
+    FILES = ("edits", "template", "prices", "cache")
+
+    rule: Literal["scripted", "references"] | None = Field(
+        None,
+        description="scripted: the small world's editor; references: an answer becomes the nearest of the texts in "
+        "`references` of its prompt's row, by changed words.",
+    )
+    edits: Path | None = Field(
+        None,
+        description="JSONL of edits by people, as `redpencil annotate --export` writes them, matched by prompt and "
+        "original; the first one of an answer counts. What nobody edited is not counted. The file may come later: the "
+        "run then stops before its last stages, and the same command goes on.",
+    )
+    template: Path | None = Field(
+        None,
+        description="With provider: a file with the request, as `redpencil edit --template` takes it. Default: the "
+        "paper's Figure 2.",
+    )
+    min_kept: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="With provider: ask once more for an edit that keeps a smaller share of the words, or is "
+        "uncertain.",
+    )
 
 
-_JUDGES: Final = ("folder", "rule", "pattern", "verdicts", "provider")
-JUDGE_FILES: Final = ("folder", "verdicts", "prices", "cache")
-"""The keys of `judge` that are paths; `template` is one unless it names a built-in template."""
 FILE_KEYS: Final = tuple(key for key in FilesConfig.model_fields if key not in ("test_share", "folds"))
 """The keys of `files` that are paths."""
 
@@ -1005,6 +1063,8 @@ def _paper_arms() -> dict[str, ArmConfig]:
     }
 
 
+_OF_THE_WORLD: Final = {"oracle": "the oracle", "scripted": "the scripted editor"}
+
 RESERVED: Final[Mapping[str, frozenset[str]]] = {
     "arms": frozenset({"sft", "reference"}),
     "reward_models": frozenset(
@@ -1072,6 +1132,9 @@ class Recipe(Section):
         "alone.",
     )
     judge: JudgeConfig | None = Field(None, description="Who judges. Default: the world's oracle, or files.judge.")
+    editor: EditorConfig | None = Field(
+        None, description="Who edits answers. Default: the world's scripted editor, or the references of the prompts."
+    )
     alarms: AlarmsConfig = Field(default_factory=AlarmsConfig)
 
     @property
@@ -1139,14 +1202,17 @@ class Recipe(Section):
         return self
 
     def _check_judge(self) -> None:
-        if self.files is None:
-            return
-        if self.judge is not None and self.files.judge is not None:
+        if self.files is not None and self.judge is not None and self.files.judge is not None:
             raise ValueError("files.judge and judge both name a judge; leave files.judge out")
-        if self.judge is not None and self.judge.rule == "oracle":
-            raise mistake(
-                "Recipe", "the oracle knows the small world alone", ("judge", "rule"), "oracle", "name another"
-            )
+        for name, section in (("judge", self.judge), ("editor", self.editor)):
+            rule = None if section is None else section.rule
+            problem = None
+            if self.files is not None and rule in _OF_THE_WORLD:
+                problem = f"{_OF_THE_WORLD[rule]} knows the small world alone"
+            elif self.world is not None and rule == "references":
+                problem = "the prompts of the small world have no references"
+            if problem is not None:
+                raise mistake("Recipe", problem, (name, "rule"), rule, "name another")
 
     @property
     def who_judges(self) -> JudgeConfig:

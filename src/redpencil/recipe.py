@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import Field, model_validator
 
-from redpencil.config import FILE_KEYS, JUDGE_FILES, MOVED, Recipe, check_entry_name
+from redpencil.config import FILE_KEYS, MOVED, EditorConfig, JudgeConfig, Recipe, check_entry_name
 from redpencil.errors import RedpencilError, naming
 from redpencil.sections import Section, load_yaml, parse_section
 
@@ -202,15 +202,17 @@ def default_recipe(overrides: Sequence[str] = ()) -> Recipe:
 
 
 def _resolve_files(data: Mapping[str, Any], folder: Path) -> None:
-    """Make the relative paths under `files` and `judge`, and of ready-made reward models, absolute, in place."""
+    """Make the relative paths under `files`, `judge` and `editor`, and of ready-made models, absolute, in place."""
     entries = data.get("reward_models")
     models = entries.items() if isinstance(entries, dict) else ()
     sections = [(f"reward_models.{name}", entry, ("folder",)) for name, entry in models]
-    judge = data.get("judge")
-    if isinstance(judge, dict):
-        own = ("template",) if re.search(r"[./]", str(judge.get("template", ""))) else ()
-        folder_of_model = ("model",) if judge.get("provider") == "local" else ()
-        sections.append(("judge", judge, (*JUDGE_FILES, *own, *folder_of_model)))
+    for name, kind in (("judge", JudgeConfig), ("editor", EditorConfig)):
+        asked = data.get(name)
+        if isinstance(asked, dict):
+            # The judge has built-in templates, whose names are no paths.
+            own = ("template",) if re.search(r"[./]", str(asked.get("template", ""))) else ()
+            folder_of_model = ("model",) if asked.get("provider") == "local" else ()
+            sections.append((name, asked, (*kind.FILES, *own, *folder_of_model)))
     for name, section, keys in [("files", data.get("files"), FILE_KEYS), *sections]:
         if not isinstance(section, dict):
             continue

@@ -311,12 +311,12 @@ def run_ablations(
 
 
 def _with_own_cache(recipe: Recipe, name: str) -> Recipe:
-    """Name a response cache of the variant's own: variants are judged side by side, and cannot share one."""
-    judge = recipe.judge
-    if judge is None or judge.cache is None:
-        return recipe
-    own = judge.model_copy(update={"cache": judge.cache.with_name(f"{judge.cache.name}.{name}")})
-    return recipe.model_copy(update={"judge": own})
+    """Name response caches of the variant's own: variants are judged side by side, and cannot share one."""
+    own = {}
+    for key, asked in (("judge", recipe.judge), ("editor", recipe.editor)):
+        if asked is not None and asked.cache is not None:
+            own[key] = asked.model_copy(update={"cache": asked.cache.with_name(f"{asked.cache.name}.{name}")})
+    return recipe.model_copy(update=own)
 
 
 def _chosen(ablations: Ablations, only: Sequence[str]) -> list[str]:

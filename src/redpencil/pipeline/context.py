@@ -6,7 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from redpencil.config import FilesConfig, Method, Recipe, RolloutConfig, SamplingConfig
+from redpencil.config import EditorConfig, FilesConfig, Method, Recipe, RolloutConfig, SamplingConfig
+from redpencil.errors import RedpencilError
+from redpencil.records import Prompt, read_jsonl, references_of
 
 if TYPE_CHECKING:  # They load torch, which planning a run does not need.
     from redpencil.models.codec import Codec
@@ -103,6 +105,14 @@ def at_evaluation(sampling: SamplingConfig, recipe: Recipe) -> SamplingConfig:
     return sampling if temperature is None else sampling.model_copy(update={"temperature": temperature})
 
 
+def _have_references(prompts: Path) -> bool:
+    """Whether every row of a file of prompts has references; what is wrong with the file, its readers say."""
+    try:
+        return all(references_of(row.id, row.meta) for row in read_jsonl(prompts, Prompt))
+    except RedpencilError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """The recipe's options, the tokenizer and the device, for all work with models."""
@@ -180,6 +190,24 @@ class Context:
         judge = self.recipe.who_judges
         files = {"verdicts": judge.verdicts, "judge_template": Path(judge.template)}
         return self.judge_inputs | {key: path for key, path in files.items() if path is not None and path.is_file()}
+
+    @cached_property
+    def editor(self) -> EditorConfig | None:
+        """Who edits answers: that of the recipe, the world's scripted one, or the references of the prompts; None if
+        there is nobody.
+        """
+        if self.recipe.editor is not None:
+            return self.recipe.editor
+        if self.recipe.world is not None:
+            return EditorConfig(rule="scripted")
+        return EditorConfig(rule="references") if _have_references(self.paths.evaluation_prompts) else None
+
+    @property
+    def editor_inputs(self) -> dict[str, Path]:
+        """Inputs of a stage in which the editor works, besides what is edited."""
+        editor = self.editor
+        files = {} if editor is None else {"edits": editor.edits, "edit_template": editor.template}
+        return {key: path for key, path in files.items() if path is not None and path.is_file()}
 
     @property
     def samples_policy(self) -> bool:

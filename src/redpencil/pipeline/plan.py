@@ -8,7 +8,7 @@ from redpencil.config import Method, Recipe
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import StageSpec
 
-ALONE: Final = ("make_world_data", "training_originals", "annotations", "align", "ready_made_reward")
+ALONE: Final = ("make_world_data", "training_originals", "annotations", "align", "ready_made_reward", "needed")
 """Stages that neither train nor sample nor score, so that several processes have nothing to share."""
 
 
@@ -99,6 +99,13 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
     return planner.stages
 
 
+def _editor_config(planner: _Planner) -> Any:
+    """What decides the edits of answers, besides the contents of files."""
+    editor, world = planner.context.editor, planner.recipe.world
+    assert editor is not None
+    return [editor.decides, None if world is None else world.model_dump(include={"domain", "facts_seed"})]
+
+
 def _reference_config(recipe: Recipe) -> Any:
     if recipe.world is None:
         return None
@@ -184,6 +191,10 @@ def _plan_results(planner: _Planner) -> None:
         judged = {**outputs, "reference": paths.reference_outputs("evaluation"), **context.judge_stage_inputs}
         needs = ("reference", *(f"outputs-{name}" for name in policies))
         planner.add("judge", "results:judge", needs, recipe.who_judges.decides, judged)
+        if context.editor is not None:
+            edited = {**outputs, **context.editor_inputs}
+            decides = [_editor_config(planner), not recipe.align.restore_spacing]
+            planner.add("needed", "results:needed", needs[1:], decides, edited)
         outputs["judgements"] = context.root / "judge"
     planner.add(
         "evaluate",

@@ -19,11 +19,14 @@ from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, FilesConf
 from redpencil.editing.edit import edit_responses
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.diagnostics import Alarm, training_alarms
+from redpencil.evaluation.gleu import gleu
 from redpencil.evaluation.judges import (
+    REFERENCES,
     Judge,
     OracleJudge,
     ScoreJudge,
     VerdictJudge,
+    gleu_counts,
     judge_outputs,
     length_judge,
     pattern_judge,
@@ -35,10 +38,10 @@ from redpencil.models.codec import Codec
 from redpencil.models.runtime import Runtime, slow_format
 from redpencil.models.sampling import EncodedPrompts, encode_prompts, respond
 from redpencil.pipeline.context import Context, Setup, at_evaluation
+from redpencil.pipeline.editing import world_editor
 from redpencil.pipeline.execute import resolve
 from redpencil.pipeline.inputs import match_reference
 from redpencil.pipeline.splits import split_prompts
-from redpencil.providers.base import ScriptedProvider
 from redpencil.records import Comparison, Edit, Example, Pair, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.rows import PairRows
 from redpencil.runs import Progress, Stage, derive_seed
@@ -51,7 +54,6 @@ from redpencil.training.scoring import check_fits, check_room, doubts, encode_sa
 from redpencil.training.sft import train_sft
 from redpencil.training.validation import Validation
 from redpencil.world.build import annotate, less_preferred, make_oracle, write_world
-from redpencil.world.editor import scripted_editor
 from redpencil.world.oracle import Oracle
 
 LOADING: Final = "loading models"
@@ -89,6 +91,8 @@ def make_judge(context: Context) -> Judge:
     if config.rule == "oracle":
         assert context.recipe.world is not None
         return OracleJudge(make_oracle(context.recipe.world))
+    if config.rule == "references":
+        return REFERENCES
     if config.rule is not None:
         return length_judge(config.rule, longer=config.rule == "longer")
     if config.pattern is not None:
@@ -156,13 +160,17 @@ class Watch:
     judge: Judge | None = None
 
     def evaluate(self, responses: Sequence[Response]) -> dict[str, float]:
-        """Compute the win rate over the reference, in percent, and its standard error; nothing without a judge."""
+        """Compute the win rate over the reference, in percent, and its standard error; nothing without a judge.
+
+        Where the judge compares with references, there is the GLEU too.
+        """
         if self.judge is None or self.reference is None:
             return {}
         with naming(self.reference):
             verdicts = judge_outputs(self.judge, responses, list(read_jsonl(self.reference, Response)))
         rate = win_rate([v.preference for v in verdicts], [len(v.first.split()) for v in verdicts])
-        return {"win_rate": rate.value, "win_rate_standard_error": rate.standard_error}
+        by_references = {"gleu": gleu(gleu_counts(responses))} if self.judge is REFERENCES else {}
+        return {"win_rate": rate.value, "win_rate_standard_error": rate.standard_error, **by_references}
 
 
 @dataclass(frozen=True, slots=True)
@@ -560,9 +568,7 @@ def _annotate_world(context: Context, stage: Stage) -> None:
             hint="raise sampling.max_prompt_length, so that every prompt of the world fits",
         )
     responses = iter(sampled)
-    editor = ScriptedProvider(
-        "world", scripted_editor(oracle, derive_seed(stage.seed, "editor"), world.edit_repair, world.edit_slip)
-    )
+    editor = world_editor(world, derive_seed(stage.seed, "editor"))
     for split, count in (("train", world.comparisons), ("test", world.test_comparisons)):
         pairs = [(next(responses), next(responses)) for _ in range(count)]
         rows = [_compare(oracle, first, second, rng, world.label_flip) for first, second in pairs]
