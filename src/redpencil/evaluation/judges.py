@@ -144,6 +144,12 @@ def gleu_counts(responses: Sequence[Response]) -> Counts:
 
 REFERENCES: Final = ScoreJudge("references", lambda responses: sentence_gleu(gleu_counts(responses)).tolist())
 """Prefers the response with the higher sentence GLEU against the references of the prompt."""
+RULES: Final[Mapping[str, Judge]] = {
+    "longer": length_judge("longer", longer=True),
+    "shorter": length_judge("shorter", longer=False),
+    "references": REFERENCES,
+}
+"""Judges that need neither a model nor a world."""
 
 
 class VerdictJudge:

@@ -22,13 +22,13 @@ from redpencil.evaluation.diagnostics import Alarm, training_alarms
 from redpencil.evaluation.gleu import gleu
 from redpencil.evaluation.judges import (
     REFERENCES,
+    RULES,
     Judge,
     OracleJudge,
     ScoreJudge,
     VerdictJudge,
     gleu_counts,
     judge_outputs,
-    length_judge,
     pattern_judge,
 )
 from redpencil.evaluation.matching import by_prompt, match_note
@@ -91,10 +91,8 @@ def make_judge(context: Context) -> Judge:
     if config.rule == "oracle":
         assert context.recipe.world is not None
         return OracleJudge(make_oracle(context.recipe.world))
-    if config.rule == "references":
-        return REFERENCES
     if config.rule is not None:
-        return length_judge(config.rule, longer=config.rule == "longer")
+        return RULES[config.rule]
     if config.pattern is not None:
         return pattern_judge(config.pattern, fewer=config.fewer)
     if config.verdicts is not None:

@@ -99,6 +99,7 @@ class Quantity:
 
 QUANTITIES = (
     Quantity("eval/win_rate", "Win rate on the validation prompts", "%", 50),
+    Quantity("eval/gleu", "GLEU on the validation prompts", "GLEU"),
     Quantity("kl", "KL to the SFT policy", "nats a response", 0),
     Quantity("length", "Length of the sampled responses", "tokens"),
     Quantity("reward", "Reward of a response", "scaled", 0),

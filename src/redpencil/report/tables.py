@@ -117,6 +117,94 @@ def gaps(run: Run) -> Table | None:
     return Table.of("Differences of win rates, in points", ("Gap", "Points", "Clear of 0", "The paper"), rows, [note])
 
 
+def needs(run: Run) -> Table | None:
+    """Edits still needed by policy."""
+    if not run.needs:
+        return None
+    rows: list[Row] = []
+    for policy in in_paper_order(run.needs):
+        row = run.needs[policy]
+        others = (_amount(row.get(name)) for name in ("edits", "words"))
+        rows.append((label(policy, paper.ARM_LABELS), _share(row.get("accepted")), *others))
+    notes = [
+        f"What an editor ({', '.join(_editors(run))}) still changes in the answers to the evaluation prompts. Accepted "
+        "as they are: answers in which nothing is changed. Edits: places that are changed. A word that is replaced is "
+        "one that is changed; a punctuation mark is a word, and white space is none.",
+        spread_text(len(run.seeds)),
+        *_not_accepted(run),
+    ]
+    header = ("Policy", "Accepted as they are, %", "Edits in 100 words", "Words changed in 100")
+    return Table.of("Edits still needed", header, rows, notes)
+
+
+def _amount(figure: Figure | None) -> Cell | None:
+    return None if figure is None else Cell(plain(figure.value), interval_text(figure, 1, None))
+
+
+def _editors(run: Run) -> list[str]:
+    return list(dict.fromkeys(name for needed in run.needed for name in needed.editors)) or ["unknown"]
+
+
+def _not_accepted(run: Run) -> list[str]:
+    """Say how many answers are not accepted whatever the editor did, and how many could not be counted."""
+    notes = []
+    for name, what in (
+        ("cut_off", "Not accepted, since they ended at the length limit"),
+        ("empty", "Not accepted, since they have no word"),
+        ("unedited", "Counted nowhere, since they have no edit"),
+    ):
+        counts = []
+        for policy in run.needs:
+            rows = [one.policies[policy] for one in run.needed]
+            count, total = sum(getattr(row, name) for row in rows), sum(row.answers + row.unedited for row in rows)
+            counts += [f"{policy} {count:,} of {total:,}"] if count else []
+        notes += [f"{what}: {', '.join(counts)} answers."] if counts else []
+    return notes
+
+
+def needs_gaps(run: Run) -> Table | None:
+    """Differences between policies in the edits that they still need."""
+    if not run.needs_differences:
+        return None
+    rows = [
+        (_over(pair), *(_points(row.get(name)) for name in ("accepted", "edits", "words")))
+        for pair, row in run.needs_differences.items()
+    ]
+    header = ("Gap", "Accepted, points", "Edits in 100 words", "Words changed in 100")
+    note = f"Paired over the same {'seeds' if run.of_several else 'prompts'}. Fewer edits and words are better."
+    return Table.of("Differences of the edits still needed", header, rows, [note])
+
+
+def _over(pair: str) -> str:
+    better, _, worse = pair.partition("-")
+    return f"{better} over {worse}"
+
+
+def _points(gap: Figure | None) -> Cell | None:
+    return None if gap is None else Cell(signed(gap.value), points_interval(gap))
+
+
+def gleu(run: Run) -> Table | None:
+    """GLEU by policy, where references judge, and how far it is above that of SFT."""
+    if not run.gleu:
+        return None
+    rows: list[Row] = [
+        (label(policy, paper.ARM_LABELS), _share(run.gleu[policy]), _points(run.gleu_differences.get(f"{policy}-sft")))
+        for policy in in_paper_order(run.gleu)
+    ]
+    note = (
+        "GLEU (Napoles et al., 2015) against the references of the prompts, from 0 to 100. Intervals are over answers "
+        "and over which reference is drawn; those of differences are paired."
+    )
+    return Table.of("Agreement with the references", ("Policy", "GLEU", "Over SFT"), rows, [note])
+
+
+def gleu_gaps(run: Run) -> Table | None:
+    """Differences of GLEU between the arms."""
+    rows = [(_over(pair), _points(gap)) for pair, gap in run.gleu_differences.items() if not pair.endswith("-sft")]
+    return Table.of("Differences of GLEU between policies", ("Gap", "GLEU"), rows) if rows else None
+
+
 def reward_accuracy(run: Run) -> Table | None:
     """Table 2: by the pairs that a model was trained on and those that it is tested on."""
     if not run.accuracy:
@@ -453,6 +541,10 @@ def _row(run: Run, name: str, costs: ArmCosts) -> Row:
 OF_RUN: Final = {
     "win_rates": ("Table 1: win rate", win_rates),
     "gaps": ("Paired differences", gaps),
+    "gleu": ("GLEU", gleu),
+    "gleu_gaps": ("Differences of GLEU", gleu_gaps),
+    "needs": ("Edits still needed", needs),
+    "needs_gaps": ("Differences of the edits still needed", needs_gaps),
     "methods": ("Methods", methods),
     "accuracy": ("Table 2: reward accuracy", reward_accuracy),
     "pooled": ("Cross-validation", pooled),
