@@ -111,8 +111,9 @@ integrations: $(VENV)/.installed-test ## (minutes) token rewards in verl and Sky
 	PYTHON=$(PYTHON) scripts/integrations.sh
 
 faults: $(VENV)/.installed-test ## damage finished runs in many places, diverge, kill, fill the disk: nothing goes on as if it were well
-	OMP_NUM_THREADS=1 FAULT_ROUNDS=20 $(BIN)/python -m pytest tests/faults \
+	OMP_NUM_THREADS=1 FAULT_ROUNDS=20 $(BIN)/python -m pytest -m '' tests/faults \
 	    tests/web/test_database.py::test_it_waits_while_postgresql_recovers_and_says_so
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long tests --ignore=tests/faults
 
 check: $(VENV)/.installed-dev ## formatting, lint, strict types, floors
 	$(BIN)/ruff format --check src tests benchmarks
