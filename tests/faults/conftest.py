@@ -1,7 +1,7 @@
 """A finished run, and the commands that are tried on damaged copies of it.
 
-`make test` tries each fault once or a few times; `make faults` sets FAULT_ROUNDS, runs what is marked as long too, and so
-tries them at many places.
+`make test` tries each fault once or a few times. `make faults` sets FAULT_ROUNDS and runs what is marked as long too,
+at many places of each.
 """
 
 import os
