@@ -191,17 +191,15 @@ def test_sigterm_saves_a_training_at_its_next_step_and_the_same_command_continue
     assert not [path.name for path in out.iterdir() if path.suffix == ".partial" or path.name == ".shared"]
 
 
-def sft_arguments(run: Path, out: Path) -> list[str]:
+def sft_arguments(run: Path, out: Path, *overrides: str) -> list[str]:
     command = ["sft", "--model", str(run / "world" / "model"), "--data", str(run / "world" / "sft.jsonl")]
-    return [*command, "--recipe", str(run.parent / "small.yaml"), "--out", str(out)]
+    command += ["--recipe", str(run.parent / "small.yaml"), "--out", str(out)]
+    return [*command, *(word for override in overrides for word in ("--set", override))]
 
 
-def sft_of(run: Path, out: Path, processes: int, save_every: int | None = None) -> "subprocess.Popen[str]":
-    command = sft_arguments(run, out)
-    command += ["--set", f"compute.processes={processes}"]
-    command += ["--set", f"compute.save_every={'null' if save_every is None else save_every}"]
+def sft_of(run: Path, out: Path, processes: int, *overrides: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "redpencil", *command],
+        [sys.executable, "-m", "redpencil", *sft_arguments(run, out, f"compute.processes={processes}", *overrides)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -212,19 +210,21 @@ def sft_of(run: Path, out: Path, processes: int, save_every: int | None = None) 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=LONG)])
 def test_sigterm_to_a_command_that_trains(of_two: Path, tmp_path: Path, redpencil: Any, processes: int) -> None:
-    expected = of_two / "sft"
+    # One process does a step in milliseconds, so it gets more of them than two that are compared with the run.
+    expected, options = of_two / "sft", ["compute.save_every=null"]
     if processes == 1:
         expected = tmp_path / "whole"
-        assert redpencil(*sft_arguments(of_two, expected)).code == 0
+        options.append("sft.max_steps=400")
+        assert redpencil(*sft_arguments(of_two, expected, *options)).code == 0
     metrics = tmp_path / "sft.partial" / "metrics.jsonl"
-    with sft_of(of_two, tmp_path / "sft", processes) as command:
+    with sft_of(of_two, tmp_path / "sft", processes, *options) as command:
         wait_for(command, lambda: metrics.is_file() and metrics.read_bytes().count(b"\n") >= 2)
         command.terminate()
         said = command.communicate(timeout=PATIENCE)[0]
     assert command.returncode == RESUME, said
     assert said.splitlines()[-1].startswith("sft has stopped after step")
     assert said.count("has stopped") == 1
-    with sft_of(of_two, tmp_path / "sft", processes) as command:
+    with sft_of(of_two, tmp_path / "sft", processes, *options) as command:
         said = command.communicate(timeout=PATIENCE)[0]
     assert command.returncode == 0, said
     assert said.count("checkpoint: ") == 1
@@ -239,14 +239,14 @@ def test_a_disk_that_is_full_while_two_ranks_save_a_state(
 ) -> None:
     """Room for so many states. Two are kept, so there must be room for a third while it is written."""
     disk = small_disk(8192)
-    with sft_of(of_two, disk / "sft", 2, save_every=1) as command:
+    with sft_of(of_two, disk / "sft", 2, "sft.max_steps=400") as command:
         wait_for(command, lambda: saved_states(disk / "sft.partial"))
         command.terminate()
         assert command.wait(timeout=PATIENCE) == RESUME
     size = sum(path.stat().st_blocks * 512 for path in saved_states(disk / "sft.partial")[-1].rglob("*"))
     shutil.rmtree(disk / "sft.partial")
     (disk / "filler").write_bytes(bytes(int(shutil.disk_usage(disk).free - states * size)))
-    with sft_of(of_two, disk / "sft", 2, save_every=1) as command:
+    with sft_of(of_two, disk / "sft", 2) as command:
         said = " ".join(command.communicate(timeout=PATIENCE)[0].split())
     assert command.returncode == 1, said
     assert said.count("error: ") == 1
@@ -254,7 +254,7 @@ def test_a_disk_that_is_full_while_two_ranks_save_a_state(
     assert "Traceback" not in said
     assert len(saved_states(disk / "sft.partial")) == int(states)
     (disk / "filler").unlink()
-    with sft_of(of_two, disk / "sft", 2, save_every=1) as command:
+    with sft_of(of_two, disk / "sft", 2) as command:
         said = command.communicate(timeout=PATIENCE)[0]
     assert command.returncode == 0, said
     whole = of_two / "sft" / "checkpoint" / "model.safetensors"
