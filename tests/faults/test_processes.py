@@ -159,7 +159,7 @@ def test_an_error_under_torchrun_is_told_once(small: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("torchrun", [False, True])
+@pytest.mark.parametrize("torchrun", [pytest.param(False, marks=LONG), True])
 def test_sigterm_saves_a_training_at_its_next_step_and_the_same_command_continues_it(
     of_two: Path, tmp_path: Path, torchrun: bool
 ) -> None:
@@ -262,11 +262,12 @@ def test_a_disk_that_is_full_while_two_ranks_save_a_state(
 
 
 @pytest.mark.slow
+@LONG
 def test_ranks_that_are_killed_at_any_moment_lose_nothing(
     of_two: Path, small: Path, tmp_path: Path, rng: Any, rounds: int
 ) -> None:
     out, kills = tmp_path / "run", 0
-    while kills < (rounds * 5 // 2 if rounds > 1 else 1):
+    while kills < max(2, rounds * 5 // 2):
         with begin(small, out) as run:
             wait_for(run, lambda run=run: len(ranks_of(run)) == 2)
             try:
