@@ -20,7 +20,7 @@ RewardLevel = Literal["token", "sequence"]
 TokenLossName = Literal["eq3", "eq4", "blame", "contrast"]
 RewardKind = Literal["token", "sequence", "both", "token_mean_at_end"]
 KLEstimator = Literal["k1", "k2", "k3"]
-DPOLoss = Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm"]
+DPOLoss = Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm", "apo_zero", "apo_down"]
 PairKind = Literal["edits", "comparisons"]
 Schedule = Literal["constant", "linear", "cosine"]
 Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"]
@@ -547,7 +547,9 @@ class DPOConfig(OptimizerConfig):
     loss_type: DPOLoss = Field(
         "sigmoid",
         description="sigmoid is DPO as published; sigmoid_norm takes means over tokens; hinge, ipo and robust are "
-        "other losses of the margin.",
+        "other losses of the margin. APO: apo_zero makes the chosen response likelier and the rejected one less likely "
+        "than the SFT policy does, for chosen ones better than its own; apo_down makes both less likely, the rejected "
+        "one more so, for chosen ones that are worse.",
     )
     label_smoothing: float = Field(
         0.0, ge=0, lt=0.5, description="With loss_type=robust: the share of labels that are taken to be wrong."
