@@ -185,7 +185,7 @@ def test_an_unknown_key_of_an_override_is_refused_the_same_way(recipe: Path) -> 
             "arms.best with method=best_of_n names 'nothing'",
         ),
         ("world: {}\narms: {d: {method: dpo, reward_model: token_edits}}\n", "arms.d", "does not use: reward_model"),
-        ("world: {}\narms: {f: {method: figa, pairs: edits}}\n", "arms.f", "does not use: pairs"),
+        ("world: {}\narms: {f: {method: figa, pairs: comparisons}}\n", "arms.f", "does not use: pairs: comparisons"),
         (
             "world: {}\narms: {d: {method: dpo, ppo: {gamma: 1}, figa: {beta: 0}}}\n",
             "arms.d",
@@ -229,6 +229,15 @@ def test_an_arm_says_by_its_method_what_it_learns_from() -> None:
     assert (recipe.options("dpo").beta, recipe.options("preferences").beta) == (recipe.dpo.beta, 0.3)
     assert recipe.options("figa").kept == 0.2
     assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+
+
+def test_single_changes_are_a_kind_of_pairs_and_no_longer_an_option_of_the_alignment(recipe: Path) -> None:
+    error = mistake(recipe, "world: {}\nalign: {hunks: true}\n")
+    assert (error.field, error.problem) == ("align.hunks", "it is a kind of pairs now")
+    assert "pairs: hunks" in (error.hint or "")
+    recipe.write_text("world: {}\nalign: {hunks: false}\narms: {d: {method: dpo, pairs: hunks}}\n")
+    assert load_recipe(recipe).aligns_hunks
+    assert not load_recipe(recipe, ["arms.d.pairs=edits"]).aligns_hunks
 
 
 OLD = "world: {}\ndevice: cpu\nthreads: 2\narms: {a: {reward_model: token_edits, ppo: {kl_coef: 0.3}}}\n"

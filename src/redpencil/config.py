@@ -18,12 +18,16 @@ from redpencil.sections import Section, hinted, mistake
 
 RewardLevel = Literal["token", "sequence"]
 TokenLossName = Literal["eq3", "eq4", "blame", "contrast"]
-RewardKind = Literal["token", "sequence", "both", "token_mean_at_end"]
+RewardKind = Literal["token", "sequence", "both", "token_mean_at_end", "increments"]
 KLEstimator = Literal["k1", "k2", "k3"]
 DPOLoss = Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm", "apo_zero", "apo_down"]
-PairKind = Literal["edits", "comparisons"]
+PairKind = Literal["edits", "hunks", "comparisons"]
 Schedule = Literal["constant", "linear", "cosine"]
 Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"]
+ROWS_OF: Final[Mapping[PairKind, Literal["edits", "comparisons"]]] = {
+    **{"edits": "edits", "hunks": "edits", "comparisons": "comparisons"}
+}
+"""The annotations that each kind of pairs is made of."""
 CHAT_DATE: Final = date(2024, 7, 26)
 """The day that chat templates take for today: the one that those of Llama 3 fall back on."""
 CHAT_OWN: Final = frozenset(
@@ -285,11 +289,6 @@ class AlignConfig(Section):
         description="divergence also marks the first token after a pure insertion (original side, blame) or a pure "
         "deletion (edited side, credit).",
     )
-    hunks: bool = Field(
-        False,
-        description="Make a pair of each change of an edit, the text before it and behind it, in place of one pair of "
-        "both whole texts. Training pairs only.",
-    )
     eos_in_changed: bool = Field(
         False,
         description="Let the end-of-sequence token count as changed: the original's if text was appended, the edit's "
@@ -302,10 +301,16 @@ class AlignConfig(Section):
     )
     max_length: int = Field(512, gt=1, description="Prompt and response together, in tokens; longer rows are skipped.")
 
-    @property
-    def whole(self) -> "AlignConfig":
-        """The same for held-out edits, which are compared as wholes."""
-        return self.model_copy(update={"hunks": False})
+    @model_validator(mode="before")
+    @classmethod
+    def _hunks_are_a_kind(cls, data: Any) -> Any:
+        """Accept `hunks: false`, which recipes that were spelled out once have."""
+        if not isinstance(data, Mapping) or "hunks" not in data:
+            return data
+        if data["hunks"]:
+            hint = "leave it out, and write `pairs: hunks` at the arms and reward models that learn from single changes"
+            raise mistake(cls.__name__, "it is a kind of pairs now", ("hunks",), data["hunks"], hint)
+        return {key: value for key, value in data.items() if key != "hunks"}
 
 
 class RewardConfig(OptimizerConfig):
@@ -425,7 +430,8 @@ class RolloutConfig(StepsConfig):
     reward: RewardKind = Field(
         "token",
         description="token: r_t at every token; sequence: one reward at the end; both: their sum; token_mean_at_end: "
-        "the mean token reward, paid at the end.",
+        "the mean token reward, paid at the end; increments: at every token, by how much it raises a sequence model's "
+        "reward of the response so far (RED).",
     )
     center_rewards: bool = Field(
         True, description="Subtract the mean reward measured on samples of the SFT policy (per token or per sequence)."
@@ -464,7 +470,7 @@ class RolloutConfig(StepsConfig):
         """The levels of the reward models it takes, in the order of an arm's `reward_model_names`."""
         if self.reward == "both":
             return ("token", "sequence")
-        return ("sequence",) if self.reward == "sequence" else ("token",)
+        return ("sequence",) if self.reward in ("sequence", "increments") else ("token",)
 
     @property
     def value_backbone(self) -> Literal["policy", "reward"] | None:
@@ -623,14 +629,21 @@ METHODS: Final[Mapping[str, Method]] = {
         Method(
             "best_of_n", "best of {n}", BestOfNConfig, "rewards", "redpencil.training.best_of_n:best_of_n", trains=False
         ),
-        Method("dpo", "DPO", DPOConfig, "pairs", "redpencil.training.dpo:train_dpo", pairs=("edits", "comparisons")),
+        Method(
+            "dpo",
+            "DPO",
+            DPOConfig,
+            "pairs",
+            "redpencil.training.dpo:train_dpo",
+            pairs=("edits", "hunks", "comparisons"),
+        ),
         Method(
             "figa",
             "FIGA-style fine-tuning",
             FIGAConfig,
             "pairs",
             "redpencil.training.figa:train_figa",
-            pairs=("edits",),
+            pairs=("edits", "hunks"),
         ),
     )
 }
@@ -866,7 +879,9 @@ class ArmConfig(Section):
         None, description="With reward=both: the sequence-level entry; `reward_model` is then the token-level one."
     )
     pairs: PairKind | None = Field(
-        None, description="For dpo: the kind of pairs it learns from; default: edits. figa always learns from edits."
+        None,
+        description="For methods that learn from pairs: edits, the default; hunks, a pair of each single change of an "
+        "edit, the text before it and behind it; for dpo also comparisons.",
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
@@ -914,8 +929,8 @@ class ArmConfig(Section):
         """Refuse keys that the method would ignore without a word."""
         method = self.row
         foreign = []
-        if self.pairs is not None and len(method.pairs) < 2:
-            foreign.append("pairs")
+        if self.pairs is not None and self.pairs not in method.pairs:
+            foreign.append(f"pairs: {self.pairs}" if method.pairs else "pairs")
         if self.sequence_reward_model is not None and not method.samples:
             foreign.append("sequence_reward_model")
         if self.reward_model is not None and method.learns_from != "rewards":
@@ -961,9 +976,7 @@ def _refuse_computed(title: str, data: Any, *place: str) -> None:
 class RewardModelConfig(Section):
     """One reward model of the recipe."""
 
-    pairs: Literal["edits", "comparisons"] = Field(
-        description="The kind of pairs that it learns from, or has learned from."
-    )
+    pairs: PairKind = Field(description="The kind of pairs that it learns from, or has learned from, as in an arm.")
     folder: Path | None = Field(
         None,
         description="A ready-made reward checkpoint in place of training one. Its tokenizer and prompt template may be "
@@ -1210,6 +1223,12 @@ class Recipe(Section):
                 raise ValueError(f"arms.{name} with {described} names {model!r}; reward_models has: {known}")
             if level is not None and self.reward_config(model).level != level:
                 raise ValueError(f"arms.{name} needs a reward model of level {level} where it names {model}")
+
+    @property
+    def aligns_hunks(self) -> bool:
+        """Whether an arm or a reward model learns from single changes of edits."""
+        kinds = [arm.learns_from for arm in self.arms.values()]
+        return "hunks" in [*kinds, *(model.pairs for model in self.reward_models.values() if model.folder is None)]
 
     @property
     def answers_at_once(self) -> int:

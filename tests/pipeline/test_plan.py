@@ -85,6 +85,22 @@ def test_a_reward_model_that_starts_from_another_one_waits_for_it(tiny: Any, tmp
     assert spec.inputs["start"] == tmp_path / "reward-token_edits" / "checkpoint"
 
 
+@pytest.mark.parametrize("learner", ["arms.a={method: %s, pairs: hunks}", "reward_models.a={pairs: hunks}"])
+def test_single_changes_are_aligned_only_where_something_learns_from_them(
+    learner: str, tiny: Any, tmp_path: Path
+) -> None:
+    plain, own = (
+        {spec.name: spec for spec in plan_run(recipe, tmp_path, 3)}
+        for recipe in (tiny("arms.a={method: dpo}"), tiny(learner.replace("%s", "figa")))
+    )
+    (aligned,) = (spec.config["align"] for spec in [plain["align"]])
+    assert not aligned["hunks"]  # as it stood when it was a key of `align`
+    assert own["align"].config["align"] == {**aligned, "hunks": True}
+    training = own.get("figa-a") or own["reward-a"]
+    assert training.inputs["pairs"] == tmp_path / "align" / "hunks_train.jsonl"
+    assert "align" in training.needs
+
+
 def test_the_stages_of_several_seeds_share_nothing(tiny: Any, tmp_path: Path) -> None:
     plan = [
         spec for seed in (3, 4) for spec in plan_run(tiny(), tmp_path / f"seed-{seed}", seed, f"seed-{seed}/")

@@ -36,7 +36,7 @@ from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import execute
 from redpencil.pipeline.plan import plan_run
 from redpencil.pipeline.run import run_alarms, run_recipe
-from redpencil.pipeline.stages import encode_file, make_judge, repeated, reward_model_judge, watch_metrics
+from redpencil.pipeline.stages import make_judge, repeated, reward_model_judge, watch_metrics
 from redpencil.recipe import default_recipe, load_recipe
 from redpencil.records import Comparison, Edit, Pair, Preference, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.runs import Stage, derive_seed, read_metrics
@@ -535,14 +535,19 @@ def test_with_a_users_files_the_named_model_judges_with_its_own_template(
     assert list(silent.score(rows)) == pytest.approx(expected, abs=1e-6)
 
 
-def test_training_edits_become_a_pair_for_each_change_and_held_out_ones_stay_whole(
-    context: Context, tmp_path: Path
+def test_training_edits_become_a_pair_for_each_change_where_something_learns_from_that(
+    tiny: Any, copied: Path, context: Context
 ) -> None:
-    edits = [Edit("e", "describe france .", "the capital of france is madrid .", "its capital of france is paris .")]
-    config = context.recipe.align.model_copy(update={"hunks": True})
-    found = {}
-    for split in ("train", "test"):
-        file = tmp_path / f"edits_{split}.jsonl"
-        write_jsonl(file, edits)
-        found[split] = [pair.id for pair in encode_file(file, context.codec, config)[0]]
-    assert found == {"train": ["e#1", "e#2"], "test": ["e"]}
+    do(tiny("arms.d={method: dpo, pairs: hunks}"), copied, "align")
+    whole, hunks = (list(read_jsonl(copied / "align" / f"{kind}_train.jsonl", Pair)) for kind in ("edits", "hunks"))
+    assert whole == list(read_jsonl(context.paths.pairs("edits", "train"), Pair))
+    assert notes(copied, "align")["pairs"]["hunks_train"] == len(hunks) > len(whole)
+    steps: dict[str, list[Pair]] = {}
+    for pair in hunks:
+        steps.setdefault(pair.id.partition("#")[0], []).append(pair)
+    for pair in whole:
+        chain = steps[pair.id]
+        assert (chain[0].rejected_ids, chain[-1].chosen_ids) == (pair.rejected_ids, pair.chosen_ids)
+        assert all(one.chosen_ids == other.rejected_ids for one, other in pairwise(chain))
+    assert not (copied / "align" / "hunks_test.jsonl").exists()
+    assert not (context.root / "align" / "hunks_train.jsonl").exists()

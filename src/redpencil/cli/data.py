@@ -119,6 +119,9 @@ def align(
     ] = None,
     out: Annotated[Path | None, option("JSONL", "Where the pairs go.")] = None,
     show: Annotated[int, option("N", "Print the first N edits with their masks.", min=0)] = 0,
+    hunks: Annotated[
+        bool, typer.Option("--hunks", help="A pair of each change of an edit, the text before it and behind it.")
+    ] = False,
     template: TemplateOption = None,
     recipe: RecipeOption = None,
     set_: SetOption = None,
@@ -135,6 +138,8 @@ def align(
         raise typer.BadParameter("give --out, --show or both")
     if show and edits is None:
         raise typer.BadParameter("--show needs --edits; comparisons have no masks")
+    if edits is None and hunks:
+        raise typer.BadParameter("--hunks needs --edits")
     config = settings(recipe, set_, template=template)
     if out is not None:
         check_out_file(out, edits, comparisons)
@@ -150,7 +155,7 @@ def align(
     skipped: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     with working("align") as progress, naming(source):
-        pairs = _pairs(edits, comparisons, codec, config.align, skipped, progress)
+        pairs = _pairs(edits, comparisons, codec, config.align, skipped, progress, hunks=hunks)
         first = next(pairs, None)
         count = 0 if first is None else write_jsonl(out, _counted(chain([first], pairs), counts))
     say_skipped(skipped)
@@ -177,12 +182,14 @@ def _pairs(
     config: AlignConfig,
     skipped: Counter[str],
     progress: Progress,
+    *,
+    hunks: bool,
 ) -> Iterator[Pair]:
     """Read the pairs of a file, with progress in lines."""
     from redpencil.training.pairs import pairs_of_comparisons, stream_pairs_of_edits
 
     if edits is not None:
-        yield from stream_pairs_of_edits(watched(edits, Edit, progress), codec, config, skipped)
+        yield from stream_pairs_of_edits(watched(edits, Edit, progress), codec, config, skipped, hunks=hunks)
     elif comparisons is not None:
         pairs, reasons = pairs_of_comparisons(watched(comparisons, Comparison, progress), codec, config)
         skipped.update(reasons)

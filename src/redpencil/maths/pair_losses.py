@@ -9,12 +9,12 @@ h = sum over tokens of log policy - log reference, the chosen response i and the
     ipo            (h_i / T_i - h_j / T_j - 1 / (2 beta))^2                                    Azar et al., 2023, Eq. 17
     robust         [(1 - e) -log sigmoid(m) - e -log sigmoid(-m)] / (1 - 2 e), m = beta (h_i - h_j)
                                                                                                Chowdhury et al., 2024
-    apo_zero       sigmoid(-beta h_i) + sigmoid(beta h_j)                                      D'Oosterlinck et al., 2024
-    apo_down       sigmoid(beta h_i) + sigmoid(-beta (h_i - h_j))                              the same
+    apo_zero       sigmoid(-beta h_i) + sigmoid(beta h_j)                                      APO
+    apo_down       sigmoid(beta h_i) + sigmoid(-beta (h_i - h_j))                              APO
 
-The two of APO ("Anchored Preference Optimization and Contrastive Revisions", arXiv 2408.06266, section 4) say where each
-response goes by itself, not only the margin: apo_zero raises h_i and lowers h_j, apo_down lowers both. Each is the
-paper's plus 1, so that it is never negative.
+The two of APO (D'Oosterlinck et al., "Anchored Preference Optimization and Contrastive Revisions", 2024, arXiv
+2408.06266) say where each response goes by itself, not only the margin: apo_zero raises h_i and lowers h_j, apo_down
+lowers both. Each is the paper's plus 1, so that it is never negative.
 
 FIGA's weighted likelihood (Guo et al., "Beyond Imitation: Leveraging Fine-grained Quality Signals for Alignment",
 ICLR 2024, section 3.3; constants and the window of unlearning from its released code) reads both texts of an edit.

@@ -184,6 +184,34 @@ def sequence_rewards(model: nn.Module, batch: Batch) -> Tensor:
     return as_forward(model, _by_head, batch).squeeze(-1).float()
 
 
+def sequence_increments(model: nn.Module, batch: Batch) -> Tensor:
+    """By how much each token raises the reward of the response so far, [B, T], float32; 0 on padding.
+
+    A causal decoder's reward of every prefix is in one forward pass: at each column it has read the text up to there.
+    A row sums to `sequence_rewards` less the reward of its prompt with an empty response.
+    """
+    prefixes = as_forward(model, _prefixes_by_head, batch)[..., 0].float()
+    return prefixes.diff(dim=1).masked_fill(~batch.response_mask, 0.0)
+
+
+def _prefixes_by_head(model: nn.Module, batch: Batch) -> Tensor:
+    head: Any = model.score
+    rewards: Tensor = head(_hidden(model, batch)[:, batch.prompt_width - 1 :])
+    return rewards
+
+
+@torch.no_grad()
+def reads_left_to_right(model: nn.Module, device: torch.device) -> bool:
+    """Tell whether a model reads no token before its turn, by trying: another second token must change no first one.
+
+    False for an encoder, and for a decoder whose configuration lets it look ahead.
+    """
+    if getattr(model, "score", None) is None:
+        return False
+    one, other = (as_forward(model, _hidden, collate([[0]], [[second]], 0, device))[:, 0] for second in (0, 1))
+    return torch.equal(one, other)
+
+
 def _by_head(model: nn.Module, batch: Batch) -> Tensor:
     head: Any = model.score
     rewards: Tensor = head(_last_hidden(model, batch))

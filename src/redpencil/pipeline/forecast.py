@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from redpencil.config import ComputeConfig, OptimizerConfig, PPOConfig, Recipe, RewardConfig, RolloutConfig
+from redpencil.config import ROWS_OF, ComputeConfig, OptimizerConfig, PPOConfig, Recipe, RewardConfig, RolloutConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.chat import first_line
 from redpencil.pipeline.memory import Form, Pass, Role, bytes_of, cache_bytes, layers_of, sizes_of
@@ -346,7 +346,7 @@ def _stages(recipe: Recipe, config: PreTrainedConfig, machine: Machine) -> Itera
         if model.folder is None:
             reward: RewardConfig = recipe.reward_config(name)
             width = recipe.align.max_length
-            data = None if files is None else getattr(files, model.pairs)
+            data = None if files is None else getattr(files, ROWS_OF[model.pairs])
             yield work.supervised(
                 f"reward-{name}", reward.level, rows or reward.batch_size, width, reward, data, sides=2
             )
@@ -357,6 +357,6 @@ def _stages(recipe: Recipe, config: PreTrainedConfig, machine: Machine) -> Itera
             yield work.rollouts(stage, options)
         elif isinstance(options, OptimizerConfig):
             kind = arm.learns_from
-            data = None if files is None or kind is None else getattr(files, kind)
+            data = None if files is None or kind is None else getattr(files, ROWS_OF[kind])
             width, at_once = recipe.align.max_length, rows or options.batch_size
             yield work.supervised(stage, "policy", at_once, width, options, data, reference=True, sides=2)

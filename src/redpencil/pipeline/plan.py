@@ -91,7 +91,8 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
         originals = {"annotations": paths.annotations}
         planner.add("samples", "stages:training_originals", ("annotations",), context.samples_needed, originals)
     aligned = {**policy, "annotations": paths.annotations}
-    planner.add("align", "stages:align", ("annotations", *first), recipe.align.model_dump(), aligned)
+    config = {**recipe.align.model_dump(), "hunks": recipe.aligns_hunks}
+    planner.add("align", "stages:align", ("annotations", *first), config, aligned)
     _plan_rewards(planner, policy)
     for arm in recipe.arms:
         _plan_arm(planner, arm, sampling)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import AutoConfig
 
-from redpencil.config import Recipe
+from redpencil.config import ROWS_OF, PairKind, Recipe
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import is_done
 from redpencil.pipeline.inputs import check_inputs
@@ -49,7 +49,7 @@ def _choice(context: Context, name: str) -> str:
     return "the values that are open are chosen when the pairs are there, after the stage align"
 
 
-def _size(context: Context, kind: str) -> DataSize | None:
+def _size(context: Context, kind: PairKind) -> DataSize | None:
     """Measure the pairs to train on: those of the run if there are any, else about those of the user's files."""
     files, pairs = context.recipe.files, context.paths.pairs(kind, "train")
     if pairs.is_file():
@@ -57,8 +57,8 @@ def _size(context: Context, kind: str) -> DataSize | None:
     if files is None:
         return None
     codec, align = context.codec, context.recipe.align
-    if kind == "edits":
-        rows, _ = pairs_of_edits(read_jsonl(files.edits, Edit), codec, align)
+    if ROWS_OF[kind] == "edits":
+        rows, _ = pairs_of_edits(read_jsonl(files.edits, Edit), codec, align, hunks=kind == "hunks")
     elif files.comparisons is not None:
         rows, _ = pairs_of_comparisons(read_jsonl(files.comparisons, Comparison), codec, align)
     else:
@@ -67,7 +67,7 @@ def _size(context: Context, kind: str) -> DataSize | None:
         return None
     whole = size_of(rows, _hidden_size(files.model))
     held_out = files.test_share if files.folds is None else 1 / files.folds
-    if (files.test_edits if kind == "edits" else files.test_comparisons) is not None:
+    if getattr(files, f"test_{ROWS_OF[kind]}") is not None:
         held_out = 0.0
     trained = max(1, round((1 - held_out) * whole.pairs))
     return DataSize(trained, whole.mean_length, whole.hidden_size)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from redpencil.config import Recipe
+from redpencil.config import ROWS_OF, Recipe
 from redpencil.digests import check_outputs, hash_input
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.diagnostics import result_alarms, training_alarms
@@ -215,7 +215,7 @@ def run_alarms(recipe: Recipe, root: Path, results: Mapping[str, Any]) -> list[d
     own_kind = {}
     for name, model in recipe.reward_models.items():
         clean = f"{model.pairs}_clean"  # without label noise
-        own_kind[name] = clean if clean in results.get("reward_accuracy", {}).get(name, {}) else model.pairs
+        own_kind[name] = clean if clean in results.get("reward_accuracy", {}).get(name, {}) else ROWS_OF[model.pairs]
     alarms = result_alarms(results, own_kind, recipe.alarms)
     paths = Context(recipe, root, 0).paths
     for stage in (paths.training(arm) for arm in recipe.arms):

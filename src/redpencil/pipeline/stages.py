@@ -204,10 +204,12 @@ def read_pairs(path: Path, codec: Codec) -> Sequence[Pair]:
         return PairRows(checked())
 
 
-def encode_file(path: Path, codec: Codec, config: AlignConfig) -> tuple[list[Pair], Mapping[str, int]]:
+def encode_file(
+    path: Path, codec: Codec, config: AlignConfig, *, hunks: bool = False
+) -> tuple[list[Pair], Mapping[str, int]]:
     """Encode a file of annotations, edits if its name says so; returns pairs and the counts of rows left out."""
     if path.name.startswith("edits"):
-        return pairs_of_edits(read_jsonl(path, Edit), codec, config if path.stem == "edits_train" else config.whole)
+        return pairs_of_edits(read_jsonl(path, Edit), codec, config, hunks=hunks)
     return pairs_of_comparisons(read_jsonl(path, Comparison), codec, config)
 
 
@@ -634,15 +636,18 @@ def align(context: Context, stage: Stage) -> None:
     counts: dict[str, int] = {}
     skipped_rows: dict[str, dict[str, int]] = {}
     remarks: list[str] = []
-    for path in sorted(folder.glob("*.jsonl")):
-        pairs, skipped = encode_file(path, codec, config)
-        counts[path.stem], skipped_rows[path.stem] = len(pairs), dict(skipped)
+    files = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
+    if context.recipe.aligns_hunks:
+        files["hunks_train"] = files["edits_train"]
+    for name, path in files.items():
+        pairs, skipped = encode_file(path, codec, config, hunks=name == "hunks_train")
+        counts[name], skipped_rows[name] = len(pairs), dict(skipped)
         respaced = sum(map(is_respaced, pairs))
         if respaced:
-            remarks.append(f"{respaced_note(respaced)} ({path.stem})")
+            remarks.append(f"{respaced_note(respaced)} ({name})")
         if not pairs:
             raise RedpencilError(
                 f"no pair is left (skipped: {dict(skipped)})", file=path, hint="check the data or align.max_length"
             )
-        write_jsonl(stage.folder / path.name, pairs)
+        write_jsonl(stage.folder / f"{name}.jsonl", pairs)
     stage.notes.update(pairs=counts, skipped=skipped_rows, **({"remarks": remarks} if remarks else {}))

@@ -27,16 +27,20 @@ _CHUNK: Final = 1000
 """Edits that are tokenised in one call: enough for the tokenizer's threads, few enough to hold."""
 
 
-def pairs_of_edits(edits: Iterable[Edit], codec: Codec, config: AlignConfig) -> tuple[list[Pair], Counter[str]]:
+def pairs_of_edits(
+    edits: Iterable[Edit], codec: Codec, config: AlignConfig, *, hunks: bool = False
+) -> tuple[list[Pair], Counter[str]]:
     """Return all pairs of `stream_pairs_of_edits`, and the counts of skipped edits by reason."""
     skipped: Counter[str] = Counter()
-    return list(stream_pairs_of_edits(edits, codec, config, skipped)), skipped
+    return list(stream_pairs_of_edits(edits, codec, config, skipped, hunks=hunks)), skipped
 
 
 def stream_pairs_of_edits(
-    edits: Iterable[Edit], codec: Codec, config: AlignConfig, skipped: Counter[str]
+    edits: Iterable[Edit], codec: Codec, config: AlignConfig, skipped: Counter[str], *, hunks: bool = False
 ) -> Iterator[Pair]:
     """Align edits, a chunk at a time: the original is the rejected side, the edit the chosen one.
+
+    With `hunks` each change of an edit gives a pair: the text before it is rejected, the text behind it chosen.
 
     Edits equal to their original, in text, tokens or all but white space, empty texts, unusable outcomes and rows
     longer than `max_length` or than the model's context are skipped, and counted in `skipped`. A pair whose edit got
@@ -49,7 +53,7 @@ def stream_pairs_of_edits(
     while chunk := list(islice(rows, _CHUNK)):
         usable, reasons = split_usable(chunk)
         skipped.update(reasons)
-        if config.hunks:
+        if hunks:
             usable = [step for edit in usable for step in _steps(edit, config)]
         if usable:
             yield from _aligned(usable, codec, config, skipped)

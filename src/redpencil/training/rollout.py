@@ -96,7 +96,7 @@ def load_actors(
     model = load_policy(
         policy, runtime, trained=True, codec=codec, seed=derive_seed(seed, "policy"), lora=lora, bases=bases
     )
-    needs_token, needs_sequence = config.reward != "sequence", config.reward in ("sequence", "both")
+    needs_token, needs_sequence = (level in config.reward_levels for level in ("token", "sequence"))
     token = _reward_model(token_reward, "token", config, runtime, codec, bases) if needs_token else None
     sequence = _reward_model(sequence_reward, "sequence", config, runtime, codec, bases) if needs_sequence else None
     rewards = [reward for reward in (token, sequence) if reward is not None]
@@ -306,7 +306,7 @@ def score_rewards(actors: Actors, sampled: SampledBatch) -> tuple[Tensor | None,
     token_rewards = sequence_reward = truncated = None
     for scorer in actors.scorers:
         scored = scorer.score(sampled)
-        if scorer.reward.card.level == "token":
+        if scored.rewards.ndim == 2:
             token_rewards = scored.rewards
         else:
             sequence_reward = scored.rewards
