@@ -184,6 +184,38 @@ def test_an_unknown_key_of_an_override_is_refused_the_same_way(recipe: Path) -> 
             None,
             "arms.best with method=best_of_n names 'nothing'",
         ),
+        (
+            "world: {}\nreward_models: {t: {policy: x}}\narms: {d: {method: dpo}}\n",
+            "reward_models.t.policy",
+            "no arm 'x' has a policy of its own",
+        ),
+        (
+            "world: {}\nreward_models: {t: {pairs: edits}, p: {policy: b}}\n"
+            "arms: {b: {method: best_of_n, reward_model: t}}\n",
+            "reward_models.p.policy",
+            "no arm 'b' has a policy of its own",
+        ),
+        (
+            "world: {}\nreward_models: {p: {policy: d}}\narms: {d: {method: dpo, pairs: comparisons}}\n",
+            "reward_models.p.policy",
+            "the arm 'd' learns from comparisons, and pairs says edits",
+        ),
+        (
+            "world: {}\nreward_models: {p: {policy: a}, q: {policy: b}}\n"
+            "arms: {a: {reward_model: q}, b: {reward_model: p}}\n",
+            "reward_models.p.policy",
+            "the arm 'a' waits for this reward model",
+        ),
+        (
+            "world: {}\nreward_models: {p: {policy: d, start: q, reward: {loss: blame}}}\narms: {d: {method: dpo}}\n",
+            "reward_models.p",
+            "a model made of a policy does not use: start, loss",
+        ),
+        (
+            "world: {}\nreward_models: {p: {policy: d, reward: {level: sequence}}}\narms: {d: {method: dpo}}\n",
+            "reward_models.p",
+            "does not use: level: sequence",
+        ),
         ("world: {}\narms: {d: {method: dpo, reward_model: token_edits}}\n", "arms.d", "does not use: reward_model"),
         ("world: {}\narms: {f: {method: figa, pairs: comparisons}}\n", "arms.f", "does not use: pairs: comparisons"),
         (
@@ -236,8 +268,8 @@ def test_single_changes_are_a_kind_of_pairs_and_no_longer_an_option_of_the_align
     assert (error.field, error.problem) == ("align.hunks", "it is a kind of pairs now")
     assert "pairs: hunks" in (error.hint or "")
     recipe.write_text("world: {}\nalign: {hunks: false}\narms: {d: {method: dpo, pairs: hunks}}\n")
-    assert load_recipe(recipe).aligns_hunks
-    assert not load_recipe(recipe, ["arms.d.pairs=edits"]).aligns_hunks
+    assert load_recipe(recipe).further_pairs == ("hunks",)
+    assert not load_recipe(recipe, ["arms.d.pairs=edits"]).further_pairs
 
 
 OLD = "world: {}\ndevice: cpu\nthreads: 2\narms: {a: {reward_model: token_edits, ppo: {kl_coef: 0.3}}}\n"
@@ -258,7 +290,11 @@ def test_the_spelling_of_older_recipes_means_the_same(recipe: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "field", "problem"),
     [
-        ("arms.a.method=gepo", "arms.a.method", "no method of that name; one of: ppo, grpo, best_of_n, dpo, figa"),
+        (
+            "arms.a.method=gepo",
+            "arms.a.method",
+            "no method of that name; one of: ppo, grpo, best_of_n, dpo, figa, distill",
+        ),
         ("compute={processes: 2, device: 'cuda:1'}", "compute", "'cuda:1' is one, and 2 processes need one each"),
         ("compute={processes: 2, device: mps}", "compute", "'mps' is one, and 2 processes need one each"),
         ("compute.micro_batch_size=0", "compute.micro_batch_size", "greater than 0"),

@@ -21,11 +21,11 @@ TokenLossName = Literal["eq3", "eq4", "blame", "contrast"]
 RewardKind = Literal["token", "sequence", "both", "token_mean_at_end", "increments"]
 KLEstimator = Literal["k1", "k2", "k3"]
 DPOLoss = Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm", "apo_zero", "apo_down"]
-PairKind = Literal["edits", "hunks", "comparisons"]
+PairKind = Literal["edits", "hunks", "edit_texts", "comparisons"]
 Schedule = Literal["constant", "linear", "cosine"]
 Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"]
 ROWS_OF: Final[Mapping[PairKind, Literal["edits", "comparisons"]]] = {
-    **{"edits": "edits", "hunks": "edits", "comparisons": "comparisons"}
+    **{"edits": "edits", "hunks": "edits", "edit_texts": "edits", "comparisons": "comparisons"}
 }
 """The annotations that each kind of pairs is made of."""
 CHAT_DATE: Final = date(2024, 7, 26)
@@ -593,6 +593,64 @@ class FIGAConfig(OptimizerConfig):
         return self
 
 
+TEACHER_TEMPLATE: Final = (
+    "{prompt}\n\nA first answer was:\n{original}\n\nAn editor corrected it to:\n{edited}\n\nNow write the answer."
+)
+
+
+class DistillConfig(OptimizerConfig):
+    """Edit-conditioned self-distillation: the SFT policy that has seen original and edit teaches the one that has not.
+
+    At every token the student's distribution is drawn towards the teacher's, by KL(student || teacher).
+    """
+
+    on: Literal["originals", "edits", "own"] = Field(
+        "originals",
+        description="The responses at whose tokens it learns: the originals, which the SFT policy itself wrote; the "
+        "edited texts; or own, the student's answers, sampled as it learns.",
+    )
+    teacher_template: str = Field(
+        TEACHER_TEMPLATE,
+        description="What the teacher reads in place of the prompt, with {prompt}, {original} and {edited} in it. It "
+        "goes through the recipe's prompt template as the prompt does; of a conversation it is the last turn.",
+    )
+    guidance: float = Field(
+        0.0,
+        ge=0,
+        description="c: the teacher's logits are those with the edit plus c times their difference to those with the "
+        "original in the edit's place, so that what any hint does cancels out. 0 reads the prompt once less.",
+    )
+    changed_weight: float = Field(
+        1.0,
+        ge=0,
+        description="Weight of tokens that the edit changed: taken out of the original, or put into the edit.",
+    )
+    kept_weight: float = Field(1.0, ge=0, description="Weight of all other tokens.")
+    temperature: float = Field(1.0, gt=0, description="With on=own: sampling temperature of the student's answers.")
+    response_length: int = Field(300, gt=0, description="With on=own: most tokens in an answer.")
+    learning_rate: float = Field(1e-5, gt=0, description="Peak learning rate of AdamW.")
+    lr_scheduler_type: Schedule = Field("linear", description="Shape of the learning rate after warm-up.")
+    batch_size: int = Field(64, gt=0, description="Edits an optimiser step sees.")
+    eval_steps: int = Field(10, gt=0, description="Evaluate on the validation prompts every so many steps.")
+
+    @field_validator("teacher_template")
+    @classmethod
+    def _shows_the_edit(cls, template: str) -> str:
+        for place in ("{prompt}", "{edited}"):
+            if place not in template:
+                raise hinted(f"the teacher's template has no {place}", f"write {place} where it goes")
+        return template
+
+    @model_validator(mode="after")
+    def _weighed(self) -> "DistillConfig":
+        weights = (self.changed_weight, self.kept_weight)
+        if not any(weights):
+            raise ValueError("changed_weight and kept_weight are both 0, so nothing would be learned")
+        if self.on == "own" and weights != (1, 1):
+            raise ValueError("nobody edited the student's own answers: leave out changed_weight and kept_weight")
+        return self
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """A way from rewards or pairs to a policy: one row of the table of methods.
@@ -644,6 +702,14 @@ METHODS: Final[Mapping[str, Method]] = {
             "pairs",
             "redpencil.training.figa:train_figa",
             pairs=("edits", "hunks"),
+        ),
+        Method(
+            "distill",
+            "self-distillation on {on}",
+            DistillConfig,
+            "pairs",
+            "redpencil.training.distill:train_distill",
+            pairs=("edit_texts",),
         ),
     )
 }
@@ -881,7 +947,7 @@ class ArmConfig(Section):
     pairs: PairKind | None = Field(
         None,
         description="For methods that learn from pairs: edits, the default; hunks, a pair of each single change of an "
-        "edit, the text before it and behind it; for dpo also comparisons.",
+        "edit, the text before it and behind it; for dpo also comparisons. distill has a kind of its own, edit_texts.",
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
@@ -976,11 +1042,19 @@ def _refuse_computed(title: str, data: Any, *place: str) -> None:
 class RewardModelConfig(Section):
     """One reward model of the recipe."""
 
-    pairs: PairKind = Field(description="The kind of pairs that it learns from, or has learned from, as in an arm.")
+    pairs: Literal["edits", "hunks", "comparisons"] = Field(
+        description="The kind of pairs that it learns from, or has learned from, as in an arm."
+    )
     folder: Path | None = Field(
         None,
         description="A ready-made reward checkpoint in place of training one. Its tokenizer and prompt template may be "
         "its own. Relative paths of a recipe start at the recipe's folder.",
+    )
+    policy: str | None = Field(
+        None,
+        description="An arm whose policy is made into a token-level reward model, in place of training one: the reward "
+        "of a token is beta times the log of its probability under this policy and the SFT policy, dpo.beta of an arm "
+        "of dpo, else 1 (RTO).",
     )
     start: str | None = Field(
         None,
@@ -989,6 +1063,18 @@ class RewardModelConfig(Section):
     )
     reward: dict[str, Any] = Field(default_factory=dict, description="Keys of `reward` that differ for this model.")
 
+    @property
+    def trains(self) -> bool:
+        """Whether a model is trained, neither ready-made nor made of a policy."""
+        return self.folder is None and self.policy is None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_its_policy(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and data.get("policy") is not None:
+            return {"pairs": "edits", **data}
+        return data
+
     @field_validator("reward")
     @classmethod
     def _keys_of_reward(cls, differing: dict[str, Any]) -> dict[str, Any]:
@@ -996,6 +1082,11 @@ class RewardModelConfig(Section):
 
     @model_validator(mode="after")
     def _ready_made(self) -> "RewardModelConfig":
+        if self.policy is not None:
+            unread = sorted(set(self.reward) - {"level", "reference_samples"})
+            unread = [key for key in ("folder", "start") if getattr(self, key) is not None] + unread
+            if unread or self.reward.get("level", "token") != "token":
+                raise ValueError(f"a model made of a policy does not use: {', '.join(unread) or 'level: sequence'}")
         ignored = sorted(set(self.reward) - {"level"}) if self.folder is not None else []
         if ignored:
             raise ValueError(f"a ready-made reward model is not trained, so reward.{ignored[0]} would not be read")
@@ -1078,6 +1169,7 @@ class Recipe(Section):
     best_of_n: BestOfNConfig = Field(default_factory=BestOfNConfig)
     dpo: DPOConfig = Field(default_factory=DPOConfig)
     figa: FIGAConfig = Field(default_factory=FIGAConfig)
+    distill: DistillConfig = Field(default_factory=DistillConfig)
     reward_models: dict[str, RewardModelConfig] = Field(
         default_factory=_paper_reward_models, description="Reward models by name; default: the paper's three."
     )
@@ -1150,6 +1242,7 @@ class Recipe(Section):
         for name in self.arms:
             self._check_arm(name)
         self._check_starts()
+        self._check_policies_of_rewards()
         self._check_needed_files()
         return self
 
@@ -1209,6 +1302,34 @@ class Recipe(Section):
                         raise ValueError(f"{place} names {start!r}: both need the same `read_twice`")
             above.append(name)
 
+    def _check_policies_of_rewards(self) -> None:
+        """Refuse a reward model of an arm's policy that there is not, or that waits for this very reward model."""
+        for name, model in self.reward_models.items():
+            if model.policy is None:
+                continue
+            place = ("reward_models", name, "policy")
+            others = [other for other, arm in self.arms.items() if arm.row.trains]
+            hint = f"name an arm that is trained: {', '.join(others)}" if others else "add an arm of dpo"
+            if model.policy not in others:
+                raise mistake("Recipe", f"no arm {model.policy!r} has a policy of its own", place, model.policy, hint)
+            kind = self.arms[model.policy].learns_from
+            if kind is not None and ROWS_OF[kind] != ROWS_OF[model.pairs]:
+                problem = f"the arm {model.policy!r} learns from {kind}, and pairs says {model.pairs}"
+                raise mistake("Recipe", problem, place, model.policy, f"write pairs: {kind} at {name}")
+            seen, waiting = set[str](), [model.policy]
+            while waiting:
+                made = [self.reward_models[other] for other in self.arms[waiting.pop()].reward_model_names]
+                waiting += [one.policy for one in made if one.policy is not None and one.policy not in seen]
+                seen.update(waiting)
+                if model in made:
+                    problem = f"the arm {model.policy!r} waits for this reward model, and this one for the arm"
+                    raise mistake("Recipe", problem, place, model.policy, "name another arm")
+
+    def beta_of(self, arm: str) -> float:
+        """The weight of the log-ratio of an arm's policy where it is taken for a reward: that of DPO, else 1."""
+        options = self.options(arm)
+        return float(options.beta) if isinstance(options, DPOConfig) else 1.0
+
     def _check_arm(self, name: str) -> None:
         arm, options = self.arms[name], self.options(name)
         levels: tuple[RewardLevel | None, ...] = (None,)
@@ -1225,10 +1346,18 @@ class Recipe(Section):
                 raise ValueError(f"arms.{name} needs a reward model of level {level} where it names {model}")
 
     @property
-    def aligns_hunks(self) -> bool:
-        """Whether an arm or a reward model learns from single changes of edits."""
+    def further_pairs(self) -> tuple[PairKind, ...]:
+        """The kinds of pairs that are made of training edits beside the whole ones, for what learns from them."""
         kinds = [arm.learns_from for arm in self.arms.values()]
-        return "hunks" in [*kinds, *(model.pairs for model in self.reward_models.values() if model.folder is None)]
+        kinds += [model.pairs for model in self.reward_models.values() if model.folder is None]
+        return tuple(kind for kind, rows in ROWS_OF.items() if kind != rows and kind in kinds)
+
+    @property
+    def aligns(self) -> dict[str, Any]:
+        """What decides how edits and comparisons become pairs, for fingerprints."""
+        further: dict[str, Any] = dict.fromkeys(self.further_pairs, True)
+        # It was a key of `align` once, and stands in the fingerprints of what was aligned then.
+        return {**self.align.model_dump(), "hunks": False, **further}
 
     @property
     def answers_at_once(self) -> int:
@@ -1241,7 +1370,9 @@ class Recipe(Section):
 
     def reward_config(self, name: str) -> RewardConfig:
         """The options of one reward model: `reward` with what differs for it."""
-        return RewardConfig.model_validate({**self.reward.model_dump(), **self.reward_models[name].reward})
+        model = self.reward_models[name]
+        of_policy = {} if model.policy is None else {"level": "token"}
+        return RewardConfig.model_validate({**self.reward.model_dump(), **model.reward, **of_policy})
 
     def options(self, arm: str) -> Any:
         """The options of one arm: an instance of its method's config, with what differs for the arm."""

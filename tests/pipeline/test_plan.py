@@ -85,19 +85,41 @@ def test_a_reward_model_that_starts_from_another_one_waits_for_it(tiny: Any, tmp
     assert spec.inputs["start"] == tmp_path / "reward-token_edits" / "checkpoint"
 
 
-@pytest.mark.parametrize("learner", ["arms.a={method: %s, pairs: hunks}", "reward_models.a={pairs: hunks}"])
-def test_single_changes_are_aligned_only_where_something_learns_from_them(
-    learner: str, tiny: Any, tmp_path: Path
+def test_a_reward_model_of_an_arms_policy_waits_for_the_arm_and_another_arm_for_it(tiny: Any, tmp_path: Path) -> None:
+    # The arm that waits stands first.
+    recipe = tiny(
+        "arms={r: {reward_model: rto}, d: {method: dpo, options: {beta: 0.4}}}", "reward_models={rto: {policy: d}}"
+    )
+    plan = plan_run(recipe, tmp_path, 3)
+    check(plan, tmp_path)
+    by_name = {spec.name: spec for spec in plan}
+    spec = by_name["reward-rto"]
+    assert set(spec.needs) == {"samples", "dpo-d"}
+    assert spec.inputs["trained"] == tmp_path / "dpo-d" / "checkpoint"
+    assert spec.config["reward-rto"] == [16, 0.4, "edits"]
+    assert "reward-rto" in by_name["ppo-r"].needs
+
+
+@pytest.mark.parametrize(
+    ("learner", "kind"),
+    [
+        ("arms.a={method: figa, pairs: hunks}", "hunks"),
+        ("reward_models.a={pairs: hunks}", "hunks"),
+        ("arms.a={method: distill}", "edit_texts"),
+    ],
+)
+def test_further_pairs_are_made_only_where_something_learns_from_them(
+    learner: str, kind: str, tiny: Any, tmp_path: Path
 ) -> None:
     plain, own = (
         {spec.name: spec for spec in plan_run(recipe, tmp_path, 3)}
-        for recipe in (tiny("arms.a={method: dpo}"), tiny(learner.replace("%s", "figa")))
+        for recipe in (tiny("arms.a={method: dpo}"), tiny(learner))
     )
     (aligned,) = (spec.config["align"] for spec in [plain["align"]])
     assert not aligned["hunks"]  # as it stood when it was a key of `align`
-    assert own["align"].config["align"] == {**aligned, "hunks": True}
-    training = own.get("figa-a") or own["reward-a"]
-    assert training.inputs["pairs"] == tmp_path / "align" / "hunks_train.jsonl"
+    assert own["align"].config["align"] == {**aligned, kind: True}
+    [training] = [own[name] for name in ("figa-a", "reward-a", "distill-a") if name in own]
+    assert training.inputs["pairs"] == tmp_path / "align" / f"{kind}_train.jsonl"
     assert "align" in training.needs
 
 

@@ -338,6 +338,28 @@ def test_the_second_domain_goes_through_the_whole_run_by_the_same_keys(tiny: Any
     assert all(row.preference is oracle.prefers(row.prompt, row.first, row.second) for row in judged)
 
 
+RTO = (
+    "arms={d: {method: dpo, options: {max_steps: 4, learning_rate: 0.01}}, r: {reward_model: rto}}",
+    "reward_models={rto: {policy: d, reward: {reference_samples: 8}}}",
+)
+
+
+def test_an_arm_learns_from_another_arms_policy_as_its_reward_model(tiny: Any, copied: Path) -> None:
+    recipe = tiny(*RTO)
+    run_recipe(recipe, copied, jobs=1, listener=lambda _: None)
+    results = json.loads((copied / "results.json").read_text())
+    content = json.loads((copied / "reward-rto" / "checkpoint" / "redpencil.json").read_text())
+    assert content["log_ratio"]["policy"] == "../../dpo-d/checkpoint"
+    assert content["log_ratio"]["beta"] == 0.1
+    assert content["reward"]["scale"] > 0
+    assert len(read_metrics(copied / "ppo-r")) == 4
+    assert 0 <= results["reward_accuracy"]["rto"]["edits"]["value"] <= 100
+    assert 0 < results["localisation"]["rto"]["edited_auroc"] < 1
+    assert "edited" in results["within"]["rto"]
+    trained = json.loads((copied / "dpo-d" / "manifest.json").read_text())["seconds"]
+    assert results["methods"]["r"]["reward_seconds"] > trained
+
+
 def test_train_and_test_pairs_are_of_different_responses(context: Context) -> None:
     folder = context.paths.annotations
     ids = [{row["id"] for row in rows(folder / f"comparisons_{split}.jsonl")} for split in ("train", "test")]
@@ -538,7 +560,7 @@ def test_with_a_users_files_the_named_model_judges_with_its_own_template(
 def test_training_edits_become_a_pair_for_each_change_where_something_learns_from_that(
     tiny: Any, copied: Path, context: Context
 ) -> None:
-    do(tiny("arms.d={method: dpo, pairs: hunks}"), copied, "align")
+    do(tiny("arms.d={method: dpo, pairs: hunks}", "arms.t={method: distill}"), copied, "align")
     whole, hunks = (list(read_jsonl(copied / "align" / f"{kind}_train.jsonl", Pair)) for kind in ("edits", "hunks"))
     assert whole == list(read_jsonl(context.paths.pairs("edits", "train"), Pair))
     assert notes(copied, "align")["pairs"]["hunks_train"] == len(hunks) > len(whole)
@@ -549,5 +571,11 @@ def test_training_edits_become_a_pair_for_each_change_where_something_learns_fro
         chain = steps[pair.id]
         assert (chain[0].rejected_ids, chain[-1].chosen_ids) == (pair.rejected_ids, pair.chosen_ids)
         assert all(one.chosen_ids == other.rejected_ids for one, other in pairwise(chain))
+    with_texts = list(read_jsonl(copied / "align" / "edit_texts_train.jsonl", Pair))
+    assert [replace(pair, meta={}) for pair in with_texts] == whole
+    edits = {edit.id: edit for edit in read_jsonl(context.paths.annotations / "edits_train.jsonl", Edit)}
+    for pair in with_texts:
+        edit = edits[pair.id]
+        assert pair.meta["texts"] == {"prompt": edit.prompt, "original": edit.original, "edited": edit.edited}
     assert not (copied / "align" / "hunks_test.jsonl").exists()
     assert not (context.root / "align" / "hunks_train.jsonl").exists()

@@ -343,7 +343,7 @@ def _stages(recipe: Recipe, config: PreTrainedConfig, machine: Machine) -> Itera
     if recipe.arms:
         yield work.answers()
     for name, model in recipe.reward_models.items():
-        if model.folder is None:
+        if model.trains:
             reward: RewardConfig = recipe.reward_config(name)
             width = recipe.align.max_length
             data = None if files is None else getattr(files, ROWS_OF[model.pairs])

@@ -91,13 +91,21 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
         originals = {"annotations": paths.annotations}
         planner.add("samples", "stages:training_originals", ("annotations",), context.samples_needed, originals)
     aligned = {**policy, "annotations": paths.annotations}
-    config = {**recipe.align.model_dump(), "hunks": recipe.aligns_hunks}
-    planner.add("align", "stages:align", ("annotations", *first), config, aligned)
+    planner.add("align", "stages:align", ("annotations", *first), recipe.aligns, aligned)
     _plan_rewards(planner, policy)
     for arm in recipe.arms:
         _plan_arm(planner, arm, sampling)
     _plan_results(planner)
-    return planner.stages
+    return _in_order(planner.stages)
+
+
+def _in_order(stages: list[StageSpec]) -> list[StageSpec]:
+    """Move behind what it needs each stage that stands before it, as an arm that starts from one further down."""
+    waiting, done, ordered = list(stages), set[str](), list[StageSpec]()
+    while waiting:
+        ordered.append(waiting.pop(next(place for place, spec in enumerate(waiting) if done.issuperset(spec.needs))))
+        done.add(ordered[-1].key)
+    return ordered
 
 
 def _reference_config(recipe: Recipe) -> Any:
@@ -125,11 +133,19 @@ def _plan_rewards(planner: _Planner, policy: Mapping[str, Path]) -> None:
     recipe, paths = planner.recipe, planner.context.paths
     for name, model in recipe.reward_models.items():
         stage, config = f"reward-{name}", recipe.reward_config(name)
+        needs: tuple[str, ...]
+        decides: list[Any]
         if model.folder is not None:
             planner.add(stage, "stages:ready_made_reward", (), config.level, {"checkpoint": model.folder}, name=name)
             continue
+        if model.policy is not None:
+            inputs = {**policy, "trained": paths.policy(model.policy), "samples": paths.samples}
+            decides = [config.reference_samples, recipe.beta_of(model.policy), model.pairs]
+            needs = ("samples", paths.training(model.policy).name)
+            planner.add(stage, "stages:policy_reward", needs, decides, inputs, name=name)
+            continue
         inputs = {**policy, "pairs": paths.pairs(model.pairs, "train"), "samples": paths.samples}
-        needs: tuple[str, ...] = ("align", "samples")
+        needs = ("align", "samples")
         if model.start is not None:
             inputs["start"] = paths.reward_model(model.start)
             needs = (*needs, f"reward-{model.start}")

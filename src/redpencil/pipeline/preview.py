@@ -33,7 +33,7 @@ def preview(recipe: Recipe, out: Path) -> Iterator[str]:
             yield f"{spec.key}: {'to do' if spec.key in stale else 'already complete'}"
         context = Context(recipe, roots[seed], seed)
         for name, model in recipe.reward_models.items():
-            if model.folder is None:
+            if model.trains:
                 yield f"reward-{name}: {_choice(context, name)}"
 
 
@@ -58,7 +58,7 @@ def _size(context: Context, kind: PairKind) -> DataSize | None:
         return None
     codec, align = context.codec, context.recipe.align
     if ROWS_OF[kind] == "edits":
-        rows, _ = pairs_of_edits(read_jsonl(files.edits, Edit), codec, align, hunks=kind == "hunks")
+        rows, _ = pairs_of_edits(read_jsonl(files.edits, Edit), codec, align, kind)
     elif files.comparisons is not None:
         rows, _ = pairs_of_comparisons(read_jsonl(files.comparisons, Comparison), codec, align)
     else:

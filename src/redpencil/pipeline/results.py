@@ -407,9 +407,7 @@ def _costs(context: Context, arm: str) -> ArmCosts:
         "method": config.method,
         "pairs": " and ".join(dict.fromkeys([config.learns_from] if config.learns_from else kinds)),
         "train_pairs": _train_pairs(context, arm),
-        "reward_seconds": sum(
-            _manifest(context.root, f"reward-{name}")["seconds"] for name in config.reward_model_names
-        ),
+        "reward_seconds": sum(_reward_seconds(context, name) for name in config.reward_model_names),
     }
     options = recipe.options(arm)
     common["label"] = config.row.label.format_map(options.model_dump())
@@ -423,7 +421,7 @@ def _costs(context: Context, arm: str) -> ArmCosts:
         | {
             "stage": stage,
             "training_seconds": trained["seconds"],
-            "sampled_in_training": int(options.rollouts) if config.row.samples else 0,
+            "sampled_in_training": int(options.rollouts) if config.row.samples else trained["notes"].get("sampled", 0),
             "responses_per_prompt": 1,
             "answer_seconds": _manifest(context.root, f"outputs-{arm}")["seconds"],
             "step": best.get("step"),
@@ -432,6 +430,13 @@ def _costs(context: Context, arm: str) -> ArmCosts:
             "kl_bound": None,
         }
     )
+
+
+def _reward_seconds(context: Context, name: str) -> float:
+    """What a reward model took, with the policy that it is made of."""
+    policy = context.recipe.reward_models[name].policy
+    stages = [f"reward-{name}", *([] if policy is None else [context.paths.training(policy).name])]
+    return sum(float(_manifest(context.root, stage)["seconds"]) for stage in stages)
 
 
 def _costs_of_choice(context: Context, arm: str) -> dict[str, Any]:

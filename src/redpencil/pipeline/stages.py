@@ -15,7 +15,16 @@ from typing import Any, Final
 from redpencil.adapters import base_of, is_adapter, point_to
 from redpencil.alignment.ends import original_of, unfinished_sides
 from redpencil.alignment.spacing import respaced_note
-from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, FilesConfig, Method, RewardConfig, SFTConfig
+from redpencil.config import (
+    AlarmsConfig,
+    AlignConfig,
+    BestOfNConfig,
+    FilesConfig,
+    Method,
+    PairKind,
+    RewardConfig,
+    SFTConfig,
+)
 from redpencil.editing.edit import edit_responses
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.diagnostics import Alarm, training_alarms
@@ -30,8 +39,15 @@ from redpencil.evaluation.judges import (
 )
 from redpencil.evaluation.matching import by_prompt, match_note
 from redpencil.evaluation.statistics import win_rate
-from redpencil.models.checkpoints import has_weights, load_reward_model
+from redpencil.models.checkpoints import (
+    codec_of_checkpoint,
+    has_weights,
+    load_reward_model,
+    read_card,
+    write_log_ratio,
+)
 from redpencil.models.codec import Codec
+from redpencil.models.log_ratio import Parts, parts_of
 from redpencil.models.runtime import Runtime, slow_format
 from redpencil.models.sampling import EncodedPrompts, encode_prompts, respond
 from redpencil.pipeline.context import Context, Setup, at_evaluation
@@ -45,6 +61,7 @@ from redpencil.runs import Progress, Stage, derive_seed
 from redpencil.text import prompt_key
 from redpencil.training.best_of_n import BestOfN
 from redpencil.training.pairs import check_pairs, is_respaced, pairs_of_comparisons, pairs_of_edits
+from redpencil.training.policy_reward import make_policy_reward
 from redpencil.training.reward import train_reward
 from redpencil.training.rollout import load_actors, sampling_of
 from redpencil.training.scoring import check_fits, check_room, doubts, encode_samples, score_ids
@@ -205,11 +222,11 @@ def read_pairs(path: Path, codec: Codec) -> Sequence[Pair]:
 
 
 def encode_file(
-    path: Path, codec: Codec, config: AlignConfig, *, hunks: bool = False
+    path: Path, codec: Codec, config: AlignConfig, kind: PairKind = "edits"
 ) -> tuple[list[Pair], Mapping[str, int]]:
     """Encode a file of annotations, edits if its name says so; returns pairs and the counts of rows left out."""
     if path.name.startswith("edits"):
-        return pairs_of_edits(read_jsonl(path, Edit), codec, config, hunks=hunks)
+        return pairs_of_edits(read_jsonl(path, Edit), codec, config, kind)
     return pairs_of_comparisons(read_jsonl(path, Comparison), codec, config)
 
 
@@ -262,6 +279,22 @@ def fit_reward(
         runtime=setup.runtime,
         stage=stage,
         store=features,
+    )
+
+
+def take_policy(
+    setup: Setup, stage: Stage, config: RewardConfig, parts: Parts, *, samples: Path, trained_on: str
+) -> None:
+    """Make a reward model of two policies; writes `checkpoint/`. `samples` and `trained_on` as in `fit_reward`."""
+    stage.progress(0, 1, LOADING)
+    rows = list(islice(read_jsonl(samples, Response), config.reference_samples))
+    make_policy_reward(
+        *(config, parts),
+        samples=encode_samples(rows, setup.codec),
+        codec=setup.codec,
+        trained_on=trained_on,
+        runtime=setup.runtime,
+        stage=stage,
     )
 
 
@@ -429,12 +462,25 @@ def reward(context: Context, stage: Stage, *, name: str) -> None:
     )
 
 
+def policy_reward(context: Context, stage: Stage, *, name: str) -> None:
+    """Make one of the recipe's reward models of an arm's policy and the one that it started from."""
+    recipe, paths = context.recipe, context.paths
+    model = recipe.reward_models[name]
+    assert model.policy is not None
+    parts = Parts(paths.policy(model.policy), paths.sft_policy, recipe.beta_of(model.policy))
+    take_policy(context.setup, stage, recipe.reward_config(name), parts, samples=paths.samples, trained_on=model.pairs)
+
+
 def ready_made_reward(context: Context, stage: Stage, *, name: str) -> None:
     """Take a ready-made reward model into the run: copy its files, after checking that it loads."""
     folder = context.recipe.reward_models[name].folder
     assert folder is not None
     load_reward_model(folder, context.runtime.alone, level=context.recipe.reward_config(name).level)
     checkpoint = stage.folder / "checkpoint"
+    parts = parts_of(folder)
+    if parts is not None:
+        write_log_ratio(checkpoint, parts, codec_of_checkpoint(folder), read_card(folder, "token"))
+        return
     checkpoint.mkdir()
     for file in sorted(folder.iterdir()):
         if file.is_file():
@@ -637,10 +683,10 @@ def align(context: Context, stage: Stage) -> None:
     skipped_rows: dict[str, dict[str, int]] = {}
     remarks: list[str] = []
     files = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
-    if context.recipe.aligns_hunks:
-        files["hunks_train"] = files["edits_train"]
+    made: dict[str, PairKind] = {f"{kind}_train": kind for kind in context.recipe.further_pairs}
+    files |= dict.fromkeys(made, files["edits_train"])
     for name, path in files.items():
-        pairs, skipped = encode_file(path, codec, config, hunks=name == "hunks_train")
+        pairs, skipped = encode_file(path, codec, config, made.get(name, "edits"))
         counts[name], skipped_rows[name] = len(pairs), dict(skipped)
         respaced = sum(map(is_respaced, pairs))
         if respaced:

@@ -25,6 +25,7 @@ from redpencil.models.checkpoints import (
 )
 from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import Batch, response_logprobs, response_scores, token_values
+from redpencil.models.log_ratio import parts_of
 from redpencil.models.lora import Bases
 from redpencil.models.runtime import Runtime
 from redpencil.models.samplers import make_sampler
@@ -162,9 +163,10 @@ def _value_backbone(
 ) -> Path | None:
     """Choose the checkpoint that the value model starts from; None if it is a reward model that reads other tokens.
 
-    A value is a baseline only if it cannot see the action; an encoder such as BERT would see it.
+    A value is a baseline only if it cannot see the action; an encoder such as BERT would see it. A reward model that is
+    made of policies has no backbone of its own.
     """
-    if config.value_backbone == "policy" or reward_folder is None:
+    if config.value_backbone == "policy" or reward_folder is None or parts_of(reward_folder) is not None:
         return policy
     if not reward.same_encoding and not same_tokenizer(reward.model.codec, codec):
         return None
