@@ -122,9 +122,7 @@ def reward(
             "and the SFT policy (RTO).",
         ),
     ] = None,
-    beta: Annotated[
-        float, option("X", "With --policy: that of its DPO. Rewards that are scaled do not show it.")
-    ] = 0.1,
+    beta: Annotated[float, option("X", "With --policy: the beta that it was trained with.")] = 0.1,
     entry: Annotated[str | None, option("NAME", "Entry of the recipe's reward_models whose options to use.")] = None,
     start: Annotated[
         Path | None, option("FOLDER", "Checkpoint of a reward model to go on with, heads and all, on these pairs.")
