@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
@@ -436,7 +437,8 @@ class RolloutConfig(StepsConfig):
     )
     reward_clip: float | None = Field(None, gt=0, description="Clip each scaled reward to this magnitude.")
     kl_term: Literal["per_token", "terminal", "none"] = Field(
-        "per_token", description="Place of the KL penalty to the SFT policy; none is the paper's literal reading."
+        "per_token",
+        description="Place of the KL penalty to the policy at the start; none is the paper's literal reading.",
     )
     kl_estimator: KLEstimator = Field(
         "k1", description="k1: log ratio; k2: half its square; k3: low variance, positive."
@@ -701,6 +703,13 @@ class FilesConfig(Section):
         lt=1,
         description="Share of comparisons and edits held out for Table 2: whole prompts, the same of both.",
     )
+    train_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the other edits, and comparisons, that is learned from: the first ones in the order of "
+        "the seed, prompt by prompt.",
+    )
     folds: int | None = Field(
         None,
         ge=2,
@@ -731,7 +740,9 @@ class AlarmsConfig(Section):
     win_rate_gain: float = Field(
         0.0, description="A win rate above the SFT policy's by no more than this, in percent points."
     )
-    kl: float = Field(0.35, gt=0, description="KL from the SFT policy above this, in nats a response token.")
+    kl: float = Field(
+        0.35, gt=0, description="KL from the policy that training started from above this, in nats a response token."
+    )
     length_ratio: float = Field(
         1.4, gt=1, description="Responses to the validation prompts longer or shorter than before by this factor."
     )
@@ -873,13 +884,15 @@ class JudgeConfig(AskedConfig):
 
 
 class EditorConfig(AskedConfig):
-    """Who edits the policies' answers, to count the edits that they still need: one of rule, edits and provider.
+    """Who edits the policies' answers, to count the edits that they still need, and to learn from edits of an arm's
+    own answers (`on`, `rounds`): one of rule, edits, project and provider.
     Without the section it is the world's scripted editor, or the references, if every evaluation prompt has some; else
     nothing is counted.
     """
 
     NOUN = "editor"
-    KINDS = ("rule", "edits", "provider")
+    KINDS = ("rule", "edits", "project", "provider")
+    OF_OTHERS = frozenset({"wait"})
     FILES = ("edits", "template", "prices", "cache")
 
     rule: Literal["scripted", "references"] | None = Field(
@@ -892,6 +905,15 @@ class EditorConfig(AskedConfig):
         description="JSONL of edits by people, as `redpencil annotate --export` writes them, matched by prompt and "
         "original; the first one of an answer counts. What nobody edited is not counted. The file may come later: the "
         "run then stops before its last stages, and the same command goes on.",
+    )
+    project: str | None = Field(
+        None,
+        description="Annotation project whose people edit, as `redpencil annotate` takes it: an SQLite file, or the "
+        "URL of a PostgreSQL database. The run puts the answers in as items and stops; when they are edited, the same "
+        "command goes on.",
+    )
+    wait: bool = Field(
+        False, description="With project: wait until people have edited the answers, in place of stopping."
     )
     template: Path | None = Field(
         None,
@@ -906,8 +928,25 @@ class EditorConfig(AskedConfig):
         "uncertain.",
     )
 
+    @field_validator("project")
+    @classmethod
+    def _no_password(cls, place: str | None) -> str | None:
+        if place is not None and re.search(r"://[^/@]*:[^/@]*@|[?&]password=", place):
+            raise hinted("a recipe holds no secrets", "leave the password out, and set PGPASSWORD in the environment")
+        return place
 
-FILE_KEYS: Final = tuple(key for key in FilesConfig.model_fields if key not in ("test_share", "folds"))
+    @model_validator(mode="after")
+    def _waits_for_people(self) -> "EditorConfig":
+        if self.wait and self.project is None:
+            raise ValueError("wait says nothing of this editor; leave it out")
+        return self
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        return {key: value for key, value in super().decides.items() if key != "wait"}
+
+
+FILE_KEYS: Final = tuple(key for key in FilesConfig.model_fields if key not in ("test_share", "train_share", "folds"))
 """The keys of `files` that are paths."""
 
 
@@ -923,6 +962,25 @@ class ArmConfig(Section):
     )
     pairs: PairKind | None = Field(
         None, description="For dpo: the kind of pairs it learns from; default: edits. figa always learns from edits."
+    )
+    start: str | None = Field(
+        None,
+        description="Another arm, whose trained policy this one starts from, and stays close to: it is also the policy "
+        "that KL is measured from. Default: the SFT policy.",
+    )
+    on: str | None = Field(
+        None,
+        description="Another arm, of whose own answers the edits are that this one learns from, for methods that learn "
+        "from pairs. Default: those of the recipe's data, of the SFT policy.",
+    )
+    replay: bool = Field(
+        False, description="With on: learn once more from the edits before, of the policies from which that arm comes."
+    )
+    edits: int | None = Field(
+        None,
+        gt=0,
+        description="How many of this arm's answers are edited, where something learns `on` it. Default: as many as "
+        "there are training edits.",
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
@@ -976,10 +1034,14 @@ class ArmConfig(Section):
             foreign.append("sequence_reward_model")
         if self.reward_model is not None and method.learns_from != "rewards":
             foreign.append("reward_model")
+        if self.on is not None and method.learns_from != "pairs":
+            foreign.append("on")
         if foreign:
             raise ValueError(f"an arm of the method {self.method} does not use: {', '.join(foreign)}")
         if self.reward_model is None and method.learns_from == "rewards":
             raise ValueError(f"an arm of the method {self.method} needs a reward_model")
+        if self.replay and self.on is None:
+            raise ValueError("replay is not used without `on`; leave it out")
         return self
 
     @property
@@ -1030,6 +1092,16 @@ class RewardModelConfig(Section):
         description="Another entry, further up, whose trained model this one starts from, heads and all, such as one "
         "with frozen_layers: all, from which some layers then learn. Default: the SFT policy, with heads that give 0.",
     )
+    on: str | None = Field(
+        None,
+        description="An arm, of whose own answers the edits or comparisons are that this model learns from; its centre "
+        "and scale are measured on these answers. Default: those of the recipe's data, of the SFT policy.",
+    )
+    replay: bool = Field(
+        True,
+        description="With on: learn from the pairs before too, of the policies from which that arm comes, so that the "
+        "model still tells those apart.",
+    )
     reward: dict[str, Any] = Field(default_factory=dict, description="Keys of `reward` that differ for this model.")
 
     @field_validator("reward")
@@ -1044,6 +1116,10 @@ class RewardModelConfig(Section):
             raise ValueError(f"a ready-made reward model is not trained, so reward.{ignored[0]} would not be read")
         if self.folder is not None and self.start is not None:
             raise ValueError("a ready-made reward model is not trained, so `start` would not be read")
+        if self.folder is not None and self.on is not None:
+            raise ValueError("a ready-made reward model is not trained, so `on` would not be read")
+        if not self.replay and self.on is None:
+            raise ValueError("replay is not used without `on`; leave it out")
         return self
 
 
@@ -1090,6 +1166,14 @@ class Recipe(Section):
 
     name: str = Field("run", description="Name of the run and of its folder.")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="A run has one complete run for each seed.")
+    rounds: int = Field(
+        1,
+        gt=0,
+        le=100,
+        description="How often policies answer, are edited and learn. After the first round each trained arm `a` is "
+        "followed by `a_2`, `a_3` ..., which start from the one before, on edits of its answers, and whose reward "
+        "models learn from these too. The edits are divided: world.comparisons, or the training edits, by the rounds.",
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on a GPU, float32 on the CPU."
     )
@@ -1198,6 +1282,7 @@ class Recipe(Section):
         for name in self.arms:
             self._check_arm(name)
         self._check_starts()
+        self._check_policies()
         self._check_needed_files()
         return self
 
@@ -1259,6 +1344,72 @@ class Recipe(Section):
                     if own.read_twice != other.read_twice:
                         raise ValueError(f"{place} names {start!r}: both need the same `read_twice`")
             above.append(name)
+
+    def _check_policies(self) -> None:
+        """Refuse an arm or a reward model that takes a policy from an arm which is not there, or waits for itself."""
+        entries: list[tuple[str, str, ArmConfig | RewardModelConfig]]
+        entries = [("arms", name, arm) for name, arm in self.arms.items()]
+        entries += [("reward_models", name, model) for name, model in self.reward_models.items()]
+        for section, name, entry in entries:
+            for key in ("start", "on") if section == "arms" else ("on",):
+                arm = getattr(entry, key)
+                if arm is None:
+                    continue
+                others = [
+                    other for other, row in self.arms.items() if row.row.trains and (section, name) != ("arms", other)
+                ]
+                hint = f"name another arm that is trained: {', '.join(others)}" if others else f"leave {key} out"
+                if arm not in self.arms:
+                    raise mistake("Recipe", f"there is no arm {arm!r}", (section, name, key), arm, hint)
+                if not self.arms[arm].row.trains:
+                    problem = f"the arm {arm!r} has no policy of its own: {self.arms[arm].method} trains nothing"
+                    raise mistake("Recipe", problem, (section, name, key), arm, hint)
+            if entry.on is not None and self.world is None:
+                kind = entry.learns_from if isinstance(entry, ArmConfig) else entry.pairs
+                if kind == "comparisons":
+                    problem = (
+                        f"nobody compares the answers of {entry.on!r}: only the small world has comparisons of them"
+                    )
+                    raise mistake("Recipe", problem, (section, name, "on"), entry.on, "learn from edits of them")
+        for name, arm in self.arms.items():
+            if arm.edits is not None and name not in self.edited_arms:
+                problem = f"nothing learns `on` the answers of {name!r}, so none of them are edited"
+                raise mistake("Recipe", problem, ("arms", name, "edits"), arm.edits, "leave edits out")
+        try:
+            TopologicalSorter(self._waits_for()).prepare()
+        except CycleError as error:
+            first = next(name for name in error.args[1] if name.startswith("arms."))
+            place = (*first.split(".", 1), "start" if self.arms[first.removeprefix("arms.")].start else "on")
+            problem = f"an arm waits for itself: {' needs '.join(reversed(error.args[1]))}"
+            raise mistake("Recipe", problem, place, None, "let one of them start from, or learn on, another") from None
+
+    def _waits_for(self) -> dict[str, list[str]]:
+        """By arm and reward model, those that are trained before it."""
+        waits: dict[str, list[str]] = {}
+        for name, arm in self.arms.items():
+            policies = [f"arms.{other}" for other in (arm.start, arm.on) if other is not None]
+            waits[f"arms.{name}"] = [*policies, *(f"reward_models.{model}" for model in arm.reward_model_names)]
+        for name, model in self.reward_models.items():
+            waits[f"reward_models.{name}"] = [] if model.on is None else [f"arms.{model.on}"]
+            waits[f"reward_models.{name}"] += [] if model.start is None else [f"reward_models.{model.start}"]
+        return waits
+
+    def lineage(self, arm: str) -> tuple[str, ...]:
+        """An arm and those from which it comes by `start`, the first one first."""
+        before = self.arms[arm].start
+        return (*(self.lineage(before) if before is not None else ()), arm)
+
+    @property
+    def edited_arms(self) -> tuple[str, ...]:
+        """The arms of whose answers something learns, in the recipe's order."""
+        used = {arm.on for arm in self.arms.values()} | {model.on for model in self.reward_models.values()}
+        return tuple(arm for arm in self.arms if arm in used)
+
+    def sources(self, entry: "ArmConfig | RewardModelConfig") -> tuple[str | None, ...]:
+        """Of whose answers the pairs are that an arm or a reward model learns from: arms, and None for the data's."""
+        if entry.on is None or not entry.replay:
+            return (entry.on,)
+        return (None, *(arm for arm in self.lineage(entry.on) if arm in self.edited_arms))
 
     def _check_arm(self, name: str) -> None:
         arm, options = self.arms[name], self.options(name)

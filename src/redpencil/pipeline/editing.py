@@ -9,6 +9,7 @@ from redpencil.editing.references import edit_to_reference
 from redpencil.errors import RedpencilError, naming_key
 from redpencil.pipeline.asking import ask_all, check_asked, provider_for
 from redpencil.pipeline.context import Context
+from redpencil.pipeline.people import check_project, edit_by_people
 from redpencil.providers.base import ScriptedProvider
 from redpencil.providers.cache import ResponseCache
 from redpencil.providers.job import ProviderJob
@@ -28,6 +29,8 @@ def check_editor(config: EditorConfig) -> None:
     Raises:
         RedpencilError: naming the key of the recipe.
     """
+    if config.project is not None:
+        check_project(config.project)
     if config.provider is not None:
         with naming_key("editor.template"):
             _style(config)
@@ -56,6 +59,8 @@ def edit_answers(context: Context, stage: Stage, responses: Responses, *, measur
         edits = _by_llm(context, stage, config, responses)
     elif config.edits is not None:
         edits = _by_people(context, config, responses)
+    elif config.project is not None:
+        edits = edit_by_people(stage, config, responses)
     elif config.rule == "references":
         edits = {name: [edit_to_reference(row) for row in rows] for name, rows in responses.items()}
     else:

@@ -314,6 +314,8 @@ def _efficiencies(context: Context) -> dict[str, Efficiency]:
     """By arm: when the first online arm reaches the best win rate of each other one, in steps and seconds (Table 3)."""
     curves = {}
     for arm in context.sampling_arms:
+        if context.recipe.arms[arm].start is not None:  # its steps come on top of another arm's
+            continue
         rows = read_metrics(context.paths.training(arm))
         curves[arm] = [
             (int(row["step"]), row["seconds"], row["eval/win_rate"]) for row in rows if "eval/win_rate" in row
@@ -487,9 +489,12 @@ def arm_costs(context: Context) -> dict[str, ArmCosts]:
 
 def _costs(context: Context, arm: str) -> ArmCosts:
     recipe, config = context.recipe, context.recipe.arms[arm]
-    kinds = [recipe.reward_models[name].pairs for name in config.reward_model_names]
+    models = [recipe.reward_models[name] for name in config.reward_model_names]
+    kinds = [model.pairs for model in models]
     common = {
         "method": config.method,
+        "start": config.start,
+        "on": next((arm for arm in (config.on, *(model.on for model in models)) if arm is not None), None),
         "pairs": " and ".join(dict.fromkeys([config.learns_from] if config.learns_from else kinds)),
         "train_pairs": _train_pairs(context, arm),
         "reward_seconds": sum(
@@ -546,11 +551,13 @@ def _train_pairs(context: Context, arm: str) -> int | None:
     """Number of pairs that the arm's models were trained on, each kind once; None for ready-made models."""
     recipe, config = context.recipe, context.recipe.arms[arm]
     models = [recipe.reward_models[name] for name in config.reward_model_names]
-    kinds = {model.pairs for model in models if model.folder is None} | {config.learns_from} - {None}
-    if not kinds:
+    learned = {(model.pairs, source) for model in models if model.folder is None for source in recipe.sources(model)}
+    if config.learns_from is not None:
+        learned |= {(config.learns_from, source) for source in recipe.sources(config)}
+    if not learned:
         return None
-    counts = _manifest(context.root, "align")["notes"]["pairs"]
-    return sum(int(counts[f"{kind}_train"]) for kind in kinds)
+    aligned = {source: _manifest(context.root, context.paths.aligned(source).name) for _, source in learned}
+    return sum(int(aligned[source]["notes"]["pairs"][f"{kind}_train"]) for kind, source in learned)
 
 
 def summarise(runs: Sequence[RunResults], pooled: PooledResults | None = None) -> Summary:
