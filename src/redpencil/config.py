@@ -892,7 +892,7 @@ class EditorConfig(AskedConfig):
 
     NOUN = "editor"
     KINDS = ("rule", "edits", "project", "provider")
-    OF_OTHERS = frozenset({"wait"})
+    OF_OTHERS = frozenset({"wait", "measure"})
     FILES = ("edits", "template", "prices", "cache")
 
     rule: Literal["scripted", "references"] | None = Field(
@@ -911,6 +911,11 @@ class EditorConfig(AskedConfig):
         description="Annotation project whose people edit, as `redpencil annotate` takes it: an SQLite file, or the "
         "URL of a PostgreSQL database. The run puts the answers in as items and stops; when they are edited, the same "
         "command goes on.",
+    )
+    measure: bool = Field(
+        True,
+        description="Count what the policies' answers to the evaluation prompts still need. false: the editor edits "
+        "what is learned from alone, as where people are not to edit each policy's answers.",
     )
     wait: bool = Field(
         False, description="With project: wait until people have edited the answers, in place of stopping."
@@ -943,7 +948,7 @@ class EditorConfig(AskedConfig):
 
     @property
     def decides(self) -> dict[str, Any]:
-        return {key: value for key, value in super().decides.items() if key != "wait"}
+        return {key: value for key, value in super().decides.items() if key not in self.OF_OTHERS}
 
 
 FILE_KEYS: Final = tuple(key for key in FilesConfig.model_fields if key not in ("test_share", "train_share", "folds"))

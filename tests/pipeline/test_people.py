@@ -16,6 +16,7 @@ from redpencil.config import EditorConfig
 from redpencil.errors import RedpencilError
 from redpencil.pipeline import people
 from redpencil.pipeline.people import edit_by_people
+from redpencil.pipeline.plan import plan_run
 from redpencil.pipeline.run import run_recipe
 from redpencil.records import Edit, EditOutcome, Response, read_jsonl
 from redpencil.runs import Stage, open_stage
@@ -31,6 +32,7 @@ import sys
 from redpencil.web.server import serve
 serve(sys.argv[1], port=0, say=lambda line: print(line, flush=True))
 """
+ONE_ARM = ("arms={figa: {method: figa}}", "reward_models={}")
 ROWS = [Response(f"r{n}", f"Question {n}?", f"The answer to it is {n}", model="policy") for n in range(3)]
 
 
@@ -218,7 +220,7 @@ def test_a_run_of_two_rounds_goes_on_with_the_edits_of_people(
 ) -> None:
     out = Path(shutil.copytree(two_rounds, tmp_path / "run"))
     shutil.rmtree(out / "annotations-figa")
-    recipe = tiny(*rounds, "arms={figa: {method: figa}}", "reward_models={}", f"editor={{project: {place}}}")
+    recipe = tiny(*rounds, *ONE_ARM, f"editor={{project: {place}}}")
 
     def run() -> Path:
         return run_recipe(recipe, out, jobs=1, listener=lambda _: None)
@@ -238,6 +240,8 @@ def test_a_run_of_two_rounds_goes_on_with_the_edits_of_people(
     assert post_to_server("Ann", 1_000, "no_edit_needed") > 12
     run()
     assert (out / "report.html").is_file()
+    unmeasured = tiny(*rounds, *ONE_ARM, f"editor={{project: {place}, measure: false}}")
+    assert "needed" not in [spec.name for spec in plan_run(unmeasured, out, 3)]
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,12 @@ class Context:
         return EditorConfig(rule="references") if _have_references(self.paths.evaluation_prompts) else None
 
     @property
+    def measures_needs(self) -> bool:
+        """Whether the run counts what its policies' answers still need."""
+        editor = self.editor
+        return bool(self.policies) and editor is not None and editor.measure
+
+    @property
     def editor_inputs(self) -> dict[str, Path]:
         """Inputs of a stage in which the editor works, besides what is edited."""
         editor = self.editor

@@ -242,7 +242,7 @@ def _plan_results(planner: _Planner) -> None:
         judged = {**outputs, "reference": paths.reference_outputs("evaluation"), **context.judge_stage_inputs}
         needs = ("reference", *(f"outputs-{name}" for name in policies))
         planner.add("judge", "results:judge", needs, recipe.who_judges.decides, judged)
-        if context.editor is not None:
+        if context.measures_needs:
             edited = {**outputs, **context.editor_inputs}
             decides = [_editor_config(planner), not recipe.align.restore_spacing]
             planner.add("needed", "results:needed", needs[1:], decides, edited)

@@ -168,7 +168,7 @@ def measured_beside(context: Context) -> dict[str, Any]:
     if context.policies and context.recipe.who_judges.rule == "references":
         file = context.root / "judge" / GLEU
         found["gleu"] = parse_results(read_json(file), GleuResults, file)
-    if context.policies and context.editor is not None:
+    if context.measures_needs:
         file = context.root / "needed" / NEEDED
         found["edits_needed"] = parse_results(read_json(file), Needed, file)
     return found
