@@ -57,6 +57,28 @@ def content(**changes: Any) -> dict[str, Any]:
         },
         "flaws": None,
         "recipe_sha256": "0f",
+        "edits_needed": {
+            "format": 2,
+            "editors": ["world"],
+            "policies": {
+                "sft": {
+                    "accepted": {"value": 25.0, "low": 20.0, "high": 31.0},
+                    "edits": {"value": 6.0, "low": None, "high": None},
+                    "words": None, "answers": 9, "prompts": 8, "empty": 1, "cut_off": 2, "unedited": 3,
+                }
+            },
+            "differences": {
+                "token-sft": {
+                    "accepted": {"value": -5.0, "low": -9.0, "high": 1.0}, "edits": None, "words": None, "prompts": 8
+                }
+            },
+        },
+        "gleu": {
+            "format": 2,
+            "n": 8,
+            "policies": {"sft": {"value": 38.2, "low": 37.0, "high": 39.1}},
+            "differences": {"token-sft": {"value": 1.5, "low": 0.2, "high": 2.7}},
+        },
         "split": {
             "by": "folds", "test_share": None, "folds": 5, "fold": 3, "own": [], "test": {"edits": 9},
             "shared": {"edits": 0},
@@ -97,6 +119,10 @@ def study(**changes: Any) -> dict[str, Any]:
             "win_rate": {"token": mean},
             "win_rate_difference": {"token-edits": mean},
             "mean_length": {"token": mean},
+            "edits_needed": {"token": {"accepted": mean, "edits": mean, "words": None}},
+            "edits_needed_difference": {"token-sft": {"accepted": mean, "edits": mean, "words": mean}},
+            "gleu": {"token": mean},
+            "gleu_difference": {"token-sft": None},
             "reward_accuracy": {"token_edits": {"edits": mean}},
             "localisation": {"token_edits": {"auroc": None}},
             "within": {"token_edits": {"edited": mean}},

@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -442,7 +443,8 @@ class RolloutConfig(StepsConfig):
     )
     reward_clip: float | None = Field(None, gt=0, description="Clip each scaled reward to this magnitude.")
     kl_term: Literal["per_token", "terminal", "none"] = Field(
-        "per_token", description="Place of the KL penalty to the SFT policy; none is the paper's literal reading."
+        "per_token",
+        description="Place of the KL penalty to the policy at the start; none is the paper's literal reading.",
     )
     kl_estimator: KLEstimator = Field(
         "k1", description="k1: log ratio; k2: half its square; k3: low variance, positive."
@@ -782,6 +784,13 @@ class FilesConfig(Section):
         lt=1,
         description="Share of comparisons and edits held out for Table 2: whole prompts, the same of both.",
     )
+    train_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the other edits, and comparisons, that is learned from: the first ones in the order of "
+        "the seed, prompt by prompt.",
+    )
     folds: int | None = Field(
         None,
         ge=2,
@@ -812,7 +821,9 @@ class AlarmsConfig(Section):
     win_rate_gain: float = Field(
         0.0, description="A win rate above the SFT policy's by no more than this, in percent points."
     )
-    kl: float = Field(0.35, gt=0, description="KL from the SFT policy above this, in nats a response token.")
+    kl: float = Field(
+        0.35, gt=0, description="KL from the policy that training started from above this, in nats a response token."
+    )
     length_ratio: float = Field(
         1.4, gt=1, description="Responses to the validation prompts longer or shorter than before by this factor."
     )
@@ -830,16 +841,91 @@ class AlarmsConfig(Section):
     )
 
 
-class JudgeConfig(Section):
+class AskedConfig(Section):
+    """What a judge and an editor share: of the kinds that there are one is named, and an LLM may be asked. API keys are
+    never in a recipe: they come from the environment.
+    """
+
+    NOUN: ClassVar[str]
+    KINDS: ClassVar[tuple[str, ...]]
+    """The keys of which exactly one is given; `provider` is one of them."""
+    OF_OTHERS: ClassVar[frozenset[str]] = frozenset()
+    """Further keys that say something without a provider."""
+    FILES: ClassVar[tuple[str, ...]]
+    """The keys that are paths, besides the template and the folder of a local model."""
+
+    provider: Literal["anthropic", "openai", "local"] | None = Field(
+        None, description="Ask an LLM: anthropic; openai, for every OpenAI-compatible server; local, a folder."
+    )
+    model: str | None = Field(None, description="With provider: name of the model; for local its folder.")
+    base_url: str | None = Field(None, description="With provider: another server, such as http://localhost:8000/v1.")
+    max_tokens: int = Field(4096, gt=0, description="With provider: most tokens of an answer.")
+    temperature: float | None = Field(None, ge=0, description="With provider. Default: the server's own.")
+    concurrency: int = Field(16, gt=0, description="With provider: requests in progress at once.")
+    max_cost: float | None = Field(
+        None,
+        gt=0,
+        description="With provider: stop when the answers to what a stage of a seed asks have cost this much now, in "
+        "dollars; in ablations those of each variant have as much.",
+    )
+    prices: Path | None = Field(None, description="With provider: YAML of prices that replace those built in.")
+    cache: Path | None = Field(
+        None,
+        description="With provider: response cache, by which a run that was stopped asks for nothing twice. Default: "
+        "a file in the run folder that is named by the stage, such as judge.cache. Of several seeds each has its own, "
+        "with .seed-N at the end, and so has each variant of ablations, by its name.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_secrets(cls, data: Any) -> Any:
+        return _without_secrets(
+            cls, data, "leave it out, and set ANTHROPIC_API_KEY or OPENAI_API_KEY in the environment"
+        )
+
+    @field_validator("base_url")
+    @classmethod
+    def _bare_address(cls, url: str | None) -> str | None:
+        if url is not None and re.search(r"[?#]|//[^/]*@", url):
+            raise hinted("an address with a user, a password or a query", "write it without; a recipe holds no secrets")
+        return url
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if sum(getattr(self, kind) is not None for kind in self.KINDS) != 1:
+            raise ValueError(f"name one {self.NOUN}: one of {', '.join(self.KINDS)}")
+        of_llms = set(type(self).model_fields) - {*self.KINDS, *self.OF_OTHERS}
+        for key in sorted(self.model_fields_set & of_llms) if self.provider is None else ():
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} says nothing of this {self.NOUN}; leave it out")
+        if self.provider is not None and not self.model:
+            raise ValueError("give the model that the provider is asked for")
+        return self
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """What of it decides verdicts or edits, besides the contents of files."""
+        elsewhere = {*self.FILES, "concurrency", "max_cost"}
+        return self.model_dump(exclude=elsewhere, exclude_defaults=True, mode="json")
+
+
+class JudgeConfig(AskedConfig):
     """Who compares the policies' answers with the reference's: one of folder, rule, pattern, verdicts and provider.
     Without the section it is the world's oracle, or `files.judge`. API keys are never in a recipe: they come from the
     environment. An LLM and verdicts of people judge the evaluation prompts alone; training then keeps the checkpoint
     with the best reward, or the last one where it learns from pairs.
     """
 
+    NOUN = "judge"
+    KINDS = ("folder", "rule", "pattern", "verdicts", "provider")
+    OF_OTHERS = frozenset({"fewer"})
+    FILES = ("folder", "verdicts", "prices", "cache")
+
     folder: Path | None = Field(None, description="Folder of a sequence or token reward model.")
-    rule: Literal["oracle", "longer", "shorter"] | None = Field(
-        None, description="oracle: the small world's; longer, shorter: the number of characters alone."
+    rule: Literal["oracle", "longer", "shorter", "references"] | None = Field(
+        None,
+        description="oracle: the small world's; longer, shorter: the number of characters alone; references: sentence "
+        "GLEU against the `references` of the prompt's row, and training keeps the checkpoint with the best GLEU.",
     )
     pattern: str | None = Field(
         None, min_length=1, description="A regular expression: the response in which it is found more often is better."
@@ -851,39 +937,11 @@ class JudgeConfig(Section):
         "by prompt and responses, on either side. What nobody compared has no verdict. The file may come later: "
         "the run then stops before its last stages, and the same command goes on.",
     )
-    provider: Literal["anthropic", "openai", "local"] | None = Field(
-        None, description="Ask an LLM: anthropic; openai, for every OpenAI-compatible server; local, a folder."
-    )
-    model: str | None = Field(None, description="With provider: name of the model; for local its folder.")
-    base_url: str | None = Field(None, description="With provider: another server, such as http://localhost:8000/v1.")
     template: str = Field(
         "default",
         description="With provider: default, alpaca-eval, alpaca-eval-mark, or a file; see `redpencil judge`.",
     )
     orders: Literal["both", "one"] = Field("both", description="With provider: ask in both orders, or in one.")
-    max_tokens: int = Field(4096, gt=0, description="With provider: most tokens of an answer.")
-    temperature: float | None = Field(None, ge=0, description="With provider. Default: the server's own.")
-    concurrency: int = Field(16, gt=0, description="With provider: requests in progress at once.")
-    max_cost: float | None = Field(
-        None,
-        gt=0,
-        description="With provider: stop when the answers to a seed's outputs have cost this much now, in dollars; "
-        "in ablations those of each variant have as much.",
-    )
-    prices: Path | None = Field(None, description="With provider: YAML of prices that replace those built in.")
-    cache: Path | None = Field(
-        None,
-        description="With provider: response cache, by which a run that was stopped asks for nothing twice. Default: "
-        "judge.cache in the run folder. Of several seeds each has its own, with .seed-N at the end, and so has each "
-        "variant of ablations, by its name.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_secrets(cls, data: Any) -> Any:
-        return _without_secrets(
-            cls, data, "leave it out, and set ANTHROPIC_API_KEY or OPENAI_API_KEY in the environment"
-        )
 
     @field_validator("pattern")
     @classmethod
@@ -894,25 +952,10 @@ class JudgeConfig(Section):
             raise ValueError(f"not a regular expression: {error}") from None
         return pattern
 
-    @field_validator("base_url")
-    @classmethod
-    def _bare_address(cls, url: str | None) -> str | None:
-        if url is not None and re.search(r"[?#]|//[^/]*@", url):
-            raise hinted("an address with a user, a password or a query", "write it without; a recipe holds no secrets")
-        return url
-
     @model_validator(mode="after")
-    def _one_judge(self) -> "JudgeConfig":
-        if sum(getattr(self, kind) is not None for kind in _JUDGES) != 1:
-            raise ValueError(f"name one judge: one of {', '.join(_JUDGES)}")
-        of_llms = set(type(self).model_fields) - {*_JUDGES, "fewer"}
-        unused = sorted(self.model_fields_set & of_llms) if self.provider is None else []
-        unused += ["fewer"] if self.fewer and self.pattern is None else []
-        for key in unused:
-            if getattr(self, key) != type(self).model_fields[key].default:
-                raise ValueError(f"{key} says nothing of this judge; leave it out")
-        if self.provider is not None and not self.model:
-            raise ValueError("give the model that the provider is asked for")
+    def _fewer_of_a_pattern(self) -> Self:
+        if self.fewer and self.pattern is None:
+            raise ValueError("fewer says nothing of this judge; leave it out")
         return self
 
     @property
@@ -920,17 +963,76 @@ class JudgeConfig(Section):
         """Whether it judges policies as they train too: one that costs nothing and answers at once."""
         return self.provider is None and self.verdicts is None
 
+
+class EditorConfig(AskedConfig):
+    """Who edits the policies' answers, to count the edits that they still need, and to learn from edits of an arm's
+    own answers (`on`, `rounds`): one of rule, edits, project and provider.
+    Without the section it is the world's scripted editor, or the references, if every evaluation prompt has some; else
+    nothing is counted.
+    """
+
+    NOUN = "editor"
+    KINDS = ("rule", "edits", "project", "provider")
+    OF_OTHERS = frozenset({"wait", "measure"})
+    FILES = ("edits", "template", "prices", "cache")
+
+    rule: Literal["scripted", "references"] | None = Field(
+        None,
+        description="scripted: the small world's editor; references: an answer becomes the nearest of the texts in "
+        "`references` of its prompt's row, by changed words.",
+    )
+    edits: Path | None = Field(
+        None,
+        description="JSONL of edits by people, as `redpencil annotate --export` writes them, matched by prompt and "
+        "original; the first one of an answer counts. What nobody edited is not counted. The file may come later: the "
+        "run then stops before its last stages, and the same command goes on.",
+    )
+    project: str | None = Field(
+        None,
+        description="Annotation project whose people edit, as `redpencil annotate` takes it: an SQLite file, or the "
+        "URL of a PostgreSQL database. The run puts the answers in as items and stops; when they are edited, the same "
+        "command goes on.",
+    )
+    measure: bool = Field(
+        True,
+        description="Count what the policies' answers to the evaluation prompts still need. false: the editor edits "
+        "what is learned from alone, as where people are not to edit each policy's answers.",
+    )
+    wait: bool = Field(
+        False, description="With project: wait until people have edited the answers, in place of stopping."
+    )
+    template: Path | None = Field(
+        None,
+        description="With provider: a file with the request, as `redpencil edit --template` takes it. Default: the "
+        "paper's Figure 2.",
+    )
+    min_kept: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="With provider: ask once more for an edit that keeps a smaller share of the words, or is "
+        "uncertain.",
+    )
+
+    @field_validator("project")
+    @classmethod
+    def _no_password(cls, place: str | None) -> str | None:
+        if place is not None and re.search(r"://[^/@]*:[^/@]*@|[?&]password=", place):
+            raise hinted("a recipe holds no secrets", "leave the password out, and set PGPASSWORD in the environment")
+        return place
+
+    @model_validator(mode="after")
+    def _waits_for_people(self) -> "EditorConfig":
+        if self.wait and self.project is None:
+            raise ValueError("wait says nothing of this editor; leave it out")
+        return self
+
     @property
     def decides(self) -> dict[str, Any]:
-        """What of it decides verdicts, besides the contents of files."""
-        elsewhere = {"folder", "verdicts", "concurrency", "max_cost", "prices", "cache"}
-        return self.model_dump(exclude=elsewhere, exclude_defaults=True, mode="json")
+        return {key: value for key, value in super().decides.items() if key not in self.OF_OTHERS}
 
 
-_JUDGES: Final = ("folder", "rule", "pattern", "verdicts", "provider")
-JUDGE_FILES: Final = ("folder", "verdicts", "prices", "cache")
-"""The keys of `judge` that are paths; `template` is one unless it names a built-in template."""
-FILE_KEYS: Final = tuple(key for key in FilesConfig.model_fields if key not in ("test_share", "folds"))
+FILE_KEYS: Final = tuple(key for key in FilesConfig.model_fields if key not in ("test_share", "train_share", "folds"))
 """The keys of `files` that are paths."""
 
 
@@ -948,6 +1050,25 @@ class ArmConfig(Section):
         None,
         description="For methods that learn from pairs: edits, the default; hunks, a pair of each single change of an "
         "edit, the text before it and behind it; for dpo also comparisons. distill has a kind of its own, edit_texts.",
+    )
+    start: str | None = Field(
+        None,
+        description="Another arm, whose trained policy this one starts from, and stays close to: it is also the policy "
+        "that KL is measured from. Default: the SFT policy.",
+    )
+    on: str | None = Field(
+        None,
+        description="Another arm, of whose own answers the edits are that this one learns from, for methods that learn "
+        "from pairs. Default: those of the recipe's data, of the SFT policy.",
+    )
+    replay: bool = Field(
+        False, description="With on: learn once more from the edits before, of the policies from which that arm comes."
+    )
+    edits: int | None = Field(
+        None,
+        gt=0,
+        description="How many of this arm's answers are edited, where something learns `on` it. Default: as many as "
+        "there are training edits.",
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
@@ -1001,10 +1122,14 @@ class ArmConfig(Section):
             foreign.append("sequence_reward_model")
         if self.reward_model is not None and method.learns_from != "rewards":
             foreign.append("reward_model")
+        if self.on is not None and method.learns_from != "pairs":
+            foreign.append("on")
         if foreign:
             raise ValueError(f"an arm of the method {self.method} does not use: {', '.join(foreign)}")
         if self.reward_model is None and method.learns_from == "rewards":
             raise ValueError(f"an arm of the method {self.method} needs a reward_model")
+        if self.replay and self.on is None:
+            raise ValueError("replay is not used without `on`; leave it out")
         return self
 
     @property
@@ -1053,13 +1178,23 @@ class RewardModelConfig(Section):
     policy: str | None = Field(
         None,
         description="An arm whose policy is made into a token-level reward model, in place of training one: the reward "
-        "of a token is beta times the log of its probability under this policy and the SFT policy, dpo.beta of an arm "
-        "of dpo, else 1 (RTO).",
+        "of a token is beta times the log-ratio of its probabilities under this policy and the one that it started "
+        "from; beta is that of an arm of dpo, else 1 (RTO).",
     )
     start: str | None = Field(
         None,
         description="Another entry, further up, whose trained model this one starts from, heads and all, such as one "
         "with frozen_layers: all, from which some layers then learn. Default: the SFT policy, with heads that give 0.",
+    )
+    on: str | None = Field(
+        None,
+        description="An arm, of whose own answers the edits or comparisons are that this model learns from; its centre "
+        "and scale are measured on these answers. Default: those of the recipe's data, of the SFT policy.",
+    )
+    replay: bool = Field(
+        True,
+        description="With on: learn from the pairs before too, of the policies from which that arm comes, so that the "
+        "model still tells those apart.",
     )
     reward: dict[str, Any] = Field(default_factory=dict, description="Keys of `reward` that differ for this model.")
 
@@ -1084,7 +1219,7 @@ class RewardModelConfig(Section):
     def _ready_made(self) -> "RewardModelConfig":
         if self.policy is not None:
             unread = sorted(set(self.reward) - {"level", "reference_samples"})
-            unread = [key for key in ("folder", "start") if getattr(self, key) is not None] + unread
+            unread = [key for key in ("folder", "start", "on") if getattr(self, key) is not None] + unread
             if unread or self.reward.get("level", "token") != "token":
                 raise ValueError(f"a model made of a policy does not use: {', '.join(unread) or 'level: sequence'}")
         ignored = sorted(set(self.reward) - {"level"}) if self.folder is not None else []
@@ -1092,6 +1227,10 @@ class RewardModelConfig(Section):
             raise ValueError(f"a ready-made reward model is not trained, so reward.{ignored[0]} would not be read")
         if self.folder is not None and self.start is not None:
             raise ValueError("a ready-made reward model is not trained, so `start` would not be read")
+        if self.folder is not None and self.on is not None:
+            raise ValueError("a ready-made reward model is not trained, so `on` would not be read")
+        if not self.replay and self.on is None:
+            raise ValueError("replay is not used without `on`; leave it out")
         return self
 
 
@@ -1110,6 +1249,8 @@ def _paper_arms() -> dict[str, ArmConfig]:
         "preference": ArmConfig(reward_model="sequence_comparisons", options={"reward": "sequence"}),
     }
 
+
+_OF_THE_WORLD: Final = {"oracle": "the oracle", "scripted": "the scripted editor"}
 
 RESERVED: Final[Mapping[str, frozenset[str]]] = {
     "arms": frozenset({"sft", "reference"}),
@@ -1136,6 +1277,14 @@ class Recipe(Section):
 
     name: str = Field("run", description="Name of the run and of its folder.")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="A run has one complete run for each seed.")
+    rounds: int = Field(
+        1,
+        gt=0,
+        le=100,
+        description="How often policies answer, are edited and learn. After the first round each trained arm `a` is "
+        "followed by `a_2`, `a_3` ..., which start from the one before, on edits of its answers, and whose reward "
+        "models learn from these too. The edits are divided: world.comparisons, or the training edits, by the rounds.",
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on a GPU, float32 on the CPU."
     )
@@ -1179,6 +1328,9 @@ class Recipe(Section):
         "alone.",
     )
     judge: JudgeConfig | None = Field(None, description="Who judges. Default: the world's oracle, or files.judge.")
+    editor: EditorConfig | None = Field(
+        None, description="Who edits answers. Default: the world's scripted editor, or the references of the prompts."
+    )
     alarms: AlarmsConfig = Field(default_factory=AlarmsConfig)
 
     @property
@@ -1242,19 +1394,22 @@ class Recipe(Section):
         for name in self.arms:
             self._check_arm(name)
         self._check_starts()
-        self._check_policies_of_rewards()
+        self._check_policies()
         self._check_needed_files()
         return self
 
     def _check_judge(self) -> None:
-        if self.files is None:
-            return
-        if self.judge is not None and self.files.judge is not None:
+        if self.files is not None and self.judge is not None and self.files.judge is not None:
             raise ValueError("files.judge and judge both name a judge; leave files.judge out")
-        if self.judge is not None and self.judge.rule == "oracle":
-            raise mistake(
-                "Recipe", "the oracle knows the small world alone", ("judge", "rule"), "oracle", "name another"
-            )
+        for name, section in (("judge", self.judge), ("editor", self.editor)):
+            rule = None if section is None else section.rule
+            problem = None
+            if self.files is not None and rule in _OF_THE_WORLD:
+                problem = f"{_OF_THE_WORLD[rule]} knows the small world alone"
+            elif self.world is not None and rule == "references":
+                problem = "the prompts of the small world have no references"
+            if problem is not None:
+                raise mistake("Recipe", problem, (name, "rule"), rule, "name another")
 
     @property
     def who_judges(self) -> JudgeConfig:
@@ -1302,28 +1457,78 @@ class Recipe(Section):
                         raise ValueError(f"{place} names {start!r}: both need the same `read_twice`")
             above.append(name)
 
-    def _check_policies_of_rewards(self) -> None:
-        """Refuse a reward model of an arm's policy that there is not, or that waits for this very reward model."""
+    def _check_policies(self) -> None:
+        """Refuse an arm or a reward model that takes a policy from an arm which is not there, or waits for itself."""
+        entries: list[tuple[str, str, ArmConfig | RewardModelConfig]]
+        entries = [("arms", name, arm) for name, arm in self.arms.items()]
+        entries += [("reward_models", name, model) for name, model in self.reward_models.items()]
+        for section, name, entry in entries:
+            for key in ("start", "on") if section == "arms" else ("on", "policy"):
+                arm = getattr(entry, key)
+                if arm is None:
+                    continue
+                others = [
+                    other for other, row in self.arms.items() if row.row.trains and (section, name) != ("arms", other)
+                ]
+                hint = f"name another arm that is trained: {', '.join(others)}" if others else f"leave {key} out"
+                if arm not in self.arms:
+                    raise mistake("Recipe", f"there is no arm {arm!r}", (section, name, key), arm, hint)
+                if not self.arms[arm].row.trains:
+                    problem = f"the arm {arm!r} has no policy of its own: {self.arms[arm].method} trains nothing"
+                    raise mistake("Recipe", problem, (section, name, key), arm, hint)
+            if entry.on is not None and self.world is None:
+                kind = entry.learns_from if isinstance(entry, ArmConfig) else entry.pairs
+                if kind == "comparisons":
+                    problem = (
+                        f"nobody compares the answers of {entry.on!r}: only the small world has comparisons of them"
+                    )
+                    raise mistake("Recipe", problem, (section, name, "on"), entry.on, "learn from edits of them")
+            if isinstance(entry, RewardModelConfig) and entry.policy is not None:
+                kind = self.arms[entry.policy].learns_from
+                if kind is not None and ROWS_OF[kind] != ROWS_OF[entry.pairs]:
+                    problem = f"the arm {entry.policy!r} learns from {kind}, and pairs says {entry.pairs}"
+                    raise mistake("Recipe", problem, (section, name, "policy"), entry.policy, f"write pairs: {kind}")
+        for name, arm in self.arms.items():
+            if arm.edits is not None and name not in self.edited_arms:
+                problem = f"nothing learns `on` the answers of {name!r}, so none of them are edited"
+                raise mistake("Recipe", problem, ("arms", name, "edits"), arm.edits, "leave edits out")
+        try:
+            TopologicalSorter(self._waits_for()).prepare()
+        except CycleError as error:
+            first = next(name for name in error.args[1] if name.startswith("arms."))
+            waiting = self.arms[first.removeprefix("arms.")]
+            key = "start" if waiting.start else "on" if waiting.on else "reward_model"
+            place = (*first.split(".", 1), key)
+            problem = f"an arm waits for itself: {' needs '.join(reversed(error.args[1]))}"
+            raise mistake("Recipe", problem, place, None, "let one of them start from, or learn on, another") from None
+
+    def _waits_for(self) -> dict[str, list[str]]:
+        """By arm and reward model, those that are trained before it."""
+        waits: dict[str, list[str]] = {}
+        for name, arm in self.arms.items():
+            policies = [f"arms.{other}" for other in (arm.start, arm.on) if other is not None]
+            waits[f"arms.{name}"] = [*policies, *(f"reward_models.{model}" for model in arm.reward_model_names)]
         for name, model in self.reward_models.items():
-            if model.policy is None:
-                continue
-            place = ("reward_models", name, "policy")
-            others = [other for other, arm in self.arms.items() if arm.row.trains]
-            hint = f"name an arm that is trained: {', '.join(others)}" if others else "add an arm of dpo"
-            if model.policy not in others:
-                raise mistake("Recipe", f"no arm {model.policy!r} has a policy of its own", place, model.policy, hint)
-            kind = self.arms[model.policy].learns_from
-            if kind is not None and ROWS_OF[kind] != ROWS_OF[model.pairs]:
-                problem = f"the arm {model.policy!r} learns from {kind}, and pairs says {model.pairs}"
-                raise mistake("Recipe", problem, place, model.policy, f"write pairs: {kind} at {name}")
-            seen, waiting = set[str](), [model.policy]
-            while waiting:
-                made = [self.reward_models[other] for other in self.arms[waiting.pop()].reward_model_names]
-                waiting += [one.policy for one in made if one.policy is not None and one.policy not in seen]
-                seen.update(waiting)
-                if model in made:
-                    problem = f"the arm {model.policy!r} waits for this reward model, and this one for the arm"
-                    raise mistake("Recipe", problem, place, model.policy, "name another arm")
+            waits[f"reward_models.{name}"] = [f"arms.{arm}" for arm in (model.on, model.policy) if arm is not None]
+            waits[f"reward_models.{name}"] += [] if model.start is None else [f"reward_models.{model.start}"]
+        return waits
+
+    def lineage(self, arm: str) -> tuple[str, ...]:
+        """An arm and those from which it comes by `start`, the first one first."""
+        before = self.arms[arm].start
+        return (*(self.lineage(before) if before is not None else ()), arm)
+
+    @property
+    def edited_arms(self) -> tuple[str, ...]:
+        """The arms of whose answers something learns, in the recipe's order."""
+        used = {arm.on for arm in self.arms.values()} | {model.on for model in self.reward_models.values()}
+        return tuple(arm for arm in self.arms if arm in used)
+
+    def sources(self, entry: "ArmConfig | RewardModelConfig") -> tuple[str | None, ...]:
+        """Of whose answers the pairs are that an arm or a reward model learns from: arms, and None for the data's."""
+        if entry.on is None or not entry.replay:
+            return (entry.on,)
+        return (None, *(arm for arm in self.lineage(entry.on) if arm in self.edited_arms))
 
     def beta_of(self, arm: str) -> float:
         """The weight of the log-ratio of an arm's policy where it is taken for a reward: that of DPO, else 1."""

@@ -46,6 +46,10 @@ class EditOutcome(enum.StrEnum):
     FAILED = "failed"
 
 
+HAS_TEXT: Final = (EditOutcome.EDITED, EditOutcome.UNCHANGED)
+"""Outcomes in which `edited` is what an editor wants the text to be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """An instruction to answer."""
@@ -352,6 +356,36 @@ def input_of(name: str, meta: Meta) -> str:
             hint="write the input as a string, or leave it out",
         )
     return input
+
+
+def references_of(name: str, meta: Meta) -> tuple[str, ...]:
+    """Return `meta["references"]`, texts that answer the prompt well. `name` is the record's id.
+
+    Raises:
+        RedpencilError: naming the record, if there are none, or one is not a text or is empty.
+    """
+    references = meta.get("references")
+    if isinstance(references, list) and references and all(isinstance(one, str) and one.strip() for one in references):
+        return tuple(references)
+    problem = "has no references" if references in (None, []) else "has references that are no list of texts"
+    raise RedpencilError(
+        f"the row {name!r} {problem}",
+        field="references",
+        hint='write good answers into every row of the prompts, such as "references": ["...", "..."]',
+    )
+
+
+def source_of(name: str, prompt: str, meta: Meta) -> str:
+    """Return the text that a prompt asks to improve: `meta["source"]`, its input, or else the whole prompt.
+
+    Raises:
+        RedpencilError: naming the record, if source or input is not a text.
+    """
+    source = meta.get("source")
+    if source is not None and not isinstance(source, str):
+        problem = f"the source of {name!r} is a {type(source).__name__}, not a text"
+        raise RedpencilError(problem, field="source", hint="write the source as a string, or leave it out")
+    return source or input_of(name, meta) or prompt
 
 
 def merge_meta(meta: Meta, added: Meta, reserved: frozenset[str] = frozenset()) -> dict[str, Any]:

@@ -126,16 +126,25 @@ class WinRate(Estimate):
     unparsed: int = 0
 
 
-class SeedMean(Figure):
-    """A mean over seeds, with a t-interval from `low` to `high`, and the value of each seed."""
+class Ranged(Figure):
+    """A number with a 95 % interval from `low` to `high`."""
 
     low: Number = None
     high: Number = None
-    per_seed: tuple[float, ...] = ()
 
     @property
     def interval(self) -> tuple[float, float] | None:
         return None if self.low is None or self.high is None else (self.low, self.high)
+
+    def __neg__(self) -> Self:
+        low, high = (None, None) if self.interval is None else (-self.interval[1], -self.interval[0])
+        return self.model_copy(update={"value": -self.value, "low": low, "high": high})
+
+
+class SeedMean(Ranged):
+    """A mean over seeds, with a t-interval, and the value of each seed."""
+
+    per_seed: tuple[float, ...] = ()
 
     @property
     def repeats(self) -> int | None:
@@ -146,9 +155,7 @@ class SeedMean(Figure):
         return stdev(self.per_seed) if len(self.per_seed) > 1 else None
 
     def __neg__(self) -> Self:
-        low, high = (None, None) if self.interval is None else (-self.interval[1], -self.interval[0])
-        each = tuple(-value for value in self.per_seed)
-        return self.model_copy(update={"value": -self.value, "low": low, "high": high, "per_seed": each})
+        return super().__neg__().model_copy(update={"per_seed": tuple(-value for value in self.per_seed)})
 
 
 class Efficiency(_Part):
@@ -192,8 +199,10 @@ class ArmCosts(_Part):
         answer_seconds: time to answer the evaluation prompts.
         step: of the checkpoint that was kept.
         validation_win_rate: of that checkpoint.
-        kl: to the SFT policy, in nats per response, of that checkpoint.
+        kl: to the policy that it started from, in nats per response, of that checkpoint.
         kl_bound: upper bound of `kl`, for best-of-n.
+        start: the arm that it started from; None for the SFT policy.
+        on: the arm of whose answers the edits are that it, or its reward model, learned from; None for the SFT policy.
     """
 
     method: str
@@ -210,6 +219,8 @@ class ArmCosts(_Part):
     validation_win_rate: Number
     kl: Number
     kl_bound: Number
+    start: str | None = None
+    on: str | None = None
 
     @property
     def online(self) -> bool:
@@ -254,6 +265,57 @@ class Within(_Part):
     responses: int
 
 
+class EditsNeeded(_Part):
+    """What an editor changes in a policy's answers.
+
+    Args:
+        accepted: share of the answers that stand as they are, in percent.
+        edits: places to change in 100 words of the answers; None, as `words`, if no answer has a word.
+        words: words to change in 100 words of the answers.
+        answers: number of answers that were measured.
+        prompts: number of their prompts.
+        empty: number of them without a word; these are not accepted.
+        cut_off: number of them that ended at the length limit; these are not accepted either.
+        unedited: number of answers for which the editor gave no text; they count nowhere.
+    """
+
+    accepted: Ranged
+    edits: Ranged | None
+    words: Ranged | None
+    answers: int
+    prompts: int
+    empty: int
+    cut_off: int
+    unedited: int
+
+
+class NeedsDifference(_Part):
+    """What one policy's answers need less what another's do, paired over `prompts`; `accepted` in percent points."""
+
+    accepted: Ranged
+    edits: Ranged | None
+    words: Ranged | None
+    prompts: int
+
+
+class Needed(_Part):
+    """`needed.json`: edits still needed by policy, and differences by `<policy>-<policy>`; `editors` edited them."""
+
+    format: int = FORMAT
+    editors: tuple[str, ...]
+    policies: dict[str, EditsNeeded]
+    differences: dict[str, NeedsDifference]
+
+
+class GleuResults(_Part):
+    """`gleu.json`: GLEU of each policy on `n` answers, from 0 to 100, and differences by `<policy>-<policy>`."""
+
+    format: int = FORMAT
+    n: int
+    policies: dict[str, Ranged]
+    differences: dict[str, Ranged]
+
+
 class Split(_Part):
     """How held-out rows of a user's files were chosen: by `prompts`, in `folds`, or in `files` of the user's own.
 
@@ -276,10 +338,10 @@ class Split(_Part):
     shared: dict[str, int]
 
 
-class Pooled(Figure):
+class Pooled(Ranged):
     """A measure over the items of all folds and repetitions.
 
-    `low` to `high` is its 95 % interval over prompts, `spread` the standard deviation over `repetitions`, which has the
+    Its interval is over prompts, `spread` the standard deviation over `repetitions`, which has the
     value of each; `n` counts items, each once for each repetition.
     """
 
@@ -289,10 +351,6 @@ class Pooled(Figure):
     prompts: int
     repetitions: tuple[float, ...]
     spread: Number
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        return None if self.low is None or self.high is None else (self.low, self.high)
 
 
 class PooledResults(_Part):
@@ -355,6 +413,8 @@ class RunResults(Evaluation):
     recipe_sha256: str
     split: Split | None = None
     methods: dict[str, ArmCosts]
+    edits_needed: Needed | None = None
+    gleu: GleuResults | None = None
     warnings: tuple[str, ...]
     stages: dict[str, StageCost]
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -389,7 +449,10 @@ class ReportData(_Part):
 
 
 class Summary(_Part):
-    """Means over seeds. A measure that some seed lacks is None."""
+    """Means over seeds. A measure that some seed lacks is None.
+
+    `edits_needed` has accepted, edits and words by policy.
+    """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, EfficiencySummary]
@@ -397,6 +460,10 @@ class Summary(_Part):
     win_rate: dict[str, SeedMean | None]
     win_rate_difference: dict[str, SeedMean | None]
     mean_length: dict[str, SeedMean | None]
+    edits_needed: dict[str, dict[str, SeedMean | None]] = Field(default_factory=dict)
+    edits_needed_difference: dict[str, dict[str, SeedMean | None]] = Field(default_factory=dict)
+    gleu: dict[str, SeedMean | None] = Field(default_factory=dict)
+    gleu_difference: dict[str, SeedMean | None] = Field(default_factory=dict)
     reward_accuracy: dict[str, dict[str, SeedMean | None]]
     localisation: dict[str, dict[str, SeedMean | None]]
     within: dict[str, dict[str, SeedMean | None]] = Field(default_factory=dict)

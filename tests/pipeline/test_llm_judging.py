@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from redpencil.errors import RedpencilError
+from redpencil.pipeline.asking import cache_file
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import execute
 from redpencil.pipeline.inputs import check_inputs
-from redpencil.pipeline.llm_judging import cache_file
 from redpencil.pipeline.plan import plan_run
 from redpencil.records import Comparison, Response, read_jsonl
 from redpencil.text import read_json
@@ -99,7 +99,8 @@ def test_each_seed_has_a_response_cache_of_its_own(tiny: Any, tmp_path: Path) ->
     llm, named = "judge={provider: openai, model: m}", f"judge.cache={tmp_path / 'answers'}"
 
     def file(seed: int, *overrides: str) -> Path:
-        return cache_file(Context(tiny(llm, *overrides), tmp_path / f"seed-{seed}", seed))
+        context = Context(tiny(llm, *overrides), tmp_path / f"seed-{seed}", seed)
+        return cache_file(context, context.recipe.who_judges, "judge")
 
     assert file(3) == tmp_path / "seed-3" / "judge.cache"
     assert file(3, named) == tmp_path / "answers"

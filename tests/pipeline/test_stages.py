@@ -252,7 +252,9 @@ def test_each_alarm_is_told_once_as_it_first_goes_off(tmp_path: Path) -> None:
     for step in range(1, 8):
         stage.log(step, kl=50.0 if step > 3 else 4.0, length=25.0, entropy=0.5)
         assert len(told) == (step > 3), step
-    assert told[0].startswith("kl at step 4: the policy is 0.77 nats a token from the SFT policy, over 0.35. Raise ppo")
+    assert told[0].startswith(
+        "kl at step 4: the policy is 0.77 nats a token from where it started, over 0.35. Raise ppo"
+    )
 
 
 def test_alarms_of_a_run_name_stage_value_threshold_and_advice(tmp_path: Path) -> None:

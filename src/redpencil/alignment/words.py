@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate, count, pairwise
 from typing import Literal
 
-from rapidfuzz.distance import Indel, LCSseq, Prefix
+from rapidfuzz.distance import Indel, LCSseq, Levenshtein, Prefix
 
 Alignment = Literal["lcs", "positional"]
 Kind = Literal["equal", "replace", "delete", "insert", "space"]
@@ -166,6 +166,29 @@ def kept_share(original: str, edited: str) -> float:
     if count * len(words[1]) <= _LARGEST_TABLE:
         return LCSseq.similarity(*_numbered(*words)) / count
     return (count - sum(end - start for start, end, _, _ in _lcs(*words))) / count
+
+
+def without_spacing(text: str) -> str:
+    """Return the words of a text with one space between them: two texts are then equal if their words are."""
+    return " ".join(word for word in map(str.strip, _words(text)) if word)
+
+
+def word_distance(original: str, edited: str, *, spacing: bool = False) -> int:
+    """Count the words that an editor changes at least, Levenshtein's distance.
+
+    To replace a word is one change, as it is to insert or to delete one. So m words that become n others count
+    max(m, n). This is the numerator of HTER (Snover et al., 2006), without its shifts.
+
+    Args:
+        original: the text before the edit.
+        edited: the text after it.
+        spacing: whether a word is another one if the white space before it is, but for that at the ends of the texts.
+    """
+    if spacing:
+        words = _spaced(_words(original.strip()), _words(edited.strip()))
+    else:
+        words = without_spacing(original).split(), without_spacing(edited).split()
+    return Levenshtein.distance(*_numbered(*words))
 
 
 _Hunk = tuple[int, int, int, int]

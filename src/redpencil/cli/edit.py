@@ -12,8 +12,8 @@ from redpencil.cli.job_options import MODEL_PANEL, JobOptions, prepare
 from redpencil.cli.llm_job import JobRun, run_job
 from redpencil.cli.options import NORMALISE_HELP, examples, one_of, option, with_options
 from redpencil.cli.output import say
-from redpencil.editing.edit import EditStyle, edit_job
-from redpencil.editing.prompt import FIGURE_2, PRIMERS, EditTemplate, Primer, read_template
+from redpencil.editing.edit import edit_job, request_style
+from redpencil.editing.prompt import PRIMERS
 from redpencil.records import Edit, EditOutcome, JsonlFile, Response
 
 app = typer.Typer()
@@ -76,18 +76,12 @@ def edit(
     130 interrupted.
     """
     setup = prepare(context, provider, options, out=out, inputs=[responses], template=template)
-    request, place = _request(template, primer, hosted=setup.client is not None)
-    style = EditStyle(request, place, min_kept, normalise_spacing)
+    place = None if primer is None else one_of(primer, PRIMERS, "--primer", "place")
+    hosted = setup.client is not None
+    style = request_style(template, hosted=hosted, primer=place, min_kept=min_kept, normalise_spacing=normalise_spacing)
     rows, editor = JsonlFile(responses, Response), setup.make_provider()
     with setup.open_cache() as cache:
         run_job(EditRun(job=edit_job(rows, editor, style, cache), setup=setup, source=responses))
-
-
-def _request(template: Path | None, primer: str | None, *, hosted: bool) -> tuple[EditTemplate, Primer]:
-    default: Primer = "text" if hosted else "turn"
-    place = default if primer is None else one_of(primer, PRIMERS, "--primer", "place")
-    request = FIGURE_2 if template is None else read_template(template)
-    return request, place
 
 
 @dataclass(slots=True, kw_only=True)

@@ -38,6 +38,7 @@ from redpencil.cli.output import (
 )
 from redpencil.config import Recipe
 from redpencil.errors import RedpencilError, naming
+from redpencil.evaluation.edits_needed import MEASURES, EditsNeeded, Ranged, edits_needed, needs_difference
 from redpencil.evaluation.judge_quality import JudgeQuality, Kappa, Share, judge_quality
 from redpencil.evaluation.matching import match_note
 from redpencil.evaluation.ranking import Match, Ranked, rank
@@ -523,6 +524,85 @@ def _print_pair(pair: WorstPair) -> None:
     console.print(Text(f"{pair.margin:+.3f}  {pair.prompt}", style="dim"))
     print_redline(pair.original, pair.edited)
     console.print(Text(about_pair(pair), style="dim"))
+
+
+@app.command(
+    "edits",
+    epilog=examples(
+        "redpencil evaluate edits runs/quickstart/needed/sft.jsonl runs/quickstart/needed/token.jsonl",
+        "redpencil evaluate edits before.jsonl after.jsonl --json",
+    ),
+)
+def count_edits(
+    files: Annotated[list[Path], typer.Argument(metavar="EDITS...", help="Edits of one policy's answers in each.")],
+    confidence: Annotated[float, option("SHARE", "Confidence of the intervals.", min=0.5, max=0.999)] = 0.95,
+    recipe: RecipeOption = None,
+    set_: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Count the edits that answers still need: what an editor changed in them, and how many stand as they are.
+
+    Intervals are over prompts. Each file is compared with those before it on the prompts that both have.
+    White space within a text counts with --set align.restore_spacing=false.
+    """
+    spacing = not settings(recipe, set_).align.restore_spacing
+    rows = {name: list(read_jsonl(path, Edit)) for name, path in zip(short_names(files), files, strict=True)}
+    needs: dict[str, EditsNeeded] = {}
+    for (name, of_file), path in zip(rows.items(), files, strict=True):
+        with naming(path):
+            needs[name] = edits_needed(of_file, spacing=spacing, confidence=confidence)
+    compared, warnings = {}, _needs_warnings(needs)
+    for before, after in combinations(rows, 2):
+        difference = needs_difference(rows[after], rows[before], spacing=spacing, confidence=confidence)
+        if difference is None:
+            warnings.append(f"{after} and {before} cannot be paired: they share no prompt")
+        else:
+            compared[f"{after} minus {before}"] = difference
+    if json:
+        policies = {name: asdict(row) for name, row in needs.items()}
+        differences = {pair: asdict(row) for pair, row in compared.items()}
+        print_json({"policies": policies, "differences": differences, "warnings": warnings})
+        return
+    percent = f"{100 * confidence:g} %"
+    measured = (f"accepted % [{percent}]", "edits in 100", "words in 100")
+    print_table(
+        ("edits", *measured, "answers"),
+        [(name, *(_ranged(getattr(row, key)) for key in MEASURES), f"{row.answers:,}") for name, row in needs.items()],
+        notes=[
+            "Accepted: answers in which nothing was changed. Edits and changed words are in 100 words of the answers."
+        ],
+    )
+    if compared:
+        print_table(
+            ("difference", *measured, "prompts"),
+            [
+                (pair, *(_ranged(getattr(row, key), "+") for key in MEASURES), f"{row.prompts:,}")
+                for pair, row in compared.items()
+            ],
+        )
+    for warning in warnings:
+        say(f"warning: {warning}")
+
+
+def _ranged(figure: Ranged | None, sign: str = "") -> str:
+    if figure is None:
+        return DASH
+    interval = "" if math.isnan(figure.low) else f" [{figure.low:{sign}.1f}, {figure.high:{sign}.1f}]"
+    return f"{figure.value:{sign}.1f}{interval}"
+
+
+def _needs_warnings(needs: Mapping[str, EditsNeeded]) -> list[str]:
+    counted = (
+        ("unedited", "have no edit and count nowhere"),
+        ("cut_off", "were cut off and are not accepted"),
+        ("empty", "have no word and are not accepted"),
+    )
+    return [
+        f"{name}: {count:,} of {row.answers + row.unedited:,} answers {what}"
+        for name, row in needs.items()
+        for key, what in counted
+        if (count := getattr(row, key))
+    ]
 
 
 @app.command(epilog=examples("redpencil evaluate efficiency --token runs/q/ppo-token --sequence runs/q/ppo-edits"))

@@ -22,11 +22,11 @@ from redpencil.config import Recipe, WorldConfig
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.judge_templates import find_template
 from redpencil.evaluation.judges import (
+    RULES,
     Judge,
     OracleJudge,
     Pairing,
     judge_pairings,
-    length_judge,
     matched_by_prompt,
     pair_comparisons,
     pair_outputs,
@@ -41,10 +41,9 @@ if TYPE_CHECKING:
 
 LLM: Final = "llm"
 WORLD: Final = "world"
-LENGTHS: Final = ("longer", "shorter")
 JUDGE_HELP: Final = (
-    "world (the small world's oracle), the folder of a reward model, or the rules longer and shorter, which look at "
-    "the number of characters alone."
+    "world (the small world's oracle), the folder of a reward model, or a rule: longer and shorter, which look at the "
+    "number of characters alone, or references, GLEU against the references of the prompt."
 )
 
 app = typer.Typer()
@@ -235,13 +234,13 @@ def check_judge(judge: str) -> Path | None:
     Raises:
         RedpencilError: if there is no such folder.
     """
-    if judge == WORLD or judge in LENGTHS:
+    if judge == WORLD or judge in RULES:
         return None
     if not Path(judge).is_dir():
         raise RedpencilError(
             f"no judge called {judge!r}",
             field="--judge",
-            hint=f"`world`, or the folder of a reward model; {' and '.join(LENGTHS)} are rules",
+            hint=f"`world`, or the folder of a reward model; {', '.join(RULES)} are rules",
         )
     return Path(judge)
 
@@ -253,8 +252,8 @@ def make_judge(judge: str, recipe: Recipe, runtime: "Runtime | None") -> Judge:
         from redpencil.pipeline.stages import reward_model_judge
 
         return reward_model_judge(str(folder), runtime or runtime_of(recipe))
-    if judge in LENGTHS:
-        return length_judge(judge, longer=judge == "longer")
+    if judge in RULES:
+        return RULES[judge]
     return OracleJudge(make_oracle(recipe.world or WorldConfig()))
 
 

@@ -157,7 +157,7 @@ def reward(
     with training_stage("reward", out, setup, chosen.model_dump(), inputs) as stage:
         if stage is not None:
             fit_reward(
-                setup, stage, chosen, policy=model, pairs=pairs, samples=samples, trained_on=pairs.name, start=start
+                setup, stage, chosen, policy=model, pairs=[pairs], samples=samples, trained_on=pairs.name, start=start
             )
 
 
@@ -229,7 +229,7 @@ def _train(
         check_model_folder(model)
     inputs = {
         "policy": policy,
-        "pairs": files.get("pairs"),
+        "pairs": next(iter(files.get("pairs", ())), None),
         "prompts": files.get("prompts"),
         **dict(zip(("reward_model", "sequence_reward_model"), models, strict=False)),
         "validation_prompts": watched,
@@ -263,7 +263,7 @@ def _pairs_command(method: Method) -> Callable[..., None]:
         options: TrainOptions,
     ) -> None:
         options.check(validation_prompts, alone=False)
-        _train(method, options.settings(), options, out, policy, validation_prompts, pairs=pairs)
+        _train(method, options.settings(), options, out, policy, validation_prompts, pairs=(pairs,))
 
     return command
 

@@ -2,20 +2,28 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from redpencil.alignment.spacing import normalise_marked, normalise_spacing
 from redpencil.alignment.words import kept_share
 from redpencil.editing.answer import classify
-from redpencil.editing.prompt import FIGURE_2, EditTemplate, Primer, ask_again, place_primer, render_edit_prompt
+from redpencil.editing.prompt import (
+    FIGURE_2,
+    EditTemplate,
+    Primer,
+    ask_again,
+    place_primer,
+    read_template,
+    render_edit_prompt,
+)
 from redpencil.providers.base import Completion, Provider
 from redpencil.providers.cache import ResponseCache, open_cache
 from redpencil.providers.job import NEVER_ASKED, Conversation, Exchange, ProviderJob
-from redpencil.records import Edit, EditOutcome, Response, input_of, instruction_of, merge_meta
+from redpencil.records import HAS_TEXT, Edit, EditOutcome, Meta, Response, input_of, instruction_of, merge_meta
 
 _RESERVED: Final = frozenset({"kept", "answer", "problem", "retry"})
 """Names in the `meta` of an edit that say how it was made."""
-_HAS_TEXT: Final = (EditOutcome.EDITED, EditOutcome.UNCHANGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,17 @@ class EditStyle:
     primer: Primer = "turn"
     min_kept: float = 0.0
     normalise_spacing: bool = False
+
+
+def request_style(template: Path | None, *, hosted: bool, primer: Primer | None = None, **style: Any) -> EditStyle:
+    """Return the style for a template's file, by default the paper's, whose primer is where the model wants it: hosted
+    models do not continue an answer that they have not begun.
+
+    Raises:
+        RedpencilError: as `read_template`.
+    """
+    request = FIGURE_2 if template is None else read_template(template)
+    return EditStyle(request, primer or ("text" if hosted else "turn"), **style)
 
 
 def edit_job(
@@ -98,13 +117,24 @@ def _read(response: Response, style: EditStyle) -> Response:
     return replace(response, response=text, meta=meta)
 
 
+def make_edit(response: Response, edited: str, outcome: EditOutcome, editor: str, meta: Meta | None = None) -> Edit:
+    """Make the edit of a response, with its id and its `meta`, to which `meta` is added, and what says how it was made:
+
+    `kept`, if the outcome has a text, and `model` and `finished: false` of the response.
+    """
+    added: dict[str, Any] = {"model": response.model} if response.model else {}
+    if not response.finished:
+        added["finished"] = False
+    added |= meta or {}
+    if outcome in HAS_TEXT:
+        added["kept"] = round(kept_share(response.response, edited), 4)
+    merged = merge_meta(response.meta, added, _RESERVED)
+    return Edit(response.id, response.prompt, response.response, edited, editor=editor, outcome=outcome, meta=merged)
+
+
 def _edit(response: Response, exchanges: Sequence[Exchange], editor: str, style: EditStyle) -> Edit:
     original = response.response
     meta: dict[str, Any] = {}
-    if response.model:
-        meta["model"] = response.model
-    if not response.finished:
-        meta["finished"] = False
     outcome, edited = EditOutcome.EMPTY, original
     if exchanges:
         first, *retries = exchanges
@@ -115,15 +145,12 @@ def _edit(response: Response, exchanges: Sequence[Exchange], editor: str, style:
             outcome, edited = classify(first.completion, original, response.prompt)
         for retry in retries:
             outcome, edited, meta["retry"] = _better_of_two(response, (outcome, edited), retry.completion)
-        if first.completion is not None and outcome not in _HAS_TEXT:
+        if first.completion is not None and outcome not in HAS_TEXT:
             meta["answer"] = first.completion.text
     if outcome is EditOutcome.EDITED and style.normalise_spacing:
         edited = normalise_spacing(edited)
         outcome = EditOutcome.UNCHANGED if edited == original else outcome
-    if outcome in _HAS_TEXT:
-        meta["kept"] = round(kept_share(original, edited), 4)
-    merged = merge_meta(response.meta, meta, _RESERVED)
-    return Edit(response.id, response.prompt, original, edited, editor=editor, outcome=outcome, meta=merged)
+    return make_edit(response, edited, outcome, editor, meta)
 
 
 def _better_of_two(
@@ -132,14 +159,14 @@ def _better_of_two(
     """Take the second answer if it keeps more or finds that nothing needs a change, else the first; and note both."""
     note: dict[str, object] = {}
     kept = -1.0
-    if first[0] in _HAS_TEXT:
+    if first[0] in HAS_TEXT:
         kept = kept_share(response.response, first[1])
         note["first_kept"] = round(kept, 4)
     if completion is None:
         return *first, note | {"outcome": EditOutcome.FAILED.value}
     outcome, edited = classify(completion, response.response, response.prompt)
     note["outcome"] = outcome.value
-    if outcome in _HAS_TEXT:
+    if outcome in HAS_TEXT:
         second_kept = kept_share(response.response, edited)
         note["second_kept"] = round(second_kept, 4)
         if second_kept > kept:

@@ -9,12 +9,14 @@ from typing import Any, Final, Protocol
 
 from redpencil.alignment.ends import finished_sides, unfinished_sides
 from redpencil.errors import RedpencilError
+from redpencil.evaluation.gleu import Counts, Gleu, sentence_gleu
 from redpencil.evaluation.matching import match_rows
 from redpencil.evaluation.win_rate import CATEGORY_KEYS, models_of
-from redpencil.records import Comparison, Preference, Response, input_of, instruction_of
+from redpencil.records import Comparison, Preference, Response, input_of, instruction_of, references_of, source_of
 from redpencil.world.oracle import Oracle
 
 _REFERENCE_ID: Final = "reference_id"
+_OF_PROMPTS: Final = ("messages", "references", "source")
 Score = Callable[[Sequence[Response]], Sequence[float]]
 """Maps N responses with their prompts to N scores; higher is better."""
 
@@ -125,6 +127,29 @@ def pattern_judge(pattern: str, *, fewer: bool) -> ScoreJudge:
         return [-count if fewer else count for count in counts]
 
     return ScoreJudge(f"{'fewer' if fewer else 'more'} of {pattern}", score)
+
+
+def gleu_counts(responses: Sequence[Response]) -> Counts:
+    """Count what the GLEU of N responses is made of, as `Gleu.counts`, by the references and the source of each prompt.
+
+    Raises:
+        RedpencilError: naming the row, as `references_of` and `source_of`.
+    """
+    scorer = Gleu(
+        [source_of(row.id, row.prompt, row.meta) for row in responses],
+        [references_of(row.id, row.meta) for row in responses],
+    )
+    return scorer.counts([row.response for row in responses])
+
+
+REFERENCES: Final = ScoreJudge("references", lambda responses: sentence_gleu(gleu_counts(responses)).tolist())
+"""Prefers the response with the higher sentence GLEU against the references of the prompt."""
+RULES: Final[Mapping[str, Judge]] = {
+    "longer": length_judge("longer", longer=True),
+    "shorter": length_judge("shorter", longer=False),
+    "references": REFERENCES,
+}
+"""Judges that need neither a model nor a world."""
 
 
 class VerdictJudge:
@@ -250,5 +275,5 @@ def _pairing(first: Response, second: Response) -> Pairing:
 
 
 def _category(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a judgement keeps of the prompt: its category, and the turns that it consists of."""
-    return {name: meta[name] for name in (*CATEGORY_KEYS, "messages") if meta.get(name) is not None}
+    """Return what a judgement keeps of the prompt: its category, its turns, and what answers are compared with."""
+    return {name: meta[name] for name in (*CATEGORY_KEYS, *_OF_PROMPTS) if meta.get(name) is not None}

@@ -247,19 +247,43 @@ def ratio_interval(
         numerators, denominators = (np.bincount(places, weights=side) for side in (numerators, denominators))
     counted = denominators > 0
     numerators, denominators = numerators[counted].astype(float), denominators[counted].astype(float)
-    n = len(numerators)
-    if n < 2:
+    if len(numerators) < 2:
         return math.nan, math.nan
+    tops, bottoms = resampled_sums([numerators, denominators], resamples, seed)
+    low, high = np.quantile(tops / bottoms, ((1 - confidence) / 2, (1 + confidence) / 2))
+    return float(low), float(high)
+
+
+def resampled_sums(
+    columns: Sequence[npt.NDArray[Any]], resamples: int = RATIO_RESAMPLES, seed: int = 0
+) -> list[npt.NDArray[np.float64]]:
+    """Draw bootstrap samples of N groups and add up each column over them: a list of [resamples], one a column.
+
+    Args:
+        columns: each [N], a number for each group; a sample counts a group as often in all of them.
+        resamples: number of bootstrap samples.
+        seed: of the resampling.
+    """
+    n = len(columns[0])
     generator, share = np.random.default_rng(seed), np.full(n, 1 / n)
-    ratios: list[npt.NDArray[np.float64]] = []
+    sums: list[list[npt.NDArray[np.float64]]] = [[] for _ in columns]
     left = resamples
     while left:
         draws = min(left, max(1, _NUMBERS_AT_ONCE // n))
         counts = generator.multinomial(n, share, size=draws)
-        ratios.append((counts @ numerators) / (counts @ denominators))
+        for parts, column in zip(sums, columns, strict=True):
+            parts.append(counts @ column)
         left -= draws
-    low, high = np.quantile(np.concatenate(ratios), ((1 - confidence) / 2, (1 + confidence) / 2))
-    return float(low), float(high)
+    return [np.concatenate(parts) for parts in sums]
+
+
+def percentile_interval(values: npt.NDArray[np.float64], confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the ends of the percentile bootstrap interval of a measure, given its value in each sample.
+
+    They are not a number (nan) if all are equal: resampling cannot show a value that was not observed.
+    """
+    low, high = np.quantile(values, ((1 - confidence) / 2, (1 + confidence) / 2))
+    return (math.nan, math.nan) if values.min() == values.max() else (float(low), float(high))
 
 
 def bootstrap_interval(

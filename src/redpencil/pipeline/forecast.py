@@ -18,6 +18,7 @@ from redpencil.config import ROWS_OF, ComputeConfig, OptimizerConfig, PPOConfig,
 from redpencil.errors import RedpencilError
 from redpencil.models.chat import first_line
 from redpencil.pipeline.memory import Form, Pass, Role, bytes_of, cache_bytes, layers_of, sizes_of
+from redpencil.rounds import unrolled
 from redpencil.training.scoring import BATCH_SIZE
 from redpencil.training.update import steps_in
 
@@ -96,7 +97,7 @@ def forecast(recipe: Recipe, config: PreTrainedConfig, machine: Machine, share: 
 
     Changes to a stage add up, until it fits or there are none left.
     """
-    room = share * machine.memory
+    recipe, room = unrolled(recipe), share * machine.memory
     stages = tuple(_stages(recipe, config, machine))
     advice = []
     for number, stage in enumerate(stages):

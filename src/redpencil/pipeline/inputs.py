@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from redpencil.adapters import model_config
-from redpencil.config import FILE_KEYS, FilesConfig, JudgeConfig, Recipe
+from redpencil.config import FILE_KEYS, EditorConfig, FilesConfig, JudgeConfig, Recipe
 from redpencil.errors import RedpencilError, naming, naming_key
 from redpencil.evaluation.matching import match_rows
 from redpencil.models.checkpoints import (
@@ -23,8 +23,11 @@ from redpencil.models.checkpoints import (
 from redpencil.models.codec import CHAT, Codec, load_codec
 from redpencil.models.forward import READ_TWICE
 from redpencil.models.sampling import EncodedPrompts, check_context, encode_prompts
+from redpencil.pipeline.context import Context
+from redpencil.pipeline.editing import check_editor
 from redpencil.pipeline.splits import split_prompts
-from redpencil.records import Comparison, Edit, Example, Preference, Prompt, Response, read_jsonl
+from redpencil.records import Comparison, Edit, Example, Preference, Prompt, Response, read_jsonl, references_of
+from redpencil.rounds import unrolled
 from redpencil.text import prompt_key
 from redpencil.training.scoring import check_fits, check_room, encode_samples
 
@@ -35,7 +38,8 @@ def check_inputs(recipes: Iterable[Recipe]) -> None:
     """Check files of the user, once for all recipes that read the same ones, and ready-made reward models.
 
     Raises:
-        RedpencilError: as `check_files`, `check_reward_models` and `check_lengths`.
+        RedpencilError: as `check_files`, `check_reward_models`, `check_judge`, `check_references` and
+            `check_lengths`; or if the editor's edits, template or prices do not fit, or there is no API key.
     """
     checked = []
     for recipe in recipes:
@@ -47,6 +51,10 @@ def check_inputs(recipes: Iterable[Recipe]) -> None:
         check_reward_models(recipe)
         if recipe.judge is not None:
             check_judge(recipe.judge)
+        if recipe.editor is not None:
+            _check_editor(recipe.editor)
+        check_references(recipe)
+        _check_own_answers(recipe)
         if recipe.files is not None:
             check_lengths(recipe, recipe.files)
 
@@ -76,6 +84,46 @@ def check_judge(judge: JudgeConfig) -> None:
         from redpencil.pipeline.llm_judging import check_llm_judge
 
         check_llm_judge(judge)
+
+
+def _check_editor(editor: EditorConfig) -> None:
+    # As with verdicts, edits of answers may come later.
+    edits = None if editor.edits is None or editor.edits.exists() else editor.edits.parent
+    for key, path in (("edits", edits), ("template", editor.template), ("prices", editor.prices)):
+        _check_exists(path, f"editor.{key}")
+    if editor.edits is not None and edits is None:
+        _count(editor.edits, Edit)
+    check_editor(editor)
+
+
+def _check_own_answers(recipe: Recipe) -> None:
+    """Refuse a recipe in which something learns from edits of an arm's answers that nobody can make."""
+    arms = unrolled(recipe).edited_arms
+    if arms and Context(recipe, Path(), 0).editor is None:
+        raise RedpencilError(
+            f"nobody edits the answers of {arms[0]!r}, from which something learns",
+            field="editor",
+            hint="name an editor in a section editor: an LLM (provider), people (project), or references",
+        )
+
+
+def check_references(recipe: Recipe) -> None:
+    """Check that prompts have references where the recipe's judge or editor needs some.
+
+    Raises:
+        RedpencilError: naming the file and the row that has none.
+    """
+    if recipe.files is None or not recipe.arms:
+        return
+    judging, editing = (one is not None and one.rule == "references" for one in (recipe.judge, recipe.editor))
+    own = editing and bool(unrolled(recipe).edited_arms)
+    of_files = {"evaluation_prompts": judging or editing, "validation_prompts": judging, "prompts": own}
+    for key, needed in of_files.items():
+        path: Path | None = getattr(recipe.files, key)
+        if needed and path is not None:
+            with naming(path):
+                for row in read_jsonl(path, Prompt):
+                    references_of(row.id, row.meta)
 
 
 def _check_exists(path: Path | None, key: str) -> None:

@@ -9,10 +9,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from redpencil.audit.trivial_rules import Texts
-from redpencil.config import AlignConfig
+from redpencil.config import AlignConfig, PairKind
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.judges import judge_pairings, pair_outputs
+from redpencil.evaluation.edits_needed import MEASURES, edits_needed, needs_difference
+from redpencil.evaluation.gleu import gleu, resampled_gleu
+from redpencil.evaluation.judges import gleu_counts, judge_pairings, pair_outputs
 from redpencil.evaluation.localisation import FAULTS, auroc
 from redpencil.evaluation.reward_eval import (
     ModelEvals,
@@ -23,11 +28,18 @@ from redpencil.evaluation.reward_eval import (
     margins_of_rules,
     summarise_test,
 )
-from redpencil.evaluation.statistics import mean_interval, paired_difference, scores_of, win_rate
+from redpencil.evaluation.statistics import (
+    mean_interval,
+    paired_difference,
+    percentile_interval,
+    scores_of,
+    win_rate,
+)
 from redpencil.evaluation.win_rate import time_to_reach
 from redpencil.models.checkpoints import RewardModel, load_reward_model
 from redpencil.models.codec import Codec
 from redpencil.pipeline.context import Context
+from redpencil.pipeline.editing import edit_answers
 from redpencil.pipeline.folds import ITEMS, count_items
 from redpencil.pipeline.llm_judging import judge_by_llm
 from redpencil.pipeline.reward_eval import EXAMPLES, Held, encode_with, score_pairs, texts_of
@@ -37,12 +49,18 @@ from redpencil.report.reward_eval import write_reward_eval
 from redpencil.report.run_data import MICROSCOPE
 from redpencil.results import (
     ArmCosts,
+    EditsNeeded,
     Efficiency,
     EfficiencySummary,
     Estimate,
     Evaluation,
+    Figure,
+    GleuResults,
     Heatmap,
+    Needed,
+    NeedsDifference,
     PooledResults,
+    Ranged,
     ReportData,
     RunResults,
     SeedMean,
@@ -50,6 +68,7 @@ from redpencil.results import (
     Summary,
     WinRate,
     Within,
+    parse_results,
     write_results,
 )
 from redpencil.runs import Stage, read_metrics
@@ -57,6 +76,7 @@ from redpencil.text import read_json
 from redpencil.world.build import make_oracle
 from redpencil.world.oracle import Oracle
 
+NEEDED, GLEU = "needed.json", "gleu.json"
 HEATMAPS = 8
 """Heat-maps in the report: this many of bad responses and as many of good ones."""
 
@@ -87,6 +107,71 @@ def judge(context: Context, stage: Stage) -> None:
             )
         if missing:
             stage.remark(f"{missing:,} of the {len(rows):,} answers of {name} have no verdict and count in no win rate")
+    if context.recipe.who_judges.rule == "references":
+        write_results(stage.folder / GLEU, _measure_gleu(context))
+
+
+def compared_policies(context: Context) -> list[tuple[str, str]]:
+    """Pairs of policies of which a report shows a difference besides that of win rates: with SFT, and of two arms."""
+    return [*((arm, "sft") for arm in context.recipe.arms), *combinations(context.recipe.arms, 2)]
+
+
+def _measure_gleu(context: Context) -> GleuResults:
+    """GLEU of all policies on the prompts that all answered; intervals are over sentences and draws of a reference."""
+    answers = {
+        name: {row.id: row for row in read_jsonl(context.paths.outputs(name), Response)} for name in context.policies
+    }
+    shared = [one for one in answers["sft"] if all(one in rows for rows in answers.values())]
+    counts = {name: gleu_counts([rows[one] for one in shared]) for name, rows in answers.items()}
+    values = {name: gleu(of_policy) for name, of_policy in counts.items()}
+    drawn = dict(zip(counts, resampled_gleu(list(counts.values())).T, strict=True))
+    return GleuResults(
+        n=len(shared),
+        policies={name: _ranged(values[name], drawn[name]) for name in counts},
+        differences={
+            f"{first}-{second}": _ranged(values[first] - values[second], drawn[first] - drawn[second])
+            for first, second in compared_policies(context)
+        },
+    )
+
+
+def _ranged(value: float, drawn: npt.NDArray[np.float64]) -> Ranged:
+    low, high = percentile_interval(drawn)
+    return Ranged(value=value, low=low, high=high)
+
+
+def needed(context: Context, stage: Stage) -> None:
+    """Write what the recipe's editor makes of each policy's answers, and `needed.json`, which measures these edits.
+
+    Raises:
+        RedpencilError: as `edit_answers`.
+    """
+    answers = {name: list(read_jsonl(context.paths.outputs(name), Response)) for name in context.policies}
+    edits = edit_answers(context, stage, answers, measuring=True)
+    for name, rows in edits.items():
+        write_jsonl(stage.folder / f"{name}.jsonl", rows)
+    spacing = not context.recipe.align.restore_spacing
+    policies = {name: edits_needed(rows, spacing=spacing) for name, rows in edits.items()}
+    differences = {}
+    for first, second in compared_policies(context):
+        difference = needs_difference(edits[first], edits[second], spacing=spacing)
+        if difference is not None:
+            differences[f"{first}-{second}"] = asdict(difference)
+    editors = dict.fromkeys(row.editor for rows in edits.values() for row in rows if row.editor)
+    measured = {"editors": list(editors), "policies": {name: asdict(row) for name, row in policies.items()}}
+    write_results(stage.folder / NEEDED, Needed.model_validate({**measured, "differences": differences}))
+
+
+def measured_beside(context: Context) -> dict[str, Any]:
+    """Read what the stages `judge` and `needed` measured besides verdicts and edits, by its key in the results."""
+    found: dict[str, Any] = {}
+    if context.policies and context.recipe.who_judges.rule == "references":
+        file = context.root / "judge" / GLEU
+        found["gleu"] = parse_results(read_json(file), GleuResults, file)
+    if context.measures_needs:
+        file = context.root / "needed" / NEEDED
+        found["edits_needed"] = parse_results(read_json(file), Needed, file)
+    return found
 
 
 def evaluate(context: Context, stage: Stage) -> None:
@@ -229,6 +314,8 @@ def _efficiencies(context: Context) -> dict[str, Efficiency]:
     """By arm: when the first online arm reaches the best win rate of each other one, in steps and seconds (Table 3)."""
     curves = {}
     for arm in context.sampling_arms:
+        if context.recipe.arms[arm].start is not None:  # its steps come on top of another arm's
+            continue
         rows = read_metrics(context.paths.training(arm))
         curves[arm] = [
             (int(row["step"]), row["seconds"], row["eval/win_rate"]) for row in rows if "eval/win_rate" in row
@@ -402,9 +489,12 @@ def arm_costs(context: Context) -> dict[str, ArmCosts]:
 
 def _costs(context: Context, arm: str) -> ArmCosts:
     recipe, config = context.recipe, context.recipe.arms[arm]
-    kinds = [recipe.reward_models[name].pairs for name in config.reward_model_names]
+    models = [recipe.reward_models[name] for name in config.reward_model_names]
+    kinds = [model.pairs for model in models]
     common = {
         "method": config.method,
+        "start": config.start,
+        "on": next((arm for arm in (config.on, *(model.on for model in models)) if arm is not None), None),
         "pairs": " and ".join(dict.fromkeys([config.learns_from] if config.learns_from else kinds)),
         "train_pairs": _train_pairs(context, arm),
         "reward_seconds": sum(_reward_seconds(context, name) for name in config.reward_model_names),
@@ -416,6 +506,7 @@ def _costs(context: Context, arm: str) -> ArmCosts:
     stage = context.paths.training(arm).name
     trained = _manifest(context.root, stage)
     best = trained["notes"].get("best", {})
+    by_win_rate = recipe.who_judges.judges_training and "gleu" not in best
     return ArmCosts.model_validate(
         common
         | {
@@ -425,7 +516,8 @@ def _costs(context: Context, arm: str) -> ArmCosts:
             "responses_per_prompt": 1,
             "answer_seconds": _manifest(context.root, f"outputs-{arm}")["seconds"],
             "step": best.get("step"),
-            "validation_win_rate": best.get("value") if recipe.who_judges.judges_training else None,
+            # With references the value is the GLEU by which the checkpoint was chosen.
+            "validation_win_rate": best.get("value") if by_win_rate else None,
             "kl": best.get("kl"),
             "kl_bound": None,
         }
@@ -464,11 +556,16 @@ def _train_pairs(context: Context, arm: str) -> int | None:
     """Number of pairs that the arm's models were trained on, each kind once; None for ready-made models."""
     recipe, config = context.recipe, context.recipe.arms[arm]
     models = [recipe.reward_models[name] for name in config.reward_model_names]
-    kinds = {model.pairs for model in models if model.folder is None} | {config.learns_from} - {None}
-    if not kinds:
+    learned: set[tuple[PairKind, str | None]] = set()
+    for model in models:
+        learned |= {(model.pairs, source) for source in recipe.sources(model) if model.trains}
+    for learner in (config, *(recipe.arms[model.policy] for model in models if model.policy is not None)):
+        if learner.learns_from is not None:
+            learned |= {(learner.learns_from, source) for source in recipe.sources(learner)}
+    if not learned:
         return None
-    counts = _manifest(context.root, "align")["notes"]["pairs"]
-    return sum(int(counts[f"{kind}_train"]) for kind in kinds)
+    aligned = {source: _manifest(context.root, context.paths.aligned(source).name) for _, source in learned}
+    return sum(int(aligned[source]["notes"]["pairs"][f"{kind}_train"]) for kind, source in learned)
 
 
 def summarise(runs: Sequence[RunResults], pooled: PooledResults | None = None) -> Summary:
@@ -481,6 +578,10 @@ def summarise(runs: Sequence[RunResults], pooled: PooledResults | None = None) -
         win_rate=_means([run.win_rate for run in runs]),
         win_rate_difference=_means([run.win_rate_difference for run in runs]),
         mean_length={arm: _mean(run.win_rate[arm].mean_length for run in runs) for arm in first.win_rate},
+        edits_needed=_mean_needs([run.edits_needed.policies if run.edits_needed else {} for run in runs]),
+        edits_needed_difference=_mean_needs([run.edits_needed.differences if run.edits_needed else {} for run in runs]),
+        gleu=_means([run.gleu.policies if run.gleu else {} for run in runs]),
+        gleu_difference=_means([run.gleu.differences if run.gleu else {} for run in runs]),
         reward_accuracy={
             trained: _means([run.reward_accuracy[trained] for run in runs]) for trained in first.reward_accuracy
         },
@@ -502,8 +603,24 @@ def summarise(runs: Sequence[RunResults], pooled: PooledResults | None = None) -
     )
 
 
-def _means(rows: Sequence[Mapping[str, Estimate]]) -> dict[str, SeedMean | None]:
-    return {name: _mean(row[name].value for row in rows) for name in rows[0]}
+def _mean_needs(
+    runs: Sequence[Mapping[str, EditsNeeded] | Mapping[str, NeedsDifference]],
+) -> dict[str, dict[str, SeedMean | None]]:
+    """Means of the measures that an entry has, by entry of the first seed."""
+    rows = {name: [run.get(name) for run in runs] for name in runs[0]}
+    return {
+        name: {
+            measure: _mean(
+                None if one is None else one.value for one in (getattr(row, measure, None) for row in of_runs)
+            )
+            for measure in MEASURES
+        }
+        for name, of_runs in rows.items()
+    }
+
+
+def _means(rows: Sequence[Mapping[str, Figure]]) -> dict[str, SeedMean | None]:
+    return {name: _mean(row[name].value if name in row else None for row in rows) for name in rows[0]}
 
 
 def _mean(numbers: Iterable[float | None]) -> SeedMean | None:

@@ -29,6 +29,7 @@ from redpencil.results import (
     recipe_digest,
     write_results,
 )
+from redpencil.rounds import unrolled
 from redpencil.runs import check_layout, environment, locked, read_metrics, write_json, written_by
 from redpencil.text import read_json
 
@@ -71,7 +72,7 @@ def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listene
 def _check(recipe: Recipe, out: Path) -> None:
     """Refuse files that do not fit and an output folder of something else, before anything is written."""
     ready_made = any(model.folder is not None for model in recipe.reward_models.values())
-    if recipe.files is not None or recipe.judge is not None or ready_made:
+    if recipe.files is not None or recipe.judge is not None or recipe.editor is not None or ready_made:
         # It loads torch, which most runs need in workers alone.
         from redpencil.pipeline.inputs import check_inputs
 
@@ -187,9 +188,9 @@ def write_marked(path: Path, mark: str, content: Mapping[str, Any]) -> None:
 def finish_seed(recipe: Recipe, root: Path, plan: list[StageSpec]) -> RunResults:
     """Write results and manifest of one seed, whose stages are all complete; returns its results."""
     # It loads torch, which only workers need while stages run.
-    from redpencil.pipeline.results import arm_costs, skipped_rows, stage_costs
+    from redpencil.pipeline.results import arm_costs, measured_beside, skipped_rows, stage_costs
 
-    names = [spec.name for spec in plan]
+    context, names = plan[0].context, [spec.name for spec in plan]
     file = root / "evaluate" / "results.json"
     evaluation = parse_results(read_json(file), Evaluation, file)
     results = RunResults.model_validate(
@@ -197,7 +198,8 @@ def finish_seed(recipe: Recipe, root: Path, plan: list[StageSpec]) -> RunResults
             **evaluation.model_dump(),
             "name": recipe.name,
             "recipe_sha256": recipe_sha256(recipe),
-            "methods": arm_costs(Context(recipe, root, plan[0].seed)),
+            "methods": arm_costs(context),
+            **measured_beside(context),
             "split": read_json(root / "annotations" / "manifest.json")["notes"].get("split"),
             "warnings": skipped_rows(root, names),
             "stages": stage_costs(root, names),
@@ -212,7 +214,7 @@ def finish_seed(recipe: Recipe, root: Path, plan: list[StageSpec]) -> RunResults
 
 def run_alarms(recipe: Recipe, root: Path, results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All alarms of one seed's run, as `results.json` keeps them."""
-    own_kind = {}
+    own_kind, recipe = {}, unrolled(recipe)
     for name, model in recipe.reward_models.items():
         clean = f"{model.pairs}_clean"  # without label noise
         own_kind[name] = clean if clean in results.get("reward_accuracy", {}).get(name, {}) else ROWS_OF[model.pairs]

@@ -45,6 +45,8 @@ def headline(run: Run) -> Headline:
         _evidence(run),
         _gaps(run),
         _too_few(run),
+        _gleu(run),
+        _needs(run),
         _methods(run),
         _accuracy(run),
         _speed(run),
@@ -161,6 +163,29 @@ def _of_models(run: Run) -> str:
                 f"a rule that reads nothing {plain(rules[rule].value)} %."
             )
     return " ".join(sentences)
+
+
+def _gleu(run: Run) -> Point | None:
+    scores = [
+        f"{policy} {plain(score.value)}{in_brackets(score)}"
+        + (f", {_gap(gap)} over SFT" if (gap := run.gleu_differences.get(f"{policy}-sft")) is not None else "")
+        for policy, score in run.gleu.items()
+    ]
+    return Point("GLEU against the references", f"{'; '.join(scores)}.") if scores else None
+
+
+def _needs(run: Run) -> Point | None:
+    """Say what an editor still changes in the answers of each policy, SFT first."""
+    rows = {policy: run.needs[policy] for policy in in_order(run.needs, ["sft"])}
+    if not rows:
+        return None
+    changed = ", ".join(
+        f"{policy} {plain(row['words'].value)}{in_brackets(row['words'], 1, None)}"
+        for policy, row in rows.items()
+        if "words" in row
+    )
+    accepted = ", ".join(f"{policy} {_share(row['accepted'])}" for policy, row in rows.items() if "accepted" in row)
+    return Point("Edits still needed", f"Words changed in 100: {changed}. Answers that stand as they are: {accepted}.")
 
 
 def _gaps(run: Run) -> Point | None:
@@ -344,6 +369,10 @@ def absences(run: Run) -> list[str]:
         (
             alone or run.differences,
             "No paired differences of win rates: they need two policies judged on the same prompts.",
+        ),
+        (
+            alone or run.needs,
+            "No edits still needed: nobody edited the policies' answers; name an editor in the recipe.",
         ),
         (run.accuracy, "No reward accuracy: no held-out pairs were scored."),
         (

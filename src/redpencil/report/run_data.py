@@ -11,14 +11,18 @@ import yaml
 
 from redpencil.digests import MANIFEST, check_outputs, hash_input, recorded_fingerprint
 from redpencil.errors import RedpencilError
+from redpencil.evaluation.edits_needed import MEASURES
 from redpencil.records import Edit, read_jsonl
 from redpencil.report.paper import in_paper_order
 from redpencil.results import (
     ArmCosts,
     Diagnostic,
+    EditsNeeded,
     Efficiency,
     Figure,
     Heatmap,
+    Needed,
+    NeedsDifference,
     PooledResults,
     ReportData,
     RunResults,
@@ -118,6 +122,10 @@ class Run:
         pooled: of a cross-validation.
         splits: how held-out rows were chosen, by seed.
         microscopes: pages of the reward models, relative to the folder.
+        needed: edits still needed, as each seed's results have them.
+        needs: by policy, what its answers need: `accepted`, `edits` and `words`; and by pair of policies in
+            `needs_differences`.
+        gleu: by policy, and by pair of policies in `gleu_differences`.
     """
 
     folder: str
@@ -147,6 +155,11 @@ class Run:
     pooled: PooledResults | None = None
     splits: Mapping[int, Split] = field(default_factory=dict)
     microscopes: tuple[str, ...] = ()
+    needed: tuple[Needed, ...] = ()
+    needs: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    needs_differences: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    gleu: Mapping[str, Figure] = field(default_factory=dict)
+    gleu_differences: Mapping[str, Figure] = field(default_factory=dict)
 
 
 def read_run(run_folder: Path) -> Run:
@@ -222,7 +235,7 @@ def _old_split(folder: Path, results: RunResults) -> tuple[str, ...]:
 
 
 def _single(folder: Path, results: RunResults) -> Run:
-    online = [arm for arm, costs in results.methods.items() if costs.online]
+    online = [arm for arm, costs in results.methods.items() if costs.online and costs.start is None]
     return Run(
         folder=folder.name,
         name=results.name,
@@ -255,7 +268,20 @@ def _single(folder: Path, results: RunResults) -> Run:
         within=results.within,
         splits={} if results.split is None else {results.seed: results.split},
         microscopes=(f"evaluate/{MICROSCOPE}",) if (folder / "evaluate" / MICROSCOPE).is_file() else (),
+        needed=() if results.edits_needed is None else (results.edits_needed,),
+        needs={} if results.edits_needed is None else _measures(results.edits_needed.policies),
+        needs_differences={} if results.edits_needed is None else _measures(results.edits_needed.differences),
+        gleu={} if results.gleu is None else results.gleu.policies,
+        gleu_differences={} if results.gleu is None else results.gleu.differences,
     )
+
+
+def _measures(rows: Mapping[str, EditsNeeded] | Mapping[str, NeedsDifference]) -> dict[str, dict[str, Figure]]:
+    """The measures that are known, by entry."""
+    return {
+        entry: {name: figure for name in MEASURES if (figure := getattr(row, name)) is not None}
+        for entry, row in rows.items()
+    }
 
 
 def _several(folder: Path, results: StudyResults) -> Run:
@@ -295,6 +321,11 @@ def _several(folder: Path, results: StudyResults) -> Run:
         pooled=summary.pooled,
         splits={seed: run.split for seed, run in results.runs.items() if run.split is not None},
         microscopes=tuple(f"seed-{seed}/{page}" for seed, run in by_seed.items() for page in run.microscopes),
+        needed=tuple(needed for run in runs for needed in run.needed),
+        needs={policy: _known(row) for policy, row in summary.edits_needed.items()},
+        needs_differences={pair: _known(row) for pair, row in summary.edits_needed_difference.items()},
+        gleu=_known(summary.gleu),
+        gleu_differences=_known(summary.gleu_difference),
     )
 
 
@@ -310,7 +341,7 @@ def gather_diagnostics(of_seeds: Mapping[int, Sequence[Diagnostic]]) -> tuple[Se
 
 def mean_costs(runs: Sequence[Mapping[str, ArmCosts]]) -> dict[str, ArmCosts]:
     """Average the numbers of each arm over the seeds that have them."""
-    words = {"method", "label", "stage", "pairs"}
+    words = {"method", "label", "stage", "pairs", "start", "on"}
     means = {}
     for arm in _union(runs):
         rows = [costs[arm] for costs in runs if arm in costs]

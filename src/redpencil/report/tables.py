@@ -117,6 +117,94 @@ def gaps(run: Run) -> Table | None:
     return Table.of("Differences of win rates, in points", ("Gap", "Points", "Clear of 0", "The paper"), rows, [note])
 
 
+def needs(run: Run) -> Table | None:
+    """Edits still needed by policy."""
+    if not run.needs:
+        return None
+    rows: list[Row] = []
+    for policy in in_paper_order(run.needs):
+        row = run.needs[policy]
+        others = (_amount(row.get(name)) for name in ("edits", "words"))
+        rows.append((label(policy, paper.ARM_LABELS), _share(row.get("accepted")), *others))
+    notes = [
+        f"What an editor ({', '.join(_editors(run))}) still changes in the answers to the evaluation prompts. Accepted "
+        "as they are: answers in which nothing is changed. Edits: places that are changed. A word that is replaced is "
+        "one that is changed; a punctuation mark is a word, and white space is none.",
+        spread_text(len(run.seeds)),
+        *_not_accepted(run),
+    ]
+    header = ("Policy", "Accepted as they are, %", "Edits in 100 words", "Words changed in 100")
+    return Table.of("Edits still needed", header, rows, notes)
+
+
+def _amount(figure: Figure | None) -> Cell | None:
+    return None if figure is None else Cell(plain(figure.value), interval_text(figure, 1, None))
+
+
+def _editors(run: Run) -> list[str]:
+    return list(dict.fromkeys(name for needed in run.needed for name in needed.editors)) or ["unknown"]
+
+
+def _not_accepted(run: Run) -> list[str]:
+    """Say how many answers are not accepted whatever the editor did, and how many could not be counted."""
+    notes = []
+    for name, what in (
+        ("cut_off", "Not accepted, since they ended at the length limit"),
+        ("empty", "Not accepted, since they have no word"),
+        ("unedited", "Counted nowhere, since they have no edit"),
+    ):
+        counts = []
+        for policy in run.needs:
+            rows = [one.policies[policy] for one in run.needed]
+            count, total = sum(getattr(row, name) for row in rows), sum(row.answers + row.unedited for row in rows)
+            counts += [f"{policy} {count:,} of {total:,}"] if count else []
+        notes += [f"{what}: {', '.join(counts)} answers."] if counts else []
+    return notes
+
+
+def needs_gaps(run: Run) -> Table | None:
+    """Differences between policies in the edits that they still need."""
+    if not run.needs_differences:
+        return None
+    rows = [
+        (_over(pair), *(_points(row.get(name)) for name in ("accepted", "edits", "words")))
+        for pair, row in run.needs_differences.items()
+    ]
+    header = ("Gap", "Accepted, points", "Edits in 100 words", "Words changed in 100")
+    note = f"Paired over the same {'seeds' if run.of_several else 'prompts'}. Fewer edits and words are better."
+    return Table.of("Differences of the edits still needed", header, rows, [note])
+
+
+def _over(pair: str) -> str:
+    better, _, worse = pair.partition("-")
+    return f"{better} over {worse}"
+
+
+def _points(gap: Figure | None) -> Cell | None:
+    return None if gap is None else Cell(signed(gap.value), points_interval(gap))
+
+
+def gleu(run: Run) -> Table | None:
+    """GLEU by policy, where references judge, and how far it is above that of SFT."""
+    if not run.gleu:
+        return None
+    rows: list[Row] = [
+        (label(policy, paper.ARM_LABELS), _share(run.gleu[policy]), _points(run.gleu_differences.get(f"{policy}-sft")))
+        for policy in in_paper_order(run.gleu)
+    ]
+    note = (
+        "GLEU (Napoles et al., 2015) against the references of the prompts, from 0 to 100. Intervals are over answers "
+        "and over which reference is drawn; those of differences are paired."
+    )
+    return Table.of("Agreement with the references", ("Policy", "GLEU", "Over SFT"), rows, [note])
+
+
+def gleu_gaps(run: Run) -> Table | None:
+    """Differences of GLEU between the arms."""
+    rows = [(_over(pair), _points(gap)) for pair, gap in run.gleu_differences.items() if not pair.endswith("-sft")]
+    return Table.of("Differences of GLEU between policies", ("Gap", "GLEU"), rows) if rows else None
+
+
 def reward_accuracy(run: Run) -> Table | None:
     """Table 2: by the pairs that a model was trained on and those that it is tested on."""
     if not run.accuracy:
@@ -415,20 +503,22 @@ def curve_table(run: Run, seed: int) -> Table | None:
 
 
 def methods(run: Run) -> Table | None:
-    """Every arm by its method and costs; None if all learn online by one method, whose costs are in Table 3."""
-    if all(costs.online for costs in run.costs.values()) and len({costs.method for costs in run.costs.values()}) < 2:
+    """Every arm by its method and costs; None if all learn online from the SFT policy by one method: see Table 3."""
+    every = run.costs.values()
+    if all(costs.online and not costs.start for costs in every) and len({costs.method for costs in every}) < 2:
         return None
     rows = [_row(run, name, run.costs[name]) for name in in_paper_order(run.costs)]
+    started = ", to the SFT policy or the arm that it started from" if any(costs.start for costs in every) else ""
     header = (
         *("Policy", "Win rate, %", "Learns from", "Reward model"),
-        *("Training", "Sampled to learn", "Answering", "KL to SFT, nats"),
+        *("Training", "Sampled to learn", "Answering", "KL to start, nats" if started else "KL to SFT, nats"),
     )
     notes = (
         f"{_each(run)}Reward model and training: wall-clock time, with evaluation on the validation prompts; stages "
         "that ran side by side slowed each other. Two policies that share a reward model need it once.",
         "Sampled to learn: responses that were sampled in training, without those to the validation prompts.",
         "Answering: time for the evaluation prompts, and responses sampled for each, a cost of best-of-n at every use.",
-        "KL: of the checkpoint that was kept, on answers to the validation prompts; "
+        f"KL: of the checkpoint that was kept, on answers to the validation prompts{started}; "
         f"{AT_MOST}: the bound log n {MINUS} (n {MINUS} 1)/n of best-of-n.",
     )
     return Table.of("Methods on the same pairs: costs and use", header, rows, notes)
@@ -438,21 +528,27 @@ def _row(run: Run, name: str, costs: ArmCosts) -> Row:
     rate = run.win_rates.get(name)
     pairs = "" if costs.train_pairs is None else f"{costs.train_pairs:,.0f} pairs"
     step = "" if costs.step is None else f"kept: step {plain(costs.step, 0)}"
+    kl = number_text(costs.kl, 2) if costs.kl_bound is None else f"{AT_MOST} {plain(costs.kl_bound, 2)}"
+    start = "" if costs.start is None else f"from {costs.start.replace('_', ' ')}"
     return (
-        Cell(name.replace("_", " "), costs.label),
+        Cell(name.replace("_", " "), ", ".join(filter(None, (costs.label, start)))),
         None if rate is None else _share(rate.share),
         Cell(costs.pairs or DASH, pairs),
         duration(costs.reward_seconds) if costs.reward_seconds else None,
         Cell(duration(costs.training_seconds), step) if costs.stage is not None else None,
         f"{costs.sampled_in_training:,.0f}",
         Cell(duration(costs.answer_seconds), f"{costs.responses_per_prompt:g} a prompt"),
-        number_text(costs.kl, 2) if costs.kl_bound is None else f"{AT_MOST} {plain(costs.kl_bound, 2)}",
+        Cell(kl, start) if kl is not None and start else kl,
     )
 
 
 OF_RUN: Final = {
     "win_rates": ("Table 1: win rate", win_rates),
     "gaps": ("Paired differences", gaps),
+    "gleu": ("GLEU", gleu),
+    "gleu_gaps": ("Differences of GLEU", gleu_gaps),
+    "needs": ("Edits still needed", needs),
+    "needs_gaps": ("Differences of the edits still needed", needs_gaps),
     "methods": ("Methods", methods),
     "accuracy": ("Table 2: reward accuracy", reward_accuracy),
     "pooled": ("Cross-validation", pooled),

@@ -5,7 +5,7 @@ Every method uses this, so that all choose their checkpoint in the same way.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -20,7 +20,8 @@ from redpencil.runs import Stage, derive_seed
 BATCH_SIZE = 64
 
 Evaluate = Callable[[Sequence[Response]], dict[str, float]]
-"""Judges responses to the validation prompts; the entry `win_rate`, if there is one, chooses the best checkpoint."""
+"""Judges responses to the validation prompts; the first of `CHOOSING` among its entries chooses the checkpoint."""
+CHOOSING: Final = ("gleu", "win_rate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class Validation:
 class BestCheckpoint:
     """Keeps the best policy so far in `checkpoint/` of the stage's folder; the last one if there is no validation.
 
-    The best policy has the highest win rate, or without a judge the highest reward. A later one that is equal does not
-    replace it.
+    The best policy has the highest GLEU, if there is one, else win rate, or without a judge reward. A later one that is
+    equal does not replace it.
 
     Args:
         policy: the policy that is trained.
@@ -92,16 +93,17 @@ class BestCheckpoint:
         samples = self.sampler.sample(prompts.ids, sampling, seed=derive_seed(self.stage.seed, "validation"))
         metrics = {"length": sum(len(sample.ids) for sample in samples) / len(samples)}
         metrics |= self.validation.evaluate(responses_of(prompts.records, samples, self.policy.codec, self.stage.name))
-        if "win_rate" not in metrics:
+        by = next((name for name in CHOOSING if name in metrics), "reward")
+        if by == "reward":
             assert self.reward is not None
             metrics["reward"] = self.reward(samples)
         else:
-            self.note = f"  win rate {metrics['win_rate']:.1f}"
+            self.note = f"  {'GLEU' if by == 'gleu' else 'win rate'} {metrics[by]:.1f}"
         if self.reference is not None and sampling.temperature > 0:
             metrics["kl"] = self._kl(self.reference, samples, sampling.temperature)
-        value = metrics["win_rate" if "win_rate" in metrics else "reward"]
+        value = metrics[by]
         if "value" not in self.record or value > self.record["value"]:
-            self.record.update(step=step, value=value)
+            self.record.update(step=step, value=value, **({"gleu": value} if by == "gleu" else {}))
             if self.reference is not None:
                 self.record["kl"] = metrics.get("kl")
             export(self.policy, self.stage.folder / "checkpoint")
