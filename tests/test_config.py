@@ -530,6 +530,7 @@ def test_a_template_that_is_a_file_and_a_local_model_start_at_the_recipes_folder
         ("{rule: longer, folder: f}", "judge", "name one judge"),
         ("{rule: best}", "judge.rule", "longer"),
         ("{rule: oracle}", "judge.rule", "the oracle knows the small world alone"),
+        ("{rule: shorter, fewer: true}", "judge", "fewer says nothing of this judge"),
         ("{pattern: '('}", "judge.pattern", "not a regular expression"),
         ("{rule: longer, fewer: true}", "judge", "fewer says nothing of this judge"),
         ("{rule: longer, max_cost: 3}", "judge", "max_cost says nothing of this judge"),
@@ -549,6 +550,50 @@ def test_a_judge_that_is_none_is_refused(recipe: Path, judge: str, field: str, p
     assert problem in error.problem
     if field != "judge.base_url" or "password" in problem:
         assert "sk-1" not in (error.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("section", "decides"),
+    [
+        ("{rule: references}", {"rule": "references"}),
+        ("{edits: people.jsonl}", {}),
+        (
+            "{provider: openai, model: m, template: ask.txt, cache: c, max_cost: 3, concurrency: 2, min_kept: 0.2}",
+            {"provider": "openai", "model": "m", "min_kept": 0.2},
+        ),
+    ],
+)
+def test_a_recipe_names_its_editor(recipe: Path, section: str, decides: object) -> None:
+    recipe.write_text(f"files: {{{FILES}, judge: j}}\neditor: {section}\n")
+    editor = load_recipe(recipe).editor
+    assert editor is not None
+    assert editor.decides == decides
+    for path in (editor.edits, editor.template, editor.cache):
+        assert path is None or path.parent == recipe.parent
+
+
+@pytest.mark.parametrize(
+    ("recipe_text", "field", "problem"),
+    [
+        (f"files: {{{FILES}}}\neditor: {{}}\n", "editor", "name one editor: one of rule, edits, provider"),
+        (
+            f"files: {{{FILES}}}\neditor: {{rule: scripted}}\n",
+            "editor.rule",
+            "the scripted editor knows the small",
+        ),
+        ("world: {}\neditor: {rule: references}\n", "editor.rule", "prompts of the small world have no references"),
+        ("world: {}\njudge: {rule: references}\n", "judge.rule", "prompts of the small world have no references"),
+        ("world: {}\neditor: {rule: scripted, edits: e}\n", "editor", "name one editor"),
+        ("world: {}\neditor: {rule: scripted, min_kept: 0.1}\n", "editor", "min_kept says nothing of this editor"),
+        ("world: {}\neditor: {edits: e, template: t}\n", "editor", "template says nothing of this editor"),
+        ("world: {}\neditor: {provider: openai}\n", "editor", "give the model that the provider is asked for"),
+        ("world: {}\neditor: {provider: openai, model: m, api_key: sk}\n", "editor.api_key", "holds no secrets"),
+    ],
+)
+def test_an_editor_that_is_none_is_refused(recipe: Path, recipe_text: str, field: str, problem: str) -> None:
+    error = mistake(recipe, recipe_text)
+    assert error.field == field
+    assert problem in error.problem
 
 
 def test_your_own_files_need_a_judge_and_only_one(recipe: Path) -> None:

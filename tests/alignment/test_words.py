@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.alignment import words as words_module
-from redpencil.alignment.words import Block, diff_visible, diff_words, kept_share, same_visible, split_words
+from redpencil.alignment.words import (
+    Block,
+    diff_visible,
+    diff_words,
+    kept_share,
+    same_visible,
+    split_words,
+    without_spacing,
+    word_distance,
+)
 
 FIGURE_5 = (
     "It is better to have had a flame and lost it, than never to have been burned at all.",
@@ -432,3 +441,42 @@ def test_words_that_a_space_splits(original: str, edited: str, blocks: list[tupl
     assert visible(original, edited) == blocks
     backwards = {"insert": "delete", "delete": "insert"}
     assert visible(edited, original) == [(backwards.get(kind, kind), new, old) for kind, old, new in blocks]
+
+
+def changes(original: list[str], edited: list[str]) -> int:
+    """Levenshtein's distance by its definition (1965)."""
+    table = list(range(len(edited) + 1))
+    for row, word in enumerate(original, start=1):
+        corner, table[0] = table[0], row
+        for column, other in enumerate(edited, start=1):
+            fewest = min(table[column] + 1, table[column - 1] + 1, corner + (word != other))
+            corner, table[column] = table[column], fewest
+    return table[-1]
+
+
+@given(texts, texts)
+def test_a_distance_is_the_fewest_words_that_are_changed(original: str, edited: str) -> None:
+    sides = [[text[slice(*span)].strip() for span in split_words(text)] for text in (original, edited)]
+    expected = changes(*([word for word in side if word] for side in sides))
+    assert word_distance(original, edited) == expected
+    assert (without_spacing(original) == without_spacing(edited)) == (expected == 0)
+    assert word_distance(original, edited, spacing=True) >= expected
+
+
+@pytest.mark.parametrize(
+    ("original", "edited", "plain", "spaced"),
+    [
+        ("a b c", "a  b\nc ", 0, 2),
+        (" a b", "a b\n", 0, 0),  # at the ends
+        ("b c", "a b c", 1, 1),  # the old first word has a space before it now
+        ("a, b", "a , b", 0, 1),
+        ("can not", "cannot", 2, 2),
+        ("a b c d", "a x y z d", 3, 3),
+        ("", "a b", 2, 2),
+    ],
+)
+def test_white_space_makes_another_word_only_where_it_counts(
+    original: str, edited: str, plain: int, spaced: int
+) -> None:
+    assert word_distance(original, edited) == plain
+    assert word_distance(original, edited, spacing=True) == spaced

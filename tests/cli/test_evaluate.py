@@ -210,6 +210,56 @@ def test_mistakes_name_the_file_and_the_hint(mistake: Callable[..., str], tmp_pa
     )
 
 
+def edits_of(path: Path, *rows: tuple[str, str, str], **more: Any) -> Path:
+    lines = [
+        {"id": str(n), "prompt": prompt, "original": original, "edited": edited, **more}
+        for n, (prompt, original, edited) in enumerate(rows)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_edits_still_needed_by_hand(redpencil: Callable[..., Any], tmp_path: Path) -> None:
+    rows = [("p", "a b c d", "a x c d"), ("q", "a b c d e f", "a b c d e f g h"), ("r", "a b", "a b")]
+    before = edits_of(tmp_path / "before.jsonl", *rows)
+    after = edits_of(tmp_path / "after.jsonl", *((prompt, text, text) for prompt, text, _ in rows[:2]))
+    other = edits_of(tmp_path / "other.jsonl", ("s", "a", ""))
+    found = json.loads(redpencil("evaluate", "edits", before, after, other, "--json").out)
+    policy = found["policies"]["before"]
+    assert policy["accepted"]["value"] == pytest.approx(100 / 3)
+    assert policy["edits"]["value"] == pytest.approx(100 * 2 / 12)
+    assert policy["words"]["value"] == pytest.approx(100 * 3 / 12)
+    assert (policy["answers"], policy["prompts"]) == (3, 3)
+    assert list(found["differences"]) == ["after minus before"]
+    difference = found["differences"]["after minus before"]
+    assert (difference["accepted"]["value"], difference["prompts"]) == (100, 2)
+    assert difference["words"]["value"] == pytest.approx(-30)
+    assert found["warnings"] == [
+        f"other and {name} cannot be paired: they share no prompt" for name in ("before", "after")
+    ]
+    said = redpencil("evaluate", "edits", before, after)
+    assert "33.3" in said.out
+    assert "-30.0" in said.out
+
+
+def test_white_space_counts_where_the_recipe_says_so(redpencil: Callable[..., Any], tmp_path: Path) -> None:
+    path = edits_of(tmp_path / "code.jsonl", ("p", "if x:\n  y", "if x:\n    y"))
+    for keys, accepted in (((), 100), (("--set", "align.restore_spacing=false"), 0)):
+        found = json.loads(redpencil("evaluate", "edits", path, "--json", *keys).out)
+        assert found["policies"]["code"]["accepted"]["value"] == accepted
+
+
+def test_edits_that_say_nothing_are_named(
+    redpencil: Callable[..., Any], mistake: Callable[..., str], tmp_path: Path
+) -> None:
+    failed = edits_of(tmp_path / "failed.jsonl", ("p", "a b", "a b"), outcome="failed")
+    assert "failed.jsonl: none of 1 answers has an edit" in mistake("evaluate", "edits", failed)
+    cut = edits_of(tmp_path / "cut.jsonl", ("p", "a b", "a b"), meta={"finished": False})
+    found = json.loads(redpencil("evaluate", "edits", cut, "--json").out)
+    assert found["policies"]["cut"]["accepted"]["value"] == 0
+    assert found["warnings"] == ["cut: 1 of 1 answers were cut off and are not accepted"]
+
+
 @pytest.mark.parametrize("model", ["alpaca-7b", "alpaca-farm-ppo-human"])
 def test_the_published_leaderboard_to_1e_9(redpencil: Callable[..., Any], model: str) -> None:
     path = ALPACA_EVAL / f"{model}.json"

@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
+from redpencil.evaluation.gleu import Gleu
 from redpencil.evaluation.judges import (
+    RULES,
     OracleJudge,
     Pairing,
     ScoreJudge,
     VerdictJudge,
+    gleu_counts,
     judge_outputs,
     judge_pairings,
     length_judge,
@@ -131,6 +135,60 @@ def test_rules_of_length() -> None:
     cases = _pairings(("p", "aa", "a"), ("p", "a", "aa"), ("p", "a", "b"))
     assert longer.compare(cases) == [FIRST, SECOND, TIE]
     assert shorter.compare(cases) == [SECOND, FIRST, TIE]
+
+
+def corrected(name: str, text: str, **meta: Any) -> Response:
+    return Response(name, "Mend: he go to school now", text, meta=meta)
+
+
+def test_references_prefer_what_agrees_with_them_and_leaves_no_error_alone() -> None:
+    references = {"references": ["he goes to school now", "he is going to school now"]}
+    policy = [
+        corrected("mended", "he goes to school now", **references),
+        corrected("alone", "he go to school now", **references),
+        corrected("same", "he went", **references),
+    ]
+    reference = [
+        corrected("mended", "he go to school now", **references),
+        corrected("alone", "he goes to school", **references),
+        corrected("same", "he went", **references),
+    ]
+    rows = judge_outputs(RULES["references"], policy, reference)
+    assert [row.preference for row in rows] == [Preference.FIRST, Preference.SECOND, Preference.TIE]
+    assert {row.annotator for row in rows} == {"references"}
+    # a judgement can be made again from its file
+    again = judge_pairings(RULES["references"], pair_comparisons(rows))
+    assert [row.preference for row in again] == [row.preference for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("meta", "source"),
+    [
+        ({"source": "he go", "input": "she go"}, "he go"),
+        ({"input": "she go"}, "she go"),
+        ({}, "Mend: he go to school now"),
+    ],
+)
+def test_the_source_is_what_the_row_says_or_the_prompt(meta: dict[str, str], source: str) -> None:
+    row = corrected("1", "he go away", references=["he goes away"], **meta)
+    expected = Gleu([source], [["he goes away"]]).counts(["he go away"])
+    assert gleu_counts([row]).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("meta", "field"),
+    [
+        ({}, "references"),
+        ({"references": "one"}, "references"),
+        ({"references": ["a"], "source": 1}, "source"),
+        ({"references": ["a"], "input": 1}, "input"),
+    ],
+)
+def test_a_row_that_gleu_cannot_score_is_named(meta: dict[str, Any], field: str) -> None:
+    with pytest.raises(RedpencilError, match="'r7'") as raised:
+        gleu_counts([corrected("r7", "a", **meta)])
+    assert raised.value.field == field
+    assert raised.value.hint
 
 
 def test_a_rule_that_counts_a_pattern() -> None:

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,7 @@ ROUNDS = (
 MakeRecipe = Callable[..., Recipe]
 Make = Callable[..., StageSpec]
 HERE = Path(__file__).parent
+STUB = HERE.parents[1] / "benchmarks" / "stub_llm_server.py"
 
 
 @dataclass
@@ -153,6 +156,21 @@ def without_timings() -> Callable[[Any], Any]:
         return content
 
     return strip
+
+
+@pytest.fixture
+def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Callable[[], int]]]:
+    """A stand-in for an LLM: a server's address, and how many answers it has given. Half of its first edits keep too
+    little.
+    """
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    log = tmp_path / "paid"
+    command = [sys.executable, str(STUB), "--log", str(log), "--rewrites", "0.5"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": ""}) as server:
+        assert server.stdout is not None
+        address = f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}/v1"
+        yield address, lambda: log.read_bytes().count(b"\n") if log.exists() else 0
+        server.terminate()
 
 
 @pytest.fixture

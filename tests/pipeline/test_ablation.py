@@ -30,9 +30,9 @@ from redpencil.pipeline.ablation import (
     to_compute,
     win_rate_difference,
 )
+from redpencil.pipeline.asking import cache_file
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import Event, Listener, StageSpec, execute, perform
-from redpencil.pipeline.llm_judging import cache_file
 from redpencil.pipeline.plan import plan_run
 from redpencil.pipeline.run import locked_folder, run_recipe
 from redpencil.recipe import Ablations, load_ablations
@@ -591,12 +591,15 @@ def test_what_redpencil_did_not_write_stays(tmp_path: Path) -> None:
     assert (other[0].folder / "thesis.txt").read_text() == "years"
 
 
-def test_each_variant_has_a_response_cache_of_its_own(tiny: Any, tmp_path: Path) -> None:
-    llm = ("judge={provider: openai, model: m}", f"judge.cache={tmp_path / 'answers'}")
-    one, other = (_with_own_cache(tiny(*llm), name) for name in ("loss-eq3", "loss-eq4"))
-    files = [cache_file(Context(recipe, tmp_path / "run", 3)) for recipe in (one, other)]
-    assert [file.name for file in files] == ["answers.loss-eq3", "answers.loss-eq4"]
-    assert one.judge is not None
-    assert one.judge.decides == tiny(*llm).judge.decides  # so that stages stay shared
+@pytest.mark.parametrize(("key", "stage", "end"), [("judge", "judge", ""), ("editor", "needed", ".needed")])
+def test_each_variant_has_a_response_cache_of_its_own(
+    tiny: Any, tmp_path: Path, key: str, stage: str, end: str
+) -> None:
+    llm = (f"{key}={{provider: openai, model: m}}", f"{key}.cache={tmp_path / 'answers'}")
+    recipes = [_with_own_cache(tiny(*llm), name) for name in ("loss-eq3", "loss-eq4")]
+    contexts = [Context(recipe, tmp_path / "run", 3) for recipe in recipes]
+    files = [cache_file(context, getattr(context.recipe, key), stage) for context in contexts]
+    assert [file.name for file in files] == [f"answers.loss-eq3{end}", f"answers.loss-eq4{end}"]
+    assert getattr(recipes[0], key).decides == getattr(tiny(*llm), key).decides  # so that stages stay shared
     for overrides in ((), ("judge={provider: openai, model: m}",)):
         assert _with_own_cache(tiny(*overrides), "a") == tiny(*overrides)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from redpencil.cli.job_options import JobOptions, prepare
 from redpencil.models.local import LocalProvider
-from redpencil.pipeline import llm_judging
+from redpencil.pipeline.asking import provider_for
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import Event
 from redpencil.pipeline.run import run_recipe
@@ -57,7 +57,7 @@ def test_a_local_judge_answers_so_many_conversations_at_once(tiny: Any, tmp_path
     judge = "judge={provider: local, model: /no/model}"
     recipes = tiny(judge), tiny(judge, f"compute.generation_batch_size={SIZE}")
     for recipe, size in zip(recipes, (recipes[0].sampling.batch_size, SIZE), strict=True):
-        provider = llm_judging._provider(recipe.judge, Context(recipe, tmp_path, 3), None)
+        provider = provider_for(recipe.judge, Context(recipe, tmp_path, 3))
         assert isinstance(provider, LocalProvider)
         assert provider.batch_size == size
 

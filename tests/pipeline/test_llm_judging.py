@@ -1,10 +1,7 @@
 """A recipe whose judge is an LLM, asked at a stub server."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +15,6 @@ from redpencil.pipeline.inputs import check_inputs
 from redpencil.pipeline.plan import plan_run
 from redpencil.records import Comparison, Response, read_jsonl
 from redpencil.text import read_json
-
-STUB = Path(__file__).parents[2] / "benchmarks" / "stub_llm_server.py"
-
-
-@pytest.fixture
-def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Callable[[], int]]]:
-    """A server's address, and how many answers it has given."""
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    log = tmp_path / "paid"
-    command = [sys.executable, str(STUB), "--log", str(log)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": ""}) as server:
-        assert server.stdout is not None
-        address = f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}/v1"
-        yield address, lambda: log.read_bytes().count(b"\n") if log.exists() else 0
-        server.terminate()
 
 
 def judge_again(recipe: Any, root: Path) -> None:

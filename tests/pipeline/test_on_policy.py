@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from redpencil.errors import RedpencilError
+from redpencil.models.checkpoints import load_reward_model
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.on_policy import own_samples
 from redpencil.pipeline.run import run_recipe
@@ -20,6 +21,8 @@ from redpencil.recipe import load_recipe
 from redpencil.records import Comparison, Edit, Pair, Prompt, Response, read_jsonl
 from redpencil.rounds import unrolled
 from redpencil.runs import open_stage, read_metrics
+from redpencil.training.reward import measure
+from redpencil.training.scoring import encode_samples
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +70,21 @@ def test_a_refreshed_reward_model_learns_from_old_and_new_pairs_at_the_scale_of_
         for folder in ("align", "align-figa", "align-warm")
     ]
     assert notes["chosen"]["pairs"] == sum(counts)
-    card = json.loads((two_rounds / "reward-token_edits_warm_2" / "checkpoint" / "redpencil.json").read_text())
-    old = json.loads((two_rounds / "reward-token_edits" / "checkpoint" / "redpencil.json").read_text())
-    assert card != old
+
+
+def test_a_refreshed_reward_model_is_centred_on_the_answers_of_the_arm(
+    two_rounds: Path, tiny: Any, rounds: tuple[str, ...]
+) -> None:
+    context = Context(unrolled(tiny(*rounds)), two_rounds, 3)
+    model = load_reward_model(context.paths.reward_model("token_edits_warm_2"), context.runtime)
+    config = context.recipe.reward_config("token_edits_warm_2")
+
+    def centre_on(arm: str | None) -> float:
+        rows = list(read_jsonl(context.paths.samples_of(arm), Response))[: config.reference_samples]
+        return measure(model.model, config, encode_samples(rows, context.codec)).center
+
+    assert centre_on("warm") == pytest.approx(model.card.center, abs=1e-6)
+    assert centre_on(None) != pytest.approx(model.card.center, abs=1e-6)
 
 
 def test_results_say_where_an_arm_started_and_on_whose_answers(two_rounds: Path, methods: dict[str, Any]) -> None:

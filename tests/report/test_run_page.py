@@ -234,7 +234,7 @@ def test_a_run_without_anything_makes_a_page_that_says_what_is_absent(tmp_path: 
     out = write_report(tmp_path)
     page = out.read_text(encoding="utf-8")
     assert read(out).texts == {}
-    assert page.count("<li>No ") == 9
+    assert page.count("<li>No ") == 10
     assert "cannot be judged without: token, edits, preference" in page
 
 

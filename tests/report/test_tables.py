@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from redpencil.report import tables
-from redpencil.report.headline import headline
+from redpencil.report.headline import absences, headline
 from redpencil.report.markdown import render_markdown
-from redpencil.report.markup import duration
+from redpencil.report.markup import DASH, MINUS, duration
 from redpencil.report.run_data import read_run
 from redpencil.report.run_page import render
 from redpencil.report.tables import methods
@@ -148,3 +148,81 @@ def test_localisation_within_a_response_stands_beside_the_place(
         [("Token model, edits", ""), ("edited away", ""), ("0.390", "0.370 to 0.410"), ("0.680", "0.660 to 0.700")],
         [("Token model, edits", ""), ("Redundant", ""), ("\N{EN DASH}", ""), ("0.680", "0.660 to 0.700")],
     ]
+
+
+def ranged(value: float, half: float | None = 1.0) -> dict[str, float | None]:
+    low, high = (None, None) if half is None else (value - half, value + half)
+    return {"value": value, "low": low, "high": high}
+
+
+def policy_needs(accepted: float, words: float, **counts: int) -> dict[str, Any]:
+    figures = {"accepted": ranged(accepted), "edits": ranged(words / 2), "words": ranged(words)}
+    return {**figures, "answers": 200, "prompts": 200, "empty": 0, "cut_off": 0, "unedited": 0, **counts}
+
+
+@pytest.fixture
+def edited(results: dict[str, Any]) -> dict[str, Any]:
+    """Results of a run whose answers were edited, and compared with references."""
+    difference = {"accepted": ranged(30.0), "edits": ranged(-4.0), "words": ranged(-8.0, None), "prompts": 200}
+    results["edits_needed"] = {
+        "format": 2,
+        "editors": ["ann", "ben"],
+        "policies": {"sft": policy_needs(10.0, 20.6, cut_off=3), "token": policy_needs(40.0, 12.4, unedited=5)},
+        "differences": {"token-sft": difference},
+    }
+    results["gleu"] = {
+        "format": 2,
+        "n": 200,
+        "policies": {"sft": ranged(38.2), "token": ranged(40.1), "edits": ranged(39.0)},
+        "differences": {"token-sft": ranged(1.9), "edits-sft": ranged(0.8), "token-edits": ranged(1.1)},
+    }
+    return results
+
+
+def texts(table: tables.Table | None) -> list[list[tuple[str, str]]]:
+    assert table is not None
+    return [[(cell.text, cell.small) for cell in row] for row in table.rows]
+
+
+def test_edits_still_needed_stand_beside_the_win_rate(write_run: Callable[..., Path], edited: dict[str, Any]) -> None:
+    run = read_run(write_run(edited))
+    table = tables.needs(run)
+    assert texts(table) == [
+        [("Token rewards from edits", ""), ("40.0", "39.0 to 41.0"), ("6.2", "5.2 to 7.2"), ("12.4", "11.4 to 13.4")],
+        [("SFT, before training", ""), ("10.0", "9.0 to 11.0"), ("10.3", "9.3 to 11.3"), ("20.6", "19.6 to 21.6")],
+    ]
+    assert table is not None
+    assert "(ann, ben)" in table.notes[0]
+    assert table.notes[2:] == (
+        "Not accepted, since they ended at the length limit: sft 3 of 200 answers.",
+        "Counted nowhere, since they have no edit: token 5 of 205 answers.",
+    )
+    fewer = (f"{MINUS}4.0", f"{MINUS}5.0 to {MINUS}3.0"), (f"{MINUS}8.0", "")
+    assert texts(tables.needs_gaps(run)) == [[("token over sft", ""), ("+30.0", "+29.0 to +31.0"), *fewer]]
+    page, markdown = render(run), render_markdown(run)
+    for text in ("Edits still needed", "Words changed in 100", "Agreement with the references"):
+        assert text in page
+        assert text in markdown
+    (point,) = [point.text for point in headline(run).points if point.topic == "Edits still needed"]
+    assert point.startswith("Words changed in 100: sft 20.6 (19.6 to 21.6), token 12.4 (11.4 to 13.4).")
+    assert "sft 10.0 % (9.0 to 11.0), token 40.0 %" in point
+    assert not [text for text in absences(run) if "edits still needed" in text]
+
+
+def test_gleu_stands_with_its_paired_differences(write_run: Callable[..., Path], edited: dict[str, Any]) -> None:
+    run = read_run(write_run(edited))
+    rows = {row[0][0]: row[1:] for row in texts(tables.gleu(run))}
+    assert rows["Token rewards from edits"] == [("40.1", "39.1 to 41.1"), ("+1.9", "+0.9 to +2.9")]
+    assert rows["SFT, before training"][1] == (DASH, "")
+    assert texts(tables.gleu_gaps(run)) == [[("token over edits", ""), ("+1.1", "+0.1 to +2.1")]]
+    (point,) = [point.text for point in headline(run).points if point.topic == "GLEU against the references"]
+    assert "token 40.1 (39.1 to 41.1), +1.9 (+0.9 to +2.9) over SFT" in point
+
+
+def test_a_run_that_nobody_edited_says_how_it_would_be_counted(run_folder: Path) -> None:
+    run = read_run(run_folder)
+    assert tables.needs(run) is None
+    assert tables.needs_gaps(run) is None
+    assert tables.gleu(run) is None
+    assert "For who edits" not in render(run)
+    assert [text for text in absences(run) if "name an editor in the recipe" in text]

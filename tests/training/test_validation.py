@@ -1,6 +1,7 @@
 """Which checkpoint is kept, and what is measured on the way."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -72,6 +73,21 @@ def test_the_checkpoint_of_the_best_win_rate_is_kept(validating: Any, runtime: R
     assert best.stage.notes["best"]["kl"] == metrics[4]["eval/kl"]
     assert best.record == best.stage.notes["best"]
     assert [row.id for row in judged[0]] == [prompt.id for prompt in PROMPTS]
+
+
+def test_the_checkpoint_of_the_best_gleu_is_kept_where_there_is_one(validating: Any, runtime: Runtime) -> None:
+    best, _ = validating([30.0, 45.0, 60.0])
+    by_win_rate, scores = best.validation.evaluate, iter([20.0, 41.5, 40.0])
+    both = replace(best.validation, evaluate=lambda rows: {**by_win_rate(rows), "gleu": next(scores)}, eval_steps=1)
+    best.validation = both
+    for step in range(3):
+        mark(best, float(step))
+        assert "eval/gleu" in best.evaluate_if_due(step, last_step=2)
+    best.finish()
+    assert kept(best, runtime) == 1
+    assert {key: best.stage.notes["best"][key] for key in ("step", "value", "gleu")} == {
+        "step": 1, "value": 41.5, "gleu": 41.5
+    }  # fmt: skip
 
 
 def test_of_equal_checkpoints_the_earlier_is_kept(validating: Any, runtime: Runtime) -> None:

@@ -129,12 +129,12 @@ def needs(run: Run) -> Table | None:
     notes = [
         f"What an editor ({', '.join(_editors(run))}) still changes in the answers to the evaluation prompts. Accepted "
         "as they are: answers in which nothing is changed. Edits: places that are changed. A word that is replaced is "
-        "one that is changed; a punctuation mark is a word, and white space is none.",
+        "one that is changed, and a punctuation mark is a word; white space counts with align.restore_spacing: false.",
         spread_text(len(run.seeds)),
         *_not_accepted(run),
     ]
     header = ("Policy", "Accepted as they are, %", "Edits in 100 words", "Words changed in 100")
-    return Table.of("Edits still needed", header, rows, notes)
+    return Table.of("What an editor still changes in the answers", header, rows, notes)
 
 
 def _amount(figure: Figure | None) -> Cell | None:

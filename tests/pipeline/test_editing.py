@@ -1,0 +1,265 @@
+"""The recipe's editor: each kind by what it makes of a run's answers, and what is counted of it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from redpencil.config import EditorConfig
+from redpencil.errors import RedpencilError
+from redpencil.evaluation.gleu import Gleu, sentence_gleu
+from redpencil.pipeline.context import Context
+from redpencil.pipeline.editing import edit_answers
+from redpencil.pipeline.execute import execute
+from redpencil.pipeline.inputs import check_inputs
+from redpencil.pipeline.plan import plan_run
+from redpencil.pipeline.run import run_recipe
+from redpencil.recipe import load_recipe
+from redpencil.records import HAS_TEXT, Comparison, Edit, EditOutcome, Response, read_jsonl
+from redpencil.results import RunResults, parse_results
+from redpencil.runs import Stage, read_metrics
+from redpencil.text import read_json
+from redpencil.world.build import make_oracle
+
+POLICIES = ("sft", "token", "edits", "preference")
+
+
+def edit_again(recipe: Any, root: Path) -> dict[str, list[Edit]]:
+    """Do the stage `needed` of a run, and read the edits."""
+    execute([spec for spec in plan_run(recipe, root, 3) if spec.name == "needed"], jobs=1, listener=lambda _: None)
+    return {name: list(read_jsonl(root / "needed" / f"{name}.jsonl", Edit)) for name in POLICIES}
+
+
+def answers(root: Path, name: str) -> list[Response]:
+    return list(read_jsonl(root / f"outputs-{name}" / "evaluation.jsonl", Response))
+
+
+def measured(root: Path, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = read_json(root / "needed" / "needed.json")["policies"][name]
+    return content
+
+
+def test_the_worlds_editor_leaves_nothing_wrong_and_changes_nothing_that_is_right(context: Context) -> None:
+    world = context.recipe.world
+    assert world is not None
+    oracle, root = make_oracle(world), context.root
+    for name in POLICIES:
+        rows = list(read_jsonl(root / "needed" / f"{name}.jsonl", Edit))
+        assert [(row.prompt, row.original) for row in rows] == [
+            (row.prompt, row.response) for row in answers(root, name)
+        ]
+        for row in rows:
+            before, after = (oracle.inspect(row.prompt, text) for text in (row.original, row.edited))
+            if row.outcome is EditOutcome.EMPTY:
+                continue
+            assert not after.flaws
+            assert not after.missing
+            assert (row.edited == row.original) == (not before.flaws and not before.missing)
+
+
+def test_edits_to_learn_from_are_as_good_as_the_world_says(context: Context, tiny: Any, tmp_path: Path) -> None:
+    rows = {"sft": answers(context.root, "sft")}
+
+    def edited(*overrides: str, measuring: bool) -> list[str]:
+        one = Context(tiny(*overrides), context.root, 3)
+        return [row.edited for row in edit_answers(one, Stage("x", tmp_path, 3), rows, measuring=measuring)["sft"]]
+
+    perfect = edited(measuring=True)
+    assert edited("world.edit_repair=0.01", "world.edit_slip=0.99", measuring=True) == perfect
+    assert edited("world.edit_repair=1", "world.edit_slip=0", measuring=False) == perfect
+    assert edited("world.edit_repair=0.01", measuring=False) != perfect
+
+
+def test_results_have_what_the_edits_say(context: Context, results: dict[str, Any]) -> None:
+    needed = results["edits_needed"]
+    assert needed["editors"] == ["world"]
+    assert list(needed["policies"]) == list(POLICIES)
+    pairs = ["token-sft", "edits-sft", "preference-sft", "token-edits", "token-preference", "edits-preference"]
+    assert list(needed["differences"]) == pairs
+    for name in POLICIES:
+        own = needed["policies"][name]
+        rows = list(read_jsonl(context.root / "needed" / f"{name}.jsonl", Edit))
+        stand = [row.edited.split() == row.original.split() != [] and row.meta.get("finished", True) for row in rows]
+        assert own["accepted"]["value"] == pytest.approx(100 * sum(stand) / len(rows))
+        assert (own["answers"], own["unedited"]) == (12, 0)
+        assert own["cut_off"] == sum(not row.finished for row in answers(context.root, name))
+    words = {name: needed["policies"][name]["words"]["value"] for name in POLICIES}
+    assert needed["differences"]["token-sft"]["words"]["value"] == pytest.approx(words["token"] - words["sft"])
+
+
+def test_an_llm_is_asked_once_and_again_for_what_keeps_too_little(
+    tiny: Any, copied: Path, stub: tuple[str, Callable[[], int]]
+) -> None:
+    address, paid = stub
+    llm = f"editor={{provider: openai, model: gpt-5-mini, base_url: '{address}'}}"
+    edits = [row for rows in edit_again(tiny(llm), copied).values() for row in rows]
+    assert {row.editor for row in edits} == {"gpt-5-mini"}
+    assert all(row.outcome in (*HAS_TEXT, EditOutcome.EMPTY) for row in edits)
+    twice = {(row.prompt, row.original) for row in edits if "retry" in row.meta}
+    asked = {(row.prompt, row.original) for row in edits if row.outcome is not EditOutcome.EMPTY}
+    assert twice
+    assert paid() == len(asked) + len(twice)
+    assert any(row.meta["retry"]["outcome"] == "edited" for row in edits if "retry" in row.meta)
+    before = paid()
+    shutil.rmtree(copied / "needed")
+    again = edit_again(tiny(llm, "editor.concurrency=3"), copied)
+    assert paid() == before  # the answers are in needed.cache
+    assert [row for rows in again.values() for row in rows] == edits
+
+
+def test_what_an_llm_does_not_answer_is_said(tiny: Any, tmp_path: Path, stub: tuple[str, Callable[[], int]]) -> None:
+    one = Context(tiny(f"editor={{provider: openai, model: m, base_url: '{stub[0]}'}}"), tmp_path, 3)
+    broken = Response("1", "describe {stub:status=400}", "one two three four five six")
+    answered, empty = (Response("2", "describe france", "one two three four five six"), Response("3", "p", " "))
+    stage = Stage("needed", tmp_path, 3)
+    edits = edit_answers(one, stage, {"sft": [broken, answered, empty]}, measuring=True)["sft"]
+    outcomes = [EditOutcome.FAILED, EditOutcome.EDITED, EditOutcome.EMPTY]
+    assert [row.outcome for row in edits] == outcomes
+    assert stage.notes["remarks"] == ["1 of the 3 answers of sft have no edit"]
+    with pytest.raises(RedpencilError, match="the editor gave no answer at all: HTTP 400") as raised:
+        edit_answers(one, stage, {"sft": [broken, empty]}, measuring=True)
+    assert raised.value.field == "editor.model"
+
+
+def test_people_edit_what_they_like_and_may_come_later(tiny: Any, copied: Path, tmp_path: Path) -> None:
+    people = tmp_path / "people.jsonl"
+    recipe = tiny(f"editor.edits={people}")
+    check_inputs([recipe])
+    with pytest.raises(RedpencilError, match="there are no edits yet") as raised:
+        edit_again(recipe, copied)
+    assert (raised.value.file, raised.value.field) == (str(people), "editor.edits")
+    assert "outputs-*/evaluation.jsonl" in (raised.value.hint or "")
+
+    def row(answer: Response, edited: str, outcome: str = "edited") -> str:
+        texts = {"id": "x", "prompt": answer.prompt, "original": answer.response, "edited": edited}
+        return json.dumps({**texts, "editor": "ann", "outcome": outcome}) + "\n"
+
+    given = [answer for name in POLICIES for answer in answers(copied, name)[1:]]
+    first = answers(copied, "sft")[1]
+    people.write_text(
+        row(first, "", "failed")  # an attempt that counts nothing
+        + row(first, f"{first.response} at last")
+        + row(first, "a second opinion")
+        + "".join(row(answer, answer.response, "unchanged") for answer in given)
+    )
+    edits = edit_again(recipe, copied)["sft"]
+    unknown = [number for number, edit in enumerate(edits) if edit.outcome is EditOutcome.FAILED]
+    assert edits[1].edited == f"{first.response} at last"
+    assert (edits[1].id, edits[1].editor, edits[1].outcome) == (answers(copied, "sft")[1].id, "ann", EditOutcome.EDITED)
+    assert unknown in ([0], [])  # the first answer may have the words of a later one to the same prompt
+    if unknown:
+        assert edits[0].meta["problem"] == "nobody edited it"
+        assert measured(copied, "sft")["unedited"] == 1
+        (remark, *_) = read_json(copied / "needed" / "manifest.json")["notes"]["remarks"]
+        assert remark == "1 of the 12 answers of sft have no edit"
+    people.write_text(row(Response("x", "another prompt", "a b"), "a c"))
+    with pytest.raises(RedpencilError, match="none of the 12 answers of sft is in it") as raised:
+        edit_again(recipe, copied)
+    assert raised.value.file == str(people)
+
+
+@pytest.mark.parametrize(
+    ("editor", "field", "problem"),
+    [
+        ("{provider: anthropic, model: claude-x}", "editor.provider", "no API key in ANTHROPIC_API_KEY"),
+        ("{provider: openai, model: unheard-of, max_cost: 1}", "editor.max_cost", "no price is known"),
+        ("{provider: openai, model: m, template: /no/request.txt}", "editor.template", "no such file"),
+        ("{provider: openai, model: m, prices: /no/prices.yaml}", "editor.prices", "no such file"),
+        ("{edits: /no/folder/people.jsonl}", "editor.edits", "no such file"),
+        ("{provider: local, model: /no/model}", "editor.model", "config.json is missing"),
+    ],
+)
+def test_what_the_stage_would_stumble_over_is_found_first(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch, editor: str, field: str, problem: str
+) -> None:
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    with pytest.raises(RedpencilError, match=problem) as raised:
+        check_inputs([tiny(f"editor={editor}")])
+    assert raised.value.field == field
+    assert raised.value.hint
+
+
+def with_references(source: Path, target: Path, references: Callable[[int, str], Any]) -> None:
+    rows = [json.loads(line) for line in source.read_text().splitlines()]
+    lines = [json.dumps({**row, "references": references(number, row["prompt"])}) for number, row in enumerate(rows)]
+    target.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def corrected(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Recipe and folder of a finished run on files whose prompts have references, which judge."""
+    data = tmp_path_factory.mktemp("references")
+    world = finished / "world"
+    for split in ("validation", "evaluation"):
+        with_references(
+            world / f"{split}_prompts.jsonl",
+            data / f"{split}.jsonl",
+            lambda number, prompt: [f"the capital of {number} is known .", f"here is {prompt}"],
+        )
+    recipe = {
+        "name": "corrections",
+        "seeds": [3],
+        "compute": {"device": "cpu"},
+        "prompt_template": "<bos> {prompt} <answer>",
+        "files": {
+            "model": str(finished / "sft" / "checkpoint"),
+            "edits": str(finished / "annotations" / "edits_train.jsonl"),
+            "prompts": str(world / "prompts.jsonl"),
+            "validation_prompts": str(data / "validation.jsonl"),
+            "evaluation_prompts": str(data / "evaluation.jsonl"),
+        },
+        "judge": {"rule": "references"},
+        "align": {"max_length": 128},
+        "sampling": {"response_length": 24},
+        "reward_models": {},
+        "arms": {"figa": {"method": "figa", "options": {"max_steps": 4, "batch_size": 8, "eval_steps": 2}}},
+    }
+    path = data / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    run_recipe(load_recipe(path), data / "run", jobs=1, listener=lambda _: None)
+    return path, data / "run"
+
+
+def test_references_judge_edit_and_choose_the_checkpoint(corrected: tuple[Path, Path]) -> None:
+    results = parse_results(read_json(corrected[1] / "results.json"), RunResults, corrected[1] / "results.json")
+    assert results.gleu is not None
+    assert results.gleu.n == 12
+    assert set(results.gleu.policies) == {"sft", "figa"}
+    gap = results.gleu.policies["figa"].value - results.gleu.policies["sft"].value
+    assert results.gleu.differences["figa-sft"].value == pytest.approx(gap)
+    for row in read_jsonl(corrected[1] / "judge" / "figa.jsonl", Comparison):
+        scorer = Gleu([row.prompt], [row.meta["references"]])
+        first, second = (sentence_gleu(scorer.counts([text]))[0] for text in (row.first, row.second))
+        expected = "first" if first > second else "second" if second > first else "tie"
+        assert row.preference.value == expected
+    assert results.edits_needed is not None
+    assert results.edits_needed.editors == ("the nearest reference",)
+    rates = {row["step"]: row["eval/gleu"] for row in read_metrics(corrected[1] / "figa-figa") if "eval/gleu" in row}
+    best = read_json(corrected[1] / "figa-figa" / "manifest.json")["notes"]["best"]
+    assert set(rates) >= {2, 4}
+    assert best["gleu"] == best["value"] == max(rates.values()) == rates[best["step"]]
+    assert results.methods["figa"].validation_win_rate is None
+
+
+def test_a_prompt_without_references_is_found_before_the_run(corrected: tuple[Path, Path], tmp_path: Path) -> None:
+    prompts = load_recipe(corrected[0]).files
+    assert prompts is not None
+    assert prompts.evaluation_prompts is not None
+    lacking = tmp_path / "lacking.jsonl"
+    with_references(prompts.evaluation_prompts, lacking, lambda number, _: [] if number == 7 else ["a b"])
+    for keys in (["files.evaluation_prompts"], ["files.validation_prompts"]):
+        with pytest.raises(RedpencilError, match="has no references") as raised:
+            check_inputs([load_recipe(corrected[0], [f"{key}={lacking}" for key in keys])])
+        assert (raised.value.file, raised.value.field) == (str(lacking), "references")
+    # With another judge they are no editor by default, and nothing is counted.
+    shorter = load_recipe(corrected[0], [f"files.evaluation_prompts={lacking}", "judge.rule=shorter"])
+    check_inputs([shorter])
+    assert "needed" not in [spec.name for spec in plan_run(shorter, tmp_path / "run", 3)]
+    with pytest.raises(RedpencilError, match="has no references"):
+        check_inputs([shorter.model_copy(update={"editor": EditorConfig(rule="references")})])
