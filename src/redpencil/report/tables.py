@@ -533,7 +533,7 @@ def _row(run: Run, name: str, costs: ArmCosts) -> Row:
     return (
         Cell(name.replace("_", " "), ", ".join(filter(None, (costs.label, start)))),
         None if rate is None else _share(rate.share),
-        Cell(costs.pairs or DASH, pairs),
+        Cell(costs.pairs.replace("_", " ") or DASH, pairs),
         duration(costs.reward_seconds) if costs.reward_seconds else None,
         Cell(duration(costs.training_seconds), step) if costs.stage is not None else None,
         f"{costs.sampled_in_training:,.0f}",
