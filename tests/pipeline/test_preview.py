@@ -43,7 +43,7 @@ def test_what_is_chosen_before_the_run_is_what_the_run_chose(tiny: Any, finished
 def test_what_follows_a_changed_stage_is_to_do(tiny: Any, finished: Path) -> None:
     said = list(preview(tiny("arms.edits.options.kl_coef=0.5"), finished))
     to_do = {line.split(":")[0] for line in said if line.endswith("to do")}
-    assert to_do == {"ppo-edits", "outputs-edits", "judge", "evaluate"}
+    assert to_do == {"ppo-edits", "outputs-edits", "judge", "needed", "evaluate"}
 
 
 def test_a_users_files_are_measured_before_anything_is_done(
