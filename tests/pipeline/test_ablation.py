@@ -45,14 +45,15 @@ GROUPS: dict[str, Any] = {
     "quality": {"as it is": {}, "worse": {"world.edit_slip": 0.5}},
 }
 NEW = {
-    "loss/eq3": ["reward-token_edits", "ppo-token", "outputs-token", "judge", "evaluate"],
+    "loss/eq3": ["reward-token_edits", "ppo-token", "outputs-token", "judge", "needed", "evaluate"],
     "quality/worse": [
-        *("world", "annotations", "align", "reward-token_edits", "ppo-token", "outputs-token", "judge", "evaluate")
+        *("world", "annotations", "align", "reward-token_edits", "ppo-token", "outputs-token", "judge", "needed"),
+        "evaluate",
     ],
 }
 BASE = [
     *("world", "sft", "reference", "samples", "outputs-sft", "annotations", "align", "reward-token_edits", "ppo-token"),
-    *("outputs-token", "judge", "evaluate"),
+    *("outputs-token", "judge", "needed", "evaluate"),
 ]
 
 

@@ -64,7 +64,7 @@ def test_what_the_stages_of_the_paper_are_and_whom_they_wait_for(tiny: Any, tmp_
         "world", "sft", "reference", "samples", "outputs-sft", "annotations", "align",
         "reward-token_edits", "reward-sequence_edits", "reward-sequence_comparisons",
         "ppo-token", "outputs-token", "ppo-edits", "outputs-edits", "ppo-preference", "outputs-preference",
-        "ppo-both", "outputs-both", "judge", "evaluate",
+        "ppo-both", "outputs-both", "judge", "needed", "evaluate",
     ]  # fmt: skip
     assert needs["ppo-token"] == {"reference", "reward-token_edits"}
     assert needs["ppo-preference"] == {"reference", "reward-sequence_comparisons"}
@@ -139,7 +139,7 @@ STAGES = (
     "world", "sft", "reference", "samples", "outputs-sft", "annotations", "align",
     "reward-token_edits", "reward-sequence_edits", "reward-sequence_comparisons",
     "ppo-token", "outputs-token", "ppo-edits", "outputs-edits", "ppo-preference", "outputs-preference",
-    "judge", "evaluate",
+    "judge", "needed", "evaluate",
 )  # fmt: skip
 POLICIES = {"outputs-sft", "outputs-token", "outputs-edits", "outputs-preference"}
 REWARDS = {"reward-token_edits", "reward-sequence_edits", "reward-sequence_comparisons"}
@@ -152,6 +152,11 @@ PPO = {"ppo-token", "ppo-edits", "ppo-preference"}
         ("ppo.kl_coef=.5", PPO),
         ("arms.token.options.kl_coef=.5", {"ppo-token"}),
         ("align.anchor=divergence", {"align"}),
+        ("align.restore_spacing=false", {"align", "needed"}),
+        ("editor.rule=scripted", set()),  # it is the world's already
+        ("editor.edits=people.jsonl", {"needed"}),
+        ("judge.rule=shorter", {*PPO, "judge"}),
+        ("world.edit_repair=.5", {"world", "annotations"}),
         ("reward.zero_penalty=.5", REWARDS),
         ("reward_models.token_edits.reward.scale=3", {"reward-token_edits"}),
         ("reward_models.sequence_comparisons.pairs=edits", {"reward-sequence_comparisons"}),
@@ -195,7 +200,7 @@ def test_the_order_of_the_arms_counts_since_the_first_is_measured_against_the_ot
         {spec.name: spec.config for spec in plan_run(tiny(arms % ", ".join(order)), tmp_path, 3)}
         for order in ((token, edits), (edits, token))
     )
-    assert {name for name in one if one[name] != other[name]} == {"evaluate"}
+    assert {name for name in one if one[name] != other[name]} == {"needed", "evaluate"}
 
 
 def test_where_a_users_files_lie_does_not_matter_only_what_is_in_them(
@@ -217,7 +222,7 @@ def test_where_a_users_files_lie_does_not_matter_only_what_is_in_them(
 def test_a_run_without_arms_has_no_policy_to_compare(
     tiny: Callable[..., Recipe], files_recipe: Callable[..., Path], tmp_path: Path
 ) -> None:
-    of_policies = {"reference", "judge", "outputs-sft"}
+    of_policies = {"reference", "judge", "needed", "outputs-sft"}
     plan = [spec.name for spec in plan_run(tiny("arms={}"), tmp_path, 3)]
     assert plan == [
         *("world", "sft", "samples", "annotations", "align"),

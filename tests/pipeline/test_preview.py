@@ -43,7 +43,7 @@ def test_what_is_chosen_before_the_run_is_what_the_run_chose(tiny: Any, finished
 def test_what_follows_a_changed_stage_is_to_do(tiny: Any, finished: Path) -> None:
     said = list(preview(tiny("arms.edits.options.kl_coef=0.5"), finished))
     to_do = {line.split(":")[0] for line in said if line.endswith("to do")}
-    assert to_do == {"ppo-edits", "outputs-edits", "judge", "evaluate"}
+    assert to_do == {"ppo-edits", "outputs-edits", "judge", "needed", "evaluate"}
 
 
 def test_a_users_files_are_measured_before_anything_is_done(
@@ -54,3 +54,13 @@ def test_a_users_files_are_measured_before_anything_is_done(
     train = json.loads((finished / "align" / "manifest.json").read_text())["notes"]["pairs"]["edits_train"]
     assert said.startswith("reward.learning_rate=0.001, reward.num_train_epochs=5, chosen for")
     assert f" {round(0.75 * train)} pairs of " in said
+
+
+def test_the_stages_of_all_rounds_are_listed(two_rounds: Path, tiny: Any, rounds: tuple[str, ...]) -> None:
+    said = lines(tiny(*rounds), two_rounds)
+    assert said["samples-warm"] == said["ppo-warm_2"] == "already complete"
+    assert "are chosen when the pairs are there" in said["reward-token_edits_warm_2"]
+    said = lines(tiny(*rounds, "arms.warm.edits=5"), two_rounds)
+    to_do = {stage for stage, state in said.items() if state == "to do"}
+    of_warm = {"samples-warm", "annotations-warm", "align-warm", "ppo-warm_2", "outputs-warm_2"}
+    assert to_do == of_warm | {"judge", "needed", "evaluate"}

@@ -505,3 +505,44 @@ def test_where_half_of_the_seeds_or_more_never_got_there_the_median_is_never(sum
     two = summarise([run(50, 80, 0.7, 0.2), run(57, 80, 0.9, None)])
     assert two.efficiency is not None
     assert two.efficiency.ratio_median is None
+
+
+def measured(accepted: float, words: float | None) -> dict[str, Any]:
+    amount = None if words is None else {"value": words}
+    figures = {"accepted": {"value": accepted}, "edits": {"value": 2.0}, "words": amount}
+    return {**figures, "answers": 4, "prompts": 4, "empty": 0, "cut_off": 0, "unedited": 0}
+
+
+def edited_run(rate: float, **measures: Any) -> RunResults:
+    return RunResults.model_validate({**run(rate, 80, 0.7, 0.2).model_dump(), **measures})
+
+
+def test_edits_still_needed_and_gleu_have_means_over_seeds() -> None:
+    def of_seed(accepted: float, words: float | None, score: float) -> RunResults:
+        gap = {"accepted": {"value": accepted - 5}, "edits": None, "words": {"value": -1.0}, "prompts": 4}
+        needed = {
+            "editors": ["ann"],
+            "policies": {"token": measured(accepted, words)},
+            "differences": {"token-sft": gap},
+        }
+        scores = {"n": 4, "policies": {"token": {"value": score}}, "differences": {"token-sft": {"value": score - 30}}}
+        return edited_run(50, edits_needed=needed, gleu=scores)
+
+    summary = summarise([of_seed(10, 8, 40), of_seed(12, None, 41), of_seed(17, 6, 45)])
+    half = 4.302653 * math.sqrt(13 / 3)  # as of win rates that lie as far apart
+    accepted = summary.edits_needed["token"]["accepted"]
+    assert accepted is not None
+    assert accepted.value == pytest.approx(13)
+    assert accepted.interval == (pytest.approx(13 - half), pytest.approx(13 + half))
+    assert summary.edits_needed["token"]["words"] is None  # a seed lacks it
+    differences = summary.edits_needed_difference["token-sft"]
+    assert {name: one and one.value for name, one in differences.items()} == {"accepted": 8, "edits": None, "words": -1}
+    assert summary.gleu["token"] is not None
+    assert summary.gleu["token"].per_seed == (40, 41, 45)
+    assert summary.gleu_difference["token-sft"] is not None
+    assert summary.gleu_difference["token-sft"].value == pytest.approx(12)
+
+
+def test_seeds_that_nobody_edited_have_no_such_means() -> None:
+    summary = summarise([edited_run(50), edited_run(52)])
+    assert (summary.edits_needed, summary.edits_needed_difference, summary.gleu) == ({}, {}, {})

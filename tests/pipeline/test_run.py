@@ -19,7 +19,7 @@ STAGES = (
     "world", "sft", "reference", "samples", "outputs-sft", "annotations", "align",
     "reward-token_edits", "reward-sequence_edits", "reward-sequence_comparisons",
     "ppo-token", "outputs-token", "ppo-edits", "outputs-edits", "ppo-preference", "outputs-preference",
-    "judge", "evaluate",
+    "judge", "needed", "evaluate",
 )  # fmt: skip
 PPO = {"ppo-token", "ppo-edits", "ppo-preference"}
 OUTPUTS = {"outputs-token", "outputs-edits", "outputs-preference"}
@@ -106,7 +106,7 @@ def test_another_kl_coef_runs_ppo_again_and_nothing_before_it(tiny: Any, copied:
     run_recipe(tiny("ppo.kl_coef=2"), copied, jobs=1, listener=listener)
     again = set(listener.stages("done"))
     # A policy that PPO could not better is the SFT policy again, and its outputs are complete.
-    assert {*PPO, "evaluate"} <= again <= {*PPO, *OUTPUTS, "judge", "evaluate"}
+    assert {*PPO, "evaluate"} <= again <= {*PPO, *OUTPUTS, "judge", "needed", "evaluate"}
     assert len(again) + len(listener.stages("already complete")) == len(STAGES)
 
 

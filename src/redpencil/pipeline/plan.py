@@ -250,11 +250,14 @@ def _plan_results(planner: _Planner) -> None:
     if policies:
         judged = {**outputs, "reference": paths.reference_outputs("evaluation"), **context.judge_stage_inputs}
         needs = ("reference", *(f"outputs-{name}" for name in policies))
-        planner.add("judge", "results:judge", needs, recipe.who_judges.decides, judged)
+        decides = recipe.who_judges.decides
+        if recipe.who_judges.rule == "references":
+            decides["arms"] = list(recipe.arms)  # whose GLEU is compared
+        planner.add("judge", "results:judge", needs, decides, judged)
         if context.measures_needs:
             edited = {**outputs, **context.editor_inputs}
-            decides = [_editor_config(planner), not recipe.align.restore_spacing]
-            planner.add("needed", "results:needed", needs[1:], decides, edited)
+            edited_by = [_editor_config(planner), list(recipe.arms), not recipe.align.restore_spacing]
+            planner.add("needed", "results:needed", needs[1:], edited_by, edited)
         outputs["judgements"] = context.root / "judge"
     planner.add(
         "evaluate",
