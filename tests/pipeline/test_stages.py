@@ -341,12 +341,15 @@ def test_the_second_domain_goes_through_the_whole_run_by_the_same_keys(tiny: Any
 
 
 RTO = (
-    "arms={d: {method: dpo, options: {max_steps: 4, learning_rate: 0.01}}, r: {reward_model: rto}}",
+    "arms={d: {method: dpo, pairs: hunks, options: {max_steps: 4, learning_rate: 0.01}}, r: {reward_model: rto}, "
+    "t: {method: distill, options: {max_steps: 2, batch_size: 8, teacher_template: '{prompt} {original} {edited}'}}}",
     "reward_models={rto: {policy: d, reward: {reference_samples: 8}}}",
 )
 
 
-def test_an_arm_learns_from_another_arms_policy_as_its_reward_model(tiny: Any, copied: Path) -> None:
+def test_an_arm_learns_from_another_arms_policy_as_its_reward_model_and_one_from_itself(
+    tiny: Any, copied: Path
+) -> None:
     recipe = tiny(*RTO)
     run_recipe(recipe, copied, jobs=1, listener=lambda _: None)
     results = json.loads((copied / "results.json").read_text())
@@ -360,6 +363,14 @@ def test_an_arm_learns_from_another_arms_policy_as_its_reward_model(tiny: Any, c
     assert "edited" in results["within"]["rto"]
     trained = json.loads((copied / "dpo-d" / "manifest.json").read_text())["seconds"]
     assert results["methods"]["r"]["reward_seconds"] > trained
+    pairs = notes(copied, "align")["pairs"]
+    assert {arm: (row["pairs"], row["train_pairs"]) for arm, row in results["methods"].items()} == {
+        "d": ("hunks", pairs["hunks_train"]),
+        "r": ("edits", pairs["hunks_train"]),
+        "t": ("edit_texts", pairs["edit_texts_train"]),
+    }
+    assert results["methods"]["t"]["label"] == "self-distillation on originals"
+    assert len(read_metrics(copied / "distill-t")) == 3
 
 
 def test_train_and_test_pairs_are_of_different_responses(context: Context) -> None:
