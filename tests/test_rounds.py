@@ -49,6 +49,11 @@ def test_three_rounds_of_arms_that_learn_from_edits_and_from_rewards() -> None:
     assert recipe.sources(recipe.arms["figa_3"]) == ("figa_2",)
 
 
+def test_how_many_answers_are_edited_may_be_said_of_an_arm_with_rounds() -> None:
+    arms = unrolled(default_recipe(["rounds=3", "arms={figa: {method: figa, edits: 7}}"])).arms
+    assert [arm.edits for arm in arms.values()] == [7, 7, None]  # the last round's answers are not learned from
+
+
 def test_both_reward_models_of_an_arm_are_refreshed_and_what_shares_one_gets_its_own() -> None:
     both = "arms.both={reward_model: token_edits, sequence_reward_model: sequence_edits, options: {reward: both}}"
     recipe = unrolled(default_recipe(["rounds=2", both]))

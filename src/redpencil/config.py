@@ -1489,7 +1489,7 @@ class Recipe(Section):
                     problem = f"the arm {entry.policy!r} learns from {kind}, and pairs says {entry.pairs}"
                     raise mistake("Recipe", problem, (section, name, "policy"), entry.policy, f"write pairs: {kind}")
         for name, arm in self.arms.items():
-            if arm.edits is not None and name not in self.edited_arms:
+            if arm.edits is not None and self.rounds == 1 and name not in self.edited_arms:
                 problem = f"nothing learns `on` the answers of {name!r}, so none of them are edited"
                 raise mistake("Recipe", problem, ("arms", name, "edits"), arm.edits, "leave edits out")
         try:

@@ -58,9 +58,13 @@ def test_an_arm_begins_exactly_where_the_one_before_it_ended(two_rounds: Path, m
     assert before[kept["step"]]["eval/kl"] > 0
 
 
-def test_the_reference_of_ppo_is_the_policy_that_it_starts_from(two_rounds: Path) -> None:
-    for arm in ("warm", "warm_2"):
-        assert read_metrics(two_rounds / f"ppo-{arm}")[0]["eval/kl"] == 0
+def test_ppo_begins_at_the_policy_that_it_starts_from_and_stays_close_to_it(
+    two_rounds: Path, methods: dict[str, Any]
+) -> None:
+    for arm, before in (("warm", "figa"), ("warm_2", "warm")):
+        first = read_metrics(two_rounds / f"ppo-{arm}")[0]
+        assert first["eval/kl"] == 0
+        assert first["eval/win_rate"] == methods[before]["validation_win_rate"]
 
 
 def test_a_refreshed_reward_model_learns_from_old_and_new_pairs_at_the_scale_of_new_samples(two_rounds: Path) -> None:

@@ -36,7 +36,13 @@ from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import execute
 from redpencil.pipeline.plan import plan_run
 from redpencil.pipeline.run import run_alarms, run_recipe
-from redpencil.pipeline.stages import make_judge, repeated, reward_model_judge, watch_metrics
+from redpencil.pipeline.stages import (
+    _first_prompts,
+    make_judge,
+    repeated,
+    reward_model_judge,
+    watch_metrics,
+)
 from redpencil.recipe import default_recipe, load_recipe
 from redpencil.records import Comparison, Edit, Pair, Preference, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.runs import Stage, derive_seed, read_metrics
@@ -592,3 +598,11 @@ def test_training_edits_become_a_pair_for_each_change_where_something_learns_fro
         assert pair.meta["texts"] == {"prompt": edit.prompt, "original": edit.original, "edited": edit.edited}
     assert not (copied / "align" / "hunks_test.jsonl").exists()
     assert not (context.root / "align" / "hunks_train.jsonl").exists()
+
+
+def test_a_share_of_the_rows_is_that_of_the_first_prompts() -> None:
+    rows = [Prompt(str(n), prompt) for n, prompt in enumerate(["b", "a", "c", "b", "a", "b", "d"])]
+    kept = {share: "".join(row.id for row in _first_prompts(rows, share)) for share in (1, 0.99, 0.5, 1 / 3, 0.1)}
+    # By prompt: b is rows 0, 3 and 5, a is 1 and 4.
+    assert kept == {1: "0123456", 0.99: "035142", 0.5: "035", 1 / 3: "03", 0.1: ""}
+    assert [len(_first_prompts(list(range(0)), 0.5)), len(_first_prompts(rows * 3, 1 / 3))] == [0, 7]
