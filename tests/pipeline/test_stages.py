@@ -558,7 +558,7 @@ def test_training_edits_become_a_pair_for_each_change_and_held_out_ones_stay_who
 
 
 def test_a_share_of_the_rows_is_that_of_the_first_prompts() -> None:
-    rows = [Prompt(str(n), prompt) for n, prompt in enumerate("b a c b a b d".split())]
+    rows = [Prompt(str(n), prompt) for n, prompt in enumerate(["b", "a", "c", "b", "a", "b", "d"])]
     kept = {share: "".join(row.id for row in _first_prompts(rows, share)) for share in (1, 0.99, 0.5, 1 / 3, 0.1)}
     # By prompt: b is rows 0, 3 and 5, a is 1 and 4.
     assert kept == {1: "0123456", 0.99: "035142", 0.5: "035", 1 / 3: "03", 0.1: ""}
