@@ -575,7 +575,7 @@ def test_a_recipe_names_its_editor(recipe: Path, section: str, decides: object) 
 @pytest.mark.parametrize(
     ("recipe_text", "field", "problem"),
     [
-        (f"files: {{{FILES}}}\neditor: {{}}\n", "editor", "name one editor: one of rule, edits, provider"),
+        (f"files: {{{FILES}}}\neditor: {{}}\n", "editor", "name one editor: one of rule, edits, project, provider"),
         (
             f"files: {{{FILES}}}\neditor: {{rule: scripted}}\n",
             "editor.rule",

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.gleu import Gleu
 from redpencil.evaluation.judges import (
     RULES,
     OracleJudge,
@@ -162,17 +161,21 @@ def test_references_prefer_what_agrees_with_them_and_leaves_no_error_alone() -> 
 
 
 @pytest.mark.parametrize(
-    ("meta", "source"),
+    ("prompt", "meta", "matches"),
     [
-        ({"source": "he go", "input": "she go"}, "he go"),
-        ({"input": "she go"}, "she go"),
-        ({}, "Mend: he go to school now"),
+        ("p", {"source": "error", "input": "x"}, 1),  # of "he" and "away", less the error that was left alone
+        ("error", {"source": "x", "input": "error"}, 2),
+        ("p", {"input": "error"}, 1),
+        ("error", {"input": "x"}, 2),
+        ("p error", {}, 1),
+        ("p", {}, 2),
     ],
 )
-def test_the_source_is_what_the_row_says_or_the_prompt(meta: dict[str, str], source: str) -> None:
-    row = corrected("1", "he go away", references=["he goes away"], **meta)
-    expected = Gleu([source], [["he goes away"]]).counts(["he go away"])
-    assert gleu_counts([row]).tolist() == expected.tolist()
+def test_the_source_is_what_the_row_says_or_its_input_or_the_prompt(
+    prompt: str, meta: dict[str, str], matches: int
+) -> None:
+    row = replace(corrected("1", "he error away", references=["he goes away"], **meta), prompt=prompt)
+    assert gleu_counts([row])[0, 0, 2] == matches
 
 
 @pytest.mark.parametrize(
