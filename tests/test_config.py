@@ -184,8 +184,40 @@ def test_an_unknown_key_of_an_override_is_refused_the_same_way(recipe: Path) -> 
             None,
             "arms.best with method=best_of_n names 'nothing'",
         ),
+        (
+            "world: {}\nreward_models: {t: {policy: x}}\narms: {d: {method: dpo}}\n",
+            "reward_models.t.policy",
+            "there is no arm 'x'",
+        ),
+        (
+            "world: {}\nreward_models: {t: {pairs: edits}, p: {policy: b}}\n"
+            "arms: {b: {method: best_of_n, reward_model: t}}\n",
+            "reward_models.p.policy",
+            "the arm 'b' has no policy of its own: best_of_n trains nothing",
+        ),
+        (
+            "world: {}\nreward_models: {p: {policy: d}}\narms: {d: {method: dpo, pairs: comparisons}}\n",
+            "reward_models.p.policy",
+            "the arm 'd' learns from comparisons, and pairs says edits",
+        ),
+        (
+            "world: {}\nreward_models: {p: {policy: a}, q: {policy: b}}\n"
+            "arms: {a: {reward_model: q}, b: {reward_model: p}}\n",
+            "arms.a.reward_model",
+            "an arm waits for itself: arms.a needs reward_models.q needs arms.b needs reward_models.p needs arms.a",
+        ),
+        (
+            "world: {}\nreward_models: {p: {policy: d, start: q, reward: {loss: blame}}}\narms: {d: {method: dpo}}\n",
+            "reward_models.p",
+            "a model made of a policy does not use: start, loss",
+        ),
+        (
+            "world: {}\nreward_models: {p: {policy: d, reward: {level: sequence}}}\narms: {d: {method: dpo}}\n",
+            "reward_models.p",
+            "does not use: level: sequence",
+        ),
         ("world: {}\narms: {d: {method: dpo, reward_model: token_edits}}\n", "arms.d", "does not use: reward_model"),
-        ("world: {}\narms: {f: {method: figa, pairs: edits}}\n", "arms.f", "does not use: pairs"),
+        ("world: {}\narms: {f: {method: figa, pairs: comparisons}}\n", "arms.f", "does not use: pairs: comparisons"),
         (
             "world: {}\narms: {d: {method: dpo, ppo: {gamma: 1}, figa: {beta: 0}}}\n",
             "arms.d",
@@ -231,6 +263,15 @@ def test_an_arm_says_by_its_method_what_it_learns_from() -> None:
     assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
 
 
+def test_single_changes_are_a_kind_of_pairs_and_no_longer_an_option_of_the_alignment(recipe: Path) -> None:
+    error = mistake(recipe, "world: {}\nalign: {hunks: true}\n")
+    assert (error.field, error.problem) == ("align.hunks", "it is a kind of pairs now")
+    assert "pairs: hunks" in (error.hint or "")
+    recipe.write_text("world: {}\nalign: {hunks: false}\narms: {d: {method: dpo, pairs: hunks}}\n")
+    assert load_recipe(recipe).further_pairs == ("hunks",)
+    assert not load_recipe(recipe, ["arms.d.pairs=edits"]).further_pairs
+
+
 OLD = "world: {}\ndevice: cpu\nthreads: 2\narms: {a: {reward_model: token_edits, ppo: {kl_coef: 0.3}}}\n"
 
 
@@ -249,7 +290,11 @@ def test_the_spelling_of_older_recipes_means_the_same(recipe: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "field", "problem"),
     [
-        ("arms.a.method=gepo", "arms.a.method", "no method of that name; one of: ppo, grpo, best_of_n, dpo, figa"),
+        (
+            "arms.a.method=gepo",
+            "arms.a.method",
+            "no method of that name; one of: ppo, grpo, best_of_n, dpo, figa, distill",
+        ),
         ("compute={processes: 2, device: 'cuda:1'}", "compute", "'cuda:1' is one, and 2 processes need one each"),
         ("compute={processes: 2, device: mps}", "compute", "'mps' is one, and 2 processes need one each"),
         ("compute.micro_batch_size=0", "compute.micro_batch_size", "greater than 0"),
@@ -530,7 +575,7 @@ def test_a_recipe_names_its_editor(recipe: Path, section: str, decides: object) 
 @pytest.mark.parametrize(
     ("recipe_text", "field", "problem"),
     [
-        (f"files: {{{FILES}}}\neditor: {{}}\n", "editor", "name one editor: one of rule, edits, provider"),
+        (f"files: {{{FILES}}}\neditor: {{}}\n", "editor", "name one editor: one of rule, edits, project, provider"),
         (
             f"files: {{{FILES}}}\neditor: {{rule: scripted}}\n",
             "editor.rule",
@@ -634,3 +679,78 @@ def test_a_server_that_cannot_be_is_refused(recipe: Path, override: str, field: 
 def test_a_server_in_the_section_of_a_stage_is_sent_to_compute(recipe: Path, field: str) -> None:
     error = mistake(recipe, f"world: {{}}\nppo: {{{field}: {{url: http://host}}}}\n")
     assert error.hint == f"write compute.{field}"
+
+
+STARTS = "world: {}\nreward_models: {r: {pairs: edits}}\narms: {%s}\n"
+
+
+@pytest.mark.parametrize(
+    ("arms", "field", "problem"),
+    [
+        ("a: {method: figa, start: b}", "arms.a.start", "there is no arm 'b'"),
+        ("a: {method: figa, start: sft}", "arms.a.start", "there is no arm 'sft'"),
+        ("a: {method: figa, on: b}", "arms.a.on", "there is no arm 'b'"),
+        ("a: {method: figa, start: a}", "arms.a.start", "waits for itself: arms.a needs arms.a"),
+        ("a: {method: figa, on: a}", "arms.a.on", "waits for itself: arms.a needs arms.a"),
+        (
+            "a: {method: figa, start: b}, b: {method: dpo, start: c}, c: {method: figa, start: a}",
+            "arms.a.start",
+            "waits for itself: arms.",
+        ),
+        ("a: {method: figa, on: b}, b: {method: dpo, start: a}", "arms.a.on", "waits for itself"),
+        (
+            "a: {method: best_of_n, reward_model: r}, b: {method: figa, start: a}",
+            "arms.b.start",
+            "the arm 'a' has no policy of its own: best_of_n trains nothing",
+        ),
+        ("a: {method: ppo, reward_model: r, on: b}, b: {method: figa}", "arms.a", "does not use: on"),
+        ("a: {method: figa, replay: true}", "arms.a", "replay is not used without `on`"),
+        ("a: {method: figa, edits: 5}", "arms.a.edits", "nothing learns `on` the answers of 'a'"),
+    ],
+)
+def test_an_arm_that_cannot_start_where_it_says(recipe: Path, arms: str, field: str, problem: str) -> None:
+    error = mistake(recipe, STARTS % arms)
+    assert (error.field, str(error.file)) == (field, str(recipe))
+    assert problem in error.problem
+    assert error.hint
+
+
+def test_a_hint_names_the_arms_that_one_may_start_from(recipe: Path) -> None:
+    arms = "a: {method: figa}, best: {method: best_of_n, reward_model: r}, b: {method: dpo, start: c}"
+    assert mistake(recipe, STARTS % arms).hint == "name another arm that is trained: a"
+    assert mistake(recipe, STARTS % "b: {method: dpo, start: c}").hint == "leave start out"
+
+
+def test_a_reward_model_that_waits_for_the_arm_which_learns_from_it(recipe: Path) -> None:
+    text = "world: {}\nreward_models: {r: {pairs: edits, on: a}}\narms: {a: {reward_model: r}}\n"
+    error = mistake(recipe, text)
+    assert "arms.a needs reward_models.r needs arms.a" in error.problem or "r needs arms.a needs" in error.problem
+
+
+def test_nobody_compares_the_answers_of_an_arm_but_the_worlds_annotator(recipe: Path) -> None:
+    arms = "arms: {a: {method: figa}, b: {method: dpo, pairs: comparisons, on: a}}\n"
+    recipe.write_text(f"world: {{}}\n{arms}")
+    assert load_recipe(recipe).arms["b"].on == "a"
+    files = ", ".join(f"{key}: x" for key in ("model", "edits", "comparisons", "prompts", "judge"))
+    files += ", validation_prompts: x, evaluation_prompts: x"
+    error = mistake(recipe, f"files: {{{files}}}\n{arms}")
+    assert error.field == "arms.b.on"
+    assert "nobody compares the answers of 'a'" in error.problem
+
+
+def test_whose_edits_an_arm_or_a_reward_model_learns_from(recipe: Path) -> None:
+    recipe.write_text(
+        "world: {}\n"
+        "reward_models: {first: {pairs: edits}, again: {pairs: edits, start: first, on: b}, "
+        "alone: {pairs: edits, on: b, replay: false}}\n"
+        "arms: {a: {method: figa}, b: {method: figa, start: a, on: a}, c: {method: figa, start: b}, "
+        "d: {method: figa, on: c, replay: true}}\n"
+    )
+    loaded = load_recipe(recipe)
+    assert loaded.edited_arms == ("a", "b", "c")
+    assert loaded.sources(loaded.reward_models["first"]) == (None,)
+    assert loaded.sources(loaded.reward_models["again"]) == (None, "a", "b")
+    assert loaded.sources(loaded.reward_models["alone"]) == ("b",)
+    assert loaded.sources(loaded.arms["a"]) == (None,)
+    assert loaded.sources(loaded.arms["b"]) == ("a",)
+    assert loaded.sources(loaded.arms["d"]) == (None, "a", "b", "c")

@@ -21,9 +21,9 @@ from redpencil.alignment.words import diff_words
 from redpencil.cli.main import COMMANDS, app, load_command
 from redpencil.config import METHODS, FilesConfig, Recipe
 from redpencil.providers.prices import PriceTable
-from redpencil.recipe import default_recipe, load_recipe, shipped_recipe
+from redpencil.recipe import AblationConfig, default_recipe, load_recipe, shipped_recipe
 from redpencil.report.terminal import redline_plain
-from redpencil.sections import parse_section
+from redpencil.sections import load_yaml, parse_section
 from redpencil.web.project import ProjectConfig
 
 ROOT = Path(__file__).parents[1]
@@ -227,8 +227,13 @@ def test_every_example_row_and_recipe_can_be_read(page: Path) -> None:
             parse_section(yaml.safe_load(block), PriceTable)
         elif label == "yaml project":
             parse_section(yaml.safe_load(block), ProjectConfig)
+        elif label == "yaml ablations":
+            parse_section(load_yaml(block), AblationConfig)
         elif language == "yaml":
-            content = yaml.safe_load(block)
+            try:
+                content = load_yaml(block)
+            except yaml.YAMLError:  # the examples of judges, each under the same key
+                content = yaml.safe_load(block)
             parse_section(content if "files" in content else {"world": {}, **content}, Recipe)
         elif language == "json" and kind == "card":
             check_card(json.loads(block))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
@@ -18,12 +19,16 @@ from redpencil.sections import Section, hinted, mistake
 
 RewardLevel = Literal["token", "sequence"]
 TokenLossName = Literal["eq3", "eq4", "blame", "contrast"]
-RewardKind = Literal["token", "sequence", "both", "token_mean_at_end"]
+RewardKind = Literal["token", "sequence", "both", "token_mean_at_end", "increments"]
 KLEstimator = Literal["k1", "k2", "k3"]
-DPOLoss = Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm"]
-PairKind = Literal["edits", "comparisons"]
+DPOLoss = Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm", "apo_zero", "apo_down"]
+PairKind = Literal["edits", "hunks", "edit_texts", "comparisons"]
 Schedule = Literal["constant", "linear", "cosine"]
 Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"]
+ROWS_OF: Final[Mapping[PairKind, Literal["edits", "comparisons"]]] = {
+    **{"edits": "edits", "hunks": "edits", "edit_texts": "edits", "comparisons": "comparisons"}
+}
+"""The annotations that each kind of pairs is made of."""
 CHAT_DATE: Final = date(2024, 7, 26)
 """The day that chat templates take for today: the one that those of Llama 3 fall back on."""
 CHAT_OWN: Final = frozenset(
@@ -285,11 +290,6 @@ class AlignConfig(Section):
         description="divergence also marks the first token after a pure insertion (original side, blame) or a pure "
         "deletion (edited side, credit).",
     )
-    hunks: bool = Field(
-        False,
-        description="Make a pair of each change of an edit, the text before it and behind it, in place of one pair of "
-        "both whole texts. Training pairs only.",
-    )
     eos_in_changed: bool = Field(
         False,
         description="Let the end-of-sequence token count as changed: the original's if text was appended, the edit's "
@@ -302,10 +302,16 @@ class AlignConfig(Section):
     )
     max_length: int = Field(512, gt=1, description="Prompt and response together, in tokens; longer rows are skipped.")
 
-    @property
-    def whole(self) -> "AlignConfig":
-        """The same for held-out edits, which are compared as wholes."""
-        return self.model_copy(update={"hunks": False})
+    @model_validator(mode="before")
+    @classmethod
+    def _hunks_are_a_kind(cls, data: Any) -> Any:
+        """Accept `hunks: false`, which recipes that were spelled out once have."""
+        if not isinstance(data, Mapping) or "hunks" not in data:
+            return data
+        if data["hunks"]:
+            hint = "leave it out, and write `pairs: hunks` at the arms and reward models that learn from single changes"
+            raise mistake(cls.__name__, "it is a kind of pairs now", ("hunks",), data["hunks"], hint)
+        return {key: value for key, value in data.items() if key != "hunks"}
 
 
 class RewardConfig(OptimizerConfig):
@@ -425,7 +431,8 @@ class RolloutConfig(StepsConfig):
     reward: RewardKind = Field(
         "token",
         description="token: r_t at every token; sequence: one reward at the end; both: their sum; token_mean_at_end: "
-        "the mean token reward, paid at the end.",
+        "the mean token reward, paid at the end; increments: at every token, by how much it raises a sequence model's "
+        "reward of the response so far (RED).",
     )
     center_rewards: bool = Field(
         True, description="Subtract the mean reward measured on samples of the SFT policy (per token or per sequence)."
@@ -436,7 +443,8 @@ class RolloutConfig(StepsConfig):
     )
     reward_clip: float | None = Field(None, gt=0, description="Clip each scaled reward to this magnitude.")
     kl_term: Literal["per_token", "terminal", "none"] = Field(
-        "per_token", description="Place of the KL penalty to the SFT policy; none is the paper's literal reading."
+        "per_token",
+        description="Place of the KL penalty to the policy at the start; none is the paper's literal reading.",
     )
     kl_estimator: KLEstimator = Field(
         "k1", description="k1: log ratio; k2: half its square; k3: low variance, positive."
@@ -464,7 +472,7 @@ class RolloutConfig(StepsConfig):
         """The levels of the reward models it takes, in the order of an arm's `reward_model_names`."""
         if self.reward == "both":
             return ("token", "sequence")
-        return ("sequence",) if self.reward == "sequence" else ("token",)
+        return ("sequence",) if self.reward in ("sequence", "increments") else ("token",)
 
     @property
     def value_backbone(self) -> Literal["policy", "reward"] | None:
@@ -547,7 +555,9 @@ class DPOConfig(OptimizerConfig):
     loss_type: DPOLoss = Field(
         "sigmoid",
         description="sigmoid is DPO as published; sigmoid_norm takes means over tokens; hinge, ipo and robust are "
-        "other losses of the margin.",
+        "other losses of the margin. APO: apo_zero makes the chosen response likelier and the rejected one less likely "
+        "than the SFT policy does, for chosen ones better than its own; apo_down makes both less likely, the rejected "
+        "one more so, for chosen ones that are worse.",
     )
     label_smoothing: float = Field(
         0.0, ge=0, lt=0.5, description="With loss_type=robust: the share of labels that are taken to be wrong."
@@ -582,6 +592,64 @@ class FIGAConfig(OptimizerConfig):
     def _window(self) -> "FIGAConfig":
         if self.min_nll > self.max_nll:
             raise ValueError("min_nll is above max_nll, so no token would be unlearned; set beta=0 for that")
+        return self
+
+
+TEACHER_TEMPLATE: Final = (
+    "{prompt}\n\nA first answer was:\n{original}\n\nAn editor corrected it to:\n{edited}\n\nNow write the answer."
+)
+
+
+class DistillConfig(OptimizerConfig):
+    """Edit-conditioned self-distillation: the SFT policy that has seen original and edit teaches the one that has not.
+
+    At every token the student's distribution is drawn towards the teacher's, by KL(student || teacher).
+    """
+
+    on: Literal["originals", "edits", "own"] = Field(
+        "originals",
+        description="The responses at whose tokens it learns: the originals, which the SFT policy itself wrote; the "
+        "edited texts; or own, the student's answers, sampled as it learns.",
+    )
+    teacher_template: str = Field(
+        TEACHER_TEMPLATE,
+        description="What the teacher reads in place of the prompt, with {prompt}, {original} and {edited} in it. It "
+        "goes through the recipe's prompt template as the prompt does; of a conversation it is the last turn.",
+    )
+    guidance: float = Field(
+        0.0,
+        ge=0,
+        description="c: the teacher's logits are those with the edit plus c times their difference to those with the "
+        "original in the edit's place, so that what any hint does cancels out. 0 reads the prompt once less.",
+    )
+    changed_weight: float = Field(
+        1.0,
+        ge=0,
+        description="Weight of tokens that the edit changed: taken out of the original, or put into the edit.",
+    )
+    kept_weight: float = Field(1.0, ge=0, description="Weight of all other tokens.")
+    temperature: float = Field(1.0, gt=0, description="With on=own: sampling temperature of the student's answers.")
+    response_length: int = Field(300, gt=0, description="With on=own: most tokens in an answer.")
+    learning_rate: float = Field(1e-5, gt=0, description="Peak learning rate of AdamW.")
+    lr_scheduler_type: Schedule = Field("linear", description="Shape of the learning rate after warm-up.")
+    batch_size: int = Field(64, gt=0, description="Edits an optimiser step sees.")
+    eval_steps: int = Field(10, gt=0, description="Evaluate on the validation prompts every so many steps.")
+
+    @field_validator("teacher_template")
+    @classmethod
+    def _shows_the_edit(cls, template: str) -> str:
+        for place in ("{prompt}", "{edited}"):
+            if place not in template:
+                raise hinted(f"the teacher's template has no {place}", f"write {place} where it goes")
+        return template
+
+    @model_validator(mode="after")
+    def _weighed(self) -> "DistillConfig":
+        weights = (self.changed_weight, self.kept_weight)
+        if not any(weights):
+            raise ValueError("changed_weight and kept_weight are both 0, so nothing would be learned")
+        if self.on == "own" and weights != (1, 1):
+            raise ValueError("nobody edited the student's own answers: leave out changed_weight and kept_weight")
         return self
 
 
@@ -621,14 +689,29 @@ METHODS: Final[Mapping[str, Method]] = {
         Method(
             "best_of_n", "best of {n}", BestOfNConfig, "rewards", "redpencil.training.best_of_n:best_of_n", trains=False
         ),
-        Method("dpo", "DPO", DPOConfig, "pairs", "redpencil.training.dpo:train_dpo", pairs=("edits", "comparisons")),
+        Method(
+            "dpo",
+            "DPO",
+            DPOConfig,
+            "pairs",
+            "redpencil.training.dpo:train_dpo",
+            pairs=("edits", "hunks", "comparisons"),
+        ),
         Method(
             "figa",
             "FIGA-style fine-tuning",
             FIGAConfig,
             "pairs",
             "redpencil.training.figa:train_figa",
-            pairs=("edits",),
+            pairs=("edits", "hunks"),
+        ),
+        Method(
+            "distill",
+            "self-distillation on {on}",
+            DistillConfig,
+            "pairs",
+            "redpencil.training.distill:train_distill",
+            pairs=("edit_texts",),
         ),
     )
 }
@@ -701,6 +784,13 @@ class FilesConfig(Section):
         lt=1,
         description="Share of comparisons and edits held out for Table 2: whole prompts, the same of both.",
     )
+    train_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the other edits, and comparisons, that is learned from: the first ones in the order of "
+        "the seed, prompt by prompt.",
+    )
     folds: int | None = Field(
         None,
         ge=2,
@@ -731,7 +821,9 @@ class AlarmsConfig(Section):
     win_rate_gain: float = Field(
         0.0, description="A win rate above the SFT policy's by no more than this, in percent points."
     )
-    kl: float = Field(0.35, gt=0, description="KL from the SFT policy above this, in nats a response token.")
+    kl: float = Field(
+        0.35, gt=0, description="KL from the policy that training started from above this, in nats a response token."
+    )
     length_ratio: float = Field(
         1.4, gt=1, description="Responses to the validation prompts longer or shorter than before by this factor."
     )
@@ -873,13 +965,15 @@ class JudgeConfig(AskedConfig):
 
 
 class EditorConfig(AskedConfig):
-    """Who edits the policies' answers, to count the edits that they still need: one of rule, edits and provider.
+    """Who edits the policies' answers, to count the edits that they still need, and to learn from edits of an arm's
+    own answers (`on`, `rounds`): one of rule, edits, project and provider.
     Without the section it is the world's scripted editor, or the references, if every evaluation prompt has some; else
     nothing is counted.
     """
 
     NOUN = "editor"
-    KINDS = ("rule", "edits", "provider")
+    KINDS = ("rule", "edits", "project", "provider")
+    OF_OTHERS = frozenset({"wait", "measure"})
     FILES = ("edits", "template", "prices", "cache")
 
     rule: Literal["scripted", "references"] | None = Field(
@@ -892,6 +986,20 @@ class EditorConfig(AskedConfig):
         description="JSONL of edits by people, as `redpencil annotate --export` writes them, matched by prompt and "
         "original; the first one of an answer counts. What nobody edited is not counted. The file may come later: the "
         "run then stops before its last stages, and the same command goes on.",
+    )
+    project: str | None = Field(
+        None,
+        description="Annotation project whose people edit, as `redpencil annotate` takes it: an SQLite file, or the "
+        "URL of a PostgreSQL database. The run puts the answers in as items and stops; when they are edited, the same "
+        "command goes on.",
+    )
+    measure: bool = Field(
+        True,
+        description="Count what the policies' answers to the evaluation prompts still need. false: the editor edits "
+        "what is learned from alone, as where people are not to edit each policy's answers.",
+    )
+    wait: bool = Field(
+        False, description="With project: wait until people have edited the answers, in place of stopping."
     )
     template: Path | None = Field(
         None,
@@ -906,8 +1014,25 @@ class EditorConfig(AskedConfig):
         "uncertain.",
     )
 
+    @field_validator("project")
+    @classmethod
+    def _no_password(cls, place: str | None) -> str | None:
+        if place is not None and re.search(r"://[^/@]*:[^/@]*@|[?&]password=", place):
+            raise hinted("a recipe holds no secrets", "leave the password out, and set PGPASSWORD in the environment")
+        return place
 
-FILE_KEYS: Final = tuple(key for key in FilesConfig.model_fields if key not in ("test_share", "folds"))
+    @model_validator(mode="after")
+    def _waits_for_people(self) -> "EditorConfig":
+        if self.wait and self.project is None:
+            raise ValueError("wait says nothing of this editor; leave it out")
+        return self
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        return {key: value for key, value in super().decides.items() if key not in self.OF_OTHERS}
+
+
+FILE_KEYS: Final = tuple(key for key in FilesConfig.model_fields if key not in ("test_share", "train_share", "folds"))
 """The keys of `files` that are paths."""
 
 
@@ -922,7 +1047,28 @@ class ArmConfig(Section):
         None, description="With reward=both: the sequence-level entry; `reward_model` is then the token-level one."
     )
     pairs: PairKind | None = Field(
-        None, description="For dpo: the kind of pairs it learns from; default: edits. figa always learns from edits."
+        None,
+        description="For methods that learn from pairs: edits, the default; hunks, a pair of each single change of an "
+        "edit, the text before it and behind it; for dpo also comparisons. distill has a kind of its own, edit_texts.",
+    )
+    start: str | None = Field(
+        None,
+        description="Another arm, whose trained policy this one starts from, and stays close to: it is also the policy "
+        "that KL is measured from. Default: the SFT policy.",
+    )
+    on: str | None = Field(
+        None,
+        description="Another arm, of whose own answers the edits are that this one learns from, for methods that learn "
+        "from pairs. Default: those of the recipe's data, of the SFT policy.",
+    )
+    replay: bool = Field(
+        False, description="With on: learn once more from the edits before, of the policies from which that arm comes."
+    )
+    edits: int | None = Field(
+        None,
+        gt=0,
+        description="How many of this arm's answers are edited, where something learns `on` it. Default: as many as "
+        "there are training edits.",
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
@@ -970,16 +1116,20 @@ class ArmConfig(Section):
         """Refuse keys that the method would ignore without a word."""
         method = self.row
         foreign = []
-        if self.pairs is not None and len(method.pairs) < 2:
-            foreign.append("pairs")
+        if self.pairs is not None and self.pairs not in method.pairs:
+            foreign.append(f"pairs: {self.pairs}" if method.pairs else "pairs")
         if self.sequence_reward_model is not None and not method.samples:
             foreign.append("sequence_reward_model")
         if self.reward_model is not None and method.learns_from != "rewards":
             foreign.append("reward_model")
+        if self.on is not None and method.learns_from != "pairs":
+            foreign.append("on")
         if foreign:
             raise ValueError(f"an arm of the method {self.method} does not use: {', '.join(foreign)}")
         if self.reward_model is None and method.learns_from == "rewards":
             raise ValueError(f"an arm of the method {self.method} needs a reward_model")
+        if self.replay and self.on is None:
+            raise ValueError("replay is not used without `on`; leave it out")
         return self
 
     @property
@@ -1017,20 +1167,48 @@ def _refuse_computed(title: str, data: Any, *place: str) -> None:
 class RewardModelConfig(Section):
     """One reward model of the recipe."""
 
-    pairs: Literal["edits", "comparisons"] = Field(
-        description="The kind of pairs that it learns from, or has learned from."
+    pairs: Literal["edits", "hunks", "comparisons"] = Field(
+        description="The kind of pairs that it learns from, or has learned from, as in an arm."
     )
     folder: Path | None = Field(
         None,
         description="A ready-made reward checkpoint in place of training one. Its tokenizer and prompt template may be "
         "its own. Relative paths of a recipe start at the recipe's folder.",
     )
+    policy: str | None = Field(
+        None,
+        description="An arm whose policy is made into a token-level reward model, in place of training one: the reward "
+        "of a token is beta times the log-ratio of its probabilities under this policy and the one that it started "
+        "from; beta is that of an arm of dpo, else 1 (RTO).",
+    )
     start: str | None = Field(
         None,
         description="Another entry, further up, whose trained model this one starts from, heads and all, such as one "
         "with frozen_layers: all, from which some layers then learn. Default: the SFT policy, with heads that give 0.",
     )
+    on: str | None = Field(
+        None,
+        description="An arm, of whose own answers the edits or comparisons are that this model learns from; its centre "
+        "and scale are measured on these answers. Default: those of the recipe's data, of the SFT policy.",
+    )
+    replay: bool = Field(
+        True,
+        description="With on: learn from the pairs before too, of the policies from which that arm comes, so that the "
+        "model still tells those apart.",
+    )
     reward: dict[str, Any] = Field(default_factory=dict, description="Keys of `reward` that differ for this model.")
+
+    @property
+    def trains(self) -> bool:
+        """Whether a model is trained, neither ready-made nor made of a policy."""
+        return self.folder is None and self.policy is None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_its_policy(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and data.get("policy") is not None:
+            return {"pairs": "edits", **data}
+        return data
 
     @field_validator("reward")
     @classmethod
@@ -1039,11 +1217,20 @@ class RewardModelConfig(Section):
 
     @model_validator(mode="after")
     def _ready_made(self) -> "RewardModelConfig":
+        if self.policy is not None:
+            unread = sorted(set(self.reward) - {"level", "reference_samples"})
+            unread = [key for key in ("folder", "start", "on") if getattr(self, key) is not None] + unread
+            if unread or self.reward.get("level", "token") != "token":
+                raise ValueError(f"a model made of a policy does not use: {', '.join(unread) or 'level: sequence'}")
         ignored = sorted(set(self.reward) - {"level"}) if self.folder is not None else []
         if ignored:
             raise ValueError(f"a ready-made reward model is not trained, so reward.{ignored[0]} would not be read")
         if self.folder is not None and self.start is not None:
             raise ValueError("a ready-made reward model is not trained, so `start` would not be read")
+        if self.folder is not None and self.on is not None:
+            raise ValueError("a ready-made reward model is not trained, so `on` would not be read")
+        if not self.replay and self.on is None:
+            raise ValueError("replay is not used without `on`; leave it out")
         return self
 
 
@@ -1090,6 +1277,14 @@ class Recipe(Section):
 
     name: str = Field("run", description="Name of the run and of its folder.")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="A run has one complete run for each seed.")
+    rounds: int = Field(
+        1,
+        gt=0,
+        le=100,
+        description="How often policies answer, are edited and learn. After the first round each trained arm `a` is "
+        "followed by `a_2`, `a_3` ..., which start from the one before, on edits of its answers, and whose reward "
+        "models learn from these too. The edits are divided: world.comparisons, or the training edits, by the rounds.",
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on a GPU, float32 on the CPU."
     )
@@ -1123,6 +1318,7 @@ class Recipe(Section):
     best_of_n: BestOfNConfig = Field(default_factory=BestOfNConfig)
     dpo: DPOConfig = Field(default_factory=DPOConfig)
     figa: FIGAConfig = Field(default_factory=FIGAConfig)
+    distill: DistillConfig = Field(default_factory=DistillConfig)
     reward_models: dict[str, RewardModelConfig] = Field(
         default_factory=_paper_reward_models, description="Reward models by name; default: the paper's three."
     )
@@ -1198,6 +1394,7 @@ class Recipe(Section):
         for name in self.arms:
             self._check_arm(name)
         self._check_starts()
+        self._check_policies()
         self._check_needed_files()
         return self
 
@@ -1260,6 +1457,84 @@ class Recipe(Section):
                         raise ValueError(f"{place} names {start!r}: both need the same `read_twice`")
             above.append(name)
 
+    def _check_policies(self) -> None:
+        """Refuse an arm or a reward model that takes a policy from an arm which is not there, or waits for itself."""
+        entries: list[tuple[str, str, ArmConfig | RewardModelConfig]]
+        entries = [("arms", name, arm) for name, arm in self.arms.items()]
+        entries += [("reward_models", name, model) for name, model in self.reward_models.items()]
+        for section, name, entry in entries:
+            for key in ("start", "on") if section == "arms" else ("on", "policy"):
+                arm = getattr(entry, key)
+                if arm is None:
+                    continue
+                others = [
+                    other for other, row in self.arms.items() if row.row.trains and (section, name) != ("arms", other)
+                ]
+                hint = f"name another arm that is trained: {', '.join(others)}" if others else f"leave {key} out"
+                if arm not in self.arms:
+                    raise mistake("Recipe", f"there is no arm {arm!r}", (section, name, key), arm, hint)
+                if not self.arms[arm].row.trains:
+                    problem = f"the arm {arm!r} has no policy of its own: {self.arms[arm].method} trains nothing"
+                    raise mistake("Recipe", problem, (section, name, key), arm, hint)
+            if entry.on is not None and self.world is None:
+                kind = entry.learns_from if isinstance(entry, ArmConfig) else entry.pairs
+                if kind == "comparisons":
+                    problem = (
+                        f"nobody compares the answers of {entry.on!r}: only the small world has comparisons of them"
+                    )
+                    raise mistake("Recipe", problem, (section, name, "on"), entry.on, "learn from edits of them")
+            if isinstance(entry, RewardModelConfig) and entry.policy is not None:
+                kind = self.arms[entry.policy].learns_from
+                if kind is not None and ROWS_OF[kind] != ROWS_OF[entry.pairs]:
+                    problem = f"the arm {entry.policy!r} learns from {kind}, and pairs says {entry.pairs}"
+                    raise mistake("Recipe", problem, (section, name, "policy"), entry.policy, f"write pairs: {kind}")
+        for name, arm in self.arms.items():
+            if arm.edits is not None and self.rounds == 1 and name not in self.edited_arms:
+                problem = f"nothing learns `on` the answers of {name!r}, so none of them are edited"
+                raise mistake("Recipe", problem, ("arms", name, "edits"), arm.edits, "leave edits out")
+        try:
+            TopologicalSorter(self._waits_for()).prepare()
+        except CycleError as error:
+            first = next(name for name in error.args[1] if name.startswith("arms."))
+            waiting = self.arms[first.removeprefix("arms.")]
+            key = "start" if waiting.start else "on" if waiting.on else "reward_model"
+            place = (*first.split(".", 1), key)
+            problem = f"an arm waits for itself: {' needs '.join(reversed(error.args[1]))}"
+            raise mistake("Recipe", problem, place, None, "let one of them start from, or learn on, another") from None
+
+    def _waits_for(self) -> dict[str, list[str]]:
+        """By arm and reward model, those that are trained before it."""
+        waits: dict[str, list[str]] = {}
+        for name, arm in self.arms.items():
+            policies = [f"arms.{other}" for other in (arm.start, arm.on) if other is not None]
+            waits[f"arms.{name}"] = [*policies, *(f"reward_models.{model}" for model in arm.reward_model_names)]
+        for name, model in self.reward_models.items():
+            waits[f"reward_models.{name}"] = [f"arms.{arm}" for arm in (model.on, model.policy) if arm is not None]
+            waits[f"reward_models.{name}"] += [] if model.start is None else [f"reward_models.{model.start}"]
+        return waits
+
+    def lineage(self, arm: str) -> tuple[str, ...]:
+        """An arm and those from which it comes by `start`, the first one first."""
+        before = self.arms[arm].start
+        return (*(self.lineage(before) if before is not None else ()), arm)
+
+    @property
+    def edited_arms(self) -> tuple[str, ...]:
+        """The arms of whose answers something learns, in the recipe's order."""
+        used = {arm.on for arm in self.arms.values()} | {model.on for model in self.reward_models.values()}
+        return tuple(arm for arm in self.arms if arm in used)
+
+    def sources(self, entry: "ArmConfig | RewardModelConfig") -> tuple[str | None, ...]:
+        """Of whose answers the pairs are that an arm or a reward model learns from: arms, and None for the data's."""
+        if entry.on is None or not entry.replay:
+            return (entry.on,)
+        return (None, *(arm for arm in self.lineage(entry.on) if arm in self.edited_arms))
+
+    def beta_of(self, arm: str) -> float:
+        """The weight of the log-ratio of an arm's policy where it is taken for a reward: that of DPO, else 1."""
+        options = self.options(arm)
+        return float(options.beta) if isinstance(options, DPOConfig) else 1.0
+
     def _check_arm(self, name: str) -> None:
         arm, options = self.arms[name], self.options(name)
         levels: tuple[RewardLevel | None, ...] = (None,)
@@ -1276,6 +1551,20 @@ class Recipe(Section):
                 raise ValueError(f"arms.{name} needs a reward model of level {level} where it names {model}")
 
     @property
+    def further_pairs(self) -> tuple[PairKind, ...]:
+        """The kinds of pairs that are made of training edits beside the whole ones, for what learns from them."""
+        kinds = [arm.learns_from for arm in self.arms.values()]
+        kinds += [model.pairs for model in self.reward_models.values() if model.folder is None]
+        return tuple(kind for kind, rows in ROWS_OF.items() if kind != rows and kind in kinds)
+
+    @property
+    def aligns(self) -> dict[str, Any]:
+        """What decides how edits and comparisons become pairs, for fingerprints."""
+        further: dict[str, Any] = dict.fromkeys(self.further_pairs, True)
+        # It was a key of `align` once, and stands in the fingerprints of what was aligned then.
+        return {**self.align.model_dump(), "hunks": False, **further}
+
+    @property
     def answers_at_once(self) -> int:
         """How many prompts a model answers at once, except in rollouts."""
         return self.compute.generation_batch_size or self.sampling.batch_size
@@ -1286,7 +1575,9 @@ class Recipe(Section):
 
     def reward_config(self, name: str) -> RewardConfig:
         """The options of one reward model: `reward` with what differs for it."""
-        return RewardConfig.model_validate({**self.reward.model_dump(), **self.reward_models[name].reward})
+        model = self.reward_models[name]
+        of_policy = {} if model.policy is None else {"level": "token"}
+        return RewardConfig.model_validate({**self.reward.model_dump(), **model.reward, **of_policy})
 
     def options(self, arm: str) -> Any:
         """The options of one arm: an instance of its method's config, with what differs for the arm."""

@@ -5,6 +5,7 @@ Precedence: default < recipe file < `--set section.key=value`. Unknown keys are 
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import Field, model_validator
 
 from redpencil.config import FILE_KEYS, MOVED, EditorConfig, JudgeConfig, Recipe, check_entry_name
 from redpencil.errors import RedpencilError, naming
+from redpencil.rounds import unrolled
 from redpencil.sections import Section, load_yaml, parse_section
 
 
@@ -44,7 +46,15 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _override(data, override)
     _resolve_files(data, Path())
-    return parse_section(data, Recipe, file=path)
+    return _parse(data, path)
+
+
+def _parse(data: Mapping[str, Any], file: Path | None = None) -> Recipe:
+    """Validate a recipe, and what follows from its rounds."""
+    recipe = parse_section(data, Recipe, file=file)
+    with naming(file) if file is not None else nullcontext():
+        unrolled(recipe)
+    return recipe
 
 
 class AblationConfig(Section):
@@ -63,7 +73,10 @@ class AblationConfig(Section):
     seeds: tuple[int, ...] | None = Field(
         None, min_length=1, description="Seeds of every variant; default: the base's."
     )
-    arm: str = Field("token", description="The arm whose win rate is compared, with its reward model.")
+    arm: str = Field(
+        "token",
+        description="The arm whose win rate is compared, with its reward model; of several rounds the last one's.",
+    )
     groups: dict[str, dict[str, dict[str, Any]]] = Field(
         min_length=1,
         description="By group and variant: keys as in `--set` that differ from the base, and values. A group's first "
@@ -124,7 +137,7 @@ def load_ablations(path: str | Path, seeds: Sequence[int] | None = None) -> Abla
     data["name"] = config.name
     with naming(path):
         _resolve_files(data, path.parent)
-    base = parse_section(data, Recipe, file=path)
+    base = _parse(data, path)
     groups: dict[str, dict[str, Recipe]] = {}
     for group, variants in config.groups.items():
         groups[group] = {name: _variant(path, data, group, name, keys) for name, keys in variants.items()}
@@ -141,7 +154,7 @@ def _variant(path: Path, base: Mapping[str, Any], group: str, name: str, keys: M
     try:
         _put(data, keys)
         _resolve_files(data, path.parent)
-        recipe = parse_section(data, Recipe, file=path)
+        recipe = _parse(data, path)
     except RedpencilError as error:
         field = ".".join(part for part in ("groups", group, name, error.field) if part)
         raise RedpencilError(error.problem, file=path, field=field, hint=error.hint) from None
@@ -198,7 +211,7 @@ def default_recipe(overrides: Sequence[str] = ()) -> Recipe:
     data: dict[str, Any] = {"world": {}}
     for override in overrides:
         _override(data, override)
-    return parse_section(data, Recipe)
+    return _parse(data)
 
 
 def _resolve_files(data: Mapping[str, Any], folder: Path) -> None:
@@ -212,7 +225,8 @@ def _resolve_files(data: Mapping[str, Any], folder: Path) -> None:
             # The judge has built-in templates, whose names are no paths.
             own = ("template",) if re.search(r"[./]", str(asked.get("template", ""))) else ()
             folder_of_model = ("model",) if asked.get("provider") == "local" else ()
-            sections.append((name, asked, (*kind.FILES, *own, *folder_of_model)))
+            project = ("project",) if "://" not in str(asked.get("project", "://")) else ()
+            sections.append((name, asked, (*kind.FILES, *own, *folder_of_model, *project)))
     for name, section, keys in [("files", data.get("files"), FILE_KEYS), *sections]:
         if not isinstance(section, dict):
             continue

@@ -199,8 +199,10 @@ class ArmCosts(_Part):
         answer_seconds: time to answer the evaluation prompts.
         step: of the checkpoint that was kept.
         validation_win_rate: of that checkpoint.
-        kl: to the SFT policy, in nats per response, of that checkpoint.
+        kl: to the policy that it started from, in nats per response, of that checkpoint.
         kl_bound: upper bound of `kl`, for best-of-n.
+        start: the arm that it started from; None for the SFT policy.
+        on: the arm of whose answers the edits are that it, or its reward model, learned from; None for the SFT policy.
     """
 
     method: str
@@ -217,6 +219,8 @@ class ArmCosts(_Part):
     validation_win_rate: Number
     kl: Number
     kl_bound: Number
+    start: str | None = None
+    on: str | None = None
 
     @property
     def online(self) -> bool:

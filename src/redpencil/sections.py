@@ -98,6 +98,9 @@ MOST_NODES: Final = 100_000
 """Values of a YAML file, with those of an anchor counted at each place that names it."""
 
 
+_BOOLEAN: Final = "tag:yaml.org,2002:bool"
+
+
 class _Loader(yaml.SafeLoader):
     """Refuses what YAML would drop without a word, and a few lines that would grow to gigabytes."""
 
@@ -135,6 +138,8 @@ class _Loader(yaml.SafeLoader):
                 if key.value in keys:
                     self._refuse(key, f"found the key {key.value!r} twice")
                 keys.add(key.value)
+                if key.tag == _BOOLEAN:  # `on` and `yes` are names here, as in YAML 1.2
+                    key.tag = "tag:yaml.org,2002:str"
         return node
 
     def _refuse(self, at: Any, problem: str) -> NoReturn:

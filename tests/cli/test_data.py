@@ -114,6 +114,17 @@ def test_options_of_the_recipe_reach_the_alignment(
     assert marked == [0, 1]
 
 
+def test_each_change_of_an_edit_is_a_pair_of_its_own_if_asked_for(
+    redpencil: Callable[..., Any], tiny_run: Any, tiny: Path, tmp_path: Path
+) -> None:
+    kept = "is red . it is big ."
+    row = {"id": "1", "prompt": PROMPT, "original": f"france {kept} jordan", "edited": f"jordan {kept} france"}
+    arguments = ("align", "--edits", write(tmp_path / "e", row), "--recipe", tiny, "--hunks", "--out", tmp_path / "h")
+    redpencil(*arguments, "--tokenizer", tiny_run.folder / "sft" / "checkpoint")
+    first, second = read_jsonl(tmp_path / "h", Pair)
+    assert (first.id, second.id, first.chosen_ids) == ("1#1", "1#2", second.rejected_ids)
+
+
 def test_restored_white_space_and_unseen_differences_are_told(
     redpencil: Callable[..., Any], tiny_run: Any, tmp_path: Path
 ) -> None:

@@ -76,7 +76,7 @@ def test_an_unknown_section(mistake: Callable[..., str], section: str) -> None:
     said = mistake("keys", section)
     assert f"no section called {section!r}" in said
     assert "world, files, compute, compute.sampler, compute.reward_servers, lora, " in said
-    assert "sft, align, reward, sampling, ppo, grpo, best_of_n, dpo, figa, reward_models, arms" in said
+    assert "sft, align, reward, sampling, ppo, grpo, best_of_n, dpo, figa, distill, reward_models, arms" in said
 
 
 def checks(outcome: Any) -> dict[str, dict[str, Any]]:

@@ -199,7 +199,20 @@ def test_an_unknown_command_names_near_ones() -> None:
     assert "Did you mean 'reward'?" in result.stderr
 
 
-TAKEN_TOGETHER = {"run", "quickstart", "sft", "reward", "ppo", "grpo", "dpo", "figa", "best-of-n", "respond", "score"}
+TAKEN_TOGETHER = {
+    "run",
+    "quickstart",
+    "sft",
+    "reward",
+    "ppo",
+    "grpo",
+    "dpo",
+    "figa",
+    "distill",
+    "best-of-n",
+    "respond",
+    "score",
+}
 """Commands that several processes may share."""
 
 

@@ -375,3 +375,9 @@ def test_a_broken_results_file(mistake: Callable[..., str], tmp_path: Path) -> N
     assert "results.json [format]: written in another format" in mistake("report", tmp_path)
     assert "it is a folder" in mistake("report", tmp_path, "--markdown", tmp_path)
     assert "it is also an input" in mistake("report", tmp_path, "--markdown", tmp_path / "results.json")
+
+
+def test_waiting_is_for_people_alone(mistake: Callable[..., str], tiny: Path, tmp_path: Path) -> None:
+    said = mistake("run", tiny, "--wait", "--out", tmp_path / "run")
+    assert "[--wait]: nobody edits in this run whom it could wait for" in said
+    assert not (tmp_path / "run").exists()

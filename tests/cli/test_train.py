@@ -192,6 +192,24 @@ def test_bad_pairs_and_samples(
     assert "foreign.jsonl: pair 'x': it has token ids outside the model's vocabulary" in said
 
 
+def test_a_reward_model_is_made_of_a_policy(
+    redpencil: Callable[..., Any], chain: Any, policy: Path, tiny_run: Any, tiny: Path, tmp_path: Path
+) -> None:
+    out, moved = tmp_path / "reward", tiny_run.folder / "reference" / "checkpoint"
+    samples = ("--samples", chain.folder / "responses.jsonl", "--recipe", tiny, "--out", out)
+    done = redpencil("reward", "--model", policy, "--policy", moved, *samples, "--set", "reward.level=sequence")
+    assert done.code == 0, done
+    content = read_json(out / "checkpoint" / "redpencil.json")
+    assert (content["reward"]["level"], content["log_ratio"]["beta"]) == ("token", 0.1)
+    assert (out / "checkpoint" / content["log_ratio"]["policy"]).resolve() == moved.resolve()
+    scored = redpencil(
+        "score", "--model", out / "checkpoint", "--prompt", "describe france .", "--response", "it is big ."
+    )
+    assert scored.code == 0, scored
+    both = redpencil("reward", "--model", policy, "--policy", moved, "--pairs", "p.jsonl", *samples)
+    assert "exactly one of --pairs and --policy" in " ".join(both.err.replace("│", " ").split())
+
+
 def ppo_with(tiny_run: Any, tiny: Path, out: Path, method: str = "ppo", **changes: str | Path) -> list[str | Path]:
     world = tiny_run.folder / "world"
     flags: dict[str, str | Path] = {
@@ -310,6 +328,24 @@ def test_a_policy_is_trained_on_pairs_and_watched_by_the_judge(
     other = redpencil(*common, *watched, *quick(method), "--set", "world.facts_seed=7")
     assert "nothing was done" not in other.err
     assert read_json(out / "manifest.json")["fingerprint"] != manifest["fingerprint"]
+
+
+def test_a_policy_is_taught_by_itself_with_the_edit_in_its_prompt(
+    redpencil: Callable[..., Any], mistake: Callable[..., str], policy: Path, chain: Any, tiny: Path, tmp_path: Path
+) -> None:
+    pairs, out = tmp_path / "pairs.jsonl", tmp_path / "distill"
+    common = ("distill", "--policy", policy, "--recipe", tiny, "--out", out)
+    plain = mistake(*common, "--pairs", chain.folder / "pairs.jsonl")
+    assert "redpencil align --texts" in plain
+    redpencil(
+        *("align", "--edits", chain.folder / "edits.jsonl", "--texts", "--tokenizer", policy),
+        *("--recipe", tiny, "--out", pairs),
+    )
+    template = "distill.teacher_template='{prompt} {original} {edited}'"
+    done = redpencil(*common, "--pairs", pairs, *quick("distill"), "--set", template, "--set", "distill.guidance=1")
+    assert done.code == 0, done
+    assert [row["step"] for row in read_metrics(out)] == [1, 2]
+    assert all(row["distill"] > 0 for row in read_metrics(out))
 
 
 def test_without_a_judge_the_last_checkpoint_is_kept(

@@ -1,11 +1,12 @@
-"""FIGA's weights and loss by hand."""
+"""APO's losses, and FIGA's weights and loss, by hand."""
 
 import math
 
 import pytest
 import torch
 
-from redpencil.maths.pair_losses import figa_loss, figa_weights, in_window
+from redpencil.config import DPOLoss
+from redpencil.maths.pair_losses import dpo_loss, figa_loss, figa_weights, in_window
 
 T, F = True, False
 CHOSEN_CHANGED = torch.tensor([[F, T, F, F]])
@@ -67,3 +68,46 @@ def test_with_equal_weights_and_no_blame_it_is_the_mean_negative_log_likelihood_
 def test_where_nothing_has_a_weight_the_loss_is_nought() -> None:
     logprobs = torch.tensor([logs(0.5, 0.25, 0.8), logs(0.5, 0.5, 0.9)])
     assert figa_loss(logprobs, weights(alpha=0, beta=0), in_window(logprobs, 0, 1e9)).item() == 0
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def ratios(chosen: float, rejected: float) -> tuple[torch.Tensor, ...]:
+    """Log ratios that sum to these over two tokens and over one, with garbage in the padding, and the masks."""
+    sides = torch.tensor([[chosen - 1, 1.0]]), torch.tensor([[rejected, math.nan]])
+    return (*(side.requires_grad_() for side in sides), torch.tensor([[T, T]]), torch.tensor([[T, F]]))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected"),
+    [(0.0, 0.0), (1.0, -1.0), (-1.0, 1.0), (2.0, 2.0), (-3.0, -3.0), (40.0, -40.0), (-40.0, -80.0)],
+)
+@pytest.mark.parametrize("loss_type", ["apo_zero", "apo_down"])
+def test_apo_and_its_gradient_by_hand(loss_type: DPOLoss, chosen: float, rejected: float) -> None:
+    beta = 0.5
+    up, down, gap = sigmoid(beta * chosen), sigmoid(beta * rejected), sigmoid(beta * (chosen - rejected))
+    slopes = [beta * s * (1 - s) for s in (up, down, gap)]
+    # The paper's: zero = -s(r_w) + s(r_l), down = s(r_w) - s(r_w - r_l), here plus 1.
+    expected = 1 - up + down if loss_type == "apo_zero" else 1 + up - gap
+    pulls = (-slopes[0], slopes[1]) if loss_type == "apo_zero" else (slopes[0] - slopes[2], slopes[2])
+    one, other, *masks = ratios(chosen, rejected)
+    loss, margin = dpo_loss(one, other, *masks, beta=beta, loss_type=loss_type)
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+    assert margin.item() == pytest.approx(beta * (chosen - rejected))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert one.grad is not None
+    assert other.grad is not None
+    assert one.grad[0].tolist() == pytest.approx([pulls[0]] * 2, abs=1e-6)
+    assert other.grad[0].tolist() == pytest.approx([pulls[1], 0], abs=1e-6)
+
+
+def test_apo_zero_lifts_the_chosen_side_and_apo_down_lowers_both() -> None:
+    # At the start both log ratios are 0; behind a margin, apo_down pushes the chosen side down as well.
+    for loss_type, at, signs in (("apo_zero", (0, 0), (-1, 1)), ("apo_down", (0.5, -2), (1, 1))):
+        one, other, *masks = ratios(*at)
+        dpo_loss(one, other, *masks, beta=1.0, loss_type=loss_type)[0].backward()  # type: ignore[no-untyped-call]
+        assert one.grad is not None
+        assert other.grad is not None
+        assert (math.copysign(1, one.grad[0, 0]), math.copysign(1, other.grad[0, 0])) == signs

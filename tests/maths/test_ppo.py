@@ -353,6 +353,7 @@ def rewards_of(reward: str, **changes: object) -> torch.Tensor:
         ("both", [[1.0, 12.0, 0.0], [3.0, -1.0, 24.0], [0.0, 0.0, 0.0]]),
         # Means (1 + 2) / 2 and (3 - 1 + 4) / 3.
         ("token_mean_at_end", [[0.0, 1.5, 0.0], [0.0, 0.0, 2.0], [0.0, 0.0, 0.0]]),
+        ("increments", [[1.0, 2.0, 0.0], [3.0, -1.0, 4.0], [0.0, 0.0, 0.0]]),
     ],
 )
 def test_each_kind_pays_where_it_should(reward: str, expected: list[list[float]]) -> None:

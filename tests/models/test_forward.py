@@ -1,6 +1,7 @@
 """Forward passes: what is read where, and that padding changes nothing."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,9 @@ from redpencil.models.forward import (
     length_grouped,
     positions,
     read_twice,
+    reads_left_to_right,
     response_logprobs,
+    sequence_increments,
     sequence_rewards,
     token_rewards,
     token_values,
@@ -249,3 +252,32 @@ def test_a_batch_read_twice_by_hand() -> None:
     assert twice.attention_mask.tolist() == [[0, 1, 1, 1, 1, 1], [1, 1, 1, 0, 1, 0]]
     assert twice.position_ids.tolist() == [[0, 0, 1, 2, 3, 4], [0, 1, 2, 2, 3, 3]]
     assert twice.response_mask.tolist() == [[True, True], [True, False]]
+
+
+@pytest.mark.parametrize("pad_id", [PAD, 3], ids=["pad", "pad-is-eos"])
+@pytest.mark.parametrize("kind", DECODERS)
+def test_increments_are_differences_of_the_rewards_of_prefixes(
+    folder: Folder, runtime: Runtime, kind: str, pad_id: int
+) -> None:
+    model = load_reward_model(folder(kind, "sequence"), runtime).model.module
+    batch = batch_of(PROMPTS, RESPONSES, pad_id)
+    with torch.no_grad():
+        increments = sequence_increments(model, batch)
+        for prompt, response, row in zip(PROMPTS, RESPONSES, increments, strict=True):
+            lengths = range(len(response) + 1)
+            prefixes = [float(sequence_rewards(model, batch_of([prompt], [response[:n]], pad_id))) for n in lengths]
+            gains = [after - before for before, after in pairwise(prefixes)]
+            assert row.tolist()[: len(gains)] == pytest.approx(gains, abs=1e-4)
+            assert float(row.sum()) + prefixes[0] == pytest.approx(prefixes[-1], abs=1e-4)
+    assert not increments[~batch.response_mask].any()
+    assert float(increments.abs().max()) > 0.1
+
+
+def test_what_reads_from_left_to_right_is_told_from_what_looks_ahead(folder: Folder, runtime: Runtime) -> None:
+    for kind in DECODERS:
+        model = load_reward_model(folder(kind, "sequence"), runtime).model.module
+        assert reads_left_to_right(model, runtime.device), kind
+    ahead = load_reward_model(folder("llama", "sequence"), runtime).model.module
+    ahead.config.is_causal = False
+    for model in (ahead, load_reward_model(folder("bert", "sequence"), runtime).model.module):
+        assert not reads_left_to_right(model, runtime.device)

@@ -57,6 +57,13 @@ TIMINGS = (
     *("training_seconds", "reward_seconds", "answer_seconds"),
 )
 
+ROUNDS = (
+    "rounds=2",
+    "arms={figa: {method: figa}, warm: {reward_model: token_edits, start: figa}}",
+    "reward_models={token_edits: {pairs: edits}}",
+    "figa={batch_size: 4, learning_rate: 0.003, num_train_epochs: 4, eval_steps: 3}",
+)
+
 MakeRecipe = Callable[..., Recipe]
 Make = Callable[..., StageSpec]
 HERE = Path(__file__).parent
@@ -99,6 +106,24 @@ def finished(tiny: MakeRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The folder of a finished run, stage after stage in this process. Tests must not change it."""
     out = tmp_path_factory.mktemp("finished") / "run"
     run_recipe(tiny(), out, jobs=1, listener=lambda _: None)
+    return out
+
+
+@pytest.fixture(scope="session")
+def rounds() -> tuple[str, ...]:
+    """Overrides of the tiny recipe for two rounds of an arm, and of one that starts from it."""
+    return ROUNDS
+
+
+@pytest.fixture(scope="session")
+def two_rounds(tiny: MakeRecipe, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two rounds; what the finished run has in common with it is taken from there."""
+    out = tmp_path_factory.mktemp("rounds") / "run"
+    out.mkdir()
+    for stage in ("world", "sft", "reference"):
+        shutil.copytree(finished / stage, out / stage)
+    shutil.copy(finished / "recipe.yaml", out)
+    run_recipe(tiny(*ROUNDS), out, jobs=1, listener=lambda _: None)
     return out
 
 

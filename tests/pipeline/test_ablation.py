@@ -371,6 +371,33 @@ def test_variants_are_compared_with_the_first_seed_by_seed(
     assert first["measures"]["auroc"]["value"] == 0.6
 
 
+def test_of_several_rounds_the_last_one_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    groups = {"rounds": {"one": {}, "two": {"rounds": 2}}}
+    path.write_text(yaml.safe_dump({"base": {"world": {}}, "seeds": [1], "groups": groups}))
+    ablations = load_ablations(path)
+    one, two = judged(tmp_path / "one", S, F, S, S), judged(tmp_path / "two", S, S, S, S)
+    write_jsonl(two / "judge" / "token_2.jsonl", [Comparison(str(n), f"prompt {n}", "a", "b", F) for n in range(4)])
+    first, last = results(25.0), results(0.0)
+    of_last = {"token_2": last.win_rate["token"].model_copy(update={"value": 100.0})}
+    accuracy = {"token_edits_token_2": {"edits": last.reward_accuracy["token_edits"]["edits"]}}
+    last = last.model_copy(
+        update={
+            "win_rate": last.win_rate | of_last,
+            "methods": {**last.methods, "token_2": last.methods["token"].model_copy(update={"kl": 0.5})},
+            "reward_accuracy": {"token_edits": {}, **accuracy},
+        }
+    )
+    runs = {
+        "rounds/one": Finished(ablations.groups["rounds"]["one"], {1: one}, {1: first}),
+        "rounds/two": Finished(ablations.groups["rounds"]["two"], {1: two}, {1: last}),
+    }
+    found = compare(ablations, ["rounds"], runs).model_dump()["groups"]["rounds"]["two"]
+    assert found["measures"]["win_rate"]["value"] == 100
+    assert (found["measures"]["kl"]["value"], found["measures"]["accuracy_edits"]["value"]) == (0.5, 70)
+    assert found["differences"]["win_rate"]["value"] == 75.0
+
+
 @pytest.fixture(autouse=True)
 def _toy_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent)

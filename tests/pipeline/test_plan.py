@@ -85,6 +85,44 @@ def test_a_reward_model_that_starts_from_another_one_waits_for_it(tiny: Any, tmp
     assert spec.inputs["start"] == tmp_path / "reward-token_edits" / "checkpoint"
 
 
+def test_a_reward_model_of_an_arms_policy_waits_for_the_arm_and_another_arm_for_it(tiny: Any, tmp_path: Path) -> None:
+    # The arm that waits stands first.
+    recipe = tiny(
+        "arms={r: {reward_model: rto}, d: {method: dpo, options: {beta: 0.4}}}", "reward_models={rto: {policy: d}}"
+    )
+    plan = plan_run(recipe, tmp_path, 3)
+    check(plan, tmp_path)
+    by_name = {spec.name: spec for spec in plan}
+    spec = by_name["reward-rto"]
+    assert set(spec.needs) == {"samples", "dpo-d"}
+    assert spec.inputs["trained"] == tmp_path / "dpo-d" / "checkpoint"
+    assert spec.config["reward-rto"] == [16, 0.4, "edits"]
+    assert "reward-rto" in by_name["ppo-r"].needs
+
+
+@pytest.mark.parametrize(
+    ("learner", "kind"),
+    [
+        ("arms.a={method: figa, pairs: hunks}", "hunks"),
+        ("reward_models.a={pairs: hunks}", "hunks"),
+        ("arms.a={method: distill}", "edit_texts"),
+    ],
+)
+def test_further_pairs_are_made_only_where_something_learns_from_them(
+    learner: str, kind: str, tiny: Any, tmp_path: Path
+) -> None:
+    plain, own = (
+        {spec.name: spec for spec in plan_run(recipe, tmp_path, 3)}
+        for recipe in (tiny("arms.a={method: dpo}"), tiny(learner))
+    )
+    (aligned,) = (spec.config["align"] for spec in [plain["align"]])
+    assert not aligned["hunks"]  # as it stood when it was a key of `align`
+    assert own["align"].config["align"] == {**aligned, kind: True}
+    [training] = [own[name] for name in ("figa-a", "reward-a", "distill-a") if name in own]
+    assert training.inputs["pairs"] == tmp_path / "align" / f"{kind}_train.jsonl"
+    assert "align" in training.needs
+
+
 def test_the_stages_of_several_seeds_share_nothing(tiny: Any, tmp_path: Path) -> None:
     plan = [
         spec for seed in (3, 4) for spec in plan_run(tiny(), tmp_path / f"seed-{seed}", seed, f"seed-{seed}/")
@@ -219,3 +257,76 @@ def test_with_a_users_model_sft_trains_an_adapter_too(files_recipe: Callable[...
     moved = {name for name in plain if plain[name] != adapted[name]}
     assert "sft" in moved
     assert "reference" not in moved  # which is the SFT policy itself
+
+
+FIGA, WARM = "arms.figa={method: figa}", "arms.warm={reward_model: token_edits, start: figa}"
+REFRESHED = (
+    "reward_models.again={pairs: edits, start: token_edits, on: figa}",
+    "arms.ppo={reward_model: again, start: figa}",
+)
+
+
+def test_an_arm_starts_from_another_one_wherever_that_one_stands(tiny: Any, tmp_path: Path) -> None:
+    for order in ((WARM, FIGA), (FIGA, WARM)):
+        plan = plan_run(tiny("arms={}", *order), tmp_path, 3)
+        check(plan, tmp_path)
+        (spec,) = (spec for spec in plan if spec.name == "ppo-warm")
+        assert set(spec.needs) == {"reference", "reward-token_edits", "figa-figa"}
+        assert spec.inputs["policy"] == tmp_path / "figa-figa" / "checkpoint"
+        (spec,) = (spec for spec in plan if spec.name == "figa-figa")
+        assert spec.inputs["policy"] == tmp_path / "sft" / "checkpoint"
+
+
+def test_best_of_n_answers_by_the_arm_that_it_starts_from(tiny: Any, tmp_path: Path) -> None:
+    best = "arms.best={method: best_of_n, reward_model: token_edits, start: figa}"
+    plan = plan_run(tiny(FIGA, best), tmp_path, 3)
+    check(plan, tmp_path)
+    (spec,) = (spec for spec in plan if spec.name == "outputs-best")
+    assert spec.inputs["policy"] == tmp_path / "figa-figa" / "checkpoint"
+
+
+def test_arms_that_start_elsewhere_leave_all_other_stages_as_they_are(tiny: Any, tmp_path: Path) -> None:
+    before = {spec.name: (spec.config, spec.inputs) for spec in plan_run(tiny(FIGA), tmp_path, 3)}
+    after = {spec.name: (spec.config, spec.inputs) for spec in plan_run(tiny(FIGA, WARM, *REFRESHED), tmp_path, 3)}
+    assert {name for name in before if before[name] != after[name]} == {"judge", "needed", "evaluate"}
+    assert set(after) - set(before) == {
+        *("ppo-warm", "outputs-warm", "ppo-ppo", "outputs-ppo"),
+        *("samples-figa", "annotations-figa", "align-figa", "reward-again"),
+    }
+
+
+def test_a_reward_model_that_is_refreshed_reads_the_answers_of_the_arm(tiny: Any, tmp_path: Path) -> None:
+    plan = plan_run(tiny(FIGA, *REFRESHED), tmp_path, 3)
+    check(plan, tmp_path)
+    (spec,) = (spec for spec in plan if spec.name == "reward-again")
+    assert set(spec.needs) == {"align", "align-figa", "samples-figa", "reward-token_edits"}
+    assert spec.inputs == {
+        "policy": tmp_path / "sft" / "checkpoint",
+        "pairs": tmp_path / "align" / "edits_train.jsonl",
+        "pairs-figa": tmp_path / "align-figa" / "edits_train.jsonl",
+        "samples": tmp_path / "samples-figa" / "responses.jsonl",
+        "start": tmp_path / "reward-token_edits" / "checkpoint",
+    }
+    alone = plan_run(tiny(FIGA, *REFRESHED, "reward_models.again.replay=false"), tmp_path, 3)
+    (spec,) = (spec for spec in alone if spec.name == "reward-again")
+    assert spec.inputs["pairs"] == tmp_path / "align-figa" / "edits_train.jsonl"
+    assert "pairs-figa" not in spec.inputs
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("arms.figa.edits=5", {"samples-figa", "annotations-figa"}),
+        ("world.comparisons=20", {"world", "samples", "annotations", "samples-figa", "annotations-figa"}),
+        ("world.edit_repair=.5", {"world", "annotations", "annotations-figa"}),
+        ("sampling.temperature=.5", {"reference", "samples", "samples-figa", "figa-figa"}),
+        ("align.anchor=divergence", {"align", "align-figa"}),
+    ],
+)
+def test_what_decides_the_stages_on_an_arms_own_answers(
+    override: str, changed: set[str], tiny: Any, tmp_path: Path
+) -> None:
+    keys = ("arms={}", FIGA, *REFRESHED)
+    before, after = (plan_run(recipe, tmp_path, 3) for recipe in (tiny(*keys), tiny(*keys, override)))
+    moved = {b.name for a, b in zip(before, after, strict=True) if a.config != b.config}
+    assert {name for name in moved if not name.startswith("outputs-")} == changed

@@ -54,3 +54,13 @@ def test_a_users_files_are_measured_before_anything_is_done(
     train = json.loads((finished / "align" / "manifest.json").read_text())["notes"]["pairs"]["edits_train"]
     assert said.startswith("reward.learning_rate=0.001, reward.num_train_epochs=5, chosen for")
     assert f" {round(0.75 * train)} pairs of " in said
+
+
+def test_the_stages_of_all_rounds_are_listed(two_rounds: Path, tiny: Any, rounds: tuple[str, ...]) -> None:
+    said = lines(tiny(*rounds), two_rounds)
+    assert said["samples-warm"] == said["ppo-warm_2"] == "already complete"
+    assert "are chosen when the pairs are there" in said["reward-token_edits_warm_2"]
+    said = lines(tiny(*rounds, "arms.warm.edits=5"), two_rounds)
+    to_do = {stage for stage, state in said.items() if state == "to do"}
+    of_warm = {"samples-warm", "annotations-warm", "align-warm", "ppo-warm_2", "outputs-warm_2"}
+    assert to_do == of_warm | {"judge", "needed", "evaluate"}

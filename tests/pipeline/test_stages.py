@@ -36,7 +36,13 @@ from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import execute
 from redpencil.pipeline.plan import plan_run
 from redpencil.pipeline.run import run_alarms, run_recipe
-from redpencil.pipeline.stages import encode_file, make_judge, repeated, reward_model_judge, watch_metrics
+from redpencil.pipeline.stages import (
+    _first_prompts,
+    make_judge,
+    repeated,
+    reward_model_judge,
+    watch_metrics,
+)
 from redpencil.recipe import default_recipe, load_recipe
 from redpencil.records import Comparison, Edit, Pair, Preference, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.runs import Stage, derive_seed, read_metrics
@@ -252,7 +258,9 @@ def test_each_alarm_is_told_once_as_it_first_goes_off(tmp_path: Path) -> None:
     for step in range(1, 8):
         stage.log(step, kl=50.0 if step > 3 else 4.0, length=25.0, entropy=0.5)
         assert len(told) == (step > 3), step
-    assert told[0].startswith("kl at step 4: the policy is 0.77 nats a token from the SFT policy, over 0.35. Raise ppo")
+    assert told[0].startswith(
+        "kl at step 4: the policy is 0.77 nats a token from where it started, over 0.35. Raise ppo"
+    )
 
 
 def test_alarms_of_a_run_name_stage_value_threshold_and_advice(tmp_path: Path) -> None:
@@ -336,6 +344,39 @@ def test_the_second_domain_goes_through_the_whole_run_by_the_same_keys(tiny: Any
     assert sum(gains) > 0
     judged = list(read_jsonl(root / "judge" / "token.jsonl", Comparison))
     assert all(row.preference is oracle.prefers(row.prompt, row.first, row.second) for row in judged)
+
+
+RTO = (
+    "arms={d: {method: dpo, pairs: hunks, options: {max_steps: 4, learning_rate: 0.01}}, r: {reward_model: rto}, "
+    "t: {method: distill, options: {max_steps: 2, batch_size: 8, teacher_template: '{prompt} {original} {edited}'}}}",
+    "reward_models={rto: {policy: d, reward: {reference_samples: 8}}}",
+)
+
+
+def test_an_arm_learns_from_another_arms_policy_as_its_reward_model_and_one_from_itself(
+    tiny: Any, copied: Path
+) -> None:
+    recipe = tiny(*RTO)
+    run_recipe(recipe, copied, jobs=1, listener=lambda _: None)
+    results = json.loads((copied / "results.json").read_text())
+    content = json.loads((copied / "reward-rto" / "checkpoint" / "redpencil.json").read_text())
+    assert content["log_ratio"]["policy"] == "../../dpo-d/checkpoint"
+    assert content["log_ratio"]["beta"] == 0.1
+    assert content["reward"]["scale"] > 0
+    assert len(read_metrics(copied / "ppo-r")) == 4
+    assert 0 <= results["reward_accuracy"]["rto"]["edits"]["value"] <= 100
+    assert 0 < results["localisation"]["rto"]["edited_auroc"] < 1
+    assert "edited" in results["within"]["rto"]
+    trained = json.loads((copied / "dpo-d" / "manifest.json").read_text())["seconds"]
+    assert results["methods"]["r"]["reward_seconds"] > trained
+    pairs = notes(copied, "align")["pairs"]
+    assert {arm: (row["pairs"], row["train_pairs"]) for arm, row in results["methods"].items()} == {
+        "d": ("hunks", pairs["hunks_train"]),
+        "r": ("edits", pairs["hunks_train"]),
+        "t": ("edit_texts", pairs["edit_texts_train"]),
+    }
+    assert results["methods"]["t"]["label"] == "self-distillation on originals"
+    assert len(read_metrics(copied / "distill-t")) == 3
 
 
 def test_train_and_test_pairs_are_of_different_responses(context: Context) -> None:
@@ -535,14 +576,33 @@ def test_with_a_users_files_the_named_model_judges_with_its_own_template(
     assert list(silent.score(rows)) == pytest.approx(expected, abs=1e-6)
 
 
-def test_training_edits_become_a_pair_for_each_change_and_held_out_ones_stay_whole(
-    context: Context, tmp_path: Path
+def test_training_edits_become_a_pair_for_each_change_where_something_learns_from_that(
+    tiny: Any, copied: Path, context: Context
 ) -> None:
-    edits = [Edit("e", "describe france .", "the capital of france is madrid .", "its capital of france is paris .")]
-    config = context.recipe.align.model_copy(update={"hunks": True})
-    found = {}
-    for split in ("train", "test"):
-        file = tmp_path / f"edits_{split}.jsonl"
-        write_jsonl(file, edits)
-        found[split] = [pair.id for pair in encode_file(file, context.codec, config)[0]]
-    assert found == {"train": ["e#1", "e#2"], "test": ["e"]}
+    do(tiny("arms.d={method: dpo, pairs: hunks}", "arms.t={method: distill}"), copied, "align")
+    whole, hunks = (list(read_jsonl(copied / "align" / f"{kind}_train.jsonl", Pair)) for kind in ("edits", "hunks"))
+    assert whole == list(read_jsonl(context.paths.pairs("edits", "train"), Pair))
+    assert notes(copied, "align")["pairs"]["hunks_train"] == len(hunks) > len(whole)
+    steps: dict[str, list[Pair]] = {}
+    for pair in hunks:
+        steps.setdefault(pair.id.partition("#")[0], []).append(pair)
+    for pair in whole:
+        chain = steps[pair.id]
+        assert (chain[0].rejected_ids, chain[-1].chosen_ids) == (pair.rejected_ids, pair.chosen_ids)
+        assert all(one.chosen_ids == other.rejected_ids for one, other in pairwise(chain))
+    with_texts = list(read_jsonl(copied / "align" / "edit_texts_train.jsonl", Pair))
+    assert [replace(pair, meta={}) for pair in with_texts] == whole
+    edits = {edit.id: edit for edit in read_jsonl(context.paths.annotations / "edits_train.jsonl", Edit)}
+    for pair in with_texts:
+        edit = edits[pair.id]
+        assert pair.meta["texts"] == {"prompt": edit.prompt, "original": edit.original, "edited": edit.edited}
+    assert not (copied / "align" / "hunks_test.jsonl").exists()
+    assert not (context.root / "align" / "hunks_train.jsonl").exists()
+
+
+def test_a_share_of_the_rows_is_that_of_the_first_prompts() -> None:
+    rows = [Prompt(str(n), prompt) for n, prompt in enumerate(["b", "a", "c", "b", "a", "b", "d"])]
+    kept = {share: "".join(row.id for row in _first_prompts(rows, share)) for share in (1, 0.99, 0.5, 1 / 3, 0.1)}
+    # By prompt: b is rows 0, 3 and 5, a is 1 and 4.
+    assert kept == {1: "0123456", 0.99: "035142", 0.5: "035", 1 / 3: "03", 0.1: ""}
+    assert [len(_first_prompts(list(range(0)), 0.5)), len(_first_prompts(rows * 3, 1 / 3))] == [0, 7]

@@ -26,7 +26,7 @@ from redpencil.training.update import micro_batches_of, optimization_of, update
 
 BETA = 0.5
 QUICK = {"beta": BETA, "learning_rate": 1e-3, "lr_scheduler_type": "constant", "warmup_ratio": 0, "batch_size": 8}
-LOSSES = ("sigmoid", "hinge", "ipo", "robust", "sigmoid_norm")
+LOSSES = ("sigmoid", "hinge", "ipo", "robust", "sigmoid_norm", "apo_zero", "apo_down")
 
 
 @pytest.fixture(scope="module")

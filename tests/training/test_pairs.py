@@ -298,7 +298,7 @@ def test_pairs_without_masks_are_collated() -> None:
 
 def test_each_change_of_an_edit_as_a_pair_of_its_own(codec: Codec) -> None:
     edit = Edit("e", "topic1", "mud sky sand sun rot", "sea sky sand sun sun")
-    pairs, skipped = pairs_of_edits([edit, EDIT], codec, AlignConfig(hunks=True))
+    pairs, skipped = pairs_of_edits([edit, EDIT], codec, PLAIN, "hunks")
     assert [pair.id for pair in pairs] == ["e#1", "e#2", "e"]
     assert pairs[0].rejected_ids == ids(codec, "mud sky sand sun rot </s>")
     assert pairs[0].chosen_ids == pairs[1].rejected_ids == ids(codec, "sea sky sand sun rot </s>")
@@ -307,12 +307,11 @@ def test_each_change_of_an_edit_as_a_pair_of_its_own(codec: Codec) -> None:
     assert all(sum(pair.rejected_changed) == 1 for pair in pairs)
     assert pairs[2] == pairs_of_edits([EDIT], codec, PLAIN)[0][0]
     assert not skipped
-    assert AlignConfig(hunks=True).whole == PLAIN
 
 
 def test_the_change_at_a_torn_end_finishes_the_text(codec: Codec) -> None:
     torn = Edit("t", "topic1", "mud sky sand sun rot", "sea sky sand sun sun", meta={"finished": False})
-    first, second = pairs_of_edits([torn], codec, AlignConfig(hunks=True))[0]
+    first, second = pairs_of_edits([torn], codec, PLAIN, "hunks")[0]
     end = codec.tokenizer.convert_tokens_to_ids("</s>")
     ends = [side[-1] == end for side in (first.rejected_ids, first.chosen_ids, second.rejected_ids, second.chosen_ids)]
     assert ends == [False, False, False, True]

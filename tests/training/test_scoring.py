@@ -251,6 +251,65 @@ def test_a_sequence_model_reads_text_too(load: Load, characters: Callable[..., P
     assert rewards.tolist() == pytest.approx([0.05, (-0.9 + 0.1) / 2, 0.05, 0.05])
 
 
+def with_empty(codec: Codec) -> SampledBatch:
+    """The prompts alone: nothing is said, and not even ended."""
+    return sampled_of(codec, [Sample((), finished=False)] * len(TEXTS))
+
+
+def test_increments_sum_to_the_reward_less_that_of_an_empty_response(
+    load: Load, trained: Trained, codec: Codec
+) -> None:
+    dense, whole = config(reward="increments"), config(reward="sequence")
+    actors = load(dense, None, trained.sequence)
+    assert actors.scorers[0].reward.card.center  # it cancels out
+    rewards = actors.scorers[0].score(sampled_of(codec)).rewards
+    ends, starts = (
+        scored(actors, whole, batch, "sequence").rewards for batch in (sampled_of(codec), with_empty(codec))
+    )
+    assert rewards.shape == sampled_of(codec).batch.response_mask.shape
+    torch.testing.assert_close(rewards.sum(dim=1), ends - starts, atol=1e-5, rtol=1e-5)
+    assert not rewards[~sampled_of(codec).batch.response_mask].any()
+    bad = rewards[2, :3]  # "mud rot mud": each word makes it worse
+    assert bool((bad < 0).all())
+    # they are what PPO pays
+    rollouts, metrics = compute_advantages(actors, sampled_of(codec), dense, kl_coef=0.0)
+    assert metrics["reward"] == pytest.approx(float((ends - starts).mean()), abs=1e-5)
+    assert rollouts.returns is not None
+    torch.testing.assert_close(rollouts.returns[:, 0], rewards.sum(dim=1), atol=1e-4, rtol=1e-4)
+
+
+def test_increments_of_a_model_with_other_tokens_land_on_the_policys(
+    load: Load, characters: Callable[..., Path], codec: Codec
+) -> None:
+    settings = config(reward="increments", scale_rewards=False)
+    scorer = load(settings, None, characters("sequence")).scorers[0]
+    assert isinstance(scorer, TextScorer)
+    rewards = scorer.score(sampled_of(codec)).rewards
+    # m and r have a reward of -.9, all else 0: what a bad word takes at its first letter, its second gives back
+    assert rewards.shape == (4, 4)
+    whole = replace(scorer, increments=False)
+    gains = whole.score(sampled_of(codec)).rewards - whole.score(with_empty(codec)).rewards
+    torch.testing.assert_close(rewards.sum(dim=1), gains)
+    torch.testing.assert_close(rewards, torch.zeros(4, 4), atol=1e-6, rtol=0)
+    # a policy of characters that is cut off behind an r
+    letters = load_codec(characters(), "{prompt}")
+    ids = tuple(letters.tokenizer.convert_tokens_to_ids([*"mud r"]))
+    found = scorer.score(sampled_of(letters, [Sample(ids, finished=False)] * 4)).rewards
+    assert found[0].tolist() == pytest.approx([-0.9, 0.9, 0, 0, -0.9])
+
+
+def test_what_cannot_score_prefixes_at_once_is_refused(load: Load, trained: Trained) -> None:
+    settings = config(reward="increments")
+    reward = load(settings, None, trained.sequence).scorers[0].reward
+    with pytest.raises(RedpencilError, match="every prefix") as caught:
+        make_scorer(reward, with_server("http://localhost:1", "sequence").model_copy(update={"reward": "increments"}))
+    assert caught.value.field == "compute.reward_servers.sequence"
+    del reward.model.module.score  # as in an encoder
+    with pytest.raises(RedpencilError, match="looks ahead") as caught:
+        make_scorer(reward, settings)
+    assert (caught.value.file, caught.value.field) == (str(trained.sequence), "reward")
+
+
 @pytest.mark.parametrize("size", [1, 3])
 def test_scoring_in_parts_changes_nothing(load: Load, characters: Callable[..., Path], codec: Codec, size: int) -> None:
     actors = load(config(reward="both"), characters(), characters("sequence"))

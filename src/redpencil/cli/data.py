@@ -42,7 +42,7 @@ from redpencil.cli.output import (
     watched,
     working,
 )
-from redpencil.config import AlignConfig
+from redpencil.config import AlignConfig, PairKind
 from redpencil.digests import check_written
 from redpencil.errors import RedpencilError, naming
 from redpencil.files import work_beside
@@ -119,6 +119,12 @@ def align(
     ] = None,
     out: Annotated[Path | None, option("JSONL", "Where the pairs go.")] = None,
     show: Annotated[int, option("N", "Print the first N edits with their masks.", min=0)] = 0,
+    hunks: Annotated[
+        bool, typer.Option("--hunks", help="A pair of each change of an edit, the text before it and behind it.")
+    ] = False,
+    texts: Annotated[
+        bool, typer.Option("--texts", help="Keep the texts in the pairs too, for `redpencil distill`.")
+    ] = False,
     template: TemplateOption = None,
     recipe: RecipeOption = None,
     set_: SetOption = None,
@@ -135,6 +141,10 @@ def align(
         raise typer.BadParameter("give --out, --show or both")
     if show and edits is None:
         raise typer.BadParameter("--show needs --edits; comparisons have no masks")
+    if edits is None and (hunks or texts):
+        raise typer.BadParameter("--hunks and --texts need --edits")
+    if hunks and texts:
+        raise typer.BadParameter("give one of --hunks and --texts")
     config = settings(recipe, set_, template=template)
     if out is not None:
         check_out_file(out, edits, comparisons)
@@ -147,10 +157,11 @@ def align(
         return
     source = edits or comparisons
     assert source is not None
+    kind: PairKind = "hunks" if hunks else "edit_texts" if texts else "edits"
     skipped: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     with working("align") as progress, naming(source):
-        pairs = _pairs(edits, comparisons, codec, config.align, skipped, progress)
+        pairs = _pairs(edits, comparisons, codec, config.align, skipped, progress, kind)
         first = next(pairs, None)
         count = 0 if first is None else write_jsonl(out, _counted(chain([first], pairs), counts))
     say_skipped(skipped)
@@ -177,12 +188,13 @@ def _pairs(
     config: AlignConfig,
     skipped: Counter[str],
     progress: Progress,
+    kind: PairKind,
 ) -> Iterator[Pair]:
     """Read the pairs of a file, with progress in lines."""
     from redpencil.training.pairs import pairs_of_comparisons, stream_pairs_of_edits
 
     if edits is not None:
-        yield from stream_pairs_of_edits(watched(edits, Edit, progress), codec, config, skipped)
+        yield from stream_pairs_of_edits(watched(edits, Edit, progress), codec, config, skipped, kind)
     elif comparisons is not None:
         pairs, reasons = pairs_of_comparisons(watched(comparisons, Comparison, progress), codec, config)
         skipped.update(reasons)

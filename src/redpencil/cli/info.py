@@ -31,6 +31,7 @@ from redpencil.errors import RedpencilError
 from redpencil.files import of_database, others_may, whole_file
 from redpencil.providers.cache import APPLICATION_ID
 from redpencil.recipe import is_ablation, load_ablations, load_recipe, shipped_recipe
+from redpencil.rounds import unrolled
 
 app = typer.Typer()
 ENTRIES: Final = ("arms", "reward_models")
@@ -383,7 +384,8 @@ def _contents(path: Path, *, reads_files: bool) -> str:
         recipes = [ablations.base, *(recipe for variants in ablations.groups.values() for recipe in variants.values())]
     else:
         recipes = [load_recipe(path)]
-        arms, models = recipes[0].arms, recipes[0].reward_models
+        plain = unrolled(recipes[0])
+        arms, models = plain.arms, plain.reward_models
         rest = f"{len(arms)} policies to compare" if arms else f"{len(models)} reward models alone"
         seeds = recipes[0].seeds
     if reads_files and any(

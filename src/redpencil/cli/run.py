@@ -63,6 +63,9 @@ class RunOptions:
     dry_run: Annotated[
         bool, typer.Option(help="Say what would run, and what is chosen where the recipe leaves it open; run nothing.")
     ] = False
+    wait: Annotated[
+        bool, typer.Option(help="With people as the editor (editor.project): wait for their edits, do not stop.")
+    ] = False
 
 
 @app.command(
@@ -98,6 +101,8 @@ def run(
 def _run(path: Path, options: RunOptions) -> None:
     seeds = tuple(options.seed) if options.seed else None
     recipe = with_flags(load_recipe(path, options.set_ or ()), {"seeds": seeds, "device": options.device})
+    if options.wait:
+        recipe = _waiting(recipe)
     folder = options.out or Path("runs") / recipe.name
     say(f"{recipe.name}: {_seeds(recipe)}, in {folder}")
     if options.dry_run:
@@ -117,6 +122,16 @@ def _run(path: Path, options: RunOptions) -> None:
         console.print(f"- {point.topic}: {point.text}")
     console.print(f"results: {folder / 'results.json'}")
     console.print(f"report:  {page}")
+
+
+def _waiting(recipe: Recipe) -> Recipe:
+    if recipe.editor is None or recipe.editor.project is None:
+        raise RedpencilError(
+            "nobody edits in this run whom it could wait for",
+            field="--wait",
+            hint="set editor.project, or leave it out",
+        )
+    return recipe.model_copy(update={"editor": recipe.editor.model_copy(update={"wait": True})})
 
 
 def _seeds(recipe: Recipe) -> str:

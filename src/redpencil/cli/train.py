@@ -105,14 +105,24 @@ def sft(
         "redpencil reward --model sft/checkpoint --pairs pairs.jsonl --samples responses.jsonl --out reward",
         "redpencil reward --recipe recipes/quickstart.yaml --entry sequence_edits "
         "--model sft/checkpoint --pairs pairs.jsonl --samples responses.jsonl --out reward",
+        "redpencil reward --model sft/checkpoint --policy trained/checkpoint --samples responses.jsonl --out reward",
     ),
 )
 @with_options
 def reward(
     model: Annotated[Path, option("FOLDER", "Checkpoint of the SFT policy: the backbone.")],
-    pairs: Annotated[Path, option("JSONL", "Pairs that `redpencil align` wrote.")],
     samples: Annotated[Path, option("JSONL", "Responses of the SFT policy; they give centre and scale.")],
     out: OutOption,
+    pairs: Annotated[Path | None, option("JSONL", "Pairs that `redpencil align` wrote.")] = None,
+    policy: Annotated[
+        Path | None,
+        option(
+            "FOLDER",
+            "In place of pairs: a trained policy; the reward of a token is --beta times the log-ratio of this policy "
+            "and the SFT policy (RTO).",
+        ),
+    ] = None,
+    beta: Annotated[float, option("X", "With --policy: the beta that it was trained with.")] = 0.1,
     entry: Annotated[str | None, option("NAME", "Entry of the recipe's reward_models whose options to use.")] = None,
     start: Annotated[
         Path | None, option("FOLDER", "Checkpoint of a reward model to go on with, heads and all, on these pairs.")
@@ -121,18 +131,33 @@ def reward(
     options: ModelOptions,
 ) -> None:
     """Train a reward model: per token (Eq. 1-4) or per response (Bradley-Terry)."""
+    if (pairs is None) == (policy is None):
+        raise typer.BadParameter("give exactly one of --pairs and --policy")
+    if beta <= 0:
+        raise typer.BadParameter("--beta is above 0")
+    if policy is not None and start is not None:
+        raise typer.BadParameter("--start goes with --pairs")
     config = options.settings()
     check_entry(entry, config.reward_models, "reward_models")
     chosen = config.reward if entry is None else config.reward_config(entry)
     setup = setup_of(config, model)
 
-    from redpencil.pipeline.stages import fit_reward
+    from redpencil.models.log_ratio import Parts
+    from redpencil.pipeline.stages import fit_reward, take_policy
 
+    if pairs is None:
+        assert policy is not None
+        parts = Parts(policy, model, beta)
+        made_of = {"policy": model, "trained": policy, "samples": samples}
+        with training_stage("reward", out, setup, [chosen.reference_samples, parts.beta], made_of) as stage:
+            if stage is not None:
+                take_policy(setup, stage, chosen, parts, samples=samples, trained_on=f"the policy {policy}")
+        return
     inputs = {"policy": model, "pairs": pairs, "samples": samples, **({} if start is None else {"start": start})}
     with training_stage("reward", out, setup, chosen.model_dump(), inputs) as stage:
         if stage is not None:
             fit_reward(
-                setup, stage, chosen, policy=model, pairs=pairs, samples=samples, trained_on=pairs.name, start=start
+                setup, stage, chosen, policy=model, pairs=[pairs], samples=samples, trained_on=pairs.name, start=start
             )
 
 
@@ -204,7 +229,7 @@ def _train(
         check_model_folder(model)
     inputs = {
         "policy": policy,
-        "pairs": files.get("pairs"),
+        "pairs": next(iter(files.get("pairs", ())), None),
         "prompts": files.get("prompts"),
         **dict(zip(("reward_model", "sequence_reward_model"), models, strict=False)),
         "validation_prompts": watched,
@@ -220,8 +245,12 @@ def _train(
             train_policy(setup, stage, method, chosen, TrainingInputs(policy, watch, **files))
 
 
+_MADE_OF = {"hunks": "edits with --hunks", "edit_texts": "edits with --texts"}
+"""How kinds of pairs are asked for."""
+
+
 def _pairs_command(method: Method) -> Callable[..., None]:
-    kinds = " or of ".join(method.pairs)
+    kinds = " or of ".join(_MADE_OF.get(kind, kind) for kind in method.pairs)
 
     def command(
         policy: PolicyOption,
@@ -234,7 +263,7 @@ def _pairs_command(method: Method) -> Callable[..., None]:
         options: TrainOptions,
     ) -> None:
         options.check(validation_prompts, alone=False)
-        _train(method, options.settings(), options, out, policy, validation_prompts, pairs=pairs)
+        _train(method, options.settings(), options, out, policy, validation_prompts, pairs=(pairs,))
 
     return command
 

@@ -180,7 +180,7 @@ def _kl(rows: Sequence[Row], config: AlarmsConfig, stage: str) -> Iterator[Alarm
     for step, recent in _windows(rows, "kl", "length"):
         per_token = _mean(row["kl"] / max(row["length"], 1) for row in recent)
         if not per_token <= config.kl:
-            message = f"the policy is {per_token:.2f} nats a token from the SFT policy, over {config.kl:g}"
+            message = f"the policy is {per_token:.2f} nats a token from where it started, over {config.kl:g}"
             yield Alarm("kl", stage, message, per_token, config.kl, step)
 
 

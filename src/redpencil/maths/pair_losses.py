@@ -9,6 +9,12 @@ h = sum over tokens of log policy - log reference, the chosen response i and the
     ipo            (h_i / T_i - h_j / T_j - 1 / (2 beta))^2                                    Azar et al., 2023, Eq. 17
     robust         [(1 - e) -log sigmoid(m) - e -log sigmoid(-m)] / (1 - 2 e), m = beta (h_i - h_j)
                                                                                                Chowdhury et al., 2024
+    apo_zero       sigmoid(-beta h_i) + sigmoid(beta h_j)                                      APO
+    apo_down       sigmoid(beta h_i) + sigmoid(-beta (h_i - h_j))                              APO
+
+The two of APO (D'Oosterlinck et al., "Anchored Preference Optimization and Contrastive Revisions", 2024, arXiv
+2408.06266) say where each response goes by itself, not only the margin: apo_zero raises h_i and lowers h_j, apo_down
+lowers both. Each is the paper's plus 1, so that it is never negative.
 
 FIGA's weighted likelihood (Guo et al., "Beyond Imitation: Leveraging Fine-grained Quality Signals for Alignment",
 ICLR 2024, section 3.3; constants and the window of unlearning from its released code) reads both texts of an edit.
@@ -47,7 +53,7 @@ def dpo_loss(
         chosen_log_ratio, rejected_log_ratio: [B, T], log policy - log reference of each token, in nats.
         chosen_mask, rejected_mask: bool [B, T]; True = response token.
         beta: how strongly the policy is held to the reference.
-        loss_type: sigmoid, sigmoid_norm, hinge, ipo or robust.
+        loss_type: one of the forms above.
         label_smoothing: e of `robust`, below 1/2: the share of labels that are wrong.
 
     Returns:
@@ -71,6 +77,10 @@ def dpo_loss(
     elif loss_type == "robust":
         clean, flipped = -functional.logsigmoid(margin), -functional.logsigmoid(-margin)
         losses = ((1 - label_smoothing) * clean - label_smoothing * flipped) / (1 - 2 * label_smoothing)
+    elif loss_type == "apo_zero":
+        losses = torch.sigmoid(-beta * chosen) + torch.sigmoid(beta * rejected)
+    elif loss_type == "apo_down":
+        losses = torch.sigmoid(beta * chosen) + torch.sigmoid(-margin)
     else:
         raise ValueError(f"unknown DPO loss {loss_type!r}")
     return losses.mean(), margin

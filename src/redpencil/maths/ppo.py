@@ -287,11 +287,13 @@ def ppo_rewards(
         token               [r_1 - KL_1, r_2 - KL_2, ..., r_T - KL_T]
         both                token, and R at the last token
         token_mean_at_end   sequence with R = (r_1 + ... + r_T) / T    (Eq. 1)
+        increments          token with r_t = R(x, y_1 .. y_t) - R(x, y_1 .. y_t-1) of a sequence model, which sum to
+                            R of the whole response less R of an empty one (Li et al., "RED", 2024)
 
     with KL_t = kl_coef * kl_t. The paper's [R_1, ..., R_n] does not say whether the KL stays; `kl_term` says it.
 
     Args:
-        reward: which of the four.
+        reward: which of the five.
         token_rewards: [B, T], for all kinds but `sequence`.
         sequence_reward: [B], for `sequence` and `both`.
         kl: [B, T], the KL estimate at each token, in nats.
@@ -311,7 +313,7 @@ def ppo_rewards(
     kl_penalty = kl_coef * masked_select_or_zero(kl, response_mask)
     dense = torch.zeros_like(kl_penalty)
     terminal = kl_penalty.new_zeros(len(kl_penalty))
-    if reward in ("token", "both"):
+    if reward in ("token", "both", "increments"):
         dense = dense + _required(token_rewards, "token_rewards", reward)
     if reward in ("sequence", "both"):
         terminal = terminal + _required(sequence_reward, "sequence_reward", reward)

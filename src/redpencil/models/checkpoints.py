@@ -33,6 +33,7 @@ from redpencil.models.chat import first_line
 from redpencil.models.codec import CHAT, Codec, load_codec, read_object, same_encoding, same_tokenizer
 from redpencil.models.forward import READ_TWICE, reads_twice
 from redpencil.models.heads import BACKBONE, HEADS, head_of
+from redpencil.models.log_ratio import ARCHITECTURE, LOG_RATIO, LogRatio, Parts, check_parts, parts_of, written
 from redpencil.models.lora import (
     Bases,
     adapter_states,
@@ -397,6 +398,12 @@ def check_model_folder(folder: str | Path, *, fresh: bool = False) -> Path:
             f"not a model folder: {CONFIG} is missing", file=folder, hint="give a folder that save_pretrained wrote"
         )
     check_written(folder)
+    parts = parts_of(folder)
+    if parts is not None:
+        check_model_folder(parts.policy)
+        check_model_folder(parts.reference)
+        check_parts(folder)
+        return folder
     if is_adapter(folder):
         check_model_folder(base_of(folder))
         check_base(folder)
@@ -505,12 +512,26 @@ def load_reward_model(
     if codec is None and policy_codec is not None:
         codec = own_codec(folder, card, policy_codec) or policy_codec
     codec = codec or codec_of_reward_model(folder, card)
-    if weights:
+    parts = parts_of(folder) if weights else None
+    if parts is not None:
+        model = _load_log_ratio(folder, parts, runtime, codec, lora, bases)
+    elif weights:
         model = load_head(folder, actual, runtime, trained=False, zero_head=False, codec=codec, lora=lora, bases=bases)
     else:
         model = LanguageModel(_shapes(folder, actual), codec, runtime)
         _check_embeddings(model.module, codec, folder)
     return RewardModel(model, card, same_encoding=policy_codec is None or same_encoding(codec, policy_codec))
+
+
+def _load_log_ratio(
+    folder: Path, parts: Parts, runtime: Runtime, codec: Codec, lora: LoraConfig | None, bases: Bases | None
+) -> LanguageModel:
+    policy, reference = (
+        load_policy(part, runtime, trained=False, codec=codec, lora=lora, bases=bases).module
+        for part in (parts.policy, parts.reference)
+    )
+    module: Any = LogRatio(policy, reference, parts.beta, folder)
+    return LanguageModel(module, codec, runtime)
 
 
 def _shapes(folder: Path, level: RewardLevel) -> PreTrainedModel:
@@ -645,7 +666,7 @@ def _write(
     module, codec = model.module, model.codec
     new = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
-    content: dict[str, Any] = {"prompt_template": codec.template}
+    content = _of_codec(codec)
     # Sequence models of transformers read the last token that is not padding, so EOS must not be declared padding.
     hides_eos = card is not None and codec.pad_id == codec.eos_id
     with _quiet():
@@ -672,9 +693,6 @@ def _write(
         write_json(new / "config.json", config)
     codec.tokenizer.save_pretrained(str(new))
     _name_tokenizer_end(new / "tokenizer_config.json", codec)
-    if codec.template == CHAT and codec.chat is not None:
-        content["chat_template_kwargs"] = dict(codec.chat_template_kwargs)
-        content["chat_template_date"] = codec.chat_template_date.isoformat()
     if card is not None:
         content["reward"] = asdict(card)
     write_json(new / SIDECAR, content)
@@ -682,6 +700,26 @@ def _write(
     shutil.rmtree(folder, ignore_errors=True)
     new.replace(folder)
     sync_names(folder.parent)
+
+
+def write_log_ratio(folder: Path, parts: Parts, codec: Codec, card: RewardCard) -> None:
+    """Write the folder of a reward model that is made of two policies; it has no weights of its own."""
+    folder.mkdir(parents=True)
+    config = {**model_config(parts.policy), "architectures": [ARCHITECTURE], "id2label": HEADS[1]}
+    write_json(folder / CONFIG, config)
+    codec.tokenizer.save_pretrained(str(folder))
+    _name_tokenizer_end(folder / "tokenizer_config.json", codec)
+    content = {**_of_codec(codec), LOG_RATIO: written(folder, parts), "reward": asdict(card)}
+    write_json(folder / SIDECAR, content)
+
+
+def _of_codec(codec: Codec) -> dict[str, Any]:
+    """What redpencil.json says of how prompts are encoded."""
+    content: dict[str, Any] = {"prompt_template": codec.template}
+    if codec.template == CHAT and codec.chat is not None:
+        content["chat_template_kwargs"] = dict(codec.chat_template_kwargs)
+        content["chat_template_date"] = codec.chat_template_date.isoformat()
+    return content
 
 
 def write_merged(folder: Path, out: Path, dtype: str) -> None:

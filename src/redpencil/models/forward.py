@@ -1,14 +1,15 @@
 """Forward passes that return what the maths needs, for response tokens only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from redpencil.maths.reward_losses import join_heads
-from redpencil.models.logprobs import score_tokens_of
+from redpencil.models.logprobs import Operation, Score, score_rows_of, score_tokens_of, states_of
 from redpencil.models.parallel import as_forward
 
 
@@ -104,16 +105,54 @@ def response_scores(
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probability of each response token and the entropy of what it was drawn from, each as `response_logprobs`."""
 
-    def forward() -> Any:
-        return policy(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            position_ids=batch.position_ids,
-            logits_to_keep=batch.response_width + 1,
-            use_cache=False,
-        )
+    return score_tokens_of(
+        policy, partial(_run, policy, batch), batch.response_ids, batch.response_mask, temperature, entropy=entropy
+    )
 
-    return score_tokens_of(policy, forward, batch.response_ids, batch.response_mask, temperature, entropy=entropy)
+
+def hinted_scores(
+    policy: nn.Module, batch: Batch, teacher: nn.Module, hints: Sequence[Batch], score: Score, *, in_parts: bool
+) -> Tensor:
+    """Compare the distributions of a policy's response tokens with those of a teacher that reads other prompts.
+
+    Args:
+        policy: gets the gradient.
+        batch: the responses behind the policy's prompts.
+        teacher: a causal language model, perhaps another view of the same base.
+        hints: the same responses behind prompts of the teacher's.
+        score: computes one number for each token, [n], of logits [n, V]: the policy's, and the teacher's of each hint.
+        in_parts: whether the teacher's head may be used apart, for some tokens at a time, as it may where its weights
+            are not sharded; else the teacher's logits of the whole batch exist at once.
+
+    Returns:
+        [B, T]; 0 on padding.
+    """
+    mask = batch.response_mask
+    with torch.no_grad():
+        read = [states_of(teacher, partial(_run, teacher, hint), mask, logits=not in_parts) for hint in hints]
+    to_logits = read[0][1]
+
+    def compare(logits: Tensor, states: Tensor) -> Tensor:
+        with torch.no_grad():
+            hinted = [as_forward(teacher, _apply, to_logits, part) for part in states.unbind(dim=1)]
+        return score(logits, *hinted)[:, None]
+
+    states = torch.stack([states for states, _ in read], dim=1)
+    return score_rows_of(policy, partial(_run, policy, batch), mask, states, compare)[..., 0]
+
+
+def _apply(_: nn.Module, function: Operation, values: Tensor) -> Tensor:
+    return function(values)
+
+
+def _run(policy: nn.Module, batch: Batch) -> Any:
+    return policy(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        position_ids=batch.position_ids,
+        logits_to_keep=batch.response_width + 1,
+        use_cache=False,
+    )
 
 
 def _token_scores(model: nn.Module, batch: Batch) -> Tensor:
@@ -155,6 +194,9 @@ def reward_heads(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]
     The second is None for a model with one head. Both are read where the model has consumed the token (see
     `maths.ppo`).
     """
+    made: Callable[[Batch], Tensor] | None = getattr(model, "token_rewards", None)  # of policies, `models.log_ratio`
+    if made is not None:
+        return made(batch), None
     read = read_twice(batch) if reads_twice(model) else batch
     scores = _token_scores(model, read)[:, -batch.response_width :]
     return scores[..., 0], scores[..., 1] if scores.shape[-1] == 2 else None
@@ -182,6 +224,34 @@ def sequence_rewards(model: nn.Module, batch: Batch) -> Tensor:
         pooled: Tensor = model(input_ids=ids, attention_mask=attention).logits
         return pooled.squeeze(-1).float()
     return as_forward(model, _by_head, batch).squeeze(-1).float()
+
+
+def sequence_increments(model: nn.Module, batch: Batch) -> Tensor:
+    """By how much each token raises the reward of the response so far, [B, T], float32; 0 on padding.
+
+    A causal decoder's reward of every prefix is in one forward pass: at each column it has read the text up to there.
+    A row sums to `sequence_rewards` less the reward of its prompt with an empty response.
+    """
+    prefixes = as_forward(model, _prefixes_by_head, batch)[..., 0].float()
+    return prefixes.diff(dim=1).masked_fill(~batch.response_mask, 0.0)
+
+
+def _prefixes_by_head(model: nn.Module, batch: Batch) -> Tensor:
+    head: Any = model.score
+    rewards: Tensor = head(_hidden(model, batch)[:, batch.prompt_width - 1 :])
+    return rewards
+
+
+@torch.no_grad()
+def reads_left_to_right(model: nn.Module, device: torch.device) -> bool:
+    """Tell whether a model reads no token before its turn, by trying: another second token must change no first one.
+
+    False for an encoder, and for a decoder whose configuration lets it look ahead.
+    """
+    if getattr(model, "score", None) is None:
+        return False
+    one, other = (as_forward(model, _hidden, collate([[0]], [[second]], 0, device))[:, 0] for second in (0, 1))
+    return torch.equal(one, other)
 
 
 def _by_head(model: nn.Module, batch: Batch) -> Tensor:

@@ -28,6 +28,7 @@ CHUNK_ON_GPU: Final = 2**26
 """There, larger products are faster."""
 
 Operation = Callable[[Tensor], Tensor]
+Score = Callable[..., Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def score_tokens_of(
 
     Args:
         policy: a causal language model.
-        forward: runs it on T + 1 columns or more, of which the last but one predicts the last token.
+        forward: as in `score_rows_of`.
         token_ids: [B, T].
         mask: bool [B, T]; True = counts.
         temperature: divides the logits.
@@ -132,41 +133,106 @@ def score_tokens_of(
     Returns:
         Two tensors [B, T] in nats, at least float32; 0 where `mask` is False. The second is None without `entropy`.
     """
-    rows, width = mask.flatten().nonzero().squeeze(1), mask.shape[1]
-    ids = token_ids.flatten()[rows]
-
-    def counted(states: Tensor) -> Tensor:
-        return states[:, -width - 1 : -1].flatten(0, 1).index_select(0, rows)
 
     def score(logits: Tensor, of: Tensor) -> Tensor:
         return score_logits(logits, of, temperature, entropy=entropy)
 
-    find: Any = getattr(policy, "get_output_embeddings", lambda: None)
-    head: nn.Module | None = find()
-    if head is not None and head not in _known:
-        _known[head] = _learn(policy, head)
-    known = None if head is None else _known[head]
-    if head is None or known is None:
-        logits = counted(forward().logits)
-        scores = in_chunks(logits, ids, score, logits.shape[-1])
-    else:
-        own = head.forward
+    placed = score_rows_of(policy, forward, mask, token_ids.flatten()[mask.flatten()], score)
+    return placed[..., 0], placed[..., 1] if entropy else None
 
-        def score_states(states: Tensor, of: Tensor) -> Tensor:
-            logits = own(states)
-            for operation in known.operations:
-                logits = operation(logits)
-            return score(logits, of)
+
+def score_rows_of(policy: nn.Module, forward: Callable[[], Any], mask: Tensor, of: Tensor, score: Score) -> Tensor:
+    """Compute numbers of the distributions from which tokens were drawn.
+
+    Args:
+        policy: a causal language model.
+        forward: runs it on T + 1 columns or more, of which the last but one predicts the last token.
+        mask: bool [B, T], with N tokens that count.
+        of: [N, ...], what `score` gets beside the logits of each token that counts.
+        score: computes [n, K] of logits [n, V] and rows [n, ...] of `of`, for some tokens at a time.
+
+    Returns:
+        [B, T, K]; 0 where `mask` is False.
+    """
+    rows = mask.flatten().nonzero().squeeze(1)
+    head = known_head(policy)
+    if head is None:
+        logits = _counted(forward().logits, mask, rows)
+        scores = in_chunks(logits, of, score, logits.shape[-1])
+    else:
+        to_logits = head.to_logits
+
+        def score_states(states: Tensor, part: Tensor) -> Tensor:
+            return score(to_logits(states), part)
 
         def chunked(states: Tensor) -> Tensor:
-            return _stand_in(in_chunks(counted(states), ids, score_states, known.vocabulary))
+            return _stand_in(in_chunks(_counted(states, mask, rows), of, score_states, head.vocabulary))
 
-        with in_place_of(head, chunked):
+        with in_place_of(head.module, chunked):
             logits = forward().logits
         with torch._C.DisableTorchFunctionSubclass():
             scores = logits.as_subclass(Tensor)
-    placed = scores.new_zeros(mask.numel(), scores.shape[-1]).index_copy(0, rows, scores).view(*mask.shape, -1)
-    return placed[..., 0], placed[..., 1] if entropy else None
+    placed = scores.new_zeros(mask.numel(), scores.shape[-1]).index_copy(0, rows, scores)
+    return placed.view(*mask.shape, -1)
+
+
+def states_of(
+    policy: nn.Module, forward: Callable[[], Any], mask: Tensor, *, logits: bool = False
+) -> tuple[Tensor, Operation]:
+    """Compute what a head makes the logits of tokens that count of, [N, H], and the function that does so.
+
+    With `logits`, and for a head whose model does more than is known, these are the logits themselves, [N, V]. Other
+    arguments as in `score_rows_of`.
+    """
+    rows = mask.flatten().nonzero().squeeze(1)
+    head = None if logits else known_head(policy)
+    if head is None:
+        return _counted(forward().logits, mask, rows), lambda whole: whole
+    to_logits, kept = head.to_logits, []
+
+    def keep(states: Tensor) -> Tensor:
+        kept.append(_counted(states, mask, rows))
+        return _stand_in(kept[0])
+
+    with in_place_of(head.module, keep):
+        forward()
+    return kept[0], to_logits
+
+
+def _counted(columns: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
+    """Pick the columns [B, S, H] that predict the tokens that count: [N, H]."""
+    width = mask.shape[1]
+    return columns[:, -width - 1 : -1].flatten(0, 1).index_select(0, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHead:
+    """A language-model head, the size of its vocabulary, and how it makes logits of hidden states."""
+
+    module: nn.Module
+    vocabulary: int
+    to_logits: Operation
+
+
+def known_head(policy: nn.Module) -> KnownHead | None:
+    """Return the head of a causal language model; None if its model does to all logits what chunks cannot have."""
+    find: Any = getattr(policy, "get_output_embeddings", lambda: None)
+    head: nn.Module | None = find()
+    if head is None:
+        return None
+    if head not in _known:
+        _known[head] = _learn(policy, head)
+    known, own = _known[head], head.forward
+    if known is None:
+        return None
+
+    def to_logits(states: Tensor) -> Tensor:
+        logits: Tensor = own(states)
+        for operation in known.operations:
+            logits = operation(logits)
+        return logits
+
+    return KnownHead(head, known.vocabulary, to_logits)
 
 
 def score_logits(logits: Tensor, token_ids: Tensor, temperature: float, *, entropy: bool) -> Tensor:
@@ -177,7 +243,7 @@ def score_logits(logits: Tensor, token_ids: Tensor, temperature: float, *, entro
     return torch.stack([*columns, entropy_from_logits(logits)] if entropy else columns, dim=-1)
 
 
-def in_chunks(states: Tensor, ids: Tensor, score: Callable[[Tensor, Tensor], Tensor], vocabulary: int) -> Tensor:
+def in_chunks(states: Tensor, ids: Tensor, score: Score, vocabulary: int) -> Tensor:
     """Score rows [N, H] chunk by chunk, [N, K]; all chunks but the last are computed anew for the gradient."""
     size = chunk_rows(vocabulary, states.device.type)
     starts = range(0, max(1, len(ids)), size)

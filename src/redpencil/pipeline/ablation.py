@@ -23,6 +23,7 @@ from redpencil.report.run_page import write_report
 from redpencil.results import NORMAL_95, AblationResults, Measure, RunResults, write_results
 from redpencil.results import Estimate as SeedEstimate
 from redpencil.results import Variant as VariantResults
+from redpencil.rounds import last_round, unrolled
 from redpencil.runs import environment, fingerprint
 from redpencil.text import read_json
 
@@ -72,8 +73,9 @@ def compare(ablations: Ablations, groups: Sequence[str], runs: Mapping[str, Fini
 
 
 def _measured(run: Finished, arm: str) -> dict[int, Measured]:
-    model = run.recipe.arms[arm].reward_model
-    return {seed: measures(results, arm, model) for seed, results in run.results.items()}
+    name = last_round(run.recipe, arm)
+    model = unrolled(run.recipe).arms[name].reward_model
+    return {seed: measures(results, name, model) for seed, results in run.results.items()}
 
 
 def _over_seeds(measured: Mapping[int, Measured]) -> dict[str, Measure]:
@@ -94,7 +96,8 @@ def _differences(run: Finished, reference: Finished, arm: str) -> dict[str, Meas
     for seed, root in run.roots.items():
         both = {name: (row, second[seed][name]) for name, row in first[seed].items() if name in second[seed]}
         gaps[seed] = {name: Estimate(own.value - other.value, math.nan, 1) for name, (own, other) in both.items()}
-        gaps[seed]["win_rate"] = win_rate_difference(root, reference.roots[seed], arm)
+        names = (last_round(run.recipe, arm), last_round(reference.recipe, arm))
+        gaps[seed]["win_rate"] = win_rate_difference(root, reference.roots[seed], *names)
     return _over_seeds(gaps)
 
 
@@ -117,12 +120,13 @@ def _estimate(row: SeedEstimate) -> Estimate:
     return Estimate(row.value, math.nan if row.standard_error is None else row.standard_error, row.n or 1)
 
 
-def win_rate_difference(root: Path, reference: Path, arm: str) -> Estimate:
-    """Win rate of an arm in the run folder `root` less that in `reference`, of one seed, in points.
+def win_rate_difference(root: Path, reference: Path, arm: str, other: str | None = None) -> Estimate:
+    """Win rate of an arm in the run folder `root` less that of `other`, or its own, in `reference`, in points.
 
     It is paired over prompts if these are the same.
     """
-    first, second = (list(read_jsonl(folder / "judge" / f"{arm}.jsonl", Comparison)) for folder in (root, reference))
+    files = (root / "judge" / f"{arm}.jsonl", reference / "judge" / f"{other or arm}.jsonl")
+    first, second = (list(read_jsonl(file, Comparison)) for file in files)
     unknown = {row.id for row in (*first, *second) if row.preference is Preference.NONE}
     first, second = ([row for row in rows if row.id not in unknown] for rows in (first, second))
     scores = [scores_of([row.preference for row in rows]) for rows in (first, second)]

@@ -1,6 +1,6 @@
 """The recipe of a run and the paths of its artefacts, for the world and for a user's own files alike."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from redpencil.config import EditorConfig, FilesConfig, Method, Recipe, RolloutConfig, SamplingConfig
 from redpencil.errors import RedpencilError
-from redpencil.records import Prompt, read_jsonl, references_of
+from redpencil.records import Edit, Prompt, read_jsonl, references_of
 
 if TYPE_CHECKING:  # They load torch, which planning a run does not need.
     from redpencil.models.codec import Codec
@@ -24,6 +24,8 @@ class Paths:
     files: FilesConfig | None
     methods: Mapping[str, Method] = field(default_factory=dict)
     """By arm."""
+    starts: Mapping[str, str | None] = field(default_factory=dict)
+    """By arm the one that it starts from; None for the SFT policy."""
 
     @property
     def model(self) -> Path:
@@ -65,16 +67,32 @@ class Paths:
 
     @property
     def samples(self) -> Path:
-        return self.root / "samples" / "responses.jsonl"
+        return self.samples_of(None)
+
+    def samples_of(self, arm: str | None) -> Path:
+        """Responses of an arm's policy; None: of the SFT policy."""
+        return _own(self.root / "samples", arm) / "responses.jsonl"
 
     @property
     def annotations(self) -> Path:
         """Folder of comparisons and edits, split into train and test."""
-        return self.root / "annotations"
+        return self.annotations_of(None)
 
-    def pairs(self, kind: str, split: str) -> Path:
+    def annotations_of(self, arm: str | None) -> Path:
+        """Folder of edits, and in the world comparisons, of an arm's responses; None: those of the recipe's data."""
+        return _own(self.root / "annotations", arm)
+
+    def aligned(self, arm: str | None) -> Path:
+        """Folder of the tokenised pairs of `annotations_of`."""
+        return _own(self.root / "align", arm)
+
+    def pairs(self, kind: str, split: str, arm: str | None = None) -> Path:
         """Tokenised pairs; kind: edits, comparisons or comparisons_clean."""
-        return self.root / "align" / f"{kind}_{split}.jsonl"
+        return self.aligned(arm) / f"{kind}_{split}.jsonl"
+
+    def training_pairs(self, kind: str, arms: Sequence[str | None]) -> tuple[Path, ...]:
+        """The files of tokenised pairs to learn from, of the responses of each policy."""
+        return tuple(self.pairs(kind, "train", arm) for arm in arms)
 
     def reward_model(self, name: str) -> Path:
         return self.root / f"reward-{name}" / "checkpoint"
@@ -85,10 +103,14 @@ class Paths:
         return self.root / f"{method.name if method.trains else 'outputs'}-{arm}"
 
     def policy(self, name: str) -> Path:
-        """A policy checkpoint: `sft` or an arm. A method that trains nothing answers by `sft`."""
-        if name == "sft" or not self.methods[name].trains:
+        """A policy checkpoint: `sft` or an arm. A method that trains nothing answers by what it starts from."""
+        if name == "sft":
             return self.sft_policy
-        return self.training(name) / "checkpoint"
+        return self.training(name) / "checkpoint" if self.methods[name].trains else self.start(name)
+
+    def start(self, arm: str) -> Path:
+        """The policy that an arm starts from, and stays close to."""
+        return self.policy(self.starts.get(arm) or "sft")
 
     def outputs(self, name: str) -> Path:
         """A policy's responses to the evaluation prompts."""
@@ -97,6 +119,10 @@ class Paths:
     def reference_outputs(self, split: str) -> Path:
         """The reference's responses to the validation or evaluation prompts."""
         return self.root / "reference" / f"{split}.jsonl"
+
+
+def _own(folder: Path, arm: str | None) -> Path:
+    return folder if arm is None else folder.with_name(f"{folder.name}-{arm}")
 
 
 def at_evaluation(sampling: SamplingConfig, recipe: Recipe) -> SamplingConfig:
@@ -150,7 +176,9 @@ class Context:
 
     @property
     def paths(self) -> Paths:
-        return Paths(self.root, self.recipe.files, {name: arm.row for name, arm in self.recipe.arms.items()})
+        arms = self.recipe.arms.items()
+        methods, starts = ({name: arm.row for name, arm in arms}, {name: arm.start for name, arm in arms})
+        return Paths(self.root, self.recipe.files, methods, starts)
 
     @property
     def features(self) -> Path:
@@ -203,6 +231,12 @@ class Context:
         return EditorConfig(rule="references") if _have_references(self.paths.evaluation_prompts) else None
 
     @property
+    def measures_needs(self) -> bool:
+        """Whether the run counts what its policies' answers still need."""
+        editor = self.editor
+        return bool(self.policies) and editor is not None and editor.measure
+
+    @property
     def editor_inputs(self) -> dict[str, Path]:
         """Inputs of a stage in which the editor works, besides what is edited."""
         editor = self.editor
@@ -222,10 +256,25 @@ class Context:
     @property
     def samples_needed(self) -> int:
         """The number of responses of the SFT policy: two for each comparison of the world, or for reward scales."""
-        world, recipe = self.recipe.world, self.recipe
+        world = self.recipe.world
         if world is not None:
             return 2 * (world.comparisons + world.test_comparisons)
-        return max((recipe.reward_config(name).reference_samples for name in recipe.reward_models), default=2)
+        return self.scale_samples(None)
+
+    def scale_samples(self, arm: str | None) -> int:
+        """The most responses of an arm, None for the SFT policy, on which a reward model's scale is measured."""
+        models = self.recipe.reward_models.items()
+        needed = (self.recipe.reward_config(name).reference_samples for name, model in models if model.on == arm)
+        return max(needed, default=2)
+
+    def edits_needed(self, arm: str) -> int:
+        """The number of responses of an arm that are edited."""
+        own = self.recipe.arms[arm].edits
+        if own is None and self.recipe.world is not None:
+            own = self.recipe.world.comparisons
+        if own is None:
+            own = sum(1 for _ in read_jsonl(self.paths.annotations / "edits_train.jsonl", Edit))
+        return own
 
     @property
     def sampling_arms(self) -> list[str]:

@@ -9,6 +9,7 @@ from redpencil.editing.references import edit_to_reference
 from redpencil.errors import RedpencilError, naming_key
 from redpencil.pipeline.asking import ask_all, check_asked, provider_for
 from redpencil.pipeline.context import Context
+from redpencil.pipeline.people import check_project, edit_by_people
 from redpencil.providers.base import ScriptedProvider
 from redpencil.providers.cache import ResponseCache
 from redpencil.providers.job import ProviderJob
@@ -28,6 +29,8 @@ def check_editor(config: EditorConfig) -> None:
     Raises:
         RedpencilError: naming the key of the recipe.
     """
+    if config.project is not None:
+        check_project(config.project)
     if config.provider is not None:
         with naming_key("editor.template"):
             _style(config)
@@ -55,7 +58,9 @@ def edit_answers(context: Context, stage: Stage, responses: Responses, *, measur
     if config.provider is not None:
         edits = _by_llm(context, stage, config, responses)
     elif config.edits is not None:
-        edits = _by_people(context, config, responses)
+        edits = _by_people(context, config, responses, measuring=measuring)
+    elif config.project is not None:
+        edits = edit_by_people(stage, config, responses)
     elif config.rule == "references":
         edits = {name: [edit_to_reference(row) for row in rows] for name, rows in responses.items()}
     else:
@@ -97,10 +102,13 @@ def _by_llm(context: Context, stage: Stage, config: EditorConfig, responses: Res
     return edits
 
 
-def _by_people(context: Context, config: EditorConfig, responses: Responses) -> dict[str, list[Edit]]:
+def _by_people(
+    context: Context, config: EditorConfig, responses: Responses, *, measuring: bool
+) -> dict[str, list[Edit]]:
     """Find people's edits of responses by prompt and original; the first that has a text counts."""
     assert config.edits is not None
-    hint = f"have {context.root}/outputs-*/evaluation.jsonl edited (`redpencil annotate --responses`), put what is "
+    files = "outputs-*/evaluation.jsonl" if measuring else "samples-*/responses.jsonl"
+    hint = f"have {context.root}/{files} edited (`redpencil annotate --responses`), put what is "
     hint += "exported there, and run the same command again"
     if not config.edits.exists():
         raise RedpencilError("there are no edits yet", file=config.edits, field="editor.edits", hint=hint)

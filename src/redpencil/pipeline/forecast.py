@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from redpencil.config import ComputeConfig, OptimizerConfig, PPOConfig, Recipe, RewardConfig, RolloutConfig
+from redpencil.config import ROWS_OF, ComputeConfig, OptimizerConfig, PPOConfig, Recipe, RewardConfig, RolloutConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.chat import first_line
 from redpencil.pipeline.memory import Form, Pass, Role, bytes_of, cache_bytes, layers_of, sizes_of
+from redpencil.rounds import unrolled
 from redpencil.training.scoring import BATCH_SIZE
 from redpencil.training.update import steps_in
 
@@ -96,7 +97,7 @@ def forecast(recipe: Recipe, config: PreTrainedConfig, machine: Machine, share: 
 
     Changes to a stage add up, until it fits or there are none left.
     """
-    room = share * machine.memory
+    recipe, room = unrolled(recipe), share * machine.memory
     stages = tuple(_stages(recipe, config, machine))
     advice = []
     for number, stage in enumerate(stages):
@@ -343,10 +344,10 @@ def _stages(recipe: Recipe, config: PreTrainedConfig, machine: Machine) -> Itera
     if recipe.arms:
         yield work.answers()
     for name, model in recipe.reward_models.items():
-        if model.folder is None:
+        if model.trains:
             reward: RewardConfig = recipe.reward_config(name)
             width = recipe.align.max_length
-            data = None if files is None else getattr(files, model.pairs)
+            data = None if files is None else getattr(files, ROWS_OF[model.pairs])
             yield work.supervised(
                 f"reward-{name}", reward.level, rows or reward.batch_size, width, reward, data, sides=2
             )
@@ -357,6 +358,6 @@ def _stages(recipe: Recipe, config: PreTrainedConfig, machine: Machine) -> Itera
             yield work.rollouts(stage, options)
         elif isinstance(options, OptimizerConfig):
             kind = arm.learns_from
-            data = None if files is None or kind is None else getattr(files, kind)
+            data = None if files is None or kind is None else getattr(files, ROWS_OF[kind])
             width, at_once = recipe.align.max_length, rows or options.batch_size
             yield work.supervised(stage, "policy", at_once, width, options, data, reference=True, sides=2)

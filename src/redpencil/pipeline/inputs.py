@@ -23,9 +23,11 @@ from redpencil.models.checkpoints import (
 from redpencil.models.codec import CHAT, Codec, load_codec
 from redpencil.models.forward import READ_TWICE
 from redpencil.models.sampling import EncodedPrompts, check_context, encode_prompts
+from redpencil.pipeline.context import Context
 from redpencil.pipeline.editing import check_editor
 from redpencil.pipeline.splits import split_prompts
 from redpencil.records import Comparison, Edit, Example, Preference, Prompt, Response, read_jsonl, references_of
+from redpencil.rounds import unrolled
 from redpencil.text import prompt_key
 from redpencil.training.scoring import check_fits, check_room, encode_samples
 
@@ -52,6 +54,7 @@ def check_inputs(recipes: Iterable[Recipe]) -> None:
         if recipe.editor is not None:
             _check_editor(recipe.editor)
         check_references(recipe)
+        _check_own_answers(recipe)
         if recipe.files is not None:
             check_lengths(recipe, recipe.files)
 
@@ -93,6 +96,17 @@ def _check_editor(editor: EditorConfig) -> None:
     check_editor(editor)
 
 
+def _check_own_answers(recipe: Recipe) -> None:
+    """Refuse a recipe in which something learns from edits of an arm's answers that nobody can make."""
+    arms = unrolled(recipe).edited_arms
+    if arms and Context(recipe, Path(), 0).editor is None:
+        raise RedpencilError(
+            f"nobody edits the answers of {arms[0]!r}, from which something learns",
+            field="editor",
+            hint="name an editor in a section editor: an LLM (provider), people (project), or references",
+        )
+
+
 def check_references(recipe: Recipe) -> None:
     """Check that prompts have references where the recipe's judge or editor needs some.
 
@@ -102,7 +116,9 @@ def check_references(recipe: Recipe) -> None:
     if recipe.files is None or not recipe.arms:
         return
     judging, editing = (one is not None and one.rule == "references" for one in (recipe.judge, recipe.editor))
-    for key, needed in (("evaluation_prompts", judging or editing), ("validation_prompts", judging)):
+    own = editing and bool(unrolled(recipe).edited_arms)
+    of_files = {"evaluation_prompts": judging or editing, "validation_prompts": judging, "prompts": own}
+    for key, needed in of_files.items():
         path: Path | None = getattr(recipe.files, key)
         if needed and path is not None:
             with naming(path):

@@ -1,14 +1,18 @@
 """The stages of a recipe's run: their work, their inputs, and the stages that each waits for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from redpencil.config import Method, Recipe
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import StageSpec
+from redpencil.rounds import unrolled
 
-ALONE: Final = ("make_world_data", "training_originals", "annotations", "align", "ready_made_reward", "needed")
+ALONE: Final = (
+    *("make_world_data", "training_originals", "annotations", "own_annotations", "align", "ready_made_reward"),
+    "needed",
+)
 """Stages that neither train nor sample nor score, so that several processes have nothing to share."""
 
 
@@ -59,6 +63,7 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
     A stage's `config` holds only what decides its work, and input files count by their content. So a stage that
     nothing has changed for is not run again.
     """
+    recipe = unrolled(recipe)
     planner = _Planner(recipe, root, seed, prefix)
     context, paths = planner.context, planner.context.paths
     first: tuple[str, ...] = ()
@@ -91,12 +96,23 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
         originals = {"annotations": paths.annotations}
         planner.add("samples", "stages:training_originals", ("annotations",), context.samples_needed, originals)
     aligned = {**policy, "annotations": paths.annotations}
-    planner.add("align", "stages:align", ("annotations", *first), recipe.align.model_dump(), aligned)
+    planner.add("align", "stages:align", ("annotations", *first), recipe.aligns, aligned)
     _plan_rewards(planner, policy)
+    for arm in recipe.edited_arms:
+        _plan_own_answers(planner, arm, unjudged)
     for arm in recipe.arms:
         _plan_arm(planner, arm, sampling)
     _plan_results(planner)
-    return planner.stages
+    return _in_order(planner.stages)
+
+
+def _in_order(stages: list[StageSpec]) -> list[StageSpec]:
+    """Move behind what it needs each stage that stands before it, as an arm that starts from one further down."""
+    waiting, done, ordered = list(stages), set[str](), list[StageSpec]()
+    while waiting:
+        ordered.append(waiting.pop(next(place for place, spec in enumerate(waiting) if done.issuperset(spec.needs))))
+        done.add(ordered[-1].key)
+    return ordered
 
 
 def _editor_config(planner: _Planner) -> Any:
@@ -115,7 +131,9 @@ def _reference_config(recipe: Recipe) -> Any:
 
 def _annotation_config(recipe: Recipe) -> Any:
     if recipe.files is not None:
-        return {"by": "prompt", "test_share": recipe.files.test_share, "folds": recipe.files.folds}
+        share = recipe.files.train_share
+        kept = {"by": "prompt", "test_share": recipe.files.test_share, "folds": recipe.files.folds}
+        return kept if share == 1 else {**kept, "train_share": share}
     assert recipe.world is not None
     keys = {"domain", "facts_seed", "comparisons", "test_comparisons", "label_flip", "edit_repair", "edit_slip"}
     return recipe.world.model_dump(include=keys)
@@ -131,16 +149,57 @@ def _plan_rewards(planner: _Planner, policy: Mapping[str, Path]) -> None:
     recipe, paths = planner.recipe, planner.context.paths
     for name, model in recipe.reward_models.items():
         stage, config = f"reward-{name}", recipe.reward_config(name)
+        needs: tuple[str, ...]
+        decides: list[Any]
         if model.folder is not None:
             planner.add(stage, "stages:ready_made_reward", (), config.level, {"checkpoint": model.folder}, name=name)
             continue
-        inputs = {**policy, "pairs": paths.pairs(model.pairs, "train"), "samples": paths.samples}
-        needs: tuple[str, ...] = ("align", "samples")
+        if model.policy is not None:
+            inputs = {"policy": paths.start(model.policy), "trained": paths.policy(model.policy)}
+            decides = [config.reference_samples, recipe.beta_of(model.policy), model.pairs]
+            needs = ("samples", paths.training(model.policy).name)
+            inputs["samples"] = paths.samples
+            planner.add(stage, "stages:policy_reward", needs, decides, inputs, name=name)
+            continue
+        aligned, pairs = _pairs(planner, model.pairs, recipe.sources(model))
+        inputs = {**policy, **pairs, "samples": paths.samples_of(model.on)}
+        needs = (*aligned, paths.samples_of(model.on).parent.name)
         if model.start is not None:
             inputs["start"] = paths.reward_model(model.start)
             needs = (*needs, f"reward-{model.start}")
         decides = [config.model_dump(), model.pairs]
         planner.add(stage, "stages:reward", needs, decides, inputs, trains=True, name=name)
+
+
+def _pairs(planner: _Planner, kind: str, arms: Sequence[str | None]) -> tuple[tuple[str, ...], dict[str, Path]]:
+    """The stages that make pairs of the answers of these policies, and their files as inputs."""
+    paths = planner.context.paths
+    names = ["pairs" if arm is None or len(arms) == 1 else f"pairs-{arm}" for arm in arms]
+    files = dict(zip(names, paths.training_pairs(kind, arms), strict=True))
+    return tuple(paths.aligned(arm).name for arm in arms), files
+
+
+def _plan_own_answers(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:
+    """Plan samples of an arm's policy, their annotations and the pairs of these."""
+    recipe, paths, context = planner.recipe, planner.context.paths, planner.context
+    names = [path.name for path in (paths.samples_of(arm).parent, paths.annotations_of(arm), paths.aligned(arm))]
+    edits = recipe.arms[arm].edits
+    base = {"annotations": paths.annotations} if recipe.world is None else {}
+    count = [edits, context.scale_samples(arm)] if recipe.world is None else [context.edits_needed(arm)]
+    planner.add(
+        *(names[0], "on_policy:own_samples", (paths.training(arm).name, *base), [*count, sampling]),
+        {"policy": paths.policy(arm), "prompts": paths.prompts, **base},
+        arm=arm,
+    )
+    decides = [
+        count[0],
+        None if recipe.world is None else _annotation_config(recipe),
+        None if context.editor is None else context.editor.decides,
+    ]
+    inputs = {"samples": paths.samples_of(arm), **(base if edits is None else {}), **context.editor_inputs}
+    planner.add(names[1], "on_policy:own_annotations", (names[0],), decides, inputs, arm=arm)
+    inputs = {"policy": paths.sft_policy, "annotations": paths.annotations_of(arm)}
+    planner.add(names[2], "stages:align", (names[1],), recipe.aligns, inputs, arm=arm)
 
 
 def _plan_arm(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:
@@ -156,19 +215,20 @@ def _plan_arm(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:
     }
     kind = config.learns_from
     if kind is not None:
-        needs: tuple[str, ...] = ("align",)
-        reads = {"pairs": paths.pairs(kind, "train")}
+        needs, reads = _pairs(planner, kind, recipe.sources(config))
     else:
         needs = tuple(f"reward-{name}" for name in models)
         reads = {name: paths.reward_model(name) for name in models}
         reads["prompts"] = paths.prompts if method.trains else paths.evaluation_prompts
+    if config.start is not None:
+        needs = (*needs, paths.training(config.start).name)
     training = paths.training(arm).name
     planner.add(
         training,
         f"stages:{'train_arm' if method.trains else 'choose'}",
         ("reference", *needs),
         [recipe.options(arm).model_dump(), list(models), kind, _sampling_that_decides(recipe, method), watch],
-        {"policy": paths.sft_policy, **reads, **watched},
+        {"policy": paths.start(arm), **reads, **watched},
         trains=method.trains,
         arm=arm,
     )
@@ -194,7 +254,7 @@ def _plan_results(planner: _Planner) -> None:
         if recipe.who_judges.rule == "references":
             decides["arms"] = list(recipe.arms)  # whose GLEU is compared
         planner.add("judge", "results:judge", needs, decides, judged)
-        if context.editor is not None:
+        if context.measures_needs:
             edited = {**outputs, **context.editor_inputs}
             edited_by = [_editor_config(planner), list(recipe.arms), not recipe.align.restore_spacing]
             planner.add("needed", "results:needed", needs[1:], edited_by, edited)

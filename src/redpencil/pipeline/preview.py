@@ -5,13 +5,14 @@ from pathlib import Path
 
 from transformers import AutoConfig
 
-from redpencil.config import Recipe
+from redpencil.config import ROWS_OF, PairKind, Recipe
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import is_done
 from redpencil.pipeline.inputs import check_inputs
 from redpencil.pipeline.run import plan_seeds
 from redpencil.pipeline.stages import read_pairs
 from redpencil.records import Comparison, Edit, read_jsonl
+from redpencil.rounds import unrolled
 from redpencil.training.pairs import pairs_of_comparisons, pairs_of_edits
 from redpencil.training.reward_defaults import DataSize, fit, in_words, size_of
 
@@ -31,34 +32,35 @@ def preview(recipe: Recipe, out: Path) -> Iterator[str]:
             if stale.intersection(spec.needs) or not is_done(spec):
                 stale.add(spec.key)
             yield f"{spec.key}: {'to do' if spec.key in stale else 'already complete'}"
-        context = Context(recipe, roots[seed], seed)
-        for name, model in recipe.reward_models.items():
-            if model.folder is None:
+        context = Context(unrolled(recipe), roots[seed], seed)
+        for name, model in context.recipe.reward_models.items():
+            if model.trains:
                 yield f"reward-{name}: {_choice(context, name)}"
 
 
 def _choice(context: Context, name: str) -> str:
     config = context.recipe.reward_config(name)
-    size = _size(context, context.recipe.reward_models[name].pairs)
+    model = context.recipe.reward_models[name]
+    size = None if model.on else _size(context, model.pairs)
     if size is not None:
         return in_words(config, fit(config, size), size) or "all values are the recipe's"
-    # The world has no pairs before its stages made them; any size tells which values are open.
+    # Stages make the pairs of the world, and of an arm's answers; any size tells which values are open.
     some = DataSize(1, 1, 1)
     if in_words(config, fit(config, some), some) is None:
         return "all values are the recipe's"
     return "the values that are open are chosen when the pairs are there, after the stage align"
 
 
-def _size(context: Context, kind: str) -> DataSize | None:
+def _size(context: Context, kind: PairKind) -> DataSize | None:
     """Measure the pairs to train on: those of the run if there are any, else about those of the user's files."""
     files, pairs = context.recipe.files, context.paths.pairs(kind, "train")
     if pairs.is_file():
-        return size_of(read_pairs(pairs, context.codec), _hidden_size(context.paths.sft_policy))
+        return size_of(read_pairs([pairs], context.codec), _hidden_size(context.paths.sft_policy))
     if files is None:
         return None
     codec, align = context.codec, context.recipe.align
-    if kind == "edits":
-        rows, _ = pairs_of_edits(read_jsonl(files.edits, Edit), codec, align)
+    if ROWS_OF[kind] == "edits":
+        rows, _ = pairs_of_edits(read_jsonl(files.edits, Edit), codec, align, kind)
     elif files.comparisons is not None:
         rows, _ = pairs_of_comparisons(read_jsonl(files.comparisons, Comparison), codec, align)
     else:
@@ -67,9 +69,9 @@ def _size(context: Context, kind: str) -> DataSize | None:
         return None
     whole = size_of(rows, _hidden_size(files.model))
     held_out = files.test_share if files.folds is None else 1 / files.folds
-    if (files.test_edits if kind == "edits" else files.test_comparisons) is not None:
+    if getattr(files, f"test_{ROWS_OF[kind]}") is not None:
         held_out = 0.0
-    trained = max(1, round((1 - held_out) * whole.pairs))
+    trained = max(1, round((1 - held_out) * files.train_share * whole.pairs))
     return DataSize(trained, whole.mean_length, whole.hidden_size)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from redpencil.audit.trivial_rules import Texts
-from redpencil.config import AlignConfig
+from redpencil.config import AlignConfig, PairKind
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.edits_needed import MEASURES, edits_needed, needs_difference
 from redpencil.evaluation.gleu import gleu, resampled_gleu
@@ -168,7 +168,7 @@ def measured_beside(context: Context) -> dict[str, Any]:
     if context.policies and context.recipe.who_judges.rule == "references":
         file = context.root / "judge" / GLEU
         found["gleu"] = parse_results(read_json(file), GleuResults, file)
-    if context.policies and context.editor is not None:
+    if context.measures_needs:
         file = context.root / "needed" / NEEDED
         found["edits_needed"] = parse_results(read_json(file), Needed, file)
     return found
@@ -314,6 +314,8 @@ def _efficiencies(context: Context) -> dict[str, Efficiency]:
     """By arm: when the first online arm reaches the best win rate of each other one, in steps and seconds (Table 3)."""
     curves = {}
     for arm in context.sampling_arms:
+        if context.recipe.arms[arm].start is not None:  # its steps come on top of another arm's
+            continue
         rows = read_metrics(context.paths.training(arm))
         curves[arm] = [
             (int(row["step"]), row["seconds"], row["eval/win_rate"]) for row in rows if "eval/win_rate" in row
@@ -487,14 +489,15 @@ def arm_costs(context: Context) -> dict[str, ArmCosts]:
 
 def _costs(context: Context, arm: str) -> ArmCosts:
     recipe, config = context.recipe, context.recipe.arms[arm]
-    kinds = [recipe.reward_models[name].pairs for name in config.reward_model_names]
+    models = [recipe.reward_models[name] for name in config.reward_model_names]
+    kinds = [model.pairs for model in models]
     common = {
         "method": config.method,
+        "start": config.start,
+        "on": next((arm for arm in (config.on, *(model.on for model in models)) if arm is not None), None),
         "pairs": " and ".join(dict.fromkeys([config.learns_from] if config.learns_from else kinds)),
         "train_pairs": _train_pairs(context, arm),
-        "reward_seconds": sum(
-            _manifest(context.root, f"reward-{name}")["seconds"] for name in config.reward_model_names
-        ),
+        "reward_seconds": sum(_reward_seconds(context, name) for name in config.reward_model_names),
     }
     options = recipe.options(arm)
     common["label"] = config.row.label.format_map(options.model_dump())
@@ -509,7 +512,7 @@ def _costs(context: Context, arm: str) -> ArmCosts:
         | {
             "stage": stage,
             "training_seconds": trained["seconds"],
-            "sampled_in_training": int(options.rollouts) if config.row.samples else 0,
+            "sampled_in_training": int(options.rollouts) if config.row.samples else trained["notes"].get("sampled", 0),
             "responses_per_prompt": 1,
             "answer_seconds": _manifest(context.root, f"outputs-{arm}")["seconds"],
             "step": best.get("step"),
@@ -519,6 +522,13 @@ def _costs(context: Context, arm: str) -> ArmCosts:
             "kl_bound": None,
         }
     )
+
+
+def _reward_seconds(context: Context, name: str) -> float:
+    """What a reward model took, with the policy that it is made of."""
+    policy = context.recipe.reward_models[name].policy
+    stages = [f"reward-{name}", *([] if policy is None else [context.paths.training(policy).name])]
+    return sum(float(_manifest(context.root, stage)["seconds"]) for stage in stages)
 
 
 def _costs_of_choice(context: Context, arm: str) -> dict[str, Any]:
@@ -546,11 +556,16 @@ def _train_pairs(context: Context, arm: str) -> int | None:
     """Number of pairs that the arm's models were trained on, each kind once; None for ready-made models."""
     recipe, config = context.recipe, context.recipe.arms[arm]
     models = [recipe.reward_models[name] for name in config.reward_model_names]
-    kinds = {model.pairs for model in models if model.folder is None} | {config.learns_from} - {None}
-    if not kinds:
+    learned: set[tuple[PairKind, str | None]] = set()
+    for model in models:
+        learned |= {(model.pairs, source) for source in recipe.sources(model) if model.trains}
+    for learner in (config, *(recipe.arms[model.policy] for model in models if model.policy is not None)):
+        if learner.learns_from is not None:
+            learned |= {(learner.learns_from, source) for source in recipe.sources(learner)}
+    if not learned:
         return None
-    counts = _manifest(context.root, "align")["notes"]["pairs"]
-    return sum(int(counts[f"{kind}_train"]) for kind in kinds)
+    aligned = {source: _manifest(context.root, context.paths.aligned(source).name) for _, source in learned}
+    return sum(int(aligned[source]["notes"]["pairs"][f"{kind}_train"]) for kind, source in learned)
 
 
 def summarise(runs: Sequence[RunResults], pooled: PooledResults | None = None) -> Summary:

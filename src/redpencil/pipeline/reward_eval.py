@@ -148,7 +148,7 @@ def encode_with(held: Held, codec: Codec, config: AlignConfig) -> TestSet:
     if held.kind == "edits":
         edits = {str(n): row for n, row in enumerate(held.rows) if isinstance(row, Edit)}
         numbered: Iterable[Any] = (replace(row, id=number) for number, row in edits.items())
-        pairs, skipped = pairs_of_edits(numbered, codec, config.whole)
+        pairs, skipped = pairs_of_edits(numbered, codec, config)
         kept = [edits[pair.id] for pair in pairs]
         features, labels = all_features(kept, pairs), _labels(kept, pairs, codec)
         return TestSet(

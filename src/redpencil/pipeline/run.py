@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from redpencil.config import Recipe
+from redpencil.config import ROWS_OF, Recipe
 from redpencil.digests import check_outputs, hash_input
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.diagnostics import result_alarms, training_alarms
@@ -29,6 +29,7 @@ from redpencil.results import (
     recipe_digest,
     write_results,
 )
+from redpencil.rounds import unrolled
 from redpencil.runs import check_layout, environment, locked, read_metrics, write_json, written_by
 from redpencil.text import read_json
 
@@ -189,7 +190,7 @@ def finish_seed(recipe: Recipe, root: Path, plan: list[StageSpec]) -> RunResults
     # It loads torch, which only workers need while stages run.
     from redpencil.pipeline.results import arm_costs, measured_beside, skipped_rows, stage_costs
 
-    context, names = Context(recipe, root, plan[0].seed), [spec.name for spec in plan]
+    context, names = plan[0].context, [spec.name for spec in plan]
     file = root / "evaluate" / "results.json"
     evaluation = parse_results(read_json(file), Evaluation, file)
     results = RunResults.model_validate(
@@ -213,10 +214,10 @@ def finish_seed(recipe: Recipe, root: Path, plan: list[StageSpec]) -> RunResults
 
 def run_alarms(recipe: Recipe, root: Path, results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All alarms of one seed's run, as `results.json` keeps them."""
-    own_kind = {}
+    own_kind, recipe = {}, unrolled(recipe)
     for name, model in recipe.reward_models.items():
         clean = f"{model.pairs}_clean"  # without label noise
-        own_kind[name] = clean if clean in results.get("reward_accuracy", {}).get(name, {}) else model.pairs
+        own_kind[name] = clean if clean in results.get("reward_accuracy", {}).get(name, {}) else ROWS_OF[model.pairs]
     alarms = result_alarms(results, own_kind, recipe.alarms)
     paths = Context(recipe, root, 0).paths
     for stage in (paths.training(arm) for arm in recipe.arms):

@@ -15,7 +15,16 @@ from typing import Any, Final
 from redpencil.adapters import base_of, is_adapter, point_to
 from redpencil.alignment.ends import original_of, unfinished_sides
 from redpencil.alignment.spacing import respaced_note
-from redpencil.config import AlarmsConfig, AlignConfig, BestOfNConfig, FilesConfig, Method, RewardConfig, SFTConfig
+from redpencil.config import (
+    AlarmsConfig,
+    AlignConfig,
+    BestOfNConfig,
+    FilesConfig,
+    Method,
+    PairKind,
+    RewardConfig,
+    SFTConfig,
+)
 from redpencil.editing.edit import edit_responses
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.diagnostics import Alarm, training_alarms
@@ -33,8 +42,15 @@ from redpencil.evaluation.judges import (
 )
 from redpencil.evaluation.matching import by_prompt, match_note
 from redpencil.evaluation.statistics import win_rate
-from redpencil.models.checkpoints import has_weights, load_reward_model
+from redpencil.models.checkpoints import (
+    codec_of_checkpoint,
+    has_weights,
+    load_reward_model,
+    read_card,
+    write_log_ratio,
+)
 from redpencil.models.codec import Codec
+from redpencil.models.log_ratio import Parts, parts_of
 from redpencil.models.runtime import Runtime, slow_format
 from redpencil.models.sampling import EncodedPrompts, encode_prompts, respond
 from redpencil.pipeline.context import Context, Setup, at_evaluation
@@ -48,6 +64,7 @@ from redpencil.runs import Progress, Stage, derive_seed
 from redpencil.text import prompt_key
 from redpencil.training.best_of_n import BestOfN
 from redpencil.training.pairs import check_pairs, is_respaced, pairs_of_comparisons, pairs_of_edits
+from redpencil.training.policy_reward import make_policy_reward
 from redpencil.training.reward import train_reward
 from redpencil.training.rollout import load_actors, sampling_of
 from redpencil.training.scoring import check_fits, check_room, doubts, encode_samples, score_ids
@@ -176,9 +193,9 @@ class TrainingInputs:
     """The files from which a method trains a policy: pairs, or reward models and prompts."""
 
     policy: Path
-    """Checkpoint of the SFT policy."""
+    """Checkpoint of the policy that it starts from, and stays close to."""
     watch: Watch | None
-    pairs: Path | None = None
+    pairs: tuple[Path, ...] = ()
     prompts: Path | None = None
     reward_models: tuple[Path, ...] = ()
     """With reward=both first the token-level, then the sequence-level one."""
@@ -194,26 +211,29 @@ def read_prompts(path: Path, codec: Codec, max_prompt_length: int) -> EncodedPro
         return encode_prompts(list(read_jsonl(path, Prompt)), codec, max_prompt_length)
 
 
-def read_pairs(path: Path, codec: Codec) -> Sequence[Pair]:
-    """Read pairs that a model with the tokenizer of `codec` can read.
+def read_pairs(paths: Sequence[Path], codec: Codec) -> Sequence[Pair]:
+    """Read the pairs of all files, which a model with the tokenizer of `codec` must be able to read.
 
     Raises:
         RedpencilError: naming the file and the first pair that it cannot.
     """
 
     def checked() -> Iterator[Pair]:
-        for pair in read_jsonl(path, Pair):
-            check_pairs([pair], len(codec.tokenizer), codec.context)
-            yield pair
+        for path in paths:
+            with naming(path):
+                for pair in read_jsonl(path, Pair):
+                    check_pairs([pair], len(codec.tokenizer), codec.context)
+                    yield pair
 
-    with naming(path):
-        return PairRows(checked())
+    return PairRows(checked())
 
 
-def encode_file(path: Path, codec: Codec, config: AlignConfig) -> tuple[list[Pair], Mapping[str, int]]:
+def encode_file(
+    path: Path, codec: Codec, config: AlignConfig, kind: PairKind = "edits"
+) -> tuple[list[Pair], Mapping[str, int]]:
     """Encode a file of annotations, edits if its name says so; returns pairs and the counts of rows left out."""
     if path.name.startswith("edits"):
-        return pairs_of_edits(read_jsonl(path, Edit), codec, config if path.stem == "edits_train" else config.whole)
+        return pairs_of_edits(read_jsonl(path, Edit), codec, config, kind)
     return pairs_of_comparisons(read_jsonl(path, Comparison), codec, config)
 
 
@@ -237,7 +257,7 @@ def fit_reward(
     config: RewardConfig,
     *,
     policy: Path,
-    pairs: Path,
+    pairs: Sequence[Path],
     samples: Path,
     trained_on: str,
     start: Path | None = None,
@@ -247,7 +267,7 @@ def fit_reward(
 
     Args:
         policy: checkpoint of the SFT policy.
-        pairs: pairs of the policy's tokens.
+        pairs: files of pairs of the policy's tokens.
         samples: responses of the policy, of which the first measure the scale of the rewards.
         trained_on: a name of the pairs for the checkpoint's card.
         start: checkpoint of a reward model to start from, heads and all, in place of the policy.
@@ -269,6 +289,22 @@ def fit_reward(
     )
 
 
+def take_policy(
+    setup: Setup, stage: Stage, config: RewardConfig, parts: Parts, *, samples: Path, trained_on: str
+) -> None:
+    """Make a reward model of two policies; writes `checkpoint/`. `samples` and `trained_on` as in `fit_reward`."""
+    stage.progress(0, 1, LOADING)
+    rows = list(islice(read_jsonl(samples, Response), config.reference_samples))
+    make_policy_reward(
+        *(config, parts),
+        samples=encode_samples(rows, setup.codec),
+        codec=setup.codec,
+        trained_on=trained_on,
+        runtime=setup.runtime,
+        stage=stage,
+    )
+
+
 def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, inputs: TrainingInputs) -> None:
     """Train a policy by a method that trains one; `options` are an instance of its `config`.
 
@@ -286,9 +322,8 @@ def train_policy(setup: Setup, stage: Stage, method: Method, options: Any, input
         if isinstance(watch.judge, ModelJudge):
             watch.judge.check(watched.records, setup.codec, sampling.response_length)
     if method.learns_from == "pairs":
-        assert inputs.pairs is not None
         rows = read_pairs(inputs.pairs, setup.codec)
-        with naming(inputs.pairs):
+        with naming(inputs.pairs[0]):
             resolve(method.run)(
                 config,
                 policy=inputs.policy,
@@ -425,12 +460,21 @@ def reward(context: Context, stage: Stage, *, name: str) -> None:
         stage,
         context.recipe.reward_config(name),
         policy=paths.sft_policy,
-        pairs=paths.pairs(model.pairs, "train"),
-        samples=paths.samples,
+        pairs=paths.training_pairs(model.pairs, context.recipe.sources(model)),
+        samples=paths.samples_of(model.on),
         trained_on=model.pairs,
         start=None if model.start is None else paths.reward_model(model.start),
         features=context.features,
     )
+
+
+def policy_reward(context: Context, stage: Stage, *, name: str) -> None:
+    """Make one of the recipe's reward models of an arm's policy and the one that it started from."""
+    recipe, paths = context.recipe, context.paths
+    model = recipe.reward_models[name]
+    assert model.policy is not None
+    parts = Parts(paths.policy(model.policy), paths.start(model.policy), recipe.beta_of(model.policy))
+    take_policy(context.setup, stage, recipe.reward_config(name), parts, samples=paths.samples, trained_on=model.pairs)
 
 
 def ready_made_reward(context: Context, stage: Stage, *, name: str) -> None:
@@ -439,6 +483,10 @@ def ready_made_reward(context: Context, stage: Stage, *, name: str) -> None:
     assert folder is not None
     load_reward_model(folder, context.runtime.alone, level=context.recipe.reward_config(name).level)
     checkpoint = stage.folder / "checkpoint"
+    parts = parts_of(folder)
+    if parts is not None:
+        write_log_ratio(checkpoint, parts, codec_of_checkpoint(folder), read_card(folder, "token"))
+        return
     checkpoint.mkdir()
     for file in sorted(folder.iterdir()):
         if file.is_file():
@@ -463,10 +511,10 @@ def train_arm(context: Context, stage: Stage, *, arm: str) -> None:
     kind = config.learns_from
     watch = _watch(context)
     inputs = TrainingInputs(
-        paths.sft_policy,
+        paths.start(arm),
         # A method that learns from pairs has no rewards to choose a checkpoint by.
         None if watch.judge is None and config.row.learns_from == "pairs" else watch,
-        pairs=None if kind is None else paths.pairs(kind, "train"),
+        pairs=() if kind is None else paths.training_pairs(kind, recipe.sources(config)),
         prompts=paths.prompts,
         reward_models=tuple(paths.reward_model(name) for name in config.reward_model_names),
     )
@@ -485,7 +533,7 @@ def choose(context: Context, stage: Stage, *, arm: str) -> None:
             context.setup,
             recipe.arms[arm].row,
             recipe.options(arm),
-            policy=paths.sft_policy,
+            policy=paths.start(arm),
             reward_model=paths.reward_model(reward_model),
             prompts=prompts,
             seed=derive_seed(stage.seed, "outputs" if split == "evaluation" else "validation"),
@@ -521,26 +569,31 @@ def make_world_data(context: Context, stage: Stage) -> None:
 def samples(context: Context, stage: Stage) -> None:
     """Sample responses of the SFT policy: two for each comparison of the world, or what the reward scale needs."""
     prompts = list(read_jsonl(context.paths.prompts, Prompt))
-    needed = repeated(prompts, context.samples_needed, derive_seed(stage.seed, "samples"))
+    sample(context, stage, "sft", repeated(prompts, context.samples_needed, derive_seed(stage.seed, "samples")))
+
+
+def sample(context: Context, stage: Stage, policy: str, prompts: Sequence[Prompt]) -> None:
+    """Write the responses of a policy, `sft` or an arm, to prompts."""
+    names = () if policy == "sft" else (policy,)
     responses, skipped = respond(
-        context.setup.sampler(context.paths.sft_policy, stage.work),
-        needed,
+        context.setup.sampler(context.paths.policy(policy), stage.work),
+        prompts,
         config=context.setup.sampling,
-        seed=derive_seed(stage.seed, "samples"),
-        model_name="sft",
+        seed=derive_seed(stage.seed, "samples", *names),
+        model_name=policy,
         progress=stage.progress,
     )
     stage.notes["skipped"] = {"prompt empty or too long": skipped}
     write_jsonl(stage.folder / "responses.jsonl", responses)
 
 
-def repeated(prompts: Sequence[Prompt], count: int, seed: int) -> list[Prompt]:
-    """Pick `count` prompts in pairs of the same prompt, from a shuffled list that starts again at its end."""
+def repeated(prompts: Sequence[Prompt], count: int, seed: int, each: int = 2) -> list[Prompt]:
+    """Pick `count` prompts, each several times in turn, from a shuffled list that starts again at its end."""
     order = list(range(len(prompts)))
     random.Random(seed).shuffle(order)
     picked = []
     for number in range(count):
-        prompt = prompts[order[number // 2 % len(order)]]
+        prompt = prompts[order[number // each % len(order)]]
         picked.append(Prompt(f"{prompt.id}-{number}", prompt.prompt, prompt.meta))
     return picked
 
@@ -569,16 +622,16 @@ def _annotate_world(context: Context, stage: Stage) -> None:
     editor = world_editor(world, derive_seed(stage.seed, "editor"))
     for split, count in (("train", world.comparisons), ("test", world.test_comparisons)):
         pairs = [(next(responses), next(responses)) for _ in range(count)]
-        rows = [_compare(oracle, first, second, rng, world.label_flip) for first, second in pairs]
+        rows = [compare(oracle, first, second, rng, world.label_flip) for first, second in pairs]
         write_jsonl(stage.folder / f"comparisons_{split}.jsonl", rows)
         if split == "test":
-            clean = [_compare(oracle, first, second, None, 0.0) for first, second in pairs]
+            clean = [compare(oracle, first, second, None, 0.0) for first, second in pairs]
             write_jsonl(stage.folder / "comparisons_clean_test.jsonl", clean)
-        edits = edit_responses([_loser(row, pair) for row, pair in zip(rows, pairs, strict=True)], editor)
+        edits = edit_responses([loser(row, pair) for row, pair in zip(rows, pairs, strict=True)], editor)
         write_jsonl(stage.folder / f"edits_{split}.jsonl", edits)
 
 
-def _compare(oracle: Oracle, first: Response, second: Response, rng: random.Random | None, flip: float) -> Comparison:
+def compare(oracle: Oracle, first: Response, second: Response, rng: random.Random | None, flip: float) -> Comparison:
     """Compare as the noisy annotator does; without `rng` as the oracle itself, ties included."""
     texts = (first.prompt, first.response, second.response)
     preference = oracle.prefers(*texts) if rng is None else annotate(oracle, *texts, rng, flip)
@@ -586,7 +639,7 @@ def _compare(oracle: Oracle, first: Response, second: Response, rng: random.Rand
     return Comparison(first.id, *texts, preference, annotator="oracle" if rng is None else "noisy oracle", meta=meta)
 
 
-def _loser(row: Comparison, pair: tuple[Response, Response]) -> Response:
+def loser(row: Comparison, pair: tuple[Response, Response]) -> Response:
     """The very response that lost, with its own `finished`."""
     return pair[0] if less_preferred(row) == pair[0].response else pair[1]
 
@@ -608,6 +661,16 @@ def _split_files(files: FilesConfig, stage: Stage) -> None:
         tests[kind] = list(read_jsonl(own[kind], _KINDS[kind])) if kind in own else out
         if kind in own and out:
             stage.remark(f"{len(out):,} {kind} were left out, since their prompt is held out")
+        first = _first_prompts(train, files.train_share)
+        if not first:
+            raise RedpencilError(
+                f"no {kind} are left to learn from: {files.train_share:.3g} of {len(train):,}",
+                field="files.train_share",
+                hint=f"add {kind}, raise files.train_share, or lower rounds",
+            )
+        if len(first) < len(train):
+            stage.remark(f"{len(first):,} of {len(train):,} {kind} are learned from, the share that the recipe says")
+        train = first
         learned |= {prompt_key(row.prompt) for row in train}
         write_jsonl(stage.folder / f"{kind}_test.jsonl", tests[kind])
         write_jsonl(stage.folder / f"{kind}_train.jsonl", train)
@@ -623,6 +686,15 @@ def _split_files(files: FilesConfig, stage: Stage) -> None:
     }
 
 
+def _first_prompts(rows: Sequence[Any], share: float) -> list[Any]:
+    """Take a share of rows, those of a prompt one after the other."""
+    places: dict[str, int] = {}
+    for row in rows:
+        places.setdefault(prompt_key(row.prompt), len(places))
+    together = rows if share == 1 else sorted(rows, key=lambda row: places[prompt_key(row.prompt)])
+    return list(together[: int(len(rows) * share + 1e-9)])
+
+
 def training_originals(context: Context, stage: Stage) -> None:
     """Take the originals of the training edits for samples of a policy, where no policy is sampled."""
     edits = list(read_jsonl(context.paths.annotations / "edits_train.jsonl", Edit))
@@ -631,22 +703,26 @@ def training_originals(context: Context, stage: Stage) -> None:
     write_jsonl(stage.folder / "responses.jsonl", map(original_of, kept))
 
 
-def align(context: Context, stage: Stage) -> None:
-    """Tokenise comparisons and edits and write the token masks."""
-    folder = context.paths.annotations
+def align(context: Context, stage: Stage, *, arm: str | None = None) -> None:
+    """Tokenise comparisons and edits, of the recipe's data or of an arm's responses, and write the token masks."""
+    folder = context.paths.annotations_of(arm)
     config, codec = context.recipe.align, context.codec
     counts: dict[str, int] = {}
     skipped_rows: dict[str, dict[str, int]] = {}
     remarks: list[str] = []
-    for path in sorted(folder.glob("*.jsonl")):
-        pairs, skipped = encode_file(path, codec, config)
-        counts[path.stem], skipped_rows[path.stem] = len(pairs), dict(skipped)
+    files = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
+    further = context.recipe.further_pairs if "edits_train" in files else ()
+    made: dict[str, PairKind] = {f"{kind}_train": kind for kind in further}
+    files |= dict.fromkeys(made, files["edits_train"])
+    for name, path in files.items():
+        pairs, skipped = encode_file(path, codec, config, made.get(name, "edits"))
+        counts[name], skipped_rows[name] = len(pairs), dict(skipped)
         respaced = sum(map(is_respaced, pairs))
         if respaced:
-            remarks.append(f"{respaced_note(respaced)} ({path.stem})")
+            remarks.append(f"{respaced_note(respaced)} ({name})")
         if not pairs:
             raise RedpencilError(
                 f"no pair is left (skipped: {dict(skipped)})", file=path, hint="check the data or align.max_length"
             )
-        write_jsonl(stage.folder / path.name, pairs)
+        write_jsonl(stage.folder / f"{name}.jsonl", pairs)
     stage.notes.update(pairs=counts, skipped=skipped_rows, **({"remarks": remarks} if remarks else {}))

@@ -235,7 +235,7 @@ def _old_split(folder: Path, results: RunResults) -> tuple[str, ...]:
 
 
 def _single(folder: Path, results: RunResults) -> Run:
-    online = [arm for arm, costs in results.methods.items() if costs.online]
+    online = [arm for arm, costs in results.methods.items() if costs.online and costs.start is None]
     return Run(
         folder=folder.name,
         name=results.name,
@@ -341,7 +341,7 @@ def gather_diagnostics(of_seeds: Mapping[int, Sequence[Diagnostic]]) -> tuple[Se
 
 def mean_costs(runs: Sequence[Mapping[str, ArmCosts]]) -> dict[str, ArmCosts]:
     """Average the numbers of each arm over the seeds that have them."""
-    words = {"method", "label", "stage", "pairs"}
+    words = {"method", "label", "stage", "pairs", "start", "on"}
     means = {}
     for arm in _union(runs):
         rows = [costs[arm] for costs in runs if arm in costs]

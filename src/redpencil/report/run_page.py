@@ -14,6 +14,7 @@ from redpencil.report import tables
 from redpencil.report.headline import absences, headline, limits
 from redpencil.report.markup import bounds, choose_edits, heatmap_html, plain, redline_html, visible
 from redpencil.report.paper import ARM_LABELS, ARMS, MODEL_LABELS, TABLE_1, label
+from redpencil.report.rounds import round_charts
 from redpencil.report.run_data import Rows, Run, number, read_run
 from redpencil.results import NORMAL_95, Heatmap
 from redpencil.svg import SERIES, Axis, Chart, Plot, Point, swatch
@@ -52,6 +53,7 @@ def render(run: Run) -> str:
         tables={name: make(run) for name, (_, make) in tables.OF_RUN.items()},
         curve_table=None if seed is None else tables.curve_table(run, seed),
         win_rate_chart=win_rate_chart(run),
+        rounds=round_charts(run, lambda arm: series_of(arm, list(run.win_rates))),
         curves=learning_curves(run),
         legend=legend(list(run.curves)),
         redlines=_redlines(run),
@@ -100,7 +102,7 @@ class Quantity:
 QUANTITIES = (
     Quantity("eval/win_rate", "Win rate on the validation prompts", "%", 50),
     Quantity("eval/gleu", "GLEU on the validation prompts", "GLEU"),
-    Quantity("kl", "KL to the SFT policy", "nats a response", 0),
+    Quantity("kl", "KL to the policy at the start", "nats a response", 0),
     Quantity("length", "Length of the sampled responses", "tokens"),
     Quantity("reward", "Reward of a response", "scaled", 0),
 )

@@ -503,20 +503,22 @@ def curve_table(run: Run, seed: int) -> Table | None:
 
 
 def methods(run: Run) -> Table | None:
-    """Every arm by its method and costs; None if all learn online by one method, whose costs are in Table 3."""
-    if all(costs.online for costs in run.costs.values()) and len({costs.method for costs in run.costs.values()}) < 2:
+    """Every arm by its method and costs; None if all learn online from the SFT policy by one method: see Table 3."""
+    every = run.costs.values()
+    if all(costs.online and not costs.start for costs in every) and len({costs.method for costs in every}) < 2:
         return None
     rows = [_row(run, name, run.costs[name]) for name in in_paper_order(run.costs)]
+    started = ", to the SFT policy or the arm that it started from" if any(costs.start for costs in every) else ""
     header = (
         *("Policy", "Win rate, %", "Learns from", "Reward model"),
-        *("Training", "Sampled to learn", "Answering", "KL to SFT, nats"),
+        *("Training", "Sampled to learn", "Answering", "KL to start, nats" if started else "KL to SFT, nats"),
     )
     notes = (
         f"{_each(run)}Reward model and training: wall-clock time, with evaluation on the validation prompts; stages "
         "that ran side by side slowed each other. Two policies that share a reward model need it once.",
         "Sampled to learn: responses that were sampled in training, without those to the validation prompts.",
         "Answering: time for the evaluation prompts, and responses sampled for each, a cost of best-of-n at every use.",
-        "KL: of the checkpoint that was kept, on answers to the validation prompts; "
+        f"KL: of the checkpoint that was kept, on answers to the validation prompts{started}; "
         f"{AT_MOST}: the bound log n {MINUS} (n {MINUS} 1)/n of best-of-n.",
     )
     return Table.of("Methods on the same pairs: costs and use", header, rows, notes)
@@ -526,15 +528,17 @@ def _row(run: Run, name: str, costs: ArmCosts) -> Row:
     rate = run.win_rates.get(name)
     pairs = "" if costs.train_pairs is None else f"{costs.train_pairs:,.0f} pairs"
     step = "" if costs.step is None else f"kept: step {plain(costs.step, 0)}"
+    kl = number_text(costs.kl, 2) if costs.kl_bound is None else f"{AT_MOST} {plain(costs.kl_bound, 2)}"
+    start = "" if costs.start is None else f"from {costs.start.replace('_', ' ')}"
     return (
-        Cell(name.replace("_", " "), costs.label),
+        Cell(name.replace("_", " "), ", ".join(filter(None, (costs.label, start)))),
         None if rate is None else _share(rate.share),
-        Cell(costs.pairs or DASH, pairs),
+        Cell(costs.pairs.replace("_", " ") or DASH, pairs),
         duration(costs.reward_seconds) if costs.reward_seconds else None,
         Cell(duration(costs.training_seconds), step) if costs.stage is not None else None,
         f"{costs.sampled_in_training:,.0f}",
         Cell(duration(costs.answer_seconds), f"{costs.responses_per_prompt:g} a prompt"),
-        number_text(costs.kl, 2) if costs.kl_bound is None else f"{AT_MOST} {plain(costs.kl_bound, 2)}",
+        Cell(kl, start) if kl is not None and start else kl,
     )
 
 

@@ -1,13 +1,15 @@
 """The two loops of training: over given rows (SFT, reward models, DPO, FIGA), and over rollouts (PPO, GRPO)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import Generic, Protocol, TypedDict, TypeVar, Unpack
 
 import torch
 
-from redpencil.config import DPOConfig, FIGAConfig, OptimizerConfig, RolloutConfig
+from redpencil.config import DistillConfig, DPOConfig, FIGAConfig, OptimizerConfig, RolloutConfig
 from redpencil.errors import DivergedError, RedpencilError
 from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.codec import Codec
@@ -39,7 +41,9 @@ from redpencil.training.validation import BestCheckpoint, Validation
 
 Row = TypeVar("Row")
 Item = TypeVar("Item")
-PairsConfig = DPOConfig | FIGAConfig
+PairsConfig = DPOConfig | FIGAConfig | DistillConfig
+Refresh = Callable[[int, Sequence[Row]], tuple[Sequence[Row], int]]
+"""Renews the rows of a batch at a step, as answers that are sampled anew; also returns the tokens that they have."""
 
 
 def train_supervised(
@@ -54,6 +58,7 @@ def train_supervised(
     total_steps: int,
     stage: Stage,
     best: BestCheckpoint | None = None,
+    refresh: Refresh[Row] | None = None,
 ) -> None:
     """Train a model on rows until `total_steps`, and log every step.
 
@@ -68,6 +73,7 @@ def train_supervised(
         total_steps: optimiser steps.
         stage: where metrics, progress and saved states go.
         best: evaluates the model now and then and keeps the best checkpoint; the caller saves the last one without it.
+        refresh: renews the rows of each step.
 
     Raises:
         RedpencilError: if training breaks down, or every update was left out.
@@ -87,19 +93,21 @@ def train_supervised(
     batches = epochs_of(lambda: length_grouped(lengths, config.batch_size, generator), total_steps)
     for step, batch in zip(state.steps(total_steps), islice(batches, state.step, None), strict=False):
         metrics, watched = learning_rates(optimizations), TrainingStep(step, [names[i] for i in batch], skips)
-        items, idle = own_items(
-            batch, config.micro_batch_size, lambda part: collate([rows[i] for i in part]), model.runtime
-        )
+        drawn: Sequence[Row] = [rows[i] for i in batch]
+        tokens = sum(lengths[i] for i in batch)
+        if refresh is not None:
+            drawn, tokens = refresh(step, drawn)
+        places = list(range(len(drawn)))
+        items, idle = own_items(places, config.micro_batch_size, partial(_collated, collate, drawn), model.runtime)
         with watching(watched, model, optimizations):
             try:
                 metrics |= update(optimization, items, objective, model.runtime, idle=idle)
                 if step == total_steps or (best is not None and best.is_due(step, total_steps)):
                     check_loss(items, objective, model.runtime)
             except DivergedError as error:
-                error.rows = _without_loss([collate([rows[i]]) for i in batch], objective, model.runtime)
+                error.rows = _without_loss([collate([row]) for row in drawn], objective, model.runtime)
                 raise
         note = f"loss {metrics['loss']:.3f}" if "loss" in metrics else "left out"
-        tokens = sum(lengths[i] for i in batch)
         state.extra["num_tokens"] += tokens
         metrics |= {"num_tokens": state.extra["num_tokens"], **watched.costs(tokens, model.runtime.device)}
         if best is not None:
@@ -110,6 +118,10 @@ def train_supervised(
     if len(skips.record) == total_steps:
         raise DivergedError(f"every update was left out; {skips.record['1']}", hint=LOWER)
     skips.finish()
+
+
+def _collated(collate: Callable[[Sequence[Row]], Item], rows: Sequence[Row], part: Sequence[int]) -> Item:
+    return collate([rows[i] for i in part])
 
 
 def _without_loss(items: Sequence[Item], objective: Objective[Item], runtime: Runtime) -> list[int]:
@@ -137,6 +149,60 @@ class PairsTraining(TypedDict):
 def train_on_pairs(
     config: PairsConfig,
     objective: Callable[[LanguageModel, LanguageModel], Objective[PairBatch]],
+    **training: Unpack[PairsTraining],
+) -> None:
+    """Train the SFT policy on pairs and write `checkpoint/` into the stage's folder.
+
+    Args:
+        config: optimiser, batch size and length.
+        objective: makes the loss from the policy and the frozen reference.
+        training: what the method was given.
+
+    Raises:
+        RedpencilError: if there are no pairs, or the model cannot read one.
+    """
+    pairs, pad_id, device = training["pairs"], training["codec"].pad_id, training["runtime"].device
+    train_beside_start(
+        config,
+        Lessons(
+            pairs,
+            [len(pair.prompt_ids) + len(pair.rejected_ids) + len(pair.chosen_ids) for pair in pairs],
+            lambda part: collate_pairs(part, pad_id, device),
+            objective,
+        ),
+        **training,
+    )
+
+
+class Named(Protocol):
+    """A row with an id, for errors."""
+
+    @property
+    def id(self) -> str:
+        """What errors call it."""
+
+
+Lesson = TypeVar("Lesson", bound=Named)
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons(Generic[Lesson, Item]):
+    """What a policy learns from beside the frozen policy that it starts from.
+
+    objective: makes the loss from the policy and the frozen reference. The others are arguments of `train_supervised`;
+    `refresh` makes it for the policy.
+    """
+
+    rows: Sequence[Lesson]
+    lengths: Sequence[int]
+    collate: Callable[[Sequence[Lesson]], Item]
+    objective: Callable[[LanguageModel, LanguageModel], Objective[Item]]
+    refresh: Callable[[LanguageModel], Refresh[Lesson]] | None = None
+
+
+def train_beside_start(
+    config: PairsConfig,
+    lessons: Lessons[Lesson, Item],
     *,
     policy: Path,
     pairs: Sequence[Pair],
@@ -145,11 +211,11 @@ def train_on_pairs(
     runtime: Runtime,
     stage: Stage,
 ) -> None:
-    """Train the SFT policy on pairs and write `checkpoint/` into the stage's folder.
+    """Train the SFT policy on what was made of pairs and write `checkpoint/` into the stage's folder.
 
     Args:
         config: optimiser, batch size and length.
-        objective: makes the loss from the policy and the frozen reference.
+        lessons: what it learns from.
         policy: the checkpoint to start from; it is the reference too.
         pairs: tokenised pairs.
         validation: chooses the best checkpoint; None keeps the last one.
@@ -187,15 +253,16 @@ def train_on_pairs(
     )
     train_supervised(
         model,
-        pairs,
-        names=[pair.id for pair in pairs],
-        lengths=[len(pair.prompt_ids) + len(pair.rejected_ids) + len(pair.chosen_ids) for pair in pairs],
-        collate=lambda part: collate_pairs(part, codec.pad_id, runtime.device),
-        objective=objective(model, reference),
+        lessons.rows,
+        names=[row.id for row in lessons.rows],
+        lengths=lessons.lengths,
+        collate=lessons.collate,
+        objective=lessons.objective(model, reference),
         config=config,
-        total_steps=steps_in(config.num_train_epochs, len(pairs), config.batch_size, config.max_steps),
+        total_steps=steps_in(config.num_train_epochs, len(lessons.rows), config.batch_size, config.max_steps),
         stage=stage,
         best=best,
+        refresh=None if lessons.refresh is None else lessons.refresh(model),
     )
     best.finish()
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -14,29 +14,37 @@ from redpencil.alignment.hunks import hunk_chain
 from redpencil.alignment.spacing import restore_spacing
 from redpencil.alignment.tokens import token_masks
 from redpencil.alignment.words import same_visible
-from redpencil.config import AlignConfig
+from redpencil.config import AlignConfig, PairKind
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec
 from redpencil.models.forward import Batch, collate
 from redpencil.records import Comparison, Edit, Pair, Preference, split_usable
+from redpencil.turns import turns_of
 
 UNSEEN: Final = "the tokenizer does not see the difference"
 """The reason why a pair is skipped whose two sides are the same tokens."""
+TEXTS: Final = "texts"
+"""The key of a pair's `meta` that has its prompt, original and edited text; its conversation is under `messages`."""
 _SPACING, _RESTORED = "spacing", "restored"
 _CHUNK: Final = 1000
 """Edits that are tokenised in one call: enough for the tokenizer's threads, few enough to hold."""
 
 
-def pairs_of_edits(edits: Iterable[Edit], codec: Codec, config: AlignConfig) -> tuple[list[Pair], Counter[str]]:
+def pairs_of_edits(
+    edits: Iterable[Edit], codec: Codec, config: AlignConfig, kind: PairKind = "edits"
+) -> tuple[list[Pair], Counter[str]]:
     """Return all pairs of `stream_pairs_of_edits`, and the counts of skipped edits by reason."""
     skipped: Counter[str] = Counter()
-    return list(stream_pairs_of_edits(edits, codec, config, skipped)), skipped
+    return list(stream_pairs_of_edits(edits, codec, config, skipped, kind)), skipped
 
 
 def stream_pairs_of_edits(
-    edits: Iterable[Edit], codec: Codec, config: AlignConfig, skipped: Counter[str]
+    edits: Iterable[Edit], codec: Codec, config: AlignConfig, skipped: Counter[str], kind: PairKind = "edits"
 ) -> Iterator[Pair]:
     """Align edits, a chunk at a time: the original is the rejected side, the edit the chosen one.
+
+    Of the kind hunks each change of an edit gives a pair: the text before it is rejected, the text behind it chosen.
+    The kind edit_texts has the texts of each pair in its `meta` (`TEXTS`).
 
     Edits equal to their original, in text, tokens or all but white space, empty texts, unusable outcomes and rows
     longer than `max_length` or than the model's context are skipped, and counted in `skipped`. A pair whose edit got
@@ -49,10 +57,10 @@ def stream_pairs_of_edits(
     while chunk := list(islice(rows, _CHUNK)):
         usable, reasons = split_usable(chunk)
         skipped.update(reasons)
-        if config.hunks:
+        if kind == "hunks":
             usable = [step for edit in usable for step in _steps(edit, config)]
         if usable:
-            yield from _aligned(usable, codec, config, skipped)
+            yield from _aligned(usable, codec, config, skipped, texts_too=kind == "edit_texts")
 
 
 def is_respaced(pair: Pair) -> bool:
@@ -60,7 +68,9 @@ def is_respaced(pair: Pair) -> bool:
     return pair.meta.get(_SPACING) == _RESTORED
 
 
-def _aligned(usable: Sequence[Edit], codec: Codec, config: AlignConfig, skipped: Counter[str]) -> Iterator[Pair]:
+def _aligned(
+    usable: Sequence[Edit], codec: Codec, config: AlignConfig, skipped: Counter[str], *, texts_too: bool
+) -> Iterator[Pair]:
     texts = [spaced(edit, config) for edit in usable]
     prompts = codec.encode_prompts(usable)
     ends = [finished_sides(edit) for edit in usable]
@@ -92,8 +102,13 @@ def _aligned(usable: Sequence[Edit], codec: Codec, config: AlignConfig, skipped:
             rejected_changed=masks.rejected_changed,
             chosen_changed=masks.chosen_changed,
             unchanged=masks.unchanged,
-            meta={} if text == edit.edited else {_SPACING: _RESTORED},
+            meta=({} if text == edit.edited else {_SPACING: _RESTORED}) | (_texts(edit, text) if texts_too else {}),
         )
+
+
+def _texts(edit: Edit, edited: str) -> dict[str, Any]:
+    messages = {"messages": turns_of(edit)} if edit.meta.get("messages") is not None else {}
+    return {TEXTS: {"prompt": edit.prompt, "original": edit.original, "edited": edited}, **messages}
 
 
 def _steps(edit: Edit, config: AlignConfig) -> list[Edit]:

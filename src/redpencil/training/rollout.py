@@ -25,6 +25,7 @@ from redpencil.models.checkpoints import (
 )
 from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import Batch, response_logprobs, response_scores, token_values
+from redpencil.models.log_ratio import parts_of
 from redpencil.models.lora import Bases
 from redpencil.models.runtime import Runtime
 from redpencil.models.samplers import make_sampler
@@ -96,7 +97,7 @@ def load_actors(
     model = load_policy(
         policy, runtime, trained=True, codec=codec, seed=derive_seed(seed, "policy"), lora=lora, bases=bases
     )
-    needs_token, needs_sequence = config.reward != "sequence", config.reward in ("sequence", "both")
+    needs_token, needs_sequence = (level in config.reward_levels for level in ("token", "sequence"))
     token = _reward_model(token_reward, "token", config, runtime, codec, bases) if needs_token else None
     sequence = _reward_model(sequence_reward, "sequence", config, runtime, codec, bases) if needs_sequence else None
     rewards = [reward for reward in (token, sequence) if reward is not None]
@@ -162,9 +163,10 @@ def _value_backbone(
 ) -> Path | None:
     """Choose the checkpoint that the value model starts from; None if it is a reward model that reads other tokens.
 
-    A value is a baseline only if it cannot see the action; an encoder such as BERT would see it.
+    A value is a baseline only if it cannot see the action; an encoder such as BERT would see it. A reward model that is
+    made of policies has no backbone of its own.
     """
-    if config.value_backbone == "policy" or reward_folder is None:
+    if config.value_backbone == "policy" or reward_folder is None or parts_of(reward_folder) is not None:
         return policy
     if not reward.same_encoding and not same_tokenizer(reward.model.codec, codec):
         return None
@@ -306,7 +308,7 @@ def score_rewards(actors: Actors, sampled: SampledBatch) -> tuple[Tensor | None,
     token_rewards = sequence_reward = truncated = None
     for scorer in actors.scorers:
         scored = scorer.score(sampled)
-        if scorer.reward.card.level == "token":
+        if scored.rewards.ndim == 2:
             token_rewards = scored.rewards
         else:
             sequence_reward = scored.rewards

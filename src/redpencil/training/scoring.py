@@ -24,7 +24,14 @@ from redpencil.maths.ppo import standardise
 from redpencil.maths.reward_losses import join_heads
 from redpencil.models.checkpoints import LanguageModel, RewardCard, RewardModel
 from redpencil.models.codec import Codec, same_tokenizer
-from redpencil.models.forward import Batch, collate, sequence_rewards, token_rewards
+from redpencil.models.forward import (
+    Batch,
+    collate,
+    reads_left_to_right,
+    sequence_increments,
+    sequence_rewards,
+    token_rewards,
+)
 from redpencil.models.heads import head_of
 from redpencil.models.reward_server import RewardServer, connect_reward_model
 from redpencil.models.sampling import Sample, check_context, check_vocabulary, place
@@ -240,10 +247,15 @@ class Standardise:
 
 
 def standardise_by(card: RewardCard, config: RolloutConfig) -> Standardise:
-    """Take centre and scale from a reward model's card, as far as the configuration asks for them."""
+    """Take centre and scale from a reward model's card, as far as the configuration asks for them.
+
+    Increments have no centre: that of the response and that of its prompt alone cancel out.
+    """
     center, scale = card.center, card.scale
     if config.reward == "token_mean_at_end":
         center, scale = card.trajectory_center, card.trajectory_scale
+    if config.reward == "increments":
+        center = 0.0
     return Standardise(
         center if config.center_rewards else 0.0, scale if config.scale_rewards else 1.0, config.reward_clip
     )
@@ -293,7 +305,8 @@ def doubts(reward: RewardModel, config: RolloutConfig | None = None) -> list[str
 class Scored:
     """Standardised rewards of B responses.
 
-    rewards: [B, T] on the policy's tokens, 0 on padding if the model reads text; [B] of a sequence model.
+    rewards: [B, T] on the policy's tokens, 0 on padding if the model reads text; [B] of a sequence model, unless its
+        increments are paid.
     truncated: bool [B], True = the model read the response only as far as its context goes; None if it always fits.
     """
 
@@ -324,24 +337,55 @@ class Scorer(Protocol):
 
 
 def make_scorer(reward: RewardModel, config: RolloutConfig) -> Scorer:
-    """Choose how a reward model reads a policy's responses: by their token ids, or as text."""
+    """Choose how a reward model reads a policy's responses: by their token ids, or as text.
+
+    Raises:
+        RedpencilError: if its increments are asked for, and it looks ahead, or a server computes it.
+    """
     kind = TokenScorer if reward.same_encoding else TextScorer
     place = config.reward_servers.get(reward.card.level)
+    increments = config.reward == "increments"
+    if increments:
+        _check_prefixes(reward, on_server=place is not None)
     return kind(
         reward,
         standardise_by(reward.card, config),
         # A server puts its batches together itself, of what it is asked at once.
         (config.micro_batch_size or config.batch_size) if place is None else place.concurrency,
         as_mean=config.reward == "token_mean_at_end",
+        increments=increments,
         server=None if place is None else connect_reward_model(reward, place),
     )
 
 
-def raw_rewards(reward: RewardModel, batch: Batch, server: RewardServer | None) -> Tensor:
-    """Compute raw rewards, [B, T] of a token model or [B] of a sequence model, here or on the server that has it."""
+def _check_prefixes(reward: RewardModel, *, on_server: bool) -> None:
+    """Refuse a model of which one forward pass does not give the rewards of all prefixes."""
+    if on_server:
+        raise RedpencilError(
+            "a server gives one reward for a response, and reward=increments needs that of every prefix",
+            file=reward.model.name,
+            field="compute.reward_servers.sequence",
+            hint="leave it out, so that this process computes the rewards",
+        )
+    if not reads_left_to_right(reward.model.module, reward.model.runtime.device):
+        raise RedpencilError(
+            f"{type(reward.model.module).__name__} looks ahead, and reward=increments needs the rewards of all "
+            "prefixes from one pass",
+            file=reward.model.name,
+            field="reward",
+            hint="choose a reward model that is a causal decoder, or reward=sequence",
+        )
+
+
+def raw_rewards(reward: RewardModel, batch: Batch, server: RewardServer | None, *, increments: bool = False) -> Tensor:
+    """Compute raw rewards, [B, T] of a token model or [B] of a sequence model, here or on the server that has it.
+
+    With `increments` those of a sequence model are [B, T], as `sequence_increments`.
+    """
     if server is not None:
         return server.rewards(batch)
-    forward = token_rewards if reward.card.level == "token" else sequence_rewards
+    of_sequence = sequence_increments if increments else sequence_rewards
+    forward = token_rewards if reward.card.level == "token" else of_sequence
     with reward.model.runtime.autocast():
         return forward(reward.model.module, batch)
 
@@ -354,6 +398,7 @@ class TokenScorer:
     standardise: Standardise
     batch_size: int
     as_mean: bool = False
+    increments: bool = False
     server: RewardServer | None = None
 
     def check_prompts(self, prompts: Sequence[Asked]) -> None:
@@ -362,14 +407,14 @@ class TokenScorer:
     @torch.no_grad()
     def score(self, sampled: SampledBatch) -> Scored:
         """Score the batch by parts."""
-        model, is_token = self.reward.model, self.reward.card.level == "token"
+        model = self.reward.model
 
         def score(batch: Batch) -> Tensor:
-            return self.standardise(raw_rewards(self.reward, batch, self.server))
+            return self.standardise(raw_rewards(self.reward, batch, self.server, increments=self.increments))
 
         parts = model.runtime.spread(list(micro_batches(sampled.batch, self.batch_size)), score)
         rewards = torch.cat(parts).to(model.runtime.device)
-        check_rewards(self.reward, rewards, mask=sampled.batch.response_mask if is_token else None)
+        check_rewards(self.reward, rewards, mask=sampled.batch.response_mask if rewards.ndim == 2 else None)
         return Scored(rewards)
 
 
@@ -385,6 +430,7 @@ class TextScorer:
     standardise: Standardise
     batch_size: int
     as_mean: bool = False
+    increments: bool = False
     server: RewardServer | None = None
 
     def check_prompts(self, prompts: Sequence[Asked]) -> None:
@@ -402,11 +448,11 @@ class TextScorer:
         def score(part: Sequence[_EncodedText]) -> Tensor:
             prompts, responses = [row.prompt for row in part], [row.response for row in part]
             batch = collate(prompts, responses, model.codec.pad_id, model.runtime.device)
-            return self.standardise(raw_rewards(self.reward, batch, self.server))
+            return self.standardise(raw_rewards(self.reward, batch, self.server, increments=self.increments))
 
         parts = list(zip(portions, model.runtime.spread(portions, score), strict=True))
         truncated = torch.tensor([row.truncated for row in texts], device=model.runtime.device)
-        if self.reward.card.level == "sequence":
+        if self.reward.card.level == "sequence" and not self.increments:
             rewards = torch.cat([rewards for _, rewards in parts]).to(model.runtime.device)
             check_rewards(self.reward, rewards)
             return Scored(rewards, truncated)

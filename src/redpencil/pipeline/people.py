@@ -1,0 +1,111 @@
+"""People as the recipe's editor: a run puts answers into an annotation project, and goes on when they are edited."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from redpencil.config import EditorConfig
+from redpencil.editing.edit import make_edit
+from redpencil.errors import RedpencilError, naming_key
+from redpencil.records import HAS_TEXT, Edit, EditOutcome, Response
+from redpencil.runs import Stage
+from redpencil.stopping import request
+
+if TYPE_CHECKING:  # The packages of the service are an extra.
+    from sqlalchemy import Engine
+
+POLL: Final = 5.0
+"""Seconds between two looks at the project."""
+SKIPPED: Final = "everybody who could edit it has skipped it"
+
+
+def check_project(place: str) -> None:
+    """Open an annotation project, or make it, so that a mistake shows before anything is trained.
+
+    Raises:
+        RedpencilError: naming `editor.project`.
+    """
+    with _opened(place):
+        pass
+
+
+@contextmanager
+def _opened(place: str) -> Iterator["Engine"]:
+    with naming_key("editor.project"):
+        if find_spec("sqlalchemy") is None or find_spec("alembic") is None:
+            raise RedpencilError("people edit by the annotation service", hint="pip install 'redpencil[web]'")
+        from redpencil.web.database import explained, open_database
+
+        with explained(place):
+            engine = open_database(place)
+            try:
+                yield engine
+            finally:
+                engine.dispose()
+
+
+def edit_by_people(
+    stage: Stage, config: EditorConfig, responses: Mapping[str, Sequence[Response]]
+) -> dict[str, list[Edit]]:
+    """Put responses into the project, once, and return people's edits of all of them, in the same order.
+
+    An item is named after the stage, the response's id and a digest of its texts, so that no rerun adds it twice, and a
+    text that two policies wrote for one prompt is edited once. Where a reviewer has decided, the decision counts; else
+    the first edit that was handed in. What cannot be edited, was rejected or skipped has an outcome without a text.
+
+    Raises:
+        RedpencilError: while people have work to do, if the recipe does not say to `wait`; or the project cannot be
+            used.
+    """
+    assert config.project is not None
+    items = {_item_name(stage, row): row for rows in responses.values() for row in rows}
+    with _opened(config.project) as engine:
+        from redpencil.web.items import import_responses
+        from redpencil.web.waiting import count_waiting, edits_of
+
+        count = import_responses(engine, (replace(row, id=name) for name, row in items.items()))
+        refused = {row.id: f"it {row.problem}" for row in count.refused}
+        asked = [name for name, row in items.items() if row.response.strip() and name not in refused]
+        while waiting := count_waiting(engine, asked):
+            done = len(asked) - waiting
+            if not config.wait:
+                raise _at_the_door(config.project, stage, done, len(asked))
+            stage.progress(done, len(asked), "edited by people")
+            request.check()
+            time.sleep(POLL)
+        edits = edits_of(engine, asked)
+
+    def edit_of(row: Response) -> Edit:
+        name = _item_name(stage, row)
+        return _edit_of(row, edits.get(name), refused.get(name, SKIPPED))
+
+    return {name: [edit_of(row) for row in rows] for name, rows in responses.items()}
+
+
+def _item_name(stage: Stage, row: Response) -> str:
+    texts = hashlib.sha256(f"{row.prompt}\0{row.response}".encode()).hexdigest()
+    return f"{stage.name}/{row.id[:400]}/{texts[:16]}"
+
+
+def _at_the_door(place: str, stage: Stage, done: int, total: int) -> RedpencilError:
+    command = f"redpencil annotate {'--database ' if '://' in place else ''}{place}"
+    return RedpencilError(
+        f"{done:,} of {total:,} answers of {stage.name} are edited",
+        file=place,
+        field="editor.project",
+        hint=f"let people edit the others (`{command}`), and run the same command again when they are done",
+    )
+
+
+def _edit_of(response: Response, edit: Edit | None, problem: str) -> Edit:
+    text = response.response
+    if edit is not None:
+        meta = {"annotation": edit.meta["annotation"]}
+        return make_edit(response, edit.edited if edit.outcome in HAS_TEXT else text, edit.outcome, edit.editor, meta)
+    if not text.strip():
+        return make_edit(response, text, EditOutcome.EMPTY, "")
+    return make_edit(response, text, EditOutcome.FAILED, "", {"problem": problem})
