@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from redpencil.errors import RedpencilError
-from redpencil.pipeline.asking import cache_file
-from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import execute
 from redpencil.pipeline.inputs import check_inputs
 from redpencil.pipeline.plan import plan_run
@@ -75,18 +73,6 @@ def test_a_run_that_reaches_its_cost_stops_and_goes_on_where_it_was(
         if row.first != row.second
     }
     assert whole == 2 * len(different)  # none was paid for twice
-
-
-def test_each_seed_has_a_response_cache_of_its_own(tiny: Any, tmp_path: Path) -> None:
-    llm, named = "judge={provider: openai, model: m}", f"judge.cache={tmp_path / 'answers'}"
-
-    def file(seed: int, *overrides: str) -> Path:
-        context = Context(tiny(llm, *overrides), tmp_path / f"seed-{seed}", seed)
-        return cache_file(context, context.recipe.who_judges, "judge")
-
-    assert file(3) == tmp_path / "seed-3" / "judge.cache"
-    assert file(3, named) == tmp_path / "answers"
-    assert [file(seed, named, "seeds=[3,4]").name for seed in (3, 4)] == ["answers.seed-3", "answers.seed-4"]
 
 
 @pytest.mark.parametrize(
