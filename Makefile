@@ -92,27 +92,35 @@ bench-annotate: $(VENV)/.installed-test ## 24 editors, 2,000 items, two servers 
 screenshots: $(VENV)/.installed-test ## draw the pictures of docs/collecting.md anew, from a demo project in chromium
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/annotation_pages.py
 
-test: $(VENV)/.installed-test ## run all tests in two processes, the slow ones too, and print the coverage of src
+test: $(VENV)/.installed-test ## run the tests in two processes, the slow ones too
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(PARTS) test-rest
+
+coverage: $(VENV)/.installed-test ## the same, and print the coverage of src, which makes Python slower by a fifth to two thirds
 	@rm -f .coverage .coverage.*
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-service test-rest; status=$$?; \
+	@$(MAKE) --no-print-directory test COVER='--cov=redpencil --cov-report='; status=$$?; \
 	$(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage report || status=1; exit $$status
 
-# Halves that take about the same time; each is printed when it has ended.
-SERVICE_TESTS := $(addprefix tests/,web models providers world editing evaluation faults)
-PYTEST = OMP_NUM_THREADS=1 COVERAGE_FILE=.coverage.$@ $(BIN)/python -m pytest --cov=redpencil --cov-report=
-.PHONY: test-service test-rest
-test-service: $(VENV)/.installed-test
-	$(PYTEST) $(SERVICE_TESTS)
+# Parts of the tests, the longest first. A process that has ended one takes up the next; each is printed when it has ended.
+TESTS_faults := tests/faults tests/models
+TESTS_runs := tests/cli tests/pipeline
+TESTS_training := tests/training tests/integrations
+TESTS_web := tests/web tests/report tests/providers
+PARTS := test-faults test-runs test-training test-web
+PYTEST = OMP_NUM_THREADS=1 COVERAGE_FILE=.coverage.$@ $(BIN)/python -m pytest $(COVER)
+.PHONY: coverage $(PARTS) test-rest
+$(PARTS): test-%: $(VENV)/.installed-test
+	$(PYTEST) $(TESTS_$*)
 
 test-rest: $(VENV)/.installed-test
-	$(PYTEST) tests $(SERVICE_TESTS:%=--ignore=%)
+	$(PYTEST) tests $(patsubst %,--ignore=%,$(TESTS_faults) $(TESTS_runs) $(TESTS_training) $(TESTS_web))
 
 integrations: $(VENV)/.installed-test ## (minutes) token rewards in verl and SkyRL themselves, each in an environment of its own
 	PYTHON=$(PYTHON) scripts/integrations.sh
 
 faults: $(VENV)/.installed-test ## damage finished runs in many places, diverge, kill, fill the disk: nothing goes on as if it were well
-	OMP_NUM_THREADS=1 FAULT_ROUNDS=20 $(BIN)/python -m pytest tests/faults \
+	OMP_NUM_THREADS=1 FAULT_ROUNDS=20 $(BIN)/python -m pytest -m '' tests/faults \
 	    tests/web/test_database.py::test_it_waits_while_postgresql_recovers_and_says_so
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long tests --ignore=tests/faults
 
 check: $(VENV)/.installed-dev ## formatting, lint, strict types, floors
 	$(BIN)/ruff format --check src tests benchmarks

@@ -143,6 +143,8 @@ def table(folder: Path, size: str) -> None:
         "|---|---|---:|---:|---:|---:|",
     ]
     for kind in KINDS:
+        if not (folder / f"{kind}.plan.json").is_file():
+            continue
         plan = json.loads((folder / f"{kind}.plan.json").read_text())
         for stage in plan["stages"]:
             rows = [row for row in read_metrics(folder / kind / stage["stage"]) if "step_time" in row]

@@ -5,6 +5,7 @@
 #   PYTHON  an interpreter with torch and transformers (default: python3)
 #   WHEELS  a folder of wheels of what else is missing there; nothing is downloaded
 #   OUT     where all is written (default: a new folder under /tmp)
+#   KINDS   what is trained: all weights, adapters (default: full lora)
 set -e
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3} SIZE=${SIZE:-1b} OUT=${OUT:-$(mktemp -d)}
@@ -22,7 +23,7 @@ within() { # run a command until the deadline, which leaves time to write the ta
 DEVICE=$("$PYTHON" -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
 mkdir -p "$OUT"
 "$PYTHON" scripts/gpu_check.py make "$OUT" "$SIZE"
-for kind in full lora; do
+for kind in ${KINDS:-full lora}; do
 	"$PYTHON" -m redpencil plan "$OUT/$kind.yaml" --device "$DEVICE" --json >"$OUT/$kind.plan.json" || [ $? -eq 1 ]
 	within "$PYTHON" -m redpencil run "$OUT/$kind.yaml" --out "$OUT/$kind" --device "$DEVICE" --jobs 1 || echo "$kind: stopped" >&2
 done

@@ -6,15 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "gpu_check.sh"
 NUMBER = r"[\d.,e+-]+"
 
 
-def test_the_small_form_trains_and_writes_its_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", ["lora", pytest.param("full lora", marks=pytest.mark.long)])
+def test_the_small_form_trains_and_writes_its_table(tmp_path: Path, kinds: str) -> None:
     environment = {
         **os.environ,
         "PYTHON": sys.executable,
         "SIZE": "tiny",
+        "KINDS": kinds,
         "OUT": str(tmp_path),
         "CUDA_VISIBLE_DEVICES": "",
     }
@@ -25,7 +29,7 @@ def test_the_small_form_trains_and_writes_its_table(tmp_path: Path) -> None:
         rf"^\| (full|lora) \| (\S+) \| ({NUMBER}) \| ({NUMBER}) \| {NUMBER} \| ({NUMBER}) \|$", table, re.M
     )
     assert [row[:2] for row in rows] == [
-        (kind, stage) for kind in ("full", "lora") for stage in ("sft", "reward-edits", "ppo-edits")
+        (kind, stage) for kind in kinds.split() for stage in ("sft", "reward-edits", "ppo-edits")
     ]
     for _, _, planned, measured, speed in rows:
         assert 0 <= float(planned) < float(measured)  # a small model is little beside the libraries of its process

@@ -1,42 +1,31 @@
 """One reading by hand, and what does not apply to a test set or model."""
 
 import json
-import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from redpencil.errors import RedpencilError
+from redpencil.evaluation.edit_features import EditFeatures, EditType, Third, all_features
+from redpencil.evaluation.margin_groups import edit_groups
 from redpencil.evaluation.reward_eval import (
     SECTIONS,
-    EditFeatures,
-    EditType,
     Marks,
     ModelEvals,
     RewardEvals,
     Scores,
     TestSet,
-    Third,
-    all_features,
     cautions,
-    edit_groups,
     evaluate_rewards,
     fault_rows,
-    features_of,
-    margin_groups,
     marked_tokens,
-    quantile_groups,
-    quantile_names,
     reward_bench,
     summarise_test,
     to_json,
     worst_pairs,
 )
-from redpencil.evaluation.statistics import accuracy_interval
 from redpencil.records import Edit, Pair
 from redpencil.text import finite
 
@@ -180,85 +169,6 @@ def test_json_by_measure_model_and_test() -> None:
     assert found["tests"] == {"held": {"kind": "edits", "pairs": 3, "prompts": 3, "skipped": {}}}
     assert "reward_bench" not in found
     json.dumps(finite(found), allow_nan=False)
-
-
-PAIR = Pair("1", (1,), (1, 2), (1, 3, 4), (False, True), (False, True, True))
-
-
-@pytest.mark.parametrize(
-    ("edited", "kind", "changed", "place"),
-    [
-        ("one two three four five six seven", "insertion", 1 / 13, "last third"),
-        ("zero one two three four five six", "insertion", 1 / 13, "first third"),
-        ("one two three four", "deletion", 2 / 10, "last third"),
-        ("one two THREE four five six", "replacement", 2 / 12, "middle third"),
-        ("ONE two three five six", "mixed", 3 / 11, "first third"),
-    ],
-)
-def test_by_hand(edited: str, kind: str, changed: float, place: str) -> None:
-    found = features_of(Edit("1", "count", "one two three four five six", edited), PAIR)
-    assert (found.type, found.first_change) == (kind, place)
-    assert found.share_changed == pytest.approx(changed)
-    assert (found.words, found.growth) == (6, len(edited.split()) - 6)
-    assert found.tokens_changed == 3
-
-
-def test_the_same_text_has_nothing_changed() -> None:
-    found = all_features([Edit("1", "p", "one", "one"), Edit("2", "p", "", "one")], [PAIR, PAIR])
-    assert found[0] == EditFeatures("mixed", 0, 3, "first third", 1, 0)
-    assert (found[1].type, found[1].share_changed, found[1].words) == ("insertion", 1, 0)
-
-
-VALUES = st.lists(st.integers(0, 9), min_size=1, max_size=40)
-
-
-def test_groups_by_hand() -> None:
-    margins = np.array([1.0, 3.0, -1.0, 2.0, 0.5])
-    found = {group.name: group for group in margin_groups(margins, ["a", "b", "a", "b", "c"])}
-    assert list(found) == ["a", "b", "c"]
-    assert found["a"].accuracy == accuracy_interval([1, -1])
-    assert found["a"].margin == 0
-    # b: 3 and 2, mean 2.5, standard error .5; t with one degree of freedom is 12.706
-    assert (found["b"].margin_low, found["b"].margin_high) == (
-        pytest.approx(2.5 - 6.3531, abs=1e-3),
-        pytest.approx(2.5 + 6.3531, abs=1e-3),
-    )
-    assert (found["c"].accuracy.n, math.isnan(found["c"].margin_low)) == (1, True)
-
-
-def test_margins_of_groups_agree_with_statsmodels() -> None:
-    weights = pytest.importorskip("statsmodels.stats.weightstats", reason="statsmodels is not installed")
-    margins = np.random.default_rng(0).normal(size=30)
-    (group,) = margin_groups(margins, ["all"] * 30)
-    assert (group.margin_low, group.margin_high) == pytest.approx(weights.DescrStatsW(margins).tconfint_mean())
-
-
-def test_an_order_may_be_given() -> None:
-    margins = np.array([1.0, -1.0, 1.0])
-    assert [g.name for g in margin_groups(margins, ["b", "a", "x"], ["a", "b", "c"])] == ["a", "b"]
-
-
-def test_quantiles_by_hand() -> None:
-    assert quantile_names(np.array([1, 2, 3, 4]), bins=2) == ["1 to 2", "1 to 2", "3 to 4", "3 to 4"]
-    assert quantile_names(np.array([0.1, 0.25, 0.25, 0.25]), percent=True, bins=2) == [
-        *("10.0 to 25.0 %",) * 4,
-    ]
-    assert quantile_names(np.array([5, 5]), bins=3) == ["5", "5"]
-    assert quantile_names(np.array([]), bins=3) == []
-    found = quantile_groups(np.array([1.0, -1.0, 1.0, 1.0]), np.array([30, 4, 5, 20]), bins=2)
-    assert [(g.name, g.accuracy.value) for g in found] == [("4 to 5", 50), ("20 to 30", 100)]
-
-
-@given(VALUES, st.integers(1, 6))
-def test_bins_are_in_order_and_part_no_equal_values(values: list[int], bins: int) -> None:
-    names = quantile_names(np.array(values), bins=bins)
-    by_value = dict(zip(values, names, strict=True))
-    assert [by_value[value] for value in values] == names
-    found = quantile_groups(np.zeros(len(values)), np.array(values), bins=bins)
-    assert len(found) <= bins
-    assert sum(group.accuracy.n for group in found) == len(values)
-    lows = [int(group.name.split(" to ")[0]) for group in found]
-    assert lows == sorted(lows)
 
 
 def case(number: int, kind: EditType, place: Third, words: int) -> tuple[Edit, EditFeatures]:

@@ -1,6 +1,7 @@
 """A finished run, and the commands that are tried on damaged copies of it.
 
-`make test` tries each fault a few times; `make faults` sets FAULT_ROUNDS, and tries them at many places.
+`make test` tries each fault once or a few times. `make faults` sets FAULT_ROUNDS and runs what is marked as long too,
+at many places of each.
 """
 
 import os
@@ -52,7 +53,7 @@ def in_process(*arguments: str | Path) -> Outcome:
     return Outcome(result.exit_code, " ".join(f"{result.stdout} {result.stderr}".split()))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def redpencil() -> Callable[..., Outcome]:
     """Runs a command in this process."""
     return in_process
@@ -72,7 +73,7 @@ def refused() -> Callable[..., str]:
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def start() -> Callable[..., "subprocess.Popen[str]"]:
     """Starts a command as a process of its own."""
 
@@ -103,7 +104,7 @@ def copied(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "copied"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> Path:
     """The recipe file of the run."""
     return RECIPE

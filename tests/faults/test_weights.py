@@ -149,8 +149,14 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, math.nan) for name in COMMANDS),
+        ("sft", math.inf),
+        *(pytest.param(name, math.inf, marks=pytest.mark.long) for name in COMMANDS if name != "sft"),
+    ],
+)
 def test_a_checkpoint_with_a_weight_that_is_not_a_number(
     finished: Path, tmp_path: Path, tiny: Path, refused: Callable[..., str], name: str, value: float
 ) -> None:

@@ -387,7 +387,9 @@ Path(f"{out}-{policy.runtime.rank}").write_text(json.dumps(answers))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["whole", "adapter"])  # an adapter is merged by the first rank alone
+@pytest.mark.parametrize(
+    "kind", [pytest.param("whole", marks=pytest.mark.long), "adapter"]
+)  # merged by the first alone
 def test_two_ranks_ask_for_their_shares_and_get_what_one_gets(
     saved: Path, serve: Serve, tmp_path: Path, kind: str
 ) -> None:

@@ -314,12 +314,12 @@ def test_a_process_that_ends_while_the_other_waits_for_it_is_the_error(
 ) -> None:
     with pytest.raises(kind, match=said) as caught:
         execute([make("a", "break_off", processes=2, rank=rank, how=how)], jobs=1, listener=listener)
+    assert listener.of("a") == ["started", "progress", "failed"]
     if how == "killed":
         assert isinstance(caught.value, RedpencilError)
         assert "the same command continues the run" in str(caught.value.hint)
-    assert listener.of("a") == ["started", "progress", "failed"]
-    execute([make("a", "write_ranks", processes=2)], jobs=1, listener=listener)
-    assert texts_of(tmp_path / "run") == {"a": "2 by rank 0"}
+        execute([make("a", "write_ranks", processes=2)], jobs=1, listener=listener)
+        assert texts_of(tmp_path / "run") == {"a": "2 by rank 0"}
 
 
 def test_an_error_that_all_processes_have_is_told_once(make: Make, listener: Any) -> None:

@@ -108,12 +108,18 @@ def planned(chosen: Recipe, name: str) -> StageNeeds:
 
 
 ADAPTERS = {"r": 4, "alpha": 8}
-BOTH = pytest.mark.parametrize("lora", [None, ADAPTERS], ids=["full", "lora"])
-ACTIVATIONS = pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "computed-again"])
+LONG = pytest.mark.long
 
 
-@BOTH
-@ACTIVATIONS
+@pytest.mark.parametrize(
+    ("lora", "checkpointing"),
+    [
+        pytest.param(None, False, id="full-kept"),
+        pytest.param(None, True, id="full-computed-again", marks=LONG),
+        pytest.param(ADAPTERS, False, id="lora-kept", marks=LONG),
+        pytest.param(ADAPTERS, True, id="lora-computed-again"),
+    ],
+)
 def test_sft_takes_what_was_planned(
     model: Path, runtime: Runtime, new_stage: Callable[[], Stage], lora: Any, checkpointing: bool
 ) -> None:
@@ -157,10 +163,10 @@ class Reward:
 @pytest.mark.parametrize(
     ("level", "lora", "checkpointing"),
     [
-        ("token", None, False),
+        pytest.param("token", None, False, marks=LONG),
         ("token", None, True),
         ("token", ADAPTERS, False),
-        ("token", ADAPTERS, True),
+        pytest.param("token", ADAPTERS, True, marks=LONG),
         ("sequence", None, False),
     ],
 )
@@ -174,7 +180,7 @@ def test_reward_models_take_what_was_planned(
     assert plan.total == pytest.approx(measured, rel=0.15), (plan, measured)
 
 
-@BOTH
+@pytest.mark.parametrize("lora", [None, pytest.param(ADAPTERS, marks=LONG)], ids=["full", "lora"])
 def test_measuring_a_small_model_on_its_samples_can_be_the_most(
     model: Path, runtime: Runtime, new_stage: Callable[[], Stage], lora: Any
 ) -> None:
@@ -190,8 +196,15 @@ def test_measuring_a_small_model_on_its_samples_can_be_the_most(
     )
 
 
-@BOTH
-@pytest.mark.parametrize("at_once", [None, 4])
+@pytest.mark.parametrize(
+    ("at_once", "lora"),
+    [
+        pytest.param(None, None, id="full", marks=LONG),
+        pytest.param(4, None, id="full-4-at-once"),
+        pytest.param(None, ADAPTERS, id="lora"),
+        pytest.param(4, ADAPTERS, id="lora-4-at-once", marks=LONG),
+    ],
+)
 def test_ppo_takes_what_was_planned(
     model: Path, runtime: Runtime, new_stage: Callable[[], Stage], lora: Any, at_once: int | None
 ) -> None:

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from redpencil.evaluation.edit_features import EditFeatures, all_features
 from redpencil.evaluation.reward_eval import (
-    EditFeatures,
     Marks,
     ModelEvals,
     RewardEvals,
     Scores,
     TestSet,
-    all_features,
     evaluate_rewards,
     summarise_test,
 )

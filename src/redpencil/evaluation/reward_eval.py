@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from redpencil.audit.artefacts import cross_validated, fit
-from redpencil.audit.rules import measure
 from redpencil.audit.trivial_rules import RULES, Texts, rule_margins
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.agreed import Agreed, agreed_changes, each_other
 from redpencil.evaluation.calibration import Calibration, TokenCalibration, calibrate, calibrate_tokens
+from redpencil.evaluation.edit_features import EDIT_TYPES, EditFeatures
 from redpencil.evaluation.localisation import (
     CHANCE,
     FAULTS,
@@ -34,26 +34,18 @@ from redpencil.evaluation.localisation import (
     localise,
     weakness,
 )
+from redpencil.evaluation.margin_groups import Groups, edit_groups
 from redpencil.evaluation.reward_bench_2 import AnswerPair, RewardBench2, reward_bench_2
 from redpencil.evaluation.statistics import (
     Accuracy,
     Correlation,
     accuracy_interval,
     correlate,
-    mean_interval,
 )
-from redpencil.intervals import CONFIDENCE
 from redpencil.records import Edit, Meta, Pair
 
-EditType = Literal["insertion", "deletion", "replacement", "mixed"]
-EDIT_TYPES: Final[tuple[EditType, ...]] = ("insertion", "deletion", "replacement", "mixed")
-_PURE: Final[dict[str, EditType]] = {"insert": "insertion", "delete": "deletion", "replace": "replacement"}
-Third = Literal["first third", "middle third", "last third"]
-THIRDS: Final[tuple[Third, ...]] = ("first third", "middle third", "last third")
 TestKind = Literal["edits", "comparisons", "rewardbench", "pairs"]
 Floats = npt.NDArray[Any]
-BINS: Final = 5
-LENGTH_BINS = 3
 HISTOGRAM_BINS = 24
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Chat": ("alpacaeval-easy", "alpacaeval-length", "alpacaeval-hard", "mt-bench-easy", "mt-bench-med"),
@@ -76,27 +68,6 @@ SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The subsets of each section of RewardBench, as in its code."""
 MATHEMATICS: Final = "math-prm"
-
-
-@dataclass(frozen=True, slots=True)
-class EditFeatures:
-    """Features of an edit.
-
-    Args:
-        type: kind of its changes; mixed if there are several kinds.
-        share_changed: words removed and added, as a share of the words of both texts; from 0 to 1.
-        tokens_changed: number of changed tokens (U1), of both sides.
-        first_change: the third of the original's words with the first change.
-        words: number of words of the original.
-        growth: number of words of the edit less that of the original.
-    """
-
-    type: EditType
-    share_changed: float
-    tokens_changed: int
-    first_change: Third
-    words: int
-    growth: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,23 +136,6 @@ class Scores:
     def margins(self) -> Floats:
         """[N], R(chosen) - R(rejected)."""
         return self.chosen - self.rejected
-
-
-@dataclass(frozen=True, slots=True)
-class MarginGroup:
-    """A group of pairs: accuracy in percent, and mean margin with its 95 % interval (Student's t).
-
-    The interval is nan for a single pair.
-    """
-
-    name: str
-    accuracy: Accuracy
-    margin: float
-    margin_low: float
-    margin_high: float
-
-
-Groups = tuple[MarginGroup, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -499,68 +453,6 @@ def _histogram(margins: Floats) -> Histogram:
     return Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
 
 
-def quantile_groups(margins: Floats, values: Floats, *, percent: bool = False, bins: int = BINS) -> Groups:
-    """Group margins by a quantity into groups of about equal size; fewer than `bins` if many values are equal.
-
-    Args:
-        margins: [N], reward of the chosen minus reward of the rejected response.
-        values: [N], the quantity.
-        percent: the values are shares, to be named in percent.
-        bins: number of groups.
-    """
-    names = quantile_names(values, percent=percent, bins=bins)
-    order = [names[i] for i in np.argsort(values, kind="stable")]
-    return margin_groups(margins, names, list(dict.fromkeys(order)))
-
-
-def quantile_names(values: Floats, *, percent: bool = False, bins: int = BINS) -> list[str]:
-    """Name the bin of each value by its smallest and largest value, such as `3 to 7`; equal values share a bin."""
-    if not len(values):
-        return []
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
-    place = np.searchsorted(edges, values, side="left")
-    names = {
-        int(bin_): _range(float(values[place == bin_].min()), float(values[place == bin_].max()), percent)
-        for bin_ in np.unique(place)
-    }
-    return [names[int(bin_)] for bin_ in place]
-
-
-def _range(low: float, high: float, percent: bool) -> str:
-    unit = " %" if percent else ""
-    first, last = (f"{100 * value:.1f}" if percent else f"{value:g}" for value in (low, high))
-    return f"{first}{unit}" if first == last else f"{first} to {last}{unit}"
-
-
-def margin_groups(margins: Floats, names: Sequence[str], order: Sequence[str] | None = None) -> Groups:
-    """Group margins by name.
-
-    Args:
-        margins: [N], reward of the chosen minus reward of the rejected response.
-        names: [N], the group of each pair.
-        order: names of the groups in order, others are left out; by default as they occur.
-    """
-    members: dict[str, list[int]] = {name: [] for name in (order if order is not None else dict.fromkeys(names))}
-    for index, name in enumerate(names):
-        if name in members:
-            members[name].append(index)
-    groups = {name: margins[rows].tolist() for name, rows in members.items() if rows}
-    return tuple(
-        MarginGroup(name, accuracy_interval(own), *mean_interval(own, CONFIDENCE)) for name, own in groups.items()
-    )
-
-
-def edit_groups(margins: Floats, features: Sequence[EditFeatures]) -> dict[str, Groups]:
-    """Group the margins of N edits by each of their features, under the names of the fields of `RewardEval`."""
-    return {
-        "by_size": quantile_groups(margins, np.array([one.share_changed for one in features]), percent=True),
-        "by_tokens": quantile_groups(margins, np.array([one.tokens_changed for one in features])),
-        "by_type": margin_groups(margins, [one.type for one in features], EDIT_TYPES),
-        "by_position": margin_groups(margins, [one.first_change for one in features], THIRDS),
-        "by_length": quantile_groups(margins, np.array([one.words for one in features]), bins=LENGTH_BINS),
-    }
-
-
 def worst_pairs(
     edits: Sequence[Edit], features: Sequence[EditFeatures], scores: Scores, *, examples: int
 ) -> dict[str, tuple[WorstPair, ...]]:
@@ -618,27 +510,6 @@ def _section(subsets: Mapping[str, Accuracy]) -> float:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def all_features(edits: Sequence[Edit], pairs: Sequence[Pair]) -> list[EditFeatures]:
-    """Compute the features of each edit."""
-    return [features_of(edit, pair) for edit, pair in zip(edits, pairs, strict=True)]
-
-
-def features_of(edit: Edit, pair: Pair) -> EditFeatures:
-    """Compute the features of an edit, from its texts and the pair that `align` made of it."""
-    measures = measure(edit.original, edit.edited)
-    kinds = {piece.kind for piece in measures.pieces}
-    words = len(measures.original)
-    place = measures.pieces[0].original[0] if measures.pieces else 0
-    return EditFeatures(
-        type=_PURE[kinds.pop()] if len(kinds) == 1 else "mixed",
-        share_changed=(measures.removed + measures.added) / max(words + len(measures.edited), 1),
-        tokens_changed=sum(pair.rejected_changed) + sum(pair.chosen_changed),
-        first_change=THIRDS[min(3 * place // max(words, 1), 2)],
-        words=words,
-        growth=len(measures.edited) - words,
-    )
 
 
 TYPE_KEYS: Final = ("error type", "error_type", "type", "category", "label")

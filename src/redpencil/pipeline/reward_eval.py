@@ -13,6 +13,7 @@ import numpy.typing as npt
 from redpencil.audit.trivial_rules import Texts
 from redpencil.config import AlignConfig
 from redpencil.errors import RedpencilError, naming
+from redpencil.evaluation.edit_features import all_features
 from redpencil.evaluation.reward_bench_2 import AnswerPair
 from redpencil.evaluation.reward_eval import (
     Marks,
@@ -23,7 +24,6 @@ from redpencil.evaluation.reward_eval import (
     TestKind,
     TestSet,
     TestSummary,
-    all_features,
     evaluate_rewards,
     localisations,
     margins_of_rules,

@@ -13,10 +13,10 @@ from markupsafe import Markup
 from redpencil.audit.findings import counted
 from redpencil.audit.trivial_rules import STRAY
 from redpencil.evaluation.localisation import Localisation
+from redpencil.evaluation.margin_groups import MarginGroup
 from redpencil.evaluation.reward_eval import (
     ARTEFACTS,
     RULE_TITLES,
-    MarginGroup,
     RewardEval,
     RewardEvals,
     WorstPair,
