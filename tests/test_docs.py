@@ -21,7 +21,14 @@ from redpencil.alignment.words import diff_words
 from redpencil.cli.main import COMMANDS, app, load_command
 from redpencil.config import METHODS, FilesConfig, Recipe
 from redpencil.providers.prices import PriceTable
-from redpencil.recipe import AblationConfig, default_recipe, load_recipe, shipped_recipe
+from redpencil.recipe import (
+    AblationConfig,
+    default_recipe,
+    is_ablation,
+    load_ablations,
+    load_recipe,
+    shipped_recipe,
+)
 from redpencil.report.terminal import redline_plain
 from redpencil.sections import load_yaml, parse_section
 from redpencil.web.project import ProjectConfig
@@ -173,7 +180,9 @@ def find_command(words: list[str]) -> tuple[Any, list[str]]:
 def check_overrides(words: list[str]) -> None:
     overrides = [words[number + 1] for number, word in enumerate(words) if word == "--set"]
     recipe = next((ROOT / word for word in words if word.startswith("recipes/")), None)
-    if recipe is not None and "ablations" not in recipe.name:
+    if recipe is not None and is_ablation(recipe):
+        load_ablations(recipe)
+    elif recipe is not None:
         load_recipe(recipe, overrides)
     else:
         default_recipe(overrides)

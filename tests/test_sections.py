@@ -120,3 +120,9 @@ def test_any_other_yaml_is_read_as_it_is(content: Any) -> None:
     assert load_yaml(yaml.safe_dump(content)) == content
     assert load_yaml(yaml.safe_dump([content, content])) == [content, content]  # by an anchor
     assert load_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}") == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}}
+
+
+def test_keys_are_names_even_where_yaml_1_1_has_true_and_false() -> None:
+    assert load_yaml("{on: a, yes: no, Off: {no: true}, 1: off}") == {
+        "on": "a", "yes": False, "Off": {"no": True}, 1: False
+    }  # fmt: skip
