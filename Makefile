@@ -21,7 +21,7 @@ SBOM := .tools/bin/cyclonedx-py requirements --pyproject pyproject.toml --output
 LOCK := $(UV) pip compile pyproject.toml --quiet --universal --no-header --no-annotate --generate-hashes -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart study literal summaries variants methods spans qa-feedback jfleg-reward bench-align bench-editing bench-annotate screenshots test integrations faults check sbom audit locks clean
+.PHONY: help quickstart study literal summaries variants methods spans qa-feedback jfleg-reward jfleg numerics bench-align bench-editing bench-annotate screenshots test integrations faults check sbom audit locks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
@@ -80,6 +80,14 @@ jfleg-reward: $(VENV)/.installed ## reward models on learners' sentences that fo
 	$(BIN)/redpencil run recipes/jfleg-reward.yaml --set files.model=$(abspath $(MODEL))
 	$(BIN)/redpencil report runs/jfleg-reward --markdown docs/results-jfleg.md
 
+jfleg: $(VENV)/.installed ## (an hour or two a seed) policies that correct learners' sentences (MODEL=folder JFLEG=folder)
+	$(BIN)/python scripts/jfleg_data.py $(JFLEG) --out runs/jfleg-data
+	$(BIN)/redpencil run recipes/jfleg.yaml --set files.model=$(abspath $(MODEL))
+	$(BIN)/redpencil report runs/jfleg --markdown docs/results-jfleg-policies.md
+
+numerics: $(VENV)/.installed ## (a quarter of an hour) one recipe and seed with three kinds of vector instructions: what rounding does
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/numerics.py
+
 bench-align: $(VENV)/.installed-test ## align COUNT=100000 real-sized edits three times (minutes): words and token masks a second
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/alignment_speed.py --count $(COUNT)
 
@@ -123,8 +131,8 @@ faults: $(VENV)/.installed-test ## damage finished runs in many places, diverge,
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long tests --ignore=tests/faults
 
 check: $(VENV)/.installed-dev ## formatting, lint, strict types, floors
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks scripts
+	$(BIN)/ruff check src tests benchmarks scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 
