@@ -17,6 +17,7 @@ from redpencil.errors import RedpencilError
 from redpencil.pipeline import people
 from redpencil.pipeline.people import edit_by_people
 from redpencil.pipeline.plan import plan_run
+from redpencil.pipeline.preview import preview
 from redpencil.pipeline.run import run_recipe
 from redpencil.records import Edit, EditOutcome, Response, read_jsonl
 from redpencil.runs import Stage, open_stage
@@ -268,3 +269,12 @@ def test_a_project_is_a_file_beside_the_recipe_or_a_url(tiny: Any, tmp_path: Pat
         run_recipe(tiny(f"editor={{project: {broken}}}"), tmp_path / "run", jobs=1, listener=lambda _: None)
     assert caught.value.field == "editor.project"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_look_at_what_would_run_makes_no_project(tiny: Any, tmp_path: Path) -> None:
+    said = list(preview(tiny("world.comparisons=12", f"editor={{project: {tmp_path}/new.db}}"), tmp_path / "run"))
+    assert "needed: to do" in said
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(RedpencilError, match="no such folder") as caught:
+        list(preview(tiny(f"editor={{project: {tmp_path}/nowhere/new.db}}"), tmp_path / "run"))
+    assert (caught.value.field, str(caught.value.file)) == ("editor.project", str(tmp_path / "nowhere"))
