@@ -754,3 +754,9 @@ def test_whose_edits_an_arm_or_a_reward_model_learns_from(recipe: Path) -> None:
     assert loaded.sources(loaded.arms["a"]) == (None,)
     assert loaded.sources(loaded.arms["b"]) == ("a",)
     assert loaded.sources(loaded.arms["d"]) == (None, "a", "b", "c")
+
+
+def test_a_reward_model_does_not_start_from_one_that_is_made_of_policies() -> None:
+    models = "reward_models={implicit: {policy: dpo}, token_edits: {pairs: edits, start: implicit}}"
+    with pytest.raises(RedpencilError, match="made of two policies"):
+        default_recipe(["arms={dpo: {method: dpo}, token: {reward_model: token_edits}}", models])

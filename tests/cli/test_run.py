@@ -379,5 +379,5 @@ def test_a_broken_results_file(mistake: Callable[..., str], tmp_path: Path) -> N
 
 def test_waiting_is_for_people_alone(mistake: Callable[..., str], tiny: Path, tmp_path: Path) -> None:
     said = mistake("run", tiny, "--wait", "--out", tmp_path / "run")
-    assert "[--wait]: nobody edits in this run whom it could wait for" in said
+    assert "[--wait]: the recipe has no annotation project" in said
     assert not (tmp_path / "run").exists()

@@ -92,7 +92,7 @@ def edit_by_people(
         while waiting := count_waiting(engine, asked):
             done = len(asked) - waiting
             if not config.wait:
-                raise _at_the_door(config.project, stage, done, len(asked))
+                raise _not_done(config.project, stage, done, len(asked))
             stage.progress(done, len(asked), "edited by people")
             request.check()
             time.sleep(POLL)
@@ -110,7 +110,7 @@ def _item_name(stage: Stage, row: Response) -> str:
     return f"{stage.name}/{row.id[:400]}/{texts[:16]}"
 
 
-def _at_the_door(place: str, stage: Stage, done: int, total: int) -> RedpencilError:
+def _not_done(place: str, stage: Stage, done: int, total: int) -> RedpencilError:
     command = f"redpencil annotate {'--database ' if '://' in place else ''}{place}"
     return RedpencilError(
         f"{done:,} of {total:,} answers of {stage.name} are edited",

@@ -87,8 +87,8 @@ def notes(results: AblationResults) -> list[str]:
         "Win rate: share of prompts on which the judge prefers the policy to the reference; a tie counts one half.",
         f"Differences are from the group's first variant, paired over seeds and prompts. {spread} A marked difference "
         f"has an interval without 0. Of {compared} comparisons about one in twenty is marked by chance.",
-        "What an editor still changes in the answers: the share that stands as it is, and places and words to change in "
-        "100 words. KL: to the policy from which the arm's training started.",
+        "What an editor still changes in the answers: the share that stands as it is, and places and words to change "
+        "in 100 words. KL: to the policy from which the arm's training started.",
         "Accuracy on edits and AUROC of edited tokens are measured on a variant's own held-out edits, so they do not "
         "compare where edits or their alignment differ. Accuracy on clean preferences (no label noise) does.",
         "AUROC: the chance that such a token gets a lower reward than a different one; .5 is guessing.",
@@ -120,7 +120,7 @@ def _policies(group: str, rows: Mapping[str, Variant]) -> Table:
 
 
 def _marked(title: str, rows: Mapping[str, Variant], titles: Mapping[str, tuple[str, int]]) -> Table | None:
-    """The measures of `titles` that are known, of which those that differ clearly from the first variant's are marked."""
+    """The measures of `titles` that are known; those that differ clearly from the first variant's are marked."""
     names = [name for name in titles if any(name in row.measures for row in rows.values())]
     if "accuracy_comparisons_clean" in names:
         names.remove("accuracy_comparisons")
