@@ -699,6 +699,11 @@ STARTS = "world: {}\nreward_models: {r: {pairs: edits}}\narms: {%s}\n"
         ),
         ("a: {method: figa, on: b}, b: {method: dpo, start: a}", "arms.a.on", "waits for itself"),
         (
+            "x: {method: figa}, a: {method: figa, start: x, on: b}, b: {method: dpo, start: x, on: a}",
+            "arms.a.on",
+            "waits for itself",
+        ),
+        (
             "a: {method: best_of_n, reward_model: r}, b: {method: figa, start: a}",
             "arms.b.start",
             "the arm 'a' has no policy of its own: best_of_n trains nothing",

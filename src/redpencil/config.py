@@ -443,8 +443,8 @@ class RolloutConfig(StepsConfig):
     )
     center_rewards: bool = Field(
         True,
-        description="Subtract the mean reward measured on samples (per token or per sequence): of the SFT policy, or of "
-        "the arm that the reward model learned `on`.",
+        description="Subtract the mean reward measured on samples (per token or per sequence): of the SFT policy, or "
+        "of the arm that the reward model learned `on`.",
     )
     scale_rewards: bool = Field(
         True,
@@ -1519,7 +1519,8 @@ class Recipe(Section):
         except CycleError as error:
             first = next(name for name in error.args[1] if name.startswith("arms."))
             waiting = self.arms[first.removeprefix("arms.")]
-            key = "start" if waiting.start else "on" if waiting.on else "reward_model"
+            keys = ("start", "on")
+            key = next((key for key in keys if f"arms.{getattr(waiting, key)}" in error.args[1]), "reward_model")
             place = (*first.split(".", 1), key)
             problem = f"an arm waits for itself: {' needs '.join(reversed(error.args[1]))}"
             raise mistake("Recipe", problem, place, None, "let one of them start from, or learn on, another") from None
