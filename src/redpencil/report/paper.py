@@ -12,6 +12,7 @@ ARM_LABELS = {
     "preference": "Sequence reward from preferences",
     "sft": "SFT, before training",
     "reference": "Reference policy",
+    "source": "The source, unchanged",
 }
 ARM_NAMES_IN_PAPER = {
     "token": "Fine-grained Token-level PPO",
@@ -68,7 +69,7 @@ def in_order(names: Iterable[str], first: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*(name for name in first if name in known), *known]))
 
 
-def in_paper_order(names: Iterable[str], last: Iterable[str] = ("sft", "reference")) -> list[str]:
+def in_paper_order(names: Iterable[str], last: Iterable[str] = ("sft", "source", "reference")) -> list[str]:
     """Sort arms in the paper's order, then others by name, then the policies that are not arms."""
     names, last = list(names), list(last)
     others = sorted(name for name in names if name not in ARMS and name not in last)
