@@ -17,7 +17,7 @@ ARMS = ("token", "edits", "preference")
 STAGES = {
     "world", "sft", "reference", "samples", "outputs-sft", "annotations", "align", "reward-token_edits",
     "reward-sequence_edits", "reward-sequence_comparisons", "ppo-token", "ppo-edits", "ppo-preference",
-    "outputs-token", "outputs-edits", "outputs-preference", "judge", "evaluate",
+    "outputs-token", "outputs-edits", "outputs-preference", "judge", "needed", "evaluate",
 }  # fmt: skip
 
 
