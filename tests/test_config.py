@@ -699,6 +699,11 @@ STARTS = "world: {}\nreward_models: {r: {pairs: edits}}\narms: {%s}\n"
         ),
         ("a: {method: figa, on: b}, b: {method: dpo, start: a}", "arms.a.on", "waits for itself"),
         (
+            "x: {method: figa}, a: {method: figa, start: x, on: b}, b: {method: dpo, start: x, on: a}",
+            "arms.a.on",
+            "waits for itself",
+        ),
+        (
             "a: {method: best_of_n, reward_model: r}, b: {method: figa, start: a}",
             "arms.b.start",
             "the arm 'a' has no policy of its own: best_of_n trains nothing",
@@ -754,3 +759,9 @@ def test_whose_edits_an_arm_or_a_reward_model_learns_from(recipe: Path) -> None:
     assert loaded.sources(loaded.arms["a"]) == (None,)
     assert loaded.sources(loaded.arms["b"]) == ("a",)
     assert loaded.sources(loaded.arms["d"]) == (None, "a", "b", "c")
+
+
+def test_a_reward_model_does_not_start_from_one_that_is_made_of_policies() -> None:
+    models = "reward_models={implicit: {policy: dpo}, token_edits: {pairs: edits, start: implicit}}"
+    with pytest.raises(RedpencilError, match="made of two policies"):
+        default_recipe(["arms={dpo: {method: dpo}, token: {reward_model: token_edits}}", models])

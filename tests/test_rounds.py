@@ -79,6 +79,20 @@ def test_a_ready_made_reward_model_stays_what_it_is(tmp_path: Path) -> None:
     assert list(recipe.reward_models) == ["r"]
 
 
+def test_a_reward_model_made_of_a_policy_is_made_of_that_of_the_same_round() -> None:
+    arms = "arms={dpo: {method: dpo}, rto: {reward_model: implicit}}"
+    recipe = unrolled(default_recipe(["rounds=3", arms, "reward_models={implicit: {policy: dpo}}"]))
+    places = {name: (arm.start, arm.on, arm.reward_model) for name, arm in recipe.arms.items()}
+    assert places["rto_3"] == ("rto_2", None, "implicit_rto_3")
+    assert places["dpo_3"] == ("dpo_2", "dpo_2", None)
+    models = {name: (model.policy, model.start, model.on) for name, model in recipe.reward_models.items()}
+    assert models == {
+        "implicit": ("dpo", None, None),
+        "implicit_rto_2": ("dpo_2", None, None),
+        "implicit_rto_3": ("dpo_3", None, None),
+    }
+
+
 @given(edits=st.integers(1, 10_000), rounds=st.integers(2, 12))
 def test_the_edits_of_all_rounds_are_no_more_than_those_of_one(edits: int, rounds: int) -> None:
     overrides = [f"rounds={rounds}", f"world.comparisons={edits}", "arms={figa: {method: figa}}"]

@@ -25,8 +25,12 @@ DPOLoss = Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm", "apo_zero
 PairKind = Literal["edits", "hunks", "edit_texts", "comparisons"]
 Schedule = Literal["constant", "linear", "cosine"]
 Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"]
-ROWS_OF: Final[Mapping[PairKind, Literal["edits", "comparisons"]]] = {
-    **{"edits": "edits", "hunks": "edits", "edit_texts": "edits", "comparisons": "comparisons"}
+Rows = Literal["edits", "comparisons"]
+ROWS_OF: Final[Mapping[PairKind, Rows]] = {
+    "edits": "edits",
+    "hunks": "edits",
+    "edit_texts": "edits",
+    "comparisons": "comparisons",
 }
 """The annotations that each kind of pairs is made of."""
 CHAT_DATE: Final = date(2024, 7, 26)
@@ -365,7 +369,10 @@ class RewardConfig(OptimizerConfig):
         0.0, ge=0, description="Token level: weight of the mean of (r_i - r_j)^2 over unchanged pairs."
     )
     reference_samples: int = Field(
-        256, gt=1, description="Responses of the SFT policy on which centre and scale are measured."
+        256,
+        gt=1,
+        description="Responses on which centre and scale are measured: of the SFT policy, or of the arm that the model "
+        "learns `on`.",
     )
     learning_rate: float | None = Field(  # type: ignore[assignment]  # until `reward_defaults.fit` has chosen it
         None,
@@ -435,7 +442,9 @@ class RolloutConfig(StepsConfig):
         "reward of the response so far (RED).",
     )
     center_rewards: bool = Field(
-        True, description="Subtract the mean reward measured on samples of the SFT policy (per token or per sequence)."
+        True,
+        description="Subtract the mean reward measured on samples (per token or per sequence): of the SFT policy, or "
+        "of the arm that the reward model learned `on`.",
     )
     scale_rewards: bool = Field(
         True,
@@ -503,7 +512,8 @@ class PPOConfig(RolloutConfig):
     ppo_epochs: int = Field(2, gt=0, description="Passes over each batch of rollouts.")
     value_learning_rate: float | None = Field(None, gt=0, description="Of the value model; default: learning_rate.")
     value_init: Literal["policy", "reward"] = Field(
-        "reward", description="Backbone of the value model: the SFT policy or the reward model; its head starts at 0."
+        "reward",
+        description="Backbone of the value model: the policy at the start or the reward model; its head starts at 0.",
     )
     value_warmup_steps: int = Field(0, ge=0, description="First PPO steps that train the value model alone.")
 
@@ -536,7 +546,7 @@ class GRPOConfig(RolloutConfig):
 
 
 class BestOfNConfig(Section):
-    """Best-of-n: n responses of the SFT policy to each prompt; a reward model picks one. Nothing is trained."""
+    """Best-of-n: n responses of the policy at the start to a prompt; a reward model picks one. Nothing is trained."""
 
     n: int = Field(16, gt=0, description="Responses sampled for each prompt.")
     token_score: Literal["mean", "sum"] = Field(
@@ -549,15 +559,15 @@ class BestOfNConfig(Section):
 
 
 class DPOConfig(OptimizerConfig):
-    """DPO (Rafailov et al., 2023); the reference model is the SFT policy."""
+    """DPO (Rafailov et al., 2023); the reference model is the policy at the start."""
 
-    beta: float = Field(0.1, gt=0, description="Weight of staying close to the SFT policy.")
+    beta: float = Field(0.1, gt=0, description="Weight of staying close to the policy at the start.")
     loss_type: DPOLoss = Field(
         "sigmoid",
         description="sigmoid is DPO as published; sigmoid_norm takes means over tokens; hinge, ipo and robust are "
         "other losses of the margin. APO: apo_zero makes the chosen response likelier and the rejected one less likely "
-        "than the SFT policy does, for chosen ones better than its own; apo_down makes both less likely, the rejected "
-        "one more so, for chosen ones that are worse.",
+        "than the policy at the start does, for chosen ones better than its own; apo_down makes both less likely, the "
+        "rejected one more so, for chosen ones that are worse.",
     )
     label_smoothing: float = Field(
         0.0, ge=0, lt=0.5, description="With loss_type=robust: the share of labels that are taken to be wrong."
@@ -601,15 +611,15 @@ TEACHER_TEMPLATE: Final = (
 
 
 class DistillConfig(OptimizerConfig):
-    """Edit-conditioned self-distillation: the SFT policy that has seen original and edit teaches the one that has not.
+    """Edit-conditioned self-distillation: the policy that has seen original and edit teaches the one that has not.
 
     At every token the student's distribution is drawn towards the teacher's, by KL(student || teacher).
     """
 
     on: Literal["originals", "edits", "own"] = Field(
         "originals",
-        description="The responses at whose tokens it learns: the originals, which the SFT policy itself wrote; the "
-        "edited texts; or own, the student's answers, sampled as it learns.",
+        description="The responses at whose tokens it learns: the originals, which the policy at the start "
+        "itself wrote; the edited texts; or own, the student's answers, sampled as it learns.",
     )
     teacher_template: str = Field(
         TEACHER_TEMPLATE,
@@ -671,7 +681,7 @@ class Method:
     run: str
     """`module:function`. `pipeline.stages` says which arguments it gets."""
     trains: bool = True
-    """False if it only chooses among responses of the SFT policy and makes no policy of its own."""
+    """False if it only chooses among responses of the policy at the start and makes no policy of its own."""
     pairs: tuple[PairKind, ...] = ()
     """With learns_from="pairs": the kinds it can learn from, its default first."""
 
@@ -808,6 +818,13 @@ class FilesConfig(Section):
             raise ValueError("`test_comparisons` needs `comparisons` to train on")
         return self
 
+    def trained_share(self, rows: Rows) -> float:
+        """The share of `edits` or `comparisons` that is learned from, if all prompts have as many of them."""
+        held_out = self.test_share if self.folds is None else 1 / self.folds
+        if getattr(self, f"test_{rows}") is not None:
+            held_out = 0.0
+        return (1 - held_out) * self.train_share
+
 
 class AlarmsConfig(Section):
     """Limits at which a run warns, in its log, its report and `results.json`. A warning does not stop it."""
@@ -865,8 +882,8 @@ class AskedConfig(Section):
     max_cost: float | None = Field(
         None,
         gt=0,
-        description="With provider: stop when the answers to what a stage of a seed asks have cost this much now, in "
-        "dollars; in ablations those of each variant have as much.",
+        description="With provider: a stage that asks stops when the answers have cost this much, in dollars; the same "
+        "command then goes on, with as much again. Each stage, seed and variant of ablations has as much.",
     )
     prices: Path | None = Field(None, description="With provider: YAML of prices that replace those built in.")
     cache: Path | None = Field(
@@ -1168,7 +1185,8 @@ class RewardModelConfig(Section):
     """One reward model of the recipe."""
 
     pairs: Literal["edits", "hunks", "comparisons"] = Field(
-        description="The kind of pairs that it learns from, or has learned from, as in an arm."
+        description="The kind of pairs that it learns from, or has learned from, as in an arm. With policy: that of "
+        "its arm, by default edits."
     )
     folder: Path | None = Field(
         None,
@@ -1445,6 +1463,10 @@ class Recipe(Section):
             if start is not None:
                 if start not in above:
                     raise ValueError(f"{place} names {start!r}; further up there are: {', '.join(above) or 'none'}")
+                if self.reward_models[start].policy is not None:
+                    raise ValueError(
+                        f"{place} names {start!r}, which is made of two policies: nothing can go on from it"
+                    )
                 own, other = self.reward_config(name), self.reward_config(start)
                 if own.level != other.level:
                     raise ValueError(f"{place} names {start!r}, which is of level {other.level}, not {own.level}")
@@ -1497,7 +1519,8 @@ class Recipe(Section):
         except CycleError as error:
             first = next(name for name in error.args[1] if name.startswith("arms."))
             waiting = self.arms[first.removeprefix("arms.")]
-            key = "start" if waiting.start else "on" if waiting.on else "reward_model"
+            keys = ("start", "on")
+            key = next((key for key in keys if f"arms.{getattr(waiting, key)}" in error.args[1]), "reward_model")
             place = (*first.split(".", 1), key)
             problem = f"an arm waits for itself: {' needs '.join(reversed(error.args[1]))}"
             raise mistake("Recipe", problem, place, None, "let one of them start from, or learn on, another") from None

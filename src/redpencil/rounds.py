@@ -53,10 +53,12 @@ def _later_rounds(
         this = f"{name}_{number}"
         _check_free("arms", this, recipe.arms)
         for key, model in latest.items():
-            if models[model].trains:
+            if models[model].folder is None:
                 latest[key] = f"{getattr(arm, key)}_{this}"
                 _check_free("reward_models", latest[key], models)
-                models[latest[key]] = models[model].model_copy(update={"start": model, "on": before})
+                policy = models[getattr(arm, key)].policy
+                made = {"start": model, "on": before} if policy is None else {"policy": f"{policy}_{number}"}
+                models[latest[key]] = models[model].model_copy(update=made)
         on = before if arm.row.learns_from == "pairs" else None
         arms[this] = arm.model_copy(update={"start": before, "on": on, **latest})
         before = this

@@ -17,7 +17,7 @@ ARMS = ("token", "edits", "preference")
 STAGES = {
     "world", "sft", "reference", "samples", "outputs-sft", "annotations", "align", "reward-token_edits",
     "reward-sequence_edits", "reward-sequence_comparisons", "ppo-token", "ppo-edits", "ppo-preference",
-    "outputs-token", "outputs-edits", "outputs-preference", "judge", "evaluate",
+    "outputs-token", "outputs-edits", "outputs-preference", "judge", "needed", "evaluate",
 }  # fmt: skip
 
 
@@ -379,5 +379,5 @@ def test_a_broken_results_file(mistake: Callable[..., str], tmp_path: Path) -> N
 
 def test_waiting_is_for_people_alone(mistake: Callable[..., str], tiny: Path, tmp_path: Path) -> None:
     said = mistake("run", tiny, "--wait", "--out", tmp_path / "run")
-    assert "[--wait]: nobody edits in this run whom it could wait for" in said
+    assert "[--wait]: the recipe has no annotation project" in said
     assert not (tmp_path / "run").exists()

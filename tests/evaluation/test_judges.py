@@ -160,6 +160,18 @@ def test_references_prefer_what_agrees_with_them_and_leaves_no_error_alone() -> 
     assert [row.preference for row in again] == [row.preference for row in rows]
 
 
+def test_what_is_corrected_is_the_input_for_the_judge_too() -> None:
+    meta = {"references": ["he goes home today"], "input": "he go home"}
+    prompt = "Correct this : he go home"
+    policy, reference = (
+        [replace(corrected("r", f"{word} he goes home today", **meta), prompt=prompt)] for word in ("this", "that")
+    )
+    # "this" is a word of the instruction, and no error that was left alone
+    rows = judge_outputs(RULES["references"], policy, reference)
+    assert [row.preference for row in rows] == [TIE]
+    assert [row.preference for row in judge_pairings(RULES["references"], pair_comparisons(rows))] == [TIE]
+
+
 @pytest.mark.parametrize(
     ("prompt", "meta", "matches"),
     [

@@ -148,6 +148,8 @@ def test_the_results_are_those_of_the_runs(ablated: tuple[Path, dict[str, Any], 
             assert row["compared_with"] == (None if name == first else first)
             assert row["same_as"] == ("base" if name == first else None)
             assert row["keys"] == GROUPS[group][name]
+            words = [run["edits_needed"]["policies"]["token"]["words"]["value"] for run in runs]
+            assert list(row["measures"]["needed_words"]["per_seed"]) == words
         gap = rows[list(rows)[1]]["differences"]["win_rate"]["per_seed"]
         one, other = (row["measures"]["win_rate"]["per_seed"] for row in rows.values())
         assert gap == pytest.approx([b - a for a, b in zip(one, other, strict=True)])
@@ -327,6 +329,23 @@ def test_what_is_not_there_is_left_out() -> None:
     }  # fmt: skip
     assert "auroc" not in measures(results(50.0, auroc=None), "token", "token_edits")
     assert set(measures(results(50.0, kl=None), "token", None)) == {"win_rate", "mean_length"}
+
+
+def test_what_the_answers_still_need_is_a_measure_too() -> None:
+    ranged = {"value": 40.0, "low": 40 - 1.96, "high": 40 + 1.96}
+    counts = {"answers": 9, "prompts": 9, "empty": 0, "cut_off": 0, "unedited": 0}
+    policies = {"token": {"accepted": ranged, "edits": {"value": 3.0}, "words": None, **counts}}
+    measured = {
+        "edits_needed": {"editors": ["world"], "policies": policies, "differences": {}},
+        "gleu": {"n": 9, "policies": {"token": {**ranged, "value": 41.0}}, "differences": {}},
+    }
+    found = measures(RunResults.model_validate(results(50.0).model_dump() | measured), "token", None)
+    needs = {name: found[name] for name in found if name.startswith(("needed", "gleu"))}
+    assert {name: row.value for name, row in needs.items()} == {
+        "gleu": 41.0, "needed_accepted": 40.0, "needed_edits": 3.0
+    }  # fmt: skip
+    assert needs["gleu"].standard_error == pytest.approx(1.0, rel=1e-3)
+    assert math.isnan(needs["needed_edits"].standard_error)
 
 
 @pytest.fixture

@@ -277,3 +277,19 @@ def test_a_prompt_without_references_is_found_before_the_run(corrected: tuple[Pa
     assert "needed" not in [spec.name for spec in plan_run(shorter, tmp_path / "run", 3)]
     with pytest.raises(RedpencilError, match="has no references"):
         check_inputs([shorter.model_copy(update={"editor": EditorConfig(rule="references")})])
+    check_inputs([shorter.model_copy(update={"editor": EditorConfig(rule="references", measure=False)})])
+
+
+@pytest.mark.parametrize("keys", [[], ["editor.rule=references"], ["editor={rule: references, measure: false}"]])
+def test_who_learns_on_answers_to_the_training_prompts_needs_references_there_too(
+    corrected: tuple[Path, Path], tmp_path: Path, keys: list[str]
+) -> None:
+    again = ["arms.again={method: figa, start: figa, on: figa}", *keys]
+    recipe = load_recipe(corrected[0], again)
+    assert recipe.files is not None
+    assert recipe.files.prompts is not None
+    with pytest.raises(RedpencilError, match="has no references") as raised:
+        check_inputs([recipe])
+    assert (raised.value.file, raised.value.field) == (str(recipe.files.prompts), "references")
+    with_references(recipe.files.prompts, tmp_path / "prompts.jsonl", lambda number, _: [f"{number} is known ."])
+    check_inputs([load_recipe(corrected[0], [*again, f"files.prompts={tmp_path}/prompts.jsonl"])])

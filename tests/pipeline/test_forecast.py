@@ -225,3 +225,49 @@ def test_ppo_takes_what_was_planned(
 
     measured, plan = peak_of(run), planned(chosen, "ppo-words")
     assert plan.total == pytest.approx(measured, rel=0.15), (plan, measured)
+
+
+def jsonl(path: Path, rows: int) -> str:
+    path.write_text("{}\n" * rows)
+    return str(path)
+
+
+def test_later_rounds_have_their_answers_and_their_share_of_the_edits(model: Path, tmp_path: Path) -> None:
+    rounds = {"figa": {"method": "figa"}, "token": {"reward_model": "words"}}
+    chosen = recipe(model, arms=rounds, reward={"max_steps": None}, files={"edits": jsonl(tmp_path / "e.jsonl", 1200)})
+    figa = chosen.figa.model_copy(update={"batch_size": 16, "num_train_epochs": 1.0})
+    reward = chosen.reward.model_copy(update={"num_train_epochs": 2.0})
+    chosen = chosen.model_copy(update={"figa": figa, "reward": reward, "rounds": 3})
+    steps = {stage.stage: stage.steps for stage in forecast(chosen, CONFIG, CPU).stages}
+    assert [name for name in steps if name.startswith("samples")] == [
+        *("samples-figa", "samples-figa_2", "samples-token", "samples-token_2"),
+    ]
+    # A tenth of 1,200 edits is held out, and a third of the others is for each round: 360, or 23 batches of 16.
+    assert [steps[f"figa-{arm}"] for arm in ("figa", "figa_2", "figa_3")] == [23] * 3
+    assert steps["samples-figa"] == 360 // chosen.answers_at_once + 1
+    # A reward model learns once more from the pairs before: two passes over 360, 720 and 1,080, 8 at a time.
+    models = ("words", "words_token_2", "words_token_3")
+    assert [steps[f"reward-{name}"] for name in models] == [90, 180, 270]
+
+
+def test_how_many_pairs_single_changes_make_is_not_known_before(model: Path, tmp_path: Path) -> None:
+    arms = {"dpo": {"method": "dpo", "pairs": "hunks"}, "again": {"method": "dpo", "start": "dpo", "on": "few"}}
+    arms |= {"few": {"method": "figa", "edits": 640}}
+    edits = {"edits": jsonl(tmp_path / "e.jsonl", 100), "test_edits": jsonl(tmp_path / "t.jsonl", 9)}
+    chosen = recipe(model, arms=arms, files=edits, dpo={"batch_size": 32})
+    steps = {stage.stage: stage.steps for stage in forecast(chosen, CONFIG, CPU).stages}
+    assert (steps["dpo-dpo"], steps["dpo-again"]) == (None, 20)
+
+
+def test_a_reward_model_made_of_a_policy_counts_two(model: Path) -> None:
+    arms = {"dpo": {"method": "dpo"}, "token": {"reward_model": "words"}, "rto": {"reward_model": "implicit"}}
+    chosen = recipe(model, arms=arms, reward_models={"words": {"pairs": "edits"}, "implicit": {"policy": "dpo"}})
+    one, two = planned(chosen, "ppo-token"), planned(chosen, "ppo-rto")
+    policy = planned(chosen, "responses").weights
+    head = (
+        CONFIG.hidden_size * (CONFIG.vocab_size - 1) * 4
+    )  # a reward model has one number where a policy has its words
+    assert two.weights - one.weights == pytest.approx(policy + head)
+    assert two.total > one.total
+    made = planned(chosen, "reward-implicit")
+    assert (made.weights, made.gradients, made.steps) == (2 * policy, 0, 1)

@@ -1,4 +1,4 @@
-"""People as editors: the run stops at the service's door, and goes on when its answers are edited there."""
+"""People as editors: the run stops, and goes on when its answers are edited in the annotation service."""
 
 import shutil
 import subprocess
@@ -17,6 +17,7 @@ from redpencil.errors import RedpencilError
 from redpencil.pipeline import people
 from redpencil.pipeline.people import edit_by_people
 from redpencil.pipeline.plan import plan_run
+from redpencil.pipeline.preview import preview
 from redpencil.pipeline.run import run_recipe
 from redpencil.records import Edit, EditOutcome, Response, read_jsonl
 from redpencil.runs import Stage, open_stage
@@ -109,7 +110,7 @@ def edited(stage: Stage, place: str, rows: Sequence[Response] = ROWS, **options:
     return edit_by_people(stage, EditorConfig(project=place, **options), {"figa": rows})["figa"]
 
 
-def at_the_door(stage: Stage, place: str, rows: Sequence[Response] = ROWS) -> RedpencilError:
+def not_done(stage: Stage, place: str, rows: Sequence[Response] = ROWS) -> RedpencilError:
     with pytest.raises(RedpencilError) as caught:
         edited(stage, place, rows)
     return caught.value
@@ -124,12 +125,12 @@ def items_in(place: str) -> int:
 
 
 def test_it_stops_until_all_are_done_and_adds_nothing_twice(stage: Stage, place: str, post: Editors) -> None:
-    error = at_the_door(stage, place)
+    error = not_done(stage, place)
     assert error.problem == "0 of 3 answers of annotations-figa are edited"
     assert (error.field, error.file) == ("editor.project", place)
     assert f"`redpencil annotate {place}`" in str(error.hint)
     assert post("Ann", 2) == 2
-    assert at_the_door(stage, place).problem.startswith("2 of 3 answers")
+    assert not_done(stage, place).problem.startswith("2 of 3 answers")
     assert post("Ann") == 1
     rows = edited(stage, place)
     assert [row.edited for row in rows] == [f"The answer to it is {n} and more" for n in range(3)]
@@ -143,7 +144,7 @@ def test_what_was_rejected_or_has_nothing_to_edit_has_no_text_and_is_not_waited_
     stage: Stage, place: str, post: Editors
 ) -> None:
     rows = [*ROWS, Response("empty", "Q", " "), Response("long", "Q", "x" * 2_000_001)]
-    assert at_the_door(stage, place, rows).problem.startswith("0 of 3 answers")
+    assert not_done(stage, place, rows).problem.startswith("0 of 3 answers")
     assert post("Ann", 1, "no_edit_needed") == 1
     assert post("Ann", 1, "cannot_be_fixed") == 1
     assert post("Ann", 1) == 1
@@ -156,11 +157,11 @@ def test_what_was_rejected_or_has_nothing_to_edit_has_no_text_and_is_not_waited_
 def test_a_skipped_answer_waits_for_the_others_and_is_given_up_when_all_have_skipped_it(
     stage: Stage, place: str, post: Editors
 ) -> None:
-    at_the_door(stage, place)
+    not_done(stage, place)
     assert post("Ann", 1) == 1
     assert post("Bob", 1) == 1
     assert post("Ann", 1, "skipped") == 1
-    assert at_the_door(stage, place).problem.startswith("2 of 3 answers"), "Bob may still edit what Ann skipped"
+    assert not_done(stage, place).problem.startswith("2 of 3 answers"), "Bob may still edit what Ann skipped"
     assert post("Bob", 1, "skipped") == 1
     rows = edited(stage, place)
     assert [row.outcome.value for row in rows] == ["edited", "edited", "failed"]
@@ -172,9 +173,9 @@ def test_as_many_people_as_the_project_says_and_the_first_edit_counts(stage: Sta
     with writing(engine) as connection:
         write_project(connection, ProjectConfig(editors_per_item=2))
     engine.dispose()
-    at_the_door(stage, place)
+    not_done(stage, place)
     assert post("Ann") == 3
-    assert at_the_door(stage, place).problem.startswith("0 of 3")
+    assert not_done(stage, place).problem.startswith("0 of 3")
     assert post("Bob", 1_000, "no_edit_needed") == 3
     assert {row.editor for row in edited(stage, place)} == {"Ann"}
 
@@ -268,3 +269,12 @@ def test_a_project_is_a_file_beside_the_recipe_or_a_url(tiny: Any, tmp_path: Pat
         run_recipe(tiny(f"editor={{project: {broken}}}"), tmp_path / "run", jobs=1, listener=lambda _: None)
     assert caught.value.field == "editor.project"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_look_at_what_would_run_makes_no_project(tiny: Any, tmp_path: Path) -> None:
+    said = list(preview(tiny("world.comparisons=12", f"editor={{project: {tmp_path}/new.db}}"), tmp_path / "run"))
+    assert "needed: to do" in said
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(RedpencilError, match="no such folder") as caught:
+        list(preview(tiny(f"editor={{project: {tmp_path}/nowhere/new.db}}"), tmp_path / "run"))
+    assert (caught.value.field, str(caught.value.file)) == ("editor.project", str(tmp_path / "nowhere"))

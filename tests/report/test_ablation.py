@@ -100,6 +100,29 @@ def test_the_rows_of_the_reward_model() -> None:
     assert [cell.kind for cell in eq3] == ["", "", "", "own"]
 
 
+def test_what_the_answers_still_need_is_beside_the_win_rate() -> None:
+    needs = {"gleu": measure(45.25, 44, 46.5, 45, 45.5), "needed_accepted": measure(40, -1, 104, 30, 50)}
+    needs |= {"needed_words": measure(12.5, 11, 14, 12, 13)}
+    first, second = row(50), row(51, measure(1, -2, 4, 0, 2))
+    for one in (first, second):
+        one["measures"] |= needs
+    second["differences"] |= {"gleu": measure(2, 1, 3, 1.5, 2.5), "needed_words": measure(-1, -3, 1, -2, 0)}
+    results = ablations(a=first, b=second)
+    (group,) = groups(results)
+    assert group.answers is not None
+    assert group.answers.header == ("Variant", "GLEU", "Accepted as they are, %", "Words changed in 100")
+    a, b = group.answers.rows
+    assert [cell.text for cell in a] == ["a", "45.2", "40.0", "12.5"]
+    assert [cell.small for cell in a[1:]] == ["44.0 to 46.5", "0.0 to 100.0", "11.0 to 14.0"]
+    assert [cell.kind for cell in b] == ["", "own", "", ""]
+    assert [table.caption for table in group.tables] == [
+        *("loss: the policy", "loss: what its answers still need", "loss: its reward model"),
+    ]
+    assert "Words changed in 100" in render_html(results)
+    assert "Words changed in 100" in render_markdown(results, "redpencil ablate mine.yaml")
+    assert groups(FOUND)[0].answers is None  # of an older version
+
+
 def test_files_have_noisy_preferences_alone_and_some_arms_no_reward_model() -> None:
     plain = row(50)
     del plain["measures"]["accuracy_comparisons_clean"]
@@ -114,10 +137,7 @@ def test_files_have_noisy_preferences_alone_and_some_arms_no_reward_model() -> N
 
 def test_a_single_seed_is_told_as_such() -> None:
     one = ablations(seeds=(41,), eq4=row(50), eq3=row(45, measure(-5, -8, -2, -5)))
-    assert lead(one) == (
-        "2 variants in 1 group, seed 41. Policy: token. "
-        "The SFT policy, where training starts, wins 33.5 % (30.0 to 37.0)."
-    )
+    assert lead(one) == ("2 variants in 1 group, seed 41. Policy: token. The SFT policy wins 33.5 % (30.0 to 37.0).")
     assert any("one seed says nothing" in note for note in notes(one))
     assert any("over 2 seeds" in note and "Of 2 comparisons" in note for note in notes(FOUND))
 

@@ -89,6 +89,15 @@ def test_what_the_answers_still_need_is_drawn_before_the_win_rate(run: Run) -> N
     assert "a 9.0, 6.0, 5.0." in charts[0].description
 
 
+def test_lines_that_begin_with_one_arm_are_told_apart(run: Run) -> None:
+    rates = {**run.win_rates, "ppo": run.win_rates["a_2"]}
+    both = replace(run, win_rates=rates, costs=costs(a=(None, None), a_2=("a", "a"), ppo=("a", "a")))
+    asked: list[str] = []
+    (chart,) = round_charts(both, lambda arm: asked.append(arm) or 1)  # type: ignore[func-returns-value]
+    assert chart.description.endswith("a_2 40.0, 50.0, 60.0; ppo 40.0, 50.0, 60.0.")
+    assert asked == ["a_2", "ppo"]
+
+
 def test_nothing_is_drawn_without_rounds_or_where_a_round_was_not_judged(run: Run) -> None:
     assert round_charts(replace(run, costs=costs(a=(None, None))), lambda _: 1) == []
     lacking = {name: row for name, row in run.win_rates.items() if name != "a_2"}

@@ -212,6 +212,17 @@ def test_edits_still_needed_stand_beside_the_win_rate(write_run: Callable[..., P
     assert not [text for text in absences(run) if "edits still needed" in text]
 
 
+def test_answers_without_a_word_are_not_said_to_need_any(
+    write_run: Callable[..., Path], edited: dict[str, Any]
+) -> None:
+    for row in edited["edits_needed"]["policies"].values():
+        row |= {"edits": None, "words": None}
+    run = read_run(write_run(edited))
+    (point,) = [point.text for point in headline(run).points if point.topic == "Edits still needed"]
+    assert point.startswith("Answers that stand as they are: sft 10.0 %")
+    assert texts(tables.needs(run))[0][2:] == [(DASH, ""), (DASH, "")]
+
+
 def test_gleu_stands_with_its_paired_differences(write_run: Callable[..., Path], edited: dict[str, Any]) -> None:
     run = read_run(write_run(edited))
     rows = {row[0][0]: row[1:] for row in texts(tables.gleu(run))}
@@ -229,5 +240,5 @@ def test_a_run_that_nobody_edited_says_how_it_would_be_counted(run_folder: Path)
     assert tables.needs(run) is None
     assert tables.needs_gaps(run) is None
     assert tables.gleu(run) is None
-    assert "For who edits" not in render(run)
-    assert [text for text in absences(run) if "name an editor in the recipe" in text]
+    assert 'id="h-needs"' not in render(run)
+    assert [text for text in absences(run) if "nobody edited the policies' answers" in text]

@@ -127,9 +127,9 @@ def _run(path: Path, options: RunOptions) -> None:
 def _waiting(recipe: Recipe) -> Recipe:
     if recipe.editor is None or recipe.editor.project is None:
         raise RedpencilError(
-            "nobody edits in this run whom it could wait for",
+            "the recipe has no annotation project whose edits the run could wait for",
             field="--wait",
-            hint="set editor.project, or leave it out",
+            hint="name one in editor.project, or leave --wait out",
         )
     return recipe.model_copy(update={"editor": recipe.editor.model_copy(update={"wait": True})})
 

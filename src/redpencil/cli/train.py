@@ -119,7 +119,7 @@ def reward(
         option(
             "FOLDER",
             "In place of pairs: a trained policy; the reward of a token is --beta times the log-ratio of this policy "
-            "and the SFT policy (RTO).",
+            "and the one in --model, from which it was trained (RTO).",
         ),
     ] = None,
     beta: Annotated[float, option("X", "With --policy: the beta that it was trained with.")] = 0.1,
@@ -134,7 +134,7 @@ def reward(
     if (pairs is None) == (policy is None):
         raise typer.BadParameter("give exactly one of --pairs and --policy")
     if beta <= 0:
-        raise typer.BadParameter("--beta is above 0")
+        raise typer.BadParameter("--beta must be above 0")
     if policy is not None and start is not None:
         raise typer.BadParameter("--start goes with --pairs")
     config = options.settings()

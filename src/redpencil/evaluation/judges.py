@@ -276,4 +276,6 @@ def _pairing(first: Response, second: Response) -> Pairing:
 
 def _category(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a judgement keeps of the prompt: its category, its turns, and what answers are compared with."""
-    return {name: meta[name] for name in (*CATEGORY_KEYS, *_OF_PROMPTS) if meta.get(name) is not None}
+    # Without a source, the input is what references correct.
+    kept = (*CATEGORY_KEYS, *_OF_PROMPTS, *(("input",) if meta.get("references") else ()))
+    return {name: meta[name] for name in kept if meta.get(name) is not None}

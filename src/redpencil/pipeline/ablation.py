@@ -12,6 +12,7 @@ from pathlib import Path
 from redpencil.config import Recipe
 from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
+from redpencil.evaluation.edits_needed import MEASURES
 from redpencil.evaluation.statistics import Estimate, mean_interval, paired_difference, scores_of
 from redpencil.pipeline.execute import Listener, StageSpec, default_jobs, execute, is_done
 from redpencil.pipeline.inputs import check_inputs
@@ -20,7 +21,7 @@ from redpencil.pipeline.run import check_folder, finish_seed, locked_folder, ver
 from redpencil.recipe import Ablations
 from redpencil.records import Comparison, Preference, read_jsonl
 from redpencil.report.run_page import write_report
-from redpencil.results import NORMAL_95, AblationResults, Measure, RunResults, write_results
+from redpencil.results import NORMAL_95, AblationResults, Measure, Ranged, RunResults, write_results
 from redpencil.results import Estimate as SeedEstimate
 from redpencil.results import Variant as VariantResults
 from redpencil.rounds import last_round, unrolled
@@ -109,8 +110,13 @@ def measures(results: RunResults, arm: str, model: str | None) -> Measured:
         **(results.localisation.get(model or "") or {}),
     }
     accuracies = results.reward_accuracy.get(model or "") or {}
+    ranged = {} if results.gleu is None else {"gleu": results.gleu.policies[arm]}
+    if results.edits_needed is not None:
+        needs = results.edits_needed.policies[arm]
+        ranged |= {f"needed_{name}": row for name in MEASURES if (row := getattr(needs, name)) is not None}
     return {
         "win_rate": _estimate(results.win_rate[arm]),
+        **{name: _of_interval(row) for name, row in ranged.items()},
         **{f"accuracy_{kind}": _estimate(row) for kind, row in accuracies.items()},
         **{name: Estimate(value, math.nan, 1) for name, value in plain.items() if value is not None},
     }
@@ -118,6 +124,12 @@ def measures(results: RunResults, arm: str, model: str | None) -> Measured:
 
 def _estimate(row: SeedEstimate) -> Estimate:
     return Estimate(row.value, math.nan if row.standard_error is None else row.standard_error, row.n or 1)
+
+
+def _of_interval(row: Ranged) -> Estimate:
+    """An estimate whose standard error is as large as its 95 % interval says."""
+    error = math.nan if row.interval is None else (row.interval[1] - row.interval[0]) / (2 * NORMAL_95)
+    return Estimate(row.value, error, 1)
 
 
 def win_rate_difference(root: Path, reference: Path, arm: str, other: str | None = None) -> Estimate:

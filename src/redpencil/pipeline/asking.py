@@ -20,7 +20,7 @@ from redpencil.runs import Stage
 
 Row = TypeVar("Row")
 Output = TypeVar("Output")
-ROUNDS: Final = 2
+_CALLS: Final = 2
 """Calls of `ProviderJob.ask`: requests of the second depend on answers of the first, if a job has such."""
 
 
@@ -94,7 +94,7 @@ def ask_all(
 
     with open_cache(cache_file(context, config, stage.name)) as cache:
         jobs = make_jobs(cache)
-        for _ in range(ROUNDS):
+        for _ in range(_CALLS):
             total = done + sum(job.plan().to_ask for job in jobs.values())
             for job in jobs.values():
                 for result in job.ask(enough):

@@ -5,7 +5,7 @@ Weights, gradients, optimiser states and the cache of keys and values are counte
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -14,9 +14,21 @@ from typing import Any, Final
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from redpencil.config import ROWS_OF, ComputeConfig, OptimizerConfig, PPOConfig, Recipe, RewardConfig, RolloutConfig
+from redpencil.config import (
+    ROWS_OF,
+    ComputeConfig,
+    OptimizerConfig,
+    PairKind,
+    PPOConfig,
+    Recipe,
+    RewardConfig,
+    RewardModelConfig,
+    RolloutConfig,
+    Rows,
+)
 from redpencil.errors import RedpencilError
 from redpencil.models.chat import first_line
+from redpencil.pipeline.context import Context
 from redpencil.pipeline.memory import Form, Pass, Role, bytes_of, cache_bytes, layers_of, sizes_of
 from redpencil.rounds import unrolled
 from redpencil.training.scoring import BATCH_SIZE
@@ -244,12 +256,12 @@ class _Estimator:
         rows: int,
         width: int,
         config: OptimizerConfig,
-        data: Path | None,
+        examples: int | None,
         *,
         reference: bool = False,
         sides: int = 1,
     ) -> StageNeeds:
-        """A stage that trains on `rows` rows at once, of `width` tokens."""
+        """A stage that trains on `rows` rows at once, of `width` tokens; `examples` is how many there are, if known."""
         form = self.form(role, trained=True)
         frozen = [self.form(role, trained=False, reference=True)] if reference else []
         one = Pass(self.passing(form), rows * sides, width, width - 1 if role == "policy" else 0)
@@ -258,9 +270,8 @@ class _Estimator:
             self.operations(each, tokens) for each in frozen
         )
         count = config.max_steps
-        if count is None and data is not None and data.is_file() and config.num_train_epochs is not None:
-            with data.open("rb") as lines:
-                count = steps_in(config.num_train_epochs, sum(1 for _ in lines), config.batch_size, None)
+        if count is None and examples is not None and config.num_train_epochs is not None:
+            count = steps_in(config.num_train_epochs, examples, config.batch_size, None)
         return self.needs(
             stage,
             trained=[form],
@@ -280,18 +291,39 @@ class _Estimator:
         rows = min(BATCH_SIZE, config.reference_samples)
         return Pass(self.passing(form), rows, sampling.max_prompt_length + sampling.response_length)
 
-    def rollouts(self, stage: str, config: RolloutConfig) -> StageNeeds:
-        """A stage that samples responses, scores and learns from them."""
+    def of_policy(self, stage: str, config: RewardConfig) -> StageNeeds:
+        """The stage that measures a reward model which is made of two policies."""
+        sampling, form = self.recipe.sampling, self.form("policy", trained=False)
+        width, rows = sampling.max_prompt_length + sampling.response_length, min(BATCH_SIZE, config.reference_samples)
+        return self.needs(
+            stage,
+            trained=[],
+            frozen=[form, form],
+            passes=[Pass(self.passing(form), rows, width, sampling.response_length)],
+            sampling=None,
+            sampled_width=0,
+            operations=2 * self.operations(form, float(config.reference_samples * width)),
+            sampling_seconds=0.0,
+            steps=1,
+        )
+
+    def rollouts(self, stage: str, config: RolloutConfig, rewards: Sequence[RewardModelConfig]) -> StageNeeds:
+        """A stage that samples responses, scores them with reward models and learns from them."""
         width, group = config.max_prompt_length + config.response_length, getattr(config, "group_size", 1)
         count = config.rollout_batch_size * group
         at_once = min(self.compute.generation_batch_size or count, math.ceil(count / self.compute.processes))
         rows = self.compute.micro_batch_size or config.batch_size
         policy, value = self.form("policy", trained=True), self.form("token", trained=True)
         trained = [policy, value] if config.value_backbone is not None else [policy]
-        frozen = [self.form(level, trained=False) for level in config.reward_levels]
+        frozen = []
+        for model, level in zip(rewards, config.reward_levels, strict=False):
+            made = model.policy is not None
+            frozen += [self.form("policy", trained=False)] * 2 if made else [self.form(level, trained=False)]
         reference = self.form("policy", trained=False, reference=True)
-        passes = [Pass(self.passing(form), rows, width, config.response_length) for form in (policy, reference)]
-        passes += [Pass(self.passing(form), rows, width) for form in (*trained[1:], *frozen)]
+        passes = [
+            Pass(self.passing(form), rows, width, config.response_length if form.role == "policy" else 0)
+            for form in (*trained, *frozen, reference)
+        ]
         tokens = float(count * width)
         epochs = config.ppo_epochs if isinstance(config, PPOConfig) else getattr(config, "grpo_epochs", 1)
         operations = sum(self.operations(form, tokens) for form in (*trained, *frozen, reference))
@@ -316,20 +348,20 @@ class _Estimator:
         )
         return math.ceil(count / self.compute.processes / at_once) * length * one
 
-    def answers(self) -> StageNeeds:
-        """The stages that only sample from a policy."""
+    def answers(self, stage: str, count: int | None = None) -> StageNeeds:
+        """A stage that only samples from a policy; `count` responses, if that is known."""
         sampling = self.recipe.sampling
         at_once = self.recipe.answers_at_once
         form = self.form("policy", trained=False)
         return self.needs(
-            "responses",
+            stage,
             trained=[],
             frozen=[form],
             passes=[],
             sampling=Pass(form, at_once, sampling.max_prompt_length, cached=True),
             sampled_width=sampling.max_prompt_length + sampling.response_length,
             operations=0.0,
-            steps=None,
+            steps=None if count is None else math.ceil(count / self.compute.processes / at_once),
             sampling_seconds=self.sampling_seconds(
                 form, at_once * self.compute.processes, at_once, sampling.response_length
             ),
@@ -339,25 +371,62 @@ class _Estimator:
 def _stages(recipe: Recipe, config: PreTrainedConfig, machine: Machine) -> Iterator[StageNeeds]:
     work, files, rows = _Estimator(recipe, config, machine), recipe.files, recipe.compute.micro_batch_size
     if files is None or files.sft is not None:
-        data = None if files is None else files.sft
-        yield work.supervised("sft", "policy", rows or recipe.sft.batch_size, recipe.sft.max_length, recipe.sft, data)
+        examples = None if files is None else _lines(files.sft)
+        at_once = rows or recipe.sft.batch_size
+        yield work.supervised("sft", "policy", at_once, recipe.sft.max_length, recipe.sft, examples)
     if recipe.arms:
-        yield work.answers()
+        yield work.answers("responses")
     for name, model in recipe.reward_models.items():
-        if model.trains:
-            reward: RewardConfig = recipe.reward_config(name)
-            width = recipe.align.max_length
-            data = None if files is None else getattr(files, ROWS_OF[model.pairs])
-            yield work.supervised(
-                f"reward-{name}", reward.level, rows or reward.batch_size, width, reward, data, sides=2
-            )
+        reward, stage = recipe.reward_config(name), f"reward-{name}"
+        if model.policy is not None:
+            yield work.of_policy(stage, reward)
+        elif model.trains:
+            at_once, width = rows or reward.batch_size, recipe.align.max_length
+            pairs = _pairs(recipe, model.pairs, recipe.sources(model))
+            yield work.supervised(stage, reward.level, at_once, width, reward, pairs, sides=2)
     for name, arm in recipe.arms.items():
         options = recipe.options(name)
         stage = f"{arm.row.name}-{name}"
         if isinstance(options, RolloutConfig):
-            yield work.rollouts(stage, options)
+            yield work.rollouts(stage, options, [recipe.reward_models[model] for model in arm.reward_model_names])
         elif isinstance(options, OptimizerConfig):
             kind = arm.learns_from
-            data = None if files is None or kind is None else getattr(files, ROWS_OF[kind])
+            pairs = None if kind is None else _pairs(recipe, kind, recipe.sources(arm))
             width, at_once = recipe.align.max_length, rows or options.batch_size
-            yield work.supervised(stage, "policy", at_once, width, options, data, reference=True, sides=2)
+            yield work.supervised(stage, "policy", at_once, width, options, pairs, reference=True, sides=2)
+        if name in recipe.edited_arms:
+            yield work.answers(f"samples-{name}", _answers(recipe, name))
+
+
+def _answers(recipe: Recipe, arm: str) -> int | None:
+    """How many answers of an arm are sampled to be edited."""
+    edits = _annotated(recipe, "edits", arm)
+    if edits is None or recipe.world is not None:
+        return None if edits is None else 2 * edits
+    return max(edits, Context(recipe, Path(), 0).scale_samples(arm))
+
+
+def _pairs(recipe: Recipe, kind: PairKind, sources: Sequence[str | None]) -> int | None:
+    """About how many pairs there are to learn from; None if that is not known before the stages that make them."""
+    counts = [_annotated(recipe, ROWS_OF[kind], source) for source in sources]
+    known = [count for count in counts if count is not None]
+    return None if kind == "hunks" or len(known) < len(counts) else sum(known)
+
+
+def _annotated(recipe: Recipe, rows: Rows, source: str | None) -> int | None:
+    """About how many edits or comparisons there are of an arm's answers, or for None of the recipe's data."""
+    own = None if source is None else recipe.arms[source].edits
+    if own is not None:
+        return own
+    if recipe.files is None:
+        return None if recipe.world is None else recipe.world.comparisons
+    kind: Rows = rows if source is None else "edits"
+    count = _lines(getattr(recipe.files, kind))
+    return None if count is None else max(1, round(recipe.files.trained_share(kind) * count))
+
+
+def _lines(file: Path | None) -> int | None:
+    if file is None or not file.is_file():
+        return None
+    with file.open("rb") as lines:
+        return sum(1 for _ in lines)

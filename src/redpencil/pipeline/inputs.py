@@ -99,12 +99,18 @@ def _check_editor(editor: EditorConfig) -> None:
 def _check_own_answers(recipe: Recipe) -> None:
     """Refuse a recipe in which something learns from edits of an arm's answers that nobody can make."""
     arms = unrolled(recipe).edited_arms
-    if arms and Context(recipe, Path(), 0).editor is None:
+    if not arms:
+        return
+    editor = Context(recipe, Path(), 0).editor
+    if editor is None:
         raise RedpencilError(
             f"nobody edits the answers of {arms[0]!r}, from which something learns",
             field="editor",
             hint="name an editor in a section editor: an LLM (provider), people (project), or references",
         )
+    if editor.rule == "references":
+        assert recipe.files is not None
+        _check_have_references(recipe.files.prompts)
 
 
 def check_references(recipe: Recipe) -> None:
@@ -116,14 +122,17 @@ def check_references(recipe: Recipe) -> None:
     if recipe.files is None or not recipe.arms:
         return
     judging, editing = (one is not None and one.rule == "references" for one in (recipe.judge, recipe.editor))
-    own = editing and bool(unrolled(recipe).edited_arms)
-    of_files = {"evaluation_prompts": judging or editing, "validation_prompts": judging, "prompts": own}
-    for key, needed in of_files.items():
-        path: Path | None = getattr(recipe.files, key)
-        if needed and path is not None:
-            with naming(path):
-                for row in read_jsonl(path, Prompt):
-                    references_of(row.id, row.meta)
+    if judging or (editing and recipe.editor is not None and recipe.editor.measure):
+        _check_have_references(recipe.files.evaluation_prompts)
+    if judging:
+        _check_have_references(recipe.files.validation_prompts)
+
+
+def _check_have_references(prompts: Path | None) -> None:
+    if prompts is not None:
+        with naming(prompts):
+            for row in read_jsonl(prompts, Prompt):
+                references_of(row.id, row.meta)
 
 
 def _check_exists(path: Path | None, key: str) -> None:

@@ -1,11 +1,13 @@
 """People as the recipe's editor: a run puts answers into an annotation project, and goes on when they are edited."""
 
 import hashlib
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from redpencil.config import EditorConfig
@@ -20,24 +22,41 @@ if TYPE_CHECKING:  # The packages of the service are an extra.
 
 POLL: Final = 5.0
 """Seconds between two looks at the project."""
+_PROJECT: Final = "editor.project"
 SKIPPED: Final = "everybody who could edit it has skipped it"
 
 
 def check_project(place: str) -> None:
-    """Open an annotation project, or make it, so that a mistake shows before anything is trained.
+    """Open an annotation project, so that a mistake shows before anything is trained.
+
+    A file that is not there is made by the first stage that has items for it, and not by a look at what would run.
 
     Raises:
         RedpencilError: naming `editor.project`.
     """
-    with _opened(place):
-        pass
+    _check_installed()
+    path = Path(place)
+    if "://" in place or path.exists():
+        with _opened(place):
+            pass
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        raise RedpencilError(
+            "there is no such folder in which the project could be made, or it cannot be written to",
+            file=path.parent,
+            field=_PROJECT,
+            hint="make the folder, or correct the path; a relative one starts at the recipe's folder",
+        )
+
+
+def _check_installed() -> None:
+    if find_spec("sqlalchemy") is None or find_spec("alembic") is None:
+        problem, hint = "people edit by the annotation service, which is not installed", "pip install 'redpencil[web]'"
+        raise RedpencilError(problem, field=_PROJECT, hint=hint)
 
 
 @contextmanager
 def _opened(place: str) -> Iterator["Engine"]:
-    with naming_key("editor.project"):
-        if find_spec("sqlalchemy") is None or find_spec("alembic") is None:
-            raise RedpencilError("people edit by the annotation service", hint="pip install 'redpencil[web]'")
+    with naming_key(_PROJECT):
         from redpencil.web.database import explained, open_database
 
         with explained(place):
@@ -73,7 +92,7 @@ def edit_by_people(
         while waiting := count_waiting(engine, asked):
             done = len(asked) - waiting
             if not config.wait:
-                raise _at_the_door(config.project, stage, done, len(asked))
+                raise _not_done(config.project, stage, done, len(asked))
             stage.progress(done, len(asked), "edited by people")
             request.check()
             time.sleep(POLL)
@@ -91,12 +110,12 @@ def _item_name(stage: Stage, row: Response) -> str:
     return f"{stage.name}/{row.id[:400]}/{texts[:16]}"
 
 
-def _at_the_door(place: str, stage: Stage, done: int, total: int) -> RedpencilError:
+def _not_done(place: str, stage: Stage, done: int, total: int) -> RedpencilError:
     command = f"redpencil annotate {'--database ' if '://' in place else ''}{place}"
     return RedpencilError(
         f"{done:,} of {total:,} answers of {stage.name} are edited",
         file=place,
-        field="editor.project",
+        field=_PROJECT,
         hint=f"let people edit the others (`{command}`), and run the same command again when they are done",
     )
 

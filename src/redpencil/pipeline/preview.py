@@ -68,10 +68,7 @@ def _size(context: Context, kind: PairKind) -> DataSize | None:
     if not rows:
         return None
     whole = size_of(rows, _hidden_size(files.model))
-    held_out = files.test_share if files.folds is None else 1 / files.folds
-    if getattr(files, f"test_{ROWS_OF[kind]}") is not None:
-        held_out = 0.0
-    trained = max(1, round((1 - held_out) * files.train_share * whole.pairs))
+    trained = max(1, round(files.trained_share(ROWS_OF[kind]) * whole.pairs))
     return DataSize(trained, whole.mean_length, whole.hidden_size)
 
 

@@ -13,7 +13,17 @@ from redpencil.report.run_page import machine_rows, render_page
 from redpencil.report.tables import Cell, Table, spread_text
 from redpencil.results import AblationResults, Measure, Variant
 
-POLICY: Final = {"win_rate": ("Win rate, %", 1), "mean_length": ("Mean length, words", 1), "kl": ("KL to SFT, nats", 2)}
+POLICY: Final = {
+    "win_rate": ("Win rate, %", 1),
+    "mean_length": ("Mean length, words", 1),
+    "kl": ("KL to start, nats", 2),
+}
+ANSWERS: Final = {
+    "gleu": ("GLEU", 1),
+    "needed_accepted": ("Accepted as they are, %", 1),
+    "needed_edits": ("Edits in 100 words", 1),
+    "needed_words": ("Words changed in 100", 1),
+}
 REWARD: Final = {
     "accuracy_edits": ("Accuracy on edits, %", 1),
     "accuracy_comparisons": ("On preferences, %", 1),
@@ -23,29 +33,36 @@ REWARD: Final = {
     "eos_missing_auroc": ("last token, something missing", 3),
     "edited_auroc": ("edited tokens", 3),
 }
-_SHARES: Final = re.compile(r"win_rate|accuracy_")
+_SHARES: Final = re.compile(r"win_rate|accuracy_|gleu|needed_accepted")
 _ENTRY: Final = re.compile(r"^(?:reward_models|arms)\.[^.]+\.(?=.*\.)")
 """The start of a key of an arm or a reward model, which the page leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The tables of one group: of its policies, and of their reward models where there are any."""
+    """The tables of one group: of its policies, what their answers still need, and their reward models, as far as these
+    are known.
+    """
 
     name: str
     findings: tuple[str, ...]
     policies: Table
+    answers: Table | None
     rewards: Table | None
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        return (self.policies,) if self.rewards is None else (self.policies, self.rewards)
+        return tuple(table for table in (self.policies, self.answers, self.rewards) if table is not None)
 
 
 def groups(results: AblationResults) -> list[Group]:
     """The tables of each group."""
     return [
-        Group(name, _findings(rows), _policies(name, rows), _rewards(name, rows))
+        Group(
+            *(name, _findings(rows), _policies(name, rows)),
+            _marked(f"{name}: what its answers still need", rows, ANSWERS),
+            _marked(f"{name}: its reward model", rows, REWARD),
+        )
         for name, rows in results.groups.items()
     ]
 
@@ -57,7 +74,7 @@ def lead(results: AblationResults) -> str:
     interval = interval_text(results.sft)
     return (
         f"{count} variants in {len(results.groups)} group{'s' if len(results.groups) > 1 else ''}, "
-        f"{seeds}. Policy: {results.arm}. The SFT policy, where training starts, wins "
+        f"{seeds}. Policy: {results.arm}. The SFT policy wins "
         f"{plain(results.sft.value)} %{f' ({interval})' if interval else ''}."
     )
 
@@ -70,6 +87,8 @@ def notes(results: AblationResults) -> list[str]:
         "Win rate: share of prompts on which the judge prefers the policy to the reference; a tie counts one half.",
         f"Differences are from the group's first variant, paired over seeds and prompts. {spread} A marked difference "
         f"has an interval without 0. Of {compared} comparisons about one in twenty is marked by chance.",
+        "What an editor still changes in the answers: the share that stands as it is, and places and words to change "
+        "in 100 words. KL: to the policy from which the arm's training started.",
         "Accuracy on edits and AUROC of edited tokens are measured on a variant's own held-out edits, so they do not "
         "compare where edits or their alignment differ. Accuracy on clean preferences (no label noise) does.",
         "AUROC: the chance that such a token gets a lower reward than a different one; .5 is guessing.",
@@ -100,14 +119,15 @@ def _policies(group: str, rows: Mapping[str, Variant]) -> Table:
     return Table.of(f"{group}: the policy", ("Variant", rate_title, "Difference, points", *titles, "Diagnostics"), body)
 
 
-def _rewards(group: str, rows: Mapping[str, Variant]) -> Table | None:
-    names = [name for name in REWARD if any(name in row.measures for row in rows.values())]
+def _marked(title: str, rows: Mapping[str, Variant], titles: Mapping[str, tuple[str, int]]) -> Table | None:
+    """The measures of `titles` that are known; those that differ clearly from the first variant's are marked."""
+    names = [name for name in titles if any(name in row.measures for row in rows.values())]
     if "accuracy_comparisons_clean" in names:
         names.remove("accuracy_comparisons")
     if not names:
         return None
-    body = [(_name(name, row, keys=False), *_cells(row, names, REWARD)) for name, row in rows.items()]
-    return Table.of(f"{group}: its reward model", ("Variant", *(REWARD[name][0] for name in names)), body)
+    body = [(_name(name, row, keys=False), *_cells(row, names, titles)) for name, row in rows.items()]
+    return Table.of(title, ("Variant", *(titles[name][0] for name in names)), body)
 
 
 def _cells(row: Variant, names: list[str], titles: Mapping[str, tuple[str, int]]) -> list[Cell | None]:
@@ -115,7 +135,7 @@ def _cells(row: Variant, names: list[str], titles: Mapping[str, tuple[str, int]]
     for name in names:
         whole = 100.0 if _SHARES.match(name) else 1.0 if name.endswith("auroc") else None
         measure, digits = row.measures.get(name), titles[name][1]
-        kind = _mark(row.differences.get(name)) if titles is REWARD else ""
+        kind = _mark(row.differences.get(name)) if titles is not POLICY else ""
         if measure is None:
             cells.append(None)
         else:

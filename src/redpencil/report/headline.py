@@ -185,7 +185,8 @@ def _needs(run: Run) -> Point | None:
         if "words" in row
     )
     accepted = ", ".join(f"{policy} {_share(row['accepted'])}" for policy, row in rows.items() if "accepted" in row)
-    return Point("Edits still needed", f"Words changed in 100: {changed}. Answers that stand as they are: {accepted}.")
+    words = f"Words changed in 100: {changed}. " if changed else ""
+    return Point("Edits still needed", f"{words}Answers that stand as they are: {accepted}.")
 
 
 def _gaps(run: Run) -> Point | None:
@@ -372,7 +373,7 @@ def absences(run: Run) -> list[str]:
         ),
         (
             alone or run.needs,
-            "No edits still needed: nobody edited the policies' answers; name an editor in the recipe.",
+            "No edits still needed: nobody edited the policies' answers to the evaluation prompts (`editor`).",
         ),
         (run.accuracy, "No reward accuracy: no held-out pairs were scored."),
         (

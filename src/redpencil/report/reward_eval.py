@@ -228,8 +228,9 @@ def _ranked(share: Accuracy) -> Cell:
 def _accuracies(results: RewardEvals) -> Table:
     rows = []
     for name, model in results.models.items():
+        own = "edits" if model.trained_on == "hunks" else model.trained_on
         cells = [
-            replace(_ranked(model.readings[test].accuracy), kind="own" if model.trained_on == about.kind else "")
+            replace(_ranked(model.readings[test].accuracy), kind="own" if own == about.kind else "")
             for test, about in results.tests.items()
         ]
         rows.append((Cell(name, f"{model.level} model, trained on {model.trained_on}"), *cells))

@@ -1,5 +1,6 @@
 """What policies are like round by round: arms that each learned from edits of the answers of the one before."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Final
@@ -68,13 +69,21 @@ def _chart(
         return None
     every = [value for line in shown for name in line for value in (bounds(values[name]) or (values[name].value,))]
     names = ["before", *(f"round {number}" for number in range(1, max(map(len, shown))))]
-    plot = Plot(Axis.named(names, ""), Axis.around(every, axis), names=[line[1] for line in shown])
+    titles = _titles(shown)
+    plot = Plot(Axis.named(names, ""), Axis.around(every, axis), names=titles)
     ends, story = [], []
-    for place, line in enumerate(shown):
+    for place, (line, title_of_line) in enumerate(zip(shown, titles, strict=True)):
         rows = [values[name] for name in line]
         points = [Point(x, row.value, *(bounds(row) or (None, None))) for x, row in enumerate(rows)]
-        plot.line(points, series(line[1]), shift=SHIFT * place)
-        ends.append((len(line) - 1, rows[-1].value, line[1], series(line[1])))
-        story.append(f"{line[1]} {', '.join(plain(row.value) for row in rows)}")
+        colour = series(title_of_line)
+        plot.line(points, colour, shift=SHIFT * place)
+        ends.append((len(line) - 1, rows[-1].value, title_of_line, colour))
+        story.append(f"{title_of_line} {', '.join(plain(row.value) for row in rows)}")
     plot.name_ends(ends)
     return Chart(plot.svg(), title, f"{title} ({axis}), from before the first round: {'; '.join(story)}.")
+
+
+def _titles(lines: Sequence[tuple[str, ...]]) -> list[str]:
+    """Name each line after its first arm, or, where several begin with that one, after its last."""
+    begins = Counter(line[1] for line in lines)
+    return [line[1] if begins[line[1]] == 1 else line[-1] for line in lines]
