@@ -1254,7 +1254,7 @@ def _paper_arms() -> dict[str, ArmConfig]:
 _OF_THE_WORLD: Final = {"oracle": "the oracle", "scripted": "the scripted editor"}
 
 RESERVED: Final[Mapping[str, frozenset[str]]] = {
-    "arms": frozenset({"sft", "reference"}),
+    "arms": frozenset({"sft", "reference", "source"}),
     "reward_models": frozenset(
         {"policy", "prompts", "validation_prompts", "reference", "judge", "judgements", "align", "annotations"}
         | {"shorter_wins", "longer_wins", "white_space_wins", "white_space_loses"}

@@ -299,7 +299,10 @@ class NeedsDifference(_Part):
 
 
 class Needed(_Part):
-    """`needed.json`: edits still needed by policy, and differences by `<policy>-<policy>`; `editors` edited them."""
+    """`needed.json`: edits still needed by policy, and differences by `<policy>-<policy>`; `editors` edited them.
+
+    Where references edit, `source` stands among the policies: the text that each prompt asks to improve, unchanged.
+    """
 
     format: int = FORMAT
     editors: tuple[str, ...]
@@ -308,7 +311,10 @@ class Needed(_Part):
 
 
 class GleuResults(_Part):
-    """`gleu.json`: GLEU of each policy on `n` answers, from 0 to 100, and differences by `<policy>-<policy>`."""
+    """`gleu.json`: GLEU of each policy on `n` answers, from 0 to 100, and differences by `<policy>-<policy>`.
+
+    `source` stands among the policies: the text that each prompt asks to improve, unchanged.
+    """
 
     format: int = FORMAT
     n: int

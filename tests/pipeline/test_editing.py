@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
+from redpencil.alignment.words import split_words, word_distance
 from redpencil.config import EditorConfig
+from redpencil.editing.references import edit_to_reference
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.gleu import Gleu, sentence_gleu
+from redpencil.evaluation.gleu import Gleu, gleu, sentence_gleu
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.editing import edit_answers
 from redpencil.pipeline.execute import execute
@@ -253,7 +255,13 @@ def test_references_judge_edit_and_choose_the_checkpoint(corrected: tuple[Path, 
     results = parse_results(read_json(corrected[1] / "results.json"), RunResults, corrected[1] / "results.json")
     assert results.gleu is not None
     assert results.gleu.n == 12
-    assert set(results.gleu.policies) == {"sft", "figa"}
+    assert set(results.gleu.policies) == {"sft", "figa", "source"}
+    prompts = list(read_jsonl(corrected[1] / "outputs-sft" / "evaluation.jsonl", Response))
+    unchanged = Gleu([row.prompt for row in prompts], [row.meta["references"] for row in prompts])
+    counts = unchanged.counts([row.prompt for row in prompts])
+    assert results.gleu.policies["source"].value == pytest.approx(gleu(counts))
+    over = results.gleu.policies["figa"].value - results.gleu.policies["source"].value
+    assert results.gleu.differences["figa-source"].value == pytest.approx(over)
     gap = results.gleu.policies["figa"].value - results.gleu.policies["sft"].value
     assert results.gleu.differences["figa-sft"].value == pytest.approx(gap)
     for row in read_jsonl(corrected[1] / "judge" / "figa.jsonl", Comparison):
@@ -263,6 +271,12 @@ def test_references_judge_edit_and_choose_the_checkpoint(corrected: tuple[Path, 
         assert row.preference.value == expected
     assert results.edits_needed is not None
     assert results.edits_needed.editors == ("the nearest reference",)
+    edits = [edit_to_reference(Response(row.id, row.prompt, row.prompt, meta=row.meta)) for row in prompts]
+    changed = sum(word_distance(edit.original, edit.edited) for edit in edits)
+    words = results.edits_needed.policies["source"].words
+    assert words is not None
+    assert words.value == pytest.approx(100 * changed / sum(len(split_words(edit.original)) for edit in edits))
+    assert {"figa-source", "sft-source"} < set(results.edits_needed.differences)
     rates = {row["step"]: row["eval/gleu"] for row in read_metrics(corrected[1] / "figa-figa") if "eval/gleu" in row}
     best = read_json(corrected[1] / "figa-figa" / "manifest.json")["notes"]["best"]
     assert set(rates) >= {2, 4}

@@ -173,8 +173,11 @@ def edited(results: dict[str, Any]) -> dict[str, Any]:
     results["gleu"] = {
         "format": 2,
         "n": 200,
-        "policies": {"sft": ranged(38.2), "token": ranged(40.1), "edits": ranged(39.0)},
-        "differences": {"token-sft": ranged(1.9), "edits-sft": ranged(0.8), "token-edits": ranged(1.1)},
+        "policies": {"sft": ranged(38.2), "token": ranged(40.1), "edits": ranged(39.0), "source": ranged(37.5)},
+        "differences": {
+            **{"token-sft": ranged(1.9), "edits-sft": ranged(0.8), "token-edits": ranged(1.1)},
+            **{"token-source": ranged(2.6), "edits-source": ranged(1.5), "sft-source": ranged(0.7)},
+        },
     }
     return results
 
@@ -220,8 +223,10 @@ def test_edits_still_needed_stand_beside_the_win_rate(write_run: Callable[..., P
 def test_gleu_stands_with_its_paired_differences(write_run: Callable[..., Path], edited: dict[str, Any]) -> None:
     run = read_run(write_run(edited))
     rows = {row[0][0]: row[1:] for row in texts(tables.gleu(run))}
-    assert rows["Token rewards from edits"] == [("40.1", "39.1 to 41.1"), ("+1.9", "+0.9 to +2.9")]
-    assert rows["SFT, before training"][1] == (DASH, "")
+    over_source = ("+2.6", "+1.6 to +3.6")
+    assert rows["Token rewards from edits"] == [("40.1", "39.1 to 41.1"), ("+1.9", "+0.9 to +2.9"), over_source]
+    assert rows["SFT, before training"][1:] == [(DASH, ""), ("+0.7", f"{MINUS}0.3 to +1.7")]
+    assert rows["The source, unchanged"] == [("37.5", "36.5 to 38.5"), (DASH, ""), (DASH, "")]
     assert texts(tables.gleu_gaps(run)) == [[("token over edits", ""), ("+1.1", "+0.1 to +2.1")]]
     (point,) = [point.text for point in headline(run).points if point.topic == "GLEU against the references"]
     assert "token 40.1 (39.1 to 41.1), +1.9 (+0.9 to +2.9) over SFT" in point

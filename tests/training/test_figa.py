@@ -67,6 +67,31 @@ def test_one_batch_and_its_micro_batches_give_the_same_step(
     torch.testing.assert_close(after[0], after[1], atol=1e-4, rtol=1e-3)
 
 
+def test_originals_of_which_nothing_is_learned_are_not_read(
+    trained: Any, pairs: list[Pair], codec: Codec, runtime: Runtime
+) -> None:
+    policy = load_policy(trained.sft, runtime, trained=True).module
+    item = collate_pairs(pairs[:16], codec.pad_id, runtime.device)
+    rows: list[int] = []
+    policy.register_forward_pre_hook(
+        lambda _, args, kwargs: rows.append(len(kwargs["input_ids"] if "input_ids" in kwargs else args[0])),
+        with_kwargs=True,
+    )
+    objectives = [
+        figa_objective(policy, FIGAConfig(**QUICK, kept=1, beta=beta), codec.eos_id)
+        for beta in (0, 1e-30)  # the second one counts tokens of the originals and weighs them next to nothing
+    ]
+    alone, read_alone = objectives[0].terms(item), rows[-1]
+    both, read_both = objectives[1].terms(item), rows[-1]
+    assert (read_alone, read_both) == (16, 32)
+    sums = [
+        objective.counts(item)["figa"] * terms["figa"]
+        for objective, terms in zip(objectives, (alone, both), strict=True)
+    ]
+    assert sums[0].item() == pytest.approx(sums[1].item(), rel=1e-5)
+    assert alone["imitated_nll"].item() == pytest.approx(both["imitated_nll"].item(), rel=1e-5)
+
+
 def test_bad_words_become_rare(
     trained: Any, pairs: list[Pair], codec: Codec, runtime: Runtime, new_stage: Callable[..., Stage]
 ) -> None:

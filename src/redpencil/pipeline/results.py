@@ -4,10 +4,10 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,7 @@ from redpencil.pipeline.folds import ITEMS, count_items
 from redpencil.pipeline.llm_judging import judge_by_llm
 from redpencil.pipeline.reward_eval import EXAMPLES, Held, encode_with, score_pairs, texts_of
 from redpencil.pipeline.stages import make_judge
-from redpencil.records import Comparison, Edit, Pair, Preference, Response, read_jsonl, write_jsonl
+from redpencil.records import Comparison, Edit, Pair, Preference, Response, read_jsonl, source_of, write_jsonl
 from redpencil.report.reward_eval import write_reward_eval
 from redpencil.report.run_data import MICROSCOPE
 from redpencil.results import (
@@ -77,6 +77,8 @@ from redpencil.world.build import make_oracle
 from redpencil.world.oracle import Oracle
 
 NEEDED, GLEU = "needed.json", "gleu.json"
+SOURCE: Final = "source"
+"""The unchanged source of each prompt, which stands among the policies where references edit or judge."""
 HEATMAPS = 8
 """Heat-maps in the report: this many of bad responses and as many of good ones."""
 
@@ -111,9 +113,17 @@ def judge(context: Context, stage: Stage) -> None:
         write_results(stage.folder / GLEU, _measure_gleu(context))
 
 
-def compared_policies(context: Context) -> list[tuple[str, str]]:
-    """Pairs of policies of which a report shows a difference besides that of win rates: with SFT, and of two arms."""
-    return [*((arm, "sft") for arm in context.recipe.arms), *combinations(context.recipe.arms, 2)]
+def compared_policies(context: Context, policies: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of policies of which a report shows a difference besides that of win rates: with SFT, of two arms, and with
+    the unchanged source, if it is one of `policies`.
+    """
+    pairs = [*((arm, "sft") for arm in context.recipe.arms), *combinations(context.recipe.arms, 2)]
+    return pairs + [(policy, SOURCE) for policy in context.policies if SOURCE in policies]
+
+
+def _unchanged(responses: Iterable[Response]) -> list[Response]:
+    """The texts that the prompts ask to improve, as if they were the responses: what doing nothing is worth."""
+    return [replace(row, response=source_of(row.id, row.prompt, row.meta), finished=True) for row in responses]
 
 
 def _measure_gleu(context: Context) -> GleuResults:
@@ -122,7 +132,9 @@ def _measure_gleu(context: Context) -> GleuResults:
         name: {row.id: row for row in read_jsonl(context.paths.outputs(name), Response)} for name in context.policies
     }
     shared = [one for one in answers["sft"] if all(one in rows for rows in answers.values())]
-    counts = {name: gleu_counts([rows[one] for one in shared]) for name, rows in answers.items()}
+    answered = {name: [rows[one] for one in shared] for name, rows in answers.items()}
+    answered[SOURCE] = _unchanged(answered["sft"])
+    counts = {name: gleu_counts(rows) for name, rows in answered.items()}
     values = {name: gleu(of_policy) for name, of_policy in counts.items()}
     drawn = dict(zip(counts, resampled_gleu(list(counts.values())).T, strict=True))
     return GleuResults(
@@ -130,7 +142,7 @@ def _measure_gleu(context: Context) -> GleuResults:
         policies={name: _ranged(values[name], drawn[name]) for name in counts},
         differences={
             f"{first}-{second}": _ranged(values[first] - values[second], drawn[first] - drawn[second])
-            for first, second in compared_policies(context)
+            for first, second in compared_policies(context, answered)
         },
     )
 
@@ -149,6 +161,8 @@ def needed(context: Context, stage: Stage) -> None:
         RedpencilError: as `edit_answers`.
     """
     answers = {name: list(read_jsonl(context.paths.outputs(name), Response)) for name in context.policies}
+    if context.editor is not None and context.editor.rule == "references":
+        answers[SOURCE] = _unchanged(answers["sft"])
     edits = edit_answers(context, stage, answers, measuring=True)
     for name, rows in edits.items():
         write_jsonl(stage.folder / f"{name}.jsonl", rows)
@@ -159,7 +173,7 @@ def needed(context: Context, stage: Stage) -> None:
         if any(row.outcome in MEASURED for row in rows)
     }
     differences = {}
-    for first, second in compared_policies(context):
+    for first, second in compared_policies(context, edits):
         difference = needs_difference(edits[first], edits[second], spacing=spacing)
         if difference is not None:
             differences[f"{first}-{second}"] = asdict(difference)

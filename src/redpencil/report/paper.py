@@ -12,6 +12,7 @@ ARM_LABELS = {
     "preference": "Sequence reward from preferences",
     "sft": "SFT, before training",
     "reference": "Reference policy",
+    "source": "The source, unchanged",
 }
 ARM_NAMES_IN_PAPER = {
     "token": "Fine-grained Token-level PPO",
@@ -74,7 +75,7 @@ def sides(pair: str, policies: Collection[str]) -> tuple[str, str]:
     return next((cut for cut in cuts if cut[0] in policies and cut[1] in policies), cuts[0])
 
 
-def in_paper_order(names: Iterable[str], last: Iterable[str] = ("sft", "reference")) -> list[str]:
+def in_paper_order(names: Iterable[str], last: Iterable[str] = ("sft", "source", "reference")) -> list[str]:
     """Sort arms in the paper's order, then others by name, then the policies that are not arms."""
     names, last = list(names), list(last)
     others = sorted(name for name in names if name not in ARMS and name not in last)

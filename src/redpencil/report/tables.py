@@ -188,20 +188,27 @@ def gleu(run: Run) -> Table | None:
     if not run.gleu:
         return None
     rows: list[Row] = [
-        (label(policy, paper.ARM_LABELS), _share(run.gleu[policy]), _points(run.gleu_differences.get(f"{policy}-sft")))
+        (
+            label(policy, paper.ARM_LABELS),
+            _share(run.gleu[policy]),
+            *(_points(run.gleu_differences.get(f"{policy}-{other}")) for other in ("sft", "source")),
+        )
         for policy in in_paper_order(run.gleu)
     ]
     note = (
         "GLEU (Napoles et al., 2015) against the references of the prompts, from 0 to 100. Intervals are over answers "
         "and over which reference is drawn; those of differences are paired."
     )
-    return Table.of("Agreement with the references", ("Policy", "GLEU", "Over SFT"), rows, [note])
+    return Table.of("Agreement with the references", ("Policy", "GLEU", "Over SFT", "Over the source"), rows, [note])
 
 
 def gleu_gaps(run: Run) -> Table | None:
     """Differences of GLEU between the arms."""
-    gaps = run.gleu_differences.items()
-    rows = [(_over(pair, run.gleu), _points(gap)) for pair, gap in gaps if paper.sides(pair, run.gleu)[1] != "sft"]
+    rows = [
+        (_over(pair, run.gleu), _points(gap))
+        for pair, gap in run.gleu_differences.items()
+        if paper.sides(pair, run.gleu)[1] not in ("sft", "source")
+    ]
     return Table.of("Differences of GLEU between policies", ("Gap", "GLEU"), rows) if rows else None
 
 

@@ -18,6 +18,7 @@ from redpencil.maths.pair_losses import figa_loss, figa_weights, in_window
 from redpencil.models.forward import response_logprobs
 from redpencil.training.loop import PairsTraining, train_on_pairs
 from redpencil.training.pairs import PairBatch
+from redpencil.training.scoring import micro_batches
 from redpencil.training.update import Objective
 
 
@@ -52,8 +53,10 @@ def figa_objective(policy: nn.Module, config: FIGAConfig, eos_id: int) -> Object
         return {"figa": imitated + blamed, "imitated_nll": imitated, "spared": blamed}
 
     def terms(item: PairBatch) -> dict[str, Tensor]:
-        weights = weights_of(item, config, eos_id)
-        logprobs = response_logprobs(policy, item.batch)
+        batch, weights = item.batch, weights_of(item, config, eos_id)
+        if not config.beta:  # nothing is learned from the originals, the second half
+            batch, weights = next(micro_batches(batch, len(item))), weights[: len(item)]
+        logprobs = response_logprobs(policy, batch)
         window = in_window(logprobs, config.min_nll, config.max_nll)
         return {
             "figa": figa_loss(logprobs, weights, window),
