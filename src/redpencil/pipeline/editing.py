@@ -62,7 +62,8 @@ def edit_answers(context: Context, stage: Stage, responses: Responses, *, measur
     elif config.project is not None:
         edits = edit_by_people(stage, config, responses)
     elif config.rule == "references":
-        edits = {name: [edit_to_reference(row) for row in rows] for name, rows in responses.items()}
+        spacing = not context.recipe.align.restore_spacing
+        edits = {name: [edit_to_reference(row, spacing=spacing) for row in rows] for name, rows in responses.items()}
     else:
         assert context.recipe.world is not None
         provider = world_editor(context.recipe.world, derive_seed(stage.seed, "editor"), measuring=measuring)

@@ -715,8 +715,10 @@ def align(context: Context, stage: Stage, *, arm: str | None = None) -> None:
         if respaced:
             remarks.append(f"{respaced_note(respaced)} ({name})")
         if not pairs:
-            raise RedpencilError(
-                f"no pair is left (skipped: {dict(skipped)})", file=path, hint="check the data or align.max_length"
-            )
+            hint = "check the data or align.max_length"
+            if arm is not None:
+                hint = f"if the answers of {arm} stand as they are, nothing can learn on it: lower rounds, or leave "
+                hint += f"out what is `on: {arm}`; else check align.max_length"
+            raise RedpencilError(f"no pair is left (skipped: {dict(skipped)})", file=path, hint=hint)
         write_jsonl(stage.folder / f"{name}.jsonl", pairs)
     stage.notes.update(pairs=counts, skipped=skipped_rows, **({"remarks": remarks} if remarks else {}))
