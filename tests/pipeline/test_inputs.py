@@ -75,13 +75,16 @@ def test_a_row_without_a_field_is_named_with_its_line(key: str, files_recipe: Wr
 
 
 @pytest.mark.parametrize("own", [(), ("test_edits",)])
-def test_more_rounds_than_edits_are_found_before_the_run(own: tuple[str, ...], files_recipe: Write) -> None:
-    few = ["arms={figa: {method: figa}}", "reward_models={}", "files.comparisons=null"]
-    few += [f"files.{key}=data/edits.jsonl" for key in own]  # 24 edits, of which a quarter is held out
-    few += ["editor={edits: data/later.jsonl}"]
-    check_inputs([load_recipe(files_recipe(), [*few, f"rounds={16 - 2 * len(own)}"])])
+def test_more_rounds_than_edits_are_found_before_the_run(
+    own: tuple[str, ...], files_recipe: Write, tmp_path: Path
+) -> None:
+    figa = {"arms": {"figa": {"method": "figa"}}, "reward_models": {}, "editor": {"edits": "later.jsonl"}}
+    recipe = files_recipe("comparisons", **figa)
+    # 24 edits, of which about a quarter is held out if there is no file of test edits.
+    few = [f"files.{key}={tmp_path / 'data' / 'edits.jsonl'}" for key in own]
+    check_inputs([load_recipe(recipe, [*few, f"rounds={24 if own else 12}"])])
     with pytest.raises(RedpencilError, match="no edits are left to learn from") as caught:
-        check_inputs([load_recipe(files_recipe(), [*few, "rounds=25"])])
+        check_inputs([load_recipe(recipe, [*few, "rounds=25"])])
     assert caught.value.field == "files.train_share"
     assert "lower rounds" in str(caught.value.hint)
 
