@@ -720,6 +720,13 @@ def test_an_arm_that_cannot_start_where_it_says(recipe: Path, arms: str, field: 
     assert error.hint
 
 
+def test_the_key_that_makes_an_arm_wait_for_itself_is_named() -> None:
+    models = "reward_models={r: {pairs: edits, on: b}}"
+    with pytest.raises(RedpencilError, match=r"arms\.b needs reward_models\.r needs arms\.b") as caught:
+        default_recipe(["arms={a: {method: figa}, b: {start: a, reward_model: r}}", models])
+    assert caught.value.field == "arms.b.reward_model"
+
+
 def test_a_hint_names_the_arms_that_one_may_start_from(recipe: Path) -> None:
     arms = "a: {method: figa}, best: {method: best_of_n, reward_model: r}, b: {method: dpo, start: c}"
     assert mistake(recipe, STARTS % arms).hint == "name another arm that is trained: a"

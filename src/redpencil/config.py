@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
@@ -1517,12 +1518,13 @@ class Recipe(Section):
         try:
             TopologicalSorter(self._waits_for()).prepare()
         except CycleError as error:
-            first = next(name for name in error.args[1] if name.startswith("arms."))
-            waiting = self.arms[first.removeprefix("arms.")]
-            keys = ("start", "on")
-            key = next((key for key in keys if f"arms.{getattr(waiting, key)}" in error.args[1]), "reward_model")
-            place = (*first.split(".", 1), key)
-            problem = f"an arm waits for itself: {' needs '.join(reversed(error.args[1]))}"
+            needs = list(reversed(error.args[1]))
+            arm, other = next((one, two) for one, two in pairwise(needs) if one.startswith("arms."))
+            section, _, name = other.partition(".")
+            keys = ("start", "on") if section == "arms" else ("reward_model", "sequence_reward_model")
+            row = self.arms[arm.removeprefix("arms.")]
+            place = (*arm.split(".", 1), next(key for key in keys if getattr(row, key) == name))
+            problem = f"an arm waits for itself: {' needs '.join(needs)}"
             raise mistake("Recipe", problem, place, None, "let one of them start from, or learn on, another") from None
 
     def _waits_for(self) -> dict[str, list[str]]:

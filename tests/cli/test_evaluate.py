@@ -254,6 +254,14 @@ def test_edits_that_say_nothing_are_named(
 ) -> None:
     failed = edits_of(tmp_path / "failed.jsonl", ("p", "a b", "a b"), outcome="failed")
     assert "failed.jsonl: none of 1 answers has an edit" in mistake("evaluate", "edits", failed)
+    assert "failed.jsonl: it is named twice" in mistake("evaluate", "edits", failed, failed)
+    two_people = tmp_path / "two.jsonl"
+    two_people.write_bytes(
+        b"".join(edits_of(tmp_path / "x", ("p", "a b", text)).read_bytes() for text in ("a c", "a b"))
+    )
+    found = json.loads(redpencil("evaluate", "edits", two_people, "--json").out)
+    assert found["policies"]["two"]["accepted"]["value"] == 50
+    assert found["warnings"] == ["two: 1 of 2 edits are further ones of an answer, and count as if of another"]
     cut = edits_of(tmp_path / "cut.jsonl", ("p", "a b", "a b"), meta={"finished": False})
     found = json.loads(redpencil("evaluate", "edits", cut, "--json").out)
     assert found["policies"]["cut"]["accepted"]["value"] == 0

@@ -332,7 +332,9 @@ def test_stems_folders_of_checkpoints_and_full_paths_where_these_clash(tmp_path:
     paths = [Path("a/token.jsonl"), Path("reward-x/checkpoint"), Path("b/pairs.jsonl"), Path("c/pairs.json")]
     assert short_names(paths) == ["token", "reward-x", "b/pairs.jsonl", "c/pairs.json"]
     assert short_names([Path("a/x/checkpoint"), Path("b/x/checkpoint")]) == ["a/x/checkpoint", "b/x/checkpoint"]
-    assert short_names([Path("x"), Path("x")]) == ["x", "x"]
+    with pytest.raises(RedpencilError, match="named twice") as caught:
+        short_names([Path("x"), Path("b/x"), Path("x")])
+    assert caught.value.file == "x"
     (tmp_path / "model-1.5").mkdir()
     assert short_names([tmp_path / "model-1.5"]) == ["model-1.5"]
 

@@ -44,6 +44,14 @@ def test_an_answer_that_differs_in_white_space_alone_stays_as_it_is() -> None:
     assert (row.edited, row.outcome) == ("She goes to school.", EditOutcome.UNCHANGED)
 
 
+def test_white_space_within_a_text_counts_where_it_says_something() -> None:
+    code = ["if x:\n    y()", "if x: y()"]
+    row = edit_to_reference(response("if x:\n  y()", code), spacing=True)
+    assert (row.edited, row.outcome) == (code[0], EditOutcome.EDITED)
+    assert edit_to_reference(response("if x: y()", code), spacing=True).edited == code[1]
+    assert edit_to_reference(response(" if x:\n    y()\n", code), spacing=True).outcome is EditOutcome.UNCHANGED
+
+
 @pytest.mark.parametrize("references", [None, [], "She goes.", ["She goes.", ""], [["She goes."]]])
 def test_a_prompt_without_references_is_named(references: object) -> None:
     with pytest.raises(RedpencilError, match="'r1'") as raised:

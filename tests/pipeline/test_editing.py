@@ -158,6 +158,20 @@ def test_people_edit_what_they_like_and_may_come_later(tiny: Any, copied: Path, 
         assert measured(copied, "sft")["unedited"] == 1
         (remark, *_) = read_json(copied / "needed" / "manifest.json")["notes"]["remarks"]
         assert remark == "1 of the 12 answers of sft have no edit"
+    rejected = {(answer.prompt, answer.response): answer for answer in answers(copied, "sft")}
+    others = [answer for answer in given if (answer.prompt, answer.response) not in rejected]
+    people.write_text(
+        "".join(row(answer, "never read", "refused") for answer in rejected.values())
+        + "".join(row(answer, answer.response, "unchanged") for answer in others)
+    )
+    edits = edit_again(recipe, copied)
+    assert {edit.outcome for edit in edits["sft"]} == {EditOutcome.REFUSED}
+    assert all(edit.edited == edit.original for edit in edits["sft"])
+    assert (
+        set(read_json(copied / "needed" / "needed.json")["policies"])
+        == {name for name in POLICIES if any(edit.outcome is EditOutcome.UNCHANGED for edit in edits[name])}
+        < set(POLICIES)
+    )
     people.write_text(row(Response("x", "another prompt", "a b"), "a c"))
     with pytest.raises(RedpencilError, match="none of the 12 answers of sft is in it") as raised:
         edit_again(recipe, copied)
@@ -228,6 +242,15 @@ def corrected(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return path, data / "run"
 
 
+def test_people_are_asked_only_for_edits_that_are_used(corrected: tuple[Path, Path], tmp_path: Path) -> None:
+    recipe = load_recipe(corrected[0], [f"editor.edits={tmp_path / 'later.jsonl'}"])
+    rows = [Response(str(number), "p", "a b") for number in range(3)]
+    stage = Stage("annotations-figa", tmp_path, 3)
+    with pytest.raises(RedpencilError, match="there are no edits yet") as raised:
+        edit_answers(Context(recipe, tmp_path, 3), stage, {"figa": rows}, measuring=False)
+    assert f"have the first 3 answers of {tmp_path}/samples-figa/responses.jsonl edited" in str(raised.value.hint)
+
+
 def test_references_judge_edit_and_choose_the_checkpoint(corrected: tuple[Path, Path]) -> None:
     results = parse_results(read_json(corrected[1] / "results.json"), RunResults, corrected[1] / "results.json")
     assert results.gleu is not None
@@ -271,6 +294,12 @@ def test_a_prompt_without_references_is_found_before_the_run(corrected: tuple[Pa
         with pytest.raises(RedpencilError, match="has no references") as raised:
             check_inputs([load_recipe(corrected[0], [f"{key}={lacking}" for key in keys])])
         assert (raised.value.file, raised.value.field) == (str(lacking), "references")
+    # References edit by default, so the prompts need some too where something learns from edits of answers to them.
+    arms = "arms={figa: {method: figa}, again: {method: figa, on: figa}}"
+    for editor in ((), ("editor.rule=references",)):
+        with pytest.raises(RedpencilError, match="has no references") as raised:
+            check_inputs([load_recipe(corrected[0], [arms, "judge.rule=shorter", *editor])])
+        assert (raised.value.file, raised.value.field) == (str(prompts.prompts), "references")
     # With another judge they are no editor by default, and nothing is counted.
     shorter = load_recipe(corrected[0], [f"files.evaluation_prompts={lacking}", "judge.rule=shorter"])
     check_inputs([shorter])

@@ -74,6 +74,21 @@ def test_a_row_without_a_field_is_named_with_its_line(key: str, files_recipe: Wr
     assert (error.file, error.line, error.field) == (str(path), 3, "prompt")
 
 
+@pytest.mark.parametrize("own", [(), ("test_edits",)])
+def test_more_rounds_than_edits_are_found_before_the_run(
+    own: tuple[str, ...], files_recipe: Write, tmp_path: Path
+) -> None:
+    figa = {"arms": {"figa": {"method": "figa"}}, "reward_models": {}, "editor": {"edits": "later.jsonl"}}
+    recipe = files_recipe("comparisons", **figa)
+    # 24 edits, of which about a quarter is held out if there is no file of test edits.
+    few = [f"files.{key}={tmp_path / 'data' / 'edits.jsonl'}" for key in own]
+    check_inputs([load_recipe(recipe, [*few, f"rounds={24 if own else 12}"])])
+    with pytest.raises(RedpencilError, match="no edits are left to learn from") as caught:
+        check_inputs([load_recipe(recipe, [*few, "rounds=25"])])
+    assert caught.value.field == "files.train_share"
+    assert "lower rounds" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("key", ["comparisons", "edits"])
 def test_one_row_cannot_be_split(key: str, files_recipe: Write, tmp_path: Path) -> None:
     recipe, path = files_recipe(), tmp_path / "data" / f"{key}.jsonl"

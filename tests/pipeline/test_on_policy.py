@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from redpencil.models.checkpoints import load_reward_model
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.on_policy import own_samples
 from redpencil.pipeline.run import run_recipe
-from redpencil.pipeline.stages import annotations
+from redpencil.pipeline.stages import align, annotations
 from redpencil.recipe import load_recipe
-from redpencil.records import Comparison, Edit, Pair, Prompt, Response, read_jsonl
+from redpencil.records import Comparison, Edit, EditOutcome, Pair, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.rounds import unrolled
-from redpencil.runs import open_stage, read_metrics
+from redpencil.runs import Stage, open_stage, read_metrics
 from redpencil.training.reward import measure
 from redpencil.training.scoring import encode_samples
 
@@ -241,3 +242,19 @@ def test_own_answers_need_somebody_who_edits_them(own_answers: Callable[..., Any
     with pytest.raises(RedpencilError, match="references") as caught:
         run_recipe(own_answers("editor={rule: references}"), tmp_path / "run", jobs=1, listener=lambda _: None)
     assert not (tmp_path / "run").exists()
+
+
+def test_answers_that_need_no_edit_end_in_an_error_that_says_what_to_do(
+    two_rounds: Path, tiny: Any, rounds: tuple[str, ...], tmp_path: Path
+) -> None:
+    context = Context(unrolled(tiny(*rounds)), tmp_path, 3)
+    for folder in ("world", "sft"):
+        (tmp_path / folder).symlink_to(two_rounds / folder)
+    (tmp_path / "annotations-figa").mkdir()
+    edits = list(read_jsonl(two_rounds / "annotations-figa" / "edits_train.jsonl", Edit))
+    standing = [replace(row, edited=row.original, outcome=EditOutcome.UNCHANGED) for row in edits]
+    write_jsonl(tmp_path / "annotations-figa" / "edits_train.jsonl", standing)
+    stage = Stage("align-figa", tmp_path, 3)
+    with pytest.raises(RedpencilError, match="no pair is left") as caught:
+        align(context, stage, arm="figa")
+    assert "lower rounds" in str(caught.value.hint)

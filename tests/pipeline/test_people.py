@@ -143,15 +143,19 @@ def test_it_stops_until_all_are_done_and_adds_nothing_twice(stage: Stage, place:
 def test_what_was_rejected_or_has_nothing_to_edit_has_no_text_and_is_not_waited_for(
     stage: Stage, place: str, post: Editors
 ) -> None:
-    rows = [*ROWS, Response("empty", "Q", " "), Response("long", "Q", "x" * 2_000_001)]
+    unstorable = Response("nul", "Q", "a\0b")
+    rows = [*ROWS, Response("empty", "Q", " "), unstorable, Response("long", "Q", "x" * 2_000_001)]
     assert not_done(stage, place, rows).problem.startswith("0 of 3 answers")
     assert post("Ann", 1, "no_edit_needed") == 1
     assert post("Ann", 1, "cannot_be_fixed") == 1
     assert post("Ann", 1) == 1
     edits = edited(stage, place, rows)
-    assert [row.outcome.value for row in edits] == ["unchanged", "refused", "edited", "empty", "failed"]
-    assert [row.edited == row.original for row in edits] == [True, True, False, True, True]
-    assert "2,000,001 characters" in edits[-1].meta["problem"]
+    assert [row.outcome.value for row in edits] == ["unchanged", "refused", "edited", "empty", "failed", "failed"]
+    assert [row.edited == row.original for row in edits] == [True, True, False, True, True, True]
+    assert [row.meta["problem"].split(", of")[0] for row in edits[-2:]] == [
+        "it holds a NUL character at character 2",
+        "its response has 2,000,001 characters",
+    ]
 
 
 def test_a_skipped_answer_waits_for_the_others_and_is_given_up_when_all_have_skipped_it(
@@ -166,6 +170,21 @@ def test_a_skipped_answer_waits_for_the_others_and_is_given_up_when_all_have_ski
     rows = edited(stage, place)
     assert [row.outcome.value for row in rows] == ["edited", "edited", "failed"]
     assert rows[-1].meta["problem"] == people.SKIPPED
+
+
+def test_an_edit_counts_before_what_another_person_rejected(stage: Stage, place: str, post: Editors) -> None:
+    engine = open_database(place)
+    with writing(engine) as connection:
+        write_project(connection, ProjectConfig(editors_per_item=2))
+    engine.dispose()
+    not_done(stage, place)
+    assert post("Ann", 1_000, "cannot_be_fixed") == 3
+    assert post("Bob", 2) == 2
+    assert post("Bob", 1, "cannot_be_fixed") == 1
+    assert [(row.editor, row.outcome.value) for row in edited(stage, place)] == [
+        *[("Bob", "edited")] * 2,
+        ("Ann", "refused"),
+    ]
 
 
 def test_as_many_people_as_the_project_says_and_the_first_edit_counts(stage: Stage, place: str, post: Editors) -> None:

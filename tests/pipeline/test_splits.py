@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from redpencil.config import FilesConfig
 from redpencil.errors import RedpencilError
-from redpencil.pipeline.splits import split_prompts
+from redpencil.pipeline.splits import learned_rows, split_prompts
 
 
 def files(**options: object) -> FilesConfig:
@@ -24,6 +24,15 @@ def test_one_draw_for_both_kinds() -> None:
         files(test_share=0.2), {"comparisons": comparisons[::-1], "edits": edits[::-1]}, seed=3
     )
     assert held != split_prompts(files(test_share=0.2), {"edits": edits, "comparisons": comparisons}, seed=4)
+
+
+def test_a_share_of_the_training_rows_is_learned_from() -> None:
+    counts = [learned_rows(files(train_share=share), "edits", 7) for share in (1, 0.99, 0.5, 1 / 3, 1 / 7)]
+    assert counts == [7, 6, 3, 2, 1]
+    assert learned_rows(files(train_share=1 / 3), "edits", 21) == 7
+    with pytest.raises(RedpencilError, match=r"no edits are left to learn from: 0\.1 of 7") as caught:
+        learned_rows(files(train_share=0.1), "edits", 7)
+    assert (caught.value.file, caught.value.field) == ("e.jsonl", "files.train_share")
 
 
 PROMPTS = st.lists(st.sampled_from("abcdefghij"), min_size=2, max_size=60).filter(lambda keys: len(set(keys)) > 1)

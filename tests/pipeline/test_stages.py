@@ -600,9 +600,8 @@ def test_training_edits_become_a_pair_for_each_change_where_something_learns_fro
     assert not (context.root / "align" / "hunks_train.jsonl").exists()
 
 
-def test_a_share_of_the_rows_is_that_of_the_first_prompts() -> None:
+def test_some_of_the_rows_are_those_of_the_first_prompts() -> None:
     rows = [Prompt(str(n), prompt) for n, prompt in enumerate(["b", "a", "c", "b", "a", "b", "d"])]
-    kept = {share: "".join(row.id for row in _first_prompts(rows, share)) for share in (1, 0.99, 0.5, 1 / 3, 0.1)}
+    kept = {count: "".join(row.id for row in _first_prompts(rows, count)) for count in (7, 6, 3, 2)}
     # By prompt: b is rows 0, 3 and 5, a is 1 and 4.
-    assert kept == {1: "0123456", 0.99: "035142", 0.5: "035", 1 / 3: "03", 0.1: ""}
-    assert [len(_first_prompts(list(range(0)), 0.5)), len(_first_prompts(rows * 3, 1 / 3))] == [0, 7]
+    assert kept == {7: "0123456", 6: "035142", 3: "035", 2: "03"}

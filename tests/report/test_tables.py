@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from redpencil.report import tables
+from redpencil.report import paper, tables
 from redpencil.report.headline import absences, headline
 from redpencil.report.markdown import render_markdown
 from redpencil.report.markup import DASH, MINUS, duration
@@ -187,6 +187,14 @@ def texts(table: tables.Table | None) -> list[list[tuple[str, str]]]:
     return [[(cell.text, cell.small) for cell in row] for row in table.rows]
 
 
+def test_names_with_hyphens_are_told_apart() -> None:
+    policies = ("sft", "my-sft", "a", "a-b", "b-sft")
+    assert paper.sides("a-b-sft", ("sft", "a-b")) == ("a-b", "sft")
+    assert paper.sides("a-my-sft", policies) == ("a", "my-sft")
+    assert paper.sides("my-sft-sft", policies) == ("my-sft", "sft")
+    assert paper.sides("token-sft", ()) == ("token", "sft")
+
+
 def test_edits_still_needed_stand_beside_the_win_rate(write_run: Callable[..., Path], edited: dict[str, Any]) -> None:
     run = read_run(write_run(edited))
     table = tables.needs(run)
@@ -219,7 +227,7 @@ def test_answers_without_a_word_are_not_said_to_need_any(
         row |= {"edits": None, "words": None}
     run = read_run(write_run(edited))
     (point,) = [point.text for point in headline(run).points if point.topic == "Edits still needed"]
-    assert point.startswith("Answers that stand as they are: sft 10.0 %")
+    assert point.startswith("No answer has a word. Answers that stand as they are: sft 10.0 %")
     assert texts(tables.needs(run))[0][2:] == [(DASH, ""), (DASH, "")]
 
 

@@ -551,7 +551,7 @@ def count_edits(
     for (name, of_file), path in zip(rows.items(), files, strict=True):
         with naming(path):
             needs[name] = edits_needed(of_file, spacing=spacing, confidence=confidence)
-    compared, warnings = {}, _needs_warnings(needs)
+    compared, warnings = {}, [*_needs_warnings(needs), *_edited_again(rows)]
     for before, after in combinations(rows, 2):
         difference = needs_difference(rows[after], rows[before], spacing=spacing, confidence=confidence)
         if difference is None:
@@ -582,6 +582,18 @@ def count_edits(
         )
     for warning in warnings:
         say(f"warning: {warning}")
+
+
+def _edited_again(rows: Mapping[str, Sequence[Edit]]) -> list[str]:
+    """Say of which files several edits are of one answer, as where several people edit it."""
+    again = {
+        name: len(edits) - len({(row.id, row.prompt, row.original) for row in edits}) for name, edits in rows.items()
+    }
+    return [
+        f"{name}: {count:,} of {len(rows[name]):,} edits are further ones of an answer, and count as if of another"
+        for name, count in again.items()
+        if count
+    ]
 
 
 def _ranged(figure: Ranged | None, sign: str = "") -> str:

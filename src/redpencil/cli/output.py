@@ -184,9 +184,14 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     """Make a short name for each path: the stem of a file, the name of a folder, and of a checkpoint that of its stage.
 
     Paths whose short names are the same are named in full.
+
+    Raises:
+        RedpencilError: if a path is there twice.
     """
-    names = []
-    for path in paths:
+    names: list[str] = []
+    for number, path in enumerate(paths):
+        if path in paths[:number]:
+            raise RedpencilError("it is named twice", file=path, hint="name each once")
         if path.name == "checkpoint":
             names.append(path.absolute().parent.name)
         else:

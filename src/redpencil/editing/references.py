@@ -10,19 +10,23 @@ from redpencil.records import Edit, EditOutcome, Response, references_of
 EDITOR: Final = "the nearest reference"
 
 
-def nearest(text: str, references: Sequence[str]) -> str:
-    """Return the reference that the fewest changed words make of a text, the first of equals."""
-    return min(references, key=lambda reference: word_distance(text, reference))
+def nearest(text: str, references: Sequence[str], *, spacing: bool = False) -> str:
+    """Return the reference that the fewest changed words make of a text, the first of equals; `spacing` as in
+    `word_distance`.
+    """
+    return min(references, key=lambda reference: word_distance(text, reference, spacing=spacing))
 
 
-def edit_to_reference(response: Response) -> Edit:
-    """Make of a response the nearest of the references in its `meta`; it stays as it is if only white space differs.
+def edit_to_reference(response: Response, *, spacing: bool = False) -> Edit:
+    """Make of a response the nearest of the references in its `meta`.
+
+    It stays as it is if only white space differs; with `spacing`, as for code, only at the ends.
 
     Raises:
         RedpencilError: as `references_of`.
     """
     text = response.response
-    edited = nearest(text, references_of(response.id, response.meta))
-    if word_distance(text, edited):
+    edited = nearest(text, references_of(response.id, response.meta), spacing=spacing)
+    if word_distance(text, edited, spacing=spacing):
         return make_edit(response, edited, EditOutcome.EDITED, EDITOR)
     return make_edit(response, text, EditOutcome.UNCHANGED, EDITOR)

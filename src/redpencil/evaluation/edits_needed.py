@@ -16,6 +16,9 @@ from redpencil.intervals import CONFIDENCE, clustered_share
 from redpencil.records import HAS_TEXT, Edit, EditOutcome, says_finished
 from redpencil.text import prompt_key
 
+MEASURED: Final = frozenset({*HAS_TEXT, EditOutcome.EMPTY})
+"""Outcomes of edits that say what an answer needs."""
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerNeeds:
@@ -52,7 +55,7 @@ def needs_of(edit: Edit, *, spacing: bool = False) -> AnswerNeeds | None:
 
     An empty answer needs the words that the editor wrote, and none if the editor was not asked.
     """
-    if edit.outcome not in (*HAS_TEXT, EditOutcome.EMPTY):
+    if edit.outcome not in MEASURED:
         return None
     edited = edit.edited if edit.outcome is EditOutcome.EDITED else edit.original
     answer, better = (text.strip() if spacing else without_spacing(text) for text in (edit.original, edited))

@@ -62,7 +62,8 @@ def edit_answers(context: Context, stage: Stage, responses: Responses, *, measur
     elif config.project is not None:
         edits = edit_by_people(stage, config, responses)
     elif config.rule == "references":
-        edits = {name: [edit_to_reference(row) for row in rows] for name, rows in responses.items()}
+        spacing = not context.recipe.align.restore_spacing
+        edits = {name: [edit_to_reference(row, spacing=spacing) for row in rows] for name, rows in responses.items()}
     else:
         assert context.recipe.world is not None
         provider = world_editor(context.recipe.world, derive_seed(stage.seed, "editor"), measuring=measuring)
@@ -105,29 +106,35 @@ def _by_llm(context: Context, stage: Stage, config: EditorConfig, responses: Res
 def _by_people(
     context: Context, config: EditorConfig, responses: Responses, *, measuring: bool
 ) -> dict[str, list[Edit]]:
-    """Find people's edits of responses by prompt and original; the first that has a text counts."""
+    """Find people's edits of responses by prompt and original; the first that has a text counts, else the first."""
     assert config.edits is not None
-    files = "outputs-*/evaluation.jsonl" if measuring else "samples-*/responses.jsonl"
-    hint = f"have {context.root}/{files} edited (`redpencil annotate --responses`), put what is "
-    hint += "exported there, and run the same command again"
+    wanted = f"{context.root}/outputs-*/evaluation.jsonl"
+    if not measuring:
+        # There may be more answers, which only the scale of rewards is measured on.
+        files = {name: str(context.paths.samples_of(name)) for name in responses}
+        first = {name: f"the first {len(rows):,} answers of " for name, rows in responses.items()}
+        wanted = ", ".join(f"{'' if context.recipe.world else first[name]}{file}" for name, file in files.items())
+    hint = f"have {wanted} edited (`redpencil annotate --responses`), put what is exported there, and run the same "
+    hint += "command again"
     if not config.edits.exists():
         raise RedpencilError("there are no edits yet", file=config.edits, field="editor.edits", hint=hint)
     made: dict[tuple[str, str], Edit] = {}
     for row in read_jsonl(config.edits, Edit):
-        if row.outcome in HAS_TEXT:
-            made.setdefault((row.prompt, row.original), row)
+        place = (row.prompt, row.original)
+        if place not in made or (row.outcome in HAS_TEXT and made[place].outcome not in HAS_TEXT):
+            made[place] = row
 
     def edit_of(response: Response) -> Edit:
-        row = made.get((response.prompt, response.response))
+        row, text = made.get((response.prompt, response.response)), response.response
         if row is not None:
-            return make_edit(response, row.edited, row.outcome, row.editor)
-        if not response.response.strip():
-            return make_edit(response, response.response, EditOutcome.EMPTY, "")
-        return make_edit(response, response.response, EditOutcome.FAILED, "", {"problem": NOBODY})
+            return make_edit(response, row.edited if row.outcome in HAS_TEXT else text, row.outcome, row.editor)
+        if not text.strip():
+            return make_edit(response, text, EditOutcome.EMPTY, "")
+        return make_edit(response, text, EditOutcome.FAILED, "", {"problem": NOBODY})
 
-    edits = {name: [edit_of(response) for response in rows] for name, rows in responses.items()}
-    for name, rows in edits.items():
-        if rows and not any(row.outcome in HAS_TEXT for row in rows):
+    for name, rows in responses.items():
+        places = {(row.prompt, row.response) for row in rows if row.response.strip()}
+        if places and made.keys().isdisjoint(places):
             problem = f"none of the {len(rows):,} answers of {name} is in it"
             raise RedpencilError(problem, file=config.edits, field="editor.edits", hint=hint)
-    return edits
+    return {name: [edit_of(response) for response in rows] for name, rows in responses.items()}

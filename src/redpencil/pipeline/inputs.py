@@ -25,7 +25,7 @@ from redpencil.models.forward import READ_TWICE
 from redpencil.models.sampling import EncodedPrompts, check_context, encode_prompts
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.editing import check_editor
-from redpencil.pipeline.splits import split_prompts
+from redpencil.pipeline.splits import learned_rows, split_prompts
 from redpencil.records import Comparison, Edit, Example, Preference, Prompt, Response, read_jsonl, references_of
 from redpencil.rounds import unrolled
 from redpencil.text import prompt_key
@@ -44,7 +44,7 @@ def check_inputs(recipes: Iterable[Recipe]) -> None:
     checked = []
     for recipe in recipes:
         if recipe.files is not None:
-            files = (recipe.files, recipe.prompt_template, recipe.chat_options, recipe.seeds)
+            files = (unrolled(recipe).files or recipe.files, recipe.prompt_template, recipe.chat_options, recipe.seeds)
             if files not in checked:
                 check_files(*files)
                 checked.append(files)
@@ -177,12 +177,15 @@ def check_files(
         _count(files.sft, Example)
     kinds = {"comparisons": Comparison, "edits": Edit}
     prompts = {kind: _prompts(getattr(files, kind), record) for kind, record in kinds.items() if getattr(files, kind)}
+    every = dict(prompts)
     for kind, record in kinds.items():
         if getattr(files, f"test_{kind}") is not None:
             _count(getattr(files, f"test_{kind}"), record)
             prompts.pop(kind, None)
     for seed in seeds:
-        split_prompts(files, prompts, seed)
+        held = split_prompts(files, prompts, seed)
+        for kind, keys in every.items():
+            learned_rows(files, kind, sum(key not in held for key in keys))
     if files.prompts is not None:
         _count(files.prompts, Prompt)
     if files.validation_prompts is not None:

@@ -16,6 +16,7 @@ from redpencil.errors import RedpencilError, naming_key
 from redpencil.records import HAS_TEXT, Edit, EditOutcome, Response
 from redpencil.runs import Stage
 from redpencil.stopping import request
+from redpencil.text import unstorable
 
 if TYPE_CHECKING:  # The packages of the service are an extra.
     from sqlalchemy import Engine
@@ -86,8 +87,9 @@ def edit_by_people(
         from redpencil.web.items import import_responses
         from redpencil.web.waiting import count_waiting, edits_of
 
-        count = import_responses(engine, (replace(row, id=name) for name, row in items.items()))
-        refused = {row.id: f"it {row.problem}" for row in count.refused}
+        refused = {name: f"it holds {bad}" for name, row in items.items() if (bad := unstorable(_texts(row)))}
+        rows = (replace(row, id=name) for name, row in items.items() if name not in refused)
+        refused |= {row.id: row.problem for row in import_responses(engine, rows).refused}
         asked = [name for name, row in items.items() if row.response.strip() and name not in refused]
         while waiting := count_waiting(engine, asked):
             done = len(asked) - waiting
@@ -107,7 +109,11 @@ def edit_by_people(
 
 def _item_name(stage: Stage, row: Response) -> str:
     texts = hashlib.sha256(f"{row.prompt}\0{row.response}".encode()).hexdigest()
-    return f"{stage.name}/{row.id[:400]}/{texts[:16]}"
+    return f"{stage.name}/{row.id[:400]}/{texts[:16]}".replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _texts(row: Response) -> str:
+    return f"{row.prompt}{row.response}{row.model}"
 
 
 def _not_done(place: str, stage: Stage, done: int, total: int) -> RedpencilError:

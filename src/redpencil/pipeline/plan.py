@@ -195,6 +195,7 @@ def _plan_own_answers(planner: _Planner, arm: str, sampling: Mapping[str, Any]) 
         count[0],
         None if recipe.world is None else _annotation_config(recipe),
         None if context.editor is None else context.editor.decides,
+        *(["spacing"] if not recipe.align.restore_spacing else []),
     ]
     inputs = {"samples": paths.samples_of(arm), **(base if edits is None else {}), **context.editor_inputs}
     planner.add(names[1], "on_policy:own_annotations", (names[0],), decides, inputs, arm=arm)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from redpencil.audit.trivial_rules import Texts
 from redpencil.config import AlignConfig, PairKind
 from redpencil.errors import RedpencilError
-from redpencil.evaluation.edits_needed import MEASURES, edits_needed, needs_difference
+from redpencil.evaluation.edits_needed import MEASURED, MEASURES, edits_needed, needs_difference
 from redpencil.evaluation.gleu import gleu, resampled_gleu
 from redpencil.evaluation.judges import gleu_counts, judge_pairings, pair_outputs
 from redpencil.evaluation.localisation import FAULTS, auroc
@@ -155,6 +155,8 @@ def _ranged(value: float, drawn: npt.NDArray[np.float64]) -> Ranged:
 def needed(context: Context, stage: Stage) -> None:
     """Write what the recipe's editor makes of each policy's answers, and `needed.json`, which measures these edits.
 
+    A policy of which no answer has an edit is not in it; `edit_answers` remarks on it.
+
     Raises:
         RedpencilError: as `edit_answers`.
     """
@@ -165,7 +167,11 @@ def needed(context: Context, stage: Stage) -> None:
     for name, rows in edits.items():
         write_jsonl(stage.folder / f"{name}.jsonl", rows)
     spacing = not context.recipe.align.restore_spacing
-    policies = {name: edits_needed(rows, spacing=spacing) for name, rows in edits.items()}
+    policies = {
+        name: edits_needed(rows, spacing=spacing)
+        for name, rows in edits.items()
+        if any(row.outcome in MEASURED for row in rows)
+    }
     differences = {}
     for first, second in compared_policies(context, edits):
         difference = needs_difference(edits[first], edits[second], spacing=spacing)
@@ -620,8 +626,9 @@ def summarise(runs: Sequence[RunResults], pooled: PooledResults | None = None) -
 def _mean_needs(
     runs: Sequence[Mapping[str, EditsNeeded] | Mapping[str, NeedsDifference]],
 ) -> dict[str, dict[str, SeedMean | None]]:
-    """Means of the measures that an entry has, by entry of the first seed."""
-    rows = {name: [run.get(name) for run in runs] for name in runs[0]}
+    """Means of the measures that an entry has in all seeds."""
+    names = dict.fromkeys(name for run in runs for name in run)
+    rows = {name: [run.get(name) for run in runs] for name in names}
     return {
         name: {
             measure: _mean(

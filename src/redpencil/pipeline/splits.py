@@ -29,6 +29,23 @@ def split_prompts(files: FilesConfig, prompts: Prompts, seed: int) -> frozenset[
     return _held_out_prompts(files, prompts, seed)
 
 
+def learned_rows(files: FilesConfig, kind: str, count: int) -> int:
+    """Return how many of `count` training rows of a kind are learned from, by `files.train_share`.
+
+    Raises:
+        RedpencilError: if there is none.
+    """
+    learned = int(count * files.train_share + 1e-9)
+    if not learned:
+        raise RedpencilError(
+            f"no {kind} are left to learn from: {files.train_share:.3g} of {count:,}",
+            file=getattr(files, kind),
+            field="files.train_share",
+            hint=f"add {kind}, raise files.train_share, or lower rounds",
+        )
+    return learned
+
+
 def _held_out_prompts(files: FilesConfig, prompts: Prompts, seed: int) -> frozenset[str]:
     """Draw the prompts that are held out: about `files.test_share` of the rows of each kind, at least one prompt of
     each and not all.

@@ -57,7 +57,7 @@ from redpencil.pipeline.context import Context, Setup, at_evaluation
 from redpencil.pipeline.editing import world_editor
 from redpencil.pipeline.execute import resolve
 from redpencil.pipeline.inputs import match_reference
-from redpencil.pipeline.splits import split_prompts
+from redpencil.pipeline.splits import learned_rows, split_prompts
 from redpencil.records import Comparison, Edit, Example, Pair, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.rows import PairRows
 from redpencil.runs import Progress, Stage, derive_seed
@@ -661,13 +661,7 @@ def _split_files(files: FilesConfig, stage: Stage) -> None:
         tests[kind] = list(read_jsonl(own[kind], _KINDS[kind])) if kind in own else out
         if kind in own and out:
             stage.remark(f"{len(out):,} {kind} were left out, since their prompt is held out")
-        first = _first_prompts(train, files.train_share)
-        if not first:
-            raise RedpencilError(
-                f"no {kind} are left to learn from: {files.train_share:.3g} of {len(train):,}",
-                field="files.train_share",
-                hint=f"add {kind}, raise files.train_share, or lower rounds",
-            )
+        first = _first_prompts(train, learned_rows(files, kind, len(train)))
         if len(first) < len(train):
             stage.remark(f"{len(first):,} of {len(train):,} {kind} are learned from, the share that the recipe says")
         train = first
@@ -686,13 +680,13 @@ def _split_files(files: FilesConfig, stage: Stage) -> None:
     }
 
 
-def _first_prompts(rows: Sequence[Any], share: float) -> list[Any]:
-    """Take a share of rows, those of a prompt one after the other."""
+def _first_prompts(rows: Sequence[Any], count: int) -> list[Any]:
+    """Take so many rows, those of a prompt one after the other."""
     places: dict[str, int] = {}
     for row in rows:
         places.setdefault(prompt_key(row.prompt), len(places))
-    together = rows if share == 1 else sorted(rows, key=lambda row: places[prompt_key(row.prompt)])
-    return list(together[: int(len(rows) * share + 1e-9)])
+    together = rows if count == len(rows) else sorted(rows, key=lambda row: places[prompt_key(row.prompt)])
+    return list(together[:count])
 
 
 def training_originals(context: Context, stage: Stage) -> None:
@@ -721,8 +715,10 @@ def align(context: Context, stage: Stage, *, arm: str | None = None) -> None:
         if respaced:
             remarks.append(f"{respaced_note(respaced)} ({name})")
         if not pairs:
-            raise RedpencilError(
-                f"no pair is left (skipped: {dict(skipped)})", file=path, hint="check the data or align.max_length"
-            )
+            hint = "check the data or align.max_length"
+            if arm is not None:
+                hint = f"if the answers of {arm} stand as they are, nothing can learn on it: lower rounds, or leave "
+                hint += f"out what is `on: {arm}`; else check align.max_length"
+            raise RedpencilError(f"no pair is left (skipped: {dict(skipped)})", file=path, hint=hint)
         write_jsonl(stage.folder / f"{name}.jsonl", pairs)
     stage.notes.update(pairs=counts, skipped=skipped_rows, **({"remarks": remarks} if remarks else {}))

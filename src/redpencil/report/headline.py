@@ -7,7 +7,7 @@ from typing import Literal
 from redpencil.config import RESERVED
 from redpencil.evaluation.localisation import by_place, fault_name, weakness
 from redpencil.report.markup import in_brackets, plain, points_interval, signed
-from redpencil.report.paper import ARMS, MODEL_LABELS, TABLE_1, TABLE_2, TEST_LABELS, in_order, label
+from redpencil.report.paper import ARMS, MODEL_LABELS, TABLE_1, TABLE_2, TEST_LABELS, in_order, label, sides
 from redpencil.report.run_data import Run, Speed
 from redpencil.results import Figure, SeedMean
 
@@ -109,7 +109,7 @@ def _share(share: Figure) -> str:
 
 def _too_few(run: Run) -> Point | None:
     """Say which differences are smaller than chance, and how many prompts or seeds would show them."""
-    gaps = {name.replace("-", " and ", 1): gap for name, gap in run.differences.items()}
+    gaps = {" and ".join(sides(name, run.win_rates)): gap for name, gap in run.differences.items()}
     if not gaps:  # A single arm is weighed against the reference, which is at 50 %.
         alone = {arm: row.share for arm, row in run.win_rates.items() if arm not in ("sft", "reference")}
         gaps = {
@@ -185,8 +185,8 @@ def _needs(run: Run) -> Point | None:
         if "words" in row
     )
     accepted = ", ".join(f"{policy} {_share(row['accepted'])}" for policy, row in rows.items() if "accepted" in row)
-    words = f"Words changed in 100: {changed}. " if changed else ""
-    return Point("Edits still needed", f"{words}Answers that stand as they are: {accepted}.")
+    words = f"Words changed in 100: {changed}." if changed else "No answer has a word."
+    return Point("Edits still needed", f"{words} Answers that stand as they are: {accepted}.")
 
 
 def _gaps(run: Run) -> Point | None:

@@ -1,6 +1,6 @@
 """The figures that the paper printed, and the names of its rows."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 ARMS = ("token", "edits", "preference")
@@ -67,6 +67,12 @@ def in_order(names: Iterable[str], first: Iterable[str]) -> list[str]:
     """List each name once: those of `first` in their order, then the others in the order of `names`."""
     known = dict.fromkeys(names)
     return list(dict.fromkeys([*(name for name in first if name in known), *known]))
+
+
+def sides(pair: str, policies: Collection[str]) -> tuple[str, str]:
+    """Split the name of a difference, such as `token-sft`, into its two policies, whose names may hold hyphens."""
+    cuts = [(pair[:place], pair[place + 1 :]) for place, letter in enumerate(pair) if letter == "-"]
+    return next((cut for cut in cuts if cut[0] in policies and cut[1] in policies), cuts[0])
 
 
 def in_paper_order(names: Iterable[str], last: Iterable[str] = ("sft", "source", "reference")) -> list[str]:

@@ -1,6 +1,6 @@
 """Tables of a report as cells, which HTML, Markdown and the terminal render."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -107,7 +107,7 @@ def gaps(run: Run) -> Table | None:
     rows: list[Row] = []
     for name in in_order(run.differences, [f"{better}-{worse}" for better, worse in PAIRS]):
         gap = run.differences[name]
-        better, _, worse = name.partition("-")
+        better, worse = paper.sides(name, run.win_rates)
         printed = ABSENT
         if better in paper.ARMS and worse in paper.ARMS:
             printed = Cell(signed(paper.TABLE_1[better].value - paper.TABLE_1[worse].value), kind="paper")
@@ -155,7 +155,7 @@ def _not_accepted(run: Run) -> list[str]:
     ):
         counts = []
         for policy in run.needs:
-            rows = [one.policies[policy] for one in run.needed]
+            rows = [one.policies[policy] for one in run.needed if policy in one.policies]
             count, total = sum(getattr(row, name) for row in rows), sum(row.answers + row.unedited for row in rows)
             counts += [f"{policy} {count:,} of {total:,}"] if count else []
         notes += [f"{what}: {', '.join(counts)} answers."] if counts else []
@@ -167,7 +167,7 @@ def needs_gaps(run: Run) -> Table | None:
     if not run.needs_differences:
         return None
     rows = [
-        (_over(pair), *(_points(row.get(name)) for name in ("accepted", "edits", "words")))
+        (_over(pair, run.needs), *(_points(row.get(name)) for name in ("accepted", "edits", "words")))
         for pair, row in run.needs_differences.items()
     ]
     header = ("Gap", "Accepted, points", "Edits in 100 words", "Words changed in 100")
@@ -175,9 +175,8 @@ def needs_gaps(run: Run) -> Table | None:
     return Table.of("Differences of the edits still needed", header, rows, [note])
 
 
-def _over(pair: str) -> str:
-    better, _, worse = pair.partition("-")
-    return f"{better} over {worse}"
+def _over(pair: str, policies: Collection[str]) -> str:
+    return " over ".join(paper.sides(pair, policies))
 
 
 def _points(gap: Figure | None) -> Cell | None:
@@ -206,9 +205,9 @@ def gleu(run: Run) -> Table | None:
 def gleu_gaps(run: Run) -> Table | None:
     """Differences of GLEU between the arms."""
     rows = [
-        (_over(pair), _points(gap))
+        (_over(pair, run.gleu), _points(gap))
         for pair, gap in run.gleu_differences.items()
-        if not pair.endswith(("-sft", "-source"))
+        if paper.sides(pair, run.gleu)[1] not in ("sft", "source")
     ]
     return Table.of("Differences of GLEU between policies", ("Gap", "GLEU"), rows) if rows else None
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, Engine, exists, select
 
-from redpencil.records import Edit
+from redpencil.records import HAS_TEXT, Edit
 from redpencil.web.database import reading
 from redpencil.web.items import export_edits
 from redpencil.web.project import DECIDED, read_project
@@ -45,10 +45,13 @@ def _unfinished(connection: Connection, names: Sequence[str], needed: int, peopl
 
 
 def edits_of(engine: Engine, names: Collection[str]) -> dict[str, Edit]:
-    """Read the edit of each response that has one, by id: a reviewer's decision, else the first that was handed in."""
+    """Read the edit of each response that has one, by id: a reviewer's decision, else the first with a text that was
+    handed in, else the first without.
+    """
     wanted, found = set(names), dict[str, Edit]()
     with reading(engine) as connection:
         for edit in export_edits(connection):
-            if edit.id in wanted:
-                found.setdefault(edit.id, edit)
+            before = found.get(edit.id)
+            if edit.id in wanted and (before is None or (before.outcome not in HAS_TEXT and edit.outcome in HAS_TEXT)):
+                found[edit.id] = edit
     return found
