@@ -617,7 +617,7 @@ class DistillConfig(OptimizerConfig):
     At every token the student's distribution is drawn towards the teacher's, by KL(student || teacher).
     """
 
-    on: Literal["originals", "edits", "own"] = Field(
+    responses: Literal["originals", "edits", "own"] = Field(
         "originals",
         description="The responses at whose tokens it learns: the originals, which the policy at the start "
         "itself wrote; the edited texts; or own, the student's answers, sampled as it learns.",
@@ -639,8 +639,10 @@ class DistillConfig(OptimizerConfig):
         description="Weight of tokens that the edit changed: taken out of the original, or put into the edit.",
     )
     kept_weight: float = Field(1.0, ge=0, description="Weight of all other tokens.")
-    temperature: float = Field(1.0, gt=0, description="With on=own: sampling temperature of the student's answers.")
-    response_length: int = Field(300, gt=0, description="With on=own: most tokens in an answer.")
+    temperature: float = Field(
+        1.0, gt=0, description="With responses=own: sampling temperature of the student's answers."
+    )
+    response_length: int = Field(300, gt=0, description="With responses=own: most tokens in an answer.")
     learning_rate: float = Field(1e-5, gt=0, description="Peak learning rate of AdamW.")
     lr_scheduler_type: Schedule = Field("linear", description="Shape of the learning rate after warm-up.")
     batch_size: int = Field(64, gt=0, description="Edits an optimiser step sees.")
@@ -659,7 +661,7 @@ class DistillConfig(OptimizerConfig):
         weights = (self.changed_weight, self.kept_weight)
         if not any(weights):
             raise ValueError("changed_weight and kept_weight are both 0, so nothing would be learned")
-        if self.on == "own" and weights != (1, 1):
+        if self.responses == "own" and weights != (1, 1):
             raise ValueError("nobody edited the student's own answers: leave out changed_weight and kept_weight")
         return self
 
@@ -718,7 +720,7 @@ METHODS: Final[Mapping[str, Method]] = {
         ),
         Method(
             "distill",
-            "self-distillation on {on}",
+            "self-distillation on {responses}",
             DistillConfig,
             "pairs",
             "redpencil.training.distill:train_distill",

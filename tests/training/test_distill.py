@@ -52,8 +52,8 @@ def test_the_teacher_reads_the_edit_where_the_student_reads_the_prompt_alone(cod
         f"<s> topic1{more}" for more in ("", " mud sky sand sun sea sky sand sun", " mud sky sand sun" * 2)
     )
     assert told() == [student, hinted, pair.rejected_ids, (True, False, False, False, False)]
-    assert told(guidance=1.0, on="edits") == [student, hinted, plain, pair.chosen_ids, (True, *[False] * 4)]
-    assert told(on="own", response_length=6) == [student, hinted, (), ()]
+    assert told(guidance=1.0, responses="edits") == [student, hinted, plain, pair.chosen_ids, (True, *[False] * 4)]
+    assert told(responses="own", response_length=6) == [student, hinted, (), ()]
 
 
 def test_places_in_texts_are_text_and_conversations_are_filled_in_at_their_last_turn() -> None:
@@ -80,7 +80,7 @@ def test_what_the_teacher_cannot_read_is_counted_and_pairs_without_texts_are_ref
     assert not skipped
     assert len(lessons_of(taught, options(), replace(codec, context=14), skipped)) == 1
     assert list(skipped.values()) == [len(taught) - 1]
-    assert len(lessons_of(taught, options(on="own", response_length=23), codec, skipped)) == 0
+    assert len(lessons_of(taught, options(responses="own", response_length=23), codec, skipped)) == 0
     with pytest.raises(RedpencilError, match="no texts") as caught:
         lessons_of(pairs[:2], options(), codec, skipped)
     assert "--texts" in (caught.value.hint or "")
@@ -114,7 +114,7 @@ def readers(trained: Any, codec: Codec, runtime: Runtime) -> tuple[LanguageModel
     "changes",
     [
         {},
-        {"on": "edits", "changed_weight": 2.0, "kept_weight": 0.5},
+        {"responses": "edits", "changed_weight": 2.0, "kept_weight": 0.5},
         {"guidance": 1.5, "kept_weight": 0.0},
     ],
 )
@@ -203,17 +203,17 @@ def test_one_batch_and_its_micro_batches_take_the_same_step(
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("on", ["originals", "own"])
+@pytest.mark.parametrize("responses", ["originals", "own"])
 def test_the_student_comes_closer_to_the_teacher(
-    trained: Any, taught: list[Pair], codec: Codec, runtime: Runtime, new_stage: Callable[..., Stage], on: str
+    trained: Any, taught: list[Pair], codec: Codec, runtime: Runtime, new_stage: Callable[..., Stage], responses: str
 ) -> None:
     stage = new_stage(1)
-    config = options(on=on, max_steps=12, batch_size=16, response_length=6 if on == "own" else 300)
+    config = options(responses=responses, max_steps=12, batch_size=16, response_length=6 if responses == "own" else 300)
     train_distill(config, policy=trained.sft, pairs=taught, validation=None, codec=codec, runtime=runtime, stage=stage)
     losses = [row["distill"] for row in read_metrics(stage.folder)]
     assert sum(losses[-3:]) < 0.7 * sum(losses[:3])
     assert (stage.folder / "checkpoint" / "model.safetensors").is_file()
-    assert stage.notes.get("sampled", 0) == (12 * 16 if on == "own" else 0)
+    assert stage.notes.get("sampled", 0) == (12 * 16 if responses == "own" else 0)
 
 
 def test_own_answers_are_drawn_anew_and_alike_for_the_same_seed(
@@ -222,7 +222,7 @@ def test_own_answers_are_drawn_anew_and_alike_for_the_same_seed(
     found = []
     for seed in (1, 1, 2):
         stage = new_stage(seed)
-        config = options(on="own", max_steps=2, response_length=6)
+        config = options(responses="own", max_steps=2, response_length=6)
         train_distill(
             config, policy=trained.sft, pairs=taught[:16], validation=None, codec=codec, runtime=runtime, stage=stage
         )

@@ -103,10 +103,10 @@ def lessons_of(pairs: Sequence[Pair], config: DistillConfig, codec: Codec, skipp
     for pair, *read in zip(pairs, *hints, strict=True):
         response, changed = (
             (pair.chosen_ids, pair.chosen_changed)
-            if config.on == "edits"
+            if config.responses == "edits"
             else (pair.rejected_ids, pair.rejected_changed)
         )
-        own = config.on == "own"
+        own = config.responses == "own"
         length = config.response_length if own else len(response)
         if codec.context is not None and max(map(len, read)) + length > codec.context:
             skipped["the teacher's context does not hold prompt, original, edit and response"] += 1
@@ -211,7 +211,7 @@ def train_distill(config: DistillConfig, **training: Unpack[PairsTraining]) -> N
             field="distill.teacher_template",
             hint="shorten the template, lower response_length, leave out the longest edits, or weigh more tokens",
         )
-    own = config.on == "own"
+    own = config.responses == "own"
     if own:
         steps = steps_in(config.num_train_epochs, len(lessons), config.batch_size, config.max_steps)
         stage.notes["sampled"] = round(steps * len(lessons) / -(-len(lessons) // config.batch_size))
