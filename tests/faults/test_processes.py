@@ -185,7 +185,7 @@ def test_sigterm_saves_a_training_at_its_next_step_and_the_same_command_continue
         said = run.communicate(timeout=PATIENCE)[0]
     assert run.returncode == 0, said
     assert outputs(out) == outputs(of_two)
-    assert said.count("sft: started") == said.count("report:") == 1
+    assert said.count(" sft: started") == said.count("report:") == 1
     if torchrun:
         assert said.count("ppo-token: done") == 1
     assert not [path.name for path in out.iterdir() if path.suffix == ".partial" or path.name == ".shared"]

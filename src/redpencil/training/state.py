@@ -143,6 +143,7 @@ class TrainState:
             (new / TENSORS).mkdir(parents=True)
         self.runtime.tell(None)
         digests = write_tensors(new / TENSORS, self._tensors(), self.runtime)
+        self.runtime.together(lambda: None)  # The folder moves when every process has read its files.
         if self.runtime.writes:
             self._complete(new, target, digests)
         self.runtime.tell(None)
