@@ -137,8 +137,10 @@ def test_a_wrong_value_under_files_is_still_told_as_such(recipe: Path) -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
 def test_every_shipped_recipe_is_valid_and_found_by_name(path: Path) -> None:
-    recipe = load_ablations(path) if is_ablation(path) else load_recipe(path)
-    assert recipe.name == path.stem
+    if is_ablation(path):
+        assert load_ablations(path).config.name == path.stem
+    else:
+        assert load_recipe(path).name == path.stem
     assert shipped_recipe(path.stem).samefile(path)
 
 
