@@ -40,8 +40,13 @@ class _Part(BaseModel):
 
 
 def recipe_digest(keys: Mapping[str, Any]) -> str:
-    """Digest of all keys of a recipe but `seeds` and `compute`: runs that share it differ only by chance."""
+    """Digest of all keys of a recipe but those of running it: runs that share it differ only by chance.
+
+    Those are `seeds`, `compute` and `editor.wait`.
+    """
     decides = {key: value for key, value in keys.items() if key not in ("seeds", "compute")}
+    if isinstance(editor := keys.get("editor"), Mapping) and "wait" in editor:
+        decides["editor"] = {**editor, "wait": False}
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 

@@ -60,6 +60,10 @@ def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listene
         def begin() -> None:
             held.enter_context(locked_folder(out))
             write_recipe(recipe, out)
+            if recipe.editor is not None and recipe.editor.project is not None:
+                from redpencil.pipeline.people import withdraw_old
+
+                withdraw_old(recipe.editor, out, (spec.folder for spec in every_stage))
             if verify:
                 verify_stages(every_stage)
 
@@ -124,7 +128,7 @@ def verify_stages(stages: Iterable[StageSpec]) -> None:
 
 
 def recipe_sha256(recipe: Recipe) -> str:
-    """Digest of all keys of a recipe but `seeds` and `compute`; see `recipe_digest`."""
+    """Digest of what decides a recipe's results; see `recipe_digest`."""
     return recipe_digest(recipe.model_dump(mode="json"))
 
 
