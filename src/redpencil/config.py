@@ -1446,10 +1446,8 @@ class Recipe(Section):
         """Refuse a recipe on a user's files that lacks one which its arms or reward models need."""
         if self.files is None:
             return
-        kinds = [arm.learns_from for arm in self.arms.values()]
-        kinds += [model.pairs for model in self.reward_models.values() if model.folder is None]
         of_arms = ("prompts", "validation_prompts", "evaluation_prompts", "judge") if self.arms else ()
-        for key in (*of_arms, *(("comparisons",) if "comparisons" in kinds else ())):
+        for key in (*of_arms, *(("comparisons",) if "comparisons" in self.learned_pairs else ())):
             if getattr(self.files, key) is None and not (key == "judge" and self.judge is not None):
                 reason = "reward models or arms learn from them" if key == "comparisons" else "there are `arms`"
                 hint = f"add files.{key} to the recipe or with --set" + (
@@ -1578,11 +1576,17 @@ class Recipe(Section):
                 raise ValueError(f"arms.{name} needs a reward model of level {level} where it names {model}")
 
     @property
+    def learned_pairs(self) -> frozenset[PairKind]:
+        """The kinds of pairs that arms and reward models learn from."""
+        models = (model for model in self.reward_models.values() if model.folder is None)
+        return frozenset([arm.learns_from for arm in self.arms.values() if arm.learns_from is not None]).union(
+            model.pairs for model in models
+        )
+
+    @property
     def further_pairs(self) -> tuple[PairKind, ...]:
         """The kinds of pairs that are made of training edits beside the whole ones, for what learns from them."""
-        kinds = [arm.learns_from for arm in self.arms.values()]
-        kinds += [model.pairs for model in self.reward_models.values() if model.folder is None]
-        return tuple(kind for kind, rows in ROWS_OF.items() if kind != rows and kind in kinds)
+        return tuple(kind for kind, rows in ROWS_OF.items() if kind != rows and kind in self.learned_pairs)
 
     @property
     def aligns(self) -> dict[str, Any]:

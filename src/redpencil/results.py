@@ -204,6 +204,7 @@ class ArmCosts(_Part):
         answer_seconds: time to answer the evaluation prompts.
         step: of the checkpoint that was kept.
         validation_win_rate: of that checkpoint.
+        validation_gleu: the same, where references judge.
         kl: to the policy that it started from, in nats per response, of that checkpoint.
         kl_bound: upper bound of `kl`, for best-of-n.
         start: the arm that it started from; None for the SFT policy.
@@ -226,6 +227,7 @@ class ArmCosts(_Part):
     kl_bound: Number
     start: str | None = None
     on: str | None = None
+    validation_gleu: Number = None
 
     @property
     def online(self) -> bool:

@@ -27,6 +27,10 @@ MOST_COUNTED: Final = 2**31 - 1
 """Greater whole numbers do not fit into the counters of libraries; seeds may."""
 
 
+_BARE: Final[Mapping[str, tuple[str, ...]]] = {"true": ("on", "yes", "y"), "false": ("off", "no", "n")}
+"""What YAML 1.1 reads as the one or the other where it is not in quotes."""
+
+
 class Section(BaseModel):
     """A part of a recipe. Unknown keys are refused; values cannot be changed."""
 
@@ -41,6 +45,10 @@ class Section(BaseModel):
             if key not in cls.model_fields:
                 near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
                 hint = f"did you mean {near!r}? known keys: {', '.join(known)}"
+                bare = next((name for name in _BARE.get(str(key).lower(), ()) if name in known), None)
+                if bare is not None:
+                    hint = f'did you mean "{bare}"? a writer of YAML 1.1 takes a bare {bare} for {str(key).lower()}: '
+                    hint += "write the key in quotes"
                 raise mistake(cls.__name__, "unknown key", (str(key),), value, hint)
             kind = cls.model_fields[key].annotation
             kinds = {kind, *get_args(kind)}

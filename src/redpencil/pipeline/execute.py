@@ -247,11 +247,14 @@ POLL: Final = 15.0
 
 
 class _Agenda:
-    """The stages that are left: those that are ready, those that wait for others, and those that wait for people."""
+    """The stages that are left: those that are ready, those that wait for others, and those that wait for people.
+
+    What a stage needs that is not in the plan is complete.
+    """
 
     def __init__(self, plan: Sequence[StageSpec]) -> None:
         self.left = {spec.key: spec for spec in plan}
-        self.done: set[str] = set()
+        self.done = {need for spec in plan for need in spec.needs} - self.left.keys()
         self.held: dict[str, WaitingError] = {}
         self.begun: set[str] = set()
         editors = (spec.context.recipe.editor for spec in plan)

@@ -6,7 +6,7 @@ function of its own that takes explicit paths, which the command line calls too.
 
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from redpencil.adapters import base_of, is_adapter, point_to
 from redpencil.alignment.ends import original_of, unfinished_sides
 from redpencil.alignment.spacing import respaced_note
 from redpencil.config import (
+    ROWS_OF,
     AlarmsConfig,
     AlignConfig,
     BestOfNConfig,
@@ -603,7 +604,7 @@ def annotations(context: Context, stage: Stage) -> None:
     if context.recipe.files is None:
         _annotate_world(context, stage)
     else:
-        _split_files(context.recipe.files, stage)
+        _split_files(context.recipe.files, stage, {ROWS_OF[kind] for kind in context.recipe.learned_pairs})
 
 
 def _annotate_world(context: Context, stage: Stage) -> None:
@@ -647,7 +648,7 @@ def loser(row: Comparison, pair: tuple[Response, Response]) -> Response:
 _KINDS: Final[Mapping[str, type[Any]]] = {"comparisons": Comparison, "edits": Edit}
 
 
-def _split_files(files: FilesConfig, stage: Stage) -> None:
+def _split_files(files: FilesConfig, stage: Stage, needed: Collection[str]) -> None:
     rows = {kind: list(read_jsonl(path, _KINDS[kind])) for kind in _KINDS if (path := getattr(files, kind)) is not None}
     own = {kind: path for kind in rows if (path := getattr(files, f"test_{kind}")) is not None}
     keys = {kind: [prompt_key(row.prompt) for row in of_kind] for kind, of_kind in rows.items()}
@@ -661,7 +662,7 @@ def _split_files(files: FilesConfig, stage: Stage) -> None:
         tests[kind] = list(read_jsonl(own[kind], _KINDS[kind])) if kind in own else out
         if kind in own and out:
             stage.remark(f"{len(out):,} {kind} were left out, since their prompt is held out")
-        first = _first_prompts(train, learned_rows(files, kind, len(train)))
+        first = _first_prompts(train, learned_rows(files, kind, len(train), needed=kind in needed))
         if len(first) < len(train):
             stage.remark(f"{len(first):,} of {len(train):,} {kind} are learned from, the share that the recipe says")
         train = first

@@ -43,7 +43,7 @@ from redpencil.training.learned import Learning, how_it_ended
 from redpencil.training.loop import train_supervised
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
 from redpencil.training.reward_defaults import CHOSEN, DataSize, fit, in_words, size_of
-from redpencil.training.scoring import check_fits, score_sequences, score_tokens
+from redpencil.training.scoring import LEAST_SCALE, check_fits, score_sequences, score_tokens
 from redpencil.training.update import LOWER, Objective, steps_in
 
 
@@ -424,4 +424,4 @@ def measure(
 
 def _spread(values: Tensor) -> float:
     """Return the standard deviation, kept above 0 so that it can divide."""
-    return max(float(values.std()), 1e-6)
+    return max(float(values.std()), LEAST_SCALE)

@@ -33,6 +33,7 @@ from redpencil.models.forward import (
     token_rewards,
 )
 from redpencil.models.heads import head_of
+from redpencil.models.log_ratio import parts_of
 from redpencil.models.reward_server import RewardServer, connect_reward_model
 from redpencil.models.sampling import Sample, check_context, check_vocabulary, place
 from redpencil.records import Pair, Response
@@ -263,6 +264,8 @@ def standardise_by(card: RewardCard, config: RolloutConfig) -> Standardise:
 
 LARGEST_GAIN: Final = 100.0
 """Rewards that are divided by less than its inverse are said to be amplified."""
+LEAST_SCALE: Final = 1e-6
+"""The scale of rewards that do not differ, by which something is still divided."""
 _CLEAR: Final = 30.0
 """Times that the scale of rewards should be above their rounding errors."""
 
@@ -272,8 +275,12 @@ def doubts(reward: RewardModel, config: RolloutConfig | None = None) -> list[str
 
     Args:
         config: how its rewards are paid; None where they are only compared.
+
+    Raises:
+        RedpencilError: if all its rewards are 0, as when the policy that it is made of learned nothing.
     """
-    card, found = reward.card, []
+    card, found = reward.card, list[str]()
+    _check_pays(card, Path(reward.model.name))
     # Without the folders above, which differ between two runs of one recipe.
     name = f"the reward model {Path(*Path(reward.model.name).parts[-2:])}"
     if card.learned is False:
@@ -299,6 +306,22 @@ def doubts(reward: RewardModel, config: RolloutConfig | None = None) -> list[str
             "as much as signal. Train the reward model further, or set scale_rewards to false"
         )
     return found
+
+
+def _check_pays(card: RewardCard, folder: Path) -> None:
+    if card.center or card.trajectory_center or max(card.scale, card.trajectory_scale) > LEAST_SCALE:
+        return
+    parts, problem = parts_of(folder), "all its rewards are 0, and nothing can be learned from them"
+    hint = "train it at a higher learning rate, longer, or on more pairs; or name another reward model"
+    if parts is not None:
+        policy = parts.policy.resolve()
+        name = policy.parent.name if policy.name == "checkpoint" else policy
+        problem += f": {name} learned nothing, its best checkpoint is the policy that it started from"
+        hint = (
+            f"train {name} so that it becomes better than its start on the validation prompts (another learning rate "
+        )
+        hint += "or beta, more steps, more pairs), or name another reward model"
+    raise RedpencilError(problem, file=folder, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
