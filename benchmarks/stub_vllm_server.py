@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 
-from redpencil.config import SamplingConfig
+from redpencil.config.methods import SamplingConfig
 from redpencil.models.checkpoints import LanguageModel, load_head, load_policy, reward_level
 from redpencil.models.forward import collate
 from redpencil.models.runtime import Runtime

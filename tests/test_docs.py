@@ -19,7 +19,9 @@ from typer.testing import CliRunner
 from redpencil import records
 from redpencil.alignment.words import diff_words
 from redpencil.cli.main import COMMANDS, app, load_command
-from redpencil.config import METHODS, FilesConfig, Recipe
+from redpencil.config.data import FilesConfig
+from redpencil.config.methods import METHODS
+from redpencil.config.recipe import Recipe
 from redpencil.providers.prices import PriceTable
 from redpencil.recipe import (
     AblationConfig,

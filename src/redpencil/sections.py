@@ -1,6 +1,7 @@
 """The base of all parts of a recipe, and the error that a user gets for a mistake in one."""
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from itertools import chain
@@ -80,6 +81,14 @@ def hinted(problem: str, hint: str) -> PydanticCustomError:
     """An error that a field's validator raises, with a hint."""
     # As a value, so that braces in it are not taken for places of a template.
     return PydanticCustomError("mistake", "{problem}", {"problem": problem, "hint": hint})
+
+
+def without_secrets(section: type[Section], data: Any, hint: str) -> Any:
+    """Refuse keys that a section does not have and that sound like secrets, without showing their values."""
+    for key in data if isinstance(data, Mapping) else ():
+        if key not in section.model_fields and re.search(r"key|secret|password|token|auth", str(key), re.IGNORECASE):
+            raise mistake(section.__name__, "a recipe holds no secrets", (str(key),), "...", hint)
+    return data
 
 
 def parse_section(data: Mapping[str, Any], kind: type[T], *, file: str | Path | None = None) -> T:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from redpencil.config import LoraConfig
+from redpencil.config.training import LoraConfig
 from redpencil.models.checkpoints import RewardCard, export, load_head, load_policy, load_reward_model
 from redpencil.models.forward import collate, response_logprobs, token_rewards
 from redpencil.models.lora import trained_parameters

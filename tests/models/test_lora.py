@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
 
-from redpencil.config import LoraConfig, SamplingConfig
+from redpencil.config.methods import SamplingConfig
+from redpencil.config.training import LoraConfig
 from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import (

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from redpencil.config import LoraConfig, SamplerConfig, SamplingConfig
+from redpencil.config.compute import SamplerConfig
+from redpencil.config.methods import SamplingConfig
+from redpencil.config.training import LoraConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel, export, load_policy
 from redpencil.models.runtime import Runtime
@@ -363,7 +365,9 @@ ON_RANKS = """
 import json, sys
 from pathlib import Path
 import torch
-from redpencil.config import LoraConfig, SamplerConfig, SamplingConfig
+from redpencil.config.compute import SamplerConfig
+from redpencil.config.methods import SamplingConfig
+from redpencil.config.training import LoraConfig
 from redpencil.models.checkpoints import load_policy
 from redpencil.models.runtime import make_runtime
 from redpencil.models.vllm import VLLMSampler

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from redpencil.alignment.words import split_words, word_distance
-from redpencil.config import EditorConfig
+from redpencil.config.asked import EditorConfig
 from redpencil.digests import MANIFEST, OUTPUTS, digest_files, sealed
 from redpencil.editing.references import edit_to_reference
 from redpencil.errors import RedpencilError

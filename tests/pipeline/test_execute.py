@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from redpencil.config import METHODS, ComputeConfig
+from redpencil.config.compute import ComputeConfig
+from redpencil.config.methods import METHODS
 from redpencil.errors import RedpencilError, WaitingError
 from redpencil.pipeline import execute as executor
 from redpencil.pipeline.execute import StageSpec, default_jobs, execute, resolve

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from redpencil.config import EditorConfig
+from redpencil.config.asked import EditorConfig
 from redpencil.errors import RedpencilError
 from redpencil.pipeline import people
 from redpencil.pipeline.people import edit_by_people

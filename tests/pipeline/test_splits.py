@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpencil.config import FilesConfig
+from redpencil.config.data import FilesConfig
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.splits import learned_rows, split_prompts
 

@@ -26,7 +26,7 @@ from transformers import (
 
 from redpencil.adapters import SIDECAR
 from redpencil.alignment.ends import finished_sides
-from redpencil.config import AlarmsConfig, Recipe
+from redpencil.config.recipe import AlarmsConfig, Recipe
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.judges import OracleJudge, Pairing, ScoreJudge
 from redpencil.models.checkpoints import load_policy, load_reward_model

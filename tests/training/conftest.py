@@ -17,7 +17,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from redpencil.config import AlignConfig, LoraConfig, RewardConfig, SFTConfig
+from redpencil.config.training import AlignConfig, LoraConfig, RewardConfig, SFTConfig
 from redpencil.models.checkpoints import RewardCard, load_reward_model
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.runtime import Runtime

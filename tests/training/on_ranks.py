@@ -19,17 +19,8 @@ from typing import Any
 
 import torch
 
-from redpencil.config import (
-    DistillConfig,
-    DPOConfig,
-    FIGAConfig,
-    GRPOConfig,
-    LoraConfig,
-    PPOConfig,
-    RewardConfig,
-    SamplingConfig,
-    SFTConfig,
-)
+from redpencil.config.methods import DistillConfig, DPOConfig, FIGAConfig, GRPOConfig, PPOConfig, SamplingConfig
+from redpencil.config.training import LoraConfig, RewardConfig, SFTConfig
 from redpencil.models.checkpoints import codec_of_checkpoint, load_policy, load_reward_model
 from redpencil.models.parallel import local
 from redpencil.models.runtime import Runtime, make_runtime

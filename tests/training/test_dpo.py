@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.functional import logsigmoid
 
-from redpencil.config import DPOConfig, SamplingConfig
+from redpencil.config.methods import DPOConfig, SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel, load_policy, template_of
 from redpencil.models.codec import Codec

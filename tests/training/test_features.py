@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
-from redpencil.config import RewardConfig
+from redpencil.config.training import RewardConfig
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
 from redpencil.models.checkpoints import LanguageModel, export, load_head, load_reward_model

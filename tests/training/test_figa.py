@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from redpencil.config import FIGAConfig, SamplingConfig
+from redpencil.config.methods import FIGAConfig, SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import load_policy, template_of
 from redpencil.models.codec import Codec

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from redpencil.config import DPOConfig, PPOConfig, RewardConfig
+from redpencil.config.methods import DPOConfig, PPOConfig
+from redpencil.config.training import RewardConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import load_reward_model
 from redpencil.models.codec import Codec

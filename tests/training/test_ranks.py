@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from redpencil.config import AlignConfig
+from redpencil.config.training import AlignConfig
 from redpencil.models.codec import Codec
 from redpencil.records import Edit, Example, Pair
 from redpencil.training.pairs import pairs_of_edits

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from redpencil.config import PPOConfig, ServerConfig
+from redpencil.config.compute import ServerConfig
+from redpencil.config.methods import PPOConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import RewardModel, load_policy, load_reward_model
 from redpencil.models.codec import Codec, load_codec

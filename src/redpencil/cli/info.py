@@ -26,7 +26,7 @@ from rich.text import Text
 
 from redpencil.cli.options import JsonOption, examples, option
 from redpencil.cli.output import check_out_file, console, print_json
-from redpencil.config import Recipe
+from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.files import of_database, others_may, whole_file
 from redpencil.providers.cache import APPLICATION_ID

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 import typer
 
 from redpencil.cli.output import say
-from redpencil.config import Recipe
+from redpencil.config.recipe import Recipe
 from redpencil.digests import reading_whole
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Setup

@@ -11,7 +11,8 @@ import typer
 from redpencil.cli.judge import JUDGE_HELP, WORLD, check_judge, make_judge
 from redpencil.cli.options import ModelOptions, examples, option, setup_of, with_options
 from redpencil.cli.output import board_for, check_out_file, say, say_skipped, working
-from redpencil.config import METHODS, Method, Recipe
+from redpencil.config.methods import METHODS, Method
+from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.files import work_beside
 from redpencil.pipeline.context import Setup

@@ -25,7 +25,8 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from redpencil.adapters import ADAPTER, CONFIG, SIDECAR, WEIGHTS, base_of, has_config, is_adapter, model_config
-from redpencil.config import LoraConfig, RewardLevel
+from redpencil.config.compute import RewardLevel
+from redpencil.config.training import LoraConfig
 from redpencil.digests import check_written
 from redpencil.errors import RedpencilError
 from redpencil.files import sync_names, sync_tree

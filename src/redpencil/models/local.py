@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from redpencil.adapters import WEIGHTS
-from redpencil.config import SamplingConfig
+from redpencil.config.methods import SamplingConfig
 from redpencil.digests import update_with_samples
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel, chat_options_of, has_weights, load_policy

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from redpencil.adapters import is_adapter
-from redpencil.config import SamplerConfig, SamplingConfig, ServerConfig
+from redpencil.config.compute import SamplerConfig, ServerConfig
+from redpencil.config.methods import SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel, export, has_weights, write_merged
 from redpencil.models.codec import Codec

@@ -23,7 +23,7 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
-from redpencil.config import ComputeConfig
+from redpencil.config.compute import ComputeConfig
 from redpencil.errors import RedpencilError, WaitingError
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.failures import error_from_json, follows_another

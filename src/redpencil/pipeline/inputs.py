@@ -7,7 +7,9 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from redpencil.adapters import model_config
-from redpencil.config import FILE_KEYS, ROWS_OF, EditorConfig, FilesConfig, JudgeConfig, Recipe
+from redpencil.config.asked import EditorConfig, JudgeConfig
+from redpencil.config.data import FILE_KEYS, ROWS_OF, FilesConfig
+from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError, naming, naming_key
 from redpencil.evaluation.matching import match_rows
 from redpencil.models.checkpoints import (

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from redpencil.config import WorldConfig
+from redpencil.config.data import WorldConfig
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.editing import edit_answers

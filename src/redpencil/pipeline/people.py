@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from redpencil.config import EditorConfig
+from redpencil.config.asked import EditorConfig
 from redpencil.editing.edit import make_edit
 from redpencil.errors import RedpencilError, WaitingError, naming_key
 from redpencil.records import HAS_TEXT, Edit, EditOutcome, Response

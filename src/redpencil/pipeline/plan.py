@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from redpencil.config import Method, Recipe
+from redpencil.config.methods import Method
+from redpencil.config.recipe import Recipe
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import StageSpec
 from redpencil.rounds import unrolled

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from transformers import AutoConfig
 
-from redpencil.config import ROWS_OF, PairKind, Recipe
+from redpencil.config.data import ROWS_OF, PairKind
+from redpencil.config.recipe import Recipe
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import is_done
 from redpencil.pipeline.inputs import check_inputs

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from redpencil.audit.trivial_rules import Texts
-from redpencil.config import AlignConfig, PairKind
+from redpencil.config.data import PairKind
+from redpencil.config.training import AlignConfig
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.edits_needed import MEASURED, MEASURES, edits_needed, needs_difference
 from redpencil.evaluation.gleu import gleu, resampled_gleu

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from redpencil.config import ROWS_OF, Recipe
+from redpencil.config.data import ROWS_OF
+from redpencil.config.recipe import Recipe
 from redpencil.digests import check_outputs, hash_input
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.diagnostics import result_alarms, training_alarms

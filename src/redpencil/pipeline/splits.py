@@ -8,7 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from redpencil.config import FilesConfig
+from redpencil.config.data import FilesConfig
 from redpencil.errors import RedpencilError
 from redpencil.runs import derive_seed
 

@@ -15,17 +15,10 @@ from typing import Any, Final
 from redpencil.adapters import base_of, is_adapter, point_to
 from redpencil.alignment.ends import original_of, unfinished_sides
 from redpencil.alignment.spacing import respaced_note
-from redpencil.config import (
-    ROWS_OF,
-    AlarmsConfig,
-    AlignConfig,
-    BestOfNConfig,
-    FilesConfig,
-    Method,
-    PairKind,
-    RewardConfig,
-    SFTConfig,
-)
+from redpencil.config.data import ROWS_OF, FilesConfig, PairKind
+from redpencil.config.methods import BestOfNConfig, Method
+from redpencil.config.recipe import AlarmsConfig
+from redpencil.config.training import AlignConfig, RewardConfig, SFTConfig
 from redpencil.editing.edit import edit_responses
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.diagnostics import Alarm, training_alarms

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from redpencil.config import RESERVED
+from redpencil.config.arms import RESERVED
 from redpencil.evaluation.localisation import by_place, fault_name, weakness
 from redpencil.report.markup import in_brackets, plain, points_interval, signed
 from redpencil.report.paper import ARMS, MODEL_LABELS, NO_ARMS, TABLE_1, TABLE_2, TEST_LABELS, in_order, label, sides

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from redpencil.config import RewardConfig
+from redpencil.config.training import RewardConfig
 from redpencil.models.checkpoints import LanguageModel, RewardCard, load_policy, write_log_ratio
 from redpencil.models.codec import Codec
 from redpencil.models.log_ratio import LogRatio, Parts

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from redpencil.adapters import model_config
-from redpencil.config import FittedRewardConfig, RewardConfig
+from redpencil.config.training import FittedRewardConfig, RewardConfig
 from redpencil.errors import DivergedError, RedpencilError
 from redpencil.maths.reward_losses import (
     blame_loss,

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from redpencil.adapters import model_config
-from redpencil.config import RewardLevel, RolloutConfig, SamplingConfig
+from redpencil.config.compute import RewardLevel
+from redpencil.config.methods import RolloutConfig, SamplingConfig
 from redpencil.errors import DivergedError, NotFiniteError, RedpencilError, naming
 from redpencil.maths.masked import masked_mean, masked_sum
 from redpencil.maths.ppo import approx_kl, kl_estimate, policy_loss, ppo_rewards

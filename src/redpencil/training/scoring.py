@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from redpencil.alignment.projection import TokenRewards, project_rows
-from redpencil.config import RewardLevel, RolloutConfig
+from redpencil.config.compute import RewardLevel
+from redpencil.config.methods import RolloutConfig
 from redpencil.errors import NotFiniteError, RedpencilError
 from redpencil.maths.ppo import standardise
 from redpencil.maths.reward_losses import join_heads

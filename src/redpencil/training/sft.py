@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from redpencil.config import SFTConfig
+from redpencil.config.training import SFTConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.masked import masked_mean
 from redpencil.models.checkpoints import export, load_policy

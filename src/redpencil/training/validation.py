@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from redpencil.config import SamplingConfig
+from redpencil.config.methods import SamplingConfig
 from redpencil.maths.masked import masked_sum
 from redpencil.models.checkpoints import LanguageModel, export
 from redpencil.models.forward import collate, response_logprobs
