@@ -254,7 +254,7 @@ def test_every_example_row_and_recipe_can_be_read(page: Path) -> None:
 
 
 def check_card(content: Mapping[str, Any]) -> None:
-    from redpencil.models.checkpoints import RewardCard
+    from redpencil.models.sidecar import RewardCard
 
     assert set(content) == {"prompt_template", "reward"}
     assert set(content["reward"]) == {field.name for field in fields(RewardCard)}

@@ -19,9 +19,7 @@ from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import (
     LanguageModel,
-    RewardCard,
     checkpoint_activations,
-    export,
     load_head,
     load_policy,
     load_reward_model,
@@ -39,6 +37,8 @@ from redpencil.models.heads import head_of
 from redpencil.models.lora import Bases, LoraBase, adapter_weights, merge, role_of, trained_parameters
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import HFSampler
+from redpencil.models.saving import export
+from redpencil.models.sidecar import RewardCard
 
 Folder = Callable[..., Path]
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT asks

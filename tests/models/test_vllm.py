@@ -18,10 +18,11 @@ from redpencil.config.compute import SamplerConfig
 from redpencil.config.methods import SamplingConfig
 from redpencil.config.training import LoraConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import LanguageModel, export, load_policy
+from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.runtime import Runtime
 from redpencil.models.samplers import make_sampler
 from redpencil.models.sampling import HFSampler, Sample
+from redpencil.models.saving import export
 from redpencil.models.vllm import VLLMSampler
 
 PROMPTS = [[5, 6, 7, 8, 9], [10], [11, 12, 13], [14, 5], [6, 6, 6, 6]]

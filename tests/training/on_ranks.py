@@ -21,10 +21,11 @@ import torch
 
 from redpencil.config.methods import DistillConfig, DPOConfig, FIGAConfig, GRPOConfig, PPOConfig, SamplingConfig
 from redpencil.config.training import LoraConfig, RewardConfig, SFTConfig
-from redpencil.models.checkpoints import codec_of_checkpoint, load_policy, load_reward_model
+from redpencil.models.checkpoints import load_policy, load_reward_model
 from redpencil.models.parallel import local
 from redpencil.models.runtime import Runtime, make_runtime
 from redpencil.models.sampling import HFSampler, encode_prompts
+from redpencil.models.sidecar import codec_of_checkpoint
 from redpencil.records import Prompt
 from redpencil.runs import Stage, is_time, read_metrics
 from redpencil.training import sft as sft_module

@@ -360,8 +360,9 @@ def _compute(path: Path) -> Iterator[Check]:
 
 def _model(folder: Path, template: str | None, options: Mapping[str, Any]) -> Iterator[Check]:
     """Check a model's tokenizer with a prompt template; None is the one that it was trained with, or its own."""
-    from redpencil.models.checkpoints import chat_options_of, check_model_folder, template_of
+    from redpencil.models.checkpoints import check_model_folder
     from redpencil.models.codec import load_codec
+    from redpencil.models.sidecar import chat_options_of, template_of
 
     try:
         check_model_folder(folder, fresh=True)

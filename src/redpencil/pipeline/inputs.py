@@ -12,19 +12,19 @@ from redpencil.config.data import FILE_KEYS, ROWS_OF, FilesConfig
 from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError, naming, naming_key
 from redpencil.evaluation.matching import match_rows
-from redpencil.models.checkpoints import (
+from redpencil.models.checkpoints import check_model_folder
+from redpencil.models.codec import CHAT, Codec, load_codec
+from redpencil.models.forward import READ_TWICE
+from redpencil.models.sampling import EncodedPrompts, check_context, encode_prompts
+from redpencil.models.sidecar import (
     LEVELS,
     chat_options_of,
-    check_model_folder,
     codec_of_checkpoint,
     own_codec,
     read_card,
     reward_level,
     template_of,
 )
-from redpencil.models.codec import CHAT, Codec, load_codec
-from redpencil.models.forward import READ_TWICE
-from redpencil.models.sampling import EncodedPrompts, check_context, encode_prompts
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.editing import check_editor
 from redpencil.pipeline.splits import learned_rows, split_prompts

@@ -36,17 +36,13 @@ from redpencil.evaluation.judges import (
 )
 from redpencil.evaluation.matching import by_prompt, match_note
 from redpencil.evaluation.statistics import win_rate
-from redpencil.models.checkpoints import (
-    codec_of_checkpoint,
-    has_weights,
-    load_reward_model,
-    read_card,
-    write_log_ratio,
-)
+from redpencil.models.checkpoints import has_weights, load_reward_model
 from redpencil.models.codec import Codec
 from redpencil.models.log_ratio import Parts, parts_of
 from redpencil.models.runtime import Runtime, slow_format
 from redpencil.models.sampling import EncodedPrompts, encode_prompts, respond
+from redpencil.models.saving import write_log_ratio
+from redpencil.models.sidecar import codec_of_checkpoint, read_card
 from redpencil.pipeline.context import Context, Setup, at_evaluation
 from redpencil.pipeline.editing import world_editor
 from redpencil.pipeline.execute import resolve

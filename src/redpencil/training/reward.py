@@ -23,19 +23,13 @@ from redpencil.maths.reward_losses import (
     join_heads,
     zero_penalty,
 )
-from redpencil.models.checkpoints import (
-    LanguageModel,
-    RewardCard,
-    export,
-    load_head,
-    own_codec,
-    read_card,
-    reward_level,
-)
+from redpencil.models.checkpoints import LanguageModel, load_head
 from redpencil.models.codec import Codec
 from redpencil.models.forward import READ_TWICE, reward_heads, sequence_rewards
 from redpencil.models.heads import BACKBONE, HEADS, freeze_layers, head_of, keep_layers, standardise_head
 from redpencil.models.runtime import Runtime
+from redpencil.models.saving import export
+from redpencil.models.sidecar import RewardCard, own_codec, read_card, reward_level
 from redpencil.records import Pair
 from redpencil.runs import Stage, derive_seed, read_metrics
 from redpencil.training.features import backbone_of, hidden_rows, weights_file

@@ -23,7 +23,7 @@ from redpencil.config.methods import RolloutConfig
 from redpencil.errors import NotFiniteError, RedpencilError
 from redpencil.maths.ppo import standardise
 from redpencil.maths.reward_losses import join_heads
-from redpencil.models.checkpoints import LanguageModel, RewardCard, RewardModel
+from redpencil.models.checkpoints import LanguageModel, RewardModel
 from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import (
     Batch,
@@ -37,6 +37,7 @@ from redpencil.models.heads import head_of
 from redpencil.models.log_ratio import parts_of
 from redpencil.models.reward_server import RewardServer, connect_reward_model
 from redpencil.models.sampling import Sample, check_context, check_vocabulary, place
+from redpencil.models.sidecar import RewardCard
 from redpencil.records import Pair, Response
 from redpencil.runs import no_progress
 from redpencil.training.features import hidden_rows, keeps_backbone
