@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from redpencil.errors import RedpencilError
+from redpencil.pipeline.annotations import annotations
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.inputs import check_files, check_inputs, check_reward_models, match_reference
-from redpencil.pipeline.stages import annotations
 from redpencil.recipe import load_recipe
 from redpencil.records import Prompt, count_lines, read_jsonl
 from redpencil.runs import open_stage, write_json

@@ -250,7 +250,7 @@ def make_judge(judge: str, recipe: Recipe, runtime: "Runtime | None") -> Judge:
     """Make the judge of a name that `check_judge` accepts; only a reward model needs a runtime."""
     folder = check_judge(judge)
     if folder is not None:
-        from redpencil.pipeline.stages import reward_model_judge
+        from redpencil.pipeline.judging import reward_model_judge
 
         return reward_model_judge(str(folder), runtime or runtime_of(recipe))
     if judge in RULES:

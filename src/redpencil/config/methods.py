@@ -284,7 +284,7 @@ class Method:
     config: type[Section]
     learns_from: Literal["rewards", "pairs"]
     run: str
-    """`module:function`. `pipeline.stages` says which arguments it gets."""
+    """`module:function`. `pipeline.training` says which arguments it gets."""
     trains: bool = True
     """False if it only chooses among responses of the policy at the start and makes no policy of its own."""
     pairs: tuple[PairKind, ...] = ()

@@ -42,9 +42,9 @@ from redpencil.models.codec import Codec
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.editing import edit_answers
 from redpencil.pipeline.folds import ITEMS, count_items
+from redpencil.pipeline.judging import make_judge
 from redpencil.pipeline.llm_judging import judge_by_llm
 from redpencil.pipeline.reward_eval import EXAMPLES, Held, encode_with, score_pairs, texts_of
-from redpencil.pipeline.stages import make_judge
 from redpencil.records import Comparison, Edit, Pair, Preference, Response, read_jsonl, source_of, write_jsonl
 from redpencil.report.reward_eval import write_reward_eval
 from redpencil.report.run_data import MICROSCOPE
