@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import get_scheduler
 
-from redpencil.config import OptimizerConfig
+from redpencil.config.training import OptimizerConfig
 from redpencil.errors import DivergedError, NotFiniteError
 from redpencil.models.lora import trained_parameters
 from redpencil.models.parallel import by_mesh, clip_gradients, local, sum_gradients, synchronise, total_norm
