@@ -27,14 +27,19 @@ Answers = list[list[int]]
 
 
 def key_of(
-    policy: LanguageModel, prompt_ids: Sequence[Sequence[int]], config: SamplingConfig, ends: Sequence[int], seed: int
+    policy: LanguageModel,
+    prompt_ids: Sequence[Sequence[int]],
+    config: SamplingConfig,
+    ends: Sequence[int],
+    seed: int,
+    backend: str,
 ) -> str:
-    """Digest all that decides what a policy, whose weights are those of its folder, answers."""
+    """Digest all that decides what a policy, whose weights are those of its folder, answers, and what samples it."""
     runtime = policy.runtime
     place = (runtime.device.type, str(runtime.dtype), runtime.data_rank, runtime.data_size, runtime.tp_size)
     asked = hashlib.sha256(repr([list(row) for row in prompt_ids]).encode()).hexdigest()
     parts = [redpencil.__version__, torch.__version__, hash_input(Path(policy.name)), *place]
-    return hashlib.sha256(json.dumps([*parts, config.model_dump(), ends, seed, asked]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*parts, backend, config.model_dump(), ends, seed, asked]).encode()).hexdigest()
 
 
 @dataclass
