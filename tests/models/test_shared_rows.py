@@ -29,7 +29,7 @@ from redpencil.models.forward import (
     token_rewards,
     token_values,
 )
-from redpencil.models.shared_rows import Row, fold, lay_out
+from redpencil.models.shared_rows import fold
 
 CPU = torch.device("cpu")
 VOCABULARY = 11

@@ -76,7 +76,9 @@ def collate(
         attention_mask=attention_mask,
         position_ids=positions(attention_mask),
         response_mask=attention_mask[:, prompt_width:].bool(),
-        shared=lay_out(rows, prompt_ids, response_ids, pad_id, device) if len(rows) < len(prompt_ids) and rows else None,
+        shared=lay_out(rows, prompt_ids, response_ids, pad_id, device)
+        if len(rows) < len(prompt_ids) and rows
+        else None,
     )
 
 

@@ -141,7 +141,8 @@ def score_rows_of(
     with in_place_of(head.module, chunked):
         logits = forward().logits
     with torch._C.DisableTorchFunctionSubclass():
-        return logits.as_subclass(Tensor)
+        scores: Tensor = logits.as_subclass(Tensor)
+    return scores
 
 
 def states_of(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import torch
@@ -28,6 +28,8 @@ class Sharing:
         return [] if self.work is None else fold(sequences, groups, self.work)
 
 
+APART: Final = Sharing(None)
+"""Each sequence is read in a row of its own."""
 _known: WeakKeyDictionary[nn.Module, Sharing] = WeakKeyDictionary()
 
 
