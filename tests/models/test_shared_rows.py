@@ -29,12 +29,10 @@ from redpencil.models.forward import (
     token_rewards,
     token_values,
 )
-from redpencil.models.shared_rows import fold
+from redpencil.models.shared_rows import Plan, fold
 
 CPU = torch.device("cpu")
 VOCABULARY = 11
-CHEAP = 10**6
-"""Work of a token beside which attention costs nothing, so that whatever can be shared is."""
 
 
 @cache
@@ -89,14 +87,16 @@ def groups(draw: st.DrawFn) -> list[tuple[list[int], list[list[int]]]]:
     return found
 
 
-def batches(texts: Sequence[tuple[list[int], list[list[int]]]]) -> tuple[Batch, Batch]:
+def batches(texts: Sequence[tuple[list[int], list[list[int]]]], *, packed: bool) -> tuple[Batch, Batch]:
     """All answers in a row each, and those to one prompt together."""
     prompts = [prompt for prompt, answers in texts for _ in answers]
     answers = [answer for _, each in texts for answer in each]
     ends = [sum(len(each) for _, each in texts[: i + 1]) for i in range(len(texts))]
     members = [list(range(end - len(each), end)) for end, (_, each) in zip(ends, texts, strict=True)]
-    rows = fold([a + b for a, b in zip(prompts, answers, strict=True)], members, CHEAP)
-    return collate(prompts, answers, 0, CPU), collate(prompts, answers, 0, CPU, rows)
+    rows = fold([a + b for a, b in zip(prompts, answers, strict=True)], members, lambda width: width)
+    return collate(prompts, answers, 0, CPU), collate(
+        prompts, answers, 0, CPU, Plan(rows, packed and sum(row.width for row in rows) > 1)
+    )
 
 
 def learned(read: Read, module: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -112,13 +112,13 @@ def learned(read: Read, module: nn.Module, batch: Batch) -> tuple[Tensor, dict[s
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gpt2"])
 @pytest.mark.parametrize("name", list(READS))
 @settings(max_examples=12, deadline=None)
-@given(texts=groups())
+@given(packed=st.booleans(), texts=groups())
 def test_numbers_and_gradients_are_those_of_rows_apart(
-    kind: str, name: str, texts: list[tuple[list[int], list[list[int]]]]
+    kind: str, name: str, packed: bool, texts: list[tuple[list[int], list[list[int]]]]
 ) -> None:
     head, read = READS[name]
     module = model(kind, head)
-    apart, together = batches(texts)
+    apart, together = batches(texts, packed=packed)
     (one, gradients), (other, others) = learned(read, module, apart), learned(read, module, together)
     torch.testing.assert_close(other, one, rtol=0, atol=1e-9)
     assert others.keys() == gradients.keys()

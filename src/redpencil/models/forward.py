@@ -12,7 +12,7 @@ from redpencil.maths.masked import at_least_float32
 from redpencil.maths.reward_losses import join_heads
 from redpencil.models.logprobs import Operation, Score, before, placed, score_logits, score_rows_of, states_of
 from redpencil.models.parallel import as_forward
-from redpencil.models.shared_rows import Row, SharedRows, lay_out
+from redpencil.models.shared_rows import Plan, SharedRows, lay_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,11 @@ def collate(
     response_ids: Sequence[Sequence[int]],
     pad_id: int,
     device: torch.device,
-    rows: Sequence[Row] = (),
+    plan: Plan | None = None,
 ) -> Batch:
     """Pad rows into a batch. A prompt must hold at least one token: the first response token is predicted from it.
 
-    `rows` say which of them a model reads in one row, if it can (`models.sharing`).
+    `plan` says which of them a model reads in one row, if it can (`models.sharing`).
     """
     prompt_width = max(map(len, prompt_ids))
     response_width = max(1, *map(len, response_ids))
@@ -76,9 +76,7 @@ def collate(
         attention_mask=attention_mask,
         position_ids=positions(attention_mask),
         response_mask=attention_mask[:, prompt_width:].bool(),
-        shared=lay_out(rows, prompt_ids, response_ids, pad_id, device)
-        if len(rows) < len(prompt_ids) and rows
-        else None,
+        shared=None if plan is None else lay_out(plan, prompt_ids, response_ids, pad_id, device),
     )
 
 

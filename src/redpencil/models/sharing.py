@@ -9,23 +9,34 @@ import torch
 from torch import nn
 
 from redpencil.models.forward import collate, hidden_states, reads_twice
-from redpencil.models.shared_rows import Row, fold
+from redpencil.models.shared_rows import Plan, Row, fold
+
+PACKED: Final = 2_000_000
+"""Squared width of a row times the width of a model from which on attention to spans is faster than a dense mask."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
     """Whether a model reads what sequences share once.
 
-    work: what a token costs it outside of attention, in units of what attention to one column costs; None if it cannot.
+    width: that of its hidden states; None if it cannot.
+    packs: whether rows may be put behind each other, without padding.
     reason: why it cannot.
     """
 
-    work: int | None
+    width: int | None
+    packs: bool = False
     reason: str = ""
 
-    def rows(self, sequences: Sequence[Sequence[int]], groups: Iterable[Sequence[int]]) -> list[Row]:
-        """Put sequences into rows, those of a group together where that pays; none if each is read by itself."""
-        return [] if self.work is None else fold(sequences, groups, self.work)
+    def plan(self, sequences: Sequence[Sequence[int]], groups: Iterable[Sequence[int]]) -> Plan | None:
+        """Put sequences into rows, those of a group together where that pays; None if each is read by itself."""
+        if self.width is None:
+            return None
+        # Attention to a column costs a token as much as six columns' width of all other work. Spans read no other row.
+        work = 0 if self.packs else 6 * self.width
+        rows = fold(sequences, groups, lambda width: width * (work + width) if work else width)
+        packed = self.packs and sum(row.width**2 for row in rows) * self.width >= PACKED * len(rows)
+        return Plan(rows, packed) if packed or len(rows) < len(sequences) else None
 
 
 APART: Final = Sharing(None)
@@ -41,8 +52,8 @@ def sharing_of(model: nn.Module, device: torch.device) -> Sharing:
     """
     if model not in _known:
         reason = _objection(model) or _trial(model, device)
-        work = 6 * int(_config(model).hidden_size) if not reason else None
-        _known[model] = Sharing(work, reason and f"each text is read in a row of its own: {reason}")
+        width = None if reason else int(_config(model).hidden_size)
+        _known[model] = Sharing(width, _packs(device), reason and f"each text is read in a row of its own: {reason}")
     return _known[model]
 
 
@@ -67,22 +78,32 @@ def _objection(model: nn.Module) -> str:
     return ""
 
 
+def _packs(device: torch.device) -> bool:
+    """On a GPU many small attentions take longer than one with a mask."""
+    return device.type == "cpu"
+
+
 @torch.no_grad()
 def _trial(model: nn.Module, device: torch.device) -> str:
-    """Read two short texts that begin alike in one row and in two, and say what speaks against it."""
+    """Read short texts that begin alike in one row and in two, and say what speaks against it."""
     vocabulary = int(_config(model).vocab_size)
-    ids = [(7 * i + 1) % vocabulary for i in range(12)]
-    prompts, responses = [ids[:3], ids[:3]], [ids[3:7], [*ids[3:5], *ids[7:]]]
+    ids = [(7 * i + 1) % vocabulary for i in range(16)]
+    prompts, responses = [ids[:3], ids[:3], ids[:2]], [ids[3:7], [*ids[3:5], *ids[7:12]], ids[12:]]
+    rows = [Row((0, 1), 5, 12), Row((2,), 6, 6)]
     training = model.training
     model.train(False)
     try:
-        together, apart = (
+        apart, *together = (
             hidden_states(model, batch)[batch.response_mask]
-            for batch in (collate(prompts, responses, 0, device, rows) for rows in ([Row((0, 1), 5, 12)], []))
+            for batch in (
+                collate(prompts, responses, 0, device, plan)
+                for plan in (None, Plan(rows, packed=False), *[Plan(rows, packed=True)] * _packs(device))
+            )
         )
     except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
         return f"the model does not take a mask of columns ({type(error).__name__})"
     finally:
         model.train(training)
-    apart_by, size = float((together - apart).abs().max()), float(apart.abs().max())
-    return "" if apart_by <= torch.finfo(apart.dtype).eps ** 0.5 * size else "the model reads other texts of its row"
+    apart_by = max(float((each - apart).abs().max()) for each in together)
+    close = apart_by <= torch.finfo(apart.dtype).eps ** 0.5 * float(apart.abs().max())
+    return "" if close else "the model reads other texts of its row"

@@ -238,11 +238,11 @@ def collate_pairs(pairs: Sequence[Pair], pad_id: int, device: torch.device, shar
     """
     prompts = [pair.prompt_ids for pair in pairs]
     responses = [pair.chosen_ids for pair in pairs] + [pair.rejected_ids for pair in pairs]
-    rows = sharing.rows(
+    plan = sharing.plan(
         [(*prompt, *response) for prompt, response in zip(prompts + prompts, responses, strict=True)],
         [(i, i + len(pairs)) for i in range(len(pairs))],
     )
-    batch = collate(prompts + prompts, responses, pad_id, device, rows)
+    batch = collate(prompts + prompts, responses, pad_id, device, plan)
     width = batch.response_width
     changed = [list(pair.chosen_changed) for pair in pairs] + [list(pair.rejected_changed) for pair in pairs]
     changed_mask = torch.tensor([row + [False] * (width - len(row)) for row in changed], device=device)
@@ -257,4 +257,5 @@ def collate_pairs(pairs: Sequence[Pair], pad_id: int, device: torch.device, shar
 def pair_width(pair: Pair, sharing: Sharing) -> int:
     """Count the columns of the widest row that a pair takes."""
     sides = [(*pair.prompt_ids, *side) for side in (pair.chosen_ids, pair.rejected_ids)]
-    return max([row.width for row in sharing.rows(sides, [(0, 1)])] or map(len, sides))
+    plan = sharing.plan(sides, [(0, 1)])
+    return max(map(len, sides) if plan is None else [row.width for row in plan.rows])
