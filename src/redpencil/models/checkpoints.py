@@ -47,6 +47,7 @@ from redpencil.models.lora import (
 )
 from redpencil.models.parallel import distributed_options, local, prepare, shard, whole_state
 from redpencil.models.runtime import Runtime, seeded
+from redpencil.models.sharing import Sharing, sharing_of
 from redpencil.runs import check_finished, write_json
 
 LARGEST_FILE = "10GB"
@@ -103,6 +104,11 @@ class LanguageModel:
     def readings(self) -> int:
         """How often it reads a response."""
         return 2 if reads_twice(self.module) else 1
+
+    @property
+    def sharing(self) -> Sharing:
+        """Whether it reads once what several texts begin with."""
+        return sharing_of(self.module, self.runtime.device)
 
     def response_room(self, prompt: int) -> int | None:
         """The most tokens of a response behind a prompt of so many; None if its configuration sets no limit."""

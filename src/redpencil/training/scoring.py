@@ -227,8 +227,8 @@ def sampled_batch(
 
 
 def micro_batches(batch: Batch, size: int) -> Iterator[Batch]:
-    """Cut a batch into parts of `size` rows."""
-    names = Batch.__dataclass_fields__
+    """Cut a batch into parts of `size` rows, each of which is read by itself."""
+    names = ("input_ids", "attention_mask", "position_ids", "response_mask")
     for start in range(0, len(batch.input_ids), size):
         yield Batch(**{name: getattr(batch, name)[start : start + size] for name in names})
 

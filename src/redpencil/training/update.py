@@ -20,6 +20,7 @@ from redpencil.errors import DivergedError, NotFiniteError
 from redpencil.models.lora import trained_parameters
 from redpencil.models.parallel import by_mesh, clip_gradients, local, sum_gradients, synchronise, total_norm
 from redpencil.models.runtime import Runtime
+from redpencil.training.batches import SWITCH, SWITCH_ON_GPU, even_batches
 
 Item = TypeVar("Item")
 LOWER = "lower the learning rate or max_grad_norm"
@@ -225,23 +226,41 @@ def check_loss(micro_batches: Sequence[Item], objective: Objective[Item], runtim
 
 
 def own_items(
-    rows: Sequence[int], micro_batch_size: int | None, make: Callable[[Sequence[int]], Item], runtime: Runtime
+    rows: Sequence[int],
+    micro_batch_size: int | None,
+    make: Callable[[Sequence[int]], Item],
+    runtime: Runtime,
+    widths: Mapping[int, int] | None = None,
 ) -> tuple[list[Item], int]:
     """Make this process's micro-batches of a batch of row indices, as many as every other process has.
+
+    Args:
+        rows: the indices.
+        micro_batch_size: rows of a micro-batch; None sets no limit.
+        make: makes a micro-batch.
+        runtime: decides which rows are this process's.
+        widths: the columns that each row takes; with them rows of similar width share a micro-batch.
 
     Returns:
         The micro-batches, and how many of them, at the end, are there only to keep step: see `update`.
     """
-    mine = runtime.share(rows)
-    parts = micro_batches_of(mine, micro_batch_size) if mine else []
-    most = -(-len(rows) // runtime.data_size)
-    idle = len(micro_batches_of(range(most), micro_batch_size)) - len(parts)
+    shares = [rows[rank :: runtime.data_size] for rank in range(runtime.data_size)]
+    if widths is None:
+        cuts = [micro_batches_of(share, micro_batch_size) for share in shares]
+    else:
+        switch = SWITCH.get(runtime.device.type, SWITCH_ON_GPU)
+        cuts = [
+            [[share[i] for i in part] for part in even_batches([widths[i] for i in share], micro_batch_size, switch)]
+            for share in shares
+        ]
+    parts = cuts[runtime.data_rank]
+    idle = max(map(len, cuts)) - len(parts)
     return [make(part) for part in (*parts, *[rows[:1]] * idle)], idle
 
 
 def micro_batches_of(rows: Sequence[int], micro_batch_size: int | None) -> list[Sequence[int]]:
     """Cut a batch of row indices into micro-batches."""
-    size = micro_batch_size or len(rows)
+    size = micro_batch_size or max(len(rows), 1)
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 

@@ -1,0 +1,47 @@
+"""Compare two programs by the processor time of each, taken in turns so that a busy machine slows both."""
+
+import json
+import platform
+import statistics
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+RESULTS: Final = Path(__file__).parent / "results"
+
+
+def ratios(ours: Callable[[], float], theirs: Callable[[], float], pairs: int) -> dict[str, Any]:
+    """Measure both in turns, the one that comes first changing, and return how many times as long the other one takes.
+
+    Args:
+        ours: does the work, and returns its seconds.
+        theirs: the same work, by the other program.
+        pairs: how often.
+
+    Returns:
+        `ratio`, the median over the pairs, with the `low`est and the `high`est one, and the median seconds of each.
+    """
+    seconds: list[tuple[float, float]] = []
+    for number in range(pairs):
+        if number % 2:
+            other = theirs()
+            seconds.append((ours(), other))
+        else:
+            own = ours()
+            seconds.append((own, theirs()))
+        print(f"  pair {number + 1}: {seconds[-1][0]:.2f} s, the other {seconds[-1][1]:.2f} s", flush=True)
+    found = sorted(other / own for own, other in seconds)
+    own, other = (statistics.median(each) for each in zip(*seconds, strict=True))
+    figures = {"ratio": statistics.median(found), "low": found[0], "high": found[-1]}
+    figures |= {"seconds": own, "other_seconds": other}
+    return {name: round(value, 3) for name, value in figures.items()} | {"pairs": pairs}
+
+
+def write(name: str, results: Mapping[str, Any], *packages: str) -> Path:
+    """Write results, with the versions of packages and the processor, into `benchmarks/results/<name>.json`."""
+    RESULTS.mkdir(exist_ok=True)
+    about = {"versions": {package: version(package) for package in packages}, "machine": platform.machine()}
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({**results, **about}, indent=2) + "\n", encoding="utf-8")
+    return path
