@@ -16,7 +16,7 @@ from transformers.cache_utils import DynamicLayer
 
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
-from redpencil.models import sampling
+from redpencil.models import decoding
 from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.codec import CHAT, Codec, load_codec
 from redpencil.models.runtime import Runtime
@@ -499,7 +499,7 @@ def test_a_policy_in_training_caches_keys_and_values_in_the_format_that_attentio
     prompts, config = [[5, 6], [7]], SamplingConfig(response_length=6)
     own = HFSampler(policy).sample(prompts, config, seed=1)
     assert set(seen) == {torch.bfloat16}
-    monkeypatch.setattr(sampling, "_cache", lambda _: {})
+    monkeypatch.setattr(decoding, "cast_cache", lambda _: None)
     seen.clear()
     assert HFSampler(policy).sample(prompts, config, seed=1) == own  # attention casts them anyway
     if kind != "gpt2":  # which has no rotary embeddings

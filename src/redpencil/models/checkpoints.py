@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -31,7 +31,7 @@ from redpencil.errors import RedpencilError
 from redpencil.files import sync_names, sync_tree
 from redpencil.models.chat import first_line
 from redpencil.models.codec import CHAT, Codec, load_codec, read_object, same_encoding, same_tokenizer
-from redpencil.models.forward import READ_TWICE, reads_twice
+from redpencil.models.forward import READ_TWICE, Batch, collate, reads_twice
 from redpencil.models.heads import BACKBONE, HEADS, head_of
 from redpencil.models.log_ratio import ARCHITECTURE, LOG_RATIO, LogRatio, Parts, check_parts, parts_of, written
 from redpencil.models.lora import (
@@ -47,7 +47,7 @@ from redpencil.models.lora import (
 )
 from redpencil.models.parallel import distributed_options, local, prepare, shard, whole_state
 from redpencil.models.runtime import Runtime, seeded
-from redpencil.models.sharing import Sharing, sharing_of
+from redpencil.models.sharing import Sharing, alike, sharing_of
 from redpencil.runs import check_finished, write_json
 
 LARGEST_FILE = "10GB"
@@ -109,6 +109,12 @@ class LanguageModel:
     def sharing(self) -> Sharing:
         """Whether it reads once what several texts begin with."""
         return sharing_of(self.module, self.runtime.device)
+
+    def collate(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Batch:
+        """Pad texts into a batch, of which the model reads once, if it can, what those to one prompt begin with."""
+        sequences = [(*prompt, *response) for prompt, response in zip(prompts, responses, strict=True)]
+        plan = self.sharing.plan(sequences, alike(prompts))
+        return collate(prompts, responses, self.codec.pad_id, self.runtime.device, plan)
 
     def response_room(self, prompt: int) -> int | None:
         """The most tokens of a response behind a prompt of so many; None if its configuration sets no limit."""

@@ -58,6 +58,31 @@ def why_not(module: PreTrainedModel) -> str | None:
     return None
 
 
+class _CastCache(DynamicCache):
+    """A cache of keys and values in one number format, the one in which attention reads them."""
+
+    def __init__(self, config: Any, dtype: torch.dtype) -> None:
+        super().__init__(config=config)
+        self.dtype = dtype
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        return super().update(key_states.to(self.dtype), value_states.to(self.dtype), *args, **kwargs)
+
+
+def cast_cache(policy: LanguageModel) -> DynamicCache | None:
+    """Make the cache of a policy with float32 weights that computes in another format, as while it is trained.
+
+    Rotary embeddings are float32 then and promote what they turn, so that the cache would take twice the memory, and
+    be cast for each token. None for other policies.
+    """
+    module, dtype = policy.module, policy.runtime.dtype
+    # Models with caches of their own, and no others, do not say yes to this.
+    dynamic: Any = getattr(module, "_supports_default_dynamic_cache", None)
+    if dtype == torch.float32 or module.dtype == dtype or dynamic is None or not dynamic():
+        return None
+    return _CastCache(module.config.get_text_config(decoder=True), dtype)
+
+
 @dataclass(slots=True)
 class _Window:
     """The part of the buffers that is in use: the first `rows` slots, columns `start` to `end`."""
@@ -70,14 +95,12 @@ class _Window:
 class _Layer(DynamicLayer):
     """Keys and values of a layer, [slots, heads, columns, size], of which a window is in use."""
 
-    def __init__(
-        self, window: _Window, slots: int, columns: int, like: DynamicLayer, dtype: torch.dtype | None
-    ) -> None:
+    def __init__(self, window: _Window, slots: int, columns: int, like: DynamicLayer) -> None:
         super().__init__()
         self.window = window
         self.is_initialized = True
         self.keys, self.values = (
-            torch.zeros(slots, part.shape[1], columns, part.shape[3], dtype=dtype or part.dtype, device=part.device)
+            torch.zeros(slots, part.shape[1], columns, part.shape[3], dtype=part.dtype, device=part.device)
             for part in (like.keys, like.values)
         )
 
@@ -100,7 +123,7 @@ class _Layer(DynamicLayer):
         for part, states in ((self.keys, read.keys), (self.values, read.values)):
             width = states.shape[2]
             place = part.narrow(2, self.window.end - width, width)
-            place.index_copy_(0, slots, states.index_select(0, picked).to(part.dtype))
+            place.index_copy_(0, slots, states.index_select(0, picked))
 
     def move(self, source: Tensor, target: Tensor) -> None:
         """Copy rows to other slots."""
@@ -222,7 +245,7 @@ class Decoder:
         policy, picked = self.policy, torch.tensor([unique[prompt] for prompt in prompts], device=self._device)
         batch = collate(list(unique), [()] * len(unique), policy.codec.pad_id, self._device)
         width = batch.prompt_width
-        cache = DynamicCache(config=policy.module.config.get_text_config(decoder=True))
+        cache = cast_cache(policy) or DynamicCache(config=policy.module.config.get_text_config(decoder=True))
         output = policy.module(
             input_ids=batch.input_ids[:, :width],
             attention_mask=batch.attention_mask[:, :width],
@@ -233,8 +256,7 @@ class Decoder:
         )
         read: Any = cache.layers
         if not self._layers:
-            half = policy.runtime.dtype if policy.runtime.dtype != torch.float32 else None
-            self._layers = [_Layer(self._window, self._slots, self._columns, layer, half) for layer in read]
+            self._layers = [_Layer(self._window, self._slots, self._columns, layer) for layer in read]
         for layer, filled in zip(self._layers, read, strict=True):
             layer.put(filled, picked, slots)
         logits: Tensor = output.logits[:, -1]

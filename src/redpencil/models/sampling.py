@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from redpencil.config import SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.codec import Codec
-from redpencil.models.decoding import Decoder, not_finite, why_not
+from redpencil.models.decoding import Decoder, cast_cache, not_finite, why_not
 from redpencil.models.end_tokens import GENERATION_CONFIG, end_ids
 from redpencil.models.forward import collate
 from redpencil.models.kept_samples import KeptSamples, key_of
@@ -245,31 +244,6 @@ def check_vocabulary(model: LanguageModel, prompt_ids: Sequence[Sequence[int]]) 
         )
 
 
-class _CastCache(DynamicCache):
-    """A cache of keys and values in one number format, the one in which attention reads them."""
-
-    def __init__(self, config: Any, dtype: torch.dtype) -> None:
-        super().__init__(config=config)
-        self.dtype = dtype
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        return super().update(key_states.to(self.dtype), value_states.to(self.dtype), *args, **kwargs)
-
-
-def _cache(policy: LanguageModel) -> dict[str, Any]:
-    """The cache of a policy with float32 weights that computes in another format, as while it is trained.
-
-    Rotary embeddings are float32 then and promote what they turn, so that the cache would take twice the memory, and
-    be cast for each token.
-    """
-    module, dtype = policy.module, policy.runtime.dtype
-    # Models with caches of their own, and no others, do not say yes to this.
-    dynamic: Any = getattr(module, "_supports_default_dynamic_cache", None)
-    if dtype == torch.float32 or module.dtype == dtype or dynamic is None or not dynamic():
-        return {}
-    return {"past_key_values": _CastCache(module.config.get_text_config(decoder=True), dtype)}
-
-
 @torch.no_grad()
 def _generate(
     policy: LanguageModel, prompt_ids: Sequence[Sequence[int]], config: SamplingConfig, ends: list[int]
@@ -277,6 +251,7 @@ def _generate(
     codec, runtime = policy.codec, policy.runtime
     batch = collate(prompt_ids, [()] * len(prompt_ids), codec.pad_id, runtime.device)
     width = batch.prompt_width
+    cast = cast_cache(policy)
     greedy: dict[str, Any] = {"do_sample": False}
     sampled = {"do_sample": True, "temperature": config.temperature, "top_p": config.top_p, "top_k": 0}
     generate: Any = policy.module.generate
@@ -289,7 +264,7 @@ def _generate(
                 synced_gpus=False,  # weights are gathered before: ranks may stop at different steps
                 pad_token_id=codec.pad_id,
                 eos_token_id=ends,
-                **_cache(policy),
+                **({} if cast is None else {"past_key_values": cast}),
                 **(greedy if config.temperature == 0 else sampled),
             )
     except RuntimeError as error:

@@ -135,7 +135,9 @@ def lay_out(
         tensor(ids).view(shape),
         tensor(positions).view(shape),
         span_mask(spans, device) if plan.packed else _who_reads_what(tensor(branches).view(shape)),
-        *map(tensor, (places, counted, predictors)),
+        tensor(places),
+        tensor(counted),
+        tensor(predictors),
     )
 
 
@@ -183,7 +185,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, attn_mask: SpanMask, *_: 
     attention = torch.nn.functional.scaled_dot_product_attention
     with torch._C.DisableTorchFunctionSubclass():
         lengths = [length for span in attn_mask.spans for length in span]
-        parts = [iter(each.split(lengths, dim=2)) for each in (query, key, value)]
+        parts = [iter(torch.split(each, lengths, dim=2)) for each in (query, key, value)]
         found = []
         for shared, *owns in attn_mask.spans:
             beginning = [next(each) for each in parts]

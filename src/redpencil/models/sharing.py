@@ -11,9 +11,6 @@ from torch import nn
 from redpencil.models.forward import collate, hidden_states, reads_twice
 from redpencil.models.shared_rows import Plan, Row, fold
 
-PACKED: Final = 2_000_000
-"""Squared width of a row times the width of a model from which on attention to spans is faster than a dense mask."""
-
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
@@ -32,11 +29,20 @@ class Sharing:
         """Put sequences into rows, those of a group together where that pays; None if each is read by itself."""
         if self.width is None:
             return None
-        # Attention to a column costs a token as much as six columns' width of all other work. Spans read no other row.
-        work = 0 if self.packs else 6 * self.width
-        rows = fold(sequences, groups, lambda width: width * (work + width) if work else width)
-        packed = self.packs and sum(row.width**2 for row in rows) * self.width >= PACKED * len(rows)
-        return Plan(rows, packed) if packed or len(rows) < len(sequences) else None
+        # Beside a mask, attention to a column costs a token a sixth of the other work for each unit of the width.
+        work = 6 * self.width
+        rows = fold(sequences, groups, (lambda width: width) if self.packs else lambda width: width * (work + width))
+        if self.packs:
+            return Plan(rows, packed=sum(row.width for row in rows) > 1)
+        return Plan(rows, packed=False) if len(rows) < len(sequences) else None
+
+
+def alike(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Group the indices of equal prompts."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        groups.setdefault(tuple(prompt), []).append(index)
+    return list(groups.values())
 
 
 APART: Final = Sharing(None)
@@ -106,4 +112,4 @@ def _trial(model: nn.Module, device: torch.device) -> str:
         model.train(training)
     apart_by = max(float((each - apart).abs().max()) for each in together)
     close = apart_by <= torch.finfo(apart.dtype).eps ** 0.5 * float(apart.abs().max())
-    return "" if close else "the model reads other texts of its row"
+    return "" if close else "beside another text the model gives other numbers"

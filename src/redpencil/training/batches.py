@@ -33,3 +33,11 @@ def even_batches(widths: Sequence[int], most: int | None, switch: int) -> list[l
         parts.insert(0, order[start:end])
         end = start
     return parts
+
+
+def neighbours(prompts: Sequence[Sequence[int]], lengths: Sequence[int]) -> list[int]:
+    """Order texts by length, those to one prompt behind each other at the place of the longest; returns indices."""
+    longest: dict[tuple[int, ...], int] = {}
+    for prompt, length in zip(prompts, lengths, strict=True):
+        longest[tuple(prompt)] = max(length, longest.get(tuple(prompt), 0))
+    return sorted(range(len(prompts)), key=lambda i: (longest[tuple(prompts[i])], tuple(prompts[i]), lengths[i]))

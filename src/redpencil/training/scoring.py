@@ -40,7 +40,7 @@ from redpencil.models.shared_rows import lay_out
 from redpencil.models.sharing import APART, Sharing, alike
 from redpencil.records import Pair, Response
 from redpencil.runs import no_progress
-from redpencil.training.batches import SWITCH, SWITCH_ON_GPU, even_batches
+from redpencil.training.batches import SWITCH, SWITCH_ON_GPU, even_batches, neighbours
 from redpencil.training.features import hidden_rows, keeps_backbone
 from redpencil.turns import Asked, prompt_text
 
@@ -104,17 +104,30 @@ def check_room(
 
 def _by_batches(
     model: LanguageModel, forward: Callable[[nn.Module, Batch], Tensor], prompts: Ids, responses: Ids
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Run a model over texts: for each batch what it gives and the response mask, on the CPU."""
+) -> list[Tensor]:
+    """Run a model over texts: what it gives for each, of tokens of a response as many as there are, on the CPU.
+
+    Texts of similar length, and those to one prompt, share a batch. One that occurs several times is read once, so
+    that equal responses get equal rewards to the last bit.
+    """
     check_fits(model.context, model.readings, prompts, responses)
+    texts = [(tuple(prompt), tuple(response)) for prompt, response in zip(prompts, responses, strict=True)]
+    distinct = list(dict.fromkeys(texts))
+    order = neighbours(
+        [prompt for prompt, _ in distinct], [len(prompt) + len(response) for prompt, response in distinct]
+    )
+    portions = [[distinct[i] for i in order[start : start + BATCH_SIZE]] for start in range(0, len(order), BATCH_SIZE)]
 
-    def score(start: int) -> tuple[Tensor, Tensor]:
-        part = slice(start, start + BATCH_SIZE)
-        batch = collate(prompts[part], responses[part], model.codec.pad_id, model.runtime.device)
+    def score(part: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Tensor]:
+        batch = model.collate([prompt for prompt, _ in part], [response for _, response in part])
         with model.runtime.autocast():
-            return forward(model.module, batch).cpu(), batch.response_mask.cpu()
+            found = forward(model.module, batch).cpu()
+        mask = batch.response_mask.cpu()
+        return list(found) if found.ndim == 1 else [row[counts] for row, counts in zip(found, mask, strict=True)]
 
-    yield from model.runtime.spread(range(0, len(prompts), BATCH_SIZE), score)
+    parts = zip(portions, model.runtime.spread(portions, score), strict=True)
+    scored = {text: row for part, rows in parts for text, row in zip(part, rows, strict=True)}
+    return [scored[text] for text in texts]
 
 
 @torch.no_grad()
@@ -125,10 +138,7 @@ def score_tokens(model: LanguageModel, prompts: Ids, responses: Ids, store: Path
     """
     if store is not None and keeps_backbone(model):
         return [_by_head(model, states) for states in _kept_states(model, "token", prompts, responses, store)]
-    rows: list[Tensor] = []
-    for rewards, mask in _by_batches(model, token_rewards, prompts, responses):
-        rows += [row[counts] for row, counts in zip(rewards, mask, strict=True)]
-    return rows
+    return _by_batches(model, token_rewards, prompts, responses)
 
 
 @torch.no_grad()
@@ -137,8 +147,8 @@ def score_sequences(model: LanguageModel, prompts: Ids, responses: Ids, store: P
     if store is not None and keeps_backbone(model):
         states = _kept_states(model, "sequence", prompts, responses, store)
         return torch.cat([_by_head(model, one) for one in states]) if states else torch.zeros(0)
-    parts = [rewards for rewards, _ in _by_batches(model, sequence_rewards, prompts, responses)]
-    return torch.cat(parts) if parts else torch.zeros(0)
+    rewards = _by_batches(model, sequence_rewards, prompts, responses)
+    return torch.stack(rewards) if rewards else torch.zeros(0)
 
 
 def _kept_states(
@@ -167,10 +177,9 @@ def score_ids(reward: RewardModel, prompts: Ids, responses: Ids) -> list[float]:
 
 def pair_margins(reward: RewardModel, pairs: Sequence[Pair]) -> list[float]:
     """Compute R(chosen) - R(rejected) of each pair (Table 2 counts how often it is above 0)."""
-    prompts = [pair.prompt_ids for pair in pairs]
-    chosen = score_ids(reward, prompts, [pair.chosen_ids for pair in pairs])
-    rejected = score_ids(reward, prompts, [pair.rejected_ids for pair in pairs])
-    return [better - worse for better, worse in zip(chosen, rejected, strict=True)]
+    sides = [side for pair in pairs for side in (pair.chosen_ids, pair.rejected_ids)]
+    scores = score_ids(reward, [pair.prompt_ids for pair in pairs for _ in range(2)], sides)
+    return [better - worse for better, worse in zip(scores[::2], scores[1::2], strict=True)]
 
 
 def check_rewards(
