@@ -3,7 +3,7 @@
 import json
 import platform
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -31,11 +31,16 @@ def ratios(ours: Callable[[], float], theirs: Callable[[], float], pairs: int) -
             own = ours()
             seconds.append((own, theirs()))
         print(f"  pair {number + 1}: {seconds[-1][0]:.2f} s, the other {seconds[-1][1]:.2f} s", flush=True)
+    return summary(seconds)
+
+
+def summary(seconds: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Sum up pairs of our seconds and the others', as `ratios` returns them."""
     found = sorted(other / own for own, other in seconds)
     own, other = (statistics.median(each) for each in zip(*seconds, strict=True))
     figures = {"ratio": statistics.median(found), "low": found[0], "high": found[-1]}
     figures |= {"seconds": own, "other_seconds": other}
-    return {name: round(value, 3) for name, value in figures.items()} | {"pairs": pairs}
+    return {name: round(value, 3) for name, value in figures.items()} | {"pairs": len(seconds)}
 
 
 def write(name: str, results: Mapping[str, Any], *packages: str) -> Path:
