@@ -11,27 +11,27 @@ from typing import Any, Final
 RESULTS: Final = Path(__file__).parent / "results"
 
 
-def ratios(ours: Callable[[], float], theirs: Callable[[], float], pairs: int) -> dict[str, Any]:
+def ratios(ours: Callable[[int], float], theirs: Callable[[int], float], pairs: int) -> dict[str, Any]:
     """Measure both in turns, the one that comes first changing, and return how many times as long the other one takes.
 
     Args:
-        ours: does the work, and returns its seconds.
+        ours: does the work of a number, and returns its seconds.
         theirs: the same work, by the other program.
-        pairs: how often.
+        pairs: how often; before that, both do the work 0 once to warm up.
 
     Returns:
         `ratio`, the median over the pairs, with the `low`est and the `high`est one, and the median seconds of each.
     """
     seconds: list[tuple[float, float]] = []
-    for number in range(pairs):
+    for number in range(pairs + 1):
         if number % 2:
-            other = theirs()
-            seconds.append((ours(), other))
+            other = theirs(number)
+            seconds.append((ours(number), other))
         else:
-            own = ours()
-            seconds.append((own, theirs()))
-        print(f"  pair {number + 1}: {seconds[-1][0]:.2f} s, the other {seconds[-1][1]:.2f} s", flush=True)
-    return summary(seconds)
+            own = ours(number)
+            seconds.append((own, theirs(number)))
+        print(f"  {number}: {seconds[-1][0]:.2f} s, the other {seconds[-1][1]:.2f} s", flush=True)
+    return summary(seconds[1:])
 
 
 def summary(seconds: Sequence[tuple[float, float]]) -> dict[str, Any]:

@@ -4,9 +4,10 @@
     python benchmarks/reward_step.py --pairs 9 --only half
 
 Both train the same model (a Llama of width 512 with 8 layers, made from its configuration) on the same pairs in the
-same batches of rows of similar length, by the same Bradley-Terry loss. Prompts have 32 to 96 tokens and responses 64 to
-256. `edit20` changes a fifth of the tokens in three places, `half` the second half, `shared90` the last tenth. The
-first losses of both must agree. Results go into `benchmarks/results/reward_step.json`.
+same batches by the same Bradley-Terry loss. Prompts have 32 to 96 tokens and responses 64 to 256; a batch holds pairs
+of similar length, as both can be told to draw them. `edit20` changes a fifth of the tokens in three places, `half` the
+second half, `shared90` the last tenth. Each measurement is a step on other pairs, and the losses of both must agree.
+Results go into `benchmarks/results/reward_step.json`.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -45,13 +46,14 @@ from redpencil.models.runtime import Runtime
 from redpencil.records import Pair
 from redpencil.runs import Stage
 from redpencil.training.loop import train_supervised
-from redpencil.training.pairs import PairBatch, collate_pairs, pair_width
+from redpencil.training.pairs import collate_pairs, pair_width
 from redpencil.training.reward import sequence_objective
 from redpencil.training.reward_defaults import fit, size_of
 
 VOCABULARY: Final = 8192
-BATCH: Final = 8
-STEPS: Final = 3
+BATCH: Final = 4
+DRAWN: Final = 16
+"""Batches of an epoch, of which one is measured."""
 RATE: Final = 1e-4
 
 Edit = Callable[[list[int], random.Random], list[int]]
@@ -87,13 +89,15 @@ def new_tokens(count: int, rng: random.Random) -> list[int]:
 
 
 def made_pairs(edit: Edit, seed: int = 0) -> list[Pair]:
-    """Make the pairs of an epoch."""
+    """Make the pairs of one of the batches of similar length of an epoch."""
     rng = random.Random(seed)
     pairs = []
-    for number in range(BATCH * STEPS):
+    for number in range(BATCH * DRAWN):
         prompt, original = new_tokens(rng.randint(32, 96), rng), new_tokens(rng.randint(64, 256), rng)
         pairs.append(Pair(str(number), tuple(prompt), tuple(original), tuple(edit(original, rng))))
-    return pairs
+    pairs.sort(key=lambda pair: len(pair.prompt_ids) + len(pair.rejected_ids))
+    start = BATCH * rng.randrange(DRAWN)
+    return pairs[start : start + BATCH]
 
 
 def made_model() -> PreTrainedModel:
@@ -114,59 +118,50 @@ def made_model() -> PreTrainedModel:
 
 
 class EnoughError(Exception):
-    """The steps that are measured are done."""
+    """The step that is measured is done."""
 
 
 @dataclass
 class Watch:
-    """The processor time at the end of each step, and the first loss."""
+    """The processor time of the first step, and its loss."""
 
-    times: list[float] = field(default_factory=list)
+    start: float = 0.0
+    seconds: float = 0.0
     loss: float = 0.0
 
     def note(self, row: Mapping[str, Any]) -> None:
-        """Take the metrics of a step."""
-        self.loss = self.loss if self.times else float(row["loss"])
-        self.times.append(time.process_time())
-
-    @property
-    def seconds(self) -> float:
-        """The seconds of all steps but the first, in which both warm up."""
-        return self.times[-1] - self.times[0]
+        """Take the metrics of the step."""
+        self.seconds, self.loss = time.process_time() - self.start, float(row["loss"])
 
 
-def ours(start: PreTrainedModel, pairs: Sequence[Pair], tokenizer: Any) -> tuple[Watch, list[Pair]]:
-    """Train by redpencil; returns what was watched, and the pairs in the order of their batches."""
+def ours(start: PreTrainedModel, pairs: Sequence[Pair], tokenizer: Any) -> Watch:
+    """Train by redpencil."""
     module = copy.deepcopy(start).train()
     model = LanguageModel(module, Codec(tokenizer, "{prompt}", 0, 1), Runtime(torch.device("cpu"), torch.float32))
     options = {"level": "sequence", "learning_rate": RATE, "batch_size": BATCH, "lr_scheduler_type": "constant"}
     config = RewardConfig.model_validate({**options, "warmup_ratio": 0, "scale": 1})
     fitted = fit(config, size_of(pairs, 512))
-    watch, order = Watch(), []
-
-    def collated(part: Sequence[Pair]) -> PairBatch:
-        order.extend(part)
-        return collate_pairs(part, 0, model.runtime.device, model.sharing)
+    sharing, watch = model.sharing, Watch()
 
     def note(row: Mapping[str, float]) -> None:
         watch.note(row)
-        if len(watch.times) == STEPS:
-            raise EnoughError  # behind the last step of a training its weights are checked
+        raise EnoughError  # behind the last step of a training its weights are checked, so there is one more
 
     with tempfile.TemporaryDirectory() as folder, suppress(EnoughError):
+        watch.start = time.process_time()
         train_supervised(
             model,
             pairs,
             names=[pair.id for pair in pairs],
             lengths=[len(pair.prompt_ids) + len(pair.rejected_ids) + len(pair.chosen_ids) for pair in pairs],
-            collate=collated,
+            collate=lambda part: collate_pairs(part, 0, model.runtime.device, sharing),
             objective=sequence_objective(module, fitted),
             config=fitted,
-            total_steps=STEPS + 1,
+            total_steps=2,
             stage=Stage("reward", Path(folder), 0, watch=note),
-            width=lambda pair: pair_width(pair, model.sharing),
+            width=lambda pair: pair_width(pair, sharing),
         )
-    return watch, order
+    return watch
 
 
 class Noting(TrainerCallback):  # type: ignore[misc]
@@ -175,14 +170,18 @@ class Noting(TrainerCallback):  # type: ignore[misc]
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
 
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Begin to measure."""
+        self.watch.start = time.process_time()
+
     def on_log(self, *_: Any, logs: Mapping[str, Any], **__: Any) -> None:
-        """Take the metrics of a step; those of the whole training have no loss."""
+        """Take the metrics of the step; those of the whole training have no loss."""
         if "loss" in logs:
             self.watch.note(logs)
 
 
 def theirs(start: PreTrainedModel, pairs: Sequence[Pair], tokenizer: Any) -> Watch:
-    """Train by TRL, on the pairs in this order."""
+    """Train by TRL."""
     data = Dataset.from_dict(
         {
             "chosen_ids": [[*pair.prompt_ids, *pair.chosen_ids] for pair in pairs],
@@ -194,10 +193,9 @@ def theirs(start: PreTrainedModel, pairs: Sequence[Pair], tokenizer: Any) -> Wat
         config = TRLConfig(
             output_dir=folder,
             per_device_train_batch_size=BATCH,
-            max_steps=STEPS,
+            max_steps=1,
             learning_rate=RATE,
             lr_scheduler_type="constant",
-            train_sampling_strategy="sequential",
             gradient_checkpointing=False,
             bf16=False,
             use_cpu=True,
@@ -223,16 +221,24 @@ def compare(edit: Edit, count: int, tokenizer: Any) -> dict[str, Any]:
     """Measure both on one kind of edits.
 
     Raises:
-        SystemExit: if their first losses differ.
+        SystemExit: if their losses differ.
     """
-    start, pairs = made_model(), made_pairs(edit)
-    watch, order = ours(start, pairs, tokenizer)
-    other = theirs(start, order, tokenizer)
-    if abs(watch.loss - other.loss) > 2e-4:  # TRL's is rounded
-        raise SystemExit(f"they do not compute the same: {watch.loss}, {other.loss}")
-    return ratios(
-        lambda: ours(start, pairs, tokenizer)[0].seconds, lambda: theirs(start, order, tokenizer).seconds, count
-    )
+    start = made_model()
+    losses: list[tuple[str, int, float]] = []
+
+    def by(name: str, train: Callable[..., Watch]) -> Callable[[int], float]:
+        def measured(number: int) -> float:
+            watch = train(start, made_pairs(edit, number), tokenizer)
+            losses.append((name, number, watch.loss))
+            return watch.seconds
+
+        return measured
+
+    found = ratios(by("ours", ours), by("theirs", theirs), count)
+    by_name = [{number: loss for who, number, loss in losses if who == name} for name in ("ours", "theirs")]
+    if any(abs(by_name[0][number] - loss) > 2e-4 for number, loss in by_name[1].items()):  # TRL's is rounded
+        raise SystemExit(f"they do not compute the same: {by_name}")
+    return found
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Sequences that begin alike in one row: the numbers and gradients of rows of their own."""
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -19,6 +20,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from redpencil.models.checkpoints import checkpoint_activations, disable_dropout
 from redpencil.models.forward import (
     Batch,
     collate,
@@ -29,7 +31,7 @@ from redpencil.models.forward import (
     token_rewards,
     token_values,
 )
-from redpencil.models.shared_rows import Plan, fold
+from redpencil.models.shared_rows import Plan, Row, fold, lay_out
 
 CPU = torch.device("cpu")
 VOCABULARY = 11
@@ -124,3 +126,49 @@ def test_numbers_and_gradients_are_those_of_rows_apart(
     assert others.keys() == gradients.keys()
     for weight, gradient in gradients.items():
         torch.testing.assert_close(others[weight], gradient, rtol=0, atol=1e-9, msg=lambda m, w=weight: f"{w}: {m}")
+
+
+def test_rows_by_hand() -> None:
+    prompts, answers = [[1], [1], [2, 3]], [[4, 5], [4, 6, 7], [8]]
+    rows = [Row((0, 1), 2, 5), Row((2,), 3, 3)]
+    padded = lay_out(Plan(rows, packed=False), prompts, answers, 0, CPU)
+    assert padded.input_ids.tolist() == [[1, 4, 5, 6, 7], [2, 3, 8, 0, 0]]
+    assert padded.position_ids.tolist() == [[0, 1, 2, 2, 3], [0, 1, 2, 0, 0]]
+    assert padded.places.tolist() == [[0, 0, 1, 2, 0], [0, 0, 1, 3, 4], [5, 6, 7, 0, 0]]
+    # The 4 that both answers begin with counts once.
+    assert padded.counted.tolist() == [1, 2, 3, 4, 7]
+    assert padded.predictors.tolist() == [0, 1, 1, 3, 6]
+    assert padded.attention_mask[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 0, 1, 0],
+        [1, 1, 0, 1, 1],
+    ]
+    assert padded.attention_mask.any(dim=-1).all()  # padding too reads something
+    packed = lay_out(Plan(rows, packed=True), prompts, answers, 0, CPU)
+    assert packed.input_ids.tolist() == [[1, 4, 5, 6, 7, 2, 3, 8]]
+    assert packed.places.tolist() == [[0, 0, 1, 2, 0], [0, 0, 1, 3, 4], [5, 6, 7, 0, 0]]
+    assert packed.attention_mask.shape == (1, 1, 8, 8)
+
+
+def test_sequences_join_a_row_as_long_as_that_costs_less() -> None:
+    texts = [[1, 2, 3, 4], [1, 2, 3, 5], [1, 9, 9, 9], [6]]
+    together = [Row((0, 1), 3, 5), Row((2,), 4, 4), Row((3,), 1, 1)]
+    # The third would take what all share down to one token: 1 + 3 * 3 columns, and 5 + 4 apart.
+    assert fold(texts, [(0, 1, 2), (3,)], lambda width: width) == together
+    assert fold(texts[:2], [(0, 1)], lambda width: width**4) == [Row((0,), 4, 4), Row((1,), 4, 4)]
+    assert fold([[1, 2], [1, 2]], [(0, 1)], lambda width: width) == [Row((0, 1), 2, 2)]
+    assert fold([], [()], lambda width: width) == []
+
+
+def test_gradients_come_through_layers_that_are_computed_again() -> None:
+    module: Any = copy.deepcopy(model("llama", "token"))
+    disable_dropout(module)
+    batch = batches([([1, 2], [[3, 4, 5], [3, 4, 6, 7]]), ([8], [[9]])], packed=True)[1]
+    once = learned(token_rewards, module, batch)[1]
+    checkpoint_activations(module)
+    module.train()
+    again = learned(token_rewards, module, batch)[1]
+    for name, gradient in once.items():
+        torch.testing.assert_close(again[name], gradient, rtol=0, atol=1e-12)
