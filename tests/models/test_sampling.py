@@ -1,6 +1,7 @@
 """Sampling: order, seeds, ends, and that the distribution is the policy's own."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import GenerationConfig, PreTrainedTokenizerFast
+from transformers import GenerationConfig, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 from transformers.cache_utils import DynamicLayer
 
 from redpencil.config import SamplingConfig
@@ -108,6 +109,32 @@ def test_training_mode_is_restored(policy: LanguageModel) -> None:
         policy.module.train(mode)
         HFSampler(policy).sample(PROMPTS, GREEDY, seed=0)
         assert policy.module.training is mode
+
+
+def test_other_models_are_sampled_by_generate_and_the_log_says_so(
+    policy: LanguageModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = MistralConfig(
+        vocab_size=len(policy.codec.tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        sliding_window=4,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(3)
+    other = replace(policy, module=MistralForCausalLM(config))
+    for _ in range(2):
+        [sample] = HFSampler(other).sample([PROMPTS[0]], GREEDY, seed=0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "MistralForCausalLM is sampled by transformers' generate: not all of its layers attend to all that came before"
+    ]
+    with torch.no_grad():
+        for length in range(len(sample.ids)):
+            ids = torch.tensor([[*PROMPTS[0], *sample.ids[:length]]])
+            assert int(other.module(ids).logits[0, -1].argmax()) == sample.ids[length]
 
 
 def test_every_end_token_ends(policy: LanguageModel) -> None:
