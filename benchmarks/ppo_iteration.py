@@ -45,7 +45,7 @@ from trl.experimental.ppo import PPOConfig as TRLConfig
 from trl.experimental.ppo import PPOTrainer
 
 from interleaved import summary, write
-from redpencil.config import PPOConfig
+from redpencil.config.methods import PPOConfig
 from redpencil.models.codec import load_codec
 from redpencil.models.runtime import Runtime
 from redpencil.records import Prompt

@@ -25,7 +25,7 @@ from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from interleaved import ratios, write
-from redpencil.config import SamplingConfig
+from redpencil.config.methods import SamplingConfig
 from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import HFSampler, _generate, _plain_generation

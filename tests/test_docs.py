@@ -19,7 +19,9 @@ from typer.testing import CliRunner
 from redpencil import records
 from redpencil.alignment.words import diff_words
 from redpencil.cli.main import COMMANDS, app, load_command
-from redpencil.config import METHODS, FilesConfig, Recipe
+from redpencil.config.data import FilesConfig
+from redpencil.config.methods import METHODS
+from redpencil.config.recipe import Recipe
 from redpencil.providers.prices import PriceTable
 from redpencil.recipe import (
     AblationConfig,
@@ -252,7 +254,7 @@ def test_every_example_row_and_recipe_can_be_read(page: Path) -> None:
 
 
 def check_card(content: Mapping[str, Any]) -> None:
-    from redpencil.models.checkpoints import RewardCard
+    from redpencil.models.sidecar import RewardCard
 
     assert set(content) == {"prompt_template", "reward"}
     assert set(content["reward"]) == {field.name for field in fields(RewardCard)}

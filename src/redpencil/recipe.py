@@ -14,7 +14,11 @@ from typing import Any
 import yaml
 from pydantic import Field, model_validator
 
-from redpencil.config import FILE_KEYS, MOVED, EditorConfig, JudgeConfig, Recipe, check_entry_name
+from redpencil.config.arms import check_entry_name
+from redpencil.config.asked import EditorConfig, JudgeConfig
+from redpencil.config.compute import MOVED
+from redpencil.config.data import FILE_KEYS
+from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError, naming
 from redpencil.rounds import unrolled
 from redpencil.sections import Section, load_yaml, parse_section

@@ -18,16 +18,11 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from redpencil.cli import info
-from redpencil.config import (
-    AlignConfig,
-    ComputeConfig,
-    FilesConfig,
-    PPOConfig,
-    Recipe,
-    RewardConfig,
-    SamplerConfig,
-    SFTConfig,
-)
+from redpencil.config.compute import ComputeConfig, SamplerConfig
+from redpencil.config.data import FilesConfig
+from redpencil.config.methods import PPOConfig
+from redpencil.config.recipe import Recipe
+from redpencil.config.training import AlignConfig, RewardConfig, SFTConfig
 from redpencil.providers.cache import open_cache
 from redpencil.web.database import open_database
 

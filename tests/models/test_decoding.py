@@ -24,7 +24,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from redpencil.config import SamplingConfig
+from redpencil.config.methods import SamplingConfig
 from redpencil.models import decoding
 from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.decoding import Decoder, draw, greedy, why_not

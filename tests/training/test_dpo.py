@@ -11,13 +11,14 @@ import torch
 from torch import nn
 from torch.nn.functional import logsigmoid
 
-from redpencil.config import DPOConfig, SamplingConfig
+from redpencil.config.methods import DPOConfig, SamplingConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import LanguageModel, load_policy, template_of
+from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import collate, response_logprobs
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import HFSampler, respond
+from redpencil.models.sidecar import template_of
 from redpencil.records import Pair, Prompt
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.dpo import dpo_objective, train_dpo

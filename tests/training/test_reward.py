@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from redpencil.config import FittedRewardConfig, RewardConfig
+from redpencil.config.training import FittedRewardConfig, RewardConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.reward_losses import bradley_terry_loss, eq3_margin, eq4_margin
 from redpencil.models.checkpoints import load_head, load_reward_model

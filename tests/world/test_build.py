@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from redpencil.config import WorldConfig
+from redpencil.config.data import WorldConfig
 from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.records import Comparison, Example, Preference, Prompt, read_jsonl

@@ -21,7 +21,7 @@ from redpencil.cli.options import (
     with_options,
 )
 from redpencil.cli.output import Board, board_for, check_out_file, console, print_json, print_table, say
-from redpencil.config import Recipe
+from redpencil.config.recipe import Recipe
 from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.execute import Event, Listener

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
-from redpencil.config import SamplingConfig
+from redpencil.config.methods import SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.codec import Codec
