@@ -92,35 +92,31 @@ class _Window:
     end: int = 0
 
 
-class _Layer(DynamicLayer):
+class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
     """Keys and values of a layer, [slots, heads, columns, size], of which a window is in use."""
 
-    def __init__(self, window: _Window, slots: int, columns: int, like: DynamicLayer) -> None:
-        super().__init__()
+    def __init__(self, window: _Window, slots: int, columns: int, read: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.window = window
         self.is_initialized = True
-        self.keys, self.values = (
-            torch.zeros(slots, part.shape[1], columns, part.shape[3], dtype=part.dtype, device=part.device)
-            for part in (like.keys, like.values)
-        )
+        self.parts = [part.new_zeros(slots, part.shape[1], columns, part.shape[3]) for part in (read.keys, read.values)]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Write the next token of each row; returns what the rows attend to."""
         window = self.window
         rows, columns = slice(window.rows), slice(window.start, window.end)
-        found = []
-        for part, states in ((self.keys, key_states), (self.values, value_states)):
+        for part, states in zip(self.parts, (key_states, value_states), strict=True):
             part[rows, :, window.end - 1 : window.end] = states
-            found.append(part[rows, :, columns])
-        return found[0], found[1]
+        keys, values = self.parts
+        return keys[rows, :, columns], values[rows, :, columns]
 
     def get_seq_length(self) -> int:
         """Count the columns before the next token."""
         return self.window.end - self.window.start - 1
 
-    def put(self, read: DynamicLayer, picked: Tensor, slots: Tensor) -> None:
+    def put(self, read: Any, picked: Tensor, slots: Tensor) -> None:
         """Take over the keys and values of prompts, `picked` from those that were `read`, before the next column."""
-        for part, states in ((self.keys, read.keys), (self.values, read.values)):
+        for part, states in zip(self.parts, (read.keys, read.values), strict=True):
             width = states.shape[2]
             place = part.narrow(2, self.window.end - width, width)
             place.index_copy_(0, slots, states.index_select(0, picked))
@@ -128,13 +124,14 @@ class _Layer(DynamicLayer):
     def move(self, source: Tensor, target: Tensor) -> None:
         """Copy rows to other slots."""
         start, width = self.window.start, self.window.end - self.window.start
-        for part in (self.keys, self.values):
+        for part in self.parts:
             used = part.narrow(2, start, width)
             used.index_copy_(0, target, used.index_select(0, source))
 
     def slide(self, used: int, columns: int) -> None:
         """Bring the last `used` columns to the front, of new buffers if these have another number of columns."""
-        self.keys, self.values = (_slid(part, self.window.end, used, columns) for part in (self.keys, self.values))
+        for number, part in enumerate(self.parts):
+            self.parts[number] = _slid(part, self.window.end, used, columns)
 
 
 def _slid(part: Tensor, end: int, used: int, columns: int, dim: int = 2) -> Tensor:
@@ -186,7 +183,7 @@ class Decoder:
         self._widest = max(map(len, prompt_ids))
         self._window = _Window(end=self._widest)
         self._columns = self._widest + min(config.response_length, BLOCK)
-        self._layers: list[_Layer] = []
+        self._layers: list[Any] = []
         self._mask = torch.zeros(self._slots, self._columns, dtype=torch.long, device=self._device)
         self._tokens, self._lengths, self._drawn = torch.zeros(3, self._slots, dtype=torch.long, device=self._device)
         numbers = (self._slots, config.response_length if config.temperature else 0)
@@ -220,24 +217,27 @@ class Decoder:
     def _admit(self, ended: list[int], free: int) -> list[int]:
         """Read prompts into free slots, first those of rows that have ended; returns the slots of such rows then."""
         places = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
-        reused, rows = ended[: len(places)], len(self._rows)
-        slots = [*reused, *range(rows, rows + len(places) - len(reused))]
-        self._rows += [_Row(0, 0, 0)] * (len(slots) - len(reused))
-        self._window.rows = len(self._rows)
-        for slot, place in zip(slots, places, strict=True):
-            self._rows[slot] = _Row(place, len(self.prompt_ids[place]), self.config.response_length)
-        index = torch.tensor(slots, device=self._device)
-        self._mask[index] = 0
-        for slot, place in zip(slots, places, strict=True):
-            length = len(self.prompt_ids[place])
-            self._mask[slot, self._window.end - length : self._window.end] = 1
-            self._lengths[slot] = length
-            if self.config.temperature:
-                own = torch.Generator().manual_seed(self.seeds[place])
-                self._numbers[slot] = torch.rand(self._numbers.shape[1], dtype=torch.float64, generator=own)
-        self._drawn[index] = 0
-        logits = self._prefill([tuple(self.prompt_ids[place]) for place in places], index)
+        prompts = [tuple(self.prompt_ids[place]) for place in places]
+        rows = [_Row(place, len(self.prompt_ids[place]), self.config.response_length) for place in places]
+        slots = ended[: len(places)]
+        for slot, row in zip(slots, rows, strict=False):
+            self._rows[slot] = row
+        slots += range(len(self._rows), len(self._rows) + len(rows) - len(slots))
+        self._rows += rows[len(ended) :]
+        index, lengths = torch.tensor([slots, [row.length for row in rows]], device=self._device)
+        columns = torch.arange(self._columns, device=self._device)
+        end = self._window.end
+        self._mask[index] = ((columns >= end - lengths[:, None]) & (columns < end)).long()
+        self._lengths[index], self._drawn[index] = lengths, 0
+        if self.config.temperature:
+            self._numbers[index] = torch.stack([self._own_numbers(place) for place in places]).to(self._device)
+        logits = self._prefill(prompts, index)
         return sorted([*ended[len(places) :], *self._read(slots, [self._draw(logits, index)])])
+
+    def _own_numbers(self, place: int) -> Tensor:
+        """The random numbers of a prompt, one for each token of its response."""
+        generator = torch.Generator().manual_seed(self.seeds[place])
+        return torch.rand(self.config.response_length, dtype=torch.float64, generator=generator)
 
     def _prefill(self, prompts: Sequence[tuple[int, ...]], slots: Tensor) -> Tensor:
         """Read prompts into the slots, each text once; returns the logits of their first tokens."""
@@ -318,8 +318,8 @@ class Decoder:
         gone, rows = set(ended), len(self._rows) - len(ended)
         source = [slot for slot in range(rows, len(self._rows)) if slot not in gone]
         target = [slot for slot in ended if slot < rows]
-        for old, new in zip(source, target, strict=True):
-            self._rows[new] = self._rows[old]
+        for slot, free in zip(source, target, strict=True):
+            self._rows[free] = self._rows[slot]
         del self._rows[rows:]
         if source:
             old, new = torch.tensor([source, target], device=self._device)
@@ -355,7 +355,7 @@ def draw(logits: Tensor, numbers: Tensor, temperature: float, top_p: float) -> T
     logits = logits.float()
     logits = logits if temperature == 1 else logits / temperature
     if top_p < 1:
-        logits = TopPLogitsWarper(top_p)(None, logits)  # type: ignore[arg-type, no-untyped-call]
+        logits = TopPLogitsWarper(top_p)(None, logits)  # type: ignore[arg-type]
     sums = (logits - logits.amax(dim=-1, keepdim=True)).exp_().cumsum(dim=-1, dtype=torch.float64)
     total = sums[:, -1:]
     # A number just below 1 must not be rounded up to the total, behind which there is no token.

@@ -19,7 +19,7 @@ from redpencil.models.runtime import Runtime
 
 def can_pack(runtime: Runtime) -> bool:
     """Tell whether layers are packed: where whole float32 weights are computed with on a CPU that has oneDNN."""
-    found = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    found = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     return found and runtime.device.type == "cpu" and runtime.dtype == torch.float32 and not runtime.sharded
 
 
