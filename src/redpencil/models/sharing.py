@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from redpencil.models.forward import collate, hidden_states, reads_twice
+from redpencil.models.parallel import whole_weights
 from redpencil.models.shared_rows import Plan, Row, fold
 
 
@@ -98,14 +99,11 @@ def _trial(model: nn.Module, device: torch.device) -> str:
     rows = [Row((0, 1), 5, 12), Row((2,), 6, 6)]
     training = model.training
     model.train(False)
+    plans = (None, Plan(rows, packed=False), *[Plan(rows, packed=True)] * _packs(device))
+    batches = [collate(prompts, responses, 0, device, plan) for plan in plans]
     try:
-        apart, *together = (
-            hidden_states(model, batch)[batch.response_mask]
-            for batch in (
-                collate(prompts, responses, 0, device, plan)
-                for plan in (None, Plan(rows, packed=False), *[Plan(rows, packed=True)] * _packs(device))
-            )
-        )
+        with whole_weights(model):  # a forward pass leaves sharded weights gathered, and others must not find them so
+            apart, *together = (hidden_states(model, batch)[batch.response_mask] for batch in batches)
     except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
         return f"the model does not take a mask of columns ({type(error).__name__})"
     finally:
