@@ -226,7 +226,7 @@ def test_the_share_of_edited_tokens_that_score_low_is_measured_without_an_oracle
 
 
 def test_heat_maps_show_what_ppo_pays() -> None:
-    shipped = load_recipe(shipped_recipe("quickstart"))
+    shipped = load_recipe(shipped_recipe("recommended"))
     assert not Context(shipped, Path(), 0).pays_centred("token_edits")
     assert Context(default_recipe(), Path(), 0).pays_centred("token_edits")
     assert Context(load_recipe(shipped_recipe("variants")), Path(), 0).pays_centred("token_edits_eq3")

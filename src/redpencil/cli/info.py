@@ -328,7 +328,7 @@ def _rights(databases: Sequence[Path]) -> Iterator[Check]:
 
 def _recipes(others: Sequence[Path]) -> Iterator[Check]:
     try:
-        shipped = sorted(shipped_recipe("quickstart").parent.glob("*.yaml"))
+        shipped = sorted(shipped_recipe("recommended").parent.glob("*.yaml"))
     except RedpencilError as error:
         yield Check("recipe quickstart", "missing", ok=False, hint=str(error))
         shipped = []

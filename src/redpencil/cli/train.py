@@ -104,7 +104,7 @@ def sft(
 @app.command(
     epilog=examples(
         "redpencil reward --model sft/checkpoint --pairs pairs.jsonl --samples responses.jsonl --out reward",
-        "redpencil reward --recipe recipes/quickstart.yaml --entry sequence_edits "
+        "redpencil reward --recipe recipes/recommended.yaml --entry sequence_edits "
         "--model sft/checkpoint --pairs pairs.jsonl --samples responses.jsonl --out reward",
         "redpencil reward --model sft/checkpoint --policy trained/checkpoint --samples responses.jsonl --out reward",
     ),
