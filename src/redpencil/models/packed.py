@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from redpencil.models.logprobs import in_place_of
 from redpencil.models.runtime import Runtime
@@ -31,10 +32,14 @@ def packed_weights(module: nn.Module, runtime: Runtime, rows: int) -> Iterator[N
     """
     with ExitStack() as stack:
         for layer in module.modules() if can_pack(runtime) else ():
-            if type(layer) is nn.Linear and layer.weight.dtype == torch.float32 and layer.weight.is_contiguous():
+            if type(layer) is nn.Linear and _whole(layer.weight):
                 packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), rows)
                 stack.enter_context(in_place_of(layer, partial(_apply, packed, layer.bias)))
         yield
+
+
+def _whole(weight: Tensor) -> bool:
+    return not isinstance(weight, DTensor) and weight.dtype == torch.float32 and weight.is_contiguous()
 
 
 def _apply(packed: Tensor, bias: Tensor | None, inputs: Tensor) -> Tensor:
