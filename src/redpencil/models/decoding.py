@@ -355,7 +355,7 @@ def draw(logits: Tensor, numbers: Tensor, temperature: float, top_p: float) -> T
     logits = logits.float()
     logits = logits if temperature == 1 else logits / temperature
     if top_p < 1:
-        logits = TopPLogitsWarper(top_p)(None, logits)  # type: ignore[arg-type]
+        logits = TopPLogitsWarper(top_p)(None, logits)
     sums = (logits - logits.amax(dim=-1, keepdim=True)).exp_().cumsum(dim=-1, dtype=torch.float64)
     total = sums[:, -1:]
     # A number just below 1 must not be rounded up to the total, behind which there is no token.
