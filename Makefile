@@ -21,7 +21,7 @@ SBOM := .tools/bin/cyclonedx-py requirements --pyproject pyproject.toml --output
 LOCK := $(UV) pip compile pyproject.toml --quiet --universal --no-header --no-annotate --generate-hashes -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart study literal summaries variants methods spans qa-feedback jfleg-reward jfleg numerics bench-align bench-editing bench-annotate screenshots test integrations faults check sbom audit locks clean
+.PHONY: help quickstart study literal summaries variants methods rounds results-page spans qa-feedback jfleg-reward jfleg numerics bench-align bench-editing bench-annotate screenshots test integrations faults check sbom audit locks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
@@ -30,9 +30,9 @@ quickstart: $(VENV)/.installed ## install, run the whole paper on the small worl
 	$(BIN)/redpencil quickstart
 	@echo "The report: $(CURDIR)/runs/quickstart/report.html"
 
-study: $(VENV)/.installed ## run recipes/study.yaml (five seeds) and write docs/results.md
+study: $(VENV)/.installed ## run recipes/study.yaml (five seeds) and write docs/results-study.md
 	$(BIN)/redpencil run recipes/study.yaml
-	$(BIN)/redpencil report runs/study --markdown docs/results.md
+	$(BIN)/redpencil report runs/study --markdown docs/results-study.md
 
 literal: $(VENV)/.installed ## the same seeds with the paper's Eq. 4 as printed, into docs/results-literal.md
 	$(BIN)/redpencil run recipes/literal.yaml
@@ -49,9 +49,15 @@ variants: $(VENV)/.installed ## what was tried, on two tuning seeds, into docs/r
 ablations: $(VENV)/.installed ## one choice changed at a time (half an hour or more), into docs/results-ablations.md
 	$(BIN)/redpencil ablate recipes/ablations.yaml --markdown docs/results-ablations.md
 
-methods: $(VENV)/.installed ## PPO beside best-of-n, DPO and FIGA on the same pairs, into docs/results-methods.md
+methods: $(VENV)/.installed ## (two hours) every way from the same edits to a policy, on five seeds, into docs/results-methods.md
 	$(BIN)/redpencil run recipes/methods.yaml
 	$(BIN)/redpencil report runs/methods --markdown docs/results-methods.md
+
+rounds: $(VENV)/.installed ## (half an hour) one round of edits against two and four of as many in all, into docs/results-rounds.md
+	$(BIN)/redpencil ablate recipes/rounds.yaml --markdown docs/results-rounds.md
+
+results-page: $(VENV)/.installed ## the table of docs/results.md again, from the runs that `make methods summaries jfleg` left
+	$(BIN)/python scripts/results_page.py
 
 spans: qa-feedback-file $(VENV)/.installed ## import human-edited items, audit them, compare the diff with the error spans people marked
 	$(BIN)/redpencil import $(QA_FEEDBACK) --format qa-feedback --as edits --out runs/qa-feedback/edits.jsonl

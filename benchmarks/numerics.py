@@ -58,7 +58,7 @@ def table(results: Mapping[str, RunResults]) -> str:
 def main() -> None:
     """Run all kinds, and say how the results differ."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--recipe", type=Path, default=Path("recipes/quickstart.yaml"))
+    parser.add_argument("--recipe", type=Path, default=Path("recipes/recommended.yaml"))
     parser.add_argument("--out", type=Path, default=Path("runs/numerics"))
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
     chosen = parser.parse_args()

@@ -39,7 +39,7 @@ from trl import RewardConfig as TRLConfig
 from trl import RewardTrainer
 
 from interleaved import ratios, write
-from redpencil.config import RewardConfig
+from redpencil.config.training import RewardConfig
 from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.codec import Codec
 from redpencil.models.runtime import Runtime

@@ -29,11 +29,12 @@ from typing import Any
 
 import torch
 
-from redpencil.config import SamplingConfig
-from redpencil.models.checkpoints import LanguageModel, load_head, load_policy, reward_level
+from redpencil.config.methods import SamplingConfig
+from redpencil.models.checkpoints import LanguageModel, load_head, load_policy
 from redpencil.models.forward import collate
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import HFSampler
+from redpencil.models.sidecar import reward_level
 
 RUNTIME = Runtime(torch.device("cpu"), torch.float32)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import settings
 
-from redpencil.config import SamplerConfig
+from redpencil.config.compute import SamplerConfig
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

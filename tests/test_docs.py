@@ -19,7 +19,9 @@ from typer.testing import CliRunner
 from redpencil import records
 from redpencil.alignment.words import diff_words
 from redpencil.cli.main import COMMANDS, app, load_command
-from redpencil.config import METHODS, FilesConfig, Recipe
+from redpencil.config.data import FilesConfig
+from redpencil.config.methods import METHODS
+from redpencil.config.recipe import Recipe
 from redpencil.providers.prices import PriceTable
 from redpencil.recipe import (
     AblationConfig,
@@ -34,7 +36,7 @@ from redpencil.sections import load_yaml, parse_section
 from redpencil.web.project import ProjectConfig
 
 ROOT = Path(__file__).parents[1]
-WRITTEN_BY_MAKE = "docs/results.md"
+WRITTEN_BY_MAKE = "docs/results-study.md"
 PAGES = [
     *sorted(path for path in (ROOT / "docs").glob("*.md") if path != ROOT / WRITTEN_BY_MAKE),
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
@@ -252,7 +254,7 @@ def test_every_example_row_and_recipe_can_be_read(page: Path) -> None:
 
 
 def check_card(content: Mapping[str, Any]) -> None:
-    from redpencil.models.checkpoints import RewardCard
+    from redpencil.models.sidecar import RewardCard
 
     assert set(content) == {"prompt_template", "reward"}
     assert set(content["reward"]) == {field.name for field in fields(RewardCard)}
@@ -280,7 +282,7 @@ def test_defaults_in_the_page_on_the_paper_are_those_of_the_recipe() -> None:
 
 
 def test_options_of_the_shipped_recipes_are_as_told() -> None:
-    recipes = {name: load_recipe(shipped_recipe(name)) for name in ("quickstart", "study", "literal")}
+    recipes = {name: load_recipe(shipped_recipe(name)) for name in ("recommended", "study", "literal")}
     for key, ours, literal, _ in table(ROOT / "docs" / "paper.md", "What the shipped recipes switch on"):
         section, name = key.strip("`").split(".")
         for recipe_name, recipe in recipes.items():
@@ -315,9 +317,9 @@ def test_the_picture_of_a_run_folder_has_every_stage() -> None:
     from redpencil.pipeline.plan import plan_run
 
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    recipe = load_recipe(shipped_recipe("quickstart"))
+    recipe = load_recipe(shipped_recipe("recommended"))
     for spec in plan_run(recipe, Path("runs"), 0):
-        name = re.sub(r"^(ppo|outputs)-(?!sft).*", r"\1-<arm>", re.sub(r"^reward-.*", "reward-<model>", spec.name))
+        name = re.sub(r"^(ppo|dpo|figa|outputs)-(?!sft).*", r"\1-<arm>", re.sub(r"^reward-.*", "reward-<model>", spec.name))
         assert f"{name}/" in page, name
 
 

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from redpencil.cli.main import app
-from redpencil.config import AlarmsConfig
+from redpencil.config.recipe import AlarmsConfig
 from redpencil.evaluation.diagnostics import AlarmName
 from redpencil.records import Comparison, Preference, read_jsonl
 

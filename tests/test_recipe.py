@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from redpencil.config import PPOConfig, WorldConfig
+from redpencil.config.data import WorldConfig
+from redpencil.config.methods import PPOConfig
 from redpencil.errors import RedpencilError
 from redpencil.recipe import is_ablation, load_ablations, load_recipe, shipped_recipe, with_flags
 

@@ -24,6 +24,7 @@ from redpencil.results import (
     StudyResults,
     parse_results,
     read_results,
+    recipe_digest,
     write_results,
 )
 
@@ -284,3 +285,11 @@ def test_ablations_are_read_as_they_were_written(tmp_path: Path) -> None:
     }  # fmt: skip
     write_results(tmp_path / "a.json", parse_results(written, AblationResults, tmp_path))
     assert json.loads((tmp_path / "a.json").read_text()) == written
+
+
+def test_how_a_recipe_is_run_does_not_change_its_digest() -> None:
+    keys = {"name": "mine", "seeds": [1], "compute": {"jobs": 1}, "editor": {"project": "edits.db", "wait": False}}
+    run = {**keys, "seeds": [2], "compute": {"jobs": 2}, "editor": {"project": "edits.db", "wait": True}}
+    assert recipe_digest(run) == recipe_digest(keys)
+    assert recipe_digest({**keys, "editor": {"project": "others.db", "wait": False}}) != recipe_digest(keys)
+    assert recipe_digest({**keys, "editor": None}) != recipe_digest(keys)

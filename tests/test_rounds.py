@@ -8,7 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpencil.config import METHODS, Recipe
+from redpencil.config.methods import METHODS
+from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.recipe import default_recipe, load_recipe
 from redpencil.rounds import unrolled

@@ -41,6 +41,27 @@ def test_an_unknown_key_names_the_nearest_known_one() -> None:
     assert error.hint == "did you mean 'width'? known keys: width, colour, name"
 
 
+def test_a_key_that_another_library_has_read_as_a_boolean_is_told_of() -> None:
+    class Arm(Section):
+        on: str | None = None
+        off: int = Field(1)
+        start: str | None = None
+
+    dumped = yaml.safe_dump(yaml.safe_load("{on: figa, off: 2}"))
+    assert dumped == "false: 2\ntrue: figa\n"
+    for data in (load_yaml(dumped), yaml.safe_load(dumped), {"true": "figa"}):
+        with pytest.raises(RedpencilError, match="unknown key") as caught:
+            parse_section(data, Arm)
+        meant, read = ("on", "true") if str(caught.value.field).lower() == "true" else ("off", "false")
+        assert caught.value.hint == (
+            f'did you mean "{meant}"? a writer of YAML 1.1 takes a bare {meant} for {read}: write the key in quotes'
+        )
+    with pytest.raises(RedpencilError) as caught:
+        parse_section({"true": 1, "name": "x"}, Toy)
+    assert caught.value.hint is not None
+    assert "YAML" not in caught.value.hint, "it has no such key"
+
+
 def test_a_value_that_does_not_fit_is_shown() -> None:
     error = mistake(width=0)
     assert (error.field, error.problem) == ("width", "Input should be greater than 0 (found 0)")

@@ -46,6 +46,10 @@ class RedpencilError(Exception):
         return text if self.hint is None else f"{text}\n  hint: {self.hint}"
 
 
+class WaitingError(RedpencilError):
+    """People have not done yet what a stage needs; the stage can be done later, and others that do not need it now."""
+
+
 class DivergedError(RedpencilError):
     """Training broke down: a loss, a gradient, a weight or a probability is not a finite number.
 

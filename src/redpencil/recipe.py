@@ -14,7 +14,11 @@ from typing import Any
 import yaml
 from pydantic import Field, model_validator
 
-from redpencil.config import FILE_KEYS, MOVED, EditorConfig, JudgeConfig, Recipe, check_entry_name
+from redpencil.config.arms import check_entry_name
+from redpencil.config.asked import EditorConfig, JudgeConfig
+from redpencil.config.compute import MOVED
+from redpencil.config.data import FILE_KEYS
+from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError, naming
 from redpencil.rounds import unrolled
 from redpencil.sections import Section, load_yaml, parse_section
@@ -38,7 +42,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RedpencilError: naming file, key and the nearest known key, if anything does not fit.
     """
     path = Path(path)
-    data = _read(path, "recipes/quickstart.yaml")
+    data = _read(path, "recipes/recommended.yaml")
     if "groups" in data:
         raise RedpencilError("this is an ablation recipe", file=path, hint="run it with `redpencil ablate`")
     with naming(path):
@@ -111,7 +115,7 @@ def is_ablation(path: str | Path) -> bool:
     Raises:
         RedpencilError: if it cannot be read as YAML.
     """
-    return "groups" in _read(Path(path), "recipes/quickstart.yaml")
+    return "groups" in _read(Path(path), "recipes/recommended.yaml")
 
 
 def load_ablations(path: str | Path, seeds: Sequence[int] | None = None) -> Ablations:
@@ -126,7 +130,7 @@ def load_ablations(path: str | Path, seeds: Sequence[int] | None = None) -> Abla
     config = parse_section(_read(path, "recipes/ablations.yaml"), AblationConfig, file=path)
     if isinstance(config.base, Path):
         file = path.parent / config.base
-        data = _read(file, "recipes/quickstart.yaml")
+        data = _read(file, "recipes/recommended.yaml")
         with naming(file):
             _resolve_files(data, file.parent)
     else:

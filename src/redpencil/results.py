@@ -40,8 +40,13 @@ class _Part(BaseModel):
 
 
 def recipe_digest(keys: Mapping[str, Any]) -> str:
-    """Digest of all keys of a recipe but `seeds` and `compute`: runs that share it differ only by chance."""
+    """Digest of all keys of a recipe but those of running it: runs that share it differ only by chance.
+
+    Those are `seeds`, `compute` and `editor.wait`.
+    """
     decides = {key: value for key, value in keys.items() if key not in ("seeds", "compute")}
+    if isinstance(editor := keys.get("editor"), Mapping) and "wait" in editor:
+        decides["editor"] = {**editor, "wait": False}
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
@@ -199,6 +204,7 @@ class ArmCosts(_Part):
         answer_seconds: time to answer the evaluation prompts.
         step: of the checkpoint that was kept.
         validation_win_rate: of that checkpoint.
+        validation_gleu: the same, where references judge.
         kl: to the policy that it started from, in nats per response, of that checkpoint.
         kl_bound: upper bound of `kl`, for best-of-n.
         start: the arm that it started from; None for the SFT policy.
@@ -221,6 +227,7 @@ class ArmCosts(_Part):
     kl_bound: Number
     start: str | None = None
     on: str | None = None
+    validation_gleu: Number = None
 
     @property
     def online(self) -> bool:

@@ -8,7 +8,8 @@ of rounds.
 from collections.abc import Mapping
 from typing import Any
 
-from redpencil.config import ArmConfig, Recipe, RewardModelConfig
+from redpencil.config.arms import ArmConfig, RewardModelConfig
+from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.sections import parse_section
 

@@ -1,6 +1,7 @@
 """The base of all parts of a recipe, and the error that a user gets for a mistake in one."""
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from itertools import chain
@@ -27,6 +28,10 @@ MOST_COUNTED: Final = 2**31 - 1
 """Greater whole numbers do not fit into the counters of libraries; seeds may."""
 
 
+_BARE: Final[Mapping[str, tuple[str, ...]]] = {"true": ("on", "yes", "y"), "false": ("off", "no", "n")}
+"""What YAML 1.1 reads as the one or the other where it is not in quotes."""
+
+
 class Section(BaseModel):
     """A part of a recipe. Unknown keys are refused; values cannot be changed."""
 
@@ -41,6 +46,10 @@ class Section(BaseModel):
             if key not in cls.model_fields:
                 near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
                 hint = f"did you mean {near!r}? known keys: {', '.join(known)}"
+                bare = next((name for name in _BARE.get(str(key).lower(), ()) if name in known), None)
+                if bare is not None:
+                    hint = f'did you mean "{bare}"? a writer of YAML 1.1 takes a bare {bare} for {str(key).lower()}: '
+                    hint += "write the key in quotes"
                 raise mistake(cls.__name__, "unknown key", (str(key),), value, hint)
             kind = cls.model_fields[key].annotation
             kinds = {kind, *get_args(kind)}
@@ -72,6 +81,14 @@ def hinted(problem: str, hint: str) -> PydanticCustomError:
     """An error that a field's validator raises, with a hint."""
     # As a value, so that braces in it are not taken for places of a template.
     return PydanticCustomError("mistake", "{problem}", {"problem": problem, "hint": hint})
+
+
+def without_secrets(section: type[Section], data: Any, hint: str) -> Any:
+    """Refuse keys that a section does not have and that sound like secrets, without showing their values."""
+    for key in data if isinstance(data, Mapping) else ():
+        if key not in section.model_fields and re.search(r"key|secret|password|token|auth", str(key), re.IGNORECASE):
+            raise mistake(section.__name__, "a recipe holds no secrets", (str(key),), "...", hint)
+    return data
 
 
 def parse_section(data: Mapping[str, Any], kind: type[T], *, file: str | Path | None = None) -> T:

@@ -18,16 +18,11 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from redpencil.cli import info
-from redpencil.config import (
-    AlignConfig,
-    ComputeConfig,
-    FilesConfig,
-    PPOConfig,
-    Recipe,
-    RewardConfig,
-    SamplerConfig,
-    SFTConfig,
-)
+from redpencil.config.compute import ComputeConfig, SamplerConfig
+from redpencil.config.data import FilesConfig
+from redpencil.config.methods import PPOConfig
+from redpencil.config.recipe import Recipe
+from redpencil.config.training import AlignConfig, RewardConfig, SFTConfig
 from redpencil.providers.cache import open_cache
 from redpencil.web.database import open_database
 
@@ -92,7 +87,7 @@ def test_a_healthy_machine(redpencil: Callable[..., Any]) -> None:
     assert {"python", "redpencil", "transformers", "recipe quickstart"} <= found.keys()
     assert {"GPUs that torch sees", "device `auto`", "torch threads", "CPU cores", "memory", "disk"} <= found.keys()
     assert not {"pytest", "ruff"} & found.keys()
-    assert found["recipe quickstart"]["value"] == "1 seed, 3 policies to compare"
+    assert found["recipe quickstart"]["value"] == "1 seed, 5 policies to compare"
     assert found["recipe ablations"]["value"] == "3 seeds, 16 variants"
     assert found["recipe jfleg-reward"]["value"] == "3 seeds, 9 reward models alone"  # whose files are not there
 

@@ -9,11 +9,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from redpencil.config import LoraConfig
-from redpencil.models.checkpoints import RewardCard, export, load_head, load_policy, load_reward_model
+from redpencil.config.training import LoraConfig
+from redpencil.models.checkpoints import load_head, load_policy, load_reward_model
 from redpencil.models.forward import collate, response_logprobs, token_rewards
 from redpencil.models.lora import trained_parameters
 from redpencil.models.runtime import make_runtime
+from redpencil.models.saving import export
+from redpencil.models.sidecar import RewardCard
 from redpencil.text import read_json
 
 CARD = RewardCard("token", 0.25, 2.0, 0.25, 1.0, "{prompt}", trained_on="edits")

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForTokenClassification, PreTrainedTokenizerFast
 
-from redpencil.config import METHODS
+from redpencil.config.methods import METHODS
 from redpencil.records import Prompt, Response, read_jsonl
 from redpencil.runs import read_metrics
 from redpencil.text import read_json

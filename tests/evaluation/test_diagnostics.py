@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from redpencil.config import AlarmsConfig
+from redpencil.config.recipe import AlarmsConfig
 from redpencil.evaluation.diagnostics import ADVICE, Alarm, result_alarms, training_alarms
 
 CONFIG = AlarmsConfig()

@@ -20,7 +20,7 @@ os.environ["_TYPER_FORCE_DISABLE_TERMINAL"] = "1"
 from typer.testing import CliRunner
 
 from redpencil.cli.main import QUIET, app
-from redpencil.config import Recipe
+from redpencil.config.recipe import Recipe
 from redpencil.pipeline.run import run_recipe
 from redpencil.recipe import load_recipe
 

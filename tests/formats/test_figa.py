@@ -266,7 +266,7 @@ def test_a_folder_that_is_no_tokenizer_is_a_clear_mistake(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_ids_and_masks_are_those_that_redpencil_trains_on(bytes_folder: Path) -> None:
     """The light library cuts as the heavy one does, so that rows fit models trained elsewhere."""
-    from redpencil.config import AlignConfig
+    from redpencil.config.training import AlignConfig
     from redpencil.models.codec import load_codec
     from redpencil.training.pairs import pairs_of_edits
 

@@ -17,9 +17,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from redpencil.models.checkpoints import RewardCard, load_reward_model
+from redpencil.models.checkpoints import load_reward_model
 from redpencil.models.heads import HEADS
 from redpencil.models.runtime import Runtime
+from redpencil.models.sidecar import RewardCard
 from redpencil.pipeline.serving import RewardService, bind_service
 
 WORDS = ("<pad>", "<unk>", "<s>", "</s>", *["the", "cat", "dog", "sat", "ran", "on", "a", "mat", "rug", "big", "red"])

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from redpencil.config import DPOLoss
+from redpencil.config.methods import DPOLoss
 from redpencil.maths.pair_losses import dpo_loss, figa_loss, figa_weights, in_window
 
 T, F = True, False

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from redpencil.config import CHAT_DATE
+from redpencil.config.recipe import CHAT_DATE
 from redpencil.errors import RedpencilError
 from redpencil.models.chat import ChatTemplate, fold_system, join_neighbours
 from redpencil.models.codec import CHAT, load_codec, same_encoding

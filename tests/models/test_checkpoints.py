@@ -3,8 +3,6 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
-    AutoTokenizer,
     BertConfig,
     BertForMaskedLM,
     Gemma2Config,
@@ -29,28 +26,17 @@ from transformers import (
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import (
-    RewardCard,
-    chat_options_of,
-    codec_of_checkpoint,
-    context_of,
-    export,
-    has_weights,
-    load_head,
-    load_policy,
-    load_reward_model,
-    template_of,
-)
-from redpencil.models.codec import CHAT, load_codec, same_encoding
+from redpencil.models.checkpoints import context_of, has_weights, load_head, load_policy, load_reward_model
+from redpencil.models.codec import load_codec
 from redpencil.models.forward import collate, sequence_rewards, token_rewards
 from redpencil.models.heads import head_of
 from redpencil.models.runtime import Runtime
-from redpencil.models.sampling import end_tokens
+from redpencil.models.saving import export
+from redpencil.models.sidecar import RewardCard
 from redpencil.runs import open_stage, write_json
 
 Folder = Callable[..., Path]
 DECODERS = ("llama", "qwen2", "qwen3", "gpt2")
-CARD = RewardCard("token", 0.5, 2.0, 0.25, 4.0, "{prompt}", "edits")
 IDS = [5, 6, 7, 8, 3]
 
 
@@ -74,21 +60,6 @@ def test_a_policy_is_what_transformers_loads(folder: Folder, runtime: Runtime, k
     assert policy.context == context_of(policy.module) == 48
     assert policy.name == str(folder(kind))
     assert policy.runtime is runtime
-
-
-def test_a_model_comes_with_the_codec_of_its_folder_or_the_one_that_is_named(
-    folder: Folder, runtime: Runtime, tmp_path: Path
-) -> None:
-    source = copy(folder("llama"), tmp_path / "with-template")
-    (source / "redpencil.json").write_text('{"prompt_template": "Q: {prompt}"}')
-    other = load_codec(source, "{prompt} :")
-    for load in (
-        lambda **named: load_policy(source, runtime, trained=False, **named),
-        lambda **named: load_head(source, "token", runtime, trained=False, zero_head=True, **named),
-    ):
-        assert load().codec.template == "Q: {prompt}"
-        assert load(codec=other).codec is other
-    assert load_policy(folder("llama"), runtime, trained=False).codec.template == "{prompt}"
 
 
 @pytest.mark.parametrize("level", ["token", "sequence"])
@@ -169,54 +140,6 @@ def test_training_mode_has_no_dropout(folder: Folder, runtime: Runtime, tmp_path
     assert model.training
     first, second = (model(torch.tensor([IDS])).logits for _ in range(2))
     assert torch.equal(first, second)
-
-
-def test_the_card_comes_back(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
-    codec = load_codec(folder("llama"), "Q: {prompt} A:")
-    model = load_head(folder("llama"), "token", runtime, trained=True, zero_head=True, codec=codec)
-    export(model, tmp_path, card=CARD)
-    assert load_reward_model(tmp_path, runtime, level="token").card == CARD
-    assert template_of(tmp_path) == "Q: {prompt} A:"
-    assert template_of(folder("llama"), default="none") == "none"
-
-
-def test_a_card_of_an_earlier_version_does_not_say_whether_the_model_has_learned(
-    folder: Folder, runtime: Runtime, tmp_path: Path
-) -> None:
-    model = load_head(folder("llama", "token"), "token", runtime, trained=True, zero_head=False)
-    export(model, tmp_path, card=CARD)
-    content = json.loads((tmp_path / "redpencil.json").read_text())
-    for key in ("training_loss", "constant_loss", "learned"):
-        del content["reward"][key]
-    (tmp_path / "redpencil.json").write_text(json.dumps(content))
-    assert load_reward_model(tmp_path, runtime).card == CARD
-    assert CARD.learned is None
-
-
-def test_a_reward_model_without_a_card_has_centre_0_and_scale_1(folder: Folder, runtime: Runtime) -> None:
-    card = load_reward_model(folder("bert", "sequence"), runtime).card
-    assert (card.level, card.center, card.scale, card.trained_on) == ("sequence", 0.0, 1.0, "unknown")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        [],
-        {},
-        {"reward": []},
-        {"reward": {"level": "token"}},
-        {"reward": asdict(CARD) | {"scale": 0.0}},
-        {"reward": asdict(CARD) | {"scale": "one"}},
-        {"reward": asdict(CARD) | {"center": "one"}},
-        {"reward": asdict(CARD) | {"center": None}},
-        {"reward": asdict(CARD) | {"level": "sequence"}},
-    ],
-)
-def test_a_damaged_card_is_refused(folder: Folder, runtime: Runtime, tmp_path: Path, content: object) -> None:
-    damaged = copy(folder("llama", "token"), tmp_path / "damaged")
-    (damaged / "redpencil.json").write_text(json.dumps(content))
-    with pytest.raises(RedpencilError, match=r"card|JSON object"):
-        load_reward_model(damaged, runtime)
 
 
 def test_a_reward_model_of_another_level_is_refused(folder: Folder, runtime: Runtime) -> None:
@@ -422,137 +345,6 @@ def test_a_damaged_tokenizer_is_refused(folder: Folder, tmp_path: Path, content:
         load_codec(damaged)
 
 
-def test_a_reward_model_without_a_card_and_its_codec(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
-    policy_codec = load_codec(folder("llama"), "{prompt} :")
-    # with the policy's tokenizer it gets the policy's template, so it reads the policy's token ids
-    same = load_reward_model(folder("llama", "token"), runtime, policy_codec=policy_codec)
-    assert same.same_encoding
-    assert same.model.codec.template == "{prompt} :"
-    # without a policy there is nothing to differ from
-    alone = load_reward_model(folder("llama", "token"), runtime)
-    assert alone.same_encoding
-    assert alone.model.codec.template == "{prompt}"
-    foreign = copy(folder("gpt2", "token"), tmp_path / "foreign")
-    other = load_reward_model(foreign, runtime, policy_codec=policy_codec)
-    assert not other.same_encoding
-    assert other.model.codec.template == "{prompt}"
-    (foreign / "chat_template.jinja").write_text("[{{ messages[0]['content'] }}]")
-    chat = load_reward_model(foreign, runtime, policy_codec=policy_codec)
-    assert not chat.same_encoding
-    assert chat.model.codec.template == "chat"
-    assert chat.model.codec.tokenizer.chat_template == "[{{ messages[0]['content'] }}]"
-    assert load_reward_model(foreign, runtime).model.codec.template == "chat"
-    (foreign / "redpencil.json").write_text('{"prompt_template": "Q: {prompt}"}')
-    named = load_reward_model(foreign, runtime, policy_codec=policy_codec)
-    assert (named.model.codec.template, named.card.prompt_template) == ("Q: {prompt}", "Q: {prompt}")
-    assert (named.card.trained_on, named.same_encoding) == ("unknown", False)
-
-
-def test_a_codec_that_the_user_names_is_used(folder: Folder, runtime: Runtime) -> None:
-    policy_codec = load_codec(folder("llama"), "{prompt} :")
-    own = load_codec(folder("llama"), "{prompt} ,")
-    named = load_reward_model(folder("llama", "token"), runtime, codec=own)
-    assert (named.model.codec, named.same_encoding) == (own, True)
-    other = load_reward_model(folder("llama", "token"), runtime, codec=own, policy_codec=policy_codec)
-    assert (other.model.codec, other.same_encoding) == (own, False)
-
-
-def test_a_card_names_the_template_that_prompts_were_learned_in(
-    folder: Folder, runtime: Runtime, tmp_path: Path
-) -> None:
-    codec = load_codec(folder("llama"), "{prompt} :")
-    model = load_head(folder("llama"), "token", runtime, trained=True, zero_head=True, codec=codec)
-    export(model, tmp_path / "reward", card=replace(CARD, prompt_template="{prompt} :"))
-    assert load_reward_model(tmp_path / "reward", runtime, policy_codec=codec).same_encoding
-    policy_codec = load_codec(folder("llama"), "{prompt} ,")
-    reward = load_reward_model(tmp_path / "reward", runtime, policy_codec=policy_codec)
-    assert not reward.same_encoding
-    assert reward.model.codec.template == "{prompt} :"
-
-
-# The end token and the chat template are facts that go with a checkpoint.
-
-BASE = {"eos": "<|endoftext|>", "ends": [0, 2]}
-"""A base model: its own end token is not the one that the chat template writes behind answers."""
-
-
-def test_an_exported_policy_agrees_with_itself_in_its_end_token(
-    chat_model: Folder, runtime: Runtime, tmp_path: Path
-) -> None:
-    source = chat_model("chatml", **BASE)
-    codec = load_codec(source, CHAT)
-    assert (codec.eos_id, codec.ends, len(codec.findings)) == (2, {0, 2}, 1)
-    export(load_policy(source, runtime, trained=True, codec=codec), tmp_path / "checkpoint")
-    again = load_policy(tmp_path / "checkpoint", runtime, trained=False)
-    assert (again.codec.eos_id, again.codec.ends, again.codec.findings) == (2, {0, 2}, ())
-    assert same_encoding(again.codec, codec)
-    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint")
-    assert plain.generation_config.eos_token_id == [2, 0]
-    assert plain.config.eos_token_id == 2
-    assert AutoTokenizer.from_pretrained(tmp_path / "checkpoint").eos_token == "<|im_end|>"
-    assert end_tokens(again) == {0, 2}
-
-
-def test_an_exported_policy_with_one_end_names_one(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
-    export(load_policy(folder("llama"), runtime, trained=True), tmp_path / "checkpoint")
-    assert AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint").generation_config.eos_token_id == 3
-
-
-def test_a_reward_model_keeps_the_end_that_it_learned(chat_model: Folder, runtime: Runtime, tmp_path: Path) -> None:
-    source = chat_model("chatml", "token", **BASE)
-    policy_codec = load_codec(source, CHAT)
-    trained = load_head(source, "token", runtime, trained=True, zero_head=False, codec=policy_codec)
-    card = replace(CARD, prompt_template=CHAT)
-    export(trained, tmp_path / "new", card=card)
-    new = load_reward_model(tmp_path / "new", runtime, policy_codec=policy_codec)
-    assert new.same_encoding
-    assert new.model.codec.eos_id == 2
-    # One from before: its tokenizer says what responses ended with, and that was not the template's end.
-    before = copy(tmp_path / "new", tmp_path / "before")
-    edit_json(before / "tokenizer_config.json", eos_token="<|endoftext|>")
-    old = load_reward_model(before, runtime, policy_codec=policy_codec)
-    assert not old.same_encoding
-    assert old.model.codec.eos_id == 0
-
-
-def test_how_a_chat_template_is_filled_goes_with_a_checkpoint(
-    chat_model: Folder, runtime: Runtime, tmp_path: Path
-) -> None:
-    source = chat_model("chatml")
-    options = {"chat_template_kwargs": {"enable_thinking": False}, "chat_template_date": date(2025, 1, 31)}
-    codec = load_codec(source, CHAT, **options)
-    export(load_policy(source, runtime, trained=True, codec=codec), tmp_path / "checkpoint")
-    assert chat_options_of(tmp_path / "checkpoint") == options
-    assert chat_options_of(source) == {}
-    again = load_policy(tmp_path / "checkpoint", runtime, trained=False).codec
-    assert again.chat_options == options
-    assert again.encode_prompts(["hello"]) == codec.encode_prompts(["hello"])
-    named = codec_of_checkpoint(tmp_path / "checkpoint", chat_template_kwargs={})
-    assert (named.chat_template_kwargs, named.chat_template_date) == ({}, date(2025, 1, 31))
-    head = load_head(source, "token", runtime, trained=True, zero_head=True, codec=codec)
-    export(head, tmp_path / "reward", card=replace(CARD, prompt_template=CHAT))
-    assert load_reward_model(tmp_path / "reward", runtime, policy_codec=codec).same_encoding
-    assert not load_reward_model(tmp_path / "reward", runtime, policy_codec=load_codec(source, CHAT)).same_encoding
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"chat_template_kwargs": []},
-        {"chat_template_kwargs": "x"},
-        {"chat_template_date": "today"},
-        {"chat_template_date": 3},
-        {"chat_template_date": None},
-    ],
-)
-def test_a_file_that_fills_a_chat_template_wrongly_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
-    (tmp_path / "redpencil.json").write_text(json.dumps({"prompt_template": "chat", **wrong}))
-    with pytest.raises(RedpencilError, match="chat template") as raised:
-        chat_options_of(tmp_path)
-    assert raised.value.file == str(tmp_path / "redpencil.json")
-    assert next(iter(wrong)) in str(raised.value.field)
-
-
 @pytest.mark.parametrize("marked", [True, False])
 def test_a_folder_without_weights_is_no_model(folder: Folder, runtime: Runtime, tmp_path: Path, marked: bool) -> None:
     policy, reward = copy(folder("llama"), tmp_path / "policy"), copy(folder("llama", "token"), tmp_path / "reward")
@@ -605,68 +397,6 @@ def test_a_checkpoint_of_a_stage_that_was_changed_is_not_loaded(
     load_policy(copy(checkpoint, tmp_path / "copy"), runtime, trained=False)
     with pytest.raises(RedpencilError, match=r"'sft' wrote: checkpoint/model\.safetensors has changed"):
         load_policy(checkpoint, runtime, trained=False)
-
-
-def test_a_checkpoint_with_a_shared_backbone_is_a_plain_one(
-    folder: Folder, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = load_head(folder("llama"), "token", runtime, trained=True, zero_head=True)
-    torch.nn.init.normal_(head_of(model.module).weight)
-    shared, whole, batch = (
-        tmp_path / "store" / "b.safetensors",
-        tmp_path / "whole",
-        collate([[5]], [[6, 7]], 0, torch.device("cpu")),
-    )
-    card = RewardCard("token", 0.0, 1.0, 0.0, 1.0, "{prompt}", "edits")
-    export(model, whole, card=card)
-    export(model, tmp_path / "first", card=card, shared=shared)
-    export(model, tmp_path / "second", card=card, shared=shared)
-
-    def no_links(*_: object) -> None:
-        raise OSError("no links here")
-
-    monkeypatch.setattr("os.link", no_links)
-    export(model, tmp_path / "copied", card=card, shared=shared)
-    names = {path.name for path in (tmp_path / "first").iterdir()}
-    assert {"model-00001-of-00002.safetensors", "model.safetensors.index.json", "config.json"} <= names
-    part = "model-00001-of-00002.safetensors"
-    inodes = {(tmp_path / name / part).stat().st_ino for name in ("first", "second")} | {shared.stat().st_ino}
-    assert len(inodes) == 1
-    assert (tmp_path / "copied" / part).stat().st_ino not in inodes
-    with torch.no_grad():
-        expected = token_rewards(load_reward_model(whole, runtime).model.module, batch)
-        for name in ("first", "second", "copied"):
-            found = token_rewards(load_reward_model(tmp_path / name, runtime).model.module, batch)
-            torch.testing.assert_close(found, expected, rtol=0, atol=0)
-
-
-def test_trained_weights_can_be_written_in_half_the_room(folder: Folder, runtime: Runtime, tmp_path: Path) -> None:
-    policy = load_policy(folder("llama"), runtime, trained=True)
-    export(policy, tmp_path / "whole")
-    export(replace(policy, runtime=replace(runtime, checkpoint_dtype=torch.bfloat16)), tmp_path / "half")
-    whole, half = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "half"))
-    assert {weight.dtype for weight in half.values()} == {torch.bfloat16}
-    assert all(torch.equal(half[name], weight.bfloat16()) for name, weight in whole.items())
-    configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("whole", "half")]
-    assert [config.pop("dtype") for config in configs] == ["float32", "bfloat16"]
-    assert configs[0] == configs[1]
-    # What is trained stays as it is, and what starts from the checkpoint is trained in float32.
-    assert {weight.dtype for weight in policy.module.parameters()} == {torch.float32}
-    again = load_policy(tmp_path / "half", runtime, trained=True).module
-    assert {weight.dtype for weight in again.parameters()} == {torch.float32}
-    assert AutoModelForCausalLM.from_pretrained(tmp_path / "half", dtype="auto").dtype == torch.bfloat16
-
-
-def test_a_large_checkpoint_is_written_in_several_files(
-    folder: Folder, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("redpencil.models.checkpoints.LARGEST_FILE", "10KB")
-    policy = load_policy(folder("llama"), runtime, trained=True)
-    export(policy, tmp_path / "large")
-    assert len(list((tmp_path / "large").glob("model-*-of-*.safetensors"))) > 1
-    again = load_policy(tmp_path / "large", runtime, trained=True)
-    for one, other in zip(policy.module.parameters(), again.module.parameters(), strict=True):
-        assert torch.equal(one, other)
 
 
 def test_attention_of_the_recipe_is_that_of_the_models(folder: Callable[..., Path]) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from redpencil.models.checkpoints import RewardCard, export, load_head, load_policy, load_reward_model
+from redpencil.models.checkpoints import load_head, load_policy, load_reward_model
 from redpencil.models.forward import READ_TWICE, collate, reads_twice, token_rewards, token_values
 from redpencil.models.heads import freeze_layers, head_of, keep_layers
 from redpencil.models.runtime import Runtime
+from redpencil.models.saving import export
+from redpencil.models.sidecar import RewardCard
 
 Folder = Callable[..., Path]
 KINDS = ("llama", "qwen2", "qwen3", "gpt2", "bert")

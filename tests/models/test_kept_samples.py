@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from redpencil.config import SamplingConfig
+from redpencil.config.methods import SamplingConfig
 from redpencil.models import sampling
 from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.runtime import Runtime

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from redpencil.config import SamplingConfig
+from redpencil.config.methods import SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models import local
 from redpencil.models.checkpoints import load_policy

@@ -9,18 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import (
-    RewardCard,
-    check_model_folder,
-    codec_of_checkpoint,
-    load_policy,
-    load_reward_model,
-    reward_level,
-    write_log_ratio,
-)
+from redpencil.models.checkpoints import check_model_folder, load_policy, load_reward_model
 from redpencil.models.forward import collate, token_rewards
 from redpencil.models.log_ratio import LOG_RATIO, Parts, parts_of
 from redpencil.models.runtime import Runtime
+from redpencil.models.saving import write_log_ratio
+from redpencil.models.sidecar import RewardCard, codec_of_checkpoint, reward_level
 from redpencil.runs import write_json
 from redpencil.text import read_json
 

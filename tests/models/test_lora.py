@@ -13,14 +13,13 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
 
-from redpencil.config import LoraConfig, SamplingConfig
+from redpencil.config.methods import SamplingConfig
+from redpencil.config.training import LoraConfig
 from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import (
     LanguageModel,
-    RewardCard,
     checkpoint_activations,
-    export,
     load_head,
     load_policy,
     load_reward_model,
@@ -38,6 +37,8 @@ from redpencil.models.heads import head_of
 from redpencil.models.lora import Bases, LoraBase, adapter_weights, merge, role_of, trained_parameters
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import HFSampler
+from redpencil.models.saving import export
+from redpencil.models.sidecar import RewardCard
 
 Folder = Callable[..., Path]
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT asks

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from redpencil.config import ComputeConfig
+from redpencil.config.compute import ComputeConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.runtime import Runtime, make_runtime, seeded, sizes_of, slow_format
 

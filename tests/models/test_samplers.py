@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from redpencil.config import SamplerConfig
+from redpencil.config.compute import SamplerConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import load_policy
 from redpencil.models.runtime import Runtime

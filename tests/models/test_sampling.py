@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 from transformers.cache_utils import DynamicLayer
 
-from redpencil.config import SamplingConfig
+from redpencil.config.methods import SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models import sampling
 from redpencil.models.checkpoints import LanguageModel, load_policy

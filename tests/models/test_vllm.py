@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 import torch
 
-from redpencil.config import LoraConfig, SamplerConfig, SamplingConfig
+from redpencil.config.compute import SamplerConfig
+from redpencil.config.methods import SamplingConfig
+from redpencil.config.training import LoraConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import LanguageModel, export, load_policy
+from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.runtime import Runtime
 from redpencil.models.samplers import make_sampler
 from redpencil.models.sampling import HFSampler, Sample
+from redpencil.models.saving import export
 from redpencil.models.vllm import VLLMSampler
 
 PROMPTS = [[5, 6, 7, 8, 9], [10], [11, 12, 13], [14, 5], [6, 6, 6, 6]]
@@ -363,7 +366,9 @@ ON_RANKS = """
 import json, sys
 from pathlib import Path
 import torch
-from redpencil.config import LoraConfig, SamplerConfig, SamplingConfig
+from redpencil.config.compute import SamplerConfig
+from redpencil.config.methods import SamplingConfig
+from redpencil.config.training import LoraConfig
 from redpencil.models.checkpoints import load_policy
 from redpencil.models.runtime import make_runtime
 from redpencil.models.vllm import VLLMSampler

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from redpencil.config import Recipe
+from redpencil.config.recipe import Recipe
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import Event, StageSpec
 from redpencil.pipeline.run import run_recipe

@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from redpencil.alignment.words import split_words, word_distance
-from redpencil.config import EditorConfig
+from redpencil.config.asked import EditorConfig
+from redpencil.digests import MANIFEST, OUTPUTS, digest_files, sealed
 from redpencil.editing.references import edit_to_reference
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.gleu import Gleu, gleu, sentence_gleu
+from redpencil.pipeline import results
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.editing import edit_answers
 from redpencil.pipeline.execute import execute
@@ -23,7 +25,7 @@ from redpencil.pipeline.run import run_recipe
 from redpencil.recipe import load_recipe
 from redpencil.records import HAS_TEXT, Comparison, Edit, EditOutcome, Response, read_jsonl
 from redpencil.results import RunResults, parse_results
-from redpencil.runs import Stage, read_metrics
+from redpencil.runs import Stage, read_metrics, write_json
 from redpencil.text import read_json
 from redpencil.world.build import make_oracle
 
@@ -252,36 +254,99 @@ def test_people_are_asked_only_for_edits_that_are_used(corrected: tuple[Path, Pa
 
 
 def test_references_judge_edit_and_choose_the_checkpoint(corrected: tuple[Path, Path]) -> None:
-    results = parse_results(read_json(corrected[1] / "results.json"), RunResults, corrected[1] / "results.json")
-    assert results.gleu is not None
-    assert results.gleu.n == 12
-    assert set(results.gleu.policies) == {"sft", "figa", "source"}
+    found = parse_results(read_json(corrected[1] / "results.json"), RunResults, corrected[1] / "results.json")
+    assert found.gleu is not None
+    assert found.gleu.n == 12
+    assert set(found.gleu.policies) == {"sft", "figa", "source"}
     prompts = list(read_jsonl(corrected[1] / "outputs-sft" / "evaluation.jsonl", Response))
     unchanged = Gleu([row.prompt for row in prompts], [row.meta["references"] for row in prompts])
     counts = unchanged.counts([row.prompt for row in prompts])
-    assert results.gleu.policies["source"].value == pytest.approx(gleu(counts))
-    over = results.gleu.policies["figa"].value - results.gleu.policies["source"].value
-    assert results.gleu.differences["figa-source"].value == pytest.approx(over)
-    gap = results.gleu.policies["figa"].value - results.gleu.policies["sft"].value
-    assert results.gleu.differences["figa-sft"].value == pytest.approx(gap)
+    assert found.gleu.policies["source"].value == pytest.approx(gleu(counts))
+    over = found.gleu.policies["figa"].value - found.gleu.policies["source"].value
+    assert found.gleu.differences["figa-source"].value == pytest.approx(over)
+    gap = found.gleu.policies["figa"].value - found.gleu.policies["sft"].value
+    assert found.gleu.differences["figa-sft"].value == pytest.approx(gap)
     for row in read_jsonl(corrected[1] / "judge" / "figa.jsonl", Comparison):
         scorer = Gleu([row.prompt], [row.meta["references"]])
         first, second = (sentence_gleu(scorer.counts([text]))[0] for text in (row.first, row.second))
         expected = "first" if first > second else "second" if second > first else "tie"
         assert row.preference.value == expected
-    assert results.edits_needed is not None
-    assert results.edits_needed.editors == ("the nearest reference",)
+    assert found.edits_needed is not None
+    assert found.edits_needed.editors == ("the nearest reference",)
     edits = [edit_to_reference(Response(row.id, row.prompt, row.prompt, meta=row.meta)) for row in prompts]
     changed = sum(word_distance(edit.original, edit.edited) for edit in edits)
-    words = results.edits_needed.policies["source"].words
+    words = found.edits_needed.policies["source"].words
     assert words is not None
     assert words.value == pytest.approx(100 * changed / sum(len(split_words(edit.original)) for edit in edits))
-    assert {"figa-source", "sft-source"} < set(results.edits_needed.differences)
+    assert {"figa-source", "sft-source"} < set(found.edits_needed.differences)
     rates = {row["step"]: row["eval/gleu"] for row in read_metrics(corrected[1] / "figa-figa") if "eval/gleu" in row}
     best = read_json(corrected[1] / "figa-figa" / "manifest.json")["notes"]["best"]
     assert set(rates) >= {2, 4}
     assert best["gleu"] == best["value"] == max(rates.values()) == rates[best["step"]]
-    assert results.methods["figa"].validation_win_rate is None
+    assert found.methods["figa"].validation_win_rate is None
+    assert found.methods["figa"].validation_gleu == best["gleu"]
+
+
+@pytest.mark.parametrize(
+    ("meta", "text"),
+    [
+        ({}, "Fix me"),
+        ({"source": "he go"}, "he go"),
+        ({"input": "he go"}, "he go"),
+        ({"messages": [], "input": "he go"}, "he go"),
+        ({"messages": []}, None),  # a conversation is no text to improve
+        ({"source": 7}, None),
+        ({"input": ["he go"]}, None),
+    ],
+)
+def test_the_unchanged_source_stands_only_where_each_prompt_has_one(
+    meta: dict[str, Any], text: str | None, tmp_path: Path
+) -> None:
+    stage = Stage("needed", tmp_path, 3)
+    rows = [Response("1", "Fix me", "he goes", meta={"input": "x"}), Response("2", "Fix me", "he goes", meta=meta)]
+    found = results._unchanged(rows, stage)
+    assert [row.response for row in found.get("source", [])] == ([] if text is None else ["x", text])
+    said = stage.notes.get("remarks", [])
+    assert len(said) == (text is None and "messages" not in meta)
+    assert all("the unchanged source does not stand among the policies" in sentence for sentence in said)
+
+
+def test_a_source_that_is_no_text_is_found_before_the_run_that_judges_by_it(
+    corrected: tuple[Path, Path], tmp_path: Path
+) -> None:
+    files = load_recipe(corrected[0]).files
+    assert files is not None
+    assert files.evaluation_prompts is not None
+    rows = [json.loads(line) for line in files.evaluation_prompts.read_text().splitlines()]
+    rows[3]["source"] = {"name": "web"}
+    wrong = tmp_path / "wrong.jsonl"
+    wrong.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(RedpencilError, match="is a dict, not a text") as raised:
+        check_inputs([load_recipe(corrected[0], [f"files.evaluation_prompts={wrong}"])])
+    assert (raised.value.file, raised.value.field) == (str(wrong), "source")
+
+
+def test_a_finished_run_without_the_unchanged_source_is_reported(corrected: tuple[Path, Path], tmp_path: Path) -> None:
+    """As an earlier version left it: the stages are complete, and are not done again."""
+    recipe, out = load_recipe(corrected[0]), Path(shutil.copytree(corrected[1], tmp_path / "run"))
+    for stage, name in (("judge", "gleu.json"), ("needed", "needed.json")):
+        file = out / stage / name
+        content = read_json(file)
+        del content["policies"]["source"]
+        content["differences"] = {pair: gap for pair, gap in content["differences"].items() if "source" not in pair}
+        write_json(file, content)
+        (out / stage / "source.jsonl").unlink(missing_ok=True)
+        manifest = {key: value for key, value in read_json(out / stage / MANIFEST).items() if key != "manifest_sha256"}
+        write_json(out / stage / MANIFEST, sealed({**manifest, OUTPUTS: digest_files(out / stage)}))
+    done: list[str] = []
+    run_recipe(recipe, out, jobs=1, listener=lambda event: done.extend([event.stage] * (event.happening == "done")))
+    assert done == ["evaluate"]
+    found = parse_results(read_json(out / "results.json"), RunResults, out / "results.json")
+    assert found.gleu is not None
+    assert found.edits_needed is not None
+    assert "source" not in found.gleu.policies
+    assert "source" not in found.edits_needed.policies
+    assert "unchanged" not in (out / "report.html").read_text()
 
 
 def test_a_prompt_without_references_is_found_before_the_run(corrected: tuple[Path, Path], tmp_path: Path) -> None:

@@ -9,13 +9,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from redpencil.config import METHODS, ComputeConfig
-from redpencil.errors import RedpencilError
+from redpencil.config.compute import ComputeConfig
+from redpencil.config.methods import METHODS
+from redpencil.errors import RedpencilError, WaitingError
+from redpencil.pipeline import execute as executor
 from redpencil.pipeline.execute import StageSpec, default_jobs, execute, resolve
 from redpencil.pipeline.plan import plan_run
 from redpencil.runs import read_metrics, saved_states
@@ -85,6 +88,69 @@ def test_a_failure_lets_running_stages_finish_starts_no_other_and_the_next_run_c
     execute([make("a", "write"), slow, *rest], jobs=2, listener=listener)
     assert listener.stages("already complete") == ["b"]
     assert sorted(listener.stages("done")) == ["a", "c", "d"]
+
+
+def two_seeds(make: Make, edits: Path) -> list[StageSpec]:
+    """Each of two seeds trains, has its answers edited, and learns from the edits."""
+    return [
+        stage
+        for seed in ("s1", "s2")
+        for stage in (
+            make(f"{seed}-train", "write"),
+            make(f"{seed}-edits", "ask_people", f"{seed}-train", path=edits),
+            make(f"{seed}-learn", "write", f"{seed}-edits"),
+        )
+    ]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_all_seeds_ask_people_before_the_run_says_that_it_waits(
+    jobs: int, make: Make, listener: Any, tmp_path: Path
+) -> None:
+    edits = tmp_path / "edits"
+    plan = two_seeds(make, edits)
+    with pytest.raises(WaitingError) as caught:
+        execute(plan, jobs=jobs, listener=listener)
+    said = [f"{seed}-edits: 0 of 1 answers of {seed}-edits are edited" for seed in ("s1", "s2")]
+    assert sorted(caught.value.problem.split("; ")) == said
+    assert (caught.value.file, caught.value.hint) == ("edits.db", "edit it")
+    assert sorted(listener.stages("done")) == ["s1-train", "s2-train"]
+    assert sorted(listener.stages("waiting")) == ["s1-edits", "s2-edits"]
+    assert listener.of("s1-learn") == []
+
+    edits.touch()
+    listener.events.clear()
+    execute(plan, jobs=jobs, listener=listener)
+    assert sorted(listener.stages("done")) == ["s1-edits", "s1-learn", "s2-edits", "s2-learn"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_that_waits_goes_on_when_people_are_done(
+    jobs: int, make: Make, listener: Any, tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "POLL", 0.05)
+    edits, recipe = tmp_path / "edits", tiny(f"editor={{project: {tmp_path}/edits.db, wait: true}}")
+    context = replace(make("any", "write").context, recipe=recipe)
+    plan = [replace(spec, context=context) for spec in two_seeds(make, edits)]
+    looks: list[str] = []
+
+    def watch(event: Any) -> None:
+        listener(event)
+        if event.happening == "progress":
+            looks.append(event.stage)
+            if looks.count("s1-edits") > 1 and looks.count("s2-edits") > 1:
+                edits.touch()
+
+    execute(plan, jobs=jobs, listener=watch)
+    assert len(listener.stages("done")) == 6
+    assert listener.stages("waiting") == []
+    assert sorted(listener.stages("started")) == sorted(spec.key for spec in plan), "each is said to start once"
+
+
+def test_a_failure_counts_before_those_who_wait(make: Make, listener: Any, tmp_path: Path) -> None:
+    plan = [make("a", "ask_people", path=tmp_path / "never"), make("b", "fail")]
+    with pytest.raises(RedpencilError, match="no good"):
+        execute(plan, jobs=1, listener=listener)
 
 
 def test_a_worker_that_is_killed_is_an_error_that_names_its_stage_and_the_next_run_continues(

@@ -11,7 +11,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from redpencil.config import PPOConfig, Recipe
+from redpencil.config.methods import PPOConfig
+from redpencil.config.recipe import Recipe
 from redpencil.models.codec import load_codec
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import EncodedPrompts, encode_prompts

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from redpencil.errors import RedpencilError
+from redpencil.pipeline.annotations import annotations
+from redpencil.pipeline.context import Context
 from redpencil.pipeline.inputs import check_files, check_inputs, check_reward_models, match_reference
 from redpencil.recipe import load_recipe
-from redpencil.records import Prompt, read_jsonl
-from redpencil.runs import write_json
+from redpencil.records import Prompt, count_lines, read_jsonl
+from redpencil.runs import open_stage, write_json
 
 Write = Callable[..., Path]
 TEMPLATE = "<bos> {prompt} <answer>"
@@ -87,6 +89,25 @@ def test_more_rounds_than_edits_are_found_before_the_run(
         check_inputs([load_recipe(recipe, [*few, "rounds=25"])])
     assert caught.value.field == "files.train_share"
     assert "lower rounds" in str(caught.value.hint)
+
+
+def test_a_share_may_leave_no_comparisons_where_nothing_learns_from_them(files_recipe: Write, tmp_path: Path) -> None:
+    figa = {"arms": {"figa": {"method": "figa"}}, "reward_models": {}}
+    path = tmp_path / "data" / "comparisons.jsonl"
+    plain = files_recipe(**figa)
+    path.write_text("\n".join(path.read_text().splitlines()[:3]) + "\n")
+    recipe = load_recipe(plain, ["files.train_share=0.3"])
+    check_inputs([recipe])
+    with open_stage(tmp_path / "run" / "annotations", "annotations", seed=3, config={}, inputs={}) as stage:
+        assert stage is not None
+        annotations(Context(recipe, tmp_path / "run", 3), stage)
+    names = ("comparisons_train", "comparisons_test", "edits_train")
+    left, held, edits = (count_lines(tmp_path / "run" / "annotations" / f"{name}.jsonl") for name in names)
+    assert edits == 5, "of 18 edits .3 are learned from"
+    assert left == 3 - held > 0, "nothing learns from the comparisons, which all stay"
+    dpo = ["arms={dpo: {method: dpo, pairs: comparisons}}", "files.train_share=0.3"]
+    with pytest.raises(RedpencilError, match="no comparisons are left to learn from"):
+        check_inputs([load_recipe(plain, dpo)])
 
 
 @pytest.mark.parametrize("key", ["comparisons", "edits"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from redpencil.config import ComputeConfig
+from redpencil.config.compute import ComputeConfig
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.execute import starts
 from redpencil.pipeline.launch import check_processes, environment_of_worker, gpus_of, run_together

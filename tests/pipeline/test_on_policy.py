@@ -14,10 +14,10 @@ import pytest
 
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import load_reward_model
+from redpencil.pipeline.annotations import align, annotations
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.on_policy import own_samples
 from redpencil.pipeline.run import run_recipe
-from redpencil.pipeline.stages import align, annotations
 from redpencil.recipe import load_recipe
 from redpencil.records import Comparison, Edit, EditOutcome, Pair, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.rounds import unrolled

@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from redpencil.config import EditorConfig
+from redpencil.config.asked import EditorConfig
 from redpencil.errors import RedpencilError
 from redpencil.pipeline import people
 from redpencil.pipeline.people import edit_by_people
@@ -21,7 +20,6 @@ from redpencil.pipeline.preview import preview
 from redpencil.pipeline.run import run_recipe
 from redpencil.records import Edit, EditOutcome, Response, read_jsonl
 from redpencil.runs import Stage, open_stage
-from redpencil.stopping import Stopped, request
 from redpencil.web.app import create_app
 from redpencil.web.auth import add_person
 from redpencil.web.database import open_database, reading, writing
@@ -213,25 +211,26 @@ def test_one_text_of_two_policies_is_edited_once_and_another_text_of_one_id_is_a
     assert edits["sft"][0].edited == "Quite another answer and more"
 
 
-def test_it_waits_if_it_is_told_to_and_stops_when_it_is_asked_to(
-    stage: Stage, place: str, post: Editors, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(people, "POLL", 0.05)
-    seen: list[tuple[int, int]] = []
-    stage.progress = lambda done, total, _: seen.append((done, total))
-    open_database(place).dispose()
-    rows: list[Edit] = []
-    waiting = threading.Thread(target=lambda: rows.extend(edited(stage, place, wait=True)))
-    waiting.start()
-    done = 0
-    while done < 3:
-        done += post("Ann")
-    waiting.join(timeout=60)
-    assert len(rows) == 3
-    assert seen[0] == (0, 3)
-    monkeypatch.setattr(request, "made", True)
-    with pytest.raises(Stopped):
-        edited(stage, place, [Response("new", "Q", "Something else")], wait=True)
+def test_answers_that_are_not_a_stage_s_own_any_more_are_withdrawn(stage: Stage, place: str, post: Editors) -> None:
+    not_done(stage, place)
+    assert post("Ann", 1) == 1
+    anew = [ROWS[0], Response("r1", "Question 1?", "Another answer", model="policy")]
+    assert not_done(stage, place, anew).problem.startswith("1 of 2 answers")
+    assert post("Ann") == 1, "the old answers to questions 1 and 2 are not given to people"
+    assert [row.edited for row in edited(stage, place, anew)] == [f"{row.response} and more" for row in anew]
+    not_done(stage, place)
+    run = stage.folder.parent
+    config = EditorConfig(project=place)
+    people.withdraw_old(config, run, [run / "annotations-figa"])
+    people.withdraw_old(config, run / "annotations", [])
+    assert post("Ann", 1) == 1
+    people.withdraw_old(config, run, [run / "annotations-dpo"])
+    assert post("Ann") == 0, "nothing in the run's plan asks for it"
+
+
+def test_a_file_that_is_not_there_has_nothing_to_withdraw_and_is_not_made(place: str, tmp_path: Path) -> None:
+    people.withdraw_old(EditorConfig(project=place), tmp_path, [])
+    assert not Path(place).exists()
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from redpencil.config import Recipe
+from redpencil.config.recipe import Recipe
 from redpencil.pipeline.execute import StageSpec
 from redpencil.pipeline.plan import plan_run
 from redpencil.recipe import load_recipe

@@ -69,7 +69,8 @@ def test_a_win_rate_is_the_mean_of_wins_and_half_of_the_draws(
 
 def test_differences_are_paired_within_prompts(results: dict[str, Any], finished: Path) -> None:
     found = results["win_rate_difference"]
-    assert list(found) == ["token-edits", "token-preference", "edits-preference"]
+    arms = ["token-edits", "token-preference", "edits-preference"]
+    assert list(found) == [*arms, "token-sft", "edits-sft", "preference-sft"]
     for pair, entry in found.items():
         first, second = (scores(finished, arm) for arm in pair.split("-"))
         differences = [a - b for a, b in zip(first, second, strict=True)]
@@ -225,7 +226,7 @@ def test_the_share_of_edited_tokens_that_score_low_is_measured_without_an_oracle
 
 
 def test_heat_maps_show_what_ppo_pays() -> None:
-    shipped = load_recipe(shipped_recipe("quickstart"))
+    shipped = load_recipe(shipped_recipe("recommended"))
     assert not Context(shipped, Path(), 0).pays_centred("token_edits")
     assert Context(default_recipe(), Path(), 0).pays_centred("token_edits")
     assert Context(load_recipe(shipped_recipe("variants")), Path(), 0).pays_centred("token_edits_eq3")
@@ -372,7 +373,7 @@ def test_all_arms_stand_in_one_set_of_results(mixed: Context) -> None:
     arms = ["best", "token", "dpo_edits", "dpo_comparisons", "figa"]
     assert list(results["win_rate"]) == ["sft", *arms]
     assert list(results["methods"]) == arms
-    assert len(results["win_rate_difference"]) == 10
+    assert len(results["win_rate_difference"]) == 10 + 5
     assert {key: value for key, value in results.items() if key.startswith("efficiency")} == {"efficiency": None}
     for arm in arms:
         assert len(list(read_jsonl(mixed.paths.outputs(arm), Response))) == 12

@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from redpencil.config import AlignConfig
+from redpencil.config.training import AlignConfig
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.reward_eval import RewardEvals, Scores
 from redpencil.formats.base import Kind

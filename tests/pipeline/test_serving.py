@@ -21,8 +21,9 @@ from transformers import (
 )
 
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import RewardCard, RewardModel, load_reward_model
+from redpencil.models.checkpoints import RewardModel, load_reward_model
 from redpencil.models.runtime import Runtime
+from redpencil.models.sidecar import RewardCard
 from redpencil.pipeline.serving import RewardService, bind_service
 from redpencil.records import Response
 from redpencil.runs import write_json

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpencil.config import FilesConfig
+from redpencil.config.data import FilesConfig
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.splits import learned_rows, split_prompts
 
@@ -33,6 +33,11 @@ def test_a_share_of_the_training_rows_is_learned_from() -> None:
     with pytest.raises(RedpencilError, match=r"no edits are left to learn from: 0\.1 of 7") as caught:
         learned_rows(files(train_share=0.1), "edits", 7)
     assert (caught.value.file, caught.value.field) == ("e.jsonl", "files.train_share")
+
+
+def test_a_share_that_leaves_none_of_what_nothing_learns_from_leaves_all() -> None:
+    counts = [learned_rows(files(train_share=share), "comparisons", 7, needed=False) for share in (0.1, 1 / 7, 0.5, 1)]
+    assert counts == [7, 1, 3, 7]
 
 
 PROMPTS = st.lists(st.sampled_from("abcdefghij"), min_size=2, max_size=60).filter(lambda keys: len(set(keys)) > 1)

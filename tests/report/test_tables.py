@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,70 @@ def test_gleu_stands_with_its_paired_differences(write_run: Callable[..., Path],
     assert texts(tables.gleu_gaps(run)) == [[("token over edits", ""), ("+1.1", "+0.1 to +2.1")]]
     (point,) = [point.text for point in headline(run).points if point.topic == "GLEU against the references"]
     assert "token 40.1 (39.1 to 41.1), +1.9 (+0.9 to +2.9) over SFT" in point
+
+
+def test_gleu_without_the_unchanged_source_has_no_column_for_it(
+    write_run: Callable[..., Path], edited: dict[str, Any]
+) -> None:
+    """As in runs whose prompts have no text to improve, and in those of before it stood there."""
+    found = edited["gleu"]
+    del found["policies"]["source"]
+    found["differences"] = {pair: gap for pair, gap in found["differences"].items() if not pair.endswith("-source")}
+    run = read_run(write_run(edited))
+    table = tables.gleu(run)
+    assert table is not None
+    assert table.header == ("Policy", "GLEU", "Over SFT")
+    assert [len(row) for row in table.rows] == [3, 3, 3]
+    assert "unchanged" not in render(run)
+    assert "unchanged" not in render_markdown(run)
+
+
+ARMS = [f"arm-{number}" for number in range(8)]
+
+
+@pytest.mark.parametrize("measured", ["validation_win_rate", "validation_gleu", None])
+@pytest.mark.parametrize("count", [6, 8])
+def test_of_many_arms_differences_are_from_sft_and_from_the_best_on_the_validation_prompts(
+    count: int, measured: str | None, write_run: Callable[..., Path], edited: dict[str, Any]
+) -> None:
+    arms = ARMS[:count]
+    costs, rate = edited["methods"]["token"], edited["win_rate"]["token"]
+    # arm-2 is the best one on the validation prompts, arm-5 on those of the evaluation.
+    edited["methods"] = {
+        arm: {**costs, "validation_win_rate": None, **({measured: 60.0 - abs(n - 2)} if measured else {})}
+        for n, arm in enumerate(arms)
+    }
+    edited["win_rate"] = {policy: {**rate, "value": 70.0 if policy == "arm-5" else 50.0} for policy in ("sft", *arms)}
+    pairs = [f"{first}-{second}" for first, second in (*combinations(arms, 2), *((arm, "sft") for arm in arms))]
+    gap = {"value": 1.0, "standard_error": 1.0, "n": 200}
+    needs = {"accepted": ranged(1.0), "edits": ranged(1.0), "words": ranged(1.0), "prompts": 200}
+    edited["win_rate_difference"] = dict.fromkeys(pairs, gap)
+    policies = ("sft", *arms)
+    edited["edits_needed"] |= {
+        "policies": {policy: policy_needs(10.0, 20.6) for policy in policies},
+        "differences": dict.fromkeys(pairs, needs),
+    }
+    edited["gleu"] |= {
+        "policies": {policy: ranged(38.0) for policy in policies},
+        "differences": dict.fromkeys(pairs, ranged(1.0)),
+    }
+    run = read_run(write_run(edited))
+    best = [] if measured is None else ["arm-2"]
+    others = {"sft", *(arms if count == 6 else best)}
+    shown = {pair for pair in pairs if others.intersection(paper.sides(pair, policies))}
+    of_arms = {pair for pair in shown if not pair.endswith("-sft")}
+    made = (tables.gaps(run), shown), (tables.needs_gaps(run), shown), (tables.gleu_gaps(run), of_arms)
+    for table, expected in made:
+        if table is None:
+            assert not expected
+            continue
+        assert {row[0].text for row in table.rows} == {" over ".join(paper.sides(pair, policies)) for pair in expected}
+        note = "Of 8 arms, these are the differences from SFT"
+        by = " and from arm-2, the best of them on the validation prompts" if measured else ""
+        assert (f"{note}{by}; results.json has those of all pairs." in table.notes) == (count == 8)
+    few = [point.text for point in headline(run).points if point.topic == "Too few to tell"]
+    assert len(few) == 1
+    assert not any("sft" in text or (count == 8 and "arm-0 and arm-1" in text) for text in few)
 
 
 def test_a_run_that_nobody_edited_says_how_it_would_be_counted(run_folder: Path) -> None:

@@ -17,10 +17,11 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from redpencil.config import AlignConfig, LoraConfig, RewardConfig, SFTConfig
-from redpencil.models.checkpoints import RewardCard, load_reward_model
+from redpencil.config.training import AlignConfig, LoraConfig, RewardConfig, SFTConfig
+from redpencil.models.checkpoints import load_reward_model
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.runtime import Runtime
+from redpencil.models.sidecar import RewardCard
 from redpencil.records import Edit, Example, Pair
 from redpencil.runs import Stage, write_json
 from redpencil.training.pairs import pairs_of_edits

@@ -19,23 +19,17 @@ from typing import Any
 
 import torch
 
-from redpencil.config import (
-    DPOConfig,
-    FIGAConfig,
-    GRPOConfig,
-    LoraConfig,
-    PPOConfig,
-    RewardConfig,
-    SamplingConfig,
-    SFTConfig,
-)
-from redpencil.models.checkpoints import codec_of_checkpoint, load_policy, load_reward_model
+from redpencil.config.methods import DistillConfig, DPOConfig, FIGAConfig, GRPOConfig, PPOConfig, SamplingConfig
+from redpencil.config.training import LoraConfig, RewardConfig, SFTConfig
+from redpencil.models.checkpoints import load_policy, load_reward_model
 from redpencil.models.parallel import local
 from redpencil.models.runtime import Runtime, make_runtime
 from redpencil.models.sampling import HFSampler, encode_prompts
+from redpencil.models.sidecar import codec_of_checkpoint
 from redpencil.records import Prompt
 from redpencil.runs import Stage, is_time, read_metrics
 from redpencil.training import sft as sft_module
+from redpencil.training.distill import train_distill
 from redpencil.training.dpo import train_dpo
 from redpencil.training.figa import train_figa
 from redpencil.training.grpo import run_grpo
@@ -138,16 +132,31 @@ def validation(case: Case) -> Validation:
     return Validation(prompts, SamplingConfig(response_length=6, temperature=0.7), lambda _: {}, 2)
 
 
+TAUGHT: dict[str, Any] = {
+    "distill": {"guidance": 0.5, "kept_weight": 0.2},
+    "distill-own": {"responses": "own", "response_length": 6},
+}
+
+
 def pairs(case: Case, name: str) -> Any:
+    template = {"teacher_template": "{prompt} {original} {edited}"}
     method, config = {
         "dpo": (train_dpo, DPOConfig(learning_rate=0.3, eval_steps=2, lora=case.lora, **BASIC)),
         "figa": (train_figa, FIGAConfig(learning_rate=0.3, eval_steps=2, lora=case.lora, **BASIC)),
+        **{
+            distilled: (
+                train_distill,
+                DistillConfig(learning_rate=0.1, eval_steps=2, lora=case.lora, **template, **options, **BASIC),
+            )
+            for distilled, options in TAUGHT.items()
+        },
     }[name]
 
     def train(stage: Stage) -> None:
         judged = replace(validation(case), evaluate=lambda rows: {"win_rate": float(len(rows[0].response))})
         arguments = {"validation": judged, "codec": case.codec, "runtime": case.runtime, "stage": stage}
-        method(config, policy=case.checkpoint("sft"), pairs=case.given["pairs"], **arguments)
+        learned = case.given["taught" if name in TAUGHT else "pairs"]
+        method(config, policy=case.checkpoint("sft"), pairs=learned, **arguments)
 
     with the_same_samples():
         return case.trained(name, train)
@@ -319,6 +328,7 @@ CASES: dict[str, Callable[[Case], Any]] = {
     **{f"reward-{name}": (lambda case, name=name: reward(case, name)) for name in REWARDS},
     "dpo": lambda case: pairs(case, "dpo"),
     "figa": lambda case: pairs(case, "figa"),
+    **{name: (lambda case, name=name: pairs(case, name)) for name in TAUGHT},
     "ppo": lambda case: rollouts(case, "ppo"),
     "grpo": lambda case: rollouts(case, "grpo"),
     "left-out": left_out,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from redpencil.config import BestOfNConfig, SamplingConfig
+from redpencil.config.methods import BestOfNConfig, SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import load_policy, load_reward_model
 from redpencil.models.codec import Codec

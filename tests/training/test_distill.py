@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from redpencil.config import AlignConfig, DistillConfig, LoraConfig
+from redpencil.config.methods import DistillConfig
+from redpencil.config.training import AlignConfig, LoraConfig
 from redpencil.errors import RedpencilError
 from redpencil.models import logprobs
 from redpencil.models.checkpoints import LanguageModel, load_policy

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from redpencil.config import DPOConfig, FIGAConfig, GRPOConfig, PPOConfig, RewardConfig, SFTConfig
+from redpencil.config.methods import DPOConfig, FIGAConfig, GRPOConfig, PPOConfig
+from redpencil.config.training import RewardConfig, SFTConfig
 from redpencil.errors import DivergedError
 from redpencil.models.checkpoints import load_policy
 from redpencil.models.codec import Codec

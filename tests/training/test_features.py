@@ -15,14 +15,15 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
-from redpencil.config import RewardConfig
+from redpencil.config.training import RewardConfig
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
-from redpencil.models.checkpoints import LanguageModel, export, load_head, load_reward_model
+from redpencil.models.checkpoints import LanguageModel, load_head, load_reward_model
 from redpencil.models.codec import Codec
 from redpencil.models.forward import READ_TWICE, collate, sequence_rewards, token_rewards
 from redpencil.models.heads import head_of, standardise_head
 from redpencil.models.runtime import Runtime
+from redpencil.models.saving import export
 from redpencil.records import Pair
 from redpencil.runs import Stage, no_progress
 from redpencil.training import features

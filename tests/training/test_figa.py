@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from redpencil.config import FIGAConfig, SamplingConfig
+from redpencil.config.methods import FIGAConfig, SamplingConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import load_policy, template_of
+from redpencil.models.checkpoints import load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import HFSampler, respond
+from redpencil.models.sidecar import template_of
 from redpencil.records import Pair, Prompt
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.figa import figa_objective, train_figa, weights_of

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from redpencil.config import GRPOConfig
+from redpencil.config.methods import GRPOConfig
 from redpencil.maths.ppo import group_advantages
 from redpencil.models.codec import Codec
 from redpencil.models.runtime import Runtime

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from redpencil.config import PPOConfig, SFTConfig
+from redpencil.config.methods import PPOConfig
+from redpencil.config.training import SFTConfig
 from redpencil.errors import DivergedError, RedpencilError
 from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.codec import Codec
@@ -215,7 +216,7 @@ def test_what_was_left_out_before_a_stop_counts_on_after_it(
 
 
 def test_no_pairs_are_refused(trained: Any, codec: Codec, runtime: Runtime, new_stage: Callable[..., Stage]) -> None:
-    from redpencil.config import DPOConfig
+    from redpencil.config.methods import DPOConfig
 
     with pytest.raises(RedpencilError, match="no pairs to train on"):
         train_dpo(

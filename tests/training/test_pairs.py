@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from redpencil.config import AlignConfig
+from redpencil.config.training import AlignConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec, load_codec
 from redpencil.records import Comparison, Edit, EditOutcome, Pair, Preference

@@ -1,6 +1,7 @@
 """A reward model made of a policy: its card is that of its rewards, and PPO learns from it as from any other."""
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from redpencil.config import DPOConfig, PPOConfig, RewardConfig
+from redpencil.config.methods import DPOConfig, PPOConfig
+from redpencil.config.training import RewardConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import load_reward_model
 from redpencil.models.codec import Codec
@@ -20,7 +22,7 @@ from redpencil.runs import Stage
 from redpencil.training.dpo import train_dpo
 from redpencil.training.policy_reward import make_policy_reward
 from redpencil.training.rollout import load_actors, score_rewards
-from redpencil.training.scoring import pair_margins, sampled_batch, score_tokens
+from redpencil.training.scoring import doubts, pair_margins, sampled_batch, score_tokens
 
 Samples = list[tuple[list[int], tuple[int, ...]]]
 
@@ -71,6 +73,32 @@ def test_a_method_learns_from_it_as_from_any_token_model(
     assert rewards is not None
     bad = torch.tensor([[word == "mud" for word in [*body.split(), ""]] for body in bodies])
     assert float(rewards[bad].mean()) < float(rewards[~bad].mean()) - 0.2
+
+
+def test_a_policy_that_learned_nothing_gives_no_reward_to_learn_from(
+    trained: Any, samples: Samples, codec: Codec, runtime: Runtime, new_stage: Callable[..., Stage], tmp_path: Path
+) -> None:
+    kept, stage = tmp_path / "dpo-plain" / "checkpoint", new_stage()
+    shutil.copytree(trained.sft, kept)
+    make_policy_reward(
+        *(RewardConfig(reference_samples=50), Parts(kept, trained.sft, 0.1)),
+        samples=samples,
+        codec=codec,
+        trained_on="edits",
+        runtime=runtime,
+        stage=stage,
+    )
+    reward = load_reward_model(stage.folder / "checkpoint", runtime)
+    for config in (None, PPOConfig(reward="token"), PPOConfig(reward="token_mean_at_end", scale_rewards=False)):
+        with pytest.raises(RedpencilError, match="all its rewards are 0") as caught:
+            doubts(reward, config)
+        assert "dpo-plain learned nothing" in caught.value.problem
+        assert "train dpo-plain" in str(caught.value.hint)
+        assert caught.value.file == str(stage.folder / "checkpoint")
+
+
+def test_one_that_learned_has_no_such_error(made: Path, runtime: Runtime) -> None:
+    assert doubts(load_reward_model(made, runtime)) == []
 
 
 def test_too_few_samples_are_refused(

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import BertConfig, BertForTokenClassification
 
-from redpencil.config import LoraConfig, PPOConfig, SamplingConfig, ServerConfig
+from redpencil.config.compute import ServerConfig
+from redpencil.config.methods import PPOConfig, SamplingConfig
+from redpencil.config.training import LoraConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel, RewardModel, load_head, load_policy, load_reward_model
 from redpencil.models.codec import Codec, load_codec

@@ -15,13 +15,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from redpencil.records import Example, Pair
+from redpencil.config.training import AlignConfig
+from redpencil.models.codec import Codec
+from redpencil.records import Edit, Example, Pair
+from redpencil.training.pairs import pairs_of_edits
 
 SCRIPT = Path(__file__).with_name("on_ranks.py")
 NAMES = (
     *("sft", "reward-eq3", "reward-eq4", "reward-blame", "reward-contrast", "reward-sequence", "reward-some-frozen"),
     *("reward-head-alone", "reward-shallow", "reward-twice", "dpo", "figa", "ppo", "grpo", "scoring", "sampling"),
-    *("left-out", "ppo-left-out", "states", "half"),
+    *("distill", "distill-own", "left-out", "ppo-left-out", "states", "half"),
     *("lora-sft", "lora-reward-eq3", "lora-reward-contrast", "lora-reward-sequence", "lora-dpo", "lora-figa"),
     *("lora-ppo", "lora-grpo", "lora-scoring", "lora-sampling"),
 )
@@ -57,6 +60,8 @@ def given(
     trained: Any,
     adapted: Any,
     pairs: list[Pair],
+    edits: list[Edit],
+    codec: Codec,
     samples: list[tuple[list[int], tuple[int, ...]]],
 ) -> Path:
     """The folder in which the script finds what it trains on, and writes what came out."""
@@ -66,7 +71,8 @@ def given(
         Example(str(i), f"topic{i % 8}", " ".join(rng.choice(["sun", "sea", "mud"]) for _ in range(1 + i % 5)))
         for i in range(15)  # two batches of 7 and one of a single row
     ]
-    given = {"pairs": pairs[:15], "samples": samples, "examples": examples}
+    taught = pairs_of_edits(edits[:15], codec, AlignConfig(), "edit_texts")[0]
+    given = {"pairs": pairs[:15], "taught": taught, "samples": samples, "examples": examples}
     for name in ("sft", "token", "sequence"):
         given |= {name: getattr(trained, name), f"lora-{name}": getattr(adapted, name)}
     (folder / "given.pkl").write_bytes(pickle.dumps(given))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpencil.config import LoraConfig, RewardConfig
+from redpencil.config.training import LoraConfig, RewardConfig
 from redpencil.records import Pair
 from redpencil.training.reward_defaults import DataSize, fit, in_words, size_of
 

@@ -10,7 +10,8 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from redpencil.config import AlignConfig, PPOConfig, RewardConfig
+from redpencil.config.methods import PPOConfig
+from redpencil.config.training import AlignConfig, RewardConfig
 from redpencil.models.checkpoints import load_reward_model
 from redpencil.models.codec import load_codec
 from redpencil.models.runtime import Runtime

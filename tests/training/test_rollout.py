@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from redpencil.config import PPOConfig, RewardConfig
+from redpencil.config.methods import PPOConfig
+from redpencil.config.training import RewardConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import RewardModel, load_policy
 from redpencil.models.codec import Codec

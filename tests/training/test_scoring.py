@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from redpencil.config import PPOConfig, ServerConfig
+from redpencil.config.compute import ServerConfig
+from redpencil.config.methods import PPOConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import RewardModel, load_policy, load_reward_model
 from redpencil.models.codec import Codec, load_codec
@@ -22,6 +23,7 @@ from redpencil.records import Response
 from redpencil.training.ppo import compute_advantages
 from redpencil.training.rollout import Actors, load_actors, score_rollouts
 from redpencil.training.scoring import (
+    LEAST_SCALE,
     SampledBatch,
     Scored,
     TextScorer,
@@ -133,6 +135,16 @@ def test_a_card_says_whether_the_model_has_learned(trained: Trained, runtime: Ru
     for learned, count in ((None, 0), (True, 0), (False, 1)):  # an earlier version's card does not say it
         card = replace(reward.card, learned=learned, training_loss=None, constant_loss=None)
         assert len(doubts(replace(reward, card=card))) == count
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_rewards_that_are_all_zero_are_refused(trained: Trained, runtime: Runtime, level: str) -> None:
+    reward = load_reward_model(getattr(trained, level), runtime)
+    zero = {"center": 0.0, "trajectory_center": 0.0, "scale": LEAST_SCALE, "trajectory_scale": LEAST_SCALE}
+    with pytest.raises(RedpencilError, match="nothing can be learned from them") as caught:
+        doubts(replace(reward, card=replace(reward.card, **zero)))
+    assert "name another reward model" in str(caught.value.hint)
+    doubts(replace(reward, card=replace(reward.card, **zero | {"center": 0.5})))  # alike, but not 0: said, not refused
 
 
 def test_scores_of_texts(trained: Trained, runtime: Runtime, codec: Codec) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from redpencil.config import SamplingConfig, SFTConfig
+from redpencil.config.methods import SamplingConfig
+from redpencil.config.training import SFTConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import load_policy
 from redpencil.models.codec import Codec, load_codec

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from redpencil.config import DPOConfig, LoraConfig, PPOConfig, SamplingConfig
+from redpencil.config.methods import DPOConfig, PPOConfig, SamplingConfig
+from redpencil.config.training import LoraConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec
 from redpencil.models.runtime import Runtime
@@ -264,7 +265,7 @@ def test_training_draws_nothing_from_the_global_generator(tmp_path: Path, method
 KILLED = """
 import sys
 from pathlib import Path
-from redpencil.config import SFTConfig
+from redpencil.config.training import SFTConfig
 from redpencil.models.codec import load_codec
 from redpencil.models.runtime import make_runtime
 from redpencil.records import Example

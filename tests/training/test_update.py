@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from redpencil.config import SFTConfig
+from redpencil.config.training import SFTConfig
 from redpencil.errors import NotFiniteError, RedpencilError
 from redpencil.models.runtime import Runtime
 from redpencil.training.update import (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from redpencil.config import SamplingConfig
+from redpencil.config.methods import SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.masked import masked_sum
 from redpencil.models.checkpoints import load_policy

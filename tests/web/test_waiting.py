@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine
 
-from redpencil.web import work
+from redpencil.web import dashboard, work
 from redpencil.web.auth import revoke
 from redpencil.web.database import reading
 from redpencil.web.items import list_items
 from redpencil.web.review import decide, dispute
-from redpencil.web.waiting import count_waiting, edits_of
+from redpencil.web.waiting import ask_for, count_waiting, edits_of, withdraw_others
 from redpencil.web.work import Submission
 
 Start = Callable[..., tuple[Engine, list[int]]]
@@ -72,3 +72,58 @@ def test_what_a_reviewer_decides_is_done_and_counts(start: Start, add_people: Ca
     decide(engine, rita, item.item_id, seen.version, "Her text", "edited", now=5.0)
     assert count_waiting(engine, ["r0"]) == 0
     assert edits_of(engine, ["r0"])["r0"].edited == "Her text"
+
+
+def offered(engine: Engine, person: int) -> str | None:
+    """The response that a person is given next, and gives back."""
+    task = work.next_task(engine, person, now=1.0)
+    if task is None:
+        return None
+    work.release(engine, person, task.assignment_id, now=1.0)
+    return task.response
+
+
+def test_what_nothing_asks_for_any_more_is_given_to_nobody_and_what_was_handed_in_stays(start: Start) -> None:
+    engine, (ada, ben) = start(4)
+    ask_for(engine, "run/annotations-figa", NAMES)
+    hand_in(engine, ada)
+    ask_for(engine, "run/annotations-figa", ["r2"])
+    with reading(engine) as connection:
+        (r2, r3) = [row.external_id for row in list_items(connection).items[2:]]
+        counts = dashboard.progress(connection, 3.0).items
+    assert (r2, r3) == ("r2", "r3"), "r3 was put in by a person"
+    assert (counts.total, counts.done, counts.waiting, counts.withdrawn) == (3, 1, 2, 1)
+    assert work.own_progress(engine, ben).left == 2
+    assert set(edits_of(engine, NAMES)) == {"r0"}
+    hand_in(engine, ben)
+    hand_in(engine, ben)
+    assert offered(engine, ada) is None
+    assert set(edits_of(engine, [*NAMES, "r3"])) == {"r0", "r2", "r3"}
+    ask_for(engine, "run/annotations-figa", ["r1"])
+    hand_in(engine, ada)
+    assert set(edits_of(engine, NAMES)) == {"r0", "r1", "r2"}, "it is asked for again"
+
+
+def test_what_another_stage_needs_too_is_not_withdrawn(start: Start) -> None:
+    engine, (ada, _) = start(2)
+    for stage in ("run/seed-1/needed", "run/seed-2/needed", "run-2/needed"):
+        ask_for(engine, stage, ["r0"])
+    ask_for(engine, "run/seed-1/needed", ["r1"])
+    withdraw_others(engine, "run", {"run/seed-1/needed"})
+    assert offered(engine, ada) is not None
+    ask_for(engine, "run-2/needed", [])
+    hand_in(engine, ada)
+    assert set(edits_of(engine, NAMES)) == {"r1"}
+    assert offered(engine, ada) is None
+
+
+def test_a_person_may_finish_what_was_withdrawn_if_there_is_a_draft(start: Start) -> None:
+    engine, (ada, ben) = start(2)
+    ask_for(engine, "run/needed", ["r0", "r1"])
+    tasks = [work.next_task(engine, person, now=1.0) for person in (ada, ben)]
+    assert tasks[0] is not None
+    work.save_draft(engine, ada, tasks[0].assignment_id, "Half a text", 0, 1.0, now=2.0)
+    ask_for(engine, "run/needed", [])
+    assert work.next_task(engine, ben, now=3.0) is None
+    hand_in(engine, ada)
+    assert set(edits_of(engine, NAMES)) == {"r0"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from redpencil.config import WorldConfig
+from redpencil.config.data import WorldConfig
 from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.records import Comparison, Example, Preference, Prompt, read_jsonl
@@ -76,7 +76,7 @@ def test_the_same_seed_writes_the_same_bytes(config: WorldConfig, written: Path,
     ],
 )
 def test_a_world_stays_what_published_results_were_made_on(domain: str, name: str, start: str, tmp_path: Path) -> None:
-    """Hashes of the files as they were when docs/results.md was measured."""
+    """Hashes of the files as they were when docs/results-study.md was measured."""
     write_world(CONFIGS[domain], 0, tmp_path)
     assert sha256((tmp_path / name).read_bytes()).hexdigest().startswith(start)
 

@@ -171,7 +171,7 @@ def test_slips_come_at_their_rate() -> None:
 
 
 def test_oracle_annotator_and_editor_stay_what_published_results_were_made_with() -> None:
-    """A hash over 500 responses, their edits, labels and verdicts, as they were when docs/results.md was measured."""
+    """A hash over 500 responses, their edits, labels and verdicts, as when docs/results-study.md was measured."""
     rng, answers, digest = random.Random(0), scripted_editor(ORACLE, 1), sha256()
     for _ in range(500):
         prompt, request = rng.choice(TEXTS)

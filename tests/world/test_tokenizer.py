@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from redpencil.config import WorldConfig
+from redpencil.config.data import WorldConfig
 from redpencil.world.domain import Domain, FlawRates
 from redpencil.world.editor import minimal_edit
 from redpencil.world.facts import FactsDomain, plan_response, prompt_texts

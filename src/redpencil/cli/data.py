@@ -42,7 +42,8 @@ from redpencil.cli.output import (
     watched,
     working,
 )
-from redpencil.config import AlignConfig, PairKind
+from redpencil.config.data import PairKind
+from redpencil.config.training import AlignConfig
 from redpencil.digests import check_written
 from redpencil.errors import RedpencilError, naming
 from redpencil.files import work_beside

@@ -36,7 +36,7 @@ from redpencil.cli.output import (
     short_names,
     working,
 )
-from redpencil.config import Recipe
+from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.edits_needed import MEASURES, EditsNeeded, Ranged, edits_needed, needs_difference
 from redpencil.evaluation.judge_quality import JudgeQuality, Kappa, Share, judge_quality

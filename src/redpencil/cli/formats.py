@@ -12,7 +12,7 @@ import typer
 from redpencil.alignment.spacing import respaced_note
 from redpencil.cli.options import NORMALISE_HELP, JsonOption, examples, option
 from redpencil.cli.output import check_out_file, print_json, say, say_skipped, watched, working
-from redpencil.config import AlignConfig
+from redpencil.config.training import AlignConfig
 from redpencil.errors import RedpencilError, naming
 from redpencil.formats.base import RECORDS, Format, Kind
 from redpencil.formats.datasets import HUB, Dialect, open_source

@@ -26,7 +26,7 @@ from rich.text import Text
 
 from redpencil.cli.options import JsonOption, examples, option
 from redpencil.cli.output import check_out_file, console, print_json
-from redpencil.config import Recipe
+from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.files import of_database, others_may, whole_file
 from redpencil.providers.cache import APPLICATION_ID
@@ -328,7 +328,7 @@ def _rights(databases: Sequence[Path]) -> Iterator[Check]:
 
 def _recipes(others: Sequence[Path]) -> Iterator[Check]:
     try:
-        shipped = sorted(shipped_recipe("quickstart").parent.glob("*.yaml"))
+        shipped = sorted(shipped_recipe("recommended").parent.glob("*.yaml"))
     except RedpencilError as error:
         yield Check("recipe quickstart", "missing", ok=False, hint=str(error))
         shipped = []
@@ -360,8 +360,9 @@ def _compute(path: Path) -> Iterator[Check]:
 
 def _model(folder: Path, template: str | None, options: Mapping[str, Any]) -> Iterator[Check]:
     """Check a model's tokenizer with a prompt template; None is the one that it was trained with, or its own."""
-    from redpencil.models.checkpoints import chat_options_of, check_model_folder, template_of
+    from redpencil.models.checkpoints import check_model_folder
     from redpencil.models.codec import load_codec
+    from redpencil.models.sidecar import chat_options_of, template_of
 
     try:
         check_model_folder(folder, fresh=True)

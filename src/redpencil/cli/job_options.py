@@ -12,7 +12,8 @@ import typer
 
 from redpencil.cli.options import JsonOption, RecipeOptions, named_chat_options, option, runtime_of
 from redpencil.cli.output import check_out_file
-from redpencil.config import Recipe, WorldConfig
+from redpencil.config.data import WorldConfig
+from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.providers.anthropic_client import AnthropicClient
 from redpencil.providers.base import Provider, ScriptedProvider

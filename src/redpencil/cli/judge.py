@@ -18,7 +18,8 @@ from redpencil.cli.job_options import (
 from redpencil.cli.llm_job import Failures, JobRun, run_job
 from redpencil.cli.options import examples, one_of, option, runtime_of, with_options
 from redpencil.cli.output import check_out_file, print_json, say, working
-from redpencil.config import Recipe, WorldConfig
+from redpencil.config.data import WorldConfig
+from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.judge_templates import find_template
 from redpencil.evaluation.judges import (
@@ -249,7 +250,7 @@ def make_judge(judge: str, recipe: Recipe, runtime: "Runtime | None") -> Judge:
     """Make the judge of a name that `check_judge` accepts; only a reward model needs a runtime."""
     folder = check_judge(judge)
     if folder is not None:
-        from redpencil.pipeline.stages import reward_model_judge
+        from redpencil.pipeline.judging import reward_model_judge
 
         return reward_model_judge(str(folder), runtime or runtime_of(recipe))
     if judge in RULES:

@@ -4,7 +4,7 @@
 module of its name or topic, with `app = typer.Typer()` and `@app.command(epilog=examples(...))`, and add a row here:
 its name, the module, the panel of the help page, and the first sentence of the command's docstring (a test compares
 them). A row may also name a module whose app is a group of commands, as `evaluate` is, if the app has the row's name.
-The methods of the table in `redpencil.config` have their rows already.
+The methods of the table in `redpencil.config.methods` have their rows already.
 
 A module of a command imports at the top of the file what it needs, as its module is imported only when the command is
 called. The one exception is what loads torch (`models`, `training`, most of `pipeline`): import it in the function
@@ -29,7 +29,7 @@ import redpencil
 from redpencil.cli.options import ARGUMENTS
 from redpencil.cli.output import INTERRUPTED, print_error, print_for_all, say
 from redpencil.cli.start import leave
-from redpencil.config import METHODS
+from redpencil.config.methods import METHODS
 from redpencil.errors import RedpencilError, from_system
 from redpencil.pipeline.group import group
 from redpencil.sections import IMMENSE
@@ -66,7 +66,7 @@ class Entry:
 
 COMMANDS: Final = {
     "quickstart": Entry(
-        "run", PAPER, "Run the whole paper on a small made-up world: minutes on two cores, no network, no data."
+        "run", PAPER, "Run the best way and the whole paper on a small made-up world: minutes on two cores, no network."
     ),
     "run": Entry("run", PAPER, "Run a recipe from data to report."),
     "ablate": Entry(

@@ -38,7 +38,7 @@ def merge(
             hint="give a checkpoint that was trained with lora; any other is a whole model already",
         )
 
-    from redpencil.models.checkpoints import write_merged
+    from redpencil.models.saving import write_merged
 
     write_merged(checkpoint, out, dtype)
     say(f"whole model: {out}")

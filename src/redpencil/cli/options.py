@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 import typer
 
 from redpencil.cli.output import say
-from redpencil.config import Recipe
+from redpencil.config.recipe import Recipe
 from redpencil.digests import reading_whole
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.context import Setup
@@ -223,7 +223,7 @@ def named_codec(recipe: Recipe, folder: Path) -> "Codec | None":
 
 def codec_of(recipe: Recipe, folder: Path) -> "Codec":
     """Load a checkpoint's tokenizer, with its prompt template unless the recipe or a flag names another."""
-    from redpencil.models.checkpoints import codec_of_checkpoint
+    from redpencil.models.sidecar import codec_of_checkpoint
 
     template = recipe.prompt_template if "prompt_template" in recipe.model_fields_set else None
     return codec_of_checkpoint(folder, template, **named_chat_options(recipe))

@@ -233,7 +233,7 @@ class Board(Protocol):
         """Show what a stage decided."""
 
     def end(self, stage: str, how: str, note: str = "") -> None:
-        """Show that a stage has ended: `how` is "done", "already complete" or "failed"."""
+        """Show that a stage has ended: `how` is "done", "already complete", "failed" or "waiting"."""
 
 
 class Lines:
@@ -322,8 +322,8 @@ def _warning(stage: str, text: str) -> Text:
 
 
 def _ending(how: str, note: str, started: float | None) -> str:
-    if how == "failed" and note:
-        return f"failed ({note.splitlines()[0]})"
+    if how in ("failed", "waiting") and note:
+        return f"{how} ({note.splitlines()[0]})"
     return f"{how} in {time.monotonic() - started:.1f} s" if how == "done" and started is not None else how
 
 

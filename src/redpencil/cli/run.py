@@ -21,7 +21,7 @@ from redpencil.cli.options import (
     with_options,
 )
 from redpencil.cli.output import Board, board_for, check_out_file, console, print_json, print_table, say
-from redpencil.config import Recipe
+from redpencil.config.recipe import Recipe
 from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.pipeline.execute import Event, Listener
@@ -73,8 +73,8 @@ class RunOptions:
 )
 @with_options
 def quickstart(options: RunOptions) -> None:
-    """Run the whole paper on a small made-up world: minutes on two cores, no network, no data."""
-    _run(shipped_recipe("quickstart"), options)
+    """Run the best way and the whole paper on a small made-up world: minutes on two cores, no network."""
+    _run(shipped_recipe("recommended"), options)
 
 
 @app.command(
@@ -240,7 +240,7 @@ def _cell(cell: Cell) -> Text:
 
 
 @app.command(
-    epilog=examples("redpencil report runs/quickstart", "redpencil report runs/study --markdown docs/results.md")
+    epilog=examples("redpencil report runs/quickstart", "redpencil report runs/study --markdown docs/results-study.md")
 )
 def report(
     run_folder: Annotated[

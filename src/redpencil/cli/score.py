@@ -25,7 +25,7 @@ from redpencil.cli.options import (
     warn_of,
 )
 from redpencil.cli.output import check_out_file, console, print_json, say, short_names
-from redpencil.config import Recipe
+from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError, naming
 from redpencil.files import whole_file
 from redpencil.pipeline.group import first_writes

@@ -11,7 +11,8 @@ import typer
 from redpencil.cli.judge import JUDGE_HELP, WORLD, check_judge, make_judge
 from redpencil.cli.options import ModelOptions, examples, option, setup_of, with_options
 from redpencil.cli.output import board_for, check_out_file, say, say_skipped, working
-from redpencil.config import METHODS, Method, Recipe
+from redpencil.config.methods import METHODS, Method
+from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.files import work_beside
 from redpencil.pipeline.context import Setup
@@ -22,7 +23,7 @@ from redpencil.runs import Stage
 
 if TYPE_CHECKING:  # It loads torch.
     from redpencil.models.codec import Codec
-    from redpencil.pipeline.stages import Watch
+    from redpencil.pipeline.training import Watch
 
 app = typer.Typer()
 OutOption = Annotated[Path, option("FOLDER", "Stage folder; gets checkpoint/ and metrics.", "--out")]
@@ -91,7 +92,7 @@ def sft(
     setup = setup_of(config, model, fresh=True)
 
     from redpencil.models.checkpoints import has_weights
-    from redpencil.pipeline.stages import fine_tune
+    from redpencil.pipeline.training import fine_tune
 
     with training_stage("sft", out, setup, config.sft.model_dump(), {"model": model, "examples": data}) as stage:
         if stage is not None:
@@ -103,7 +104,7 @@ def sft(
 @app.command(
     epilog=examples(
         "redpencil reward --model sft/checkpoint --pairs pairs.jsonl --samples responses.jsonl --out reward",
-        "redpencil reward --recipe recipes/quickstart.yaml --entry sequence_edits "
+        "redpencil reward --recipe recipes/recommended.yaml --entry sequence_edits "
         "--model sft/checkpoint --pairs pairs.jsonl --samples responses.jsonl --out reward",
         "redpencil reward --model sft/checkpoint --policy trained/checkpoint --samples responses.jsonl --out reward",
     ),
@@ -143,7 +144,7 @@ def reward(
     setup = setup_of(config, model)
 
     from redpencil.models.log_ratio import Parts
-    from redpencil.pipeline.stages import fit_reward, take_policy
+    from redpencil.pipeline.training import fit_reward, take_policy
 
     if pairs is None:
         assert policy is not None
@@ -205,7 +206,7 @@ class TrainOptions(MethodOptions):
 
     def watch(self, prompts: Path | None, setup: Setup) -> "Watch | None":
         """Load what watches training."""
-        from redpencil.pipeline.stages import Watch
+        from redpencil.pipeline.training import Watch
 
         if prompts is None:
             return None
@@ -222,7 +223,7 @@ def _train(
     setup = setup_of(config, policy)
 
     from redpencil.models.checkpoints import check_model_folder
-    from redpencil.pipeline.stages import TrainingInputs, train_policy
+    from redpencil.pipeline.training import TrainingInputs, train_policy
 
     models = files.get("reward_models", ())
     for model in (*models, *([] if folder is None else [folder])):
@@ -320,7 +321,7 @@ def _choose_command(method: Method) -> Callable[..., None]:
         check_out_file(out, prompts)
         setup = setup_of(config, policy)
 
-        from redpencil.pipeline.stages import choose_answers
+        from redpencil.pipeline.training import choose_answers
 
         with work_beside(out) as kept, working(method.name.replace("_", "-")) as progress:
             best = choose_answers(

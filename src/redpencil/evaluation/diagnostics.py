@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final, Literal
 
-from redpencil.config import AlarmsConfig
+from redpencil.config.recipe import AlarmsConfig
 from redpencil.evaluation.localisation import CHANCE, by_place, fault_name, weakness
 from redpencil.evaluation.reward_eval import RULE_TITLES, beaten_by_rule
 from redpencil.results import NORMAL_95

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from redpencil.config import DPOLoss
+from redpencil.config.methods import DPOLoss
 from redpencil.maths.masked import at_least_float32, masked_sum
 
 

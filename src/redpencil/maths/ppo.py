@@ -25,7 +25,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from redpencil.config import KLEstimator, RewardKind
+from redpencil.config.methods import KLEstimator, RewardKind
 from redpencil.maths.masked import VARIANCE_FLOOR, at_least_float32, masked_mean, masked_select_or_zero, masked_sum
 from redpencil.maths.reward_losses import trajectory_reward
 

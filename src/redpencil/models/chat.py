@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from transformers import PreTrainedTokenizerBase
 
-from redpencil.config import CHAT_DATE
+from redpencil.config.recipe import CHAT_DATE
 from redpencil.errors import RedpencilError
 from redpencil.turns import Turn
 

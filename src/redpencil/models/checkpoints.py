@@ -1,20 +1,15 @@
-"""Load and save models by local folder: policies, reward models, value models."""
+"""Load models from local folders: policies, reward models, value models."""
 
 import logging
 import math
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import date
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -24,62 +19,31 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from redpencil.adapters import ADAPTER, CONFIG, SIDECAR, WEIGHTS, base_of, has_config, is_adapter, model_config
-from redpencil.config import LoraConfig, RewardLevel
+from redpencil.adapters import CONFIG, SIDECAR, WEIGHTS, base_of, has_config, is_adapter, model_config
+from redpencil.config.compute import RewardLevel
+from redpencil.config.training import LoraConfig
 from redpencil.digests import check_written
 from redpencil.errors import RedpencilError
-from redpencil.files import sync_names, sync_tree
 from redpencil.models.chat import first_line
-from redpencil.models.codec import CHAT, Codec, load_codec, read_object, same_encoding, same_tokenizer
+from redpencil.models.codec import Codec, read_object, same_encoding
 from redpencil.models.forward import READ_TWICE, Batch, collate, reads_twice
 from redpencil.models.heads import BACKBONE, HEADS, head_of
-from redpencil.models.log_ratio import ARCHITECTURE, LOG_RATIO, LogRatio, Parts, check_parts, parts_of, written
-from redpencil.models.lora import (
-    Bases,
-    adapter_states,
-    check_base,
-    is_own,
-    merge,
-    open_view,
-    plays_role,
-    role_of,
-    save_adapter,
-)
-from redpencil.models.parallel import distributed_options, local, prepare, shard, whole_state
+from redpencil.models.log_ratio import LogRatio, Parts, check_parts, parts_of
+from redpencil.models.lora import Bases, check_base, is_own, merge, open_view, plays_role, role_of
+from redpencil.models.parallel import distributed_options, local, prepare, shard
 from redpencil.models.runtime import Runtime, seeded
 from redpencil.models.sharing import Sharing, alike, sharing_of
-from redpencil.runs import check_finished, write_json
-
-LARGEST_FILE = "10GB"
-"""Weights beyond it go into several files."""
-UNKNOWN = "unknown"
-"""`trained_on` of a reward model without a card."""
-LEVELS: dict[str, RewardLevel] = {"ForTokenClassification": "token", "ForSequenceClassification": "sequence"}
-
-
-@dataclass(frozen=True, slots=True)
-class RewardCard:
-    """The measures that are stored with the weights of a reward model.
-
-    All are measured on samples of the SFT policy. Per token, `center` is the mean reward and `scale` the standard
-    deviation of a response's summed, centred rewards; per sequence, they are mean and standard deviation of R.
-    `trajectory_center` and `trajectory_scale` are mean and standard deviation of R as Eq. 1 has it, the mean reward of
-    a response's tokens (per sequence: the same as the first two).
-
-    `training_loss` and `constant_loss` are the loss at the end of training and that of a model that rewards all alike;
-    `learned` is whether the first is lower by more than noise. Cards of earlier versions have neither.
-    """
-
-    level: RewardLevel
-    center: float
-    scale: float
-    trajectory_center: float
-    trajectory_scale: float
-    prompt_template: str
-    trained_on: str
-    training_loss: float | None = None
-    constant_loss: float | None = None
-    learned: bool | None = None
+from redpencil.models.sidecar import (
+    LEVELS,
+    RewardCard,
+    architecture_of,
+    codec_of_checkpoint,
+    codec_of_reward_model,
+    own_codec,
+    read_card,
+    reward_level,
+)
+from redpencil.runs import check_finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +101,7 @@ class RewardModel:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence transformers' report that a head is newly initialised, which a new head always is."""
     before = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
@@ -155,7 +119,7 @@ def _load(auto: Any, folder: Path, dtype: torch.dtype, *, new_head: bool = False
     kind = auto.__name__.removeprefix("AutoModelFor")
     # Code that comes with a checkpoint is never run: left to itself, transformers would ask the user whether to.
     try:
-        with _quiet():
+        with quiet():
             loaded: tuple[PreTrainedModel, dict[str, Any]] = auto.from_pretrained(
                 str(folder),
                 dtype=dtype,
@@ -364,7 +328,7 @@ def load_policy(
         RedpencilError: if the folder is missing or does not hold a causal language model.
     """
     folder = check_model_folder(folder, fresh=fresh)
-    kind = _architecture(folder)
+    kind = architecture_of(folder)
     if kind.endswith((*LEVELS, "ForMaskedLM")):
         raise RedpencilError(
             f"{kind} is not a policy", file=folder, field="architectures", hint="give a causal language model"
@@ -425,12 +389,6 @@ def check_model_folder(folder: str | Path, *, fresh: bool = False) -> Path:
         start = f'; to start from random weights, write {{"fresh": true}} into {SIDECAR} in it' if fresh else ""
         raise RedpencilError("it holds no weights", file=folder, hint=f"give a complete checkpoint{start}")
     return folder
-
-
-def _architecture(folder: Path) -> str:
-    """Return the class that wrote a checkpoint, such as `LlamaForCausalLM`."""
-    names = model_config(folder).get("architectures")
-    return str(names[0]) if isinstance(names, list) and names else "an unknown architecture"
 
 
 def load_head(
@@ -562,283 +520,3 @@ def _shapes(folder: Path, level: RewardLevel) -> PreTrainedModel:
         ) from error
     module.name_or_path = str(folder)
     return module.requires_grad_(False)
-
-
-def reward_level(folder: Path, level: RewardLevel | None = None) -> RewardLevel:
-    """Tell from its configuration whether a checkpoint is a token or a sequence reward model.
-
-    Raises:
-        RedpencilError: if it is neither, or of another level than asked for, or has outputs that are no rewards.
-    """
-    kind = _architecture(folder)
-    actual = next((known for suffix, known in LEVELS.items() if kind.endswith(suffix)), None)
-    if actual is None:
-        raise RedpencilError(
-            f"{kind} is not a reward model",
-            file=folder,
-            field="architectures",
-            hint="give a checkpoint that `redpencil reward` wrote, or any ...ForTokenClassification / "
-            "...ForSequenceClassification with one label",
-        )
-    if level is not None and actual != level:
-        raise RedpencilError(
-            f"a reward model of level {level} is needed, {kind} is of level {actual}",
-            file=folder,
-            field="architectures",
-            hint=f"train one with `redpencil reward --set reward.level={level}`, or choose another kind of reward",
-        )
-    # config.json leaves out what is the default: 2 labels.
-    names = model_config(folder).get("id2label")
-    labels = len(names) if isinstance(names, dict) else 2
-    two_heads = actual == "token" and names == {str(label): name for label, name in HEADS[2].items()}
-    if labels != 1 and not two_heads:
-        raise RedpencilError(
-            f"it has {labels} outputs, a reward model has one",
-            file=folder,
-            field="id2label",
-            hint="use num_labels=1",
-        )
-    return actual
-
-
-def own_codec(folder: Path, card: RewardCard, policy_codec: Codec) -> Codec | None:
-    """Return a reward model's tokenizer and prompt template, or None where it reads the policy's token ids as they are.
-
-    A model without a card does not say how it learned prompts. With the policy's tokenizer it gets the policy's
-    template; else its tokenizer's chat template, or without one the bare prompts. `{"prompt_template": ...}` in a
-    redpencil.json in its folder says otherwise.
-
-    Raises:
-        RedpencilError: if the folder does not hold a fast tokenizer, or the template does not fit it.
-    """
-    plain, template = load_codec(folder), template_of(folder, "")
-    if card.trained_on != UNKNOWN:
-        template = card.prompt_template
-    if not template:
-        if same_tokenizer(replace(plain, eos_id=policy_codec.eos_id), policy_codec):
-            return None
-        template = CHAT if plain.chat is not None else "{prompt}"
-    codec = codec_of_checkpoint(folder, template)
-    return None if same_encoding(codec, policy_codec) else codec
-
-
-def codec_of_reward_model(folder: Path, card: RewardCard) -> Codec:
-    """Return a reward model's tokenizer and prompt template as `own_codec` finds them, where there is no policy."""
-    codec = codec_of_checkpoint(folder, card.prompt_template)
-    says = card.trained_on != UNKNOWN or template_of(folder, "")
-    return codec if codec.chat is None or says else codec_of_checkpoint(folder, CHAT)
-
-
-def read_card(folder: Path, level: RewardLevel) -> RewardCard:
-    """Read the card of a checkpoint; a foreign reward model gets centre 0 and scale 1."""
-    path = folder / SIDECAR
-    content = read_object(path) if path.is_file() else None
-    if content is None or (content and set(content) <= {"prompt_template", ADAPTER, *CHAT_OPTIONS}):
-        return RewardCard(level, 0.0, 1.0, 0.0, 1.0, template_of(folder), trained_on=UNKNOWN)
-    try:
-        card = RewardCard(**content["reward"])
-        losses = (card.training_loss or 0.0, card.constant_loss or 0.0)
-        measures = (card.center, card.scale, card.trajectory_center, card.trajectory_scale, *losses)
-        sound = card.level == level and all(map(math.isfinite, measures)) and min(card.scale, card.trajectory_scale) > 0
-    except (KeyError, TypeError):
-        sound = False
-    if not sound:
-        raise RedpencilError(
-            f"not the card of a reward model of level {level}",
-            file=path,
-            field="reward",
-            hint="train the reward model again, or delete the file",
-        )
-    return card
-
-
-def export(model: LanguageModel, folder: Path, *, card: RewardCard | None = None, shared: Path | None = None) -> None:
-    """Write a plain Hugging Face checkpoint with its tokenizer, and what redpencil adds in a small JSON file.
-
-    Of a model with an adapter, that is written as PEFT does, without the base. A folder that is there is replaced as a
-    whole. `shared` is a file that the backbone's weights are linked to, and written to first if it is not there:
-    checkpoints of one frozen backbone then take the room of one.
-
-    Of several processes all take part, to gather the weights, and the first one writes.
-    """
-    weights = whole_state(model.module) if role_of(model.module) is None else adapter_states(model.module)
-    if model.runtime.writes:
-        written = model.runtime.checkpoint_dtype
-        if written != torch.float32:
-            weights = {
-                name: value.to(written) if value.dtype == torch.float32 else value for name, value in weights.items()
-            }
-        _write(model, weights, folder, card, shared)
-    model.runtime.tell(None)
-
-
-def _write(
-    model: LanguageModel, weights: dict[str, Tensor], folder: Path, card: RewardCard | None, shared: Path | None
-) -> None:
-    module, codec = model.module, model.codec
-    new = folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    content = _of_codec(codec)
-    # Sequence models of transformers read the last token that is not padding, so EOS must not be declared padding.
-    hides_eos = card is not None and codec.pad_id == codec.eos_id
-    with _quiet():
-        module.config.pad_token_id = None if hides_eos else codec.pad_id
-        _name_ends(module, codec)
-        try:
-            if role_of(module) is not None:
-                content[ADAPTER] = save_adapter(module, weights, new)
-            elif shared is None:
-                module.save_pretrained(str(new), state_dict=weights, max_shard_size=LARGEST_FILE)
-            else:
-                _save_linked(module, weights, new, shared)
-        except SafetensorError as error:  # as for a full disk
-            raise RedpencilError(
-                f"cannot write the weights ({first_line(error)})",
-                file=folder,
-                hint="make room on the disk, or choose another --out",
-            ) from error
-    if model.runtime.checkpoint_dtype != torch.float32 and (new / "config.json").is_file():
-        config = {
-            **read_object(new / "config.json"),
-            "dtype": str(model.runtime.checkpoint_dtype).removeprefix("torch."),
-        }
-        write_json(new / "config.json", config)
-    codec.tokenizer.save_pretrained(str(new))
-    _name_tokenizer_end(new / "tokenizer_config.json", codec)
-    if card is not None:
-        content["reward"] = asdict(card)
-    write_json(new / SIDECAR, content)
-    sync_tree(new)
-    shutil.rmtree(folder, ignore_errors=True)
-    new.replace(folder)
-    sync_names(folder.parent)
-
-
-def write_log_ratio(folder: Path, parts: Parts, codec: Codec, card: RewardCard) -> None:
-    """Write the folder of a reward model that is made of two policies; it has no weights of its own."""
-    folder.mkdir(parents=True)
-    config = {**model_config(parts.policy), "architectures": [ARCHITECTURE], "id2label": HEADS[1]}
-    write_json(folder / CONFIG, config)
-    codec.tokenizer.save_pretrained(str(folder))
-    _name_tokenizer_end(folder / "tokenizer_config.json", codec)
-    content = {**_of_codec(codec), LOG_RATIO: written(folder, parts), "reward": asdict(card)}
-    write_json(folder / SIDECAR, content)
-
-
-def _of_codec(codec: Codec) -> dict[str, Any]:
-    """What redpencil.json says of how prompts are encoded."""
-    content: dict[str, Any] = {"prompt_template": codec.template}
-    if codec.template == CHAT and codec.chat is not None:
-        content["chat_template_kwargs"] = dict(codec.chat_template_kwargs)
-        content["chat_template_date"] = codec.chat_template_date.isoformat()
-    return content
-
-
-def write_merged(folder: Path, out: Path, dtype: str) -> None:
-    """Write the whole model of an adapter and its base, with tokenizer and card.
-
-    Raises:
-        RedpencilError: if the folder does not hold an adapter of a policy or a reward model.
-    """
-    # By itself, whatever other processes there are: one of several may merge while the others wait.
-    folder, runtime = check_model_folder(folder), Runtime(torch.device("cpu"), torch.float32)
-    if _architecture(folder).endswith(tuple(LEVELS)):
-        level = reward_level(folder)
-        card: RewardCard | None = read_card(folder, level)
-        codec = codec_of_checkpoint(folder)
-        model = load_head(folder, level, runtime, trained=True, zero_head=False, codec=codec)
-    else:
-        model, card = load_policy(folder, runtime, trained=True), None
-    model.module.to(getattr(torch, dtype))
-    export(model, out, card=card if card is None or card.trained_on != UNKNOWN else None)
-
-
-def _save_linked(module: PreTrainedModel, weights: dict[str, Tensor], folder: Path, shared: Path) -> None:
-    """Save a model in two shards; that of the backbone is a link to `shared`, or a copy where links are impossible."""
-    weights = {name: value.contiguous() for name, value in weights.items()}
-    prefix = f"{module.base_model_prefix}."
-    backbone, head = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
-    places = {name: backbone if name.startswith(prefix) else head for name in weights}
-    module.config.architectures = [type(module).__name__]
-    module.config.save_pretrained(str(folder))
-    if not shared.is_file():
-        shared.parent.mkdir(parents=True, exist_ok=True)
-        part = shared.with_name(f".{shared.name}.{os.getpid()}")
-        save_file({name: weights[name] for name in weights if places[name] == backbone}, part, {"format": "pt"})
-        part.replace(shared)
-    try:
-        os.link(shared, folder / backbone)
-    except OSError:
-        shutil.copy2(shared, folder / backbone)
-    save_file({name: weights[name] for name in weights if places[name] == head}, folder / head, {"format": "pt"})
-    size = sum(value.numel() * value.element_size() for value in weights.values())
-    write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": places})
-
-
-def _name_ends(module: PreTrainedModel, codec: Codec) -> None:
-    """Let the configuration of a model name the end tokens of its codec, first the one that it learned."""
-    ends = [codec.eos_id, *sorted(codec.ends - {codec.eos_id})]
-    if module.config.eos_token_id is not None:
-        module.config.eos_token_id = codec.eos_id
-    if module.can_generate() and module.generation_config is not None:
-        module.generation_config.eos_token_id = ends if len(ends) > 1 else codec.eos_id
-
-
-def _name_tokenizer_end(path: Path, codec: Codec) -> None:
-    """Let a saved tokenizer name the end token that was trained on, if its own is another one or none."""
-    tokenizer = codec.tokenizer
-    own = getattr(tokenizer, "sep_token_id", None) if tokenizer.eos_token_id is None else tokenizer.eos_token_id
-    if own != codec.eos_id:
-        write_json(path, {**read_object(path), "eos_token": tokenizer.convert_ids_to_tokens(codec.eos_id)})
-
-
-CHAT_OPTIONS = ("chat_template_kwargs", "chat_template_date")
-"""The keys of a recipe and of redpencil.json that say how a chat template is filled."""
-
-
-def codec_of_checkpoint(folder: str | Path, template: str | None = None, **chosen: Any) -> Codec:
-    """Load the tokenizer of a checkpoint as it was trained with, by its redpencil.json.
-
-    Args:
-        folder: the checkpoint.
-        template: another prompt template.
-        chosen: other options of `load_codec` for the chat template.
-
-    Raises:
-        RedpencilError: as `load_codec`, or if redpencil.json says wrongly how the chat template is filled.
-    """
-    path = Path(folder) / SIDECAR
-    content = read_object(path) if path.is_file() else {}
-    options = {**chat_options_of(folder), **chosen}
-    # A reward model that was trained here has learned the end token that its tokenizer names.
-    return load_codec(folder, template or template_of(folder), **options, as_trained="reward" in content)
-
-
-def chat_options_of(folder: str | Path) -> dict[str, Any]:
-    """Return how a checkpoint's chat template was filled, as options of `load_codec`; nothing for a foreign one.
-
-    Raises:
-        RedpencilError: if its redpencil.json says it wrongly.
-    """
-    path = Path(folder) / SIDECAR
-    content = read_object(path) if path.is_file() else {}
-    options = {key: content[key] for key in CHAT_OPTIONS if key in content}
-    try:
-        if "chat_template_date" in options:
-            options["chat_template_date"] = date.fromisoformat(options["chat_template_date"])
-        if not isinstance(options.get("chat_template_kwargs", {}), dict):
-            raise TypeError("chat_template_kwargs is not an object")
-    except (TypeError, ValueError) as error:
-        raise RedpencilError(
-            f"it does not say how a chat template is filled ({error})",
-            file=path,
-            field=" or ".join(CHAT_OPTIONS),
-            hint='write {"chat_template_kwargs": {...}, "chat_template_date": "2024-07-26"}, or leave them out',
-        ) from None
-    return options
-
-
-def template_of(folder: str | Path, default: str = "{prompt}") -> str:
-    """Return the prompt template that a checkpoint was trained with, or `default` for a foreign one."""
-    path = Path(folder) / SIDECAR
-    return str(read_object(path).get("prompt_template", default)) if path.is_file() else default

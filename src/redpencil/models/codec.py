@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from redpencil.adapters import has_config, model_config
 from redpencil.alignment.encoding import SafeEncoder
 from redpencil.alignment.tokens import Tokens
-from redpencil.config import CHAT_DATE
+from redpencil.config.recipe import CHAT_DATE
 from redpencil.errors import RedpencilError
 from redpencil.models.chat import ChatTemplate, mapped
 from redpencil.models.end_tokens import control_ids, find_ends

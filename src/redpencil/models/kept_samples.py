@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import redpencil
-from redpencil.config import SamplingConfig
+from redpencil.config.methods import SamplingConfig
 from redpencil.digests import hash_input
 from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.runtime import Runtime

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from redpencil.adapters import WEIGHTS
-from redpencil.config import SamplingConfig
+from redpencil.config.methods import SamplingConfig
 from redpencil.digests import update_with_samples
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import LanguageModel, chat_options_of, has_weights, load_policy
+from redpencil.models.checkpoints import LanguageModel, has_weights, load_policy
 from redpencil.models.codec import Codec, load_codec
 from redpencil.models.runtime import Runtime, make_runtime
 from redpencil.models.sampling import HFSampler, Sample
+from redpencil.models.sidecar import chat_options_of
 from redpencil.providers.base import Completion, Failure, Message, Request, Result, StopReason, Usage
 from redpencil.runs import derive_seed
 

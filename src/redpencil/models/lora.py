@@ -37,7 +37,7 @@ from redpencil.adapters import (
     model_config,
     way_to,
 )
-from redpencil.config import LoraConfig
+from redpencil.config.training import LoraConfig
 from redpencil.digests import update_with_samples
 from redpencil.errors import RedpencilError
 from redpencil.models.heads import head_of, keep_layers

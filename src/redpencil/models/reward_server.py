@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from redpencil.config import ServerConfig
+from redpencil.config.compute import ServerConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.reward_losses import join_heads
 from redpencil.models.checkpoints import RewardModel

@@ -27,7 +27,7 @@ from transformers.utils.import_utils import (
     is_torch_flex_attn_available,
 )
 
-from redpencil.config import Attention, ComputeConfig
+from redpencil.config.compute import Attention, ComputeConfig
 from redpencil.errors import RedpencilError
 from redpencil.sections import parse_section
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from redpencil.config import SamplerConfig
+from redpencil.config.compute import SamplerConfig
 from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.sampling import HFSampler, Sampler
 from redpencil.models.vllm import VLLMSampler

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
-from redpencil.config import SamplingConfig
+from redpencil.config.methods import SamplingConfig
 from redpencil.errors import DivergedError, RedpencilError
 from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.codec import Codec

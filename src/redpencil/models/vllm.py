@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from redpencil.adapters import is_adapter
-from redpencil.config import SamplerConfig, SamplingConfig, ServerConfig
+from redpencil.config.compute import SamplerConfig, ServerConfig
+from redpencil.config.methods import SamplingConfig
 from redpencil.errors import RedpencilError
-from redpencil.models.checkpoints import LanguageModel, export, has_weights, write_merged
+from redpencil.models.checkpoints import LanguageModel, has_weights
 from redpencil.models.codec import Codec
 from redpencil.models.lora import role_of
 from redpencil.models.sampling import Sample, check_context, check_vocabulary, cut_at_end, end_tokens
+from redpencil.models.saving import export, write_merged
 from redpencil.providers.json_server import JsonServer, RefusedError, key_from
 from redpencil.runs import Progress, derive_seed, no_progress
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from redpencil.config import Recipe
+from redpencil.config.recipe import Recipe
 from redpencil.digests import hash_input
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.edits_needed import MEASURES

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from redpencil.config import AskedConfig, Recipe
+from redpencil.config.asked import AskedConfig
+from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError, naming_key
 from redpencil.pipeline.context import Context
 from redpencil.providers.anthropic_client import AnthropicClient

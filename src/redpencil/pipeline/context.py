@@ -6,7 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from redpencil.config import EditorConfig, FilesConfig, Method, Recipe, RolloutConfig, SamplingConfig
+from redpencil.config.asked import EditorConfig
+from redpencil.config.data import FilesConfig
+from redpencil.config.methods import Method, RolloutConfig, SamplingConfig
+from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.records import Edit, Prompt, read_jsonl, references_of
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from redpencil.config import EditorConfig, WorldConfig
+from redpencil.config.asked import EditorConfig
+from redpencil.config.data import WorldConfig
 from redpencil.editing.edit import EditStyle, edit_job, edit_responses, make_edit, request_style
 from redpencil.editing.references import edit_to_reference
 from redpencil.errors import RedpencilError, naming_key

@@ -23,8 +23,8 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
-from redpencil.config import ComputeConfig
-from redpencil.errors import RedpencilError
+from redpencil.config.compute import ComputeConfig
+from redpencil.errors import RedpencilError, WaitingError
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.failures import error_from_json, follows_another
 from redpencil.pipeline.group import group
@@ -72,7 +72,9 @@ class StageSpec:
 
 _SPECS = TypeAdapter(StageSpec)
 
-Happening = Literal["started", "progress", "warning", "note", "done", "already complete", "failed", "stopped"]
+Happening = Literal[
+    "started", "progress", "warning", "note", "done", "already complete", "failed", "waiting", "stopped"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +217,12 @@ def execute(plan: Sequence[StageSpec], *, jobs: int, listener: Listener) -> None
     """Run all stages, `jobs` at a time, each as `compute.processes` of its recipe says.
 
     The first failure stops new stages from starting; those that run are allowed to finish, so that their work is
-    kept for the next attempt. Then the failure is raised. Where this process is one of a group, all of them do every
-    stage here, one after the other.
+    kept for the next attempt. Then the failure is raised. A stage that waits for people stops no other: what does not
+    need it is done first, so that all that people can edit now is put before them. Where this process is one of a
+    group, all of them do every stage here, one after the other.
 
     Raises:
+        WaitingError: if all that is left waits for people, and the recipe does not say to `wait` for them.
         RedpencilError: what a stage raised, or that a worker process died.
         Stopped: if it was asked to stop; each training has saved its state.
     """
@@ -238,14 +242,84 @@ def execute(plan: Sequence[StageSpec], *, jobs: int, listener: Listener) -> None
     crew.close(kill=False)
 
 
+POLL: Final = 15.0
+"""Seconds between two looks at what people have edited."""
+
+
+class _Agenda:
+    """The stages that are left: those that are ready, those that wait for others, and those that wait for people.
+
+    What a stage needs that is not in the plan is complete.
+    """
+
+    def __init__(self, plan: Sequence[StageSpec]) -> None:
+        self.left = {spec.key: spec for spec in plan}
+        self.done = {need for spec in plan for need in spec.needs} - self.left.keys()
+        self.held: dict[str, WaitingError] = {}
+        self.begun: set[str] = set()
+        editors = (spec.context.recipe.editor for spec in plan)
+        self.waits = any(editor is not None and editor.wait for editor in editors)
+
+    def ready(self) -> list[StageSpec]:
+        """What can be done now."""
+        return [spec for key, spec in self.left.items() if key not in self.held and self.done.issuperset(spec.needs)]
+
+    def hold(self, spec: StageSpec, error: WaitingError) -> None:
+        """Put a stage back until people have done more."""
+        self.left[spec.key] = spec
+        self.held[spec.key] = error
+
+    def hear(self, listener: Listener) -> Listener:
+        """Make a listener that hears of each start once, however often a stage has to be tried."""
+
+        def pass_on(event: Event) -> None:
+            if event.happening != "started" or event.stage not in self.begun:
+                listener(event)
+            if event.happening == "started":
+                self.begun.add(event.stage)
+
+        return pass_on
+
+    def wait(self, listener: Listener) -> None:
+        """Pause before stages that wait for people are tried again, where all that is left waits for them.
+
+        Raises:
+            WaitingError: if the recipe does not say to wait.
+        """
+        if self.waits:
+            end = time.monotonic() + POLL
+            while time.monotonic() < end and not request.made:
+                time.sleep(min(1.0, POLL))
+            self.held.clear()
+            return
+        for key, error in self.held.items():
+            listener(Event(key, "waiting", note=str(error)))
+        first, *others = self.held.values()
+        if others:
+            first.problem = "; ".join(f"{key}: {error.problem}" for key, error in self.held.items())
+        raise first
+
+
 def _one_by_one(plan: Sequence[StageSpec], listener: Listener) -> None:
-    for spec in plan:
+    agenda = _Agenda(plan)
+    listener = agenda.hear(listener)
+    while agenda.left:
         request.check()
+        ready = agenda.ready()
+        if not ready:
+            agenda.wait(listener)
+            continue
+        spec = agenda.left.pop(ready[0].key)
         try:
-            listener(Event(spec.key, perform(spec, listener)))
+            happening = perform(spec, listener)
+        except WaitingError as error:
+            agenda.hold(spec, error)
         except Exception as error:
             listener(Event(spec.key, "failed", note=str(error)))
             raise
+        else:
+            agenda.done.add(spec.key)
+            listener(Event(spec.key, happening))
 
 
 Message = Mapping[str, Any]
@@ -269,7 +343,8 @@ class _Worker:
     """
 
     def __init__(self, reports: "queue.SimpleQueue[Report]", processes: int, environment: Mapping[str, str]) -> None:
-        self.stage, self.number = "", 0
+        self.spec: StageSpec
+        self.number = 0
         self.endings: dict[int, Message | None] = {}
         """How the stage ended, by rank."""
         self.deadline: float | None = None
@@ -294,7 +369,7 @@ class _Worker:
             reports.put(Report(self, rank, None))
 
     def start(self, spec: StageSpec) -> None:
-        self.stage = spec.key
+        self.spec = spec
         self.endings.clear()
         content = {"stage": spec.to_json(), "argv": sys.argv}
         line = json.dumps(content, default=str).encode() + b"\n"
@@ -347,7 +422,7 @@ class _Worker:
         causes = [cause_of_death(self.ranks.processes[rank]) for rank in ranks]
         rank, cause = min(zip(ranks, causes, strict=True), key=lambda one: not one[1].startswith("signal"))
         who = f"rank {rank} of {self.ranks.size}" if self.ranks.size > 1 else "the worker process"
-        return RedpencilError(f"{who} of the stage {self.stage} died ({cause})", hint=KEPT)
+        return RedpencilError(f"{who} of the stage {self.spec.key} died ({cause})", hint=KEPT)
 
 
 class _Crew:
@@ -393,11 +468,14 @@ class _Crew:
                 yield worker
 
     def end(self, worker: _Worker) -> Happening | BaseException:
-        """Return how the worker's stage ended. After a failure several processes do not work together any more."""
+        """Return how the worker's stage ended. After a failure several processes do not work together any more.
+
+        Where they wait for people, they have all heard so from the first.
+        """
         self.busy.remove(worker)
         outcome = worker.outcome()
         if any(message is None for message in worker.endings.values()) or (
-            isinstance(outcome, BaseException) and worker.ranks.size > 1
+            isinstance(outcome, BaseException) and not isinstance(outcome, WaitingError) and worker.ranks.size > 1
         ):
             self.bury(worker)
         else:
@@ -423,36 +501,46 @@ class _Crew:
 
 
 def _drive(plan: Sequence[StageSpec], crew: _Crew, listener: Listener) -> None:
-    waiting = {spec.key: spec for spec in plan}
-    done: set[str] = set()
+    agenda = _Agenda(plan)
+    listener = agenda.hear(listener)
     failure: BaseException | None = None
-    while crew.busy or (waiting and failure is None and not request.made):
-        ready = [spec for spec in waiting.values() if done.issuperset(spec.needs)] if failure is None else []
-        for spec in [] if request.made else ready[: crew.jobs - len(crew.busy)]:
-            crew.start(waiting.pop(spec.key))
-        report = crew.next_report()
-        ended = list(crew.overdue())
-        if report is not None:
-            worker, message = report.worker, report.message
-            if message is not None and "event" in message:
-                if report.rank == 0:
-                    listener(Event(**message["event"]))
-            elif worker in crew.busy:
-                if worker.end(report.rank, message) and worker not in ended:
-                    ended.append(worker)
-            elif worker in crew.idle:  # It died with nothing to do, so nothing is lost.
-                crew.idle.remove(worker)
-                crew.bury(worker)
-        for worker in ended:
-            outcome = crew.end(worker)
-            if isinstance(outcome, BaseException):
+    while crew.busy or (agenda.left and failure is None and not request.made):
+        if failure is None and not request.made:
+            for spec in agenda.ready()[: crew.jobs - len(crew.busy)]:
+                crew.start(agenda.left.pop(spec.key))
+        if not crew.busy:
+            agenda.wait(listener)
+            continue
+        for worker in _ended(crew, listener):
+            spec, outcome = worker.spec, crew.end(worker)
+            if isinstance(outcome, WaitingError):
+                agenda.hold(spec, outcome)
+            elif isinstance(outcome, BaseException):
                 failure = failure if isinstance(failure, Exception) else outcome
                 how: Happening = "failed" if isinstance(outcome, Exception) else "stopped"
-                listener(Event(worker.stage, how, note=str(outcome)))
+                listener(Event(spec.key, how, note=str(outcome)))
             else:
-                done.add(worker.stage)
-                listener(Event(worker.stage, outcome))
+                agenda.done.add(spec.key)
+                listener(Event(spec.key, outcome))
     if failure is not None:
         raise failure
-    if waiting:
+    if agenda.left:
         raise Stopped("stopped")
+
+
+def _ended(crew: _Crew, listener: Listener) -> list[_Worker]:
+    """Wait for what a process says, and name the workers whose stages have ended with it or whose grace is over."""
+    report = crew.next_report()
+    ended = list(crew.overdue())
+    if report is not None:
+        worker, message = report.worker, report.message
+        if message is not None and "event" in message:
+            if report.rank == 0:
+                listener(Event(**message["event"]))
+        elif worker in crew.busy:
+            if worker.end(report.rank, message) and worker not in ended:
+                ended.append(worker)
+        elif worker in crew.idle:  # It died with nothing to do, so nothing is lost.
+            crew.idle.remove(worker)
+            crew.bury(worker)
+    return ended

@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from redpencil.errors import RedpencilError, from_system
+from redpencil.errors import RedpencilError, WaitingError, from_system
 
 
 class OutOfMemoryError(RuntimeError):
@@ -15,7 +15,8 @@ def error_to_json(error: Exception) -> dict[str, Any]:
     """An error as a worker reports it, with the fields that decide what the user reads."""
     told = error if isinstance(error, RedpencilError) else from_system(error)
     if told is not None:
-        return {"kind": "RedpencilError", **vars(told)}
+        kind = WaitingError if isinstance(told, WaitingError) else RedpencilError
+        return {"kind": kind.__name__, **vars(told)}
     return {
         "kind": "OSError" if isinstance(error, OSError) else type(error).__name__,
         "message": str(error),
@@ -29,9 +30,10 @@ def error_to_json(error: Exception) -> dict[str, Any]:
 def error_from_json(content: Mapping[str, Any]) -> Exception:
     """The error that a worker reported. Of an unexpected one, the worker's traceback is a note."""
     kind = content["kind"]
-    if kind == "RedpencilError":
+    told = {"RedpencilError": RedpencilError, "WaitingError": WaitingError}.get(kind)
+    if told is not None:
         keys = ("file", "line", "field", "hint")
-        return RedpencilError(content["problem"], **{key: content[key] for key in keys})
+        return told(content["problem"], **{key: content[key] for key in keys})
     error: Exception
     if kind == "OSError" and content["errno"] is not None:
         error = OSError(content["errno"], content["strerror"], content["filename"])

@@ -14,18 +14,12 @@ from typing import Any, Final
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from redpencil.config import (
-    ROWS_OF,
-    ComputeConfig,
-    OptimizerConfig,
-    PairKind,
-    PPOConfig,
-    Recipe,
-    RewardConfig,
-    RewardModelConfig,
-    RolloutConfig,
-    Rows,
-)
+from redpencil.config.arms import RewardModelConfig
+from redpencil.config.compute import ComputeConfig
+from redpencil.config.data import ROWS_OF, PairKind, Rows
+from redpencil.config.methods import PPOConfig, RolloutConfig
+from redpencil.config.recipe import Recipe
+from redpencil.config.training import OptimizerConfig, RewardConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.chat import first_line
 from redpencil.pipeline.context import Context

@@ -1,32 +1,44 @@
 """Checks of a user's own files before anything is trained on them: a mistake shows at once, not hours later."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from redpencil.adapters import model_config
-from redpencil.config import FILE_KEYS, EditorConfig, FilesConfig, JudgeConfig, Recipe
+from redpencil.config.asked import EditorConfig, JudgeConfig
+from redpencil.config.data import FILE_KEYS, ROWS_OF, FilesConfig
+from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError, naming, naming_key
 from redpencil.evaluation.matching import match_rows
-from redpencil.models.checkpoints import (
+from redpencil.models.checkpoints import check_model_folder
+from redpencil.models.codec import CHAT, Codec, load_codec
+from redpencil.models.forward import READ_TWICE
+from redpencil.models.sampling import EncodedPrompts, check_context, encode_prompts
+from redpencil.models.sidecar import (
     LEVELS,
     chat_options_of,
-    check_model_folder,
     codec_of_checkpoint,
     own_codec,
     read_card,
     reward_level,
     template_of,
 )
-from redpencil.models.codec import CHAT, Codec, load_codec
-from redpencil.models.forward import READ_TWICE
-from redpencil.models.sampling import EncodedPrompts, check_context, encode_prompts
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.editing import check_editor
 from redpencil.pipeline.splits import learned_rows, split_prompts
-from redpencil.records import Comparison, Edit, Example, Preference, Prompt, Response, read_jsonl, references_of
+from redpencil.records import (
+    Comparison,
+    Edit,
+    Example,
+    Preference,
+    Prompt,
+    Response,
+    read_jsonl,
+    references_of,
+    source_of,
+)
 from redpencil.rounds import unrolled
 from redpencil.text import prompt_key
 from redpencil.training.scoring import check_fits, check_room, encode_samples
@@ -44,7 +56,9 @@ def check_inputs(recipes: Iterable[Recipe]) -> None:
     checked = []
     for recipe in recipes:
         if recipe.files is not None:
-            files = (unrolled(recipe).files or recipe.files, recipe.prompt_template, recipe.chat_options, recipe.seeds)
+            needed = frozenset(ROWS_OF[kind] for kind in recipe.learned_pairs)
+            every = unrolled(recipe).files or recipe.files
+            files = (every, recipe.prompt_template, recipe.chat_options, recipe.seeds, needed)
             if files not in checked:
                 check_files(*files)
                 checked.append(files)
@@ -114,25 +128,27 @@ def _check_own_answers(recipe: Recipe) -> None:
 
 
 def check_references(recipe: Recipe) -> None:
-    """Check that prompts have references where the recipe's judge or editor needs some.
+    """Check that prompts have references where the recipe's judge or editor needs some, and a source for the judge.
 
     Raises:
-        RedpencilError: naming the file and the row that has none.
+        RedpencilError: naming the file and the row that has none, or whose source is no text.
     """
     if recipe.files is None or not recipe.arms:
         return
     judging, editing = (one is not None and one.rule == "references" for one in (recipe.judge, recipe.editor))
     if judging or (editing and recipe.editor is not None and recipe.editor.measure):
-        _check_have_references(recipe.files.evaluation_prompts)
+        _check_have_references(recipe.files.evaluation_prompts, judging=judging)
     if judging:
-        _check_have_references(recipe.files.validation_prompts)
+        _check_have_references(recipe.files.validation_prompts, judging=judging)
 
 
-def _check_have_references(prompts: Path | None) -> None:
+def _check_have_references(prompts: Path | None, *, judging: bool = False) -> None:
     if prompts is not None:
         with naming(prompts):
             for row in read_jsonl(prompts, Prompt):
                 references_of(row.id, row.meta)
+                if judging:
+                    source_of(row.id, row.prompt, row.meta)
 
 
 def _check_exists(path: Path | None, key: str) -> None:
@@ -163,8 +179,11 @@ def check_files(
     prompt_template: str,
     chat_options: Mapping[str, Any] = MappingProxyType({}),
     seeds: Iterable[int] = (0,),
+    needed: Collection[str] = ("edits", "comparisons"),
 ) -> None:
     """Read every file of a recipe once; `chat_options` and `seeds` are those of the recipe.
+
+    Of the kinds of rows that are `needed`, `files.train_share` must leave some.
 
     Raises:
         RedpencilError: naming file, line and field, if one is missing, has a row that does not fit, has too few rows
@@ -185,7 +204,7 @@ def check_files(
     for seed in seeds:
         held = split_prompts(files, prompts, seed)
         for kind, keys in every.items():
-            learned_rows(files, kind, sum(key not in held for key in keys))
+            learned_rows(files, kind, sum(key not in held for key in keys), needed=kind in needed)
     if files.prompts is not None:
         _count(files.prompts, Prompt)
     if files.validation_prompts is not None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any, Final
 
-from redpencil.config import ComputeConfig
+from redpencil.config.compute import ComputeConfig
 from redpencil.errors import RedpencilError
 from redpencil.stopping import RESUME, request
 

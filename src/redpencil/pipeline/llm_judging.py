@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from redpencil.config import JudgeConfig
+from redpencil.config.asked import JudgeConfig
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.judge_templates import find_template
 from redpencil.evaluation.judges import Pairing

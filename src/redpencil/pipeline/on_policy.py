@@ -4,11 +4,11 @@ import random
 from pathlib import Path
 from typing import Any
 
-from redpencil.config import WorldConfig
+from redpencil.config.data import WorldConfig
 from redpencil.errors import RedpencilError
+from redpencil.pipeline.annotations import compare, loser, repeated, sample
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.editing import edit_answers
-from redpencil.pipeline.stages import compare, loser, repeated, sample
 from redpencil.records import Comparison, Edit, Prompt, Response, read_jsonl, write_jsonl
 from redpencil.runs import Stage, derive_seed
 from redpencil.text import prompt_key

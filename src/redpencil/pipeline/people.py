@@ -2,27 +2,24 @@
 
 import hashlib
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from redpencil.config import EditorConfig
+from redpencil.config.asked import EditorConfig
 from redpencil.editing.edit import make_edit
-from redpencil.errors import RedpencilError, naming_key
+from redpencil.errors import RedpencilError, WaitingError, naming_key
 from redpencil.records import HAS_TEXT, Edit, EditOutcome, Response
 from redpencil.runs import Stage
-from redpencil.stopping import request
 from redpencil.text import unstorable
 
 if TYPE_CHECKING:  # The packages of the service are an extra.
     from sqlalchemy import Engine
 
-POLL: Final = 5.0
-"""Seconds between two looks at the project."""
 _PROJECT: Final = "editor.project"
 SKIPPED: Final = "everybody who could edit it has skipped it"
 
@@ -76,28 +73,27 @@ def edit_by_people(
     An item is named after the stage, the response's id and a digest of its texts, so that no rerun adds it twice, and a
     text that two policies wrote for one prompt is edited once. Where a reviewer has decided, the decision counts; else
     the first edit that was handed in. What cannot be edited, was rejected or skipped has an outcome without a text.
+    Answers that the stage put in before, and that are no longer among its own, are withdrawn.
 
     Raises:
-        RedpencilError: while people have work to do, if the recipe does not say to `wait`; or the project cannot be
-            used.
+        WaitingError: while people have work to do.
+        RedpencilError: if the project cannot be used.
     """
     assert config.project is not None
     items = {_item_name(stage, row): row for rows in responses.values() for row in rows}
     with _opened(config.project) as engine:
         from redpencil.web.items import import_responses
-        from redpencil.web.waiting import count_waiting, edits_of
+        from redpencil.web.waiting import ask_for, count_waiting, edits_of
 
         refused = {name: f"it holds {bad}" for name, row in items.items() if (bad := unstorable(_texts(row)))}
         rows = (replace(row, id=name) for name, row in items.items() if name not in refused)
         refused |= {row.id: row.problem for row in import_responses(engine, rows).refused}
         asked = [name for name, row in items.items() if row.response.strip() and name not in refused]
-        while waiting := count_waiting(engine, asked):
+        ask_for(engine, _asker(config.project, stage.folder.parent / stage.name), asked)
+        if waiting := count_waiting(engine, asked):
             done = len(asked) - waiting
-            if not config.wait:
-                raise _not_done(config.project, stage, done, len(asked))
             stage.progress(done, len(asked), "edited by people")
-            request.check()
-            time.sleep(POLL)
+            raise _not_done(config.project, stage, done, len(asked))
         edits = edits_of(engine, asked)
 
     def edit_of(row: Response) -> Edit:
@@ -105,6 +101,31 @@ def edit_by_people(
         return _edit_of(row, edits.get(name), refused.get(name, SKIPPED))
 
     return {name: [edit_of(row) for row in rows] for name, rows in responses.items()}
+
+
+def withdraw_old(config: EditorConfig, out: Path, stages: Iterable[Path]) -> None:
+    """Withdraw what stages of the run in `out` asked people for that are no longer among the folders in `stages`.
+
+    Raises:
+        RedpencilError: if the project cannot be used.
+    """
+    place = config.project
+    if place is None or not ("://" in place or Path(place).exists()):
+        return
+    with _opened(place) as engine:
+        from redpencil.web.waiting import withdraw_others
+
+        withdraw_others(engine, _named(place, out.resolve()), {_asker(place, folder) for folder in stages})
+
+
+def _asker(place: str, folder: Path) -> str:
+    """The name by which a project knows a stage of a run: its folder, which may be a link."""
+    return _named(place, folder.parent.resolve() / folder.name)
+
+
+def _named(place: str, path: Path) -> str:
+    """A path of this machine; several machines may use a project that is not a file."""
+    return f"{platform.node()}:{path}" if "://" in place else str(path)
 
 
 def _item_name(stage: Stage, row: Response) -> str:
@@ -116,9 +137,9 @@ def _texts(row: Response) -> str:
     return f"{row.prompt}{row.response}{row.model}"
 
 
-def _not_done(place: str, stage: Stage, done: int, total: int) -> RedpencilError:
+def _not_done(place: str, stage: Stage, done: int, total: int) -> WaitingError:
     command = f"redpencil annotate {'--database ' if '://' in place else ''}{place}"
-    return RedpencilError(
+    return WaitingError(
         f"{done:,} of {total:,} answers of {stage.name} are edited",
         file=place,
         field=_PROJECT,

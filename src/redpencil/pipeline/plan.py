@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from redpencil.config import Method, Recipe
+from redpencil.config.methods import Method
+from redpencil.config.recipe import Recipe
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import StageSpec
 from redpencil.rounds import unrolled
@@ -68,7 +69,7 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
     context, paths = planner.context, planner.context.paths
     first: tuple[str, ...] = ()
     if recipe.world is not None:
-        planner.add("world", "stages:make_world_data", (), recipe.world.model_dump(), {})
+        planner.add("world", "annotations:make_world_data", (), recipe.world.model_dump(), {})
         first = ("world",)
     if context.trains_sft:
         inputs = {"model": paths.model, "examples": paths.sft_examples}
@@ -86,17 +87,17 @@ def plan_run(recipe: Recipe, root: Path, seed: int, prefix: str = "") -> list[St
     annotated = dict(context.annotation_inputs)
     if context.samples_policy:
         sampled = {**policy, "prompts": paths.prompts}
-        planner.add("samples", "stages:samples", first, [context.samples_needed, unjudged], sampled)
+        planner.add("samples", "annotations:samples", first, [context.samples_needed, unjudged], sampled)
         annotated["samples"] = paths.samples
     if recipe.arms:
         _plan_outputs(planner, "sft", first, sampling)
     needs = ("samples",) if context.samples_policy else ()
-    planner.add("annotations", "stages:annotations", needs, _annotation_config(recipe), annotated)
+    planner.add("annotations", "annotations:annotations", needs, _annotation_config(recipe), annotated)
     if not context.samples_policy:
         originals = {"annotations": paths.annotations}
-        planner.add("samples", "stages:training_originals", ("annotations",), context.samples_needed, originals)
+        planner.add("samples", "annotations:training_originals", ("annotations",), context.samples_needed, originals)
     aligned = {**policy, "annotations": paths.annotations}
-    planner.add("align", "stages:align", ("annotations", *first), recipe.aligns, aligned)
+    planner.add("align", "annotations:align", ("annotations", *first), recipe.aligns, aligned)
     _plan_rewards(planner, policy)
     for arm in recipe.edited_arms:
         _plan_own_answers(planner, arm, unjudged)
@@ -200,7 +201,7 @@ def _plan_own_answers(planner: _Planner, arm: str, sampling: Mapping[str, Any]) 
     inputs = {"samples": paths.samples_of(arm), **(base if edits is None else {}), **context.editor_inputs}
     planner.add(names[1], "on_policy:own_annotations", (names[0],), decides, inputs, arm=arm)
     inputs = {"policy": paths.sft_policy, "annotations": paths.annotations_of(arm)}
-    planner.add(names[2], "stages:align", (names[1],), recipe.aligns, inputs, arm=arm)
+    planner.add(names[2], "annotations:align", (names[1],), recipe.aligns, inputs, arm=arm)
 
 
 def _plan_arm(planner: _Planner, arm: str, sampling: Mapping[str, Any]) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from transformers import AutoConfig
 
-from redpencil.config import ROWS_OF, PairKind, Recipe
+from redpencil.config.data import ROWS_OF, PairKind
+from redpencil.config.recipe import Recipe
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.execute import is_done
 from redpencil.pipeline.inputs import check_inputs
 from redpencil.pipeline.run import plan_seeds
-from redpencil.pipeline.stages import read_pairs
+from redpencil.pipeline.training import read_pairs
 from redpencil.records import Comparison, Edit, read_jsonl
 from redpencil.rounds import unrolled
 from redpencil.training.pairs import pairs_of_comparisons, pairs_of_edits

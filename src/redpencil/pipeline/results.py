@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from redpencil.audit.trivial_rules import Texts
-from redpencil.config import AlignConfig, PairKind
+from redpencil.config.data import PairKind
+from redpencil.config.training import AlignConfig
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.edits_needed import MEASURED, MEASURES, edits_needed, needs_difference
 from redpencil.evaluation.gleu import gleu, resampled_gleu
@@ -41,9 +42,9 @@ from redpencil.models.codec import Codec
 from redpencil.pipeline.context import Context
 from redpencil.pipeline.editing import edit_answers
 from redpencil.pipeline.folds import ITEMS, count_items
+from redpencil.pipeline.judging import make_judge
 from redpencil.pipeline.llm_judging import judge_by_llm
 from redpencil.pipeline.reward_eval import EXAMPLES, Held, encode_with, score_pairs, texts_of
-from redpencil.pipeline.stages import make_judge
 from redpencil.records import Comparison, Edit, Pair, Preference, Response, read_jsonl, source_of, write_jsonl
 from redpencil.report.reward_eval import write_reward_eval
 from redpencil.report.run_data import MICROSCOPE
@@ -110,7 +111,7 @@ def judge(context: Context, stage: Stage) -> None:
         if missing:
             stage.remark(f"{missing:,} of the {len(rows):,} answers of {name} have no verdict and count in no win rate")
     if context.recipe.who_judges.rule == "references":
-        write_results(stage.folder / GLEU, _measure_gleu(context))
+        write_results(stage.folder / GLEU, _measure_gleu(context, stage))
 
 
 def compared_policies(context: Context, policies: Iterable[str]) -> list[tuple[str, str]]:
@@ -121,19 +122,30 @@ def compared_policies(context: Context, policies: Iterable[str]) -> list[tuple[s
     return pairs + [(policy, SOURCE) for policy in context.policies if SOURCE in policies]
 
 
-def _unchanged(responses: Iterable[Response]) -> list[Response]:
-    """The texts that the prompts ask to improve, as if they were the responses: what doing nothing is worth."""
-    return [replace(row, response=source_of(row.id, row.prompt, row.meta), finished=True) for row in responses]
+def _unchanged(responses: Sequence[Response], stage: Stage) -> dict[str, list[Response]]:
+    """The texts that the prompts ask to improve, as if they were the responses: what doing nothing is worth.
+
+    Nothing where a prompt has no such text: one that is a conversation without a source or an input, or whose source is
+    no text, which is remarked on.
+    """
+    if any("messages" in row.meta and not (row.meta.get("source") or row.meta.get("input")) for row in responses):
+        return {}
+    try:
+        texts = [source_of(row.id, row.prompt, row.meta) for row in responses]
+    except RedpencilError as error:
+        stage.remark(f"the unchanged source does not stand among the policies: {error.problem}")
+        return {}
+    return {SOURCE: [replace(row, response=text, finished=True) for row, text in zip(responses, texts, strict=True)]}
 
 
-def _measure_gleu(context: Context) -> GleuResults:
+def _measure_gleu(context: Context, stage: Stage) -> GleuResults:
     """GLEU of all policies on the prompts that all answered; intervals are over sentences and draws of a reference."""
     answers = {
         name: {row.id: row for row in read_jsonl(context.paths.outputs(name), Response)} for name in context.policies
     }
     shared = [one for one in answers["sft"] if all(one in rows for rows in answers.values())]
     answered = {name: [rows[one] for one in shared] for name, rows in answers.items()}
-    answered[SOURCE] = _unchanged(answered["sft"])
+    answered |= _unchanged(answered["sft"], stage)
     counts = {name: gleu_counts(rows) for name, rows in answered.items()}
     values = {name: gleu(of_policy) for name, of_policy in counts.items()}
     drawn = dict(zip(counts, resampled_gleu(list(counts.values())).T, strict=True))
@@ -162,7 +174,7 @@ def needed(context: Context, stage: Stage) -> None:
     """
     answers = {name: list(read_jsonl(context.paths.outputs(name), Response)) for name in context.policies}
     if context.editor is not None and context.editor.rule == "references":
-        answers[SOURCE] = _unchanged(answers["sft"])
+        answers |= _unchanged(answers["sft"], stage)
     edits = edit_answers(context, stage, answers, measuring=True)
     for name, rows in edits.items():
         write_jsonl(stage.folder / f"{name}.jsonl", rows)
@@ -223,7 +235,7 @@ def evaluate(context: Context, stage: Stage) -> None:
 
 
 def _win_rates(context: Context) -> tuple[dict[str, WinRate], dict[str, Estimate]]:
-    """Win rate of each policy, and differences between the arms, paired over prompts."""
+    """Win rate of each policy, and differences between arms and of each from SFT, paired over prompts."""
     rates: dict[str, WinRate] = {}
     scores: dict[str, dict[str, float]] = {}
     for name in context.policies:
@@ -235,10 +247,10 @@ def _win_rates(context: Context) -> tuple[dict[str, WinRate], dict[str, Estimate
         names = [verdict.id for verdict in decided]
         scores[name] = dict(zip(names, scores_of([verdict.preference for verdict in decided]), strict=True))
     differences = {}
-    for first, second in combinations(context.recipe.arms, 2):
+    for first, second in (*combinations(context.recipe.arms, 2), *((arm, "sft") for arm in context.recipe.arms)):
         both = [name for name in scores[first] if name in scores[second]]
         if both:
-            pairs = [[scores[arm][name] for name in both] for arm in (first, second)]
+            pairs = [[scores[policy][name] for name in both] for policy in (first, second)]
             differences[f"{first}-{second}"] = _estimate(paired_difference(*pairs))
     return rates, differences
 
@@ -538,6 +550,7 @@ def _costs(context: Context, arm: str) -> ArmCosts:
             "step": best.get("step"),
             # With references the value is the GLEU by which the checkpoint was chosen.
             "validation_win_rate": best.get("value") if by_win_rate else None,
+            "validation_gleu": best.get("gleu"),
             "kl": best.get("kl"),
             "kl_bound": None,
         }

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from redpencil.audit.trivial_rules import Texts
-from redpencil.config import AlignConfig
+from redpencil.config.training import AlignConfig
 from redpencil.errors import RedpencilError, naming
 from redpencil.evaluation.edit_features import all_features
 from redpencil.evaluation.reward_bench_2 import AnswerPair

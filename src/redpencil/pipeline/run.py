@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from redpencil.config import ROWS_OF, Recipe
+from redpencil.config.data import ROWS_OF
+from redpencil.config.recipe import Recipe
 from redpencil.digests import check_outputs, hash_input
 from redpencil.errors import RedpencilError
 from redpencil.evaluation.diagnostics import result_alarms, training_alarms
@@ -60,6 +61,10 @@ def run_recipe(recipe: Recipe, out: Path, *, jobs: int | None, listener: Listene
         def begin() -> None:
             held.enter_context(locked_folder(out))
             write_recipe(recipe, out)
+            if recipe.editor is not None and recipe.editor.project is not None:
+                from redpencil.pipeline.people import withdraw_old
+
+                withdraw_old(recipe.editor, out, (spec.folder for spec in every_stage))
             if verify:
                 verify_stages(every_stage)
 
@@ -124,7 +129,7 @@ def verify_stages(stages: Iterable[StageSpec]) -> None:
 
 
 def recipe_sha256(recipe: Recipe) -> str:
-    """Digest of all keys of a recipe but `seeds` and `compute`; see `recipe_digest`."""
+    """Digest of what decides a recipe's results; see `recipe_digest`."""
     return recipe_digest(recipe.model_dump(mode="json"))
 
 

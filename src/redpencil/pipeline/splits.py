@@ -8,7 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from redpencil.config import FilesConfig
+from redpencil.config.data import FilesConfig
 from redpencil.errors import RedpencilError
 from redpencil.runs import derive_seed
 
@@ -29,13 +29,17 @@ def split_prompts(files: FilesConfig, prompts: Prompts, seed: int) -> frozenset[
     return _held_out_prompts(files, prompts, seed)
 
 
-def learned_rows(files: FilesConfig, kind: str, count: int) -> int:
+def learned_rows(files: FilesConfig, kind: str, count: int, *, needed: bool = True) -> int:
     """Return how many of `count` training rows of a kind are learned from, by `files.train_share`.
+
+    Of a kind that is not `needed`, since nothing learns from it, a share that leaves none leaves all.
 
     Raises:
         RedpencilError: if there is none.
     """
     learned = int(count * files.train_share + 1e-9)
+    if not learned and not needed:
+        return count
     if not learned:
         raise RedpencilError(
             f"no {kind} are left to learn from: {files.train_share:.3g} of {count:,}",

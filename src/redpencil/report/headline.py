@@ -1,13 +1,13 @@
 """Sentences on what a run shows and on what it does not show, computed from its numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-from redpencil.config import RESERVED
+from redpencil.config.arms import RESERVED
 from redpencil.evaluation.localisation import by_place, fault_name, weakness
 from redpencil.report.markup import in_brackets, plain, points_interval, signed
-from redpencil.report.paper import ARMS, MODEL_LABELS, TABLE_1, TABLE_2, TEST_LABELS, in_order, label, sides
+from redpencil.report.paper import ARMS, MODEL_LABELS, NO_ARMS, TABLE_1, TABLE_2, TEST_LABELS, in_order, label, sides
 from redpencil.report.run_data import Run, Speed
 from redpencil.results import Figure, SeedMean
 
@@ -107,11 +107,45 @@ def _share(share: Figure) -> str:
     return f"{plain(share.value)} %{in_brackets(share) or ' (interval unknown)'}"
 
 
+MANY_ARMS: Final = 6
+"""Of more arms than this, a table of differences does not show all pairs."""
+
+
+def shown_pairs(run: Run, pairs: Iterable[str], policies: Collection[str]) -> tuple[list[str], list[str]]:
+    """Choose the differences between `policies` that a table shows, and say which it leaves out.
+
+    Of many arms these are the ones from SFT and the unchanged source, and from the arm that was best on the validation
+    prompts, of which nothing of the evaluation is known.
+    """
+    pairs = list(pairs)
+    arms = [name for name in policies if name not in NO_ARMS]
+    if len(arms) <= MANY_ARMS:
+        return pairs, []
+    best = _best_by_validation(run, arms)
+    others = {*NO_ARMS, *([] if best is None else [best])}
+    shown = [pair for pair in pairs if others.intersection(sides(pair, policies))]
+    by = "" if best is None else f" and from {best}, the best of them on the validation prompts"
+    return shown, [f"Of {len(arms)} arms, these are the differences from SFT{by}; results.json has those of all pairs."]
+
+
+def _best_by_validation(run: Run, arms: Iterable[str]) -> str | None:
+    """The arm with the highest GLEU or else win rate on the validation prompts; None where that was not measured."""
+    for name in ("validation_gleu", "validation_win_rate"):
+        measured = {
+            arm: value for arm in arms if arm in run.costs and (value := getattr(run.costs[arm], name)) is not None
+        }
+        if measured:
+            return max(measured, key=measured.__getitem__)
+    return None
+
+
 def _too_few(run: Run) -> Point | None:
     """Say which differences are smaller than chance, and how many prompts or seeds would show them."""
-    gaps = {" and ".join(sides(name, run.win_rates)): gap for name, gap in run.differences.items()}
+    shown, _ = shown_pairs(run, run.differences, run.win_rates)
+    named = {pair: sides(pair, run.win_rates) for pair in shown}
+    gaps = {" and ".join(both): run.differences[pair] for pair, both in named.items() if "sft" not in both}
     if not gaps:  # A single arm is weighed against the reference, which is at 50 %.
-        alone = {arm: row.share for arm, row in run.win_rates.items() if arm not in ("sft", "reference")}
+        alone = {arm: row.share for arm, row in run.win_rates.items() if arm not in NO_ARMS}
         gaps = {
             f"{arm} and the reference": share.model_copy(update={"value": share.value - 50} | _shifted(share, -50))
             for arm, share in alone.items()

@@ -75,7 +75,11 @@ def sides(pair: str, policies: Collection[str]) -> tuple[str, str]:
     return next((cut for cut in cuts if cut[0] in policies and cut[1] in policies), cuts[0])
 
 
-def in_paper_order(names: Iterable[str], last: Iterable[str] = ("sft", "source", "reference")) -> list[str]:
+NO_ARMS = ("sft", "source", "reference")
+"""The policies of a report that are not arms."""
+
+
+def in_paper_order(names: Iterable[str], last: Iterable[str] = NO_ARMS) -> list[str]:
     """Sort arms in the paper's order, then others by name, then the policies that are not arms."""
     names, last = list(names), list(last)
     others = sorted(name for name in names if name not in ARMS and name not in last)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from redpencil.report import paper
-from redpencil.report.headline import PAIRS, verdict_of
+from redpencil.report.headline import PAIRS, shown_pairs, verdict_of
 from redpencil.report.markup import DASH, MINUS, duration, interval_text, plain, points_interval, signed
 from redpencil.report.paper import in_order, in_paper_order, label
 from redpencil.report.run_data import PolicyWinRate, Run, Speed, number
@@ -105,7 +105,8 @@ def gaps(run: Run) -> Table | None:
     if not run.differences:
         return None
     rows: list[Row] = []
-    for name in in_order(run.differences, [f"{better}-{worse}" for better, worse in PAIRS]):
+    shown, notes = shown_pairs(run, run.differences, run.win_rates)
+    for name in in_order(shown, [f"{better}-{worse}" for better, worse in PAIRS if f"{better}-{worse}" in shown]):
         gap = run.differences[name]
         better, worse = paper.sides(name, run.win_rates)
         printed = ABSENT
@@ -113,8 +114,8 @@ def gaps(run: Run) -> Table | None:
             printed = Cell(signed(paper.TABLE_1[better].value - paper.TABLE_1[worse].value), kind="paper")
         above = "yes, above" if gap.above_zero else "no" if gap.covers_zero else "yes, below"
         rows.append((f"{better} over {worse}", Cell(signed(gap.value), points_interval(gap)), above, printed))
-    note = f"Paired over the same {'seeds' if run.of_several else 'prompts'}."
-    return Table.of("Differences of win rates, in points", ("Gap", "Points", "Clear of 0", "The paper"), rows, [note])
+    notes = [f"Paired over the same {'seeds' if run.of_several else 'prompts'}.", *notes]
+    return Table.of("Differences of win rates, in points", ("Gap", "Points", "Clear of 0", "The paper"), rows, notes)
 
 
 def needs(run: Run) -> Table | None:
@@ -166,13 +167,17 @@ def needs_gaps(run: Run) -> Table | None:
     """Differences between policies in the edits that they still need."""
     if not run.needs_differences:
         return None
+    shown, notes = shown_pairs(run, run.needs_differences, run.needs)
     rows = [
-        (_over(pair, run.needs), *(_points(row.get(name)) for name in ("accepted", "edits", "words")))
-        for pair, row in run.needs_differences.items()
+        (
+            _over(pair, run.needs),
+            *(_points(run.needs_differences[pair].get(name)) for name in ("accepted", "edits", "words")),
+        )
+        for pair in shown
     ]
     header = ("Gap", "Accepted, points", "Edits in 100 words", "Words changed in 100")
     note = f"Paired over the same {'seeds' if run.of_several else 'prompts'}. Fewer edits and words are better."
-    return Table.of("Differences of the edits still needed", header, rows, [note])
+    return Table.of("Differences of the edits still needed", header, rows, [note, *notes])
 
 
 def _over(pair: str, policies: Collection[str]) -> str:
@@ -187,11 +192,12 @@ def gleu(run: Run) -> Table | None:
     """GLEU by policy, where references judge, and how far it is above that of SFT."""
     if not run.gleu:
         return None
+    others = {"sft": "Over SFT", **({"source": "Over the source"} if "source" in run.gleu else {})}
     rows: list[Row] = [
         (
             label(policy, paper.ARM_LABELS),
             _share(run.gleu[policy]),
-            *(_points(run.gleu_differences.get(f"{policy}-{other}")) for other in ("sft", "source")),
+            *(_points(run.gleu_differences.get(f"{policy}-{other}")) for other in others),
         )
         for policy in in_paper_order(run.gleu)
     ]
@@ -199,17 +205,15 @@ def gleu(run: Run) -> Table | None:
         "GLEU (Napoles et al., 2015) against the references of the prompts, from 0 to 100. Intervals are over answers "
         "and over which reference is drawn; those of differences are paired."
     )
-    return Table.of("Agreement with the references", ("Policy", "GLEU", "Over SFT", "Over the source"), rows, [note])
+    return Table.of("Agreement with the references", ("Policy", "GLEU", *others.values()), rows, [note])
 
 
 def gleu_gaps(run: Run) -> Table | None:
     """Differences of GLEU between the arms."""
-    rows = [
-        (_over(pair, run.gleu), _points(gap))
-        for pair, gap in run.gleu_differences.items()
-        if paper.sides(pair, run.gleu)[1] not in ("sft", "source")
-    ]
-    return Table.of("Differences of GLEU between policies", ("Gap", "GLEU"), rows) if rows else None
+    pairs = [pair for pair in run.gleu_differences if paper.sides(pair, run.gleu)[1] not in paper.NO_ARMS]
+    shown, notes = shown_pairs(run, pairs, run.gleu)
+    rows = [(_over(pair, run.gleu), _points(run.gleu_differences[pair])) for pair in shown]
+    return Table.of("Differences of GLEU between policies", ("Gap", "GLEU"), rows, notes) if rows else None
 
 
 def reward_accuracy(run: Run) -> Table | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from redpencil.config import BestOfNConfig, SamplingConfig
+from redpencil.config.methods import BestOfNConfig, SamplingConfig
 from redpencil.errors import naming
 from redpencil.maths.ppo import best_of_n_kl_bound
 from redpencil.models.checkpoints import RewardModel

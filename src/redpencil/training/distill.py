@@ -15,7 +15,7 @@ from typing import Final, Unpack
 import torch
 from torch import Tensor, nn
 
-from redpencil.config import DistillConfig, SamplingConfig
+from redpencil.config.methods import DistillConfig, SamplingConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.distillation import guided, reverse_kl, weighted_mean
 from redpencil.models.checkpoints import LanguageModel

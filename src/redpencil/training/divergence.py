@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from redpencil.errors import DivergedError, NotFiniteError
-from redpencil.models.checkpoints import LanguageModel, export
+from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.forward import Batch, response_logprobs
+from redpencil.models.saving import export
 from redpencil.runs import LAST_GOOD, write_json
 from redpencil.training.scoring import micro_batches
 from redpencil.training.step import TrainingStep, listed

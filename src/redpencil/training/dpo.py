@@ -10,7 +10,7 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from redpencil.config import DPOConfig
+from redpencil.config.methods import DPOConfig
 from redpencil.maths.masked import masked_sum
 from redpencil.maths.pair_losses import dpo_loss
 from redpencil.models.forward import response_logprobs

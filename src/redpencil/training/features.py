@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from redpencil.adapters import ADAPTER_CONFIG, CONFIG, WEIGHTS, base_of, is_adapter
-from redpencil.config import RewardLevel
+from redpencil.config.compute import RewardLevel
 from redpencil.digests import known_sha256
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file

@@ -11,7 +11,7 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from redpencil.config import FIGAConfig
+from redpencil.config.methods import FIGAConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.masked import masked_mean
 from redpencil.maths.pair_losses import figa_loss, figa_weights, in_window

@@ -6,7 +6,7 @@ paper where PPO here does: the KL penalty is part of the reward, and the loss is
 batch, so that long answers are not weighed down.
 """
 
-from redpencil.config import GRPOConfig
+from redpencil.config.methods import GRPOConfig
 from redpencil.maths.ppo import group_advantages
 from redpencil.models.sampling import EncodedPrompts
 from redpencil.runs import Stage, derive_seed

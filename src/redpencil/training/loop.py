@@ -9,7 +9,8 @@ from typing import Generic, Protocol, TypedDict, TypeVar, Unpack
 
 import torch
 
-from redpencil.config import DistillConfig, DPOConfig, FIGAConfig, OptimizerConfig, RolloutConfig
+from redpencil.config.methods import DistillConfig, DPOConfig, FIGAConfig, RolloutConfig
+from redpencil.config.training import OptimizerConfig
 from redpencil.errors import DivergedError, RedpencilError
 from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.codec import Codec

@@ -14,7 +14,8 @@ from redpencil.alignment.hunks import hunk_chain
 from redpencil.alignment.spacing import restore_spacing
 from redpencil.alignment.tokens import token_masks
 from redpencil.alignment.words import same_visible
-from redpencil.config import AlignConfig, PairKind
+from redpencil.config.data import PairKind
+from redpencil.config.training import AlignConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec
 from redpencil.models.forward import Batch, collate

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from redpencil.config import RewardConfig
-from redpencil.models.checkpoints import LanguageModel, RewardCard, load_policy, write_log_ratio
+from redpencil.config.training import RewardConfig
+from redpencil.models.checkpoints import LanguageModel, load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.log_ratio import LogRatio, Parts
 from redpencil.models.runtime import Runtime
+from redpencil.models.saving import write_log_ratio
+from redpencil.models.sidecar import RewardCard
 from redpencil.runs import Stage
 from redpencil.training.reward import measure
 

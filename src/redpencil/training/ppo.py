@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from redpencil.config import PPOConfig
+from redpencil.config.methods import PPOConfig
 from redpencil.maths.masked import masked_whiten
 from redpencil.maths.ppo import gae, next_kl_coef, value_loss
 from redpencil.models.forward import token_values

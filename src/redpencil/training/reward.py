@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from redpencil.adapters import model_config
-from redpencil.config import FittedRewardConfig, RewardConfig
+from redpencil.config.training import FittedRewardConfig, RewardConfig
 from redpencil.errors import DivergedError, RedpencilError
 from redpencil.maths.reward_losses import (
     blame_loss,
@@ -23,19 +23,13 @@ from redpencil.maths.reward_losses import (
     join_heads,
     zero_penalty,
 )
-from redpencil.models.checkpoints import (
-    LanguageModel,
-    RewardCard,
-    export,
-    load_head,
-    own_codec,
-    read_card,
-    reward_level,
-)
+from redpencil.models.checkpoints import LanguageModel, load_head
 from redpencil.models.codec import Codec
 from redpencil.models.forward import READ_TWICE, reward_heads, sequence_rewards
 from redpencil.models.heads import BACKBONE, HEADS, freeze_layers, head_of, keep_layers, standardise_head
 from redpencil.models.runtime import Runtime
+from redpencil.models.saving import export
+from redpencil.models.sidecar import RewardCard, own_codec, read_card, reward_level
 from redpencil.records import Pair
 from redpencil.runs import Stage, derive_seed, read_metrics
 from redpencil.training.features import backbone_of, hidden_rows, weights_file
@@ -43,7 +37,7 @@ from redpencil.training.learned import Learning, how_it_ended
 from redpencil.training.loop import train_supervised
 from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs, pair_width
 from redpencil.training.reward_defaults import CHOSEN, DataSize, fit, in_words, size_of
-from redpencil.training.scoring import check_fits, score_sequences, score_tokens
+from redpencil.training.scoring import LEAST_SCALE, check_fits, score_sequences, score_tokens
 from redpencil.training.update import LOWER, Objective, steps_in
 
 
@@ -427,4 +421,4 @@ def measure(
 
 def _spread(values: Tensor) -> float:
     """Return the standard deviation, kept above 0 so that it can divide."""
-    return max(float(values.std()), 1e-6)
+    return max(float(values.std()), LEAST_SCALE)

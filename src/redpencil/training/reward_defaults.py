@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from redpencil.config import FittedRewardConfig, RewardConfig
+from redpencil.config.training import FittedRewardConfig, RewardConfig
 from redpencil.records import Pair
 
 _PAPER_RATE: Final = 3e-6

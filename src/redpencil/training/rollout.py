@@ -11,18 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from redpencil.adapters import model_config
-from redpencil.config import RewardLevel, RolloutConfig, SamplingConfig
+from redpencil.config.compute import RewardLevel
+from redpencil.config.methods import RolloutConfig, SamplingConfig
 from redpencil.errors import DivergedError, NotFiniteError, RedpencilError, naming
 from redpencil.maths.masked import masked_mean, masked_sum
 from redpencil.maths.ppo import approx_kl, kl_estimate, policy_loss, ppo_rewards
-from redpencil.models.checkpoints import (
-    UNKNOWN,
-    LanguageModel,
-    RewardModel,
-    load_head,
-    load_policy,
-    load_reward_model,
-)
+from redpencil.models.checkpoints import LanguageModel, RewardModel, load_head, load_policy, load_reward_model
 from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import Batch, response_logprobs, response_scores, token_values
 from redpencil.models.log_ratio import parts_of
@@ -30,6 +24,7 @@ from redpencil.models.lora import Bases
 from redpencil.models.runtime import Runtime
 from redpencil.models.samplers import make_sampler
 from redpencil.models.sampling import Sample, Sampler, check_context
+from redpencil.models.sidecar import UNKNOWN
 from redpencil.runs import derive_seed
 from redpencil.training.scoring import SampledBatch, Scorer, check_finite, make_scorer, micro_batches, sampled_batch
 from redpencil.training.update import Objective, Optimization, make_optimization, own_items, update

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from redpencil.alignment.projection import TokenRewards, project_rows
-from redpencil.config import RewardLevel, RolloutConfig
+from redpencil.config.compute import RewardLevel
+from redpencil.config.methods import RolloutConfig
 from redpencil.errors import NotFiniteError, RedpencilError
 from redpencil.maths.ppo import standardise
 from redpencil.maths.reward_losses import join_heads
-from redpencil.models.checkpoints import LanguageModel, RewardCard, RewardModel
+from redpencil.models.checkpoints import LanguageModel, RewardModel
 from redpencil.models.codec import Codec, same_tokenizer
 from redpencil.models.forward import (
     Batch,
@@ -33,8 +34,10 @@ from redpencil.models.forward import (
     token_rewards,
 )
 from redpencil.models.heads import head_of
+from redpencil.models.log_ratio import parts_of
 from redpencil.models.reward_server import RewardServer, connect_reward_model
 from redpencil.models.sampling import Sample, check_context, check_vocabulary, place
+from redpencil.models.sidecar import RewardCard
 from redpencil.records import Pair, Response
 from redpencil.runs import no_progress
 from redpencil.training.batches import neighbours
@@ -273,6 +276,8 @@ def standardise_by(card: RewardCard, config: RolloutConfig) -> Standardise:
 
 LARGEST_GAIN: Final = 100.0
 """Rewards that are divided by less than its inverse are said to be amplified."""
+LEAST_SCALE: Final = 1e-6
+"""The scale of rewards that do not differ, by which something is still divided."""
 _CLEAR: Final = 30.0
 """Times that the scale of rewards should be above their rounding errors."""
 
@@ -282,8 +287,12 @@ def doubts(reward: RewardModel, config: RolloutConfig | None = None) -> list[str
 
     Args:
         config: how its rewards are paid; None where they are only compared.
+
+    Raises:
+        RedpencilError: if all its rewards are 0, as when the policy that it is made of learned nothing.
     """
-    card, found = reward.card, []
+    card, found = reward.card, list[str]()
+    _check_pays(card, Path(reward.model.name))
     # Without the folders above, which differ between two runs of one recipe.
     name = f"the reward model {Path(*Path(reward.model.name).parts[-2:])}"
     if card.learned is False:
@@ -309,6 +318,22 @@ def doubts(reward: RewardModel, config: RolloutConfig | None = None) -> list[str
             "as much as signal. Train the reward model further, or set scale_rewards to false"
         )
     return found
+
+
+def _check_pays(card: RewardCard, folder: Path) -> None:
+    if card.center or card.trajectory_center or max(card.scale, card.trajectory_scale) > LEAST_SCALE:
+        return
+    parts, problem = parts_of(folder), "all its rewards are 0, and nothing can be learned from them"
+    hint = "train it at a higher learning rate, longer, or on more pairs; or name another reward model"
+    if parts is not None:
+        policy = parts.policy.resolve()
+        name = policy.parent.name if policy.name == "checkpoint" else policy
+        problem += f": {name} learned nothing, its best checkpoint is the policy that it started from"
+        hint = (
+            f"train {name} so that it becomes better than its start on the validation prompts (another learning rate "
+        )
+        hint += "or beta, more steps, more pairs), or name another reward model"
+    raise RedpencilError(problem, file=folder, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from redpencil.config import SFTConfig
+from redpencil.config.training import SFTConfig
 from redpencil.errors import RedpencilError
 from redpencil.maths.masked import masked_mean
-from redpencil.models.checkpoints import export, load_policy
+from redpencil.models.checkpoints import load_policy
 from redpencil.models.codec import Codec
 from redpencil.models.forward import Batch, response_logprobs
 from redpencil.models.lora import role_of
 from redpencil.models.runtime import Runtime
+from redpencil.models.saving import export
 from redpencil.records import Example, says_finished
 from redpencil.rows import IntRows
 from redpencil.runs import Stage, derive_seed

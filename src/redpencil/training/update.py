@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import get_scheduler
 
-from redpencil.config import OptimizerConfig
+from redpencil.config.training import OptimizerConfig
 from redpencil.errors import DivergedError, NotFiniteError
 from redpencil.models.lora import trained_parameters
 from redpencil.models.parallel import by_mesh, clip_gradients, local, sum_gradients, synchronise, total_norm

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import torch
 
-from redpencil.config import SamplingConfig
+from redpencil.config.methods import SamplingConfig
 from redpencil.maths.masked import masked_sum
-from redpencil.models.checkpoints import LanguageModel, export
+from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.forward import response_logprobs
 from redpencil.models.sampling import EncodedPrompts, Sample, Sampler, responses_of
+from redpencil.models.saving import export
 from redpencil.records import Response
 from redpencil.runs import Stage, derive_seed
 

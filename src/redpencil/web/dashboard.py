@@ -16,7 +16,7 @@ from redpencil.svg import Axis, Chart, Column, Plot, Point, Row, draw_columns, d
 from redpencil.web.agreement import Agreement, Alpha, agreement
 from redpencil.web.gold import GoldScore, gold_scores
 from redpencil.web.items import OTHER_SIDE
-from redpencil.web.project import CURRENT, IS_GOLD, OUTCOME_NAMES, ProjectConfig, read_project
+from redpencil.web.project import CURRENT, DECIDED, IS_GOLD, OUTCOME_NAMES, WITHDRAWN, ProjectConfig, read_project
 from redpencil.web.review import count_disputes
 from redpencil.web.schema import adjudication, assignment, item, person, submission
 
@@ -114,7 +114,7 @@ class ItemCounts:
     """Items by state. Gold items, which have a known answer, are in `known` only; `comparisons` counts pairs.
 
     `done` have as many editors as the project asks for, `started` some, `waiting` none. `open` are being worked on now,
-    by `at_work` people.
+    by `at_work` people. `withdrawn` are unfinished ones that runs need no more; no other number counts them.
     """
 
     total: int
@@ -125,6 +125,7 @@ class ItemCounts:
     at_work: int
     known: int
     comparisons: int
+    withdrawn: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,10 +266,11 @@ def _items(connection: Connection, config: ProjectConfig, now: float) -> tuple[I
     needed = config.editors_per_item
     done = Counter[int]()
     decided = adjudication.c.id.is_not(None)
+    unwanted = WITHDRAWN & (item.c.done < needed) & ~DECIDED
     for times, settled, items in connection.execute(
         select(item.c.done, decided, func.count())
         .join_from(item, adjudication, isouter=True)
-        .where(~IS_GOLD)
+        .where(~IS_GOLD, ~unwanted)
         .group_by(item.c.done, decided)
     ):
         done[max(times, needed) if settled else times] += items  # an item that is settled is not assigned again
@@ -289,6 +291,7 @@ def _items(connection: Connection, config: ProjectConfig, now: float) -> tuple[I
         at_work=at_work,
         known=known or 0,
         comparisons=connection.scalar(select(func.count()).where(item.c.kind == "compare")) or 0,
+        withdrawn=connection.scalar(select(func.count()).select_from(item).where(unwanted)) or 0,
     )
     return counts, sum(items * max(needed - times, 0) for times, items in done.items())
 

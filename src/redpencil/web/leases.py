@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, ins
 
 from redpencil.web.database import read_value
 from redpencil.web.errors import Forbidden, NotFound
-from redpencil.web.project import DECIDED, IS_GOLD, ProjectConfig
+from redpencil.web.project import DECIDED, IS_GOLD, WITHDRAWN, ProjectConfig
 from redpencil.web.schema import assignment, item, person
 
 CLOCK_SLACK_S: Final = 3600.0
@@ -89,11 +89,15 @@ def own_open(connection: Connection, person_id: int) -> int | None:
 
 
 def resume(connection: Connection, person_id: int, assignment_id: int, config: ProjectConfig, now: float) -> bool:
-    """Renew the lease on an open assignment, or release it, with its draft, if others have taken the place."""
+    """Renew the lease on an open assignment, or release it, with its draft, if others have taken the place.
+
+    One that was withdrawn is released too, unless the person has begun to write.
+    """
     row = locked_assignment(connection, person_id, assignment_id)
     if row.state != "open":
         return False
-    lease_until = lease_from(connection, row, config, now)
+    unwanted = row.draft_saved is None and connection.scalar(select(WITHDRAWN).where(item.c.id == row.item_id))
+    lease_until = None if unwanted else lease_from(connection, row, config, now)
     values = {"state": "released"} if lease_until is None else {"lease_until": lease_until}
     change_assignment(connection, assignment_id, values)
     return lease_until is not None
@@ -112,7 +116,7 @@ def find_item(connection: Connection, person_id: int, config: ProjectConfig, now
     for touched in (~_has(person_id), _has(person_id, "released")):
         for done in reversed(range(config.editors_per_item)):
             free = (item.c.done == done) & (_live_others(person_id, config, now) < config.editors_per_item - done)
-            locked = _locked(connection, _first(free & ~IS_GOLD & ~DECIDED & touched))
+            locked = _locked(connection, _first(free & ~IS_GOLD & ~DECIDED & ~WITHDRAWN & touched))
             if locked is not None:
                 return locked
     return None

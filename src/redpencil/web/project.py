@@ -14,7 +14,7 @@ from redpencil.sections import Section, load_yaml, parse_section
 from redpencil.text import unstorable
 from redpencil.web.database import read_value, record_event, store_value, store_value_once
 from redpencil.web.errors import OutdatedError
-from redpencil.web.schema import adjudication, item, setting, submission
+from redpencil.web.schema import adjudication, asker, item, setting, submission
 
 Decision = Literal["edited", "no_edit_needed", "cannot_be_fixed"]
 """Outcomes for a response that editors and reviewers can choose."""
@@ -48,6 +48,9 @@ CURRENT: Final = submission.c.undone.is_(None) & (submission.c.outcome != "skipp
 """Submissions that judge their item: not undone and not skipped."""
 DECIDED: Final = exists().where(adjudication.c.item_id == item.c.id).correlate(item)
 """Items that a reviewer has settled; they need no more editors."""
+_ASKED: Final = exists().where(asker.c.item_id == item.c.id)
+WITHDRAWN: Final = _ASKED.correlate(item) & ~_ASKED.where(asker.c.withdrawn.is_(None)).correlate(item)
+"""Items that runs put in and none of them needs any more; nobody is given them, and what was handed in stays."""
 IS_GOLD: Final = item.c.known_answer.is_not(None)
 _EDIT: Final = func.coalesce(submission.c.edited, "")
 _JUDGED_DIFFERENTLY: Final = (

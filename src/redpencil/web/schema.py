@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 """The newest migration, which leads to these tables."""
 
 _JSON = JSON(none_as_null=True)
@@ -86,6 +86,16 @@ shown as A and `second` as B; `swapped` is 1 if A comes from the second file. `k
 """
 Index("ix_item_done_position", item.c.done, item.c.position)
 Index("ix_item_known", item.c.position, **_where("known_answer IS NOT NULL"))
+
+asker = Table(
+    "asker",
+    metadata,
+    Column("item_id", ForeignKey("item.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("withdrawn", Float),
+)
+"""The stages of runs that put an item in to have it edited, by their folders; `withdrawn` if they need it no more."""
+Index("ix_asker_name", asker.c.name)
 
 assignment = Table(
     "assignment",

@@ -1,16 +1,72 @@
-"""For a program that waits for people: how many of its items they still have to edit, and their edits."""
+"""For a program that waits for people: what it asks them, how much they still have to edit, and their edits."""
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Collection, Iterable, Sequence
+from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, exists, select
+from sqlalchemy import Connection, Engine, exists, insert, select, update
 
 from redpencil.records import HAS_TEXT, Edit
-from redpencil.web.database import reading
+from redpencil.web.database import lock_out_others, reading, writing
 from redpencil.web.items import export_edits
 from redpencil.web.project import DECIDED, read_project
-from redpencil.web.schema import assignment, item, person
+from redpencil.web.schema import asker, assignment, item, person
 
+_T = TypeVar("_T")
 _BATCH = 500
+_LOCK = 0x61_736B
+"""The advisory lock of PostgreSQL for who asks."""
+
+
+def ask_for(engine: Engine, name: str, ids: Sequence[str]) -> None:
+    """Note that a stage of a run needs people's edits of these responses, and of no others.
+
+    A response that it asked for before is withdrawn, unless another stage needs it: nobody is given it any more, and
+    edits that were handed in stay.
+
+    Args:
+        engine: of the project.
+        name: the stage's folder.
+        ids: of responses in the project.
+    """
+    with writing(engine) as connection:
+        lock_out_others(connection, _LOCK)
+        known = dict(connection.execute(select(asker.c.item_id, asker.c.withdrawn).where(asker.c.name == name)).all())
+        wanted = set[int]()
+        for batch in _batches(ids):
+            query = select(item.c.id).where(item.c.kind == "edit", item.c.external_id.in_(batch))
+            wanted.update(connection.scalars(query))
+        new = [{"item_id": number, "name": name} for number in sorted(wanted - known.keys())]
+        if new:
+            connection.execute(insert(asker), new)
+        _mark(connection, name, [number for number in wanted if known.get(number) is not None], None)
+        _mark(
+            connection,
+            name,
+            [number for number in known if number not in wanted and known[number] is None],
+            time.time(),
+        )
+
+
+def withdraw_others(engine: Engine, folder: str, names: Collection[str]) -> None:
+    """Withdraw what stages in a run's folder asked for that are not among these `names`, as `ask_for` does."""
+    with writing(engine) as connection:
+        lock_out_others(connection, _LOCK)
+        inside = asker.c.name.startswith(f"{folder}/", autoescape=True)
+        asking = select(asker.c.name).distinct().where(inside, asker.c.withdrawn.is_(None))
+        for name in set(connection.scalars(asking)) - set(names):
+            current = (asker.c.name == name) & asker.c.withdrawn.is_(None)
+            connection.execute(update(asker).where(current).values(withdrawn=time.time()))
+
+
+def _mark(connection: Connection, name: str, numbers: Sequence[int], withdrawn: float | None) -> None:
+    for batch in _batches(numbers):
+        rows = (asker.c.name == name) & asker.c.item_id.in_(batch)
+        connection.execute(update(asker).where(rows).values(withdrawn=withdrawn))
+
+
+def _batches(names: Sequence[_T]) -> Iterable[Sequence[_T]]:
+    return (names[start : start + _BATCH] for start in range(0, len(names), _BATCH))
 
 
 def count_waiting(engine: Engine, names: Sequence[str]) -> int:
@@ -24,8 +80,7 @@ def count_waiting(engine: Engine, names: Sequence[str]) -> int:
         has_items = exists().where(assignment.c.person_id == person.c.id)
         working = select(person.c.id).where(person.c.revoked.is_(None), has_items)
         people = set(connection.scalars(working))
-        batches = (names[start : start + _BATCH] for start in range(0, len(names), _BATCH))
-        return sum(len(_unfinished(connection, batch, needed, people)) for batch in batches)
+        return sum(len(_unfinished(connection, batch, needed, people)) for batch in _batches(names))
 
 
 def _unfinished(connection: Connection, names: Sequence[str], needed: int, people: set[int]) -> list[int]:

@@ -17,7 +17,16 @@ from redpencil.web import leases
 from redpencil.web.browser_text import Measured, measure, restore_line_ends
 from redpencil.web.database import reading, record_event, writing
 from redpencil.web.errors import Forbidden, NotFound, Refused, Stale, StaleReason
-from redpencil.web.project import DECIDED, IS_GOLD, LONGEST_REASON, MOST_TAGS, OUTCOMES, ProjectConfig, read_project
+from redpencil.web.project import (
+    DECIDED,
+    IS_GOLD,
+    LONGEST_REASON,
+    MOST_TAGS,
+    OUTCOMES,
+    WITHDRAWN,
+    ProjectConfig,
+    read_project,
+)
 from redpencil.web.schema import adjudication, assignment, item, submission
 
 
@@ -642,7 +651,7 @@ def own_progress(engine: Engine, person_id: int) -> OwnProgress:
     """Count the items of a person. Gold items count like the others, so that the numbers do not reveal them."""
     with reading(engine) as connection:
         config = read_project(connection)
-        open_items = ~IS_GOLD & (item.c.done < config.editors_per_item) & ~DECIDED
+        open_items = ~IS_GOLD & (item.c.done < config.editors_per_item) & ~DECIDED & ~WITHDRAWN
         if config.known_answer_share:
             open_items |= IS_GOLD
         own = select(func.count()).select_from(assignment).where(assignment.c.person_id == person_id)

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from redpencil.config import WorldConfig
+from redpencil.config.data import WorldConfig
 from redpencil.errors import RedpencilError
 from redpencil.records import Comparison, Example, Preference, Prompt, write_jsonl
 from redpencil.runs import derive_seed

@@ -7,7 +7,7 @@ from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
-from redpencil.config import WorldConfig
+from redpencil.config.data import WorldConfig
 from redpencil.runs import write_json
 
 PAD, UNK, BOS, EOS, ANSWER = SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>", "<answer>")
