@@ -21,7 +21,7 @@ SBOM := .tools/bin/cyclonedx-py requirements --pyproject pyproject.toml --output
 LOCK := $(UV) pip compile pyproject.toml --quiet --universal --no-header --no-annotate --generate-hashes -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart study literal summaries variants methods rounds results-page spans qa-feedback jfleg-reward jfleg numerics bench-align bench-editing bench-annotate screenshots test integrations faults check sbom audit locks clean
+.PHONY: help quickstart study literal summaries variants methods rounds results-page spans qa-feedback jfleg-reward jfleg numerics bench-align bench-reward bench-editing bench-annotate screenshots test integrations faults check sbom audit locks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
@@ -96,6 +96,9 @@ numerics: $(VENV)/.installed ## (a quarter of an hour) one recipe and seed with 
 
 bench-align: $(VENV)/.installed-test ## align COUNT=100000 real-sized edits three times (minutes): words and token masks a second
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/alignment_speed.py --count $(COUNT)
+
+bench-reward: $(VENV)/.installed-test ## steps of training a reward model on edits, against TRL's (a quarter of an hour)
+	$(BIN)/python benchmarks/reward_step.py
 
 bench-editing: $(VENV)/.installed-test ## (minutes) edit 20,000 responses through a faulty server, killed and resumed: what was lost or paid twice
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/llm_editing.py

@@ -319,7 +319,9 @@ def test_the_picture_of_a_run_folder_has_every_stage() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     recipe = load_recipe(shipped_recipe("recommended"))
     for spec in plan_run(recipe, Path("runs"), 0):
-        name = re.sub(r"^(ppo|dpo|figa|outputs)-(?!sft).*", r"\1-<arm>", re.sub(r"^reward-.*", "reward-<model>", spec.name))
+        name = re.sub(
+            r"^(ppo|dpo|figa|outputs)-(?!sft).*", r"\1-<arm>", re.sub(r"^reward-.*", "reward-<model>", spec.name)
+        )
         assert f"{name}/" in page, name
 
 

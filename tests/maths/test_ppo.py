@@ -56,6 +56,14 @@ def test_policy_gradient_at_the_first_step_is_minus_the_advantage() -> None:
     torch.testing.assert_close(logprobs.grad, torch.tensor([[-1.0, 2.0, 0.0, -0.5, 0.0]]))
 
 
+def test_rounding_is_no_clipping() -> None:
+    """In float32 old + (new - old) is often not new."""
+    generator = torch.Generator().manual_seed(0)
+    old, values, returns = torch.randn(3, 4, 500, generator=generator).clamp(-2, 2) * 0.04
+    assert not torch.equal(old + (values - old), values)
+    assert float(value_loss(values, old, returns, torch.ones(4, 500, dtype=torch.bool), 0.2)[1]) == 0
+
+
 def test_value_loss_by_hand() -> None:
     # Old value 0, clip .2. New values 1, 1, .1, -1 and returns 2, .5, 1, .1.
     #   value 1 -> clipped .2, return 2:    max((1 - 2)^2, (.2 - 2)^2)    = 3.24  clipped

@@ -18,6 +18,7 @@ from redpencil.models.codec import Codec
 from redpencil.models.forward import collate, response_logprobs
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import HFSampler, respond
+from redpencil.models.sharing import APART
 from redpencil.models.sidecar import template_of
 from redpencil.records import Pair, Prompt
 from redpencil.runs import Stage, read_metrics
@@ -223,6 +224,26 @@ def test_one_batch_and_its_micro_batches_take_the_same_step(
     assert logged[0] == pytest.approx(logged[1], rel=1e-5, abs=1e-5)
     for one, other in zip(*after, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss_type", LOSSES)
+def test_what_the_sides_share_is_read_once_with_the_same_gradient(
+    trained: Any, rows: list[Pair], codec: Codec, runtime: Runtime, loss_type: str
+) -> None:
+    config = DPOConfig.model_validate({**QUICK, "loss_type": loss_type})
+    reference, policy = (
+        load_policy(trained.sft, runtime, trained=False, codec=codec),
+        moved_policy(trained.sft, runtime, codec),
+    )
+    objective = dpo_objective(policy.module, reference.module, config)
+    apart, shared = (collate_pairs(rows, codec.pad_id, runtime.device, sharing) for sharing in (APART, policy.sharing))
+    assert shared.batch.shared is not None
+    terms = [objective.terms(item) for item in (apart, shared)]
+    for name, term in terms[0].items():
+        torch.testing.assert_close(terms[1][name], term, rtol=1e-5, atol=1e-5)
+    one, other = (gradients(policy.module, each["dpo"]) for each in terms)
+    for name, gradient in one.items():
+        torch.testing.assert_close(other[name], gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_a_plain_checkpoint_with_the_codecs_own_tokenizer_is_left(train: Callable[..., Stage], codec: Codec) -> None:

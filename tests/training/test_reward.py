@@ -19,6 +19,7 @@ from redpencil.models.codec import Codec
 from redpencil.models.forward import sequence_rewards, token_rewards
 from redpencil.models.heads import head_of
 from redpencil.models.runtime import Runtime
+from redpencil.models.sharing import Sharing, sharing_of
 from redpencil.records import Edit, Pair
 from redpencil.runs import Stage, read_metrics
 from redpencil.training.pairs import collate_pairs
@@ -375,6 +376,33 @@ def test_a_batch_of_eight_is_eight_micro_batches(
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
         moved = max(moved, float((one - start).detach().abs().max()))
     assert moved > 0.01
+
+
+@pytest.mark.parametrize("packs", [False, True])
+@pytest.mark.parametrize("which", ["eq3", "eq4", "sequence", "blame", "contrast", "two heads"])
+def test_what_the_sides_share_is_read_once_with_the_same_losses_and_gradients(
+    trained: Trained, runtime: Runtime, pairs: list[Pair], which: str, packs: bool
+) -> None:
+    level, heads = ("sequence" if which == "sequence" else "token"), (2 if which == "two heads" else 1)
+    options = {} if level == "sequence" else {"loss": which, "zero_penalty": 0.3, "consistency": 0.7}
+    if which == "two heads":
+        options |= {"loss": "contrast", "ranking": 0.5}
+    model = untrained(trained, level, runtime, heads=heads)
+    objective = (token_objective if level == "token" else sequence_objective)(model, config(level, **options))
+    sharing = Sharing(sharing_of(model, CPU).width, packs=packs)
+    shared = collate_pairs(pairs[:8], 0, CPU, sharing)
+    assert shared.batch.shared is not None
+    assert shared.batch.shared.input_ids.numel() < 0.8 * shared.batch.input_ids.numel()
+    found = []
+    for item in (collate_pairs(pairs[:8], 0, CPU), shared):
+        model.zero_grad()
+        terms = objective.terms(item)
+        torch.stack([weight * terms[name] for name, weight in objective.weights.items()]).sum().backward()
+        found.append((terms, [parameter.grad for parameter in model.parameters()]))
+    for name, term in found[0][0].items():
+        torch.testing.assert_close(found[1][0][name], term, rtol=1e-5, atol=1e-6)
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
 
 
 def train(

@@ -26,8 +26,9 @@ from redpencil.models.forward import (
 from redpencil.models.heads import head_of
 from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import Sample
+from redpencil.models.sharing import APART, Sharing
 from redpencil.training import ppo
-from redpencil.training.ppo import compute_advantages
+from redpencil.training.ppo import compute_advantages, value_objective
 from redpencil.training.reward import measure
 from redpencil.training.rollout import (
     Actors,
@@ -39,8 +40,10 @@ from redpencil.training.rollout import (
     sample_rollouts,
     sampling_of,
     score_rollouts,
+    update_on_rollouts,
 )
 from redpencil.training.scoring import SampledBatch, make_scorer
+from redpencil.training.update import Optimization
 
 PROMPTS = [[2, 4], [5], [2, 6, 7], [2, 8]]
 TEXTS = ["topic0", "topic1", "topic2 topic3", "topic4"]
@@ -109,7 +112,8 @@ def test_scores_are_those_of_each_model(actors: Actors, codec: Codec) -> None:
             / sequence.card.scale,
         }
     for name, tensor in expected.items():
-        torch.testing.assert_close(getattr(scores, name), tensor, rtol=1e-4, atol=1e-5, msg=name)
+        counted = tensor * batch.response_mask if tensor.ndim == 2 else tensor  # 0 on padding
+        torch.testing.assert_close(getattr(scores, name), counted, rtol=1e-4, atol=1e-5, msg=name)
     assert not any(getattr(scores, name).requires_grad for name in expected)
     assert scores.truncated is None
 
@@ -144,12 +148,12 @@ def test_centre_scale_and_clip_are_options(actors: Actors, codec: Codec) -> None
         assert tensor is not None
         return tensor
 
-    raw = rewards(center_rewards=False, scale_rewards=False)
+    raw, mask = rewards(center_rewards=False, scale_rewards=False), batch_of().response_mask
     with torch.no_grad():
-        torch.testing.assert_close(raw, token_rewards(reward.model.module, batch_of()))
-    torch.testing.assert_close(rewards(scale_rewards=False), raw - card.center)
+        torch.testing.assert_close(raw, token_rewards(reward.model.module, batch_of()) * mask)
+    torch.testing.assert_close(rewards(scale_rewards=False), (raw - card.center) * mask)
     torch.testing.assert_close(rewards(center_rewards=False), raw / card.scale)
-    torch.testing.assert_close(rewards(), (raw - card.center) / card.scale)
+    torch.testing.assert_close(rewards(), (raw - card.center) / card.scale * mask)
     assert rewards(reward_clip=0.25).abs().max() == 0.25
 
 
@@ -158,7 +162,7 @@ def test_the_mean_token_reward_has_its_own_centre_and_scale(actors: Actors, code
     scores = scores_of(actors, codec, config(reward="token_mean_at_end"))
     with torch.no_grad():
         raw = token_rewards(reward.model.module, batch_of())
-    expected = (raw - reward.card.trajectory_center) / reward.card.trajectory_scale
+    expected = (raw - reward.card.trajectory_center) / reward.card.trajectory_scale * batch_of().response_mask
     torch.testing.assert_close(scores.token_rewards, expected)
 
 
@@ -346,13 +350,44 @@ def test_selected_rows_lose_only_padding(rows: Sequence[int]) -> None:
     rollouts = columns_by_number(batch_of())
     part = rollouts.select(rows)
     direct = collate([PROMPTS[i] for i in rows], [RESPONSES[i] for i in rows], 0, torch.device("cpu"))
-    for name in Batch.__dataclass_fields__:
+    for name in ("input_ids", "attention_mask", "position_ids", "response_mask"):
         assert torch.equal(getattr(part.batch, name), getattr(direct, name)), name
     for name in ("logprobs", "values", "advantages", "returns"):
         assert torch.equal(getattr(part, name), getattr(rollouts, name)[rows, : direct.response_width])
     bare = replace(rollouts, values=None, returns=None).select(rows)
     assert (bare.values, bare.returns) == (None, None)
     assert torch.equal(bare.advantages, part.advantages)
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_rows_without_padding_take_the_same_step(trained: Trained, runtime: Runtime, codec: Codec, packs: bool) -> None:
+    """In float64: all rows in one batch, and rows of similar length, packed or sharing their prompt, by parts."""
+    prompts, responses = [*PROMPTS, PROMPTS[2], PROMPTS[2]], [*RESPONSES, [12, 13, 3], [12, 13, 12, 12]]
+    found = []
+    for settings, sharing in (
+        (config(batch_size=6, rollout_batch_size=6), APART),
+        (config(batch_size=6, rollout_batch_size=6, micro_batch_size=4), Sharing(32, packs=packs)),
+    ):
+        actors = load_actors(settings, trained.sft, trained.token, None, runtime, codec)
+        assert actors.value is not None
+        models = {"policy": actors.policy.module.double(), "value": actors.value.module.double()}
+        optimizations = {}
+        for name, model in models.items():
+            weights = tuple(model.parameters())
+            sgd = torch.optim.SGD(weights, lr=0.1)
+            schedule = torch.optim.lr_scheduler.ConstantLR(sgd)
+            optimizations[name] = Optimization(weights, sgd, schedule, 1.0)
+        objectives = {
+            "policy": policy_objective(models["policy"], settings),
+            "value": value_objective(models["value"], settings),
+        }
+        rollouts = columns_by_number(collate(prompts, responses, 0, torch.device("cpu")))
+        metrics = update_on_rollouts(*(rollouts, objectives, optimizations, 2, settings, runtime, 5), sharing=sharing)
+        state = [weight for model in models.values() for weight in model.parameters()]
+        found.append((metrics, torch.cat([weight.detach().flatten() for weight in state])))
+    (metrics, weights), (others, other_weights) = found
+    assert others == pytest.approx(metrics, rel=1e-9)
+    torch.testing.assert_close(other_weights, weights, rtol=0, atol=1e-9)
 
 
 def test_rollouts_are_sampled_without_a_nucleus() -> None:

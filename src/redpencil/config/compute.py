@@ -123,7 +123,7 @@ class ComputeConfig(Section):
     generation_batch_size: int | None = Field(
         None,
         gt=0,
-        description="Prompts that a model answers at once, a local editor or judge included; another number draws "
+        description="Prompts that a model answers at once, a local editor or judge included; another number can draw "
         "other responses. Default: sampling.batch_size, and all rollouts of a step.",
     )
     save_every: int | None = Field(

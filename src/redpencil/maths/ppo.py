@@ -133,7 +133,8 @@ def value_loss(
     old_values = masked_select_or_zero(old_values, response_mask)
     returns = masked_select_or_zero(returns, response_mask)
     plain = (values - returns).square()
-    clipped = (old_values + (values - old_values).clamp(-cliprange_value, cliprange_value) - returns).square()
+    # What is within the range stays as it is, to the last bit: else rounding would count as clipping.
+    clipped = (values.clamp(old_values - cliprange_value, old_values + cliprange_value) - returns).square()
     loss = masked_mean(torch.maximum(plain, clipped), response_mask) / 2
     return loss, masked_mean((clipped > plain).detach(), response_mask)
 

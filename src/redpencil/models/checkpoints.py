@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +26,13 @@ from redpencil.digests import check_written
 from redpencil.errors import RedpencilError
 from redpencil.models.chat import first_line
 from redpencil.models.codec import Codec, read_object, same_encoding
-from redpencil.models.forward import READ_TWICE, reads_twice
+from redpencil.models.forward import READ_TWICE, Batch, collate, reads_twice
 from redpencil.models.heads import BACKBONE, HEADS, head_of
 from redpencil.models.log_ratio import LogRatio, Parts, check_parts, parts_of
 from redpencil.models.lora import Bases, check_base, is_own, merge, open_view, plays_role, role_of
 from redpencil.models.parallel import distributed_options, local, prepare, shard
 from redpencil.models.runtime import Runtime, seeded
+from redpencil.models.sharing import Sharing, alike, sharing_of
 from redpencil.models.sidecar import (
     LEVELS,
     RewardCard,
@@ -67,6 +68,17 @@ class LanguageModel:
     def readings(self) -> int:
         """How often it reads a response."""
         return 2 if reads_twice(self.module) else 1
+
+    @property
+    def sharing(self) -> Sharing:
+        """Whether it reads once what several texts begin with."""
+        return sharing_of(self.module, self.runtime.device)
+
+    def collate(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Batch:
+        """Pad texts into a batch, of which the model reads once, if it can, what those to one prompt begin with."""
+        sequences = [(*prompt, *response) for prompt, response in zip(prompts, responses, strict=True)]
+        plan = self.sharing.plan(sequences, alike(prompts))
+        return collate(prompts, responses, self.codec.pad_id, self.runtime.device, plan)
 
     def response_room(self, prompt: int) -> int | None:
         """The most tokens of a response behind a prompt of so many; None if its configuration sets no limit."""

@@ -8,9 +8,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from redpencil.maths.masked import at_least_float32
 from redpencil.maths.reward_losses import join_heads
-from redpencil.models.logprobs import Operation, Score, score_rows_of, score_tokens_of, states_of
+from redpencil.models.logprobs import Operation, Score, before, placed, score_logits, score_rows_of, states_of
 from redpencil.models.parallel import as_forward
+from redpencil.models.shared_rows import Plan, SharedRows, lay_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +21,14 @@ class Batch:
 
     input_ids, attention_mask, position_ids: [B, P + T]; positions count real tokens only, so that padding on the
     left changes nothing (trap of absolute positions). response_mask: [B, T], True on response tokens, EOS included.
+    shared: the same rows as models read them that can share beginnings; None where each row is read by itself.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     position_ids: Tensor
     response_mask: Tensor
+    shared: SharedRows | None = None
 
     @property
     def response_width(self) -> int:
@@ -48,9 +52,16 @@ class Batch:
 
 
 def collate(
-    prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]], pad_id: int, device: torch.device
+    prompt_ids: Sequence[Sequence[int]],
+    response_ids: Sequence[Sequence[int]],
+    pad_id: int,
+    device: torch.device,
+    plan: Plan | None = None,
 ) -> Batch:
-    """Pad rows into a batch. A prompt must hold at least one token: the first response token is predicted from it."""
+    """Pad rows into a batch. A prompt must hold at least one token: the first response token is predicted from it.
+
+    `plan` says which of them a model reads in one row, if it can (`models.sharing`).
+    """
     prompt_width = max(map(len, prompt_ids))
     response_width = max(1, *map(len, response_ids))
     ids, attention = [], []
@@ -65,6 +76,7 @@ def collate(
         attention_mask=attention_mask,
         position_ids=positions(attention_mask),
         response_mask=attention_mask[:, prompt_width:].bool(),
+        shared=None if plan is None else lay_out(plan, prompt_ids, response_ids, pad_id, device),
     )
 
 
@@ -105,9 +117,23 @@ def response_scores(
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probability of each response token and the entropy of what it was drawn from, each as `response_logprobs`."""
 
-    return score_tokens_of(
-        policy, partial(_run, policy, batch), batch.response_ids, batch.response_mask, temperature, entropy=entropy
-    )
+    def score(logits: Tensor, of: Tensor) -> Tensor:
+        return score_logits(logits, of, temperature, entropy=entropy)
+
+    mask, shared = batch.response_mask, batch.shared
+    if shared is None:
+        of = batch.response_ids.flatten()[mask.flatten()]
+        scores = placed(score_rows_of(policy, partial(_run, policy, batch), before(mask), of, score), mask)
+    else:
+
+        def predicting(columns: Tensor) -> Tensor:
+            return columns.flatten(0, 1)[shared.predictors]
+
+        of = shared.input_ids.flatten()[shared.counted]
+        counted = score_rows_of(policy, partial(_run, policy, batch), predicting, of, score)
+        columns = counted.new_zeros(shared.input_ids.numel(), counted.shape[-1]).index_copy(0, shared.counted, counted)
+        scores = columns[shared.places[:, -mask.shape[1] :]].masked_fill(~mask[..., None], 0.0)
+    return scores[..., 0], scores[..., 1] if entropy else None
 
 
 def hinted_scores(
@@ -129,7 +155,7 @@ def hinted_scores(
     """
     mask = batch.response_mask
     with torch.no_grad():
-        read = [states_of(teacher, partial(_run, teacher, hint), mask, logits=not in_parts) for hint in hints]
+        read = [states_of(teacher, partial(_run, teacher, hint), before(mask), logits=not in_parts) for hint in hints]
     to_logits = read[0][1]
 
     def compare(logits: Tensor, states: Tensor) -> Tensor:
@@ -138,33 +164,37 @@ def hinted_scores(
         return score(logits, *hinted)[:, None]
 
     states = torch.stack([states for states, _ in read], dim=1)
-    return score_rows_of(policy, partial(_run, policy, batch), mask, states, compare)[..., 0]
+    return placed(score_rows_of(policy, partial(_run, policy, batch), before(mask), states, compare), mask)[..., 0]
 
 
 def _apply(_: nn.Module, function: Operation, values: Tensor) -> Tensor:
     return function(values)
 
 
-def _run(policy: nn.Module, batch: Batch) -> Any:
-    return policy(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-        logits_to_keep=batch.response_width + 1,
+def _read(model: Any, batch: Batch, **options: Any) -> Any:
+    """Run a model, or its backbone, over the rows of a batch as it reads them."""
+    rows = batch.shared or batch
+    return model(
+        input_ids=rows.input_ids,
+        attention_mask=rows.attention_mask,
+        position_ids=rows.position_ids,
         use_cache=False,
+        **options,
     )
+
+
+def _unfolded(columns: Tensor, batch: Batch) -> Tensor:
+    """What a model gives for the rows as it reads them, in the order of the batch: [B, P + T, ...]."""
+    return columns if batch.shared is None else batch.shared.unfold(columns)
+
+
+def _run(policy: nn.Module, batch: Batch) -> Any:
+    return _read(policy, batch, **({} if batch.shared else {"logits_to_keep": batch.response_width + 1}))
 
 
 def _token_scores(model: nn.Module, batch: Batch) -> Tensor:
-    """The numbers of each column, one for each head: [B, P + T, heads], float32."""
-    output = model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-        use_cache=False,
-    )
-    scores: Tensor = output.logits.float()
-    return scores
+    """The numbers of each column, one for each head: [B, P + T, heads], at least float32."""
+    return _unfolded(at_least_float32(_read(model, batch).logits), batch)
 
 
 READ_TWICE: Final = "read_twice"
@@ -214,7 +244,7 @@ def token_values(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def sequence_rewards(model: nn.Module, batch: Batch) -> Tensor:
-    """One reward for each response, [B], float32.
+    """One reward for each response, [B], at least float32.
 
     Decoder classes read it at the last real token, found by the attention mask and never by looking for a pad id;
     encoder classes (BERT) pool their first token, so their rows are padded on the right.
@@ -222,23 +252,23 @@ def sequence_rewards(model: nn.Module, batch: Batch) -> Tensor:
     if getattr(model, "score", None) is None:
         ids, attention = flush_left(batch)
         pooled: Tensor = model(input_ids=ids, attention_mask=attention).logits
-        return pooled.squeeze(-1).float()
-    return as_forward(model, _by_head, batch).squeeze(-1).float()
+        return at_least_float32(pooled.squeeze(-1))
+    return at_least_float32(as_forward(model, _by_head, batch).squeeze(-1))
 
 
 def sequence_increments(model: nn.Module, batch: Batch) -> Tensor:
-    """By how much each token raises the reward of the response so far, [B, T], float32; 0 on padding.
+    """By how much each token raises the reward of the response so far, [B, T]; 0 on padding.
 
     A causal decoder's reward of every prefix is in one forward pass: at each column it has read the text up to there.
     A row sums to `sequence_rewards` less the reward of its prompt with an empty response.
     """
-    prefixes = as_forward(model, _prefixes_by_head, batch)[..., 0].float()
+    prefixes = at_least_float32(as_forward(model, _prefixes_by_head, batch)[..., 0])
     return prefixes.diff(dim=1).masked_fill(~batch.response_mask, 0.0)
 
 
 def _prefixes_by_head(model: nn.Module, batch: Batch) -> Tensor:
     head: Any = model.score
-    rewards: Tensor = head(_hidden(model, batch)[:, batch.prompt_width - 1 :])
+    rewards: Tensor = head(_unfolded(_hidden(model, batch), batch)[:, batch.prompt_width - 1 :])
     return rewards
 
 
@@ -263,7 +293,7 @@ def _by_head(model: nn.Module, batch: Batch) -> Tensor:
 def hidden_states(model: nn.Module, batch: Batch) -> Tensor:
     """What the head of a token reward model reads at each token of the responses, [B, T, H]."""
     read = read_twice(batch) if reads_twice(model) else batch
-    return as_forward(model, _hidden, read)[:, -batch.response_width :]
+    return _unfolded(as_forward(model, _hidden, read), read)[:, -batch.response_width :]
 
 
 def last_hidden(model: nn.Module, batch: Batch) -> Tensor:
@@ -273,17 +303,14 @@ def last_hidden(model: nn.Module, batch: Batch) -> Tensor:
 
 def _last_hidden(model: nn.Module, batch: Batch) -> Tensor:
     hidden = _hidden(model, batch)
-    columns = torch.arange(hidden.shape[1], device=hidden.device)
+    columns = torch.arange(batch.attention_mask.shape[1], device=hidden.device)
     last = (columns * batch.attention_mask).argmax(dim=1)
-    return hidden[torch.arange(len(last), device=hidden.device), last]
+    rows = torch.arange(len(last), device=hidden.device)
+    return hidden[rows, last] if batch.shared is None else hidden.flatten(0, 1)[batch.shared.places[rows, last]]
 
 
 def _hidden(model: nn.Module, batch: Batch) -> Tensor:
+    """The hidden states of the rows as the model reads them, [B, P + T, H] or, of shared rows, [R, S, H]."""
     backbone: Any = model.base_model
-    states: Tensor = backbone(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-        use_cache=False,
-    ).last_hidden_state
+    states: Tensor = _read(backbone, batch).last_hidden_state
     return states

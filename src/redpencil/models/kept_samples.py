@@ -1,6 +1,6 @@
-"""Responses that were sampled already, batch by batch, so that sampling that was killed goes on where it was.
+"""Responses that were sampled already, portion by portion, so that sampling that was killed goes on where it was.
 
-A file has a line for each batch: its rows, their tokens, and the state of the generator behind it, so that what comes
+A file has a line for each portion: its rows, their tokens, and the state of the generator behind it, so that what comes
 next is drawn as if nothing had happened. A line has a checksum; at the first that is damaged the rest is left out.
 """
 
@@ -27,14 +27,19 @@ Answers = list[list[int]]
 
 
 def key_of(
-    policy: LanguageModel, prompt_ids: Sequence[Sequence[int]], config: SamplingConfig, ends: Sequence[int], seed: int
+    policy: LanguageModel,
+    prompt_ids: Sequence[Sequence[int]],
+    config: SamplingConfig,
+    ends: Sequence[int],
+    seed: int,
+    backend: str,
 ) -> str:
-    """Digest all that decides what a policy, whose weights are those of its folder, answers."""
+    """Digest all that decides what a policy, whose weights are those of its folder, answers, and what samples it."""
     runtime = policy.runtime
     place = (runtime.device.type, str(runtime.dtype), runtime.data_rank, runtime.data_size, runtime.tp_size)
     asked = hashlib.sha256(repr([list(row) for row in prompt_ids]).encode()).hexdigest()
     parts = [redpencil.__version__, torch.__version__, hash_input(Path(policy.name)), *place]
-    return hashlib.sha256(json.dumps([*parts, config.model_dump(), ends, seed, asked]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*parts, backend, config.model_dump(), ends, seed, asked]).encode()).hexdigest()
 
 
 @dataclass
@@ -53,7 +58,7 @@ class KeptSamples:
     _works: bool = True
 
     def __post_init__(self) -> None:
-        """Read the batches that are there."""
+        """Read the portions that are there."""
         with suppress(OSError):
             self._lines = self._path.read_bytes().splitlines(keepends=True)
 
@@ -62,7 +67,7 @@ class KeptSamples:
         return self.folder / f"{self.key[:32]}.jsonl"
 
     def take(self, rows: Sequence[int]) -> Answers | None:
-        """Return the answers to the next batch if it is there, and put the generator where it was behind them."""
+        """Return the answers to the next portion if it is there, and put the generator where it was behind them."""
         line = _parsed(self._lines[0]) if self._lines else None
         if line is None or line["rows"] != list(rows):
             if self._lines:  # What follows was drawn behind something that is lost.
@@ -77,7 +82,7 @@ class KeptSamples:
         return answers
 
     def add(self, rows: Sequence[int], answers: Answers) -> None:
-        """Append a batch that was sampled just now."""
+        """Append a portion that was sampled just now."""
         if not self._works or self.runtime.rank % self.runtime.tp_size:
             return
         state = base64.b64encode(_state(self.runtime.device).numpy().tobytes()).decode()

@@ -111,87 +111,55 @@ def _learn(policy: nn.Module, head: nn.Module) -> _Head | None:
     return _Head(vocabulary, tuple(stood[0].operations))
 
 
-def score_tokens_of(
-    policy: nn.Module,
-    forward: Callable[[], Any],
-    token_ids: Tensor,
-    mask: Tensor,
-    temperature: float,
-    *,
-    entropy: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """Compute the log-probabilities of tokens, and the entropy of what each was drawn from if `entropy` asks for it.
-
-    Args:
-        policy: a causal language model.
-        forward: as in `score_rows_of`.
-        token_ids: [B, T].
-        mask: bool [B, T]; True = counts.
-        temperature: divides the logits.
-        entropy: whether to compute the entropy too.
-
-    Returns:
-        Two tensors [B, T] in nats, at least float32; 0 where `mask` is False. The second is None without `entropy`.
-    """
-
-    def score(logits: Tensor, of: Tensor) -> Tensor:
-        return score_logits(logits, of, temperature, entropy=entropy)
-
-    placed = score_rows_of(policy, forward, mask, token_ids.flatten()[mask.flatten()], score)
-    return placed[..., 0], placed[..., 1] if entropy else None
-
-
-def score_rows_of(policy: nn.Module, forward: Callable[[], Any], mask: Tensor, of: Tensor, score: Score) -> Tensor:
+def score_rows_of(
+    policy: nn.Module, forward: Callable[[], Any], predicting: Operation, of: Tensor, score: Score
+) -> Tensor:
     """Compute numbers of the distributions from which tokens were drawn.
 
     Args:
         policy: a causal language model.
-        forward: runs it on T + 1 columns or more, of which the last but one predicts the last token.
-        mask: bool [B, T], with N tokens that count.
-        of: [N, ...], what `score` gets beside the logits of each token that counts.
+        forward: runs it.
+        predicting: picks what predicts N tokens, [N, ...], of what `forward` computes for its columns, [B, S, ...].
+        of: [N, ...], what `score` gets beside the logits of each of these tokens.
         score: computes [n, K] of logits [n, V] and rows [n, ...] of `of`, for some tokens at a time.
 
     Returns:
-        [B, T, K]; 0 where `mask` is False.
+        [N, K].
     """
-    rows = mask.flatten().nonzero().squeeze(1)
     head = known_head(policy)
     if head is None:
-        logits = _counted(forward().logits, mask, rows)
-        scores = in_chunks(logits, of, score, logits.shape[-1])
-    else:
-        to_logits = head.to_logits
+        logits = predicting(forward().logits)
+        return in_chunks(logits, of, score, logits.shape[-1])
+    to_logits = head.to_logits
 
-        def score_states(states: Tensor, part: Tensor) -> Tensor:
-            return score(to_logits(states), part)
+    def score_states(states: Tensor, part: Tensor) -> Tensor:
+        return score(to_logits(states), part)
 
-        def chunked(states: Tensor) -> Tensor:
-            return _stand_in(in_chunks(_counted(states, mask, rows), of, score_states, head.vocabulary))
+    def chunked(states: Tensor) -> Tensor:
+        return _stand_in(in_chunks(predicting(states), of, score_states, head.vocabulary))
 
-        with in_place_of(head.module, chunked):
-            logits = forward().logits
-        with torch._C.DisableTorchFunctionSubclass():
-            scores = logits.as_subclass(Tensor)
-    placed = scores.new_zeros(mask.numel(), scores.shape[-1]).index_copy(0, rows, scores)
-    return placed.view(*mask.shape, -1)
+    with in_place_of(head.module, chunked):
+        logits = forward().logits
+    with torch._C.DisableTorchFunctionSubclass():
+        scores: Tensor = logits.as_subclass(Tensor)
+    return scores
 
 
 def states_of(
-    policy: nn.Module, forward: Callable[[], Any], mask: Tensor, *, logits: bool = False
+    policy: nn.Module, forward: Callable[[], Any], predicting: Operation, *, logits: bool = False
 ) -> tuple[Tensor, Operation]:
-    """Compute what a head makes the logits of tokens that count of, [N, H], and the function that does so.
+    """Compute what a head makes the logits of N tokens of, [N, H], and the function that does so.
 
     With `logits`, and for a head whose model does more than is known, these are the logits themselves, [N, V]. Other
     arguments as in `score_rows_of`.
     """
-    rows = mask.flatten().nonzero().squeeze(1)
     head = None if logits else known_head(policy)
     if head is None:
-        return _counted(forward().logits, mask, rows), lambda whole: whole
+        return predicting(forward().logits), lambda whole: whole
     to_logits, kept = head.to_logits, []
 
     def keep(states: Tensor) -> Tensor:
-        kept.append(_counted(states, mask, rows))
+        kept.append(predicting(states))
         return _stand_in(kept[0])
 
     with in_place_of(head.module, keep):
@@ -199,10 +167,19 @@ def states_of(
     return kept[0], to_logits
 
 
-def _counted(columns: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
-    """Pick the columns [B, S, H] that predict the tokens that count: [N, H]."""
-    width = mask.shape[1]
-    return columns[:, -width - 1 : -1].flatten(0, 1).index_select(0, rows)
+def before(mask: Tensor) -> Operation:
+    """Return what picks the columns [B, S, H] that predict the tokens that count, [N, H].
+
+    `mask` is bool [B, T], of the last T columns; there must be one before them.
+    """
+    rows, width = mask.flatten().nonzero().squeeze(1), mask.shape[1]
+    return lambda columns: columns[:, -width - 1 : -1].flatten(0, 1).index_select(0, rows)
+
+
+def placed(scores: Tensor, mask: Tensor) -> Tensor:
+    """Put numbers of the tokens that count, [N, K], where they are in the batch, [B, T, K]; 0 where `mask` is False."""
+    rows = mask.flatten().nonzero().squeeze(1)
+    return scores.new_zeros(mask.numel(), scores.shape[-1]).index_copy(0, rows, scores).view(*mask.shape, -1)
 
 
 @dataclass(frozen=True, slots=True)

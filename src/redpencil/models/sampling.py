@@ -6,29 +6,34 @@ end it, or put a control token into the text. So its tokens are decoded, and off
 where it cuts that text into the very same tokens (`place`).
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from redpencil.config.methods import SamplingConfig
-from redpencil.errors import DivergedError, RedpencilError
+from redpencil.errors import RedpencilError
 from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.codec import Codec
+from redpencil.models.decoding import Decoder, cast_cache, not_finite, why_not
 from redpencil.models.end_tokens import GENERATION_CONFIG, end_ids
 from redpencil.models.forward import collate
 from redpencil.models.kept_samples import KeptSamples, key_of
+from redpencil.models.packed import packed_weights
 from redpencil.models.parallel import whole_weights
 from redpencil.models.runtime import seeded
 from redpencil.records import Prompt, Response
 from redpencil.rows import IntRows
 from redpencil.runs import Progress, derive_seed, no_progress
+
+log = logging.getLogger("redpencil.models")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +99,24 @@ class Sampler(Protocol):
         """
 
 
+PORTION: Final = 8
+"""Batches of prompts that the decode loop answers one after the other, as places in it become free."""
+
+
+@cache
+def _say(kind: str, reason: str) -> None:
+    log.warning("%s is sampled by transformers' generate: %s", kind, reason)
+
+
 @dataclass(frozen=True, slots=True)
 class HFSampler:
-    """Samples in this process by transformers' `generate`.
+    """Samples in this process: by the loop of `models.decoding`, or by transformers' `generate` where that does not do.
 
     Nothing but the sampling configuration shapes the distribution: what a checkpoint's generation_config.json says
     beyond its end tokens (such as a repetition penalty) would make the samples other than the log-probabilities that
     PPO trains on.
 
-    kept: a folder that keeps the batches that were sampled, for a policy with the weights of its folder; a call with
+    kept: a folder that keeps the portions that were sampled, for a policy with the weights of its folder; a call with
     the same prompts, configuration and seed goes on behind them, and its answers are the same.
     """
 
@@ -125,14 +139,17 @@ class HFSampler:
         seed: int,
         progress: Progress = no_progress,
     ) -> list[Sample]:
-        """Sample batch by batch, prompts of similar length together; each process answers its share.
+        """Sample prompts of similar length together; each process answers its share.
 
-        With temperatures above 0 another number of processes draws other responses.
+        Each prompt has random numbers of its own in the decode loop. With `generate`, and a temperature above 0,
+        another number of processes or another batch size draws other responses.
         """
         self.check(prompt_ids, config.response_length)
-        ends = end_tokens(self.policy)
+        policy, runtime = self.policy, self.policy.runtime
+        ends, reason = end_tokens(policy), why_not(policy.module)
+        if reason is not None and runtime.writes:
+            _say(type(policy.module).__name__, reason)
         order = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
-        runtime = self.policy.runtime
         own = runtime.share(order)
         samples: list[Sample] = []
         folder = self.kept
@@ -140,23 +157,37 @@ class HFSampler:
             folder = None  # Processes that compute one row together all have what is kept, or none.
         kept = None
         if folder is not None:
-            kept = KeptSamples(folder, key_of(self.policy, prompt_ids, config, sorted(ends), seed), runtime)
+            backend = "loop" if reason is None else "generate"
+            kept = KeptSamples(folder, key_of(policy, prompt_ids, config, sorted(ends), seed, backend), runtime)
+
+        def tell(more: int = 0) -> None:
+            progress(min((len(samples) + more) * runtime.data_size, len(order)), len(order), "responses")
+
+        def decode(rows: Sequence[int]) -> list[list[int]]:
+            ids = [prompt_ids[i] for i in rows]
+            if reason is not None:
+                return _generate(policy, ids, config, sorted(ends))
+            seeds = [derive_seed(seed, i) for i in rows]
+            with runtime.autocast(cached=True):
+                return Decoder(policy, ids, config, ends, seeds).run(tell)
 
         def answer() -> None:
-            for start in range(0, len(own), config.batch_size):
-                rows = own[start : start + config.batch_size]
+            portion = config.batch_size * (PORTION if reason is None else 1)
+            for start in range(0, len(own), portion):
+                rows = own[start : start + portion]
                 answers = None if kept is None else kept.take(rows)
                 if answers is None:
-                    answers = _generate(self.policy, [prompt_ids[i] for i in rows], config, sorted(ends))
+                    answers = decode(rows)
                     if kept is not None:
                         kept.add(rows, answers)
                 samples.extend(cut_at_end(answer, ends) for answer in answers)
-                progress(min(len(samples) * runtime.data_size, len(order)), len(order), "responses")
+                tell()
 
         with (
             seeded(derive_seed(seed, runtime.data_rank) if runtime.data_rank else seed, runtime.device),
-            _plain_generation(self.policy.module),
-            whole_weights(self.policy.module),
+            _plain_generation(policy.module),
+            whole_weights(policy.module),
+            packed_weights(policy.module, runtime, min(config.batch_size, len(order))),
         ):
             runtime.together(answer)
         found = dict(zip(order, runtime.gather(samples), strict=True))
@@ -213,31 +244,6 @@ def check_vocabulary(model: LanguageModel, prompt_ids: Sequence[Sequence[int]]) 
         )
 
 
-class _CastCache(DynamicCache):
-    """A cache of keys and values in one number format, the one in which attention reads them."""
-
-    def __init__(self, config: Any, dtype: torch.dtype) -> None:
-        super().__init__(config=config)
-        self.dtype = dtype
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        return super().update(key_states.to(self.dtype), value_states.to(self.dtype), *args, **kwargs)
-
-
-def _cache(policy: LanguageModel) -> dict[str, Any]:
-    """The cache of a policy with float32 weights that computes in another format, as while it is trained.
-
-    Rotary embeddings are float32 then and promote what they turn, so that the cache would take twice the memory, and
-    be cast for each token.
-    """
-    module, dtype = policy.module, policy.runtime.dtype
-    # Models with caches of their own, and no others, do not say yes to this.
-    dynamic: Any = getattr(module, "_supports_default_dynamic_cache", None)
-    if dtype == torch.float32 or module.dtype == dtype or dynamic is None or not dynamic():
-        return {}
-    return {"past_key_values": _CastCache(module.config.get_text_config(decoder=True), dtype)}
-
-
 @torch.no_grad()
 def _generate(
     policy: LanguageModel, prompt_ids: Sequence[Sequence[int]], config: SamplingConfig, ends: list[int]
@@ -245,6 +251,7 @@ def _generate(
     codec, runtime = policy.codec, policy.runtime
     batch = collate(prompt_ids, [()] * len(prompt_ids), codec.pad_id, runtime.device)
     width = batch.prompt_width
+    cast = cast_cache(policy)
     greedy: dict[str, Any] = {"do_sample": False}
     sampled = {"do_sample": True, "temperature": config.temperature, "top_p": config.top_p, "top_k": 0}
     generate: Any = policy.module.generate
@@ -257,17 +264,13 @@ def _generate(
                 synced_gpus=False,  # weights are gathered before: ranks may stop at different steps
                 pad_token_id=codec.pad_id,
                 eos_token_id=ends,
-                **_cache(policy),
+                **({} if cast is None else {"past_key_values": cast}),
                 **(greedy if config.temperature == 0 else sampled),
             )
     except RuntimeError as error:
         if "probability tensor" not in str(error):
             raise
-        raise DivergedError(
-            "the model's probabilities are not finite numbers",
-            file=policy.name,
-            hint="its weights are damaged, or training broke down: take another checkpoint or a lower learning rate",
-        ) from error
+        raise not_finite(policy) from error
     answers: list[list[int]] = output[:, width:].tolist()
     return answers
 

@@ -196,6 +196,14 @@ class _Estimator:
         layer = (every - min(ends, every / 2)) / layers_of(self.config)
         return number * (every if whole else min(every, ends + 2 * layer))
 
+    def packed(self) -> float:
+        """The bytes of the copies of the policy's linear layers that sampling computes with (`models.packed`)."""
+        if self.machine.gpu or self.half or self.shards * self.tp > 1:
+            return 0.0
+        every = sizes_of(self.text, replace(self.form("policy", trained=False), lora=None))[0]
+        inner: Any = self.config.get_text_config(decoder=True)
+        return 4.0 * (every - (0 if inner.tie_word_embeddings else inner.vocab_size * inner.hidden_size))
+
     def operations(self, form: Form, tokens: float, *, backward: bool = False) -> float:
         """Operations of a pass, by one process."""
         every, trained = sizes_of(self.text, form)
@@ -223,12 +231,11 @@ class _Estimator:
         weights = self.base() + sum(map(self.weights, (*trained, *frozen)))
         gradients = sum(map(self.trained, trained))
         activations = max((bytes_of(self.config, one) for one in passes), default=0.0)
-        first, cache = 0.0, 0.0
+        cached, cache = 0.0, 0.0
         if sampling is not None:
-            first = bytes_of(self.config, sampling)
             cache = cache_bytes(self.config, sampling.rows, sampled_width, 2 if self.half else 4) / self.tp
-        # The keys and values of a layer are there twice while the next token's are put behind them.
-        cached = max(first, cache * (1 + 1 / layers_of(self.config)))
+            # Prompts are read beside the cache; when it grows, a layer of it is there twice.
+            cached = cache + max(bytes_of(self.config, sampling), cache / layers_of(self.config)) + self.packed()
         every = chain(trained, frozen)
         gathered = max((self.gathered(form, whole=sampling is not None) for form in every), default=0.0)
         copy = gradients

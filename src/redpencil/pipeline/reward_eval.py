@@ -37,6 +37,7 @@ from redpencil.models.codec import Codec
 from redpencil.records import Comparison, Edit, Pair, Preference
 from redpencil.runs import Progress, no_progress
 from redpencil.text import prompt_key
+from redpencil.training.batches import neighbours
 from redpencil.training.pairs import check_pairs, pairs_of_comparisons, pairs_of_edits, spaced
 from redpencil.training.scoring import BATCH_SIZE, check_rewards, score_sequences, score_tokens
 
@@ -222,12 +223,14 @@ def score_pairs(
 ) -> Scores:
     """Rewards of both sides of each pair; `store` is a folder of hidden states, see `score_tokens`.
 
-    Responses of similar length share a batch, and a response that occurs several times is scored once, so that equal
-    responses get equal rewards to the last bit.
+    Responses of similar length, and those to one prompt, share a batch, and a response that occurs several times is
+    scored once, so that equal responses get equal rewards to the last bit.
     """
     keys = [(pair.prompt_ids, side) for pair in pairs for side in (pair.chosen_ids, pair.rejected_ids)]
     place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    distinct = sorted(place, key=lambda key: len(key[0]) + len(key[1]))
+    known = list(place)
+    order = neighbours([key[0] for key in known], [len(key[0]) + len(key[1]) for key in known])
+    distinct = [known[i] for i in order]
     rewards, tokens = np.zeros(len(distinct)), [np.zeros(0)] * len(distinct)
     share = len(keys) / max(len(distinct), 1)
     for start in range(0, len(distinct), BATCH_SIZE):

@@ -220,11 +220,11 @@ def train_distill(config: DistillConfig, **training: Unpack[PairsTraining]) -> N
         Lessons(
             lessons,
             list(map(len, lessons)),
-            partial(collate_lessons, pad_id=codec.pad_id, device=runtime.device),
+            lambda _, part: collate_lessons(part, pad_id=codec.pad_id, device=runtime.device),
             lambda model, teacher: distill_objective(
                 model.module, teacher.module, config, in_parts=runtime.fsdp_size == runtime.tp_size == 1
             ),
-            partial(answer_anew, config, stage) if own else None,
+            refresh=partial(answer_anew, config, stage) if own else None,
         ),
         **training,
     )

@@ -17,7 +17,7 @@ from redpencil.models.checkpoints import LanguageModel
 from redpencil.models.forward import Batch, response_logprobs
 from redpencil.models.saving import export
 from redpencil.runs import LAST_GOOD, write_json
-from redpencil.training.scoring import micro_batches
+from redpencil.training.scoring import in_parts
 from redpencil.training.step import TrainingStep, listed
 from redpencil.training.update import LOWER, Optimization
 
@@ -64,11 +64,13 @@ def check_policy(policy: LanguageModel, batch: Batch, temperature: float, size: 
         DivergedError: naming the rows of the batch.
     """
 
-    def broken(part: Batch) -> Tensor:
+    def score(part: Batch) -> list[Tensor | None]:
         with policy.runtime.autocast():
-            return ~response_logprobs(policy.module, part, temperature).isfinite().all(dim=-1)
+            return [response_logprobs(policy.module, part, temperature)]
 
-    wrong = torch.cat(policy.runtime.spread(list(micro_batches(batch, size)), broken))
+    [logprobs] = in_parts(batch, size, policy.runtime, score, policy.sharing)
+    assert logprobs is not None
+    wrong = ~logprobs.isfinite().all(dim=-1)
     if bool(wrong.any()):
         error = DivergedError("after the step the policy's probabilities are not finite numbers", hint=LOWER)
         error.rows = wrong.nonzero()[:, 0].tolist()

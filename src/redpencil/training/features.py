@@ -21,9 +21,10 @@ from redpencil.digests import known_sha256
 from redpencil.errors import RedpencilError
 from redpencil.files import whole_file
 from redpencil.models.checkpoints import LanguageModel
-from redpencil.models.forward import collate, hidden_states, last_hidden, reads_twice
+from redpencil.models.forward import hidden_states, last_hidden, reads_twice
 from redpencil.models.heads import BACKBONE, head_of
 from redpencil.runs import Progress
+from redpencil.training.batches import neighbours
 
 Row = tuple[Sequence[int], Sequence[int]]
 """Prompt ids and response ids."""
@@ -141,20 +142,23 @@ def _keep(file: Path | None, states: Tensor) -> None:
 
 
 def _batches(model: LanguageModel, rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows of similar length, as many as fit into `BATCH_TOKENS`."""
-    length = {row: len(row[0]) + model.readings * len(row[1]) for row in rows}
+    """Rows of similar length, those to one prompt together, as many as fit into `BATCH_TOKENS`."""
+    length = [len(row[0]) + model.readings * len(row[1]) for row in rows]
     batches: list[list[Row]] = []
-    for row in sorted(rows, key=lambda row: length[row]):
-        if not batches or (len(batches[-1]) + 1) * length[row] > BATCH_TOKENS:
+    longest = 0
+    for i in neighbours([row[0] for row in rows], length):
+        longest = max(longest, length[i])
+        if not batches or (len(batches[-1]) + 1) * longest > BATCH_TOKENS:
             batches.append([])
-        batches[-1].append(row)
+            longest = length[i]
+        batches[-1].append(rows[i])
     return batches
 
 
 @torch.no_grad()
 def _compute(model: LanguageModel, level: RewardLevel, rows: Sequence[Row]) -> list[Tensor]:
     prompts, responses = [row[0] for row in rows], [row[1] for row in rows]
-    batch = collate(prompts, responses, model.codec.pad_id, model.runtime.device)
+    batch = model.collate(prompts, responses)
     mask = batch.response_mask.cpu()
     with model.runtime.autocast():
         if level == "sequence":

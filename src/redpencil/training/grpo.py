@@ -43,7 +43,8 @@ def run_grpo(
         order = derive_seed(stage.seed, "permute", step.number)
         with step.phase("update"):
             return metrics | update_on_rollouts(
-                rollouts, objectives, optimizations, config.grpo_epochs, config, runtime, order, step.skip
+                *(rollouts, objectives, optimizations, config.grpo_epochs, config, runtime, order, step.skip),
+                sharing=actors.sharing,
             )
 
     train_on_rollouts(

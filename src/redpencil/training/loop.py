@@ -22,7 +22,7 @@ from redpencil.models.sampling import EncodedPrompts
 from redpencil.records import Pair
 from redpencil.runs import Stage, derive_seed
 from redpencil.training.divergence import check_policy, watching
-from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
+from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs, pair_width
 from redpencil.training.rollout import Actors, draw_prompts, mean_reward, sample_rollouts
 from redpencil.training.scoring import SampledBatch
 from redpencil.training.state import TrainState
@@ -58,6 +58,7 @@ def train_supervised(
     config: OptimizerConfig,
     total_steps: int,
     stage: Stage,
+    width: Callable[[Row], int] | None = None,
     best: BestCheckpoint | None = None,
     refresh: Refresh[Row] | None = None,
 ) -> None:
@@ -73,6 +74,7 @@ def train_supervised(
         config: optimiser and batch size.
         total_steps: optimiser steps.
         stage: where metrics, progress and saved states go.
+        width: counts the columns that a row takes; with it rows of similar width share a micro-batch.
         best: evaluates the model now and then and keeps the best checkpoint; the caller saves the last one without it.
         refresh: renews the rows of each step.
 
@@ -99,7 +101,9 @@ def train_supervised(
         if refresh is not None:
             drawn, tokens = refresh(step, drawn)
         places = list(range(len(drawn)))
-        items, idle = own_items(places, config.micro_batch_size, partial(_collated, collate, drawn), model.runtime)
+        make = partial(_collated, collate, drawn)
+        widths = None if width is None else dict(enumerate(map(width, drawn)))
+        items, idle = own_items(places, config.micro_batch_size, make, model.runtime, widths)
         with watching(watched, model, optimizations):
             try:
                 metrics |= update(optimization, items, objective, model.runtime, idle=idle)
@@ -162,14 +166,21 @@ def train_on_pairs(
     Raises:
         RedpencilError: if there are no pairs, or the model cannot read one.
     """
-    pairs, pad_id, device = training["pairs"], training["codec"].pad_id, training["runtime"].device
+    pairs = training["pairs"]
+
+    def prepared(model: LanguageModel, reference: LanguageModel) -> Objective[PairBatch]:
+        if model.sharing.reason:
+            training["stage"].tell(model.sharing.reason)
+        return objective(model, reference)
+
     train_beside_start(
         config,
         Lessons(
             pairs,
             [len(pair.prompt_ids) + len(pair.rejected_ids) + len(pair.chosen_ids) for pair in pairs],
-            lambda part: collate_pairs(part, pad_id, device),
-            objective,
+            lambda model, part: collate_pairs(part, model.codec.pad_id, model.runtime.device, model.sharing),
+            prepared,
+            lambda model, pair: pair_width(pair, model.sharing),
         ),
         **training,
     )
@@ -190,14 +201,15 @@ Lesson = TypeVar("Lesson", bound=Named)
 class Lessons(Generic[Lesson, Item]):
     """What a policy learns from beside the frozen policy that it starts from.
 
-    objective: makes the loss from the policy and the frozen reference. The others are arguments of `train_supervised`;
-    `refresh` makes it for the policy.
+    objective: makes the loss from the policy and the frozen reference. The others are arguments of `train_supervised`,
+    of which the functions take, or `refresh` is made for, the policy.
     """
 
     rows: Sequence[Lesson]
     lengths: Sequence[int]
-    collate: Callable[[Sequence[Lesson]], Item]
+    collate: Callable[[LanguageModel, Sequence[Lesson]], Item]
     objective: Callable[[LanguageModel, LanguageModel], Objective[Item]]
+    width: Callable[[LanguageModel, Lesson], int] | None = None
     refresh: Callable[[LanguageModel], Refresh[Lesson]] | None = None
 
 
@@ -257,8 +269,9 @@ def train_beside_start(
         lessons.rows,
         names=[row.id for row in lessons.rows],
         lengths=lessons.lengths,
-        collate=lessons.collate,
+        collate=partial(lessons.collate, model),
         objective=lessons.objective(model, reference),
+        width=None if lessons.width is None else partial(lessons.width, model),
         config=config,
         total_steps=steps_in(config.num_train_epochs, len(lessons.rows), config.batch_size, config.max_steps),
         stage=stage,

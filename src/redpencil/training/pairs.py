@@ -19,6 +19,7 @@ from redpencil.config.training import AlignConfig
 from redpencil.errors import RedpencilError
 from redpencil.models.codec import Codec
 from redpencil.models.forward import Batch, collate
+from redpencil.models.sharing import APART, Sharing
 from redpencil.records import Comparison, Edit, Pair, Preference, split_usable
 from redpencil.turns import turns_of
 
@@ -231,11 +232,18 @@ class PairBatch:
         return self.batch.input_ids.shape[0] // 2
 
 
-def collate_pairs(pairs: Sequence[Pair], pad_id: int, device: torch.device) -> PairBatch:
-    """Collate both sides of the pairs into one batch, so that one forward pass sees them all."""
+def collate_pairs(pairs: Sequence[Pair], pad_id: int, device: torch.device, sharing: Sharing = APART) -> PairBatch:
+    """Collate both sides of the pairs into one batch, so that one forward pass sees them all.
+
+    `sharing` says whether the model reads once what both sides of a pair begin with.
+    """
     prompts = [pair.prompt_ids for pair in pairs]
     responses = [pair.chosen_ids for pair in pairs] + [pair.rejected_ids for pair in pairs]
-    batch = collate(prompts + prompts, responses, pad_id, device)
+    plan = sharing.plan(
+        [(*prompt, *response) for prompt, response in zip(prompts + prompts, responses, strict=True)],
+        [(i, i + len(pairs)) for i in range(len(pairs))],
+    )
+    batch = collate(prompts + prompts, responses, pad_id, device, plan)
     width = batch.response_width
     changed = [list(pair.chosen_changed) for pair in pairs] + [list(pair.rejected_changed) for pair in pairs]
     changed_mask = torch.tensor([row + [False] * (width - len(row)) for row in changed], device=device)
@@ -245,3 +253,10 @@ def collate_pairs(pairs: Sequence[Pair], pad_id: int, device: torch.device) -> P
     unchanged_mask[unchanged_pairs[:, 0], unchanged_pairs[:, 2]] = True
     unchanged_mask[unchanged_pairs[:, 0] + len(pairs), unchanged_pairs[:, 1]] = True
     return PairBatch(batch, changed_mask, unchanged_mask, unchanged_pairs)
+
+
+def pair_width(pair: Pair, sharing: Sharing) -> int:
+    """Count the columns of the widest row that a pair takes."""
+    sides = [(*pair.prompt_ids, *side) for side in (pair.chosen_ids, pair.rejected_ids)]
+    plan = sharing.plan(sides, [(0, 1)])
+    return max(map(len, sides) if plan is None else [row.width for row in plan.rows])

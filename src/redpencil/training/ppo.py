@@ -108,7 +108,9 @@ def ppo_update(
     if train_policy:
         objectives["policy"] = policy_objective(actors.policy.module, config)
     runtime = actors.policy.runtime
-    return update_on_rollouts(rollouts, objectives, optimizations, config.ppo_epochs, config, runtime, seed, skip)
+    return update_on_rollouts(
+        *(rollouts, objectives, optimizations, config.ppo_epochs, config, runtime, seed, skip), sharing=actors.sharing
+    )
 
 
 def value_objective(value: nn.Module, config: PPOConfig) -> Objective[Rollouts]:

@@ -35,7 +35,7 @@ from redpencil.runs import Stage, derive_seed, read_metrics
 from redpencil.training.features import backbone_of, hidden_rows, weights_file
 from redpencil.training.learned import Learning, how_it_ended
 from redpencil.training.loop import train_supervised
-from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs
+from redpencil.training.pairs import PairBatch, check_pairs, collate_pairs, pair_width
 from redpencil.training.reward_defaults import CHOSEN, DataSize, fit, in_words, size_of
 from redpencil.training.scoring import LEAST_SCALE, check_fits, score_sequences, score_tokens
 from redpencil.training.update import LOWER, Objective, steps_in
@@ -184,6 +184,8 @@ def train_reward(
             model.context, model.readings, [pair.prompt_ids for pair in pairs], responses, [pair.id for pair in pairs]
         )
     check_samples(model, config, samples[: config.reference_samples])
+    if config.frozen_layers != "all" and model.sharing.reason:
+        stage.tell(model.sharing.reason)
     fitted = _fitted(config, size_of(pairs, head_of(model.module).in_features), stage)
     train_supervised(
         model,
@@ -192,11 +194,12 @@ def train_reward(
         lengths=[len(pair.prompt_ids) + len(pair.rejected_ids) + len(pair.chosen_ids) for pair in pairs],
         collate=_frozen_collate(model, config, pairs, store, stage)
         if config.frozen_layers == "all"
-        else lambda part: collate_pairs([pairs[i] for i in part], codec.pad_id, runtime.device),
+        else lambda part: collate_pairs([pairs[i] for i in part], codec.pad_id, runtime.device, model.sharing),
         objective=(token_objective if config.level == "token" else sequence_objective)(model.module, fitted),
         config=fitted if config.frozen_layers != "all" else fitted.model_copy(update={"save_every": None}),
         total_steps=steps_in(fitted.num_train_epochs, len(pairs), fitted.batch_size, fitted.max_steps),
         stage=stage,
+        width=None if config.frozen_layers == "all" else lambda i: pair_width(pairs[i], model.sharing),
     )
     model.module.train(False)
     scales = measure(model, config, samples[: config.reference_samples], store)

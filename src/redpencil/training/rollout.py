@@ -4,7 +4,8 @@ PPO and GRPO differ in how rewards become advantages (`training.ppo`, `training.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,9 +25,19 @@ from redpencil.models.lora import Bases
 from redpencil.models.runtime import Runtime
 from redpencil.models.samplers import make_sampler
 from redpencil.models.sampling import Sample, Sampler, check_context
+from redpencil.models.sharing import APART, Sharing
 from redpencil.models.sidecar import UNKNOWN
 from redpencil.runs import derive_seed
-from redpencil.training.scoring import SampledBatch, Scorer, check_finite, make_scorer, micro_batches, sampled_batch
+from redpencil.training.scoring import (
+    SampledBatch,
+    Scorer,
+    check_finite,
+    in_parts,
+    make_scorer,
+    sampled_batch,
+    take,
+    widths_of,
+)
 from redpencil.training.update import Objective, Optimization, make_optimization, own_items, update
 from redpencil.turns import Asked
 
@@ -46,6 +57,13 @@ class Actors:
     sampler: Sampler
     value: LanguageModel | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def sharing(self) -> Sharing:
+        """How policy, reference and value model read rows; apart unless all of them can share."""
+        models = (self.policy, self.reference, *([] if self.value is None else [self.value]))
+        ways = [model.sharing for model in models]
+        return next((way for way in ways if way.width is None), ways[0])
 
     def check_prompts(self, prompts: Sequence[Asked]) -> None:
         """Refuse prompts that a reward model cannot score any response to.
@@ -206,23 +224,12 @@ class Rollouts:
     values: Tensor | None = None
     returns: Tensor | None = None
 
-    def select(self, rows: Sequence[int]) -> "Rollouts":
-        """Take some rows, without the columns that only other rows need."""
-        index = torch.tensor(rows, device=self.logprobs.device)
-        mask = self.batch.response_mask[index]
-        attention = self.batch.attention_mask[index]
-        width = max(1, int(mask.sum(dim=1).max()))
-        left = int((attention.argmax(dim=1)).min())
-        columns = slice(left, self.batch.prompt_width + width)
-        batch = replace(
-            self.batch,
-            input_ids=self.batch.input_ids[index, columns],
-            attention_mask=attention[:, columns],
-            position_ids=self.batch.position_ids[index, columns],
-            response_mask=mask[:, :width],
-        )
+    def select(self, rows: Sequence[int], sharing: Sharing = APART) -> "Rollouts":
+        """Take some rows, without the columns that only other rows need, as models read them."""
+        index, batch = torch.tensor(rows, device=self.logprobs.device), take(self.batch, rows, sharing)
         kept = (self.logprobs, self.advantages, self.values, self.returns)
-        return Rollouts(batch, *(None if tensor is None else tensor[index, :width] for tensor in kept))  # type: ignore[arg-type]
+        parts = (None if tensor is None else tensor[index, : batch.response_width] for tensor in kept)
+        return Rollouts(batch, *parts)  # type: ignore[arg-type]
 
 
 def sampling_of(config: RolloutConfig) -> SamplingConfig:
@@ -267,11 +274,12 @@ def score_rollouts(actors: Actors, sampled: SampledBatch, config: RolloutConfig)
     Raises:
         NotFiniteError: if a reward, a value or a log-probability is not a finite number.
     """
-    runtime, size = actors.policy.runtime, config.micro_batch_size or config.batch_size
-    parts = list(micro_batches(sampled.batch, size))
-    columns = zip(*runtime.spread(parts, lambda part: _score_rows(actors, part, config)), strict=True)
-    logprobs, ref_logprobs, entropy, values = (
-        None if column[0] is None else torch.cat(column).to(runtime.device) for column in columns
+    logprobs, ref_logprobs, entropy, values = in_parts(
+        sampled.batch,
+        config.micro_batch_size or config.batch_size,
+        actors.policy.runtime,
+        lambda part: _score_rows(actors, part, config),
+        actors.sharing,
     )
     assert logprobs is not None
     assert ref_logprobs is not None
@@ -440,12 +448,13 @@ def update_on_rollouts(
     runtime: Runtime,
     seed: int,
     skip: Skip = refuse,
+    sharing: Sharing = APART,
 ) -> dict[str, float]:
     """Update models in shuffled passes over one batch of rollouts; each schedule advances once.
 
     The seed decides the order of the rollouts, and is the same in all processes of a stage. `skip` hears of updates
     whose numbers are not finite, and raises what it does not let be left out. A schedule stays where all updates of its
-    model are left out.
+    model are left out. `sharing` says how all of the models read rows.
 
     Returns:
         The mean of each metric over the updates.
@@ -454,12 +463,14 @@ def update_on_rollouts(
         DivergedError: as `update`, with the indices of the rollouts.
     """
     logged: list[dict[str, float]] = []
+    widths = dict(enumerate(widths_of(rollouts.batch)))
+    make = partial(rollouts.select, sharing=sharing)
     for epoch in range(epochs):
         generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
         order = torch.randperm(len(rollouts.logprobs), generator=generator).tolist()
         for start in range(0, len(order), config.batch_size):
             batch = order[start : start + config.batch_size]
-            items, idle = own_items(batch, config.micro_batch_size, rollouts.select, runtime)
+            items, idle = own_items(batch, config.micro_batch_size, make, runtime, widths)
             row: dict[str, float] = {}
             for name, objective in objectives.items():
                 try:

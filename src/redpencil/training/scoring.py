@@ -9,7 +9,7 @@ their sum is kept.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -36,10 +36,14 @@ from redpencil.models.forward import (
 from redpencil.models.heads import head_of
 from redpencil.models.log_ratio import parts_of
 from redpencil.models.reward_server import RewardServer, connect_reward_model
+from redpencil.models.runtime import Runtime
 from redpencil.models.sampling import Sample, check_context, check_vocabulary, place
+from redpencil.models.shared_rows import lay_out
+from redpencil.models.sharing import APART, Sharing, alike
 from redpencil.models.sidecar import RewardCard
 from redpencil.records import Pair, Response
 from redpencil.runs import no_progress
+from redpencil.training.batches import SWITCH, SWITCH_ON_GPU, even_batches, neighbours
 from redpencil.training.features import hidden_rows, keeps_backbone
 from redpencil.turns import Asked, prompt_text
 
@@ -103,17 +107,30 @@ def check_room(
 
 def _by_batches(
     model: LanguageModel, forward: Callable[[nn.Module, Batch], Tensor], prompts: Ids, responses: Ids
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Run a model over texts: for each batch what it gives and the response mask, on the CPU."""
+) -> list[Tensor]:
+    """Run a model over texts: what it gives for each, of tokens of a response as many as there are, on the CPU.
+
+    Texts of similar length, and those to one prompt, share a batch. One that occurs several times is read once, so
+    that equal responses get equal rewards to the last bit.
+    """
     check_fits(model.context, model.readings, prompts, responses)
+    texts = [(tuple(prompt), tuple(response)) for prompt, response in zip(prompts, responses, strict=True)]
+    distinct = list(dict.fromkeys(texts))
+    order = neighbours(
+        [prompt for prompt, _ in distinct], [len(prompt) + len(response) for prompt, response in distinct]
+    )
+    portions = [[distinct[i] for i in order[start : start + BATCH_SIZE]] for start in range(0, len(order), BATCH_SIZE)]
 
-    def score(start: int) -> tuple[Tensor, Tensor]:
-        part = slice(start, start + BATCH_SIZE)
-        batch = collate(prompts[part], responses[part], model.codec.pad_id, model.runtime.device)
+    def score(part: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Tensor]:
+        batch = model.collate([prompt for prompt, _ in part], [response for _, response in part])
         with model.runtime.autocast():
-            return forward(model.module, batch).cpu(), batch.response_mask.cpu()
+            found = forward(model.module, batch).cpu()
+        mask = batch.response_mask.cpu()
+        return list(found) if found.ndim == 1 else [row[counts] for row, counts in zip(found, mask, strict=True)]
 
-    yield from model.runtime.spread(range(0, len(prompts), BATCH_SIZE), score)
+    parts = zip(portions, model.runtime.spread(portions, score), strict=True)
+    scored = {text: row for part, rows in parts for text, row in zip(part, rows, strict=True)}
+    return [scored[text] for text in texts]
 
 
 @torch.no_grad()
@@ -124,10 +141,7 @@ def score_tokens(model: LanguageModel, prompts: Ids, responses: Ids, store: Path
     """
     if store is not None and keeps_backbone(model):
         return [_by_head(model, states) for states in _kept_states(model, "token", prompts, responses, store)]
-    rows: list[Tensor] = []
-    for rewards, mask in _by_batches(model, token_rewards, prompts, responses):
-        rows += [row[counts] for row, counts in zip(rewards, mask, strict=True)]
-    return rows
+    return _by_batches(model, token_rewards, prompts, responses)
 
 
 @torch.no_grad()
@@ -136,8 +150,8 @@ def score_sequences(model: LanguageModel, prompts: Ids, responses: Ids, store: P
     if store is not None and keeps_backbone(model):
         states = _kept_states(model, "sequence", prompts, responses, store)
         return torch.cat([_by_head(model, one) for one in states]) if states else torch.zeros(0)
-    parts = [rewards for rewards, _ in _by_batches(model, sequence_rewards, prompts, responses)]
-    return torch.cat(parts) if parts else torch.zeros(0)
+    rewards = _by_batches(model, sequence_rewards, prompts, responses)
+    return torch.stack(rewards) if rewards else torch.zeros(0)
 
 
 def _kept_states(
@@ -166,10 +180,9 @@ def score_ids(reward: RewardModel, prompts: Ids, responses: Ids) -> list[float]:
 
 def pair_margins(reward: RewardModel, pairs: Sequence[Pair]) -> list[float]:
     """Compute R(chosen) - R(rejected) of each pair (Table 2 counts how often it is above 0)."""
-    prompts = [pair.prompt_ids for pair in pairs]
-    chosen = score_ids(reward, prompts, [pair.chosen_ids for pair in pairs])
-    rejected = score_ids(reward, prompts, [pair.rejected_ids for pair in pairs])
-    return [better - worse for better, worse in zip(chosen, rejected, strict=True)]
+    sides = [side for pair in pairs for side in (pair.chosen_ids, pair.rejected_ids)]
+    scores = score_ids(reward, [pair.prompt_ids for pair in pairs for _ in range(2)], sides)
+    return [better - worse for better, worse in zip(scores[::2], scores[1::2], strict=True)]
 
 
 def check_rewards(
@@ -230,10 +243,76 @@ def sampled_batch(
 
 
 def micro_batches(batch: Batch, size: int) -> Iterator[Batch]:
-    """Cut a batch into parts of `size` rows."""
-    names = Batch.__dataclass_fields__
+    """Cut a batch into parts of `size` rows, each of which is read by itself."""
+    names = ("input_ids", "attention_mask", "position_ids", "response_mask")
     for start in range(0, len(batch.input_ids), size):
         yield Batch(**{name: getattr(batch, name)[start : start + size] for name in names})
+
+
+def take(batch: Batch, rows: Sequence[int], sharing: Sharing = APART) -> Batch:
+    """Take some rows, without the columns that only other rows need, as a model reads them."""
+    index = torch.tensor(rows, device=batch.input_ids.device)
+    mask, attention = batch.response_mask[index], batch.attention_mask[index]
+    left, width = int(attention.argmax(dim=1).min()), max(1, int(mask.sum(dim=1).max()))
+    columns = slice(left, batch.prompt_width + width)
+    part = Batch(
+        input_ids=batch.input_ids[index, columns],
+        attention_mask=attention[:, columns],
+        position_ids=batch.position_ids[index, columns],
+        response_mask=mask[:, :width],
+    )
+    read = zip(part.input_ids.tolist(), part.attention_mask.tolist(), part.lengths.tolist(), strict=True)
+    texts = [([i for i, counts in zip(ids, real, strict=True) if counts], length) for ids, real, length in read]
+    prompts = [ids[: len(ids) - length] for ids, length in texts]
+    plan = sharing.plan([ids for ids, _ in texts], alike(prompts))
+    if plan is None:
+        return part
+    responses = [ids[len(ids) - length :] for ids, length in texts]
+    return replace(part, shared=lay_out(plan, prompts, responses, 0, part.input_ids.device))
+
+
+def widths_of(batch: Batch) -> list[int]:
+    """Count the tokens of each row."""
+    widths: list[int] = batch.attention_mask.sum(dim=1).tolist()
+    return widths
+
+
+Numbers = Sequence[Tensor | None]
+
+
+def in_parts(
+    batch: Batch, size: int, runtime: Runtime, work: Callable[[Batch], Numbers], sharing: Sharing = APART
+) -> list[Tensor | None]:
+    """Run models over the rows of a batch, `size` at most at a time, rows of similar length together.
+
+    Args:
+        batch: [B, P + T].
+        size: rows of a part.
+        runtime: its processes work on the parts.
+        work: returns numbers of each row of a part, [b], or of each token of its responses, [b, T'].
+        sharing: how the models read rows.
+
+    Returns:
+        For each that `work` returns, [B] or [B, T]; 0 on padding. None where `work` has None.
+    """
+    widths, mask = widths_of(batch), batch.response_mask
+    size = min(size, -(-len(widths) // runtime.data_size))
+    parts = even_batches(widths, size, SWITCH.get(runtime.device.type, SWITCH_ON_GPU))
+    found: list[Tensor | None] = []
+    for column in zip(*runtime.spread(parts, lambda rows: work(take(batch, rows, sharing))), strict=True):
+        first = column[0]
+        if first is None:
+            found.append(None)
+            continue
+        whole = first.new_zeros((len(widths), *mask.shape[1:])[: first.ndim], device=runtime.device)
+        for rows, part in zip(parts, column, strict=True):
+            assert part is not None
+            if part.ndim == 1:
+                whole[rows] = part.to(runtime.device)
+            else:
+                whole[rows, : part.shape[1]] = part.to(runtime.device)
+        found.append(whole if first.ndim == 1 else whole.masked_fill(~mask, 0))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,6 +494,20 @@ def raw_rewards(reward: RewardModel, batch: Batch, server: RewardServer | None, 
         return forward(reward.model.module, batch)
 
 
+def _standardised(scorer: "TokenScorer | TextScorer", batch: Batch) -> Tensor:
+    """Standardised rewards of a batch in the tokens of the reward model: [B, T], 0 on padding, or [B]."""
+    model = scorer.reward.model
+
+    def score(part: Batch) -> Numbers:
+        raw = raw_rewards(scorer.reward, part, scorer.server, increments=scorer.increments)
+        return [scorer.standardise(raw)]
+
+    sharing = model.sharing if scorer.server is None else APART
+    [rewards] = in_parts(batch, scorer.batch_size, model.runtime, score, sharing)
+    assert rewards is not None
+    return rewards
+
+
 @dataclass(frozen=True, slots=True)
 class TokenScorer:
     """Scores the policy's token ids as they are, `batch_size` rows at a time."""
@@ -432,13 +525,7 @@ class TokenScorer:
     @torch.no_grad()
     def score(self, sampled: SampledBatch) -> Scored:
         """Score the batch by parts."""
-        model = self.reward.model
-
-        def score(batch: Batch) -> Tensor:
-            return self.standardise(raw_rewards(self.reward, batch, self.server, increments=self.increments))
-
-        parts = model.runtime.spread(list(micro_batches(sampled.batch, self.batch_size)), score)
-        rewards = torch.cat(parts).to(model.runtime.device)
+        rewards = _standardised(self, sampled.batch)
         check_rewards(self.reward, rewards, mask=sampled.batch.response_mask if rewards.ndim == 2 else None)
         return Scored(rewards)
 
@@ -468,23 +555,16 @@ class TextScorer:
         model = self.reward.model
         placed = place(sampled.codec, sampled.samples)
         texts = self._encode([row.text for row in placed], sampled)
-        portions = [texts[start : start + self.batch_size] for start in range(0, len(texts), self.batch_size)]
-
-        def score(part: Sequence[_EncodedText]) -> Tensor:
-            prompts, responses = [row.prompt for row in part], [row.response for row in part]
-            batch = collate(prompts, responses, model.codec.pad_id, model.runtime.device)
-            return self.standardise(raw_rewards(self.reward, batch, self.server, increments=self.increments))
-
-        parts = list(zip(portions, model.runtime.spread(portions, score), strict=True))
+        prompts, responses = [row.prompt for row in texts], [row.response for row in texts]
+        batch = collate(prompts, responses, model.codec.pad_id, model.runtime.device)
+        rewards = _standardised(self, batch)
         truncated = torch.tensor([row.truncated for row in texts], device=model.runtime.device)
         if self.reward.card.level == "sequence" and not self.increments:
-            rewards = torch.cat([rewards for _, rewards in parts]).to(model.runtime.device)
             check_rewards(self.reward, rewards)
             return Scored(rewards, truncated)
         scored = [
             TokenRewards(text.text, text.offsets, row[: len(text.response)])
-            for part, rewards in parts
-            for text, row in zip(part, rewards.double().cpu().numpy(), strict=True)
+            for text, row in zip(texts, rewards.double().cpu().numpy(), strict=True)
         ]
         offsets = [row.offsets for row in placed]
         rewards = self._on_policy_tokens(scored, offsets, sampled.batch.response_width).to(model.runtime.device)

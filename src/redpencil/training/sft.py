@@ -13,7 +13,7 @@ from redpencil.errors import RedpencilError
 from redpencil.maths.masked import masked_mean
 from redpencil.models.checkpoints import load_policy
 from redpencil.models.codec import Codec
-from redpencil.models.forward import Batch, collate, response_logprobs
+from redpencil.models.forward import Batch, response_logprobs
 from redpencil.models.lora import role_of
 from redpencil.models.runtime import Runtime
 from redpencil.models.saving import export
@@ -104,13 +104,15 @@ def train_sft(
 
     def collate_rows(part: Sequence[int]) -> Batch:
         prompts, responses = [rows.prompts[i] for i in part], [rows.responses[i] for i in part]
-        return collate(prompts, responses, codec.pad_id, runtime.device)
+        return policy.collate(prompts, responses)
 
+    lengths = [len(prompt) + len(response) for prompt, response in zip(rows.prompts, rows.responses, strict=True)]
     train_supervised(
         policy,
         range(len(rows.ids)),
         names=rows.ids,
-        lengths=[len(prompt) + len(response) for prompt, response in zip(rows.prompts, rows.responses, strict=True)],
+        lengths=lengths,
+        width=lambda i: lengths[i],
         collate=collate_rows,
         objective=sft_objective(policy.module),
         config=config,

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers import get_scheduler
 
 from redpencil.config.training import OptimizerConfig
@@ -20,6 +21,7 @@ from redpencil.errors import DivergedError, NotFiniteError
 from redpencil.models.lora import trained_parameters
 from redpencil.models.parallel import by_mesh, clip_gradients, local, sum_gradients, synchronise, total_norm
 from redpencil.models.runtime import Runtime
+from redpencil.training.batches import SWITCH, SWITCH_ON_GPU, even_batches
 
 Item = TypeVar("Item")
 LOWER = "lower the learning rate or max_grad_norm"
@@ -106,8 +108,9 @@ def make_optimization(
         for chosen, decay in ((decayed, weight_decay), (others, 0.0))
         for group in by_mesh(chosen) or [[]]
     ]
-    # On a GPU the default takes temporary tensors as large as the weights.
-    fused = any(parameter.is_cuda for parameter in parameters) or None
+    # The default takes temporary tensors as large as the weights on a GPU, and four times the time on a CPU.
+    whole = all(parameter.is_cpu and not isinstance(parameter, DTensor) for parameter in parameters)
+    fused = (bool(parameters) and whole) or any(parameter.is_cuda for parameter in parameters) or None
     optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, adam_beta2), eps=adam_epsilon, fused=fused)
     shape = "constant_with_warmup" if lr_scheduler_type == "constant" else lr_scheduler_type
     scheduler = get_scheduler(shape, optimizer, num_warmup_steps=warmup_steps, num_training_steps=total_steps)
@@ -179,9 +182,7 @@ def update(
     if all_due:
         optimization.last_good.take(optimization.parameters)
     runtime.together(lambda: _step(optimization.optimizer))
-    largest = float(total_norm(optimization.parameters, math.inf))
-    if not math.isfinite(largest):
-        raise DivergedError(f"after the step a weight is {largest}", hint=LOWER)
+    _check_weights(optimization.parameters)
     if advance_schedule:
         optimization.scheduler.step()
     return metrics
@@ -192,6 +193,15 @@ def _broken_terms(weights: Mapping[str, float], terms: Mapping[str, float]) -> s
     weighted = [name for name, weight in weights.items() if weight]
     broken = [f"the term {name} is {terms[name]}" for name in weighted if not math.isfinite(terms[name])]
     return ", ".join(broken) or f"the gradient of {' or '.join(weighted)} is not finite"
+
+
+def _check_weights(parameters: Sequence[Tensor]) -> None:
+    """Refuse weights that are not finite. Squares of finite ones may overflow; their norm takes a tenth of the time."""
+    if math.isfinite(float(total_norm(parameters))):
+        return
+    largest = float(total_norm(parameters, math.inf))
+    if not math.isfinite(largest):
+        raise DivergedError(f"after the step a weight is {largest}", hint=LOWER)
 
 
 def _step(optimizer: torch.optim.Optimizer) -> None:
@@ -225,23 +235,41 @@ def check_loss(micro_batches: Sequence[Item], objective: Objective[Item], runtim
 
 
 def own_items(
-    rows: Sequence[int], micro_batch_size: int | None, make: Callable[[Sequence[int]], Item], runtime: Runtime
+    rows: Sequence[int],
+    micro_batch_size: int | None,
+    make: Callable[[Sequence[int]], Item],
+    runtime: Runtime,
+    widths: Mapping[int, int] | None = None,
 ) -> tuple[list[Item], int]:
     """Make this process's micro-batches of a batch of row indices, as many as every other process has.
+
+    Args:
+        rows: the indices.
+        micro_batch_size: rows of a micro-batch; None sets no limit.
+        make: makes a micro-batch.
+        runtime: decides which rows are this process's.
+        widths: the columns that each row takes; with them rows of similar width share a micro-batch.
 
     Returns:
         The micro-batches, and how many of them, at the end, are there only to keep step: see `update`.
     """
-    mine = runtime.share(rows)
-    parts = micro_batches_of(mine, micro_batch_size) if mine else []
-    most = -(-len(rows) // runtime.data_size)
-    idle = len(micro_batches_of(range(most), micro_batch_size)) - len(parts)
+    shares = [rows[rank :: runtime.data_size] for rank in range(runtime.data_size)]
+    if widths is None:
+        cuts = [micro_batches_of(share, micro_batch_size) for share in shares]
+    else:
+        switch = SWITCH.get(runtime.device.type, SWITCH_ON_GPU)
+        cuts = [
+            [[share[i] for i in part] for part in even_batches([widths[i] for i in share], micro_batch_size, switch)]
+            for share in shares
+        ]
+    parts = cuts[runtime.data_rank]
+    idle = max(map(len, cuts)) - len(parts)
     return [make(part) for part in (*parts, *[rows[:1]] * idle)], idle
 
 
 def micro_batches_of(rows: Sequence[int], micro_batch_size: int | None) -> list[Sequence[int]]:
     """Cut a batch of row indices into micro-batches."""
-    size = micro_batch_size or len(rows)
+    size = micro_batch_size or max(len(rows), 1)
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 

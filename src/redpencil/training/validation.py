@@ -12,7 +12,7 @@ import torch
 from redpencil.config.methods import SamplingConfig
 from redpencil.maths.masked import masked_sum
 from redpencil.models.checkpoints import LanguageModel
-from redpencil.models.forward import collate, response_logprobs
+from redpencil.models.forward import response_logprobs
 from redpencil.models.sampling import EncodedPrompts, Sample, Sampler, responses_of
 from redpencil.models.saving import export
 from redpencil.records import Response
@@ -124,7 +124,7 @@ class BestCheckpoint:
         def measure(start: int) -> float:
             part = slice(start, start + self.micro_batch_size)
             ids = [sample.ids for sample in samples[part]]
-            batch = collate(prompts[part], ids, policy.codec.pad_id, policy.runtime.device)
+            batch = policy.collate(prompts[part], ids)
             with policy.runtime.autocast():
                 logprobs = response_logprobs(policy.module, batch, temperature)
                 ref_logprobs = response_logprobs(reference.module, batch, temperature)
