@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from redpencil.models.checkpoints import load_reward_model
@@ -30,6 +29,7 @@ from redpencil.recipe import default_recipe, load_recipe, shipped_recipe
 from redpencil.records import Edit, Pair, Response, read_jsonl
 from redpencil.results import RunResults
 from redpencil.runs import write_json
+from redpencil.sections import load_yaml
 from redpencil.text import read_json
 from redpencil.training.pairs import pairs_of_edits
 from redpencil.training.scoring import score_tokens
@@ -422,17 +422,27 @@ def test_one_report_has_all_methods(mixed: Context) -> None:
         assert said in page
 
 
-def test_the_shipped_recipe_differs_from_the_study_by_its_methods_and_seeds() -> None:
-    recipes = Path(__file__).parents[2] / "recipes"
-    methods, study = (
-        yaml.safe_load((recipes / f"{name}.yaml").read_text(encoding="utf-8")) for name in ("methods", "study")
-    )
-    own = {"name", "seeds", "arms", "best_of_n", "dpo", "figa"}
+def shipped(name: str) -> dict[str, Any]:
+    data: dict[str, Any] = load_yaml(shipped_recipe(name).read_text(encoding="utf-8"))
+    return data
+
+
+@pytest.mark.parametrize("name", ["methods", "recommended"])
+def test_recipes_of_methods_differ_from_the_study_by_what_they_add_and_by_seeds(name: str) -> None:
+    methods, study = shipped(name), shipped("study")
+    own = {"name", "seeds", "arms", "reward_models", "grpo", "best_of_n", "dpo", "figa"}
     assert {key: value for key, value in methods.items() if key not in own} == {
         key: value for key, value in study.items() if key not in own
     }
-    assert {arm: methods["arms"][arm] for arm in study["arms"]} == study["arms"]
+    for section in ("arms", "reward_models"):
+        assert {key: methods[section][key] for key in study[section]} == study[section]
     assert not set(methods["seeds"]) & {*study["seeds"], 1, 2}
+
+
+def test_the_quickstart_takes_the_best_way_as_the_table_of_methods_has_it() -> None:
+    chosen, methods = load_recipe(shipped_recipe("recommended")), load_recipe(shipped_recipe("methods"))
+    for arm in ("figa", "figa_apo"):
+        assert (chosen.arms[arm].start, chosen.options(arm)) == (methods.arms[arm].start, methods.options(arm))
 
 
 def run(rate: float, accuracy: float, auroc: float | None, ratio: float | None) -> RunResults:
