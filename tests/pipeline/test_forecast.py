@@ -127,7 +127,7 @@ def test_sft_takes_what_was_planned(
     chosen = recipe(model, lora, compute={"micro_batch_size": 4, "gradient_checkpointing": checkpointing})
     options = {"codec": load_codec(model, TEMPLATE), "runtime": replace(runtime, checkpointing=checkpointing)}
     # <s>, a prompt of a word, and a response with its end: 120 tokens
-    examples = [Example(str(i), "sun", words(117)) for i in range(8)]
+    examples = [Example(str(i), "sun", f"{words(i)} moon {words(116 - i)}".strip()) for i in range(8)]
     config, stage = chosen.computed(chosen.sft), new_stage()
     measured = peak_of(lambda: train_sft(config, model=model, examples=examples, stage=stage, **options))
     plan = planned(chosen, "sft")
