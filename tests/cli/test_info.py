@@ -84,10 +84,10 @@ def test_a_healthy_machine(redpencil: Callable[..., Any]) -> None:
     assert outcome.code == 0
     assert json.loads(outcome.out)["ok"]
     assert found["torch"]["value"] == metadata.version("torch")
-    assert {"python", "redpencil", "transformers", "recipe quickstart"} <= found.keys()
+    assert {"python", "redpencil", "transformers", "recipe recommended"} <= found.keys()
     assert {"GPUs that torch sees", "device `auto`", "torch threads", "CPU cores", "memory", "disk"} <= found.keys()
     assert not {"pytest", "ruff"} & found.keys()
-    assert found["recipe quickstart"]["value"] == "1 seed, 5 policies to compare"
+    assert found["recipe recommended"]["value"] == "1 seed, 5 policies to compare"
     assert found["recipe ablations"]["value"] == "3 seeds, 16 variants"
     assert found["recipe jfleg-reward"]["value"] == "3 seeds, 9 reward models alone"  # whose files are not there
 

@@ -58,7 +58,7 @@ def test_the_worlds_editor_leaves_nothing_wrong_and_changes_nothing_that_is_righ
         ]
         for row in rows:
             before, after = (oracle.inspect(row.prompt, text) for text in (row.original, row.edited))
-            if row.outcome is EditOutcome.EMPTY:
+            if row.outcome not in HAS_TEXT:
                 continue
             assert not after.flaws
             assert not after.missing
@@ -88,11 +88,19 @@ def test_results_have_what_the_edits_say(context: Context, results: dict[str, An
         own = needed["policies"][name]
         rows = list(read_jsonl(context.root / "needed" / f"{name}.jsonl", Edit))
         stand = [row.edited.split() == row.original.split() != [] and row.meta.get("finished", True) for row in rows]
-        assert own["accepted"]["value"] == pytest.approx(100 * sum(stand) / len(rows))
-        assert (own["answers"], own["unedited"]) == (12, 0)
+        lost = sum(row.outcome is EditOutcome.UNCERTAIN for row in rows)  # nothing of such an answer is kept
+        stand = [each for each, row in zip(stand, rows, strict=True) if row.outcome is not EditOutcome.UNCERTAIN]
+        assert own["accepted"]["value"] == pytest.approx(100 * sum(stand) / len(stand))
+        assert (own["answers"], own["unedited"]) == (12 - lost, lost)
+        assert lost < 3
         assert own["cut_off"] == sum(not row.finished for row in answers(context.root, name))
     words = {name: needed["policies"][name]["words"]["value"] for name in POLICIES}
-    assert needed["differences"]["token-sft"]["words"]["value"] == pytest.approx(words["token"] - words["sft"])
+    whole = {name for name in POLICIES if not needed["policies"][name]["unedited"]}
+    compared = [pair for pair in pairs if whole >= set(pair.split("-"))]
+    assert compared
+    for better, worse in (pair.split("-") for pair in compared):
+        gap = needed["differences"][f"{better}-{worse}"]["words"]["value"]
+        assert gap == pytest.approx(words[better] - words[worse])
 
 
 def test_an_llm_is_asked_once_and_again_for_what_keeps_too_little(

@@ -217,7 +217,9 @@ def test_ppo_takes_what_was_planned(
     config = chosen.computed(chosen.options("words"))
     assert isinstance(config, PPOConfig)
     codec = load_codec(model, TEMPLATE)
-    prompts = encode_prompts([Prompt(str(i), f"{words(i)} moon {words(98 - i)}".strip()) for i in range(16)], codec, 100)
+    prompts = encode_prompts(
+        [Prompt(str(i), f"{words(i)} moon {words(98 - i)}".strip()) for i in range(16)], codec, 100
+    )
     asked = EncodedPrompts(prompts.records[:4], prompts.ids[:4], 0)
     validation = Validation(asked, sampling_of(config), lambda _: {"win_rate": 0.5}, eval_steps=9)
 

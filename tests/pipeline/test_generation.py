@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
-from transformers import GenerationMixin
 from typer.testing import CliRunner
 
 from redpencil.cli.job_options import JobOptions, prepare
+from redpencil.models.decoding import Decoder
 from redpencil.models.local import LocalProvider
 from redpencil.pipeline.asking import provider_for
 from redpencil.pipeline.context import Context
@@ -36,18 +37,18 @@ ARMS = (
 def test_every_stage_that_samples_answers_so_many_prompts_at_once(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own, stage = GenerationMixin.generate, ""
+    own, stage = Decoder._draw, ""
     rows: dict[str, list[int]] = defaultdict(list)
 
-    def generate(self: GenerationMixin, **options: Any) -> Any:
-        rows[stage].append(len(options["input_ids"]))
-        return own(self, **options)
+    def draw(self: Decoder, logits: torch.Tensor, slots: Any) -> torch.Tensor:
+        rows[stage].append(len(self._rows))
+        return own(self, logits, slots)
 
     def listen(event: Event) -> None:
         nonlocal stage
         stage = event.stage
 
-    monkeypatch.setattr(GenerationMixin, "generate", generate)
+    monkeypatch.setattr(Decoder, "_draw", draw)
     run_recipe(tiny(*ARMS), tmp_path / "run", jobs=1, listener=listen)
     assert rows.keys() >= {"reference", "samples", "ppo-p", "grpo-g", "dpo-d", "figa-f", "outputs-n", "outputs-sft"}
     assert {stage: max(sizes) for stage, sizes in rows.items()} == dict.fromkeys(rows, SIZE)

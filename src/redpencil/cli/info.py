@@ -330,7 +330,7 @@ def _recipes(others: Sequence[Path]) -> Iterator[Check]:
     try:
         shipped = sorted(shipped_recipe("recommended").parent.glob("*.yaml"))
     except RedpencilError as error:
-        yield Check("recipe quickstart", "missing", ok=False, hint=str(error))
+        yield Check("recipe recommended", "missing", ok=False, hint=str(error))
         shipped = []
     for path in (*shipped, *others):
         name = f"recipe {path.stem if path in shipped else path}"
