@@ -88,7 +88,8 @@ def content(**changes: Any) -> dict[str, Any]:
             "token": {
                 "method": "ppo", "label": "PPO", "stage": "ppo-token", "pairs": "edits", "train_pairs": 400,
                 "reward_seconds": 3.5, "training_seconds": 9.0, "sampled_in_training": 1920,
-                "responses_per_prompt": 1, "answer_seconds": 2.0, "step": 36, "validation_win_rate": 61.5, "kl": 3.4,
+                "responses_per_prompt": 1, "answer_seconds": 2.0, "step": 36, "validation_win_rate": 61.5,
+                "validation_gleu": None, "kl": 3.4,
                 "kl_bound": None, "start": "figa", "on": None,
             }
         },

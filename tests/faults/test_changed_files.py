@@ -163,7 +163,7 @@ READ_ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "evaluate judge": ("judge/token.jsonl", ("evaluate", "judge", "{file}")),
     "evaluate judge --against": (
         "judge/edits.jsonl",
-        ("evaluate", "judge", "{whole}/judge/token.jsonl", "--against", "{file}"),
+        ("evaluate", "judge", "{whole}/judge/edits.jsonl", "--against", "{file}"),
     ),
     "evaluate reward --edits": (
         "annotations/edits_test.jsonl",

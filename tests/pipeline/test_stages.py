@@ -76,7 +76,8 @@ def redo(recipe: Any, root: Path, *names: str) -> None:
 
 
 RTO = (
-    "arms={d: {method: dpo, pairs: hunks, options: {max_steps: 4, learning_rate: 0.01, eval_steps: 1}}, r: {reward_model: rto}, "
+    "arms={d: {method: dpo, pairs: hunks, options: {max_steps: 4, learning_rate: 0.01, eval_steps: 1}}, "
+    "r: {reward_model: rto}, "
     "t: {method: distill, options: {max_steps: 2, batch_size: 8, teacher_template: '{prompt} {original} {edited}'}}}",
     "reward_models={rto: {policy: d, reward: {reference_samples: 8}}}",
 )

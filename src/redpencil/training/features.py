@@ -54,21 +54,24 @@ def hidden_rows(
     found = {row: _load(file, row, level, width) for row, file in files.items()}
     # What one process found, another may not: a file may have come in between.
     lacking = {row for rows in model.runtime.everyone([row for row in distinct if found[row] is None]) for row in rows}
-    missing = [row for row in distinct if row in lacking]
+    # Texts to one prompt are read together, and rounding depends on which: so all of them once more.
+    asked = {prompt for prompt, _ in lacking}
+    missing = [row for row in distinct if row[0] in asked]
     done = 0
 
     def work(part: list[Row]) -> list[Tensor]:
         nonlocal done
         computed = _compute(model, level, part)
         for row, states in zip(part, computed, strict=True):
-            _keep(files[row], states)
+            if found[row] is None:
+                _keep(files[row], states)
         done += len(part) * model.runtime.data_size
         progress(min(done, len(missing)), len(missing), "hidden states")
         return computed
 
     batches = _batches(model, missing)
     for part, computed in zip(batches, model.runtime.spread(batches, work), strict=True):
-        found.update(zip(part, computed, strict=True))
+        found.update((row, states) for row, states in zip(part, computed, strict=True) if row in lacking)
     wanted = (found[tuple(prompt), tuple(response)] for prompt, response in rows)
     return [states for states in wanted if states is not None]
 
