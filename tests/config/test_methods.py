@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from redpencil.config.methods import METHODS, GRPOConfig, PPOConfig
+from redpencil.config.methods import METHODS, BestOfNConfig, DPOConfig, GRPOConfig, PPOConfig
 from redpencil.config.recipe import Recipe
 from redpencil.errors import RedpencilError
 from redpencil.recipe import load_recipe
@@ -34,3 +34,9 @@ def test_grpo_with_both_rewards_needs_both_models(recipe: Path, mistake: Mistake
     recipe.write_text("world: {}\n")
     loaded = load_recipe(recipe, [f"arms.g={arm}", "arms.g.sequence_reward_model=sequence_edits"])
     assert loaded.arms["g"].reward_model_names == ("token_edits", "sequence_edits")
+
+
+def test_reports_name_a_method_by_what_its_options_make_of_it() -> None:
+    losses = [METHODS["dpo"].label.format(DPOConfig(loss_type=loss)) for loss in ("sigmoid", "apo_zero", "ipo")]
+    assert losses == ["DPO", "APO-zero", "DPO, ipo"]
+    assert METHODS["best_of_n"].label.format(BestOfNConfig(n=4)) == "best of 4"

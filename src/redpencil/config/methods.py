@@ -180,6 +180,12 @@ class DPOConfig(OptimizerConfig):
     batch_size: int = Field(64, gt=0, description="Pairs an optimiser step sees.")
     eval_steps: int = Field(10, gt=0, description="Evaluate on the validation prompts every so many steps.")
 
+    @property
+    def loss_name(self) -> str:
+        """The name of the loss in reports."""
+        names = {"sigmoid": "DPO", "apo_zero": "APO-zero", "apo_down": "APO-down"}
+        return names.get(self.loss_type, f"DPO, {self.loss_type}")
+
 
 class FIGAConfig(OptimizerConfig):
     """Fine-tuning with token weights after FIGA (Guo et al., ICLR 2024). Defaults are those of its released code."""
@@ -280,7 +286,7 @@ class Method:
     name: str
     """The value of an arm's `method`, and the recipe's section that holds its options."""
     label: str
-    """The name in reports; an option in braces stands for its value."""
+    """The name in reports; `{0}` stands for the options."""
     config: type[Section]
     learns_from: Literal["rewards", "pairs"]
     run: str
@@ -302,11 +308,16 @@ METHODS: Final[Mapping[str, Method]] = {
         Method("ppo", "PPO", PPOConfig, "rewards", "redpencil.training.ppo:run_ppo"),
         Method("grpo", "GRPO", GRPOConfig, "rewards", "redpencil.training.grpo:run_grpo"),
         Method(
-            "best_of_n", "best of {n}", BestOfNConfig, "rewards", "redpencil.training.best_of_n:best_of_n", trains=False
+            "best_of_n",
+            "best of {0.n}",
+            BestOfNConfig,
+            "rewards",
+            "redpencil.training.best_of_n:best_of_n",
+            trains=False,
         ),
         Method(
             "dpo",
-            "DPO",
+            "{0.loss_name}",
             DPOConfig,
             "pairs",
             "redpencil.training.dpo:train_dpo",
@@ -322,7 +333,7 @@ METHODS: Final[Mapping[str, Method]] = {
         ),
         Method(
             "distill",
-            "self-distillation on {responses}",
+            "self-distillation on {0.responses}",
             DistillConfig,
             "pairs",
             "redpencil.training.distill:train_distill",

@@ -532,7 +532,7 @@ def _costs(context: Context, arm: str) -> ArmCosts:
         "reward_seconds": sum(_reward_seconds(context, name) for name in config.reward_model_names),
     }
     options = recipe.options(arm)
-    common["label"] = config.row.label.format_map(options.model_dump())
+    common["label"] = config.row.label.format(options)
     if not config.row.trains:
         return ArmCosts.model_validate(common | _costs_of_choice(context, arm))
     stage = context.paths.training(arm).name
