@@ -49,6 +49,29 @@ def rows_of(pairs: list[Pair]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     return [(pair.prompt_ids, pair.rejected_ids[: 1 + number % 5]) for number, pair in enumerate(pairs)]
 
 
+def test_texts_to_one_prompt_are_read_together_again_if_one_of_them_is_lost(
+    trained: Trained, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[list[features.Row]] = []
+    compute = features._compute
+    monkeypatch.setattr(
+        features, "_compute", lambda model, level, rows: read.append(rows) or compute(model, level, rows)
+    )
+    model, rows = model_of(trained, runtime), [((2, 5), (13, 14, 3)), ((2, 5), (13, 15, 3)), ((2, 6), (13, 3))]
+    first = hidden_rows(model, "token", rows, tmp_path, no_progress)
+    kept = features._files(model, "token", rows, tmp_path)
+    lost, other = kept[rows[0]], kept[rows[1]]
+    assert lost is not None
+    assert other is not None
+    content, other_file = lost.read_bytes(), other.stat().st_ino
+    lost.unlink()
+    read.clear()
+    again = hidden_rows(model, "token", rows, tmp_path, no_progress)
+    assert [sorted(part) for part in read] == [rows[:2]]
+    assert all(map(torch.equal, first, again))
+    assert (lost.read_bytes(), other.stat().st_ino) == (content, other_file)
+
+
 @pytest.mark.parametrize("twice", [False, True])
 def test_the_head_on_hidden_states_gives_the_models_rewards(
     trained: Trained, runtime: Runtime, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch, twice: bool

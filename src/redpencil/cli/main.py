@@ -66,7 +66,7 @@ class Entry:
 
 COMMANDS: Final = {
     "quickstart": Entry(
-        "run", PAPER, "Run the best way and the whole paper on a small made-up world: minutes on two cores, no network."
+        "run", PAPER, "Run FIGA, APO and the whole paper on a small made-up world: minutes on two cores, no network."
     ),
     "run": Entry("run", PAPER, "Run a recipe from data to report."),
     "ablate": Entry(

@@ -73,7 +73,7 @@ class RunOptions:
 )
 @with_options
 def quickstart(options: RunOptions) -> None:
-    """Run the best way and the whole paper on a small made-up world: minutes on two cores, no network."""
+    """Run FIGA, APO and the whole paper on a small made-up world: minutes on two cores, no network."""
     _run(shipped_recipe("recommended"), options)
 
 

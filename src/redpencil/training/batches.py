@@ -3,10 +3,16 @@
 from collections.abc import Sequence
 from typing import Final
 
-SWITCH: Final = {"cpu": 128}
-"""What one more micro-batch costs, in columns of a row, by the type of device."""
+import torch
+
+SWITCH_ON_CPU: Final = 128
 SWITCH_ON_GPU: Final = 8192
 """There, a pass that does not fill the device takes as long as one that does."""
+
+
+def switch_of(device: torch.device) -> int:
+    """What one more micro-batch costs on a device, in columns of a row."""
+    return SWITCH_ON_CPU if device.type == "cpu" else SWITCH_ON_GPU
 
 
 def even_batches(widths: Sequence[int], most: int | None, switch: int) -> list[list[int]]:

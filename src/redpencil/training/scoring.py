@@ -43,7 +43,7 @@ from redpencil.models.sharing import APART, Sharing, alike
 from redpencil.models.sidecar import RewardCard
 from redpencil.records import Pair, Response
 from redpencil.runs import no_progress
-from redpencil.training.batches import SWITCH, SWITCH_ON_GPU, even_batches, neighbours
+from redpencil.training.batches import even_batches, neighbours, switch_of
 from redpencil.training.features import hidden_rows, keeps_backbone
 from redpencil.turns import Asked, prompt_text
 
@@ -297,7 +297,7 @@ def in_parts(
     """
     widths, mask = widths_of(batch), batch.response_mask
     size = min(size, -(-len(widths) // runtime.data_size))
-    parts = even_batches(widths, size, SWITCH.get(runtime.device.type, SWITCH_ON_GPU))
+    parts = even_batches(widths, size, switch_of(runtime.device))
     found: list[Tensor | None] = []
     for column in zip(*runtime.spread(parts, lambda rows: work(take(batch, rows, sharing))), strict=True):
         first = column[0]

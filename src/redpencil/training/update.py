@@ -21,7 +21,7 @@ from redpencil.errors import DivergedError, NotFiniteError
 from redpencil.models.lora import trained_parameters
 from redpencil.models.parallel import by_mesh, clip_gradients, local, sum_gradients, synchronise, total_norm
 from redpencil.models.runtime import Runtime
-from redpencil.training.batches import SWITCH, SWITCH_ON_GPU, even_batches
+from redpencil.training.batches import even_batches, switch_of
 
 Item = TypeVar("Item")
 LOWER = "lower the learning rate or max_grad_norm"
@@ -257,7 +257,7 @@ def own_items(
     if widths is None:
         cuts = [micro_batches_of(share, micro_batch_size) for share in shares]
     else:
-        switch = SWITCH.get(runtime.device.type, SWITCH_ON_GPU)
+        switch = switch_of(runtime.device)
         cuts = [
             [[share[i] for i in part] for part in even_batches([widths[i] for i in share], micro_batch_size, switch)]
             for share in shares
